@@ -1,0 +1,34 @@
+"""`precision`: the data types of weights, gradients, masters and optimizer state."""
+
+from typing import Literal
+
+from .section import Flag, Section
+
+PrecisionType = Literal[
+    "mixed_precision", "mixed_precisionSR", "mixed_precision_SR", "bf16SR", "fp32", "autocast", "manual"
+]
+
+
+class PrecisionConfig(Section):
+    """The type sets everything; the other keys count only when it is manual."""
+
+    type: PrecisionType = "mixed_precision"
+    """mixed_precision: bf16 compute with fp32 masters; fp32: everything in fp32. Default mixed_precision."""
+
+    master_weights: Flag = False
+    """Only with manual: keep fp32 copies of the weights in the optimizer."""
+
+    fp32_grad_acc: Flag = False
+    """Only with manual: accumulate gradients of micro-batches in fp32."""
+
+    xla_use_bf16: Flag = False
+    """Only with manual: fp32 tensors are bf16 on the device."""
+
+    xla_downcast_bf16: Flag = False
+    """Only with manual: fp32 becomes bf16 and fp64 becomes fp32 on the device."""
+
+    neuron_rt_stochastic_rounding_en: Flag = False
+    """Only with manual: round fp32 to bf16 up or down at random, in proportion."""
+
+    parallel_layers_reduce_dtype: Literal["bf16", "fp32"] | None = None
+    """Data type of the collectives inside tensor-parallel layers. Default: bf16, fp32 with type fp32."""

@@ -1,0 +1,106 @@
+"""The wire between operator and trainer: every name that crosses a process or an API boundary, once.
+
+Labels, environment variables, mount paths, ports and exit codes. Nothing here is derived and nothing here does
+work: change a value and both sides change with it. Reasons of conditions are in `reasons.py`.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+GROUP: Final = "neurontraining.dev"
+"""API group of the custom resource."""
+
+VERSION: Final = "v1alpha1"
+KIND: Final = "NeuronTrainingJob"
+PLURAL: Final = "neurontrainingjobs"
+SINGULAR: Final = "neurontrainingjob"
+SHORT_NAME: Final = "ntj"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+# ---- labels and annotations on children -------------------------------------------------------------------------
+
+LABEL_JOB: Final = f"{GROUP}/job"
+"""Name of the NeuronTrainingJob. The operator watches only objects that carry it."""
+
+LABEL_JOB_UID: Final = f"{GROUP}/job-uid"
+"""UID of the job, so that children of a deleted and re-created job of the same name are told apart."""
+
+LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+"""Number of the gang attempt that a pod belongs to; pods of older attempts are deleted whenever seen."""
+
+LABEL_NODE_RANK: Final = f"{GROUP}/node-rank"
+"""Index of the pod in the gang, 0..num_nodes-1; pod 0 hosts the rendezvous and serves the progress."""
+
+LABEL_EXPERIMENT: Final = "name"
+"""The config's `name` on every pod (config-keys.md, section 1)."""
+
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+FIELD_MANAGER: Final = "neuron-operator"
+
+# ---- environment of the trainer's container ---------------------------------------------------------------------
+
+ENV_JOB_NAME: Final = "NTJ_JOB_NAME"
+ENV_JOB_UID: Final = "NTJ_JOB_UID"
+"""Written into each checkpoint's manifest; a checkpoint with this UID is the job's own (B-11)."""
+
+ENV_ATTEMPT: Final = "NTJ_ATTEMPT"
+ENV_NODE_RANK: Final = "NTJ_NODE_RANK"
+ENV_NUM_NODES: Final = "NTJ_NUM_NODES"
+ENV_PROCESSES_PER_NODE: Final = "NTJ_PROCESSES_PER_NODE"
+"""Processes per pod as the operator derived them (A1: `trainer.devices` may be meant as a total)."""
+
+ENV_RENDEZVOUS_ENDPOINT: Final = "NTJ_RENDEZVOUS_ENDPOINT"
+"""`host:port` of the c10d store on pod 0."""
+
+ENV_MAX_PROCESS_RESTARTS: Final = "NTJ_MAX_PROCESS_RESTARTS"
+ENV_REJOIN_TIMEOUT: Final = "NTJ_REJOIN_TIMEOUT_SECONDS"
+"""How long a pod waits in rendezvous for a lost peer to come back before it gives up with exit code 1."""
+
+ENV_PROGRESS_PORT: Final = "NTJ_PROGRESS_PORT"
+ENV_ACCELERATOR: Final = "NTJ_ACCELERATOR"
+"""`neuron` or `cpu`."""
+
+ENV_EXPERIMENT_VERSION: Final = "NEMO_EXPM_VERSION"
+"""The same for every pod and every attempt of a job (upstream on EKS: the pod's UID, gaps row 30)."""
+
+# ---- in the pod ---------------------------------------------------------------------------------------------------
+
+CONTAINER: Final = "trainer"
+CONFIG_DIR: Final = "/etc/neuron-training"
+CONFIG_FILE: Final = "config.yaml"
+TERMINATION_LOG: Final = "/dev/termination-log"
+TERMINATION_MESSAGE_LIMIT: Final = 4096
+"""Bytes that the kubelet keeps of a termination message."""
+
+RENDEZVOUS_PORT: Final = 41000
+"""`MASTER_PORT` of NxDT's train_setup.sh; a pod's own network namespace, so it cannot collide."""
+
+PROGRESS_PORT: Final = 41001
+PROGRESS_PATH: Final = "/progress"
+METRICS_PATH: Final = "/metrics"
+HEALTH_PATH: Final = "/healthz"
+"""All three on PROGRESS_PORT, served by the launcher across worker restarts."""
+
+
+class ExitCode(IntEnum):
+    """How a launcher ends, read by the operator from the container's status."""
+
+    SUCCESS = 0
+    """Training has ended; a final checkpoint is complete."""
+    ERROR = 1
+    """The processes failed and the restart budget inside the pod is used up, or peers did not come back."""
+    CONFIG = 2
+    """The configuration or its inputs are wrong: starting again cannot help, the operator does not retry."""
+    PREEMPTED = 143
+    """SIGTERM: the step was finished and saved; never counted against a budget."""
+
+
+# ---- checkpoints (B-10) -------------------------------------------------------------------------------------------
+
+CHECKPOINT_SUFFIX: Final = ".ckpt"
+CHECKPOINT_MARKER: Final = "done"
+"""Written last, after fsync of every shard; a directory without it does not exist for any reader."""
+
+CHECKPOINT_MANIFEST: Final = "manifest.json"
+CHECKPOINTS_DIR: Final = "checkpoints"
+METRICS_FILE: Final = "metrics.jsonl"

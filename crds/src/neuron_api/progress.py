@@ -1,0 +1,114 @@
+"""What the launcher of a pod reports at `GET /progress`, and the operator reads: one typed document.
+
+The reader is tolerant (unknown fields are ignored: an older operator meets a newer trainer), the writer is not.
+Times are UTC, ISO 8601. Steps count optimizer steps; `step` is the number of finished ones.
+"""
+
+from enum import StrEnum
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class Wire(BaseModel):
+    """camelCase on the wire, snake_case in Python, frozen."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+
+
+class TrainerPhase(StrEnum):
+    """Where the processes of a pod are."""
+
+    STARTING = "Starting"
+    """The launcher runs; configuration and inputs are being checked."""
+    RENDEZVOUS = "Rendezvous"
+    """Waiting for the other pods."""
+    LOADING = "Loading"
+    """Processes are up: building the model, loading the checkpoint, seeking in the data."""
+    TRAINING = "Training"
+    SAVING = "Saving"
+    """The final checkpoint is being written."""
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class CheckpointReport(Wire):
+    """The newest complete checkpoint that this run wrote or resumed from."""
+
+    step: int
+    path: str
+    time: AwareDatetime
+
+
+class ProcessFailure(Wire):
+    """The first failing process of one round in one pod."""
+
+    time: AwareDatetime
+    round: int
+    """Rendezvous round that ended with this failure, from 0."""
+    rank: int
+    """Global rank."""
+    local_rank: int
+    exit_code: int
+    """Negative: ended by that signal, as Python reports it (-9: SIGKILL)."""
+    step: int | None = None
+    """Last finished step when it failed, where known."""
+    message: str = ""
+    """Last line of the traceback, or the signal's name."""
+
+
+class Recovery(Wire):
+    """A start that took up an earlier run: what it cost."""
+
+    round: int
+    resumed_from_step: int
+    steps_lost: int
+    """Steps that had been finished and were to be done again."""
+    first_step_time: AwareDatetime | None = None
+    """When the first step after the resume was finished; absent until then."""
+
+
+class Progress(Wire):
+    """The document itself."""
+
+    job_uid: str = ""
+    attempt: int = 0
+    node_rank: int = 0
+    pod_uid: str = ""
+    phase: TrainerPhase = TrainerPhase.STARTING
+    round: int = 0
+    step: int = 0
+    max_steps: int | None = None
+    loss: float | None = None
+    learning_rate: float | None = None
+    tokens_per_second: float | None = None
+    last_step_time: AwareDatetime | None = None
+    start_time: AwareDatetime | None = None
+    log_dir: str = ""
+    config_hash: str = ""
+    checkpoint: CheckpointReport | None = None
+    failures: tuple[ProcessFailure, ...] = Field(default=(), max_length=32)
+    """Newest last; only this pod's own processes."""
+    recoveries: tuple[Recovery, ...] = Field(default=(), max_length=32)
+    """Newest last; reported by pod 0."""
+
+
+def to_json(progress: Progress) -> str:
+    """The document as it goes over the wire."""
+    return progress.model_dump_json(by_alias=True, exclude_none=True)
+
+
+def from_json(text: str | bytes) -> Progress:
+    """Parse a report; raises `pydantic.ValidationError` on anything that is not one."""
+    return Progress.model_validate_json(text)
+
+
+__all__ = [
+    "CheckpointReport",
+    "ProcessFailure",
+    "Progress",
+    "Recovery",
+    "TrainerPhase",
+    "from_json",
+    "to_json",
+]
