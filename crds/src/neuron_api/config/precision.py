@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from .section import Flag, Section
+from .section import LooseFlag, Section
 
 PrecisionType = Literal[
     "mixed_precision", "mixed_precisionSR", "mixed_precision_SR", "bf16SR", "fp32", "autocast", "manual"
@@ -15,19 +15,19 @@ class PrecisionConfig(Section):
     type: PrecisionType = "mixed_precision"
     """mixed_precision: bf16 compute with fp32 masters; fp32: everything in fp32. Default mixed_precision."""
 
-    master_weights: Flag = False
+    master_weights: LooseFlag = False
     """Only with manual: keep fp32 copies of the weights in the optimizer."""
 
-    fp32_grad_acc: Flag = False
+    fp32_grad_acc: LooseFlag = False
     """Only with manual: accumulate gradients of micro-batches in fp32."""
 
-    xla_use_bf16: Flag = False
+    xla_use_bf16: LooseFlag = False
     """Only with manual: fp32 tensors are bf16 on the device."""
 
-    xla_downcast_bf16: Flag = False
+    xla_downcast_bf16: LooseFlag = False
     """Only with manual: fp32 becomes bf16 and fp64 becomes fp32 on the device."""
 
-    neuron_rt_stochastic_rounding_en: Flag = False
+    neuron_rt_stochastic_rounding_en: LooseFlag = False
     """Only with manual: round fp32 to bf16 up or down at random, in proportion."""
 
     parallel_layers_reduce_dtype: Literal["bf16", "fp32"] | None = None

@@ -32,7 +32,10 @@ def _quantity(value: Any) -> Any:
 Flag = Annotated[bool, BeforeValidator(_flag)]
 """A boolean that may also be written 0, 1, '0' or '1'."""
 
-Quantity = Annotated[int | float, BeforeValidator(_quantity)]
+LooseFlag = Annotated[bool, BeforeValidator(_flag), "loose"]
+"""A Flag that real files write as '0' and '1': the CRD leaves its type open."""
+
+Quantity = Annotated[int | float, BeforeValidator(_quantity), "quantity"]
 """An integer (so many) or a float (such a part); in `spec.config` write a float as a string: "1.0"."""
 
 

@@ -1,0 +1,97 @@
+"""Types and reasons of conditions, causes of restarts: the closed list. One word, one meaning, one remedy.
+
+`docs/reference/reasons.md` is generated from this module.
+"""
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """Ready, Reconciling and Stalled follow kstatus, so `kubectl wait`, Helm, Flux and Argo CD understand them."""
+
+    READY = "Ready"
+    """True when the job is doing, or has done, what its spec asks for."""
+    RECONCILING = "Reconciling"
+    """True while the operator works towards that."""
+    STALLED = "Stalled"
+    """True when nothing will go on without somebody's help; the message says what to do."""
+    CONFIG_VALID = "ConfigValid"
+    """Whether the configuration and the platform fit."""
+    PODS_READY = "PodsReady"
+    """Whether all pods of the attempt are up."""
+    PROGRESSING = "Progressing"
+    """Whether optimizer steps are being finished."""
+    RESTARTING = "Restarting"
+    """True between a failure and the first step after it."""
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class Reason(StrEnum):
+    """Why a condition is as it is, or why something was restarted."""
+
+    # -- configuration
+    CONFIG_ACCEPTED = "ConfigAccepted"
+    """The configuration is understood and fits the platform. Nothing to do."""
+    CONFIG_ACCEPTED_WITH_WARNINGS = "ConfigAcceptedWithWarnings"
+    """The job runs; the message lists what is probably not meant. Read it once."""
+    CONFIG_INVALID = "ConfigInvalid"
+    """The configuration cannot be trained as it is. Mend the keys that the message names, in a new job."""
+    CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
+    """spec.configFrom names a ConfigMap or a key that is not there. Create it; the job goes on by itself."""
+    STORAGE_MISSING = "StorageMissing"
+    """Several nodes, but no writable claim for checkpoints. Add one to spec.storage."""
+
+    # -- pods
+    PODS_CREATED = "PodsCreated"
+    """The pods exist and are starting. Wait."""
+    PODS_PENDING = "PodsPending"
+    """The scheduler has not placed every pod; the message quotes it. Add nodes or ask for less."""
+    CLAIM_NOT_FOUND = "ClaimNotFound"
+    """spec.storage names a PersistentVolumeClaim that is not there. Create it; the job goes on by itself."""
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    """The image cannot be pulled. Mend spec.image or the pull secret, in a new job."""
+    POD_REJECTED = "PodRejected"
+    """The API server refused a pod; the message quotes it. Mend spec.podTemplate, the quota or the admission policy."""
+    CONTAINER_NOT_STARTING = "ContainerNotStarting"
+    """The container cannot be created; the message quotes the kubelet. Mend what it names."""
+    ALL_PODS_READY = "AllPodsReady"
+    """Every pod is up. Nothing to do."""
+
+    # -- progress
+    WAITING_FOR_FIRST_STEP = "WaitingForFirstStep"
+    """Pods are up; the processes are loading or compiling. Wait."""
+    STEPS_ADVANCING = "StepsAdvancing"
+    """Optimizer steps are being finished. Nothing to do."""
+    COMPLETED = "Completed"
+    """Training has ended as configured. Nothing to do."""
+    NOT_STARTED = "NotStarted"
+    """No pods have been created. See the other conditions."""
+    RUNNING = "Running"
+    """Nothing is being restarted. Nothing to do."""
+
+    # -- causes of restarts, and of the end
+    PROCESS_FAILED = "ProcessFailed"
+    """A process ended with an error; all processes were restarted in their pods. See the ledger's message."""
+    PROCESS_KILLED = "ProcessKilled"
+    """A process was ended by a signal (kill, out of memory); all were restarted in their pods."""
+    POD_DELETED = "PodDeleted"
+    """Somebody or something deleted a pod; it was replaced. Never counted."""
+    POD_EVICTED = "PodEvicted"
+    """A pod was evicted or preempted (DisruptionTarget); it was replaced. Never counted."""
+    NODE_LOST = "NodeLost"
+    """The node of a pod is gone; the pod was replaced. Never counted."""
+    POD_PREEMPTED = "PodPreempted"
+    """The launcher ended on SIGTERM after saving (exit code 143); the pod was replaced. Never counted."""
+    OUT_OF_MEMORY = "OutOfMemory"
+    """The container was killed for memory. Raise its limit in spec.podTemplate, or lower data.micro_batch_size."""
+    POD_FAILED = "PodFailed"
+    """A launcher gave up: restarts inside the pod did not help. All pods are replaced, if the budget allows."""
+    INCOMPLETE_COMPLETION = "IncompleteCompletion"
+    """Some pods had ended when another was lost; the gang is started again to end together."""
+    BUDGET_EXHAUSTED = "BudgetExhausted"
+    """restartPolicy.maxGangRestarts is used up. The message names the last failure: mend it, then start a new job."""
+    TRAINER_REFUSED_CONFIG = "TrainerRefusedConfig"
+    """The trainer ended with exit code 2: the data, the model or a checkpoint is not as configured. Mend what it says."""
+    CANNOT_RESUME = "CannotResume"
+    """The job cannot resume (exp_manager.resume_if_exists is False) and has done steps. Set it to True in a new job."""

@@ -1,0 +1,197 @@
+"""`status` of a NeuronTrainingJob: what people and tools read. Written by the operator only, once per pass."""
+
+from enum import StrEnum
+
+from pydantic import AwareDatetime, Field
+
+from .reasons import ConditionType, Reason
+from .spec import ApiObject
+
+
+class Phase(StrEnum):
+    """One word for people; programs read the conditions."""
+
+    PENDING = "Pending"
+    """Accepted, or waiting for something that the conditions name."""
+    STARTING = "Starting"
+    """Pods exist; no step has been finished in this attempt."""
+    RUNNING = "Running"
+    RESTARTING = "Restarting"
+    """A failure or a lost pod is being recovered from."""
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job is over; a terminal job is never started again."""
+        return self in (Phase.SUCCEEDED, Phase.FAILED)
+
+
+class ConditionStatus(StrEnum):
+    """As in metav1.Condition."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(ApiObject):
+    """metav1.Condition."""
+
+    type: ConditionType
+    """Kind of the condition."""
+    status: ConditionStatus
+    """True, False or Unknown."""
+    reason: Reason
+    """One word out of a documented list (docs/reference/reasons.md)."""
+    message: str = Field(default="", max_length=32768)
+    """A sentence for people: what, which key, what to do."""
+    observed_generation: int = 0
+    """Generation of the spec that this was told from."""
+    last_transition_time: AwareDatetime
+    """When the status of this condition last changed."""
+
+
+class Rung(StrEnum):
+    """Steps of the restart ladder, cheapest first."""
+
+    PROCESS = "Process"
+    """All processes restarted inside the same pods."""
+    POD = "Pod"
+    """One lost pod replaced; the others waited."""
+    GANG = "Gang"
+    """All pods replaced."""
+
+
+class Restart(ApiObject):
+    """One line of the ledger: what happened, what it cost."""
+
+    rung: Rung
+    """What was restarted: Process, Pod or Gang."""
+    cause: Reason
+    """Why."""
+    time: AwareDatetime
+    """When the failure was seen."""
+    attempt: int = 0
+    """Gang attempt in which it happened."""
+    pod: str = ""
+    """Pod of the first failure."""
+    pod_uid: str = ""
+    """UID of that pod, so that one loss is told once."""
+    round: int | None = None
+    """Rendezvous round that ended with it."""
+    node: str = ""
+    """Node that the pod was on."""
+    rank: int | None = None
+    """Global rank of the first failing process, where one failed."""
+    exit_code: int | None = None
+    """Its exit code; negative: the signal that ended it."""
+    message: str = Field(default="", max_length=1024)
+    """Last line that it said."""
+    step: int | None = None
+    """Last finished step when it happened."""
+    resumed_from_step: int | None = None
+    """Step of the checkpoint that training went on from."""
+    steps_lost: int | None = None
+    """Finished steps that had to be done again."""
+    recovered_time: AwareDatetime | None = None
+    """When the first step after it was finished."""
+    recovery_seconds: float | None = None
+    """From the failure to that step."""
+
+
+class PodStatus(ApiObject):
+    """One pod of the gang as last seen."""
+
+    name: str
+    """Name of the pod."""
+    uid: str
+    """UID of the pod."""
+    node: str = ""
+    """Node that it is on."""
+    ready: bool = False
+    """Whether its launcher answers."""
+
+
+class TopologyStatus(ApiObject):
+    """The shape that the configuration asks for."""
+
+    nodes: int
+    """Pods of the job, one per node."""
+    processes_per_node: int
+    """Processes in each pod."""
+    world_size: int
+    """All processes."""
+    tensor_parallel: int
+    """Processes that share a layer."""
+    data_parallel: int
+    """Copies of the model."""
+    micro_batches: int
+    """Micro-batches per optimizer step."""
+    neuron_devices_per_node: int = 0
+    """Requested aws.amazon.com/neuron per pod."""
+    efa_per_node: int = 0
+    """Requested vpc.amazonaws.com/efa per pod."""
+
+
+class ProgressStatus(ApiObject):
+    """Where the training is, as the trainer reports it."""
+
+    step: int = 0
+    """Finished optimizer steps."""
+    max_steps: int | None = None
+    """Steps after which training ends."""
+    loss: float | None = None
+    """Loss of the last finished step."""
+    tokens_per_second: float | None = None
+    """Tokens per second over all processes."""
+    last_step_time: AwareDatetime | None = None
+    """When the last step was finished."""
+
+
+class CheckpointStatus(ApiObject):
+    """The newest complete checkpoint."""
+
+    step: int
+    """Its step."""
+    path: str
+    """Directory, as the pods see it."""
+    time: AwareDatetime
+    """When it was complete."""
+
+
+class JobStatus(ApiObject):
+    """What has become of the job."""
+
+    observed_generation: int = 0
+    """Generation of the spec that this status was told from."""
+    phase: Phase = Phase.PENDING
+    """Pending, Starting, Running, Restarting, Succeeded or Failed."""
+    conditions: tuple[Condition, ...] = Field(default=(), max_length=32)
+    """Ready, Reconciling, Stalled (kstatus) and ConfigValid, PodsReady, Progressing, Restarting, Succeeded, Failed."""
+    attempt: int = 0
+    """Number of the gang attempt; pods carry it as a label."""
+    config_hash: str = ""
+    """SHA-256 of the effective configuration."""
+    topology: TopologyStatus | None = None
+    """The shape that the configuration asks for."""
+    nodes_ready: str = ""
+    """Pods that are ready, of all: 2/2."""
+    pods: tuple[PodStatus, ...] = Field(default=(), max_length=4096)
+    """The pods of the current attempt by index."""
+    progress: ProgressStatus | None = None
+    """Where the training is."""
+    checkpoint: CheckpointStatus | None = None
+    """The newest complete checkpoint."""
+    restarts: tuple[Restart, ...] = Field(default=(), max_length=64)
+    """Ledger of the last 64 restarts, oldest first."""
+    restart_count: int = 0
+    """All restarts of every rung."""
+    gang_failures: int = 0
+    """Gang restarts that count against restartPolicy.maxGangRestarts."""
+    steps_lost: int = 0
+    """Sum of the steps that had to be done again."""
+    start_time: AwareDatetime | None = None
+    """When the first pod was created."""
+    completion_time: AwareDatetime | None = None
+    """When the job succeeded or failed."""
