@@ -1,7 +1,8 @@
 """Rules between fields that the API server checks at `kubectl apply`, in the words of the offline checks.
 
 Scalars of `spec.config` are int-or-string, so each rule first asks whether they are integers: an interpolation is left
-to the operator, which sees the resolved value. Messages are fixed texts: the API server estimates the cost of an expression
+to the operator, which sees the resolved value. Messages are fixed texts: the API server estimates the cost of an
+expression
 over int-or-string values beyond its budget (by a factor of more than 100, Kubernetes 1.34).
 """
 
@@ -72,23 +73,28 @@ def spec_rules() -> list[Rule]:
         },
         {
             "rule": f"({_CPU}) || ({_TYPE})",
-            "message": "spec.platform.instanceType is not set, so the devices of a node are not known: set it to one of "
+            "message": "spec.platform.instanceType is not set, so the devices of a node are not known: set it "
+            "to one of "
             f"{', '.join(INSTANCE_TYPES)}, or spec.platform.accelerator to cpu.",
         },
         {
             "rule": f"({_CPU}) || !({_TYPE}) || self.platform.instanceType in {_CORES}",
-            "message": f"spec.platform.instanceType is not a known Trainium type: use one of {', '.join(INSTANCE_TYPES)}.",
+            "message": f"spec.platform.instanceType is not a known Trainium type: use one of "
+            f"{', '.join(INSTANCE_TYPES)}.",
         },
         {
             "rule": f"!({config}) || {nodes} == 1 || "
             "(has(self.storage) && self.storage.exists(s, !has(s.readOnly) || !s.readOnly))",
-            "message": "spec.storage has no writable claim, but spec.config.trainer.num_nodes is more than 1: checkpoints "
+            "message": "spec.storage has no writable claim, but spec.config.trainer.num_nodes is more than 1: "
+            "checkpoints "
             "would be lost with the pods; add an entry with claimName and mountPath.",
         },
         {
-            "rule": f"({_CPU}) || !({_TYPE}) || !({config}) || !(self.platform.instanceType in {_CORES}) || {lnc} == 0 || "
+            "rule": f"({_CPU}) || !({_TYPE}) || !({config}) || !(self.platform.instanceType in {_CORES}) || "
+            f"{lnc} == 0 || "
             f"{devices} <= {cores}",
-            "message": "spec.config.trainer.devices is more than the logical NeuronCores of spec.platform.instanceType (its "
+            "message": "spec.config.trainer.devices is more than the logical NeuronCores of "
+            "spec.platform.instanceType (its "
             "physical cores / trainer.lnc): use fewer; more processes come from more nodes (trainer.num_nodes).",
         },
     ]
@@ -99,13 +105,16 @@ def config_rules() -> list[Rule]:
     return [
         {
             "rule": f"!({_SIZES}) || !({_POSITIVE}) || {_WORLD} % {_PARTS} == 0",
-            "message": "trainer.devices x trainer.num_nodes cannot be divided into groups of tensor_model_parallel_size x "
-            "pipeline_model_parallel_size x context_parallel_size: change them so that the product divides the processes.",
+            "message": "trainer.devices x trainer.num_nodes cannot be divided into groups of "
+            "tensor_model_parallel_size x "
+            "pipeline_model_parallel_size x context_parallel_size: change them so that the product divides the "
+            "processes.",
         },
         {
             "rule": f"!({_SIZES} && {_known('data.micro_batch_size', 'data.global_batch_size')}) || !({_POSITIVE}) || "
             f"{_WORLD} % {_PARTS} != 0 || {_STEP} == 0 || {_integer('data.global_batch_size')} % {_STEP} == 0",
-            "message": "data.global_batch_size is not a multiple of data.micro_batch_size x the data-parallel size (processes / "
+            "message": "data.global_batch_size is not a multiple of data.micro_batch_size x the data-parallel "
+            "size (processes / "
             "parallel sizes): samples would be lost; change one of the two.",
         },
     ]

@@ -1,4 +1,5 @@
-"""The CustomResourceDefinition, generated: `python -m neuron_api.crd > crds/neurontrainingjobs.neurontraining.dev.yaml`."""
+"""The CustomResourceDefinition, generated: `python -m neuron_api.crd >
+crds/neurontrainingjobs.neurontraining.dev.yaml`."""
 
 import sys
 from typing import Any

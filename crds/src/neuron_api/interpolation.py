@@ -3,7 +3,6 @@
 `eval` is not offered (code from a custom resource), and `oc.env` resolves in the pod only (B-1).
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,22 +37,29 @@ def resolve(
             node = tree._get_node(key)
             if not in_pod and _reads_environment(values.get(str(key))):
                 findings.append(
-                    error(str(key), "oc.env is resolved in the pod, where the operator cannot check it.",
-                          "Write the value itself.")
-                )  # fmt: skip
+                    error(
+                        str(key),
+                        "oc.env is resolved in the pod, where the operator cannot check it.",
+                        "Write the value itself.",
+                    )
+                )
                 continue
             if isinstance(node, DictConfig):
                 resolved[str(key)] = OmegaConf.to_container(node, resolve=True)
             else:
                 value = tree[key]
-                resolved[str(key)] = (
-                    OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-                )
+                is_config = OmegaConf.is_config(value)
+                resolved[str(key)] = OmegaConf.to_container(value, resolve=True) if is_config else value
         except (OmegaConfBaseException, RecursionError, TypeError, ValueError) as problem:
             where = getattr(problem, "full_key", None) or str(key)
             sentence = str(problem).split("\n", maxsplit=1)[0]
-            findings.append(error(str(where), f"the interpolation cannot be resolved: {sentence}.",
-                                  "Name a key that exists, from the top of the file: ${trainer.max_steps}."))  # fmt: skip
+            findings.append(
+                error(
+                    str(where),
+                    f"the interpolation cannot be resolved: {sentence}.",
+                    "Name a key that exists, from the top of the file: ${trainer.max_steps}.",
+                )
+            )
     return resolved, tuple(findings)
 
 
@@ -78,7 +84,7 @@ def _apply(tree: DictConfig, overrides: Sequence[str]) -> list[Finding]:
         if not equals or not key:
             findings.append(error(text, "an override is written key=value, +key=value or ~key."))
             continue
-        parsed = parse(f"v: {os.linesep if not value else value}")
+        parsed = parse(f"v: {value}")
         if parsed.findings:
             findings.append(error(key, f"the override's value {value!r} is not YAML."))
             continue

@@ -92,6 +92,7 @@ class Reason(StrEnum):
     BUDGET_EXHAUSTED = "BudgetExhausted"
     """restartPolicy.maxGangRestarts is used up. The message names the last failure: mend it, then start a new job."""
     TRAINER_REFUSED_CONFIG = "TrainerRefusedConfig"
-    """The trainer ended with exit code 2: the data, the model or a checkpoint is not as configured. Mend what it says."""
+    """The trainer ended with exit code 2: the data, the model or a checkpoint is not as configured. Mend what it
+    says."""
     CANNOT_RESUME = "CannotResume"
     """The job cannot resume (exp_manager.resume_if_exists is False) and has done steps. Set it to True in a new job."""

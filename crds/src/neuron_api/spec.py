@@ -37,7 +37,8 @@ class Platform(ApiObject):
     """neuron: Trainium devices (needs instanceType); cpu: no devices, for laptops and tests. Default neuron."""
 
     instance_type: str | None = Field(default=None, max_length=63)
-    """EC2 instance type of the nodes, for example trn1.32xlarge; with it the operator knows devices and EFA interfaces, and selects nodes by the label node.kubernetes.io/instance-type."""
+    """EC2 instance type of the nodes, for example trn1.32xlarge; with it the operator knows devices and EFA
+    interfaces, and selects nodes by the label node.kubernetes.io/instance-type."""
 
 
 class VolumeMount(ApiObject):
@@ -47,7 +48,8 @@ class VolumeMount(ApiObject):
     """Name of a PersistentVolumeClaim in the job's namespace; with several nodes it must allow ReadWriteMany."""
 
     mount_path: str = Field(min_length=1, max_length=1024, pattern="^/.*$")
-    """Where the claim appears in the container; absolute. The first writable mount is the working directory, so that relative paths of the configuration lie on it."""
+    """Where the claim appears in the container; absolute. The first writable mount is the working directory, so that
+    relative paths of the configuration lie on it."""
 
     sub_path: str | None = Field(default=None, max_length=1024)
     """Folder of the claim to mount in place of its root."""
@@ -74,7 +76,8 @@ class ConfigSource(ApiObject):
 
 
 class RestartPolicy(ApiObject):
-    """How many failures of each kind the job may have; disruptions (deleted, evicted or preempted pods) are never counted."""
+    """How many failures of each kind the job may have; disruptions (deleted, evicted or preempted pods) are never
+    counted."""
 
     max_process_restarts: int = Field(default=10, ge=0, le=1000)
     """Restarts of all processes inside the running pods, per pod. Default 10."""
@@ -96,16 +99,19 @@ class JobSpec(ApiObject):
     """Trainer image. Default: the operator's, by accelerator (Helm values images.cpu and images.neuron)."""
 
     config: dict[str, Any] | None = None
-    """The NxDT configuration as an object, key for key. Exactly one of config and configFrom. It cannot be changed once the job exists."""
+    """The NxDT configuration as an object, key for key. Exactly one of config and configFrom. It cannot be changed
+    once the job exists."""
 
     config_from: ConfigSource | None = None
     """The NxDT configuration as the text of a file. Exactly one of config and configFrom."""
 
     storage: tuple[VolumeMount, ...] = Field(default=(), max_length=16)
-    """Claims for data, checkpoints and compile cache. Checkpoints must lie on one of them when the job has several nodes."""
+    """Claims for data, checkpoints and compile cache. Checkpoints must lie on one of them when the job has several
+    nodes."""
 
     pod_template: dict[str, Any] | None = None
-    """A partial PodTemplateSpec, merged strategically over the generated pods (containers and volumes by name); the trainer's container is called trainer."""
+    """A partial PodTemplateSpec, merged strategically over the generated pods (containers and volumes by name); the
+    trainer's container is called trainer."""
 
     restart_policy: RestartPolicy = RestartPolicy()
     """How many failures of each kind the job may have."""

@@ -108,62 +108,98 @@ def check(topology: Topology, config: TrainingConfig) -> tuple[Finding, ...]:
     found: list[Finding] = []
     parts = topology.tensor_parallel * topology.pipeline_parallel * topology.context_parallel
     if topology.data_parallel == 0:
-        found.append(error(
-            "distributed_strategy.tensor_model_parallel_size",
-            f"the {topology.world_size} processes (trainer.devices {topology.processes_per_node} x trainer.num_nodes "
-            f"{topology.num_nodes}) cannot be divided into groups of {parts} (tensor "
-            f"{topology.tensor_parallel} x pipeline {topology.pipeline_parallel} x context {topology.context_parallel}).",
-            "Change trainer.devices, trainer.num_nodes or the parallel sizes so that the product divides the processes.",
-        ))  # fmt: skip
+        found.append(
+            error(
+                "distributed_strategy.tensor_model_parallel_size",
+                f"the {topology.world_size} processes (trainer.devices {topology.processes_per_node} x trainer.num_nodes "
+                f"{topology.num_nodes}) cannot be divided into groups of {parts} (tensor "
+                f"{topology.tensor_parallel} x pipeline {topology.pipeline_parallel} x context "
+                f"{topology.context_parallel}).",
+                "Change trainer.devices, trainer.num_nodes or the parallel sizes so that the product divides the "
+                "processes.",
+            )
+        )
     elif topology.micro_batches == 0:
         data = config.data
         step = data.micro_batch_size * topology.data_parallel
         below = data.global_batch_size // step * step
-        found.append(error(
-            "data.global_batch_size",
-            f"{data.global_batch_size} is not a multiple of micro_batch_size {data.micro_batch_size} x data-parallel size "
-            f"{topology.data_parallel} = {step}.",
-            f"Use {f'{below} or ' if below else ''}{below + step}, or change micro_batch_size.",
-        ))  # fmt: skip
+        found.append(
+            error(
+                "data.global_batch_size",
+                f"{data.global_batch_size} is not a multiple of micro_batch_size {data.micro_batch_size} x "
+                f"data-parallel size "
+                f"{topology.data_parallel} = {step}.",
+                f"Use {f'{below} or ' if below else ''}{below + step}, or change micro_batch_size.",
+            )
+        )
     if topology.tensor_parallel > topology.processes_per_node and topology.num_nodes > 1:
-        found.append(warning(
-            "distributed_strategy.tensor_model_parallel_size",
-            f"a tensor-parallel group of {topology.tensor_parallel} does not fit into a node of "
-            f"{topology.processes_per_node} processes; its collectives cross the network.",
-            "Use a size that divides trainer.devices.",
-        ))  # fmt: skip
+        found.append(
+            warning(
+                "distributed_strategy.tensor_model_parallel_size",
+                f"a tensor-parallel group of {topology.tensor_parallel} does not fit into a node of "
+                f"{topology.processes_per_node} processes; its collectives cross the network.",
+                "Use a size that divides trainer.devices.",
+            )
+        )
     return tuple(found)
 
 
 def devices(config: TrainingConfig, instance_type: str | None) -> tuple[Devices | None, tuple[Finding, ...]]:
     """Chips and EFA interfaces of one pod on Trainium, or what is wrong."""
     if instance_type is None:
-        return None, (error("spec.platform.instanceType", "it is not set, so the devices of a node are not known.",
-                            f"Set it to one of {', '.join(INSTANCE_TYPES)}, or spec.platform.accelerator to cpu."),)  # fmt: skip
+        return None, (
+            error(
+                "spec.platform.instanceType",
+                "it is not set, so the devices of a node are not known.",
+                f"Set it to one of {', '.join(INSTANCE_TYPES)}, or spec.platform.accelerator to cpu.",
+            ),
+        )
     instance = INSTANCE_TYPES.get(instance_type)
     if instance is None:
-        return None, (error("spec.platform.instanceType", f"{instance_type!r} is not a known Trainium instance type.",
-                            f"Use one of {', '.join(INSTANCE_TYPES)}."),)  # fmt: skip
+        return None, (
+            error(
+                "spec.platform.instanceType",
+                f"{instance_type!r} is not a known Trainium instance type.",
+                f"Use one of {', '.join(INSTANCE_TYPES)}.",
+            ),
+        )
     lnc = config.trainer.lnc or instance.default_lnc
     if lnc > instance.max_lnc:
-        return None, (error("trainer.lnc", f"{lnc} is not possible on {instance.name}, whose cores cannot be joined.",
-                            "Use 1, or leave it out."),)  # fmt: skip
+        return None, (
+            error(
+                "trainer.lnc",
+                f"{lnc} is not possible on {instance.name}, whose cores cannot be joined.",
+                "Use 1, or leave it out.",
+            ),
+        )
     processes, cores = config.trainer.devices, instance.logical_cores(lnc)
     if processes > cores:
-        return None, (error(
-            "trainer.devices",
-            f"{processes} processes per node are more than the {cores} logical NeuronCores of {instance.name} "
-            f"({instance.chips} chips x {instance.cores_per_chip} cores / lnc {lnc}).",
-            f"Use at most {cores}; more processes come from more nodes (trainer.num_nodes).",
-        ),)  # fmt: skip
+        return None, (
+            error(
+                "trainer.devices",
+                f"{processes} processes per node are more than the {cores} logical NeuronCores of {instance.name} "
+                f"({instance.chips} chips x {instance.cores_per_chip} cores / lnc {lnc}).",
+                f"Use at most {cores}; more processes come from more nodes (trainer.num_nodes).",
+            ),
+        )
     chips = math.ceil(processes * lnc / instance.cores_per_chip)
     whole = chips == instance.chips
     efa = instance.efa if whole else 0
     findings: tuple[Finding, ...] = ()
     if not whole and config.trainer.num_nodes > 1:
-        findings = (warning("trainer.devices", f"{chips} of {instance.chips} chips per node over several nodes leave the "
-                            "EFA interfaces of the node unused.", "Use whole nodes for multi-node training."),)  # fmt: skip
+        findings = (
+            warning(
+                "trainer.devices",
+                f"{chips} of {instance.chips} chips per node over several nodes leave its EFA interfaces unused.",
+                "Use whole nodes for multi-node training.",
+            ),
+        )
     if config.trainer.num_nodes > 1 and instance.efa == 0:
-        return None, (error("trainer.num_nodes", f"{instance.name} has no EFA interface and cannot join a multi-node job.",
-                            "Use trainer.num_nodes 1 or a larger instance type."),)  # fmt: skip
+        return None, (
+            error(
+                "trainer.num_nodes",
+                f"{instance.name} has no EFA interface and cannot join a multi-node job.",
+                "Use trainer.num_nodes 1 or a larger instance type.",
+            ),
+        )
     return Devices(neuron=chips, efa=efa, lnc=lnc), findings

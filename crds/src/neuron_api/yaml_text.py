@@ -17,6 +17,8 @@ MAX_DEPTH: Final = 64
 MAX_NODES: Final = 50_000
 """The largest real configuration (configs/) has 130 nodes; aliases count each time they are used."""
 
+_COLLECTIONS: Final = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
 _FLOAT = re.compile(
     r"""^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?
     |[-+]?(?:[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)
@@ -76,7 +78,7 @@ class _Builder:
 
     def build(self, root: yaml.MappingNode) -> Document:
         try:
-            value = self._mapping(root, "")
+            value = self._value(root, "")
         except _TooLargeError:
             return _refused(f"the text expands to more than {MAX_NODES} values (aliases count each time).")
         except RecursionError:
@@ -89,6 +91,8 @@ class _Builder:
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise _TooLargeError
+        if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTIONS:
+            raise ValueError(f"the tag {node.tag} in line {node.start_mark.line + 1} is not allowed")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -104,9 +108,14 @@ class _Builder:
             if key in result:
                 first = self.lines[where]
                 self.findings.append(
-                    Finding(Severity.ERROR, where, f"the key is given twice, in lines {first} and {line}.",
-                            "Keep one of them; check the indentation of the second.", line)
-                )  # fmt: skip
+                    Finding(
+                        Severity.ERROR,
+                        where,
+                        f"the key is given twice, in lines {first} and {line}.",
+                        "Keep one of them; check the indentation of the second.",
+                        line,
+                    )
+                )
                 continue
             self.lines[where] = line
             result[key] = self._value(value_node, where)

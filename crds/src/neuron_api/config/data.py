@@ -15,7 +15,8 @@ class DataConfig(OpenSection):
     """Samples in one optimizer step over all processes. Required."""
 
     train_dir: str | None = None
-    """Training data: a directory written by `neuron-train data prepare` or `datasets.save_to_disk`, with input_ids, attention_mask and labels of equal length."""
+    """Training data: a directory written by `neuron-train data prepare` or `datasets.save_to_disk`, with input_ids,
+    attention_mask and labels of equal length."""
 
     val_dir: str | None = None
     """Validation data, as train_dir; needed when limit_val_batches is not 0."""

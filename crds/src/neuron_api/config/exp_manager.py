@@ -48,7 +48,8 @@ class ExpManagerConfig(Section):
     """The log directory as it is; exp_dir, name and version are then not used. Default null."""
 
     exp_dir: str | None = None
-    """Base of the log directory `exp_dir/name`; a relative path lies under the first writable mount of spec.storage. Default ./nemo_experiments."""
+    """Base of the log directory `exp_dir/name`; a relative path lies under the first writable mount of spec.storage.
+    Default ./nemo_experiments."""
 
     name: str | None = None
     """Second part of the log directory. Default: the configuration's name."""

@@ -27,4 +27,5 @@ class DistributedStrategyConfig(Section):
     """Shard the activations between tensor-parallel blocks along the sequence. Default False."""
 
     kv_replicator: int | None = Field(default=None, ge=1)
-    """Copies of each key/value head, so that tensor_model_parallel_size may exceed their number. Default: as many as needed."""
+    """Copies of each key/value head, so that tensor_model_parallel_size may exceed their number. Default: as many as
+    needed."""

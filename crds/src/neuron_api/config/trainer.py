@@ -9,7 +9,8 @@ class TrainerConfig(Section):
     """Arguments of Lightning's Trainer, and the shape of the job."""
 
     devices: int = Field(ge=1)
-    """Processes per node, one per logical NeuronCore (32 on trn1.32xlarge, 64 on trn2.48xlarge with lnc 2). Required."""
+    """Processes per node, one per logical NeuronCore (32 on trn1.32xlarge, 64 on trn2.48xlarge with lnc 2).
+    Required."""
 
     num_nodes: int = Field(default=1, ge=1)
     """Number of nodes; the operator creates one pod for each. Default 1."""
@@ -24,7 +25,8 @@ class TrainerConfig(Section):
     """Write metrics at every n-th step. Default 1."""
 
     val_check_interval: Quantity | None = Field(default=None, gt=0)
-    """Validate every so many steps (integer) or such a part of an epoch (fraction; write it as a string in spec.config). Default: at the end of an epoch."""
+    """Validate every so many steps (integer) or such a part of an epoch (fraction; write it as a string in
+    spec.config). Default: at the end of an epoch."""
 
     check_val_every_n_epoch: int | None = Field(default=1, ge=1)
     """Validate in every n-th epoch only; null makes val_check_interval count over epoch borders. Default 1."""
@@ -33,7 +35,8 @@ class TrainerConfig(Section):
     """Validation batches before the first step; 0 for none, -1 for all. Default 0."""
 
     limit_val_batches: Quantity = Field(default=0, ge=0)
-    """Number (integer) or part (fraction, as a string in spec.config) of the validation batches; 0 switches validation off. Default 0."""
+    """Number (integer) or part (fraction, as a string in spec.config) of the validation batches; 0 switches
+    validation off. Default 0."""
 
     limit_test_batches: Quantity = Field(default=0, ge=0)
     """As limit_val_batches, for the test set; training never runs it. Default 0."""

@@ -1,0 +1,100 @@
+"""A configuration is understood, or refused with a sentence that names key, line and remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from neuron_api.findings import Severity
+from neuron_api.loading import Loaded, load_object, load_text
+
+CONFIGS = Path(__file__).parents[2] / "data" / "configs"
+LLAMA = (CONFIGS / "hf_llama3_8B_config.yaml").read_text()
+
+
+def sentences(loaded: Loaded) -> str:
+    return "\n".join(str(finding) for finding in loaded.findings)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_real_configurations_load_without_errors(path: Path) -> None:
+    loaded = load_text(path.read_text())
+    assert loaded.config is not None
+    assert loaded.errors == ()
+
+
+def test_text_and_object_give_the_same_hash() -> None:
+    from neuron_api.yaml_text import parse
+
+    assert load_text(LLAMA).hash == load_object(parse(LLAMA).value).hash != ""
+
+
+def test_interpolations_follow_overrides() -> None:
+    loaded = load_text(LLAMA, ["trainer.max_steps=7", "distributed_strategy.tensor_model_parallel_size=16"])
+    assert loaded.config is not None
+    assert loaded.config.model.optim.sched.max_steps == 7
+    assert loaded.config.exp_manager.checkpoint_callback_params.model_parallel_size == 16
+
+
+def test_keys_can_be_added_and_deleted_by_overrides() -> None:
+    loaded = load_text(LLAMA, ["~compiler_flags", "+data.num_workers=2"])
+    assert loaded.config is not None
+    assert loaded.config.compiler_flags == ""
+    assert loaded.config.data.num_workers == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("zero1:", "zero11:", ["distributed_strategy.zero11 (line 50)", "Did you mean zero1?"]),
+        ("micro_batch_size:", "micro_batchsize:", ["data.micro_batchsize (line 55)", "Did you mean micro_batch_size?"]),
+        ("seed: 1234", "seed: 0", ["seed (line 3)", "0 is not a legal value", "greater than or equal to 1"]),
+        ("seed: 1234", "", ["seed: the key is required and is not there. Add it."]),
+        ("max_steps: 10000", "max_steps: many", ["trainer.max_steps (line 9)", "'many' is not a legal value"]),
+        ("devices: 32", "devices: 31", ["cannot be divided into groups of 32", "trainer.devices 31"]),
+        ("global_batch_size: 1024", "global_batch_size: 1023", ["data.global_batch_size (line 56)", "1020 or 1024"]),
+        ("${trainer.max_steps}", "${trainer.steps}", ["model.optim.sched.max_steps (line 97)", "trainer.steps"]),
+        ("name: adamw_fp32OptState", "name: adagrad", ["model.optim.name", "not supported by this release", "adamw"]),
+        (
+            "pipeline_model_parallel_size: 1",
+            "pipeline_model_parallel_size: 2",
+            ["distributed_strategy.pipeline_model_parallel_size (line 47)", "not supported by this release"],
+        ),
+        ("  type: 'mixed_precision'", "  type: fp16", ["precision.type (line 100)", "'fp16'", "mixed_precision"]),
+    ],
+)
+def test_a_fault_is_named_with_key_line_and_remedy(old: str, new: str, expected: list[str]) -> None:
+    assert old in LLAMA
+    loaded = load_text(LLAMA.replace(old, new, 1))
+    assert loaded.errors
+    for part in expected:
+        assert part in sentences(loaded)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    text = LLAMA.replace("zero1:", "zero11:").replace("seed: 1234", "seed: -1").replace("devices: 32", "devices: x")
+    keys = {finding.key for finding in load_text(text).errors}
+    assert keys >= {"distributed_strategy.zero11", "seed", "trainer.devices"}
+
+
+def test_a_key_of_ones_own_in_data_is_kept_with_a_warning() -> None:
+    loaded = load_text(LLAMA.replace("  micro_batch_size: 1", "  shard_cache: /tmp/x\n  micro_batch_size: 1"))
+    assert loaded.errors == ()
+    assert [f.key for f in loaded.findings if f.severity is Severity.WARNING] == ["data.shard_cache"]
+    assert loaded.config is not None
+    assert (loaded.config.data.model_extra or {})["shard_cache"] == "/tmp/x"
+
+
+def test_the_environment_is_read_in_the_pod_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAIN_SET", "/data/x")
+    text = LLAMA.replace("/home/ubuntu/examples_datasets/wikicorpus_llama3_tokenized_8k", "${oc.env:TRAIN_SET}")
+    inside = load_text(text, in_pod=True)
+    assert inside.config is not None
+    assert inside.config.data.train_dir == "/data/x"
+    assert "resolved in the pod" in sentences(load_text(text))
+
+
+def test_a_document_that_is_not_a_configuration_names_its_source() -> None:
+    for text in ("", "- a", "a: [", "just words"):
+        loaded = load_text(text, source="job.yaml")
+        assert loaded.config is None
+        assert sentences(loaded).startswith("job.yaml")

@@ -1,0 +1,69 @@
+"""YAML from strangers: scalar rules, duplicates with both lines, bounds."""
+
+import time
+
+import pytest
+
+from neuron_api.yaml_text import MAX_BYTES, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3e-4", 3e-4),
+        ("1e-06", 1e-6),
+        ("1_000.5", 1000.5),
+        ("1.0", 1.0),
+        ("-1", -1),
+        (".inf", float("inf")),
+        ("2024-01-01", "2024-01-01"),
+        ("'0'", "0"),
+        ("yes", True),
+        ("null", None),
+        ("1.8.6", "1.8.6"),
+        ("trn1.32xlarge", "trn1.32xlarge"),
+    ],
+)
+def test_scalars_are_read_as_omegaconf_reads_them(text: str, value: object) -> None:
+    read = parse(f"v: {text}").value["v"]
+    assert read == value
+    assert type(read) is type(value)
+
+
+def test_a_duplicate_key_names_both_lines() -> None:
+    document = parse("optim:\n  name: adamw\n  lr: 1\n  name: Cosine\n")
+    assert [str(finding) for finding in document.findings] == [
+        "optim.name (line 4): the key is given twice, in lines 2 and 4. Keep one of them; check the indentation of the "
+        "second."
+    ]
+    assert document.value["optim"]["name"] == "adamw"
+
+
+def test_every_key_has_its_line() -> None:
+    assert parse("a: 1\nb:\n  c:\n  - d: 2\n").lines == {"a": 1, "b": 2, "b.c": 3, "b.c.0.d": 4}
+
+
+ALIAS_BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "a: &a [*a]",
+        "x: " + "[" * 10_000,
+        "x: " + "{a: " * 5_000,
+        "a: " + "b" * (MAX_BYTES + 1),
+        ALIAS_BOMB,
+        "a: \x00",
+        "!!python/object/apply:os.system [true]",
+        "a: !!python/object/apply:os.system [true]",
+    ],
+    ids=["cycle", "nested lists", "nested maps", "10 MB", "alias bomb", "control character", "tag", "tag inside"],
+)
+def test_a_hostile_document_is_refused_at_once(hostile: str) -> None:
+    start = time.monotonic()
+    document = parse(hostile)
+    assert document.findings
+    assert time.monotonic() - start < 1
