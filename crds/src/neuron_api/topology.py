@@ -111,7 +111,8 @@ def check(topology: Topology, config: TrainingConfig) -> tuple[Finding, ...]:
         found.append(
             error(
                 "distributed_strategy.tensor_model_parallel_size",
-                f"the {topology.world_size} processes (trainer.devices {topology.processes_per_node} x trainer.num_nodes "
+                f"the {topology.world_size} processes (trainer.devices {topology.processes_per_node} x "
+                f"trainer.num_nodes "
                 f"{topology.num_nodes}) cannot be divided into groups of {parts} (tensor "
                 f"{topology.tensor_parallel} x pipeline {topology.pipeline_parallel} x context "
                 f"{topology.context_parallel}).",

@@ -1,0 +1,69 @@
+# One command for each thing one does here; `make help` lists them. Longer logic is in hack/, each script with --help.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+CLUSTER ?= local
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the commands
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/.installed: requirements/dev.lock pyproject.toml hack/venv
+	@hack/venv $(PYTHON) $(VENV) $(UV_VERSION)
+	@touch $@
+
+.PHONY: venv
+venv: $(BIN)/.installed ## the virtual environment with everything that tests need
+
+.PHONY: check
+check: venv ## format, lint, types, import rules, generated files are current
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	hack/generate --check
+
+.PHONY: test
+test: venv ## every test but the long ones: unit, distributed (gloo), integration (real API server)
+	hack/test $(BIN)/python
+
+.PHONY: test-unit
+test-unit: venv ## only the tests without processes and servers (a minute)
+	$(BIN)/python -m pytest tests/unit
+
+.PHONY: demo
+demo: venv ## cluster, images, chart, a job that loses a rank and a pod and succeeds (CLUSTER=current: your own cluster)
+	CLUSTER=$(CLUSTER) $(BIN)/python hack/demo
+
+.PHONY: cluster-up
+cluster-up: ## a local Kubernetes cluster of real parts (root on Linux)
+	$(PYTHON) hack/cluster up
+
+.PHONY: cluster-down
+cluster-down: ## remove the local cluster and everything it made
+	$(PYTHON) hack/cluster down
+
+.PHONY: images
+images: ## build the operator's and the trainer's image, and load them into the local cluster when it is up
+	$(PYTHON) hack/images build
+
+.PHONY: crds
+crds: venv ## generate the CRD, its copy in the chart and the reference pages
+	hack/generate
+
+.PHONY: format
+format: venv ## format the sources
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: venv ## resolve the dependencies anew
+	PATH="$(CURDIR)/$(BIN):$$PATH" hack/lock
+
+.PHONY: clean
+clean: ## remove what was built here (caches of tools stay in ~/.cache)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
