@@ -43,6 +43,9 @@ ENV_JOB_NAME: Final = "NTJ_JOB_NAME"
 ENV_JOB_UID: Final = "NTJ_JOB_UID"
 """Written into each checkpoint's manifest; a checkpoint with this UID is the job's own (B-11)."""
 
+ENV_POD_UID: Final = "NTJ_POD_UID"
+"""UID of the pod, by the downward API; `podUid` of the progress report."""
+
 ENV_ATTEMPT: Final = "NTJ_ATTEMPT"
 ENV_NODE_RANK: Final = "NTJ_NODE_RANK"
 ENV_NUM_NODES: Final = "NTJ_NUM_NODES"

@@ -53,6 +53,8 @@ class Reason(StrEnum):
     """The image cannot be pulled. Mend spec.image or the pull secret, in a new job."""
     POD_REJECTED = "PodRejected"
     """The API server refused a pod; the message quotes it. Mend spec.podTemplate, the quota or the admission policy."""
+    NAME_TAKEN = "NameTaken"
+    """An object with a name that the job needs exists and is not the job's. Delete it, or give the job another name."""
     CONTAINER_NOT_STARTING = "ContainerNotStarting"
     """The container cannot be created; the message quotes the kubelet. Mend what it names."""
     ALL_PODS_READY = "AllPodsReady"

@@ -111,6 +111,10 @@ class PodStatus(ApiObject):
     """Node that it is on."""
     ready: bool = False
     """Whether its launcher answers."""
+    succeeded: bool = False
+    """Whether its launcher has ended with exit code 0."""
+    lost: bool = False
+    """Whether its loss is in the ledger; its successor is awaited."""
 
 
 class TopologyStatus(ApiObject):
@@ -147,6 +151,12 @@ class ProgressStatus(ApiObject):
     """Tokens per second over all processes."""
     last_step_time: AwareDatetime | None = None
     """When the last step was finished."""
+    pod_uid: str = ""
+    """UID of the pod that told it; rounds count from 0 in each."""
+    round: int = 0
+    """Rendezvous round that the processes are in; failures of earlier rounds are in the ledger."""
+    recovered_round: int = -1
+    """Newest round whose first step closed the open lines of the ledger."""
 
 
 class CheckpointStatus(ApiObject):
@@ -188,7 +198,7 @@ class JobStatus(ApiObject):
     restart_count: int = 0
     """All restarts of every rung."""
     gang_failures: int = 0
-    """Gang restarts that count against restartPolicy.maxGangRestarts."""
+    """Failures that count against restartPolicy.maxGangRestarts."""
     steps_lost: int = 0
     """Sum of the steps that had to be done again."""
     start_time: AwareDatetime | None = None

@@ -5,6 +5,7 @@ lines). The input comes from strangers: its size, depth and number of nodes are 
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,6 +48,23 @@ class Document:
     lines: dict[str, int]
     """Key path (`a.b`, `a.0.b`) to line, from 1."""
     findings: tuple[Finding, ...]
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every string that `_Loader` or another YAML 1.1 reader would take for something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write values out: aliases are hard to read and count against the bounds."""
+        return True
+
+
+_Dumper.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeDumper.yaml_implicit_resolvers.items()}
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+def dump(value: Mapping[str, Any]) -> str:
+    """The text of a mapping, such that `parse` gives it back, type for type."""
+    return yaml.dump(dict(value), Dumper=_Dumper, sort_keys=False, width=4096, allow_unicode=True)
 
 
 def parse(text: str) -> Document:
