@@ -1,0 +1,1 @@
+"""Data: `rows` reads, `loader` deals rows out to processes and steps, `prepare` makes a data set from text."""

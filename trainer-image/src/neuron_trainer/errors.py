@@ -1,0 +1,38 @@
+"""What can go wrong, split into the user's input, the world around us, and our own bugs.
+
+    TrainerError
+    ├── InputError          the configuration or what it points at is wrong: exit code 2, starting again cannot help
+    ├── CheckpointError     a checkpoint cannot be read: the reader falls back to the one before
+    ├── PeerLostError       a collective failed because another process is gone: wait for the new round
+    └── PreemptedError      SIGTERM: exit code 143
+
+Anything else that is raised is a bug of ours or of the user's module and is shown with its traceback.
+"""
+
+from collections.abc import Iterable
+
+from neuron_api.findings import Finding
+
+
+class TrainerError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class InputError(TrainerError):
+    """All findings about the input, at once."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(findings)
+        super().__init__("\n".join(str(finding) for finding in self.findings))
+
+
+class CheckpointError(TrainerError):
+    """A checkpoint directory is not what its manifest says."""
+
+
+class PeerLostError(TrainerError):
+    """The other side of a collective is gone, or the rendezvous did not complete in time."""
+
+
+class PreemptedError(TrainerError):
+    """The node asked for its resources back."""

@@ -1,0 +1,6 @@
+"""Llama (and Llama 2, 3, 3.1): `config` → `rotary` → `model`; `weights` exchanges tensors with `transformers`."""
+
+from .config import LlamaConfig
+from .model import LlamaForCausalLM
+
+__all__ = ["LlamaConfig", "LlamaForCausalLM"]

@@ -1,0 +1,40 @@
+"""What each module of a Llama is to a parallel backend: roles by module name, in no framework's terms."""
+
+from ..roles import Role
+from .config import LlamaConfig
+
+
+def roles(config: LlamaConfig) -> dict[str, Role]:
+    """Module name to role; a module that is not named is replicated."""
+    found = {"model.embed_tokens": Role.VOCABULARY_IN, "model.norm": Role.NORM, "lm_head": Role.VOCABULARY_OUT}
+    for index in range(config.num_hidden_layers):
+        layer = f"model.layers.{index}"
+        found |= {
+            f"{layer}.input_layernorm": Role.NORM,
+            f"{layer}.self_attn": Role.BLOCK,
+            f"{layer}.self_attn.q_proj": Role.COLUMN,
+            f"{layer}.self_attn.k_proj": Role.COLUMN,
+            f"{layer}.self_attn.v_proj": Role.COLUMN,
+            f"{layer}.self_attn.o_proj": Role.ROW,
+            f"{layer}.post_attention_layernorm": Role.NORM,
+            f"{layer}.mlp": Role.BLOCK,
+            f"{layer}.mlp.gate_proj": Role.COLUMN,
+            f"{layer}.mlp.up_proj": Role.COLUMN,
+            f"{layer}.mlp.down_proj": Role.ROW,
+        }
+    return found
+
+
+def layers(config: LlamaConfig) -> list[str]:
+    """Names of the repeated layers, in order: units of data-parallel sharding and of `full` recompute."""
+    return [f"model.layers.{index}" for index in range(config.num_hidden_layers)]
+
+
+def divisions(config: LlamaConfig) -> dict[str, int]:
+    """Sizes that must be multiples of the tensor-parallel size, by their name in config.json."""
+    return {
+        "num_attention_heads": config.num_attention_heads,
+        "num_key_value_heads": config.num_key_value_heads,
+        "intermediate_size": config.intermediate_size,
+        "vocab_size": config.vocab_size,
+    }

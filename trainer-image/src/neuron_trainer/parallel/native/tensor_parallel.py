@@ -1,0 +1,47 @@
+"""Roles of modules to DTensor styles: column, row and vocabulary parallel, with or without sequence parallelism."""
+
+from collections.abc import Mapping
+
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    ParallelStyle,
+    PrepareModuleInput,
+    RowwiseParallel,
+    SequenceParallel,
+    parallelize_module,
+)
+
+from ...models.roles import Role
+
+
+def apply(module: nn.Module, mesh: DeviceMesh, roles: Mapping[str, Role], *, sequence_parallel: bool) -> None:
+    """Replace the parameters of `module` by DTensors over `mesh` and hook the collectives in (works on meta)."""
+    styles = {name: style for name, role in roles.items() if (style := _style(role, module, name, sequence_parallel))}
+    parallelize_module(module, mesh, styles)
+
+
+def _style(role: Role, module: nn.Module, name: str, sequence_parallel: bool) -> ParallelStyle | None:
+    between = Shard(1) if sequence_parallel else Replicate()
+    match role:
+        case Role.VOCABULARY_IN:
+            return RowwiseParallel(input_layouts=Replicate(), output_layouts=between)
+        case Role.VOCABULARY_OUT:
+            return ColwiseParallel(input_layouts=between, output_layouts=Shard(-1), use_local_output=False)
+        case Role.COLUMN:
+            return ColwiseParallel()
+        case Role.ROW:
+            return RowwiseParallel(output_layouts=between)
+        case Role.NORM:
+            return SequenceParallel() if sequence_parallel else None
+        case Role.BLOCK:
+            return _gather(module.get_submodule(name)) if sequence_parallel else None
+
+
+def _gather(block: nn.Module) -> ParallelStyle:
+    """Gather the sequence once at the door of a block, not in each of its linears; further arguments stay."""
+    further = block.forward.__code__.co_argcount - 2
+    none = (None,) * further
+    return PrepareModuleInput(input_layouts=(Shard(1), *none), desired_input_layouts=(Replicate(), *none))
