@@ -35,6 +35,7 @@ PACKAGES: dict[str, str] = {
     "kubelet": "k8s.io/kubernetes/cmd/kubelet",
     "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
     "coredns": "neurontraining.dev/hack/tools/coredns",
+    "pause": "neurontraining.dev/hack/tools/pause",
     "helm": "helm.sh/helm/v3/cmd/helm",
 }
 """Program to Go package, in the order in which they are built: what the integration tests need comes first."""
@@ -113,7 +114,7 @@ def binaries() -> Path:
     """Our cache directory for the present pins and Go version."""
     go = _go()
     version = _go_version(go) if go else "none"
-    sources = [(MODULE / part).read_bytes() for part in ("go.mod", "go.sum", "coredns/main.go")]
+    sources = [(MODULE / part).read_bytes() for part in ("go.mod", "go.sum", "coredns/main.go", "pause/main.go")]
     return cache_directory() / "tools" / fingerprint(*sources, version) / "bin"
 
 
