@@ -43,3 +43,8 @@ def load_own(state: Path, programs: dict[str, Path]) -> None:
 
 def _ctr(state: Path) -> list[str | Path]:
     return [program("ctr") or "ctr", "--address", containerd_socket(state), "--namespace", "k8s.io"]
+
+
+def tag(state: Path, image: str, name: str) -> None:
+    """Give an imported image another name."""
+    run(*_ctr(state), "images", "tag", "--force", image, name)

@@ -1,0 +1,1 @@
+"""Builds the project's two images and brings them into the local cluster. Start at `command.py`."""

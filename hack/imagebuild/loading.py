@@ -1,0 +1,26 @@
+"""Bring a built image into the local cluster, once."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from imagebuild.builder import Builder
+from localcluster import imageload
+from localcluster.cluster import Cluster
+
+
+def load(cluster: Cluster, builder: Builder, image: str) -> bool:
+    """Import `image`, also as `:dev`; False if this cluster has it already."""
+    record = cluster.state / "images.json"
+    loaded: list[str] = json.loads(record.read_text()) if record.exists() else []
+    if image in loaded:
+        return False
+    with tempfile.TemporaryDirectory(dir=cluster.state) as scratch:
+        archive = Path(scratch) / "image.tar"
+        builder.save(image, archive)
+        imageload.load_archive(cluster.state, archive)
+    imageload.tag(cluster.state, image, image.rpartition(":")[0] + ":dev")
+    record.write_text(json.dumps([*loaded, image]))
+    return True
