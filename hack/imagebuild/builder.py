@@ -14,8 +14,6 @@ from localcluster import requirements
 from localcluster.errors import CommandFailed
 from localcluster.shell import run
 
-_SAVE_SECONDS = 900.0
-
 
 @dataclass(frozen=True)
 class Builder:
@@ -83,10 +81,3 @@ class Builder:
         old = [name for name in listing.split() if name.startswith(f"{repository}:") and name not in {keep, f"{repository}:dev"}]
         if old:
             subprocess.run([self.program, "rmi", *old], capture_output=True, check=False)
-
-    def save(self, image: str, archive: Path) -> None:
-        """Write an image, under its name, to a docker archive (uncompressed: it stays on this machine)."""
-        if self.kind == "buildah":
-            run(self.program, "push", "--quiet", image, f"docker-archive:{archive}:{image}", timeout=_SAVE_SECONDS)
-        else:
-            run(self.program, "save", "--output", archive, image, timeout=_SAVE_SECONDS)

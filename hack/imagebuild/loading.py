@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 
 from imagebuild.builder import Builder
 from localcluster import imageload
@@ -17,10 +15,7 @@ def load(cluster: Cluster, builder: Builder, image: str) -> bool:
     loaded: list[str] = json.loads(record.read_text()) if record.exists() else []
     if image in loaded:
         return False
-    with tempfile.TemporaryDirectory(dir=cluster.state) as scratch:
-        archive = Path(scratch) / "image.tar"
-        builder.save(image, archive)
-        imageload.load_archive(cluster.state, archive)
+    imageload.load_named(cluster.state, image, builder.program)
     imageload.tag(cluster.state, image, image.rpartition(":")[0] + ":dev")
     record.write_text(json.dumps([*loaded, image]))
     return True

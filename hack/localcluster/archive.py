@@ -12,6 +12,9 @@ from typing import Any
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
+LAYOUT = b'{"imageLayoutVersion": "1.0.0"}'
+"""Content of the file `oci-layout`, which makes an archive an OCI one."""
+
 
 def write(archive: Path, *, image: str, program: Path) -> None:
     """An image whose only file is `/<program's name>`, which it runs."""
@@ -28,15 +31,15 @@ def write(archive: Path, *, image: str, program: Path) -> None:
     manifest = _json({
         "schemaVersion": 2,
         "mediaType": f"{oci}.manifest.v1+json",
-        "config": _reference(f"{oci}.config.v1+json", config),
-        "layers": [_reference(f"{oci}.layer.v1.tar", layer)],
+        "config": reference(f"{oci}.config.v1+json", config),
+        "layers": [reference(f"{oci}.layer.v1.tar", layer)],
     })  # fmt: skip
-    named = _reference(f"{oci}.manifest.v1+json", manifest) | {
+    named = reference(f"{oci}.manifest.v1+json", manifest) | {
         "annotations": {"io.containerd.image.name": image},
         "platform": {"architecture": architecture, "os": "linux"},
     }
     files = {
-        "oci-layout": _json({"imageLayoutVersion": "1.0.0"}),
+        "oci-layout": LAYOUT,
         "index.json": _json({"schemaVersion": 2, "manifests": [named]}),
     }
     for blob in (layer, config, manifest):
@@ -44,7 +47,8 @@ def write(archive: Path, *, image: str, program: Path) -> None:
     archive.write_bytes(_tar(files, mode=0o644))
 
 
-def _reference(media_type: str, blob: bytes) -> dict[str, Any]:
+def reference(media_type: str, blob: bytes) -> dict[str, Any]:
+    """An OCI descriptor."""
     return {"mediaType": media_type, "digest": _digest(blob), "size": len(blob)}
 
 
@@ -61,7 +65,12 @@ def _tar(files: dict[str, bytes], *, mode: int) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, data in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(data), mode
-            tar.addfile(entry, io.BytesIO(data))
+            add(tar, name, data, mode)
     return buffer.getvalue()
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:
+    """Append a file to a tar."""
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(data), mode
+    tar.addfile(entry, io.BytesIO(data))
