@@ -27,6 +27,8 @@ class Start:
     checkpoint: str | None = None
     """Directory to take up; only global rank 0's launcher's choice counts, it is broadcast."""
     weights_only: bool = False
+    last_step: int = 0
+    """Newest step that this launcher has seen finished."""
 
 
 class Handoff:
@@ -71,7 +73,9 @@ class Handoff:
 
     def lost(self) -> dict[int, str]:
         """Messages of the workers that wait to be stopped, by local rank."""
-        return {int(path.suffix[1:]): path.read_text() for path in self.folder.glob("lost.*") if path.suffix[1:].isdigit()}
+        return {
+            int(path.suffix[1:]): path.read_text() for path in self.folder.glob("lost.*") if path.suffix[1:].isdigit()
+        }
 
 
 def replace(path: Path, text: str) -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..parallel import Share
+from neuron_trainer.parallel import Share
+
 from .rows import Rows
 
 

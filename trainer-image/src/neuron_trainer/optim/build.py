@@ -7,8 +7,8 @@ import torch
 from torch.optim import Optimizer
 
 from neuron_api.config import ModelConfig
+from neuron_trainer.parallel import LocalParameter
 
-from ..parallel import LocalParameter
 from .adamw_fp32 import AdamWFP32OptState, fresh
 
 SUPPORTED_OPTIMIZERS: Final = ("adamw", "adamw_fp32OptState")

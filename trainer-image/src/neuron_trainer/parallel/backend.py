@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..models.family import Family
+from neuron_trainer.models.family import Family
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from neuron_api.config import ModelConfig
 from neuron_api.findings import Finding, Severity
-
-from ...errors import InputError
+from neuron_trainer.errors import InputError
 
 SUPPORTED_MODEL_TYPES: Final = ("llama",)
 SUPPORTED_ROPE: Final = ("default", "llama3")
@@ -52,7 +51,9 @@ def load(model: ModelConfig) -> LlamaConfig:
     try:
         values = json.loads(path.read_text())
     except OSError as problem:
-        raise _wrong(f"{path} cannot be read: {problem.strerror}.", "Give the path of a Hugging Face config.json.") from None
+        raise _wrong(
+            f"{path} cannot be read: {problem.strerror}.", "Give the path of a Hugging Face config.json."
+        ) from None
     except ValueError as problem:
         raise _wrong(f"{path} is not JSON: {problem}.") from None
     return from_values(values, model)
@@ -61,7 +62,9 @@ def load(model: ModelConfig) -> LlamaConfig:
 def from_values(values: dict[str, Any], overrides: ModelConfig | None = None) -> LlamaConfig:
     """The typed form of a parsed `config.json`; an override of the hidden size keeps the number of heads."""
     if (kind := values.get("model_type", "llama")) not in SUPPORTED_MODEL_TYPES:
-        raise _wrong(f"model_type {kind!r} is not supported by this release.", f"Use {', '.join(SUPPORTED_MODEL_TYPES)}.")
+        raise _wrong(
+            f"model_type {kind!r} is not supported by this release.", f"Use {', '.join(SUPPORTED_MODEL_TYPES)}."
+        )
     if values.get("hidden_act", "silu") != "silu":
         raise _wrong(f"hidden_act {values['hidden_act']!r} is not supported for Llama.", "Use silu.")
     try:
@@ -86,7 +89,10 @@ def _typed(values: dict[str, Any], overrides: ModelConfig | None) -> LlamaConfig
         num_key_value_heads=values.get("num_key_value_heads") or heads,
         head_dim=own_head_dim or hidden // heads,
         rms_norm_eps=values.get("rms_norm_eps", 1e-6),
-        rope_theta=(overrides and overrides.rope_theta) or values.get("rope_theta") or rope.get("rope_theta") or 10000.0,
+        rope_theta=(overrides and overrides.rope_theta)
+        or values.get("rope_theta")
+        or rope.get("rope_theta")
+        or 10000.0,
         max_position_embeddings=(overrides and overrides.max_position_embeddings)
         or values.get("max_position_embeddings", 2048),
         initializer_range=values.get("initializer_range", 0.02),
@@ -100,7 +106,9 @@ def _typed(values: dict[str, Any], overrides: ModelConfig | None) -> LlamaConfig
 def _rope_scaling(rope: dict[str, Any]) -> RopeScaling | None:
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if kind not in SUPPORTED_ROPE:
-        raise _wrong(f"rope_scaling of type {kind!r} is not supported by this release.", f"Use {', '.join(SUPPORTED_ROPE)}.")
+        raise _wrong(
+            f"rope_scaling of type {kind!r} is not supported by this release.", f"Use {', '.join(SUPPORTED_ROPE)}."
+        )
     if kind == "default":
         return None
     return RopeScaling(**{name: rope[name] for name in RopeScaling.__dataclass_fields__})

@@ -1,6 +1,7 @@
 """What each module of a Llama is to a parallel backend: roles by module name, in no framework's terms."""
 
-from ..roles import Role
+from neuron_trainer.models.roles import Role
+
 from .config import LlamaConfig
 
 

@@ -13,10 +13,10 @@ from torch.distributed.tensor.parallel import loss_parallel
 
 from neuron_api.config import TrainingConfig
 from neuron_api.topology import Topology
+from neuron_trainer.models import recompute
+from neuron_trainer.models.family import Family
+from neuron_trainer.parallel.backend import LocalParameter, Share
 
-from ...models import recompute
-from ...models.family import Family
-from ..backend import LocalParameter, Share
 from . import data_parallel, mesh, parameters, tensor_parallel
 
 IGNORED_LABEL = -100

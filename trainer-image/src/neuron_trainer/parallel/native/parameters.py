@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from ..backend import LocalParameter
+from neuron_trainer.parallel.backend import LocalParameter
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from torch.distributed.tensor.parallel import (
     parallelize_module,
 )
 
-from ...models.roles import Role
+from neuron_trainer.models.roles import Role
 
 
 def apply(module: nn.Module, mesh: DeviceMesh, roles: Mapping[str, Role], *, sequence_parallel: bool) -> None:

@@ -1,0 +1,33 @@
+"""Which checkpoints stay: the best `save_top_k` by monitor and mode; the new one is complete before an old one goes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from neuron_api.config import CheckpointCallbackParams
+
+from . import layout
+from .catalog import Candidate, complete, incomplete
+
+
+def surplus(candidates: Sequence[Candidate], newest: Path, params: CheckpointCallbackParams) -> list[Candidate]:
+    """What to delete now that `newest` is complete; without a monitor the newest ones are the best. Pure."""
+    if params.save_top_k < 0:
+        return []
+    key = params.monitor or "step"
+    best = max if params.mode == "max" or params.monitor is None else min
+    worst = float("-inf") if best is max else float("inf")
+    ranked = sorted(
+        (c for c in candidates if not layout.is_last(c.path)),
+        key=lambda c: (c.manifest.metrics.get(key, worst) * (1 if best is max else -1), c.step),
+        reverse=True,
+    )
+    return [c for c in ranked[params.save_top_k :] if c.path != newest or params.save_top_k == 0]
+
+
+def apply(folder: Path, newest: Path, params: CheckpointCallbackParams) -> list[Path]:
+    """Delete the surplus and what killed saves left; by global rank 0 only. Returns what went."""
+    gone = [candidate.path for candidate in surplus(complete(folder), newest, params)]
+    gone += incomplete(folder)
+    for path in gone:
+        layout.remove(path)
+    return gone

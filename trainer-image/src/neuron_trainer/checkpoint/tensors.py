@@ -1,0 +1,29 @@
+"""The tensors of a run as one flat mapping that torch.distributed.checkpoint saves, loads and reshards.
+
+Keys: `model.<parameter>`, `optim.<parameter>.<state>`. Values share storage with the run: loading fills it in place.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from neuron_trainer.parallel import LocalParameter
+
+_STATES = ("exp_avg", "exp_avg_sq")
+
+
+def weights(parameters: Sequence[LocalParameter]) -> dict[str, Tensor]:
+    """The master weights."""
+    return {f"model.{p.name}": p.whole.detach() for p in parameters}
+
+
+def moments(parameters: Sequence[LocalParameter], optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimizer's tensors, each placed as its parameter is."""
+    return {f"optim.{p.name}.{s}": p.wrap(optimizer.state[p.leaf][s]) for p in parameters for s in _STATES}
+
+
+def set_step(parameters: Sequence[LocalParameter], optimizer: Optimizer, step: int) -> None:
+    """The number of updates, one per parameter, all equal: it is in the manifest."""
+    for parameter in parameters:
+        optimizer.state[parameter.leaf]["step"].fill_(step)

@@ -1,0 +1,198 @@
+"""torch's elastic agent with our rules for what a restart costs.
+
+Overridden are the methods that torch documents as extension points of `SimpleElasticAgent`. The restart budget is ours
+(`max_restarts` of the spec is 0): only a failure of this node's own process counts, not the loss of a peer.
+"""
+
+import json
+import logging
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from torch.distributed.elastic.agent.server import RunResult, WorkerGroup, WorkerSpec, WorkerState
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure as TorchFailure
+from torch.distributed.elastic.rendezvous import RendezvousHandler
+
+from neuron_api.progress import ProcessFailure, TrainerPhase
+from neuron_trainer.errors import PreemptedError
+from neuron_trainer.handoff import Handoff, Start
+from neuron_trainer.worker import Job, Outcome
+from neuron_trainer.worker import main as worker_main
+
+from .status import Status
+from .stop import Stop, reap
+
+log = logging.getLogger(__name__)
+
+MONITOR_INTERVAL: Final = 0.05
+"""Seconds between looks at the workers."""
+_LOST_GRACE: Final = 0.3
+"""Seconds between a worker's note that it lost a peer and the restart: a process of our own that died shows by then."""
+_FREE_REJOINS: Final = 3
+"""Rounds in a row without a finished step that a lost peer may cost before they count as failures."""
+_EXIT_BARRIER: Final = 30.0
+"""Seconds that a node whose workers have finished waits for the other agents."""
+
+
+@dataclass
+class Budget:
+    """Restarts of this launcher, over all of its agents."""
+
+    left: int
+    idle_rejoins: int = 0
+    rounds: int = 0
+
+    def take(self) -> bool:
+        """Use one up; False when there is none."""
+        self.left -= 1
+        return self.left >= 0
+
+    def take_for_peer(self, made_progress: bool) -> bool:
+        """A lost peer is free as long as training gets on."""
+        self.idle_rejoins = 0 if made_progress else self.idle_rejoins + 1
+        return self.idle_rejoins <= _FREE_REJOINS or self.take()
+
+
+class Agent(LocalElasticAgent):
+    """One agent serves until its rendezvous store is lost."""
+
+    def __init__(
+        self, handler: RendezvousHandler, job: Job, node_parts: "Parts", choose: Callable[[], tuple[str | None, bool]]
+    ) -> None:
+        spec = WorkerSpec(
+            role="trainer",
+            local_world_size=job.processes_per_node,
+            entrypoint=worker_main,
+            args=(job,),
+            rdzv_handler=handler,
+            max_restarts=0,
+            monitor_interval=MONITOR_INTERVAL,
+        )
+        logs = DefaultLogsSpecs(log_dir=str(Path(job.handoff) / "torchelastic"))
+        super().__init__(spec, logs, start_method="forkserver", exit_barrier_timeout=_EXIT_BARRIER)
+        self._parts, self._choose = node_parts, choose
+        self._lost_since: float | None = None
+        self._first_step_of_round = 0
+
+    # ---- rounds -----------------------------------------------------------------------------------------------------
+
+    def _rendezvous(self, worker_group: WorkerGroup) -> None:
+        parts = self._parts
+        parts.status.set(phase=TrainerPhase.RENDEZVOUS)
+        parts.stop.is_waiting = True
+        if parts.stop.is_requested:
+            raise PreemptedError("SIGTERM before the processes were started")
+        super()._rendezvous(worker_group)
+        parts.stop.is_waiting = False
+
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        parts = self._parts
+        self._lost_since, self._first_step_of_round = None, parts.status.step
+        checkpoint, weights_only = self._choose() if worker_group.group_rank == 0 else (None, False)
+        parts.handoff.write_start(Start(parts.budget.rounds, checkpoint, weights_only, parts.status.step))
+        parts.status.set(phase=TrainerPhase.LOADING, round=parts.budget.rounds)
+        parts.budget.rounds += 1
+        return super()._start_workers(worker_group)
+
+    def _stop_workers(self, worker_group: WorkerGroup) -> None:
+        """At once: what is to be saved was saved, and a process inside a collective does not hear SIGTERM."""
+        self._shutdown(signal.SIGKILL)
+
+    # ---- what the workers are doing ---------------------------------------------------------------------------------
+
+    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
+        reap(self._parts.own_children)
+        result: RunResult = super()._monitor_workers(worker_group)
+        match result.state:
+            case WorkerState.SUCCEEDED:
+                return self._ended(worker_group, result)
+            case WorkerState.FAILED:
+                return self._failed(worker_group, result)
+            case WorkerState.HEALTHY:
+                return self._running(worker_group, result)
+        return result
+
+    def _ended(self, worker_group: WorkerGroup, result: RunResult) -> RunResult:
+        outcomes = set(result.return_values.values())
+        if Outcome.PREEMPTED in outcomes:
+            raise PreemptedError(f"saved at step {self._parts.status.step}")
+        if Outcome.REJOIN in outcomes:
+            log.info("another node leaves; step %d is saved; waiting for its replacement", self._parts.status.step)
+            return self._again(worker_group)
+        return result
+
+    def _failed(self, worker_group: WorkerGroup, result: RunResult) -> RunResult:
+        rank, failure = next(iter(result.failures.items()))
+        self._parts.record_failure(rank, failure)
+        if self._parts.stop.is_requested:
+            raise PreemptedError("SIGTERM, and a process failed before it had saved")
+        if not self._parts.budget.take():
+            return result
+        log.info("restarting the processes in place; %d restarts left", self._parts.budget.left)
+        return self._again(worker_group)
+
+    def _running(self, worker_group: WorkerGroup, result: RunResult) -> RunResult:
+        lost = self._parts.handoff.lost()
+        if self._parts.stop.is_requested and (lost or self._parts.status.worker_phase is TrainerPhase.LOADING):
+            raise PreemptedError("SIGTERM while there was nothing to save")
+        if not lost:
+            return result
+        self._lost_since = self._lost_since or time.monotonic()
+        if time.monotonic() - self._lost_since < _LOST_GRACE:
+            return result
+        log.info("a process elsewhere is gone (%s)", next(iter(lost.values())))
+        if not self._parts.budget.take_for_peer(self._parts.status.step > self._first_step_of_round):
+            return RunResult(state=WorkerState.FAILED)
+        return self._again(worker_group)
+
+    def _again(self, worker_group: WorkerGroup) -> RunResult:
+        """A new round of the same agent; a lost store raises out of `run`."""
+        self._restart_workers(worker_group)
+        return RunResult(state=WorkerState.HEALTHY)
+
+
+@dataclass
+class Parts:
+    """What the agents of one launcher share."""
+
+    handoff: Handoff
+    status: Status
+    stop: Stop
+    budget: Budget
+    own_children: set[int]
+    """Processes that somebody else waits for: the forkserver and multiprocessing's resource tracker."""
+    last_failure: str = ""
+    """Headline and traceback of the newest failure, for the termination message."""
+
+    def record_failure(self, rank: int, failure: TorchFailure) -> None:
+        """Into the report, the log and the termination message."""
+        text = _traceback(failure)
+        headline = text.strip().splitlines()[-1] if text else _signal_name(failure.exitcode)
+        self.status.add_failure(
+            ProcessFailure(
+                time=datetime.now(UTC), round=self.budget.rounds - 1, rank=rank, local_rank=failure.local_rank,
+                exit_code=failure.exitcode, step=self.status.step, message=headline,
+            )
+        )  # fmt: skip
+        self.last_failure = f"rank {rank} failed at step {self.status.step}: {headline}\n{text}"
+        log.error("%s", self.last_failure.strip())
+
+
+def _traceback(failure: TorchFailure) -> str:
+    """torch's `record` wrote it into the error file of the process."""
+    try:
+        content = json.loads(Path(failure.error_file).read_text())
+        return str(content["message"]["extraInfo"]["py_callstack"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _signal_name(code: int) -> str:
+    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

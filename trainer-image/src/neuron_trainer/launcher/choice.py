@@ -1,0 +1,88 @@
+"""Which checkpoint the next round takes up: found, decided (`resume`), and verified file by file."""
+
+import logging
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from neuron_api.config import TrainingConfig
+from neuron_api.findings import error
+from neuron_trainer.checkpoint import Candidate, complete, verify
+from neuron_trainer.checkpoint.manifest import read
+from neuron_trainer.errors import CheckpointError, InputError
+from neuron_trainer.log_dir import checkpoints
+from neuron_trainer.models.family import Family
+from neuron_trainer.resume import Decision, Origin, decide
+
+log = logging.getLogger(__name__)
+
+
+class Chooser:
+    """Remembers what it has verified: a checksum over 100 GB takes minutes, a restart should not."""
+
+    def __init__(self, config: TrainingConfig, folder: Path, job_uid: str) -> None:
+        self._config, self._folder, self._job_uid = config, checkpoints(folder), job_uid
+        self._verified: set[tuple[Path, int]] = set()
+
+    def decide(self) -> Decision:
+        """Without reading shards; raises `InputError` where a checkpoint is required and there is none."""
+        decision = decide(self._config, complete(self._folder), self._given(), self._job_uid)
+        if decision.origin is Origin.MISSING:
+            raise InputError([error(
+                "exp_manager.resume_ignore_no_checkpoint",
+                f"resume_if_exists is set and there is no complete checkpoint in {self._folder}.",
+                "Set resume_ignore_no_checkpoint to True to start from scratch.",
+            )])  # fmt: skip
+        return decision
+
+    def finished(self) -> Path | None:
+        """A checkpoint that is at the last step: there is nothing to do (resume_past_end is False)."""
+        decision, last = self.decide(), self._config.trainer.max_steps
+        if decision.origin in (Origin.OWN, Origin.FOREIGN) and 0 < last <= decision.candidates[0].step:
+            return decision.candidates[0].path
+        return None
+
+    def choose(self) -> tuple[str | None, bool]:
+        """`(directory, weights only)` for the next round: the newest candidate that is what its manifest says; damaged ones are passed over, aloud."""
+        decision = self.decide()
+        for candidate in decision.candidates:
+            try:
+                self._verify(candidate)
+            except CheckpointError as problem:
+                log.error("checkpoint passed over: %s", problem)
+                continue
+            self._compare(candidate)
+            return str(candidate.path), decision.origin is Origin.WEIGHTS
+        if decision.candidates:
+            raise InputError([error(
+                "exp_manager.resume_if_exists",
+                f"every checkpoint in {decision.candidates[0].path.parent} is damaged.",
+                "Restore one, or remove them to start from scratch.",
+            )])  # fmt: skip
+        return None, False
+
+    def _verify(self, candidate: Candidate) -> None:
+        marker = (candidate.path, os.stat(candidate.path).st_mtime_ns)
+        if marker not in self._verified:
+            verify(candidate.path)
+            self._verified.add(marker)
+
+    def _given(self) -> Candidate | None:
+        key, text = "exp_manager.resume_from_checkpoint", self._config.exp_manager.resume_from_checkpoint
+        if not text:
+            return None
+        path = Path(os.path.expandvars(text)).expanduser().absolute()
+        try:
+            verify(path)
+            return Candidate(path, read(path))
+        except CheckpointError as problem:
+            raise InputError([error(key, f"{problem}.", "Give the directory of a complete checkpoint.")]) from None
+
+    def _compare(self, candidate: Candidate) -> None:
+        """A run cannot take up the tensors of another architecture."""
+        wanted, found = asdict(Family.of(self._config).config), candidate.manifest.architecture
+        sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                 "num_key_value_heads", "head_dim", "tie_word_embeddings")  # fmt: skip
+        if different := [f"{k} {found.get(k)} there, {wanted[k]} here" for k in sizes if found.get(k) != wanted[k]]:
+            raise InputError([error("model.model_config", f"{candidate.path} is of another model: {'; '.join(different)}.",
+                                    "Use another log directory, or the model it was written with.")])  # fmt: skip

@@ -1,0 +1,17 @@
+"""The forkserver that workers are forked from: started before the launcher itself imports torch, so that both load at once."""
+
+import multiprocessing
+import multiprocessing.forkserver
+import os
+
+
+def start(processes: int) -> None:
+    """Begin to preload in the background; the environment of workers is that of this moment."""
+    # One thread per process as torchrun does: the result of a sum depends on the number of threads, and a run must not
+    # change when it is resumed on a node with other cores. A user's own value wins.
+    os.environ.setdefault("OMP_NUM_THREADS", "1" if processes > 1 else str(len(os.sched_getaffinity(0))))
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's pool would be threads before the fork
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # jemalloc's background thread likewise
+    multiprocessing.set_forkserver_preload(["neuron_trainer.launcher.preload"])
+    multiprocessing.forkserver.ensure_running()

@@ -1,0 +1,77 @@
+"""Which node this launcher is, from the variables of the contract; without them, a single node."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from neuron_api import contract
+from neuron_api.config import TrainingConfig
+from neuron_api.findings import error
+from neuron_trainer.errors import InputError
+
+_MAX_RESTARTS: Final = 3
+_REJOIN_TIMEOUT: Final = 600
+_LOOPBACK: Final = "127."
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Place and limits of this launcher."""
+
+    rank: int
+    num_nodes: int
+    processes: int
+    host: str
+    """Where node 0's store is."""
+    port: int
+    is_in_pod: bool
+    progress_port: int
+    max_process_restarts: int
+    rejoin_timeout: int
+    """Seconds to wait for a lost peer."""
+    accelerator: str
+    job_uid: str
+    attempt: int
+
+    @property
+    def is_host(self) -> bool:
+        """Whether the rendezvous store lives here."""
+        return self.rank == 0
+
+    @property
+    def address(self) -> str | None:
+        """How other nodes reach this one; None: its own fully qualified name.
+
+        The agent orders nodes by this text, so it must sort as the node ranks do: zero-padded pod names do, and on
+        loopback each node takes an address of its own (all of 127.0.0.0/8 is local).
+        """
+        return f"{_LOOPBACK}0.{self.rank >> 8}.{self.rank % 256 + 1}" if self.host.startswith(_LOOPBACK) else None
+
+    @classmethod
+    def of(cls, config: TrainingConfig, environ: Mapping[str, str] = os.environ) -> "Node":
+        """Read the contract's variables; raises `InputError` when several nodes are wanted and none is described."""
+        num_nodes = int(environ.get(contract.ENV_NUM_NODES, "1"))
+        if config.trainer.num_nodes > 1 and contract.ENV_RENDEZVOUS_ENDPOINT not in environ:
+            raise InputError([error(
+                "trainer.num_nodes",
+                f"{config.trainer.num_nodes} nodes need {contract.ENV_NODE_RANK}, {contract.ENV_NUM_NODES} and "
+                f"{contract.ENV_RENDEZVOUS_ENDPOINT} in the environment of each, as the operator sets them.",
+                "On one machine add trainer.num_nodes=1, and trainer.devices=1 for one process.",
+            )])  # fmt: skip
+        host, _, port = environ.get(contract.ENV_RENDEZVOUS_ENDPOINT, "127.0.0.1:0").rpartition(":")
+        in_pod = contract.ENV_JOB_NAME in environ
+        return cls(
+            rank=int(environ.get(contract.ENV_NODE_RANK, "0")),
+            num_nodes=num_nodes,
+            processes=int(environ.get(contract.ENV_PROCESSES_PER_NODE, str(config.trainer.devices))),
+            host=host,
+            port=int(port),
+            is_in_pod=in_pod,
+            progress_port=int(environ.get(contract.ENV_PROGRESS_PORT, str(contract.PROGRESS_PORT if in_pod else 0))),
+            max_process_restarts=int(environ.get(contract.ENV_MAX_PROCESS_RESTARTS, str(_MAX_RESTARTS))),
+            rejoin_timeout=int(environ.get(contract.ENV_REJOIN_TIMEOUT, str(_REJOIN_TIMEOUT))),
+            accelerator=environ.get(contract.ENV_ACCELERATOR, "cpu"),
+            job_uid=environ.get(contract.ENV_JOB_UID, ""),
+            attempt=int(environ.get(contract.ENV_ATTEMPT, "0")),
+        )

@@ -1,0 +1,51 @@
+"""torch's c10d rendezvous on node 0, with the waits that it does not have."""
+
+import socket
+import time
+from typing import Final
+
+from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousParameters
+from torch.distributed.elastic.rendezvous import registry as rendezvous_registry
+
+from neuron_trainer.errors import PeerLostError
+
+from .node import Node
+
+HEARTBEAT: Final = 1
+"""Seconds between heartbeats of a node, and …"""
+MISSED: Final = 5
+"""… how many may be missed: a lost node leaves the rendezvous after 5 s (torch's default is 15 s). A node that is
+only slow loses nothing by it: it is asked for again at the next round."""
+_STORE_TIMEOUT: Final = 15
+"""Seconds until an unanswered request to the store is an error (torch: 60)."""
+_POLL: Final = 0.2
+
+
+def handler(node: Node) -> RendezvousHandler:
+    """Join the store; node 0 makes it. Raises a torch error when the store cannot be reached."""
+    parameters = RendezvousParameters(
+        backend="c10d",
+        endpoint=f"{node.host}:{node.port}",
+        run_id=node.job_uid or "local",
+        min_nodes=node.num_nodes,
+        max_nodes=node.num_nodes,
+        local_addr=node.address,
+        is_host=node.is_host,
+        join_timeout=node.rejoin_timeout,
+        read_timeout=_STORE_TIMEOUT,
+        keep_alive_interval=HEARTBEAT,
+        keep_alive_max_attempt=MISSED,
+    )
+    return rendezvous_registry.get_rendezvous_handler(parameters)
+
+
+def wait_for_store(node: Node, deadline: float) -> None:
+    """Until node 0's name resolves and its port answers; raises `PeerLostError` at the deadline (monotonic)."""
+    while not node.is_host:
+        try:
+            with socket.create_connection((node.host, node.port), timeout=2):
+                return
+        except OSError as problem:
+            if time.monotonic() > deadline:
+                raise PeerLostError(f"node 0 is not reachable at {node.host}:{node.port}: {problem}") from None
+        time.sleep(_POLL)

@@ -1,0 +1,137 @@
+"""`neuron-train run`: from the text of a configuration to an exit code."""
+
+import logging
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from neuron_api import contract, environment
+from neuron_api.config import TrainingConfig
+from neuron_api.contract import ExitCode
+from neuron_api.findings import Severity
+from neuron_api.loading import Loaded, load_text
+from neuron_api.progress import TrainerPhase
+from neuron_trainer import logs, preflight
+from neuron_trainer.errors import InputError, PeerLostError, PreemptedError
+from neuron_trainer.handoff import Handoff, replace
+from neuron_trainer.log_dir import RESOLVED_CONFIG, log_dir
+
+from . import forkserver, termination
+from .node import Node
+from .server import Server
+from .status import Status
+from .stop import Stop
+
+log = logging.getLogger(__name__)
+
+
+def main(path: str, overrides: Sequence[str]) -> int:
+    """Everything that a person or the kubelet sees ends here."""
+    logs.console()
+    try:
+        code, message = _run(Path(path), overrides)
+    except InputError as problem:
+        code, message = ExitCode.CONFIG, str(problem)
+    except PreemptedError as problem:
+        code, message = ExitCode.PREEMPTED, f"stopped on request: {problem}"
+    except PeerLostError as problem:
+        code, message = ExitCode.ERROR, str(problem)
+    log.log(logging.INFO if code in (ExitCode.SUCCESS, ExitCode.PREEMPTED) else logging.ERROR, "%s", message)
+    termination.write(message)
+    return int(code)
+
+
+def _run(path: Path, overrides: Sequence[str]) -> tuple[ExitCode, str]:
+    loaded = _load(path, overrides)
+    config = loaded.config
+    assert config is not None
+    node = Node.of(config)
+    os.environ.update(environment.apply(environment.derive(config), os.environ))
+    # A store of its own for every round: with the agents' shared one the halves look for each other under different
+    # keys after a restart and never meet (design.md, section 5).
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    os.environ.setdefault("LOGLEVEL", "CRITICAL")  # torch's agent logs every failure again, with its own stack
+    if node.host.startswith("127."):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    forkserver.start(node.processes)
+    handoff = Handoff(Path(tempfile.mkdtemp(prefix="neuron-train-")))
+    try:
+        return _supervise(loaded, config, node, handoff)
+    finally:
+        shutil.rmtree(handoff.folder, ignore_errors=True)
+
+
+def _load(path: Path, overrides: Sequence[str]) -> Loaded:
+    try:
+        text = path.read_text()
+    except OSError as problem:
+        raise InputError(preflight.unreadable(path, problem)) from None
+    loaded = load_text(text, overrides, source=str(path), in_pod=True)
+    for finding in loaded.findings:
+        if finding.severity is not Severity.ERROR:
+            log.warning("%s", finding)
+    if loaded.errors or loaded.config is None:
+        raise InputError(loaded.errors)
+    return loaded
+
+
+def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Handoff) -> tuple[ExitCode, str]:
+    stop = Stop(handoff)
+    stop.listen()
+    folder = log_dir(config)
+    status = Status(
+        node, handoff, max_steps=config.trainer.max_steps, log_dir=str(folder), config_hash=loaded.hash
+    )  # fmt: skip
+    server = Server(status.report, "" if node.is_in_pod else "127.0.0.1", node.progress_port)
+    server.start()
+    log.info("progress at http://127.0.0.1:%d%s, log directory %s", server.port, contract.PROGRESS_PATH, folder)
+    try:
+        return _train(loaded, config, node, handoff, status, stop, folder)
+    except BaseException:
+        status.set(phase=TrainerPhase.FAILED)
+        raise
+    finally:
+        server.close()
+
+
+def _train(
+    loaded: Loaded, config: TrainingConfig, node: Node, handoff: Handoff, status: Status, stop: Stop, folder: Path
+) -> tuple[ExitCode, str]:
+    preflight.check(config, node.processes, folder)
+    from torch.distributed.elastic.agent.server import RunResult
+
+    from neuron_trainer.worker import Job
+
+    from . import supervisor
+    from .agent import Budget, Parts
+    from .choice import Chooser
+
+    chooser = Chooser(config, folder, node.job_uid)
+    if (done := chooser.finished()) is not None:
+        status.set(phase=TrainerPhase.SUCCEEDED)
+        return ExitCode.SUCCESS, f"nothing to do: {done} is at the last step already"
+    if node.rank == 0:
+        replace(folder / RESOLVED_CONFIG, yaml.safe_dump(loaded.resolved, sort_keys=False))
+    can_resume = config.exp_manager.resume_if_exists
+    budget = Budget(node.max_process_restarts if can_resume else 0)
+    parts = Parts(handoff, status, stop, budget, _own_children())
+    job = Job(loaded.resolved, loaded.hash, node.processes, str(folder), str(handoff.folder), node.accelerator)
+    result: RunResult = supervisor.run(node, job, parts, chooser.choose)
+    if result.is_failed():
+        status.set(phase=TrainerPhase.FAILED)
+        return ExitCode.ERROR, parts.last_failure or "the processes failed"
+    status.set(phase=TrainerPhase.SUCCEEDED)
+    return ExitCode.SUCCESS, f"training has ended at step {status.step}"
+
+
+def _own_children() -> set[int]:
+    """Children that multiprocessing waits for itself."""
+    server = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
+    tracker = multiprocessing.resource_tracker._resource_tracker  # type: ignore[attr-defined]
+    return {pid for pid in (server._forkserver_pid, tracker._pid) if pid is not None}

@@ -1,0 +1,51 @@
+"""SIGTERM and SIGINT of the launcher, and the duties of PID 1."""
+
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+
+from neuron_trainer.errors import PreemptedError
+from neuron_trainer.handoff import Handoff
+
+log = logging.getLogger(__name__)
+
+
+class Stop:
+    """Set by a signal; workers see it through the hand-off at the end of their step."""
+
+    def __init__(self, handoff: Handoff) -> None:
+        self._handoff = handoff
+        self.is_requested = False
+        self.is_waiting = False
+        """Set while no worker runs and the launcher waits for somebody: then a signal ends the wait at once."""
+
+    def listen(self) -> None:
+        """Install the handlers; torch's agent would install its own, which lose the step."""
+        os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGQUIT"
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self.is_requested and number == signal.SIGINT:
+            sys.exit(128 + number)  # a second Ctrl-C: the person does not want to wait for the checkpoint
+        self.is_requested = True
+        self._handoff.ask_to_stop()
+        log.info("%s: finishing the step and saving", signal.Signals(number).name)
+        if self.is_waiting:
+            raise PreemptedError(f"{signal.Signals(number).name} while waiting for other nodes")
+
+
+def reap(own: set[int]) -> None:
+    """As PID 1, collect orphans that ended; `own` children are collected by those that started them."""
+    if os.getpid() != 1:
+        return
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None or found.si_pid in own:
+            return
+        os.waitpid(found.si_pid, 0)

@@ -1,0 +1,46 @@
+"""Agent after agent: when node 0, which holds the rendezvous store, is lost, the others find the new one."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+import torch.distributed as dist
+from torch.distributed.elastic.agent.server import RunResult
+from torch.distributed.elastic.rendezvous import RendezvousError
+
+from neuron_api.progress import TrainerPhase
+from neuron_trainer.errors import PeerLostError
+from neuron_trainer.worker import Job
+
+from . import rendezvous
+from .agent import Agent, Parts
+from .node import Node
+
+log = logging.getLogger(__name__)
+
+_PAUSE: Final = 0.2
+_START_TIMEOUT: Final = 900
+"""Seconds that the first rendezvous may take, when images are still being pulled elsewhere."""
+
+
+def run(node: Node, job: Job, parts: Parts, choose: Callable[[], tuple[str | None, bool]]) -> RunResult:
+    """Until the workers have ended for good; raises `PeerLostError` when a peer does not come (back) in time."""
+    deadline = time.monotonic() + max(_START_TIMEOUT, node.rejoin_timeout)
+    while True:
+        rounds = parts.budget.rounds
+        try:
+            parts.status.set(phase=TrainerPhase.RENDEZVOUS)
+            parts.stop.is_waiting = True
+            rendezvous.wait_for_store(node, deadline)
+            result: RunResult = Agent(rendezvous.handler(node), job, parts, choose).run()
+            return result
+        except (RendezvousError, dist.DistError) as problem:
+            # Nothing else tells that the store is gone: its clients get a connection error in whatever they do next.
+            now = time.monotonic()
+            if parts.budget.rounds > rounds:
+                deadline = now + node.rejoin_timeout
+            if now > deadline:
+                raise PeerLostError(f"the other nodes did not come within {node.rejoin_timeout} s: {problem}") from None
+            log.info("the rendezvous was lost (%s); joining it again", type(problem).__name__)
+        time.sleep(_PAUSE)

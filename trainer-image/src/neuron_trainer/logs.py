@@ -1,0 +1,37 @@
+"""Where log lines go: rank 0's to the console, everyone's to a file in the log directory (B-11)."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Final
+
+from neuron_api.config import ExpManagerConfig
+
+_FORMAT: Final = "%(asctime)s %(levelname).1s {who}%(message)s"
+_QUIET: Final = (
+    "lightning", "lightning.pytorch", "lightning.fabric", "torch.distributed", "torch.distributed.elastic",
+    "torch.distributed.checkpoint", "torch.distributed.run", "datasets", "fsspec",
+)  # fmt: skip
+"""Libraries whose INFO lines tell a user nothing."""
+
+
+def console(who: str = "", level: int = logging.INFO) -> None:
+    """One handler on stderr; called again, it replaces itself."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(_FORMAT.format(who=who), datefmt="%H:%M:%S"))
+    handler.setLevel(level)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def configure(manager: ExpManagerConfig, folder: Path, rank: int, local_rank: int) -> None:
+    """For a worker: only rank 0 speaks on the console, others when something is wrong."""
+    console(who=f"[{rank}] ", level=logging.INFO if rank == 0 else logging.ERROR)
+    if local_rank != 0 and manager.log_local_rank_0_only:
+        return
+    file = logging.FileHandler(folder / f"nemo_log_globalrank-{rank}_localrank-{local_rank}.txt", delay=True)
+    file.setFormatter(logging.Formatter(_FORMAT.format(who="")))
+    logging.getLogger().addHandler(file)

@@ -1,0 +1,92 @@
+"""The LightningModule: one batch is one global batch, optimization is ours (B-4)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from neuron_api.config import TrainingConfig
+from neuron_trainer import optim
+from neuron_trainer.data.loader import StepLoader, Steps
+from neuron_trainer.data.rows import Rows
+from neuron_trainer.parallel import ParallelBackend
+
+from .step import Gradients, StepResult
+
+
+class TrainingModule(pl.LightningModule):
+    """Owns the model, the optimizer, the schedule and the position in the data."""
+
+    def __init__(
+        self, config: TrainingConfig, backend: ParallelBackend, model: nn.Module, wants_stop: Callable[[], bool]
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.config, self.backend, self.model = config, backend, model
+        self.consumed_samples = 0
+        self.used_lr = 0.0
+        """Rate of the newest step."""
+        self.result = StepResult(0.0, 0.0, False)
+        """Of the newest step."""
+        self.val_loss: float | None = None
+        self._wants_stop = wants_stop
+        self._gradients = Gradients(backend, model, config.data.micro_batch_size, config.trainer.gradient_clip_val)
+        self.optimizer: Optimizer = optim.build(config.model, backend.parameters())
+        self._val_losses: list[Tensor] = []
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer, one schedule; Lightning saves the latter."""
+        steps = self.config.trainer.max_steps
+        if steps < 0:
+            steps = (self.config.trainer.max_epochs or 1) * len(self._loader(self.config.data.train_dir, lambda: 0))
+        return [self.optimizer], [optim.schedule(self.config, self.optimizer, steps)]
+
+    def training_step(self, batch: dict[str, Tensor], _: int) -> None:
+        """One optimizer step: gradients, update, schedule, counters."""
+        self.result = self._gradients.compute(batch, wants_stop=self._wants_stop())
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, LambdaLR)
+        self.used_lr = float(scheduler.get_last_lr()[0])
+        self.optimizers().step()
+        self.backend.drop_gradients()
+        scheduler.step()
+        self.consumed_samples += self.config.data.global_batch_size
+
+    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
+        """Loss of one global batch (B-18); no random number is drawn, so training is not changed."""
+        self._val_losses.append(self._gradients.evaluate(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        """`val_loss`: mean over batches and processes."""
+        losses, self._val_losses = self._val_losses, []
+        if losses:
+            mean = torch.stack(losses).mean()
+            total, count = self.backend.sum_over_processes(torch.stack([mean, torch.ones_like(mean)])).tolist()
+            self.val_loss = total / count
+
+    def train_dataloader(self) -> StepLoader:
+        """Begins at `consumed_samples`, which the checkpoint has restored by now."""
+        return self._loader(self.config.data.train_dir, lambda: self.consumed_samples)
+
+    def val_dataloader(self) -> StepLoader | list[Any]:
+        """From the beginning of the validation set each time; none when validation is off."""
+        if not self.config.trainer.limit_val_batches:
+            return []
+        return self._loader(self.config.data.val_dir, lambda: 0)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The counter of samples goes with the trainer's state."""
+        checkpoint["consumed_samples"] = self.consumed_samples
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """And comes back before the loaders are made."""
+        self.consumed_samples = checkpoint["consumed_samples"]
+
+    def _loader(self, folder: str | None, consumed: Callable[[], int]) -> StepLoader:
+        data = self.config.data
+        steps = Steps(Rows(str(folder)), data.global_batch_size, self.backend.share)
+        return StepLoader(steps, data.global_batch_size, consumed, data.num_workers)

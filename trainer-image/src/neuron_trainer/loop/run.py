@@ -1,0 +1,114 @@
+"""One start of a training run on one rank: build everything, take up a checkpoint, fit."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+
+from neuron_api.config import TrainingConfig
+from neuron_api.progress import Recovery
+from neuron_api.topology import Topology
+from neuron_trainer.checkpoint.manifest import read as read_manifest
+from neuron_trainer.handoff import Handoff, Start, replace
+from neuron_trainer.log_dir import RECOVERY_FILE
+from neuron_trainer.metrics_file import MetricsFile
+from neuron_trainer.models.family import Family
+from neuron_trainer.parallel.native import NativeBackend
+from neuron_trainer.phases import Phases
+
+from .checkpointing import Checkpointing
+from .module import TrainingModule
+from .reporting import Reporting
+from .state import RunState
+from .stopping import Stopping
+from .strategy import BackendStrategy
+from .trainer import build as build_trainer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The built parts; `fit` may be called once."""
+
+    module: TrainingModule
+    state: RunState
+    phases: Phases
+
+    @classmethod
+    def build(
+        cls,
+        config: TrainingConfig,
+        topology: Topology,
+        config_hash: str,
+        device: torch.device,
+        wants_stop: Callable[[], bool],
+        phases: Phases,
+    ) -> "Run":
+        """Process groups, model, optimizer; a collective."""
+        family = Family.of(config)
+        backend = NativeBackend(config, topology, device)
+        phases.mark("groups")
+        module = TrainingModule(config, backend, backend.build(family), wants_stop)
+        phases.mark("model_build")
+        return cls(module, RunState(module, family, topology, config_hash), phases)
+
+    def fit(
+        self,
+        start: Start,
+        log_dir: Path,
+        checkpoints: Path,
+        handoff: Handoff | None,
+        metrics: MetricsFile | None,
+        rank: int,
+    ) -> bool:
+        """Train to the end, or to a stop: True then. `handoff` on local rank 0, `metrics` on global rank 0 only."""
+        config = self.module.config
+        reporting = Reporting(handoff, metrics, self.phases, self._recovery(start, metrics))
+        saving = Checkpointing(config.exp_manager, self.state, checkpoints, reporting.checkpoint_written)
+        stopping = Stopping()
+        resumed = self._take_up(start, saving, reporting, metrics)
+        strategy = BackendStrategy(self.module.backend.device, rank, self.state.save, self.state.load)
+        callbacks: list[pl.Callback] = [reporting, saving, stopping]
+        build_trainer(config, strategy, log_dir, callbacks).fit(self.module, ckpt_path=resumed)
+        if metrics is not None and config.exp_manager.enable_recovery_time_instrumentation:
+            replace(log_dir / RECOVERY_FILE, json.dumps(self.phases.seconds))
+        return stopping.is_preempted
+
+    def _take_up(
+        self, start: Start, saving: Checkpointing, reporting: Reporting, metrics: MetricsFile | None
+    ) -> str | None:
+        """What Lightning shall resume from; bare weights are loaded here."""
+        step = 0
+        if start.checkpoint is not None and not start.weights_only:
+            step = read_manifest(Path(start.checkpoint)).step
+            saving.saved_step = step
+            reporting.checkpoint_written(step, start.checkpoint)
+        elif start.checkpoint is not None:
+            self.state.load_weights(Path(start.checkpoint))
+        if metrics is not None:
+            metrics.drop_after(step)
+            log.info("%s", _sentence(start, step))
+        return None if start.weights_only else start.checkpoint
+
+    def _recovery(self, start: Start, metrics: MetricsFile | None) -> Recovery | None:
+        """What this start costs, where there was one before: known to rank 0."""
+        if metrics is None or (start.checkpoint is None and start.last_step == 0):
+            return None
+        resumed = 0
+        if start.checkpoint is not None and not start.weights_only:
+            resumed = read_manifest(Path(start.checkpoint)).step
+        lost = max(0, max(start.last_step, metrics.last_step()) - resumed)
+        return Recovery(round=start.round, resumed_from_step=resumed, steps_lost=lost)
+
+
+def _sentence(start: Start, step: int) -> str:
+    if start.checkpoint is None:
+        return "training begins at step 0"
+    if start.weights_only:
+        return f"training begins at step 0 with the weights of {start.checkpoint}"
+    return f"training resumes at step {step} from {start.checkpoint}"

@@ -1,0 +1,63 @@
+"""How Lightning places, saves and loads: nothing is wrapped, the backend has split the model already.
+
+To Lightning every process is alone (`world_size` 1), so it adds no collectives of its own to the step; those that are
+needed are the backend's. Only "am I rank 0" is answered truthfully.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch import Tensor
+from torch.optim import Optimizer
+
+Save = Callable[[Path, dict[str, Any]], None]
+"""Write tensors and the given trainer state to a directory, on all ranks together."""
+
+Load = Callable[[Path], dict[str, Any]]
+"""Fill the tensors from a directory and return the trainer state."""
+
+
+class BackendStrategy(SingleDeviceStrategy):
+    """Lightning's hooks for sharded checkpoints, and no-ops."""
+
+    def __init__(self, device: torch.device, rank: int, save: Save, load: Load) -> None:
+        super().__init__(device)
+        self._rank, self._save, self._load = rank, save, load
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self._rank == 0
+
+    @property
+    def restore_checkpoint_after_setup(self) -> bool:
+        """The optimizer must be there before its state is loaded."""
+        return True
+
+    def model_to_device(self) -> None:
+        """The backend built it there."""
+
+    def lightning_module_state_dict(self) -> dict[str, Tensor]:
+        """Tensors are saved by `save_checkpoint`, shard by shard."""
+        return {}
+
+    def optimizer_state(self, _: Optimizer) -> dict[str, Tensor]:
+        """As above."""
+        return {}
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None) -> None:
+        """`checkpoint` is Lightning's trainer state."""
+        self._save(Path(filepath), checkpoint)
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Tensors go into place here; Lightning restores loops and schedule from what is returned."""
+        return self._load(Path(checkpoint_path))
+
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        """Done in `load_checkpoint`."""
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """Done in `load_checkpoint`."""

@@ -1,0 +1,108 @@
+"""What can be known to be wrong before any process is started: all of it at once, exit code 2."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+from neuron_api.config import TrainingConfig
+from neuron_api.findings import Finding, error
+from neuron_api.topology import Topology
+from neuron_api.topology import check as check_topology
+
+from .errors import InputError
+from .models import family
+from .models.llama import LlamaConfig
+
+_BYTES_PER_PARAMETER: Final = 12
+"""fp32 weight and two fp32 moments."""
+
+
+def check(config: TrainingConfig, processes: int, folder: Path) -> None:
+    """Raise `InputError` with every finding."""
+    topology = Topology.of(config, processes)
+    found = list(check_topology(topology, config))
+    try:
+        model = family.Family.of(config)
+    except InputError as problem:
+        raise InputError([*problem.findings, *_log_dir(folder, 0)]) from None
+    found += _divisions(model, topology.tensor_parallel)
+    found += _lengths(config, model.config)
+    found += _recompute(config)
+    found += _data(config, model.config.vocab_size)
+    found += _log_dir(folder, _checkpoint_bytes(config, model.config))
+    if errors := [finding for finding in found if finding.severity == "error"]:
+        raise InputError(errors)
+
+
+def unreadable(path: Path, problem: OSError) -> list[Finding]:
+    """The configuration itself is not there."""
+    return [error("", f"{path} cannot be read: {problem.strerror}.", "Give the path of a configuration in YAML.")]
+
+
+def _divisions(model: family.Family, tensor_parallel: int) -> list[Finding]:
+    key = "distributed_strategy.tensor_model_parallel_size"
+    return [
+        error(key, f"{name} {size} of the model config cannot be divided over {tensor_parallel} processes.",
+              "Replication of key/value heads is not supported by this release: use a size that divides it."
+              if name == "num_key_value_heads" else "Use a size that divides it.")
+        for name, size in model.divisions.items()
+        if size % tensor_parallel
+    ]  # fmt: skip
+
+
+def _lengths(config: TrainingConfig, model: LlamaConfig) -> list[Finding]:
+    length, limit = config.model.encoder_seq_length, model.max_position_embeddings
+    if length > limit:
+        return [error("model.encoder_seq_length", f"{length} is more than max_position_embeddings {limit}.",
+                      "Set model.max_position_embeddings, too.")]  # fmt: skip
+    return []
+
+
+def _recompute(config: TrainingConfig) -> list[Finding]:
+    if config.model.activations_checkpoint_granularity != "selective":
+        return []
+    return [
+        error("model.activations_checkpoint_recompute", f"there is no module class {name!r} in this model.",
+              f"Use {', '.join(family.RECOMPUTABLE)}.")
+        for name in config.model.activations_checkpoint_recompute or ()
+        if name not in family.RECOMPUTABLE
+    ]  # fmt: skip
+
+
+def _data(config: TrainingConfig, vocabulary: int) -> list[Finding]:
+    from .data import rows  # 1.7 s (pandas, pyarrow): after the cheap checks
+
+    data, length = config.data, config.model.encoder_seq_length
+    found = rows.check("data.train_dir", str(data.train_dir), length, vocabulary, data.global_batch_size)
+    if config.trainer.limit_val_batches:
+        found += rows.check("data.val_dir", str(data.val_dir), length, vocabulary, data.global_batch_size)
+    return found
+
+
+def _checkpoint_bytes(config: TrainingConfig, model: LlamaConfig) -> int:
+    """What one checkpoint needs; 0 when none is written."""
+    manager = config.exp_manager
+    if not manager.create_checkpoint_callback or manager.checkpoint_callback_params.save_top_k == 0:
+        return 0
+    heads = 2 * model.num_attention_heads + 2 * model.num_key_value_heads
+    layer = model.hidden_size * (heads * model.head_dim + 3 * model.intermediate_size)
+    tables = model.vocab_size * model.hidden_size * (1 if model.tie_word_embeddings else 2)
+    return (model.num_hidden_layers * layer + tables) * _BYTES_PER_PARAMETER
+
+
+def _log_dir(folder: Path, needed: int) -> list[Finding]:
+    """Writable, and room for one more checkpoint."""
+    key = "exp_manager.exp_dir"
+    probe = folder / f".write-test.{os.uname().nodename}.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as problem:
+        return [error(key, f"the log directory {folder} cannot be written: {problem.strerror}.",
+                      "Give a directory on a volume that is mounted and writable.")]  # fmt: skip
+    if (free := shutil.disk_usage(folder).free) < needed:
+        return [error(key, f"a checkpoint needs {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free.",
+                      "Free some space or use a larger volume.")]  # fmt: skip
+    return []

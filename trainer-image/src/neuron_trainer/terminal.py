@@ -1,0 +1,44 @@
+"""What a person sees of the steps: a live bar on a terminal, one line per logged step anywhere else."""
+
+import logging
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .metrics_file import StepMetrics
+
+log = logging.getLogger(__name__)
+
+
+class StepDisplay:
+    """Used by global rank 0 only."""
+
+    def __init__(self, done: int, total: int) -> None:
+        self._total = total
+        self._bar: Progress | None = None
+        if sys.stderr.isatty():
+            # auto_refresh False: no thread in the worker; every step refreshes.
+            self._bar = Progress(
+                TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
+                TimeRemainingColumn(), console=Console(stderr=True), auto_refresh=False,
+            )  # fmt: skip
+            self._task = self._bar.add_task("", total=total if total > 0 else None, completed=done, text="")
+            self._bar.start()
+
+    def show(self, metrics: StepMetrics) -> None:
+        """A logged step."""
+        text = (
+            f"loss {metrics.loss:.4f}  lr {metrics.lr:.3g}  norm {metrics.gradient_norm:.3f}  "
+            f"{metrics.tokens_per_second:,.0f} tokens/s"
+        )
+        if self._bar is not None:
+            self._bar.update(self._task, completed=metrics.step, text=text, refresh=True)
+        else:
+            log.info("step %d/%s  %s", metrics.step, self._total if self._total > 0 else "-", text)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
