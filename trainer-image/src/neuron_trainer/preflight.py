@@ -35,11 +35,6 @@ def check(config: TrainingConfig, processes: int, folder: Path) -> None:
         raise InputError(errors)
 
 
-def unreadable(path: Path, problem: OSError) -> list[Finding]:
-    """The configuration itself is not there."""
-    return [error("", f"{path} cannot be read: {problem.strerror}.", "Give the path of a configuration in YAML.")]
-
-
 def _divisions(model: family.Family, tensor_parallel: int) -> list[Finding]:
     key = "distributed_strategy.tensor_model_parallel_size"
     return [

@@ -14,10 +14,10 @@ import yaml
 from neuron_api import contract, environment
 from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
-from neuron_api.findings import Severity
+from neuron_api.findings import Severity, error
 from neuron_api.loading import Loaded, load_text
 from neuron_api.progress import TrainerPhase
-from neuron_trainer import logs, preflight
+from neuron_trainer import logs
 from neuron_trainer.errors import InputError, PeerLostError, PreemptedError
 from neuron_trainer.handoff import Handoff, replace
 from neuron_trainer.log_dir import RESOLVED_CONFIG, log_dir
@@ -71,7 +71,8 @@ def _load(path: Path, overrides: Sequence[str]) -> Loaded:
     try:
         text = path.read_text()
     except OSError as problem:
-        raise InputError(preflight.unreadable(path, problem)) from None
+        remedy = "Give the path of a configuration in YAML."
+        raise InputError([error("", f"{path} cannot be read: {problem.strerror}.", remedy)]) from None
     loaded = load_text(text, overrides, source=str(path), in_pod=True)
     for finding in loaded.findings:
         if finding.severity is not Severity.ERROR:
@@ -103,15 +104,17 @@ def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Hand
 def _train(
     loaded: Loaded, config: TrainingConfig, node: Node, handoff: Handoff, status: Status, stop: Stop, folder: Path
 ) -> tuple[ExitCode, str]:
-    preflight.check(config, node.processes, folder)
+    # Torch and datasets from here on: 6 s of imports that run beside those of the forkserver.
     from torch.distributed.elastic.agent.server import RunResult
 
+    from neuron_trainer import preflight
     from neuron_trainer.worker import Job
 
     from . import supervisor
     from .agent import Budget, Parts
     from .choice import Chooser
 
+    preflight.check(config, node.processes, folder)
     chooser = Chooser(config, folder, node.job_uid)
     if (done := chooser.finished()) is not None:
         status.set(phase=TrainerPhase.SUCCEEDED)

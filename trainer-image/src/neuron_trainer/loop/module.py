@@ -50,7 +50,7 @@ class TrainingModule(pl.LightningModule):
         self.result = self._gradients.compute(batch, wants_stop=self._wants_stop())
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
-        self.used_lr = float(scheduler.get_last_lr()[0])
+        self.used_lr = float(self.optimizer.param_groups[0]["lr"])
         self.optimizers().step()
         self.backend.drop_gradients()
         scheduler.step()

@@ -45,6 +45,8 @@ class RunState:
         reader.load_tensors(folder, everything)
         state = reader.load_trainer_state(folder)
         tensors.set_step(parameters, self.module.optimizer, state["global_step"])
+        for group, rate in zip(self.module.optimizer.param_groups, state["lr_schedulers"][0]["_last_lr"], strict=True):
+            group["lr"] = rate  # the schedule's state alone does not set it
         generators = state["rng"]
         if len(generators) == dist.get_world_size():
             rng.restore(generators[dist.get_rank()])
