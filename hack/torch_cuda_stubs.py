@@ -135,14 +135,20 @@ def write(path: Path, machine: int, symbols: list[Symbol]) -> None:
     ]  # fmt: skip
     dynamic = b"".join(struct.pack("<QQ", *entry) for entry in entries)
     image = bytearray(dynamic_at) + dynamic
-    image[:64] = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, machine, 1, 0, 64, 0, 0, 64, 56, 4, 0, 0, 0)
+    image[:64] = (
+        b"\x7fELF\x02\x01\x01"
+        + bytes(9)
+        + struct.pack("<HHIQQQIHHHHHH", 3, machine, 1, 0, 64, 0, 0, 64, 56, 4, 0, 0, 0)
+    )
     read_run, read_write = 5, 6
     segments = [
         (1, read_run, 0, end, _PAGE), (1, read_write, dynamic_at, len(dynamic), _PAGE),
         (2, read_write, dynamic_at, len(dynamic), 8), (0x6474E551, read_write, 0, 0, 16),
     ]  # fmt: skip
     for number, (kind, flags, offset, length, align) in enumerate(segments):
-        struct.pack_into("<IIQQQQQQ", image, 64 + 56 * number, kind, flags, offset, offset, offset, length, length, align)
+        struct.pack_into(
+            "<IIQQQQQQ", image, 64 + 56 * number, kind, flags, offset, offset, offset, length, length, align
+        )
     for offset, part in zip(offsets, parts, strict=True):
         image[offset : offset + len(part)] = part
     path.write_bytes(image)
@@ -209,7 +215,9 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--site-packages", type=Path, default=Path(sysconfig.get_path("purelib")))
-    parser.add_argument("--remove", action="store_true", help="delete the stand-ins, before real libraries are installed")
+    parser.add_argument(
+        "--remove", action="store_true", help="delete the stand-ins, before real libraries are installed"
+    )
     options = parser.parse_args()
     directory = options.site_packages / "torch" / "lib"
     if not directory.is_dir():

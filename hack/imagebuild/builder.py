@@ -53,7 +53,13 @@ class Builder:
             command += ["--secret", f"id={name},src={path}"]
         with tempfile.TemporaryDirectory() as scratch:
             ids, log = Path(scratch) / "id", Path(scratch) / "log"
-            command += ["--iidfile", str(ids), "--file", str(dockerfile) if isinstance(dockerfile, Path) else "-", str(context)]
+            command += [
+                "--iidfile",
+                str(ids),
+                "--file",
+                str(dockerfile) if isinstance(dockerfile, Path) else "-",
+                str(context),
+            ]
             text = None if isinstance(dockerfile, Path) else dockerfile
             with log.open("w") as output:
                 done = subprocess.run(
@@ -77,7 +83,16 @@ class Builder:
 
     def forget_others(self, repository: str, keep: str) -> None:
         """Drop older images of a repository: every build would leave one."""
-        listing = run(self.program, "images", "--format", "{{.Name}}:{{.Tag}}" if self.kind == "buildah" else "{{.Repository}}:{{.Tag}}")
-        old = [name for name in listing.split() if name.startswith(f"{repository}:") and name not in {keep, f"{repository}:dev"}]
+        listing = run(
+            self.program,
+            "images",
+            "--format",
+            "{{.Name}}:{{.Tag}}" if self.kind == "buildah" else "{{.Repository}}:{{.Tag}}",
+        )
+        old = [
+            name
+            for name in listing.split()
+            if name.startswith(f"{repository}:") and name not in {keep, f"{repository}:dev"}
+        ]
         if old:
             subprocess.run([self.program, "rmi", *old], capture_output=True, check=False)

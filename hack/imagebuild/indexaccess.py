@@ -32,15 +32,15 @@ def secrets(directory: Path) -> dict[str, Path]:
     if settings:
         files["index-env"] = directory / "index-env"
         files["index-env"].touch(mode=0o600)
-        files["index-env"].write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()))
+        files["index-env"].write_text(
+            "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+        )
     return files
 
 
 def _pip_configuration() -> dict[str, str]:
     """`pip config list` merges files and environment for us; without pip there is nothing to merge."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
     found: dict[str, str] = {}
     for line in done.stdout.splitlines():
         name, _, value = line.partition("=")

@@ -28,7 +28,9 @@ def create(name: str) -> None:
                 (group / setting).write_text((root / setting).read_text())
         if _is_v2(root):
             for controller in (root / "cgroup.controllers").read_text().split():
-                with suppress(OSError):  # real-time processes or threads may forbid one; the kubelet says if it needs it
+                with suppress(
+                    OSError
+                ):  # real-time processes or threads may forbid one; the kubelet says if it needs it
                     (root / "cgroup.subtree_control").write_text(f"+{controller}")
 
 

@@ -132,7 +132,9 @@ class Cluster:
     def command(self, line: str) -> dict[str, Any]:
         """Send a line to the supervisor (`status`, `stop NAME`, `start NAME`, …)."""
         if not self.is_running():
-            raise LocalClusterError(f"No cluster is running with its state in {self.state}: `hack/cluster up` starts one.")
+            raise LocalClusterError(
+                f"No cluster is running with its state in {self.state}: `hack/cluster up` starts one."
+            )
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self.state / "control.sock"))
             connection.sendall(line.encode() + b"\n")

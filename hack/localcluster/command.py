@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     cluster = Cluster(options.state.resolve())
     try:
         return int(options.action(cluster, options) or 0)
+    except BrokenPipeError:  # `hack/cluster status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except LocalClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -109,14 +112,18 @@ def _parser() -> argparse.ArgumentParser:
         ("kubeconfig", _kubeconfig, "print the kubeconfig's path; exit status 3 when the cluster is down"),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(action=action)
-    load = commands.add_parser("load-image", help="import an image: an archive file, or a name known to buildah or docker")
+    load = commands.add_parser(
+        "load-image", help="import an image: an archive file, or a name known to buildah or docker"
+    )
     load.add_argument("image", metavar="ARCHIVE|NAME")
     load.set_defaults(action=_load_image)
     part = commands.add_parser("component", help="stop (SIGKILL), start or restart one program of the cluster")
     part.add_argument("verb", choices=["stop", "start", "restart"])
     part.add_argument("name", help="as `status` lists them")
     part.set_defaults(action=_component)
-    command = commands.add_parser("run", help="run a command against the cluster: KUBECONFIG set, kubectl and helm on PATH")
+    command = commands.add_parser(
+        "run", help="run a command against the cluster: KUBECONFIG set, kubectl and helm on PATH"
+    )
     command.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     command.set_defaults(action=_run)
     return parser

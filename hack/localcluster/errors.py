@@ -1,9 +1,9 @@
 """What can go wrong, as a person reads it.
 
-    LocalClusterError          the message says what, and what to do; commands print it and exit 1
-    ├── MissingRequirement     the machine lacks something (root, Linux, Go, a package)
-    ├── StartFailed            a program did not become ready in time, or ended; names its log
-    └── CommandFailed          a program that we ran to its end exited with an error
+LocalClusterError          the message says what, and what to do; commands print it and exit 1
+├── MissingRequirement     the machine lacks something (root, Linux, Go, a package)
+├── StartFailed            a program did not become ready in time, or ended; names its log
+└── CommandFailed          a program that we ran to its end exited with an error
 """
 
 from __future__ import annotations

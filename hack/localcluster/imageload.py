@@ -60,7 +60,9 @@ def load_from_buildah(state: Path, image: str, buildah: str | Path) -> None:
         blobs[entry["digest"]] = directory / "manifest.json"
         command = [str(word) for word in _ctr(state)]
         command += ["images", "import", "--snapshotter", snapshotter(state), "-"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as importing:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as importing:
             assert importing.stdin is not None
             assert importing.stderr is not None
             with importing.stdin, tarfile.open(fileobj=importing.stdin, mode="w|") as tar:

@@ -50,7 +50,9 @@ def install(packages: dict[str, str]) -> None:
         return
     apt = program("apt-get")
     if apt is None or os.geteuid() != 0:
-        raise MissingRequirement(f"Missing on this machine (as Debian names them): {', '.join(missing)}. Install them first.")
+        raise MissingRequirement(
+            f"Missing on this machine (as Debian names them): {', '.join(missing)}. Install them first."
+        )
     print(f"Installing {', '.join(missing)} with apt-get …", flush=True)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update", "-qq"], ["install", "-qq", "-y", "--no-install-recommends", *missing]):
@@ -61,5 +63,7 @@ def install(packages: dict[str, str]) -> None:
 
 def _is_there(name: str) -> bool:
     if name == "/usr/lib/cni/ptp":
-        return any((Path(directory) / "ptp").exists() for directory in ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"))
+        return any(
+            (Path(directory) / "ptp").exists() for directory in ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
+        )
     return program(name) is not None

@@ -17,7 +17,9 @@ def run(*command: str | Path, stdin: str | None = None, timeout: float = 120) ->
     words = [str(word) for word in command]
     done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode != 0:
-        raise CommandFailed(f"`{' '.join(words)}` exited {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}")
+        raise CommandFailed(
+            f"`{' '.join(words)}` exited {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}"
+        )
     return done.stdout
 
 

@@ -111,7 +111,9 @@ class Supervisor:
             case ["status"]:
                 pass
             case _:
-                return json.dumps({"error": f"not understood: {line.strip()!r}"})
+                return json.dumps(
+                    {"error": f"not understood: {line.strip()!r}; components: {', '.join(self._components)}"}
+                )
         running = {name: process.pid for name, process in self._running.items()}
         return json.dumps({"running": running, "exits": self._exits, "known": list(self._components)})
 
@@ -171,7 +173,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("components", type=Path, help="JSON file written by component.save")
     parser.add_argument("logs", type=Path, help="directory of the log files")
-    parser.add_argument("--socket", type=Path, help="take commands here instead of on standard input, and restart what ends")
+    parser.add_argument(
+        "--socket", type=Path, help="take commands here instead of on standard input, and restart what ends"
+    )
     parser.add_argument("--relay-descriptor", type=int, help="inherited listening socket to relay to the API server")
     parser.add_argument("--relay-port", type=int, help="port of the API server in the cluster's network namespace")
     asyncio.run(_main(parser.parse_args()))

@@ -23,7 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="hack/build-tools", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", nargs="*", help=f"programs: {', '.join(toolchain.PACKAGES)}")
-    parser.add_argument("--for", dest="purpose", choices=["tests", "cluster"], default="cluster", help="a set of programs")
+    parser.add_argument(
+        "--for", dest="purpose", choices=["tests", "cluster"], default="cluster", help="a set of programs"
+    )
     parser.add_argument("--prune", action="store_true", help="delete cached programs of other pins (600 MB each set)")
     options = parser.parse_args(arguments)
     chosen = options.name or (toolchain.FOR_TESTS if options.purpose == "tests" else toolchain.FOR_CLUSTER)

@@ -53,7 +53,7 @@ class Document:
 class _Dumper(yaml.SafeDumper):
     """Quotes every string that `_Loader` or another YAML 1.1 reader would take for something else."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, _data: Any) -> bool:
         """Write values out: aliases are hard to read and count against the bounds."""
         return True
 
