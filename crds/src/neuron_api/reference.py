@@ -16,7 +16,7 @@ def reasons_page() -> str:
     for first, second in zip(body.body, body.body[1:], strict=False):
         if isinstance(first, ast.Assign) and isinstance(first.value, ast.Constant):
             text = second.value.value if isinstance(second, ast.Expr) and isinstance(second.value, ast.Constant) else ""
-            rows.append(f"| `{first.value.value}` | {' '.join(str(text).split())} |")
+            rows.append(f"| `{first.value.value!s}` | {' '.join(str(text).split())} |")
     return "\n".join(
         [
             "# Reasons of conditions and restarts",

@@ -155,8 +155,6 @@ class ProgressStatus(ApiObject):
     """UID of the pod that told it; rounds count from 0 in each."""
     round: int = 0
     """Rendezvous round that the processes are in; failures of earlier rounds are in the ledger."""
-    recovered_round: int = -1
-    """Newest round whose first step closed the open lines of the ledger."""
 
 
 class CheckpointStatus(ApiObject):

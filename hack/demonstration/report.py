@@ -1,0 +1,45 @@
+"""What the faults cost, and whether the numbers are those of a run that nothing happened to."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .kubectl import DemoError
+
+
+def ledger(job: dict[str, Any], console: Console) -> None:
+    """The restart ledger as a table."""
+    table = Table(title="restart ledger (status.restarts)")
+    for column in ("restarted", "cause", "where", "at step", "resumed from", "steps lost", "seconds"):
+        table.add_column(column, justify="left" if column in ("restarted", "cause", "where") else "right")
+    for entry in job["status"].get("restarts", []):
+        where = entry.get("pod", "") + (f" rank {entry['rank']}" if "rank" in entry else "")
+        numbers = [entry.get(key) for key in ("step", "resumedFromStep", "stepsLost", "recoverySeconds")]
+        texts = ["-" if n is None else f"{n:.1f}" if isinstance(n, float) else str(n) for n in numbers]
+        table.add_row(entry["rung"], entry["cause"], where, *texts)
+    console.print(table)
+
+
+def parse_metrics(text: str) -> dict[int, dict[str, float]]:
+    """`metrics.jsonl` by step; a step that appears twice is an error."""
+    rows: dict[int, dict[str, float]] = {}
+    for line in text.splitlines():
+        row = json.loads(line)
+        if row["step"] in rows:
+            raise DemoError(f"metrics.jsonl has step {row['step']} twice")
+        rows[row["step"]] = row
+    return rows
+
+
+def compare(interrupted: dict[int, dict[str, float]], unbroken: dict[int, dict[str, float]]) -> int:
+    """Number of steps whose losses and gradient norms are equal, bit for bit; raises at the first that is not."""
+    if interrupted.keys() != unbroken.keys():
+        raise DemoError(f"the runs have {len(interrupted)} and {len(unbroken)} steps")
+    for step in sorted(interrupted):
+        for key in ("loss", "gradient_norm", "lr", "consumed_samples"):
+            a, b = interrupted[step].get(key), unbroken[step].get(key)
+            if a != b:
+                raise DemoError(f"step {step}: {key} is {a!r} in the interrupted run and {b!r} in the unbroken one")
+    return len(interrupted)

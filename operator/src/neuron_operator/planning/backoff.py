@@ -1,0 +1,25 @@
+"""How long to wait before pods are created again: not at all the first time, longer while nothing comes of it.
+
+A pod that the kubelet turns away at once would otherwise be created a thousand times an hour.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from neuron_api.status import JobStatus, Rung
+
+from .ledger import open_entries
+
+FREE: Final = 2
+"""Replacements in a row, without a step between them, that are made at once."""
+FIRST_SECONDS: Final = 10.0
+MOST_SECONDS: Final = 300.0
+
+
+def remaining(status: JobStatus, now: datetime) -> float:
+    """Seconds until pods may be created; 0: now. Lines of one moment are one failure."""
+    moments = sorted({entry.time for entry in open_entries(status) if entry.rung is not Rung.PROCESS})
+    if len(moments) <= FREE:
+        return 0.0
+    delay = min(FIRST_SECONDS * 2.0 ** (len(moments) - FREE - 1), MOST_SECONDS)
+    return max(0.0, delay - (now - moments[-1]).total_seconds())

@@ -1,0 +1,181 @@
+"""Phase and conditions out of facts: a pure function, so that they never contradict each other.
+
+Exactly one of Ready, Reconciling and Stalled is True (kstatus): it is done or being done, it is coming, it needs help.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from neuron_api.reasons import ConditionType, Reason
+from neuron_api.status import Condition, ConditionStatus, Phase, Restart, Rung
+
+from .configuration import Accepted, Refused
+from .waiting import Wait
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How the job ended."""
+
+    reason: Reason
+    message: str
+
+    @property
+    def success(self) -> bool:
+        """Whether training ended as configured."""
+        return self.reason is Reason.COMPLETED
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that phase and conditions depend on."""
+
+    generation: int
+    config: Accepted | Refused | None
+    """None: told before, not looked at again (the job is over)."""
+    nodes: int = 0
+    existing: int = 0
+    ready: int = 0
+    wait: Wait | None = None
+    stepping: bool = False
+    """A step has been finished since the pods came up last."""
+    restart: Restart | None = None
+    """The failure that is being recovered from."""
+    end: End | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    status: bool
+    reason: Reason
+    message: str
+
+
+def phase(facts: Facts) -> Phase:
+    """One word."""
+    if facts.end:
+        return Phase.SUCCEEDED if facts.end.success else Phase.FAILED
+    if isinstance(facts.config, Refused):
+        return Phase.PENDING
+    if facts.restart:
+        return Phase.RESTARTING
+    if facts.wait or not facts.existing:
+        return Phase.PENDING
+    return Phase.RUNNING if facts.stepping else Phase.STARTING
+
+
+def conditions(facts: Facts, before: Iterable[Condition], now: datetime) -> tuple[Condition, ...]:
+    """Every condition, in a fixed order; the transition time moves only with the status."""
+    old = {condition.type: condition for condition in before}
+    words = _words(facts, old.get(ConditionType.CONFIG_VALID))
+    return tuple(_condition(kind, word, old.get(kind), facts.generation, now) for kind, word in words.items())
+
+
+def headline(facts: Facts) -> tuple[ConditionType, Reason, str]:
+    """What the job is at, in the first words that apply."""
+    ready, reconciling, stalled = ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED
+    if facts.end:
+        return (ready if facts.end.success else stalled), facts.end.reason, facts.end.message
+    if isinstance(facts.config, Refused):
+        return stalled, facts.config.reason, facts.config.message
+    if facts.wait:
+        return (stalled if facts.wait.stalled else reconciling), facts.wait.reason, facts.wait.message
+    if facts.restart:
+        return reconciling, facts.restart.cause, sentence(facts.restart)
+    if facts.stepping:
+        return ready, Reason.STEPS_ADVANCING, "Optimizer steps are being finished."
+    if not facts.existing:
+        return reconciling, Reason.NOT_STARTED, "No pods have been created yet."
+    if facts.ready == facts.nodes:
+        message = "All pods are up; the processes are loading or compiling."
+        return reconciling, Reason.WAITING_FOR_FIRST_STEP, message
+    return reconciling, Reason.PODS_CREATED, "The pods have been created and are starting."
+
+
+def sentence(restart: Restart) -> str:
+    """A failure and what is done about it."""
+    who = f"rank {restart.rank} in pod {restart.pod}" if restart.rank is not None else f"pod {restart.pod}"
+    where = f" on node {restart.node}" if restart.node else ""
+    code = f" (exit code {restart.exit_code})" if restart.exit_code is not None else ""
+    said = f": {restart.message}" if restart.message else ""
+    done = {
+        Rung.PROCESS: "All processes are restarted in their pods",
+        Rung.POD: "The pod is replaced, the others wait for it",
+        Rung.GANG: "All pods are replaced",
+    }[restart.rung]
+    at = f" after step {restart.step}" if restart.step else ""
+    return f"{restart.cause}: {who}{where}{code}{at}{said.rstrip('.')}. {done}."
+
+
+def _words(facts: Facts, config_before: Condition | None) -> dict[ConditionType, _Word]:
+    kind, reason, message = headline(facts)
+    kinds = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
+    return {
+        **{one: _Word(one is kind, reason, message) for one in kinds},
+        ConditionType.CONFIG_VALID: _config_valid(facts, config_before),
+        ConditionType.PODS_READY: _pods_ready(facts),
+        ConditionType.PROGRESSING: _progressing(facts),
+        ConditionType.RESTARTING: _restarting(facts),
+        ConditionType.SUCCEEDED: _ended(facts, success=True),
+        ConditionType.FAILED: _ended(facts, success=False),
+    }
+
+
+def _config_valid(facts: Facts, before: Condition | None) -> _Word:
+    if facts.config is None:
+        if before is None:
+            return _Word(True, Reason.CONFIG_ACCEPTED, "")
+        return _Word(before.status is ConditionStatus.TRUE, before.reason, before.message)
+    return _Word(isinstance(facts.config, Accepted), facts.config.reason, facts.config.message)
+
+
+def _pods_ready(facts: Facts) -> _Word:
+    if facts.end:
+        return _Word(False, facts.end.reason, "The job is over.")
+    if isinstance(facts.config, Refused) or not (facts.existing or facts.wait):
+        return _Word(False, Reason.NOT_STARTED, "No pods have been created.")
+    if facts.wait:
+        return _Word(False, facts.wait.reason, facts.wait.message)
+    if facts.ready == facts.nodes:
+        return _Word(True, Reason.ALL_PODS_READY, "Every pod is up.")
+    return _Word(False, Reason.PODS_CREATED, "Not every pod is up yet; see nodesReady.")
+
+
+def _progressing(facts: Facts) -> _Word:
+    if facts.end:
+        return _Word(False, facts.end.reason, "The job is over.")
+    if facts.restart:
+        return _Word(False, facts.restart.cause, "No step has been finished since the failure.")
+    if facts.stepping:
+        return _Word(True, Reason.STEPS_ADVANCING, "Optimizer steps are being finished.")
+    if isinstance(facts.config, Refused) or not facts.existing:
+        return _Word(False, Reason.NOT_STARTED, "No pods have been created.")
+    return _Word(False, Reason.WAITING_FOR_FIRST_STEP, "No step has been finished yet.")
+
+
+def _restarting(facts: Facts) -> _Word:
+    if facts.end:
+        return _Word(False, facts.end.reason, "The job is over.")
+    if facts.restart:
+        return _Word(True, facts.restart.cause, sentence(facts.restart))
+    return _Word(False, Reason.RUNNING, "Nothing is being restarted.")
+
+
+def _ended(facts: Facts, *, success: bool) -> _Word:
+    if facts.end is None:
+        return _Word(False, Reason.RUNNING, "The job is not over.")
+    return _Word(facts.end.success is success, facts.end.reason, facts.end.message)
+
+
+def _condition(kind: ConditionType, word: _Word, before: Condition | None, generation: int, now: datetime) -> Condition:
+    status = ConditionStatus.TRUE if word.status else ConditionStatus.FALSE
+    same = before is not None and before.status is status
+    return Condition(
+        type=kind,
+        status=status,
+        reason=word.reason,
+        message=word.message,
+        observed_generation=generation,
+        last_transition_time=before.last_transition_time if same and before else now.replace(microsecond=0),
+    )

@@ -1,0 +1,138 @@
+"""The gate in front of everything: configuration, platform, storage, template: accepted or refused, all findings at once."""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from neuron_api import yaml_text
+from neuron_api.config import TrainingConfig
+from neuron_api.findings import Finding, error, errors_of, warning
+from neuron_api.job import NeuronTrainingJob
+from neuron_api.loading import Loaded, load_object, load_text
+from neuron_api.reasons import Reason
+from neuron_api.spec import Accelerator
+from neuron_api.topology import Devices, Topology, devices
+
+from . import storage, template
+from .observation import ConfigText
+from .options import Options
+
+_ONE_MEANS_ONE: Final = ("val_check_interval", "limit_val_batches", "limit_train_batches", "limit_test_batches")
+"""Rule R3: the API server stores 1.0 as 1, and for these keys the two differ."""
+
+_MESSAGE_LIMIT: Final = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the job's children are made from."""
+
+    config: TrainingConfig
+    text: str
+    hash: str
+    topology: Topology
+    devices: Devices
+    image: str
+    warnings: tuple[Finding, ...]
+
+    @property
+    def reason(self) -> Reason:
+        """Of the ConfigValid condition."""
+        return Reason.CONFIG_ACCEPTED_WITH_WARNINGS if self.warnings else Reason.CONFIG_ACCEPTED
+
+    @property
+    def message(self) -> str:
+        """Of the ConfigValid condition."""
+        return _sentences(self.warnings) or "The configuration is understood and fits the platform."
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why nothing is started."""
+
+    reason: Reason
+    message: str
+
+
+def decide(job: NeuronTrainingJob, given: ConfigText, options: Options) -> Accepted | Refused:
+    """Accept or refuse; all findings at once."""
+    if given.text is None:
+        return Refused(Reason.CONFIG_MAP_NOT_FOUND, given.missing)
+    loaded = _load(job, given.text)
+    if loaded.config is None:
+        return Refused(Reason.CONFIG_INVALID, _sentences(loaded.errors))
+    found, wanted = _platform(job, loaded.config)
+    image = job.spec.image or _default_image(job, options)
+    if not image:
+        found = (*found, error("spec.image", "it is not set, and the operator has no default image.",
+                               "Set it, or the Helm value images.cpu or images.neuron."))  # fmt: skip
+    kept = storage.check(job.spec, loaded.config)
+    everything = (*loaded.findings, *_bare_ones(job), *found, *template.check(job.spec.pod_template), *kept)
+    if errors := errors_of((*everything, *_changed(job, loaded))):
+        only_storage = all(one.key == storage.KEY for one in errors)
+        return Refused(Reason.STORAGE_MISSING if only_storage else Reason.CONFIG_INVALID, _sentences(errors))
+    return Accepted(
+        loaded.config, given.text, loaded.hash, Topology.of(loaded.config), wanted, image, tuple(everything)
+    )
+
+
+def text_of(job: NeuronTrainingJob) -> str:
+    """`spec.config` as the text that pods read: interpolations as they are, strings and numbers told apart."""
+    return yaml_text.dump(job.spec.config or {})
+
+
+def _load(job: NeuronTrainingJob, text: str) -> Loaded:
+    if job.spec.config is not None:
+        return _from_object(json.dumps(job.spec.config))
+    reference = job.spec.config_from.config_map_key_ref if job.spec.config_from else None
+    return _from_text(text, f"ConfigMap {reference.name}, key {reference.key}" if reference else "")
+
+
+@lru_cache(maxsize=512)
+def _from_object(canonical: str) -> Loaded:
+    """A job is looked at every few seconds; loading it takes tens of milliseconds."""
+    return load_object(json.loads(canonical))
+
+
+@lru_cache(maxsize=512)
+def _from_text(text: str, source: str) -> Loaded:
+    return load_text(text, source=source)
+
+
+def _platform(job: NeuronTrainingJob, config: TrainingConfig) -> tuple[tuple[Finding, ...], Devices]:
+    if job.spec.platform.accelerator is Accelerator.CPU:
+        return (), Devices(neuron=0, efa=0, lnc=None)
+    wanted, findings = devices(config, job.spec.platform.instance_type)
+    return findings, wanted or Devices(neuron=0, efa=0, lnc=None)
+
+
+def _default_image(job: NeuronTrainingJob, options: Options) -> str:
+    return options.image_cpu if job.spec.platform.accelerator is Accelerator.CPU else options.image_neuron
+
+
+def _bare_ones(job: NeuronTrainingJob) -> tuple[Finding, ...]:
+    trainer = (job.spec.config or {}).get("trainer")
+    values = trainer if isinstance(trainer, dict) else {}
+    return tuple(
+        warning(
+            f"spec.config.trainer.{key}",
+            "1 means one batch (the API server stores 1.0 as 1, so the two cannot be told apart).",
+            'For all batches, write the fraction as a string: "1.0".',
+        )
+        for key in _ONE_MEANS_ONE
+        if isinstance(values.get(key), int | float) and values[key] == 1 and values[key] is not True
+    )
+
+
+def _changed(job: NeuronTrainingJob, loaded: Loaded) -> tuple[Finding, ...]:
+    """The copy was lost and the source has been edited since: another configuration than the checkpoints'."""
+    if not job.status.start_time or job.status.config_hash in ("", loaded.hash):
+        return ()
+    return (error("spec.configFrom", "the configuration was changed after the job had started.",
+                  "Restore it, or create a new job with exp_manager.resume_from_checkpoint."),)  # fmt: skip
+
+
+def _sentences(findings: tuple[Finding, ...]) -> str:
+    text = " ".join(str(finding) for finding in findings)
+    return text if len(text) <= _MESSAGE_LIMIT else f"{text[:_MESSAGE_LIMIT]} …"

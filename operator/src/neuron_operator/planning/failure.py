@@ -1,0 +1,97 @@
+"""What has become of a pod, and what that means for the gang: the table of exits. No budgets here (see `ladder.py`)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from neuron_api.contract import ExitCode
+from neuron_api.reasons import Reason
+
+from .blame import lost_connection
+from .observation import Pod
+
+SIGKILLED: Final = 137
+_NODE_GONE: Final = ("DeletionByTaintManager", "DeletionByPodGC", "NodeLost")
+_EVICTED: Final = ("Evicted", "Preempting", "Shutdown", "NodeShutdown", "Terminated", "NodeAffinity",
+                   "UnexpectedAdmissionError", "OutOfcpu", "OutOfmemory", "OutOfpods")  # fmt: skip
+"""`status.reason` of pods that the kubelet turned away or ended for its own reasons."""
+
+
+class Verdict(StrEnum):
+    """What a lost pod calls for."""
+
+    REPLACE = "Replace"
+    """This pod alone."""
+    GANG = "Gang"
+    """All pods."""
+    STOP = "Stop"
+    """Nothing can help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A pod that will not train any more."""
+
+    index: int
+    verdict: Verdict
+    cause: Reason
+    counted: bool
+    """Whether it uses up a part of restartPolicy.maxGangRestarts; disruptions do not."""
+    pod: str
+    uid: str
+    node: str = ""
+    exit_code: int | None = None
+    message: str = ""
+    """All that the launcher or the kubelet said."""
+
+    @property
+    def last_line(self) -> str:
+        """The exception of a traceback."""
+        return self.message.rstrip().rpartition("\n")[2].strip()
+
+
+def judge(pod: Pod, *, node_lost: bool = False) -> Loss | None:
+    """What has become of a pod; None when it lives or has succeeded."""
+    if pod.succeeded and not pod.terminating:
+        return None
+    if pod.failed and pod.exit_code == ExitCode.CONFIG:
+        return _loss(pod, Verdict.STOP, Reason.TRAINER_REFUSED_CONFIG, counted=False)
+    if disruption := _disruption(pod, node_lost=node_lost):
+        return _loss(pod, Verdict.REPLACE, disruption, counted=False)
+    if not pod.failed:
+        return None
+    if pod.termination_reason == "OOMKilled":
+        return _loss(pod, Verdict.REPLACE, Reason.OUT_OF_MEMORY, counted=True)
+    if pod.exit_code == SIGKILLED:
+        return _loss(pod, Verdict.REPLACE, Reason.PROCESS_KILLED, counted=True)
+    return _loss(pod, Verdict.GANG, Reason.POD_FAILED, counted=True)
+
+
+def vanished(index: int, name: str, uid: str, node: str, *, node_lost: bool = False) -> Loss:
+    """A pod that is in the job's status and nowhere else."""
+    cause = Reason.NODE_LOST if node_lost else Reason.POD_DELETED
+    return Loss(index, Verdict.REPLACE, cause, counted=False, pod=name, uid=uid, node=node)
+
+
+def first(losses: Iterable[Loss], ended: dict[str, float]) -> Loss:
+    """The one to blame for a gang's end: not one that only lost its connection to another; then the earliest."""
+    return min(losses, key=lambda one: (lost_connection(one.last_line), ended.get(one.uid, float("inf")), one.index))
+
+
+def _disruption(pod: Pod, *, node_lost: bool) -> Reason | None:
+    gone = node_lost or pod.disruption in _NODE_GONE or pod.pod_reason in _NODE_GONE
+    if gone and (pod.terminating or pod.failed or node_lost):
+        return Reason.NODE_LOST
+    if (pod.disruption and (pod.terminating or pod.failed)) or pod.pod_reason in _EVICTED:
+        return Reason.POD_EVICTED
+    if pod.terminating:
+        return Reason.POD_DELETED
+    if pod.failed and pod.exit_code == ExitCode.PREEMPTED:
+        return Reason.POD_PREEMPTED
+    return None
+
+
+def _loss(pod: Pod, verdict: Verdict, cause: Reason, *, counted: bool) -> Loss:
+    message = pod.termination_message.strip() or pod.waiting_message or pod.termination_reason or pod.pod_reason
+    return Loss(pod.index, verdict, cause, counted, pod.name, pod.uid, pod.node, pod.exit_code, message)

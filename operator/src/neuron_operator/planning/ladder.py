@@ -1,0 +1,140 @@
+"""The restart ladder: what is done about lost pods, within which budget. Cheapest first:
+
+process (the elastic agent's, told by `ledger.follow`) → this pod → all pods → the end.
+
+A decision is only written down here. What it calls for is done by the next pass, after it has been saved: a crash
+between the two loses nothing and does nothing twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from neuron_api.config import TrainingConfig
+from neuron_api.reasons import Reason
+from neuron_api.spec import RestartPolicy
+from neuron_api.status import JobStatus, PodStatus, Restart, Rung
+
+from . import ledger
+from .conditions import End
+from .failure import Loss, Verdict, first
+from .gang import Gang
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The status that tells of it; the end, if it is that."""
+
+    status: JobStatus
+    end: End | None = None
+
+
+def climb(
+    gang: Gang, status: JobStatus, policy: RestartPolicy, config: TrainingConfig, now: datetime
+) -> Decision | None:
+    """Decide about the losses that the ledger does not know; None: there are none."""
+    if stop := _refused(gang):
+        return Decision(status, stop)
+    if gang.over:
+        return Decision(status, End(Reason.COMPLETED, "Training has ended as configured."))
+    if not gang.losses:
+        return None
+    worst = [loss for loss in gang.losses if loss.verdict is Verdict.GANG]
+    ended = {pod.uid: pod.finished_at.timestamp() for pod in gang.pods.values() if pod.finished_at}
+    blamed = first(worst or gang.losses, ended)
+    if not can_resume(status, config):
+        return Decision(status, End(Reason.CANNOT_RESUME, _cannot_resume(blamed, status)))
+    if worst:
+        return _gang(status, *_explained(blamed, status), policy, now)
+    if any(gang.succeeded(index) for index in range(gang.size)):
+        return _gang(status, blamed, Reason.INCOMPLETE_COMPLETION, False, policy, now)
+    return _pods(gang, status, policy, now)
+
+
+def can_resume(status: JobStatus, config: TrainingConfig) -> bool:
+    """Whether a new start takes up what has been done (B-11), or nothing has been done yet."""
+    return config.exp_manager.resume_if_exists or not ledger.last_step(status)
+
+
+def _refused(gang: Gang) -> End | None:
+    stop = next((loss for loss in gang.losses if loss.verdict is Verdict.STOP), None)
+    if stop is None:
+        return None
+    said = stop.message or "the launcher gave no message (exit code 2)."
+    return End(Reason.TRAINER_REFUSED_CONFIG, f"Pod {stop.pod}: {said}")
+
+
+def _explained(blamed: Loss, status: JobStatus) -> tuple[Loss, Reason, bool]:
+    """Pods that gave up waiting for a pod lost to a disruption fail because of the disruption: not counted."""
+    waited_for = next((one for one in reversed(ledger.open_entries(status)) if one.rung is Rung.POD), None)
+    if waited_for and waited_for.cause not in (Reason.OUT_OF_MEMORY, Reason.PROCESS_KILLED):
+        return blamed, waited_for.cause, False
+    return blamed, blamed.cause, blamed.counted
+
+
+def _gang(
+    status: JobStatus, blamed: Loss, cause: Reason, counted: bool, policy: RestartPolicy, now: datetime
+) -> Decision:
+    if counted and status.gang_failures >= policy.max_gang_restarts:
+        return Decision(status, _exhausted(blamed, policy))
+    entry = _entry(blamed, Rung.GANG, cause, status, now)
+    told = ledger.append(status, entry)
+    update = {"attempt": status.attempt + 1, "pods": (), "gang_failures": status.gang_failures + counted}
+    return Decision(told.model_copy(update=update))
+
+
+def _pods(gang: Gang, status: JobStatus, policy: RestartPolicy, now: datetime) -> Decision:
+    counted = [loss for loss in gang.losses if loss.counted]
+    if counted and status.gang_failures >= policy.max_gang_restarts:
+        return Decision(status, _exhausted(counted[0], policy))
+    entries = [_entry(loss, Rung.POD, loss.cause, status, now) for loss in gang.losses]
+    told = ledger.append(status, *entries)
+    # Pods that fall together fall for one reason: one failure.
+    failures = status.gang_failures + bool(counted)
+    return Decision(told.model_copy(update={"pods": _marked(gang, gang.losses), "gang_failures": failures}))
+
+
+def _marked(gang: Gang, losses: Sequence[Loss]) -> tuple[PodStatus, ...]:
+    lost = {loss.index: loss for loss in losses}
+    return tuple(
+        record.model_copy(update={"lost": True, "ready": False, "uid": lost[index].uid}) if index in lost else record
+        for index, record in sorted(gang.records.items())
+    )
+
+
+def _entry(loss: Loss, rung: Rung, cause: Reason, status: JobStatus, now: datetime) -> Restart:
+    return Restart(
+        rung=rung,
+        cause=cause,
+        time=now,
+        attempt=status.attempt,
+        pod=loss.pod,
+        pod_uid=loss.uid,
+        round=status.progress.round if status.progress and status.progress.pod_uid else None,
+        node=loss.node,
+        exit_code=loss.exit_code,
+        message=ledger.clip(loss.last_line),
+        step=ledger.last_step(status),
+    )
+
+
+def _exhausted(loss: Loss, policy: RestartPolicy) -> End:
+    return End(
+        Reason.BUDGET_EXHAUSTED,
+        f"restartPolicy.maxGangRestarts ({policy.max_gang_restarts}) is used up. The last failure: {_tell(loss)} "
+        "Mend it, then start a new job.",
+    )
+
+
+def _cannot_resume(loss: Loss, status: JobStatus) -> str:
+    return (
+        f"{_tell(loss)} exp_manager.resume_if_exists is False, so the job would begin again at step 0 after "
+        f"{ledger.last_step(status)} finished steps. Set it to True in a new job."
+    )
+
+
+def _tell(loss: Loss) -> str:
+    where = f" on node {loss.node}" if loss.node else ""
+    code = f" (exit code {loss.exit_code})" if loss.exit_code is not None else ""
+    said = f": {loss.last_line}" if loss.last_line else ""
+    return f"{loss.cause}: pod {loss.pod}{where}{code}{said.rstrip('.')}."

@@ -1,0 +1,97 @@
+"""What a pass has seen, typed and trimmed: the input of the planner."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from neuron_api.job import NeuronTrainingJob
+from neuron_api.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One pod of a job, as far as the planner cares."""
+
+    name: str
+    uid: str
+    index: int
+    attempt: int
+    node: str = ""
+    address: str = ""
+    """Pod IP; empty until the sandbox is up."""
+    ready: bool = False
+    running: bool = False
+    """The trainer's container runs."""
+    terminating: bool = False
+    failed: bool = False
+    """The pod is over and did not succeed, or the trainer's container ended with a code other than 0."""
+    succeeded: bool = False
+    exit_code: int | None = None
+    """Of the trainer's container; None while it runs, and where the kubelet never told."""
+    finished_at: datetime | None = None
+    termination_reason: str = ""
+    """The container's, such as OOMKilled."""
+    termination_message: str = ""
+    pod_reason: str = ""
+    """`status.reason`: Evicted, NodeLost, …"""
+    disruption: str = ""
+    """Reason of the DisruptionTarget condition, where it is True."""
+    unschedulable: str = ""
+    """What the scheduler says, where it found no node."""
+    waiting_reason: str = ""
+    """Why a container has not been started."""
+    waiting_message: str = ""
+    image: str = ""
+    """Of the container that waits, or of the trainer's."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it will never run again."""
+        return self.failed or self.succeeded
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A Service or ConfigMap with a name that the job needs."""
+
+    owner_uid: str
+    """UID of the controlling owner; empty without one."""
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigText:
+    """Where the configuration of this pass came from."""
+
+    text: str | None
+    """None: it is not there; `missing` says what."""
+    missing: str = ""
+    frozen: bool = False
+    """It is the job's own copy, which does not change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All that one pass has read."""
+
+    job: NeuronTrainingJob
+    config: ConfigText
+    pods: tuple[Pod, ...] = ()
+    """Pods that the job owns, of every attempt."""
+    foreign_pods: tuple[str, ...] = ()
+    """Names of pods that carry the job's name but not its UID: of an earlier job of this name."""
+    service: Child | None = None
+    config_map: Child | None = None
+    missing_claims: tuple[str, ...] = ()
+    """Names of spec.storage that are not there."""
+    lost_nodes: frozenset[str] = frozenset()
+    """Nodes of pods in trouble whose Node object is gone."""
+    reports: Mapping[int, Progress] = field(default_factory=dict)
+    """Progress reports by index: of pod 0, and of all pods when there is a failure to look into."""
+    last_write: datetime | None = None
+    """When this operator last wrote the job's status."""
+
+    @property
+    def report(self) -> Progress | None:
+        """What pod 0 says."""
+        return self.reports.get(0)

@@ -1,0 +1,15 @@
+"""The operator's settings that a plan depends on."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Images and intervals; `settings` fills it from the command line."""
+
+    image_cpu: str = ""
+    image_neuron: str = ""
+    poll_seconds: float = 5.0
+    """Between two looks at a running job's progress."""
+    wait_seconds: float = 10.0
+    """Between two looks for something that no event announces: a claim, the source of a configuration."""

@@ -1,0 +1,50 @@
+"""What a pass is to do: the planner's output, carried out by `controller`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from neuron_api.status import JobStatus
+
+from .conditions import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """A pod to delete, if it still is the one that was seen."""
+
+    name: str
+    uid: str
+    force: bool = False
+    """Without waiting for the kubelet: its node is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """A pod to create."""
+
+    index: int
+    body: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the pod."""
+        return str(self.body["metadata"]["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Carried out in the order of the fields; the status is written once, after them."""
+
+    draft: JobStatus
+    """The status so far; `planner.settle` adds phase and conditions once it is known what came of the rest."""
+    facts: Facts
+    """What phase and conditions are made from."""
+    told: bool = False
+    """The draft is the status, as it is: nothing is to be told about this job any more."""
+    deletes: tuple[Delete, ...] = ()
+    applies: tuple[Mapping[str, Any], ...] = ()
+    """ConfigMap and Service, by server-side apply."""
+    creates: tuple[Create, ...] = ()
+    requeue_after: float | None = None
+    """Seconds until the next look, if nothing happens before; None: events suffice."""

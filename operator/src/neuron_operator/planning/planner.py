@@ -1,0 +1,231 @@
+"""plan(observed, options, now) -> Plan: the readable table of cases. Level-triggered: only what is there counts.
+
+A pass either decides or acts, never both (write-ahead): attempt numbers, the ledger and the end of the job are saved
+before anything is done under them. Running it twice on the same input changes nothing.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from neuron_api.job import NeuronTrainingJob
+from neuron_api.reasons import ConditionType, Reason
+from neuron_api.status import JobStatus, Phase, PodStatus, TopologyStatus
+
+from . import backoff, conditions, configuration, desired, ladder, ledger, naming, progress, waiting
+from . import gang as gangs
+from .conditions import End, Facts
+from .configuration import Accepted, Refused
+from .gang import Gang
+from .observation import Child, Observed, Pod
+from .options import Options
+from .outcome import Outcome, Rejection
+from .plan import Create, Delete, Plan
+
+
+def plan(observed: Observed, options: Options, now: datetime) -> Plan:
+    """What this pass is to do."""
+    job = observed.job
+    if job.metadata.deletion_timestamp is not None:
+        return Plan(job.status, Facts(0, None), told=True)  # Garbage collection does the rest.
+    if job.status.phase.terminal:
+        return _over(observed)
+    gate = configuration.decide(job, observed.config, options)
+    if isinstance(gate, Refused):
+        return _refused(job, gate, options)
+    status = _identified(job, gate, observed)
+    gang = gangs.of(observed, status, gate.topology.num_nodes)
+    status = _followed(status, observed, gang, gate)
+    if decision := ladder.climb(gang, status, job.spec.restart_policy, gate.config, now):
+        # Only written down; the next pass acts on what was saved.
+        return _draft(decision.status, gang, job, gate, end=decision.end, requeue_after=0.0)
+    if status.attempt != job.status.attempt:
+        return _draft(status, gang, job, gate, requeue_after=0.0)
+    return _act(status, gang, observed, gate, options, now)
+
+
+def settle(plan: Plan, outcome: Outcome, now: datetime) -> JobStatus:
+    """The status to write, now that it is known what came of the plan."""
+    if plan.told:
+        return plan.draft
+    wait = waiting.for_rejection(outcome.rejections) or plan.facts.wait
+    existing = plan.facts.existing + len(outcome.created)
+    facts = replace(plan.facts, wait=wait, existing=existing)
+    created = {
+        create.index: PodStatus(name=create.name, uid=outcome.created[create.index])
+        for create in plan.creates
+        if create.index in outcome.created
+    }
+    records = gangs.remembered(plan.draft) | created
+    first = plan.draft.start_time or (now if existing else None)
+    return plan.draft.model_copy(
+        update={
+            "observed_generation": facts.generation,
+            "phase": conditions.phase(facts),
+            "conditions": conditions.conditions(facts, plan.draft.conditions, now),
+            "pods": tuple(record for _, record in sorted(records.items())),
+            "start_time": first,
+            "completion_time": plan.draft.completion_time or (now if facts.end else None),
+        }
+    )
+
+
+# ---- the cases ---------------------------------------------------------------------------------------------------
+
+
+def _over(observed: Observed) -> Plan:
+    """Never started again. Pods of a failed job that still run are ended; the others stay for their logs."""
+    job = observed.job
+    ended = next(c for c in job.status.conditions if c.type is _end_type(job.status.phase))
+    active = [pod for pod in observed.pods if not pod.over and not pod.terminating]
+    return Plan(
+        job.status,
+        Facts(job.metadata.generation, None, nodes=len(job.status.pods), end=End(ended.reason, ended.message)),
+        deletes=tuple(Delete(pod.name, pod.uid) for pod in active),
+    )
+
+
+def _end_type(phase: Phase) -> ConditionType:
+    return ConditionType.SUCCEEDED if phase is Phase.SUCCEEDED else ConditionType.FAILED
+
+
+def _refused(job: NeuronTrainingJob, gate: Refused, options: Options) -> Plan:
+    """Nothing is started. Pods that run already are left alone: they have what they need."""
+    by_itself = gate.reason is Reason.CONFIG_MAP_NOT_FOUND
+    facts = Facts(job.metadata.generation, gate, existing=len(job.status.pods))
+    return Plan(job.status, facts, requeue_after=options.wait_seconds if by_itself else None)
+
+
+def _identified(job: NeuronTrainingJob, gate: Accepted, observed: Observed) -> JobStatus:
+    """Hash, shape and attempt. A status that was lost (restored from a backup) is told by the pods' labels."""
+    topology = TopologyStatus(
+        nodes=gate.topology.num_nodes,
+        processes_per_node=gate.topology.processes_per_node,
+        world_size=gate.topology.world_size,
+        tensor_parallel=gate.topology.tensor_parallel,
+        data_parallel=gate.topology.data_parallel,
+        micro_batches=gate.topology.micro_batches,
+        neuron_devices_per_node=gate.devices.neuron,
+        efa_per_node=gate.devices.efa,
+    )
+    attempt = max((job.status.attempt, *(pod.attempt for pod in observed.pods)))
+    update = {"config_hash": gate.hash, "topology": topology, "attempt": attempt}
+    if attempt != job.status.attempt:
+        update["pods"] = ()
+    return job.status.model_copy(update=update)
+
+
+def _followed(status: JobStatus, observed: Observed, gang: Gang, gate: Accepted) -> JobStatus:
+    """What is there, and what the trainer reports: process failures, recoveries, numbers."""
+    status = status.model_copy(update={"pods": gang.sorted_records})
+    reports = progress.trusted(observed, gang)
+    report = reports.get(0)
+    status = ledger.follow(status, reports, gang.pods)
+    status = progress.update(status, report, gang.pod_zero_uid, _max_steps(gate))
+    return ledger.recover(status, report)
+
+
+def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, options: Options, now: datetime) -> Plan:
+    job, missing = observed.job, gang.missing
+    others = [pod for pod in observed.pods if gang.pods.get(pod.index) is not pod]
+    wait = (
+        waiting.for_claims(job, observed.missing_claims)
+        or waiting.for_earlier_job(job, observed.foreign_pods)
+        or waiting.for_rejection(_taken(observed))
+    )
+    pause = backoff.remaining(status, now)
+    may_create = not (others or wait or pause)
+    creates = tuple(Create(i, desired.pod(job, gate, gang.attempt, i)) for i in missing) if may_create else ()
+    wait = wait or waiting.for_pods(job, gang.pods.values())
+    draft = _draft(status, gang, job, gate, wait=wait)
+    return replace(
+        draft,
+        deletes=tuple(_deletes(gang, others, observed)),
+        applies=_applies(observed, gate) if gang.pods or creates else (),
+        creates=creates,
+        requeue_after=_next_look(observed, gang, bool(others), pause if missing else 0.0, bool(wait), options),
+    )
+
+
+# ---- parts of a plan ---------------------------------------------------------------------------------------------
+
+
+def _draft(
+    status: JobStatus,
+    gang: Gang,
+    job: NeuronTrainingJob,
+    gate: Accepted,
+    *,
+    wait: waiting.Wait | None = None,
+    end: End | None = None,
+    requeue_after: float | None = None,
+) -> Plan:
+    same_attempt = status.attempt == gang.attempt
+    ready = gang.ready if same_attempt else 0
+    facts = Facts(
+        generation=job.metadata.generation,
+        config=gate,
+        nodes=gang.size,
+        existing=len(gang.pods) if same_attempt else 0,
+        ready=ready,
+        wait=wait,
+        stepping=progress.stepping(status, gang.pod_zero_uid),
+        restart=ledger.last_open(status),
+        end=end,
+    )
+    return Plan(status.model_copy(update={"nodes_ready": f"{ready}/{gang.size}"}), facts, requeue_after=requeue_after)
+
+
+def _deletes(gang: Gang, others: list[Pod], observed: Observed) -> list[Delete]:
+    """Pods of other attempts; lost pods, so that their names become free."""
+    lost = [
+        pod
+        for index, pod in gang.pods.items()
+        if (record := gang.records.get(index)) and record.lost and record.uid == pod.uid
+    ]
+    found = []
+    for pod in (*others, *lost):
+        force = pod.node in observed.lost_nodes
+        if force or not pod.terminating:
+            found.append(Delete(pod.name, pod.uid, force=force))
+    return found
+
+
+def _applies(observed: Observed, gate: Accepted) -> tuple[dict[str, Any], ...]:
+    """Service and ConfigMap, where they are not as they should be."""
+    job = observed.job
+    wanted = ((observed.config_map, desired.config_map(job, gate.text)), (observed.service, desired.service(job)))
+    return tuple(body for child, body in wanted if child is None or not desired.covers(child.body, body))
+
+
+def _taken(observed: Observed) -> list[Rejection]:
+    job = observed.job
+    children: tuple[tuple[str, str, Child | None], ...] = (
+        ("Service", naming.service(job), observed.service),
+        ("ConfigMap", naming.config_map(job), observed.config_map),
+    )
+    return [
+        Rejection(f"{kind} {name}", f"{kind} {name} exists and does not belong to this job.", taken=True)
+        for kind, name, child in children
+        if child is not None and child.owner_uid != job.metadata.uid
+    ]
+
+
+def _next_look(
+    observed: Observed, gang: Gang, others: bool, pause: float, waits: bool, options: Options
+) -> float | None:
+    """Seconds; None where every change comes as an event."""
+    looks = []
+    if any(pod.running for pod in gang.pods.values()):
+        looks.append(options.poll_seconds)
+    troubled = others or any(pod.terminating for pod in gang.pods.values())
+    if waits or troubled or observed.foreign_pods:
+        looks.append(options.wait_seconds)
+    if pause:
+        looks.append(pause)
+    return min(looks, default=None)
+
+
+def _max_steps(gate: Accepted) -> int | None:
+    steps = gate.config.trainer.max_steps
+    return steps if steps > 0 else None

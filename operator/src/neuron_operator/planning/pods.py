@@ -1,0 +1,97 @@
+"""From the API server's JSON of a pod to `observation.Pod`. Tolerant: a field that is absent is a field not yet set."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from neuron_api import contract
+
+from .observation import Child, Pod
+
+Json = Mapping[str, Any]
+
+
+def read(body: Json) -> Pod | None:
+    """One pod; None when its labels were tampered with so that it has no place in the gang."""
+    metadata, spec, status = body["metadata"], body.get("spec", {}), body.get("status", {})
+    attempt, index = _number(metadata, contract.LABEL_ATTEMPT), _number(metadata, contract.LABEL_NODE_RANK)
+    if attempt is None or index is None:
+        return None
+    trainer = _named(status.get("containerStatuses", ()), contract.CONTAINER)
+    ended: Json = trainer.get("state", {}).get("terminated") or {}
+    exit_code = ended.get("exitCode")
+    waiting = _waiting((*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())))
+    phase = status.get("phase", "Pending")
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        index=index,
+        attempt=attempt,
+        node=spec.get("nodeName", ""),
+        address=status.get("podIP", ""),
+        ready=_condition(status, "Ready").get("status") == "True",
+        running="running" in trainer.get("state", {}),
+        terminating="deletionTimestamp" in metadata,
+        failed=phase == "Failed" or exit_code not in (None, 0),
+        succeeded=exit_code == 0 or (phase == "Succeeded" and exit_code is None),
+        exit_code=exit_code,
+        finished_at=_time(ended.get("finishedAt")),
+        termination_reason=ended.get("reason", ""),
+        termination_message=ended.get("message", ""),
+        pod_reason=status.get("reason", ""),
+        disruption=_reason_if(status, "DisruptionTarget", "True"),
+        unschedulable=_unschedulable(status),
+        waiting_reason=waiting.get("state", {}).get("waiting", {}).get("reason", ""),
+        waiting_message=waiting.get("state", {}).get("waiting", {}).get("message", ""),
+        image=waiting.get("image", "") or trainer.get("image", ""),
+    )
+
+
+def owner_uid(body: Json) -> str:
+    """UID of the controlling owner, empty without one."""
+    for reference in body["metadata"].get("ownerReferences", ()):
+        if reference.get("controller"):
+            return str(reference["uid"])
+    return ""
+
+
+def child(body: Json | None) -> Child | None:
+    """A Service or ConfigMap."""
+    return Child(owner_uid(body), body) if body else None
+
+
+def _number(metadata: Json, label: str) -> int | None:
+    text = str(metadata.get("labels", {}).get(label, ""))
+    return int(text) if text.isdigit() else None
+
+
+def _named(statuses: Iterable[Json], name: str) -> Json:
+    return next((one for one in statuses if one.get("name") == name), {})
+
+
+def _waiting(statuses: Iterable[Json]) -> Json:
+    """The first container that waits for something more telling than its turn."""
+    usual = ("ContainerCreating", "PodInitializing", "")
+    for one in statuses:
+        if one.get("state", {}).get("waiting", {}).get("reason", "") not in usual:
+            return one
+    return {}
+
+
+def _condition(status: Json, kind: str) -> Json:
+    return next((one for one in status.get("conditions", ()) if one.get("type") == kind), {})
+
+
+def _reason_if(status: Json, kind: str, value: str) -> str:
+    condition = _condition(status, kind)
+    return str(condition.get("reason") or kind) if condition.get("status") == value else ""
+
+
+def _unschedulable(status: Json) -> str:
+    condition = _condition(status, "PodScheduled")
+    found = condition.get("status") == "False" and condition.get("reason") == "Unschedulable"
+    return str(condition.get("message") or "no node fits.") if found else ""
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,50 @@
+"""What pod 0 reports, taken over into the status."""
+
+from collections.abc import Mapping
+
+from neuron_api.progress import Progress, TrainerPhase
+from neuron_api.status import CheckpointStatus, JobStatus, ProgressStatus
+
+from .gang import Gang
+from .observation import Observed
+
+_BEFORE_TRAINING = (TrainerPhase.STARTING, TrainerPhase.RENDEZVOUS, TrainerPhase.LOADING)
+
+
+def trusted(observed: Observed, gang: Gang) -> Mapping[int, Progress]:
+    """Reports that come from the pod which the operator thinks it asked: addresses are used again."""
+    return {
+        index: report
+        for index, report in observed.reports.items()
+        if (pod := gang.pods.get(index)) is not None
+        and report.pod_uid in ("", pod.uid)
+        and report.job_uid in ("", observed.job.metadata.uid)
+        and report.attempt == gang.attempt
+    }
+
+
+def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: int | None) -> JobStatus:
+    """Numbers of a pod that has not begun yet do not replace those of its predecessor."""
+    if report is None:
+        return status
+    before = status.progress or ProgressStatus()
+    behind = report.phase in _BEFORE_TRAINING and report.step < before.step
+    numbers = before if behind else report
+    progress = ProgressStatus(
+        step=numbers.step,
+        max_steps=report.max_steps or max_steps,
+        loss=numbers.loss,
+        tokens_per_second=numbers.tokens_per_second,
+        last_step_time=report.last_step_time,
+        pod_uid=pod_uid,
+        round=report.round,
+    )
+    found = report.checkpoint
+    checkpoint = CheckpointStatus(step=found.step, path=found.path, time=found.time) if found else status.checkpoint
+    return status.model_copy(update={"progress": progress, "checkpoint": checkpoint})
+
+
+def stepping(status: JobStatus, pod_zero_uid: str) -> bool:
+    """Whether the pods that are there now have finished a step."""
+    progress = status.progress
+    return progress is not None and progress.last_step_time is not None and progress.pod_uid == pod_zero_uid

@@ -1,0 +1,66 @@
+"""Whether what the job writes outlives its pods: claims, working directory, the place of the checkpoints."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from neuron_api import contract
+from neuron_api.config import TrainingConfig
+from neuron_api.findings import Finding, error, warning
+from neuron_api.spec import JobSpec
+
+_DEFAULT_EXP_DIR: Final = "nemo_experiments"
+_PASSING: Final = ("emptyDir", "configMap", "secret", "downwardAPI", "projected", "image", "ephemeral")
+"""Volume sources of a pod template that end with the pod, or cannot be written."""
+
+KEY: Final = "spec.storage"
+
+
+def working_directory(spec: JobSpec) -> str | None:
+    """The first writable mount, so that relative paths of the configuration lie on it; None: the image's."""
+    return next((mount.mount_path for mount in spec.storage if not mount.read_only), None)
+
+
+def check(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
+    """Checkpoints that would end with the pods: an error for several nodes, a warning for one."""
+    where = log_directory(spec, config)
+    if where is None or not _writes_checkpoints(config):
+        return ()
+    lasting = [PurePosixPath(path) for path in _lasting_mounts(spec)]
+    if any(PurePosixPath(where).is_relative_to(mount) for mount in lasting):
+        return ()
+    nodes = config.trainer.num_nodes
+    message = f"no writable claim holds {where}, where exp_manager puts checkpoints: they would end with the pods."
+    remedy = f"Add an entry with claimName and a mountPath above {where}, or set exp_manager.exp_dir to a mounted path."
+    return (error(KEY, message, remedy) if nodes > 1 else warning(KEY, message, remedy),)
+
+
+def log_directory(spec: JobSpec, config: TrainingConfig) -> str | None:
+    """Where exp_manager writes, as the pod sees it; None for a remote address, which no volume holds."""
+    given = config.exp_manager.explicit_log_dir or config.exp_manager.exp_dir or _DEFAULT_EXP_DIR
+    if "://" in given:
+        return None
+    return str(PurePosixPath(working_directory(spec) or "/", given))
+
+
+def _writes_checkpoints(config: TrainingConfig) -> bool:
+    manager = config.exp_manager
+    return manager.create_checkpoint_callback and manager.checkpoint_callback_params.save_top_k != 0
+
+
+def _lasting_mounts(spec: JobSpec) -> Iterator[str]:
+    yield from (mount.mount_path for mount in spec.storage if not mount.read_only)
+    template = (spec.pod_template or {}).get("spec")
+    template = template if isinstance(template, Mapping) else {}
+    passing = {
+        volume.get("name") for volume in _mappings(template.get("volumes")) if any(kind in volume for kind in _PASSING)
+    }
+    for container in _mappings(template.get("containers")):
+        if container.get("name") == contract.CONTAINER:
+            for mount in _mappings(container.get("volumeMounts")):
+                if mount.get("name") not in passing and not mount.get("readOnly") and mount.get("mountPath"):
+                    yield str(mount["mountPath"])
+
+
+def _mappings(items: Any) -> Iterator[Mapping[str, Any]]:
+    yield from (item for item in (items if isinstance(items, list) else ()) if isinstance(item, Mapping))
