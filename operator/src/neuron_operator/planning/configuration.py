@@ -1,4 +1,4 @@
-"""The gate in front of everything: configuration, platform, storage, template: accepted or refused, all findings at once."""
+"""The gate in front of everything: configuration, platform, storage and template, with all findings at once."""
 
 import json
 from dataclasses import dataclass
