@@ -1,0 +1,144 @@
+"""`neuron-operator`: wires the parts together and runs them until a signal, a lost Lease or a crash ends them all."""
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
+
+import kopf
+
+from . import cluster as api
+from . import health, logs, progress_reader
+from .cluster import Cluster
+from .controller import Controller, StatusWrites
+from .errors import ApiError, LeaseLostError, NotFoundError
+from .handlers import registry
+from .health import Vitals
+from .lease import Lease
+from .metrics import Metrics
+from .recorder import Recorder
+from .settings import Settings, kopf_settings, parse
+from .workqueue import Key, WorkQueue
+
+log = logging.getLogger("neuron_operator")
+
+_CRD_PAUSE = 5.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; 0 after a signal, 1 when the process must be restarted."""
+    settings = parse(arguments)
+    logs.configure(settings.log_level, settings.log_format)
+    status = 0
+    try:
+        asyncio.run(_run(settings))
+    except* LeaseLostError as group:
+        log.error("%s: ending, another operator may act", group.exceptions[0])
+        status = 1
+    return status
+
+
+async def _run(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        queue: WorkQueue
+        lease: Lease
+        metrics = Metrics(lambda: len(queue), lambda: lease.is_held)
+        queue = WorkQueue(metrics.observe_pass)
+        cluster = await stack.enter_async_context(api.connect(metrics.count_request))
+        reader = await stack.enter_async_context(progress_reader.over_http())
+        lease = Lease(cluster, settings.lease_namespace, settings.lease_name, settings.identity, _utc, time.monotonic)
+        vitals = Vitals(time.monotonic, queue.oldest_wait)
+        port = await stack.enter_async_context(health.serve(vitals, metrics.registry, None, settings.http_port))
+        log.info("listening on port %d; namespaces: %s", port, ", ".join(settings.namespaces) or "all")
+        controller = Controller(
+            cluster, reader, Recorder(cluster, settings.identity, _utc), metrics, settings.options, _utc,
+            StatusWrites(settings.status_seconds),
+        )  # fmt: skip
+        beat = asyncio.create_task(vitals.beat())
+        try:
+            if await _unless(stop, _prepare(cluster, settings, vitals, lease)):
+                await _lead(settings, queue, controller, lease)
+        finally:
+            beat.cancel()
+
+
+async def _prepare(cluster: Cluster, settings: Settings, vitals: Vitals, lease: Lease) -> None:
+    """Reach the API server, find the CRD, become the leader."""
+    while True:
+        if await _has_crd(cluster, settings):
+            break
+        await asyncio.sleep(_CRD_PAUSE)
+    vitals.is_started = True
+    await lease.acquire()
+
+
+async def _has_crd(cluster: Cluster, settings: Settings) -> bool:
+    try:
+        await cluster.list(api.JOB, next(iter(settings.namespaces), ""))
+    except NotFoundError:
+        log.error("the CustomResourceDefinition is not installed: kubectl apply -f crds/")
+        return False
+    except ApiError as problem:
+        log.error("NeuronTrainingJobs cannot be listed (API server, RBAC?): %s", problem)
+        return False
+    return True
+
+
+async def _lead(settings: Settings, queue: WorkQueue, controller: Controller, lease: Lease) -> None:
+    """All parts in one group: any crash ends the process, which is cheap, and silence is not."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            parts = [group.create_task(queue.work(controller.reconcile)) for _ in range(settings.workers)]
+            parts.append(group.create_task(lease.keep()))
+            keys = _lister(controller.cluster, settings.namespaces)
+            parts.append(group.create_task(queue.resync(keys, settings.resync_seconds)))
+            await kopf.operator(
+                registry=registry(queue.add),
+                settings=kopf_settings(),
+                clusterwide=not settings.namespaces,
+                namespaces=settings.namespaces,
+            )
+            for part in parts:  # kopf has returned: a signal
+                part.cancel()
+    except* LeaseLostError:
+        lease.is_held = False
+        raise
+    await lease.release()
+
+
+def _lister(cluster: Cluster, namespaces: Sequence[str]) -> Callable[[], Awaitable[list[Key]]]:
+    async def keys() -> list[Key]:
+        bodies = [body for namespace in namespaces or ("",) for body in await cluster.list(api.JOB, namespace)]
+        return [Key(body["metadata"]["namespace"], body["metadata"]["name"]) for body in bodies]
+
+    return keys
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:
+    """Do something that may take long; False when a signal came first."""
+    doing, waiting = asyncio.ensure_future(work), asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({doing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (doing, waiting):
+        if task not in done:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+    if doing not in done:
+        return False
+    doing.result()
+    return True
+
+
+def _utc() -> datetime:
+    return datetime.now(UTC)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""The only module that talks to the API server: seven verbs over `kubernetes.aio`, plain JSON in and out.
+
+Every request has a bound (`TIMEOUT`) and at most `PARALLEL` run at once. Bodies stay dictionaries: 1000 pods cost 30 ms
+as JSON and 170 ms with the client's models (kopf.md §6).
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from neuron_api import contract
+
+from .errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError, RefusedError, UnavailableError
+
+Json = dict[str, Any]
+Count = Callable[[str, str, str], None]
+"""Called with verb, plural and code after each request."""
+
+TIMEOUT: Final = 20.0
+PARALLEL: Final = 50
+PAGE: Final = 500
+
+_AUTH: Final = ["BearerToken"]
+_PATCH: Final = {"Content-Type": "application/apply-patch+yaml"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Where the objects of a kind are found."""
+
+    api_version: str
+    plural: str
+    namespaced: bool = True
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """Path of a collection, of an object, or of a part of it."""
+        root = "/api/v1" if self.api_version == "v1" else f"/apis/{self.api_version}"
+        place = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
+        return "/".join(part for part in (f"{root}{place}/{self.plural}", name, subresource) if part)
+
+
+JOB: Final = Kind(contract.API_VERSION, contract.PLURAL)
+POD: Final = Kind("v1", "pods")
+SERVICE: Final = Kind("v1", "services")
+CONFIG_MAP: Final = Kind("v1", "configmaps")
+CLAIM: Final = Kind("v1", "persistentvolumeclaims")
+NODE: Final = Kind("v1", "nodes", namespaced=False)
+LEASE: Final = Kind("coordination.k8s.io/v1", "leases")
+EVENT: Final = Kind("events.k8s.io/v1", "events")
+
+KINDS: Final[Mapping[str, Kind]] = {"Service": SERVICE, "ConfigMap": CONFIG_MAP}
+"""By `kind` of a body, for what the operator applies."""
+
+
+class Cluster:
+    """A connection; made by `connect`."""
+
+    def __init__(self, api: client.ApiClient, count: Count = lambda *_: None) -> None:
+        self._api, self._count, self._slots = api, count, asyncio.Semaphore(PARALLEL)
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Json:
+        """One object; raises `NotFoundError`."""
+        return await self._call("GET", kind, kind.path(namespace, name))
+
+    async def find(self, kind: Kind, namespace: str, name: str) -> Json | None:
+        """One object, or None where there is none."""
+        try:
+            return await self.get(kind, namespace, name)
+        except NotFoundError:
+            return None
+
+    async def list(self, kind: Kind, namespace: str = "", selector: str = "") -> list[Json]:
+        """All objects, as the newest state has them (no `resourceVersion=0`)."""
+        items: list[Json] = []
+        query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
+        while True:
+            page = await self._call("GET", kind, kind.path(namespace), query)
+            items += page.get("items") or []
+            token = page.get("metadata", {}).get("continue")
+            if not token:
+                return items
+            query["continue"] = token
+
+    async def create(self, kind: Kind, body: Mapping[str, Any]) -> Json:
+        """A new object; raises `AlreadyExistsError`."""
+        path = kind.path(body["metadata"].get("namespace", ""))
+        return await self._call("POST", kind, path, _MANAGED, body)
+
+    async def apply(self, body: Mapping[str, Any]) -> Json:
+        """Server-side apply of what the operator owns whole."""
+        kind, metadata = KINDS[body["kind"]], body["metadata"]
+        query = {**_MANAGED, "force": "true"}
+        return await self._call("PATCH", kind, kind.path(metadata["namespace"], metadata["name"]), query, body, _PATCH)
+
+    async def replace(self, kind: Kind, body: Mapping[str, Any], subresource: str = "") -> Json:
+        """Write an object (or its status) over the version that was read; raises `ConflictError`."""
+        metadata = body["metadata"]
+        return await self._call(
+            "PUT", kind, kind.path(metadata["namespace"], metadata["name"], subresource), _MANAGED, body
+        )
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, *, force: bool = False) -> None:
+        """Delete this very object; one that is gone or another of its name is no error."""
+        body: Json = {"preconditions": {"uid": uid}, **({"gracePeriodSeconds": 0} if force else {})}
+        try:
+            await self._call("DELETE", kind, kind.path(namespace, name), None, body)
+        except (NotFoundError, ConflictError):
+            return
+
+    async def _call(
+        self,
+        verb: str,
+        kind: Kind,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Json:
+        code = "none"
+        try:
+            async with self._slots:
+                request = await self._api.param_serialize(
+                    verb, path, query_params=list((query or {}).items()), body=dict(body) if body else None,
+                    header_params={"Accept": "application/json", **(headers or {})}, auth_settings=_AUTH,
+                )  # fmt: skip
+                response = await self._api.call_api(*request, _request_timeout=aiohttp.ClientTimeout(total=TIMEOUT))
+                content = await response.read()
+            code = str(response.status)
+        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+            raise UnavailableError(0, type(problem).__name__, f"{verb} {path}: {problem}") from None
+        finally:
+            self._count(verb, kind.plural, code)
+        if response.status >= 400:
+            raise _error(response.status, content, response.headers.get("Retry-After"))
+        parsed: Json = json.loads(content)
+        return parsed
+
+
+_MANAGED: Final = {"fieldManager": contract.FIELD_MANAGER}
+
+
+@asynccontextmanager
+async def connect(count: Count = lambda *_: None) -> AsyncIterator[Cluster]:
+    """From the service account's token in a pod, from KUBECONFIG elsewhere; closed at the end."""
+    settings = client.Configuration(client_session_kwargs={"trust_env": False})
+    try:
+        config.load_incluster_config(client_configuration=settings)
+    except config.ConfigException:
+        await config.load_kube_config(client_configuration=settings)
+    async with client.ApiClient(settings) as api:
+        yield Cluster(api, count)
+
+
+def _error(status: int, content: bytes, retry_after: str | None) -> ApiError:
+    try:
+        answer = json.loads(content)
+        reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
+    except (ValueError, AttributeError):
+        reason, message = "", content[:200].decode(errors="replace")
+    wait = float(retry_after) if retry_after and retry_after.isdigit() else None
+    return _class_of(status, reason)(status, reason, message, wait)
+
+
+def _class_of(status: int, reason: str) -> type[ApiError]:
+    match status:
+        case 404:
+            return NotFoundError
+        case 409:
+            return AlreadyExistsError if reason == "AlreadyExists" else ConflictError
+        case 400 | 403 | 422:
+            return RefusedError
+        case _:
+            return UnavailableError

@@ -1,0 +1,159 @@
+"""reconcile(key): observe → plan → apply → one status write → events. The order of a pass is here and nowhere else.
+
+The key says which job, never what happened to it: a pass looks at everything that is there and may run at any time,
+any number of times, also after a pass that was killed between any two of its writes.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from neuron_api.job import NeuronTrainingJob
+from neuron_api.status import JobStatus
+
+from . import cluster as api
+from . import observe
+from .cluster import Cluster
+from .errors import AlreadyExistsError, ConflictError, NotFoundError, RefusedError
+from .observe import Seen
+from .planning import pods
+from .planning.announce import announcements
+from .planning.options import Options
+from .planning.outcome import Outcome, Rejection
+from .planning.plan import Create, Plan
+from .planning.planner import plan as make_plan
+from .planning.planner import settle
+from .planning.significance import only_numbers
+from .progress_reader import ProgressReader
+from .recorder import Recorder
+from .workqueue import Key, Result
+
+log = logging.getLogger(__name__)
+
+
+class Watcher(Protocol):
+    """Who wants to know what became of the jobs (`metrics`)."""
+
+    def job_changed(self, namespace: str, name: str, before: JobStatus, after: JobStatus) -> None:
+        """A status was written, or seen for the first time."""
+        ...
+
+    def job_gone(self, namespace: str, name: str) -> None:
+        """There is no such job any more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """Needs nothing but its parts: two of them may work on the same job and do no harm."""
+
+    cluster: Cluster
+    reader: ProgressReader
+    recorder: Recorder
+    watcher: Watcher
+    options: Options
+    clock: Callable[[], datetime]
+    writes: "StatusWrites"
+
+    async def reconcile(self, key: Key) -> Result:
+        """One pass; raises what `errors` lists, and the queue comes back later."""
+        try:
+            seen = await observe.read(self.cluster, self.reader, key.namespace, key.name)
+        except ValidationError as problem:
+            log.error("%s cannot be read, the CRD is older or newer than the operator: %s", key, problem)
+            return Result()
+        if seen is None:
+            self.watcher.job_gone(key.namespace, key.name)
+            self.writes.forget(key)
+            return Result()
+        now = self.clock()
+        planned = make_plan(seen.observed, self.options, now)
+        outcome = await self._carry_out(seen.observed.job, planned)
+        status = settle(planned, outcome, now)
+        return await self._save(key, seen, planned, status)
+
+    # ---- acting -----------------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, job: NeuronTrainingJob, planned: Plan) -> Outcome:
+        namespace = job.metadata.namespace
+        await _all(
+            self.cluster.delete(api.POD, namespace, one.name, one.uid, force=one.force) for one in planned.deletes
+        )
+        for body in planned.applies:
+            try:
+                await self.cluster.apply(body)
+            except RefusedError as problem:
+                what = f"{body['kind']} {body['metadata']['name']}"
+                return Outcome(rejections=(Rejection(what, problem.message),))
+        results = await _all(self._create(job, one) for one in planned.creates)
+        created = {index: uid for index, uid in results if isinstance(uid, str)}
+        return Outcome(created, tuple(found for _, found in results if isinstance(found, Rejection)))
+
+    async def _create(self, job: NeuronTrainingJob, one: Create) -> tuple[int, str | Rejection]:
+        """UID of the pod; one that an earlier pass created is as good."""
+        what = f"Pod {one.name}"
+        try:
+            return one.index, str((await self.cluster.create(api.POD, one.body))["metadata"]["uid"])
+        except RefusedError as problem:
+            return one.index, Rejection(what, problem.message)
+        except AlreadyExistsError:
+            there = await self.cluster.get(api.POD, job.metadata.namespace, one.name)
+        if pods.owner_uid(there) == job.metadata.uid:
+            return one.index, str(there["metadata"]["uid"])
+        return one.index, Rejection(what, f"{what} exists and does not belong to this job.", taken=True)
+
+    # ---- telling ----------------------------------------------------------------------------------------------------
+
+    async def _save(self, key: Key, seen: Seen, planned: Plan, status: JobStatus) -> Result:
+        before, after = seen.observed.job.status, planned.requeue_after
+        self.watcher.job_changed(key.namespace, key.name, before, status)
+        if status == before and "status" in seen.body:
+            return Result(after)
+        if "status" in seen.body and only_numbers(before, status) and (wait := self.writes.wait(key, self.clock())):
+            return Result(wait if after is None else min(wait, after))
+        try:
+            await self._write(seen, status)
+        except (ConflictError, NotFoundError):
+            return Result(0.0)  # somebody was quicker: look again
+        self.writes.written(key, self.clock())
+        await self.recorder.post(seen.observed.job, announcements(before, status))
+        return Result(after)
+
+    async def _write(self, seen: Seen, status: JobStatus) -> None:
+        value = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        await self.cluster.replace(api.JOB, {**seen.body, "status": value}, "status")
+
+
+class StatusWrites:
+    """When each job's status was last written, to space out those that only bring numbers up to date."""
+
+    def __init__(self, least_seconds: float) -> None:
+        self._least, self._last = least_seconds, dict[Key, datetime]()
+
+    def wait(self, key: Key, now: datetime) -> float:
+        """Seconds until numbers may be written again; 0: now."""
+        last = self._last.get(key)
+        return max(0.0, self._least - (now - last).total_seconds()) if last else 0.0
+
+    def written(self, key: Key, now: datetime) -> None:
+        """Remember a write."""
+        self._last[key] = now
+
+    def forget(self, key: Key) -> None:
+        """The job is gone."""
+        self._last.pop(key, None)
+
+
+async def _all(actions: Any) -> list[Any]:
+    """Every action is carried out, whatever becomes of the others; the first error is raised after that."""
+    coroutines: list[Coroutine[Any, Any, Any]] = list(actions)
+    results = await asyncio.gather(*coroutines, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results

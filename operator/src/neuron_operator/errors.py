@@ -1,0 +1,49 @@
+"""What can go wrong, and what it means for the pass in which it does.
+
+    OperatorError
+    ├── ApiError               the API server's answer, or the lack of one
+    │   ├── NotFoundError      404
+    │   ├── ConflictError      409 because somebody else wrote in between: look again
+    │   ├── AlreadyExistsError 409 because an object of that name is there
+    │   ├── RefusedError       400, 403, 422: the same request will be refused again
+    │   └── UnavailableError   429, 5xx, timeouts, connection errors: try again later
+    └── LeaseLostError         another operator may act: end the process at once
+
+Anything else that is raised is a bug of ours: logged with its traceback, counted, tried again with back-off.
+"""
+
+
+class OperatorError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class ApiError(OperatorError):
+    """An answer of the API server that is no success."""
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
+        self.status, self.reason, self.message, self.retry_after = status, reason, message, retry_after
+        super().__init__(f"{status} {reason}: {message}")
+
+
+class NotFoundError(ApiError):
+    """There is no such object."""
+
+
+class ConflictError(ApiError):
+    """The object has changed since it was read, or is not the one that was meant."""
+
+
+class AlreadyExistsError(ApiError):
+    """An object of that name is there."""
+
+
+class RefusedError(ApiError):
+    """Invalid, forbidden or over quota."""
+
+
+class UnavailableError(ApiError):
+    """Nothing is known about whether the request was carried out."""
+
+
+class LeaseLostError(OperatorError):
+    """The Lease could not be renewed in time, or somebody else has it."""

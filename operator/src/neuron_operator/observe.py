@@ -1,0 +1,143 @@
+"""Live reads of one job and everything around it, typed and trimmed for the planner. Reads only what a case needs."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from neuron_api import contract
+from neuron_api.job import NeuronTrainingJob, parse
+from neuron_api.progress import Progress
+
+from . import cluster as api
+from .cluster import Cluster
+from .errors import NotFoundError, RefusedError
+from .planning import configuration, ledger, naming, pods
+from .planning.observation import ConfigText, Observed, Pod
+from .progress_reader import ProgressReader
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An observation with the body that a status write must be based on."""
+
+    body: Json
+    observed: Observed
+
+
+async def read(cluster: Cluster, reader: ProgressReader, namespace: str, name: str) -> Seen | None:
+    """Everything about one job; None when there is no such job. Raises `ApiError`, `pydantic.ValidationError`."""
+    body = await cluster.find(api.JOB, namespace, name)
+    if body is None:
+        return None
+    job = parse(body)
+    listed = await cluster.list(api.POD, namespace, f"{contract.LABEL_JOB}={name}")
+    own = tuple(
+        pod for one in listed if pods.owner_uid(one) == job.metadata.uid and (pod := pods.read(one)) is not None
+    )
+    if job.status.phase.terminal or job.metadata.deletion_timestamp is not None:
+        return Seen(body, Observed(job, ConfigText(None), pods=own))
+    service, config_map, missing, lost, reports = await asyncio.gather(
+        cluster.find(api.SERVICE, namespace, naming.service(job)),
+        cluster.find(api.CONFIG_MAP, namespace, naming.config_map(job)),
+        _missing_claims(cluster, job, own),
+        _lost_nodes(cluster, job, own),
+        _reports(reader, job, own),
+    )
+    return Seen(
+        body,
+        Observed(
+            job=job,
+            config=await _config(cluster, job, config_map),
+            pods=own,
+            foreign_pods=tuple(_foreign(listed, job)),
+            service=pods.child(service),
+            config_map=pods.child(config_map),
+            missing_claims=missing,
+            lost_nodes=lost,
+            reports=reports,
+        ),
+    )
+
+
+def _foreign(listed: Iterable[Json], job: NeuronTrainingJob) -> Iterable[str]:
+    """Pods of an earlier job of this name, still there."""
+    for body in listed:
+        other = body["metadata"].get("labels", {}).get(contract.LABEL_JOB_UID)
+        if other is not None and other != job.metadata.uid:
+            yield body["metadata"]["name"]
+
+
+async def _config(cluster: Cluster, job: NeuronTrainingJob, own_copy: Json | None) -> ConfigText:
+    """The job's own copy where there is one: the source may have been edited since."""
+    if job.spec.config is not None:
+        return ConfigText(configuration.text_of(job))
+    if own_copy is not None and pods.owner_uid(own_copy) == job.metadata.uid:
+        text = own_copy.get("data", {}).get(contract.CONFIG_FILE)
+        if text is not None:
+            return ConfigText(text, frozen=True)
+    if job.spec.config_from is None:
+        return ConfigText("")
+    source = job.spec.config_from.config_map_key_ref
+    found = await cluster.find(api.CONFIG_MAP, job.metadata.namespace, source.name)
+    if found is None:
+        missing = f"there is no ConfigMap {source.name} in namespace {job.metadata.namespace}"
+        return ConfigText(None, _absent("name", missing))
+    text = found.get("data", {}).get(source.key)
+    if text is None:
+        known = ", ".join(sorted(found.get("data", {}))) or "none"
+        return ConfigText(None, _absent("key", f"ConfigMap {source.name} has no key {source.key} (it has: {known})"))
+    return ConfigText(text)
+
+
+def _absent(field: str, sentence: str) -> str:
+    return f"spec.configFrom.configMapKeyRef.{field}: {sentence}. Create it; the job goes on by itself."
+
+
+async def _missing_claims(cluster: Cluster, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> tuple[str, ...]:
+    """Looked for only while pods are to be created or do not run."""
+    wanted = job.status.topology.nodes if job.status.topology else 1
+    if sum(pod.running for pod in own) >= wanted:
+        return ()
+    names = list(dict.fromkeys(mount.claim_name for mount in job.spec.storage))
+    found = await asyncio.gather(*(cluster.find(api.CLAIM, job.metadata.namespace, name) for name in names))
+    return tuple(name for name, claim in zip(names, found, strict=True) if claim is None)
+
+
+async def _lost_nodes(cluster: Cluster, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> frozenset[str]:
+    """Of the nodes whose pods are in trouble or gone, those that do not exist any more."""
+    well = {pod.name for pod in own if pod.ready and not pod.terminating}
+    suspects = {pod.node for pod in own if pod.name not in well} | {
+        record.node for record in job.status.pods if record.name not in well
+    }
+    names = sorted(suspects - {""})
+    gone = await asyncio.gather(*(_is_gone(cluster, name) for name in names))
+    return frozenset(name for name, is_gone in zip(names, gone, strict=True) if is_gone)
+
+
+async def _is_gone(cluster: Cluster, node: str) -> bool:
+    """An operator that may not read nodes (installed for some namespaces only) does not know."""
+    try:
+        await cluster.get(api.NODE, "", node)
+    except NotFoundError:
+        return True
+    except RefusedError:
+        return False
+    return False
+
+
+async def _reports(reader: ProgressReader, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> Mapping[int, Progress]:
+    """Of pod 0; of all pods when there is a failure whose first process must be found."""
+    running = {pod.index: pod for pod in own if pod.running and pod.attempt == job.status.attempt}
+    host = running.get(0)
+    if host is None:
+        return {}
+    first = await reader.read(host)
+    if first is None:
+        return {}
+    others = [pod for index, pod in running.items() if index] if ledger.unsettled(job.status, first, host.uid) else []
+    rest = await asyncio.gather(*(reader.read(pod) for pod in others))
+    found = {pod.index: report for pod, report in zip(others, rest, strict=True) if report is not None}
+    return {0: first, **found}

@@ -1,0 +1,77 @@
+"""What a change of status is worth telling as a Kubernetes Event: one for each transition, none for numbers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from neuron_api.reasons import ConditionType, Reason
+from neuron_api.status import Condition, ConditionStatus, JobStatus, Phase, Restart
+
+from .conditions import sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """An event without its technicalities."""
+
+    kind: Literal["Normal", "Warning"]
+    reason: str
+    action: str
+    note: str
+
+
+def announcements(before: JobStatus, after: JobStatus) -> tuple[Announcement, ...]:
+    """In the order in which a person wants to read them."""
+    return (*_restarts(before, after), *_recoveries(before, after), *_stalled(before, after), *_phase(before, after))
+
+
+def _restarts(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
+    known = {_identity(entry) for entry in before.restarts}
+    for entry in after.restarts:
+        if _identity(entry) not in known:
+            yield Announcement("Warning", entry.cause, "Restart", sentence(entry))
+
+
+def _recoveries(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
+    closed = {_identity(entry) for entry in before.restarts if entry.recovered_time}
+    for entry in after.restarts:
+        if entry.recovered_time and _identity(entry) not in closed:
+            note = (
+                f"Training went on from step {entry.resumed_from_step}, {entry.steps_lost} steps were done again, "
+                f"{entry.recovery_seconds:.0f} s after the failure ({entry.cause})."
+            )
+            yield Announcement("Normal", "Recovered", "Restart", note)
+
+
+def _stalled(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
+    old, new = _condition(before, ConditionType.STALLED), _condition(after, ConditionType.STALLED)
+    if new is None or new.status is not ConditionStatus.TRUE or after.phase.terminal:
+        return
+    if old is None or old.status is not ConditionStatus.TRUE or old.reason is not new.reason:
+        yield Announcement("Warning", new.reason, "Wait", new.message)
+
+
+def _phase(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
+    if after.phase is before.phase:
+        return
+    ready = _condition(after, ConditionType.READY)
+    message = ready.message if ready else ""
+    match after.phase:
+        case Phase.STARTING:
+            topology = after.topology
+            shape = f": {topology.nodes} pods x {topology.processes_per_node} processes" if topology else ""
+            yield Announcement("Normal", Reason.PODS_CREATED, "Create", f"Pods are created{shape}.")
+        case Phase.RUNNING if not before.restarts and not after.restarts:
+            yield Announcement("Normal", Reason.STEPS_ADVANCING, "Train", "The first step has been finished.")
+        case Phase.SUCCEEDED:
+            yield Announcement("Normal", Reason.COMPLETED, "Complete", message)
+        case Phase.FAILED:
+            yield Announcement("Warning", ready.reason if ready else "Failed", "Fail", message)
+
+
+def _identity(entry: Restart) -> tuple[object, ...]:
+    return entry.rung, entry.attempt, entry.pod_uid, entry.round, entry.time
+
+
+def _condition(status: JobStatus, kind: ConditionType) -> Condition | None:
+    return next((condition for condition in status.conditions if condition.type is kind), None)

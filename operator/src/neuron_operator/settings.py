@@ -1,0 +1,110 @@
+"""The operator's settings: command line, then environment; and kopf's, derived from kopf.md §12."""
+
+import argparse
+import os
+import random
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import kopf
+
+from neuron_api import contract
+
+from .logs import Format
+from .planning.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """See `--help` of each."""
+
+    namespaces: tuple[str, ...]
+    options: Options
+    status_seconds: float
+    resync_seconds: float
+    workers: int
+    http_port: int
+    lease_name: str
+    lease_namespace: str
+    identity: str
+    log_level: str
+    log_format: Format
+
+
+def parse(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the command line; exits with a sentence when it is wrong."""
+    given = _parser(environ).parse_args(arguments)
+    return Settings(
+        namespaces=tuple(name for name in given.namespaces.split(",") if name),
+        options=Options(
+            image_cpu=given.image_cpu, image_neuron=given.image_neuron, poll_seconds=given.poll_seconds
+        ),
+        status_seconds=given.status_seconds,
+        resync_seconds=given.resync_seconds,
+        workers=given.workers,
+        http_port=given.http_port,
+        lease_name=given.lease_name,
+        lease_namespace=given.lease_namespace,
+        identity=environ.get("POD_NAME") or socket.gethostname(),
+        log_level=given.log_level,
+        log_format=given.log_format,
+    )  # fmt: skip
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """kopf as a shell: it watches and logs in, and writes nothing."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.watching.label_selectors["v1", "pods"] = contract.LABEL_JOB
+    settings.watching.chunk_size = 500
+    settings.watching.connect_timeout = 10
+    settings.networking.connect_timeout = 10
+    settings.networking.request_timeout = 60
+    settings.networking.error_backoffs = _Backoffs()
+    settings.execution.max_workers = 4
+    settings.persistence.finalizer = f"{contract.GROUP}/finalizer"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=contract.GROUP)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=contract.GROUP)
+    return settings
+
+
+class _Backoffs:
+    """About five minutes of retries with jitter, anew each time: a control plane that is upgraded comes back."""
+
+    def __iter__(self) -> Iterator[float]:
+        for delay in (1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 89):
+            yield delay * random.uniform(0.8, 1.2)
+
+
+def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="neuron-operator", description="Run NeuronTrainingJobs on Kubernetes.")
+    add = parser.add_argument
+    add("--namespaces", default="", metavar="A,B", help="namespaces to look after; default all")
+    add("--image-cpu", default="", metavar="IMAGE", help="trainer image of jobs with accelerator cpu and no image")
+    add(
+        "--image-neuron", default="", metavar="IMAGE", help="trainer image of jobs with accelerator neuron and no image"
+    )
+    add("--poll-seconds", type=_positive, default=5.0, metavar="S", help="between two looks at a job's progress")
+    add("--status-seconds", type=_positive, default=10.0, metavar="S", help="least time between two writes of numbers")
+    add("--resync-seconds", type=_positive, default=300.0, metavar="S", help="between two looks at every job")
+    add("--workers", type=int, default=8, metavar="N", help="jobs that are worked on at the same time")
+    add("--http-port", type=int, default=8080, metavar="PORT", help="for /livez, /readyz and /metrics; 0 for any")
+    add("--lease-name", default="neuron-training-operator", metavar="NAME")
+    add("--lease-namespace", default=environ.get("POD_NAMESPACE") or "default", metavar="NAMESPACE",
+        help="namespace of the Lease; default $POD_NAMESPACE, or default")  # fmt: skip
+    add("--log-level", choices=["debug", "info", "warning", "error"], default="info")
+    add("--log-format", choices=["json", "text"], default="text")
+    return parser
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value

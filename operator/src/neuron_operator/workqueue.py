@@ -1,0 +1,124 @@
+"""Keys to workers: deduplicated, one pass per key at a time, failures with exponential back-off (controller-runtime's
+contract). What a worker calls says when to look again; nothing is ever pushed into a pass.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from .errors import ApiError, LeaseLostError
+from .schedule import Schedule
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY: Final = 0.5
+MOST_DELAY: Final = 120.0
+PASS_TIMEOUT: Final = 120.0
+"""Seconds that one pass may take: a bound above the sum of its requests' bounds that no healthy pass comes near."""
+
+
+class Key(NamedTuple):
+    """A job."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """When the key is to be looked at again; None: when something happens."""
+
+    requeue_after: float | None = None
+
+
+Reconcile = Callable[[Key], Awaitable[Result]]
+Observe = Callable[[str, float], None]
+"""Called with the result (`success`, `error`, `bug`) and seconds of a pass."""
+
+
+class WorkQueue:
+    """The operator's only queue."""
+
+    def __init__(self, observe: Observe = lambda *_: None) -> None:
+        self._schedule: Schedule[Key] = Schedule()
+        self._changed = asyncio.Event()
+        self._failures: dict[Key, int] = {}
+        self._observe = observe
+
+    def __len__(self) -> int:
+        return len(self._schedule)
+
+    def add(self, key: Key, after: float = 0.0) -> None:
+        """Want a pass; an earlier wish stands."""
+        self._schedule.add(key, _now() + after)
+        self._changed.set()
+
+    def oldest_wait(self) -> float:
+        """Seconds that a due key has waited for a worker."""
+        return max(0.0, self._schedule.oldest_wait(_now()))
+
+    async def work(self, reconcile: Reconcile) -> None:
+        """A worker: forever."""
+        while True:
+            key = await self._take()
+            started, outcome = _now(), "bug"
+            try:
+                async with asyncio.timeout(PASS_TIMEOUT):
+                    result = await reconcile(key)
+                self._failures.pop(key, None)
+                outcome = "success"
+                if result.requeue_after is not None:
+                    self.add(key, result.requeue_after)
+            except LeaseLostError:
+                raise
+            except (ApiError, TimeoutError) as problem:
+                outcome = "error"
+                log.warning("%s: %s; again in %.1f s", key, problem, self._again(key, problem))
+            except Exception:
+                log.exception("%s: a bug of the operator; again in %.1f s", key, self._again(key))
+            finally:
+                self._schedule.done(key)
+                self._changed.set()
+                self._observe(outcome, _now() - started)
+
+    async def resync(self, keys: Callable[[], Awaitable[list[Key]]], seconds: float) -> None:
+        """Look at every job again and again: events that a broken watch did not bring are made up for (kopf.md §2)."""
+        while True:
+            try:
+                for key in await keys():
+                    # Spread over a tenth of the interval: a thousand jobs at once would be a wave at the API server.
+                    self.add(key, random.uniform(0, seconds / 10))
+            except ApiError as problem:
+                log.warning("the jobs cannot be listed: %s", problem)
+            await asyncio.sleep(seconds)
+
+    async def _take(self) -> Key:
+        while True:
+            self._changed.clear()
+            if (key := self._schedule.take(_now())) is not None:
+                self._changed.set()  # there may be more, for another worker
+                return key
+            at = self._schedule.next_time()
+            try:
+                async with asyncio.timeout(None if at is None else max(0.0, at - _now())):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def _again(self, key: Key, problem: BaseException | None = None) -> float:
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        delay = min(FIRST_DELAY * 2.0 ** min(failures, 16), MOST_DELAY) * random.uniform(0.8, 1.2)
+        delay = max(delay, getattr(problem, "retry_after", None) or 0.0)
+        self.add(key, delay)
+        return delay
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
