@@ -1,0 +1,17 @@
+"""A tiny data set and model on disk, made once; every file of a run is below its own temporary directory."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .tiny import MODEL, write_rows
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory with `model.json` and `data` (256 rows of 32 tokens)."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "model.json").write_text(json.dumps(MODEL))
+    write_rows(folder / "data", rows=256)
+    return folder

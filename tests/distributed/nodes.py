@@ -1,0 +1,155 @@
+"""Launchers as processes on loopback: each is a "pod" that can be killed and replaced."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from neuron_api import contract, progress
+from neuron_api.progress import Progress
+
+T = TypeVar("T")
+
+BOUND = 90.0
+"""Seconds that any one condition may take; on idle cores none takes more than 20."""
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(what: str, condition: Callable[[], T | None], bound: float = BOUND) -> T:
+    """Poll until the condition gives something; fail with its name."""
+    deadline = time.monotonic() + bound
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"waited {bound:.0f} s for {what}")
+
+
+class Launcher:
+    """One `neuron-train run` of a gang."""
+
+    def __init__(self, gang: "Gang", rank: int) -> None:
+        self.rank, self.progress_port = rank, free_port()
+        self.log = gang.folder / f"launcher-{rank}-{len(gang.started)}.log"
+        environment = {
+            **os.environ,
+            contract.ENV_JOB_UID: "uid-1",
+            contract.ENV_NODE_RANK: str(rank),
+            contract.ENV_NUM_NODES: str(gang.num_nodes),
+            contract.ENV_RENDEZVOUS_ENDPOINT: f"127.0.0.1:{gang.port}",
+            contract.ENV_PROGRESS_PORT: str(self.progress_port),
+            contract.ENV_REJOIN_TIMEOUT: "60",
+            "OMP_NUM_THREADS": "1",
+        }
+        with self.log.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "neuron_trainer", "run", str(gang.config)],
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def report(self) -> Progress | None:
+        """The /progress document; None while nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.progress_port}/progress", timeout=5) as answer:
+                return progress.from_json(answer.read())
+        except OSError:
+            return None
+
+    def wait(self, bound: float = BOUND) -> int:
+        """Exit code."""
+        try:
+            return self.process.wait(bound)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(
+                f"launcher {self.rank} still runs after {bound:.0f} s\n{self.log.read_text()}"
+            ) from None
+
+    def kill(self) -> None:
+        """The pod is lost."""
+        self.process.kill()
+        self.process.wait()
+
+
+class Gang:
+    """All launchers of a job; use as a context manager: nothing survives it."""
+
+    def __init__(self, folder: Path, config: Path, num_nodes: int) -> None:
+        self.folder, self.config, self.num_nodes, self.port = folder, config, num_nodes, free_port()
+        self.started: list[Launcher] = []
+
+    def start(self, rank: int) -> Launcher:
+        """Start (or replace) one node."""
+        launcher = Launcher(self, rank)
+        self.started.append(launcher)
+        return launcher
+
+    def start_all(self) -> list[Launcher]:
+        """All nodes."""
+        return [self.start(rank) for rank in range(self.num_nodes)]
+
+    def __enter__(self) -> "Gang":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for launcher in self.started:
+            if launcher.process.poll() is None:
+                launcher.kill()
+
+    def logs(self) -> str:
+        """What all launchers said, for a failing test."""
+        return "\n".join(f"--- {one.log.name}\n{one.log.read_text()}" for one in self.started)
+
+
+def metrics(log_dir: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl."""
+    path = log_dir / contract.METRICS_FILE
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def last_step(log_dir: Path) -> int:
+    """Newest logged step."""
+    lines = metrics(log_dir)
+    return int(lines[-1]["step"]) if lines else 0
+
+
+def numbers(log_dir: Path) -> dict[int, tuple[float, ...]]:
+    """What must be equal bit for bit, by step."""
+    return {m["step"]: (m["loss"], m["lr"], m["gradient_norm"], m["consumed_samples"]) for m in metrics(log_dir)}
+
+
+def workers(launcher: Launcher) -> list[int]:
+    """Process ids of the ranks of a launcher, oldest first: the children of its forkserver."""
+    found = []
+    for server in _children(launcher.process.pid):
+        found += _children(server)
+    return sorted(found)
+
+
+def kill_worker(launcher: Launcher, index: int = -1) -> int:
+    """SIGKILL one rank."""
+    pid = workers(launcher)[index]
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []

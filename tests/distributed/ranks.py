@@ -1,0 +1,72 @@
+"""Ranks without launchers: forks that share a process group and train one configuration after the other.
+
+For questions about numbers, where starting launchers (10 s each) would only cost time.
+"""
+
+import multiprocessing
+import os
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from neuron_api import contract
+from neuron_api.loading import load_text
+from neuron_trainer.launcher import forkserver
+
+from .nodes import BOUND
+
+GLOO_TIMEOUT = timedelta(seconds=60)
+
+
+def train(world: int, configurations: list[dict[str, Any]]) -> None:
+    """Train each configuration on `world` processes; its numbers are in the metrics file of its log directory."""
+    forkserver.start(4)  # more than one: each process computes with one thread
+    context = multiprocessing.get_context("forkserver")
+    with tempfile.TemporaryDirectory() as folder:
+        ranks = [
+            context.Process(target=_rank, args=(n, world, f"{folder}/store", configurations)) for n in range(world)
+        ]
+        for rank in ranks:
+            rank.start()
+        for rank in ranks:
+            rank.join(BOUND * len(configurations))
+        codes = [rank.exitcode for rank in ranks]
+        for rank in ranks:
+            rank.kill()
+            rank.join()
+    assert codes == [0] * world, f"ranks ended with {codes}"
+
+
+def _rank(rank: int, world: int, store: str, configurations: list[dict[str, Any]]) -> None:
+    import torch.distributed as dist
+
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
+    for values in configurations:
+        _train(rank, world, values)
+    dist.destroy_process_group()
+
+
+def _train(rank: int, world: int, values: dict[str, Any]) -> None:
+    import torch
+
+    from neuron_api.topology import Topology
+    from neuron_trainer.checkpoint import rng
+    from neuron_trainer.handoff import Start
+    from neuron_trainer.log_dir import checkpoints, log_dir
+    from neuron_trainer.loop.run import Run
+    from neuron_trainer.metrics_file import MetricsFile
+    from neuron_trainer.phases import Phases
+
+    loaded = load_text(yaml.safe_dump(values), [])
+    assert loaded.config is not None, loaded.findings
+    config, folder, phases = loaded.config, log_dir(loaded.config), Phases()
+    folder.mkdir(parents=True, exist_ok=True)
+    rng.seed(config.seed)
+    topology = Topology.of(config, world // config.trainer.num_nodes)
+    run = Run.build(config, topology, loaded.hash, torch.device("cpu"), lambda: False, phases)
+    metrics = MetricsFile(folder / contract.METRICS_FILE) if rank == 0 else None
+    run.fit(Start(0), Path(folder), checkpoints(folder), None, metrics, rank)

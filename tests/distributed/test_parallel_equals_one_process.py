@@ -1,0 +1,67 @@
+"""The numeric contract: however a run is split, its losses and gradient norms are those of one process."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import ranks
+from .nodes import numbers
+from .tiny import config
+
+pytestmark = pytest.mark.distributed
+
+STEPS = 20
+SPLITS: dict[str, dict[str, Any]] = {
+    "data parallel 2": {"tp": 1, "world": 2, "zero1": False, "sequence_parallel": False},
+    "data parallel 2, zero1": {"tp": 1, "world": 2, "zero1": True, "sequence_parallel": False},
+    "tensor parallel 2": {"tp": 2, "world": 2, "zero1": False, "sequence_parallel": False},
+    "tensor parallel 2, sequence parallel": {"tp": 2, "world": 2, "zero1": False, "sequence_parallel": True},
+    "2 x 2": {"tp": 2, "world": 4, "zero1": False, "sequence_parallel": False},
+    "2 x 2, zero1": {"tp": 2, "world": 4, "zero1": True, "sequence_parallel": False},
+    "2 x 2, sequence parallel": {"tp": 2, "world": 4, "zero1": False, "sequence_parallel": True},
+    "2 x 2, zero1, sequence parallel": {"tp": 2, "world": 4, "zero1": True, "sequence_parallel": True},
+}
+"""Global batch 8 in micro-batches of 2: four of them on one process, two on each half of data parallel 2."""
+ONE = {"tp": 1, "world": 1, "zero1": False, "sequence_parallel": False}
+
+
+@pytest.fixture(scope="session")
+def logs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every split trained for 20 steps; log directories by the split's name."""
+    base = tmp_path_factory.mktemp("splits")
+    splits = {"one process": ONE, **SPLITS}
+    folders = {name: base / name.replace(" ", "-").replace(",", "") for name in splits}
+    for world in (1, 2, 4):
+        ranks.train(world, [_config(tiny, folders[n], **s) for n, s in splits.items() if s["world"] == world])
+    return folders
+
+
+def _config(tiny: Path, folder: Path, *, tp: int, world: int, zero1: bool, sequence_parallel: bool) -> dict[str, Any]:
+    return config(
+        tiny,
+        folder,
+        trainer__devices=world,
+        trainer__num_nodes=1,
+        trainer__max_steps=STEPS,
+        trainer__gradient_clip_val=0.5,
+        exp_manager__create_checkpoint_callback=False,
+        distributed_strategy__tensor_model_parallel_size=tp,
+        distributed_strategy__zero1=zero1,
+        distributed_strategy__sequence_parallel=sequence_parallel,
+    )
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("split", SPLITS)
+def test_losses_and_gradient_norms_are_those_of_one_process(split: str, logs: dict[str, Path]) -> None:
+    wanted, found = numbers(logs["one process"]), numbers(logs[split])
+    assert list(found) == list(wanted) == list(range(1, STEPS + 1))
+    for step, values in wanted.items():
+        assert found[step] == pytest.approx(values, rel=1e-5), f"step {step}"
+
+
+def test_the_comparison_is_of_a_run_that_learns_and_clips(logs: dict[str, Path]) -> None:
+    found = numbers(logs["one process"])
+    assert found[STEPS][0] < found[1][0] - 0.2
+    assert min(norm for _, _, norm, _ in found.values()) > 0.5  # the clipping threshold of these runs
