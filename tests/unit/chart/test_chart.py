@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from localcluster import toolchain
+from neuron_operator import settings
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "helm" / "neuron-training-operator"
@@ -228,6 +229,14 @@ def test_every_value_reaches_its_flag() -> None:
     assert given["namespaces"] == "team-a,team-b"
     assert [given[f"{name}-seconds"] for name in ("poll", "status", "resync")] == ["2", "20", "86400"]
     assert (given["workers"], given["log-level"], given["log-format"]) == ("16", "debug", "text")
+
+
+@needs_helm
+def test_the_program_understands_its_flags() -> None:
+    found = settings.parse(container(watchNamespaces=["team-a", "team-b"], workers=4)["args"], environ={})
+    assert found.namespaces == ("team-a", "team-b")
+    assert found.options.image_cpu == IMAGES["images"]["cpu"]
+    assert (found.workers, found.http_port, found.lease_name, found.log_format) == (4, 8080, RELEASE, "json")
 
 
 @needs_helm

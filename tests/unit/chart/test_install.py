@@ -3,15 +3,21 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from localcluster import toolchain
 from localcluster.controlplane import ControlPlane
+from localcluster.freeport import free_ports
 
-CHART = Path(__file__).parents[3] / "helm" / "neuron-training-operator"
+ROOT = Path(__file__).parents[3]
+CHART = ROOT / "helm" / "neuron-training-operator"
 RELEASE, NAMESPACE = "neuron-training-operator", "neuron-training-system"
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{RELEASE}"
 
@@ -26,7 +32,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     with ControlPlane.start(directory, components={"etcd", "kube-apiserver"}) as control_plane:
         control_plane.kubectl("create", "namespace", NAMESPACE)
         control_plane.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
-        control_plane.kubectl("create", "namespace", "team-a")
+        for name in ("team-a", "team-b"):
+            control_plane.kubectl("create", "namespace", name)
+            control_plane.kubectl("create", "serviceaccount", "default", "--namespace", name)
         yield control_plane
 
 
@@ -107,3 +115,85 @@ def test_the_definition_outlives_an_uninstall_with_the_jobs_of_its_kind(server: 
     helm(server, "install", RELEASE, str(CHART), "--set", "images.operator=registry.example/neuron-operator:1")
     helm(server, "uninstall", RELEASE)
     assert "neurontrainingjobs.neurontraining.dev" in server.kubectl("get", "crds", "--output", "name")
+
+
+# ---- the program under these rights -----------------------------------------------------------------------------
+
+CLAIM = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: training}
+spec: {accessModes: [ReadWriteMany], resources: {requests: {storage: 1Gi}}}
+"""
+
+
+def account_kubeconfig(server: ControlPlane) -> Path:
+    """As the operator logs in: with its account's token and nothing else."""
+    content = yaml.safe_load(server.kubeconfig.read_text())
+    token = server.kubectl("create", "token", RELEASE, "--namespace", NAMESPACE).strip()
+    content["users"][0]["user"] = {"token": token}
+    path = server.directory / "account.kubeconfig"
+    path.touch(mode=0o600)
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def quickstart() -> str:
+    documents = yaml.safe_load_all((ROOT / "examples" / "quickstart.yaml").read_text())
+    return yaml.safe_dump(next(document for document in documents if document["kind"] == "NeuronTrainingJob"))
+
+
+def apply(server: ControlPlane, namespace: str, manifest: str) -> None:
+    path = server.directory / "manifest.yaml"
+    path.write_text(manifest)
+    server.kubectl("apply", "--namespace", namespace, "--filename", str(path))
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
+        time.sleep(0.2)
+
+
+def requests_refused(port: int) -> list[str]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    assert any(line.startswith("neuron_operator_api_requests_total") for line in lines)
+    return [line for line in lines if line.startswith("neuron_operator_api_requests_total") and 'code="403"' in line]
+
+
+@pytest.mark.parametrize(
+    ("installed", "namespace", "flag"),
+    [
+        pytest.param((), "team-a", "", id="cluster-wide"),
+        pytest.param(("watchNamespaces={team-b}",), "team-b", "--namespaces=team-b", id="by namespace"),
+    ],
+    indirect=["installed"],
+)
+def test_the_operator_does_its_work_with_the_charts_rights(
+    server: ControlPlane, installed: str, namespace: str, flag: str
+) -> None:
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "neuron_operator", f"--http-port={port}", *([flag] if flag else ())]
+    command += ["--image-cpu=registry.example/neuron-trainer:1", f"--lease-namespace={NAMESPACE}"]
+    environment = os.environ | {"KUBECONFIG": str(account_kubeconfig(server))}
+    log = server.directory / f"operator-{namespace}.log"
+
+    def told(what: str, *words: str) -> bool:
+        return all(word in server.kubectl("get", what, "--namespace", namespace, "--output", "yaml") for word in words)
+
+    with log.open("w") as output:
+        operator = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        try:
+            apply(server, namespace, quickstart())
+            until(lambda: told("ntj", "ClaimNotFound"), f"the look at the claim ({log})")
+            apply(server, namespace, CLAIM)
+            until(lambda: told("pods", "quickstart-0-0", "quickstart-0-1"), f"the creation of the pods ({log})")
+            until(lambda: told("events.events.k8s.io", "PodsCreated"), f"the event ({log})")
+            assert requests_refused(port) == []
+        finally:
+            operator.terminate()
+            status = operator.wait(30)
+    assert status == 0, log.read_text()
+    assert not any(f" {level} " in log.read_text() for level in "WEC"), log.read_text()
