@@ -40,7 +40,7 @@ PACKAGES: dict[str, str] = {
 }
 """Program to Go package, in the order in which they are built: what the integration tests need comes first."""
 
-FOR_TESTS = ("etcd", "kube-apiserver", "kubectl")
+FOR_TESTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm")
 FOR_CLUSTER = tuple(PACKAGES)
 
 _VERSION_FLAGS = " ".join([

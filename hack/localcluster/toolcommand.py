@@ -13,7 +13,7 @@ Find or build the pinned programs (etcd, the Kubernetes programs, CoreDNS, Helm)
 
 Looked for in $KUBEBUILDER_ASSETS, then in the cache; what is missing is built from its Go module
 (hack/tools/go.mod), which needs Go 1.24 and the Go module proxy. All of them take about 8 minutes on two
-cores, once per machine; `--for tests` (etcd, kube-apiserver, kubectl) about 4. The second time: 0.1 s.
+cores, once per machine; `--for tests` (what the integration tests need) about 5. The second time: 0.1 s.
 """
 
 

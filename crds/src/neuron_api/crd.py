@@ -58,7 +58,9 @@ def _version() -> dict[str, Any]:
         "storage": True,
         "subresources": {"status": {}},
         "additionalPrinterColumns": [
-            {"name": name, "type": kind, "jsonPath": path, "priority": priority, "description": text}
+            # The API server drops a priority of 0: written out it would be a difference at every `kubectl apply`.
+            {"name": name, "type": kind, "jsonPath": path, "description": text}
+            | ({"priority": priority} if priority else {})
             for name, kind, path, priority, text in _COLUMNS
         ],
         "schema": {"openAPIV3Schema": _schema()},

@@ -6,7 +6,8 @@ Structural means: a type for every node, no `$ref`, no `anyOf` over types, `addi
 * `Dialect.API` for spec and status: types as they are.
 * `Dialect.CONFIG` for the NxDT configuration, whose scalars may be interpolations (`${trainer.max_steps}`): integers
   become int-or-string. A key that means different things for 1 and 1.0 (`Quantity`) does, too: the API server stores
-  1.0 as 1, so a fraction is written as a string.
+  1.0 as 1, so a fraction is written as a string. A float has no such type in Kubernetes and stays open; the operator
+  checks it.
 """
 
 import types
@@ -120,6 +121,8 @@ def _scalar(annotation: Any, dialect: Dialect, metadata: tuple[Any, ...]) -> Sch
         if dialect is Dialect.CONFIG:
             return {"x-kubernetes-int-or-string": True}
         return {"type": "integer", "format": "int64"} | _numeric_bounds(metadata)
+    if annotation is float and dialect is Dialect.CONFIG:
+        return {"x-kubernetes-preserve-unknown-fields": True}
     if annotation is float:
         return {"type": "number"} | _numeric_bounds(metadata)
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):

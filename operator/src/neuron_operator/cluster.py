@@ -6,6 +6,7 @@ as JSON and 170 ms with the client's models (kopf.md §6).
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -152,7 +153,8 @@ async def connect(count: Count = lambda *_: None) -> AsyncIterator[Cluster]:
     try:
         config.load_incluster_config(client_configuration=settings)
     except config.ConfigException:
-        await config.load_kube_config(client_configuration=settings)
+        # Named here: the client read the variable once, when it was imported.
+        await config.load_kube_config(config_file=os.environ.get("KUBECONFIG"), client_configuration=settings)
     async with client.ApiClient(settings) as api:
         yield Cluster(api, count)
 

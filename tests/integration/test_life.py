@@ -1,0 +1,117 @@
+"""From `kubectl apply` to Succeeded, and what a user sees at each stage."""
+
+from neuron_api import contract
+from neuron_api.progress import TrainerPhase
+from neuron_api.status import Phase
+from neuron_operator import cluster as api
+
+from .world import JOB, World, manifest
+
+
+async def test_a_job_runs_to_its_end_and_kubectl_diff_is_empty_at_every_stage(world: World) -> None:
+    job = manifest()
+    world.apply(job)
+
+    def diff() -> str:
+        return world.kubectl("diff", "-f", "-", stdin=job)  # exit status 1 where there is one
+
+    assert diff() == ""
+    await world.reconcile()
+    assert (await world.job()).status.phase is Phase.STARTING
+    assert await world.pod_names() == [f"{JOB}-0-0", f"{JOB}-0-1"]
+    assert diff() == ""
+
+    await world.run_all()
+    await world.report(0, phase=TrainerPhase.LOADING)
+    await world.reconcile()
+    assert await world.condition("PodsReady") == ("True", "AllPodsReady", "Every pod is up.")
+    assert (await world.condition("Ready"))[:2] == ("False", "WaitingForFirstStep")
+
+    await world.report(20)
+    await world.reconcile()
+    status = (await world.job()).status
+    assert (status.phase, status.nodes_ready) == (Phase.RUNNING, "2/2")
+    assert status.progress is not None
+    assert status.progress.step == 20
+    assert diff() == ""
+
+    await world.report(240, phase=TrainerPhase.SUCCEEDED)
+    await world.end(f"{JOB}-0-1", 0)
+    await world.reconcile()
+    assert (await world.job()).status.phase is Phase.RUNNING  # one pod is not the gang
+    await world.end(f"{JOB}-0-0", 0)
+    await world.reconcile()
+    status = (await world.job()).status
+    assert status.phase is Phase.SUCCEEDED
+    assert status.completion_time is not None
+    assert await world.condition("Ready") == ("True", "Completed", "Training has ended as configured.")
+    assert diff() == ""
+    world.kubectl("wait", "--for=condition=Succeeded", f"ntj/{JOB}", "--timeout=1s")
+
+
+async def test_the_children_have_what_the_gang_needs_and_belong_to_the_job(world: World) -> None:
+    world.apply(manifest())
+    await world.reconcile()
+    uid = (await world.job()).metadata.uid
+    service = await world.cluster.get(api.SERVICE, world.namespace, JOB)
+    config_map = await world.cluster.get(api.CONFIG_MAP, world.namespace, f"{JOB}-config")
+    pods = await world.pods()
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    assert "${trainer.max_steps}" in config_map["data"][contract.CONFIG_FILE]
+    for child in (service, config_map, *pods):
+        (owner,) = child["metadata"]["ownerReferences"]
+        assert (owner["uid"], owner["controller"]) == (uid, True)
+        assert "finalizers" not in child["metadata"]
+    assert "finalizers" not in (await world.cluster.get(api.JOB, world.namespace, JOB))["metadata"]
+
+
+async def test_events_tell_each_transition_once(world: World) -> None:
+    await world.start()
+    await world.reconcile()
+    await world.reconcile()
+    events = await world.cluster.list(api.EVENT, world.namespace)
+    ours = [event["reason"] for event in events if event["regarding"]["kind"] == contract.KIND]
+    assert sorted(ours) == ["PodsCreated", "StepsAdvancing"]
+
+
+async def test_kubectl_get_shows_phase_nodes_steps_and_loss(world: World) -> None:
+    await world.start()
+    header, row = world.kubectl("get", "ntj", JOB).splitlines()
+    assert header.split() == ["NAME", "PHASE", "NODES", "STEP", "OF", "CHECKPOINT", "RESTARTS", "LOST", "AGE"]
+    assert row.split()[:8] == [JOB, "Running", "2/2", "20", "240", "20", "0", "0"]
+    wide = world.kubectl("get", "ntj", JOB, "-o", "wide").splitlines()[0]
+    assert wide.split()[-5:] == ["LOSS", "TOKENS/S", "WORLD", "ATTEMPT", "REASON"]
+
+
+async def test_a_pass_over_a_converged_job_writes_nothing(world: World) -> None:
+    await world.start()
+    before = (await world.job()).metadata.resource_version
+    for _ in range(3):
+        assert await world.reconcile() == 5.0  # the next look at the progress
+    assert (await world.job()).metadata.resource_version == before
+    requests = world.metrics.registry.get_sample_value
+    assert requests("neuron_training_step", {"namespace": world.namespace, "job": JOB}) == 20
+
+
+async def test_the_configuration_may_come_from_a_config_map_and_is_frozen_at_the_start(world: World) -> None:
+    import yaml
+
+    job = manifest()
+    text = yaml.safe_dump(job["spec"].pop("config"))
+    job["spec"]["configFrom"] = {"configMapKeyRef": {"name": "source", "key": "run.yaml"}}
+    world.apply(job)
+    await world.reconcile()
+    stalled = await world.condition("Stalled")
+    assert stalled[:2] == ("True", "ConfigMapNotFound")
+    assert "spec.configFrom.configMapKeyRef.name" in stalled[2]
+
+    source = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "source"}, "data": {"run.yaml": text}}
+    world.kubectl("apply", "-f", "-", stdin=source)
+    await world.reconcile()
+    assert len(await world.pods()) == 2
+    world.kubectl("delete", "configmap", "source")
+    await world.run_all()
+    await world.report(20)
+    await world.reconcile()
+    assert (await world.job()).status.phase is Phase.RUNNING

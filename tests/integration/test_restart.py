@@ -1,0 +1,94 @@
+"""What a lost pod or a failed process leads to, on a real API server."""
+
+from datetime import timedelta
+
+from neuron_api.progress import ProcessFailure, Recovery
+from neuron_api.status import Phase, Rung
+
+from .world import JOB, World, utc
+
+
+async def test_a_deleted_pod_is_replaced_alone_and_the_ledger_says_what_it_cost(world: World) -> None:
+    await world.start()
+    first = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in await world.pods()}
+    world.kubectl("delete", "pod", f"{JOB}-0-1", "--grace-period=0", "--force")
+    await world.reconcile()
+    now = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in await world.pods()}
+    assert now.keys() == first.keys()
+    assert now[f"{JOB}-0-0"] == first[f"{JOB}-0-0"]
+    assert now[f"{JOB}-0-1"] != first[f"{JOB}-0-1"]
+    status = (await world.job()).status
+    assert status.phase is Phase.RESTARTING
+    assert [entry.rung for entry in status.restarts] == [Rung.POD]
+
+    await world.run(f"{JOB}-0-1")
+    recovery = Recovery(round=1, resumed_from_step=20, steps_lost=3, first_step_time=utc() + timedelta(seconds=1))
+    await world.report(24, round=1, recoveries=(recovery,))
+    await world.reconcile()
+    status = (await world.job()).status
+    assert status.phase is Phase.RUNNING
+    assert (status.restart_count, status.steps_lost, status.gang_failures) == (1, 3, 0)
+    (entry,) = status.restarts
+    assert entry.recovery_seconds is not None
+
+
+async def test_a_process_that_is_restarted_in_its_pod_is_told_with_rank_and_signal(world: World) -> None:
+    await world.start()
+    names = await world.pod_names()
+    failure = ProcessFailure(time=utc(), round=0, rank=3, local_rank=1, exit_code=-9, step=27, message="")
+    recovery = Recovery(round=1, resumed_from_step=20, steps_lost=7, first_step_time=utc() + timedelta(seconds=2))
+    await world.report(28, round=1, failures=(failure,), recoveries=(recovery,))
+    await world.reconcile()
+    assert await world.pod_names() == names
+    (entry,) = (await world.job()).status.restarts
+    assert (entry.rung, entry.rank, entry.exit_code, entry.message) == (Rung.PROCESS, 3, -9, "SIGKILL")
+    assert (entry.steps_lost, entry.resumed_from_step) == (7, 20)
+
+
+async def test_a_launcher_that_gives_up_costs_the_whole_gang_until_the_budget_is_used_up(world: World) -> None:
+    await world.start()
+    for attempt in range(3):
+        assert (await world.job()).status.attempt == attempt
+        await world.end(f"{JOB}-{attempt}-1", 1, "rank 3 failed at step 27: boom\nRuntimeError: boom")
+        await world.reconcile()
+        for name in [n for n in await world.pod_names() if n.startswith(f"{JOB}-{attempt}-")]:
+            world.kubectl("delete", "pod", name, "--grace-period=0", "--force", "--ignore-not-found")
+        await world.reconcile()
+        assert await world.pod_names() == [f"{JOB}-{attempt + 1}-0", f"{JOB}-{attempt + 1}-1"]
+        await world.run_all()
+        await world.report(21 + attempt)
+        await world.reconcile()
+    await world.end(f"{JOB}-3-1", 1, "RuntimeError: boom")
+    await world.reconcile()
+    status = (await world.job()).status
+    assert (status.phase, status.gang_failures, status.attempt) == (Phase.FAILED, 3, 3)
+    _, reason, message = await world.condition("Failed")
+    assert reason == "BudgetExhausted"
+    assert "restartPolicy.maxGangRestarts (3)" in message
+    assert "boom" in message
+
+
+async def test_exit_code_2_ends_the_job_with_the_launchers_own_words(world: World) -> None:
+    await world.start()
+    words = "data.train_dir: there is no directory /training/data. Write it with `neuron-train data prepare`."
+    await world.end(f"{JOB}-0-0", 2, words)
+    await world.reconcile()
+    assert (await world.job()).status.phase is Phase.FAILED
+    _, reason, message = await world.condition("Failed")
+    assert reason == "TrainerRefusedConfig"
+    assert words in message
+    # The pod that still runs is ended; the one that failed stays for its logs.
+    await world.reconcile()
+    left = [pod for pod in await world.pods() if "deletionTimestamp" not in pod["metadata"]]
+    assert [pod["metadata"]["name"] for pod in left] == [f"{JOB}-0-0"]
+
+
+async def test_an_eviction_is_never_counted(world: World) -> None:
+    await world.start()
+    disrupted = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]
+    await world.kubelet(f"{JOB}-0-1", phase="Failed", reason="Evicted", conditions=disrupted)
+    await world.reconcile()
+    status = (await world.job()).status
+    (entry,) = status.restarts
+    assert entry.cause == "PodEvicted"
+    assert status.gang_failures == 0
