@@ -1,0 +1,152 @@
+"""What must hold for the repository as a whole: nothing of one machine in it, modules that fit the head, true pages."""
+
+import ipaddress
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MOST_LINES = 400
+LONG_BY_NATURE = (".lock", ".sum", ".mod", ".svg")
+"""Written by programs; names and numbers in them are nobody's address."""
+
+
+@cache
+def tracked() -> tuple[str, ...]:
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    return tuple(name for name in done.stdout.split("\0") if name and (ROOT / name).is_file())
+
+
+def lines(*, but: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """`file:line` and text of every tracked line that people wrote."""
+    for name in tracked():
+        if name.endswith(LONG_BY_NATURE) or name.startswith(but) or name == "tests/unit/test_repository.py":
+            continue
+        text = (ROOT / name).read_text(errors="replace")
+        yield from ((f"{name}:{number}", line) for number, line in enumerate(text.splitlines(), start=1))
+
+
+# ---- nothing of one machine -------------------------------------------------------------------------------------
+
+IN_IMAGES = re.compile(r"target=/root/\.cache/")
+"""Caches of a build, in the image's file system."""
+HOMES = re.compile(r"(?<![\w.$}])/(root|work)/|(?<![\w.$}])/home/(?!ubuntu/)|/Users/")
+"""/home/ubuntu is in the published NxDT examples that the tests read."""
+
+
+def test_no_path_of_a_machine() -> None:
+    found = [f"{where}: {line.strip()}" for where, line in lines() if HOMES.search(IN_IMAGES.sub("", line))]
+    assert found == []
+
+
+ADDRESS = re.compile(r"(?<![\w.-])(\d{1,3}(?:\.\d{1,3}){3})(?![\w.-])")
+PRIVATE_ALLOWED_IN = ("hack/", "tests/")
+"""The local cluster has a network of its own."""
+
+
+def test_no_address_of_a_machine() -> None:
+    found = []
+    for where, line in lines():
+        for text in ADDRESS.findall(line):
+            try:
+                address = ipaddress.ip_address(text)
+            except ValueError:
+                continue
+            if address.is_loopback or address.is_unspecified:
+                continue
+            if not (address.is_private and where.startswith(PRIVATE_ALLOWED_IN)):
+                found.append(f"{where}: {text}")
+    assert found == []
+
+
+INDEXES = re.compile(r"https?://[^\s\"'<>]+/simple\b|(extra-)?index-url\s*=|\b\d{12}\.dkr\.ecr\.", re.IGNORECASE)
+
+
+def test_no_package_index_and_no_registry_of_an_account() -> None:
+    assert [f"{where}: {line.strip()}" for where, line in lines() if INDEXES.search(line)] == []
+
+
+def test_locks_name_no_index() -> None:
+    locks = [name for name in tracked() if name.endswith(".lock")]
+    assert locks
+    assert [name for name in locks if re.search(r"^\s*--|https?://", options_of(name), re.MULTILINE)] == []
+
+
+def options_of(name: str) -> str:
+    return "\n".join(line for line in (ROOT / name).read_text().splitlines() if "--hash=" not in line)
+
+
+# ---- code that can be read ---------------------------------------------------------------------------------------
+
+
+def test_no_module_is_longer_than_one_can_keep_in_mind() -> None:
+    lengths = {name: len((ROOT / name).read_text().splitlines()) for name in tracked() if name.endswith(".py")}
+    assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
+
+
+def test_every_module_says_what_it_is() -> None:
+    bare = [
+        name
+        for name in tracked()
+        if name.endswith(".py") and (text := (ROOT / name).read_text().lstrip()) and not opens_with_docstring(text)
+    ]
+    assert bare == []
+
+
+def opens_with_docstring(text: str) -> bool:
+    body = re.sub(r"\A(#[^\n]*\n)+", "", text).lstrip()
+    return body.startswith('"""')
+
+
+def scripts() -> list[str]:
+    return [name for name in tracked() if re.fullmatch(r"hack/[^/]+", name) and not name.endswith((".md", ".py"))]
+
+
+def test_every_script_in_hack_can_be_run_and_says_how() -> None:
+    assert scripts()
+    for name in scripts():
+        head = "\n".join((ROOT / name).read_text().splitlines()[:6])
+        assert head.startswith("#!"), f"{name} has no interpreter line"
+        assert (ROOT / name).stat().st_mode & 0o111, f"{name} is not executable"
+        assert re.search(r"Usage: hack/|--help", head), f"{name} says nothing of its usage in its first lines"
+
+
+# ---- pages that are true -----------------------------------------------------------------------------------------
+
+
+def pages() -> list[str]:
+    return [name for name in tracked() if name.endswith(".md") and not name.startswith("tests/")]
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", pages())
+def test_commands_of_a_page_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    blocks = "\n".join(re.findall(r"```.*?```", text, re.DOTALL))
+    said = re.findall(r"`make ([a-z][a-z-]*)", text) + re.findall(r"^\s*make ([a-z][a-z-]*)", blocks, re.MULTILINE)
+    assert set(said) <= make_targets()
+    programs = set(re.findall(r"\bhack/([a-z][a-z-]*)(?![\w./-])", text))
+    assert programs <= {path.name for path in (ROOT / "hack").iterdir()}
+
+
+@pytest.mark.parametrize("page", pages())
+def test_links_of_a_page_lead_somewhere(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"", text)
+    local = [link for pair in links for link in pair if link and not link.startswith(("http", "#", "mailto:"))]
+    base = (ROOT / page).parent
+    assert [link for link in local if not (base / link.split("#")[0]).exists()] == []
+
+
+def test_the_makefile_describes_every_command() -> None:
+    bare = re.findall(r"^([a-z][a-z-]*):(?!.*##).*$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert bare == []
