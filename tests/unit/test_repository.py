@@ -6,8 +6,15 @@ import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+
+from neuron_api.job import parse
+from neuron_operator.planning import configuration
+from neuron_operator.planning.observation import ConfigText
+from neuron_operator.planning.options import Options
 
 ROOT = Path(__file__).parents[2]
 MOST_LINES = 400
@@ -19,7 +26,7 @@ LONG_BY_NATURE = (".lock", ".sum", ".mod", ".svg")
 def tracked() -> tuple[str, ...]:
     done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        pytest.skip("not a git checkout")
+        pytest.skip("not a git checkout", allow_module_level=True)
     return tuple(name for name in done.stdout.split("\0") if name and (ROOT / name).is_file())
 
 
@@ -150,3 +157,52 @@ def test_links_of_a_page_lead_somewhere(page: str) -> None:
 def test_the_makefile_describes_every_command() -> None:
     bare = re.findall(r"^([a-z][a-z-]*):(?!.*##).*$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert bare == []
+
+
+# ---- jobs that run -----------------------------------------------------------------------------------------------
+
+EXCERPTS = ("README.md",)
+"""Pages that show a part of an example; see below."""
+
+
+def yaml_blocks(page: str) -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def jobs() -> list[Any]:
+    found = []
+    for name in tracked():
+        if name.startswith("examples/") and name.endswith(".yaml"):
+            texts = [(ROOT / name).read_text()]
+        elif name in pages() and name not in EXCERPTS:
+            texts = yaml_blocks(name)
+        else:
+            continue
+        for text in texts:
+            documents = [document for document in yaml.safe_load_all(text) if document]
+            found += [pytest.param(each, id=name) for each in documents if each["kind"] == "NeuronTrainingJob"]
+    return found
+
+
+@pytest.mark.parametrize("body", jobs())
+def test_jobs_of_examples_and_pages_are_accepted_without_a_warning(body: dict[str, Any]) -> None:
+    metadata = {"namespace": "default", "uid": "1f5b", **body["metadata"]}
+    job = parse({**body, "metadata": metadata})
+    options = Options(image_cpu="trainer:cpu", image_neuron="trainer:neuron")
+    gate = configuration.decide(job, ConfigText(configuration.text_of(job)), options)
+    assert isinstance(gate, configuration.Accepted), gate.message
+    assert gate.warnings == ()
+
+
+def test_the_readme_shows_the_quickstart_as_it_is() -> None:
+    (shown,) = [block for block in yaml_blocks("README.md") if "kind: NeuronTrainingJob" in block]
+    excerpt = yaml.safe_load(re.sub(r"^\s+\.\.\.$", "", shown, flags=re.MULTILINE))
+    documents = yaml.safe_load_all((ROOT / "examples" / "quickstart.yaml").read_text())
+    job = next(document for document in documents if document["kind"] == "NeuronTrainingJob")
+    assert is_part(excerpt, job)
+
+
+def is_part(part: Any, whole: Any) -> bool:
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(key in whole and is_part(part[key], whole[key]) for key in part)
+    return bool(part == whole)
