@@ -51,7 +51,7 @@ _CONFIG: Json = {
         "checkpoint_callback_params": {"save_top_k": 2, "every_n_train_steps": 10},
     },
     "distributed_strategy": {"tensor_model_parallel_size": 2},
-    "data": {"micro_batch_size": 1, "global_batch_size": 8, "train_dir": "/training/data"},
+    "data": {"micro_batch_size": 1, "global_batch_size": 24, "train_dir": "/training/data"},
     "model": {
         "model_config": "/model/config.json",
         "encoder_seq_length": 128,

@@ -1,13 +1,15 @@
 """Which process failed first: one dies, the others lose their connection to it, often within milliseconds."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from signal import SIGTERM, Signals
 from typing import Final
 
 from neuron_api.progress import ProcessFailure, Progress
 from neuron_api.reasons import Reason
+from neuron_api.status import Restart
 
 _CONNECTION: Final = re.compile(
     r"connection (was )?(closed|reset|refused|aborted)|by peer|broken pipe|socket ?timeout|"
@@ -43,22 +45,32 @@ def lost_connection(message: str) -> bool:
     return bool(_CONNECTION.search(message))
 
 
-def of_round(reports: Mapping[int, Progress], number: int) -> Blame | None:
-    """The first failing process of a round over all pods that answered."""
-    return _first(
-        Blame(index, failure)
-        for index, report in reports.items()
-        for failure in report.failures
-        if failure.round == number
-    )
+def by_round(reports: Mapping[int, Progress]) -> dict[int, tuple[Blame, ...]]:
+    """Failures by pod 0's rounds over all pods that answered, the first failing process of a round first.
+
+    Every launcher counts its own rounds, and they enter a round together: one that came later is behind by as many
+    rounds as it missed. What failed before pod 0 was there belongs to the rounds of an earlier pod 0.
+    """
+    host = reports[0]
+    found: dict[int, list[Blame]] = {}
+    for index, report in reports.items():
+        for failure in report.failures:
+            if host.start_time is None or failure.time >= host.start_time:
+                found.setdefault(failure.round + host.round - report.round, []).append(Blame(index, failure))
+    return {number: tuple(sorted(found[number], key=_order)) for number in sorted(found)}
 
 
-def _first(candidates: Iterable[Blame]) -> Blame | None:
-    return min(candidates, key=_order, default=None)
+def comes_before(found: Blame, told: Restart) -> bool:
+    """Whether it is a likelier first failure than the one in the ledger."""
+    return _order(found) < _rank_of(told.exit_code or 0, told.message, told.time, told.rank or 0)
 
 
 def _order(candidate: Blame) -> tuple[bool, float, int]:
     failure = candidate.failure
+    return _rank_of(failure.exit_code, failure.message, failure.time, failure.rank)
+
+
+def _rank_of(exit_code: int, message: str, time: datetime, rank: int) -> tuple[bool, float, int]:
     # The agent ends the other processes of its pod with SIGTERM: they are victims, too.
-    victim = failure.exit_code == -SIGTERM or (failure.exit_code >= 0 and lost_connection(failure.message))
-    return victim, failure.time.timestamp(), failure.rank
+    victim = exit_code == -SIGTERM or (exit_code >= 0 and lost_connection(message))
+    return victim, time.timestamp(), rank

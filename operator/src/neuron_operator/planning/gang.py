@@ -54,9 +54,9 @@ class Gang:
 
     @property
     def pod_zero_uid(self) -> str:
-        """Of the pod that hosts the rendezvous, while it lives."""
-        pod = self.pods.get(0)
-        return pod.uid if pod and not pod.over else ""
+        """Of the pod that hosts the rendezvous, unless it is lost; its word stands after it has succeeded."""
+        record = self.records.get(0)
+        return record.uid if record and not record.lost else ""
 
     def succeeded(self, index: int) -> bool:
         """Whether the pod at this place has ended with 0, be it there or not."""

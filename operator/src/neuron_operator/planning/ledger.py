@@ -12,6 +12,7 @@ from neuron_api.progress import Progress, TrainerPhase
 from neuron_api.status import JobStatus, Restart, Rung
 
 from . import blame
+from .blame import Blame
 from .observation import Pod
 
 LIMIT: Final = 64
@@ -51,48 +52,60 @@ def unsettled(status: JobStatus, report: Progress, pod_uid: str) -> bool:
     """Whether every pod must be asked, to tell the first failing process from its victims."""
     if report.round != seen_round(status, pod_uid) or any(f.round >= report.round for f in report.failures):
         return True
+    if report.round and report.phase not in _STEPPING:
+        return True  # The pod that knows why the last round ended may not have answered yet.
     return any(entry.rung is Rung.PROCESS for entry in open_entries(status))
 
 
 def seen_round(status: JobStatus, pod_uid: str) -> int:
-    """Failures of rounds before this one are told; a new pod 0 counts from 0."""
+    """The round that was seen last; a new pod 0 counts from 0."""
     progress = status.progress
     return progress.round if progress is not None and progress.pod_uid == pod_uid else 0
 
 
 def follow(status: JobStatus, reports: Mapping[int, Progress], pods: Mapping[int, Pod]) -> JobStatus:
-    """Tell the process failures of the rounds since the last look, one line for each round."""
+    """Tell the process failures since the last look, one line for each round that ended with one.
+
+    The round before the one that was seen last is looked at again: a pod may have answered too late, or in the moment
+    between two rounds.
+    """
     report, host = reports.get(0), pods.get(0)
     if report is None or host is None:
         return status
-    oldest = max(seen_round(status, host.uid), report.round - LIMIT)
-    for number in range(oldest, report.round + 1):
-        if found := blame.of_round(reports, number):
-            status = _tell(status, found, pods, number)
+    oldest = max(seen_round(status, host.uid) - 1, report.round - LIMIT)
+    for number, found in blame.by_round(reports).items():
+        if number >= oldest:
+            status = _tell(status, found, pods, number, since=report.start_time)
     return status
 
 
-def _tell(status: JobStatus, found: blame.Blame, pods: Mapping[int, Pod], number: int) -> JobStatus:
+def _tell(
+    status: JobStatus, found: tuple[Blame, ...], pods: Mapping[int, Pod], number: int, *, since: datetime | None
+) -> JobStatus:
+    new = _entry(status, found[0], pods, number)
+    same = {(pods[one.index].uid, one.failure.time) for one in found}
     for position, entry in enumerate(status.restarts):
-        ended_this = entry.attempt == status.attempt and entry.round == number and entry.recovered_time is None
-        if ended_this and entry.rung is not Rung.PROCESS:
+        known = entry.rung is Rung.PROCESS and (entry.pod_uid, entry.time) in same
+        in_round = entry.attempt == status.attempt and entry.round == number
+        if not known and not (in_round and (since is None or entry.time >= since)):
+            continue
+        if entry.rung is not Rung.PROCESS:
             return status  # Processes that lost their peers, not a failure of its own.
-        if ended_this:
-            refined = _entry(status, found, pods, number)
-            return _replace(status, {position: refined})
-    return append(status, _entry(status, found, pods, number))
+        better = known or blame.comes_before(found[0], entry)
+        return _replace(status, {position: new}) if better and entry.recovered_time is None else status
+    return append(status, new)
 
 
-def _entry(status: JobStatus, found: blame.Blame, pods: Mapping[int, Pod], number: int) -> Restart:
-    pod, failure = pods.get(found.index), found.failure
+def _entry(status: JobStatus, found: Blame, pods: Mapping[int, Pod], number: int) -> Restart:
+    pod, failure = pods[found.index], found.failure
     return Restart(
         rung=Rung.PROCESS,
         cause=found.cause,
         time=failure.time,
         attempt=status.attempt,
-        pod=pod.name if pod else "",
-        pod_uid=pod.uid if pod else "",
-        node=pod.node if pod else "",
+        pod=pod.name,
+        pod_uid=pod.uid,
+        node=pod.node,
         round=number,
         rank=failure.rank,
         exit_code=failure.exit_code,
@@ -114,39 +127,46 @@ def recover(status: JobStatus, report: Progress | None) -> JobStatus:
     if report is None:
         return status
     closed: dict[int, Restart] = {}
-    charged: set[int] = set()
+    charged = {entry.recovered_time for entry in status.restarts}
     for position, entry in enumerate(status.restarts):
         if entry.recovered_time is None and (done := _recovery(entry, report, status)):
-            round_, first_step, resumed, lost = done
+            first_step, resumed, lost = done
             closed[position] = entry.model_copy(
                 update={
                     "resumed_from_step": resumed,
                     # Failures one after another without a step between them have lost the same steps.
-                    "steps_lost": 0 if round_ in charged else lost,
+                    "steps_lost": 0 if first_step in charged else lost,
                     "recovered_time": first_step,
-                    "recovery_seconds": round(max(0.0, (first_step - entry.time).total_seconds()), 3),
+                    "recovery_seconds": round((first_step - entry.time).total_seconds(), 3),
                 }
             )
-            charged.add(round_)
+            charged.add(first_step)
     lost_now = sum(entry.steps_lost or 0 for entry in closed.values())
     return _replace(status, closed).model_copy(update={"steps_lost": status.steps_lost + lost_now})
 
 
-def _recovery(entry: Restart, report: Progress, status: JobStatus) -> tuple[int, datetime, int, int] | None:
-    """Round, time of the first step, step resumed from, steps lost."""
-    later_pod = report.start_time is not None and entry.time < report.start_time
-    after = [r for r in report.recoveries if later_pod or entry.round is None or r.round > entry.round]
+def _recovery(entry: Restart, report: Progress, status: JobStatus) -> tuple[datetime, int, int] | None:
+    """Time of the first step, step resumed from, steps lost."""
+    later_pod = report.attempt > entry.attempt or (report.start_time is not None and entry.time < report.start_time)
+    any_round = later_pod or entry.round is None
+    after = [
+        one
+        for one in report.recoveries
+        if (any_round or one.round > (entry.round or 0))
+        # What had stepped before the failure is no recovery from it, whatever its number says.
+        and (one.first_step_time is None or one.first_step_time > entry.time)
+    ]
     for found in after:
         if found.first_step_time is not None:
             lost = max(one.steps_lost for one in after if one.round <= found.round)
-            return found.round, found.first_step_time, found.resumed_from_step, lost
-    went_on = later_pod or entry.round is None or report.round > entry.round
+            return found.first_step_time, found.resumed_from_step, lost
+    went_on = any_round or report.round > (entry.round or 0)
     stepped = report.phase in _STEPPING and report.last_step_time is not None and report.last_step_time > entry.time
     if after or not went_on or not stepped or report.last_step_time is None:
         return None
     # A start from scratch is no recovery to the trainer: what the last failure found is gone.
     resumed = status.checkpoint.step if status.checkpoint else 0
-    return report.round, report.last_step_time, resumed, max(0, (entry.step or 0) - resumed)
+    return report.last_step_time, resumed, max(0, (entry.step or 0) - resumed)
 
 
 def _replace(status: JobStatus, changed: Mapping[int, Restart]) -> JobStatus:

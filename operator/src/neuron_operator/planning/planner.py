@@ -121,7 +121,7 @@ def _followed(status: JobStatus, observed: Observed, gang: Gang, gate: Accepted)
     reports = progress.trusted(observed, gang)
     report = reports.get(0)
     status = ledger.follow(status, reports, gang.pods)
-    status = progress.update(status, report, gang.pod_zero_uid, _max_steps(gate))
+    status = progress.update(status, report, gang.pods[0].uid if report else "", _max_steps(gate))
     return ledger.recover(status, report)
 
 

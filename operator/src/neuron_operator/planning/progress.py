@@ -47,4 +47,6 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
 def stepping(status: JobStatus, pod_zero_uid: str) -> bool:
     """Whether the pods that are there now have finished a step."""
     progress = status.progress
-    return progress is not None and progress.last_step_time is not None and progress.pod_uid == pod_zero_uid
+    if progress is None or not pod_zero_uid:
+        return False
+    return progress.last_step_time is not None and progress.pod_uid == pod_zero_uid

@@ -1,0 +1,281 @@
+"""Whatever happens in whatever order, and wherever the operator is killed: a job converges, and tells the truth."""
+
+from collections import Counter
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builders import NOW
+from neuron_api.reasons import ConditionType, Reason
+from neuron_api.status import ConditionStatus, JobStatus, Phase, Rung
+from neuron_operator.planning.backoff import MOST_SECONDS
+from unit.operator.simulation import LAST_STEP, Cluster
+
+Event = tuple[str, int]
+
+DISRUPTIONS = ("delete", "evict", "evict by kubelet", "lose node", "vanish", "exit 143")
+FAULTS = ("exit 1", "exit 137", "out of memory")
+TRAINING = ("fail", "fail", "step", "step", "checkpoint", "rendezvous", "exit 0", "exit 0", "mute")
+CLUSTER = ("kubelet", "kubelet", "start", "claim")
+OPERATOR = ("reconcile", "reconcile", "reconcile", "kill", "kill", "conflict")
+ALL = (*DISRUPTIONS, *FAULTS, *TRAINING, *CLUSTER, *OPERATOR, "exit 2", "go on", "go on", "go on", "finish")
+
+
+def event(names: tuple[str, ...]) -> st.SearchStrategy[Event]:
+    return st.tuples(st.sampled_from(names), st.integers(0, 3))
+
+
+def events(names: tuple[str, ...], most: int) -> st.SearchStrategy[list[Event]]:
+    return st.lists(event(names), min_size=1, max_size=most)
+
+
+def happen(cluster: Cluster, name: str, number: int) -> None:
+    cluster.now += timedelta(seconds=1)
+    match name:
+        case "delete":
+            cluster.deleted(number)
+        case "evict":
+            cluster.deleted(number, "EvictionByEvictionAPI")
+        case "evict by kubelet":
+            cluster.evicted_by_kubelet(number)
+        case "lose node":
+            cluster.loses_node(number)
+        case "vanish":
+            cluster.vanishes(number)
+        case "out of memory":
+            cluster.exits(number, 137, "OOMKilled")
+        case "fail":
+            cluster.process_fails(number)
+        case "step":
+            cluster.finish_step()
+        case "checkpoint":
+            cluster.save_checkpoint()
+        case "rendezvous":
+            cluster.rendezvous()
+        case "mute":
+            cluster.toggle_report(number)
+        case "kubelet":
+            cluster.kubelet()
+        case "start":
+            cluster.start(number)
+        case "claim":
+            cluster.claim_missing = not cluster.claim_missing
+        case "reconcile":
+            cluster.reconcile()
+        case "kill":
+            cluster.reconcile(kill_after=number)
+        case "conflict":
+            cluster.reconcile(conflict=True)
+        case "go on":
+            settle_down(cluster)
+            cluster.finish_step()
+            converge(cluster)
+        case "finish":
+            finish(cluster)
+        case _:
+            cluster.exits(number, int(name.removeprefix("exit ")))
+
+
+def converge(cluster: Cluster, kills: list[int] | None = None) -> None:
+    """Passes with nothing happening between them until there is nothing to do, also after the longest pause."""
+    left = list(kills or [])
+    for _ in range(30):
+        _, worked = cluster.reconcile(left.pop() if left else None)
+        if not worked and not left:
+            cluster.now += timedelta(seconds=MOST_SECONDS + 1)
+            if not cluster.reconcile()[1]:
+                return
+    pytest.fail("no fixed point")
+
+
+def settle_down(cluster: Cluster) -> None:
+    """Operator and kubelets until neither has anything to do."""
+    for _ in range(6):
+        converge(cluster)
+        before = cluster.status, sorted(cluster.pods)
+        cluster.kubelet()
+        converge(cluster)
+        if before == (cluster.status, sorted(cluster.pods)):
+            return
+    pytest.fail("never settles down")
+
+
+def finish(cluster: Cluster) -> None:
+    """Training gets to its end, and every pod ends with it."""
+    settle_down(cluster)
+    for _ in range(LAST_STEP):
+        cluster.finish_step()
+    for index in range(cluster.size):
+        cluster.exits(index, 0)
+    converge(cluster)
+
+
+def condition_is_true(status: JobStatus, kind: ConditionType) -> bool:
+    found = [condition for condition in status.conditions if condition.type is kind]
+    assert len(found) == 1, f"{kind} is told {len(found)} times"
+    return found[0].status is ConditionStatus.TRUE
+
+
+def assert_tells_no_contradiction(status: JobStatus) -> None:
+    true = {kind for kind in ConditionType if condition_is_true(status, kind)}
+    assert len(true & {ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED}) == 1
+    assert (status.phase is Phase.SUCCEEDED) == (ConditionType.SUCCEEDED in true)
+    assert (status.phase is Phase.FAILED) == (ConditionType.FAILED in true)
+    assert (ConditionType.READY in true) == (status.phase in (Phase.RUNNING, Phase.SUCCEEDED))
+    assert ConditionType.STALLED in true or status.phase is not Phase.FAILED
+    if status.phase is Phase.RUNNING:
+        assert {ConditionType.CONFIG_VALID, ConditionType.PROGRESSING} <= true
+    if status.phase is Phase.RESTARTING:
+        assert ConditionType.RESTARTING in true
+    if status.phase.terminal:
+        rest = {ConditionType.PODS_READY, ConditionType.PROGRESSING, ConditionType.RESTARTING}
+        assert not true & rest
+        assert status.completion_time is not None
+
+
+def assert_history_only_goes_forward(history: list[JobStatus]) -> None:
+    for before, after in pairwise(history):
+        assert after.attempt >= before.attempt
+        assert after.restart_count >= before.restart_count
+        assert after.gang_failures >= before.gang_failures
+        assert after.steps_lost >= before.steps_lost
+        if before.phase.terminal:
+            assert after == before, "a job that is over changes"
+
+
+def assert_ledger_is_true(cluster: Cluster) -> None:
+    status, policy = cluster.status, cluster.job.spec.restart_policy
+    entries = status.restarts
+    assert len(entries) == min(status.restart_count, 64)
+    assert status.gang_failures <= policy.max_gang_restarts
+    assert status.gang_failures <= cluster.counted, "a disruption is counted"
+    uids = Counter(entry.pod_uid for entry in entries if entry.rung is not Rung.PROCESS)
+    assert not [uid for uid, times in uids.items() if times > 1], "a lost pod is told twice"
+    truth = {(failed.pod, failed.time): failed for failed in cluster.failed}
+    told = [(entry.pod_uid, entry.time) for entry in entries if entry.rung is Rung.PROCESS]
+    assert len(told) == len(set(told)), "a failed process is told twice"
+    victims = [one for one in told if one not in truth]
+    for pod, time in victims:
+        assert [one for one in cluster.failed if one.pod != pod and one.time <= time], "a failure is made up"
+    assert status.steps_lost == sum(entry.steps_lost or 0 for entry in entries)
+    for entry in entries:
+        if entry.recovered_time:
+            assert entry.recovered_time > entry.time
+            assert entry.recovery_seconds > 0
+
+
+def assert_nothing_is_forgotten(cluster: Cluster) -> None:
+    """At a fixed point with every launcher answering."""
+    status = cluster.status
+    if status.phase.terminal or len(status.restarts) == 64:
+        return
+    told = {entry.pod_uid for entry in status.restarts if entry.rung is not Rung.PROCESS}
+    gangs = {entry.attempt for entry in status.restarts if entry.rung is Rung.GANG}
+    for uid, attempt in cluster.lost.items():
+        assert uid in told or attempt in gangs, f"the loss of pod {uid} is not told"
+    living = {pod.uid for pod in cluster.pods.values() if pod.alive}
+    for failed in cluster.failed:
+        if failed.attempt != status.attempt or not {failed.host, failed.pod} <= living:
+            continue
+        same = [entry for entry in status.restarts if entry.attempt == failed.attempt and entry.round == failed.round]
+        assert same, f"{failed} is not told"
+
+
+def assert_one_pod_per_place(cluster: Cluster) -> None:
+    status = cluster.status
+    live = [pod for pod in cluster.pods.values() if not pod.over]
+    if status.phase.terminal:
+        assert not live, "pods of a job that is over go on"
+        return
+    assert {pod.attempt for pod in cluster.pods.values()} <= {status.attempt}
+    succeeded = {index for index, record in enumerate(status.pods) if record.succeeded}
+    places = Counter(pod.index for pod in live)
+    assert all(times == 1 for times in places.values())
+    if not cluster.claim_missing:
+        assert set(places) == set(range(cluster.size)) - succeeded
+
+
+@settings(max_examples=250)
+@given(st.integers(1, 3), st.integers(0, 2), events(ALL, most=40))
+def test_any_history_converges_and_is_told_truly(nodes: int, budget: int, story: list[Event]) -> None:
+    cluster = Cluster.of(nodes, max_gang_restarts=budget)
+    for name, number in story:
+        happen(cluster, name, number)
+        if cluster.history:
+            assert_tells_no_contradiction(cluster.status)
+            assert_ledger_is_true(cluster)
+    cluster.reports_reachable()
+    converge(cluster)
+    assert_nothing_is_forgotten(cluster)
+    settle_down(cluster)
+    assert_one_pod_per_place(cluster)
+    assert_tells_no_contradiction(cluster.status)
+    assert_ledger_is_true(cluster)
+    assert_history_only_goes_forward(cluster.history)
+
+
+HAPPENINGS = tuple(name for name in ALL if name not in (*OPERATOR, "go on", "finish", "mute", "kubelet", "start"))
+
+
+def outcome(cluster: Cluster) -> tuple[object, ...]:
+    status = cluster.status
+    ledger = [(entry.rung, entry.cause, entry.attempt, entry.pod, entry.round, entry.rank) for entry in status.restarts]
+    reasons = [(condition.type, condition.status, condition.reason) for condition in status.conditions]
+    return status.phase, status.attempt, status.gang_failures, status.restart_count, ledger, reasons, status.steps_lost
+
+
+@settings(max_examples=150)
+@given(st.integers(1, 3), st.lists(st.tuples(event(HAPPENINGS), st.lists(st.integers(0, 4), max_size=6)), max_size=12))
+def test_an_operator_killed_at_any_point_changes_nothing(nodes: int, story: list[tuple[Event, list[int]]]) -> None:
+    def live(*, kills: bool) -> Cluster:
+        cluster = Cluster.of(nodes)
+        for (name, number), where in story:
+            happen(cluster, name, number)
+            for _ in range(3):
+                converge(cluster, where if kills else None)
+                cluster.kubelet()
+                converge(cluster, where if kills else None)
+            cluster.finish_step()
+            converge(cluster)
+        finish(cluster)
+        return cluster
+
+    assert outcome(live(kills=True)) == outcome(live(kills=False))
+
+
+@given(events((*DISRUPTIONS, "go on", "reconcile", "kill", "kubelet"), most=40))
+def test_disruptions_alone_never_end_a_job(story: list[Event]) -> None:
+    cluster = Cluster.of(2, max_gang_restarts=0)
+    for name, number in story:
+        happen(cluster, name, number)
+    finish(cluster)
+    finish(cluster)
+    assert cluster.status.phase is Phase.SUCCEEDED
+    assert cluster.status.gang_failures == 0
+
+
+@pytest.mark.parametrize("budget", [0, 1, 3])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_pod_that_fails_again_and_again_ends_the_job_after_its_budget(fault: str, budget: int) -> None:
+    cluster = Cluster.of(2, max_gang_restarts=budget)
+    for _ in range(budget + 2):
+        settle_down(cluster)
+        happen(cluster, fault, 1)
+    settle_down(cluster)
+    assert cluster.status.phase is Phase.FAILED
+    assert cluster.status.restart_count == budget
+    reasons = {c.reason for c in cluster.status.conditions if c.type is ConditionType.FAILED}
+    assert reasons == {Reason.BUDGET_EXHAUSTED}
+    assert not [pod for pod in cluster.pods.values() if pod.alive]
+
+
+def test_an_undisturbed_job_succeeds_without_a_restart() -> None:
+    cluster = Cluster.of(3)
+    finish(cluster)
+    assert cluster.status.phase is Phase.SUCCEEDED
+    assert cluster.status.restart_count == 0
+    assert cluster.status.start_time is not None
+    assert cluster.status.start_time > NOW
