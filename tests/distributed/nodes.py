@@ -28,14 +28,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(what: str, condition: Callable[[], T | None], bound: float = BOUND) -> T:
-    """Poll until the condition gives something; fail with its name."""
+def until(what: str, condition: Callable[[], T | None], bound: float = BOUND, gang: "Gang | None" = None) -> T:
+    """Poll until the condition gives something; fail with its name, and with what the gang said."""
     deadline = time.monotonic() + bound
     while time.monotonic() < deadline:
         if found := condition():
             return found
         time.sleep(0.02)
-    raise AssertionError(f"waited {bound:.0f} s for {what}")
+    raise AssertionError(f"waited {bound:.0f} s for {what}\n{gang.logs() if gang else ''}")
 
 
 class Launcher:

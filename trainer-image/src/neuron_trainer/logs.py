@@ -9,10 +9,13 @@ from neuron_api.config import ExpManagerConfig
 
 _FORMAT: Final = "%(asctime)s %(levelname).1s {who}%(message)s"
 _QUIET: Final = (
-    "lightning", "lightning.pytorch", "lightning.fabric", "torch.distributed", "torch.distributed.elastic",
+    "lightning", "lightning.pytorch", "lightning.fabric", "torch.distributed",
     "torch.distributed.checkpoint", "torch.distributed.run", "datasets", "fsspec",
 )  # fmt: skip
 """Libraries whose INFO lines tell a user nothing."""
+_SILENT: Final = ("torch.distributed.elastic", "torch.multiprocessing")
+"""What they say of a failed process the launcher says in one line; and torch's formatter imports torch._dynamo for its
+first line, which took 12 s of a recovery on two busy cores."""
 
 
 def console(who: str = "", level: int = logging.INFO) -> None:
@@ -25,6 +28,8 @@ def console(who: str = "", level: int = logging.INFO) -> None:
     root.setLevel(logging.INFO)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def configure(manager: ExpManagerConfig, folder: Path, rank: int, local_rank: int) -> None:

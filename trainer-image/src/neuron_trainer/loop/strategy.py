@@ -40,6 +40,9 @@ class BackendStrategy(SingleDeviceStrategy):
     def model_to_device(self) -> None:
         """The backend built it there."""
 
+    def teardown(self) -> None:
+        """Nothing is moved back to the CPU: after a failed collective that fails, too, and hides why."""
+
     def lightning_module_state_dict(self) -> dict[str, Tensor]:
         """Tensors are saved by `save_checkpoint`, shard by shard."""
         return {}

@@ -1,0 +1,120 @@
+"""An interrupted run equals the unbroken one bit for bit, whoever dies; and says afterwards what it cost."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from neuron_api import contract
+from neuron_api.contract import ExitCode
+from neuron_api.progress import Progress
+
+from .nodes import Gang, Launcher, kill_worker, last_step, metrics, numbers, until, workers
+from .tiny import config, write_config
+
+pytestmark = pytest.mark.distributed
+
+STEPS = 30
+KILL_AFTER = 7
+"""A checkpoint is written every 5 steps: at 7 there is one, and at least a step to be done again."""
+Numbers = dict[int, tuple[float, ...]]
+Record = Callable[[str, object], None]
+
+
+def _write(tiny: Path, folder: Path) -> Path:
+    return write_config(folder / "config.yaml", config(tiny, folder / "log", trainer__max_steps=STEPS))
+
+
+@contextmanager
+def _training(tiny: Path, folder: Path) -> Iterator[tuple[Gang, list[Launcher]]]:
+    """Two nodes of two ranks each, past the first checkpoint."""
+    with Gang(folder, _write(tiny, folder), num_nodes=2) as gang:
+        launchers = gang.start_all()
+        until("a step after the first checkpoint", lambda: last_step(folder / "log") >= KILL_AFTER or None, gang=gang)
+        yield gang, launchers
+
+
+def _finished(gang: Gang, launchers: list[Launcher], log_dir: Path, unbroken: Numbers) -> None:
+    """All end well, and every step is there once with the numbers of the unbroken run."""
+    assert [launcher.wait() for launcher in launchers] == [ExitCode.SUCCESS] * len(launchers), gang.logs()
+    assert [line["step"] for line in metrics(log_dir)] == list(range(1, STEPS + 1)), gang.logs()
+    assert numbers(log_dir) == unbroken, gang.logs()
+
+
+@pytest.fixture(scope="session")
+def unbroken(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Numbers:
+    """The numbers of a run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    with Gang(folder, _write(tiny, folder), num_nodes=2) as gang:
+        assert [launcher.wait() for launcher in gang.start_all()] == [0, 0], gang.logs()
+    return numbers(folder / "log")
+
+
+def _back(gang: Gang, launcher: Launcher, what: str, since: float, record: Record) -> Progress:
+    """Wait for the first step after the resume; its time since the loss goes into the test report (--junitxml)."""
+
+    def recovered() -> Progress | None:
+        report = launcher.report()
+        return report if report and report.recoveries and report.recoveries[-1].first_step_time else None
+
+    report = until("the first step after the resume", recovered, gang=gang)
+    first = report.recoveries[-1].first_step_time
+    assert first is not None
+    record(f"seconds from {what} to the first step", round(first.timestamp() - since, 2))
+    return report
+
+
+def test_a_killed_rank_restarts_inside_its_pod(
+    tiny: Path, tmp_path: Path, unbroken: Numbers, record_testsuite_property: Record
+) -> None:
+    with _training(tiny, tmp_path) as (gang, (zero, one)):
+        before = {launcher.rank: workers(launcher) for launcher in (zero, one)}
+        killed, pid = time.time(), kill_worker(one)
+        report = _back(gang, zero, "the kill of a rank", killed, record_testsuite_property)
+        assert report.recoveries[-1].resumed_from_step >= 5
+        assert not {pid, *before[0]} & {*workers(zero), *workers(one)}, "every rank starts anew"
+        failure = until("the failure in the report of its node", lambda: (one.report() or Progress()).failures)[0]
+        assert (failure.exit_code, failure.rank, failure.local_rank) == (-signal.SIGKILL, 3, 1)
+        _finished(gang, [zero, one], tmp_path / "log", unbroken)
+
+
+def test_a_lost_node_is_replaced_alone(
+    tiny: Path, tmp_path: Path, unbroken: Numbers, record_testsuite_property: Record
+) -> None:
+    with _training(tiny, tmp_path) as (gang, (zero, one)):
+        killed = time.time()
+        one.kill()
+        replacement = gang.start(1)
+        _back(gang, zero, "the loss of node 1", killed, record_testsuite_property)
+        assert not (zero.report() or Progress()).failures, "the loss of a peer is no failure of this node"
+        _finished(gang, [zero, replacement], tmp_path / "log", unbroken)
+
+
+def test_the_node_with_the_rendezvous_store_is_replaced_alone(
+    tiny: Path, tmp_path: Path, unbroken: Numbers, record_testsuite_property: Record
+) -> None:
+    with _training(tiny, tmp_path) as (gang, (zero, one)):
+        killed = time.time()
+        zero.kill()
+        replacement = gang.start(0)
+        report = _back(gang, replacement, "the loss of node 0", killed, record_testsuite_property)
+        assert report.recoveries[-1].resumed_from_step >= 5
+        _finished(gang, [replacement, one], tmp_path / "log", unbroken)
+
+
+def test_a_node_that_is_asked_to_go_saves_first_and_no_step_is_lost(
+    tiny: Path, tmp_path: Path, unbroken: Numbers, record_testsuite_property: Record
+) -> None:
+    with _training(tiny, tmp_path) as (gang, (zero, one)):
+        asked = time.time()
+        one.process.send_signal(signal.SIGTERM)
+        assert one.wait() == ExitCode.PREEMPTED, gang.logs()
+        saved = last_step(tmp_path / "log")
+        report = _back(gang, zero, "SIGTERM", asked, record_testsuite_property) if (replacement := gang.start(1)) else None
+        assert report is not None
+        assert report.recoveries[-1].resumed_from_step == saved
+        assert report.recoveries[-1].steps_lost == 0
+        _finished(gang, [zero, replacement], tmp_path / "log", unbroken)
