@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from localcluster.locations import REPOSITORY
+
 from .kubectl import DemoError, Kubectl, wait_for
 
 POD = "quickstart-data"
@@ -46,11 +48,8 @@ def english_text() -> bytes:
 
 def open_shell(kubectl: Kubectl, image: str) -> None:
     """A pod with the claim mounted: for the text, the data set, and to read what the runs wrote."""
-    if kubectl.get("persistentvolumeclaim", "training") == {}:
-        raise DemoError(
-            f"there is no claim `training` in namespace {kubectl.namespace}: create one that several pods can mount "
-            "(ReadWriteMany), for example on FSx or EFS"
-        )
+    if not kubectl.get("persistentvolumeclaim", "training"):
+        kubectl.run("apply", "--filename", str(REPOSITORY / "examples" / "claim.yaml"))
     kubectl.apply(_MANIFEST.format(pod=POD, image=image))
     wait_for(f"pod {POD}", lambda: kubectl.get("pod", POD).get("status", {}).get("phase") == "Running", seconds=300)
 

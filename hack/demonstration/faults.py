@@ -23,7 +23,10 @@ def kill_rank(kubectl: Kubectl, job: str) -> str:
     """kill -9 of one process of the last pod; its launcher stays. Returns the pod's name."""
     pod = job_pods(kubectl, job)[-1]["name"]
     # Each process carries its rank as its name (/proc/<pid>/comm), so that `ps` and `top` show it.
-    script = f'for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" = rank-{RANK} ] && kill -9 ${{p#/proc/}} && echo killed; done; true'
+    script = (
+        f'for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" = rank-{RANK} ] '
+        "&& kill -9 ${p#/proc/} && echo killed; done; true"
+    )
     if "killed" not in kubectl.run("exec", pod, "--container", "trainer", "--", "sh", "-c", script):
         raise DemoError(f"no process rank-{RANK} in pod {pod}")
     return pod

@@ -10,6 +10,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .kubectl import DemoError, Kubectl
 
+_LINE_EVERY = 20
+"""Steps between two lines where there is no terminal."""
+
 
 @dataclass
 class Trigger:
@@ -32,7 +35,7 @@ def follow(
         TextColumn("{task.completed}/{task.total} {task.fields[note]}"),
         TimeElapsedColumn(),
     )
-    last = ""
+    last: tuple[object, ...] = ()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("Pending", total=None, note="")
         while time.monotonic() < deadline:
@@ -42,9 +45,10 @@ def follow(
             loss = f"loss {progress['loss']:.4f}" if "loss" in progress else ""
             bar.update(task, description=phase, completed=step, total=progress.get("maxSteps"), note=loss)
             line = f"{phase:<11} nodes {status.get('nodesReady', '-'):<4} step {step:>4}  {loss}"
-            if not console.is_terminal and line != last:
+            news = (phase, status.get("nodesReady"), step // _LINE_EVERY)
+            if not console.is_terminal and news != last:
                 console.print(f"  {line}")
-                last = line
+                last = news
             for trigger in triggers:
                 if not trigger.done and phase == "Running" and step >= trigger.step:
                     trigger.done = True

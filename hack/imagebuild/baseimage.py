@@ -60,6 +60,7 @@ def _codename() -> str:
     if requirements.program("apt-get") is None or codename in _OLDEST_PYTHON or not codename:
         raise MissingRequirement(
             "A base image is made here from Debian 12, Ubuntu 24.04 or newer; this machine is "
-            f"{release.get('PRETTY_NAME', 'something else')}. Name an image with Python 3.11 or later: --base-image NAME."
+            f"{release.get('PRETTY_NAME', 'something else')}. Name an image with Python 3.11 or later: "
+            "--base-image NAME."
         )
     return codename

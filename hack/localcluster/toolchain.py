@@ -46,7 +46,7 @@ FOR_CLUSTER = tuple(PACKAGES)
 _VERSION_FLAGS = " ".join([
     "-s -w",
     f"-X k8s.io/component-base/version.gitVersion={KUBERNETES}",
-    f"-X k8s.io/component-base/version.gitMajor={KUBERNETES[1:].split('.')[0]}",
+    f"-X k8s.io/component-base/version.gitMajor={KUBERNETES[1:].split('.', maxsplit=1)[0]}",
     f"-X k8s.io/component-base/version.gitMinor={KUBERNETES.split('.')[1]}",
     "-X k8s.io/component-base/version.gitTreeState=clean",
     f"-X k8s.io/client-go/pkg/version.gitVersion={KUBERNETES}",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import kopf
 
@@ -102,6 +103,8 @@ async def _lead(settings: Settings, queue: WorkQueue, controller: Controller, le
             await kopf.operator(
                 registry=registry(queue.add),
                 settings=kopf_settings(),
+                # kopf would ask the system for the user's name, and a container's user has none.
+                identity=cast("Any", settings.identity),
                 clusterwide=not settings.namespaces,
                 namespaces=settings.namespaces,
             )

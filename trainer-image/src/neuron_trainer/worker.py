@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -83,6 +84,7 @@ def main(job: Job) -> str:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ranks, handoff = Ranks.from_environment(), Handoff(Path(job.handoff))
+    _show_rank(ranks.rank)
     config = TrainingConfig.model_validate(job.resolved)
     logs.configure(config.exp_manager, Path(job.log_dir), ranks.rank, ranks.local_rank)
     try:
@@ -96,6 +98,12 @@ def main(job: Job) -> str:
         handoff.report_lost(ranks.local_rank, f"{type(problem).__name__}: {problem}".splitlines()[0])
         time.sleep(LOST_WAIT)
         raise PeerLostError("peers were lost and the launcher did not stop this process") from problem
+
+
+def _show_rank(rank: int) -> None:
+    """`ps`, `top` and py-spy show `rank-3` instead of one more python; where the system has such names."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(f"rank-{rank}")
 
 
 def is_peer_loss(problem: BaseException) -> bool:

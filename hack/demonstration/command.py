@@ -1,0 +1,51 @@
+"""`hack/demo`: its arguments, and one sentence when something is wrong."""
+
+import argparse
+import os
+import subprocess
+import time
+
+from rich.console import Console
+
+from localcluster.errors import LocalClusterError
+
+from . import setting, story
+from .kubectl import DemoError
+
+_DESCRIPTION = """\
+One job, two faults, no work lost: brings up a local cluster (root on Linux), builds the images, installs the
+chart, prepares data with `neuron-train data prepare`, applies examples/quickstart.yaml, kills a rank at a third
+of the run and deletes a pod at two thirds, and compares every step with a run that nothing happened to.
+
+The first time on a machine takes about 20 minutes, most of it building Kubernetes from source; later runs take a
+few. The cluster stays up afterwards: `make cluster-down` removes it. The demo may be run again at any time.
+
+CLUSTER=current uses the cluster that kubectl points at instead. It needs there a claim `training` that several
+pods can mount (examples/claim.yaml), and the images in a registry that it pulls from:
+  OPERATOR_IMAGE=… TRAINER_IMAGE=… CLUSTER=current make demo
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="hack/demo", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = os.environ.get("CLUSTER") or "local"
+    parser.add_argument("--cluster", choices=["local", "current"], default=default, help="default: $CLUSTER, or local")
+    chosen = parser.parse_args(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+    start = time.monotonic()
+    try:
+        where = setting.local(console) if chosen.cluster == "local" else setting.current(console)
+        story.tell(where)
+    except (DemoError, LocalClusterError) as problem:
+        console.print(f"[bold red]demo:[/bold red] {problem}", markup=True)
+        return 1
+    except subprocess.TimeoutExpired as problem:
+        console.print(
+            f"[bold red]demo:[/bold red] `{' '.join(map(str, problem.cmd))}` took more than {problem.timeout} s"
+        )
+        return 1
+    console.print(f"The demo took {time.monotonic() - start:.0f} s. To look around:\n{where.look_around}")
+    return 0
