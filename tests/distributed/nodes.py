@@ -28,13 +28,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(what: str, condition: Callable[[], T | None], bound: float = BOUND, gang: "Gang | None" = None) -> T:
+def until(
+    what: str,
+    condition: Callable[[], T | None],
+    bound: float = BOUND,
+    gang: "Gang | None" = None,
+    pause: float = 0.02,
+) -> T:
     """Poll until the condition gives something; fail with its name, and with what the gang said."""
     deadline = time.monotonic() + bound
     while time.monotonic() < deadline:
         if found := condition():
             return found
-        time.sleep(0.02)
+        time.sleep(pause)
     raise AssertionError(f"waited {bound:.0f} s for {what}\n{gang.logs() if gang else ''}")
 
 
@@ -146,6 +152,23 @@ def kill_worker(launcher: Launcher, index: int = -1) -> int:
     pid = workers(launcher)[index]
     os.kill(pid, signal.SIGKILL)
     return pid
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether SIGSTOP has arrived."""
+    return _state(pid) == "T"
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it can still do something."""
+    return _state(pid) not in ("", "Z", "X")
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _children(pid: int) -> list[int]:

@@ -12,12 +12,12 @@ from neuron_api import contract
 from neuron_api.contract import ExitCode
 from neuron_api.progress import Progress
 
-from .nodes import Gang, Launcher, kill_worker, last_step, metrics, numbers, until, workers
+from .nodes import Gang, Launcher, is_alive, kill_worker, last_step, metrics, numbers, until, workers
 from .tiny import config, write_config
 
 pytestmark = pytest.mark.distributed
 
-STEPS = 30
+STEPS = 22
 KILL_AFTER = 7
 """A checkpoint is written every 5 steps: at 7 there is one, and at least a step to be done again."""
 Numbers = dict[int, tuple[float, ...]]
@@ -85,8 +85,9 @@ def test_a_lost_node_is_replaced_alone(
     tiny: Path, tmp_path: Path, unbroken: Numbers, record_testsuite_property: Record
 ) -> None:
     with _training(tiny, tmp_path) as (gang, (zero, one)):
-        killed = time.time()
+        ranks, killed = workers(one), time.time()
         one.kill()
+        until("the ranks to die with their launcher", lambda: not any(map(is_alive, ranks)))
         replacement = gang.start(1)
         _back(gang, zero, "the loss of node 1", killed, record_testsuite_property)
         assert not (zero.report() or Progress()).failures, "the loss of a peer is no failure of this node"
@@ -113,7 +114,9 @@ def test_a_node_that_is_asked_to_go_saves_first_and_no_step_is_lost(
         one.process.send_signal(signal.SIGTERM)
         assert one.wait() == ExitCode.PREEMPTED, gang.logs()
         saved = last_step(tmp_path / "log")
-        report = _back(gang, zero, "SIGTERM", asked, record_testsuite_property) if (replacement := gang.start(1)) else None
+        report = (
+            _back(gang, zero, "SIGTERM", asked, record_testsuite_property) if (replacement := gang.start(1)) else None
+        )
         assert report is not None
         assert report.recoveries[-1].resumed_from_step == saved
         assert report.recoveries[-1].steps_lost == 0
