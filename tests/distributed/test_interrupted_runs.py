@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from neuron_api import contract
 from neuron_api.contract import ExitCode
 from neuron_api.progress import Progress
 

@@ -1,6 +1,6 @@
 """What a start takes up: the decision table of B-11, pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -33,17 +33,20 @@ class Decision:
     candidates: tuple[Candidate, ...] = ()
 
 
-def decide(config: TrainingConfig, found: Sequence[Candidate], given: Candidate | None, job_uid: str) -> Decision:
-    """`found`: complete checkpoints of the log directory, newest first; `given`: resume_from_checkpoint, if set.
+def decide(
+    config: TrainingConfig, found: Sequence[Candidate], find_given: Callable[[], Candidate | None], job_uid: str
+) -> Decision:
+    """`found`: complete checkpoints of the log directory, newest first; `find_given`: resume_from_checkpoint, if set.
 
-    A job's own checkpoint beats `resume_from_checkpoint` (ambiguity A9): otherwise every restart would begin again.
+    What is given is looked for only when it is needed: once a run has checkpoints of its own, it may be gone. A job's
+    own checkpoint beats `resume_from_checkpoint` (ambiguity A9): otherwise every restart would begin again.
     """
     manager = config.exp_manager
     own = tuple(candidate for candidate in found if candidate.manifest.job_uid == job_uid)
     foreign = tuple(candidate for candidate in found if candidate.manifest.job_uid != job_uid)
     if own and manager.resume_if_exists:
         return Decision(Origin.OWN, own)
-    if given is not None:
+    if (given := find_given()) is not None:
         return Decision(Origin.WEIGHTS if config.model.weight_init_only else Origin.GIVEN, (given,))
     if foreign and manager.resume_if_exists:
         return Decision(Origin.FOREIGN, foreign)

@@ -1,4 +1,4 @@
-"""Names of checkpoint directories and of the files in them; the marker is the last file written and the first removed."""
+"""Names of checkpoint directories and of the files in them; the marker is written last and removed first."""
 
 import os
 import re

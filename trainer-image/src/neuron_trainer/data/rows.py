@@ -1,4 +1,4 @@
-"""The HF data module's rows: a directory of `datasets.save_to_disk` with three columns of equal-length integer lists."""
+"""The HF data module's rows: a directory of `datasets.save_to_disk` with three columns of equally long lists."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -54,14 +54,15 @@ def check(key: str, folder: str, length: int, vocabulary: int, global_batch: int
 
 def _check_rows(key: str, folder: str, rows: Rows, length: int, vocabulary: int) -> list[Finding]:
     for index in range(0, len(rows), max(1, len(rows) // _LOOKED_AT)):
+        where = f"row {index} of {folder}"
         try:
             row = rows.take(range(index, index + 1))["input_ids"][0]
         except (TypeError, ValueError) as problem:
-            return [error(key, f"row {index} of {folder} is not a list of numbers: {problem}.")]
+            return [error(key, f"{where} is not a list of numbers: {problem}.")]
         if row.shape[0] != length:
-            return [error(key, f"row {index} of {folder} has {row.shape[0]} tokens, model.encoder_seq_length is {length}.",
+            return [error(key, f"{where} has {row.shape[0]} tokens, model.encoder_seq_length is {length}.",
                           f"Prepare the data with --seq-length {length}, or change the key.")]  # fmt: skip
         if (highest := int(row.max())) >= vocabulary:
-            return [error(key, f"row {index} of {folder} has token id {highest}, the model's vocab_size is {vocabulary}.",
+            return [error(key, f"{where} has token id {highest}, the model's vocab_size is {vocabulary}.",
                           "Use the tokenizer that belongs to the model.")]  # fmt: skip
     return []

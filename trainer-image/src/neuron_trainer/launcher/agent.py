@@ -101,7 +101,7 @@ class Agent(LocalElasticAgent):
         parts.budget.rounds += 1
         return super()._start_workers(worker_group)
 
-    def _stop_workers(self, worker_group: WorkerGroup) -> None:
+    def _stop_workers(self, _: WorkerGroup) -> None:
         """At once: what is to be saved was saved, and a process inside a collective does not hear SIGTERM."""
         self._shutdown(signal.SIGKILL)
 

@@ -26,7 +26,7 @@ class Chooser:
 
     def decide(self) -> Decision:
         """Without reading shards; raises `InputError` where a checkpoint is required and there is none."""
-        decision = decide(self._config, complete(self._folder), self._given(), self._job_uid)
+        decision = decide(self._config, complete(self._folder), self._given, self._job_uid)
         if decision.origin is Origin.MISSING:
             raise InputError([error(
                 "exp_manager.resume_ignore_no_checkpoint",
@@ -36,14 +36,21 @@ class Chooser:
         return decision
 
     def finished(self) -> Path | None:
-        """A checkpoint that is at the last step: there is nothing to do (resume_past_end is False)."""
+        """A whole checkpoint that is at the last step: there is nothing to do (resume_past_end is False)."""
         decision, last = self.decide(), self._config.trainer.max_steps
-        if decision.origin in (Origin.OWN, Origin.FOREIGN) and 0 < last <= decision.candidates[0].step:
-            return decision.candidates[0].path
-        return None
+        if decision.origin not in (Origin.OWN, Origin.FOREIGN) or not 0 < last <= decision.candidates[0].step:
+            return None
+        try:
+            self._verify(decision.candidates[0])
+        except CheckpointError:
+            return None
+        return decision.candidates[0].path
 
     def choose(self) -> tuple[str | None, bool]:
-        """`(directory, weights only)` for the next round: the newest candidate that is what its manifest says; damaged ones are passed over, aloud."""
+        """`(directory, weights only)` for the next round: the newest candidate that is what its manifest says.
+
+        Damaged ones are passed over, aloud.
+        """
         decision = self.decide()
         for candidate in decision.candidates:
             try:
@@ -62,7 +69,7 @@ class Chooser:
         return None, False
 
     def _verify(self, candidate: Candidate) -> None:
-        marker = (candidate.path, os.stat(candidate.path).st_mtime_ns)
+        marker = (candidate.path, candidate.path.stat().st_mtime_ns)
         if marker not in self._verified:
             verify(candidate.path)
             self._verified.add(marker)
@@ -73,8 +80,9 @@ class Chooser:
             return None
         path = Path(os.path.expandvars(text)).expanduser().absolute()
         try:
-            verify(path)
-            return Candidate(path, read(path))
+            candidate = Candidate(path, read(path))
+            self._verify(candidate)
+            return candidate
         except CheckpointError as problem:
             raise InputError([error(key, f"{problem}.", "Give the directory of a complete checkpoint.")]) from None
 
@@ -84,5 +92,8 @@ class Chooser:
         sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
                  "num_key_value_heads", "head_dim", "tie_word_embeddings")  # fmt: skip
         if different := [f"{k} {found.get(k)} there, {wanted[k]} here" for k in sizes if found.get(k) != wanted[k]]:
-            raise InputError([error("model.model_config", f"{candidate.path} is of another model: {'; '.join(different)}.",
-                                    "Use another log directory, or the model it was written with.")])  # fmt: skip
+            raise InputError([error(
+                "model.model_config",
+                f"{candidate.path} is of another model: {'; '.join(different)}.",
+                "Use another log directory, or the model it was written with.",
+            )])  # fmt: skip

@@ -1,4 +1,4 @@
-"""The forkserver that workers are forked from: started before the launcher itself imports torch, so that both load at once."""
+"""The forkserver that workers are forked from: started before the launcher imports torch, so that both load at once."""
 
 import multiprocessing
 import multiprocessing.forkserver

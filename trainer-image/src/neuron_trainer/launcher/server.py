@@ -5,6 +5,7 @@ from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,6 +16,9 @@ from neuron_api import contract, progress
 from neuron_api.progress import Progress
 
 Report = Callable[[], Progress]
+
+_POLL: Final = 0.05
+"""Seconds until `close` is noticed: each end of a launcher waits for it."""
 
 
 class _Collector(Collector):
@@ -89,7 +93,7 @@ class Server:
 
     def start(self) -> None:
         """Begin to answer."""
-        Thread(target=self._server.serve_forever, name="progress", daemon=True).start()
+        Thread(target=self._server.serve_forever, args=(_POLL,), name="progress", daemon=True).start()
 
     def close(self) -> None:
         """Stop answering."""

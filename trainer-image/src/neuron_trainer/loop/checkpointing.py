@@ -39,13 +39,13 @@ class Checkpointing(pl.Callback):
         if due or pl_module.result.is_stopping:
             self._save(trainer)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_train_end(self, trainer: pl.Trainer, _: Any) -> None:
         """The final one; it counts as one of save_top_k."""
         self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
         step = trainer.global_step
-        if not self._is_on or step == self.saved_step or step == 0:
+        if not self._is_on or step in (0, self.saved_step):
             return
         values = self._state.metrics(step, trainer.current_epoch)
         if self._params.monitor and self._params.monitor not in values:

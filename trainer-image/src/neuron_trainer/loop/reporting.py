@@ -71,7 +71,7 @@ class Reporting(pl.Callback):
             for logger in trainer.loggers:
                 logger.log_metrics({"val_loss": pl_module.val_loss}, step=trainer.global_step)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_train_end(self, *_: Any) -> None:
         """The final checkpoint follows."""
         if self._display is not None:
             self._display.close()

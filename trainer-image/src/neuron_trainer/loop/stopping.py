@@ -14,7 +14,7 @@ class Stopping(pl.Callback):
     is_preempted = False
     """Whether training ended here and not at its end."""
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, *_: Any) -> None:
         """Lightning has just installed a handler that swallows SIGTERM; a worker must end on it at once."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -51,11 +51,11 @@ class BackendStrategy(SingleDeviceStrategy):
         """As above."""
         return {}
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, **_: Any) -> None:
         """`checkpoint` is Lightning's trainer state."""
         self._save(Path(filepath), checkpoint)
 
-    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(self, checkpoint_path: str | Path, **_: Any) -> dict[str, Any]:
         """Tensors go into place here; Lightning restores loops and schedule from what is returned."""
         return self._load(Path(checkpoint_path))
 

@@ -1,1 +1,1 @@
-"""Plain PyTorch modules, readable top to bottom, with no parallelism inside; one folder per family, same files in each."""
+"""Plain PyTorch modules, readable top to bottom, no parallelism inside; a folder per family, the same files in each."""

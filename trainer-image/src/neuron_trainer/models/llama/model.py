@@ -5,7 +5,7 @@ attention is causal, so padding on the right cannot reach a token before it, and
 """
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from .config import LlamaConfig

@@ -1,0 +1,174 @@
+"""Whatever is wrong with the input: exit code 2 and one sentence with the key and the remedy, before any process."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distributed.tiny import write_config, write_rows
+from neuron_api.contract import ExitCode
+from neuron_trainer.launcher import forkserver, start, supervisor
+
+from .conftest import alone
+
+Prepare = Callable[[Path, Path], dict[str, Any]]
+"""From the tiny folder and a temporary one to changes of the configuration."""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """`neuron-train run` in this process, which gets back its signals, environment and log handlers."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    environ, root = dict(os.environ), logging.getLogger()
+    logging_before = list(root.handlers), root.level
+    monkeypatch.setattr(forkserver, "start", lambda _: None)
+    monkeypatch.setattr(supervisor, "run", lambda *_: pytest.fail("processes were started"))
+
+    def go(values: dict[str, Any], *overrides: str) -> tuple[int, list[str]]:
+        capsys.readouterr()  # what `datasets` said while the case was prepared
+        code = start.main(str(write_config(tmp_path / "config.yaml", values)), overrides)
+        lines = [line for line in capsys.readouterr().err.splitlines() if " progress at http" not in line]
+        return code, lines
+
+    yield go
+    root.handlers, root.level = logging_before
+    os.environ.clear()
+    os.environ.update(environ)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault: how it is made, what the sentence must say."""
+
+    name: str
+    key: str
+    says: str
+    remedy: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    prepare: Prepare | None = None
+
+
+def _short_rows(_: Path, folder: Path) -> dict[str, Any]:
+    write_rows(folder / "short", rows=16, length=24)
+    return {"data__train_dir": str(folder / "short")}
+
+
+def _long_rows(_: Path, folder: Path) -> dict[str, Any]:
+    write_rows(folder / "long", rows=16, length=64)
+    return {"data__train_dir": str(folder / "long"), "model__encoder_seq_length": 64}
+
+
+def _few_rows(_: Path, folder: Path) -> dict[str, Any]:
+    write_rows(folder / "few", rows=7)
+    return {"data__train_dir": str(folder / "few")}
+
+
+def _large_ids(_: Path, folder: Path) -> dict[str, Any]:
+    write_rows(folder / "large", rows=16, vocabulary=200)
+    return {"data__train_dir": str(folder / "large")}
+
+
+def _no_data_set(_: Path, folder: Path) -> dict[str, Any]:
+    (folder / "nothing").mkdir()
+    return {"data__train_dir": str(folder / "nothing")}
+
+
+def _file_in_the_way(_: Path, folder: Path) -> dict[str, Any]:
+    (folder / "file").write_text("")
+    return {"exp_manager__explicit_log_dir": str(folder / "file" / "log")}
+
+
+def _no_json(_: Path, folder: Path) -> dict[str, Any]:
+    (folder / "model.json").write_text("{")
+    return {"model__model_config": str(folder / "model.json")}
+
+
+CASES = [
+    Case("no train_dir", "data.train_dir", "there is no directory /nowhere/data",
+         "Write it with `neuron-train data prepare`.", {"data__train_dir": "/nowhere/data"}),
+    Case("no data set in train_dir", "data.train_dir", "is not a data set",
+         "Write it with `neuron-train data prepare`.", prepare=_no_data_set),
+    Case("wrong row length", "data.train_dir", "row 0 of", "Prepare the data with --seq-length 32",
+         prepare=_short_rows),
+    Case("fewer rows than a batch", "data.train_dir", "has 7 rows, fewer than one global batch of 8",
+         "Use more text, shorter rows or a smaller data.global_batch_size", prepare=_few_rows),
+    Case("vocabulary too small", "data.train_dir", "the model's vocab_size is 96",
+         "Use the tokenizer that belongs to the model.", prepare=_large_ids),
+    Case("world not divisible", "distributed_strategy.tensor_model_parallel_size", "cannot be divided into groups of 2",
+         "Change trainer.devices", {"trainer__devices": 3, "distributed_strategy__tensor_model_parallel_size": 2}),
+    Case("kv heads not divisible by TP", "distributed_strategy.tensor_model_parallel_size",
+         "num_key_value_heads 2 of the model config cannot be divided over 4 processes", "use a size that divides it",
+         {"trainer__devices": 4, "distributed_strategy__tensor_model_parallel_size": 4}),
+    Case("batch not divisible", "data.global_batch_size", "9", "", {"data__global_batch_size": 9}),
+    Case("resume required and no checkpoint", "exp_manager.resume_ignore_no_checkpoint",
+         "there is no complete checkpoint in", "Set resume_ignore_no_checkpoint to True to start from scratch.",
+         {"exp_manager__resume_ignore_no_checkpoint": False}),
+    Case("checkpoint to resume from is missing", "exp_manager.resume_from_checkpoint", "/nowhere/x.ckpt",
+         "Give the directory of a complete checkpoint.", {"exp_manager__resume_from_checkpoint": "/nowhere/x.ckpt"}),
+    Case("unwritable log dir", "exp_manager.exp_dir", "cannot be written: Not a directory",
+         "Give a directory on a volume that is mounted and writable.", prepare=_file_in_the_way),
+    Case("unknown key", "trainer.max_step", "", "max_steps", {"trainer__max_step": 5}),
+    Case("no model config", "model.model_config", "/nowhere/config.json cannot be read",
+         "Give the path of a Hugging Face config.json.", {"model__model_config": "/nowhere/config.json"}),
+    Case("model config is not JSON", "model.model_config", "is not JSON", "", prepare=_no_json),
+    Case("rows longer than positions", "model.encoder_seq_length", "64 is more than max_position_embeddings 32",
+         "Set model.max_position_embeddings, too.", prepare=_long_rows),
+    Case("several nodes and no gang", "trainer.num_nodes", "2 nodes need NTJ_NODE_RANK",
+         "On one machine add trainer.num_nodes=1", {"trainer__num_nodes": 2}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_fault_is_one_sentence_and_exit_code_2(case: Case, run: Any, tiny: Path, tmp_path: Path) -> None:
+    changes = {**case.changes, **(case.prepare(tiny, tmp_path) if case.prepare else {})}
+    code, lines = run(alone(tiny, tmp_path / "log", **changes))
+    said = "\n".join(lines)
+    assert code == ExitCode.CONFIG, said
+    assert len(lines) == 1, said
+    assert f"E {case.key}" in lines[0]
+    assert case.says in lines[0]
+    assert case.remedy in lines[0]
+
+
+def test_an_unknown_key_is_answered_with_the_one_that_was_meant(run: Any, tiny: Path, tmp_path: Path) -> None:
+    _, lines = run(alone(tiny, tmp_path / "log", trainer__max_step=5))
+    assert "did you mean" in lines[0].lower()
+    assert "max_steps" in lines[0]
+
+
+def test_all_faults_are_told_at_once(run: Any, tiny: Path, tmp_path: Path) -> None:
+    changes = {"data__train_dir": "/nowhere", "model__encoder_seq_length": 64, **_file_in_the_way(tiny, tmp_path)}
+    code, lines = run(alone(tiny, tmp_path / "log", **changes))
+    assert code == ExitCode.CONFIG
+    said = "\n".join(lines)
+    assert len(lines) == 3, said
+    assert all(key in said for key in ("data.train_dir", "model.encoder_seq_length", "exp_manager.exp_dir")), said
+
+
+def test_a_fault_is_in_the_termination_message(
+    run: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = tmp_path / "termination-log"
+    message.write_text("")
+    monkeypatch.setattr(start.termination.write, "__defaults__", (str(message),))
+    run(alone(tiny, tmp_path / "log", data__train_dir="/nowhere"))
+    assert message.read_text().startswith("data.train_dir: there is no directory /nowhere.")
+
+
+def test_the_command_ends_with_2_and_no_traceback(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "neuron_trainer", "run", str(tmp_path / "no.yaml")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == ExitCode.CONFIG
+    assert "no.yaml cannot be read: No such file or directory. Give the path of a configuration in YAML." in done.stderr
+    assert len(done.stderr.splitlines()) == 1
