@@ -4,15 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.state_dict_loader import load
 
 from . import layout
 
 
 def load_tensors(folder: Path, tensors: dict[str, Tensor]) -> None:
     """Fill `tensors` in place; every rank reads only what it owns."""
-    dcp.load(tensors, storage_reader=dcp.FileSystemReader(folder))
+    load(tensors, storage_reader=FileSystemReader(folder))
 
 
 def load_trainer_state(folder: Path) -> dict[str, Any]:

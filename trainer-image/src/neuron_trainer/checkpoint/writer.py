@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from neuron_api import contract
 
@@ -29,7 +30,7 @@ def write(folder: Path, tensors: dict[str, Tensor], trainer_state: dict[str, Any
         layout.remove(folder)  # a killed save of the same step, or a step that is done again
         folder.mkdir(parents=True)
     dist.barrier()
-    dcp.save(tensors, storage_writer=dcp.FileSystemWriter(folder, sync_files=True))
+    save(tensors, storage_writer=FileSystemWriter(folder, sync_files=True))
     own = {path.name: entry(path) for path in folder.glob(f"__{rank}_*")}
     gathered: list[dict[str, FileEntry]] | None = [{} for _ in range(dist.get_world_size())] if rank == 0 else None
     dist.gather_object(own, gathered)

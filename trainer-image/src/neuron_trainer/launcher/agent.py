@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from torch.distributed.elastic.agent.server import RunResult, WorkerGroup, WorkerSpec, WorkerState
+from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure as TorchFailure
@@ -99,7 +99,8 @@ class Agent(LocalElasticAgent):
         parts.handoff.write_start(Start(parts.budget.rounds, checkpoint, weights_only, parts.status.step))
         parts.status.set(phase=TrainerPhase.LOADING, round=parts.budget.rounds)
         parts.budget.rounds += 1
-        return super()._start_workers(worker_group)
+        started: dict[int, Any] = super()._start_workers(worker_group)
+        return started
 
     def _stop_workers(self, _: WorkerGroup) -> None:
         """At once: what is to be saved was saved, and a process inside a collective does not hear SIGTERM."""

@@ -37,7 +37,7 @@ class _Collector(Collector):
             "tokens_per_second": ("Throughput of the whole job over the last 10 steps.", report.tokens_per_second),
             "checkpoint_step": (
                 "Step of the newest complete checkpoint.",
-                report.checkpoint and report.checkpoint.step,
+                report.checkpoint.step if report.checkpoint is not None else None,
             ),
         }
         for name, (text, value) in gauges.items():

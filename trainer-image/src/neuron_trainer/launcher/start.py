@@ -106,7 +106,7 @@ def _train(
     loaded: Loaded, config: TrainingConfig, node: Node, handoff: Handoff, status: Status, stop: Stop, folder: Path
 ) -> tuple[ExitCode, str]:
     # Torch and datasets from here on: 6 s of imports that run beside those of the forkserver.
-    from torch.distributed.elastic.agent.server import RunResult
+    from torch.distributed.elastic.agent.server.api import RunResult
 
     from neuron_trainer import preflight
     from neuron_trainer.worker import Job
@@ -136,6 +136,6 @@ def _train(
 
 def _own_children() -> set[int]:
     """Children that multiprocessing waits for itself."""
-    server = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
-    tracker = multiprocessing.resource_tracker._resource_tracker  # type: ignore[attr-defined]
+    server = vars(multiprocessing.forkserver)["_forkserver"]
+    tracker = vars(multiprocessing.resource_tracker)["_resource_tracker"]
     return {pid for pid in (server._forkserver_pid, tracker._pid) if pid is not None}

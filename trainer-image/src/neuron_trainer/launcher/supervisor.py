@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 import torch.distributed as dist
-from torch.distributed.elastic.agent.server import RunResult
+from torch.distributed.elastic.agent.server.api import RunResult
 from torch.distributed.elastic.rendezvous import RendezvousError
 
 from neuron_api.progress import TrainerPhase

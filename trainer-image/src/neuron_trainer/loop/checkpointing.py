@@ -17,7 +17,7 @@ from .state import RunState
 log = logging.getLogger(__name__)
 
 
-class Checkpointing(pl.Callback):
+class Checkpointing(pl.Callback):  # type: ignore[misc]
     """Runs after reporting and before stopping, so that a stop is always covered by a checkpoint."""
 
     def __init__(

@@ -18,7 +18,7 @@ from neuron_trainer.parallel import ParallelBackend
 from .step import Gradients, StepResult
 
 
-class TrainingModule(pl.LightningModule):
+class TrainingModule(pl.LightningModule):  # type: ignore[misc]
     """Owns the model, the optimizer, the schedule and the position in the data."""
 
     def __init__(

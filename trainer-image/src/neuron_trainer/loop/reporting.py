@@ -23,7 +23,7 @@ _WINDOW: Final = 10
 """Steps that the throughput is averaged over (B-14)."""
 
 
-class Reporting(pl.Callback):
+class Reporting(pl.Callback):  # type: ignore[misc]
     """On every rank: local rank 0 hands over, global rank 0 writes files."""
 
     def __init__(

@@ -38,13 +38,13 @@ class Gradients:
 
     def evaluate(self, batch: dict[str, Tensor]) -> Tensor:
         """Mean loss of this process's samples, without gradients; fp32 scalar."""
-        parts = list(zip(*(batch[name].split(self._micro_batch) for name in ("input_ids", "labels")), strict=True))
+        parts = self._micro_batches(batch)
         with torch.no_grad(), self._backend.loss_scope():
             losses = [self._backend.loss(self._model(ids), labels) for ids, labels in parts]
         return torch.stack(losses).mean()
 
     def _accumulate(self, batch: dict[str, Tensor]) -> Tensor:
-        parts = list(zip(*(batch[name].split(self._micro_batch) for name in ("input_ids", "labels")), strict=True))
+        parts = self._micro_batches(batch)
         total = torch.zeros((), device=self._backend.device)
         for index, (ids, labels) in enumerate(parts):
             self._backend.start_micro_batch(is_last=index == len(parts) - 1)
@@ -53,6 +53,10 @@ class Gradients:
                 loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
+
+    def _micro_batches(self, batch: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+        ids, labels = (torch.split(batch[name], self._micro_batch) for name in ("input_ids", "labels"))
+        return list(zip(ids, labels, strict=True))
 
     def _agree(self, loss: Tensor, wants_stop: bool) -> StepResult:
         """One small all-reduce carries the loss, the squared norm and the wish to stop.

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 from .module import TrainingModule
 
 
-class Stopping(pl.Callback):
+class Stopping(pl.Callback):  # type: ignore[misc]
     """Last of the callbacks: the checkpoint of this step is complete when it runs."""
 
     is_preempted = False

@@ -20,7 +20,7 @@ Load = Callable[[Path], dict[str, Any]]
 """Fill the tensors from a directory and return the trainer state."""
 
 
-class BackendStrategy(SingleDeviceStrategy):
+class BackendStrategy(SingleDeviceStrategy):  # type: ignore[misc]
     """Lightning's hooks for sharded checkpoints, and no-ops."""
 
     def __init__(self, device: torch.device, rank: int, save: Save, load: Load) -> None:
