@@ -149,10 +149,11 @@ def apply(server: ControlPlane, namespace: str, manifest: str) -> None:
     server.kubectl("apply", "--namespace", namespace, "--filename", str(path))
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
+def until(condition: Callable[[], bool], what: str, operator: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 90
     while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
+        assert operator.poll() is None, f"the operator ended before {what}:\n{log.read_text()}"
+        assert time.monotonic() < deadline, f"{what} did not happen within 90 s:\n{log.read_text()}"
         time.sleep(0.2)
 
 
@@ -187,10 +188,10 @@ def test_the_operator_does_its_work_with_the_charts_rights(
         operator = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         try:
             apply(server, namespace, quickstart())
-            until(lambda: told("ntj", "ClaimNotFound"), f"the look at the claim ({log})")
+            until(lambda: told("ntj", "ClaimNotFound"), "the look at the claim", operator, log)
             apply(server, namespace, CLAIM)
-            until(lambda: told("pods", "quickstart-0-0", "quickstart-0-1"), f"the creation of the pods ({log})")
-            until(lambda: told("events.events.k8s.io", "PodsCreated"), f"the event ({log})")
+            until(lambda: told("pods", "quickstart-0-0", "quickstart-0-1"), "the creation of the pods", operator, log)
+            until(lambda: told("events.events.k8s.io", "PodsCreated"), "the event", operator, log)
             assert requests_refused(port) == []
         finally:
             operator.terminate()
