@@ -50,6 +50,7 @@ def open_shell(kubectl: Kubectl, image: str) -> None:
     """A pod with the claim mounted: for the text, the data set, and to read what the runs wrote."""
     if not kubectl.get("persistentvolumeclaim", "training"):
         kubectl.run("apply", "--filename", str(REPOSITORY / "examples" / "claim.yaml"))
+    kubectl.run("delete", "pod", POD, "--ignore-not-found")  # of a demo that was interrupted
     kubectl.apply(_MANIFEST.format(pod=POD, image=image))
     wait_for(f"pod {POD}", lambda: kubectl.get("pod", POD).get("status", {}).get("phase") == "Running", seconds=300)
 

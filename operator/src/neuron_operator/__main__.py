@@ -16,7 +16,8 @@ from . import cluster as api
 from . import health, logs, progress_reader
 from .cluster import Cluster
 from .controller import Controller, StatusWrites
-from .errors import ApiError, LeaseLostError, NotFoundError
+from .errors import ApiError, LeaseLostError, NotFoundError, WatchLostError
+from .freshness import Freshness
 from .handlers import registry
 from .health import Vitals
 from .lease import Lease
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except* LeaseLostError as group:
         log.error("%s: ending, another operator may act", group.exceptions[0])
         status = 1
+    except* WatchLostError as group:
+        log.error("%s: ending, a new process watches anew", group.exceptions[0])
+        status = 1
     return status
 
 
@@ -56,7 +60,9 @@ async def _run(settings: Settings) -> None:
         reader = await stack.enter_async_context(progress_reader.over_http())
         lease = Lease(cluster, settings.lease_namespace, settings.lease_name, settings.identity, _utc, time.monotonic)
         vitals = Vitals(time.monotonic, queue.oldest_wait)
-        port = await stack.enter_async_context(health.serve(vitals, metrics.registry, None, settings.http_port))
+        # With no port given, IPv4 and IPv6 would each get another one.
+        host = None if settings.http_port else "127.0.0.1"
+        port = await stack.enter_async_context(health.serve(vitals, metrics.registry, host, settings.http_port))
         log.info("listening on port %d; namespaces: %s", port, ", ".join(settings.namespaces) or "all")
         controller = Controller(
             cluster, reader, Recorder(cluster, settings.identity, _utc), metrics, settings.options, _utc,
@@ -98,10 +104,11 @@ async def _lead(settings: Settings, queue: WorkQueue, controller: Controller, le
         async with asyncio.TaskGroup() as group:
             parts = [group.create_task(queue.work(controller.reconcile)) for _ in range(settings.workers)]
             parts.append(group.create_task(lease.keep()))
-            keys = _lister(controller.cluster, settings.namespaces)
+            freshness = Freshness[Key]()
+            keys = _lister(controller.cluster, settings.namespaces, freshness)
             parts.append(group.create_task(queue.resync(keys, settings.resync_seconds)))
             await kopf.operator(
-                registry=registry(queue.add),
+                registry=registry(queue.add, freshness.saw),
                 settings=kopf_settings(),
                 # kopf would ask the system for the user's name, and a container's user has none.
                 identity=cast("Any", settings.identity),
@@ -116,10 +123,16 @@ async def _lead(settings: Settings, queue: WorkQueue, controller: Controller, le
     await lease.release()
 
 
-def _lister(cluster: Cluster, namespaces: Sequence[str]) -> Callable[[], Awaitable[list[Key]]]:
+def _lister(
+    cluster: Cluster, namespaces: Sequence[str], freshness: Freshness[Key]
+) -> Callable[[], Awaitable[list[Key]]]:
     async def keys() -> list[Key]:
         bodies = [body for namespace in namespaces or ("",) for body in await cluster.list(api.JOB, namespace)]
-        return [Key(body["metadata"]["namespace"], body["metadata"]["name"]) for body in bodies]
+        listed = [body["metadata"] for body in bodies]
+        versions = {Key(one["namespace"], one["name"]): one["resourceVersion"] for one in listed}
+        if missed := freshness.missed(versions):
+            raise WatchLostError(f"no event told of {', '.join(map(str, missed[:3]))}")
+        return list(versions)
 
     return keys
 

@@ -7,7 +7,8 @@
     │   ├── AlreadyExistsError 409 because an object of that name is there
     │   ├── RefusedError       400, 403, 422: the same request will be refused again
     │   └── UnavailableError   429, 5xx, timeouts, connection errors: try again later
-    └── LeaseLostError         another operator may act: end the process at once
+    ├── LeaseLostError         another operator may act: end the process at once
+    └── WatchLostError         events do not arrive any more: end the process, a new one watches anew
 
 Anything else that is raised is a bug of ours: logged with its traceback, counted, tried again with back-off.
 """
@@ -47,3 +48,7 @@ class UnavailableError(ApiError):
 
 class LeaseLostError(OperatorError):
     """The Lease could not be renewed in time, or somebody else has it."""
+
+
+class WatchLostError(OperatorError):
+    """Something happened that no event told of."""

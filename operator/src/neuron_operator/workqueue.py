@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 FIRST_DELAY: Final = 0.5
 MOST_DELAY: Final = 120.0
+FIRST_RESYNC: Final = 10.0
+"""Seconds; doubled up to the set interval: what went wrong at the start is found soon."""
 PASS_TIMEOUT: Final = 120.0
 """Seconds that one pass may take: a bound above the sum of its requests' bounds that no healthy pass comes near."""
 
@@ -89,14 +91,16 @@ class WorkQueue:
 
     async def resync(self, keys: Callable[[], Awaitable[list[Key]]], seconds: float) -> None:
         """Look at every job again and again: events that a broken watch did not bring are made up for (kopf.md §2)."""
+        pause = min(FIRST_RESYNC, seconds)
         while True:
             try:
                 for key in await keys():
                     # Spread over a tenth of the interval: a thousand jobs at once would be a wave at the API server.
-                    self.add(key, random.uniform(0, seconds / 10))
+                    self.add(key, random.uniform(0, pause / 10))
             except ApiError as problem:
                 log.warning("the jobs cannot be listed: %s", problem)
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, seconds)
 
     async def _take(self) -> Key:
         while True:

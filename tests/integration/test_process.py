@@ -1,0 +1,195 @@
+"""The operator as a process: kopf wakes it, the Lease lets one act, signals end it, a kill costs nothing."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neuron_api import contract
+from neuron_operator import cluster as api
+
+from .world import IMAGE, JOB, World, manifest, until
+
+LEASE = "neuron-training-operator"
+
+
+class Operator:
+    """One process; ended with the test."""
+
+    def __init__(self, world: World, folder: Path, name: str, **variables: str) -> None:
+        self.log = folder / f"{name}.log"
+        command = [
+            sys.executable, "-m", "neuron_operator", "--http-port=0", "--namespaces", world.namespace,
+            "--lease-namespace", world.namespace, "--image-cpu", IMAGE, "--poll-seconds=0.5", "--log-format=json",
+        ]  # fmt: skip
+        environment = os.environ | {"KUBECONFIG": str(world.plane.kubeconfig), "POD_NAME": name} | variables
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, env=environment, stderr=log)
+
+    def lines(self) -> list[str]:
+        """Messages of the log so far."""
+        found = []
+        for line in self.log.read_text().splitlines():
+            if line.startswith("{"):
+                found.append(str(json.loads(line)["message"]))
+        return found
+
+    def said(self, words: str) -> bool:
+        return any(words in line for line in self.lines())
+
+    async def leads(self) -> None:
+        async def check() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            return self.said("is held by")
+
+        await until(f"{self.log.stem} to lead", check, bound=60)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text of one of the operator's own paths."""
+        port = next(line.split()[3].rstrip(";") for line in self.lines() if line.startswith("listening on port"))
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as problem:
+            return problem.code, problem.read().decode()
+
+    async def ended(self, bound: float) -> int:
+        """Exit status."""
+        return await asyncio.to_thread(self.process.wait, bound)
+
+
+@pytest.fixture
+def operators(world: World, tmp_path: Path) -> Iterator[Any]:
+    """Start operators by name; nothing survives the test."""
+    started: list[Operator] = []
+
+    def start(name: str, **variables: str) -> Operator:
+        started.append(Operator(world, tmp_path, name, **variables))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+
+
+async def pods_are(world: World, *names: str) -> dict[str, str]:
+    """Wait until the job has exactly these pods; their UIDs."""
+
+    async def check() -> dict[str, str] | None:
+        pods = [pod for pod in await world.pods() if "deletionTimestamp" not in pod["metadata"]]
+        found = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
+        return found if tuple(found) == names else None
+
+    return await until(f"pods {names}", check)
+
+
+async def test_it_wakes_up_on_events_and_ends_on_sigterm_with_its_lease_given_back(
+    world: World, operators: Any
+) -> None:
+    one = operators("one")
+    await one.leads()
+    assert one.get("/livez") == (200, "ok\n")
+    assert one.get("/readyz") == (200, "ok\n")
+    world.apply(manifest())
+    first = await pods_are(world, f"{JOB}-0-0", f"{JOB}-0-1")
+    world.kubectl("delete", "pod", f"{JOB}-0-1", "--grace-period=0", "--force")
+
+    async def replaced() -> bool:
+        now = await pods_are(world, f"{JOB}-0-0", f"{JOB}-0-1")
+        return now[f"{JOB}-0-1"] != first[f"{JOB}-0-1"] and now[f"{JOB}-0-0"] == first[f"{JOB}-0-0"]
+
+    await until("the replacement", replaced)
+    status, text = one.get("/metrics")
+    assert status == 200
+    assert 'neuron_operator_reconcile_seconds_count{result="success"}' in text
+    assert 'result="bug"' not in text
+    one.process.terminate()
+    assert await one.ended(10) == 0
+    lease = await world.cluster.get(api.LEASE, world.namespace, LEASE)
+    assert lease["spec"]["holderIdentity"] == ""
+    assert not any(word in one.log.read_text() for word in ('"error"', "Traceback")), one.log.read_text()
+
+
+async def test_killed_at_work_and_started_again_there_is_no_duplicate_and_no_orphan(
+    world: World, operators: Any
+) -> None:
+    world.apply(manifest())
+    killed = operators("one")
+
+    async def at_work() -> bool:
+        return bool(await world.pods()) or killed.process.poll() is not None
+
+    await until("the first pod", at_work, bound=60)
+    killed.process.kill()
+    assert await killed.ended(5) == -signal.SIGKILL
+    again = operators("one")  # the kubelet restarts the container in the same pod: the Lease is its own
+    await again.leads()
+    await pods_are(world, f"{JOB}-0-0", f"{JOB}-0-1")
+
+    async def told() -> bool:
+        return (await world.job()).status.phase == "Starting"
+
+    await until("the status", told)
+    assert len(await world.cluster.list(api.SERVICE, world.namespace, contract.LABEL_JOB)) == 1
+    assert (await world.job()).status.restart_count == 0
+
+
+async def test_a_second_one_stands_by_and_takes_over(world: World, operators: Any) -> None:
+    one = operators("one")
+    await one.leads()
+    two = operators("two")
+
+    async def ready() -> bool:
+        return two.said("listening on port") and two.get("/readyz")[0] == 200
+
+    await until("the standby to be ready", ready, bound=60)
+    assert not two.said("is held by")
+    one.process.terminate()
+    assert await one.ended(10) == 0
+    await two.leads()
+    world.apply(manifest())
+    await pods_are(world, f"{JOB}-0-0", f"{JOB}-0-1")
+
+
+async def test_a_leader_whose_lease_was_taken_ends_at_once(world: World, operators: Any) -> None:
+    one = operators("one")
+    await one.leads()
+    patch = '{"spec": {"holderIdentity": "somebody-else"}}'
+    world.kubectl("patch", "lease", LEASE, "--type=merge", "--patch", patch)
+    assert await one.ended(20) == 1
+    assert one.said("is held by somebody-else")
+    lease = await world.cluster.get(api.LEASE, world.namespace, LEASE)
+    assert lease["spec"]["holderIdentity"] == "somebody-else"
+
+
+async def test_it_goes_on_after_the_api_server_was_away(world: World, operators: Any) -> None:
+    one = operators("one")
+    await one.leads()
+    world.plane.stop_component("kube-apiserver")
+    assert one.get("/livez") == (200, "ok\n")
+    world.plane.start_component("kube-apiserver")
+    world.apply(manifest())
+    await pods_are(world, f"{JOB}-0-0", f"{JOB}-0-1")
+    # kopf may have asked for the kinds while the server was away, and is blind then: ended, to be started again.
+    assert one.process.poll() in (None, 1)
+
+
+async def test_it_needs_no_user_name(world: World, operators: Any, tmp_path: Path) -> None:
+    """As in the image: UID 65532 is in no password file, which kopf would stumble over."""
+    nameless = tmp_path / "sitecustomize.py"
+    nameless.write_text("import pwd\ndef unknown(uid): raise KeyError(uid)\npwd.getpwuid = unknown\n")
+    one = operators("nobody", PYTHONPATH=str(tmp_path), **dict.fromkeys(("LOGNAME", "USER", "LNAME", "USERNAME"), ""))
+    await one.leads()
+    world.apply(manifest())
+    await pods_are(world, f"{JOB}-0-0", f"{JOB}-0-1")
