@@ -13,7 +13,7 @@ from neuron_api.status import Restart
 
 _CONNECTION: Final = re.compile(
     r"connection (was )?(closed|reset|refused|aborted)|by peer|broken pipe|socket ?timeout|"
-    r"distnetworkerror|diststoreerror|timed out|suspected hang in collectives",
+    r"distnetworkerror|diststoreerror|timed out|did not come within|suspected hang in collectives",
     re.IGNORECASE,
 )
 

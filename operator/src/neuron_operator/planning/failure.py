@@ -52,8 +52,8 @@ class Loss:
 
 
 def judge(pod: Pod, *, node_lost: bool = False) -> Loss | None:
-    """What has become of a pod; None when it lives or has succeeded."""
-    if pod.succeeded and not pod.terminating:
+    """What has become of a pod; None when it lives or has succeeded, also where it was deleted after that."""
+    if pod.succeeded:
         return None
     if pod.failed and pod.exit_code == ExitCode.CONFIG:
         return _loss(pod, Verdict.STOP, Reason.TRAINER_REFUSED_CONFIG, counted=False)
@@ -93,5 +93,12 @@ def _disruption(pod: Pod, *, node_lost: bool) -> Reason | None:
 
 
 def _loss(pod: Pod, verdict: Verdict, cause: Reason, *, counted: bool) -> Loss:
-    message = pod.termination_message.strip() or pod.waiting_message or pod.termination_reason or pod.pod_reason
+    said = (
+        pod.termination_message.strip(),
+        pod.pod_message,
+        pod.waiting_message,
+        pod.termination_reason,
+        pod.pod_reason,
+    )
+    message = next(filter(None, said), "")
     return Loss(pod.index, verdict, cause, counted, pod.name, pod.uid, pod.node, pod.exit_code, message)

@@ -22,6 +22,8 @@ class Pod:
     ready: bool = False
     running: bool = False
     """The trainer's container runs."""
+    occupied: bool = False
+    """Some container runs, the trainer's or another of the user's template."""
     terminating: bool = False
     failed: bool = False
     """The pod is over and did not succeed, or the trainer's container ended with a code other than 0."""
@@ -34,6 +36,8 @@ class Pod:
     termination_message: str = ""
     pod_reason: str = ""
     """`status.reason`: Evicted, NodeLost, …"""
+    pod_message: str = ""
+    """`status.message`: what the kubelet says about it."""
     disruption: str = ""
     """Reason of the DisruptionTarget condition, where it is True."""
     unschedulable: str = ""

@@ -20,7 +20,8 @@ def read(body: Json) -> Pod | None:
     trainer = _named(status.get("containerStatuses", ()), contract.CONTAINER)
     ended: Json = trainer.get("state", {}).get("terminated") or {}
     exit_code = ended.get("exitCode")
-    waiting = _waiting((*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())))
+    containers = (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
+    waiting = _waiting(containers)
     phase = status.get("phase", "Pending")
     return Pod(
         name=metadata["name"],
@@ -31,14 +32,16 @@ def read(body: Json) -> Pod | None:
         address=status.get("podIP", ""),
         ready=_condition(status, "Ready").get("status") == "True",
         running="running" in trainer.get("state", {}),
+        occupied=any("running" in one.get("state", {}) for one in containers),
         terminating="deletionTimestamp" in metadata,
-        failed=phase == "Failed" or exit_code not in (None, 0),
+        failed=exit_code != 0 and (phase == "Failed" or exit_code is not None),
         succeeded=exit_code == 0 or (phase == "Succeeded" and exit_code is None),
         exit_code=exit_code,
         finished_at=_time(ended.get("finishedAt")),
         termination_reason=ended.get("reason", ""),
-        termination_message=ended.get("message", ""),
+        termination_message=ended.get("message", "") if ended else _of_another(containers),
         pod_reason=status.get("reason", ""),
+        pod_message=status.get("message", ""),
         disruption=_reason_if(status, "DisruptionTarget", "True"),
         unschedulable=_unschedulable(status),
         waiting_reason=waiting.get("state", {}).get("waiting", {}).get("reason", ""),
@@ -62,7 +65,7 @@ def child(body: Json | None) -> Child | None:
 
 def _number(metadata: Json, label: str) -> int | None:
     text = str(metadata.get("labels", {}).get(label, ""))
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _named(statuses: Iterable[Json], name: str) -> Json:
@@ -76,6 +79,16 @@ def _waiting(statuses: Iterable[Json]) -> Json:
         if one.get("state", {}).get("waiting", {}).get("reason", "") not in usual:
             return one
     return {}
+
+
+def _of_another(containers: Iterable[Json]) -> str:
+    """What the first other container said that failed, such as an init container."""
+    for one in containers:
+        ended = one.get("state", {}).get("terminated") or {}
+        if ended.get("exitCode"):
+            said = f": {ended['message'].strip()}" if ended.get("message") else "."
+            return f"container {one['name']} ended with exit code {ended['exitCode']}{said}"
+    return ""
 
 
 def _condition(status: Json, kind: str) -> Json:
