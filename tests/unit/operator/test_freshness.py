@@ -1,0 +1,37 @@
+"""Whether a blind watch is told from a slow one."""
+
+from neuron_operator.freshness import Freshness
+
+
+def test_an_event_that_comes_between_two_listings_is_not_missed() -> None:
+    freshness: Freshness[str] = Freshness()
+    freshness.saw("a", "1")
+    assert freshness.missed({"a": "2"}) == []  # the event may be on its way
+    freshness.saw("a", "2")
+    assert freshness.missed({"a": "3"}) == []
+
+
+def test_an_object_of_which_no_event_tells_is_missed_at_the_second_listing() -> None:
+    freshness: Freshness[str] = Freshness()
+    assert freshness.missed({"a": "1"}) == []
+    assert freshness.missed({"a": "1"}) == ["a"]
+
+
+def test_an_object_that_changes_all_the_time_without_events_is_missed() -> None:
+    freshness: Freshness[str] = Freshness()
+    freshness.saw("a", "1")
+    assert freshness.missed({"a": "2"}) == []
+    assert freshness.missed({"a": "3"}) == ["a"]
+
+
+def test_an_object_that_does_not_change_needs_no_events() -> None:
+    freshness: Freshness[str] = Freshness()
+    freshness.saw("a", "1")
+    assert [freshness.missed({"a": "1"}) for _ in range(3)] == [[], [], []]
+
+
+def test_a_deleted_object_is_forgotten() -> None:
+    freshness: Freshness[str] = Freshness()
+    freshness.saw("a", "1")
+    assert freshness.missed({}) == []
+    assert freshness._seen == {}

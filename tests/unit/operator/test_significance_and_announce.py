@@ -1,0 +1,54 @@
+"""Which changes of a status are written at once, and which are told as events."""
+
+from builders import NOW, at
+from neuron_api.reasons import Reason
+from neuron_api.status import CheckpointStatus, JobStatus, Phase, ProgressStatus, Restart, Rung
+from neuron_operator.planning.announce import announcements
+from neuron_operator.planning.significance import only_numbers
+
+RUNNING = JobStatus(phase=Phase.RUNNING, progress=ProgressStatus(step=1, loss=4.0, max_steps=9, pod_uid="u"))
+LOSS = Restart(rung=Rung.POD, cause=Reason.POD_DELETED, time=NOW, pod="a-0-1", pod_uid="u", step=7)
+
+
+def changed(**progress: object) -> JobStatus:
+    assert RUNNING.progress is not None
+    return RUNNING.model_copy(update={"progress": RUNNING.progress.model_copy(update=progress)})
+
+
+def test_step_loss_and_throughput_are_only_numbers() -> None:
+    assert only_numbers(RUNNING, changed(step=2, loss=3.5, tokens_per_second=10.0, last_step_time=NOW))
+    assert only_numbers(RUNNING, RUNNING)
+
+
+def test_a_new_round_pod_phase_or_checkpoint_is_more_than_numbers() -> None:
+    assert not only_numbers(RUNNING, changed(round=1))
+    assert not only_numbers(RUNNING, changed(pod_uid="other"))
+    assert not only_numbers(RUNNING, RUNNING.model_copy(update={"phase": Phase.RESTARTING}))
+    checkpoint = CheckpointStatus(step=1, path="/c", time=NOW)
+    assert not only_numbers(RUNNING, RUNNING.model_copy(update={"checkpoint": checkpoint}))
+    assert not only_numbers(JobStatus(), RUNNING)
+
+
+def test_a_restart_is_told_when_it_happens_and_again_when_it_is_over() -> None:
+    lost = RUNNING.model_copy(update={"phase": Phase.RESTARTING, "restarts": (LOSS,)})
+    (one,) = announcements(RUNNING, lost)
+    assert (one.kind, one.reason, one.action) == ("Warning", "PodDeleted", "Restart")
+    assert "a-0-1" in one.note
+    closed = LOSS.model_copy(
+        update={"recovered_time": at(9), "recovery_seconds": 9.0, "resumed_from_step": 5, "steps_lost": 2}
+    )
+    back = RUNNING.model_copy(update={"restarts": (closed,)})
+    (two,) = announcements(lost, back)
+    assert (two.kind, two.reason) == ("Normal", "Recovered")
+    assert "from step 5, 2 steps were done again, 9 s after" in two.note
+
+
+def test_numbers_tell_nothing() -> None:
+    assert announcements(RUNNING, changed(step=2)) == ()
+
+
+def test_the_first_step_is_told_once_and_not_after_a_restart() -> None:
+    starting = JobStatus(phase=Phase.STARTING)
+    assert [one.reason for one in announcements(starting, RUNNING)] == ["StepsAdvancing"]
+    again = RUNNING.model_copy(update={"restarts": (LOSS,)})
+    assert announcements(starting.model_copy(update={"restarts": (LOSS,)}), again) == ()

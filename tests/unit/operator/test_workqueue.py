@@ -1,0 +1,153 @@
+"""Workers around the schedule: what becomes of a pass that fails, hangs or wants another."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from neuron_operator import workqueue
+from neuron_operator.errors import LeaseLostError, UnavailableError
+from neuron_operator.workqueue import Key, Result, WorkQueue
+
+A, B = Key("ns", "a"), Key("ns", "b")
+
+
+@asynccontextmanager
+async def working(
+    queue: WorkQueue, reconcile: Callable[[Key], Awaitable[Result]], workers: int = 2
+) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(queue.work(reconcile)) for _ in range(workers)]
+    try:
+        async with asyncio.timeout(20):
+            yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_key_added_while_it_is_worked_on_is_worked_on_again_afterwards() -> None:
+    queue, running, release, calls = WorkQueue(), asyncio.Event(), asyncio.Event(), []
+    both = asyncio.Event()
+
+    async def reconcile(key: Key) -> Result:
+        calls.append(key)
+        running.set()
+        if len(calls) == 1:
+            await release.wait()
+        else:
+            both.set()
+        return Result()
+
+    async with working(queue, reconcile):
+        queue.add(A)
+        await running.wait()
+        for _ in range(5):
+            queue.add(A)
+        assert calls == [A]
+        release.set()
+        await both.wait()
+    assert calls == [A, A]
+
+
+async def test_a_result_asks_for_another_pass() -> None:
+    queue, calls, third = WorkQueue(), 0, asyncio.Event()
+
+    async def reconcile(_: Key) -> Result:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            third.set()
+            return Result()
+        return Result(0.0)
+
+    async with working(queue, reconcile):
+        queue.add(A)
+        await third.wait()
+    assert len(queue) == 0
+
+
+@pytest.mark.parametrize("problem", [UnavailableError(503, "", "away"), KeyError("a bug")])
+async def test_a_pass_that_fails_is_tried_again_and_does_not_hold_up_others(
+    problem: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workqueue, "FIRST_DELAY", 0.001)
+    outcomes: list[str] = []
+    queue, done, calls = WorkQueue(lambda outcome, _: outcomes.append(outcome)), asyncio.Event(), {A: 0, B: 0}
+
+    async def reconcile(key: Key) -> Result:
+        calls[key] += 1
+        if key == A and calls[A] < 3:
+            raise problem
+        if calls[A] >= 3 and calls[B]:
+            done.set()
+        return Result()
+
+    async with working(queue, reconcile, workers=1):
+        queue.add(A)
+        queue.add(B)
+        await done.wait()
+    assert calls == {A: 3, B: 1}
+    assert outcomes.count("error" if isinstance(problem, UnavailableError) else "bug") == 2
+
+
+async def test_the_servers_retry_after_is_obeyed_and_the_delay_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda _low, _high: 1.0)
+    queue = WorkQueue()
+    delays = [queue._again(A) for _ in range(12)]
+    assert delays[:4] == [0.5, 1.0, 2.0, 4.0]
+    assert delays[-1] == workqueue.MOST_DELAY
+    assert queue._again(B, UnavailableError(429, "", "slow down", retry_after=33.0)) == 33.0
+
+
+async def test_a_pass_that_hangs_is_ended_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workqueue, "PASS_TIMEOUT", 0.01)
+    outcomes: list[str] = []
+    seen = asyncio.Event()
+
+    def observe(outcome: str, _: float) -> None:
+        outcomes.append(outcome)
+        seen.set()
+
+    queue = WorkQueue(observe)
+
+    async def reconcile(_: Key) -> Result:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    async with working(queue, reconcile):
+        queue.add(A)
+        await seen.wait()
+    assert outcomes[0] == "error"
+
+
+async def test_a_lost_lease_ends_the_worker() -> None:
+    queue = WorkQueue()
+
+    async def reconcile(_: Key) -> Result:
+        raise LeaseLostError("gone")
+
+    queue.add(A)
+    with pytest.raises(LeaseLostError):
+        async with asyncio.timeout(5):
+            await queue.work(reconcile)
+
+
+async def test_a_resync_adds_every_listed_key_and_survives_a_server_that_is_away() -> None:
+    queue, answers, asked = WorkQueue(), iter([UnavailableError(503, "", "away"), [A, B]]), asyncio.Event()
+
+    async def keys() -> list[Key]:
+        answer = next(answers, None)
+        if answer is None:
+            asked.set()
+            return []
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    task = asyncio.create_task(queue.resync(keys, 0.001))
+    async with asyncio.timeout(5):
+        await asked.wait()
+    task.cancel()
+    assert len(queue) == 2
