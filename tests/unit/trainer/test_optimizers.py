@@ -31,7 +31,9 @@ def whole(name: str, values: Tensor) -> LocalParameter:
     return Whole(name, leaf, leaf, replicas=1)
 
 
-def run(optimizer: torch.optim.Optimizer, leaves: list[nn.Parameter], gradients: list[list[Tensor]]) -> list[list[Tensor]]:
+def run(
+    optimizer: torch.optim.Optimizer, leaves: list[nn.Parameter], gradients: list[list[Tensor]]
+) -> list[list[Tensor]]:
     """Parameters after each step."""
     found = []
     for given in gradients:
