@@ -187,7 +187,9 @@ def test_a_run_that_is_at_its_last_step_has_nothing_to_do(run: tuple[TrainingCon
     config, folder = run
     assert Chooser(config, folder, "").finished() is None
     over = typed(alone(tiny, folder, trainer__max_steps=6))
-    assert Chooser(over, folder, "").finished() == at(folder, 6)
+    done = Chooser(over, folder, "").finished()
+    assert done is not None
+    assert (done.path, done.step) == (at(folder, 6), 6)
 
 
 def test_a_damaged_checkpoint_at_the_last_step_is_not_the_end(run: tuple[TrainingConfig, Path], tiny: Path) -> None:
