@@ -33,7 +33,7 @@ test: venv ## every test but the long ones: unit, distributed (gloo), integratio
 
 .PHONY: test-unit
 test-unit: venv ## only the tests without processes and servers (a minute)
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit -m "not integration"
 
 .PHONY: demo
 demo: venv ## cluster, images, chart, a job that loses a rank and a pod and succeeds (CLUSTER=current: your own cluster)

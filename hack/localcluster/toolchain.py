@@ -43,13 +43,17 @@ PACKAGES: dict[str, str] = {
 FOR_TESTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm")
 FOR_CLUSTER = tuple(PACKAGES)
 
+_MAJOR, _MINOR, _ = KUBERNETES[1:].split(".")
 _VERSION_FLAGS = " ".join([
     "-s -w",
     f"-X k8s.io/component-base/version.gitVersion={KUBERNETES}",
-    f"-X k8s.io/component-base/version.gitMajor={KUBERNETES[1:].split('.', maxsplit=1)[0]}",
-    f"-X k8s.io/component-base/version.gitMinor={KUBERNETES.split('.')[1]}",
+    f"-X k8s.io/component-base/version.gitMajor={_MAJOR}",
+    f"-X k8s.io/component-base/version.gitMinor={_MINOR}",
     "-X k8s.io/component-base/version.gitTreeState=clean",
     f"-X k8s.io/client-go/pkg/version.gitVersion={KUBERNETES}",
+    # Without it `helm template` and `helm lint` take every cluster for Kubernetes 1.20.
+    f"-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor={_MAJOR}",
+    f"-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor={_MINOR}",
 ])  # fmt: skip
 
 

@@ -1,13 +1,16 @@
 """What the launcher of a pod reports at `GET /progress`, and the operator reads: one typed document.
 
+A launcher that ends well leaves its last report as the container's termination message, for nobody can ask it any more.
 The reader is tolerant (unknown fields are ignored: an older operator meets a newer trainer), the writer is not.
 Times are UTC, ISO 8601. Steps count optimizer steps; `step` is the number of finished ones.
 """
 
 from enum import StrEnum
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
+
+from .contract import TERMINATION_MESSAGE_LIMIT
 
 
 class Wire(BaseModel):
@@ -103,12 +106,19 @@ def from_json(text: str | bytes) -> Progress:
     return Progress.model_validate_json(text)
 
 
-__all__ = [
-    "CheckpointReport",
-    "ProcessFailure",
-    "Progress",
-    "Recovery",
-    "TrainerPhase",
-    "from_json",
-    "to_json",
-]
+def last_words(progress: Progress) -> str:
+    """The report as a termination message: with as many failures and recoveries, newest first to stay, as fit."""
+    for kept in (8, 2, 0):
+        fewer = {"failures": progress.failures[-kept:], "recoveries": progress.recoveries[-kept:]} if kept else {}
+        text = to_json(progress.model_copy(update=fewer or {"failures": (), "recoveries": ()}))
+        if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
+            return text
+    return ""
+
+
+def from_last_words(message: str) -> Progress | None:
+    """None where the message is something else (an older trainer, a user's own image)."""
+    try:
+        return from_json(message)
+    except ValidationError:
+        return None

@@ -35,20 +35,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [get, list, watch]
 - apiGroups: [neurontraining.dev]
   resources: [neurontrainingjobs/status]
-  verbs: [get, patch, update]
+  verbs: [update]
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, create, delete]
 # create and patch: server-side apply.
 - apiGroups: [""]
   resources: [services, configmaps]
-  verbs: [get, list, create, patch]
+  verbs: [get, create, patch]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch, update]
+  verbs: [create]
 {{- end -}}
 
 {{- define "operator.subjects" -}}

@@ -70,6 +70,7 @@ class Controller:
         if seen is None:
             self.watcher.job_gone(key.namespace, key.name)
             self.writes.forget(key)
+            self.recorder.forget(key.namespace, key.name)
             return Result()
         now = self.clock()
         planned = make_plan(seen.observed, self.options, now)

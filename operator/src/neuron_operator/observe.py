@@ -7,7 +7,7 @@ from typing import Any
 
 from neuron_api import contract
 from neuron_api.job import NeuronTrainingJob, parse
-from neuron_api.progress import Progress
+from neuron_api.progress import Progress, from_last_words
 
 from . import cluster as api
 from .cluster import Cluster
@@ -129,11 +129,14 @@ async def _is_gone(cluster: Cluster, node: str) -> bool:
 
 
 async def _reports(reader: ProgressReader, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> Mapping[int, Progress]:
-    """Of pod 0; of all pods when there is a failure whose first process must be found."""
-    running = {pod.index: pod for pod in own if pod.running and pod.attempt == job.status.attempt}
+    """Of pod 0, or what it said last; of all pods when there is a failure whose first process must be found."""
+    current = {pod.index: pod for pod in own if pod.attempt == job.status.attempt}
+    running = {index: pod for index, pod in current.items() if pod.running}
     host = running.get(0)
     if host is None:
-        return {}
+        ended = current.get(0)
+        said = from_last_words(ended.termination_message) if ended and ended.succeeded else None
+        return {0: said} if said else {}
     first = await reader.read(host)
     if first is None:
         return {}

@@ -28,12 +28,12 @@ class Recorder:
 
     def __init__(self, cluster: Cluster, instance: str, clock: Callable[[], datetime]) -> None:
         self._cluster, self._instance, self._clock = cluster, instance, clock
-        self._budgets: dict[str, tuple[float, datetime]] = {}
+        self._budgets: dict[tuple[str, ...], tuple[float, datetime]] = {}
 
     async def post(self, job: NeuronTrainingJob, told: Iterable[Announcement]) -> None:
         """One event each, in order."""
         for one in told:
-            if not self._take(job.metadata.uid):
+            if not self._take(job.metadata.namespace, job.metadata.name):
                 log.warning("too many events of %s/%s: %s", job.metadata.namespace, job.metadata.name, one.reason)
                 return
             try:
@@ -43,15 +43,15 @@ class Recorder:
             except ApiError as problem:
                 log.warning("event %s of %s is lost: %s", one.reason, job.metadata.name, problem)
 
-    def forget(self, uid: str) -> None:
+    def forget(self, namespace: str, name: str) -> None:
         """The job is gone."""
-        self._budgets.pop(uid, None)
+        self._budgets.pop((namespace, name), None)
 
-    def _take(self, uid: str) -> bool:
+    def _take(self, *job: str) -> bool:
         now = self._clock()
-        left, since = self._budgets.get(uid, (float(BURST), now))
+        left, since = self._budgets.get(job, (float(BURST), now))
         left = min(float(BURST), left + (now - since).total_seconds() / REFILL_SECONDS)
-        self._budgets[uid] = (left - 1 if left >= 1 else left, now)
+        self._budgets[job] = (left - 1 if left >= 1 else left, now)
         return left >= 1
 
     def _body(self, job: NeuronTrainingJob, one: Announcement) -> dict[str, Any]:

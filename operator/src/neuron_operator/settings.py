@@ -90,7 +90,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--poll-seconds", type=_positive, default=5.0, metavar="S", help="between two looks at a job's progress")
     add("--status-seconds", type=_positive, default=10.0, metavar="S", help="least time between two writes of numbers")
     add("--resync-seconds", type=_positive, default=300.0, metavar="S", help="between two looks at every job")
-    add("--workers", type=int, default=8, metavar="N", help="jobs that are worked on at the same time")
+    add("--workers", type=_count, default=8, metavar="N", help="jobs that are worked on at the same time")
     add("--http-port", type=int, default=8080, metavar="PORT", help="for /livez, /readyz and /metrics; 0 for any")
     add("--lease-name", default="neuron-training-operator", metavar="NAME")
     add("--lease-namespace", default=environ.get("POD_NAMESPACE") or "default", metavar="NAMESPACE",
@@ -98,6 +98,12 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--log-level", choices=["debug", "info", "warning", "error"], default="info")
     add("--log-format", choices=["json", "text"], default="text")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return int(text)
 
 
 def _positive(text: str) -> float:

@@ -26,14 +26,14 @@ Rights = dict[tuple[str, str], set[str]]
 
 JOB_RIGHTS: Rights = {
     ("neurontraining.dev", "neurontrainingjobs"): {"get", "list", "watch"},
-    ("neurontraining.dev", "neurontrainingjobs/status"): {"get", "patch", "update"},
+    ("neurontraining.dev", "neurontrainingjobs/status"): {"update"},
     ("", "pods"): {"get", "list", "watch", "create", "delete"},
-    ("", "services"): {"get", "list", "create", "patch"},
-    ("", "configmaps"): {"get", "list", "create", "patch"},
+    ("", "services"): {"get", "create", "patch"},
+    ("", "configmaps"): {"get", "create", "patch"},
     ("", "persistentvolumeclaims"): {"get"},
-    ("events.k8s.io", "events"): {"create", "patch", "update"},
+    ("events.k8s.io", "events"): {"create"},
 }
-LEASE_RIGHTS: Rights = {("coordination.k8s.io", "leases"): {"get", "create", "update", "patch"}}
+LEASE_RIGHTS: Rights = {("coordination.k8s.io", "leases"): {"get", "create", "update"}}
 
 needs_helm = pytest.mark.integration
 

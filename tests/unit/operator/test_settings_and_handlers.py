@@ -27,6 +27,12 @@ def test_an_interval_must_be_a_number_above_zero(text: str, capsys: pytest.Captu
     assert "is not a number of seconds above 0" in capsys.readouterr().err
 
 
+def test_there_is_at_least_one_worker(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        settings.parse(["--workers=0"], {})
+    assert "'0' is not a number above 0" in capsys.readouterr().err
+
+
 def test_kopf_writes_nothing_and_watches_only_pods_of_jobs() -> None:
     made = settings.kopf_settings()
     assert made.posting.enabled is False

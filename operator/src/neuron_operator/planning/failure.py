@@ -18,6 +18,10 @@ _EVICTED: Final = ("Evicted", "Preempting", "Shutdown", "NodeShutdown", "Termina
 """`status.reason` of pods that the kubelet turned away or ended for its own reasons."""
 
 
+_SAYS_NOTHING: Final = ("Error", "Completed")
+"""Reasons of the runtime's that only repeat the exit code."""
+
+
 class Verdict(StrEnum):
     """What a lost pod calls for."""
 
@@ -44,6 +48,16 @@ class Loss:
     exit_code: int | None = None
     message: str = ""
     """All that the launcher or the kubelet said."""
+
+    @property
+    def disrupted(self) -> bool:
+        """Whether the cluster took it, rather than that it ended by its own fault."""
+        return self.verdict is Verdict.REPLACE and not self.counted
+
+    @property
+    def is_victim(self) -> bool:
+        """Whether it says no more than that others were gone."""
+        return not self.message or lost_connection(self.last_line)
 
     @property
     def last_line(self) -> str:
@@ -93,12 +107,7 @@ def _disruption(pod: Pod, *, node_lost: bool) -> Reason | None:
 
 
 def _loss(pod: Pod, verdict: Verdict, cause: Reason, *, counted: bool) -> Loss:
-    said = (
-        pod.termination_message.strip(),
-        pod.pod_message,
-        pod.waiting_message,
-        pod.termination_reason,
-        pod.pod_reason,
-    )
+    ended = pod.termination_reason if pod.termination_reason not in _SAYS_NOTHING else ""
+    said = (pod.termination_message.strip(), pod.pod_message, pod.waiting_message, ended, pod.pod_reason)
     message = next(filter(None, said), "")
     return Loss(pod.index, verdict, cause, counted, pod.name, pod.uid, pod.node, pod.exit_code, message)

@@ -45,9 +45,10 @@ def climb(
     if not can_resume(status, config):
         return Decision(status, End(Reason.CANNOT_RESUME, _cannot_resume(blamed, status)))
     if worst:
-        return _gang(status, *_explained(blamed, status), policy, now)
+        return _gang(status, *_explained(blamed, gang, status), policy, now)
     if any(gang.succeeded(index) for index in range(gang.size)):
-        return _gang(status, blamed, Reason.INCOMPLETE_COMPLETION, False, policy, now)
+        blamed = next((loss for loss in gang.losses if loss.counted), blamed)
+        return _gang(status, blamed, Reason.INCOMPLETE_COMPLETION, blamed.counted, policy, now)
     return _pods(gang, status, policy, now)
 
 
@@ -64,11 +65,15 @@ def _refused(gang: Gang) -> End | None:
     return End(Reason.TRAINER_REFUSED_CONFIG, f"Pod {stop.pod}: {said}")
 
 
-def _explained(blamed: Loss, status: JobStatus) -> tuple[Loss, Reason, bool]:
+def _explained(blamed: Loss, gang: Gang, status: JobStatus) -> tuple[Loss, Reason, bool]:
     """Pods that gave up waiting for a pod lost to a disruption fail because of the disruption: not counted."""
-    waited_for = next((one for one in reversed(ledger.open_entries(status)) if one.rung is Rung.POD), None)
-    if waited_for and waited_for.cause not in (Reason.OUT_OF_MEMORY, Reason.PROCESS_KILLED):
-        return blamed, waited_for.cause, False
+    taken = next((loss for loss in gang.losses if loss.disrupted), None)
+    if taken is not None and blamed.is_victim:
+        return blamed, taken.cause, False
+    # Of this attempt only: what fails again and again in later attempts fails by itself.
+    entries = [one for one in ledger.open_entries(status) if one.rung is Rung.POD and one.attempt == status.attempt]
+    if entries and entries[-1].cause not in (Reason.OUT_OF_MEMORY, Reason.PROCESS_KILLED):
+        return blamed, entries[-1].cause, False
     return blamed, blamed.cause, blamed.counted
 
 

@@ -35,7 +35,7 @@ class Chooser:
             )])  # fmt: skip
         return decision
 
-    def finished(self) -> Path | None:
+    def finished(self) -> Candidate | None:
         """A whole checkpoint that is at the last step: there is nothing to do (resume_past_end is False)."""
         decision, last = self.decide(), self._config.trainer.max_steps
         if decision.origin not in (Origin.OWN, Origin.FOREIGN) or not 0 < last <= decision.candidates[0].step:
@@ -44,7 +44,7 @@ class Chooser:
             self._verify(decision.candidates[0])
         except CheckpointError:
             return None
-        return decision.candidates[0].path
+        return decision.candidates[0]
 
     def choose(self) -> tuple[str | None, bool]:
         """`(directory, weights only)` for the next round: the newest candidate that is what its manifest says.

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -16,10 +17,11 @@ from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
 from neuron_api.findings import Severity, error
 from neuron_api.loading import Loaded, load_text
-from neuron_api.progress import TrainerPhase
+from neuron_api.progress import CheckpointReport, TrainerPhase, last_words
 from neuron_trainer import logs
 from neuron_trainer.errors import InputError, PeerLostError, PreemptedError
-from neuron_trainer.handoff import Handoff, replace
+from neuron_trainer.handoff import Handoff
+from neuron_trainer.handoff import replace as write_whole
 from neuron_trainer.log_dir import RESOLVED_CONFIG, log_dir
 
 from . import forkserver, termination
@@ -31,23 +33,34 @@ from .stop import Stop
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the launcher ends."""
+
+    code: ExitCode
+    message: str
+    """For people."""
+    last_words: str = ""
+    """For the operator, in place of the message, where training has ended well."""
+
+
 def main(path: str, overrides: Sequence[str]) -> int:
     """Everything that a person or the kubelet sees ends here."""
     logs.console()
     try:
-        code, message = _run(Path(path), overrides)
+        end = _run(Path(path), overrides)
     except InputError as problem:
-        code, message = ExitCode.CONFIG, str(problem)
+        end = Ending(ExitCode.CONFIG, str(problem))
     except PreemptedError as problem:
-        code, message = ExitCode.PREEMPTED, f"stopped on request: {problem}"
+        end = Ending(ExitCode.PREEMPTED, f"stopped on request: {problem}")
     except PeerLostError as problem:
-        code, message = ExitCode.ERROR, str(problem)
-    log.log(logging.INFO if code in (ExitCode.SUCCESS, ExitCode.PREEMPTED) else logging.ERROR, "%s", message)
-    termination.write(message)
-    return int(code)
+        end = Ending(ExitCode.ERROR, str(problem))
+    log.log(logging.INFO if end.code in (ExitCode.SUCCESS, ExitCode.PREEMPTED) else logging.ERROR, "%s", end.message)
+    termination.write(end.last_words or end.message)
+    return int(end.code)
 
 
-def _run(path: Path, overrides: Sequence[str]) -> tuple[ExitCode, str]:
+def _run(path: Path, overrides: Sequence[str]) -> Ending:
     loaded = _load(path, overrides)
     config = loaded.config
     assert config is not None
@@ -83,7 +96,7 @@ def _load(path: Path, overrides: Sequence[str]) -> Loaded:
     return loaded
 
 
-def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Handoff) -> tuple[ExitCode, str]:
+def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Handoff) -> Ending:
     stop = Stop(handoff)
     stop.listen()
     folder = log_dir(config)
@@ -94,7 +107,8 @@ def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Hand
     server.start()
     log.info("progress at http://127.0.0.1:%d%s, log directory %s", server.port, contract.PROGRESS_PATH, folder)
     try:
-        return _train(loaded, config, node, handoff, status, stop, folder)
+        end = _train(loaded, config, node, handoff, status, stop, folder)
+        return replace(end, last_words=last_words(status.report())) if end.code is ExitCode.SUCCESS else end
     except BaseException:
         status.set(phase=TrainerPhase.FAILED)
         raise
@@ -104,7 +118,7 @@ def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Hand
 
 def _train(
     loaded: Loaded, config: TrainingConfig, node: Node, handoff: Handoff, status: Status, stop: Stop, folder: Path
-) -> tuple[ExitCode, str]:
+) -> Ending:
     # Torch and datasets from here on: 6 s of imports that run beside those of the forkserver.
     from torch.distributed.elastic.agent.server.api import RunResult
 
@@ -118,10 +132,11 @@ def _train(
     preflight.check(config, node.processes, folder)
     chooser = Chooser(config, folder, node.job_uid)
     if (done := chooser.finished()) is not None:
-        status.set(phase=TrainerPhase.SUCCEEDED)
-        return ExitCode.SUCCESS, f"nothing to do: {done} is at the last step already"
+        found = CheckpointReport(step=done.step, path=str(done.path), time=done.manifest.time)
+        status.set(phase=TrainerPhase.SUCCEEDED, step=done.step, checkpoint=found)
+        return Ending(ExitCode.SUCCESS, f"nothing to do: {done.path} is at the last step already")
     if node.rank == 0:
-        replace(folder / RESOLVED_CONFIG, yaml.safe_dump(loaded.resolved, sort_keys=False))
+        write_whole(folder / RESOLVED_CONFIG, yaml.safe_dump(loaded.resolved, sort_keys=False))
     can_resume = config.exp_manager.resume_if_exists
     budget = Budget(node.max_process_restarts if can_resume else 0)
     parts = Parts(handoff, status, stop, budget, _own_children())
@@ -129,9 +144,9 @@ def _train(
     result: RunResult = supervisor.run(node, job, parts, chooser.choose)
     if result.is_failed():
         status.set(phase=TrainerPhase.FAILED)
-        return ExitCode.ERROR, parts.last_failure or "the processes failed"
+        return Ending(ExitCode.ERROR, parts.last_failure or "the processes failed")
     status.set(phase=TrainerPhase.SUCCEEDED)
-    return ExitCode.SUCCESS, f"training has ended at step {status.step}"
+    return Ending(ExitCode.SUCCESS, f"training has ended at step {status.step}")
 
 
 def _own_children() -> set[int]:
