@@ -25,6 +25,8 @@ from localcluster.locations import HACK, cache_directory, fingerprint
 KUBERNETES = "v1.34.4"
 MODULE = HACK / "tools"
 OLDEST_GO = (1, 24)
+OLDEST_KUBECTL = 27
+"""Minor version that first refuses unknown fields by default, which the tests of bad input need (1.27)."""
 
 PACKAGES: dict[str, str] = {
     "etcd": "go.etcd.io/etcd/server/v3",
@@ -68,7 +70,7 @@ def find(name: str) -> Path | None:
         if candidate.exists():
             return candidate
     on_path = shutil.which(name) if name == "kubectl" else None
-    return Path(on_path) if on_path else None
+    return Path(on_path) if on_path and _minor_of_kubectl(on_path) >= OLDEST_KUBECTL else None
 
 
 def programs(*names: str) -> dict[str, Path]:
@@ -130,6 +132,14 @@ def remove_others() -> list[Path]:
     for path in others:
         shutil.rmtree(path)
     return others
+
+
+@cache
+def _minor_of_kubectl(program: str) -> int:
+    """0 where it does not say."""
+    done = subprocess.run([program, "version", "--client"], capture_output=True, text=True, check=False)
+    found = re.search(r"v1\.(\d+)", done.stdout)
+    return int(found[1]) if found else 0
 
 
 @cache
