@@ -133,8 +133,8 @@ def _config_valid(facts: Facts, before: Condition | None) -> _Word:
 def _pods_ready(facts: Facts) -> _Word:
     if facts.end:
         return _Word(False, facts.end.reason, "The job is over.")
-    if isinstance(facts.config, Refused) or not (facts.existing or facts.wait):
-        return _Word(False, Reason.NOT_STARTED, "No pods have been created.")
+    if not (facts.existing or facts.wait):
+        return _Word(False, Reason.NOT_STARTED, "No pods are there.")
     if facts.wait:
         return _Word(False, facts.wait.reason, facts.wait.message)
     if facts.ready == facts.nodes:
@@ -145,12 +145,14 @@ def _pods_ready(facts: Facts) -> _Word:
 def _progressing(facts: Facts) -> _Word:
     if facts.end:
         return _Word(False, facts.end.reason, "The job is over.")
+    if isinstance(facts.config, Refused):
+        return _Word(False, facts.config.reason, "The configuration is refused; pods that run are left alone.")
     if facts.restart:
         return _Word(False, facts.restart.cause, "No step has been finished since the failure.")
     if facts.stepping:
         return _Word(True, Reason.STEPS_ADVANCING, "Optimizer steps are being finished.")
-    if isinstance(facts.config, Refused) or not facts.existing:
-        return _Word(False, Reason.NOT_STARTED, "No pods have been created.")
+    if not facts.existing:
+        return _Word(False, Reason.NOT_STARTED, "No pods are there.")
     return _Word(False, Reason.WAITING_FOR_FIRST_STEP, "No step has been finished yet.")
 
 

@@ -9,6 +9,7 @@ between the two loses nothing and does nothing twice.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from neuron_api.config import TrainingConfig
 from neuron_api.reasons import Reason
@@ -19,6 +20,8 @@ from . import ledger
 from .conditions import End
 from .failure import Loss, Verdict, first
 from .gang import Gang
+
+COMPLETED: Final = End(Reason.COMPLETED, "Training has ended as configured.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ def climb(
     if stop := _refused(gang):
         return Decision(status, stop)
     if gang.over:
-        return Decision(status, End(Reason.COMPLETED, "Training has ended as configured."))
+        return Decision(status, COMPLETED)
     if not gang.losses:
         return None
     worst = [loss for loss in gang.losses if loss.verdict is Verdict.GANG]

@@ -4,10 +4,12 @@ A pass either decides or acts, never both (write-ahead): attempt numbers, the le
 before anything is done under them. Running it twice on the same input changes nothing.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from neuron_api import contract
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.reasons import ConditionType, Reason
 from neuron_api.status import JobStatus, Phase, PodStatus, TopologyStatus
@@ -32,7 +34,7 @@ def plan(observed: Observed, options: Options, now: datetime) -> Plan:
         return _over(observed)
     gate = configuration.decide(job, observed.config, options)
     if isinstance(gate, Refused):
-        return _refused(job, gate, options)
+        return _refused(observed, gate, options)
     status = _identified(job, gate, observed)
     gang = gangs.of(observed, status, gate.topology.num_nodes)
     status = _followed(status, observed, gang, gate)
@@ -74,26 +76,29 @@ def settle(plan: Plan, outcome: Outcome, now: datetime) -> JobStatus:
 
 
 def _over(observed: Observed) -> Plan:
-    """Never started again. Pods of a failed job that still run are ended; the others stay for their logs."""
+    """Never started again. What still runs is ended, containers beside the trainer too; the rest stays for its logs."""
     job = observed.job
-    ended = next(c for c in job.status.conditions if c.type is _end_type(job.status.phase))
-    active = [pod for pod in observed.pods if not pod.over and not pod.terminating]
-    return Plan(
-        job.status,
-        Facts(job.metadata.generation, None, nodes=len(job.status.pods), end=End(ended.reason, ended.message)),
-        deletes=tuple(Delete(pod.name, pod.uid) for pod in active),
-    )
+    active = [pod for pod in observed.pods if not pod.terminating and (pod.occupied or not pod.over)]
+    deletes = tuple(Delete(pod.name, pod.uid) for pod in active)
+    ended = next((c for c in job.status.conditions if c.type is _end_type(job.status.phase)), None)
+    if ended is None:  # Somebody else wrote the status.
+        return Plan(job.status, Facts(0, None), told=True, deletes=deletes)
+    end = End(ended.reason, ended.message)
+    return Plan(job.status, Facts(job.metadata.generation, None, nodes=len(job.status.pods), end=end), deletes=deletes)
 
 
 def _end_type(phase: Phase) -> ConditionType:
     return ConditionType.SUCCEEDED if phase is Phase.SUCCEEDED else ConditionType.FAILED
 
 
-def _refused(job: NeuronTrainingJob, gate: Refused, options: Options) -> Plan:
-    """Nothing is started. Pods that run already are left alone: they have what they need."""
+def _refused(observed: Observed, gate: Refused, options: Options) -> Plan:
+    """Nothing is started. Pods that run already are left alone, they have what they need, and may end."""
+    job = observed.job
     by_itself = gate.reason is Reason.CONFIG_MAP_NOT_FOUND
-    facts = Facts(job.metadata.generation, gate, existing=len(job.status.pods))
-    return Plan(job.status, facts, requeue_after=options.wait_seconds if by_itself else None)
+    gang = gangs.of(observed, job.status, job.status.topology.nodes if job.status.topology else 0)
+    end = ladder.COMPLETED if gang.size and gang.over else None
+    status = job.status.model_copy(update={"pods": gang.sorted_records}) if gang.size else job.status
+    return _draft(status, gang, job, gate, end=end, requeue_after=options.wait_seconds if by_itself else None)
 
 
 def _identified(job: NeuronTrainingJob, gate: Accepted, observed: Observed) -> JobStatus:
@@ -128,11 +133,13 @@ def _followed(status: JobStatus, observed: Observed, gang: Gang, gate: Accepted)
 def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, options: Options, now: datetime) -> Plan:
     job, missing = observed.job, gang.missing
     others = [pod for pod in observed.pods if gang.pods.get(pod.index) is not pod]
-    wait = (
-        waiting.for_claims(job, observed.missing_claims)
-        or waiting.for_earlier_job(job, observed.foreign_pods)
-        or waiting.for_rejection(_taken(observed))
-    )
+    wait = waiting.for_rejection(_taken(observed))
+    if missing:  # Pods that are there do without.
+        wait = (
+            waiting.for_claims(job, observed.missing_claims)
+            or waiting.for_earlier_job(job, observed.foreign_pods)
+            or wait
+        )
     pause = backoff.remaining(status, now)
     may_create = not (others or wait or pause)
     creates = tuple(Create(i, desired.pod(job, gate, gang.attempt, i)) for i in missing) if may_create else ()
@@ -143,7 +150,9 @@ def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, opti
         deletes=tuple(_deletes(gang, others, observed)),
         applies=_applies(observed, gate) if gang.pods or creates else (),
         creates=creates,
-        requeue_after=_next_look(observed, gang, bool(others), pause if missing else 0.0, bool(wait), options),
+        requeue_after=_next_look(
+            gang, options, pause=pause if missing else 0.0, expects=bool(others or wait or creates)
+        ),
     )
 
 
@@ -154,7 +163,7 @@ def _draft(
     status: JobStatus,
     gang: Gang,
     job: NeuronTrainingJob,
-    gate: Accepted,
+    gate: Accepted | Refused,
     *,
     wait: waiting.Wait | None = None,
     end: End | None = None,
@@ -169,11 +178,13 @@ def _draft(
         existing=len(gang.pods) if same_attempt else 0,
         ready=ready,
         wait=wait,
-        stepping=progress.stepping(status, gang.pod_zero_uid),
+        stepping=bool(gang.pods) and progress.stepping(status, gang.pod_zero_uid),
         restart=ledger.last_open(status),
         end=end,
     )
-    return Plan(status.model_copy(update={"nodes_ready": f"{ready}/{gang.size}"}), facts, requeue_after=requeue_after)
+    if gang.size:
+        status = status.model_copy(update={"nodes_ready": f"{ready}/{gang.size}"})
+    return Plan(status, facts, requeue_after=requeue_after)
 
 
 def _deletes(gang: Gang, others: list[Pod], observed: Observed) -> list[Delete]:
@@ -192,10 +203,21 @@ def _deletes(gang: Gang, others: list[Pod], observed: Observed) -> list[Delete]:
 
 
 def _applies(observed: Observed, gate: Accepted) -> tuple[dict[str, Any], ...]:
-    """Service and ConfigMap, where they are not as they should be."""
+    """Service and ConfigMap, where they are not as they should be; never those of somebody else."""
     job = observed.job
-    wanted = ((observed.config_map, desired.config_map(job, gate.text)), (observed.service, desired.service(job)))
-    return tuple(body for child, body in wanted if child is None or not desired.covers(child.body, body))
+    text = _own_text(observed.config_map) or gate.text
+    wanted = ((observed.config_map, desired.config_map(job, text)), (observed.service, desired.service(job)))
+    return tuple(
+        body
+        for child, body in wanted
+        if child is None or (child.owner_uid == job.metadata.uid and not desired.covers(child.body, body))
+    )
+
+
+def _own_text(child: Child | None) -> str:
+    """A copy is immutable: an operator of another version that would write the same otherwise must not try."""
+    data = child.body.get("data") if child else None
+    return str(data.get(contract.CONFIG_FILE, "")) if isinstance(data, Mapping) else ""
 
 
 def _taken(observed: Observed) -> list[Rejection]:
@@ -211,15 +233,12 @@ def _taken(observed: Observed) -> list[Rejection]:
     ]
 
 
-def _next_look(
-    observed: Observed, gang: Gang, others: bool, pause: float, waits: bool, options: Options
-) -> float | None:
+def _next_look(gang: Gang, options: Options, *, pause: float, expects: bool) -> float | None:
     """Seconds; None where every change comes as an event."""
     looks = []
     if any(pod.running for pod in gang.pods.values()):
         looks.append(options.poll_seconds)
-    troubled = others or any(pod.terminating for pod in gang.pods.values())
-    if waits or troubled or observed.foreign_pods:
+    if expects or any(pod.terminating for pod in gang.pods.values()):
         looks.append(options.wait_seconds)
     if pause:
         looks.append(pause)
