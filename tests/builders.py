@@ -386,21 +386,3 @@ def observed(
         reports={report.node_rank: report for report in found},
         **{**defaults, **values},
     )
-
-
-__all__ = [
-    "NOW",
-    "OPTIONS",
-    "JobBuilder",
-    "PodBuilder",
-    "ReportBuilder",
-    "accepted",
-    "at",
-    "children",
-    "make_job",
-    "make_pod",
-    "make_report",
-    "observed",
-    "running_gang",
-    "with_status",
-]

@@ -19,7 +19,7 @@ from builders import (
 from neuron_api.contract import LABEL_ATTEMPT
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import Condition, ConditionStatus, JobStatus, Phase, PodStatus, Rung
+from neuron_api.status import ConditionStatus, JobStatus, Phase
 from neuron_operator.planning.observation import Child, ConfigText, Observed
 from neuron_operator.planning.outcome import Outcome, Rejection
 from neuron_operator.planning.plan import Plan
@@ -387,13 +387,6 @@ def test_records_are_in_the_order_of_places_for_more_than_ten_pods() -> None:
     job = make_job().nodes(12).build()
     _, status = one_pass(observed(job))
     assert [record.name for record in status.pods] == [f"tiny-0-{n:02}" for n in range(12)]
-    assert all(isinstance(record, PodStatus) for record in status.pods)
-
-
-def test_restart_lines_are_of_the_rung_that_was_taken() -> None:
-    _, status = one_pass(observed(known(JOB, *PODS), PODS[:1]))
-    assert [entry.rung for entry in status.restarts] == [Rung.POD]
-    assert isinstance(status.conditions[0], Condition)
 
 
 def test_a_pod_beyond_the_gang_is_deleted() -> None:
