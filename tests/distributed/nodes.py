@@ -69,13 +69,19 @@ class Launcher:
                 start_new_session=True,
             )
 
-    def report(self) -> Progress | None:
-        """The /progress document; None while nobody answers."""
+    def get(self, path: str) -> bytes | None:
+        """What the launcher serves there; None while nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.progress_port}/progress", timeout=5) as answer:
-                return progress.from_json(answer.read())
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.progress_port}{path}", timeout=5) as answer:
+                body: bytes = answer.read()
+                return body
         except OSError:
             return None
+
+    def report(self) -> Progress | None:
+        """The /progress document."""
+        body = self.get(contract.PROGRESS_PATH)
+        return None if body is None else progress.from_json(body)
 
     def wait(self, bound: float = BOUND) -> int:
         """Exit code."""

@@ -2,14 +2,15 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from neuron_api import contract
 from neuron_api.contract import ExitCode
-from neuron_api.progress import Progress
+from neuron_api.progress import Progress, TrainerPhase
 
 from .nodes import Gang, Launcher, is_alive, kill_worker, last_step, metrics, numbers, until, workers
 from .tiny import config, write_config
@@ -52,12 +53,29 @@ def unbroken(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Numbers:
     return numbers(folder / "log")
 
 
-def _back(gang: Gang, launcher: Launcher, what: str, since: float, record: Record) -> Progress:
-    """Wait for the first step after the resume; its time since the loss goes into the test report (--junitxml)."""
+def _back(
+    gang: Gang,
+    launcher: Launcher,
+    what: str,
+    since: float,
+    record: Record,
+    *,
+    recoveries: int = 1,
+    serving: Sequence[Launcher] = (),
+) -> Progress:
+    """Wait for the first step after the resume; its time since the loss goes into the test report (--junitxml).
+
+    `serving` are those that must answer all the while.
+    """
 
     def recovered() -> Progress | None:
+        for one in serving:
+            assert one.get(contract.HEALTH_PATH) == b"ok\n"
+            assert b"neuron_trainer_step " in (one.get(contract.METRICS_PATH) or b"")
+            assert one.report() is not None
         report = launcher.report()
-        return report if report and report.recoveries and report.recoveries[-1].first_step_time else None
+        found = report.recoveries if report else ()
+        return report if len(found) == recoveries and found[-1].first_step_time else None
 
     report = until("the first step after the resume", recovered, gang=gang)
     first = report.recoveries[-1].first_step_time
@@ -72,7 +90,8 @@ def test_a_killed_rank_restarts_inside_its_pod(
     with _training(tiny, tmp_path) as (gang, (zero, one)):
         before = {launcher.rank: workers(launcher) for launcher in (zero, one)}
         killed, pid = time.time(), kill_worker(one)
-        report = _back(gang, zero, "the kill of a rank", killed, record_testsuite_property)
+        report = _back(gang, zero, "the kill of a rank", killed, record_testsuite_property, serving=(zero, one))
+        assert (report.phase, report.round) == (TrainerPhase.TRAINING, 1)
         assert report.recoveries[-1].resumed_from_step >= 5
         assert not {pid, *before[0]} & {*workers(zero), *workers(one)}, "every rank starts anew"
         failure = until("the failure in the report of its node", lambda: (one.report() or Progress()).failures)[0]
@@ -105,18 +124,18 @@ def test_the_node_with_the_rendezvous_store_is_replaced_alone(
         _finished(gang, [replacement, one], tmp_path / "log", unbroken)
 
 
-def test_a_node_that_is_asked_to_go_saves_first_and_no_step_is_lost(
+def test_a_node_that_is_asked_to_go_saves_first_also_after_a_restart(
     tiny: Path, tmp_path: Path, unbroken: Numbers, record_testsuite_property: Record
 ) -> None:
     with _training(tiny, tmp_path) as (gang, (zero, one)):
+        kill_worker(zero)
+        _back(gang, zero, "the kill of rank 1", time.time(), record_testsuite_property)
         asked = time.time()
         one.process.send_signal(signal.SIGTERM)
         assert one.wait() == ExitCode.PREEMPTED, gang.logs()
         saved = last_step(tmp_path / "log")
-        report = (
-            _back(gang, zero, "SIGTERM", asked, record_testsuite_property) if (replacement := gang.start(1)) else None
-        )
-        assert report is not None
+        replacement = gang.start(1)
+        report = _back(gang, zero, "SIGTERM", asked, record_testsuite_property, recoveries=2)
         assert report.recoveries[-1].resumed_from_step == saved
         assert report.recoveries[-1].steps_lost == 0
         _finished(gang, [zero, replacement], tmp_path / "log", unbroken)

@@ -206,7 +206,8 @@ def test_progress_of_the_worker_is_handed_over(tiny: Path, tmp_path: Path, train
     train(alone(tiny, tmp_path / "log", trainer__max_steps=6), start, handoff)
     report = handoff.read_progress()
     assert report is not None
-    assert (report.phase, report.step, report.loss) == ("Saving", 6, lines(trained)[5]["loss"])
+    assert (report.phase, report.round, report.step) == ("Saving", 1, 6)
+    assert report.loss == lines(trained)[5]["loss"]
     assert report.checkpoint is not None
     assert report.checkpoint.step == 6
     (recovery,) = report.recoveries

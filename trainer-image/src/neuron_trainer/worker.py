@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -152,8 +152,9 @@ def _train(job: Job, config: TrainingConfig, ranks: Ranks, handoff: Handoff, pha
 
 
 def _agree(handoff: Handoff) -> Start:
-    """Global rank 0's launcher has chosen the checkpoint; everyone takes its choice."""
-    choice: list[Any] = [handoff.read_start()]
+    """Global rank 0's launcher has chosen the checkpoint, everyone takes it; rounds are those of one's own launcher."""
+    own = handoff.read_start()
+    choice: list[Any] = [own]
     dist.broadcast_object_list(choice, src=0)
     start: Start = choice[0]
-    return start
+    return replace(start, round=own.round)

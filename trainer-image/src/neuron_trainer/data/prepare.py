@@ -30,6 +30,7 @@ END_OF_TEXT: Final = "<|end_of_text|>"
 TOKENIZER_FILE: Final = "tokenizer.json"
 _REQUEST_FILE: Final = "prepared.json"
 """What the directory was made from: the same request has nothing to do."""
+_LEAST_VOCABULARY: Final = 257
 _PIECE: Final = 1 << 20
 """Characters that are tokenised at once, cut at a line's end."""
 _ROWS_PER_BATCH: Final = 1024
@@ -72,6 +73,11 @@ def _check(request: Request) -> None:
     found = [error("--input", f"there is no file {path}.") for path in request.inputs if not path.is_file()]
     if request.tokenizer is None and request.vocab_size is None:
         found.append(error("--vocab-size", "it is not given, nor is --tokenizer.", "Give one of the two."))
+    elif request.vocab_size is not None and request.vocab_size < _LEAST_VOCABULARY:
+        found.append(error("--vocab-size", f"{request.vocab_size} is less than the 256 bytes and the end of text.",
+                           f"Give at least {_LEAST_VOCABULARY}."))  # fmt: skip
+    if request.seq_length < 2:
+        found.append(error("--seq-length", f"a row of {request.seq_length} tokens predicts nothing.", "Use 2 or more."))
     if request.tokenizer is not None and not request.tokenizer.is_file():
         found.append(error("--tokenizer", f"there is no file {request.tokenizer}."))
     if request.output.exists() and not (request.output / _REQUEST_FILE).exists():

@@ -17,10 +17,10 @@ def write(text: str, path: str = contract.TERMINATION_LOG) -> None:
 
 def shorten(text: str, limit: int = contract.TERMINATION_MESSAGE_LIMIT) -> bytes:
     """The first line says what happened and the end of a traceback says why: cut in the middle."""
-    data = text.encode()
+    data = text.encode(errors="replace")
     if len(data) <= limit:
         return data
-    head, _, _ = text.partition("\n")
-    start = head.encode()[: limit // 4] + b"\n" + _CUT.encode()
+    head = data.partition(b"\n")[0][: limit // 4].decode(errors="ignore")
+    start = f"{head}\n{_CUT}".encode()
     tail = data[-(limit - len(start)) :].decode(errors="ignore")
     return start + tail.encode()

@@ -32,12 +32,13 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         metrics: MetricsFile | None,
         phases: Phases,
         recovery: Recovery | None,
+        round: int,
     ) -> None:
         self._handoff, self._metrics, self._phases = handoff, metrics, phases
         self._recovery = recovery
         self._display: StepDisplay | None = None
         self._ends: deque[float] = deque(maxlen=_WINDOW + 1)
-        self._report = Progress(phase=TrainerPhase.LOADING)
+        self._report = Progress(phase=TrainerPhase.LOADING, round=round)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """The model is loaded and the position is known."""

@@ -68,7 +68,7 @@ class Run:
     ) -> bool:
         """Train to the end, or to a stop: True then. `handoff` on local rank 0, `metrics` on global rank 0 only."""
         config = self.module.config
-        reporting = Reporting(handoff, metrics, self.phases, self._recovery(start, metrics))
+        reporting = Reporting(handoff, metrics, self.phases, self._recovery(start, metrics), start.round)
         saving = Checkpointing(config.exp_manager, self.state, checkpoints, reporting.checkpoint_written)
         stopping = Stopping()
         resumed = self._take_up(start, saving, reporting, metrics)

@@ -1,0 +1,132 @@
+"""What a node reports, and serves on its port, whatever its workers are doing."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from neuron_api import progress
+from neuron_api.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
+from neuron_trainer.handoff import Handoff
+from neuron_trainer.launcher.node import Node
+from neuron_trainer.launcher.server import Server
+from neuron_trainer.launcher.status import Status
+
+from .conftest import alone, typed
+from .test_node import POD
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def handoff(tmp_path: Path) -> Handoff:
+    (tmp_path / "handoff").mkdir()
+    return Handoff(tmp_path / "handoff")
+
+
+@pytest.fixture
+def status(handoff: Handoff, tiny: Path, tmp_path: Path) -> Status:
+    node = Node.of(typed(alone(tiny, tmp_path)), POD)
+    return Status(node, handoff, max_steps=100, log_dir="/log", config_hash="h")
+
+
+@pytest.fixture
+def url(status: Status) -> Iterator[str]:
+    server = Server(status.report, "127.0.0.1", 0)
+    server.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.close()
+
+
+def get(address: str) -> tuple[str, str]:
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        return answer.headers["Content-Type"], answer.read().decode()
+
+
+def worker(round: int, **changes: object) -> Progress:
+    return Progress(round=round, phase=TrainerPhase.TRAINING, step=7, loss=1.5).model_copy(update=changes)
+
+
+def test_before_any_worker_the_launcher_speaks(status: Status) -> None:
+    report = status.report()
+    assert (report.phase, report.step, report.max_steps, report.node_rank) == (TrainerPhase.STARTING, 0, 100, 3)
+
+
+def test_a_worker_that_loads_is_replaced_by_what_it_says(status: Status, handoff: Handoff) -> None:
+    status.set(phase=TrainerPhase.LOADING, round=0)
+    assert status.report().phase is TrainerPhase.LOADING
+    handoff.write_progress(worker(round=0))
+    assert (status.report().phase, status.report().step, status.report().loss) == (TrainerPhase.TRAINING, 7, 1.5)
+    assert status.worker_phase is TrainerPhase.TRAINING
+
+
+def test_a_report_of_the_round_before_does_not_tell_where_this_one_is(status: Status, handoff: Handoff) -> None:
+    handoff.write_progress(worker(round=0))
+    status.set(phase=TrainerPhase.LOADING, round=1)
+    assert status.report().phase is TrainerPhase.LOADING
+    assert status.worker_phase is TrainerPhase.LOADING
+    assert status.report().step == 7, "the newest finished step is known all the time"
+
+
+def test_the_launcher_waits_in_rendezvous_whatever_the_workers_said(status: Status, handoff: Handoff) -> None:
+    handoff.write_progress(worker(round=0))
+    status.set(phase=TrainerPhase.RENDEZVOUS)
+    assert status.report().phase is TrainerPhase.RENDEZVOUS
+
+
+def test_checkpoint_and_recoveries_are_remembered_over_rounds(status: Status, handoff: Handoff) -> None:
+    saved = CheckpointReport(step=5, path="/log/x", time=NOW)
+    first = Recovery(round=1, resumed_from_step=5, steps_lost=2)
+    handoff.write_progress(worker(round=1, checkpoint=saved, recoveries=(first,)))
+    status.report()
+    second = Recovery(round=2, resumed_from_step=5, steps_lost=0)
+    handoff.write_progress(worker(round=2, recoveries=(second,)))
+    assert status.report().checkpoint == saved
+    assert status.report().recoveries == (first, second)
+
+
+def test_of_many_failures_the_newest_are_kept(status: Status) -> None:
+    for number in range(40):
+        status.add_failure(ProcessFailure(time=NOW, round=number, rank=0, local_rank=0, exit_code=1))
+    assert [failure.round for failure in status.report().failures] == list(range(8, 40))
+
+
+def test_progress_is_served_as_the_contract_says(url: str, handoff: Handoff, status: Status) -> None:
+    status.set(phase=TrainerPhase.LOADING)
+    handoff.write_progress(worker(round=0))
+    kind, body = get(f"{url}/progress")
+    assert kind == "application/json"
+    assert json.loads(body)["nodeRank"] == 3
+    assert progress.from_json(body) == status.report()
+
+
+def test_metrics_are_prometheus_text_of_the_same_numbers(url: str, handoff: Handoff, status: Status) -> None:
+    recovery = Recovery(round=1, resumed_from_step=5, steps_lost=2)
+    saved = CheckpointReport(step=5, path="/log/x", time=NOW)
+    handoff.write_progress(worker(round=0, recoveries=(recovery,), checkpoint=saved))
+    status.add_failure(ProcessFailure(time=NOW, round=0, rank=0, local_rank=0, exit_code=1))
+    kind, body = get(f"{url}/metrics")
+    assert kind.startswith("text/plain; version=")
+    found = {sample.name: sample.value for family in text_string_to_metric_families(body) for sample in family.samples}
+    assert found == {
+        "neuron_trainer_step": 7,
+        "neuron_trainer_max_steps": 100,
+        "neuron_trainer_loss": 1.5,
+        "neuron_trainer_checkpoint_step": 5,
+        "neuron_trainer_process_failures_total": 1,
+        "neuron_trainer_recoveries_total": 1,
+        "neuron_trainer_steps_lost_total": 2,
+    }
+
+
+def test_health_is_answered_and_other_paths_are_not(url: str) -> None:
+    assert get(f"{url}/healthz") == ("text/plain", "ok\n")
+    with pytest.raises(urllib.error.HTTPError) as problem:
+        get(f"{url}/other")
+    assert problem.value.code == 404
+    problem.value.close()
