@@ -35,7 +35,7 @@ def trainer(**values: object) -> dict[str, Any]:
 CASES = {
     "several nodes without a claim": Case(
         JOB.no_storage(), Reason.STORAGE_MISSING,
-        ("spec.storage:", "no writable claim", "Add an entry with claimName and a mountPath above /training/experiments"),
+        ("spec.storage:", "no writable claim", "Add an entry with claimName and a mountPath above /training/exp"),
     ),
     "several nodes with a claim for reading only": Case(
         JOB.storage({**CLAIM, "readOnly": True}), Reason.STORAGE_MISSING, ("spec.storage:", "Add an entry"),
