@@ -3,23 +3,28 @@
 import json
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from .kubectl import DemoError
 
+_WIDTH = 110
+"""Columns that the table needs; a pipe has 80."""
+
 
 def ledger(job: dict[str, Any], console: Console) -> None:
     """The restart ledger as a table."""
-    table = Table(title="restart ledger (status.restarts)")
+    table = Table(title="restart ledger (status.restarts)", title_justify="left", box=box.SIMPLE)
     for column in ("restarted", "cause", "where", "at step", "resumed from", "steps lost", "seconds"):
-        table.add_column(column, justify="left" if column in ("restarted", "cause", "where") else "right")
+        justify = "left" if column in ("restarted", "cause", "where") else "right"
+        table.add_column(column, justify=justify, no_wrap=True)
     for entry in job["status"].get("restarts", []):
         where = entry.get("pod", "") + (f" rank {entry['rank']}" if "rank" in entry else "")
         numbers = [entry.get(key) for key in ("step", "resumedFromStep", "stepsLost", "recoverySeconds")]
         texts = ["-" if n is None else f"{n:.1f}" if isinstance(n, float) else str(n) for n in numbers]
         table.add_row(entry["rung"], entry["cause"], where, *texts)
-    console.print(table)
+    console.print(table, width=max(console.width, _WIDTH))
 
 
 def parse_metrics(text: str) -> dict[int, dict[str, float]]:

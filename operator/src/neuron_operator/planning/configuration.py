@@ -60,15 +60,16 @@ def decide(job: NeuronTrainingJob, given: ConfigText, options: Options) -> Accep
     if given.text is None:
         return Refused(Reason.CONFIG_MAP_NOT_FOUND, given.missing)
     loaded = _load(job, given.text)
+    shape = template.check(job.spec.pod_template)
     if loaded.config is None:
-        return Refused(Reason.CONFIG_INVALID, _sentences(loaded.errors))
+        return Refused(Reason.CONFIG_INVALID, _sentences((*loaded.errors, *shape)))
     found, wanted = _platform(job, loaded.config)
     image = job.spec.image or _default_image(job, options)
     if not image:
         found = (*found, error("spec.image", "it is not set, and the operator has no default image.",
                                "Set it, or the Helm value images.cpu or images.neuron."))  # fmt: skip
     kept = storage.check(job.spec, loaded.config)
-    everything = (*loaded.findings, *_bare_ones(job), *found, *template.check(job.spec.pod_template), *kept)
+    everything = (*loaded.findings, *_bare_ones(job), *found, *shape, *kept)
     if errors := errors_of((*everything, *_changed(job, loaded))):
         only_storage = all(one.key == storage.KEY for one in errors)
         return Refused(Reason.STORAGE_MISSING if only_storage else Reason.CONFIG_INVALID, _sentences(errors))
@@ -126,10 +127,11 @@ def _bare_ones(job: NeuronTrainingJob) -> tuple[Finding, ...]:
 
 
 def _changed(job: NeuronTrainingJob, loaded: Loaded) -> tuple[Finding, ...]:
-    """The copy was lost and the source has been edited since: another configuration than the checkpoints'."""
+    """Another configuration than the checkpoints': the copy was lost and its source edited, or the schema bypassed."""
     if not job.status.start_time or job.status.config_hash in ("", loaded.hash):
         return ()
-    return (error("spec.configFrom", "the configuration was changed after the job had started.",
+    where = "spec.configFrom" if job.spec.config is None else "spec.config"
+    return (error(where, "the configuration was changed after the job had started.",
                   "Restore it, or create a new job with exp_manager.resume_from_checkpoint."),)  # fmt: skip
 
 
