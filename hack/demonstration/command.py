@@ -3,6 +3,7 @@
 import argparse
 import os
 import subprocess
+import sys
 import time
 
 from rich.console import Console
@@ -25,6 +26,9 @@ pods can mount (examples/claim.yaml), and the images in a registry that it pulls
   OPERATOR_IMAGE=… TRAINER_IMAGE=… CLUSTER=current make demo
 """
 
+_PIPE_WIDTH = 110
+"""Columns of the ledger's table; rich takes a pipe for 80 wide."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
@@ -34,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     default = os.environ.get("CLUSTER") or "local"
     parser.add_argument("--cluster", choices=["local", "current"], default=default, help="default: $CLUSTER, or local")
     chosen = parser.parse_args(arguments)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     start = time.monotonic()
     try:
         where = setting.local(console) if chosen.cluster == "local" else setting.current(console)

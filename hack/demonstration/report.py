@@ -9,9 +9,6 @@ from rich.table import Table
 
 from .kubectl import DemoError
 
-_WIDTH = 110
-"""Columns that the table needs; a pipe has 80."""
-
 
 def ledger(job: dict[str, Any], console: Console) -> None:
     """The restart ledger as a table."""
@@ -24,7 +21,7 @@ def ledger(job: dict[str, Any], console: Console) -> None:
         numbers = [entry.get(key) for key in ("step", "resumedFromStep", "stepsLost", "recoverySeconds")]
         texts = ["-" if n is None else f"{n:.1f}" if isinstance(n, float) else str(n) for n in numbers]
         table.add_row(entry["rung"], entry["cause"], where, *texts)
-    console.print(table, width=max(console.width, _WIDTH))
+    console.print(table)
 
 
 def parse_metrics(text: str) -> dict[int, dict[str, float]]:
