@@ -83,10 +83,10 @@ def headline(facts: Facts) -> tuple[ConditionType, Reason, str]:
         return (stalled if facts.wait.stalled else reconciling), facts.wait.reason, facts.wait.message
     if facts.restart:
         return reconciling, facts.restart.cause, sentence(facts.restart)
-    if facts.stepping:
-        return ready, Reason.STEPS_ADVANCING, "Optimizer steps are being finished."
     if not facts.existing:
         return reconciling, Reason.NOT_STARTED, "No pods have been created yet."
+    if facts.stepping:
+        return ready, Reason.STEPS_ADVANCING, "Optimizer steps are being finished."
     if facts.ready == facts.nodes:
         message = "All pods are up; the processes are loading or compiling."
         return reconciling, Reason.WAITING_FOR_FIRST_STEP, message
@@ -149,10 +149,10 @@ def _progressing(facts: Facts) -> _Word:
         return _Word(False, facts.config.reason, "The configuration is refused; pods that run are left alone.")
     if facts.restart:
         return _Word(False, facts.restart.cause, "No step has been finished since the failure.")
-    if facts.stepping:
-        return _Word(True, Reason.STEPS_ADVANCING, "Optimizer steps are being finished.")
     if not facts.existing:
         return _Word(False, Reason.NOT_STARTED, "No pods are there.")
+    if facts.stepping:
+        return _Word(True, Reason.STEPS_ADVANCING, "Optimizer steps are being finished.")
     return _Word(False, Reason.WAITING_FOR_FIRST_STEP, "No step has been finished yet.")
 
 

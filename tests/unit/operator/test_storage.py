@@ -1,0 +1,88 @@
+"""Checkpoints must outlive the pods: on a writable claim, or on something like it."""
+
+from typing import Any
+
+import pytest
+
+from builders import JobBuilder, accepted, make_job
+from neuron_api.findings import Severity
+from neuron_operator.planning import storage
+
+JOB = make_job()
+CLAIM = {"claimName": "training", "mountPath": "/training"}
+READ_ONLY = {"claimName": "data", "mountPath": "/data", "readOnly": True}
+
+
+def check(job: JobBuilder, nodes: int = 1) -> list[Severity]:
+    config = accepted(JOB.nodes(nodes).build()).config
+    wanted = job.build().spec.config or {}
+    manager = config.exp_manager.model_validate(wanted["exp_manager"])
+    config = config.model_copy(update={"exp_manager": manager})
+    return [finding.severity for finding in storage.check(job.build().spec, config)]
+
+
+def template(volume: dict[str, Any], **mount: Any) -> dict[str, Any]:
+    mounts = [{"name": "v", "mountPath": "/training", **mount}]
+    return {"spec": {"containers": [{"name": "trainer", "volumeMounts": mounts}], "volumes": [{"name": "v", **volume}]}}
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        JOB,
+        JOB.storage(READ_ONLY, CLAIM),
+        JOB.config("exp_manager.exp_dir", "experiments"),
+        JOB.config("exp_manager.exp_dir", None),
+        JOB.config("exp_manager.exp_dir", "/training"),
+        JOB.no_storage().config("exp_manager.exp_dir", "s3://bucket/run"),
+        JOB.no_storage().config("exp_manager.create_checkpoint_callback", False),
+        JOB.no_storage().config("exp_manager.checkpoint_callback_params.save_top_k", 0),
+        JOB.no_storage().pod_template(template({"persistentVolumeClaim": {"claimName": "x"}})),
+        JOB.no_storage().pod_template(template({"nfs": {"server": "s", "path": "/"}})),
+        JOB.no_storage().pod_template(template({"hostPath": {"path": "/x"}})),
+    ],
+)
+def test_checkpoints_that_outlive_the_pods_are_fine(job: JobBuilder) -> None:
+    assert check(job, nodes=2) == []
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        JOB.no_storage(),
+        JOB.storage(READ_ONLY),
+        JOB.storage({**CLAIM, "readOnly": True}),
+        JOB.config("exp_manager.exp_dir", "/trainings/x"),
+        JOB.config("exp_manager.explicit_log_dir", "/elsewhere"),
+        JOB.no_storage().pod_template(template({"emptyDir": {}})),
+        JOB.no_storage().pod_template(template({"ephemeral": {}})),
+        JOB.no_storage().pod_template(template({"persistentVolumeClaim": {"claimName": "x"}}, readOnly=True)),
+        JOB.no_storage().pod_template({"spec": {"containers": "none"}}),
+        JOB.no_storage().pod_template({"spec": None}),
+    ],
+)
+def test_checkpoints_that_end_with_the_pods_are_an_error_for_several_nodes_and_a_warning_for_one(
+    job: JobBuilder,
+) -> None:
+    assert check(job, nodes=2) == [Severity.ERROR]
+    assert check(job, nodes=1) == [Severity.WARNING]
+
+
+def test_the_finding_says_where_checkpoints_go_and_what_to_do() -> None:
+    job = JOB.no_storage().config("exp_manager.exp_dir", "runs")
+    (finding,) = storage.check(job.build().spec, accepted(job.build()).config)
+    assert str(finding).startswith("spec.storage: no writable claim holds /runs, where exp_manager puts checkpoints")
+    assert "Add an entry with claimName and a mountPath above /runs" in str(finding)
+
+
+@pytest.mark.parametrize(
+    ("mounts", "directory"),
+    [
+        ([], None),
+        ([READ_ONLY], None),
+        ([READ_ONLY, CLAIM], "/training"),
+        ([CLAIM, {**CLAIM, "mountPath": "/b"}], "/training"),
+    ],
+)
+def test_the_working_directory_is_the_first_writable_mount(mounts: list[dict[str, Any]], directory: str | None) -> None:
+    assert storage.working_directory(JOB.storage(*mounts).build().spec) == directory
