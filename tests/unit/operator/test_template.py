@@ -37,6 +37,15 @@ def keys(given: Any) -> list[str]:
         ({"spec": {"containers": [{"image": "x"}]}}, ".spec.containers[0]"),
         ({"spec": {"containers": ["x"]}}, ".spec.containers[0]"),
         ({"spec": {"initContainers": [{"image": "x"}]}}, ".spec.initContainers[0]"),
+        ({"$patch": "replace"}, ".$patch"),
+        ({"spec": {"$patch": "replace"}}, ".spec.$patch"),
+        ({"metadata": {"$patch": "replace"}}, ".metadata.$patch"),
+        ({"spec": {"containers": [{"$patch": "replace"}]}}, ".spec.containers[0].$patch"),
+        ({"spec": {"volumes": [{"name": "x"}, {"$patch": "replace"}]}}, ".spec.volumes[1].$patch"),
+        (trainer(env=[{"name": "A", "$patch": "replace"}]), ".spec.containers[0].env[0].$patch"),
+        (trainer(**{"$setElementOrder/env": []}), ".spec.containers[0].$setElementOrder/env"),
+        ({"spec": {"$retainKeys": ["x"]}}, ".spec.$retainKeys"),
+        ({"spec": {"containers": [{"name": "trainer", "$patch": "replace"}]}}, ".spec.containers[trainer].$patch"),
         (trainer(command=["x"]), ".spec.containers[trainer].command"),
         (trainer(args=[]), ".spec.containers[trainer].args"),
         (trainer(terminationMessagePath="/x"), ".spec.containers[trainer].terminationMessagePath"),
@@ -71,6 +80,7 @@ def test_what_the_gang_cannot_do_without_is_refused_with_its_key_and_a_remedy(gi
         {"spec": {"containers": [{"name": "sidecar", "command": ["x"], "args": ["y"]}]}},
         {"spec": {"initContainers": [{"name": "trainer", "command": ["x"]}]}},
         {"spec": {"volumes": [{"name": "x", "emptyDir": {}}]}},
+        {"spec": {"nodeSelector": {"$patch": "replace", "a": "b"}, "volumes": [{"name": "x", "$patch": "delete"}]}},
     ],
 )
 def test_everything_else_is_the_users(given: Any) -> None:

@@ -1,7 +1,7 @@
 """A partial PodTemplateSpec over the generated one, as `kubectl patch --type strategic` would.
 
 The lists of a pod whose items have names are merged item by item, other lists are replaced, null removes,
-`$patch: delete` removes an item.
+`$patch: delete` removes an item. The directives that replace whole lists are refused by `template`.
 
 Two lists differ from the API server's rule, because losing the generated items would break the job: tolerations and
 imagePullSecrets are joined.
@@ -35,6 +35,8 @@ _DIRECTIVE: Final = "$patch"
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
     """A new object; neither argument is changed."""
+    if overlay.get(_DIRECTIVE) == "delete":
+        return {}
     if overlay.get(_DIRECTIVE) == "replace":
         return {key: value for key, value in overlay.items() if key != _DIRECTIVE}
     result = dict(base)
@@ -51,11 +53,12 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
 def _value(key: str, base: Any, overlay: Any) -> Any:
     if isinstance(overlay, Mapping):
         return merge(base if isinstance(base, Mapping) else {}, overlay)
-    if isinstance(overlay, list) and isinstance(base, list):
+    if isinstance(overlay, list):
+        known = base if isinstance(base, list) else []
         if key in _JOINED:
-            return [*base, *(item for item in overlay if item not in base)]
+            return [*known, *(item for item in overlay if item not in known)]
         if key in _KEYS:
-            return _items(base, overlay, _KEYS[key], whole=key in _REPLACED)
+            return _items(known, overlay, _KEYS[key], whole=key in _REPLACED)
     return overlay
 
 
@@ -66,10 +69,10 @@ def _items(base: list[Any], overlay: list[Any], merge_key: str, *, whole: bool) 
         name = _name(item, merge_key, len(base) + n)
         if isinstance(item, Mapping) and item.get(_DIRECTIVE) == "delete":
             result.pop(name, None)
-        elif whole or name not in result:
+        elif not isinstance(item, Mapping):
             result[name] = item
         else:
-            result[name] = merge(result[name], item)
+            result[name] = merge({} if whole else result.get(name, {}), item)
     return list(result.values())
 
 

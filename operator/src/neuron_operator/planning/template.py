@@ -44,7 +44,8 @@ def check(template: Mapping[str, Any] | None) -> tuple[Finding, ...]:
 
 def _faults(template: Mapping[str, Any]) -> Iterator[Finding]:
     yield from (error(f"{_ROOT}.{key}", "a pod template has metadata and spec only.", _REMEDY)
-                for key in template if key not in ("metadata", "spec"))  # fmt: skip
+                for key in template if key not in ("metadata", "spec") and not key.startswith("$"))  # fmt: skip
+    yield from _directives(template, _ROOT)
     metadata, spec = template.get("metadata"), template.get("spec")
     if isinstance(metadata, Mapping):
         yield from _given(metadata, _METADATA, f"{_ROOT}.metadata")
@@ -59,6 +60,25 @@ def _faults(template: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _volumes(spec.get("volumes"))
     for kind in ("containers", "initContainers"):
         yield from _containers(spec.get(kind), f"{_ROOT}.spec.{kind}")
+
+
+def _directives(value: Any, where: str, *, in_list: bool = False) -> Iterator[Finding]:
+    """Removing by name is fine; what would take the job's own items away with it is not."""
+    if isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from _directives(item, f"{where}[{position}]", in_list=True)
+    if not isinstance(value, Mapping):
+        return
+    for key, one in value.items():
+        if str(key).startswith("$") and key != "$patch":
+            yield error(f"{where}.{key}", "this directive is not understood.", "Use null, or $patch: delete.")
+        elif key == "$patch" and where in (_ROOT, f"{_ROOT}.spec", f"{_ROOT}.metadata"):
+            yield error(f"{where}.$patch", "the template is merged: it cannot take the place of the job's.", _REMEDY)
+        elif key == "$patch" and in_list and one != "delete" and value.get("name") != contract.CONTAINER:
+            yield error(f"{where}.$patch", "the job's own items are in this list: it cannot be replaced.",
+                        "Remove items by their names with $patch: delete.")  # fmt: skip
+        else:
+            yield from _directives(one, f"{where}.{key}")
 
 
 def _given(values: Mapping[str, Any], protected: Mapping[str, str], where: str) -> Iterator[Finding]:
@@ -85,6 +105,8 @@ def _volumes(volumes: Any) -> Iterator[Finding]:
 def _containers(containers: Any, where: str) -> Iterator[Finding]:
     for position, container in enumerate(containers if isinstance(containers, list) else ()):
         name = container.get("name") if isinstance(container, Mapping) else None
+        if isinstance(container, Mapping) and "$patch" in container and not name:
+            continue  # Told as a directive.
         if not name:
             yield error(f"{where}[{position}]", "it has no name.",
                         f"Call the trainer's container {contract.CONTAINER}.")  # fmt: skip
