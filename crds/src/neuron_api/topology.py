@@ -12,6 +12,8 @@ from typing import Final
 from .config import TrainingConfig
 from .findings import Finding, error, warning
 
+_GIB: Final = 2**30
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceType:
@@ -27,6 +29,8 @@ class InstanceType:
     max_lnc: int
     efa: int
     """`vpc.amazonaws.com/efa` interfaces."""
+    chip_memory: int
+    """Bytes of device memory of a chip."""
 
     def logical_cores(self, lnc: int) -> int:
         """Most processes that a node can hold."""
@@ -37,13 +41,13 @@ INSTANCE_TYPES: Final[Mapping[str, InstanceType]] = MappingProxyType(
     {
         t.name: t
         for t in (
-            InstanceType("trn1.2xlarge", 1, 2, 1, 1, 0),
-            InstanceType("trn1.32xlarge", 16, 2, 1, 1, 8),
-            InstanceType("trn1n.32xlarge", 16, 2, 1, 1, 16),
-            InstanceType("trn2.3xlarge", 1, 8, 2, 2, 1),
-            InstanceType("trn2.48xlarge", 16, 8, 2, 2, 16),
+            InstanceType("trn1.2xlarge", 1, 2, 1, 1, 0, 32 * _GIB),
+            InstanceType("trn1.32xlarge", 16, 2, 1, 1, 8, 32 * _GIB),
+            InstanceType("trn1n.32xlarge", 16, 2, 1, 1, 16, 32 * _GIB),
+            InstanceType("trn2.3xlarge", 1, 8, 2, 2, 1, 96 * _GIB),
+            InstanceType("trn2.48xlarge", 16, 8, 2, 2, 16, 96 * _GIB),
             # The number of EFA interfaces is not published; 16 is that of trn2.48xlarge (operator.md §3.1).
-            InstanceType("trn2u.48xlarge", 16, 8, 2, 2, 16),
+            InstanceType("trn2u.48xlarge", 16, 8, 2, 2, 16, 96 * _GIB),
         )
     }
 )

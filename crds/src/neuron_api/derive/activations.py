@@ -1,0 +1,96 @@
+"""Bytes of activations of one process: what the forward pass keeps for the backward pass, and the peak on top of it.
+
+The terms are those of the trainer's own modules (models/llama/model.py) with attention that has no score matrix;
+docs/design/009-memory-estimate.md derives them and says how they were measured.
+"""
+
+from collections.abc import Set
+from dataclasses import dataclass
+
+from .architecture import Architecture
+from .parameters import padded_vocabulary
+from .recompute import Part
+from .sharding import Sharding
+
+_FP32 = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Bytes of one layer for one micro-batch."""
+
+    kept: int
+    """From its forward to its backward pass."""
+    again: int
+    """More of them while its backward pass runs: what is recomputed, and the gradients on the way."""
+
+
+def of_layer(model: Architecture, split: Sharding, tokens: int, width: int, parts: Set[Part]) -> Layer:
+    """`tokens` of one micro-batch on this process (after context parallelism), `width` bytes of the compute type."""
+    terms = _terms(model, split, tokens, width)
+    everything = sum(terms.values())
+    stream = width * tokens * model.hidden // split.sequence
+    gradients = width * tokens * (_mlp_width(model, split) + model.hidden)
+    if Part.LAYER in parts:
+        return Layer(stream, everything - stream + gradients)
+    kept = dict(terms)
+    if Part.ATTENTION in parts:
+        kept |= {"core": 0, "mixed": 0}
+    elif Part.CORE in parts:
+        kept["core"] = width * tokens * (model.query_width + 2 * model.kv_width * split.kv_copies) // split.tensor
+    if Part.MLP in parts:
+        kept["mlp"] = 0
+    elif Part.PRODUCT in parts and model.is_gated:
+        kept["mlp"] = terms["mlp"] * 3 // 4
+    if Part.NORM in parts:
+        kept["norms"] = 2 * stream
+    return Layer(sum(kept.values()), everything - sum(kept.values()) + gradients)
+
+
+def of_head(model: Architecture, split: Sharding, tokens: int, width: int) -> Layer:
+    """Final norm and head: its inputs, log-probabilities in fp32; in the backward pass two gradients of that size."""
+    logits = _FP32 * tokens * (padded_vocabulary(model, split.tensor) // split.tensor)
+    inputs = tokens * model.hidden * (_FP32 + width) // split.sequence + width * tokens * model.hidden // _inputs(split)
+    return Layer(inputs + logits, 2 * logits)
+
+
+def in_flight(stage: int, split: Sharding, micro_batches: int) -> int:
+    """Micro-batches (interleaved: chunks) whose activations a stage holds at once in the 1F1B schedule (B-7)."""
+    if split.virtual == 1:
+        return min(split.pipeline - stage, micro_batches)
+    warm_up = 2 * (split.pipeline - stage - 1) + (split.virtual - 1) * split.pipeline
+    return min(warm_up + 1, micro_batches * split.virtual)
+
+
+def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dict[str, int]:
+    """Saved tensors by where they come from; config-keys.md's symbols: H hidden, q heads x head size, F MLP width.
+
+    norms:  statistics in fp32 and the normed states in the compute type, for both norms: 2 (4 + w) T H / SP
+    inputs: of q, k, v and of gate, up; the whole sequence also with sequence parallelism where it is kept gathered:
+            2 w T H (/ SP)
+    core:   q, k, v (the latter two repeated to all query heads) and a log-sum per head: 3 w T q / TP + 4 T h / TP
+    mixed:  attention's output: w T q / TP
+    mlp:    gate, up, activation(gate), product: 4 w T F / TP; without gate two of them
+    """
+    wide = width * tokens
+    return {
+        "norms": 2 * (_FP32 + width) * tokens * model.hidden // split.sequence,
+        "inputs": 2 * wide * model.hidden // _inputs(split),
+        "core": (3 * wide * model.query_width + _FP32 * tokens * model.heads) // split.tensor,
+        "mixed": wide * model.query_width // split.tensor,
+        "mlp": (4 if model.is_gated else 2) * wide * _mlp_width(model, split),
+    }
+
+
+def _inputs(split: Sharding) -> int:
+    """Processes that share what a column-parallel linear keeps of its input."""
+    return 1 if split.keeps_gathered else split.sequence
+
+
+def _mlp_width(model: Architecture, split: Sharding) -> int:
+    """Features of the MLP per token on this process; a token goes through several experts (B-12: capacity)."""
+    width = model.ffn // split.tensor
+    if model.experts is None:
+        return width
+    copies = model.experts.per_token * (model.experts.capacity or 1)
+    return int(width * min(copies, model.experts.count))

@@ -1,0 +1,157 @@
+"""The sizes of a model, from a Hugging Face `config.json` or from the Megatron keys of the `model` section.
+
+Only what arithmetic needs: how many layers, how wide, which parameters. Rules: config-keys.md sections 6-8 and 13.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from neuron_api.config import ModelConfig, TrainingConfig
+from neuron_api.findings import Finding, error
+
+_GATED: Final = ("swiglu", "geglu", "reglu")
+_REQUIRED: Final = (
+    "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size",
+)  # fmt: skip
+_GPT2_VOCABULARY: Final = 50257
+"""Entries of the published GPT-2 vocabulary, the only one that `GPT2BPETokenizer` is used with in NxDT's examples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """Mixture of experts in place of the MLP (B-12)."""
+
+    count: int
+    """Experts of a layer."""
+    per_token: int
+    """`top_k`."""
+    every: int
+    """Each so-many-th layer has experts, the others an MLP."""
+    capacity: float | None
+    """Capacity factor; None: every token is computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A decoder-only transformer."""
+
+    kind: str
+    """`model_type` of config.json, or `megatron`."""
+    layers: int
+    hidden: int
+    heads: int
+    """Query heads."""
+    kv_heads: int
+    head_size: int
+    ffn: int
+    """Width of the MLP, or of one expert."""
+    vocabulary: int | None
+    """Rows of the embedding before padding; None: only the tokenizer knows."""
+    is_gated: bool = True
+    """The MLP has gate and up (SwiGLU), not one projection."""
+    is_tied: bool = False
+    """Embedding and head are one weight."""
+    has_bias: bool = False
+    """In every linear, and in the norms (LayerNorm)."""
+    positions: int = 0
+    """Rows of a learned position table; 0 with rotary positions."""
+    vocabulary_multiple: int = 1
+    """`make_vocab_size_divisible_by`: the vocabulary is padded to a multiple of it times TP."""
+    experts: Experts | None = None
+
+    @property
+    def query_width(self) -> int:
+        """Features of all query heads."""
+        return self.heads * self.head_size
+
+    @property
+    def kv_width(self) -> int:
+        """Features of all key heads, before replication; as many of all value heads."""
+        return self.kv_heads * self.head_size
+
+    @property
+    def published_name(self) -> str:
+        """The published model of these sizes (config-keys.md section 13), else the kind."""
+        if self.kind == "llama":
+            return {32000: "llama2", 32016: "llama2", 128256: "llama3"}.get(self.vocabulary or 0, "llama")
+        if self.kind == "mixtral" and self.experts:
+            size = {(4096, 32): "7B", (6144, 56): "22B"}.get((self.hidden, self.layers))
+            return f"mixtral-{self.experts.count}x{size}" if size else "mixtral"
+        return self.kind
+
+
+def from_json(values: Mapping[str, Any], model: ModelConfig) -> tuple[Architecture | None, tuple[Finding, ...]]:
+    """A parsed `config.json` with the overrides of the `model` section (section 6)."""
+    missing = [name for name in _REQUIRED if not _is_size(values.get(name))]
+    if missing:
+        return None, (
+            error(
+                "model.model_config",
+                f"the file has no positive whole number for {', '.join(missing)}.",
+                "Give the config.json of a Llama, Mistral or Mixtral model.",
+            ),
+        )
+    hidden, heads = model.hidden_size or values["hidden_size"], values["num_attention_heads"]
+    own_size = values.get("head_dim") if hidden == values["hidden_size"] else None
+    found = Architecture(
+        kind=str(values.get("model_type", "llama")),
+        layers=model.num_layers or values["num_hidden_layers"],
+        hidden=hidden,
+        heads=heads,
+        kv_heads=values.get("num_key_value_heads") or heads,
+        head_size=own_size or hidden // heads,
+        ffn=values["intermediate_size"],
+        vocabulary=values["vocab_size"],
+        is_tied=bool(values.get("tie_word_embeddings", False)),
+        has_bias=bool(values.get("attention_bias", False)),
+        experts=_experts(model, values.get("num_local_experts"), values.get("num_experts_per_tok") or 1),
+    )
+    return found, ()
+
+
+def from_megatron(config: TrainingConfig, vocabulary: int | None = None) -> Architecture | None:
+    """The Megatron keys (section 7); None while a size is missing, which the checks say. `vocabulary`: if it is known
+    from elsewhere, since the tokenizer's is not in the file."""
+    model = config.model
+    layers, hidden, heads = model.num_layers, model.hidden_size, model.num_attention_heads
+    if layers is None or hidden is None or heads is None:
+        return None
+    learned = model.position_embedding_type == "learned_absolute"
+    return Architecture(
+        kind="megatron",
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        kv_heads=model.num_kv_heads or heads,
+        head_size=model.kv_channels or hidden // heads,
+        ffn=model.ffn_hidden_size or 4 * hidden,
+        vocabulary=vocabulary or _tokenizer_size(config),
+        is_gated=model.activation in _GATED,
+        is_tied=model.share_embeddings_and_output_weights,
+        has_bias=model.has_bias,
+        positions=(model.max_position_embeddings or model.encoder_seq_length) if learned else 0,
+        vocabulary_multiple=model.make_vocab_size_divisible_by,
+        experts=_experts(model, None, 1),
+    )
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _experts(model: ModelConfig, count: int | None, per_token: int) -> Experts | None:
+    """`model.moe` over what config.json says; one expert is a plain MLP."""
+    moe = model.moe
+    count = (moe and moe.num_experts) or count
+    if not count or count == 1:
+        return None
+    if moe is None:
+        return Experts(count, per_token, every=1, capacity=None)
+    capacity = None if moe.dropless or not moe.capacity_factor else moe.capacity_factor
+    return Experts(count, max(moe.top_k, 1), moe.frequency, capacity)
+
+
+def _tokenizer_size(config: TrainingConfig) -> int | None:
+    tokenizer = config.data.tokenizer
+    return _GPT2_VOCABULARY if tokenizer and tokenizer.type == "GPT2BPETokenizer" else None

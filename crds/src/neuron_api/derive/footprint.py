@@ -1,0 +1,66 @@
+"""From a configuration to what memory arithmetic needs: how the model is split, and what a process does in a step."""
+
+from neuron_api.config import PeftConfig, TrainingConfig
+from neuron_api.topology import Topology
+
+from . import adapters, alignment, checkpoint, heads, memory, optimizer_state, parameters, precision, recompute, stages
+from .architecture import Architecture
+from .memory import Memory, Work
+from .sharding import Sharding
+
+
+def sharding(config: TrainingConfig, topology: Topology, model: Architecture, *, is_native: bool) -> Sharding:
+    """The parallel sizes; `is_native`: with PyTorch's own parallelism, else neuronx-distributed's."""
+    strategy = config.distributed_strategy
+    return Sharding(
+        tensor=topology.tensor_parallel,
+        sequence=topology.tensor_parallel if strategy.sequence_parallel else 1,
+        pipeline=topology.pipeline_parallel,
+        virtual=strategy.virtual_pipeline_model_parallel_size or 1,
+        context=topology.context_parallel,
+        expert=strategy.expert_model_parallel_size,
+        data=topology.data_parallel,
+        is_zero1=strategy.zero1,
+        keeps_gathered=is_native,
+        kv_copies=heads.replication(model.kv_heads, topology.tensor_parallel, strategy.kv_replicator) or 1,
+    )
+
+
+def of_process(config: TrainingConfig, topology: Topology, model: Architecture, *, is_native: bool) -> Memory | None:
+    """Memory of the process that needs most; None where the layers, the batch or the vocabulary cannot be divided."""
+    if not topology.micro_batches:
+        return None
+    split = sharding(config, topology, model, is_native=is_native)
+    blocks = stages.block_sizes(model.layers, split.pipeline * split.virtual, config.model.pipeline_cuts or ())
+    if blocks is None:
+        return None
+    chosen = alignment.strategy(config)
+    rows = config.data.micro_batch_size * alignment.rows_per_sample(chosen)
+    peft = _peft(config)
+    work = Work(
+        tokens=rows * alignment.sequence_length(config, chosen) // split.context,
+        micro_batches=topology.micro_batches,
+        states=optimizer_state.tensors_per_parameter(config.model.optim),
+        widths=precision.widths(config),
+        parts=recompute.parts(config.model),
+        adapters_of_layer=adapters.parameters_of_layer(model, peft, split.tensor) if peft else 0,
+    )
+    return memory.estimate(model, split, blocks, work)
+
+
+def of_checkpoint(config: TrainingConfig, model: Architecture) -> int | None:
+    """Bytes of one checkpoint; None when the vocabulary is not known."""
+    total = parameters.total(model)
+    if total is None:
+        return None
+    peft = _peft(config)
+    trained = total
+    if peft is not None:
+        trained = adapters.parameters_of_layer(model, peft, 1) * model.layers
+        total = trained + (total if peft.save_lora_base else 0)
+    states = optimizer_state.tensors_per_parameter(config.model.optim)
+    return checkpoint.size(total, trained, states, precision.widths(config))
+
+
+def _peft(config: TrainingConfig) -> PeftConfig | None:
+    return config.model_alignment_strategy.peft if config.model_alignment_strategy else None

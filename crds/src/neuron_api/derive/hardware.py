@@ -1,0 +1,38 @@
+"""What the processes run on: Trn1, Trn2 or CPU; the instance type where it can be told from the configuration."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from neuron_api.config import TrainingConfig
+from neuron_api.spec import Accelerator
+from neuron_api.topology import INSTANCE_TYPES
+
+_WHOLE_NODE: Final = {"trn1": "trn1.32xlarge", "trn2": "trn2.48xlarge"}
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """A generation of Trainium, or `cpu`."""
+
+    name: str
+    """`trn1`, `trn2` or `cpu`."""
+    instance_type: str | None
+    """None on CPU."""
+    is_assumed: bool = False
+    """The instance type was not given but follows from `trainer.lnc` and `trainer.devices`."""
+
+
+def of(config: TrainingConfig, accelerator: Accelerator, instance_type: str | None) -> Hardware:
+    """By the instance type where it is given, else by the configuration."""
+    if accelerator is Accelerator.CPU:
+        return Hardware("cpu", None)
+    if instance_type is not None:
+        return Hardware(instance_type.partition(".")[0].rstrip("nu"), instance_type)
+    name = generation(config)
+    return Hardware(name, _WHOLE_NODE[name], is_assumed=True)
+
+
+def generation(config: TrainingConfig) -> str:
+    """lnc 2 exists on Trn2 only; without it (A2) a node of Trn1 holds no more than 32 processes."""
+    most = INSTANCE_TYPES[_WHOLE_NODE["trn1"]].logical_cores(1)
+    return "trn2" if config.trainer.lnc == 2 or config.trainer.devices > most else "trn1"

@@ -1,0 +1,15 @@
+"""How often each key/value head is copied so that tensor parallelism can split them (B-6)."""
+
+from math import gcd
+
+
+def replication(kv_heads: int | None, tensor_parallel: int, asked: int | None) -> int | None:
+    """`kv_replicator` where it is set; else the least r with kv_heads * r divisible by the tensor-parallel size.
+
+    For sizes that divide one another that is max(1, TP / kv_heads). None: the number of heads is not known.
+    """
+    if asked:
+        return asked
+    if not kv_heads:
+        return None
+    return tensor_parallel // gcd(kv_heads, tensor_parallel)

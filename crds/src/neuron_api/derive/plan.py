@@ -1,0 +1,164 @@
+"""Everything that follows from a configuration before anything is started: `kubectl neuron plan` and its tests.
+
+The columns are those of the oracle `tests/data/configs/expected.tsv`, in its order. What cannot be known is None, and
+a finding says why.
+"""
+
+from dataclasses import dataclass, field
+
+from neuron_api import environment
+from neuron_api.config import TrainingConfig
+from neuron_api.findings import Finding, warning
+from neuron_api.topology import INSTANCE_TYPES, Devices, Topology, devices
+
+from . import alignment, footprint, heads, parameters
+from . import stages as pipeline
+from .architecture import Architecture
+from .hardware import Hardware
+from .memory import Memory
+from .steps import saves_before_end, total_samples
+
+Column = str | int | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job will be."""
+
+    columns: dict[str, Column]
+    """Named as the columns of expected.tsv, without `config`."""
+    hardware: Hardware
+    devices: Devices | None
+    """None on CPU, and when the instance type cannot hold the processes."""
+    environment: dict[str, str]
+    """Variables of B-2."""
+    memory: Memory | None
+    """Of the process that needs most."""
+    device_memory: int | None
+    """Bytes that a process has on its device; None on CPU."""
+    parameters: int | None
+    """Of the whole model."""
+    checkpoint_bytes: int | None
+    findings: tuple[Finding, ...] = field(default=())
+    """Of the platform; those of the configuration come with its loading."""
+
+
+def derive(config: TrainingConfig, hardware: Hardware, model: Architecture | None) -> Plan:
+    """`model` is None when its `config.json` is not at hand; what needs it is then None."""
+    topology = Topology.of(config)
+    wanted, findings = (None, ()) if hardware.instance_type is None else devices(config, hardware.instance_type)
+    estimated = footprint.of_process(config, topology, model, is_native=hardware.name == "cpu") if model else None
+    available = _device_memory(hardware, wanted)
+    return Plan(
+        columns=_columns(config, topology, hardware, model),
+        hardware=hardware,
+        devices=wanted,
+        environment={variable.name: variable.value for variable in environment.derive(config)},
+        memory=estimated,
+        device_memory=available,
+        parameters=parameters.total(model) if model else None,
+        checkpoint_bytes=footprint.of_checkpoint(config, model) if model else None,
+        findings=(*findings, *_too_much(estimated, available)),
+    )
+
+
+def _columns(
+    config: TrainingConfig, topology: Topology, hardware: Hardware, model: Architecture | None
+) -> dict[str, Column]:
+    return {
+        "model_source": config.model_source,
+        **_processes(config, topology),
+        **_layers(config, model),
+        "zero1": config.distributed_strategy.zero1,
+        "sequence_parallel": config.distributed_strategy.sequence_parallel,
+        "precision": config.precision.type,
+        **_schedule(config),
+        "strategy": (chosen := alignment.strategy(config)),
+        "data_module": alignment.data_module(config.model_source, chosen),
+        "hardware": hardware.name,
+    }
+
+
+def _processes(config: TrainingConfig, topology: Topology) -> dict[str, Column]:
+    strategy = config.distributed_strategy
+    return {
+        "devices": config.trainer.devices,
+        "num_nodes": config.trainer.num_nodes,
+        "world": topology.world_size,
+        "tp": topology.tensor_parallel,
+        "pp": topology.pipeline_parallel,
+        "vpp": strategy.virtual_pipeline_model_parallel_size or 1,
+        "cp": topology.context_parallel,
+        "ep": strategy.expert_model_parallel_size,
+        "dp": topology.data_parallel or None,
+        "micro": config.data.micro_batch_size,
+        "global": config.data.global_batch_size,
+        "num_microbatches": topology.micro_batches or None,
+    }
+
+
+def _layers(config: TrainingConfig, model: Architecture | None) -> dict[str, Column]:
+    strategy = config.distributed_strategy
+    layers = model.layers if model else config.model.num_layers
+    split = layers and pipeline.layers_per_stage(
+        layers,
+        strategy.pipeline_model_parallel_size,
+        strategy.virtual_pipeline_model_parallel_size or 1,
+        config.model.pipeline_cuts or (),
+    )
+    kv_heads = model.kv_heads if model else None
+    from_file = config.model_source == "hf"
+    source = f"{model.published_name} config.json" if model and from_file else "model.num_kv_heads"
+    return {
+        "layers": layers,
+        "layers_per_stage": pipeline.run_lengths(split) if split else None,
+        "kv_heads": kv_heads,
+        "kv_heads_source": source if kv_heads else None,
+        "kv_replicator": strategy.kv_replicator,
+        "kv_rep_effective": _copies(config, model),
+    }
+
+
+def _copies(config: TrainingConfig, model: Architecture | None) -> int | None:
+    strategy = config.distributed_strategy
+    return heads.replication(
+        model.kv_heads if model else None, strategy.tensor_model_parallel_size, strategy.kv_replicator
+    )
+
+
+def _schedule(config: TrainingConfig) -> dict[str, Column]:
+    steps, manager, optim = config.trainer.max_steps, config.exp_manager, config.model.optim
+    params = manager.checkpoint_callback_params
+    writes = manager.create_checkpoint_callback and params.save_top_k != 0
+    return {
+        "max_steps": steps,
+        "total_samples": total_samples(steps, config.data.global_batch_size),
+        "save_every": params.every_n_train_steps,
+        "saves_before_end": saves_before_end(steps, params.every_n_train_steps if writes else 0),
+        "warmup": optim.sched.warmup_steps,
+        "constant": optim.sched.constant_steps,
+        "optimizer": optim.name,
+        "scheduler": optim.sched.name,
+    }
+
+
+def _device_memory(hardware: Hardware, wanted: Devices | None) -> int | None:
+    if hardware.instance_type is None or wanted is None or wanted.lnc is None:
+        return None
+    instance = INSTANCE_TYPES[hardware.instance_type]
+    return instance.chip_memory * wanted.lnc // instance.cores_per_chip
+
+
+def _too_much(estimated: Memory | None, available: int | None) -> tuple[Finding, ...]:
+    if estimated is None or available is None or estimated.total <= available:
+        return ()
+    gib = 2**30
+    return (
+        warning(
+            "distributed_strategy",
+            f"a process is estimated to need {estimated.total / gib:.1f} GiB of device memory and has "
+            f"{available / gib:.1f} GiB.",
+            "Split the model over more processes, recompute more (model.activations_checkpoint_granularity) or use a "
+            "smaller data.micro_batch_size.",
+        ),
+    )

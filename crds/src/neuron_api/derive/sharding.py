@@ -1,0 +1,34 @@
+"""How one model replica and the optimizer are cut over processes: the sizes that memory arithmetic divides by."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sharding:
+    """Sizes of the parallel dimensions."""
+
+    tensor: int = 1
+    sequence: int = 1
+    """Processes that share the activations between tensor-parallel blocks: `tensor` with sequence_parallel, else 1."""
+    pipeline: int = 1
+    virtual: int = 1
+    """Chunks per stage."""
+    context: int = 1
+    expert: int = 1
+    data: int = 1
+    is_zero1: bool = False
+    keeps_gathered: bool = True
+    """With sequence parallelism a linear keeps its gathered input (native backend: DTensor gathers once at the door of
+    a block); False: its own part, and gathers again in the backward pass (nxd: LinearWithAsyncCommunication)."""
+    kv_copies: int = 1
+    """Copies of each key/value head (B-6)."""
+
+    @property
+    def optimizer(self) -> int:
+        """Processes that share the optimizer's state of dense weights (B-5)."""
+        return self.data * self.context if self.is_zero1 else 1
+
+    @property
+    def expert_optimizer(self) -> int:
+        """The same for weights of experts, which fewer processes have in common."""
+        return max(1, self.optimizer // self.expert)
