@@ -8,7 +8,8 @@
     │   ├── RefusedError       400, 403, 422: the same request will be refused again
     │   └── UnavailableError   429, 5xx, timeouts, connection errors: try again later
     ├── LeaseLostError         another operator may act: end the process at once
-    └── WatchLostError         events do not arrive any more: end the process, a new one watches anew
+    ├── WatchLostError         events do not arrive any more: end the process, a new one watches anew
+    └── UserInputError         `kubectl neuron` was given a file that cannot be read: one sentence, no traceback
 
 Anything else that is raised is a bug of ours: logged with its traceback, counted, tried again with back-off.
 """
@@ -52,3 +53,7 @@ class LeaseLostError(OperatorError):
 
 class WatchLostError(OperatorError):
     """Something happened that no event told of."""
+
+
+class UserInputError(OperatorError):
+    """A file of the command line that cannot be read, or holds nothing to work on."""

@@ -5,6 +5,7 @@ a finding says why.
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from neuron_api import environment
 from neuron_api.config import TrainingConfig
@@ -19,6 +20,14 @@ from .memory import Memory
 from .steps import saves_before_end, total_samples
 
 Column = str | int | bool | None
+
+COLUMNS: Final = (
+    "model_source", "devices", "num_nodes", "world", "tp", "pp", "vpp", "cp", "ep", "dp", "micro", "global",
+    "num_microbatches", "layers", "layers_per_stage", "kv_heads", "kv_heads_source", "kv_replicator",
+    "kv_rep_effective", "zero1", "sequence_parallel", "precision", "max_steps", "total_samples", "save_every",
+    "saves_before_end", "warmup", "constant", "optimizer", "scheduler", "strategy", "data_module", "hardware",
+)  # fmt: skip
+"""Names of what a plan has for every configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,5 +169,6 @@ def _too_much(estimated: Memory | None, available: int | None) -> tuple[Finding,
             f"{available / gib:.1f} GiB.",
             "Split the model over more processes, recompute more (model.activations_checkpoint_granularity) or use a "
             "smaller data.micro_batch_size.",
+            "NTJ-3007",
         ),
     )

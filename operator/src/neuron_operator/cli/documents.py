@@ -1,0 +1,173 @@
+"""From a file to configurations: a job among other documents, or an NxDT file as it is; lines are those of the file."""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from neuron_api import contract, yaml_text
+from neuron_api.findings import Finding
+from neuron_api.loading import Loaded, line_of, load_object, load_text
+from neuron_operator.errors import UserInputError
+
+_SEPARATOR: Final = re.compile(r"^---(?:\s|$)")
+_PREFIX: Final = "spec.config."
+_MOST_BYTES: Final = 16_000_000
+"""More is no manifest; a ConfigMap holds 1 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A configuration and where it stands."""
+
+    label: str
+    """The job's name, or the file's without its suffix."""
+    spec: Mapping[str, Any] | None = None
+    """`spec` of the job; None for an NxDT file."""
+    text: str | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """Object form, where there is no text."""
+    lines: Mapping[str, int] = field(default_factory=dict)
+    """Key of the configuration to line of the file."""
+    first_line: int = 1
+    """Line of the file that the text begins in."""
+    findings: tuple[Finding, ...] = ()
+    """Of the manifest around it."""
+    config_maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Data of the ConfigMaps in the same file, by name."""
+
+    def load(self, overrides: Sequence[str]) -> Loaded:
+        """With findings that name lines of the file."""
+        if self.text is None:
+            loaded = load_object(self.given, overrides)
+            return replace(loaded, findings=(*self.findings, *self.located(loaded.findings)))
+        loaded = load_text(self.text, overrides)
+        numbered = (replace(f, line=f.line and f.line + self.first_line - 1) for f in loaded.findings)
+        return replace(loaded, findings=(*self.findings, *numbered))
+
+    def located(self, findings: Iterable[Finding]) -> Iterator[Finding]:
+        """With the lines of their keys, where they have none yet."""
+        lines, before = self.lines, 0
+        if self.text is not None:
+            lines, before = yaml_text.parse(self.text).lines, self.first_line - 1
+        for one in findings:
+            line = line_of(lines, one.key)
+            yield replace(one, line=one.line or (line and line + before))
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    value: dict[str, Any]
+    lines: Mapping[str, int]
+    findings: tuple[Finding, ...]
+    text: str
+    first_line: int
+
+    @property
+    def kind(self) -> str:
+        return str(self.value.get("kind", "")) if "apiVersion" in self.value else ""
+
+    @property
+    def name(self) -> str:
+        metadata = self.value.get("metadata")
+        return str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
+
+
+def read(file: str) -> str:
+    """The text of a file, or of stdin for `-`."""
+    try:
+        data = sys.stdin.buffer.read(_MOST_BYTES + 1) if file == "-" else Path(file).read_bytes()
+    except OSError as problem:
+        raise UserInputError(f"{file}: {problem.strerror}") from None
+    if len(data) > _MOST_BYTES:
+        raise UserInputError(f"{file} has more than {_MOST_BYTES} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as problem:
+        raise UserInputError(f"{file} is not UTF-8 text: {problem}") from None
+
+
+def sources(text: str, file: str) -> list[Source]:
+    """Every job of a file; or the file itself, when it is an NxDT file."""
+    documents = [_parsed(part, line) for line, part in _split(text)]
+    jobs = [document for document in documents if document.kind == contract.KIND]
+    if not jobs and len(documents) <= 1 and not (documents and documents[0].kind):
+        return [Source("stdin" if file == "-" else Path(file).stem, text=text)]
+    if not jobs:
+        kinds = ", ".join(document.kind or "no kind" for document in documents)
+        raise UserInputError(f"{file} has no {contract.KIND} ({kinds})")
+    maps = {d.name: _texts(d.value.get("data")) for d in documents if d.kind == "ConfigMap"}
+    return [_of_job(job, maps, documents, file) for job in jobs]
+
+
+def _split(text: str) -> Iterator[tuple[int, str]]:
+    """Documents with the line that each begins in; empty ones are left out."""
+    first, lines = 1, []
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        if _SEPARATOR.match(line):
+            if _has_content(lines):
+                yield first, "".join(lines)
+            first, lines = number + 1, []
+        else:
+            lines.append(line)
+    if _has_content(lines):
+        yield first, "".join(lines)
+
+
+def _has_content(lines: Sequence[str]) -> bool:
+    return any(line.strip() and not line.lstrip().startswith("#") for line in lines)
+
+
+def _parsed(text: str, first_line: int) -> _Document:
+    found = yaml_text.parse(text)
+    offset = first_line - 1
+    lines = {key: line + offset for key, line in found.lines.items()}
+    findings = tuple(replace(f, line=f.line and f.line + offset) for f in found.findings)
+    return _Document(found.value, lines, findings, text, first_line)
+
+
+def _of_job(job: _Document, maps: Mapping[str, Mapping[str, str]], documents: Sequence[_Document], file: str) -> Source:
+    spec = job.value.get("spec")
+    spec = spec if isinstance(spec, dict) else {}
+    around = Source(job.name, spec, findings=_own(job.findings), config_maps=maps)
+    if isinstance(spec.get("config"), dict):
+        lines = {key.removeprefix(_PREFIX): n for key, n in job.lines.items() if key.startswith(_PREFIX)}
+        return replace(around, given=spec["config"], lines=lines)
+    reference = _reference(spec)
+    if reference is None:
+        raise UserInputError(f"{file}: {job.name} has neither spec.config nor spec.configFrom.configMapKeyRef")
+    name, key = reference
+    if key not in maps.get(name, {}):
+        raise UserInputError(
+            f"{file}: {job.name} takes its configuration from ConfigMap {name}, key {key}, which is not in the file"
+        )
+    owner = next(document for document in documents if document.kind == "ConfigMap" and document.name == name)
+    return replace(around, text=maps[name][key], first_line=_first_line(owner, key, maps[name][key]))
+
+
+def _own(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Keys of the configuration are named as in an NxDT file."""
+    return tuple(replace(f, key=f.key.removeprefix(_PREFIX)) for f in findings)
+
+
+def _reference(spec: Mapping[str, Any]) -> tuple[str, str] | None:
+    source = spec.get("configFrom")
+    reference = source.get("configMapKeyRef") if isinstance(source, dict) else None
+    if not isinstance(reference, dict) or not {"name", "key"} <= reference.keys():
+        return None
+    return str(reference["name"]), str(reference["key"])
+
+
+def _first_line(owner: _Document, key: str, text: str) -> int:
+    """Line of the file that a literal block begins in; 1, when its lines are not those of the file."""
+    start = owner.lines.get(f"data.{key}", 0) + 1
+    in_file = owner.text.splitlines()[start - owner.first_line :]
+    block = text.splitlines()
+    is_literal = [line.strip() for line in in_file[: len(block)]] == [line.strip() for line in block]
+    return start if is_literal else 1
+
+
+def _texts(data: Any) -> dict[str, str]:
+    return {str(k): v for k, v in data.items() if isinstance(v, str)} if isinstance(data, dict) else {}

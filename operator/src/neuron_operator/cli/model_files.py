@@ -1,0 +1,113 @@
+"""Where the architecture comes from: a file that is named, the configured path, a ConfigMap that is mounted there."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from neuron_api import contract
+from neuron_api.config import TrainingConfig
+from neuron_api.derive import architecture
+from neuron_api.derive.architecture import Architecture
+from neuron_api.findings import Finding, error, note
+from neuron_operator.errors import UserInputError
+
+from .documents import Source
+
+_KEY = "model.model_config"
+
+
+def find(config: TrainingConfig, source: Source, given: str | None) -> tuple[Architecture | None, tuple[Finding, ...]]:
+    """The architecture; None with a note, when the file with it is not at hand."""
+    if config.model_source == "megatron":
+        return _megatron(config, given)
+    text = _named(given) if given else _configured(config, source)
+    if text is None:
+        return None, (
+            note(
+                _KEY,
+                f"{config.model.model_config_path} is not on this machine, so that what follows from it is not known.",
+                "Give a copy of it with --model-config.",
+                "NTJ-3009",
+            ),
+        )
+    values = _json(text)
+    if values is None:
+        where = given or config.model.model_config_path
+        return None, (error(_KEY, f"{where} is not a JSON object.", "Give the path of a Hugging Face config.json."),)
+    return architecture.from_json(values, config.model)
+
+
+def _megatron(config: TrainingConfig, given: str | None) -> tuple[Architecture | None, tuple[Finding, ...]]:
+    values = _json(_named(given)) if given else {}
+    vocabulary = (values or {}).get("vocab_size")
+    model = architecture.from_megatron(config, vocabulary if isinstance(vocabulary, int) else None)
+    if model is None or model.vocabulary is not None:
+        return model, ()
+    return model, (
+        note(
+            "data.tokenizer",
+            "the size of the vocabulary is the tokenizer's, which is not read here: memory and checkpoint size are "
+            "not known.",
+            "Give a config.json with vocab_size by --model-config.",
+            "NTJ-3010",
+        ),
+    )
+
+
+def _configured(config: TrainingConfig, source: Source) -> str | None:
+    path = config.model.model_config_path
+    if not path:
+        return None
+    mounted = dict(_mounted(source))
+    for candidate in (path, str(PurePosixPath(path, "config.json"))):
+        if candidate in mounted:
+            return mounted[candidate]
+    local = Path(path).expanduser()
+    local = local / "config.json" if local.is_dir() else local
+    try:
+        return local.read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _named(file: str) -> str:
+    path = Path(file)
+    try:
+        return (path / "config.json" if path.is_dir() else path).read_text()
+    except OSError as problem:
+        raise UserInputError(f"{file}: {problem.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserInputError(f"{file} is not UTF-8 text") from None
+
+
+def _json(text: str) -> dict[str, Any] | None:
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _mounted(source: Source) -> Iterator[tuple[str, str]]:
+    """Paths in the trainer's container that ConfigMaps of the same file provide, with their texts."""
+    template = _mapping((source.spec or {}).get("podTemplate"))
+    pod = _mapping(template.get("spec"))
+    volumes = {v.get("name"): _mapping(v.get("configMap")).get("name") for v in _mappings(pod.get("volumes"))}
+    for container in _mappings(pod.get("containers")):
+        if container.get("name") != contract.CONTAINER:
+            continue
+        for mount in _mappings(container.get("volumeMounts")):
+            data = source.config_maps.get(str(volumes.get(mount.get("name"))), {})
+            path, sub_path = str(mount.get("mountPath", "")), mount.get("subPath")
+            for key, text in data.items():
+                if sub_path in (None, key):
+                    yield (path if sub_path else str(PurePosixPath(path, key))), text
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(items: Any) -> Iterator[Mapping[str, Any]]:
+    yield from (item for item in (items if isinstance(items, list) else ()) if isinstance(item, Mapping))

@@ -1,0 +1,93 @@
+"""`kubectl neuron plan`: every configuration of a file, loaded, checked and worked out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from neuron_api import yaml_text
+from neuron_api.config import TrainingConfig
+from neuron_api.derive import hardware
+from neuron_api.derive import plan as derivation
+from neuron_api.derive.plan import Plan
+from neuron_api.findings import Finding, errors_of, note
+from neuron_api.spec import Accelerator
+from neuron_api.topology import INSTANCE_TYPES
+from neuron_operator.errors import UserInputError
+
+from . import documents, job_checks, model_files, report, table
+from .documents import Source
+
+Platform = tuple[str | None, str | None]
+"""Accelerator and instance type as given on the command line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One configuration."""
+
+    label: str
+    plan: Plan | None
+    """None when it cannot be read."""
+    hash: str
+    findings: tuple[Finding, ...]
+
+
+def run(
+    file: str, overrides: Sequence[str], platform: Platform, model_config: str | None, output: str
+) -> tuple[str, bool]:
+    """The text to print, and whether there are errors."""
+    found = documents.sources(documents.read(file), file)
+    plans = [of_source(source, overrides, platform, model_config) for source in found]
+    has_errors = any(errors_of(one.findings) for one in plans)
+    if output == "table":
+        return "\n".join(table.render(one) for one in plans), has_errors
+    values: Any = [report.of(one) for one in plans]
+    values = values[0] if len(values) == 1 else values
+    if output == "json":
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n", has_errors
+    return yaml_text.dump(values), has_errors
+
+
+def of_source(source: Source, overrides: Sequence[str], platform: Platform, model_config: str | None) -> Planned:
+    """Load, check and work out one configuration."""
+    loaded = source.load(overrides)
+    if loaded.config is None:
+        return Planned(source.label, None, "", loaded.findings)
+    accelerator, instance_type = _platform(source, platform)
+    machines = hardware.of(loaded.config, accelerator, instance_type)
+    model, unread = model_files.find(loaded.config, source, model_config)
+    plan = derivation.derive(loaded.config, machines, model)
+    findings = (
+        *job_checks.findings(source, loaded.config),
+        *unread,
+        *plan.findings,
+        *_assumed(source, loaded.config, machines),
+    )
+    return Planned(source.label, plan, loaded.hash, (*loaded.findings, *source.located(findings)))
+
+
+def _platform(source: Source, given: Platform) -> tuple[Accelerator, str | None]:
+    """The command line wins over the job."""
+    of_job = (source.spec or {}).get("platform")
+    of_job = of_job if isinstance(of_job, dict) else {}
+    accelerator = given[0] or of_job.get("accelerator") or Accelerator.NEURON
+    if accelerator not in list(Accelerator):
+        raise UserInputError(f"spec.platform.accelerator is {accelerator!r}: use {' or '.join(Accelerator)}")
+    instance_type = given[1] or of_job.get("instanceType")
+    return Accelerator(accelerator), str(instance_type) if instance_type else None
+
+
+def _assumed(source: Source, config: TrainingConfig, machines: hardware.Hardware) -> tuple[Finding, ...]:
+    if not machines.is_assumed or source.spec is not None:
+        return ()
+    lnc = f"trainer.lnc is {config.trainer.lnc}" if config.trainer.lnc else "trainer.lnc is not set"
+    return (
+        note(
+            "trainer.devices",
+            f"no instance type was given; {machines.instance_type} is assumed, since {lnc} and trainer.devices is "
+            f"{config.trainer.devices}.",
+            f"Give --instance-type: {', '.join(INSTANCE_TYPES)}; or --accelerator cpu.",
+            "NTJ-3008",
+        ),
+    )

@@ -1,0 +1,66 @@
+"""A plan as plain data: the columns of expected.tsv in its order, then what they do not have."""
+
+from typing import TYPE_CHECKING, Any
+
+from neuron_api.derive.plan import COLUMNS, Plan
+from neuron_api.findings import Finding
+
+if TYPE_CHECKING:
+    from .plan import Planned
+
+
+def of(planned: "Planned") -> dict[str, Any]:
+    """What `-o json` and `-o yaml` print; a name stays, whatever is known."""
+    plan = planned.plan
+    columns = plan.columns if plan else dict.fromkeys(COLUMNS)
+    return {
+        "config": planned.label,
+        **columns,
+        **_machines(plan),
+        "environment": plan.environment if plan else {},
+        "parameters": plan.parameters if plan else None,
+        "memory": _memory(plan),
+        "checkpoint_bytes": plan.checkpoint_bytes if plan else None,
+        "config_hash": planned.hash or None,
+        "findings": [_finding(one) for one in planned.findings],
+    }
+
+
+def _machines(plan: Plan | None) -> dict[str, Any]:
+    if plan is None:
+        return dict.fromkeys(("instance_type", "neuron_devices_per_node", "efa_per_node"))
+    nothing = 0 if plan.hardware.instance_type is None else None
+    return {
+        "instance_type": plan.hardware.instance_type,
+        "neuron_devices_per_node": plan.devices.neuron if plan.devices else nothing,
+        "efa_per_node": plan.devices.efa if plan.devices else nothing,
+    }
+
+
+def _memory(plan: Plan | None) -> dict[str, Any] | None:
+    """Bytes of the process that needs most."""
+    if plan is None or plan.memory is None:
+        return None
+    memory = plan.memory
+    return {
+        "total": memory.total,
+        "available": plan.device_memory,
+        "stage": memory.stage,
+        "parameters": memory.parameters,
+        "weights": memory.weights,
+        "gradients": memory.gradients,
+        "masters": memory.masters,
+        "optimizer_state": memory.optimizer_state,
+        "activations": memory.activations,
+    }
+
+
+def _finding(one: Finding) -> dict[str, Any]:
+    return {
+        "code": one.code or None,
+        "severity": str(one.severity),
+        "key": one.key,
+        "line": one.line,
+        "message": one.message,
+        "remedy": one.remedy,
+    }

@@ -1,0 +1,132 @@
+"""A plan as a table for people: what runs where, how it is split, what a step and a process need."""
+
+from collections.abc import Iterator
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any, Final
+
+from neuron_api.derive.memory import Memory
+from neuron_api.derive.plan import Plan
+from neuron_api.findings import Finding, Severity
+
+if TYPE_CHECKING:
+    from .plan import Planned
+
+_LABEL: Final = 18
+_WIDTH: Final = 100
+_UNKNOWN: Final = "not known"
+_TITLES: Final = {Severity.ERROR: "errors", Severity.WARNING: "warnings", Severity.NOTE: "notes"}
+
+
+def render(planned: "Planned") -> str:
+    """Rows of label and value, then the findings, errors first."""
+    lines = [planned.label]
+    if planned.plan is not None:
+        lines += [f"  {label:<{_LABEL}}{value}" for label, value in _rows(planned.plan)]
+        lines.append(f"  {'config hash':<{_LABEL}}{planned.hash}")
+    return "\n".join([*lines, *_findings(planned.findings)]) + "\n"
+
+
+def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
+    c = _Words(plan.columns)
+    yield "training", f"{c.strategy}, {c.model_source}, {c.data_module}, precision {c.precision}"
+    yield "nodes", f"{c.num_nodes}, {_machine(plan)}"
+    yield "in each", _in_each(plan, c)
+    yield "processes", f"{c.world} = tensor {c.tp} x pipeline {c.pp} x context {c.cp} x data {c.dp}"
+    yield "options", _options(c)
+    yield "layers", f"{c.layers} by stage: {c.layers_per_stage}" if plan.columns["pp"] != 1 else str(c.layers)
+    yield "key/value heads", f"{c.kv_heads} ({c.kv_heads_source}), copies {c.kv_rep_effective}"
+    yield "parameters", _UNKNOWN if plan.parameters is None else f"{plan.parameters:,}"
+    yield "step", f"{c['global']} samples = data {c.dp} x micro-batches {c.num_microbatches} x micro-batch {c.micro}"
+    yield "steps", f"{c.max_steps}, {c.total_samples} samples; {c.optimizer}, {c.scheduler}, warm-up {c.warmup}"
+    yield "checkpoints", _checkpoints(plan, c)
+    yield "device memory", _total(plan)
+    if plan.memory is not None:
+        yield "  of which", _parts(plan.memory)
+    for index, (name, value) in enumerate(plan.environment.items()):
+        yield ("environment" if index == 0 else ""), f"{name}={value}"
+
+
+class _Words:
+    """Columns as words: null is said."""
+
+    def __init__(self, columns: dict[str, Any]) -> None:
+        self._columns = columns
+
+    def __getitem__(self, name: str) -> str:
+        value = self._columns[name]
+        return _UNKNOWN if value is None else str(value)
+
+    __getattr__ = __getitem__
+
+
+def _machine(plan: Plan) -> str:
+    if plan.hardware.instance_type is None:
+        return "CPU only"
+    return f"{plan.hardware.instance_type}{' (assumed)' if plan.hardware.is_assumed else ''}"
+
+
+def _in_each(plan: Plan, c: _Words) -> str:
+    if plan.devices is None:
+        return f"{c.devices} processes"
+    lnc = f", lnc {plan.devices.lnc}" if plan.devices.lnc else ""
+    return f"{c.devices} processes, {plan.devices.neuron} Neuron devices, {plan.devices.efa} EFA interfaces{lnc}"
+
+
+def _options(c: _Words) -> str:
+    chosen = {"zero1": "zero1", "sequence_parallel": "sequence parallel"}
+    on = [words for name, words in chosen.items() if c[name] == "True"]
+    more = [f"{words} {c[name]}" for name, words in (("vpp", "chunks"), ("ep", "expert parallel")) if c[name] != "1"]
+    return ", ".join([*on, *more]) or "none"
+
+
+def _checkpoints(plan: Plan, c: _Words) -> str:
+    size = _UNKNOWN if plan.checkpoint_bytes is None else _gb(plan.checkpoint_bytes)
+    if not plan.columns["save_every"]:
+        return f"at the end only; size {size}"
+    saves = plan.columns["saves_before_end"]
+    return f"every {c.save_every} steps, {c.saves_before_end} before the end{'' if saves else ' (!)'}; size {size}"
+
+
+def _total(plan: Plan) -> str:
+    if plan.memory is None:
+        return _UNKNOWN
+    available = f" of {_gib(plan.device_memory)}" if plan.device_memory else ""
+    stage = f", in pipeline stage {plan.memory.stage}" if plan.columns["pp"] != 1 else ""
+    return f"about {_gib(plan.memory.total)}{available} per process{stage}"
+
+
+def _parts(memory: Memory) -> str:
+    parts = {
+        "weights": memory.weights,
+        "gradients": memory.gradients,
+        "masters": memory.masters,
+        "optimizer": memory.optimizer_state,
+        "activations": memory.activations,
+    }
+    return ", ".join(f"{name} {_gib(size)}" for name, size in parts.items() if size)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 // 10 else f"{size / 2**20:.2f} MiB"
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 10**9 else f"{size / 1e6:.1f} MB"
+
+
+def _findings(findings: tuple[Finding, ...]) -> Iterator[str]:
+    for severity, title in _TITLES.items():
+        chosen = [one for one in findings if one.severity is severity]
+        if not chosen:
+            continue
+        yield ""
+        yield f"{title} ({len(chosen)})"
+        for one in chosen:
+            yield from _finding(one)
+
+
+def _finding(one: Finding) -> Iterator[str]:
+    where = f" line {one.line}" if one.line else ""
+    code = f" {one.code}" if one.code else ""
+    yield f"  {one.key or 'the document'}{where}{code}"
+    yield from (f"    {line}" for line in wrap(f"{one.message} {one.remedy}".strip(), _WIDTH))
