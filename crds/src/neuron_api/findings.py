@@ -1,4 +1,7 @@
-"""What is wrong with a configuration: one typed sentence per fault, all of them at once."""
+"""What is wrong with a configuration: one typed sentence per fault, all of them at once.
+
+Each has a stable code; `registry` has its severity, title, cause and remedy, docs/reference/findings.md shows them.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,10 +9,14 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """An error stops the job before anything is started; a warning becomes a condition's message."""
+    """How much it matters."""
 
     ERROR = "error"
+    """Stops the job before anything is started."""
     WARNING = "warning"
+    """Becomes a condition's message."""
+    NOTE = "note"
+    """Worth knowing; shown by `kubectl neuron plan` and in the trainer's log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +32,30 @@ class Finding:
     """What to do about it."""
     line: int | None = None
     """Line in the text, from 1, where there is a text."""
+    code: str = ""
+    """`NTJ-1302`; empty for what is not about a configuration (files that are missing, pod templates)."""
 
     def __str__(self) -> str:
         where = f" (line {self.line})" if self.line else ""
         head = f"{self.key}{where}: " if self.key else ""
         tail = f" {self.remedy}" if self.remedy else ""
-        return f"{head}{self.message}{tail}"
+        code = f" [{self.code}]" if self.code else ""
+        return f"{head}{self.message}{tail}{code}"
 
 
-def error(key: str, message: str, remedy: str = "") -> Finding:
+def error(key: str, message: str, remedy: str = "", code: str = "") -> Finding:
     """A finding that stops the job."""
-    return Finding(Severity.ERROR, key, message, remedy)
+    return Finding(Severity.ERROR, key, message, remedy, code=code)
 
 
-def warning(key: str, message: str, remedy: str = "") -> Finding:
+def warning(key: str, message: str, remedy: str = "", code: str = "") -> Finding:
     """A finding that does not."""
-    return Finding(Severity.WARNING, key, message, remedy)
+    return Finding(Severity.WARNING, key, message, remedy, code=code)
+
+
+def note(key: str, message: str, remedy: str = "", code: str = "") -> Finding:
+    """A finding that nothing follows from."""
+    return Finding(Severity.NOTE, key, message, remedy, code=code)
 
 
 def errors_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -1,101 +1,231 @@
-"""Overrides and interpolation with OmegaConf: `${a.b}`, `${multiply:x,y}`, `a.b=v`, `+a.b=v`, `~a.b`.
+"""Interpolations: `${a.b}` from the root, `${.x}` and `${..x}` relative, nested, `${multiply:x, y}` (R4, B-1).
 
-`eval` is not offered (code from a custom resource), and `oc.env` resolves in the pod only (B-1).
+OmegaConf's grammar decides what a text means; the walk is ours, so that each value is computed once, loops are shown,
+and what a stranger's document may cost is bounded. `eval` is not offered (code from a custom resource), and `oc.env`
+resolves in the pod only: outside, a text that needs it is kept as it is written.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from .findings import Finding
+from .registry import found
+from .resolvers import RESOLVERS, ResolverError
 
-from .findings import Finding, error
+MAX_TEXT: Final = 1_000
+"""Characters of one interpolated text; real ones have up to 121."""
 
+MAX_STEPS: Final = 2_000
+"""Interpolations that one document may take; real ones take up to 5."""
 
-def _multiply(*factors: Any) -> Any:
-    result: Any = 1
-    for factor in factors:
-        result = result * factor
-    return result
+MAX_RESULT: Final = 10_000
+"""Characters, or values, that one interpolation may give."""
 
-
-def _register() -> None:
-    OmegaConf.register_resolver("multiply", _multiply, replace=True)
-    OmegaConf.register_resolver("add", lambda *terms: sum(terms), replace=True)
-
-
-def resolve(
-    values: dict[str, Any], overrides: Sequence[str] = (), *, in_pod: bool = False
-) -> tuple[dict[str, Any], tuple[Finding, ...]]:
-    """Apply the overrides, then the interpolations; returns plain containers and what could not be resolved."""
-    _register()
-    tree = OmegaConf.create(values)
-    findings = [*_apply(tree, overrides)]
-    resolved: dict[str, Any] = {}
-    for key in list(tree):
-        try:
-            node = tree._get_node(key)
-            if not in_pod and _reads_environment(values.get(str(key))):
-                findings.append(
-                    error(
-                        str(key),
-                        "oc.env is resolved in the pod, where the operator cannot check it.",
-                        "Write the value itself.",
-                    )
-                )
-                continue
-            if isinstance(node, DictConfig):
-                resolved[str(key)] = OmegaConf.to_container(node, resolve=True)
-            else:
-                value = tree[key]
-                is_config = OmegaConf.is_config(value)
-                resolved[str(key)] = OmegaConf.to_container(value, resolve=True) if is_config else value
-        except (OmegaConfBaseException, RecursionError, TypeError, ValueError) as problem:
-            where = getattr(problem, "full_key", None) or str(key)
-            sentence = str(problem).split("\n", maxsplit=1)[0]
-            findings.append(
-                error(
-                    str(where),
-                    f"the interpolation cannot be resolved: {sentence}.",
-                    "Name a key that exists, from the top of the file: ${trainer.max_steps}.",
-                )
-            )
-    return resolved, tuple(findings)
+MAX_CHAIN: Final = 40
+"""Interpolations that may wait for one another."""
 
 
-def _reads_environment(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(_reads_environment(item) for item in value.values())
-    if isinstance(value, list):
-        return any(_reads_environment(item) for item in value)
+def resolve(values: dict[str, Any], *, in_pod: bool = False) -> tuple[dict[str, Any], tuple[Finding, ...]]:
+    """The tree without interpolations, and what could not be resolved (those keys are left out)."""
+    if not _any(values):
+        return values, ()
+    work = _Resolver(values, in_pod)
+    return work.tree(), tuple(work.findings)
+
+
+def reads_environment(value: Any) -> bool:
+    """Whether a text waits for the pod."""
     return isinstance(value, str) and "${oc.env" in value.replace(" ", "")
 
 
-def _apply(tree: DictConfig, overrides: Sequence[str]) -> list[Finding]:
-    from .yaml_text import parse
-
-    findings = []
-    for text in overrides:
-        if text.startswith("~"):
-            if not _delete(tree, text[1:]):
-                findings.append(error(text[1:], "cannot be deleted: there is no such key."))
-            continue
-        key, equals, value = text.removeprefix("+").partition("=")
-        if not equals or not key:
-            findings.append(error(text, "an override is written key=value, +key=value or ~key."))
-            continue
-        parsed = parse(f"v: {value}")
-        if parsed.findings:
-            findings.append(error(key, f"the override's value {value!r} is not YAML."))
-            continue
-        OmegaConf.update(tree, key, parsed.value.get("v"), force_add=True)
-    return findings
+def _any(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_any, value.values()))
+    if isinstance(value, list):
+        return any(map(_any, value))
+    return isinstance(value, str) and "${" in value
 
 
-def _delete(tree: DictConfig, key: str) -> bool:
-    parent_key, _, name = key.rpartition(".")
-    parent = OmegaConf.select(tree, parent_key) if parent_key else tree
-    if not isinstance(parent, DictConfig) or name not in parent:
-        return False
-    del parent[name]
-    return True
+class _Failed(Exception):
+    """This value cannot be computed."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__()
+        self.finding = finding
+
+
+class _Absent:
+    """In place of a value that could not be computed."""
+
+
+_ABSENT: Final = _Absent()
+Path = tuple[str, ...]
+
+
+class _Resolver:
+    """One document."""
+
+    def __init__(self, values: dict[str, Any], in_pod: bool) -> None:
+        self.root, self.in_pod = values, in_pod
+        self.findings: list[Finding] = []
+        self.done: dict[Path, Any] = {}
+        self.active: list[Path] = []
+        self.steps = 0
+
+    def tree(self) -> dict[str, Any]:
+        """Everything, resolved."""
+        result: dict[str, Any] = self._walk(self.root, ())
+        return result
+
+    def _walk(self, value: Any, path: Path) -> Any:
+        if isinstance(value, dict):
+            items = {key: self._walk(item, (*path, key)) for key, item in value.items()}
+            return {key: item for key, item in items.items() if item is not _ABSENT}
+        if isinstance(value, list):
+            walked = [self._walk(item, (*path, str(index))) for index, item in enumerate(value)]
+            return [item for item in walked if item is not _ABSENT]
+        try:
+            return self._leaf(value, path)
+        except _Failed as problem:
+            self.done[path] = _ABSENT
+            if all(problem.finding.key != known.key for known in self.findings):
+                self.findings.append(problem.finding)
+            return _ABSENT
+
+    def _leaf(self, value: Any, path: Path) -> Any:
+        if not isinstance(value, str) or "${" not in value:
+            return value
+        if path in self.done:
+            if self.done[path] is _ABSENT:
+                raise _Failed(found(1104, _name(path), "it cannot be resolved, see there.", ""))
+            return self.done[path]
+        if not self.in_pod and reads_environment(value):
+            self.findings.append(found(1105, _name(path), "oc.env is resolved in the pod, where it is not checked."))
+            self.done[path] = value
+            return value
+        if path in self.active:
+            loop = " -> ".join(_name(one) for one in (*self.active[self.active.index(path) :], path))
+            raise _Failed(found(1102, _name(path), f"the interpolation cannot be resolved: it is circular: {loop}."))
+        if len(value) > MAX_TEXT or len(self.active) > MAX_CHAIN:
+            raise _Failed(found(1107, _name(path), "the interpolation is longer than any configuration needs."))
+        self.active.append(path)
+        try:
+            result = self._evaluate(value, path)
+        finally:
+            self.active.pop()
+        self.done[path] = result
+        return result
+
+    def _evaluate(self, text: str, path: Path) -> Any:
+        from omegaconf import grammar_parser
+        from omegaconf.errors import OmegaConfBaseException
+        from omegaconf.grammar_visitor import GrammarVisitor
+
+        visitor = GrammarVisitor(
+            node_interpolation_callback=lambda key, _memo: self._reference(key.parts, key.relative_dots, key.raw, path),
+            resolver_interpolation_callback=lambda name, args, args_str: self._call(name, args, path),
+            memo=None,
+        )
+        try:
+            result = visitor.visit(grammar_parser.parse(text))
+        except (OmegaConfBaseException, RecursionError, TypeError, ValueError, AssertionError) as problem:
+            sentence = str(problem).split("\n", maxsplit=1)[0].rstrip(".")
+            raise _Failed(
+                found(1104, _name(path), f"the interpolation {text!r} cannot be resolved: {sentence}.")
+            ) from None
+        if _size(result) > MAX_RESULT:
+            raise _Failed(found(1107, _name(path), "the interpolation gives a value larger than any key needs."))
+        return result
+
+    def _reference(self, parts: Sequence[str], dots: int, raw: str, path: Path) -> Any:
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise _Failed(found(1107, _name(path), f"the document takes more than {MAX_STEPS} interpolations."))
+        target = (*path[: max(0, len(path) - dots)], *parts) if dots else tuple(parts)
+        value = self._select(target, ())
+        if value is _ABSENT:
+            where = f" (that is {_name(target)})" if dots else ""
+            raise _Failed(
+                found(
+                    1101,
+                    _name(path),
+                    f"the interpolation cannot be resolved: there is no key {raw}{where}.",
+                    "Name a key that exists, from the top of the file: ${trainer.max_steps}.",
+                )
+            )
+        if any(target == one[: len(target)] for one in self.active):
+            loop = " -> ".join([*map(_name, self.active), _name(target)])
+            raise _Failed(found(1102, _name(path), f"the interpolation cannot be resolved: it is circular: {loop}."))
+        return self._walk_strictly(value, target)
+
+    def _select(self, target: Path, walked: Path) -> Any:
+        node: Any = self.root
+        for position, part in enumerate(target):
+            if isinstance(node, str) and "${" in node:  # a mapping that is itself an interpolation
+                node = self._leaf(node, target[:position])
+            if isinstance(node, dict) and part in node:
+                node = node[part]
+            elif isinstance(node, list) and part.isdigit() and int(part) < len(node):
+                node = node[int(part)]
+            else:
+                return _ABSENT
+        return node
+
+    def _walk_strictly(self, value: Any, path: Path) -> Any:
+        """As `_walk`, but a part that cannot be resolved fails the whole."""
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise _Failed(found(1107, _name(path), f"the document takes more than {MAX_STEPS} interpolations."))
+        if isinstance(value, dict):
+            return {key: self._walk_strictly(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._walk_strictly(item, (*path, str(index))) for index, item in enumerate(value)]
+        return self._leaf(value, path)
+
+    def _call(self, name: str, arguments: Sequence[Any], path: Path) -> Any:
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise _Failed(found(1107, _name(path), f"the document takes more than {MAX_STEPS} interpolations."))
+        if name in ("oc.select", "oc.dict.keys", "oc.dict.values", "oc.deprecated"):
+            return self._lookup(name, arguments, path)
+        if name not in RESOLVERS:
+            offered = ", ".join(sorted(RESOLVERS))
+            raise _Failed(
+                found(1103, _name(path), f"the interpolation cannot be resolved: there is no function {name!r}.",
+                      f"There are: {offered}.")
+            )  # fmt: skip
+        try:
+            return RESOLVERS[name](*arguments)
+        except (ResolverError, TypeError) as problem:
+            raise _Failed(
+                found(1104, _name(path), f"the interpolation cannot be resolved: {name}: {problem}.")
+            ) from None
+
+    def _lookup(self, name: str, arguments: Sequence[Any], path: Path) -> Any:
+        """Resolvers that read another key."""
+        if not arguments:
+            raise _Failed(found(1104, _name(path), f"{name} needs the name of a key."))
+        key, *rest = (str(arguments[0]), *arguments[1:])
+        bare = key.lstrip(".")
+        dots = len(key) - len(bare)
+        try:
+            value = self._reference(tuple(bare.split(".")), dots, key, path)
+        except _Failed as problem:
+            if name == "oc.select" and problem.finding.code == "NTJ-1101":
+                return rest[0] if rest else None
+            raise
+        if name.startswith("oc.dict"):
+            return (list(value) if name.endswith("keys") else list(value.values())) if isinstance(value, dict) else []
+        return value
+
+
+def _name(path: Path) -> str:
+    return ".".join(path)
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + sum(map(_size, value.values()))
+    if isinstance(value, list):
+        return 1 + sum(map(_size, value))
+    return len(value) if isinstance(value, str) else 1

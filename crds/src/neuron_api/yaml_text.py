@@ -1,24 +1,32 @@
 """YAML text to a plain mapping, with the line of every key.
 
-Rules of config-keys.md: R1 (floats without a dot or a sign, no dates), R2 (a duplicate key is an error with both
-lines). The input comes from strangers: its size, depth and number of nodes are bounded before anything is built.
+Rules of config-keys.md: R1 (floats without a dot or a sign, no dates, no base-60 numbers), R2 (a duplicate key is an
+error with both lines). The input comes from strangers: its size, depth and number of nodes are bounded before
+anything is built.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import yaml
 
-from .findings import Finding, Severity
+from .findings import Finding
+from .registry import found
 
 MAX_BYTES: Final = 1_000_000
+"""What a ConfigMap can hold; the largest real configuration has 8 kB."""
+
 MAX_DEPTH: Final = 64
-MAX_NODES: Final = 50_000
-"""The largest real configuration (configs/) has 130 nodes; aliases count each time they are used."""
+MAX_NODES: Final = 10_000
+"""The largest real configuration (configs/) has 210 nodes; aliases count each time they are used."""
+
+MAX_SCALAR: Final = 65_536
+"""Characters of one value; the longest that is of use is a list of compiler flags."""
 
 _COLLECTIONS: Final = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_MERGE: Final = "tag:yaml.org,2002:merge"
 
 _FLOAT = re.compile(
     r"""^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -27,17 +35,22 @@ _FLOAT = re.compile(
     |[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
     re.VERBOSE,
 )
+_INT = re.compile(r"^[-+]?(?:0b[0-1_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$")
+
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's parser where PyYAML was built with it: ten times as fast."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(_Base):  # type: ignore[misc]  # its base is chosen above
     """SafeLoader with the scalar rules of R1."""
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":timestamp", ":float"))]
+    first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":timestamp", ":float", ":int"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +82,18 @@ def dump(value: Mapping[str, Any]) -> str:
 
 def parse(text: str) -> Document:
     """Parse one YAML document; faults are findings, never exceptions."""
-    if len(text.encode()) > MAX_BYTES:
-        return _refused(f"the text has {len(text.encode())} bytes; at most {MAX_BYTES} are read.")
+    if len(text) > MAX_BYTES or len(text.encode(errors="replace")) > MAX_BYTES:
+        return _too_large(f"the text has more than {MAX_BYTES} bytes.")
     try:
-        too_deep = _depth(text) > MAX_DEPTH
-        node = None if too_deep else _Loader(text).get_single_node()
-    except yaml.YAMLError as problem:
-        return _refused(_sentence(problem), _line_of(problem))
-    if too_deep:
-        return _refused(f"mappings are nested more than {MAX_DEPTH} deep.")
+        if refused := _bounds(text):
+            return refused
+        node = _Loader(text).get_single_node()
+    except (yaml.YAMLError, UnicodeError) as problem:
+        return _not_one(_sentence(problem), _line_of(problem))
     if node is None:
-        return _refused("the text is empty.")
+        return _not_one("the text is empty.")
     if not isinstance(node, yaml.MappingNode):
-        return _refused("the text is not a mapping of keys.")
+        return _not_one("the text is not a mapping of keys.")
     return _Builder().build(node)
 
 
@@ -97,74 +109,123 @@ class _Builder:
     def build(self, root: yaml.MappingNode) -> Document:
         try:
             value = self._value(root, "")
-        except _TooLargeError:
-            return _refused(f"the text expands to more than {MAX_NODES} values (aliases count each time).")
+        except _RefusedError as problem:
+            return problem.document
         except RecursionError:
-            return _refused("an alias contains itself.")
+            return _not_one("an alias contains itself.")
         except (yaml.YAMLError, ValueError) as problem:
-            return _refused(_sentence(problem), _line_of(problem))
+            return _not_one(_sentence(problem), _line_of(problem))
         return Document(value, self.lines, tuple(self.findings))
 
     def _value(self, node: yaml.Node, path: str) -> Any:
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise _TooLargeError
-        if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTIONS:
-            raise ValueError(f"the tag {node.tag} in line {node.start_mark.line + 1} is not allowed")
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
+            raise _RefusedError(_too_large(f"the text expands to more than {MAX_NODES} values."))
+        if isinstance(node, yaml.CollectionNode):
+            if node.tag not in _COLLECTIONS:
+                raise _RefusedError(_tagged(node))
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
             return [self._value(item, f"{path}.{index}") for index, item in enumerate(node.value)]
-        return self.scalars.construct_object(node)
+        return self._scalar(node, path)
+
+    def _scalar(self, node: yaml.Node, path: str) -> Any:
+        try:
+            value = self.scalars.construct_object(node)
+        except yaml.constructor.ConstructorError:
+            raise _RefusedError(_tagged(node)) from None
+        except ValueError:  # int() refuses more than 4300 digits
+            value = None
+        is_number = isinstance(value, int | float) or node.tag.endswith((":int", ":float"))
+        if is_number and (value is None or not abs(value) < 2**63):
+            line = node.start_mark.line + 1
+            self.findings.append(replace(found(1005, path, f"{node.value[:40]} is not a usable number."), line=line))
+            return None
+        return value if isinstance(value, str | int | float | None) else str(node.value)
 
     def _mapping(self, node: yaml.MappingNode, path: str) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        merged: list[yaml.Node] = []
         for key_node, value_node in node.value:
-            key = str(key_node.value)
+            if key_node.tag == _MERGE:
+                merged += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ValueError(f"the key in line {key_node.start_mark.line + 1} is not a word")
+            key, line = str(key_node.value), key_node.start_mark.line + 1
             where = f"{path}.{key}" if path else key
-            line = key_node.start_mark.line + 1
             if key in result:
-                first = self.lines[where]
-                self.findings.append(
-                    Finding(
-                        Severity.ERROR,
-                        where,
-                        f"the key is given twice, in lines {first} and {line}.",
-                        "Keep one of them; check the indentation of the second.",
-                        line,
-                    )
-                )
+                self.findings.append(self._twice(path, where, line))
                 continue
             self.lines[where] = line
             result[key] = self._value(value_node, where)
+        for source in merged:
+            inherited = self._value(source, path) if isinstance(source, yaml.MappingNode) else {}
+            result = {**inherited, **result}
         return result
 
+    def _twice(self, path: str, where: str, line: int) -> Finding:
+        """A duplicate; often the lines below an empty key are not indented."""
+        first = self.lines[where]
+        between = [
+            key.removeprefix(f"{path}." if path else "")
+            for key, at in self.lines.items()
+            if first < at < line and key.rpartition(".")[0] == path
+        ]
+        hint = f"; did you mean to indent the lines under {between[-1]}?" if between else "."
+        finding = found(
+            1004,
+            where,
+            f"the key is given twice, in lines {first} and {line}: duplicate key {where} (lines {first}, {line}){hint}",
+        )
+        return replace(finding, line=line)
 
-class _TooLargeError(Exception):
-    """More nodes than any configuration has."""
+
+class _RefusedError(Exception):
+    """The document as a whole is refused."""
+
+    def __init__(self, document: Document) -> None:
+        super().__init__()
+        self.document = document
 
 
-def _depth(text: str) -> int:
-    depth = deepest = 0
+def _bounds(text: str) -> Document | None:
+    """Depth, number and size of nodes, from the events: nothing is built yet."""
+    depth = nodes = 0
     for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            deepest = max(deepest, depth)
-            if deepest > MAX_DEPTH:
-                break
-        elif isinstance(event, yaml.CollectionEndEvent):
+        if isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-    return deepest
+        elif isinstance(event, yaml.NodeEvent):
+            nodes += 1
+            depth += isinstance(event, yaml.CollectionStartEvent)
+        if depth > MAX_DEPTH:
+            return _too_large(f"mappings are nested more than {MAX_DEPTH} deep.")
+        if nodes > MAX_NODES:
+            return _too_large(f"the text has more than {MAX_NODES} values.")
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_SCALAR:
+            line = event.start_mark.line + 1
+            return _too_large(f"a value of {len(event.value)} characters; at most {MAX_SCALAR} are read.", line)
+    return None
 
 
-def _refused(message: str, line: int | None = None) -> Document:
-    return Document({}, {}, (Finding(Severity.ERROR, "", f"not a configuration: {message}", line=line),))
+def _tagged(node: yaml.Node) -> Document:
+    line = node.start_mark.line + 1
+    finding = found(1003, "", f"not a configuration: the tag {node.tag} in line {line} is not allowed.")
+    return Document({}, {}, (replace(finding, line=line),))
+
+
+def _too_large(message: str, line: int | None = None) -> Document:
+    return Document({}, {}, (replace(found(1002, "", f"not a configuration: {message}"), line=line),))
+
+
+def _not_one(message: str, line: int | None = None) -> Document:
+    return Document({}, {}, (replace(found(1001, "", f"not a configuration: {message}"), line=line),))
 
 
 def _sentence(problem: Exception) -> str:
     if isinstance(problem, yaml.MarkedYAMLError):
         return f"{problem.problem or problem} (line {_line_of(problem)})."
-    return f"{problem}."
+    return f"{str(problem).splitlines()[0] if str(problem) else 'unreadable'}."
 
 
 def _line_of(problem: Exception) -> int | None:

@@ -1,23 +1,37 @@
 """The typed configuration: one module per section of the document, `TrainingConfig` at the root."""
 
+from .alignment import AlignmentConfig, DpoConfig, OrpoConfig, PeftConfig, SftConfig
+from .checkpoint_callback import CheckpointCallbackParams
 from .data import DataConfig
-from .exp_manager import CheckpointCallbackParams, ExpManagerConfig
-from .model import FusionsConfig, ModelConfig, OptimConfig, SchedulerConfig
+from .exp_manager import ExpManagerConfig
+from .fusions import FusionsConfig
+from .model import ModelConfig
+from .moe import MoeConfig
+from .optim import OptimConfig
 from .precision import PrecisionConfig
 from .root import TrainingConfig
+from .sched import SchedulerConfig
 from .strategy import DistributedStrategyConfig
+from .tokenizer import TokenizerConfig
 from .trainer import TrainerConfig
 
 __all__ = [
+    "AlignmentConfig",
     "CheckpointCallbackParams",
     "DataConfig",
     "DistributedStrategyConfig",
+    "DpoConfig",
     "ExpManagerConfig",
     "FusionsConfig",
+    "MoeConfig",
     "ModelConfig",
     "OptimConfig",
+    "OrpoConfig",
+    "PeftConfig",
     "PrecisionConfig",
     "SchedulerConfig",
+    "SftConfig",
+    "TokenizerConfig",
     "TrainerConfig",
     "TrainingConfig",
 ]

@@ -1,25 +1,109 @@
-"""`data`: what is read, and in which batches."""
+"""`data`: what is read, and in which batches. Keys of three data modules, chosen by model_source and strategy."""
+
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from .section import OpenSection
+from .section import Count, Flag, Number, Open, OpenSection
+from .tokenizer import TokenizerConfig
+
+DataPrefix = Annotated[str | tuple[Number | str, ...] | dict[str, Any], "loose"]
+"""`p`, `[p]`, `[weight, p, weight, p]` or `{train: [...], validation: [...], test: [...]}`."""
 
 
 class DataConfig(OpenSection):
     """The data set and its batch sizes. Keys of your own are kept and passed to the data module."""
 
-    micro_batch_size: int = Field(ge=1)
+    micro_batch_size: Count = Field(ge=1)
     """Samples in one forward and backward pass of one data-parallel process. Required."""
 
-    global_batch_size: int = Field(ge=1)
-    """Samples in one optimizer step over all processes. Required."""
+    global_batch_size: Count = Field(ge=1)
+    """Samples in one optimizer step over all processes; a multiple of micro_batch_size x data-parallel size.
+    Required."""
 
     train_dir: str | None = None
-    """Training data: a directory written by `neuron-train data prepare` or `datasets.save_to_disk`, with input_ids,
-    attention_mask and labels of equal length."""
+    """Training data: a directory written by `neuron-train data prepare` or `datasets.save_to_disk` with input_ids,
+    attention_mask and labels of equal length; for fine-tuning a .jsonl, .json or .arrow file. Default null."""
 
     val_dir: str | None = None
-    """Validation data, as train_dir; needed when limit_val_batches is not 0."""
+    """Validation data, as train_dir; needed when limit_val_batches is not 0. Default null."""
 
-    num_workers: int = Field(default=0, ge=0)
-    """Worker processes of the loader. Default 0."""
+    test_dir: str | None = None
+    """Test data, as train_dir. Default null."""
+
+    num_workers: Count = Field(default=0, ge=0)
+    """Worker processes of the loader; the batches do not depend on it. Default 0."""
+
+    data_prefix: DataPrefix | None = None
+    """Megatron data: path prefix of .bin and .idx files, a list of weights and prefixes, or a mapping of such lists
+    for train, validation and test. Default null."""
+
+    index_mapping_dir: str | None = None
+    """Where the index files of Megatron data are kept. Default null: beside the .bin files, which must then be
+    writable."""
+
+    data_impl: str = "mmap"
+    """Only mmap: how Megatron data is read. Default mmap."""
+
+    splits_string: str = "980,10,10"
+    """Proportions of documents for training, validation and test; not used when data_prefix is a mapping. Default
+    980,10,10, as in upstream's files."""
+
+    seq_length: Count | None = Field(default=None, ge=1)
+    """Tokens per sample; with a fine-tuning strategy the length that records are padded or packed to. Default null:
+    model.encoder_seq_length."""
+
+    skip_warmup: Flag = True
+    """Do not read Megatron data into the page cache first. Default True."""
+
+    dataloader_type: Literal["single", "cyclic"] = "single"
+    """Order of Megatron data: one pass after the other (single), or shuffled anew in each epoch (cyclic). Default
+    single."""
+
+    reset_position_ids: Flag = False
+    """Start position ids anew after each end of document. Default False."""
+
+    reset_attention_mask: Flag = False
+    """No attention over the end of a document. Default False."""
+
+    eod_mask_loss: Flag = False
+    """No loss at end-of-document tokens. Default False."""
+
+    validation_drop_last: Flag = True
+    """Drop the last partial validation batch. Default True."""
+
+    drop_last: Flag = True
+    """Drop the last partial training batch. Default True."""
+
+    no_seqlen_plus_one_input_tokens: Flag = False
+    """Samples of seq_length tokens rather than one more; the last label is masked. Default False."""
+
+    pad_samples_to_global_batch_size: Flag = False
+    """Fill the last batch with empty samples rather than drop it. Default False."""
+
+    dataset_name: str | None = None
+    """Only null: templates by name are not supported."""
+
+    subset_name: str | None = None
+    """Only null: templates by name are not supported."""
+
+    prompt_name: str | None = None
+    """Only null: templates by name are not supported."""
+
+    train_ds: Open = None
+    """Only null: NeMo's data set section is not supported."""
+
+    fine_tuning: Open = None
+    """Only null: use model_alignment_strategy."""
+
+    tokenizer: TokenizerConfig | None = None
+    """The tokenizer; needed for Megatron data and for fine-tuning. Default null."""
+
+    dev_choose_samples: Count | None = Field(default=None, ge=1)
+    """Fine-tuning: use only so many records of each split. Default null: all."""
+
+    packing: Flag | None = None
+    """The same as model_alignment_strategy.sft.packing, where that is absent. Default null."""
+
+    use_sft_style_data_module: Flag | None = None
+    """True means model_alignment_strategy.sft, where no strategy is given. Default null."""

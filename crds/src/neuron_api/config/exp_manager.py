@@ -1,51 +1,34 @@
 """`exp_manager`: directories, checkpoints, what is logged, what a start resumes from."""
 
-from typing import Literal
+from typing import Any
 
-from pydantic import Field
-
+from .checkpoint_callback import CheckpointCallbackParams
 from .section import Flag, Section
-
-
-class CheckpointCallbackParams(Section):
-    """When checkpoints are written and which are kept (Lightning's ModelCheckpoint arguments)."""
-
-    monitor: str | None = "step"
-    """Metric that ranks checkpoints for save_top_k. Default step."""
-
-    save_top_k: int = Field(default=1, ge=-1)
-    """Keep the n best by monitor and mode; -1 keeps all, 0 writes none. Default 1."""
-
-    mode: Literal["min", "max"] = "max"
-    """Whether a smaller or a larger value of monitor is better. Default max."""
-
-    save_last: Flag = False
-    """Also keep `<prefix>-last.ckpt`. Default False."""
-
-    filename: str | None = None
-    """Name of a checkpoint directory; `{x}` becomes `x=value`. Default `{epoch}-{step}`."""
-
-    every_n_train_steps: int = Field(default=0, ge=0)
-    """Write a checkpoint at every n-th optimizer step; 0 writes one at the end only. Default 0."""
-
-    model_parallel_size: int | None = Field(default=None, ge=1)
-    """Accepted for compatibility: tensor times pipeline parallel size; otherwise unused."""
-
-    use_master_weights_in_ckpt: Flag = False
-    """Save the fp32 master weights in place of the compute weights. Default False."""
+from .trainer import MaxTime
 
 
 class ExpManagerConfig(Section):
     """Logging and checkpoints."""
 
     log_local_rank_0_only: Flag = False
-    """Write a log file only for the first process of each node. Default False."""
+    """Write a log file only for the first process of each node, to spare the file system. Default False: one for
+    each process."""
+
+    log_global_rank_0_only: Flag = False
+    """Write a log file only for the first process of the job; not together with log_local_rank_0_only. Default
+    False."""
 
     create_tensorboard_logger: Flag = False
-    """Write TensorBoard event files to the log directory. Default False."""
+    """Write TensorBoard event files to the log directory. Default False, the document's."""
+
+    summary_writer_kwargs: dict[str, Any] | None = None
+    """Arguments of TensorBoard's SummaryWriter. Default null."""
 
     explicit_log_dir: str | None = None
     """The log directory as it is; exp_dir, name and version are then not used. Default null."""
+
+    exp_log_dir: str | None = None
+    """The same as explicit_log_dir, under the name that the document gives; give one of the two. Default null."""
 
     exp_dir: str | None = None
     """Base of the log directory `exp_dir/name`; a relative path lies under the first writable mount of spec.storage.
@@ -54,38 +37,110 @@ class ExpManagerConfig(Section):
     name: str | None = None
     """Second part of the log directory. Default: the configuration's name."""
 
+    version: str | None = None
+    """Third part of the log directory where resume_if_exists is False. Default null: the job's UID."""
+
+    use_datetime_version: Flag = True
+    """Outside a cluster, take the date for version. Default True, NeMo's."""
+
     resume_if_exists: Flag = False
-    """Resume from the newest complete checkpoint in the log directory, if there is one. Default False."""
+    """Resume from the newest complete checkpoint in the log directory, if there is one. Default False: without it a
+    restarted job starts from scratch."""
 
     resume_ignore_no_checkpoint: Flag = False
     """With resume_if_exists and no checkpoint there: start from scratch (True) or fail (False). Default False."""
 
+    resume_past_end: Flag = False
+    """With resume_if_exists, start again though the last checkpoint is at max_steps. Default False."""
+
     resume_from_checkpoint: str | None = None
     """Checkpoint directory to start from when the job has no checkpoint of its own. Default null."""
 
+    ckpt_ptl_version: str = "2.5.0"
+    """Lightning version that a checkpoint without one was written by, so that it is migrated from there. Default
+    2.5.0."""
+
     create_checkpoint_callback: Flag = True
-    """False: write no checkpoints at all. Default True."""
+    """False: write no checkpoints at all. Default True: a job that loses its work is a fault."""
 
     checkpoint_callback_params: CheckpointCallbackParams = CheckpointCallbackParams()
     """When checkpoints are written and which are kept."""
 
     log_parameter_norm: Flag = False
-    """Log the L2 norm of all parameters as parameter_norm. Default False."""
+    """Log the L2 norm of all parameters as parameter_norm. Default False, the document's."""
 
     log_gradient_norm: Flag = False
-    """Log the global gradient norm before clipping as gradient_norm. Default False."""
+    """Log the global gradient norm before clipping as gradient_norm. Default False, the document's."""
 
     enable_recovery_time_instrumentation: Flag = False
     """Write the seconds of each recovery phase to recovery.json in the log directory. Default False."""
 
     save_xser: Flag = False
-    """Accepted for compatibility: this release streams every tensor whatever the value."""
+    """Save each tensor to a file of its own, one after the other, with little host memory. Default False."""
 
     load_xser: Flag = False
-    """Accepted for compatibility: the format is read from the files."""
+    """The form that a checkpoint is expected in; the form is read from its files, a mismatch is told. Default
+    False."""
 
     save_bf16: Flag = False
-    """Accepted for compatibility; no effect in this release."""
+    """Save the model's weights in bf16; not together with use_master_weights_in_ckpt. Default False."""
 
     async_checkpointing: Flag = False
     """Write checkpoints in the background; the step waits for the copy to host memory only. Default False."""
+
+    files_to_copy: tuple[str, ...] | None = None
+    """Files to copy to the log directory. Default null."""
+
+    log_step_timing: Flag = True
+    """Log the seconds of each step. Default True, NeMo's."""
+
+    step_timing_kwargs: dict[str, Any] | None = None
+    """Arguments of NeMo's step timer. Default null."""
+
+    disable_validation_on_resume: Flag = True
+    """No validation in the middle of the epoch that a resume continues. Default True, NeMo's."""
+
+    ema: dict[str, Any] | None = None
+    """Exponential moving average of the weights (enable, decay, …). Default null: none."""
+
+    max_time_per_run: MaxTime | None = None
+    """The same as trainer.max_time; give one of the two. Default null."""
+
+    create_early_stopping_callback: Flag = False
+    """Stop when a metric no longer improves. Default False."""
+
+    early_stopping_callback_params: dict[str, Any] | None = None
+    """Arguments of Lightning's EarlyStopping. Default null."""
+
+    create_preemption_callback: Flag = True
+    """Save at SIGTERM; always on here. Default True."""
+
+    create_wandb_logger: Flag = False
+    """Only False: this logger is not part of the image."""
+
+    wandb_logger_kwargs: dict[str, Any] | None = None
+    """Arguments of the logger above. Default null."""
+
+    create_mlflow_logger: Flag = False
+    """Only False: this logger is not part of the image."""
+
+    mlflow_logger_kwargs: dict[str, Any] | None = None
+    """Arguments of the logger above. Default null."""
+
+    create_dllogger_logger: Flag = False
+    """Only False: this logger is not part of the image."""
+
+    dllogger_logger_kwargs: dict[str, Any] | None = None
+    """Arguments of the logger above. Default null."""
+
+    create_clearml_logger: Flag = False
+    """Only False: this logger is not part of the image."""
+
+    clearml_logger_kwargs: dict[str, Any] | None = None
+    """Arguments of the logger above. Default null."""
+
+    create_neptune_logger: Flag = False
+    """Only False: this logger is not part of the image."""
+
+    neptune_logger_kwargs: dict[str, Any] | None = None
+    """Arguments of the logger above. Default null."""

@@ -1,92 +1,66 @@
-"""`model`: the architecture, its fused kernels, recompute, optimizer and schedule."""
+"""`model`: the architecture, its fused kernels, recompute, optimizer and schedule.
 
-from typing import Literal
+One section for both model sources: keys that only one of them reads are optional, and checked by `checks.model`.
+"""
 
-from pydantic import Field
+from typing import Any, Literal
 
-from .section import Flag, OpenSection, Section
+from pydantic import Field, model_validator
 
-
-class FusionsConfig(Section):
-    """Fused kernels; none of them changes the numbers."""
-
-    softmax: Flag = False
-    """Use the fused softmax of the Neuron compiler. Default False."""
-
-    flash_attention: Flag = False
-    """Attention without the score matrix in memory. Default False."""
-
-
-class SchedulerConfig(Section):
-    """The learning rate over the steps."""
-
-    name: str = "LinearAnnealingWithWarmUp"
-    """Name of the schedule. Default LinearAnnealingWithWarmUp."""
-
-    warmup_steps: int | None = Field(default=None, ge=0)
-    """Steps over which the rate rises from 0. Default 0."""
-
-    max_steps: int | None = Field(default=None, ge=1)
-    """Steps after which the rate is at its end. Default: trainer.max_steps."""
-
-
-class OptimConfig(Section):
-    """The optimizer and its parameters."""
-
-    name: str
-    """Name of the optimizer: adamw or adamw_fp32OptState in this release. Required."""
-
-    lr: float = Field(ge=0)
-    """Base learning rate. Required."""
-
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled weight decay. Default 0.01."""
-
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Decay rates of the moment estimates. Default 0.9, 0.999."""
-
-    eps: float | None = Field(default=None, gt=0)
-    """Added to the denominator. Default: 1e-8 (adamw), 1e-6 (adamw_fp32OptState)."""
-
-    capturable: Flag = False
-    """Accepted for compatibility; dropped on devices where PyTorch forbids it."""
-
-    sched: SchedulerConfig = SchedulerConfig()
-    """The learning rate over the steps."""
+from .fusions import FusionsConfig
+from .moe import MoeConfig
+from .optim import OptimConfig
+from .section import Count, Flag, Number, Open, OpenSection, Share
 
 
 class ModelConfig(OpenSection):
     """The architecture. Keys of your own are kept and passed to the model."""
 
-    model_config_path: str | None = Field(default=None, alias="model_config")
-    """Path of the Hugging Face config.json that describes the architecture; required with model_source hf."""
+    # ---- common, and read from config.json with model_source hf (section 6) ----------------------------------------
 
-    encoder_seq_length: int = Field(ge=1)
+    model_config_path: str | None = Field(default=None, alias="model_config")
+    """Path of the Hugging Face config.json that describes the architecture; required with model_source hf. Default
+    null."""
+
+    encoder_seq_length: Count = Field(ge=1)
     """Tokens in a sample. Required."""
 
-    max_position_embeddings: int | None = Field(default=None, ge=1)
-    """Overrides the value of config.json."""
+    max_position_embeddings: Count | None = Field(default=None, ge=1)
+    """Rows of the position table; at least encoder_seq_length. Default null: config.json's, or
+    encoder_seq_length."""
 
-    num_layers: int | None = Field(default=None, ge=1)
-    """Overrides the number of layers of config.json."""
+    num_layers: Count | None = Field(default=None, ge=1)
+    """Number of layers; null or -1 takes config.json's. Required with model_source megatron."""
 
-    hidden_size: int | None = Field(default=None, ge=1)
-    """Overrides the hidden size of config.json."""
+    hidden_size: Count | None = Field(default=None, ge=1)
+    """Width of the model; null or -1 takes config.json's. Required with model_source megatron."""
 
-    rope_theta: float | None = Field(default=None, gt=0)
-    """Overrides the base of the rotary embedding of config.json."""
+    rope_theta: Number | None = Field(default=None, gt=0)
+    """Base of the rotary frequencies. Default null: config.json's."""
 
     qkv_linear: Flag = False
-    """Query, key and value as one grouped module; needed upstream for kv_replicator. Default False."""
+    """Query, key and value as one grouped module; needed upstream for kv_replicator. Default False, upstream's."""
 
-    fuse_qkv: Flag = False
-    """Query, key and value weights in one tensor. Default False."""
+    fuse_qkv: Flag = True
+    """Query, key and value weights in one tensor; only with qkv_linear. Default True."""
 
-    use_cpu_initialization: Flag = False
-    """Initialise the weights on the CPU. Default False; the weights do not depend on it."""
+    transpose_nki_inputs: Flag = True
+    """Layout that the flash kernel is given on Neuron; numbers do not change. Default True."""
+
+    pipeline_cuts: tuple[str, ...] | None = None
+    """Layers that end a pipeline stage, as model.layers.K; one less than there are chunks. Default null: an even
+    split."""
+
+    use_cpu_initialization: Flag = True
+    """Draw whole weights on the CPU, so that they do not depend on the topology. Default True, the document's
+    recommendation."""
+
+    weight_init_only: Flag = False
+    """Take only the weights from resume_from_checkpoint and start at step 0. Default False."""
 
     activations_checkpoint_granularity: Literal["selective", "full"] | None = None
-    """Recompute in the backward pass: chosen modules (selective), each layer (full) or nothing (null). Default null."""
+    """Recompute in the backward pass: chosen modules (selective), each layer (full) or nothing (null). Default
+    null."""
 
     activations_checkpoint_recompute: tuple[str, ...] | None = None
     """Class names of the modules that `selective` recomputes. Default [CoreAttention]."""
@@ -95,10 +69,143 @@ class ModelConfig(OpenSection):
     """Fused kernels."""
 
     do_layer_norm_weight_decay: Flag = False
-    """Apply weight decay to the weights of the norms, too. Default False."""
+    """Apply weight decay to norms and biases, too. Default False: they are exempt."""
 
-    weight_init_only: Flag = False
-    """Take only the weights from resume_from_checkpoint and start at step 0. Default False."""
+    moe: MoeConfig | None = None
+    """Mixture of experts in place of the MLP. Default null: dense."""
 
     optim: OptimConfig
     """The optimizer. Required."""
+
+    # ---- written out with model_source megatron (section 7) ---------------------------------------------------------
+
+    ffn_hidden_size: Count | None = Field(default=None, ge=1)
+    """Width of the MLP. Required with model_source megatron."""
+
+    num_attention_heads: Count | None = Field(default=None, ge=1)
+    """Query heads. Required with model_source megatron."""
+
+    num_kv_heads: Count | None = Field(default=None, ge=1)
+    """Key and value heads; divides num_attention_heads. Default null: as many as query heads."""
+
+    kv_channels: Count | None = Field(default=None, ge=1)
+    """Size of a head. Default null: hidden_size / num_attention_heads."""
+
+    init_method_std: Number = Field(default=0.02, gt=0)
+    """Standard deviation of fresh weights. Default 0.02."""
+
+    use_scaled_init_method: Flag = True
+    """Divide it by sqrt(2 * num_layers) for the projections that end a block. Default True."""
+
+    hidden_dropout: Share = 0.0
+    """Dropout after attention, MLP and embedding. Default 0."""
+
+    attention_dropout: Share = 0.0
+    """Dropout on attention probabilities. Default 0."""
+
+    ffn_dropout: Share = 0.0
+    """Dropout after the activation of the MLP. Default 0."""
+
+    apply_query_key_layer_scaling: Flag = True
+    """Keep attention scores in the range of half precision; the mathematics is the same. Default True."""
+
+    normalization: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    """The norm. Default rmsnorm."""
+
+    layernorm_epsilon: Number = Field(default=1e-5, gt=0)
+    """Added under the root of the norm. Default 1e-5."""
+
+    persist_layer_norm: Flag = True
+    """Choice of a CUDA kernel; accepted, no effect. Default True."""
+
+    share_embeddings_and_output_weights: Flag = False
+    """One weight for embedding and output. Default False."""
+
+    make_vocab_size_divisible_by: Count = Field(default=8, ge=1)
+    """The vocabulary is padded to a multiple of this times tensor_model_parallel_size. Default 8."""
+
+    position_embedding_type: Literal["learned_absolute", "rope"] = "rope"
+    """A learned table, or rotary. Default rope."""
+
+    rotary_percentage: Number = Field(default=1, gt=0, le=1)
+    """Part of a head that is rotated. Default 1."""
+
+    activation: Literal["swiglu", "gelu", "silu", "geglu", "reglu"] = "swiglu"
+    """The MLP's activation. Default swiglu."""
+
+    has_bias: Flag = False
+    """Biases in the linear layers. Default False."""
+
+    transformer_block_type: str = "pre_ln"
+    """Place of the norms; only pre_ln. Default pre_ln."""
+
+    sliding_window_size: Count | None = Field(default=None, ge=1)
+    """Tokens that a query sees, itself included. Default null: all before it."""
+
+    save_logits: Flag = False
+    """Return the logits from validation. Default False."""
+
+    fp32_residual_connection: Flag = False
+    """Keep the residual sum in fp32. Default False."""
+
+    fp16_lm_cross_entropy: Flag = False
+    """Only False: the loss is at least fp32."""
+
+    positition_interpolation_factor: Number = Field(default=1.0, gt=0)
+    """Positions are divided by this before they are rotated. Spelled as upstream. Default 1."""
+
+    position_freq_base: Number = Field(default=10000, gt=0)
+    """Base of the rotary frequencies. Default 10000."""
+
+    position_abf_factor: Number = Field(default=1, gt=0)
+    """The base is multiplied by this. Default 1."""
+
+    # ---- of NeMo's GPU code: only their off value ------------------------------------------------------------------
+
+    gradient_accumulation_fusion: Flag = False
+    """Only False: a CUDA kernel."""
+
+    use_emha: Flag = False
+    """Only False: a CUDA kernel."""
+
+    megatron_amp_O2: Flag = False
+    """Only False: the precision section decides."""
+
+    bias_gelu_fusion: Flag = False
+    """Only False: a CUDA kernel."""
+
+    bias_activation_fusion: Flag = False
+    """Only False: a CUDA kernel."""
+
+    bias_dropout_add_fusion: Flag = False
+    """Only False: a CUDA kernel."""
+
+    masked_softmax_fusion: Flag = False
+    """Only False: a CUDA kernel."""
+
+    precision: Open = None
+    """Only null: the precision section decides."""
+
+    activations_checkpoint_method: str | None = None
+    """Only null: use activations_checkpoint_granularity."""
+
+    activations_checkpoint_num_layers: Count | None = None
+    """Only null: use activations_checkpoint_granularity."""
+
+    activations_checkpoint_layers_per_pipeline: Count | None = None
+    """Only null: use activations_checkpoint_granularity."""
+
+    num_micro_batches_with_partial_activation_checkpoints: Count | None = None
+    """Only null: use activations_checkpoint_granularity."""
+
+    disable_layer_norm_checkpointing: Flag | None = None
+    """Only null: use activations_checkpoint_granularity."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _minus_one_is_config_jsons(cls, values: Any) -> Any:
+        """The document writes "take config.json's" as -1."""
+        if not isinstance(values, dict):
+            return values
+        taken = {key for key in ("num_layers", "hidden_size") if values.get(key) in (-1, "-1")}
+        return {key: None if key in taken else value for key, value in values.items()}

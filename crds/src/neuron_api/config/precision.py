@@ -13,22 +13,28 @@ class PrecisionConfig(Section):
     """The type sets everything; the other keys count only when it is manual."""
 
     type: PrecisionType = "mixed_precision"
-    """mixed_precision: bf16 compute with fp32 masters; fp32: everything in fp32. Default mixed_precision."""
+    """mixed_precision: bf16 compute with fp32 masters; mixed_precisionSR (also mixed_precision_SR): the same with
+    stochastic rounding; bf16SR: all bf16; fp32: all fp32; autocast: bf16 inside autocast; manual: the keys below.
+    Default mixed_precision."""
 
     master_weights: LooseFlag = False
-    """Only with manual: keep fp32 copies of the weights in the optimizer."""
+    """Only with manual: keep fp32 copies of the weights in the optimizer. Default False."""
 
     fp32_grad_acc: LooseFlag = False
-    """Only with manual: accumulate gradients of micro-batches in fp32."""
+    """Only with manual: accumulate gradients of micro-batches in fp32. Default False."""
+
+    fp32_grads_cc: LooseFlag = False
+    """Only with manual: reduce gradients in fp32. Default False; mixed types always do."""
 
     xla_use_bf16: LooseFlag = False
-    """Only with manual: fp32 tensors are bf16 on the device."""
+    """Only with manual: fp32 tensors are bf16 on the device (XLA_USE_BF16). Default 0."""
 
     xla_downcast_bf16: LooseFlag = False
-    """Only with manual: fp32 becomes bf16 and fp64 becomes fp32 on the device."""
+    """Only with manual: fp32 becomes bf16 and fp64 becomes fp32 on the device (XLA_DOWNCAST_BF16). Default 0."""
 
     neuron_rt_stochastic_rounding_en: LooseFlag = False
-    """Only with manual: round fp32 to bf16 up or down at random, in proportion."""
+    """Only with manual: round fp32 to bf16 up or down at random, in proportion (NEURON_RT_STOCHASTIC_ROUNDING_EN).
+    Default 0."""
 
     parallel_layers_reduce_dtype: Literal["bf16", "fp32"] | None = None
-    """Data type of the collectives inside tensor-parallel layers. Default: bf16, fp32 with type fp32."""
+    """Data type of the collectives inside tensor-parallel layers. Default null: bf16, fp32 with type fp32."""

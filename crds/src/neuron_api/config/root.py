@@ -4,11 +4,13 @@ from typing import Literal
 
 from pydantic import Field
 
+from .alignment import AlignmentConfig
 from .data import DataConfig
 from .exp_manager import ExpManagerConfig
+from .fusions import FusionsConfig
 from .model import ModelConfig
 from .precision import PrecisionConfig
-from .section import Flag, Section
+from .section import Count, Flag, Section
 from .strategy import DistributedStrategyConfig
 from .trainer import TrainerConfig
 
@@ -17,16 +19,19 @@ class TrainingConfig(Section):
     """A NeuronX Distributed Training configuration, key for key."""
 
     name: str = Field(min_length=1, max_length=253)
-    """Name of the experiment: label of the pods, default of exp_manager.name. Required."""
+    """Name of the experiment: label of the pods, default of exp_manager.name. Letters, digits and . _ - are kept in
+    paths. Required."""
 
     model_source: Literal["hf", "megatron"]
-    """Model family: hf builds the model from a Hugging Face config.json. Required."""
+    """Model family and data module. hf: Llama, Mistral or Mixtral from a Hugging Face config.json; megatron: the
+    architecture is written in the model section. Required."""
 
-    seed: int = Field(ge=1)
-    """Seed of weights, dropout and data order. Required, greater than 0."""
+    seed: Count = Field(ge=1)
+    """Seed of weights, dropout and data order; greater than 0. The same seed and topology give the same losses.
+    Required."""
 
     trainer: TrainerConfig
-    """Processes, steps, validation. Required."""
+    """Processes, steps, validation: arguments of Lightning's Trainer. Required."""
 
     exp_manager: ExpManagerConfig = ExpManagerConfig()
     """Directories, checkpoints, logging, resume."""
@@ -41,25 +46,36 @@ class TrainingConfig(Section):
     """Architecture and optimizer. Required."""
 
     precision: PrecisionConfig = PrecisionConfig()
-    """Data types."""
+    """Data types. Default: type mixed_precision, what every pre-training file of upstream uses."""
+
+    model_alignment_strategy: AlignmentConfig | None = None
+    """Fine-tuning: one of sft, dpo and orpo, and peft beside it. Default null: pre-training."""
 
     compiler_flags: str = ""
-    """Appended to NEURON_CC_FLAGS."""
+    """Appended to NEURON_CC_FLAGS, before the flags that the precision type adds. Default: none."""
 
     compiler_cache_url: str | None = None
-    """NEURON_COMPILE_CACHE_URL: where compiled graphs are kept between runs; a path or s3://bucket/prefix."""
+    """NEURON_COMPILE_CACHE_URL: where compiled graphs are kept between runs; a path (on a mounted volume, or it is
+    lost with the pod) or s3://bucket/prefix. Default null: the compiler's own."""
 
-    aync_exec_max_inflight_requests: int | None = Field(default=None, ge=0)
-    """Depth of the Neuron runtime's execution queue (NEURON_RT_ASYNC_EXEC_MAX_INFLIGHT_REQUESTS); 0 is synchronous."""
+    aync_exec_max_inflight_requests: Count | None = Field(default=None, ge=0)
+    """Depth of the Neuron runtime's execution queue (NEURON_RT_ASYNC_EXEC_MAX_INFLIGHT_REQUESTS); 0 is synchronous.
+    Spelled as in the document. Default null: the runtime's."""
 
-    async_exec_max_inflight_requests: int | None = Field(default=None, ge=0)
-    """The same as aync_exec_max_inflight_requests, spelled correctly; give one of the two."""
+    async_exec_max_inflight_requests: Count | None = Field(default=None, ge=0)
+    """The same as aync_exec_max_inflight_requests, spelled correctly; give one of the two. Default null."""
 
-    bucket_size_collectives: int | None = Field(default=None, ge=1)
-    """Megabytes that gradient collectives are batched into."""
+    bucket_size_collectives: Count | None = Field(default=None, ge=1)
+    """Megabytes that gradient collectives are batched into; reduce-scatter and all-gather buckets are capped at 130
+    on Neuron (above 140 they give NaN). Default null: the framework's sizes."""
 
-    neuron_rt_exec_timeout: int | None = Field(default=None, ge=1)
-    """Seconds after which an execution or a collective that does not end is fatal."""
+    neuron_rt_exec_timeout: Count | None = Field(default=None, ge=1)
+    """Seconds after which an execution or a collective that does not end is fatal (NEURON_RT_EXEC_TIMEOUT). Default
+    null: the runtime's 30."""
 
     neuron_experimental_compress_rg: Flag | None = None
-    """Collectives name only the groups of this process."""
+    """Collectives name only the groups of this process (NEURON_EXPERIMENTAL_COMPRESS_RG); numbers do not change.
+    Default null: not set."""
+
+    fusions: FusionsConfig | None = None
+    """Accepted in place of model.fusions, with a warning: a snippet of upstream's tutorial has it here."""

@@ -1,12 +1,14 @@
 """The base of every section of the configuration, and the scalar types that the document's keys use.
 
 A section's field names are the document's keys, letter by letter. The docstring under a field is its description in
-the CRD (`kubectl explain`) and in the reference; a field without one fails a test.
+the CRD (`kubectl explain`) and in the reference; a field without one fails a test. Markers in a field's metadata:
+`"quantity"` (R3) and `"loose"` (the CRD leaves its type open).
 """
 
-from typing import Annotated, Any
+from functools import cache
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 def _flag(value: Any) -> Any:
@@ -18,15 +20,31 @@ def _flag(value: Any) -> Any:
     return value
 
 
+def _number(value: Any) -> Any:
+    """A boolean is no number, though Python counts it as one."""
+    if isinstance(value, bool):
+        raise ValueError("a number is expected, not a boolean")
+    return value
+
+
 def _quantity(value: Any) -> Any:
-    """A number, or a fraction written as a string because the API server stores `1.0` as `1` (rule R3)."""
+    """A number, or a fraction written as a string because the API server stores `1.0` as `1` (rule R3).
+
+    Nothing is nothing either way: 0.0 is read as 0, so that the object form has the hash of the text.
+    """
+    value = _number(value)
     if isinstance(value, str):
         text = value.strip()
         try:
-            return int(text)
+            value = int(text)
         except ValueError:
-            return float(text)
-    return value
+            value = float(text)
+    return 0 if value == 0 else value
+
+
+def _replication(value: Any) -> Any:
+    """The document calls kv_replicator a boolean: both of its values mean one copy."""
+    return 1 if isinstance(value, bool) else value
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
@@ -35,19 +53,58 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 LooseFlag = Annotated[bool, BeforeValidator(_flag), "loose"]
 """A Flag that real files write as '0' and '1': the CRD leaves its type open."""
 
+Count = Annotated[int, BeforeValidator(_number)]
+"""A whole number."""
+
+Number = Annotated[float, BeforeValidator(_number)]
+"""A number, with or without a fraction."""
+
+Copies = Annotated[int, BeforeValidator(_replication)]
+"""A whole number; True and False mean 1."""
+
+Share = Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
+"""A probability below 1."""
+
 Quantity = Annotated[int | float, BeforeValidator(_quantity), "quantity"]
 """An integer (so many) or a float (such a part); in `spec.config` write a float as a string: "1.0"."""
 
+Open = Annotated[Any, "loose"]
+"""A value whose form is somebody else's (Lightning's, NeMo's)."""
+
 
 class Section(BaseModel):
-    """A mapping of the configuration: unknown keys are refused, values are never changed after loading."""
+    """A mapping of the configuration: unknown keys are refused, values are never changed after loading.
+
+    An explicit null equals an absent key (R6), except for fields whose type allows null.
+    """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), strict=False
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        coerce_numbers_to_str=True,
+        allow_inf_nan=False,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, values: Any) -> Any:
+        """Drop nulls where null has no meaning of its own."""
+        if not isinstance(values, dict):
+            return values
+        nullable = nullable_keys(cls)
+        return {key: value for key, value in values.items() if value is not None or key in nullable}
 
 
 class OpenSection(Section):
     """A mapping in which the document allows keys of one's own (`data`, `model`); they are kept and passed on."""
 
     model_config = ConfigDict(extra="allow")
+
+
+@cache
+def nullable_keys(model: type[BaseModel]) -> frozenset[str]:
+    """Keys of a section whose type allows null, and in an open section all that are not its own."""
+    fields = {info.alias or name: info for name, info in model.model_fields.items()}
+    return frozenset(key for key, info in fields.items() if type(None) in get_args(info.annotation))

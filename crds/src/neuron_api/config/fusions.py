@@ -1,0 +1,20 @@
+"""`model.fusions`: fused kernels."""
+
+from .section import Flag, Section
+
+
+class FusionsConfig(Section):
+    """Fused kernels; none of them changes the numbers."""
+
+    softmax: Flag = False
+    """Use the fused softmax (NEURON_FUSE_SOFTMAX). Default False, as where the key is absent upstream."""
+
+    flash_attention: Flag = False
+    """Attention without the score matrix in memory; not together with ring_attention. Default False."""
+
+    ring_attention: Flag = False
+    """Attention over a split sequence by passing keys and values around; needed when context_parallel_size is more
+    than 1. Default False."""
+
+    do_layer_norm_weight_decay: Flag | None = None
+    """The same as model.do_layer_norm_weight_decay, where the document has it; give one of the two. Default null."""

@@ -1,0 +1,57 @@
+"""`model.moe`: a mixture of experts in place of the MLP."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from .section import Count, Flag, Number, Section, Share
+
+
+class MoeConfig(Section):
+    """Experts, and how tokens are routed to them."""
+
+    num_experts: Count | None = Field(default=None, ge=1)
+    """Number of experts. Default null: num_local_experts of config.json, else 1."""
+
+    frequency: Count = Field(default=1, ge=1)
+    """Every n-th layer has experts. Default 1: all."""
+
+    dropout: Share = 0.0
+    """Dropout on the output of the experts. Default 0."""
+
+    capacity_factor: Number | None = Field(default=1.0, ge=0)
+    """Tokens that an expert takes, as a multiple of an even share; more are dropped. null drops none, 0 goes with
+    dropless. Default 1.0, upstream's."""
+
+    dropless: Flag = False
+    """Compute every token, whatever the load of its experts. Default False."""
+
+    routing_algorithm: Literal["top_k", "sinkhorn"] = "top_k"
+    """The router; sinkhorn needs top_k 1. Default top_k."""
+
+    router_activation: Literal["sigmoid", "softmax"] | None = None
+    """From router logits to scores. Default null: sigmoid for Megatron models, softmax for Hugging Face ones."""
+
+    sinkhorn_iterations: Count = Field(default=30, ge=1)
+    """Bound of sinkhorn's iterations. Default 30."""
+
+    sinkhorn_tol: Number | None = Field(default=None, gt=0)
+    """Change at which sinkhorn's iterations end. Default null: run them all."""
+
+    top_k: Count = Field(default=1, ge=1)
+    """Experts that a token goes to; at most num_experts. Default 1, upstream's."""
+
+    output_router_logits: Flag = True
+    """Compute the load-balancing loss. Default True."""
+
+    router_aux_loss_coef: Number = Field(default=0.02, ge=0)
+    """Weight of the load-balancing loss. Default 0.02, Mixtral's."""
+
+    normalize_top_k_affinities: Flag = True
+    """Divide the chosen scores by their sum; needs top_k above 1. Default True."""
+
+    glu_mlp: Flag = True
+    """Experts with a gate. Default True."""
+
+    moe_dropout: Share = 0.0
+    """Dropout inside the experts. Default 0."""

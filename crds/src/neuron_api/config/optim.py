@@ -1,0 +1,137 @@
+"""`model.optim`: the optimizer, its arguments, and the schedule below it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from .sched import SchedulerConfig
+from .section import Flag, Number, Section, Share
+
+OptimizerName = Literal[
+    "adamw",
+    "adamw_fp32OptState",
+    "sgd",
+    "adam",
+    "adadelta",
+    "adamax",
+    "adagrad",
+    "rmsprop",
+    "rprop",
+    "novograd",
+    "adafactor",
+]
+
+_DECAYED = ("adamw", "adamw_fp32OptState")
+_DEFAULT_DECAY, _DEFAULT_BETAS, _NOVOGRAD_BETAS = 0.01, (0.9, 0.999), (0.95, 0.98)
+
+Eps = Annotated[Number | tuple[Number, Number], "loose"]
+"""A number, or adafactor's pair."""
+
+
+class OptimConfig(Section):
+    """The optimizer and its parameters."""
+
+    name: OptimizerName
+    """Name of the optimizer. adamw_fp32OptState keeps its moments in fp32 whatever the weights are. Required."""
+
+    lr: Number = Field(ge=0)
+    """Base learning rate. Required (adafactor with relative_step: leave it out)."""
+
+    weight_decay: Number = Field(default=_DEFAULT_DECAY, ge=0)
+    """Decoupled weight decay (adamw), or L2 in the gradient (others). Default 0.01 for adamw and adamw_fp32OptState,
+    torch's; 0 for the others."""
+
+    capturable: Flag = False
+    """Accepted for compatibility; dropped on devices where PyTorch forbids it. Default False."""
+
+    betas: tuple[Share, Share] = _DEFAULT_BETAS
+    """Decay rates of the moment estimates. Default 0.9, 0.999 (novograd 0.95, 0.98)."""
+
+    eps: Eps | None = None
+    """Added to the denominator. Default null: 1e-8; 1e-6 for adamw_fp32OptState and adadelta, 1e-10 for adagrad, the
+    pair 1e-30, 1e-3 for adafactor."""
+
+    amsgrad: Flag = False
+    """adam, adamw, novograd: use the largest of the second moments. Default False."""
+
+    momentum: Number = Field(default=0, ge=0)
+    """sgd, rmsprop: momentum. Default 0."""
+
+    dampening: Number = 0
+    """sgd: dampening of the momentum. Default 0."""
+
+    nesterov: Flag = False
+    """sgd: Nesterov's momentum; needs momentum and no dampening. Default False."""
+
+    rho: Number = Field(default=0.9, ge=0, le=1)
+    """adadelta: decay of the squares. Default 0.9, torch's."""
+
+    lr_decay: Number = Field(default=0, ge=0)
+    """adagrad: decay of the rate. Default 0."""
+
+    initial_accumulator_value: Number = Field(default=0, ge=0)
+    """adagrad: the sum of squares at the start. Default 0."""
+
+    alpha: Number = Field(default=0.99, ge=0)
+    """rmsprop: decay of the squares. Default 0.99, torch's."""
+
+    centered: Flag = False
+    """rmsprop: divide by an estimate of the variance. Default False."""
+
+    etas: tuple[Number, Number] = (0.5, 1.2)
+    """rprop: factors of decrease and increase. Default 0.5, 1.2, torch's."""
+
+    step_sizes: tuple[Number, Number] = (1e-6, 50)
+    """rprop: smallest and largest step. Default 1e-6, 50, torch's."""
+
+    correct_bias: Flag = True
+    """adamw_fp32OptState: correct the bias of the moments. Default True."""
+
+    grad_averaging: Flag = False
+    """novograd: weigh the gradient by 1 - beta1. Default False."""
+
+    luc: Flag = False
+    """novograd: clip each layer's update. Default False."""
+
+    luc_trust: Number = Field(default=1e-3, gt=0)
+    """novograd: bound of that clipping, relative to the weights. Default 1e-3."""
+
+    clip_threshold: Number = Field(default=1.0, gt=0)
+    """adafactor: root mean square that an update is clipped to. Default 1.0."""
+
+    decay_rate: Number = -0.8
+    """adafactor: exponent of the decay of the squares. Default -0.8."""
+
+    beta1: Share | None = None
+    """adafactor: decay of the first moment. Default null: none is kept."""
+
+    scale_parameter: Flag = True
+    """adafactor: scale the rate by the root mean square of the weights. Default True."""
+
+    relative_step: Flag = False
+    """adafactor: the rate follows from the step; not together with lr. Default False."""
+
+    warmup_init: Flag = False
+    """adafactor: start the relative step low; needs relative_step. Default False."""
+
+    min_step: Number = Field(default=1e-2, gt=0)
+    """adafactor: largest relative step. Default 1e-2."""
+
+    sched: SchedulerConfig = SchedulerConfig()
+    """The learning rate over the steps."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_by_name(cls, values: Any) -> Any:
+        """Defaults that depend on the optimizer."""
+        if not isinstance(values, dict):
+            return values
+        given = {key for key, value in values.items() if value is not None}
+        name, filled = values.get("name"), dict(values)
+        if "weight_decay" not in given and isinstance(name, str) and name not in _DECAYED:
+            filled["weight_decay"] = 0.0
+        if "betas" not in given and name == "novograd":
+            filled["betas"] = _NOVOGRAD_BETAS
+        if "lr" not in given and name == "adafactor" and values.get("relative_step") in (True, 1):
+            filled["lr"] = 0.0
+        return filled

@@ -1,0 +1,84 @@
+"""`model.optim.sched`: the learning rate over the steps."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from .section import Count, Flag, Number, Section
+
+ScheduleName = Literal[
+    "LinearAnnealingWithWarmUp",
+    "CosineAnnealing",
+    "WarmupPolicy",
+    "WarmupHoldPolicy",
+    "SquareAnnealing",
+    "NoamAnnealing",
+    "WarmupAnnealing",
+    "StepLR",
+    "ExponentialLR",
+    "SquareRootAnnealing",
+    "InverseSquareRootAnnealing",
+    "NoamHoldAnnealing",
+    "PolynomialDecayAnnealing",
+    "PolynomialHoldDecayAnnealing",
+    "WarmupAnnealHold",
+    "SquareRootConstantPolicy",
+    "CyclicLR",
+    "ReduceLROnPlateau",
+]
+"""The document's nine, then NeMo's others."""
+
+
+class SchedulerConfig(Section):
+    """The learning rate over the steps."""
+
+    name: ScheduleName = "LinearAnnealingWithWarmUp"
+    """Name of the schedule. Default LinearAnnealingWithWarmUp."""
+
+    warmup_steps: Count | None = Field(default=None, ge=0)
+    """Steps over which the rate rises from 0; not together with warmup_ratio. Default 0."""
+
+    warmup_ratio: Number | None = Field(default=None, ge=0, le=1)
+    """warmup_steps as a part of max_steps. Default null."""
+
+    max_steps: Count | None = Field(default=None, ge=1)
+    """Steps after which the rate is at its end. Default: trainer.max_steps."""
+
+    constant_steps: Count | None = Field(default=None, ge=0)
+    """CosineAnnealing: steps at min_lr at the end; not together with constant_ratio. Default 0."""
+
+    constant_ratio: Number | None = Field(default=None, ge=0, le=1)
+    """constant_steps as a part of max_steps. Default null."""
+
+    min_lr: Number | None = Field(default=None, ge=0)
+    """The rate does not fall below this; at most optim.lr. Default 0 (SquareAnnealing 1e-5)."""
+
+    hold_steps: Count | None = Field(default=None, ge=0)
+    """WarmupHoldPolicy: steps at the full rate after the warm-up. Default 0."""
+
+    hold_ratio: Number | None = Field(default=None, ge=0, le=1)
+    """hold_steps as a part of max_steps. Default null."""
+
+    d_model: Count | None = Field(default=None, ge=1)
+    """NoamAnnealing: width of the model. Default: the hidden size."""
+
+    step_size: Count | None = Field(default=None, ge=1)
+    """StepLR: epochs after which the rate is multiplied by gamma; needed there. Default null."""
+
+    gamma: Number | None = Field(default=None, gt=0)
+    """StepLR and ExponentialLR: the factor. Default 0.1 and 0.9."""
+
+    interval: Literal["epoch", "step"] | None = None
+    """What StepLR and ExponentialLR count. Default epoch, as upstream."""
+
+    last_epoch: Count = Field(default=-1, ge=-1)
+    """Number of the last epoch of a schedule that is continued; a resume sets it. Default -1: from the start."""
+
+    power: Number | None = Field(default=None, gt=0)
+    """Polynomial schedules: the exponent. Default null: the schedule's."""
+
+    cycle: Flag = False
+    """Polynomial schedules: start anew after max_steps. Default False."""
+
+    decay_rate: Number | None = None
+    """NoamHoldAnnealing: exponent of the decay. Default null: 0.5."""

@@ -1,0 +1,33 @@
+"""`data.tokenizer`: which tokenizer, from where."""
+
+from typing import Literal
+
+from .section import Flag, Section
+
+
+class TokenizerConfig(Section):
+    """The tokenizer: padding and end-of-document ids for Megatron data, all of it for fine-tuning."""
+
+    library: Literal["megatron", "huggingface", "sentencepiece"] | None = None
+    """Which loader; megatron with a directory in type is read as huggingface. Default null: huggingface."""
+
+    type: str | None = None
+    """Directory or name of a Hugging Face tokenizer, or GPT2BPETokenizer. Default null."""
+
+    model: str | None = None
+    """Path of a sentencepiece model; needed for library sentencepiece. Default null."""
+
+    vocab_file: str | None = None
+    """Path of the vocabulary of a GPT-2 tokenizer; together with merge_file. Default null."""
+
+    merge_file: str | None = None
+    """Path of the merges of a GPT-2 tokenizer; together with vocab_file. Default null."""
+
+    delimiter: str | None = None
+    """Only null: tokenizers of tables are not supported."""
+
+    sentencepiece_legacy: Flag = False
+    """Allow special tokens in a sentencepiece model, as its older versions do. Default False."""
+
+    use_fast: Flag = False
+    """Use the fast implementation of a Hugging Face tokenizer. Default False, as in upstream's files."""

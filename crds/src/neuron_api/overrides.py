@@ -1,0 +1,87 @@
+"""Overrides of the command line: `a.b=v` changes a key, `+a.b=v` adds one, `~a.b` deletes one (B-1)."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from . import yaml_text
+from .findings import Finding
+from .names import suggestion
+from .paths import field_of
+from .registry import found
+
+
+def apply(values: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], tuple[Finding, ...]]:
+    """A changed copy; what cannot be done is a finding."""
+    result = copy.deepcopy(values) if overrides else values
+    findings = [finding for text in overrides for finding in _one(result, text)]
+    return result, tuple(findings)
+
+
+def _one(values: dict[str, Any], text: str) -> list[Finding]:
+    if text.startswith("~"):
+        name = text[1:].partition("=")[0]
+        return [] if _delete(values, name) else [found(1202, name, "cannot be deleted: there is no such key.")]
+    key, equals, value = text.removeprefix("+").partition("=")
+    if not equals or not all(key.split(".")):
+        return [found(1201, text, "an override is written key=value, +key=value or ~key.")]
+    parsed = yaml_text.parse(f"v: {value}")
+    if parsed.findings:
+        return [found(1201, key, f"the override's value {value[:80]!r} is not YAML.")]
+    if not text.startswith("+") and field_of(key) is None and not _has(values, key):
+        near = suggestion(key)
+        return [found(1203, key, "there is no such key.", f"Did you mean {near}?" if near else None)]
+    _set(values, key, parsed.value.get("v"))
+    return []
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    *parents, name = key.split(".")
+    node: Any = values
+    for parent in parents:
+        child = node[int(parent)] if _is_item(node, parent) else node.get(parent) if isinstance(node, dict) else None
+        if not isinstance(child, dict | list):
+            child = {}
+            _put(node, parent, child)
+        node = child
+    _put(node, name, value)
+
+
+def _put(node: Any, name: str, value: Any) -> None:
+    if _is_item(node, name):
+        node[int(name)] = value
+    elif isinstance(node, dict):
+        node[name] = value
+    elif isinstance(node, list):
+        node.append(value)
+
+
+def _is_item(node: Any, name: str) -> bool:
+    return isinstance(node, list) and name.isdigit() and int(name) < len(node)
+
+
+def _parent(values: dict[str, Any], key: str) -> tuple[Any, str]:
+    *parents, name = key.split(".")
+    node: Any = values
+    for parent in parents:
+        if _is_item(node, parent):
+            node = node[int(parent)]
+        else:
+            node = node.get(parent) if isinstance(node, dict) else None
+    return node, name
+
+
+def _has(values: dict[str, Any], key: str) -> bool:
+    node, name = _parent(values, key)
+    return _is_item(node, name) or (isinstance(node, dict) and name in node)
+
+
+def _delete(values: dict[str, Any], key: str) -> bool:
+    node, name = _parent(values, key)
+    if _is_item(node, name):
+        del node[int(name)]
+        return True
+    if not isinstance(node, dict) or name not in node:
+        return False
+    del node[name]
+    return True

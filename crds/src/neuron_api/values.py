@@ -1,0 +1,117 @@
+"""Single values: the word None (R1), environment texts in numbers, and pydantic's words into ours."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from .config import TrainingConfig
+from .findings import Finding
+from .interpolation import reads_environment
+from .names import nearest
+from .paths import field_of, fields, section_of
+from .registry import found
+
+_SHOWN: Final = 60
+"""Characters of a wrong value that a message repeats."""
+
+_UNION: Final = re.compile(r"^(?:function-|dict\[|tuple\[|constrained-|str$|int$|float$|bool$|literal|lax-|json-or)")
+"""Parts of pydantic's location that name a member of a union, not a key."""
+
+
+def read_none(
+    values: Mapping[str, Any], model: type[BaseModel] = TrainingConfig, path: str = ""
+) -> tuple[dict[str, Any], list[Finding]]:
+    """A copy in which the word None is null, for keys that are not texts (R1)."""
+    result, findings = dict(values), []
+    for key, value in values.items():
+        info, where = fields(model).get(key), f"{path}.{key}" if path else key
+        if info is None:
+            continue
+        if isinstance(value, Mapping) and (section := section_of(info)):
+            result[key], below = read_none(value, section, where)
+            findings += below
+        elif value == "None" and not _is_text(info):
+            result[key] = None
+            findings.append(found(1006, where, "the word None is read as null."))
+    return result, findings
+
+
+def _is_text(info: FieldInfo) -> bool:
+    return info.annotation is str or str in get_args(info.annotation)
+
+
+def finding(problem: ErrorDetails) -> Finding:
+    """One of pydantic's errors in our words."""
+    key = _key(problem["loc"])
+    kind, given = problem["type"], problem["input"]
+    if kind == "missing":
+        return found(1401, key, "the key is required and is not there.")
+    if reads_environment(given):
+        return found(1106, key, "oc.env is resolved in the pod, and this key is needed before.")
+    if key == "model.optim.sched.name" and given == "rprop":
+        return found(2611, key, "'rprop' is an optimizer, not a schedule.")
+    number, expected = _expected(problem, key)
+    shown = repr(given)
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+    hint = None
+    if number == 1404 and isinstance(given, str) and (near := nearest(given, _allowed(problem))):
+        hint = f"Did you mean {near}?"
+    return found(number, key, f"{shown} is not a legal value: {expected}.", hint)
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """pydantic's location as a key path: `str`, `function-before[…]` and the like are not parts of it."""
+    parts: list[str] = []
+    for part in location:
+        path = ".".join((*parts, str(part)))
+        if isinstance(part, str) and field_of(path) is None and _UNION.match(part):
+            continue
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _allowed(problem: ErrorDetails) -> list[str]:
+    return re.findall(r"'([^']*)'", str((problem.get("ctx") or {}).get("expected", "")))
+
+
+def _expected(problem: ErrorDetails, key: str) -> tuple[int, str]:
+    """Code, and what would be legal."""
+    context = problem.get("ctx") or {}
+    kind = problem["type"]
+    bounds = {
+        "greater_than": ("gt", "it must be greater than {}"),
+        "greater_than_equal": ("ge", "it must be {} or more"),
+        "less_than": ("lt", "it must be less than {}"),
+        "less_than_equal": ("le", "it must be {} or less"),
+    }
+    if kind in bounds:
+        name, words = bounds[kind]
+        return 1403, words.format(context[name])
+    if kind == "finite_number":
+        return 1403, "it must be finite"
+    if kind == "literal_error":
+        return 1404, f"it must be one of {', '.join(_allowed(problem))}"
+    if kind in ("too_short", "too_long", "string_too_short", "string_too_long"):
+        return 1405, problem["msg"][:1].lower() + problem["msg"][1:]
+    return 1402, _WANTED.get(kind) or problem["msg"][:1].lower() + problem["msg"][1:].replace("Value error, ", "")
+
+
+_WANTED: Final = {
+    "int_parsing": "a whole number is expected",
+    "int_type": "a whole number is expected",
+    "int_from_float": "a whole number is expected, not a fraction",
+    "float_parsing": "a number is expected",
+    "float_type": "a number is expected",
+    "bool_parsing": "true or false is expected",
+    "bool_type": "true or false is expected",
+    "string_type": "a text is expected",
+    "tuple_type": "a list is expected",
+    "dict_type": "a mapping is expected",
+    "model_type": "a mapping of keys is expected",
+    "model_attributes_type": "a mapping of keys is expected",
+    "extra_forbidden": "there is no such key",
+}
