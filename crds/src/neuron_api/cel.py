@@ -61,7 +61,7 @@ def root_rules() -> list[Rule]:
         {
             "rule": "size(self.metadata.name) <= 48 && !self.metadata.name.contains('.')",
             "message": "metadata.name becomes a host name: use at most 48 characters and no dot.",
-        }
+        },
     ]
 
 
