@@ -166,7 +166,9 @@ def test_only_pod_0_is_asked_while_all_is_well() -> None:
 
 
 @pytest.mark.parametrize(
-    "report", [HOST.round(1), HOST.step(3).failure(0, 0), HOST.round(1).step(3)], ids=["loading", "failed", "later"]
+    "report",
+    [HOST.round(1), HOST.step(3).failure(0, 0), HOST.round(1).step(3), HOST.step(3).phase(TrainerPhase.RENDEZVOUS)],
+    ids=["loading", "failed", "later", "waiting again"],
 )
 def test_every_pod_is_asked_when_a_round_has_ended(report: ReportBuilder) -> None:
     assert ledger.unsettled(seen(0), report.build(), PODS[0].uid)
