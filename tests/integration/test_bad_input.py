@@ -165,7 +165,17 @@ async def test_a_service_of_somebody_else_with_the_jobs_name_is_not_touched(worl
     assert world.kubectl("get", "service", JOB, "-o", "jsonpath={.spec.selector.app}") == "other"
 
 
-async def test_a_running_jobs_configuration_cannot_be_changed(world: World) -> None:
+async def test_a_refused_configuration_can_be_mended_in_place(world: World) -> None:
+    world.apply(manifest(model__num_layer=3))
+    await world.reconcile()
+    assert (await world.condition("Stalled"))[:2] == ("True", "ConfigInvalid")
+    world.apply(manifest())
+    await world.reconcile()
+    assert (await world.condition("Stalled"))[0] == "False"
+    assert len(await world.pods()) == 2
+
+
+async def test_a_started_jobs_configuration_cannot_be_changed(world: World) -> None:
     await world.start()
     with pytest.raises(CommandFailed, match="cannot be changed"):
         world.apply(manifest(trainer__max_steps=999))

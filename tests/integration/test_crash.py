@@ -95,7 +95,7 @@ async def test_an_operator_killed_at_any_write_of_the_start_leaves_no_duplicate_
         await delete_job(world)
         if not killed:
             break
-    assert kills >= 5  # configuration, service, two pods, status
+    assert kills >= 7  # start, configuration, service, two pods, status, event
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before-the-write", "after-the-write"])

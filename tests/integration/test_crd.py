@@ -26,4 +26,4 @@ async def test_client_side_apply_of_the_crd_changes_nothing_the_second_time(worl
 
 @pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.yaml")))
 async def test_every_example_is_accepted(world: World, example: str) -> None:
-    world.kubectl("apply", "--dry-run=server", "-f", str(Path(ROOT / "examples" / example)))
+    world.plane.kubectl("apply", "--dry-run=server", "-f", Path(ROOT / "examples" / example))  # in namespace default

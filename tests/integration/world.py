@@ -80,6 +80,8 @@ class World:
         self.plane, self.cluster, self.namespace = plane, cluster, namespace
         self.reports, self.metrics = Reports(), Metrics()
         self.key = Key(namespace, JOB)
+        self._started: dict[str, datetime] = {}
+        """When each pod's launcher was first heard of."""
 
     async def prepare(self) -> None:
         """The claim of the quickstart job, and the service account that admission asks for."""
@@ -195,7 +197,7 @@ class World:
             "loss": 4.0 - step / 100,
             "max_steps": 240,
             "last_step_time": utc() if step else None,
-            "start_time": utc(),
+            "start_time": self._started.setdefault(host["uid"], utc()),
             "checkpoint": CheckpointReport(step=step, path=f"/training/{step}.ckpt", time=utc()) if step else None,
         }
         self.reports.by_index[0] = Progress(**(values | more))

@@ -46,12 +46,22 @@ _POSITIVE = f"{_PARTS} > 0"
 
 
 def root_rules() -> list[Rule]:
-    """Rules about the object's name, which becomes part of pod and host names (63 characters)."""
+    """Rules about the object's name, which becomes part of pod and host names (63 characters), and about changes."""
+    same = " && ".join(
+        f"has(self.spec.{field}) == has(oldSelf.spec.{field}) && "
+        f"(!has(self.spec.{field}) || self.spec.{field} == oldSelf.spec.{field})"
+        for field in ("config", "configFrom")
+    )
     return [
+        {
+            "rule": f"!has(oldSelf.status) || !has(oldSelf.status.startTime) || ({same})",
+            "message": "spec.config and spec.configFrom cannot be changed once the job has been started, since its "
+            "checkpoints belong to them: create a new job with exp_manager.resume_from_checkpoint.",
+        },
         {
             "rule": "size(self.metadata.name) <= 48 && !self.metadata.name.contains('.')",
             "message": "metadata.name becomes a host name: use at most 48 characters and no dot.",
-        }
+        },
     ]
 
 
@@ -65,11 +75,6 @@ def spec_rules() -> list[Rule]:
         {
             "rule": "has(self.config) != has(self.configFrom)",
             "message": "give exactly one of spec.config and spec.configFrom.",
-        },
-        {
-            "rule": "has(self.config) == has(oldSelf.config) && (!has(self.config) || self.config == oldSelf.config)",
-            "message": "spec.config cannot be changed once the job exists, since its checkpoints belong to it: "
-            "create a new job with exp_manager.resume_from_checkpoint.",
         },
         {
             "rule": f"({_CPU}) || ({_TYPE})",

@@ -100,7 +100,7 @@ class JobSpec(ApiObject):
 
     config: dict[str, Any] | None = None
     """The NxDT configuration as an object, key for key. Exactly one of config and configFrom. It cannot be changed
-    once the job exists."""
+    once the job has been started (status.startTime)."""
 
     config_from: ConfigSource | None = None
     """The NxDT configuration as the text of a file. Exactly one of config and configFrom."""

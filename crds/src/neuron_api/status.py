@@ -200,6 +200,6 @@ class JobStatus(ApiObject):
     steps_lost: int = 0
     """Sum of the steps that had to be done again."""
     start_time: AwareDatetime | None = None
-    """When the first pod was created."""
+    """When the job was started: its pods are created from then on, and its configuration is fixed."""
     completion_time: AwareDatetime | None = None
     """When the job succeeded or failed."""

@@ -39,9 +39,7 @@ needs_helm = pytest.mark.integration
 
 
 def helm(*arguments: str, values: Json | None = None) -> subprocess.CompletedProcess[str]:
-    program = toolchain.find("helm")
-    if program is None:
-        pytest.skip("helm is not built: hack/build-tools helm")
+    program = toolchain.programs("helm")["helm"]
     command = [program, *arguments, *(("--values", "-") if values is not None else ())]
     given = json.dumps(values) if values is not None else None
     return subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=60)

@@ -131,6 +131,8 @@ class Cluster:
     counted: int = 0
     """Pods that ended by their own fault."""
     failed: list[Failed] = field(default_factory=list)
+    to_tell: list[Failed] = field(default_factory=list)
+    """Those that could be heard of before training went on."""
 
     @classmethod
     def of(cls, nodes: int = 2, max_gang_restarts: int = 2) -> "Cluster":
@@ -262,6 +264,7 @@ class Cluster:
         if len(gang) < self.size or any(pod.launcher.phase not in JOINED for pod in gang) or self.step >= LAST_STEP:
             return
         self.step += 1
+        self._forgive(gang)
         for pod in gang:
             pod.launcher.phase, pod.launcher.last_step_time = TrainerPhase.TRAINING, self._tick()
         host = gang[0].launcher
@@ -272,23 +275,28 @@ class Cluster:
     def save_checkpoint(self) -> None:
         self.checkpoint = self.step
 
-    def process_fails(self, index: int, code: int = -9) -> None:
-        """One process dies, one in each other pod loses its connection, all begin again in their pods."""
+    def process_fails(self, index: int, code: int = -9, *, victims: bool = True) -> None:
+        """One process dies, one in each other pod may fail for it, all begin again in their pods."""
         gang = self._gang()
         if len(gang) < self.size or any(pod.launcher.phase not in JOINED for pod in gang):
             return
+        self._forgive(gang)
         time, culprit, host = self._tick(), gang[index % self.size], gang[0]
         for pod in gang:
             own = pod is culprit
+            pod.launcher.phase = TrainerPhase.RENDEZVOUS
+            if not (own or victims):
+                continue
             failure = ProcessFailure(
                 time=time if own else time + timedelta(milliseconds=3), round=pod.launcher.rounds - 1,
                 rank=2 * pod.index, local_rank=0, exit_code=code if own else 1, step=self.step,
                 message="" if own else "RuntimeError: Connection closed by peer",
             )  # fmt: skip
             pod.launcher.failures += (failure,)
-            pod.launcher.phase = TrainerPhase.RENDEZVOUS
         rank, number = 2 * culprit.index, host.launcher.rounds - 1
-        self.failed.append(Failed(culprit.attempt, host.uid, culprit.uid, number, rank, time))
+        failed = Failed(culprit.attempt, host.uid, culprit.uid, number, rank, time)
+        self.failed.append(failed)
+        self.to_tell.append(failed)
 
     def exits(self, index: int, code: int, reason: str = "Error") -> None:
         """A launcher ends; 0 only when the last step has been finished."""
@@ -355,6 +363,11 @@ class Cluster:
     def _note_loss(self, pod: SimPod) -> None:
         if pod.exit_code != 0 and pod.uid in {one.uid for one in self.status.pods if not one.succeeded}:
             self.lost[pod.uid] = pod.attempt
+
+    def _forgive(self, gang: list[SimPod]) -> None:
+        """A pod that does not answer until training goes on is not asked again."""
+        if not all(pod.launcher.reachable for pod in gang):
+            self.to_tell.clear()
 
     def _peers_wait(self, pod: SimPod) -> None:
         for other in self.pods.values():

@@ -165,7 +165,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
 
 def test_a_job_goes_on_by_itself_when_the_claim_is_there() -> None:
     waits = with_status(JOB.build(), **dict(status_of(CASES["a claim that does not exist"])))
-    assert len(plan(observed(waits), OPTIONS, NOW).creates) == 2
+    assert len(plan(observed(with_status(waits, start_time=NOW)), OPTIONS, NOW).creates) == 2
 
 
 def test_a_claim_that_is_missing_is_looked_for_again() -> None:

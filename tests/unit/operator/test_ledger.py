@@ -63,6 +63,11 @@ def test_a_failure_that_is_recovered_from_is_not_told_again() -> None:
     assert follow(closed, host) == closed
 
 
+def test_what_was_told_long_ago_is_not_told_again_after_its_line_has_fallen_off() -> None:
+    host = HOST.round(5).failure(0, 0, when=at(1)).failure(3, 1, when=at(2))
+    assert follow(seen(5), host).restarts == ()
+
+
 def test_rounds_between_two_looks_are_each_told() -> None:
     host = HOST.round(3).failure(0, 0, when=at(1)).failure(1, 1, when=at(2)).failure(2, 0, when=at(3))
     status = follow(seen(0), host)
@@ -161,7 +166,9 @@ def test_only_pod_0_is_asked_while_all_is_well() -> None:
 
 
 @pytest.mark.parametrize(
-    "report", [HOST.round(1), HOST.step(3).failure(0, 0), HOST.round(1).step(3)], ids=["loading", "failed", "later"]
+    "report",
+    [HOST.round(1), HOST.step(3).failure(0, 0), HOST.round(1).step(3), HOST.step(3).phase(TrainerPhase.RENDEZVOUS)],
+    ids=["loading", "failed", "later", "waiting again"],
 )
 def test_every_pod_is_asked_when_a_round_has_ended(report: ReportBuilder) -> None:
     assert ledger.unsettled(seen(0), report.build(), PODS[0].uid)

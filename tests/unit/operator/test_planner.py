@@ -5,61 +5,34 @@ import pytest
 from builders import (
     NOW,
     OPTIONS,
-    JobBuilder,
     PodBuilder,
     at,
     children,
-    make_job,
-    make_pod,
     make_report,
     observed,
     running_gang,
     with_status,
 )
 from neuron_api.contract import LABEL_ATTEMPT
-from neuron_api.job import NeuronTrainingJob
 from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import ConditionStatus, JobStatus, Phase
+from neuron_api.status import JobStatus, Phase
 from neuron_operator.planning.observation import Child, ConfigText, Observed
 from neuron_operator.planning.outcome import Outcome, Rejection
-from neuron_operator.planning.plan import Plan
 from neuron_operator.planning.planner import plan, settle
 
-TWO = make_job().nodes(2)
-JOB = TWO.build()
-PODS = running_gang(JOB)
-FOREIGN = {"metadata": {"name": "tiny"}, "spec": {}}
-
-
-def one_pass(seen: Observed, seconds: float = 0) -> tuple[Plan, JobStatus]:
-    """As the controller does it where nothing is refused."""
-    planned = plan(seen, OPTIONS, at(seconds))
-    created = {create.index: f"new-{create.name}" for create in planned.creates}
-    return planned, settle(planned, Outcome(created), at(seconds))
-
-
-def known(job: NeuronTrainingJob, *pods: PodBuilder, **values: object) -> NeuronTrainingJob:
-    """The job with the status that a pass over these pods has written."""
-    return with_status(job.model_copy(update={"status": one_pass(observed(job, pods))[1]}), **values)
-
-
-def reparsed(job: JobBuilder, status: JobStatus) -> NeuronTrainingJob:
-    return job.status(status).build()
-
-
-def true(status: JobStatus) -> dict[ConditionType, Reason]:
-    return {c.type: c.reason for c in status.conditions if c.status is ConditionStatus.TRUE}
-
-
-def names(planned: Plan) -> list[str]:
-    return [delete.name for delete in planned.deletes]
-
+from .passes import FOREIGN, JOB, PODS, TWO, known, names, one_pass, reparsed, started, true
 
 # ---- beginning ---------------------------------------------------------------------------------------------------
 
 
-def test_a_new_job_gets_its_children_and_its_pods_in_one_pass() -> None:
+def test_the_start_is_written_down_before_anything_is_made_under_it() -> None:
     planned, status = one_pass(observed(JOB, service=None, config_map=None))
+    assert (planned.applies, planned.creates, planned.requeue_after) == ((), (), 0.0)
+    assert (status.start_time, status.phase) == (NOW, Phase.PENDING)
+
+
+def test_a_started_job_gets_its_children_and_its_pods_in_one_pass() -> None:
+    planned, status = one_pass(observed(started(JOB), service=None, config_map=None))
     assert [body["kind"] for body in planned.applies] == ["ConfigMap", "Service"]
     assert [create.name for create in planned.creates] == ["tiny-0-0", "tiny-0-1"]
     assert planned.deletes == ()
@@ -88,7 +61,7 @@ def test_a_pass_over_what_it_has_written_has_nothing_to_do() -> None:
 
 
 def test_pods_created_by_a_pass_that_was_killed_are_taken_over() -> None:
-    planned, status = one_pass(observed(JOB, PODS[:1]))
+    planned, status = one_pass(observed(started(JOB), PODS[:1]))
     assert [create.index for create in planned.creates] == [1]
     assert status.restart_count == 0
     assert [record.uid for record in status.pods] == ["pod-0-0", "new-tiny-0-1"]
@@ -354,42 +327,3 @@ def test_a_refused_job_is_looked_at_again_only_where_nothing_announces_the_remed
     seen = observed(JOB)
     refused = Observed(wrong, seen.config, service=seen.service, config_map=seen.config_map)
     assert plan(refused, OPTIONS, NOW).requeue_after is None
-
-
-# ---- settling ------------------------------------------------------------------------------------------------------
-
-
-def test_what_was_created_is_in_the_status_and_the_rest_is_not() -> None:
-    planned = plan(observed(JOB), OPTIONS, NOW)
-    outcome = Outcome({0: "u0"}, (Rejection("Pod tiny-0-1", "exceeded quota: pods"),))
-    status = settle(planned, outcome, NOW)
-    assert [record.uid for record in status.pods] == ["u0"]
-    assert true(status)[ConditionType.STALLED] is Reason.POD_REJECTED
-    assert status.start_time == NOW
-
-
-def test_the_start_is_told_once() -> None:
-    _, status = one_pass(observed(JOB))
-    _, later = one_pass(observed(reparsed(TWO, status), PODS), 100)
-    assert later.start_time == status.start_time == NOW
-
-
-def test_a_transition_time_moves_only_with_its_status() -> None:
-    _, status = one_pass(observed(JOB))
-    _, later = one_pass(observed(reparsed(TWO, status), PODS), 100)
-    before, after = ({c.type: c for c in one.conditions} for one in (status, later))
-    assert after[ConditionType.RECONCILING].last_transition_time == NOW
-    assert after[ConditionType.RECONCILING].reason is not before[ConditionType.RECONCILING].reason
-    assert after[ConditionType.PODS_READY].last_transition_time == at(100)
-
-
-def test_records_are_in_the_order_of_places_for_more_than_ten_pods() -> None:
-    job = make_job().nodes(12).build()
-    _, status = one_pass(observed(job))
-    assert [record.name for record in status.pods] == [f"tiny-0-{n:02}" for n in range(12)]
-
-
-def test_a_pod_beyond_the_gang_is_deleted() -> None:
-    extra = make_pod(JOB, 7)
-    planned, _ = one_pass(observed(known(JOB, *PODS), [*PODS, extra]))
-    assert names(planned) == ["tiny-0-7"]

@@ -52,7 +52,7 @@ CASES: dict[str, dict[str, Any]] = {
     "a volume of another kind": {
         "spec": {"volumes": [{"name": "shared-memory", "emptyDir": None, "hostPath": {"path": "/x"}}]}
     },
-    "a host alias": {"spec": {"hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a"]}]}},
+    "a host alias": {"spec": {"hostAliases": [{"ip": "10.0.0.9", "hostnames": ["a"]}]}},
     "an affinity": {"spec": {"affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}}},
     "a spread": {
         "spec": {"topologySpreadConstraints": [{"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "x"}]}

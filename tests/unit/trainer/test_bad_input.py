@@ -122,6 +122,8 @@ CASES = [
     Case("model config is not JSON", "model.model_config", "is not JSON", "", prepare=_no_json),
     Case("rows longer than positions", "model.encoder_seq_length", "64 is more than max_position_embeddings 32",
          "Set model.max_position_embeddings, too.", prepare=_long_rows),
+    Case("no such metric", "exp_manager.checkpoint_callback_params.monitor", "there is no metric 'val_loss'",
+         "Use one of step, epoch", {"exp_manager__checkpoint_callback_params__monitor": "val_loss"}),
     Case("several nodes and no gang", "trainer.num_nodes", "2 nodes need NTJ_NODE_RANK",
          "On one machine add trainer.num_nodes=1", {"trainer__num_nodes": 2}),
 ]  # fmt: skip
@@ -137,6 +139,16 @@ def test_a_fault_is_one_sentence_and_exit_code_2(case: Case, run: Any, tiny: Pat
     assert f"E {case.key}" in lines[0]
     assert case.says in lines[0]
     assert case.remedy in lines[0]
+
+
+def test_a_device_that_this_pytorch_does_not_have_is_named(
+    run: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NTJ_ACCELERATOR", "neuron")
+    code, lines = run(alone(tiny, tmp_path / "run"))
+    assert code == ExitCode.CONFIG
+    assert "spec.platform.accelerator: PyTorch" in lines[-1]
+    assert "has no device 'neuron'. Use an image whose PyTorch has it" in lines[-1]
 
 
 def test_an_unknown_key_is_answered_with_the_one_that_was_meant(run: Any, tiny: Path, tmp_path: Path) -> None:

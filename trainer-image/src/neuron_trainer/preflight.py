@@ -5,11 +5,14 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+import torch
+
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import Finding, error
 from neuron_api.topology import Topology
 from neuron_api.topology import check as check_topology
 
+from .checkpoint import retention
 from .errors import InputError
 from .models import family
 from .models.llama import LlamaConfig
@@ -18,10 +21,10 @@ _BYTES_PER_PARAMETER: Final = 12
 """fp32 weight and two fp32 moments."""
 
 
-def check(config: TrainingConfig, processes: int, folder: Path) -> None:
+def check(config: TrainingConfig, processes: int, folder: Path, accelerator: str = "cpu") -> None:
     """Raise `InputError` with every finding."""
     topology = Topology.of(config, processes)
-    found = list(check_topology(topology, config))
+    found = [*_device(accelerator), *check_topology(topology, config), *_monitor(config)]
     try:
         model = family.Family.of(config)
     except InputError as problem:
@@ -33,6 +36,25 @@ def check(config: TrainingConfig, processes: int, folder: Path) -> None:
     found += _log_dir(folder, _checkpoint_bytes(config, model.config))
     if errors := [finding for finding in found if finding.severity == "error"]:
         raise InputError(errors)
+
+
+def _device(accelerator: str) -> list[Finding]:
+    """PyTorch knows `cpu`; others come with a package of their own, which this image may not have."""
+    try:
+        torch.get_device_module(accelerator)
+    except RuntimeError:
+        return [error("spec.platform.accelerator", f"PyTorch {torch.__version__} in this image has no device "
+                      f"{accelerator!r}.", "Use an image whose PyTorch has it, or accelerator cpu.")]  # fmt: skip
+    return []
+
+
+def _monitor(config: TrainingConfig) -> list[Finding]:
+    params = config.exp_manager.checkpoint_callback_params
+    known = [name for name in retention.MONITORS if name != retention.VALIDATION or config.trainer.limit_val_batches]
+    if params.monitor is None or params.monitor in known or not config.exp_manager.create_checkpoint_callback:
+        return []
+    return [error("exp_manager.checkpoint_callback_params.monitor", f"there is no metric {params.monitor!r}.",
+                  f"Use one of {', '.join(known)}.")]  # fmt: skip
 
 
 def _divisions(model: family.Family, tensor_parallel: int) -> list[Finding]:

@@ -53,7 +53,8 @@ def config_map(job: NeuronTrainingJob, text: str) -> Json:
 def pod(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: int) -> Json:
     """Pod `index` of an attempt: the generated template under the user's, and over both what the gang needs."""
     count = accepted.topology.num_nodes
-    template = merge(_template(job, accepted, attempt, index), job.spec.pod_template or {})
+    users = {part: value for part, value in (job.spec.pod_template or {}).items() if value is not None}
+    template = merge(_template(job, accepted, attempt, index), users)
     template["metadata"] = merge(template["metadata"], _metadata(job, naming.pod(job, attempt, index, count)))
     template["metadata"]["labels"] |= {
         contract.LABEL_ATTEMPT: str(attempt),

@@ -103,9 +103,9 @@ def _pods(gang: Gang, status: JobStatus, policy: RestartPolicy, now: datetime) -
 
 
 def _marked(gang: Gang, losses: Sequence[Loss]) -> tuple[PodStatus, ...]:
-    lost = {loss.index: loss for loss in losses}
+    lost = {loss.index for loss in losses}
     return tuple(
-        record.model_copy(update={"lost": True, "ready": False, "uid": lost[index].uid}) if index in lost else record
+        record.model_copy(update={"lost": True, "ready": False}) if index in lost else record
         for index, record in sorted(gang.records.items())
     )
 

@@ -52,8 +52,8 @@ def unsettled(status: JobStatus, report: Progress, pod_uid: str) -> bool:
     """Whether every pod must be asked, to tell the first failing process from its victims."""
     if report.round != seen_round(status, pod_uid) or any(f.round >= report.round for f in report.failures):
         return True
-    if report.round and report.phase not in _STEPPING:
-        return True  # The pod that knows why the last round ended may not have answered yet.
+    if report.phase not in _STEPPING and (report.round or report.last_step_time):
+        return True  # A round has ended; the pod that knows why may not have answered yet.
     return any(entry.rung is Rung.PROCESS for entry in open_entries(status))
 
 

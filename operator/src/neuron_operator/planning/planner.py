@@ -143,6 +143,9 @@ def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, opti
     pause = backoff.remaining(status, now)
     may_create = not (others or wait or pause)
     creates = tuple(Create(i, desired.pod(job, gate, gang.attempt, i)) for i in missing) if may_create else ()
+    if creates and status.start_time is None:
+        # From here on the configuration is fixed: saved before anything is made from it.
+        return _draft(status.model_copy(update={"start_time": now}), gang, job, gate, requeue_after=0.0)
     wait = wait or waiting.for_pods(job, gang.pods.values())
     draft = _draft(status, gang, job, gate, wait=wait)
     return replace(

@@ -50,9 +50,11 @@ def _faults(template: Mapping[str, Any]) -> Iterator[Finding]:
     if isinstance(metadata, Mapping):
         yield from _given(metadata, _METADATA, f"{_ROOT}.metadata")
         yield from _labels(metadata.get("labels"))
+    elif metadata is not None:
+        yield error(f"{_ROOT}.metadata", "it is not a mapping.", "Give labels and annotations below it.")
     if not isinstance(spec, Mapping):
         if spec is not None:
-            yield error(f"{_ROOT}.spec", "it is not a mapping.")
+            yield error(f"{_ROOT}.spec", "it is not a mapping.", "Give the fields of a PodSpec below it.")
         return
     if spec.get("restartPolicy") == "Never":
         spec = {key: value for key, value in spec.items() if key != "restartPolicy"}

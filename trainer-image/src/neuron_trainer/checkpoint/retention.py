@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from neuron_api.config import CheckpointCallbackParams
 
 from . import layout
 from .catalog import Candidate, complete, incomplete
+
+VALIDATION: Final = "val_loss"
+MONITORS: Final = ("step", "epoch", "global_step", "consumed_samples", "reduced_train_loss", VALIDATION)
+"""What checkpoints may be ranked by; one that has no validation before it ranks last."""
 
 
 def surplus(candidates: Sequence[Candidate], newest: Path, params: CheckpointCallbackParams) -> list[Candidate]:

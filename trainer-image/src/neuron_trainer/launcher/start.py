@@ -129,7 +129,7 @@ def _train(
     from .agent import Budget, Parts
     from .choice import Chooser
 
-    preflight.check(config, node.processes, folder)
+    preflight.check(config, node.processes, folder, node.accelerator)
     chooser = Chooser(config, folder, node.job_uid)
     if (done := chooser.finished()) is not None:
         found = CheckpointReport(step=done.step, path=str(done.path), time=done.manifest.time)

@@ -9,7 +9,6 @@ import lightning.pytorch as pl
 
 from neuron_api.config import ExpManagerConfig
 from neuron_trainer.checkpoint import layout, retention, writer
-from neuron_trainer.errors import TrainerError
 
 from .module import TrainingModule
 from .state import RunState
@@ -48,11 +47,6 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         if not self._is_on or step in (0, self.saved_step):
             return
         values = self._state.metrics(step, trainer.current_epoch)
-        if self._params.monitor and self._params.monitor not in values:
-            raise TrainerError(
-                f"checkpoint_callback_params.monitor: there is no metric {self._params.monitor!r} at step {step}; "
-                f"there are {', '.join(sorted(values))}."
-            )
         path = self._folder / layout.name(self._params.filename, values)
         trainer.save_checkpoint(path, weights_only=False)
         self.saved_step = step

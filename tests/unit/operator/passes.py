@@ -1,0 +1,54 @@
+"""A job of two pods, and a pass over it as the controller does it."""
+
+from builders import (
+    NOW,
+    OPTIONS,
+    JobBuilder,
+    PodBuilder,
+    at,
+    make_job,
+    observed,
+    running_gang,
+    with_status,
+)
+from neuron_api.job import NeuronTrainingJob
+from neuron_api.reasons import ConditionType, Reason
+from neuron_api.status import ConditionStatus, JobStatus
+from neuron_operator.planning.observation import Observed
+from neuron_operator.planning.outcome import Outcome
+from neuron_operator.planning.plan import Plan
+from neuron_operator.planning.planner import plan, settle
+
+TWO = make_job().nodes(2)
+JOB = TWO.build()
+PODS = running_gang(JOB)
+FOREIGN = {"metadata": {"name": "tiny"}, "spec": {}}
+
+
+def one_pass(seen: Observed, seconds: float = 0) -> tuple[Plan, JobStatus]:
+    """As the controller does it where nothing is refused."""
+    planned = plan(seen, OPTIONS, at(seconds))
+    created = {create.index: f"new-{create.name}" for create in planned.creates}
+    return planned, settle(planned, Outcome(created), at(seconds))
+
+
+def started(job: NeuronTrainingJob) -> NeuronTrainingJob:
+    """The job after the pass that only writes down that it starts."""
+    return with_status(job, start_time=NOW)
+
+
+def known(job: NeuronTrainingJob, *pods: PodBuilder, **values: object) -> NeuronTrainingJob:
+    """The job with the status that a pass over these pods has written."""
+    return with_status(job.model_copy(update={"status": one_pass(observed(job, pods))[1]}), **values)
+
+
+def reparsed(job: JobBuilder, status: JobStatus) -> NeuronTrainingJob:
+    return job.status(status).build()
+
+
+def true(status: JobStatus) -> dict[ConditionType, Reason]:
+    return {c.type: c.reason for c in status.conditions if c.status is ConditionStatus.TRUE}
+
+
+def names(planned: Plan) -> list[str]:
+    return [delete.name for delete in planned.deletes]
