@@ -1,15 +1,10 @@
-"""Rules between keys of one configuration, and what this release does not do yet. Pure; all findings at once."""
-
-from typing import Final
+"""Rules between keys of one configuration. Pure; all findings at once."""
 
 from .config import TrainingConfig
 from .findings import Finding, error, warning
 from .topology import Topology
 from .topology import check as check_topology
 
-SUPPORTED_OPTIMIZERS: Final = ("adamw", "adamw_fp32OptState")
-SUPPORTED_SCHEDULES: Final = ("LinearAnnealingWithWarmUp",)
-SUPPORTED_PRECISION: Final = ("fp32", "mixed_precision")
 
 
 def check(config: TrainingConfig, topology: Topology | None = None) -> tuple[Finding, ...]:
@@ -20,7 +15,6 @@ def check(config: TrainingConfig, topology: Topology | None = None) -> tuple[Fin
         *_architecture(config),
         *_batches(config),
         *_checkpoints(config),
-        *_not_yet(config),
     )
 
 
@@ -61,7 +55,7 @@ def _batches(config: TrainingConfig) -> list[Finding]:
     trainer = config.trainer
     if trainer.max_steps == -1 and (trainer.max_epochs is None or trainer.max_epochs == -1):
         found.append(error("trainer.max_steps", "-1 together with max_epochs -1 never ends.", "Set one of the two."))
-    if trainer.limit_val_batches and not config.data.val_dir:
+    if config.model_source == "hf" and trainer.limit_val_batches and not config.data.val_dir:
         found.append(
             error(
                 "data.val_dir",
@@ -109,30 +103,3 @@ def _checkpoints(config: TrainingConfig) -> list[Finding]:
             )
         )
     return found
-
-
-def _not_yet(config: TrainingConfig) -> list[Finding]:
-    """Documented values that this release refuses rather than ignores."""
-    strategy = config.distributed_strategy
-    limits = (
-        ("model_source", config.model_source, ("hf",)),
-        ("distributed_strategy.pipeline_model_parallel_size", strategy.pipeline_model_parallel_size, (1,)),
-        (
-            "distributed_strategy.virtual_pipeline_model_parallel_size",
-            strategy.virtual_pipeline_model_parallel_size,
-            (1, None),
-        ),
-        ("distributed_strategy.context_parallel_size", strategy.context_parallel_size, (1,)),
-        ("precision.type", config.precision.type, SUPPORTED_PRECISION),
-        ("model.optim.name", config.model.optim.name, SUPPORTED_OPTIMIZERS),
-        ("model.optim.sched.name", config.model.optim.sched.name, SUPPORTED_SCHEDULES),
-    )
-    return [
-        error(
-            key,
-            f"{value!r} is not supported by this release.",
-            f"Use {' or '.join(str(one) for one in allowed if one is not None)}.",
-        )
-        for key, value, allowed in limits
-        if value not in allowed
-    ]

@@ -375,6 +375,8 @@ _TABLE: Final = (
      "Use what the message names."),
     ("4002", _E, "", "A part that this release does not do", "It is understood, and refused rather than ignored.",
      "Remove the key."),
+    ("4003", _W, "", "A key without effect in this release", "It is accepted and changes nothing; the numbers do not "
+     "depend on it.", "Nothing, or remove the key."),
 )  # fmt: skip
 
 ENTRIES: Final[Mapping[str, Entry]] = MappingProxyType(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from neuron_api import yaml_text
+from neuron_api import support, yaml_text
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import Finding, error, errors_of, warning
 from neuron_api.job import NeuronTrainingJob
@@ -64,6 +64,7 @@ def decide(job: NeuronTrainingJob, given: ConfigText, options: Options) -> Accep
     if loaded.config is None:
         return Refused(Reason.CONFIG_INVALID, _sentences((*loaded.errors, *shape)))
     found, wanted = _platform(job, loaded.config)
+    found = (*support.check(loaded.config), *found)
     image = job.spec.image or _default_image(job, options)
     if not image:
         found = (*found, error("spec.image", "it is not set, and the operator has no default image.",

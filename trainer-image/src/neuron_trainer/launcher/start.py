@@ -12,10 +12,10 @@ from pathlib import Path
 
 import yaml
 
-from neuron_api import contract, environment
+from neuron_api import contract, environment, support
 from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
-from neuron_api.findings import Severity, error
+from neuron_api.findings import Severity, error, errors_of
 from neuron_api.loading import Loaded, load_text
 from neuron_api.progress import CheckpointReport, TrainerPhase, last_words
 from neuron_trainer import logs
@@ -88,11 +88,12 @@ def _load(path: Path, overrides: Sequence[str]) -> Loaded:
         remedy = "Give the path of a configuration in YAML."
         raise InputError([error("", f"{path} cannot be read: {problem.strerror}.", remedy)]) from None
     loaded = load_text(text, overrides, source=str(path), in_pod=True)
-    for finding in loaded.findings:
+    findings = loaded.findings if loaded.config is None else (*loaded.findings, *support.check(loaded.config))
+    for finding in findings:
         if finding.severity is not Severity.ERROR:
             log.warning("%s", finding)
-    if loaded.errors or loaded.config is None:
-        raise InputError(loaded.errors)
+    if (errors := errors_of(findings)) or loaded.config is None:
+        raise InputError(errors)
     return loaded
 
 

@@ -1,0 +1,102 @@
+"""What this release's trainer does of the contract. The loader understands every documented key; a value that would be
+silently ignored is refused here instead, by name.
+
+Asked by the operator before anything is started and by the launcher before any process is; not by the loader, so that
+`kubectl neuron plan` works for all configurations.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from .config import TrainingConfig
+from .findings import Finding
+from .paths import fields, section_of
+from .registry import found
+
+_VALUES: Final[Mapping[str, tuple[object, ...]]] = {
+    "model_source": ("hf",),
+    "distributed_strategy.pipeline_model_parallel_size": (1,),
+    "distributed_strategy.virtual_pipeline_model_parallel_size": (1, None),
+    "distributed_strategy.context_parallel_size": (1,),
+    "precision.type": ("fp32", "mixed_precision"),
+    "model.optim.name": ("adamw", "adamw_fp32OptState"),
+    "model.optim.sched.name": ("LinearAnnealingWithWarmUp",),
+}
+"""Keys of which only some values are done."""
+
+_DONE: Final[Mapping[str, str]] = {
+    "": "name model_source seed compiler_flags compiler_cache_url aync_exec_max_inflight_requests "
+    "async_exec_max_inflight_requests bucket_size_collectives neuron_rt_exec_timeout neuron_experimental_compress_rg",
+    "trainer": "devices num_nodes max_epochs max_steps log_every_n_steps val_check_interval check_val_every_n_epoch "
+    "num_sanity_val_steps limit_val_batches limit_test_batches gradient_clip_val lnc sequential_move_factor "
+    "accumulate_grad_batches",
+    "exp_manager": "log_local_rank_0_only create_tensorboard_logger explicit_log_dir exp_dir name resume_if_exists "
+    "resume_ignore_no_checkpoint resume_from_checkpoint create_checkpoint_callback log_parameter_norm "
+    "log_gradient_norm enable_recovery_time_instrumentation save_xser load_xser save_bf16 async_checkpointing",
+    "exp_manager.checkpoint_callback_params": "filename monitor mode save_top_k save_last every_n_train_steps "
+    "model_parallel_size",
+    "distributed_strategy": "tensor_model_parallel_size pipeline_model_parallel_size "
+    "virtual_pipeline_model_parallel_size context_parallel_size zero1 sequence_parallel kv_replicator",
+    "data": "micro_batch_size global_batch_size train_dir val_dir num_workers",
+    "model": "model_config encoder_seq_length max_position_embeddings num_layers hidden_size rope_theta qkv_linear "
+    "fuse_qkv use_cpu_initialization activations_checkpoint_granularity activations_checkpoint_recompute "
+    "do_layer_norm_weight_decay weight_init_only",
+    "model.fusions": "softmax flash_attention",
+    "model.optim": "name lr weight_decay betas eps capturable",
+    "model.optim.sched": "name warmup_steps max_steps",
+    "precision": "type master_weights fp32_grad_acc xla_use_bf16 xla_downcast_bf16 neuron_rt_stochastic_rounding_en "
+    "parallel_layers_reduce_dtype",
+}
+"""Keys that are honoured, by section."""
+
+_INERT: Final[Mapping[str, str]] = {
+    "trainer": "enable_progress_bar enable_model_summary benchmark",
+    "exp_manager": "log_step_timing step_timing_kwargs log_global_rank_0_only",
+    "exp_manager.checkpoint_callback_params": "verbose always_save_nemo save_nemo_on_train_end",
+    "data": "seq_length",
+    "model": "transpose_nki_inputs gradient_accumulation_fusion bias_activation_fusion bias_dropout_add_fusion "
+    "bias_gelu_fusion masked_softmax_fusion persist_layer_norm megatron_amp_O2 save_logits",
+    "model.fusions": "ring_attention",
+}
+"""Keys without effect in this release whose value does not change the numbers: a warning."""
+
+
+def check(config: TrainingConfig) -> tuple[Finding, ...]:
+    """Everything that is set and not done; errors but for what changes no number."""
+    return tuple(_section(config, ""))
+
+
+def _section(section: BaseModel, path: str) -> Iterator[Finding]:
+    done, inert = _DONE.get(path, "").split(), _INERT.get(path, "").split()
+    for key, info in fields(type(section)).items():
+        where, value = f"{path}.{key}" if path else key, getattr(section, _attribute(section, key))
+        if where in _VALUES:
+            if value not in _VALUES[where]:
+                yield _other_value(where, value)
+        elif isinstance(value, BaseModel) and (where in _DONE or _below(where)):
+            yield from _section(value, where)
+        elif key not in done and value != info.get_default(call_default_factory=True):
+            yield _not_done(where, value, is_inert=key in inert, is_part=section_of(info) is not None)
+
+
+def _attribute(section: BaseModel, key: str) -> str:
+    return next(name for name, info in type(section).model_fields.items() if (info.alias or name) == key)
+
+
+def _below(where: str) -> bool:
+    return any(path.startswith(f"{where}.") for path in _DONE)
+
+
+def _other_value(where: str, value: object) -> Finding:
+    allowed = " or ".join(str(one) for one in _VALUES[where] if one is not None)
+    return found(4001, where, f"{value!r} is not supported by this release.", f"Use {allowed}.")
+
+
+def _not_done(where: str, value: Any, *, is_inert: bool, is_part: bool) -> Finding:
+    if is_inert:
+        return found(4003, where, "it has no effect in this release.")
+    if is_part:
+        return found(4002, where, "it is not supported by this release.")
+    return found(4001, where, f"{value!r} is not supported by this release.", "Remove the key.")
