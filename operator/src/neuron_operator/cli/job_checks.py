@@ -1,18 +1,25 @@
-"""What the operator would say about a job beside its configuration; for an NxDT file there is nothing beside it."""
+"""What the operator would say about a job that loads: the release's limits, storage, pod template."""
+
+from dataclasses import replace
 
 from pydantic import ValidationError
 
+from neuron_api import support
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding, error
+from neuron_api.findings import Finding, Severity, error
 from neuron_api.spec import JobSpec
 
 from .documents import Source
 
 
 def findings(source: Source, config: TrainingConfig) -> tuple[Finding, ...]:
-    """Storage and pod template, with the words of the operator's own gate (`planning.configuration`)."""
+    """In the words of the operator's own gate (`planning.configuration`).
+
+    Of an NxDT file it is only asked what it would be: that this release cannot train it yet is a warning there.
+    """
+    limits = support.check(config)
     if source.spec is None:
-        return ()
+        return tuple(replace(one, severity=min(one.severity, Severity.WARNING, key=_HARMLESS.index)) for one in limits)
     from neuron_operator.planning import storage, template
 
     try:
@@ -20,8 +27,10 @@ def findings(source: Source, config: TrainingConfig) -> tuple[Finding, ...]:
     except ValidationError as problem:
         return tuple(_wrong(".".join(map(str, one["loc"])), one["msg"]) for one in problem.errors(include_url=False))
     platform = () if spec.platform.instance_type or spec.platform.accelerator == "cpu" else (_NO_TYPE,)
-    return (*platform, *template.check(spec.pod_template), *storage.check(spec, config))
+    return (*limits, *platform, *template.check(spec.pod_template), *storage.check(spec, config))
 
+
+_HARMLESS = (Severity.NOTE, Severity.WARNING, Severity.ERROR)
 
 _NO_TYPE = error(
     "spec.platform.instanceType",

@@ -1,0 +1,293 @@
+"""`kubectl neuron plan`: the oracle's row for every real file; jobs among other documents; errors with their lines."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from neuron_operator.cli.__main__ import main
+
+ROOT = Path(__file__).parents[3]
+CONFIGS = ROOT / "tests/data/configs"
+GOLDEN = ROOT / "tests/data/golden"
+ROWS = list(csv.DictReader((CONFIGS / "expected.tsv").read_text().splitlines(), delimiter="\t"))
+MODELS = dict(line.split("\t") for line in (CONFIGS / "models.tsv").read_text().splitlines())
+INSTANCES = {"trn1": "trn1.32xlarge", "trn2": "trn2.48xlarge"}
+
+
+def plan(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
+    """Exit code and the parsed output of `-o json`."""
+    code = main(["plan", "-o", "json", *arguments])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def arguments_of(name: str) -> list[str]:
+    model = [] if MODELS[name] == "-" else ["--model-config", str(CONFIGS / "models" / f"{MODELS[name]}.json")]
+    return ["-f", str(CONFIGS / f"{name}.yaml"), *model]
+
+
+def in_the_form_of_the_oracle(value: Any) -> str:
+    if value is None:
+        return "-"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# ---- the oracle --------------------------------------------------------------------------------------------------
+
+
+def test_there_is_a_row_for_every_file() -> None:
+    assert {row["config"] for row in ROWS} == {path.stem for path in CONFIGS.glob("*.yaml")}
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["assumed", "given"])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["config"])
+def test_every_column_is_that_of_the_oracle(
+    row: dict[str, str], given: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instance = ["--instance-type", INSTANCES[row["hardware"]]] if given else []
+    code, found = plan(capsys, *arguments_of(row["config"]), *instance)
+    assert code == 0, found["findings"]
+    assert list(found)[: len(row)] == list(row)
+    assert {name: in_the_form_of_the_oracle(found[name]) for name in row} == row
+    assert found["instance_type"] == INSTANCES[row["hardware"]]
+    assert found["neuron_devices_per_node"] == 16
+    assert found["efa_per_node"] == {"trn1": 8, "trn2": 16}[row["hardware"]]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["config"])
+def test_the_memory_of_a_real_configuration_fits_its_hardware(
+    row: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    vocabulary = ["--model-config", str(CONFIGS / "models/llama2-7B.json")] if MODELS[row["config"]] == "-" else []
+    _, found = plan(capsys, *arguments_of(row["config"]), *vocabulary)
+    memory = found["memory"]
+    assert 0 < memory["total"] < memory["available"] == {"trn1": 16, "trn2": 24}[row["hardware"]] * 2**30
+    assert memory["total"] > memory["weights"] + memory["masters"] + memory["optimizer_state"]
+    assert found["checkpoint_bytes"] > 1e9
+
+
+# ---- what cannot be known ----------------------------------------------------------------------------------------
+
+
+def test_without_the_model_config_the_rest_is_still_worked_out(capsys: pytest.CaptureFixture[str]) -> None:
+    row = next(row for row in ROWS if row["config"] == "hf_llama3_70B_trn2_config")
+    _code, found = plan(capsys, "-f", str(CONFIGS / f"{row['config']}.yaml"))
+    unknown = {name for name in row if in_the_form_of_the_oracle(found[name]) != row[name]}
+    assert unknown == {"kv_heads", "kv_heads_source"}
+    assert found["kv_heads"] is found["memory"] is found["checkpoint_bytes"] is None
+    [said] = [one for one in found["findings"] if one["key"] == "model.model_config"]
+    assert (said["severity"], said["line"]) == ("note", 65)
+    assert "/home/ubuntu/config.json is not on this machine" in said["message"]
+    assert "--model-config" in said["remedy"]
+
+
+def test_without_a_vocabulary_memory_is_null_and_a_note_says_how_to_get_it(capsys: pytest.CaptureFixture[str]) -> None:
+    _, found = plan(capsys, *arguments_of("megatron_llama_7B_config"))
+    assert found["memory"] is found["parameters"] is None
+    assert any("vocab_size" in one["remedy"] for one in found["findings"] if one["severity"] == "note")
+
+
+def test_a_model_config_that_is_on_this_machine_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (CONFIGS / "models/llama3-8B.json", tmp_path):
+        (tmp_path / "config.json").write_text((CONFIGS / "models/llama3-8B.json").read_text())
+        file = str(CONFIGS / "hf_llama3_8B_config.yaml")
+        _, found = plan(capsys, "-f", file, f"model.model_config={path}")
+        assert (found["kv_heads"], found["kv_heads_source"]) == (8, "llama3 config.json")
+
+
+# ---- errors ------------------------------------------------------------------------------------------------------
+
+
+def test_errors_end_with_exit_code_2_and_name_code_key_line_and_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text((CONFIGS / "hf_llama3_8B_config.yaml").read_text().replace("max_steps: 10000", "max_stepz: 10000"))
+    code, found = plan(capsys, "-f", str(file))
+    assert code == 2
+    line = file.read_text().splitlines().index(next(s for s in file.read_text().splitlines() if "max_stepz" in s)) + 1
+    one = next(one for one in found["findings"] if one["key"] == "trainer.max_stepz")
+    assert (one["severity"], one["line"]) == ("error", line)
+    assert one["code"].startswith("NTJ-")
+    assert "max_steps" in one["message"] + one["remedy"]
+    assert main(["plan", "-f", str(file)]) == 2
+    table = capsys.readouterr().out
+    assert f"trainer.max_stepz line {line} {one['code']}" in table
+
+
+def test_an_instance_type_that_cannot_hold_the_processes_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = plan(capsys, *arguments_of("hf_llama3_8B_trn2_config"), "--instance-type", "trn1.32xlarge")
+    assert code == 2
+    assert found["neuron_devices_per_node"] is None
+    assert {one["key"] for one in found["findings"] if one["severity"] == "error"} == {"trainer.lnc"}
+
+
+def test_a_model_that_does_not_fit_the_device_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("trainer.num_nodes=1", "distributed_strategy.tensor_model_parallel_size=8", "model.num_layers=80")
+    _, found = plan(capsys, *arguments_of("hf_llama3_8B_config"), *small)
+    assert found["memory"]["total"] > found["memory"]["available"]
+    [said] = [one for one in found["findings"] if one["key"] == "distributed_strategy"]
+    assert said["severity"] == "warning"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- a\n", "a: [", "\x00", "kind: Pod\napiVersion: v1\n", "a: !!python/name:os 1\n"]
+)
+def test_what_is_no_configuration_is_refused_without_a_traceback(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(text)
+    code = main(["plan", "-f", str(file)])
+    said = capsys.readouterr()
+    assert code in (1, 2)
+    assert said.out + said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_file_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "-f", "/no/such.yaml"]) == 1
+    assert capsys.readouterr().err == "kubectl neuron: /no/such.yaml: No such file or directory\n"
+
+
+# ---- jobs --------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_is_found_among_other_documents_and_its_model_in_a_mounted_config_map(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, found = plan(capsys, "-f", str(ROOT / "examples/quickstart.yaml"))
+    assert code == 0
+    assert (found["config"], found["world"], found["dp"], found["hardware"]) == ("quickstart", 4, 2, "cpu")
+    assert (found["kv_heads"], found["parameters"]) == (2, 893_568)
+    assert (found["neuron_devices_per_node"], found["efa_per_node"], found["instance_type"]) == (0, 0, None)
+
+
+def job_with_config_map(tmp_path: Path, change: str = "") -> Path:
+    old, _, new = change.partition("|")
+    text = (CONFIGS / "hf_llama3_8B_config.yaml").read_text().replace(old, new)
+    block = "".join(f"    {line}\n" if line.strip() else "\n" for line in text.splitlines())
+    file = tmp_path / "job.yaml"
+    file.write_text(
+        "# a comment\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: files}\ndata:\n  config.yaml: |\n"
+        f"{block}---\napiVersion: neurontraining.dev/v1alpha1\nkind: NeuronTrainingJob\nmetadata: {{name: llama}}\n"
+        "spec:\n  platform: {instanceType: trn1.32xlarge}\n  storage: [{claimName: c, mountPath: /training}]\n"
+        "  configFrom: {configMapKeyRef: {name: files, key: config.yaml}}\n"
+    )
+    return file
+
+
+def test_a_job_whose_configuration_is_in_a_config_map_of_the_same_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = plan(capsys, *arguments_of("hf_llama3_8B_config"))[1]
+    paths = ("compiler_cache_url=/training/cache", "exp_manager.exp_dir=/training")
+    code, found = plan(
+        capsys, "-f", str(job_with_config_map(tmp_path)), *arguments_of("hf_llama3_8B_config")[2:], *paths
+    )
+    assert code == 0, found["findings"]
+    assert found["config"] == "llama"
+    assert {name: found[name] for name in ROWS[0] if name != "config"} == {
+        name: bare[name] for name in ROWS[0] if name != "config"
+    }
+
+
+def test_lines_of_a_config_map_are_those_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = job_with_config_map(tmp_path, "num_nodes: 4|num_nodez: 4")
+    code, found = plan(capsys, "-f", str(file))
+    assert code == 2
+    line = next(one["line"] for one in found["findings"] if one["key"] == "trainer.num_nodez")
+    assert "num_nodez" in file.read_text().splitlines()[line - 1]
+
+
+def test_lines_of_an_object_are_those_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text((ROOT / "examples/quickstart.yaml").read_text().replace("max_steps:", "max_stepz:"))
+    code, found = plan(capsys, "-f", str(file))
+    line = next(one["line"] for one in found["findings"] if one["key"] == "trainer.max_stepz")
+    assert code == 2
+    assert "max_stepz" in file.read_text().splitlines()[line - 1]
+
+
+def test_what_the_operator_says_about_a_job_is_said_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = job_with_config_map(tmp_path)
+    file.write_text(file.read_text().replace("  storage: [{claimName: c, mountPath: /training}]\n", ""))
+    code, found = plan(capsys, "-f", str(file))
+    assert code == 2
+    assert "spec.storage" in {one["key"] for one in found["findings"]}
+
+
+def test_several_jobs_of_a_file_are_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "examples/quickstart.yaml").read_text()
+    file = tmp_path / "two.yaml"
+    file.write_text(f"{text}\n---\n{text.replace('name: quickstart', 'name: again')}")
+    found = plan(capsys, "-f", str(file))[1]
+    assert [one["config"] for one in found] == ["quickstart", "again"]
+
+
+# ---- output ------------------------------------------------------------------------------------------------------
+
+
+def test_yaml_says_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = arguments_of("hf_llama3_8B_config")
+    found = plan(capsys, *arguments)[1]
+    main(["plan", "-o", "yaml", *arguments])
+    assert yaml.safe_load(capsys.readouterr().out) == found
+
+
+@pytest.mark.parametrize("golden", sorted(GOLDEN.glob("plan-*.txt")), ids=lambda path: path.stem)
+def test_the_table_is_the_golden_text(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`make golden` writes it anew: first line the arguments, then what is printed; hashes are not compared."""
+    first, _, wanted = golden.read_text().partition("\n")
+    main(["plan", *(argument.replace("tests/", f"{ROOT}/tests/").replace("examples/", f"{ROOT}/examples/")
+                    for argument in first.removeprefix("$ kubectl neuron plan ").split())])  # fmt: skip
+    assert without_hash(capsys.readouterr().out) == without_hash(wanted)
+
+
+def without_hash(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.startswith("  config hash")]
+
+
+def test_there_are_two_golden_tables() -> None:
+    assert len(list(GOLDEN.glob("plan-*.txt"))) == 2
+
+
+@pytest.mark.parametrize("key", ["trainer.lnc", "spec.config.trainer.lnc"])
+def test_a_key_is_explained_with_type_default_and_meaning(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--explain", key]) == 0
+    said = capsys.readouterr().out
+    assert "type     whole number or null" in said
+    assert "default  null" in said
+    assert "Physical NeuronCores per logical core" in said
+
+
+def test_every_key_can_be_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    from neuron_api.paths import all_paths
+
+    for path, _ in all_paths():
+        assert main(["plan", "--explain", path]) == 0
+        said = capsys.readouterr().out
+        assert "object at 0x" not in said
+        assert len(said.splitlines()) >= 5, path
+
+
+def test_a_misspelled_key_is_not_explained_but_corrected(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--explain", "trainer.devizes"]) == 1
+    assert "did you mean trainer.devices?" in capsys.readouterr().err
+
+
+def test_nothing_slow_is_imported() -> None:
+    """Start-up time is measured by `make bench-plan`; this is what would cost it most."""
+    program = (
+        "import sys; from neuron_operator.cli.__main__ import main; "
+        f"main(['plan', '-f', {str(ROOT / 'examples/quickstart.yaml')!r}]); "
+        "found = {'kopf', 'kubernetes', 'aiohttp', 'torch', 'lightning', 'asyncio'} & set(sys.modules); "
+        "sys.exit(', '.join(found) or 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
