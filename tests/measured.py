@@ -1,0 +1,85 @@
+"""One optimizer step of the trainer's own modules, its peak of memory beside the estimate of it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from allocations import Allocations
+from distributed.tiny import MODEL, config
+from neuron_api.derive import architecture, footprint
+from neuron_api.derive.memory import Memory
+from neuron_api.loading import load_text
+from neuron_api.topology import Topology
+from neuron_trainer import optim
+from neuron_trainer.loop.step import Gradients
+from neuron_trainer.models.family import Family
+from neuron_trainer.parallel.native import NativeBackend
+
+SEQUENCE = 128
+SMALL = {
+    **MODEL,
+    "hidden_size": 128,
+    "intermediate_size": 352,
+    "num_hidden_layers": 6,
+    "vocab_size": 2048,
+    "max_position_embeddings": SEQUENCE,
+}
+"""1.6 million parameters: tensors are large against what is left out of the formulas, a step takes 0.2 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Bytes of this process."""
+
+    peak: int
+    """Most that weights, gradients, optimizer and activations took together in a step."""
+    at_rest: int
+    """Weights and optimizer state between steps."""
+    estimate: Memory
+
+    @property
+    def ratio(self) -> float:
+        """Estimate over measurement."""
+        return self.estimate.total / self.peak
+
+
+def values(folder: Path, micro_batches: int, data_parallel: int, **changes: Any) -> dict[str, Any]:
+    """A configuration of the small model with batches of two."""
+    (folder / "small.json").write_text(json.dumps(SMALL))
+    batch = {"data__micro_batch_size": 2, "data__global_batch_size": 2 * micro_batches * data_parallel}
+    path = {"model__model_config": str(folder / "small.json"), "model__encoder_seq_length": SEQUENCE}
+    return config(folder, folder, **batch, **path, **changes)
+
+
+def step(configuration: dict[str, Any]) -> Measured:
+    """The second step of a run is measured (needs a process group); the first has made what is made once."""
+    loaded = load_text(yaml.safe_dump(configuration))
+    assert loaded.config is not None, loaded.findings
+    wanted = loaded.config
+    topology = Topology.of(wanted)
+    backend = NativeBackend(wanted, topology, torch.device("cpu"))
+    model = backend.build(Family.of(wanted))
+    optimizer = optim.build(wanted.model, backend.parameters())
+    gradients = Gradients(backend, model, wanted.data.micro_batch_size, 1.0)
+    ids = torch.randint(0, SMALL["vocab_size"], (wanted.data.micro_batch_size * topology.micro_batches, SEQUENCE))
+
+    def run() -> None:
+        gradients.compute({"input_ids": ids, "labels": ids.clone()}, wants_stop=False)
+        optimizer.step()
+        backend.drop_gradients()
+
+    run()
+    states = [tensor for state in optimizer.state.values() for tensor in state.values()]
+    allocations = Allocations([*(parameter.whole for parameter in backend.parameters()), *states])
+    at_rest = allocations.now
+    with allocations:
+        run()
+    shape, _ = architecture.from_json(SMALL, wanted.model)
+    assert shape is not None
+    estimate = footprint.of_process(wanted, topology, shape, is_native=True)
+    assert estimate is not None
+    return Measured(allocations.peak, at_rest, estimate)
