@@ -55,6 +55,14 @@ images: ## build the operator's and the trainer's image, and load them into the 
 crds: venv ## generate the CRD, its copy in the chart and the reference pages
 	hack/generate
 
+.PHONY: golden
+golden: venv ## write the golden tables of `kubectl neuron plan` anew (look at the diff)
+	hack/golden
+
+.PHONY: bench-plan
+bench-plan: venv ## how long `kubectl neuron plan` takes to start
+	$(BIN)/python benchmarks/plan.py
+
 .PHONY: format
 format: venv ## format the sources
 	$(BIN)/ruff format .

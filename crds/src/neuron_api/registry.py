@@ -370,6 +370,18 @@ _TABLE: Final = (
      "Use whole nodes."),
     ("3006", _E, "trainer.num_nodes", "No network for several nodes", "The instance type has no EFA interface.",
      "Use one node or a larger type."),
+    ("3007", _W, "distributed_strategy", "More memory than the device has",
+     "The estimate of a process (docs/design/009-memory-estimate.md) exceeds the memory of its cores.",
+     "Split the model over more processes, recompute more (model.activations_checkpoint_granularity) or use a smaller "
+     "data.micro_batch_size."),
+    ("3008", _N, "trainer.devices", "An instance type that is assumed",
+     "None was given; it follows from trainer.lnc and trainer.devices.", "Give --instance-type or --accelerator cpu."),
+    ("3009", _N, "model.model_config", "The architecture is not at hand",
+     "The file is not on the machine that plans, so that what follows from it is not known.",
+     "Give a copy of it with --model-config."),
+    ("3010", _N, "data.tokenizer", "The vocabulary is not known",
+     "Its size is the tokenizer's, which is not read; memory and checkpoint size need it.",
+     "Give a config.json with vocab_size by --model-config."),
     # ---- 40xx this release -------------------------------------------------------------------------------------------
     ("4001", _E, "", "A value that this release does not do", "It is understood, and refused rather than ignored.",
      "Use what the message names."),

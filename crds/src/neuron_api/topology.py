@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Final
 
 from .config import TrainingConfig
-from .findings import Finding, error, warning
+from .findings import Finding
+from .registry import found as finding
 
 _GIB: Final = 2**30
 
@@ -113,7 +114,8 @@ def check(topology: Topology, config: TrainingConfig) -> tuple[Finding, ...]:
     parts = topology.tensor_parallel * topology.pipeline_parallel * topology.context_parallel
     if topology.data_parallel == 0:
         found.append(
-            error(
+            finding(
+                2301,
                 "distributed_strategy.tensor_model_parallel_size",
                 f"the {topology.world_size} processes (trainer.devices {topology.processes_per_node} x "
                 f"trainer.num_nodes "
@@ -129,7 +131,8 @@ def check(topology: Topology, config: TrainingConfig) -> tuple[Finding, ...]:
         step = data.micro_batch_size * topology.data_parallel
         below = data.global_batch_size // step * step
         found.append(
-            error(
+            finding(
+                2302,
                 "data.global_batch_size",
                 f"{data.global_batch_size} is not a multiple of micro_batch_size {data.micro_batch_size} x "
                 f"data-parallel size "
@@ -139,7 +142,8 @@ def check(topology: Topology, config: TrainingConfig) -> tuple[Finding, ...]:
         )
     if topology.tensor_parallel > topology.processes_per_node and topology.num_nodes > 1:
         found.append(
-            warning(
+            finding(
+                2303,
                 "distributed_strategy.tensor_model_parallel_size",
                 f"a tensor-parallel group of {topology.tensor_parallel} does not fit into a node of "
                 f"{topology.processes_per_node} processes; its collectives cross the network.",
@@ -153,7 +157,8 @@ def devices(config: TrainingConfig, instance_type: str | None) -> tuple[Devices 
     """Chips and EFA interfaces of one pod on Trainium, or what is wrong."""
     if instance_type is None:
         return None, (
-            error(
+            finding(
+                3001,
                 "spec.platform.instanceType",
                 "it is not set, so the devices of a node are not known.",
                 f"Set it to one of {', '.join(INSTANCE_TYPES)}, or spec.platform.accelerator to cpu.",
@@ -162,7 +167,8 @@ def devices(config: TrainingConfig, instance_type: str | None) -> tuple[Devices 
     instance = INSTANCE_TYPES.get(instance_type)
     if instance is None:
         return None, (
-            error(
+            finding(
+                3002,
                 "spec.platform.instanceType",
                 f"{instance_type!r} is not a known Trainium instance type.",
                 f"Use one of {', '.join(INSTANCE_TYPES)}.",
@@ -171,7 +177,8 @@ def devices(config: TrainingConfig, instance_type: str | None) -> tuple[Devices 
     lnc = config.trainer.lnc or instance.default_lnc
     if lnc > instance.max_lnc:
         return None, (
-            error(
+            finding(
+                3003,
                 "trainer.lnc",
                 f"{lnc} is not possible on {instance.name}, whose cores cannot be joined.",
                 "Use 1, or leave it out.",
@@ -180,7 +187,8 @@ def devices(config: TrainingConfig, instance_type: str | None) -> tuple[Devices 
     processes, cores = config.trainer.devices, instance.logical_cores(lnc)
     if processes > cores:
         return None, (
-            error(
+            finding(
+                3004,
                 "trainer.devices",
                 f"{processes} processes per node are more than the {cores} logical NeuronCores of {instance.name} "
                 f"({instance.chips} chips x {instance.cores_per_chip} cores / lnc {lnc}).",
@@ -193,7 +201,8 @@ def devices(config: TrainingConfig, instance_type: str | None) -> tuple[Devices 
     findings: tuple[Finding, ...] = ()
     if not whole and config.trainer.num_nodes > 1:
         findings = (
-            warning(
+            finding(
+                3005,
                 "trainer.devices",
                 f"{chips} of {instance.chips} chips per node over several nodes leave its EFA interfaces unused.",
                 "Use whole nodes for multi-node training.",
@@ -201,7 +210,8 @@ def devices(config: TrainingConfig, instance_type: str | None) -> tuple[Devices 
         )
     if config.trainer.num_nodes > 1 and instance.efa == 0:
         return None, (
-            error(
+            finding(
+                3006,
                 "trainer.num_nodes",
                 f"{instance.name} has no EFA interface and cannot join a multi-node job.",
                 "Use trainer.num_nodes 1 or a larger instance type.",

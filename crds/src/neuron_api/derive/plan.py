@@ -9,7 +9,8 @@ from typing import Final
 
 from neuron_api import environment
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding, warning
+from neuron_api.findings import Finding
+from neuron_api.registry import found
 from neuron_api.topology import INSTANCE_TYPES, Devices, Topology, devices
 
 from . import alignment, footprint, heads, parameters
@@ -163,12 +164,10 @@ def _too_much(estimated: Memory | None, available: int | None) -> tuple[Finding,
         return ()
     gib = 2**30
     return (
-        warning(
+        found(
+            3007,
             "distributed_strategy",
             f"a process is estimated to need {estimated.total / gib:.1f} GiB of device memory and has "
             f"{available / gib:.1f} GiB.",
-            "Split the model over more processes, recompute more (model.activations_checkpoint_granularity) or use a "
-            "smaller data.micro_batch_size.",
-            "NTJ-3007",
         ),
     )

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TextIO
 
 from neuron_operator.errors import UserInputError
 
@@ -97,8 +97,9 @@ def _platform(given: argparse.Namespace) -> tuple[str | None, str | None]:
     return given.accelerator, given.instance_type
 
 
-def _write(text: str, stream: object = None) -> None:
-    print(text, end="", file=stream or sys.stdout, flush=True)  # type: ignore[call-overload]
+def _write(text: str, stream: TextIO | None = None) -> None:
+    (stream or sys.stdout).write(text)
+    (stream or sys.stdout).flush()
 
 
 if __name__ == "__main__":

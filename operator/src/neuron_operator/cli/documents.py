@@ -104,7 +104,8 @@ def sources(text: str, file: str) -> list[Source]:
 
 def _split(text: str) -> Iterator[tuple[int, str]]:
     """Documents with the line that each begins in; empty ones are left out."""
-    first, lines = 1, []
+    first = 1
+    lines: list[str] = []
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         if _SEPARATOR.match(line):
             if _has_content(lines):

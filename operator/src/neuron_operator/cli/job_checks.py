@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from neuron_api import support
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import Finding, Severity, error
+from neuron_api.registry import found
 from neuron_api.spec import JobSpec
 
 from .documents import Source
@@ -32,11 +33,11 @@ def findings(source: Source, config: TrainingConfig) -> tuple[Finding, ...]:
 
 _HARMLESS = (Severity.NOTE, Severity.WARNING, Severity.ERROR)
 
-_NO_TYPE = error(
+_NO_TYPE = found(
+    3001,
     "spec.platform.instanceType",
     "it is not set, so the devices of a node are not known.",
     "Set it, or spec.platform.accelerator to cpu.",
-    "NTJ-3001",
 )
 
 

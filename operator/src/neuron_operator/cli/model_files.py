@@ -9,7 +9,8 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import architecture
 from neuron_api.derive.architecture import Architecture
-from neuron_api.findings import Finding, error, note
+from neuron_api.findings import Finding, error
+from neuron_api.registry import found
 from neuron_operator.errors import UserInputError
 
 from .documents import Source
@@ -24,11 +25,10 @@ def find(config: TrainingConfig, source: Source, given: str | None) -> tuple[Arc
     text = _named(given) if given else _configured(config, source)
     if text is None:
         return None, (
-            note(
+            found(
+                3009,
                 _KEY,
                 f"{config.model.model_config_path} is not on this machine, so that what follows from it is not known.",
-                "Give a copy of it with --model-config.",
-                "NTJ-3009",
             ),
         )
     values = _json(text)
@@ -45,12 +45,11 @@ def _megatron(config: TrainingConfig, given: str | None) -> tuple[Architecture |
     if model is None or model.vocabulary is not None:
         return model, ()
     return model, (
-        note(
+        found(
+            3010,
             "data.tokenizer",
             "the size of the vocabulary is the tokenizer's, which is not read here: memory and checkpoint size are "
             "not known.",
-            "Give a config.json with vocab_size by --model-config.",
-            "NTJ-3010",
         ),
     )
 

@@ -10,7 +10,8 @@ from neuron_api.config import TrainingConfig
 from neuron_api.derive import hardware
 from neuron_api.derive import plan as derivation
 from neuron_api.derive.plan import Plan
-from neuron_api.findings import Finding, errors_of, note
+from neuron_api.findings import Finding, errors_of
+from neuron_api.registry import found
 from neuron_api.spec import Accelerator
 from neuron_api.topology import INSTANCE_TYPES
 from neuron_operator.errors import UserInputError
@@ -37,8 +38,8 @@ def run(
     file: str, overrides: Sequence[str], platform: Platform, model_config: str | None, output: str
 ) -> tuple[str, bool]:
     """The text to print, and whether there are errors."""
-    found = documents.sources(documents.read(file), file)
-    plans = [of_source(source, overrides, platform, model_config) for source in found]
+    sources = documents.sources(documents.read(file), file)
+    plans = [of_source(source, overrides, platform, model_config) for source in sources]
     has_errors = any(errors_of(one.findings) for one in plans)
     if output == "table":
         return "\n".join(table.render(one) for one in plans), has_errors
@@ -83,11 +84,11 @@ def _assumed(source: Source, config: TrainingConfig, machines: hardware.Hardware
         return ()
     lnc = f"trainer.lnc is {config.trainer.lnc}" if config.trainer.lnc else "trainer.lnc is not set"
     return (
-        note(
+        found(
+            3008,
             "trainer.devices",
             f"no instance type was given; {machines.instance_type} is assumed, since {lnc} and trainer.devices is "
             f"{config.trainer.devices}.",
             f"Give --instance-type: {', '.join(INSTANCE_TYPES)}; or --accelerator cpu.",
-            "NTJ-3008",
         ),
     )

@@ -34,12 +34,13 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "processes", f"{c.world} = tensor {c.tp} x pipeline {c.pp} x context {c.cp} x data {c.dp}"
     yield "options", _options(c)
     yield "layers", f"{c.layers} by stage: {c.layers_per_stage}" if plan.columns["pp"] != 1 else str(c.layers)
-    yield "key/value heads", f"{c.kv_heads} ({c.kv_heads_source}), copies {c.kv_rep_effective}"
+    heads = f"{c.kv_heads} ({c.kv_heads_source})" if plan.columns["kv_heads"] else _UNKNOWN
+    yield "key/value heads", f"{heads}, copies {c.kv_rep_effective}"
     yield "parameters", _UNKNOWN if plan.parameters is None else f"{plan.parameters:,}"
     yield "step", f"{c['global']} samples = data {c.dp} x micro-batches {c.num_microbatches} x micro-batch {c.micro}"
     yield "steps", f"{c.max_steps}, {c.total_samples} samples; {c.optimizer}, {c.scheduler}, warm-up {c.warmup}"
     yield "checkpoints", _checkpoints(plan, c)
-    yield "device memory", _total(plan)
+    yield ("memory" if plan.hardware.instance_type is None else "device memory"), _total(plan)
     if plan.memory is not None:
         yield "  of which", _parts(plan.memory)
     for index, (name, value) in enumerate(plan.environment.items()):
@@ -56,7 +57,8 @@ class _Words:
         value = self._columns[name]
         return _UNKNOWN if value is None else str(value)
 
-    __getattr__ = __getitem__
+    def __getattr__(self, name: str) -> str:
+        return self[name]
 
 
 def _machine(plan: Plan) -> str:
