@@ -72,6 +72,8 @@ def _field(info: FieldInfo, dialect: Dialect) -> Schema:
     schema = _type(annotation, dialect, tuple(info.metadata))
     if nullable and dialect is Dialect.CONFIG:
         schema["nullable"] = True
+        if "enum" in schema:
+            schema["enum"] = [*schema["enum"], None]  # the API server asks the list for null, too
     return schema
 
 
