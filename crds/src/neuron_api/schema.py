@@ -10,6 +10,7 @@ Structural means: a type for every node, no `$ref`, no `anyOf` over types, `addi
   checks it.
 """
 
+import re
 import types
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -73,7 +74,9 @@ def _field(info: FieldInfo, dialect: Dialect) -> Schema:
     if nullable and dialect is Dialect.CONFIG:
         schema["nullable"] = True
         if "enum" in schema:
-            schema["enum"] = [*schema["enum"], None]  # the API server asks the list for null, too
+            # The API server finds null in no enumeration, not in one that lists it either (kube-openapi's Enum); a
+            # pattern is asked of strings only.
+            schema["pattern"] = f"^({'|'.join(map(re.escape, schema.pop('enum')))})$"
     return schema
 
 
