@@ -155,6 +155,19 @@ def test_a_file_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "kubectl neuron: /no/such.yaml: No such file or directory\n"
 
 
+@pytest.mark.parametrize("name", ["num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size"])
+@pytest.mark.parametrize("value", [None, 0, -1, "8", [], {}, True, 2.5])
+def test_a_model_config_with_wrong_values_is_no_traceback(
+    name: str, value: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = json.loads((CONFIGS / "models/llama3-8B.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**values, name: value}))
+    file = str(CONFIGS / "hf_llama3_8B_config.yaml")
+    code, found = plan(capsys, "-f", file, "--model-config", str(tmp_path / "config.json"))
+    assert code == (2 if name in ("num_attention_heads", "vocab_size") else 0)
+    assert any(name in one["message"] for one in found["findings"]) == bool(code)
+
+
 # ---- jobs --------------------------------------------------------------------------------------------------------
 
 

@@ -83,7 +83,7 @@ class Architecture:
 
 def from_json(values: Mapping[str, Any], model: ModelConfig) -> tuple[Architecture | None, tuple[Finding, ...]]:
     """A parsed `config.json` with the overrides of the `model` section (section 6)."""
-    missing = [name for name in _REQUIRED if not _is_size(values.get(name))]
+    missing = [name for name in _REQUIRED if not _size(values, name)]
     if missing:
         return None, (
             error(
@@ -93,19 +93,19 @@ def from_json(values: Mapping[str, Any], model: ModelConfig) -> tuple[Architectu
             ),
         )
     hidden, heads = model.hidden_size or values["hidden_size"], values["num_attention_heads"]
-    own_size = values.get("head_dim") if hidden == values["hidden_size"] else None
+    own_size = _size(values, "head_dim") if hidden == values["hidden_size"] else None
     found = Architecture(
         kind=str(values.get("model_type", "llama")),
         layers=model.num_layers or values["num_hidden_layers"],
         hidden=hidden,
         heads=heads,
-        kv_heads=values.get("num_key_value_heads") or heads,
+        kv_heads=_size(values, "num_key_value_heads") or heads,
         head_size=own_size or hidden // heads,
         ffn=values["intermediate_size"],
         vocabulary=values["vocab_size"],
         is_tied=bool(values.get("tie_word_embeddings", False)),
         has_bias=bool(values.get("attention_bias", False)),
-        experts=_experts(model, values.get("num_local_experts"), values.get("num_experts_per_tok") or 1),
+        experts=_experts(model, _size(values, "num_local_experts"), _size(values, "num_experts_per_tok") or 1),
     )
     return found, ()
 
@@ -136,8 +136,10 @@ def from_megatron(config: TrainingConfig, vocabulary: int | None = None) -> Arch
     )
 
 
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _size(values: Mapping[str, Any], name: str) -> int | None:
+    """A positive whole number; None for anything else."""
+    value = values.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _experts(model: ModelConfig, count: int | None, per_token: int) -> Experts | None:

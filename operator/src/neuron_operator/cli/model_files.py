@@ -41,7 +41,7 @@ def find(config: TrainingConfig, source: Source, given: str | None) -> tuple[Arc
 def _megatron(config: TrainingConfig, given: str | None) -> tuple[Architecture | None, tuple[Finding, ...]]:
     values = _json(_named(given)) if given else {}
     vocabulary = (values or {}).get("vocab_size")
-    model = architecture.from_megatron(config, vocabulary if isinstance(vocabulary, int) else None)
+    model = architecture.from_megatron(config, vocabulary if isinstance(vocabulary, int) and vocabulary > 0 else None)
     if model is None or model.vocabulary is not None:
         return model, ()
     return model, (
