@@ -90,6 +90,7 @@ def from_json(values: Mapping[str, Any], model: ModelConfig) -> tuple[Architectu
                 "model.model_config",
                 f"the file has no positive whole number for {', '.join(missing)}.",
                 "Give the config.json of a Llama, Mistral or Mixtral model.",
+                "NTJ-2501",
             ),
         )
     hidden, heads = model.hidden_size or values["hidden_size"], values["num_attention_heads"]

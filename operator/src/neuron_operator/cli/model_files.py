@@ -9,7 +9,7 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import architecture
 from neuron_api.derive.architecture import Architecture
-from neuron_api.findings import Finding, error
+from neuron_api.findings import Finding
 from neuron_api.registry import found
 from neuron_operator.errors import UserInputError
 
@@ -34,7 +34,7 @@ def find(config: TrainingConfig, source: Source, given: str | None) -> tuple[Arc
     values = _json(text)
     if values is None:
         where = given or config.model.model_config_path
-        return None, (error(_KEY, f"{where} is not a JSON object.", "Give the path of a Hugging Face config.json."),)
+        return None, (found(2501, _KEY, f"{where} is not a JSON object."),)
     return architecture.from_json(values, config.model)
 
 
