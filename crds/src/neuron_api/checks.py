@@ -6,7 +6,6 @@ from .topology import Topology
 from .topology import check as check_topology
 
 
-
 def check(config: TrainingConfig, topology: Topology | None = None) -> tuple[Finding, ...]:
     """Every rule that can be told from the configuration alone."""
     topology = topology or Topology.of(config)

@@ -123,7 +123,8 @@ class _Resolver:
 
         visitor = GrammarVisitor(
             node_interpolation_callback=lambda key, _memo: self._reference(key.parts, key.relative_dots, key.raw, path),
-            resolver_interpolation_callback=lambda name, args, args_str: self._call(name, args, path),
+            # OmegaConf passes args_str by this name.
+            resolver_interpolation_callback=lambda name, args, args_str: self._call(name, args, path),  # noqa: ARG005
             memo=None,
         )
         try:
@@ -142,7 +143,7 @@ class _Resolver:
         if self.steps > MAX_STEPS:
             raise _Failed(found(1107, _name(path), f"the document takes more than {MAX_STEPS} interpolations."))
         target = (*path[: max(0, len(path) - dots)], *parts) if dots else tuple(parts)
-        value = self._select(target, ())
+        value = self._select(target)
         if value is _ABSENT:
             where = f" (that is {_name(target)})" if dots else ""
             raise _Failed(
@@ -158,7 +159,7 @@ class _Resolver:
             raise _Failed(found(1102, _name(path), f"the interpolation cannot be resolved: it is circular: {loop}."))
         return self._walk_strictly(value, target)
 
-    def _select(self, target: Path, walked: Path) -> Any:
+    def _select(self, target: Path) -> Any:
         node: Any = self.root
         for position, part in enumerate(target):
             if isinstance(node, str) and "${" in node:  # a mapping that is itself an interpolation

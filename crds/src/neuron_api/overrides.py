@@ -64,10 +64,7 @@ def _parent(values: dict[str, Any], key: str) -> tuple[Any, str]:
     *parents, name = key.split(".")
     node: Any = values
     for parent in parents:
-        if _is_item(node, parent):
-            node = node[int(parent)]
-        else:
-            node = node.get(parent) if isinstance(node, dict) else None
+        node = node[int(parent)] if _is_item(node, parent) else node.get(parent) if isinstance(node, dict) else None
     return node, name
 
 

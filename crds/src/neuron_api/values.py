@@ -54,7 +54,7 @@ def finding(problem: ErrorDetails) -> Finding:
         return found(1106, key, "oc.env is resolved in the pod, and this key is needed before.")
     if key == "model.optim.sched.name" and given == "rprop":
         return found(2611, key, "'rprop' is an optimizer, not a schedule.")
-    number, expected = _expected(problem, key)
+    number, expected = _expected(problem)
     shown = repr(given)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
     hint = None
@@ -78,7 +78,7 @@ def _allowed(problem: ErrorDetails) -> list[str]:
     return re.findall(r"'([^']*)'", str((problem.get("ctx") or {}).get("expected", "")))
 
 
-def _expected(problem: ErrorDetails, key: str) -> tuple[int, str]:
+def _expected(problem: ErrorDetails) -> tuple[int, str]:
     """Code, and what would be legal."""
     context = problem.get("ctx") or {}
     kind = problem["type"]

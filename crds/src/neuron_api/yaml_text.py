@@ -203,7 +203,7 @@ def _bounds(text: str) -> Document | None:
         if nodes > MAX_NODES:
             return _too_large(f"the text has more than {MAX_NODES} values.")
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_SCALAR:
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else None
             return _too_large(f"a value of {len(event.value)} characters; at most {MAX_SCALAR} are read.", line)
     return None
 

@@ -15,7 +15,6 @@ from neuron_api.yaml_text import MAX_BYTES, parse
         ("1_000.5", 1000.5),
         ("1.0", 1.0),
         ("-1", -1),
-        (".inf", float("inf")),
         ("2024-01-01", "2024-01-01"),
         ("'0'", "0"),
         ("yes", True),
@@ -30,12 +29,17 @@ def test_scalars_are_read_as_omegaconf_reads_them(text: str, value: object) -> N
     assert type(read) is type(value)
 
 
+@pytest.mark.parametrize("text", [".inf", "-.inf", ".nan"])
+def test_a_number_that_no_key_has_is_refused(text: str) -> None:
+    assert [finding.code for finding in parse(f"v: {text}").findings] == ["NTJ-1005"]
+
+
 def test_a_duplicate_key_names_both_lines() -> None:
     document = parse("optim:\n  name: adamw\n  lr: 1\n  name: Cosine\n")
-    assert [str(finding) for finding in document.findings] == [
-        "optim.name (line 4): the key is given twice, in lines 2 and 4. Keep one of them; check the indentation of the "
-        "second."
-    ]
+    (finding,) = document.findings
+    assert (finding.key, finding.line, finding.code) == ("optim.name", 4, "NTJ-1004")
+    assert "in lines 2 and 4" in finding.message
+    assert "Keep one of them" in finding.remedy
     assert document.value["optim"]["name"] == "adamw"
 
 

@@ -168,7 +168,7 @@ class ModelConfig(OpenSection):
     use_emha: Flag = False
     """Only False: a CUDA kernel."""
 
-    megatron_amp_O2: Flag = False
+    megatron_amp_O2: Flag = False  # noqa: N815  the document's spelling
     """Only False: the precision section decides."""
 
     bias_gelu_fusion: Flag = False

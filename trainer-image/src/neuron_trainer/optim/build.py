@@ -6,7 +6,9 @@ from typing import Final
 import torch
 from torch.optim import Optimizer
 
-from neuron_api.config import ModelConfig
+from neuron_api.config import ModelConfig, OptimConfig
+from neuron_api.findings import error
+from neuron_trainer.errors import InputError
 from neuron_trainer.parallel import LocalParameter
 
 from .adamw_fp32 import AdamWFP32OptState, fresh
@@ -26,13 +28,20 @@ def build(model: ModelConfig, parameters: Sequence[LocalParameter]) -> Optimizer
     ]
     optimizer: Optimizer
     if wanted.name == "adamw":
-        optimizer = torch.optim.AdamW(groups, lr=wanted.lr, betas=wanted.betas, eps=wanted.eps or 1e-8, foreach=True)
+        optimizer = torch.optim.AdamW(groups, lr=wanted.lr, betas=wanted.betas, eps=_eps(wanted, 1e-8), foreach=True)
     else:
-        optimizer = AdamWFP32OptState(groups, lr=wanted.lr, betas=wanted.betas, eps=wanted.eps or 1e-6)
+        optimizer = AdamWFP32OptState(groups, lr=wanted.lr, betas=wanted.betas, eps=_eps(wanted, 1e-6))
     for group in optimizer.param_groups:
         for leaf in group["params"]:
             fresh(optimizer.state[leaf], leaf)
     return optimizer
+
+
+def _eps(wanted: OptimConfig, default: float) -> float:
+    if isinstance(wanted.eps, tuple):
+        raise InputError([error("model.optim.eps", f"a pair is adafactor's, and the optimizer is {wanted.name}.",
+                                "Give one number.")])  # fmt: skip
+    return wanted.eps or default
 
 
 def is_decayed(parameter: LocalParameter, model: ModelConfig) -> bool:
