@@ -55,6 +55,11 @@ REFUSED: dict[str, tuple[Callable[[], Json], str, str]] = {
         "use one of trn1.2xlarge",
     ),
     "no claim for several nodes": (lambda: without_storage(manifest()), "spec.storage", "add an entry with claimName"),
+    "an optimizer that there is not": (
+        lambda: manifest(model__optim__name="lion"),
+        "spec.config.model.optim.name",
+        "supported values",
+    ),
     "both sources": (lambda: with_both_sources(manifest()), "spec.configFrom", "give exactly one"),
     "a name that is no host name": (lambda: manifest(name="a" * 60), "metadata.name", "at most 48 characters"),
     "a key without its value": (lambda: manifest(trainer__devices=None), "spec.config.trainer.devices", "Required"),
@@ -88,9 +93,9 @@ TOLD: dict[str, tuple[Callable[[], Json], str, tuple[str, ...]]] = {
         ("model.optim", "Name a key that exists"),
     ),
     "an optimizer of a later release": (
-        lambda: manifest(model__optim__name="lion"),
+        lambda: manifest(model__optim__name="adagrad"),
         "ConfigInvalid",
-        ("model.optim.name", "'lion' is not supported", "Use adamw"),
+        ("model.optim.name", "'adagrad' is not supported", "Use adamw"),
     ),
     "no place for checkpoints on the claim": (
         lambda: manifest(exp_manager__exp_dir="/elsewhere"),
