@@ -163,7 +163,8 @@ def test_a_model_config_with_wrong_values_is_no_traceback(
     values = json.loads((CONFIGS / "models/llama3-8B.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**values, name: value}))
     file = str(CONFIGS / "hf_llama3_8B_config.yaml")
-    code, found = plan(capsys, "-f", file, "--model-config", str(tmp_path / "config.json"))
+    given = ("--model-config", str(tmp_path / "config.json"), "~distributed_strategy.kv_replicator")
+    code, found = plan(capsys, "-f", file, *given)
     assert code == (2 if name in ("num_attention_heads", "vocab_size") else 0)
     assert any(name in one["message"] for one in found["findings"]) == bool(code)
 

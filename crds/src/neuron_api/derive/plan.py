@@ -130,10 +130,8 @@ def _layers(config: TrainingConfig, model: Architecture | None) -> dict[str, Col
 
 
 def _copies(config: TrainingConfig, model: Architecture | None) -> int | None:
-    strategy = config.distributed_strategy
-    return heads.replication(
-        model.kv_heads if model else None, strategy.tensor_model_parallel_size, strategy.kv_replicator
-    )
+    tensor = config.distributed_strategy.tensor_model_parallel_size
+    return heads.replication(model.kv_heads if model else None, tensor, heads.asked(config))
 
 
 def _schedule(config: TrainingConfig) -> dict[str, Column]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from neuron_api import yaml_text
+from neuron_api import checks, yaml_text
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import hardware
 from neuron_api.derive import plan as derivation
@@ -62,6 +62,7 @@ def of_source(source: Source, overrides: Sequence[str], platform: Platform, mode
     findings = (
         *job_checks.findings(source, loaded.config),
         *unread,
+        *(checks.check_model(loaded.config, model) if model else ()),
         *plan.findings,
         *_assumed(source, loaded.config, machines),
     )

@@ -7,7 +7,7 @@ from typing import Final
 
 from neuron_api import support, yaml_text
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding, error, errors_of, warning
+from neuron_api.findings import Finding, Severity, error, errors_of, warning
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.loading import Loaded, load_object, load_text
 from neuron_api.reasons import Reason
@@ -71,12 +71,11 @@ def decide(job: NeuronTrainingJob, given: ConfigText, options: Options) -> Accep
                                "Set it, or the Helm value images.cpu or images.neuron."))  # fmt: skip
     kept = storage.check(job.spec, loaded.config)
     everything = (*loaded.findings, *_bare_ones(job), *found, *shape, *kept)
+    warnings = tuple(one for one in everything if one.severity is Severity.WARNING)
     if errors := errors_of((*everything, *_changed(job, loaded))):
         only_storage = all(one.key == storage.KEY for one in errors)
         return Refused(Reason.STORAGE_MISSING if only_storage else Reason.CONFIG_INVALID, _sentences(errors))
-    return Accepted(
-        loaded.config, given.text, loaded.hash, Topology.of(loaded.config), wanted, image, tuple(everything)
-    )
+    return Accepted(loaded.config, given.text, loaded.hash, Topology.of(loaded.config), wanted, image, warnings)
 
 
 def text_of(job: NeuronTrainingJob) -> str:
