@@ -8,7 +8,7 @@ over int-or-string values beyond its budget (by a factor of more than 100, Kuber
 
 from typing import Final
 
-from .topology import INSTANCE_TYPES
+from .instances import INSTANCE_TYPES
 
 Rule = dict[str, str]
 

@@ -88,7 +88,8 @@ TABLE: Final = (
      "Upstream's documentation says that more than 3 requests in flight may run out of device memory.",
      "Lower it when the device memory is exhausted."),
     ("2003", _N, "bucket_size_collectives", "Bucket size capped for two collectives",
-     "Reduce-scatter and all-gather buckets above 140 MB give NaN on the device; they are capped at 130.", "Nothing to do."),
+     "Reduce-scatter and all-gather buckets above 140 MB give NaN on the device; they are capped at 130.",
+     "Nothing to do."),
     ("2004", _W, "compiler_cache_url", "A compile cache that is neither a path nor s3",
      "The compiler knows paths and s3:// addresses only.", "Use one of the two."),
     # ---- 21xx trainer ------------------------------------------------------------------------------------------------
@@ -362,6 +363,16 @@ TABLE: Final = (
     ("3010", _N, "data.tokenizer", "The vocabulary is not known",
      "Its size is the tokenizer's, which is not read; memory and checkpoint size need it.",
      "Give a config.json with vocab_size by --model-config."),
+    ("3011", _E, "trainer.devices trainer.num_nodes", "A total that cannot be divided",
+     "spec.devicesMeaning is total, and trainer.devices is no multiple of trainer.num_nodes.", "Use a multiple."),
+    ("3012", _W, "trainer.devices", "Read as a total",
+     "The number is more than a node can hold, and fits when it counts the processes of all nodes, as the document has "
+     "it; upstream's launcher and files count per node.", "Write the processes of one node, or set "
+     "spec.devicesMeaning to total."),
+    ("3013", _E, f"{_CP} model.encoder_seq_length", "Parts that the ring attention kernel cannot take",
+     "On Neuron a context-parallel part of a sample is a multiple of 1024 tokens.", "Use such a length."),
+    ("3014", _E, "model.encoder_seq_length", "Samples that the ring attention kernel cannot take",
+     "With context parallelism Trn1 takes 32,768 tokens at most.", "Use Trn2, or shorter samples."),
     # ---- 40xx this release -------------------------------------------------------------------------------------------
     ("4001", _E, "", "A value that this release does not do", "It is understood, and refused rather than ignored.",
      "Use what the message names."),

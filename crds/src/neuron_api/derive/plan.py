@@ -9,9 +9,11 @@ from typing import Final
 
 from neuron_api import environment
 from neuron_api.config import TrainingConfig
+from neuron_api.devices import Devices, devices
 from neuron_api.findings import Finding
+from neuron_api.instances import INSTANCE_TYPES
 from neuron_api.registry import found
-from neuron_api.topology import INSTANCE_TYPES, Devices, Topology, devices
+from neuron_api.topology import Topology
 
 from . import alignment, footprint, heads, parameters
 from . import stages as pipeline

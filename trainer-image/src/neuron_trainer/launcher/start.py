@@ -25,7 +25,7 @@ from neuron_trainer.handoff import replace as write_whole
 from neuron_trainer.log_dir import RESOLVED_CONFIG, log_dir
 
 from . import forkserver, termination
-from .node import Node
+from .node import Node, settled
 from .server import Server
 from .status import Status
 from .stop import Stop
@@ -61,7 +61,7 @@ def main(path: str, overrides: Sequence[str]) -> int:
 
 
 def _run(path: Path, overrides: Sequence[str]) -> Ending:
-    loaded = _load(path, overrides)
+    loaded = _load(path, (*overrides, *settled(os.environ)))
     config = loaded.config
     assert config is not None
     node = Node.of(config)
