@@ -5,13 +5,13 @@ Asked by the operator before anything is started and by the launcher before any 
 `kubectl neuron plan` works for all configurations.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 from .config import TrainingConfig
-from .findings import Finding
+from .findings import Finding, errors_of
 from .paths import fields, section_of
 from .registry import found
 
@@ -63,9 +63,11 @@ _INERT: Final[Mapping[str, str]] = {
 """Keys without effect in this release whose value does not change the numbers: a warning."""
 
 
-def check(config: TrainingConfig) -> tuple[Finding, ...]:
-    """Everything that is set and not done; errors but for what changes no number."""
-    return tuple(_section(config, ""))
+def check(config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding, ...]:
+    """Everything that is set and not done; errors but for what changes no number. Nothing about keys whose value is
+    wrong anyway, as `told` says."""
+    wrong = {finding.key for finding in errors_of(told)}
+    return tuple(finding for finding in _section(config, "") if finding.key not in wrong)
 
 
 def _section(section: BaseModel, path: str) -> Iterator[Finding]:

@@ -52,6 +52,14 @@ def test_what_is_not_done_is_told(change: str, key: str, code: str) -> None:
     assert (told[key] in errors_of(told.values())) == (code != "NTJ-4003")
 
 
+def test_a_value_that_is_wrong_anyway_is_told_once() -> None:
+    loaded = load_text(LLAMA, ["+trainer.accelerator=gpu"])
+    assert loaded.config is not None
+    assert [f.code for f in loaded.errors] == ["NTJ-2101"]
+    assert support.check(loaded.config, loaded.findings) == ()
+    assert [f.key for f in support.check(loaded.config)] == ["trainer.accelerator"]
+
+
 def sections(model: BaseModel, path: str = "") -> list[tuple[str, BaseModel]]:
     """Every section of a configuration that is there."""
     below = [(f"{path}.{key}" if path else key, getattr(model, name)) for name, info in type(model).model_fields.items()
