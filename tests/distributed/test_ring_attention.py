@@ -1,0 +1,70 @@
+"""Ring attention is PyTorch's attention over the whole sequence, in its output and in every gradient."""
+
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neuron_trainer.launcher import forkserver
+
+from .nodes import BOUND
+from .ranks import GLOO_TIMEOUT
+
+pytestmark = pytest.mark.distributed
+
+SHAPES = {"as many key heads": (4, 4), "grouped heads": (4, 2), "one key head": (4, 1)}
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_parts_give_what_the_whole_gives(size: int, tmp_path: Path) -> None:
+    forkserver.start(4)
+    context = multiprocessing.get_context("forkserver")
+    ranks = [context.Process(target=_compare, args=(rank, size, str(tmp_path / "store"))) for rank in range(size)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(BOUND)
+    codes = [rank.exitcode for rank in ranks]
+    for rank in ranks:
+        rank.kill()
+        rank.join()
+    assert codes == [0] * size
+
+
+def _compare(rank: int, size: int, store: str) -> None:
+    import torch
+    import torch.distributed as dist
+
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=size, timeout=GLOO_TIMEOUT)
+    for heads, kv_heads in SHAPES.values():
+        for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 2e-2)):
+            _case(rank, size, heads, kv_heads, dtype, tolerance)
+    dist.destroy_process_group()
+
+
+def _case(rank: int, size: int, heads: int, kv_heads: int, dtype: Any, tolerance: float) -> None:
+    import torch
+    import torch.distributed as dist
+    import torch.nn.functional as F  # noqa: N812
+
+    from neuron_trainer.parallel.native.ring_attention import ring_attention
+
+    torch.manual_seed(5)
+    whole = [torch.randn(2, n, 64, 8, dtype=dtype) for n in (heads, kv_heads, kv_heads)]
+    gradient = torch.randn(2, heads, 64, 8, dtype=dtype)
+    for tensor in whole:
+        tensor.requires_grad_()
+    wanted = F.scaled_dot_product_attention(*whole, is_causal=True, enable_gqa=True)
+    wanted.backward(gradient)
+    parts = [tensor.detach().chunk(size, dim=2)[rank].clone().requires_grad_() for tensor in whole]
+    assert dist.group.WORLD is not None
+    found = ring_attention(*parts, dist.group.WORLD)
+    found.backward(gradient.chunk(size, dim=2)[rank])
+    torch.testing.assert_close(found, wanted.chunk(size, dim=2)[rank], rtol=tolerance, atol=tolerance)
+    for part, tensor in zip(parts, whole, strict=True):
+        assert part.grad is not None and tensor.grad is not None
+        expected = tensor.grad.chunk(size, dim=2)[rank]
+        torch.testing.assert_close(part.grad, expected, rtol=10 * tolerance, atol=10 * tolerance)

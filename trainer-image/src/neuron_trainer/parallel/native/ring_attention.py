@@ -1,0 +1,108 @@
+"""Causal attention over a sequence that is cut into contiguous parts, one per process (B-6; arXiv:2310.01889).
+
+Keys and values go round the ring of processes; each process attends with its own queries to what passes by, and merges
+the results by their log-sum-exp. A part that comes later in the sequence is passed on unread. In the backward pass keys,
+values and their gradients go round once more, so that each gradient arrives complete where its keys are.
+
+The arithmetic of one pair of parts is PyTorch's flash attention for CPUs, which returns the log-sum-exp that merging
+needs; `scaled_dot_product_attention` itself does not.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed import P2POp, ProcessGroup
+
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def ring_attention(query: Tensor, key: Tensor, value: Tensor, group: ProcessGroup) -> Tensor:
+    """softmax(Q K^T / sqrt(D)) V with a causal mask over the whole sequence.
+
+    `query` [B, heads, S/CP, D], `key` and `value` [B, kv heads, S/CP, D] (kv heads divide heads), this process's part by
+    its rank in `group`; returns [B, heads, S/CP, D] in the query's dtype. A collective over `group`, backward too.
+    """
+    result: Tensor = _Ring.apply(query, key, value, group)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Ring(torch.autograd.Function):
+    """The two rounds."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, group: ProcessGroup) -> Tensor:
+        rank = group.rank()
+        out, log_sum = torch.zeros_like(query, dtype=torch.float32), None
+        for origin, (keys, values) in _passing([key.contiguous(), value.contiguous()], group):
+            if origin > rank:
+                continue
+            copies = query.shape[1] // key.shape[1]
+            part, part_sum = _flash(query, _widen(keys, copies), _widen(values, copies), 0.0, origin == rank)
+            out, log_sum = _merge(out, log_sum, part.float(), part_sum)
+        assert log_sum is not None, "a process always sees its own part"
+        result = out.to(query.dtype)
+        ctx.save_for_backward(query, key, value, result, log_sum)
+        ctx.group = group
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+        query, key, value, out, log_sum = ctx.saved_tensors
+        group, rank, copies = ctx.group, ctx.group.rank(), query.shape[1] // key.shape[1]
+        of_query = torch.zeros_like(query, dtype=torch.float32)
+        # The gradients travel with the keys they belong to; after a full round they are at home.
+        travelling = [torch.zeros_like(key, dtype=torch.float32), torch.zeros_like(value, dtype=torch.float32)]
+        for origin, (keys, values) in _passing([key.contiguous(), value.contiguous()], group):
+            if origin <= rank:
+                parts = _flash_backward(
+                    gradient, query, _widen(keys, copies), _widen(values, copies), out, log_sum, 0.0, origin == rank
+                )
+                of_query += parts[0]
+                for total, part in zip(travelling, parts[1:], strict=True):
+                    total += _narrow(part, copies)
+            travelling = _exchange(travelling, group)
+        of_key, of_value = travelling
+        return of_query.to(query.dtype), of_key.to(key.dtype), of_value.to(value.dtype), None
+
+
+def _passing(own: list[Tensor], group: ProcessGroup) -> Iterator[tuple[int, list[Tensor]]]:
+    """This process's tensors and then, as they come round, those of the ranks before it: (origin, tensors)."""
+    size, rank = group.size(), group.rank()
+    for step in range(size):
+        yield (rank - step) % size, own
+        if step < size - 1:
+            own = _exchange(own, group)
+
+
+def _exchange(tensors: list[Tensor], group: ProcessGroup) -> list[Tensor]:
+    """Hand them to the next process and take those of the one before."""
+    size, rank = group.size(), group.rank()
+    received = [torch.empty_like(tensor) for tensor in tensors]
+    operations = [P2POp(dist.isend, one, group=group, group_peer=(rank + 1) % size) for one in tensors]
+    operations += [P2POp(dist.irecv, one, group=group, group_peer=(rank - 1) % size) for one in received]
+    for request in dist.batch_isend_irecv(operations):
+        request.wait()
+    return received
+
+
+def _merge(out: Tensor, log_sum: Tensor | None, part: Tensor, part_sum: Tensor) -> tuple[Tensor, Tensor]:
+    """Two softmaxes over disjoint keys as one: weights exp(lse_i - lse), lse = log(exp(lse_1) + exp(lse_2))."""
+    if log_sum is None:
+        return part, part_sum
+    total = torch.logaddexp(log_sum, part_sum)
+    before, after = (torch.exp(one - total).unsqueeze(-1) for one in (log_sum, part_sum))
+    return out * before + part * after, total
+
+
+def _widen(states: Tensor, copies: int) -> Tensor:
+    """[B, kv heads, S, D] repeated to the query heads."""
+    return states.repeat_interleave(copies, dim=1) if copies > 1 else states
+
+
+def _narrow(gradient: Tensor, copies: int) -> Tensor:
+    """The gradient of `_widen`, summed in fp32."""
+    return gradient.float().unflatten(1, (-1, copies)).sum(2) if copies > 1 else gradient.float()
