@@ -1,4 +1,4 @@
-"""Our Llama is that of `transformers`: the same logits, loss and gradients, and weights that go both ways."""
+"""Our Llama and Mistral are those of `transformers`: the same logits and gradients, and weights that go both ways."""
 
 import json
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from torch import Tensor
 from neuron_trainer.errors import InputError
 from neuron_trainer.models.llama import LlamaConfig, LlamaForCausalLM, initial, weights
 from neuron_trainer.models.llama import config as llama_config
+from neuron_trainer.models.mistral import config as mistral_config
 
 SIZES: dict[str, Any] = {
     "vocab_size": 96,
@@ -42,6 +43,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "biases": {"attention_bias": True, "mlp_bias": True},
     "another theta": {"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}},
     "llama3 frequencies": {"rope_parameters": LLAMA3},
+    "linear frequencies": {"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}},
+    "dynamic frequencies": {
+        "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0},
+        "max_position_embeddings": 48,  # shorter than the samples: the base grows with their length
+    },
+    "a window": {"model_type": "mistral", "sliding_window": 24},
+    "a window of one": {"model_type": "mistral", "sliding_window": 1},
+    "a window as wide as the sample": {"model_type": "mistral", "sliding_window": 100},
 }
 
 
@@ -59,13 +68,15 @@ class Pair:
 @pytest.fixture(params=VARIANTS)
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
     torch.manual_seed(1)
-    hf_config = transformers.LlamaConfig(**{**SIZES, **VARIANTS[request.param]})
-    theirs = transformers.LlamaForCausalLM(hf_config).float()
+    values = {**SIZES, "model_type": "llama", **VARIANTS[request.param]}
+    hf_config = transformers.AutoConfig.for_model(**values)
+    theirs = transformers.AutoModelForCausalLM.from_config(hf_config).float()
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.05)  # norms that are not 1, biases that are not 0
     theirs.save_pretrained(tmp_path)
-    config = llama_config.from_values(json.loads((tmp_path / "config.json").read_text()))
+    read = mistral_config if values["model_type"] == "mistral" else llama_config
+    config = read.from_values(json.loads((tmp_path / "config.json").read_text()))
     ours = LlamaForCausalLM(config)
     ours.load_state_dict(weights.read(tmp_path), strict=not config.tie_word_embeddings)
     return Pair(theirs, ours, config, tmp_path, torch.randint(0, 96, (2, 100)))
@@ -95,7 +106,7 @@ def test_weights_go_to_transformers_and_back_without_a_change(pair: Pair, tmp_pa
     folder = tmp_path / "written"
     weights.write(folder, pair.ours.state_dict(), pair.config)
     (folder / "config.json").write_text((pair.folder / "config.json").read_text())
-    theirs = transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    theirs = type(pair.theirs).from_pretrained(folder, dtype=torch.float32)
     for name, tensor in pair.theirs.state_dict().items():
         assert torch.equal(theirs.state_dict()[name], tensor), name
     assert all(torch.equal(pair.ours.get_parameter(name), tensor) for name, tensor in weights.read(folder).items())
@@ -139,7 +150,6 @@ def test_an_initial_weight_depends_on_seed_and_name_alone() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"model_type": "mixtral"}, "model_type 'mixtral' is not supported"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported"),
         ({"rope_scaling": {"type": "yarn", "factor": 2.0}}, "rope_scaling of type 'yarn' is not supported"),
         ({"hidden_size": 33}, "hidden_size 33 is not a multiple of num_attention_heads 4"),

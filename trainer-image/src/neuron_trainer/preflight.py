@@ -1,5 +1,6 @@
 """What can be known to be wrong before any process is started: all of it at once, exit code 2."""
 
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -14,8 +15,9 @@ from neuron_api.topology import check as check_topology
 
 from .checkpoint import retention
 from .errors import InputError
-from .models import family
-from .models.llama import LlamaConfig
+from .models.family import Family
+
+log = logging.getLogger(__name__)
 
 _BYTES_PER_PARAMETER: Final = 12
 """fp32 weight and two fp32 moments."""
@@ -26,14 +28,15 @@ def check(config: TrainingConfig, processes: int, folder: Path, accelerator: str
     topology = Topology.of(config, processes)
     found = [*_device(accelerator), *check_topology(topology, config), *_monitor(config)]
     try:
-        model = family.Family.of(config)
+        model = Family.of(config)
     except InputError as problem:
         raise InputError([*problem.findings, *_log_dir(folder, 0)]) from None
+    _compare_name(config, model)
     found += _divisions(model, topology.tensor_parallel)
-    found += _lengths(config, model.config)
-    found += _recompute(config)
+    found += _lengths(config, model)
+    found += _recompute(config, model)
     found += _data(config, model.config.vocab_size)
-    found += _log_dir(folder, _checkpoint_bytes(config, model.config))
+    found += _log_dir(folder, _checkpoint_bytes(config, model))
     if errors := [finding for finding in found if finding.severity == "error"]:
         raise InputError(errors)
 
@@ -57,7 +60,13 @@ def _monitor(config: TrainingConfig) -> list[Finding]:
                   f"Use one of {', '.join(known)}.")]  # fmt: skip
 
 
-def _divisions(model: family.Family, tensor_parallel: int) -> list[Finding]:
+def _compare_name(config: TrainingConfig, model: Family) -> None:
+    """Upstream takes the model from the name; whoever counts on that is told (config-keys.md, `name`)."""
+    if config.model_source == "hf" and "mixtral" in config.name.lower() and model.kind != "mixtral":
+        log.warning("name: %r does not decide: the model is a %s, as its config.json says.", config.name, model.kind)
+
+
+def _divisions(model: Family, tensor_parallel: int) -> list[Finding]:
     key = "distributed_strategy.tensor_model_parallel_size"
     return [
         error(key, f"{name} {size} of the model config cannot be divided over {tensor_parallel} processes.",
@@ -68,22 +77,22 @@ def _divisions(model: family.Family, tensor_parallel: int) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _lengths(config: TrainingConfig, model: LlamaConfig) -> list[Finding]:
-    length, limit = config.model.encoder_seq_length, model.max_position_embeddings
-    if length > limit:
+def _lengths(config: TrainingConfig, model: Family) -> list[Finding]:
+    length, limit = config.model.encoder_seq_length, model.config.max_sequence
+    if limit is not None and length > limit:
         return [error("model.encoder_seq_length", f"{length} is more than max_position_embeddings {limit}.",
                       "Set model.max_position_embeddings, too.")]  # fmt: skip
     return []
 
 
-def _recompute(config: TrainingConfig) -> list[Finding]:
+def _recompute(config: TrainingConfig, model: Family) -> list[Finding]:
     if config.model.activations_checkpoint_granularity != "selective":
         return []
     return [
         error("model.activations_checkpoint_recompute", f"there is no module class {name!r} in this model.",
-              f"Use {', '.join(family.RECOMPUTABLE)}.")
+              f"Use {', '.join(model.recomputable)}.")
         for name in config.model.activations_checkpoint_recompute or ()
-        if name not in family.RECOMPUTABLE
+        if name not in model.recomputable
     ]  # fmt: skip
 
 
@@ -97,15 +106,12 @@ def _data(config: TrainingConfig, vocabulary: int) -> list[Finding]:
     return found
 
 
-def _checkpoint_bytes(config: TrainingConfig, model: LlamaConfig) -> int:
+def _checkpoint_bytes(config: TrainingConfig, model: Family) -> int:
     """What one checkpoint needs; 0 when none is written."""
     manager = config.exp_manager
     if not manager.create_checkpoint_callback or manager.checkpoint_callback_params.save_top_k == 0:
         return 0
-    heads = 2 * model.num_attention_heads + 2 * model.num_key_value_heads
-    layer = model.hidden_size * (heads * model.head_dim + 3 * model.intermediate_size)
-    tables = model.vocab_size * model.hidden_size * (1 if model.tie_word_embeddings else 2)
-    return (model.num_hidden_layers * layer + tables) * _BYTES_PER_PARAMETER
+    return model.parameters * _BYTES_PER_PARAMETER
 
 
 def _log_dir(folder: Path, needed: int) -> list[Finding]:

@@ -1,60 +1,131 @@
 """From the configuration to a model: the only place that knows which families there are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from neuron_api.config import TrainingConfig
+from neuron_api.config import ModelConfig, TrainingConfig
 
-from .llama import LlamaConfig, LlamaForCausalLM, initial, plan
+from . import config_json
+from .llama import LlamaForCausalLM
 from .llama import config as llama_config
+from .llama import initial as llama_initial
+from .llama import plan as llama_plan
+from .mistral import config as mistral_config
 from .roles import Role
 
-RECOMPUTABLE = (
-    "CoreAttention", "LlamaAttention", "LlamaMLP", "ActivationMultiplyMLP", "LlamaRMSNorm", "LlamaDecoderLayer",
+
+class Sizes(Protocol):
+    """What every family's config, a dataclass, says."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding."""
+
+    @property
+    def max_sequence(self) -> int | None:
+        """Longest sample that the positions reach; None: any."""
+
+
+class _Parts(NamedTuple):
+    """A family's modules, by what they are for."""
+
+    read: Callable[[Mapping[str, Any], ModelConfig], Any]
+    """A parsed config.json and the overrides to the family's config."""
+    model: Callable[[Any], nn.Module]
+    draw: Callable[[str, torch.Size, Any, int], Tensor]
+    roles: Callable[[Any], Mapping[str, Role]]
+    layers: Callable[[Any], list[str]]
+    divisions: Callable[[Any], Mapping[str, int]]
+    recomputable: tuple[str, ...]
+
+
+_LLAMA: Final = _Parts(
+    llama_config.from_values, LlamaForCausalLM, llama_initial.draw,
+    llama_plan.roles, llama_plan.layers, llama_plan.divisions, llama_plan.RECOMPUTABLE,
 )  # fmt: skip
-"""Values of `model.activations_checkpoint_recompute`."""
+_FAMILIES: Final[Mapping[str, _Parts]] = {
+    "llama": _LLAMA,
+    "mistral": _LLAMA._replace(read=mistral_config.from_values),
+}
+"""By `model_type` of config.json."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
     """A model that is described but not yet built; the backend builds it."""
 
-    config: LlamaConfig
+    kind: str
+    """`model_type` of config.json."""
+    config: Sizes
     seed: int
 
     @classmethod
     def of(cls, config: TrainingConfig) -> "Family":
         """Read the model config; raises `InputError`."""
-        return cls(llama_config.load(config.model), config.seed)
+        return cls.from_json(config_json.read(config.model), config)
 
-    def on_meta(self) -> LlamaForCausalLM:
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], config: TrainingConfig) -> "Family":
+        """From a parsed config.json; raises `InputError`."""
+        kind = _kind(values, config.name)
+        return cls(kind, _FAMILIES[kind].read(values, config.model), config.seed)
+
+    def on_meta(self) -> nn.Module:
         """The module without storage."""
         with torch.device("meta"):
-            return LlamaForCausalLM(self.config)
+            return self._parts.model(self.config)
 
     def tie(self, module: nn.Module) -> None:
         """Share again what the family shares, after a backend replaced parameters."""
-        assert isinstance(module, LlamaForCausalLM)
-        module.tie_weights()
+        module.tie_weights()  # type: ignore[operator]  # every family's model has it
 
     def draw(self, name: str, shape: torch.Size) -> Tensor:
         """The full initial value of a parameter, fp32 on the CPU."""
-        return initial.draw(name, shape, self.config, self.seed)
+        return self._parts.draw(name, shape, self.config, self.seed)
 
     @property
     def roles(self) -> Mapping[str, Role]:
         """Module name to role."""
-        return plan.roles(self.config)
+        return self._parts.roles(self.config)
 
     @property
     def layers(self) -> list[str]:
         """Names of the repeated layers."""
-        return plan.layers(self.config)
+        return self._parts.layers(self.config)
 
     @property
     def divisions(self) -> Mapping[str, int]:
         """Sizes that must be multiples of the tensor-parallel size."""
-        return plan.divisions(self.config)
+        return self._parts.divisions(self.config)
+
+    @property
+    def recomputable(self) -> tuple[str, ...]:
+        """Values of `model.activations_checkpoint_recompute`."""
+        return self._parts.recomputable
+
+    @property
+    def parameters(self) -> int:
+        """Elements of all parameters, a shared one once."""
+        return sum(parameter.numel() for parameter in self.on_meta().parameters())
+
+    @property
+    def _parts(self) -> _Parts:
+        return _FAMILIES[self.kind]
+
+
+def _kind(values: Mapping[str, Any], name: str) -> str:
+    """`model_type`, else `architectures`, else the experiment's name, which decides alone upstream."""
+    architectures = [str(one).removesuffix("ForCausalLM").lower() for one in values.get("architectures") or ()]
+    by_name = [kind for kind in _FAMILIES if kind in name.lower()]
+    kind = str(values.get("model_type") or next(iter([*architectures, *by_name]), "llama"))
+    if kind not in _FAMILIES:
+        raise config_json.wrong(
+            f"model_type {kind!r} is not supported by this release.", f"Use {', '.join(_FAMILIES)}."
+        )
+    return kind

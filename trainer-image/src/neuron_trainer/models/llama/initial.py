@@ -1,23 +1,13 @@
-"""Initial weights that do not depend on how the model is split or in what order it is built.
-
-Each parameter is drawn in full from a generator seeded by the run's seed and the parameter's name; a backend cuts its
-shard out of it. Distribution as in `transformers`: N(0, initializer_range), norms 1, biases 0.
-"""
-
-import hashlib
+"""Initial weights as in `transformers`: N(0, initializer_range), norms 1, biases 0."""
 
 import torch
 from torch import Tensor
+
+from neuron_trainer.models import initial
 
 from .config import LlamaConfig
 
 
 def draw(name: str, shape: torch.Size, config: LlamaConfig, seed: int) -> Tensor:
     """The full parameter `name`, fp32 on the CPU."""
-    if name.endswith("norm.weight"):
-        return torch.ones(shape)
-    if name.endswith(".bias"):
-        return torch.zeros(shape)
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
-    return torch.empty(shape).normal_(0.0, config.initializer_range, generator=generator)
+    return initial.draw(name, shape, config.initializer_range, seed)

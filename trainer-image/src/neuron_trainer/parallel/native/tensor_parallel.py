@@ -14,13 +14,29 @@ from torch.distributed.tensor.parallel import (
     parallelize_module,
 )
 
+from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.roles import Role
+
+from .experts import SplitExperts, WholeRouter
+from .positions import SplitPositions
+
+_TENSOR_STREAM = 2718
+"""Offset of the random streams of tensor-parallel ranks (B-19)."""
 
 
 def apply(module: nn.Module, mesh: DeviceMesh, roles: Mapping[str, Role], *, sequence_parallel: bool) -> None:
     """Replace the parameters of `module` by DTensors over `mesh` and hook the collectives in (works on meta)."""
     styles = {name: style for name, role in roles.items() if (style := _style(role, module, name, sequence_parallel))}
     parallelize_module(module, mesh, styles)
+    for name, role in roles.items():
+        if role is Role.DROPOUT_INSIDE or (role is Role.DROPOUT and sequence_parallel):
+            _separate(module.get_submodule(name), mesh)
+
+
+def _separate(module: nn.Module, mesh: DeviceMesh) -> None:
+    """Masks of its own for each process, which holds another part of the tensor than its peers."""
+    assert isinstance(module, Dropout)
+    module.stream = _TENSOR_STREAM + mesh.get_local_rank()
 
 
 def _style(role: Role, module: nn.Module, name: str, sequence_parallel: bool) -> ParallelStyle | None:
@@ -38,6 +54,14 @@ def _style(role: Role, module: nn.Module, name: str, sequence_parallel: bool) ->
             return SequenceParallel() if sequence_parallel else None
         case Role.BLOCK:
             return _gather(module.get_submodule(name)) if sequence_parallel else None
+        case Role.POSITIONS:
+            return SplitPositions() if sequence_parallel else None
+        case Role.ROUTER:
+            return WholeRouter() if sequence_parallel else None
+        case Role.EXPERTS:
+            return SplitExperts(output_layouts=between)
+        case Role.DROPOUT | Role.DROPOUT_INSIDE:
+            return None
 
 
 def _gather(block: nn.Module) -> ParallelStyle:

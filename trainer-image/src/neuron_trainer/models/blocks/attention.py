@@ -1,0 +1,81 @@
+"""Causal self-attention with grouped queries; the widths of the weights may be shares of the heads (B-6)."""
+
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from .dropout import Dropout
+from .rotary import rotate
+
+
+@lru_cache(maxsize=8)
+def window_mask(length: int, window: int, device: torch.device) -> Tensor:
+    """Which keys a query sees, bool [S, S]: query i sees keys i-window+1..i. One tensor for all layers."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
+
+
+class CoreAttention(nn.Module):
+    """softmax(Q K^T / sqrt(head_dim)) V without weights of its own, causal, over a sliding window where there is one.
+
+    There is no padding mask: padding on the right cannot reach a token before it, and its labels are -100.
+    """
+
+    def __init__(self, window: int | None = None, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.window = window
+        self.dropout = Dropout(dropout)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """[B, heads, S, head_dim] and [B, kv heads, S, head_dim] twice, to [B, heads, S, head_dim]."""
+        copies, length = query.shape[1] // key.shape[1], query.shape[2]
+        if copies > 1:
+            key, value = key.repeat_interleave(copies, dim=1), value.repeat_interleave(copies, dim=1)
+        window = min(self.window or length, length)
+        if self.training and self.dropout.probability:
+            return self._with_dropout(query, key, value, window_mask(length, window, query.device))
+        if window == length:
+            return F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=window_mask(length, window, query.device))
+
+    def _with_dropout(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """With the probabilities in memory: PyTorch's kernels would draw the same mask on every process."""
+        scores = (query @ key.transpose(-2, -1)).float() / math.sqrt(query.shape[-1])
+        probabilities = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1).to(value.dtype)
+        return self.dropout(probabilities) @ value  # type: ignore[no-any-return]
+
+
+class Attention(nn.Module):
+    """Queries, keys and values from linears, rotary positions, core attention, output linear."""
+
+    def __init__(
+        self,
+        hidden: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        *,
+        has_bias: bool = False,
+        window: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.head_dim = head_dim
+        self.q_proj = nn.Linear(hidden, heads * head_dim, bias=has_bias)
+        self.k_proj = nn.Linear(hidden, kv_heads * head_dim, bias=has_bias)
+        self.v_proj = nn.Linear(hidden, kv_heads * head_dim, bias=has_bias)
+        self.o_proj = nn.Linear(heads * head_dim, hidden, bias=has_bias)
+        self.core_attention = CoreAttention(window, dropout)
+
+    def forward(self, states: Tensor, cos: Tensor | None, sin: Tensor | None) -> Tensor:
+        """[B, S, H] to [B, S, H]; without tables nothing is rotated. The number of heads follows from the width."""
+        query, key, value = (self._heads(linear(states)) for linear in (self.q_proj, self.k_proj, self.v_proj))
+        if cos is not None and sin is not None:
+            query, key = rotate(query, cos, sin), rotate(key, cos, sin)
+        mixed = self.core_attention(query, key, value)
+        return self.o_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def _heads(self, states: Tensor) -> Tensor:
+        return states.view(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)

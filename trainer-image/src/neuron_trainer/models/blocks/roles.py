@@ -1,0 +1,27 @@
+"""Roles of the shared blocks below a name; a family's `plan` puts them together."""
+
+from neuron_trainer.models.roles import Role
+
+
+def attention(name: str) -> dict[str, Role]:
+    """`Attention`: heads are split."""
+    return {
+        name: Role.BLOCK,
+        f"{name}.q_proj": Role.COLUMN,
+        f"{name}.k_proj": Role.COLUMN,
+        f"{name}.v_proj": Role.COLUMN,
+        f"{name}.core_attention.dropout": Role.DROPOUT_INSIDE,
+        f"{name}.o_proj": Role.ROW,
+    }
+
+
+def mlp(name: str, *, is_gated: bool = True) -> dict[str, Role]:
+    """`MLP`: its width is split."""
+    gate = {f"{name}.gate_proj": Role.COLUMN} if is_gated else {}
+    return {
+        name: Role.BLOCK,
+        **gate,
+        f"{name}.up_proj": Role.COLUMN,
+        f"{name}.dropout": Role.DROPOUT_INSIDE,
+        f"{name}.down_proj": Role.ROW,
+    }
