@@ -13,6 +13,16 @@ pytestmark = pytest.mark.distributed
 
 STEPS = 20
 SPLITS: dict[str, dict[str, Any]] = {
+    "context parallel 2": {"cp": 2, "world": 2},
+    "context parallel 4, zero1": {"cp": 4, "world": 4, "zero1": True},
+    "context 2, tensor 2, sequence parallel": {"cp": 2, "tp": 2, "world": 4, "sequence_parallel": True},
+    "context 2, data 2, zero1": {"cp": 2, "world": 4, "zero1": True},
+    "pipeline 2": {"pp": 2, "world": 2},
+    "pipeline 2, interleaved": {"pp": 2, "vpp": 2, "world": 2},
+    "pipeline 4": {"pp": 4, "world": 4},
+    "pipeline 2, data 2, zero1": {"pp": 2, "world": 4, "zero1": True},
+    "pipeline 2, tensor 2, sequence parallel": {"pp": 2, "tp": 2, "world": 4, "sequence_parallel": True},
+    "pipeline 2, context 2": {"pp": 2, "cp": 2, "world": 4},
     "data parallel 2": {"tp": 1, "world": 2, "zero1": False, "sequence_parallel": False},
     "data parallel 2, zero1": {"tp": 1, "world": 2, "zero1": True, "sequence_parallel": False},
     "tensor parallel 2": {"tp": 2, "world": 2, "zero1": False, "sequence_parallel": False},
@@ -23,7 +33,7 @@ SPLITS: dict[str, dict[str, Any]] = {
     "2 x 2, zero1, sequence parallel": {"tp": 2, "world": 4, "zero1": True, "sequence_parallel": True},
 }
 """Global batch 8 in micro-batches of 2: four of them on one process, two on each half of data parallel 2."""
-ONE = {"tp": 1, "world": 1, "zero1": False, "sequence_parallel": False}
+ONE: dict[str, Any] = {"world": 1}
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +47,18 @@ def logs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
     return folders
 
 
-def _config(tiny: Path, folder: Path, *, tp: int, world: int, zero1: bool, sequence_parallel: bool) -> dict[str, Any]:
+def _config(
+    tiny: Path,
+    folder: Path,
+    *,
+    world: int,
+    tp: int = 1,
+    cp: int = 1,
+    pp: int = 1,
+    vpp: int = 1,
+    zero1: bool = False,
+    sequence_parallel: bool = False,
+) -> dict[str, Any]:
     return config(
         tiny,
         folder,
@@ -47,6 +68,11 @@ def _config(tiny: Path, folder: Path, *, tp: int, world: int, zero1: bool, seque
         trainer__gradient_clip_val=0.5,
         exp_manager__create_checkpoint_callback=False,
         distributed_strategy__tensor_model_parallel_size=tp,
+        distributed_strategy__context_parallel_size=cp,
+        distributed_strategy__pipeline_model_parallel_size=pp,
+        distributed_strategy__virtual_pipeline_model_parallel_size=vpp,
+        model__num_layers=4,
+        model__fusions={"ring_attention": cp > 1},
         distributed_strategy__zero1=zero1,
         distributed_strategy__sequence_parallel=sequence_parallel,
     )

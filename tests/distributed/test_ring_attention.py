@@ -48,7 +48,7 @@ def _compare(rank: int, size: int, store: str) -> None:
 def _case(rank: int, size: int, heads: int, kv_heads: int, dtype: Any, tolerance: float) -> None:
     import torch
     import torch.distributed as dist
-    import torch.nn.functional as F  # noqa: N812
+    import torch.nn.functional as F
 
     from neuron_trainer.parallel.native.ring_attention import ring_attention
 
@@ -59,7 +59,11 @@ def _case(rank: int, size: int, heads: int, kv_heads: int, dtype: Any, tolerance
         tensor.requires_grad_()
     wanted = F.scaled_dot_product_attention(*whole, is_causal=True, enable_gqa=True)
     wanted.backward(gradient)
-    parts = [tensor.detach().chunk(size, dim=2)[rank].clone().requires_grad_() for tensor in whole]
+    # As a model has them: heads are a view of [B, S, features].
+    parts = [
+        tensor.detach().chunk(size, dim=2)[rank].transpose(1, 2).contiguous().transpose(1, 2).requires_grad_()
+        for tensor in whole
+    ]
     assert dist.group.WORLD is not None
     found = ring_attention(*parts, dist.group.WORLD)
     found.backward(gradient.chunk(size, dim=2)[rank])

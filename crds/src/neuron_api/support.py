@@ -19,9 +19,6 @@ from .registry import found
 
 _VALUES: Final[Mapping[str, tuple[object, ...]]] = {
     "model_source": ("hf",),
-    "distributed_strategy.pipeline_model_parallel_size": (1,),
-    "distributed_strategy.virtual_pipeline_model_parallel_size": (1, None),
-    "distributed_strategy.context_parallel_size": (1,),
     "precision.type": ("fp32", "mixed_precision"),
     "model.optim.name": ("adamw", "adamw_fp32OptState"),
     "model.optim.sched.name": ("LinearAnnealingWithWarmUp",),
@@ -43,9 +40,9 @@ _DONE: Final[Mapping[str, str]] = {
     "virtual_pipeline_model_parallel_size context_parallel_size zero1 sequence_parallel kv_replicator",
     "data": "micro_batch_size global_batch_size train_dir val_dir num_workers",
     "model": "model_config encoder_seq_length max_position_embeddings num_layers hidden_size rope_theta qkv_linear "
-    "fuse_qkv use_cpu_initialization activations_checkpoint_granularity activations_checkpoint_recompute "
+    "fuse_qkv pipeline_cuts use_cpu_initialization activations_checkpoint_granularity activations_checkpoint_recompute "
     "do_layer_norm_weight_decay weight_init_only",
-    "model.fusions": "softmax flash_attention",
+    "model.fusions": "softmax flash_attention ring_attention",
     "model.optim": "name lr weight_decay betas eps capturable",
     "model.optim.sched": "name warmup_steps max_steps",
     "precision": "type master_weights fp32_grad_acc xla_use_bf16 xla_downcast_bf16 neuron_rt_stochastic_rounding_en "
@@ -60,7 +57,6 @@ _INERT: Final[Mapping[str, str]] = {
     "data": "seq_length",
     "model": "transpose_nki_inputs gradient_accumulation_fusion bias_activation_fusion bias_dropout_add_fusion "
     "bias_gelu_fusion masked_softmax_fusion persist_layer_norm megatron_amp_O2 save_logits",
-    "model.fusions": "ring_attention",
 }
 """Keys without effect in this release whose value does not change the numbers: a warning."""
 

@@ -34,7 +34,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         """Of the newest step."""
         self.val_loss: float | None = None
         self._wants_stop = wants_stop
-        self._gradients = Gradients(backend, model, config.data.micro_batch_size, config.trainer.gradient_clip_val)
+        self._gradients = Gradients(backend, config.trainer.gradient_clip_val)
         self.optimizer: Optimizer = optim.build(config.model, backend.parameters())
         self._val_losses: list[Tensor] = []
 
@@ -58,7 +58,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         """Loss of one global batch (B-18); no random number is drawn, so training is not changed."""
-        self._val_losses.append(self._gradients.evaluate(batch))
+        self._val_losses.append(self.backend.evaluate(batch))
 
     def on_validation_epoch_end(self) -> None:
         """`val_loss`: mean over batches and processes."""

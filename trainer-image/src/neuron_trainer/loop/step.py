@@ -1,9 +1,9 @@
-"""The gradients of one optimizer step (B-4): micro-batches, one reduction, clipping."""
+"""The gradients of one optimizer step (B-4): the backend's, one small reduction, clipping."""
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neuron_trainer.parallel import ParallelBackend
 
@@ -23,46 +23,24 @@ class StepResult:
 class Gradients:
     """Computes and clips; the optimizer step is the caller's."""
 
-    def __init__(self, backend: ParallelBackend, model: nn.Module, micro_batch: int, clip: float | None) -> None:
-        self._backend, self._model, self._micro_batch, self._clip = backend, model, micro_batch, clip
+    def __init__(self, backend: ParallelBackend, clip: float | None) -> None:
+        self._backend, self._clip = backend, clip
         # fp64 on the CPU costs nothing for three numbers; the device has no fp64.
         self._small = torch.float64 if backend.device.type == "cpu" else torch.float32
 
     def compute(self, batch: dict[str, Tensor], *, wants_stop: bool) -> StepResult:
         """From this process's samples of a global batch ([GBS/DP, S]) to `leaf.grad` of all parameters, clipped."""
-        loss = self._accumulate(batch)
+        loss = self._backend.accumulate(batch)
         self._backend.finish_gradients()
         result = self._agree(loss, wants_stop)
         self._scale(result.gradient_norm)
         return result
 
-    def evaluate(self, batch: dict[str, Tensor]) -> Tensor:
-        """Mean loss of this process's samples, without gradients; fp32 scalar."""
-        parts = self._micro_batches(batch)
-        with torch.no_grad(), self._backend.loss_scope():
-            losses = [self._backend.loss(self._model(ids), labels) for ids, labels in parts]
-        return torch.stack(losses).mean()
-
-    def _accumulate(self, batch: dict[str, Tensor]) -> Tensor:
-        parts = self._micro_batches(batch)
-        total = torch.zeros((), device=self._backend.device)
-        for index, (ids, labels) in enumerate(parts):
-            self._backend.start_micro_batch(is_last=index == len(parts) - 1)
-            with self._backend.loss_scope():
-                loss = self._backend.loss(self._model(ids), labels) / len(parts)
-                loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return total
-
-    def _micro_batches(self, batch: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
-        ids, labels = (torch.split(batch[name], self._micro_batch) for name in ("input_ids", "labels"))
-        return list(zip(ids, labels, strict=True))
-
     def _agree(self, loss: Tensor, wants_stop: bool) -> StepResult:
         """One small all-reduce carries the loss, the squared norm and the wish to stop.
 
         Every process adds its share: a shard that r processes hold is counted 1/r by each, and the loss is the mean
-        over all processes (those of one model replica have the same).
+        over all processes.
         """
         leaves = [(p.leaf.grad, p.replicas) for p in self._backend.parameters() if p.leaf.grad is not None]
         norms = torch.stack([torch.linalg.vector_norm(g, dtype=torch.float32) for g, _ in leaves]).to(self._small)

@@ -4,10 +4,9 @@ The loop calls only what is here; `native` is PyTorch's DeviceMesh, DTensor and 
 of every operation are in docs/design/003-parallel-backend.md.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +40,10 @@ class LocalParameter:
         raise NotImplementedError
 
 
+Batch = Mapping[str, Tensor]
+"""`input_ids` and `labels`, int64 [GBS/DP, S]: whole rows, the same on all processes of a replica."""
+
+
 class ParallelBackend(Protocol):
     """One optimizer step from the point of view of the loop."""
 
@@ -48,27 +51,27 @@ class ParallelBackend(Protocol):
     share: Share
 
     def build(self, family: Family) -> nn.Module:
-        """Make the model with its initial weights, split, on the device. Calls: token ids int64 [b, S] to logits."""
+        """Make this process's part of the model with its initial weights, on the device."""
         ...
 
     def parameters(self) -> Sequence[LocalParameter]:
         """What the optimizer updates, in the model's order, a shared parameter once."""
         ...
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean next-token cross-entropy of a micro-batch, fp32 scalar, equal on all processes of a replica."""
+    def accumulate(self, batch: Batch) -> Tensor:
+        """Forward and backward of a replica's samples of a global batch, in micro-batches; gradients are reduced once.
+
+        Returns this process's share of the loss, fp32 scalar: its mean over all processes is the mean over
+        micro-batches and replicas (B-4).
+        """
         ...
 
-    def loss_scope(self) -> AbstractContextManager[Any]:
-        """To be entered around loss and backward."""
-        ...
-
-    def start_micro_batch(self, is_last: bool) -> None:
-        """Before each forward pass; gradients are reduced over data-parallel ranks in the last one only."""
+    def evaluate(self, batch: Batch) -> Tensor:
+        """The same loss without gradients."""
         ...
 
     def finish_gradients(self) -> None:
-        """After the last backward pass: `leaf.grad` is the mean over data-parallel ranks, in the master dtype."""
+        """After `accumulate`: `leaf.grad` is the mean over data-parallel ranks, in the master dtype."""
         ...
 
     def drop_gradients(self) -> None:

@@ -1,6 +1,7 @@
 """Causal self-attention with grouped queries; the widths of the weights may be shares of the heads (B-6)."""
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -17,6 +18,10 @@ def window_mask(length: int, window: int, device: torch.device) -> Tensor:
     return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
 
 
+Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Causal attention of all tokens, without window and dropout; shapes of `CoreAttention.forward`."""
+
+
 class CoreAttention(nn.Module):
     """softmax(Q K^T / sqrt(head_dim)) V without weights of its own, causal, over a sliding window where there is one.
 
@@ -27,9 +32,13 @@ class CoreAttention(nn.Module):
         super().__init__()
         self.window = window
         self.dropout = Dropout(dropout)
+        self.kernel: Kernel | None = None
+        """What a parallel backend computes it with in place of PyTorch's attention (ring attention)."""
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """[B, heads, S, head_dim] and [B, kv heads, S, head_dim] twice, to [B, heads, S, head_dim]."""
+        if self.kernel is not None:
+            return self.kernel(query, key, value)
         copies, length = query.shape[1] // key.shape[1], query.shape[2]
         if copies > 1:
             key, value = key.repeat_interleave(copies, dim=1), value.repeat_interleave(copies, dim=1)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from neuron_trainer.models.sequence import Part
+
 
 @dataclass(frozen=True, slots=True)
 class RopeScaling:
@@ -68,20 +70,21 @@ def _llama3(inverse: Tensor, scaling: RopeScaling) -> Tensor:
 
 
 class Rotary:
-    """Cosines and sines of positions 0..S-1, made once per length and device."""
+    """Cosines and sines of the positions of a sample, made once per length and device."""
 
     def __init__(self, rope: Rope) -> None:
         self._rope = rope
         self._tables: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
-    def tables(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """`(cos, sin)`, each fp32 [S, dims]."""
-        key = (length, device)
+    def tables(self, part: Part, device: torch.device) -> tuple[Tensor, Tensor]:
+        """`(cos, sin)` of a part's positions, each fp32 [part.length, dims]."""
+        key = (part.total, device)
         if key not in self._tables:
-            angles = torch.outer(torch.arange(length, dtype=torch.float32), frequencies(self._rope, length))
+            angles = torch.outer(torch.arange(part.total, dtype=torch.float32), frequencies(self._rope, part.total))
             both = torch.cat((angles, angles), dim=-1)
             self._tables[key] = (both.cos().to(device), both.sin().to(device))
-        return self._tables[key]
+        cos, sin = self._tables[key]
+        return cos[part.start : part.start + part.length], sin[part.start : part.start + part.length]
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

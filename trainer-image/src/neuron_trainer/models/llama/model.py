@@ -9,6 +9,7 @@ from neuron_trainer.models.blocks.attention import Attention
 from neuron_trainer.models.blocks.mlp import MLP
 from neuron_trainer.models.blocks.norm import RMSNorm
 from neuron_trainer.models.blocks.rotary import Rotary
+from neuron_trainer.models.sequence import Part
 
 from .config import LlamaConfig
 
@@ -65,10 +66,10 @@ class LlamaModel(nn.Module):
         self.norm = LlamaRMSNorm(config.hidden_size, config.rms_norm_eps)
         self._rotary = Rotary(config.rope)
 
-    def forward(self, input_ids: Tensor) -> Tensor:
-        """Token ids int64 [B, S] to [B, S, H]."""
+    def forward(self, input_ids: Tensor, part: Part | None = None) -> Tensor:
+        """Token ids int64 [B, S], by default of whole samples, to [B, S, H]."""
+        cos, sin = self._rotary.tables(part or Part.whole(input_ids.shape[1]), input_ids.device)
         states = self.embed_tokens(input_ids)
-        cos, sin = self._rotary.tables(input_ids.shape[1], input_ids.device)
         for layer in self.layers:
             states = layer(states, cos, sin)
         return self.norm(states)  # type: ignore[no-any-return]
@@ -89,6 +90,6 @@ class LlamaForCausalLM(nn.Module):
         if self.config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
-    def forward(self, input_ids: Tensor) -> Tensor:
-        """Token ids int64 [B, S] to logits [B, S, V] in the compute dtype."""
-        return self.lm_head(self.model(input_ids))  # type: ignore[no-any-return]
+    def forward(self, input_ids: Tensor, part: Part | None = None) -> Tensor:
+        """Token ids int64 [B, S], by default of whole samples, to logits [B, S, V] in the compute dtype."""
+        return self.lm_head(self.model(input_ids, part))  # type: ignore[no-any-return]

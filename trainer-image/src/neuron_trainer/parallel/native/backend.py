@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.distributed.tensor.parallel import loss_parallel
@@ -15,11 +15,10 @@ from neuron_api.config import TrainingConfig
 from neuron_api.topology import Topology
 from neuron_trainer.models import recompute
 from neuron_trainer.models.family import Family
-from neuron_trainer.parallel.backend import LocalParameter, Share
+from neuron_trainer.parallel.backend import Batch, LocalParameter, Share
 
-from . import data_parallel, mesh, parameters, tensor_parallel
-
-IGNORED_LABEL = -100
+from . import context_parallel, data_parallel, loss, mesh, parameters, stages, tensor_parallel
+from .schedule import Pipelined, Schedule, Straight
 
 
 class NativeBackend:
@@ -27,33 +26,57 @@ class NativeBackend:
 
     def __init__(self, config: TrainingConfig, topology: Topology, device: torch.device) -> None:
         self.device = device
-        self._config = config
-        strategy = config.distributed_strategy
+        self._config, self._topology = config, topology
         self._meshes = mesh.build(
             device.type,
-            topology.tensor_parallel,
-            topology.data_parallel,
-            zero1=strategy.zero1,
+            topology,
+            zero1=config.distributed_strategy.zero1,
             always_data=config.precision.type != "fp32",
         )
         self.share = Share(self._meshes.data_rank, self._meshes.data_size)
-        self._module: nn.Module | None = None
+        self._part = context_parallel.part(
+            config.model.encoder_seq_length, self._meshes.context_rank, topology.context_parallel
+        )
         self._parameters: list[LocalParameter] = []
 
     def build(self, family: Family) -> nn.Module:
-        """See `ParallelBackend`: meta device, tensor parallel, materialise shard by shard, data parallel."""
+        """See `ParallelBackend`; with several blocks on this stage, all of them."""
+        numbers = stages.own_blocks(self._config, self._meshes.stage)
+        blocks = {number: self._block(family, number) for number in numbers}
+        each = dist.get_world_size() // self._topology.pipeline_parallel
+        self._parameters = [one for module in blocks.values() for one in parameters.collect(module, each)]
+        share = partial(loss.share, own=self._part)
+        self._schedule: Schedule
+        if self._meshes.stages is None:
+            self._schedule = Straight(blocks[0], share)
+        else:
+            self._schedule = Pipelined(blocks, self._meshes.stages, self._topology.micro_batches, share)
+        return nn.ModuleList(blocks.values()) if len(blocks) > 1 else blocks[numbers[0]]
+
+    def _block(self, family: Family, number: int) -> nn.Module:
+        """Meta device, this block's modules, tensor parallel, materialise shard by shard, data parallel."""
         module: nn.Module = family.on_meta()
+        if self._topology.pipeline_parallel > 1:
+            stages.keep(module, self._config, family.layers, number)
+        own = dict(module.named_modules())
+        layers = [name for name in family.layers if not isinstance(own[name], stages.Passing)]
         if self._meshes.tensor is not None:
+            roles = {name: role for name, role in family.roles.items() if self._holds(own, name)}
             sequence_parallel = self._config.distributed_strategy.sequence_parallel
-            tensor_parallel.apply(module, self._meshes.tensor, family.roles, sequence_parallel=sequence_parallel)
+            tensor_parallel.apply(module, self._meshes.tensor, roles, sequence_parallel=sequence_parallel)
             family.tie(module)
         self._materialise(module, family)
-        recompute.apply(module, self._config.model, family.layers)
+        if self._meshes.context is not None:
+            context_parallel.apply(module, self._meshes.context)
+        recompute.apply(module, self._config.model, layers)
         if self._meshes.data is not None:
-            data_parallel.apply(module, self._meshes.data, family.layers, self._config.precision.type)
-        self._module = module
-        self._parameters = parameters.collect(module, dist.get_world_size())
+            data_parallel.apply(module, self._meshes.data, layers, self._config.precision.type)
+        module.register_forward_pre_hook(lambda _, inputs: (*inputs, self._part))
         return module
+
+    @staticmethod
+    def _holds(own: dict[str, nn.Module], name: str) -> bool:
+        return name in own and not isinstance(own[name], stages.Passing)
 
     def _materialise(self, module: nn.Module, family: Family) -> None:
         """Replace each meta parameter by its initial value; one full tensor at a time is in memory."""
@@ -70,23 +93,23 @@ class NativeBackend:
         """See `ParallelBackend`."""
         return self._parameters
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Labels int64 [b, S] are shifted here (B-4 "HF ours"); -100 does not count; no valid label gives 0."""
-        shifted = F.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL).flatten()
-        count = (shifted != IGNORED_LABEL).sum().clamp(min=1)
-        total = F.cross_entropy(logits.float().flatten(0, 1), shifted, ignore_index=IGNORED_LABEL, reduction="sum")
-        if isinstance(total, DTensor):
-            total = total.full_tensor()
-        return total / count
+    def accumulate(self, batch: Batch) -> Tensor:
+        """See `ParallelBackend`."""
+        with self._loss_scope():
+            return self._schedule.train(*self._micro_batches(batch))
 
-    def loss_scope(self) -> AbstractContextManager[Any]:
+    def evaluate(self, batch: Batch) -> Tensor:
+        """See `ParallelBackend`."""
+        with self._loss_scope():
+            return self._schedule.evaluate(*self._micro_batches(batch))
+
+    def _micro_batches(self, batch: Batch) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        rows = self._config.data.micro_batch_size
+        return context_parallel.cut(batch["input_ids"], self._part).split(rows), batch["labels"].split(rows)
+
+    def _loss_scope(self) -> AbstractContextManager[Any]:
         """Cross-entropy on logits that stay split over the vocabulary."""
         return loss_parallel() if self._meshes.tensor is not None else nullcontext()
-
-    def start_micro_batch(self, is_last: bool) -> None:
-        """See `ParallelBackend`."""
-        assert self._module is not None
-        data_parallel.start_micro_batch(self._module, is_last)
 
     def finish_gradients(self) -> None:
         """See `ParallelBackend`; FSDP has averaged over data-parallel ranks during the last backward pass."""

@@ -1,8 +1,8 @@
 """Causal attention over a sequence that is cut into contiguous parts, one per process (B-6; arXiv:2310.01889).
 
-Keys and values go round the ring of processes; each process attends with its own queries to what passes by, and merges
-the results by their log-sum-exp. A part that comes later in the sequence is passed on unread. In the backward pass keys,
-values and their gradients go round once more, so that each gradient arrives complete where its keys are.
+Keys and values go round the ring of processes; each process attends with its own queries to what passes by, and
+merges the results by their log-sum-exp. A part that comes later in the sequence is passed on unread. In the backward
+pass keys, values and their gradients go round once more, so that each gradient arrives complete where its keys are.
 
 The arithmetic of one pair of parts is PyTorch's flash attention for CPUs, which returns the log-sum-exp that merging
 needs; `scaled_dot_product_attention` itself does not.
@@ -23,8 +23,8 @@ _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_bac
 def ring_attention(query: Tensor, key: Tensor, value: Tensor, group: ProcessGroup) -> Tensor:
     """softmax(Q K^T / sqrt(D)) V with a causal mask over the whole sequence.
 
-    `query` [B, heads, S/CP, D], `key` and `value` [B, kv heads, S/CP, D] (kv heads divide heads), this process's part by
-    its rank in `group`; returns [B, heads, S/CP, D] in the query's dtype. A collective over `group`, backward too.
+    `query` [B, heads, S/CP, D], `key` and `value` [B, kv heads, S/CP, D] (kv heads divide heads), this process's part
+    by its rank in `group`; returns [B, heads, S/CP, D] in the query's dtype. A collective over `group`, backward too.
     """
     result: Tensor = _Ring.apply(query, key, value, group)  # type: ignore[no-untyped-call]
     return result
@@ -37,7 +37,7 @@ class _Ring(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, group: ProcessGroup) -> Tensor:
         rank = group.rank()
         out, log_sum = torch.zeros_like(query, dtype=torch.float32), None
-        for origin, (keys, values) in _passing([key.contiguous(), value.contiguous()], group):
+        for origin, (keys, values) in _passing([key, value], group):
             if origin > rank:
                 continue
             copies = query.shape[1] // key.shape[1]
@@ -55,15 +55,14 @@ class _Ring(torch.autograd.Function):
         group, rank, copies = ctx.group, ctx.group.rank(), query.shape[1] // key.shape[1]
         of_query = torch.zeros_like(query, dtype=torch.float32)
         # The gradients travel with the keys they belong to; after a full round they are at home.
-        travelling = [torch.zeros_like(key, dtype=torch.float32), torch.zeros_like(value, dtype=torch.float32)]
-        for origin, (keys, values) in _passing([key.contiguous(), value.contiguous()], group):
+        travelling = [torch.zeros(one.shape, dtype=torch.float32, device=one.device) for one in (key, value)]
+        for origin, (keys, values) in _passing([key, value], group):
             if origin <= rank:
                 parts = _flash_backward(
                     gradient, query, _widen(keys, copies), _widen(values, copies), out, log_sum, 0.0, origin == rank
                 )
                 of_query += parts[0]
-                for total, part in zip(travelling, parts[1:], strict=True):
-                    total += _narrow(part, copies)
+                travelling = [one + _narrow(part, copies) for one, part in zip(travelling, parts[1:], strict=True)]
             travelling = _exchange(travelling, group)
         of_key, of_value = travelling
         return of_query.to(query.dtype), of_key.to(key.dtype), of_value.to(value.dtype), None
@@ -72,6 +71,7 @@ class _Ring(torch.autograd.Function):
 def _passing(own: list[Tensor], group: ProcessGroup) -> Iterator[tuple[int, list[Tensor]]]:
     """This process's tensors and then, as they come round, those of the ranks before it: (origin, tensors)."""
     size, rank = group.size(), group.rank()
+    own = [tensor.contiguous() for tensor in own]
     for step in range(size):
         yield (rank - step) % size, own
         if step < size - 1:

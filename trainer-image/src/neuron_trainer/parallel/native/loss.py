@@ -1,0 +1,29 @@
+"""The loss of a micro-batch (B-4, "HF ours"): mean next-token cross-entropy over the labels that count."""
+
+from typing import Final
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from neuron_trainer.models.sequence import Part
+
+from . import context_parallel
+
+IGNORED_LABEL: Final = -100
+
+
+def share(logits: Tensor, labels: Tensor, own: Part) -> Tensor:
+    """This process's share of the loss, fp32 scalar: the mean over the processes that share the samples is the loss.
+
+    `logits` [b, own.length, V], split over the vocabulary or whole; `labels` int64 [b, S] of whole samples, shifted
+    here before they are cut, so that the last token of a part has its label. -100 does not count; no valid label: 0.
+    """
+    shifted = F.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL)
+    count = (shifted != IGNORED_LABEL).sum().clamp(min=1)
+    wanted = context_parallel.cut(shifted, own).flatten()
+    total = F.cross_entropy(logits.float().flatten(0, 1), wanted, ignore_index=IGNORED_LABEL, reduction="sum")
+    if isinstance(total, DTensor):
+        total = total.full_tensor()
+    processes = own.total // own.length
+    return total * processes / count if processes > 1 else total / count

@@ -1,0 +1,55 @@
+"""Pipeline stages (B-7): which layers a process holds, and the model without the rest."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from neuron_api.config import TrainingConfig
+from neuron_api.derive.stages import block_sizes
+
+
+class Passing(nn.Module):
+    """In place of a module that another stage holds: what it is given goes on to the next one."""
+
+    def forward(self, states: Any, *_: Any) -> Any:
+        """The first argument."""
+        return states
+
+
+def own_blocks(config: TrainingConfig, stage: int) -> list[int]:
+    """Numbers of the model's blocks on a stage, in the model's order: chunk c of stage p is block c * PP + p."""
+    strategy = config.distributed_strategy
+    stages, chunks = strategy.pipeline_model_parallel_size, strategy.virtual_pipeline_model_parallel_size
+    return [chunk * stages + stage for chunk in range(chunks)]
+
+
+def keep(module: nn.Module, config: TrainingConfig, layers: Sequence[str], block: int) -> None:
+    """Reduce a whole model to a block: its layers, what comes before them in the first, what comes after in the last.
+
+    `layers`: names of the repeated layers. Names of what stays do not change.
+    """
+    strategy = config.distributed_strategy
+    blocks = strategy.pipeline_model_parallel_size * strategy.virtual_pipeline_model_parallel_size
+    sizes = block_sizes(len(layers), blocks, config.model.pipeline_cuts or ())
+    assert sizes is not None, "preflight refuses layers that cannot be split"
+    first = sum(sizes[:block])
+    last = first + sizes[block]
+    before, after = _around(module, layers)
+    gone = [*layers[:first], *layers[last:], *(before if block > 0 else ()), *(after if block < blocks - 1 else ())]
+    for name in gone:
+        module.set_submodule(name, Passing())
+
+
+def _around(module: nn.Module, layers: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of the modules with parameters of their own before the layers, and after them, in the model's order."""
+    order = [name for name, _ in module.named_modules()]
+    start, inside = order.index(layers[0]), tuple(f"{name}." for name in layers)
+    beside = [
+        (place, name)
+        for place, name in enumerate(order)
+        if name not in layers
+        and not name.startswith(inside)
+        and next(module.get_submodule(name).parameters(recurse=False), None) is not None
+    ]
+    return [name for place, name in beside if place < start], [name for place, name in beside if place > start]
