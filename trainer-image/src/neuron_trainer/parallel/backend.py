@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from neuron_trainer.models.family import Family
+from neuron_trainer.models.prediction import Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,18 @@ class ParallelBackend(Protocol):
     share: Share
 
     def build(self, family: Family) -> nn.Module:
-        """Make the model with its initial weights, split, on the device. Calls: token ids int64 [b, S] to logits."""
+        """Make the model with its initial weights, split, on the device. Called with token ids int64 [b, S]."""
         ...
 
     def parameters(self) -> Sequence[LocalParameter]:
         """What the optimizer updates, in the model's order, a shared parameter once."""
         ...
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean next-token cross-entropy of a micro-batch, fp32 scalar, equal on all processes of a replica."""
+    def loss(self, output: Tensor | Prediction, labels: Tensor) -> Tensor:
+        """Mean next-token cross-entropy of a micro-batch, and the model's auxiliary loss if it gives one.
+
+        A scalar, fp32, equal on all processes of a replica.
+        """
         ...
 
     def loss_scope(self) -> AbstractContextManager[Any]:

@@ -15,6 +15,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.topology import Topology
 from neuron_trainer.models import recompute
 from neuron_trainer.models.family import Family
+from neuron_trainer.models.prediction import Prediction
 from neuron_trainer.parallel.backend import LocalParameter, Share
 
 from . import data_parallel, mesh, parameters, tensor_parallel
@@ -70,14 +71,15 @@ class NativeBackend:
         """See `ParallelBackend`."""
         return self._parameters
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, output: Tensor | Prediction, labels: Tensor) -> Tensor:
         """Labels int64 [b, S] are shifted here (B-4 "HF ours"); -100 does not count; no valid label gives 0."""
+        logits, auxiliary = output if isinstance(output, Prediction) else (output, 0.0)
         shifted = F.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL).flatten()
         count = (shifted != IGNORED_LABEL).sum().clamp(min=1)
         total = F.cross_entropy(logits.float().flatten(0, 1), shifted, ignore_index=IGNORED_LABEL, reduction="sum")
         if isinstance(total, DTensor):
             total = total.full_tensor()
-        return total / count
+        return total / count + auxiliary
 
     def loss_scope(self) -> AbstractContextManager[Any]:
         """Cross-entropy on logits that stay split over the vocabulary."""
