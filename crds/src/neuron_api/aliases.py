@@ -3,6 +3,8 @@
 config-keys.md A3, A4, A18, A28, and section 5.4.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from .config import FusionsConfig
@@ -16,6 +18,16 @@ _PAIRS: Final = (
     ("exp_manager.max_time_per_run", "trainer.max_time"),
     ("model.fusions.do_layer_norm_weight_decay", "model.do_layer_norm_weight_decay"),
 )
+
+CANONICAL: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict(_PAIRS),
+        "fusions": "model.fusions",
+        **{f"fusions.{key}": dict(_PAIRS).get(f"model.fusions.{key}", f"model.fusions.{key}")
+           for key in fields(FusionsConfig)},
+    }
+)  # fmt: skip
+"""Other spellings whose value is always read from another key; those of `data` only with some strategies."""
 
 
 def unify(values: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
