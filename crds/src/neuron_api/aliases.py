@@ -23,9 +23,10 @@ CANONICAL: Final[Mapping[str, str]] = MappingProxyType(
     {
         **dict(_PAIRS),
         "fusions": "model.fusions",
-        **{f"fusions.{key}": f"model.fusions.{key}" for key in fields(FusionsConfig)},
+        **{f"fusions.{key}": dict(_PAIRS).get(f"model.fusions.{key}", f"model.fusions.{key}")
+           for key in fields(FusionsConfig)},
     }
-)
+)  # fmt: skip
 """Other spellings whose value is always read from another key; those of `data` only with some strategies."""
 
 

@@ -66,7 +66,7 @@ def _default(info: FieldInfo) -> str:
     if default is PydanticUndefined or default is None:
         return "null"
     if default == "":
-        return "empty"
+        return "''"
     return str(default) if not isinstance(default, tuple) else f"[{', '.join(map(str, default))}]"
 
 

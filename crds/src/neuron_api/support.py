@@ -43,6 +43,9 @@ _DONE: Final[Mapping[str, str]] = {
     "fuse_qkv pipeline_cuts use_cpu_initialization activations_checkpoint_granularity activations_checkpoint_recompute "
     "do_layer_norm_weight_decay weight_init_only",
     "model.fusions": "softmax flash_attention ring_attention",
+    "model.moe": "num_experts frequency dropout capacity_factor dropless routing_algorithm router_activation "
+    "sinkhorn_iterations sinkhorn_tol top_k output_router_logits router_aux_loss_coef normalize_top_k_affinities "
+    "glu_mlp moe_dropout",
     "model.optim": "name lr weight_decay betas eps capturable",
     "model.optim.sched": "name warmup_steps max_steps",
     "precision": "type master_weights fp32_grad_acc xla_use_bf16 xla_downcast_bf16 neuron_rt_stochastic_rounding_en "

@@ -44,7 +44,6 @@ def test_published_llama_configurations_are_done(name: str) -> None:
         ("model.optim.sched.name=CosineAnnealing", "model.optim.sched.name", "NTJ-4001"),
         ("+trainer.limit_train_batches=3", "trainer.limit_train_batches", "NTJ-4001"),
         ("+model_alignment_strategy.sft.packing=true", "model_alignment_strategy", "NTJ-4002"),
-        ("+model.moe.num_experts=8", "model.moe", "NTJ-4002"),
         ("+trainer.enable_progress_bar=false", "trainer.enable_progress_bar", "NTJ-4003"),
     ],
 )  # fmt: skip

@@ -15,6 +15,10 @@ from .llama import config as llama_config
 from .llama import initial as llama_initial
 from .llama import plan as llama_plan
 from .mistral import config as mistral_config
+from .mixtral import MixtralForCausalLM
+from .mixtral import config as mixtral_config
+from .mixtral import initial as mixtral_initial
+from .mixtral import plan as mixtral_plan
 from .roles import Role
 
 
@@ -52,7 +56,11 @@ _LLAMA: Final = _Parts(
 _FAMILIES: Final[Mapping[str, _Parts]] = {
     "llama": _LLAMA,
     "mistral": _LLAMA._replace(read=mistral_config.from_values),
-}
+    "mixtral": _Parts(
+        mixtral_config.from_values, MixtralForCausalLM, mixtral_initial.draw,
+        mixtral_plan.roles, mixtral_plan.layers, mixtral_plan.divisions, mixtral_plan.RECOMPUTABLE,
+    ),
+}  # fmt: skip
 """By `model_type` of config.json."""
 
 
@@ -74,6 +82,8 @@ class Family:
     def from_json(cls, values: Mapping[str, Any], config: TrainingConfig) -> "Family":
         """From a parsed config.json; raises `InputError`."""
         kind = _kind(values, config.name)
+        if config.model.moe is not None and kind != "mixtral":
+            raise config_json.wrong(f"a {kind} has no experts.", "Remove the section.", "model.moe")
         return cls(kind, _FAMILIES[kind].read(values, config.model), config.seed)
 
     def on_meta(self) -> nn.Module:

@@ -62,7 +62,7 @@ class ParallelBackend(Protocol):
         """Forward and backward of a replica's samples of a global batch, in micro-batches; gradients are reduced once.
 
         Returns this process's share of the loss, fp32 scalar: its mean over all processes is the mean over
-        micro-batches and replicas (B-4).
+        micro-batches and replicas (B-4), with the model's auxiliary loss if it gives one.
         """
         ...
 

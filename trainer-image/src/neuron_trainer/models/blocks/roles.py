@@ -25,3 +25,14 @@ def mlp(name: str, *, is_gated: bool = True) -> dict[str, Role]:
         f"{name}.dropout": Role.DROPOUT_INSIDE,
         f"{name}.down_proj": Role.ROW,
     }
+
+
+def moe(name: str) -> dict[str, Role]:
+    """`MoE`: the width of each expert is split."""
+    return {
+        name: Role.BLOCK,
+        f"{name}.gate": Role.ROUTER,
+        f"{name}.experts": Role.EXPERTS,
+        f"{name}.experts.dropout": Role.DROPOUT_INSIDE,
+        f"{name}.dropout": Role.DROPOUT,
+    }

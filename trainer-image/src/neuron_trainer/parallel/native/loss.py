@@ -6,6 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from neuron_trainer.models.prediction import Prediction
 from neuron_trainer.models.sequence import Part
 
 from . import context_parallel
@@ -13,12 +14,14 @@ from . import context_parallel
 IGNORED_LABEL: Final = -100
 
 
-def share(logits: Tensor, labels: Tensor, own: Part) -> Tensor:
+def share(output: Tensor | Prediction, labels: Tensor, own: Part) -> Tensor:
     """This process's share of the loss, fp32 scalar: the mean over the processes that share the samples is the loss.
 
-    `logits` [b, own.length, V], split over the vocabulary or whole; `labels` int64 [b, S] of whole samples, shifted
-    here before they are cut, so that the last token of a part has its label. -100 does not count; no valid label: 0.
+    Logits [b, own.length, V], split over the vocabulary or whole, with the model's auxiliary loss if it has one;
+    `labels` int64 [b, S] of whole samples, shifted here before they are cut, so that the last token of a part has its
+    label. -100 does not count; no valid label: 0.
     """
+    logits, auxiliary = output if isinstance(output, Prediction) else (output, 0.0)
     shifted = F.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL)
     count = (shifted != IGNORED_LABEL).sum().clamp(min=1)
     wanted = context_parallel.cut(shifted, own).flatten()
@@ -26,4 +29,4 @@ def share(logits: Tensor, labels: Tensor, own: Part) -> Tensor:
     if isinstance(total, DTensor):
         total = total.full_tensor()
     processes = own.total // own.length
-    return total * processes / count if processes > 1 else total / count
+    return total * processes / count + auxiliary if processes > 1 else total / count + auxiliary

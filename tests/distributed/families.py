@@ -1,0 +1,148 @@
+"""Every model family, tiny, trained for some steps on ranks that share a process group, without loop or data set."""
+
+import multiprocessing
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from neuron_api.loading import load_text
+from neuron_trainer.launcher import forkserver
+
+from .nodes import BOUND
+from .ranks import GLOO_TIMEOUT
+from .tiny import MODEL, SEQUENCE, VOCABULARY, config
+
+STEPS = 4
+HF: dict[str, dict[str, Any]] = {
+    "llama": {"attention_bias": True, "mlp_bias": True},
+    "mistral": {"model_type": "mistral", "sliding_window": 7},
+    "mixtral": {
+        "model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2, "tie_word_embeddings": True,
+        "output_router_logits": True, "router_aux_loss_coef": 0.3,
+    },
+}  # fmt: skip
+"""Changes of the tiny config.json."""
+MOE = {"num_experts": 4, "top_k": 2, "router_aux_loss_coef": 0.3}
+SECTION: dict[str, dict[str, Any]] = {
+    "mixtral, capacity": {"moe": {**MOE, "capacity_factor": 0.75, "frequency": 2}},
+    "mixtral, sinkhorn": {"moe": {**MOE, "top_k": 1, "routing_algorithm": "sinkhorn", "capacity_factor": None}},
+}
+"""Changes of the section `model`, of a Mixtral or of Megatron's model."""
+FAMILIES = (*HF, *SECTION)
+
+
+@dataclass(frozen=True)
+class Split:
+    """How the ranks share the work."""
+
+    world: int
+    tensor: int = 1
+    sequence: bool = False
+    zero1: bool = False
+
+
+def train(folder: Path, splits: dict[str, Split]) -> None:
+    """Each family under each split; `result` reads what came out."""
+    forkserver.start(4)
+    context = multiprocessing.get_context("forkserver")
+    for world in sorted({split.world for split in splits.values()}):
+        own = {name: split for name, split in splits.items() if split.world == world}
+        ranks = [context.Process(target=_rank, args=(n, world, folder, own)) for n in range(world)]
+        for rank in ranks:
+            rank.start()
+        for rank in ranks:
+            rank.join(BOUND)
+        codes = [rank.exitcode for rank in ranks]
+        for rank in ranks:
+            rank.kill()
+            rank.join()
+        assert codes == [0] * world, f"ranks ended with {codes}"
+
+
+def result(folder: Path, family: str, split: str) -> Any:
+    """Losses and gradient norms of the steps, and all parameters after them."""
+    import torch
+
+    return torch.load(folder / f"{family}-{split}.pt")
+
+
+def _rank(rank: int, world: int, folder: Path, splits: dict[str, Split]) -> None:
+    import torch
+    import torch.distributed as dist
+
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    store = f"file://{folder}/store-{world}"
+    dist.init_process_group("gloo", store, rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
+    for name, split in splits.items():
+        for family in FAMILIES:
+            found = _train(family, split, folder)
+            if rank == 0:
+                torch.save(found, folder / f"{family}-{name}.pt")
+    dist.destroy_process_group()
+
+
+def _train(family: str, split: Split, folder: Path) -> dict[str, Any]:
+    import torch
+
+    from neuron_api.topology import Topology
+    from neuron_trainer import optim
+    from neuron_trainer.checkpoint import rng
+    from neuron_trainer.loop.step import Gradients
+    from neuron_trainer.parallel.native import NativeBackend
+
+    typed = _config(family, split, folder)
+    rng.seed(typed.seed)
+    backend = NativeBackend(typed, Topology.of(typed, split.world), torch.device("cpu"))
+    model = backend.build(_family(family, typed))
+    gradients = Gradients(backend, model, typed.data.micro_batch_size, 0.5)
+    optimizer = optim.build(typed.model, backend.parameters())
+    steps = []
+    for step in range(STEPS):
+        done = gradients.compute(_batch(step, backend.share), wants_stop=False)
+        optimizer.step()
+        backend.drop_gradients()
+        steps.append((done.loss, done.gradient_norm))
+    weights = {}
+    for one in backend.parameters():
+        whole: Any = one.whole.detach()
+        weights[one.name] = whole.full_tensor() if hasattr(whole, "full_tensor") else whole.clone()
+    return {"steps": steps, "weights": weights}
+
+
+def _config(family: str, split: Split, folder: Path) -> Any:
+    values = config(
+        folder,
+        folder,
+        trainer__devices=split.world,
+        trainer__num_nodes=1,
+        distributed_strategy__tensor_model_parallel_size=split.tensor,
+        distributed_strategy__sequence_parallel=split.sequence,
+        distributed_strategy__zero1=split.zero1,
+    )
+    values["model"] |= SECTION.get(family, {})
+    loaded = load_text(yaml.safe_dump(values))
+    assert loaded.config is not None, loaded.findings
+    return loaded.config
+
+
+def _family(name: str, typed: Any) -> Any:
+    from neuron_trainer.models.family import Family
+
+    return Family.from_json({**MODEL, **HF[name.partition(",")[0]]}, typed)
+
+
+def _batch(step: int, share: Any) -> dict[str, Any]:
+    """8 samples; a data-parallel rank takes neighbours, so that micro-batches have the same samples in every split.
+
+    The load of experts, and what is beyond their capacity, is that of a micro-batch.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(step)
+    ids = torch.randint(0, VOCABULARY, (8, SEQUENCE), generator=generator)
+    own = ids.chunk(share.size)[share.rank]
+    return {"input_ids": own, "labels": own}

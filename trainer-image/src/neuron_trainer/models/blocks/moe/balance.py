@@ -1,0 +1,27 @@
+"""The load-balancing loss (Switch Transformer, arXiv:2101.03961, equations 4 to 6, for several experts of a token).
+
+`(E / top_k) * sum_i f_i P_i` with f_i = assignments to expert i / tokens and P_i = mean router probability of i, both
+over the tokens of all layers together: 1 when the load is even, whatever E and top_k. `transformers` leaves out
+`/ top_k`, so its Mixtral loss is `top_k` times this one; neuronx-distributed, whose coefficients the configurations
+have, divides.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+
+def shares(logits: Tensor, chosen: Tensor) -> Tensor:
+    """f and P of one layer, fp32 [2, E], from router logits [..., E] and the experts chosen [..., top_k]."""
+    probabilities = logits.softmax(dim=-1).flatten(0, -2)
+    tokens, experts = probabilities.shape
+    load = F.one_hot(chosen.flatten(), experts).sum(dim=0) / tokens
+    return torch.stack((load.float(), probabilities.mean(dim=0)))
+
+
+def load_balancing_loss(of_layers: Sequence[Tensor], top_k: int) -> Tensor:
+    """Scalar fp32 from the `shares` of each layer with experts; layers have equally many tokens."""
+    load, probability = torch.stack(tuple(of_layers)).mean(dim=0)
+    return torch.dot(load, probability) * (len(load) / top_k)

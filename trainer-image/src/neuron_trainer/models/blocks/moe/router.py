@@ -1,0 +1,67 @@
+"""Which experts a token goes to, and with what weight; computed in fp32."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from . import balance
+from .settings import MoeSettings
+
+
+class Routing(NamedTuple):
+    """Of T = B x S tokens."""
+
+    affinities: Tensor
+    """Weight of each chosen expert in a token's output, fp32 [B, S, top_k]."""
+    chosen: Tensor
+    """Indices of the experts, int64 [B, S, top_k]."""
+    balance: Tensor
+    """Load and mean probability of each expert, fp32 [2, E]: see `balance`."""
+
+
+class Router(nn.Module):
+    """logits = x W^T; scores = softmax or sigmoid of them; the `top_k` best, or one by a balanced assignment."""
+
+    def __init__(self, hidden: int, settings: MoeSettings) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(settings.num_experts, hidden))
+        self._settings = settings
+
+    def forward(self, states: Tensor) -> Routing:
+        """[B, S, H] to the routing of each token."""
+        settings = self._settings
+        logits = F.linear(states.float(), self.weight.float())
+        scores = logits.sigmoid() if settings.router_activation == "sigmoid" else logits.softmax(dim=-1)
+        chosen = self._choose(logits.detach(), scores.detach())
+        affinities = scores.gather(-1, chosen)
+        if settings.normalize_top_k_affinities:
+            affinities = affinities / affinities.sum(dim=-1, keepdim=True)
+        return Routing(affinities, chosen, balance.shares(logits, chosen))
+
+    def _choose(self, logits: Tensor, scores: Tensor) -> Tensor:
+        """Sinkhorn's assignment looks at all tokens at once; in evaluation each token is on its own."""
+        settings = self._settings
+        if settings.routing_algorithm == "sinkhorn" and self.training:
+            plan = sinkhorn(logits.flatten(0, -2), settings.sinkhorn_iterations, settings.sinkhorn_tol)
+            return plan.argmax(dim=-1).view(*logits.shape[:-1], 1)
+        return scores.topk(settings.top_k, dim=-1).indices
+
+
+def sinkhorn(logits: Tensor, iterations: int, tolerance: float | None) -> Tensor:
+    """exp(logits) with rows and columns scaled so that each token and each expert has an equal share; [T, E] to [T, E].
+
+    Sinkhorn and Knopp, Pacific J. Math. 21 (1967). Ends after `iterations`, or when the columns' factors change by less
+    than the tolerance on average.
+    """
+    tokens, experts = logits.shape
+    mass = (logits - logits.amax(dim=1, keepdim=True)).exp()  # a factor of a row changes nothing, but cannot overflow
+    smallest = torch.finfo(mass.dtype).tiny
+    rows, columns = mass.new_ones(tokens), mass.new_ones(experts)
+    for _ in range(iterations):
+        rows = 1.0 / (tokens * (mass @ columns)).clamp(min=smallest)
+        before, columns = columns, 1.0 / (experts * (rows @ mass)).clamp(min=smallest)
+        if tolerance is not None and (columns - before).abs().mean() < tolerance:
+            break
+    return rows[:, None] * mass * columns

@@ -1,0 +1,55 @@
+"""The architecture, from a Hugging Face `config.json` and the `model` section with its `moe`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from neuron_api.config import ModelConfig
+from neuron_trainer.models import config_json
+from neuron_trainer.models.blocks.moe import MoeSettings
+from neuron_trainer.models.llama.config import LlamaConfig
+
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "num_key_value_heads": 8, "max_position_embeddings": 4096 * 32, "rms_norm_eps": 1e-5, "sliding_window": None,
+    "num_local_experts": 8, "num_experts_per_tok": 2, "output_router_logits": False, "router_aux_loss_coef": 0.001,
+}  # fmt: skip
+"""What `transformers` takes where config.json is silent."""
+_THETA: Final = 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixtralConfig(LlamaConfig):
+    """Sizes and constants; names are those of `config.json`."""
+
+    moe: MoeSettings
+
+    def has_experts(self, layer: int) -> bool:
+        """Whether the layer (from 0) has experts; the others have an MLP of the width of one."""
+        return layer % self.moe.frequency == 0
+
+
+def from_values(values: Mapping[str, Any], overrides: ModelConfig | None = None) -> MixtralConfig:
+    """The typed form of a parsed `config.json`; raises `InputError`.
+
+    `max_position_embeddings` is the larger one of the file's and the override (config-keys.md, section 6).
+    """
+    values = {**_DEFAULTS, **values}
+    if not values.get("rope_parameters") and not values.get("rope_theta"):
+        values["rope_theta"] = _THETA
+    fields = config_json.common(values, overrides)
+    fields["max_position_embeddings"] = max(fields["max_position_embeddings"], values["max_position_embeddings"])
+    moe = overrides.moe if overrides else None
+    return MixtralConfig(
+        **fields,
+        sliding_window=values["sliding_window"],
+        moe=_of_json(values) if moe is None else MoeSettings.of(moe, values["num_local_experts"], "softmax"),
+    )
+
+
+def _of_json(values: Mapping[str, Any]) -> MoeSettings:
+    """Without `model.moe`: as `transformers` computes it. Nothing is dropped; a single affinity is normalised, too."""
+    return MoeSettings(
+        num_experts=values["num_local_experts"],
+        top_k=values["num_experts_per_tok"],
+        aux_loss_coef=values["router_aux_loss_coef"] if values["output_router_logits"] else None,
+    )

@@ -1,0 +1,99 @@
+"""Mixtral: a Llama whose MLPs are mixtures of experts (arXiv:2401.04088).
+
+Parameter names are those of Llama but for `mlp.gate` (the router) and `mlp.experts`; class names are those that
+`activations_checkpoint_recompute` lists.
+"""
+
+from torch import Tensor, nn
+
+from neuron_trainer.models.blocks.attention import Attention
+from neuron_trainer.models.blocks.mlp import MLP
+from neuron_trainer.models.blocks.moe import MoE, load_balancing_loss
+from neuron_trainer.models.blocks.norm import RMSNorm
+from neuron_trainer.models.blocks.rotary import Rotary
+from neuron_trainer.models.prediction import Prediction
+
+from .config import MixtralConfig
+
+
+class MixtralRMSNorm(RMSNorm):
+    """Of a layer or after the last one."""
+
+
+class MixtralAttention(Attention):
+    """Grouped-query attention."""
+
+    def __init__(self, config: MixtralConfig) -> None:
+        super().__init__(
+            config.hidden_size,
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            config.head_dim,
+            window=config.sliding_window,
+            dropout=config.attention_dropout,
+        )
+
+
+class MixtralDecoderLayer(nn.Module):
+    """One layer: x + attention(norm(x)), then x + experts(norm(x)); a layer without experts has an MLP."""
+
+    def __init__(self, config: MixtralConfig, index: int) -> None:
+        super().__init__()
+        self.input_layernorm = MixtralRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = MixtralAttention(config)
+        self.post_attention_layernorm = MixtralRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.has_experts = config.has_experts(index)
+        sizes = config.hidden_size, config.intermediate_size
+        self.mlp = MoE(*sizes, "silu", config.moe) if self.has_experts else MLP(*sizes)
+
+    def forward(self, states: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor | None]:
+        """[B, S, H] to [B, S, H], and the experts' shares (see `MoE`) where there are any."""
+        states = states + self.self_attn(self.input_layernorm(states), cos, sin)
+        normed = self.post_attention_layernorm(states)
+        added, shares = self.mlp(normed) if self.has_experts else (self.mlp(normed), None)
+        return states + added, shares
+
+
+class MixtralModel(nn.Module):
+    """Embedding, layers, final norm."""
+
+    def __init__(self, config: MixtralConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(MixtralDecoderLayer(config, index) for index in range(config.num_hidden_layers))
+        self.norm = MixtralRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self._rotary = Rotary(config.rope)
+
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Token ids int64 [B, S] to [B, S, H], and the shares of each layer with experts."""
+        states, of_layers = self.embed_tokens(input_ids), []
+        cos, sin = self._rotary.tables(input_ids.shape[1], input_ids.device)
+        for layer in self.layers:
+            states, shares = layer(states, cos, sin)
+            of_layers += [shares] if shares is not None else []
+        return self.norm(states), of_layers
+
+
+class MixtralForCausalLM(nn.Module):
+    """The language model: logits for the next token at every position, and the load-balancing loss."""
+
+    def __init__(self, config: MixtralConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = MixtralModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.tie_weights()
+
+    def tie_weights(self) -> None:
+        """Make the head use the embedding's weight where the config says so; again after parameters were replaced."""
+        if self.config.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    def forward(self, input_ids: Tensor) -> Tensor | Prediction:
+        """Token ids int64 [B, S] to logits [B, S, V] in the compute dtype, with the auxiliary loss if wanted."""
+        states, of_layers = self.model(input_ids)
+        logits: Tensor = self.lm_head(states)
+        moe = self.config.moe
+        if moe.aux_loss_coef is None:
+            return logits
+        return Prediction(logits, moe.aux_loss_coef * load_balancing_loss(of_layers, moe.top_k))
