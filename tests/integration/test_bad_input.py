@@ -92,10 +92,10 @@ TOLD: dict[str, tuple[Callable[[], Json], str, tuple[str, ...]]] = {
         "ConfigInvalid",
         ("model.optim", "Name a key that exists"),
     ),
-    "an optimizer of a later release": (
-        lambda: manifest(model__optim__name="adagrad"),
+    "a schedule of a later release": (
+        lambda: manifest(model__optim__sched__name="CyclicLR"),
         "ConfigInvalid",
-        ("model.optim.name", "'adagrad' is not supported", "Use adamw"),
+        ("model.optim.sched.name", "'CyclicLR' is not supported", "Use LinearAnnealingWithWarmUp"),
     ),
     "no place for checkpoints on the claim": (
         lambda: manifest(exp_manager__exp_dir="/elsewhere"),

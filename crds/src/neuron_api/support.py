@@ -20,9 +20,12 @@ from .registry import found
 _VALUES: Final[Mapping[str, tuple[object, ...]]] = {
     "model_source": ("hf",),
     "precision.type": ("fp32", "mixed_precision"),
-    "model.optim.name": ("adamw", "adamw_fp32OptState"),
-    "model.optim.sched.name": ("LinearAnnealingWithWarmUp",),
-}
+    "model.optim.sched.name": (
+        "LinearAnnealingWithWarmUp", "CosineAnnealing", "WarmupPolicy", "WarmupHoldPolicy", "SquareAnnealing",
+        "NoamAnnealing", "WarmupAnnealing", "StepLR", "ExponentialLR", "SquareRootAnnealing",
+        "InverseSquareRootAnnealing", "PolynomialDecayAnnealing",
+    ),
+}  # fmt: skip
 """Keys of which only some values are done."""
 
 _DONE: Final[Mapping[str, str]] = {
@@ -46,8 +49,11 @@ _DONE: Final[Mapping[str, str]] = {
     "model.moe": "num_experts frequency dropout capacity_factor dropless routing_algorithm router_activation "
     "sinkhorn_iterations sinkhorn_tol top_k output_router_logits router_aux_loss_coef normalize_top_k_affinities "
     "glu_mlp moe_dropout",
-    "model.optim": "name lr weight_decay betas eps capturable",
-    "model.optim.sched": "name warmup_steps max_steps",
+    "model.optim": "name lr weight_decay capturable betas eps amsgrad momentum dampening nesterov rho lr_decay "
+    "initial_accumulator_value alpha centered etas step_sizes correct_bias grad_averaging luc luc_trust clip_threshold "
+    "decay_rate beta1 scale_parameter relative_step warmup_init min_step",
+    "model.optim.sched": "name warmup_steps warmup_ratio max_steps constant_steps constant_ratio min_lr hold_steps "
+    "hold_ratio d_model step_size gamma interval last_epoch power",
     "precision": "type master_weights fp32_grad_acc xla_use_bf16 xla_downcast_bf16 neuron_rt_stochastic_rounding_en "
     "parallel_layers_reduce_dtype",
 }

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.optim import Optimizer
 
+from neuron_trainer.optim import state
 from neuron_trainer.parallel import LocalParameter
-
-_STATES = ("exp_avg", "exp_avg_sq")
 
 
 def weights(parameters: Sequence[LocalParameter]) -> dict[str, Tensor]:
@@ -18,12 +17,17 @@ def weights(parameters: Sequence[LocalParameter]) -> dict[str, Tensor]:
     return {f"model.{p.name}": p.whole.detach() for p in parameters}
 
 
-def moments(parameters: Sequence[LocalParameter], optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors, each placed as its parameter is."""
-    return {f"optim.{p.name}.{s}": p.wrap(optimizer.state[p.leaf][s]) for p in parameters for s in _STATES}
+def optimizer_state(parameters: Sequence[LocalParameter], optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimizer's tensors, each placed as its parameter is, or as the dimensions of it that it has."""
+    return {
+        f"optim.{p.name}.{name}": p.wrap(tensor, state.dims(name, tensor, p.whole.ndim))
+        for p in parameters
+        for name, tensor in optimizer.state[p.leaf].items()
+        if name != state.STEP
+    }
 
 
 def set_step(parameters: Sequence[LocalParameter], optimizer: Optimizer, step: int) -> None:
     """The number of updates, one per parameter, all equal: it is in the manifest."""
     for parameter in parameters:
-        optimizer.state[parameter.leaf]["step"].fill_(step)
+        optimizer.state[parameter.leaf][state.STEP].fill_(step)

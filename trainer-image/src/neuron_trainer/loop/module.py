@@ -22,7 +22,12 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
     """Owns the model, the optimizer, the schedule and the position in the data."""
 
     def __init__(
-        self, config: TrainingConfig, backend: ParallelBackend, model: nn.Module, wants_stop: Callable[[], bool]
+        self,
+        config: TrainingConfig,
+        backend: ParallelBackend,
+        model: nn.Module,
+        hidden_size: int,
+        wants_stop: Callable[[], bool],
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -33,17 +38,22 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self.result = StepResult(0.0, 0.0, False)
         """Of the newest step."""
         self.val_loss: float | None = None
-        self._wants_stop = wants_stop
+        self._hidden_size, self._wants_stop = hidden_size, wants_stop
         self._gradients = Gradients(backend, config.trainer.gradient_clip_val)
         self.optimizer: Optimizer = optim.build(config.model, backend.parameters())
         self._val_losses: list[Tensor] = []
 
     def configure_optimizers(self) -> Any:
         """One optimizer, one schedule; Lightning saves the latter."""
+
+        def epoch_steps() -> int:
+            return len(self._loader(self.config.data.train_dir, lambda: 0))
+
         steps = self.config.trainer.max_steps
         if steps < 0:
-            steps = (self.config.trainer.max_epochs or 1) * len(self._loader(self.config.data.train_dir, lambda: 0))
-        return [self.optimizer], [optim.schedule(self.config, self.optimizer, steps)]
+            steps = (self.config.trainer.max_epochs or 1) * epoch_steps()
+        extent = optim.Extent(steps, epoch_steps, self._hidden_size)
+        return [self.optimizer], [optim.schedule(self.config.model.optim, self.optimizer, extent)]
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         """One optimizer step: gradients, update, schedule, counters."""

@@ -31,7 +31,7 @@ class RunState:
     def save(self, folder: Path, trainer_state: dict[str, Any]) -> None:
         """Write a complete checkpoint."""
         parameters = self.module.backend.parameters()
-        everything = {**tensors.weights(parameters), **tensors.moments(parameters, self.module.optimizer)}
+        everything = {**tensors.weights(parameters), **tensors.optimizer_state(parameters, self.module.optimizer)}
         generators: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
         dist.gather_object(rng.state(), generators)
         if generators is not None:
@@ -41,7 +41,7 @@ class RunState:
     def load(self, folder: Path) -> dict[str, Any]:
         """Restore everything; generators only when there are as many ranks as there were."""
         parameters = self.module.backend.parameters()
-        everything = {**tensors.weights(parameters), **tensors.moments(parameters, self.module.optimizer)}
+        everything = {**tensors.weights(parameters), **tensors.optimizer_state(parameters, self.module.optimizer)}
         reader.load_tensors(folder, everything)
         state = reader.load_trainer_state(folder)
         tensors.set_step(parameters, self.module.optimizer, state["global_step"])

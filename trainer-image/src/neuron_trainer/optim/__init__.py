@@ -1,6 +1,6 @@
 """Optimizers and schedules by their names in the configuration."""
 
 from .build import SUPPORTED_OPTIMIZERS, build
-from .schedule import SUPPORTED_SCHEDULES, schedule
+from .schedule import SUPPORTED_SCHEDULES, Extent, rates, schedule
 
-__all__ = ["SUPPORTED_OPTIMIZERS", "SUPPORTED_SCHEDULES", "build", "schedule"]
+__all__ = ["SUPPORTED_OPTIMIZERS", "SUPPORTED_SCHEDULES", "Extent", "build", "rates", "schedule"]

@@ -1,28 +1,84 @@
-"""Learning-rate schedules (B-9): the factor on the base rate for step s = 0, 1, …, s steps being done."""
+"""The configured schedule over the steps of a run: `curves` has the formulas, torch's LambdaLR applies them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from neuron_api.config import TrainingConfig
+from neuron_api.config import OptimConfig
+from neuron_api.findings import error
+from neuron_trainer.errors import InputError
 
-SUPPORTED_SCHEDULES: Final = ("LinearAnnealingWithWarmUp",)
+from . import curves
+from .curves import Terms
+
+_CURVES: Final[Mapping[str, Callable[[int, Terms], float]]] = {
+    "LinearAnnealingWithWarmUp": curves.linear,
+    "CosineAnnealing": curves.cosine,
+    "WarmupPolicy": curves.constant,
+    "WarmupHoldPolicy": curves.constant,
+    "SquareAnnealing": curves.square,
+    "NoamAnnealing": curves.noam,
+    "WarmupAnnealing": curves.straight,
+    "StepLR": curves.staircase,
+    "ExponentialLR": curves.exponential,
+    "SquareRootAnnealing": curves.square_root,
+    "InverseSquareRootAnnealing": curves.inverse_square_root,
+    "PolynomialDecayAnnealing": curves.polynomial,
+}
+SUPPORTED_SCHEDULES: Final = tuple(_CURVES)
+_FLOORS: Final = {"SquareAnnealing": 1e-5}
+_GAMMAS: Final = {"StepLR": 0.1, "ExponentialLR": 0.9}
 
 
-def linear_annealing_with_warm_up(warmup: int, total: int) -> Callable[[int], float]:
-    """0 at the first step, 1 after `warmup` steps, then straight to 0 at `total`."""
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a schedule must know of the run."""
 
-    def factor(step: int) -> float:
-        if step < warmup:
-            return step / max(1, warmup)
-        return max(0.0, (total - step) / max(1, total - warmup))
-
-    return factor
+    max_steps: int
+    epoch_steps: Callable[[], int]
+    """Optimizer steps of an epoch; asked only by schedules that count epochs."""
+    hidden_size: int
 
 
-def schedule(config: TrainingConfig, optimizer: Optimizer, max_steps: int) -> LambdaLR:
+def schedule(optim: OptimConfig, optimizer: Optimizer, extent: Extent) -> LambdaLR:
     """The configured schedule; its state is the number of steps done, never the length of the curve."""
-    sched = config.model.optim.sched
-    return LambdaLR(optimizer, linear_annealing_with_warm_up(sched.warmup_steps or 0, sched.max_steps or max_steps))
+    rate, base = rates(optim, extent), optim.lr or 1.0  # adafactor's relative steps have no base rate of their own
+    for group in optimizer.param_groups:
+        group["lr"] = base
+    return LambdaLR(optimizer, lambda step: rate(step) / base)
+
+
+def rates(optim: OptimConfig, extent: Extent) -> Callable[[int], float]:
+    """The rate that is used in each optimizer step 0, 1, …; raises `InputError`."""
+    if optim.name == "adafactor" and optim.relative_step:
+        return lambda step: curves.relative(step, optim.min_step, warmup_init=optim.warmup_init)
+    sched, curve = optim.sched, _CURVES[optim.sched.name]
+    if sched.name == "StepLR" and sched.step_size is None:
+        raise InputError([error("model.optim.sched.step_size", "StepLR needs it.", "Give a number of epochs.")])
+    terms, done = _terms(optim, extent), sched.last_epoch + 1
+    counted = extent.epoch_steps() if sched.name in _GAMMAS and sched.interval != "step" else 1
+    return lambda step: curve(done + step // counted, terms)
+
+
+def _terms(optim: OptimConfig, extent: Extent) -> Terms:
+    """A share is of max_steps and is rounded down, as NeMo does."""
+    sched = optim.sched
+    total = sched.max_steps or extent.max_steps
+    return Terms(
+        base=optim.lr,
+        warmup=_steps(sched.warmup_steps, sched.warmup_ratio, total),
+        total=total,
+        floor=_FLOORS.get(sched.name, 0.0) if sched.min_lr is None else sched.min_lr,
+        constant=_steps(sched.constant_steps, sched.constant_ratio, total),
+        power=sched.power or 1.0,
+        width=sched.d_model or extent.hidden_size,
+        step_size=sched.step_size or 1,
+        gamma=sched.gamma or _GAMMAS.get(sched.name, 1.0),
+    )
+
+
+def _steps(steps: int | None, ratio: float | None, total: int) -> int:
+    return int(ratio * total) if ratio is not None else steps or 0

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from neuron_trainer.models.family import Family
 
+from .parts import Cut
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -34,9 +36,19 @@ class LocalParameter:
     """A plain view of the local shard's storage, in the master dtype; `leaf.grad` is set by `finish_gradients`."""
     replicas: int
     """Processes that hold this very shard: a sum over all processes counts it so many times."""
+    cuts: tuple[Cut, ...] = ()
+    """How the whole is divided; a shard has the whole's dimensions. Empty where every process has all of it."""
 
-    def wrap(self, local: Tensor) -> Tensor:
-        """A tensor of the shard's shape (optimizer state) as a tensor that knows its place in the whole."""
+    def cuts_of(self, dim: int) -> tuple[Cut, ...]:
+        """The cuts along one dimension, which may be counted from the last (-1)."""
+        return tuple(cut for cut in self.cuts if cut.dim == dim % self.whole.ndim)
+
+    def wrap(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
+        """A tensor of optimizer state as one that knows its place in the whole.
+
+        `local` has the shard's dimensions `dims`, all by default; over the others it is a statistic of the whole, the
+        same on every process.
+        """
         raise NotImplementedError
 
 

@@ -12,6 +12,7 @@ from neuron_trainer.models.blocks.moe import MoE, load_balancing_loss
 from neuron_trainer.models.blocks.norm import RMSNorm
 from neuron_trainer.models.blocks.rotary import Rotary
 from neuron_trainer.models.prediction import Prediction
+from neuron_trainer.models.sequence import Part
 
 from .config import MixtralConfig
 
@@ -64,10 +65,10 @@ class MixtralModel(nn.Module):
         self.norm = MixtralRMSNorm(config.hidden_size, config.rms_norm_eps)
         self._rotary = Rotary(config.rope)
 
-    def forward(self, input_ids: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Token ids int64 [B, S] to [B, S, H], and the shares of each layer with experts."""
+    def forward(self, input_ids: Tensor, part: Part | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Token ids int64 [B, S], by default of whole samples, to [B, S, H], and the shares of layers with experts."""
+        cos, sin = self._rotary.tables(part or Part.whole(input_ids.shape[1]), input_ids.device)
         states, of_layers = self.embed_tokens(input_ids), []
-        cos, sin = self._rotary.tables(input_ids.shape[1], input_ids.device)
         for layer in self.layers:
             states, shares = layer(states, cos, sin)
             of_layers += [shares] if shares is not None else []
@@ -89,9 +90,9 @@ class MixtralForCausalLM(nn.Module):
         if self.config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
-    def forward(self, input_ids: Tensor) -> Tensor | Prediction:
+    def forward(self, input_ids: Tensor, part: Part | None = None) -> Tensor | Prediction:
         """Token ids int64 [B, S] to logits [B, S, V] in the compute dtype, with the auxiliary loss if wanted."""
-        states, of_layers = self.model(input_ids)
+        states, of_layers = self.model(input_ids, part)
         logits: Tensor = self.lm_head(states)
         moe = self.config.moe
         if moe.aux_loss_coef is None:

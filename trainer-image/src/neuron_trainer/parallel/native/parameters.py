@@ -1,32 +1,38 @@
 """Local shards of parameters as plain leaf tensors, and back."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.distributed.tensor.placement_types import Placement
 
 from neuron_trainer.parallel.backend import LocalParameter
+from neuron_trainer.parallel.parts import Cut
 
 
 @dataclass(slots=True)
 class NativeParameter(LocalParameter):
     """A local parameter whose whole is a DTensor or, replicated everywhere, a plain tensor."""
 
-    def wrap(self, local: Tensor) -> Tensor:
+    def wrap(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
         """See `LocalParameter`."""
         whole = self.whole
-        if not isinstance(whole, DTensor):
+        if not isinstance(whole, DTensor) or dims == ():
             return local
+        dims = tuple(range(whole.ndim)) if dims is None else dims
+        layout = torch.empty([whole.shape[dim] for dim in dims], device="meta")
+        placements = [_kept(placement, dims) for placement in whole.placements]
         return DTensor.from_local(
-            local, whole.device_mesh, whole.placements, run_check=False, shape=whole.shape, stride=whole.stride()
+            local, whole.device_mesh, placements, run_check=False, shape=layout.shape, stride=layout.stride()
         )
 
 
 def collect(module: nn.Module, world_size: int) -> list[LocalParameter]:
     """The registered parameters in the model's order; call after all splits were applied."""
     return [
-        NativeParameter(name, parameter, _leaf(parameter), world_size // _distinct(parameter))
+        NativeParameter(name, parameter, _leaf(parameter), world_size // _distinct(parameter), _cuts(parameter))
         for name, parameter in module.named_parameters()
     ]
 
@@ -56,3 +62,27 @@ def _distinct(parameter: Tensor) -> int:
     for size, placement in zip(sizes, parameter.placements, strict=True):
         product *= 1 if placement.is_replicate() else size
     return product
+
+
+def _cuts(parameter: Tensor) -> tuple[Cut, ...]:
+    if not isinstance(parameter, DTensor):
+        return ()
+    mesh = parameter.device_mesh
+    return tuple(
+        Cut(_dim(placement), mesh.get_group(number))
+        for number, placement in enumerate(parameter.placements)
+        if not placement.is_replicate() and mesh.size(number) > 1
+    )
+
+
+def _kept(placement: Placement, dims: tuple[int, ...]) -> Placement:
+    """The placement of a tensor that has only these dimensions of the parameter."""
+    if placement.is_replicate() or _dim(placement) not in dims:
+        return Replicate()
+    place = dims.index(_dim(placement))
+    return placement if place == _dim(placement) else Shard(place)
+
+
+def _dim(placement: Placement) -> int:
+    """Parameters are replicated or sharded; FSDP2's shard of a tensor-parallel shard is no subclass of `Shard`."""
+    return cast(Shard, placement).dim
