@@ -62,9 +62,9 @@ def step(configuration: dict[str, Any]) -> Measured:
     wanted = loaded.config
     topology = Topology.of(wanted)
     backend = NativeBackend(wanted, topology, torch.device("cpu"))
-    model = backend.build(Family.of(wanted))
+    backend.build(Family.of(wanted))
     optimizer = optim.build(wanted.model, backend.parameters())
-    gradients = Gradients(backend, model, wanted.data.micro_batch_size, 1.0)
+    gradients = Gradients(backend, 1.0)
     ids = torch.randint(0, SMALL["vocab_size"], (wanted.data.micro_batch_size * topology.micro_batches, SEQUENCE))
 
     def run() -> None:

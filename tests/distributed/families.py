@@ -97,8 +97,8 @@ def _train(family: str, split: Split, folder: Path) -> dict[str, Any]:
     typed = _config(family, split, folder)
     rng.seed(typed.seed)
     backend = NativeBackend(typed, Topology.of(typed, split.world), torch.device("cpu"))
-    model = backend.build(_family(family, typed))
-    gradients = Gradients(backend, model, typed.data.micro_batch_size, 0.5)
+    backend.build(_family(family, typed))
+    gradients = Gradients(backend, 0.5)
     optimizer = optim.build(typed.model, backend.parameters())
     steps = []
     for step in range(STEPS):

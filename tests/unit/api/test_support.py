@@ -37,7 +37,8 @@ def test_published_llama_configurations_are_done(name: str) -> None:
     ("change", "key", "code"),
     [
         ("model_source=megatron", "model_source", "NTJ-4001"),
-        ("distributed_strategy.context_parallel_size=2", "distributed_strategy.context_parallel_size", "NTJ-4001"),
+        ("+distributed_strategy.expert_model_parallel_size=2", "distributed_strategy.expert_model_parallel_size",
+         "NTJ-4001"),
         ("precision.type=autocast", "precision.type", "NTJ-4001"),
         ("model.optim.sched.name=CyclicLR", "model.optim.sched.name", "NTJ-4001"),
         ("+model.optim.sched.cycle=true", "model.optim.sched.cycle", "NTJ-4001"),

@@ -32,6 +32,10 @@ class Sizes(Protocol):
         """Rows of the embedding."""
 
     @property
+    def hidden_size(self) -> int:
+        """Width of the model."""
+
+    @property
     def max_sequence(self) -> int | None:
         """Longest sample that the positions reach; None: any."""
 

@@ -105,7 +105,8 @@ class NativeBackend:
 
     def _micro_batches(self, batch: Batch) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         rows = self._config.data.micro_batch_size
-        return context_parallel.cut(batch["input_ids"], self._part).split(rows), batch["labels"].split(rows)
+        ids = context_parallel.cut(batch["input_ids"], self._part)
+        return torch.split(ids, rows), torch.split(batch["labels"], rows)
 
     def _loss_scope(self) -> AbstractContextManager[Any]:
         """Cross-entropy on logits that stay split over the vocabulary."""

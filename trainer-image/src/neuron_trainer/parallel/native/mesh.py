@@ -34,10 +34,11 @@ def build(device_type: str, topology: Topology, *, zero1: bool, always_data: boo
     """
     stages, data, context = topology.pipeline_parallel, topology.data_parallel, topology.context_parallel
     tensor, shards = topology.tensor_parallel, data * context
-    names, shape = ("stage", "shard", "tensor"), (stages, shards, tensor)
+    sizes = {"stage": stages, "shard": shards, "tensor": tensor}
     if not zero1:
-        names, shape = ("stage", "replicate", "shard", "tensor"), (stages, shards, 1, tensor)
-    mesh = init_device_mesh(device_type, shape, mesh_dim_names=names)
+        sizes = {"stage": stages, "replicate": shards, "shard": 1, "tensor": tensor}
+    names = tuple(sizes)
+    mesh = init_device_mesh(device_type, tuple(sizes.values()), mesh_dim_names=names)
     shard = mesh.get_local_rank("shard" if zero1 else "replicate")
     return Meshes(
         tensor=mesh["tensor"] if tensor > 1 else None,

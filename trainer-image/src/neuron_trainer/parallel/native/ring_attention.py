@@ -26,7 +26,7 @@ def ring_attention(query: Tensor, key: Tensor, value: Tensor, group: ProcessGrou
     `query` [B, heads, S/CP, D], `key` and `value` [B, kv heads, S/CP, D] (kv heads divide heads), this process's part
     by its rank in `group`; returns [B, heads, S/CP, D] in the query's dtype. A collective over `group`, backward too.
     """
-    result: Tensor = _Ring.apply(query, key, value, group)  # type: ignore[no-untyped-call]
+    result: Tensor = _Ring.apply(query, key, value, group)
     return result
 
 
@@ -50,7 +50,7 @@ class _Ring(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value, out, log_sum = ctx.saved_tensors
         group, rank, copies = ctx.group, ctx.group.rank(), query.shape[1] // key.shape[1]
         of_query = torch.zeros_like(query, dtype=torch.float32)
@@ -105,4 +105,8 @@ def _widen(states: Tensor, copies: int) -> Tensor:
 
 def _narrow(gradient: Tensor, copies: int) -> Tensor:
     """The gradient of `_widen`, summed in fp32."""
-    return gradient.float().unflatten(1, (-1, copies)).sum(2) if copies > 1 else gradient.float()
+    return (
+        gradient.float().view(gradient.shape[0], -1, copies, *gradient.shape[2:]).sum(2)
+        if copies > 1
+        else gradient.float()
+    )
