@@ -1,5 +1,6 @@
 """Whatever is wrong with the input: exit code 2 and one sentence with the key and the remedy, before any process."""
 
+import json
 import logging
 import os
 import signal
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from distributed.tiny import write_config, write_rows
+from distributed.tiny import MODEL, write_config, write_rows
 from neuron_api.contract import ExitCode
 from neuron_trainer.launcher import forkserver, start, supervisor
 
@@ -92,6 +93,19 @@ def _no_json(_: Path, folder: Path) -> dict[str, Any]:
     return {"model__model_config": str(folder / "model.json")}
 
 
+def _model(folder: Path, **changes: Any) -> dict[str, Any]:
+    (folder / "model.json").write_text(json.dumps({**MODEL, **changes}))
+    return {"model__model_config": str(folder / "model.json")}
+
+
+def _with_a_window(_: Path, folder: Path) -> dict[str, Any]:
+    return _model(folder, model_type="mistral", sliding_window=8)
+
+
+def _tied(_: Path, folder: Path) -> dict[str, Any]:
+    return _model(folder, tie_word_embeddings=True)
+
+
 CASES = [
     Case("no train_dir", "data.train_dir", "there is no directory /nowhere/data",
          "Write it with `neuron-train data prepare`.", {"data__train_dir": "/nowhere/data"}),
@@ -105,9 +119,23 @@ CASES = [
          "Use the tokenizer that belongs to the model.", prepare=_large_ids),
     Case("world not divisible", "distributed_strategy.tensor_model_parallel_size", "cannot be divided into groups of 2",
          "Change trainer.devices", {"trainer__devices": 3, "distributed_strategy__tensor_model_parallel_size": 2}),
-    Case("kv heads not divisible by TP", "distributed_strategy.tensor_model_parallel_size",
-         "num_key_value_heads 2 of the model config cannot be divided over 4 processes", "use a size that divides it",
-         {"trainer__devices": 4, "distributed_strategy__tensor_model_parallel_size": 4}),
+    Case("heads not divisible by TP", "distributed_strategy.tensor_model_parallel_size",
+         "4 attention heads cannot be divided over 8 processes", "Use a size that divides it",
+         {"trainer__devices": 8, "distributed_strategy__tensor_model_parallel_size": 8}),
+    Case("more copies than query heads", "distributed_strategy.kv_replicator",
+         "2 key/value heads x 4 copies are more than the 4 query heads", "Leave kv_replicator out.",
+         {"trainer__devices": 4, "distributed_strategy__tensor_model_parallel_size": 4, "model__qkv_linear": True,
+          "distributed_strategy__kv_replicator": 4}),
+    Case("more stages than layers", "distributed_strategy.pipeline_model_parallel_size",
+         "2 layers are fewer than 4 stages", "Use fewer stages",
+         {"trainer__devices": 4, "distributed_strategy__pipeline_model_parallel_size": 4}),
+    Case("a window over parts of the sequence", "distributed_strategy.context_parallel_size",
+         "2 with a sliding window is not supported", "Use 1.",
+         {"trainer__devices": 2, "distributed_strategy__context_parallel_size": 2,
+          "model__fusions": {"ring_attention": True}}, prepare=_with_a_window),
+    Case("one weight on two stages", "distributed_strategy.pipeline_model_parallel_size",
+         "one weight for embedding and head is not supported", "Use 1.",
+         {"trainer__devices": 2, "distributed_strategy__pipeline_model_parallel_size": 2}, prepare=_tied),
     Case("batch not divisible", "data.global_batch_size", "9", "", {"data__global_batch_size": 9}),
     Case("resume required and no checkpoint", "exp_manager.resume_ignore_no_checkpoint",
          "there is no complete checkpoint in", "Set resume_ignore_no_checkpoint to True to start from scratch.",

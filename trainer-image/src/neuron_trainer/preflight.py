@@ -8,14 +8,18 @@ from typing import Final
 
 import torch
 
+from neuron_api import checks
 from neuron_api.config import TrainingConfig
+from neuron_api.derive import architecture
 from neuron_api.findings import Finding, error
 from neuron_api.topology import Topology
 from neuron_api.topology import check as check_topology
 
 from .checkpoint import retention
 from .errors import InputError
+from .models import config_json
 from .models.family import Family
+from .parallel.native import limits
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +36,8 @@ def check(config: TrainingConfig, processes: int, folder: Path, accelerator: str
     except InputError as problem:
         raise InputError([*problem.findings, *_log_dir(folder, 0)]) from None
     _compare_name(config, model)
-    found += _divisions(model, topology.tensor_parallel)
+    found += _divisions(config, model)
+    found += limits.check(config, model)
     found += _lengths(config, model)
     found += _recompute(config, model)
     found += _data(config, model.config.vocab_size)
@@ -66,14 +71,20 @@ def _compare_name(config: TrainingConfig, model: Family) -> None:
         log.warning("name: %r does not decide: the model is a %s, as its config.json says.", config.name, model.kind)
 
 
-def _divisions(model: Family, tensor_parallel: int) -> list[Finding]:
-    key = "distributed_strategy.tensor_model_parallel_size"
+def _divisions(config: TrainingConfig, model: Family) -> list[Finding]:
+    key, size = (
+        "distributed_strategy.tensor_model_parallel_size",
+        config.distributed_strategy.tensor_model_parallel_size,
+    )
+    sizes, _ = architecture.from_json(config_json.read(config.model), config.model)
     return [
-        error(key, f"{name} {size} of the model config cannot be divided over {tensor_parallel} processes.",
-              "Replication of key/value heads is not supported by this release: use a size that divides it."
-              if name == "num_key_value_heads" else "Use a size that divides it.")
-        for name, size in model.divisions.items()
-        if size % tensor_parallel
+        *(checks.check_model(config, sizes) if sizes else ()),
+        *(
+            error(key, f"{name} {number} of the model config cannot be divided over {size} processes.",
+                  "Use a size that divides it.")
+            for name, number in model.divisions.items()
+            if number % size
+        ),
     ]  # fmt: skip
 
 

@@ -115,7 +115,7 @@ class Family:
 
     @property
     def divisions(self) -> Mapping[str, int]:
-        """Sizes that must be multiples of the tensor-parallel size."""
+        """Sizes beside heads and widths that must be multiples of the tensor-parallel size."""
         return self._parts.divisions(self.config)
 
     @property

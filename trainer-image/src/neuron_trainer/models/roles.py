@@ -12,6 +12,8 @@ class Role(StrEnum):
     """Linear to the vocabulary, its output split over it; the loss is computed on the split logits."""
     COLUMN = "column"
     """Linear whose output features are split."""
+    KEY_VALUE = "key-value"
+    """Linear to key or value heads, of which there may be fewer than processes; `head_dim` is its parent's."""
     ROW = "row"
     """Linear whose input features are split; the partial outputs are summed."""
     NORM = "norm"

@@ -8,8 +8,8 @@ def attention(name: str) -> dict[str, Role]:
     return {
         name: Role.BLOCK,
         f"{name}.q_proj": Role.COLUMN,
-        f"{name}.k_proj": Role.COLUMN,
-        f"{name}.v_proj": Role.COLUMN,
+        f"{name}.k_proj": Role.KEY_VALUE,
+        f"{name}.v_proj": Role.KEY_VALUE,
         f"{name}.core_attention.dropout": Role.DROPOUT_INSIDE,
         f"{name}.o_proj": Role.ROW,
     }

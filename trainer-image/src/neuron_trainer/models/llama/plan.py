@@ -29,10 +29,5 @@ def layers(config: LlamaConfig) -> list[str]:
 
 
 def divisions(config: LlamaConfig) -> dict[str, int]:
-    """Sizes that must be multiples of the tensor-parallel size, by their name in config.json."""
-    return {
-        "num_attention_heads": config.num_attention_heads,
-        "num_key_value_heads": config.num_key_value_heads,
-        "intermediate_size": config.intermediate_size,
-        "vocab_size": config.vocab_size,
-    }
+    """Sizes beside heads and widths that tensor parallelism divides, by their name in config.json."""
+    return {"vocab_size": config.vocab_size}

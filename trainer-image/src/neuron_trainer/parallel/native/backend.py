@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.distributed.tensor.parallel import loss_parallel
 
 from neuron_api.config import TrainingConfig
+from neuron_api.derive import heads
 from neuron_api.topology import Topology
 from neuron_trainer.models import recompute
 from neuron_trainer.models.family import Family
@@ -63,7 +64,10 @@ class NativeBackend:
         if self._meshes.tensor is not None:
             roles = {name: role for name, role in family.roles.items() if self._holds(own, name)}
             sequence_parallel = self._config.distributed_strategy.sequence_parallel
-            tensor_parallel.apply(module, self._meshes.tensor, roles, sequence_parallel=sequence_parallel)
+            copies = heads.asked(self._config)
+            tensor_parallel.apply(
+                module, self._meshes.tensor, roles, sequence_parallel=sequence_parallel, copies=copies
+            )
             family.tie(module)
         self._materialise(module, family)
         if self._meshes.context is not None:

@@ -12,6 +12,8 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distrib
 from torch.distributed.tensor.parallel import ParallelStyle
 from torch.distributed.tensor.placement_types import Placement
 
+from .partial_gradient import with_partial_gradient
+
 _SPLIT: Final = {"gate_proj": 1, "up_proj": 1, "down_proj": 2}
 """Dimension of the stacked weights [E, out, in] that is split."""
 
@@ -35,7 +37,7 @@ class SplitExperts(ParallelStyle):
     @staticmethod
     def _take(_: nn.Module, inputs: tuple[Any, ...], mesh: DeviceMesh) -> tuple[Tensor, ...]:
         states, affinities, chosen = inputs
-        return _with_partial_gradient(states, mesh), _with_partial_gradient(affinities, mesh), chosen
+        return with_partial_gradient(states, mesh), with_partial_gradient(affinities, mesh), chosen
 
     def _sum(self, _: nn.Module, output: Tensor, mesh: DeviceMesh) -> Tensor:
         parts = DTensor.from_local(output, mesh, [Partial()], run_check=False)
@@ -48,10 +50,3 @@ class WholeRouter(ParallelStyle):
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:  # noqa: ARG002
         module.register_forward_pre_hook(lambda _, inputs: (inputs[0].to_local(grad_placements=[Replicate()]),))
         return module
-
-
-def _with_partial_gradient(tensor: Tensor, mesh: DeviceMesh) -> Tensor:
-    """The same values on each process; in the backward pass the processes' gradients are summed."""
-    if not isinstance(tensor, DTensor):
-        tensor = DTensor.from_local(tensor, mesh, [Replicate()], run_check=False)
-    return tensor.to_local(grad_placements=[Partial()])

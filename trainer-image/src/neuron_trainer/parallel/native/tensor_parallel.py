@@ -14,19 +14,34 @@ from torch.distributed.tensor.parallel import (
     parallelize_module,
 )
 
+from neuron_api.derive import heads
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.roles import Role
 
 from .experts import SplitExperts, WholeRouter
 from .positions import SplitPositions
+from .shared_heads import SharedHeads
 
 _TENSOR_STREAM = 2718
 """Offset of the random streams of tensor-parallel ranks (B-19)."""
 
 
-def apply(module: nn.Module, mesh: DeviceMesh, roles: Mapping[str, Role], *, sequence_parallel: bool) -> None:
-    """Replace the parameters of `module` by DTensors over `mesh` and hook the collectives in (works on meta)."""
+def apply(
+    module: nn.Module,
+    mesh: DeviceMesh,
+    roles: Mapping[str, Role],
+    *,
+    sequence_parallel: bool,
+    copies: int | None = None,
+) -> None:
+    """Replace the parameters of `module` by DTensors over `mesh` and hook the collectives in (works on meta).
+
+    `copies` of each key/value head (`kv_replicator`); None: as many as needed.
+    """
     styles = {name: style for name, role in roles.items() if (style := _style(role, module, name, sequence_parallel))}
+    styles |= {
+        name: _key_value(module, name, mesh.size(), copies) for name, role in roles.items() if role is Role.KEY_VALUE
+    }
     parallelize_module(module, mesh, styles)
     for name, role in roles.items():
         if role is Role.DROPOUT_INSIDE or (role is Role.DROPOUT and sequence_parallel):
@@ -60,8 +75,19 @@ def _style(role: Role, module: nn.Module, name: str, sequence_parallel: bool) ->
             return WholeRouter() if sequence_parallel else None
         case Role.EXPERTS:
             return SplitExperts(output_layouts=between)
-        case Role.DROPOUT | Role.DROPOUT_INSIDE:
+        case Role.DROPOUT | Role.DROPOUT_INSIDE | Role.KEY_VALUE:
             return None
+
+
+def _key_value(module: nn.Module, name: str, size: int, copies: int | None) -> ParallelStyle:
+    """Split as a column where there are heads for every process, else shared."""
+    linear, attention = module.get_submodule(name), module.get_submodule(name.rpartition(".")[0])
+    assert isinstance(linear, nn.Linear)
+    assert isinstance(attention.head_dim, int)
+    count = linear.out_features // attention.head_dim
+    if count % size == 0:
+        return ColwiseParallel()
+    return SharedHeads(count, heads.replication(count, size, copies) or 1)
 
 
 def _gather(block: nn.Module) -> ParallelStyle:

@@ -1,0 +1,48 @@
+"""Key and value projections with fewer heads than processes (B-6, K/V replication).
+
+Every process keeps the whole weight and computes the heads that its queries read; with r copies of each head, process
+t of TP reads the heads `v // r` for the v of its part of kv x r. A gradient is the sum over the processes, so that all
+keep one weight, and a checkpoint has it once, whatever r was. Upstream keeps r copies of a part of the weight instead,
+and adds up their gradients; here the weight is whole because it is small beside the queries', which are split.
+"""
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Partial, Replicate, distribute_module
+from torch.distributed.tensor.parallel import ParallelStyle
+
+from .partial_gradient import with_partial_gradient
+
+
+class SharedHeads(ParallelStyle):
+    """For a linear to `heads` heads, each copied `copies` times over the processes; heads x copies % TP == 0."""
+
+    def __init__(self, heads: int, copies: int) -> None:
+        self._heads, self._copies = heads, copies
+
+    def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
+        assert isinstance(module, nn.Linear)
+        distribute_module(module, device_mesh)
+        own = heads_of(device_mesh.get_local_rank(), device_mesh.size(), self._heads, self._copies)
+
+        def forward(states: Tensor) -> Tensor:
+            """[..., in], whole, to [..., own heads x head size]."""
+            bias = None if module.bias is None else self._rows(module.bias, own)
+            return F.linear(with_partial_gradient(states, device_mesh), self._rows(module.weight, own), bias)
+
+        module.forward = forward
+        return module
+
+    def _rows(self, parameter: Tensor, own: list[int]) -> Tensor:
+        assert isinstance(parameter, DTensor)
+        assert parameter.placements == (Replicate(),)
+        whole = parameter.to_local(grad_placements=[Partial()])
+        by_head = whole.view(self._heads, -1, *whole.shape[1:])
+        return by_head[own].flatten(0, 1)
+
+
+def heads_of(rank: int, size: int, heads: int, copies: int) -> list[int]:
+    """The heads that process `rank` of `size` reads, in the order of its queries: neighbours share a head."""
+    each = heads * copies // size
+    return [copy // copies for copy in range(rank * each, (rank + 1) * each)]
