@@ -31,7 +31,8 @@ class SharedHeads(ParallelStyle):
             bias = None if module.bias is None else self._rows(module.bias, own)
             return F.linear(with_partial_gradient(states, device_mesh), self._rows(module.weight, own), bias)
 
-        module.forward = forward
+        holder: nn.Module = module
+        holder.forward = forward
         return module
 
     def _rows(self, parameter: Tensor, own: list[int]) -> Tensor:
