@@ -71,7 +71,7 @@ def _divisions(model: Family, tensor_parallel: int) -> list[Finding]:
     return [
         error(key, f"{name} {size} of the model config cannot be divided over {tensor_parallel} processes.",
               "Replication of key/value heads is not supported by this release: use a size that divides it."
-              if name == "num_key_value_heads" else "Use a size that divides it.")
+              if name in ("num_key_value_heads", "num_kv_heads") else "Use a size that divides it.")
         for name, size in model.divisions.items()
         if size % tensor_parallel
     ]  # fmt: skip
