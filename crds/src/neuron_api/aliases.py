@@ -48,6 +48,16 @@ def unify(values: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
     return tree, findings
 
 
+def written(values: Mapping[str, Any]) -> dict[str, str]:
+    """Keys whose value comes from another spelling, and that spelling: a wrong value is told where it is written."""
+    steps = (*CANONICAL.items(), *((f"fusions.{key}", f"model.fusions.{key}") for key in fields(FusionsConfig)))
+    return {
+        canonical: other
+        for other, canonical in steps
+        if _get(values, other) is not None and _get(values, canonical) is None
+    }
+
+
 def _fusions(values: dict[str, Any]) -> list[Finding]:
     root, model = values.get("fusions"), values.get("model")
     if not isinstance(root, dict):
@@ -92,7 +102,7 @@ def _alignment(tree: dict[str, Any]) -> list[Finding]:
     return []
 
 
-def _get(tree: dict[str, Any], path: str) -> Any:
+def _get(tree: Mapping[str, Any], path: str) -> Any:
     node: Any = tree
     for part in path.split("."):
         node = node.get(part) if isinstance(node, dict) else None

@@ -71,7 +71,7 @@ _INERT: Final[Mapping[str, str]] = {
 def check(config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding, ...]:
     """Everything that is set and not done; errors but for what changes no number. Nothing about keys whose value is
     wrong anyway, as `told` says."""
-    wrong = {finding.key for finding in errors_of(told)}
+    wrong = {CANONICAL.get(finding.key, finding.key) for finding in errors_of(told)}
     return tuple(finding for finding in _section(config, "") if finding.key not in wrong)
 
 
