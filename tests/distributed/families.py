@@ -30,8 +30,21 @@ SECTION: dict[str, dict[str, Any]] = {
     "mixtral, capacity": {"moe": {**MOE, "capacity_factor": 0.75, "frequency": 2}},
     "mixtral, sinkhorn": {"moe": {**MOE, "top_k": 1, "routing_algorithm": "sinkhorn", "capacity_factor": None}},
 }
-"""Changes of the section `model`, of a Mixtral or of Megatron's model."""
-FAMILIES = (*HF, *SECTION)
+"""Changes of the section `model` of a Mixtral."""
+SIZES = {"num_layers": 2, "hidden_size": 32, "ffn_hidden_size": 64, "num_attention_heads": 4, "num_kv_heads": 2}
+GPT = {
+    "position_embedding_type": "learned_absolute", "normalization": "layernorm", "activation": "gelu",
+    "has_bias": True, "share_embeddings_and_output_weights": True, "fp32_residual_connection": True,
+}  # fmt: skip
+MEGATRON: dict[str, dict[str, Any]] = {
+    "megatron gpt": GPT,
+    "megatron gpt, hidden dropout": {**GPT, "hidden_dropout": 0.3},
+    "megatron mistral": {"sliding_window_size": 7, "rotary_percentage": 0.5},
+    "megatron mixtral": {"moe": {**MOE, "frequency": 2, "capacity_factor": 0.75}},
+    "megatron gpt, experts": {**GPT, "moe": {**MOE, "glu_mlp": False, "capacity_factor": None}},
+}
+"""The section `model` of Megatron's models."""
+FAMILIES = (*HF, *SECTION, *MEGATRON)
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,12 @@ def _config(family: str, split: Split, folder: Path) -> Any:
         distributed_strategy__zero1=split.zero1,
     )
     values["model"] |= SECTION.get(family, {})
+    if family in MEGATRON:
+        del values["model"]["model_config"]
+        values["model"] |= {**SIZES, "init_method_std": 0.1, **MEGATRON[family]}
+        values["model_source"] = "megatron"
+        values["data"]["data_prefix"] = ["unused"]
+        del values["data"]["train_dir"]
     loaded = load_text(yaml.safe_dump(values))
     assert loaded.config is not None, loaded.findings
     return loaded.config
@@ -132,6 +151,8 @@ def _config(family: str, split: Split, folder: Path) -> Any:
 def _family(name: str, typed: Any) -> Any:
     from neuron_trainer.models.family import Family
 
+    if name in MEGATRON:
+        return Family.of(typed, VOCABULARY)
     return Family.from_json({**MODEL, **HF[name.partition(",")[0]]}, typed)
 
 

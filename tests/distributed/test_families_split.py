@@ -28,9 +28,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
+MASKED = "megatron gpt, hidden dropout"
+"""Only where the processes hold the same states are the masks those of one process (B-19)."""
+CASES = [(family, split) for family in FAMILIES for split in SPLITS if family != MASKED or split == "tensor 2"]
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "split"), CASES)
 def test_losses_norms_and_weights_are_those_of_one_process(family: str, split: str, folder: Path) -> None:
     wanted, found = families.result(folder, family, ONE), families.result(folder, family, split)
     assert len(found["steps"]) == families.STEPS
@@ -39,4 +43,4 @@ def test_losses_norms_and_weights_are_those_of_one_process(family: str, split: s
         assert norm == pytest.approx(wanted_norm, rel=1e-5)
     assert found["weights"].keys() == wanted["weights"].keys()
     for name, weight in wanted["weights"].items():
-        torch.testing.assert_close(found["weights"][name], weight, rtol=1e-4, atol=2e-5, msg=name)
+        torch.testing.assert_close(found["weights"][name], weight, rtol=1e-5, atol=1e-6, msg=name)

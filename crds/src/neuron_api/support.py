@@ -59,6 +59,15 @@ _DONE: Final[Mapping[str, str]] = {
 }
 """Keys that are honoured, by section."""
 
+_OF_MEGATRON: Final = (
+    "ffn_hidden_size num_attention_heads num_kv_heads kv_channels init_method_std use_scaled_init_method "
+    "hidden_dropout attention_dropout ffn_dropout apply_query_key_layer_scaling normalization layernorm_epsilon "
+    "persist_layer_norm share_embeddings_and_output_weights make_vocab_size_divisible_by position_embedding_type "
+    "rotary_percentage activation has_bias sliding_window_size fp32_residual_connection "
+    "positition_interpolation_factor position_freq_base position_abf_factor"
+)
+"""Keys of `model` that are honoured with model_source megatron alone."""
+
 _INERT: Final[Mapping[str, str]] = {
     "trainer": "enable_progress_bar enable_model_summary benchmark",
     "exp_manager": "log_step_timing step_timing_kwargs log_global_rank_0_only",
@@ -73,8 +82,10 @@ _INERT: Final[Mapping[str, str]] = {
 def check(config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding, ...]:
     """Everything that is set and not done; errors but for what changes no number. Nothing about keys whose value is
     wrong anyway, as `told` says."""
-    wrong = {CANONICAL.get(finding.key, finding.key) for finding in errors_of(told)}
-    return tuple(finding for finding in _section(config, "") if finding.key not in wrong)
+    untold = {CANONICAL.get(finding.key, finding.key) for finding in errors_of(told)}
+    if config.model_source == "megatron":
+        untold |= {f"model.{key}" for key in _OF_MEGATRON.split()}
+    return tuple(finding for finding in _section(config, "") if finding.key not in untold)
 
 
 def _section(section: BaseModel, path: str) -> Iterator[Finding]:

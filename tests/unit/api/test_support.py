@@ -33,6 +33,25 @@ def test_published_llama_configurations_are_done(name: str) -> None:
     assert support.check(loaded.config) == ()
 
 
+MEGATRON = sorted(path.stem for path in CONFIGS.glob("megatron_*.yaml"))
+
+
+@pytest.mark.parametrize("name", MEGATRON)
+def test_the_models_of_published_megatron_configurations_are_done(name: str) -> None:
+    """Their data are not, which is what `model_source` says."""
+    loaded = load_text((CONFIGS / f"{name}.yaml").read_text())
+    assert loaded.config is not None
+    told = {finding.key for finding in support.check(loaded.config)}
+    assert "model_source" in told
+    assert [key for key in told if key.startswith("model.") and not key.startswith("model.optim.")] == []
+
+
+@pytest.mark.parametrize("key", support._OF_MEGATRON.split())
+def test_a_key_of_megatron_models_is_not_ignored_with_another(key: str) -> None:
+    changed = with_value(config(), ["model", key], "something else")
+    assert f"model.{key}" in {finding.key for finding in support.check(changed)}
+
+
 @pytest.mark.parametrize(
     ("change", "key", "code"),
     [
@@ -124,4 +143,5 @@ def test_the_tables_name_only_keys_that_there_are() -> None:
     named = {
         f"{path}.{key}" if path else key for table in TABLES for path, keys in table.items() for key in keys.split()
     }
+    named |= {f"model.{key}" for key in support._OF_MEGATRON.split()}
     assert (named | set(support._VALUES)) - known == set()

@@ -7,8 +7,7 @@ import pytest
 
 from distributed.tiny import write_rows
 from measured import SEQUENCE, SMALL, step, values
-from neuron_api.config import ModelConfig
-from neuron_api.derive import architecture, footprint, parameters
+from neuron_api.derive import architecture, footprint
 
 from .conftest import train, typed
 
@@ -73,17 +72,3 @@ def test_a_checkpoint_has_the_size_that_is_estimated(tmp_path: Path) -> None:
     shape, _ = architecture.from_json(SMALL, wanted.model)
     assert shape is not None
     assert footprint.of_checkpoint(wanted, shape) == pytest.approx(written, rel=0.02)
-
-
-@pytest.mark.usefixtures("one_process")
-@pytest.mark.parametrize("tied", [False, True])
-def test_parameters_are_counted_as_the_model_has_them(tied: bool) -> None:
-    from neuron_trainer.models.llama import LlamaForCausalLM
-    from neuron_trainer.models.llama import config as llama
-
-    sizes = {**SMALL, "tie_word_embeddings": tied}
-    model = ModelConfig.model_validate({"encoder_seq_length": 32, "optim": {"name": "adamw", "lr": 1}})
-    shape, _ = architecture.from_json(sizes, model)
-    assert shape is not None
-    built = LlamaForCausalLM(llama.from_values(sizes))
-    assert parameters.total(shape) == sum(parameter.numel() for parameter in built.parameters())

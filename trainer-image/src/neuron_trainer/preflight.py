@@ -72,20 +72,20 @@ def _compare_name(config: TrainingConfig, model: Family) -> None:
 
 
 def _divisions(config: TrainingConfig, model: Family) -> list[Finding]:
+    """Of a Megatron model the loader has asked."""
     key, size = (
         "distributed_strategy.tensor_model_parallel_size",
         config.distributed_strategy.tensor_model_parallel_size,
     )
+    if config.model_source == "megatron":
+        return []
     sizes, _ = architecture.from_json(config_json.read(config.model), config.model)
-    return [
-        *(checks.check_model(config, sizes) if sizes else ()),
-        *(
-            error(key, f"{name} {number} of the model config cannot be divided over {size} processes.",
-                  "Use a size that divides it.")
-            for name, number in model.divisions.items()
-            if number % size
-        ),
-    ]  # fmt: skip
+    vocabulary = model.config.vocab_size
+    found = list(checks.check_model(config, sizes)) if sizes else []
+    if vocabulary % size:
+        found.append(error(key, f"vocab_size {vocabulary} of the model config cannot be divided over {size} processes.",
+                           "Use a size that divides it."))  # fmt: skip
+    return found
 
 
 def _lengths(config: TrainingConfig, model: Family) -> list[Finding]:

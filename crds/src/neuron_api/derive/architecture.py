@@ -27,9 +27,17 @@ class Experts:
     per_token: int
     """`top_k`."""
     every: int
-    """Each so-many-th layer has experts, the others an MLP."""
+    """Each so-many-th layer has experts, the others an MLP: see `among`."""
     capacity: float | None
     """Capacity factor; None: every token is computed."""
+    is_gated: bool = True
+    """Each has gate and up, whatever the MLP of the other layers has. There are no biases."""
+    counts_from_one: bool = False
+    """`every` goes by the layer's number from 1 (Megatron), not by its index from 0 (config-keys.md, section 8)."""
+
+    def among(self, layers: int) -> int:
+        """How many of the first so many layers have experts."""
+        return layers // self.every if self.counts_from_one else -(-layers // self.every)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +61,14 @@ class Architecture:
     is_tied: bool = False
     """Embedding and head are one weight."""
     has_bias: bool = False
-    """In every linear, and in the norms (LayerNorm)."""
+    """In the four linears of attention."""
+    has_mlp_bias: bool = False
+    has_norm_bias: bool = False
+    """LayerNorm, not RMSNorm."""
     positions: int = 0
     """Rows of a learned position table; 0 with rotary positions."""
-    vocabulary_multiple: int = 1
-    """`make_vocab_size_divisible_by`: the vocabulary is padded to a multiple of it times TP."""
+    vocabulary_multiple: int | None = None
+    """`make_vocab_size_divisible_by`: the vocabulary is padded to a multiple of it times TP; None: it is not padded."""
     experts: Experts | None = None
 
     @property
@@ -95,8 +106,10 @@ def from_json(values: Mapping[str, Any], model: ModelConfig) -> tuple[Architectu
         )
     hidden, heads = model.hidden_size or values["hidden_size"], values["num_attention_heads"]
     own_size = _size(values, "head_dim") if hidden == values["hidden_size"] else None
+    kind = str(values.get("model_type", "llama"))
+    is_llama = kind == "llama"  # the others have no biases, whatever their config.json says
     found = Architecture(
-        kind=str(values.get("model_type", "llama")),
+        kind=kind,
         layers=model.num_layers or values["num_hidden_layers"],
         hidden=hidden,
         heads=heads,
@@ -105,7 +118,8 @@ def from_json(values: Mapping[str, Any], model: ModelConfig) -> tuple[Architectu
         ffn=values["intermediate_size"],
         vocabulary=values["vocab_size"],
         is_tied=bool(values.get("tie_word_embeddings", False)),
-        has_bias=bool(values.get("attention_bias", False)),
+        has_bias=is_llama and bool(values.get("attention_bias", False)),
+        has_mlp_bias=is_llama and bool(values.get("mlp_bias", False)),
         experts=_experts(model, _size(values, "num_local_experts"), _size(values, "num_experts_per_tok") or 1),
     )
     return found, ()
@@ -131,9 +145,11 @@ def from_megatron(config: TrainingConfig, vocabulary: int | None = None) -> Arch
         is_gated=model.activation in _GATED,
         is_tied=model.share_embeddings_and_output_weights,
         has_bias=model.has_bias,
+        has_mlp_bias=model.has_bias,
+        has_norm_bias=model.normalization == "layernorm",
         positions=(model.max_position_embeddings or model.encoder_seq_length) if learned else 0,
         vocabulary_multiple=model.make_vocab_size_divisible_by,
-        experts=_experts(model, None, 1),
+        experts=_experts(model, None, 1, is_megatron=True),
     )
 
 
@@ -143,7 +159,7 @@ def _size(values: Mapping[str, Any], name: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def _experts(model: ModelConfig, count: int | None, per_token: int) -> Experts | None:
+def _experts(model: ModelConfig, count: int | None, per_token: int, *, is_megatron: bool = False) -> Experts | None:
     """`model.moe` over what config.json says; one expert is a plain MLP."""
     moe = model.moe
     count = (moe and moe.num_experts) or count
@@ -151,8 +167,14 @@ def _experts(model: ModelConfig, count: int | None, per_token: int) -> Experts |
         return None
     if moe is None:
         return Experts(count, per_token, every=1, capacity=None)
-    capacity = None if moe.dropless or not moe.capacity_factor else moe.capacity_factor
-    return Experts(count, max(moe.top_k, 1), moe.frequency, capacity)
+    return Experts(
+        count,
+        per_token=max(moe.top_k, 1),
+        every=moe.frequency,
+        capacity=None if moe.dropless or not moe.capacity_factor else moe.capacity_factor,
+        is_gated=moe.glu_mlp,
+        counts_from_one=is_megatron,
+    )
 
 
 def _tokenizer_size(config: TrainingConfig) -> int | None:

@@ -62,7 +62,7 @@ def of_stage(
 ) -> Memory:
     """A process of one pipeline stage."""
     own = blocks[stage :: split.pipeline]
-    dense, experts = counted.of_layers(sum(own), model.experts.every if model.experts else 1)
+    dense, experts = counted.of_layers(sum(own), model.experts)
     dense += counted.embedding if stage == 0 else 0
     dense += counted.head if stage == split.pipeline - 1 else 0
     trained, trained_experts = (work.adapters_of_layer * sum(own), 0) if work.adapters_of_layer else (dense, experts)

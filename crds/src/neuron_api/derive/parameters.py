@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
-from .architecture import Architecture
+from .architecture import Architecture, Experts
 from .sharding import Sharding
 
 
@@ -22,9 +22,9 @@ class Parameters:
     head: int
     """With the final norm."""
 
-    def of_layers(self, layers: int, every: int) -> tuple[int, int]:
-        """Dense and expert parameters of so many layers, each `every`-th with experts."""
-        with_experts = layers if not self.experts_layer else ceil(layers / every)
+    def of_layers(self, layers: int, experts: Experts | None) -> tuple[int, int]:
+        """Dense and expert parameters of so many layers."""
+        with_experts = experts.among(layers) if experts else layers
         return (
             with_experts * self.dense_layer + (layers - with_experts) * self.plain_layer,
             with_experts * self.experts_layer,
@@ -35,22 +35,25 @@ def count(model: Architecture, split: Sharding) -> Parameters | None:
     """Parameters of one process; None when the vocabulary is not known.
 
     Attention: q and o (2 H q) and k, v (2 H kv r) over TP. MLP: 3 H F gated, else 2 H F, over TP. Experts: E / EP of
-    them, and a router H E. Norms whole. Embedding and head: padded V x H over TP.
+    them, and a router H E. Norms whole. Embedding and head: padded V x H over TP. Biases: split as what they are added
+    to, whole where a sum over TP is (o, down).
     """
     if model.vocabulary is None:
         return None
     hidden, tensor = model.hidden, split.tensor
     attention = 2 * hidden * (model.query_width + model.kv_width * split.kv_copies)
-    mlp = (3 if model.is_gated else 2) * hidden * model.ffn
-    norm = 2 * hidden if model.has_bias else hidden
+    norm = 2 * hidden if model.has_norm_bias else hidden
     bias = model.query_width + 2 * model.kv_width * split.kv_copies if model.has_bias else 0
     shared = ceil((attention + bias) / tensor) + 2 * norm + (hidden if model.has_bias else 0)
-    plain = shared + ceil(mlp / tensor)
+    inputs = 2 if model.is_gated else 1
+    mlp = (inputs + 1) * hidden * model.ffn + (inputs * model.ffn if model.has_mlp_bias else 0)
+    plain = shared + ceil(mlp / tensor) + (hidden if model.has_mlp_bias else 0)
     experts = model.experts
+    expert = (3 if experts is None or experts.is_gated else 2) * hidden * model.ffn
     rows = ceil(padded_vocabulary(model, tensor) / tensor) * hidden
     return Parameters(
         dense_layer=shared + hidden * experts.count if experts else plain,
-        experts_layer=ceil(experts.count / split.expert) * ceil(mlp / tensor) if experts else 0,
+        experts_layer=ceil(experts.count / split.expert) * ceil(expert / tensor) if experts else 0,
         plain_layer=plain,
         embedding=rows + model.positions * hidden,
         head=norm + (0 if model.is_tied and split.pipeline == 1 else rows),
@@ -59,7 +62,7 @@ def count(model: Architecture, split: Sharding) -> Parameters | None:
 
 def padded_vocabulary(model: Architecture, tensor: int) -> int:
     """Rows of the embedding: the next multiple of `make_vocab_size_divisible_by` x TP (A25)."""
-    multiple = model.vocabulary_multiple * tensor if model.vocabulary_multiple > 1 else 1
+    multiple = model.vocabulary_multiple * tensor if model.vocabulary_multiple else 1
     return ceil((model.vocabulary or 0) / multiple) * multiple
 
 
@@ -68,5 +71,4 @@ def total(model: Architecture) -> int | None:
     found = count(model, Sharding())
     if found is None:
         return None
-    every = model.experts.every if model.experts else 1
-    return sum(found.of_layers(model.layers, every)) + found.embedding + found.head
+    return sum(found.of_layers(model.layers, model.experts)) + found.embedding + found.head

@@ -14,6 +14,10 @@ from .llama import LlamaForCausalLM
 from .llama import config as llama_config
 from .llama import initial as llama_initial
 from .llama import plan as llama_plan
+from .megatron import MegatronForCausalLM
+from .megatron import config as megatron_config
+from .megatron import initial as megatron_initial
+from .megatron import plan as megatron_plan
 from .mistral import config as mistral_config
 from .mixtral import MixtralForCausalLM
 from .mixtral import config as mixtral_config
@@ -43,29 +47,37 @@ class Sizes(Protocol):
 class _Parts(NamedTuple):
     """A family's modules, by what they are for."""
 
-    read: Callable[[Mapping[str, Any], ModelConfig], Any]
-    """A parsed config.json and the overrides to the family's config."""
     model: Callable[[Any], nn.Module]
     draw: Callable[[str, torch.Size, Any, int], Tensor]
     roles: Callable[[Any], Mapping[str, Role]]
     layers: Callable[[Any], list[str]]
-    divisions: Callable[[Any], Mapping[str, int]]
     recomputable: tuple[str, ...]
 
 
 _LLAMA: Final = _Parts(
-    llama_config.from_values, LlamaForCausalLM, llama_initial.draw,
-    llama_plan.roles, llama_plan.layers, llama_plan.divisions, llama_plan.RECOMPUTABLE,
+    LlamaForCausalLM, llama_initial.draw,
+    llama_plan.roles, llama_plan.layers, llama_plan.RECOMPUTABLE,
 )  # fmt: skip
 _FAMILIES: Final[Mapping[str, _Parts]] = {
     "llama": _LLAMA,
-    "mistral": _LLAMA._replace(read=mistral_config.from_values),
+    "mistral": _LLAMA,
     "mixtral": _Parts(
-        mixtral_config.from_values, MixtralForCausalLM, mixtral_initial.draw,
-        mixtral_plan.roles, mixtral_plan.layers, mixtral_plan.divisions, mixtral_plan.RECOMPUTABLE,
+        MixtralForCausalLM, mixtral_initial.draw,
+        mixtral_plan.roles, mixtral_plan.layers, mixtral_plan.RECOMPUTABLE,
+    ),
+    "megatron": _Parts(
+        MegatronForCausalLM, megatron_initial.draw,
+        megatron_plan.roles, megatron_plan.layers, megatron_plan.RECOMPUTABLE,
     ),
 }  # fmt: skip
-"""By `model_type` of config.json."""
+"""By `model_type` of config.json, or `megatron`."""
+
+_OF_JSON: Final[Mapping[str, Callable[[Mapping[str, Any], ModelConfig], Sizes]]] = {
+    "llama": llama_config.from_values,
+    "mistral": mistral_config.from_values,
+    "mixtral": mixtral_config.from_values,
+}
+"""From a parsed config.json and the overrides to the family's config."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +85,15 @@ class Family:
     """A model that is described but not yet built; the backend builds it."""
 
     kind: str
-    """`model_type` of config.json."""
+    """`model_type` of config.json, or `megatron`."""
     config: Sizes
     seed: int
 
     @classmethod
-    def of(cls, config: TrainingConfig) -> "Family":
-        """Read the model config; raises `InputError`."""
+    def of(cls, config: TrainingConfig, vocabulary: int | None = None) -> "Family":
+        """Read the model config; raises `InputError`. `vocabulary`: the tokenizer's, for a Megatron model."""
+        if config.model_source == "megatron":
+            return cls("megatron", megatron_config.from_section(config, vocabulary), config.seed)
         return cls.from_json(config_json.read(config.model), config)
 
     @classmethod
@@ -88,7 +102,7 @@ class Family:
         kind = _kind(values, config.name)
         if config.model.moe is not None and kind != "mixtral":
             raise config_json.wrong(f"a {kind} has no experts.", "Remove the section.", "model.moe")
-        return cls(kind, _FAMILIES[kind].read(values, config.model), config.seed)
+        return cls(kind, _OF_JSON[kind](values, config.model), config.seed)
 
     def on_meta(self) -> nn.Module:
         """The module without storage."""
@@ -114,11 +128,6 @@ class Family:
         return self._parts.layers(self.config)
 
     @property
-    def divisions(self) -> Mapping[str, int]:
-        """Sizes beside heads and widths that must be multiples of the tensor-parallel size."""
-        return self._parts.divisions(self.config)
-
-    @property
     def recomputable(self) -> tuple[str, ...]:
         """Values of `model.activations_checkpoint_recompute`."""
         return self._parts.recomputable
@@ -136,10 +145,8 @@ class Family:
 def _kind(values: Mapping[str, Any], name: str) -> str:
     """`model_type`, else `architectures`, else the experiment's name, which decides alone upstream."""
     architectures = [str(one).removesuffix("ForCausalLM").lower() for one in values.get("architectures") or ()]
-    by_name = [kind for kind in _FAMILIES if kind in name.lower()]
+    by_name = [kind for kind in _OF_JSON if kind in name.lower()]
     kind = str(values.get("model_type") or next(iter([*architectures, *by_name]), "llama"))
-    if kind not in _FAMILIES:
-        raise config_json.wrong(
-            f"model_type {kind!r} is not supported by this release.", f"Use {', '.join(_FAMILIES)}."
-        )
+    if kind not in _OF_JSON:
+        raise config_json.wrong(f"model_type {kind!r} is not supported by this release.", f"Use {', '.join(_OF_JSON)}.")
     return kind

@@ -67,9 +67,9 @@ class LlamaModel(nn.Module):
         self._rotary = Rotary(config.rope)
 
     def forward(self, input_ids: Tensor, part: Part | None = None) -> Tensor:
-        """Token ids int64 [B, S], by default of whole samples, to [B, S, H]."""
+        """Token ids int64 [B, S], by default of whole samples, or states [B, S, H] of earlier layers, to [B, S, H]."""
         cos, sin = self._rotary.tables(part or Part.whole(input_ids.shape[1]), input_ids.device)
-        states = self.embed_tokens(input_ids)
+        states = input_ids if input_ids.is_floating_point() else self.embed_tokens(input_ids)
         for layer in self.layers:
             states = layer(states, cos, sin)
         return self.norm(states)  # type: ignore[no-any-return]

@@ -26,8 +26,3 @@ def roles(config: LlamaConfig) -> dict[str, Role]:
 def layers(config: LlamaConfig) -> list[str]:
     """Names of the repeated layers, in order: units of data-parallel sharding and of `full` recompute."""
     return [f"model.layers.{index}" for index in range(config.num_hidden_layers)]
-
-
-def divisions(config: LlamaConfig) -> dict[str, int]:
-    """Sizes beside heads and widths that tensor parallelism divides, by their name in config.json."""
-    return {"vocab_size": config.vocab_size}

@@ -66,9 +66,11 @@ class MixtralModel(nn.Module):
         self._rotary = Rotary(config.rope)
 
     def forward(self, input_ids: Tensor, part: Part | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Token ids int64 [B, S], by default of whole samples, to [B, S, H], and the shares of layers with experts."""
+        """Token ids int64 [B, S], by default of whole samples, or states [B, S, H] of earlier layers, to [B, S, H], and
+        the shares of each layer with experts."""
         cos, sin = self._rotary.tables(part or Part.whole(input_ids.shape[1]), input_ids.device)
-        states, of_layers = self.embed_tokens(input_ids), []
+        states = input_ids if input_ids.is_floating_point() else self.embed_tokens(input_ids)
+        of_layers: list[Tensor] = []
         for layer in self.layers:
             states, shares = layer(states, cos, sin)
             of_layers += [shares] if shares is not None else []

@@ -12,7 +12,6 @@ RECOMPUTABLE: Final = ("CoreAttention", "MixtralAttention", "MixtralRMSNorm", "M
 """Values of `model.activations_checkpoint_recompute`."""
 
 layers = llama.layers
-divisions = llama.divisions
 
 
 def roles(config: MixtralConfig) -> dict[str, Role]:

@@ -60,7 +60,7 @@ class NativeBackend:
         if self._topology.pipeline_parallel > 1:
             stages.keep(module, self._config, family.layers, number)
         own = dict(module.named_modules())
-        layers = [name for name in family.layers if not isinstance(own[name], stages.Passing)]
+        layers = [name for name in family.layers if name in own]
         if self._meshes.tensor is not None:
             roles = {name: role for name, role in family.roles.items() if self._holds(own, name)}
             sequence_parallel = self._config.distributed_strategy.sequence_parallel

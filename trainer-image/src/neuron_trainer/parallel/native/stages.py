@@ -1,6 +1,6 @@
 """Pipeline stages (B-7): which layers a process holds, and the model without the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
@@ -15,6 +15,18 @@ class Passing(nn.Module):
     def forward(self, states: Any, *_: Any) -> Any:
         """The first argument."""
         return states
+
+
+class OwnLayers(nn.Module):
+    """Some of the layers of a `ModuleList`, under their numbers in the whole model; iterated as that is."""
+
+    def __init__(self, whole: nn.Module, numbers: Iterable[str]) -> None:
+        super().__init__()
+        for number in numbers:
+            self.add_module(number, whole.get_submodule(number))
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter(self.children())
 
 
 def own_blocks(config: TrainingConfig, stage: int) -> list[int]:
@@ -34,11 +46,12 @@ def keep(module: nn.Module, config: TrainingConfig, layers: Sequence[str], block
     sizes = block_sizes(len(layers), blocks, config.model.pipeline_cuts or ())
     assert sizes is not None, "preflight refuses layers that cannot be split"
     first = sum(sizes[:block])
-    last = first + sizes[block]
+    own = layers[first : first + sizes[block]]
     before, after = _around(module, layers)
-    gone = [*layers[:first], *layers[last:], *(before if block > 0 else ()), *(after if block < blocks - 1 else ())]
-    for name in gone:
+    for name in (*(before if block > 0 else ()), *(after if block < blocks - 1 else ())):
         module.set_submodule(name, Passing())
+    holder = own[0].rpartition(".")[0]
+    module.set_submodule(holder, OwnLayers(module.get_submodule(holder), [name.rpartition(".")[2] for name in own]))
 
 
 def _around(module: nn.Module, layers: Sequence[str]) -> tuple[list[str], list[str]]:
