@@ -38,6 +38,7 @@ GPT = {
 }  # fmt: skip
 MEGATRON: dict[str, dict[str, Any]] = {
     "megatron gpt": GPT,
+    "megatron gpt, two weights": {**GPT, "share_embeddings_and_output_weights": False},
     "megatron gpt, hidden dropout": {**GPT, "hidden_dropout": 0.3},
     "megatron mistral": {"sliding_window_size": 7, "rotary_percentage": 0.5},
     "megatron mixtral": {"moe": {**MOE, "frequency": 2, "capacity_factor": 0.75}},
@@ -55,6 +56,14 @@ class Split:
     tensor: int = 1
     sequence: bool = False
     zero1: bool = False
+    context: int = 1
+    pipeline: int = 1
+
+    def families(self) -> list[str]:
+        """Those that can be split so: the others are refused before the start (parallel/native/limits.py)."""
+        if self.pipeline > 1:
+            return ["llama", "mistral", "megatron gpt, two weights", "megatron mistral"]
+        return ["llama", "megatron gpt", "megatron gpt, two weights"] if self.context > 1 else list(FAMILIES)
 
 
 def train(folder: Path, splits: dict[str, Split]) -> None:
@@ -91,7 +100,7 @@ def _rank(rank: int, world: int, folder: Path, splits: dict[str, Split]) -> None
     store = f"file://{folder}/store-{world}"
     dist.init_process_group("gloo", store, rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
     for name, split in splits.items():
-        for family in FAMILIES:
+        for family in split.families():
             found = _train(family, split, folder)
             if rank == 0:
                 torch.save(found, folder / f"{family}-{name}.pt")
@@ -100,6 +109,7 @@ def _rank(rank: int, world: int, folder: Path, splits: dict[str, Split]) -> None
 
 def _train(family: str, split: Split, folder: Path) -> dict[str, Any]:
     import torch
+    import torch.distributed as dist
 
     from neuron_api.topology import Topology
     from neuron_trainer import optim
@@ -119,11 +129,13 @@ def _train(family: str, split: Split, folder: Path) -> dict[str, Any]:
         optimizer.step()
         backend.drop_gradients()
         steps.append((done.loss, done.gradient_norm))
-    weights = {}
+    own = {}
     for one in backend.parameters():
         whole: Any = one.whole.detach()
-        weights[one.name] = whole.full_tensor() if hasattr(whole, "full_tensor") else whole.clone()
-    return {"steps": steps, "weights": weights}
+        own[one.name] = whole.full_tensor() if hasattr(whole, "full_tensor") else whole.clone()
+    stages: list[Any] = [None] * split.world
+    dist.all_gather_object(stages, own)
+    return {"steps": steps, "weights": {name: weight for stage in stages for name, weight in stage.items()}}
 
 
 def _config(family: str, split: Split, folder: Path) -> Any:
@@ -135,6 +147,9 @@ def _config(family: str, split: Split, folder: Path) -> Any:
         distributed_strategy__tensor_model_parallel_size=split.tensor,
         distributed_strategy__sequence_parallel=split.sequence,
         distributed_strategy__zero1=split.zero1,
+        distributed_strategy__context_parallel_size=split.context,
+        distributed_strategy__pipeline_model_parallel_size=split.pipeline,
+        model__fusions={"ring_attention": split.context > 1},
     )
     values["model"] |= SECTION.get(family, {})
     if family in MEGATRON:

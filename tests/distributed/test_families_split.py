@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from . import families
-from .families import FAMILIES, Split
+from .families import Split
 
 pytestmark = pytest.mark.distributed
 
@@ -17,6 +17,12 @@ SPLITS = {
     "tensor 2": Split(2, tensor=2),
     "tensor 2, sequence": Split(2, tensor=2, sequence=True),
     "2 x 2, zero1, sequence": Split(4, tensor=2, sequence=True, zero1=True),
+    "tensor 4": Split(4, tensor=4),
+    "context 2": Split(2, context=2),
+    "context 2, tensor 2, sequence": Split(4, context=2, tensor=2, sequence=True),
+    "pipeline 2": Split(2, pipeline=2),
+    "pipeline 2, tensor 2, sequence": Split(4, pipeline=2, tensor=2, sequence=True),
+    "pipeline 2, data 2, zero1": Split(4, pipeline=2, zero1=True),
 }
 
 
@@ -30,7 +36,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 MASKED = "megatron gpt, hidden dropout"
 """Only where the processes hold the same states are the masks those of one process (B-19)."""
-CASES = [(family, split) for family in FAMILIES for split in SPLITS if family != MASKED or split == "tensor 2"]
+CASES = [
+    (family, name)
+    for name, split in SPLITS.items()
+    for family in split.families()
+    if family != MASKED or name == "tensor 2"
+]
 
 
 @pytest.mark.timeout(600)
