@@ -29,6 +29,8 @@ def family(tmp_path: Path, values: dict[str, Any], **changes: Any) -> Family:
         ({"model_type": "mistral"}, "llama", "mistral"),
         ({"model_type": None, "architectures": ["MistralForCausalLM"]}, "llama", "mistral"),
         ({"model_type": None}, "my-mistral-run", "mistral"),
+        ({"model_type": "mixtral"}, "foo", "mixtral"),
+        ({"model_type": "llama"}, "mixtral-8x7b", "llama"),
         ({"model_type": None}, "tiny", "llama"),
     ],
 )
@@ -48,6 +50,22 @@ def test_a_name_that_says_something_else_is_told(tiny: Path, tmp_path: Path, cap
 def test_a_family_that_there_is_not_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="model_type 'gpt_neox' is not supported by this release"):
         family(tmp_path, {**MODEL, "model_type": "gpt_neox"})
+
+
+def test_experts_for_a_model_without_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model.moe: a llama has no experts. Remove the section."):
+        family(tmp_path, MODEL, model__moe={"num_experts": 4})
+
+
+def test_sizes_that_cannot_be_split_are_told_for_each_family(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text(json.dumps({**MODEL, "model_type": "mixtral", "intermediate_size": 66}))
+    values = alone(tiny, tmp_path, model__model_config=str(tmp_path / "model.json"))
+    values["trainer"]["devices"] = values["distributed_strategy"]["tensor_model_parallel_size"] = 4
+    with pytest.raises(InputError) as caught:
+        preflight.check(typed(values), 4, tmp_path)
+    assert [finding.message.split(" of the")[0] for finding in caught.value.findings] == [
+        "num_key_value_heads 2", "intermediate_size 66",
+    ]  # fmt: skip
 
 
 def test_the_overrides_of_the_model_section_win(tmp_path: Path) -> None:
