@@ -6,7 +6,9 @@ For questions about numbers, where starting launchers (10 s each) would only cos
 import multiprocessing
 import os
 import tempfile
+from collections.abc import Sequence
 from datetime import timedelta
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,16 @@ from .nodes import BOUND
 GLOO_TIMEOUT = timedelta(seconds=60)
 
 
-def train(world: int, configurations: list[dict[str, Any]]) -> None:
-    """Train each configuration on `world` processes; its numbers are in the metrics file of its log directory."""
+def train(world: int, configurations: list[dict[str, Any]], checkpoints: Sequence[Path] = ()) -> None:
+    """Train each configuration on `world` processes; its numbers are in the metrics file of its log directory.
+
+    With `checkpoints` each goes on from its own.
+    """
+    jobs = list(zip_longest(configurations, checkpoints))
     forkserver.start(4)  # more than one: each process computes with one thread
     context = multiprocessing.get_context("forkserver")
     with tempfile.TemporaryDirectory() as folder:
-        ranks = [
-            context.Process(target=_rank, args=(n, world, f"{folder}/store", configurations)) for n in range(world)
-        ]
+        ranks = [context.Process(target=_rank, args=(n, world, f"{folder}/store", jobs)) for n in range(world)]
         for rank in ranks:
             rank.start()
         for rank in ranks:
@@ -40,17 +44,17 @@ def train(world: int, configurations: list[dict[str, Any]]) -> None:
     assert codes == [0] * world, f"ranks ended with {codes}"
 
 
-def _rank(rank: int, world: int, store: str, configurations: list[dict[str, Any]]) -> None:
+def _rank(rank: int, world: int, store: str, jobs: list[tuple[dict[str, Any], Path | None]]) -> None:
     import torch.distributed as dist
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
-    for values in configurations:
-        _train(rank, world, values)
+    for values, checkpoint in jobs:
+        _train(rank, world, values, checkpoint)
     dist.destroy_process_group()
 
 
-def _train(rank: int, world: int, values: dict[str, Any]) -> None:
+def _train(rank: int, world: int, values: dict[str, Any], checkpoint: Path | None) -> None:
     import torch
 
     from neuron_api.topology import Topology
@@ -69,4 +73,4 @@ def _train(rank: int, world: int, values: dict[str, Any]) -> None:
     topology = Topology.of(config, world // config.trainer.num_nodes)
     run = Run.build(config, topology, loaded.hash, torch.device("cpu"), lambda: False, phases)
     metrics = MetricsFile(folder / contract.METRICS_FILE) if rank == 0 else None
-    run.fit(Start(0), Path(folder), checkpoints(folder), None, metrics, rank)
+    run.fit(Start(0, str(checkpoint) if checkpoint else None), Path(folder), checkpoints(folder), None, metrics, rank)
