@@ -35,6 +35,10 @@ test: venv ## every test but the long ones: unit, distributed (gloo), integratio
 test-unit: venv ## only the tests without processes and servers (a minute)
 	$(BIN)/python -m pytest tests/unit -m "not integration"
 
+.PHONY: test-numerics
+test-numerics: venv ## every family under every split against one process, as a table (docs/numerics.md; minutes)
+	$(BIN)/python hack/numerics
+
 .PHONY: demo
 demo: venv ## cluster, images, chart, a job that loses a rank and a pod and succeeds (CLUSTER=current: your own cluster)
 	CLUSTER=$(CLUSTER) $(BIN)/python hack/demo
