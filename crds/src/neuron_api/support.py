@@ -7,6 +7,7 @@ Asked by the operator before anything is started and by the launcher before any 
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -74,8 +75,9 @@ def check(config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding
 
 def _section(section: BaseModel, path: str) -> Iterator[Finding]:
     done, inert = _DONE.get(path, "").split(), _INERT.get(path, "").split()
+    attributes = _attributes(type(section))
     for key, info in fields(type(section)).items():
-        where, value = f"{path}.{key}" if path else key, getattr(section, _attribute(section, key))
+        where, value = f"{path}.{key}" if path else key, getattr(section, attributes[key])
         if where in CANONICAL:
             continue  # asked at the key that the value is read from
         if where in _VALUES:
@@ -87,8 +89,10 @@ def _section(section: BaseModel, path: str) -> Iterator[Finding]:
             yield _not_done(where, value, is_inert=key in inert, is_part=section_of(info) is not None)
 
 
-def _attribute(section: BaseModel, key: str) -> str:
-    return next(name for name, info in type(section).model_fields.items() if (info.alias or name) == key)
+@cache
+def _attributes(model: type[BaseModel]) -> Mapping[str, str]:
+    """Names in Python by keys of the document."""
+    return {info.alias or name: name for name, info in model.model_fields.items()}
 
 
 def _below(where: str) -> bool:
