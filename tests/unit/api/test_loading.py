@@ -86,6 +86,13 @@ def test_a_wrong_value_is_told_once_and_not_by_rules_that_read_it() -> None:
     }
 
 
+def test_a_run_that_epochs_end_may_have_the_schedule_of_its_steps() -> None:
+    loaded = load_text(LLAMA, ["trainer.max_steps=-1", "trainer.max_epochs=2"])
+    assert loaded.errors == ()
+    assert loaded.config is not None
+    assert loaded.config.model.optim.sched.max_steps is None
+
+
 def test_a_key_of_ones_own_in_data_is_kept_with_a_warning() -> None:
     loaded = load_text(LLAMA.replace("  micro_batch_size: 1", "  shard_cache: /tmp/x\n  micro_batch_size: 1"))
     assert loaded.errors == ()
