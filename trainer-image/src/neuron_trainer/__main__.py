@@ -1,9 +1,10 @@
-"""The command line: `neuron-train run CONFIG [key=value …]` and `neuron-train data prepare …`."""
+"""The command line: `neuron-train run CONFIG [key=value …]`, `data prepare …`, `checkpoint list …`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,7 +28,22 @@ def parser() -> argparse.ArgumentParser:
         "--tokenizer", type=Path, metavar="PATH", help="use this tokenizer.json instead of learning one"
     )
     prepare.add_argument("--processes", type=int, default=1, metavar="P", help="processes that tokenise; default 1")
+    _add_checkpoint(commands)
     return root
+
+
+def _add_checkpoint(commands: Any) -> None:
+    described = {
+        "list": "checkpoints of a log directory, newest first, and what killed saves left",
+        "verify": "read every byte and compare it with the manifest; status 1 when one is damaged",
+        "inspect": "manifest and tensors of a checkpoint, without reading the tensors",
+    }
+    checkpoint = commands.add_parser("checkpoint", help="look at checkpoints")
+    of_checkpoint = checkpoint.add_subparsers(dest="checkpoint_command", required=True)
+    for name, text in described.items():
+        one = of_checkpoint.add_parser(name, help=text)
+        one.add_argument("paths", nargs="+", type=Path, metavar="DIR", help="log directory, its checkpoints, or one")
+        one.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default table")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .launcher import start
 
         return start.main(chosen.config, chosen.overrides)
+    if chosen.command == "checkpoint":
+        from .cli import checkpoint
+
+        return checkpoint.run(chosen.checkpoint_command, chosen.paths, chosen.output)
     from .data import prepare
 
     return prepare.main(

@@ -1,0 +1,118 @@
+"""`neuron-train checkpoint list | verify | inspect`: what is there, whether it is whole, what is in it."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from neuron_api import contract
+from neuron_api.contract import ExitCode
+from neuron_trainer.checkpoint import catalog, contents, layout
+from neuron_trainer.checkpoint.manifest import read
+from neuron_trainer.errors import CheckpointError
+
+_NOTHING = "no checkpoint is there"
+
+
+def run(command: str, paths: Sequence[Path], output: str) -> int:
+    """`output`: `table` or `json`."""
+    commands = {"list": _list, "verify": _verify, "inspect": _inspect}
+    try:
+        return int(commands[command](paths, output))
+    except CheckpointError as problem:
+        print(f"neuron-train: {problem}", file=sys.stderr)  # noqa: T201
+        return int(ExitCode.ERROR)
+
+
+def _list(paths: Sequence[Path], output: str) -> ExitCode:
+    rows = [_row(path) for folder in paths for path in _in(folder)]
+    if output == "json":
+        _print_json(rows)
+        return ExitCode.SUCCESS
+    table = Table("checkpoint", "step", "samples", "written", "size", "state")
+    for row in rows:
+        shown = (row["name"], row["step"], row["consumed_samples"], row["time"], _size(row["bytes"]), row["state"])
+        table.add_row(*("" if one is None else str(one) for one in shown))
+    Console().print(table if rows else _NOTHING)
+    return ExitCode.SUCCESS
+
+
+def _in(folder: Path) -> list[Path]:
+    """Complete ones, newest first, then those that a killed save left; a log directory stands for its checkpoints."""
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a directory")
+    below = folder / contract.CHECKPOINTS_DIR
+    folder = below if below.is_dir() else folder
+    if folder.name.endswith(contract.CHECKPOINT_SUFFIX):
+        return [folder]
+    return [candidate.path for candidate in catalog.complete(folder)] + sorted(catalog.incomplete(folder))
+
+
+def _row(path: Path) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(("name", "step", "consumed_samples", "time", "bytes", "state"))
+    row |= {"name": path.name, "state": "incomplete"}
+    if layout.is_complete(path):
+        manifest = read(path)
+        row |= {
+            "step": manifest.step,
+            "consumed_samples": manifest.consumed_samples,
+            "time": manifest.time.strftime("%Y-%m-%d %H:%M:%S"),
+            "bytes": sum(file.size for file in manifest.files.values()),
+            "state": "complete",
+        }
+    return row
+
+
+def _verify(paths: Sequence[Path], output: str) -> ExitCode:
+    found = [path for folder in paths for path in _in(folder)]
+    told: list[dict[str, str]] = []
+    console = Console(stderr=True)
+    for path in track(found, description="reading", console=console, disable=not console.is_terminal):
+        try:
+            catalog.verify(path)
+            told.append({"name": path.name, "verdict": "whole", "message": ""})
+        except CheckpointError as problem:
+            told.append({"name": path.name, "verdict": "damaged", "message": str(problem)})
+    if output == "json":
+        _print_json(told)
+    elif not told:
+        Console().print(_NOTHING)
+    for one in told if output == "table" else ():
+        print(" ".join(filter(None, (one["verdict"], one["name"], one["message"]))))  # noqa: T201
+    is_whole = bool(told) and all(one["verdict"] == "whole" for one in told)
+    return ExitCode.SUCCESS if is_whole else ExitCode.ERROR
+
+
+def _inspect(paths: Sequence[Path], output: str) -> ExitCode:
+    for path in paths:
+        manifest, tensors = read(path), contents.tensors(path)
+        if output == "json":
+            shown = [{"name": t.name, "shape": list(t.shape), "dtype": t.dtype, "bytes": t.size} for t in tensors]
+            _print_json({**manifest.model_dump(mode="json"), "tensors": shown})
+            continue
+        facts = manifest.model_dump(mode="json", exclude={"files", "architecture", "topology", "metrics"})
+        table = Table("tensor", "shape", "type", "size", title=path.name)
+        for tensor in tensors:
+            table.add_row(tensor.name, " x ".join(map(str, tensor.shape)), tensor.dtype, _size(tensor.size))
+        for name, value in {**facts, **manifest.topology, **manifest.architecture, **manifest.metrics}.items():
+            print(f"{name:<28}{value}")  # noqa: T201
+        Console().print(table)
+    return ExitCode.SUCCESS
+
+
+def _size(count: int | None) -> str:
+    if count is None:
+        return ""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))  # noqa: T201
