@@ -104,7 +104,8 @@ async def test_a_job_is_followed_from_its_creation_to_its_end(world: World, say:
     assert "checkpoint   step 20, " in shown
     assert "StepsAdvancing: The first step has been finished." in shown
 
-    await world.report(240, phase=TrainerPhase.SUCCEEDED)
+    await world.report(240, phase=TrainerPhase.SAVING)
+    await world.reconcile()
     for name in await world.pod_names():
         await world.end(name, 0)
     await world.reconcile()

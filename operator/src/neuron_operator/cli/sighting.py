@@ -59,6 +59,11 @@ def is_true(condition: Condition) -> bool:
     return condition.status is ConditionStatus.TRUE
 
 
+def told(reason: str, message: str) -> str:
+    """Both, once: sentences about a failure begin with its cause already."""
+    return message if message.startswith(f"{reason}: ") else f"{reason}: {message}"
+
+
 def look(connection: Connection, name: str) -> Sighting:
     """Three or more requests; only the job must be readable."""
     body = connection.job(name)
@@ -68,10 +73,10 @@ def look(connection: Connection, name: str) -> Sighting:
     own = [pod for one in listed if pods.owner_uid(one) == job.metadata.uid and (pod := pods.read(one))]
     current = sorted((pod for pod in own if pod.attempt == job.status.attempt), key=lambda pod: pod.index)
     down = [pod for pod in current if not pod.ready and not pod.succeeded][:_MOST_PODS]
-    told = []
+    found = []
     for uid, about in ((job.metadata.uid, ""), *((pod.uid, f"pod {pod.name}") for pod in down)):
-        told += [_event(one, about) for one in _events(connection, uid, unread)]
-    return Sighting(job, tuple(current), tuple(sorted(told, key=lambda one: one.time)), tuple(unread))
+        found += [_event(one, about) for one in _events(connection, uid, unread)]
+    return Sighting(job, tuple(current), tuple(sorted(found, key=lambda one: one.time)), tuple(unread))
 
 
 def job_of(body: Json) -> NeuronTrainingJob:

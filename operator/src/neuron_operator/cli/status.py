@@ -14,7 +14,7 @@ from neuron_operator.planning.conditions import sentence
 
 from . import duration, pace
 from .connection import Connection
-from .sighting import HEADLINE, Sighting, is_true, look
+from .sighting import HEADLINE, Sighting, is_true, look, told
 
 INTERVAL: Final = 2.0
 _EVENTS: Final = 5
@@ -160,12 +160,12 @@ def _facts(seen: Sighting, now: datetime) -> Iterator[str]:
     if seen.headline is None:
         yield "state        no operator has looked at it yet"
     else:
-        yield f"{seen.headline.type.lower():<13}{seen.headline.reason}: {seen.headline.message}"
+        yield f"{seen.headline.type.lower():<13}{told(seen.headline.reason, seen.headline.message)}"
     for one in status.conditions:
         remarkable = one.type is ConditionType.CONFIG_VALID and one.reason is Reason.CONFIG_ACCEPTED_WITH_WARNINGS
         repeated = seen.headline is not None and one.message == seen.headline.message
         if not repeated and (remarkable or (is_true(one) and one.type not in _USUAL)):
-            yield f"{one.type.lower():<13}{one.reason}: {one.message}"
+            yield f"{one.type.lower():<13}{told(one.reason, one.message)}"
     yield from (f"not read     {why}" for why in seen.unread)
 
 

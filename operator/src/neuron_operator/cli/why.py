@@ -13,7 +13,7 @@ from neuron_operator.planning.conditions import sentence
 
 from . import duration
 from .connection import Connection
-from .sighting import Sighting, is_true, look
+from .sighting import Sighting, is_true, look, told
 
 SILENCE: Final = 300.0
 """Seconds without a finished step after which a job that is Running is no longer said to be well."""
@@ -63,7 +63,7 @@ def answer(seen: Sighting, now: datetime) -> Answer:
         said = (
             f"{name}: the operator has not looked yet at the spec as it is now (generation {job.metadata.generation})."
         )
-        return Answer(said, remedy=_OPERATOR, seen=(f"before that: {headline.reason}: {headline.message}",))
+        return Answer(said, remedy=_OPERATOR, seen=(f"before that: {told(headline.reason, headline.message)}",))
     waits = waiting.for_pods(job, seen.pods)
     if waits is not None:
         return Answer(_waits(name, waits.reason, waits.message, headline, now), waits.reason, seen=_seen(seen, now))
@@ -92,7 +92,7 @@ def _ended(seen: Sighting, headline: Condition, now: datetime) -> Answer:
     at = f" at step {status.progress.step}" if status.progress and status.progress.step else ""
     if status.phase is Phase.SUCCEEDED:
         return Answer(f"{name} has ended as configured{ago}{at}.", headline.reason)
-    failed = f"{name} failed{ago}{at}: {headline.reason}: {_stop(headline.message)}"
+    failed = f"{name} failed{ago}{at}: {_stop(told(headline.reason, headline.message))}"
     last = (f"last restart: {sentence(status.restarts[-1])}",) if status.restarts else ()
     logs = f"kubectl neuron logs {name} --first-failure -n {seen.job.metadata.namespace}"
     return Answer(failed, headline.reason, seen=(*last, f"the log of the first failure: {logs}"))
@@ -119,7 +119,7 @@ _SILENT: Final = (
 
 def _waits(name: str, reason: Reason, message: str, headline: Condition, now: datetime) -> str:
     verb = "stands still" if headline.type is ConditionType.STALLED else "waits"
-    return f"{name} {verb} since {duration.since(headline.last_transition_time, now)}: {reason}: {_stop(message)}"
+    return f"{name} {verb} since {duration.since(headline.last_transition_time, now)}: {_stop(told(reason, message))}"
 
 
 def _stop(message: str) -> str:
@@ -142,7 +142,7 @@ def _others(seen: Sighting) -> Iterator[str]:
     headline = seen.headline.message if seen.headline else ""
     for one in seen.job.status.conditions:
         if is_true(one) and one.type not in healthy and one.message != headline:
-            yield f"{one.type}: {one.reason}: {one.message}"
+            yield f"{one.type}: {told(one.reason, one.message)}"
 
 
 def _warnings(seen: Sighting, now: datetime) -> Iterator[str]:
