@@ -14,7 +14,7 @@ import pytest
 from builders import NOW, at, make_job, make_pod, with_status
 from neuron_api.progress import CheckpointReport
 from neuron_api.reasons import Reason
-from neuron_api.reference import meaning
+from neuron_api.reference.reasons import meaning
 from neuron_api.status import JobStatus, Phase, ProgressStatus, Restart, Rung
 from neuron_operator.cli import checkpoints, duration, failure_log, pace, screen, status, suspension, why
 from neuron_operator.cli.__main__ import main

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from neuron_api.reasons import ConditionType, Reason
-from neuron_api.reference import meaning
+from neuron_api.reference.reasons import meaning
 from neuron_api.status import Condition, Phase
 from neuron_operator.planning import waiting
 from neuron_operator.planning.conditions import sentence
