@@ -54,7 +54,8 @@ async def _run(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         queue: WorkQueue
         lease: Lease
-        metrics = Metrics(lambda: len(queue), lambda: lease.is_held)
+        freshness = Freshness[Key]()
+        metrics = Metrics(lambda: len(queue), lambda: lease.is_held, lambda: freshness.age() if lease.is_held else None)
         queue = WorkQueue(metrics.observe_pass)
         cluster = await stack.enter_async_context(api.connect(metrics.count_request))
         reader = await stack.enter_async_context(progress_reader.over_http())
@@ -71,7 +72,7 @@ async def _run(settings: Settings) -> None:
         beat = asyncio.create_task(vitals.beat())
         try:
             if await _unless(stop, _prepare(cluster, settings, vitals, lease)):
-                await _lead(settings, queue, controller, lease)
+                await _lead(settings, queue, controller, lease, freshness)
         finally:
             beat.cancel()
 
@@ -98,13 +99,14 @@ async def _has_crd(cluster: Cluster, settings: Settings) -> bool:
     return True
 
 
-async def _lead(settings: Settings, queue: WorkQueue, controller: Controller, lease: Lease) -> None:
+async def _lead(
+    settings: Settings, queue: WorkQueue, controller: Controller, lease: Lease, freshness: Freshness[Key]
+) -> None:
     """All parts in one group: any crash ends the process, which is cheap, and silence is not."""
     try:
         async with asyncio.TaskGroup() as group:
             parts = [group.create_task(queue.work(controller.reconcile)) for _ in range(settings.workers)]
             parts.append(group.create_task(lease.keep()))
-            freshness = Freshness[Key]()
             keys = _lister(controller.cluster, settings.namespaces, freshness)
             parts.append(group.create_task(queue.resync(keys, settings.resync_seconds)))
             await kopf.operator(

@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 class Watcher(Protocol):
     """Who wants to know what became of the jobs (`metrics`)."""
 
-    def job_changed(self, namespace: str, name: str, before: JobStatus, after: JobStatus) -> None:
-        """A status was written, or seen for the first time."""
+    def job_changed(self, job: NeuronTrainingJob, after: JobStatus) -> None:
+        """What the status of a job will be; `job` has the one that was read."""
         ...
 
     def job_gone(self, namespace: str, name: str) -> None:
@@ -112,7 +112,7 @@ class Controller:
 
     async def _save(self, key: Key, seen: Seen, planned: Plan, status: JobStatus) -> Result:
         before, after = seen.observed.job.status, planned.requeue_after
-        self.watcher.job_changed(key.namespace, key.name, before, status)
+        self.watcher.job_changed(seen.observed.job, status)
         if status == before and "status" in seen.body:
             return Result(after)
         if "status" in seen.body and only_numbers(before, status) and (wait := self.writes.wait(key, self.clock())):

@@ -9,7 +9,9 @@
     │   └── UnavailableError   429, 5xx, timeouts, connection errors: try again later
     ├── LeaseLostError         another operator may act: end the process at once
     ├── WatchLostError         events do not arrive any more: end the process, a new one watches anew
-    └── UserInputError         `kubectl neuron` was given a file that cannot be read: one sentence, no traceback
+    └── UserInputError         `kubectl neuron` cannot do what it was asked to: one sentence, no traceback
+        ├── MayNotError        the API server does not let this user do it
+        └── UnreachableError   the API server gives no answer
 
 Anything else that is raised is a bug of ours: logged with its traceback, counted, tried again with back-off.
 """
@@ -56,4 +58,12 @@ class WatchLostError(OperatorError):
 
 
 class UserInputError(OperatorError):
-    """A file of the command line that cannot be read, or holds nothing to work on."""
+    """A file that cannot be read or holds nothing to work on; a cluster or a job that is not there."""
+
+
+class MayNotError(UserInputError):
+    """403: the sentence names the verb and the resource that are needed."""
+
+
+class UnreachableError(UserInputError):
+    """Nothing answers at the API server's address, or nothing that is of use; it may be back in a moment."""

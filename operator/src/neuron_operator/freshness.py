@@ -5,7 +5,8 @@ had brought at one listing, and of which no event has told until the next, was m
 watches anew.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -14,7 +15,8 @@ K = TypeVar("K")
 class Freshness(Generic[K]):
     """What events have brought; kept as long as the object is listed."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic, self._shown = monotonic, monotonic()
         self._seen: dict[K, str] = {}
         self._doubtful: dict[K, str | None] = {}
         """What had been seen of the keys that were behind at the last listing."""
@@ -22,6 +24,11 @@ class Freshness(Generic[K]):
     def saw(self, key: K, version: str) -> None:
         """An event."""
         self._seen[key] = version
+        self._shown = self._monotonic()
+
+    def age(self) -> float:
+        """Seconds since the watch has shown that it brings what happens."""
+        return self._monotonic() - self._shown
 
     def missed(self, listed: Mapping[K, str]) -> list[K]:
         """Keys that were behind at the last listing, are still, and of which no event has told in between."""
@@ -29,4 +36,6 @@ class Freshness(Generic[K]):
         doubtful = {key: self._seen.get(key) for key, version in listed.items() if self._seen.get(key) != version}
         missed = [key for key, seen in doubtful.items() if key in self._doubtful and self._doubtful[key] == seen]
         self._doubtful = doubtful
+        if not doubtful:
+            self._shown = self._monotonic()
         return missed

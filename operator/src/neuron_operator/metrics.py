@@ -1,25 +1,35 @@
-"""What Prometheus reads at /metrics: the operator's own work, and the jobs as their statuses tell them."""
+"""What Prometheus reads at /metrics: the operator's own work, and what became of jobs; `job_metrics`: how they are."""
 
-from collections import Counter as Tally
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from neuron_api.status import JobStatus, Phase
+from neuron_api.job import NeuronTrainingJob
+from neuron_api.status import JobStatus, Restart
+
+from .job_metrics import JobMetrics
 
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_WAITS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+_RECOVERIES = (1, 2, 3, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
+"""Seconds: a killed process is to be back in 3, a lost pod in 15; a large model loads for minutes."""
 
 
 class Metrics:
     """One registry; also the controller's `Watcher`."""
 
     def __init__(
-        self, queue_length: Callable[[], int] = lambda: 0, is_leader: Callable[[], bool] = lambda: True
+        self,
+        queue_length: Callable[[], int] = lambda: 0,
+        is_leader: Callable[[], bool] = lambda: True,
+        watch_age: Callable[[], float | None] = lambda: None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.registry = CollectorRegistry()
-        self._jobs: dict[tuple[str, str], JobStatus] = {}
+        self._clock, self._jobs = clock, JobMetrics()
         self._requests = Counter(
             "neuron_operator_api_requests", "Requests to the API server.", ["verb", "resource", "code"],
             registry=self.registry,
@@ -28,11 +38,24 @@ class Metrics:
             "neuron_operator_reconcile_seconds", "Duration of a pass.", ["result"], buckets=_BUCKETS,
             registry=self.registry,
         )  # fmt: skip
+        self._placed = Histogram(
+            "neuron_operator_apply_to_pods_seconds", "From a job's creation until all its pods have been created.",
+            buckets=_WAITS, registry=self.registry,
+        )  # fmt: skip
+        self._recoveries = Histogram(
+            "neuron_training_recovery_seconds", "From a fault to the first step after it.", ["rung", "cause"],
+            buckets=_RECOVERIES, registry=self.registry,
+        )  # fmt: skip
+        self._lost = Counter(
+            "neuron_training_lost_steps", "Steps that were done again, by the cause of the restart.", ["rung", "cause"],
+            registry=self.registry,
+        )  # fmt: skip
         self._restarts = Counter(
             "neuron_training_restarts", "Lines of the restart ledgers.", ["namespace", "job", "rung", "cause"],
             registry=self.registry,
         )  # fmt: skip
-        self.registry.register(_Jobs(self._jobs, queue_length, is_leader))
+        self.registry.register(_Process(queue_length, is_leader, watch_age))
+        self.registry.register(self._jobs)
 
     def count_request(self, verb: str, resource: str, code: str) -> None:
         """For the gateway."""
@@ -42,57 +65,65 @@ class Metrics:
         """For the queue."""
         self._passes.labels(result).observe(seconds)
 
-    def job_changed(self, namespace: str, name: str, before: JobStatus, after: JobStatus) -> None:
-        """See `controller.Watcher`; the first sight of a job counts none of its old restarts."""
-        if (namespace, name) in self._jobs:
+    def job_changed(self, job: NeuronTrainingJob, after: JobStatus) -> None:
+        """See `controller.Watcher`; the first sight of a job counts none of its old restarts.
+
+        A status that could not be written is told again by the next pass: what was told last is what counts.
+        """
+        namespace, name = job.metadata.namespace, job.metadata.name
+        known = self._jobs.last(namespace, name)
+        before = known or job.status
+        if known:
             for entry in after.restarts[len(after.restarts) - (after.restart_count - before.restart_count) :]:
                 self._restarts.labels(namespace, name, entry.rung.value, entry.cause.value).inc()
-        self._jobs[namespace, name] = after
+            for entry in _recovered(before, after):
+                self._recoveries.labels(entry.rung.value, entry.cause.value).observe(entry.recovery_seconds or 0.0)
+                self._lost.labels(entry.rung.value, entry.cause.value).inc(entry.steps_lost or 0)
+        if _is_complete(after) and not _is_complete(before) and after.attempt == 0 and job.metadata.creation_timestamp:
+            # The API server writes whole seconds.
+            waited = (self._clock() - job.metadata.creation_timestamp).total_seconds()
+            self._placed.observe(max(0.0, waited))
+        self._jobs.see(job, after)
 
     def job_gone(self, namespace: str, name: str) -> None:
         """See `controller.Watcher`."""
-        if self._jobs.pop((namespace, name), None) is not None:
+        if self._jobs.forget(namespace, name):
             for labels in [one for one in self._restarts._metrics if one[:2] == (namespace, name)]:
                 self._restarts.remove(*labels)
 
 
-class _Jobs(Collector):
-    """Read at scrape time."""
+def _recovered(before: JobStatus, after: JobStatus) -> Iterator[Restart]:
+    """Lines that have been closed."""
+    closed = {_identity(entry) for entry in before.restarts if entry.recovered_time}
+    return (entry for entry in after.restarts if entry.recovered_time and _identity(entry) not in closed)
+
+
+def _identity(entry: Restart) -> tuple[object, ...]:
+    return entry.rung, entry.attempt, entry.pod_uid, entry.round, entry.time
+
+
+def _is_complete(status: JobStatus) -> bool:
+    """Whether every pod has been created."""
+    return status.topology is not None and len(status.pods) == status.topology.nodes
+
+
+class _Process(Collector):
+    """This process, at scrape time."""
 
     def __init__(
         self,
-        jobs: dict[tuple[str, str], JobStatus],
         queue_length: Callable[[], int],
         is_leader: Callable[[], bool],
+        watch_age: Callable[[], float | None],
     ) -> None:
-        self._jobs, self._queue_length, self._is_leader = jobs, queue_length, is_leader
+        self._queue_length, self._is_leader, self._watch_age = queue_length, is_leader, watch_age
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("neuron_operator_queue_length", "Keys that wait for a pass.", self._queue_length())
         yield GaugeMetricFamily("neuron_operator_is_leader", "1 where the Lease is held.", float(self._is_leader()))
-        phases = Tally(status.phase for status in self._jobs.values())
-        by_phase = GaugeMetricFamily("neuron_training_jobs", "Jobs by phase.", labels=["phase"])
-        for phase in Phase:
-            by_phase.add_metric([phase.value], phases[phase])
-        yield by_phase
-        yield from self._progress()
-
-    def _progress(self) -> Iterator[Metric]:
-        labels = ["namespace", "job"]
-        families = {
-            "step": GaugeMetricFamily("neuron_training_step", "Finished optimizer steps.", labels=labels),
-            "tokens": GaugeMetricFamily("neuron_training_tokens_per_second", "Throughput of the job.", labels=labels),
-            "checkpoint": GaugeMetricFamily("neuron_training_checkpoint_step", "Newest checkpoint.", labels=labels),
-            "lost": GaugeMetricFamily("neuron_training_steps_lost", "Steps that were done again.", labels=labels),
-        }  # fmt: skip
-        for key, status in self._jobs.items():
-            values = {
-                "step": status.progress.step if status.progress else None,
-                "tokens": status.progress.tokens_per_second if status.progress else None,
-                "checkpoint": status.checkpoint.step if status.checkpoint else None,
-                "lost": status.steps_lost,
-            }
-            for name, value in values.items():
-                if value is not None:
-                    families[name].add_metric(list(key), value)
-        yield from families.values()
+        family = GaugeMetricFamily(
+            "neuron_operator_watch_age_seconds", "Since an event, or a listing that had nothing new, showed the watch."
+        )
+        if (age := self._watch_age()) is not None:
+            family.add_metric([], age)
+        yield family

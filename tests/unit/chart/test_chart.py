@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from localcluster import toolchain
+from neuron_api import contract
 from neuron_operator import settings
 
 ROOT = Path(__file__).parents[3]
@@ -121,7 +122,7 @@ def test_the_schema_describes_every_value_and_no_other() -> None:
 def test_every_value_has_a_comment_above_it_or_above_its_group() -> None:
     lines = (CHART / "values.yaml").read_text().splitlines()
     starts_paragraph = [(line, before) for before, line in pairwise(lines) if line and line[0] not in " #"]
-    exempt = ("images:", "serviceAccount:", "metrics:", "tolerations:", "affinity:", "podLabels:")
+    exempt = ("images:", "serviceAccount:", "metrics:", "networkPolicy:", "tolerations:", "affinity:", "podLabels:")
     bare = [line for line, before in starts_paragraph if not before.startswith("#") and not line.startswith(exempt)]
     assert bare == []
 
@@ -249,18 +250,18 @@ def test_the_program_learns_who_it_is_and_answers_the_probes() -> None:
 
 @needs_helm
 def test_one_replica_is_recreated_and_needs_no_disruption_budget() -> None:
-    assert deployment()["spec"]["strategy"] == {"type": "Recreate"}
-    assert deployment()["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 30
-    assert not of_kind(render(), "PodDisruptionBudget")
+    assert deployment(replicas=1)["spec"]["strategy"] == {"type": "Recreate"}
+    assert deployment(replicas=1)["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 30
+    assert not of_kind(render(replicas=1), "PodDisruptionBudget")
 
 
 @needs_helm
-def test_two_replicas_go_one_at_a_time() -> None:
-    objects = render(replicas=2)
-    assert deployment(replicas=2)["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
-    (budget,) = of_kind(objects, "PodDisruptionBudget")
+def test_two_replicas_are_the_default_and_go_one_at_a_time() -> None:
+    assert deployment()["spec"]["replicas"] == 2
+    assert deployment()["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    (budget,) = of_kind(render(), "PodDisruptionBudget")
     assert budget["spec"]["maxUnavailable"] == 1
-    assert budget["spec"]["selector"] == deployment(replicas=2)["spec"]["selector"]
+    assert budget["spec"]["selector"] == deployment()["spec"]["selector"]
 
 
 @needs_helm
@@ -294,8 +295,56 @@ def test_metrics_have_a_service_and_a_monitor_on_demand() -> None:
 
 @needs_helm
 def test_every_object_carries_the_label_by_which_it_is_found() -> None:
-    for each in render(replicas=2, metrics={"serviceMonitor": {"enabled": True}}):
+    metrics = {name: {"enabled": True} for name in ("serviceMonitor", "dashboard", "rules")}
+    policies = {"enabled": True, "jobNamespaces": ["team-a"]}
+    for each in render(metrics=metrics, networkPolicy=policies):
         assert each["metadata"]["labels"]["app.kubernetes.io/name"] == "neuron-training-operator", each["kind"]
+
+
+# ---- network ----------------------------------------------------------------------------------------------------
+
+OF_JOBS = {"matchExpressions": [{"key": contract.LABEL_JOB, "operator": "Exists"}]}
+
+
+@needs_helm
+def test_the_operator_is_asked_at_one_port_and_asks_the_api_server_and_pods_of_jobs() -> None:
+    assert not of_kind(render(), "NetworkPolicy")
+    (policy,) = of_kind(render(networkPolicy={"enabled": True}), "NetworkPolicy")
+    spec = policy["spec"]
+    assert spec["podSelector"] == deployment()["spec"]["selector"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert spec["ingress"] == [{"ports": [{"port": container()["ports"][0]["containerPort"], "protocol": "TCP"}]}]
+    server, pods = spec["egress"]
+    assert server == {"ports": [{"port": 443, "protocol": "TCP"}, {"port": 6443, "protocol": "TCP"}]}
+    assert pods["ports"] == [{"port": contract.PROGRESS_PORT, "protocol": "TCP"}]
+    assert pods["to"] == [{"namespaceSelector": {}, "podSelector": OF_JOBS}]
+
+
+@needs_helm
+def test_networks_peers_and_namespaces_narrow_the_policy() -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    given = {"enabled": True, "metricsFrom": [peer], "apiServer": {"ports": [443], "cidrs": ["10.0.0.0/16"]}}
+    (policy,) = of_kind(render(networkPolicy=given, watchNamespaces=["team-a", "team-b"]), "NetworkPolicy")
+    assert policy["spec"]["ingress"][0]["from"] == [peer]
+    server, pods = policy["spec"]["egress"]
+    assert server["to"] == [{"ipBlock": {"cidr": "10.0.0.0/16"}}]
+    (selected,) = pods["to"][0]["namespaceSelector"]["matchExpressions"]
+    assert selected["values"] == ["team-a", "team-b"]
+
+
+@needs_helm
+def test_pods_of_jobs_hear_each_other_and_the_operator() -> None:
+    found = of_kind(render(networkPolicy={"jobNamespaces": ["team-a", "team-b"]}), "NetworkPolicy")
+    assert [one["metadata"]["namespace"] for one in found] == ["team-a", "team-b"]
+    spec = found[0]["spec"]
+    assert spec["podSelector"] == OF_JOBS
+    assert spec["policyTypes"] == ["Ingress"]
+    gang, readers = spec["ingress"]
+    assert gang == {"from": [{"podSelector": OF_JOBS}]}
+    assert readers["ports"] == [{"port": contract.PROGRESS_PORT, "protocol": "TCP"}]
+    (operator,) = readers["from"]
+    assert operator["podSelector"] == deployment()["spec"]["selector"]
+    assert operator["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": NAMESPACE}
 
 
 # ---- wrong values -----------------------------------------------------------------------------------------------
@@ -314,6 +363,8 @@ def test_every_object_carries_the_label_by_which_it_is_found() -> None:
         ),
         pytest.param({"logLevel": "loud"}, ["logLevel", "debug"], id="a word that is none of the list"),
         pytest.param({"watchNamespaces": "team-a"}, ["watchNamespaces", "array"], id="a text for a list"),
+        pytest.param({"networkPolicy": {"apiServer": {"cidrs": ["10.0.0.1"]}}}, ["cidrs"], id="no network"),
+        pytest.param({"metrics": {"rules": {"budgetShare": 7}}}, ["budgetShare"], id="a share above 1"),
         pytest.param({"watchNamespaces": ["Team_A"]}, ["watchNamespaces"], id="a name that no namespace can have"),
     ],
 )

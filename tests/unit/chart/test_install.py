@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,9 @@ import yaml
 
 from localcluster import toolchain
 from localcluster.controlplane import ControlPlane
+from localcluster.errors import CommandFailed
 from localcluster.freeport import free_ports
+from localcluster.shell import wait_until
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "helm" / "neuron-training-operator"
@@ -113,6 +116,50 @@ def test_the_definition_outlives_an_uninstall_with_the_jobs_of_its_kind(server: 
     helm(server, "install", RELEASE, str(CHART), "--set", "images.operator=registry.example/neuron-operator:1")
     helm(server, "uninstall", RELEASE)
     assert "neurontrainingjobs.neurontraining.dev" in server.kubectl("get", "crds", "--output", "name")
+
+
+@pytest.mark.parametrize(
+    "installed", [("networkPolicy.enabled=true", "networkPolicy.jobNamespaces={team-a}")], indirect=True
+)
+def test_two_replicas_with_a_budget_and_policies_are_accepted(server: ControlPlane, installed: str) -> None:
+    def names(kind: str, namespace: str) -> list[str]:
+        return server.kubectl("get", kind, "--namespace", namespace, "--output", "name").split()
+
+    assert names("poddisruptionbudgets", NAMESPACE) == [f"poddisruptionbudget.policy/{RELEASE}"]
+    assert names("networkpolicies", NAMESPACE) == [f"networkpolicy.networking.k8s.io/{RELEASE}"]
+    assert names("networkpolicies", "team-a") == [f"networkpolicy.networking.k8s.io/{RELEASE}-jobs"]
+
+
+def test_the_definition_is_upgraded_as_the_page_says_and_the_jobs_stay(server: ControlPlane, tmp_path: Path) -> None:
+    """Helm made it, as its own field manager: what the new version changes may be a conflict."""
+    crd = "neurontrainingjobs.neurontraining.dev"
+    server.kubectl("delete", "crd", crd, "--ignore-not-found", "--wait=true")
+    older = tmp_path / "chart"
+    shutil.copytree(CHART, older)
+    file = older / "crds" / f"{crd}.yaml"
+    definition = yaml.safe_load(file.read_text())
+    definition["spec"]["names"]["shortNames"] = ["oldname"]
+    file.write_text(yaml.safe_dump(definition))
+    helm(server, "install", RELEASE, str(older), "--set", "images.operator=registry.example/neuron-operator:1")
+    wait_until("jobs to be accepted", lambda: _accepts(server), seconds=30)
+    helm(server, "upgrade", RELEASE, str(CHART), "--reset-then-reuse-values")
+    assert "oldname" in server.kubectl("get", "crd", crd, "--output", "jsonpath={.spec.names.shortNames}")
+    page = (CHART / "README.md").read_text()
+    (command,) = [line for line in page.splitlines() if line.startswith("kubectl apply --server-side")]
+    words = [str(CHART / "crds") if word.endswith("/crds/") else word for word in command.split()[1:]]
+    server.kubectl(*words)
+    assert "ntj" in server.kubectl("get", "crd", crd, "--output", "jsonpath={.spec.names.shortNames}")
+    assert "quickstart" in server.kubectl("get", "neurontrainingjobs", "--namespace", "team-a", "--output", "name")
+    server.kubectl("delete", "neurontrainingjobs", "quickstart", "--namespace", "team-a")
+    helm(server, "uninstall", RELEASE)
+
+
+def _accepts(server: ControlPlane) -> bool:
+    try:
+        apply(server, "team-a", quickstart())
+    except CommandFailed:
+        return False
+    return True
 
 
 # ---- the program under these rights -----------------------------------------------------------------------------

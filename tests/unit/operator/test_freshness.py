@@ -35,3 +35,18 @@ def test_a_deleted_object_is_forgotten() -> None:
     freshness.saw("a", "1")
     assert freshness.missed({}) == []
     assert freshness._seen == {}
+
+
+def test_the_age_is_that_of_the_last_event_or_of_the_last_listing_without_news() -> None:
+    now = [100.0]
+    freshness: Freshness[str] = Freshness(lambda: now[0])
+    now[0] += 5
+    assert freshness.age() == 5
+    freshness.saw("a", "1")
+    now[0] += 7
+    freshness.missed({"a": "2"})
+    assert freshness.age() == 7  # the listing was ahead: nothing is shown
+    freshness.saw("a", "2")
+    now[0] += 3
+    freshness.missed({"a": "2"})
+    assert freshness.age() == 0

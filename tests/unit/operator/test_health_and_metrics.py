@@ -3,9 +3,20 @@
 import aiohttp
 from prometheus_client import CollectorRegistry
 
-from builders import NOW
-from neuron_api.reasons import Reason
-from neuron_api.status import CheckpointStatus, JobStatus, Phase, ProgressStatus, Restart, Rung
+from builders import NOW, at, make_job
+from neuron_api.reasons import ConditionType, Reason
+from neuron_api.status import (
+    CheckpointStatus,
+    Condition,
+    ConditionStatus,
+    JobStatus,
+    Phase,
+    PodStatus,
+    ProgressStatus,
+    Restart,
+    Rung,
+    TopologyStatus,
+)
 from neuron_operator import health
 from neuron_operator.health import Vitals
 from neuron_operator.metrics import Metrics
@@ -50,38 +61,95 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def test_jobs_are_counted_by_phase_and_told_by_their_numbers_until_they_are_gone() -> None:
     metrics = Metrics()
+    job = make_job().restart_policy(maxGangRestarts=5).build()
+    stalled = Condition(
+        type=ConditionType.STALLED, status=ConditionStatus.TRUE, reason=Reason.CLAIM_NOT_FOUND, last_transition_time=NOW
+    )
     status = JobStatus(
         phase=Phase.RUNNING,
-        progress=ProgressStatus(step=7, tokens_per_second=3.5),
+        conditions=(stalled,),
+        progress=ProgressStatus(step=7, max_steps=9, loss=2.5, tokens_per_second=3.5, last_step_time=at(60)),
         checkpoint=CheckpointStatus(step=5, path="/c", time=NOW),
         steps_lost=2,
+        gang_failures=1,
     )
-    metrics.job_changed("ns", "a", JobStatus(), status)
-    where = {"namespace": "ns", "job": "a"}
+    metrics.job_changed(job, status)
+    where = {"namespace": "team", "job": "tiny"}
     assert value(metrics, "neuron_training_jobs", phase="Running") == 1
     assert value(metrics, "neuron_training_jobs", phase="Failed") == 0
-    assert value(metrics, "neuron_training_step", **where) == 7
-    assert value(metrics, "neuron_training_tokens_per_second", **where) == 3.5
-    assert value(metrics, "neuron_training_checkpoint_step", **where) == 5
-    assert value(metrics, "neuron_training_steps_lost", **where) == 2
-    metrics.job_gone("ns", "a")
+    expected = {
+        "step": 7, "max_steps": 9, "loss": 2.5, "tokens_per_second": 3.5, "checkpoint_step": 5, "steps_lost": 2,
+        "checkpoint_timestamp_seconds": NOW.timestamp(), "last_step_timestamp_seconds": NOW.timestamp() + 60,
+        "gang_failures": 1, "gang_failures_allowed": 5,
+    }  # fmt: skip
+    assert {name: value(metrics, f"neuron_training_{name}", **where) for name in expected} == expected
+    state = {"phase": "Running", "condition": "Stalled", "reason": "ClaimNotFound"}
+    assert value(metrics, "neuron_training_job_state", **where, **state) == 1
+    metrics.job_gone("team", "tiny")
     assert value(metrics, "neuron_training_jobs", phase="Running") == 0
     assert value(metrics, "neuron_training_step", **where) is None
+    assert value(metrics, "neuron_training_job_state", **where, **state) is None
 
 
-def test_restarts_are_counted_by_cause_from_the_first_sight_on() -> None:
+def test_ready_nodes_are_told_beside_the_wanted_ones() -> None:
+    metrics, job = Metrics(), make_job().nodes(2).build()
+    pods = tuple(PodStatus(name=name, uid=name, ready=name == "a") for name in "ab")
+    metrics.job_changed(job, JobStatus(topology=topology(2), pods=pods))
+    where = {"namespace": "team", "job": "tiny"}
+    assert value(metrics, "neuron_training_nodes", **where) == 2
+    assert value(metrics, "neuron_training_nodes_ready", **where) == 1
+
+
+def topology(nodes: int) -> TopologyStatus:
+    return TopologyStatus(
+        nodes=nodes, processes_per_node=1, world_size=nodes, tensor_parallel=1, data_parallel=nodes, micro_batches=1
+    )
+
+
+def test_restarts_are_counted_by_cause_from_the_first_sight_on_and_once_if_the_write_failed() -> None:
     metrics = Metrics()
     entries = tuple(
         Restart(rung=rung, cause=cause, time=NOW)
         for rung, cause in ((Rung.PROCESS, Reason.PROCESS_KILLED), (Rung.POD, Reason.POD_DELETED))
     )
-    before = JobStatus(restarts=entries[:1], restart_count=1)
+    before = make_job().status(JobStatus(restarts=entries[:1], restart_count=1)).build()
     after = JobStatus(restarts=entries, restart_count=2)
-    metrics.job_changed("ns", "a", before, before)
-    metrics.job_changed("ns", "a", before, after)
-    metrics.job_changed("ns", "a", after, after)
-    labels = {"namespace": "ns", "job": "a"}
+    metrics.job_changed(before, before.status)
+    metrics.job_changed(before, after)
+    metrics.job_changed(before, after)  # a conflict: the same job is read, decided about and told again
+    labels = {"namespace": "team", "job": "tiny"}
     assert value(metrics, "neuron_training_restarts_total", **labels, rung="Pod", cause="PodDeleted") == 1
     assert value(metrics, "neuron_training_restarts_total", **labels, rung="Process", cause="ProcessKilled") is None
-    metrics.job_gone("ns", "a")
+    metrics.job_gone("team", "tiny")
     assert value(metrics, "neuron_training_restarts_total", **labels, rung="Pod", cause="PodDeleted") is None
+
+
+def test_a_recovery_is_told_once_by_its_seconds_and_the_steps_that_it_cost() -> None:
+    metrics = Metrics()
+    fault = Restart(rung=Rung.POD, cause=Reason.NODE_LOST, time=NOW)
+    done = fault.model_copy(update={"recovered_time": at(12), "recovery_seconds": 12.0, "steps_lost": 7})
+    job = make_job().status(JobStatus(restarts=(fault,), restart_count=1)).build()
+    metrics.job_changed(job, job.status)
+    for _ in range(2):
+        metrics.job_changed(job, JobStatus(restarts=(done,), restart_count=1))
+    labels = {"rung": "Pod", "cause": "NodeLost"}
+    assert value(metrics, "neuron_training_recovery_seconds_count", **labels) == 1
+    assert value(metrics, "neuron_training_recovery_seconds_sum", **labels) == 12
+    assert value(metrics, "neuron_training_lost_steps_total", **labels) == 7
+
+
+def test_the_wait_from_apply_to_pods_is_told_when_the_last_pod_of_the_first_attempt_is_there() -> None:
+    metrics = Metrics(clock=lambda: at(3))
+    job = make_job().nodes(2).build()
+    pods = tuple(PodStatus(name=name, uid=name) for name in "ab")
+    for some in ((), pods[:1], pods, pods):
+        metrics.job_changed(job, JobStatus(topology=topology(2), pods=some))
+    metrics.job_changed(job, JobStatus(topology=topology(2), attempt=1))
+    metrics.job_changed(job, JobStatus(topology=topology(2), attempt=1, pods=pods))
+    assert value(metrics, "neuron_operator_apply_to_pods_seconds_count") == 1
+    assert value(metrics, "neuron_operator_apply_to_pods_seconds_sum") == 3
+
+
+def test_the_age_of_the_watch_is_told_by_the_one_that_watches() -> None:
+    assert value(Metrics(watch_age=lambda: 4.0), "neuron_operator_watch_age_seconds") == 4
+    assert value(Metrics(), "neuron_operator_watch_age_seconds") is None

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from inspect import getsource
 from itertools import pairwise
 
@@ -21,6 +22,16 @@ of the restart ledger has one of these words.
 def page() -> str:
     """Every reason of a condition or a restart with its meaning and what to do, out of the docstrings."""
     return _HEAD + "".join(f"| `{word}` | {' '.join(text.split())} |\n" for word, text in _documented())
+
+
+def meaning(reason: reasons.Reason) -> str:
+    """What a reason means, and what to do: its docstring."""
+    return _meanings()[reason.value]
+
+
+@cache
+def _meanings() -> dict[str, str]:
+    return {word: " ".join(text.split()) for word, text in _documented()}
 
 
 def _documented() -> Iterator[tuple[str, str]]:

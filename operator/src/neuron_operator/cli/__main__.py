@@ -3,28 +3,49 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, TextIO
 
 from neuron_operator.errors import UserInputError
 
-_USAGE: Final = """\
+from . import live
+
+_FILES: Final = {
+    "plan": "what a NeuronTrainingJob or an NxDT configuration will be: processes, devices, memory, checkpoints",
+    "convert": "an NxDT configuration as a NeuronTrainingJob",
+}
+
+
+def _lines(commands: Mapping[str, str]) -> str:
+    return "".join(f"  {name:<13}{what}\n" for name, what in commands.items())
+
+
+_USAGE: Final = f"""\
 usage: kubectl neuron COMMAND ...
 
-  plan      what a NeuronTrainingJob or an NxDT configuration will be: processes, devices, memory, checkpoints
-  convert   an NxDT configuration as a NeuronTrainingJob
-
+From a file, without a cluster:
+{_lines(_FILES)}
+Of a job on the cluster:
+{_lines(live.COMMANDS)}
 `kubectl neuron COMMAND --help` has the options.
 """
+
+Command = Callable[[Sequence[str]], int]
 
 _CONFIG_ERRORS: Final = 2
 """Also what argparse ends with when it is called wrongly."""
 
 
+_INTERRUPTED: Final = 130
+"""128 + SIGINT, as a shell has it: the way out of `--watch`."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point: 0, 1 when a file cannot be read, 2 when the configuration has errors."""
+    """Entry point: 0, 1 when a file or a cluster cannot be read, 2 when the configuration has errors."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    commands = {"plan": _plan, "convert": _convert}
+    commands: dict[str, Command] = {"plan": _plan, "convert": _convert}
+    commands |= {name: partial(live.run, name, write=_write) for name in live.COMMANDS}
     if not given or given[0] not in commands:
         is_help = bool(given) and given[0] in ("-h", "--help", "help")
         _write(_USAGE, sys.stdout if is_help else sys.stderr)
@@ -34,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserInputError as problem:
         _write(f"kubectl neuron: {problem}\n", sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except BrokenPipeError:
         # `| head`: the reader has what it wanted; nothing may be written when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,74 @@
+"""`kubectl neuron checkpoints`: what a restart would take up, and what earlier ones took up.
+
+From the status; pod 0 is asked as well, which may know of a checkpoint some seconds before the status does.
+"""
+
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from neuron_api import progress
+from neuron_api.job import NeuronTrainingJob
+from neuron_api.progress import CheckpointReport
+from neuron_api.status import CheckpointStatus
+from neuron_operator.errors import UserInputError
+
+from . import duration
+from .connection import Connection
+from .sighting import job_of
+
+Newest = CheckpointReport | CheckpointStatus | None
+
+
+def run(connection: Connection, name: str) -> str:
+    """The text to print."""
+    job = job_of(connection.job(name))
+    return text(job, newest(job, live(connection, job)), datetime.now(UTC))
+
+
+def live(connection: Connection, job: NeuronTrainingJob) -> CheckpointReport | None:
+    """What pod 0 says; None where it is not there, does not answer, or may not be asked."""
+    host = next(iter(job.status.pods), None)
+    if host is None or job.status.phase.terminal:
+        return None
+    try:
+        answer = connection.progress(host.name)
+        report = progress.from_json(answer) if answer else None
+    except (UserInputError, ValidationError):
+        return None
+    return report.checkpoint if report and report.job_uid in ("", job.metadata.uid) else None
+
+
+def newest(job: NeuronTrainingJob, asked: CheckpointReport | None) -> Newest:
+    """The later of the two."""
+    known = job.status.checkpoint
+    return asked if asked and (known is None or asked.step >= known.step) else known
+
+
+def text(job: NeuronTrainingJob, found: Newest, now: datetime) -> str:
+    """A table, newest first, and what a failure would cost now."""
+    rows = [("STEP", "AGE", "USED BY", "PATH")]
+    if found is not None:
+        rows.append((str(found.step), duration.since(found.time, now), _resumes(job, found.step), found.path))
+    taken = {entry.resumed_from_step for entry in job.status.restarts} - {None, found.step if found else None}
+    rows += [(str(step), "-", _resumes(job, step), "-") for step in sorted((one for one in taken if one), reverse=True)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    table = [
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])) for row in rows
+    ]
+    return "\n".join((*(table if len(rows) > 1 else ()), _cost(job, found))) + "\n"
+
+
+def _resumes(job: NeuronTrainingJob, step: int) -> str:
+    """Numbers of the ledger's lines, as `logs --restart` takes them."""
+    numbers = [str(n) for n, entry in enumerate(job.status.restarts, 1) if entry.resumed_from_step == step]
+    return f"restart {', '.join(numbers)}" if numbers else "-"
+
+
+def _cost(job: NeuronTrainingJob, found: Newest) -> str:
+    name, done = job.metadata.name, job.status.progress.step if job.status.progress else 0
+    if job.status.phase.terminal:
+        return f"{name} is over ({job.status.phase})."
+    if found is None:
+        return f"{name} has no complete checkpoint yet; a failure now would cost all {done} steps."
+    return f"A failure now would cost {max(0, done - found.step)} of {name}'s {done} steps."

@@ -1,0 +1,116 @@
+"""`kubectl neuron logs --first-failure`: what the first failing process said around its failure.
+
+The ledger in the status tells which pod that was. While the pod is there its log is read; when it is gone, its last
+words are: those of the ledger, and the termination messages of the pods of the job that are still there.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from neuron_api.job import NeuronTrainingJob
+from neuron_api.progress import from_last_words
+from neuron_api.status import Restart
+from neuron_operator.errors import UserInputError
+from neuron_operator.planning import pods
+from neuron_operator.planning.conditions import sentence
+from neuron_operator.planning.observation import Pod
+
+from .connection import Connection
+from .sighting import job_of
+
+BEFORE: Final = 60.0
+AFTER: Final = 15.0
+"""Seconds after a failure in which those that it made fail still speak, and a traceback reaches the log."""
+MOST_LINES: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Where to look, and what is known without looking."""
+
+    told: str
+    pod: str
+    uid: str
+    time: datetime
+    message: str
+
+
+def run(connection: Connection, name: str, *, number: int | None, seconds: float) -> str:
+    """The text to print; `number` counts the ledger's lines from 1, the newest without one."""
+    job = job_of(connection.job(name))
+    own = [pod for one in connection.pods(name) if pods.owner_uid(one) == job.metadata.uid and (pod := pods.read(one))]
+    failure = find(job, own, number)
+    if failure is None:
+        return f"{name}: no failure is known: the ledger has no restart, and no pod that is there has failed.\n"
+    there = next((pod for pod in own if pod.uid == failure.uid), None)
+    since = failure.time - timedelta(seconds=seconds)
+    log = connection.log(there.name, since.strftime("%Y-%m-%dT%H:%M:%SZ")) if there else None
+    lines = window(log, since, failure.time + timedelta(seconds=AFTER)) if log else []
+    body = [f"log of pod {failure.pod}:", *lines] if lines else last_words(failure, own, is_there=there is not None)
+    return "\n".join((failure.told, *body)) + "\n"
+
+
+def find(job: NeuronTrainingJob, own: Iterable[Pod], number: int | None = None) -> Failure | None:
+    """Of the ledger; where it has none, the first pod that failed (what the trainer refused is not in the ledger)."""
+    entries = job.status.restarts
+    if number is not None and not 1 <= number <= len(entries):
+        raise UserInputError(f"{job.metadata.name} has restarts 1 to {len(entries)} in its ledger, not {number}")
+    failed = sorted((pod for pod in own if pod.failed), key=lambda pod: (_ended(pod), pod.index))
+    if number is None and failed and (not entries or _ended(failed[0]) > entries[-1].time):
+        return _of_pod(failed[0])
+    return _of_entry(entries[(number or len(entries)) - 1], failed) if entries else None
+
+
+def window(log: str, since: datetime, until: datetime) -> list[str]:
+    """Lines of that time; a line without a time of its own belongs to the one before it."""
+    kept: list[str] = []
+    inside = False
+    for line in log.splitlines():
+        moment = _moment(line.partition(" ")[0])
+        inside = since <= moment <= until if moment else inside
+        if inside:
+            kept.append(line)
+    return kept[-MOST_LINES:]
+
+
+def last_words(failure: Failure, own: Iterable[Pod], *, is_there: bool) -> list[str]:
+    """What is known without a log."""
+    why = "has no log of that time any more" if is_there else "is gone, and its log with it"
+    said = failure.message.strip() or "it left no message."
+    return [f"Pod {failure.pod} {why}. Its last words:", f"  {said}", *_others(failure, own)]
+
+
+def _others(failure: Failure, own: Iterable[Pod]) -> Iterator[str]:
+    for pod in own:
+        words = pod.termination_message.strip()
+        if words and pod.uid != failure.uid and from_last_words(words) is None:
+            yield f"last words of pod {pod.name} (exit code {pod.exit_code}):"
+            yield from (f"  {line}" for line in words.splitlines())
+
+
+def _of_pod(pod: Pod) -> Failure:
+    where = f" on node {pod.node}" if pod.node else ""
+    reason = pod.termination_reason or pod.pod_reason or "Error"
+    told = f"pod {pod.name}{where} failed with exit code {pod.exit_code} ({reason})."
+    return Failure(told, pod.name, pod.uid, _ended(pod), pod.termination_message or pod.pod_message)
+
+
+def _of_entry(entry: Restart, failed: Iterable[Pod]) -> Failure:
+    """A process's failure has its own time; a pod's is when the operator saw it, its container ended before."""
+    same = next((pod for pod in failed if pod.uid == entry.pod_uid and pod.finished_at), None)
+    ended = _ended(same) if same and entry.rank is None else entry.time
+    return Failure(sentence(entry), entry.pod, entry.pod_uid, ended, entry.message)
+
+
+def _ended(pod: Pod) -> datetime:
+    return pod.finished_at or datetime.min.replace(tzinfo=UTC)
+
+
+def _moment(text: str) -> datetime | None:
+    """Of a log line: nanoseconds, of which Python reads six digits."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None

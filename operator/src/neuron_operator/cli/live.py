@@ -1,0 +1,77 @@
+"""The commands that ask a cluster: their flags, and which module answers. Each is imported when it is called."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from neuron_api import contract
+
+Print = Callable[[str], None]
+
+COMMANDS: Final = {
+    "status": "phase, steps, checkpoint, restarts and what they cost, last events; --watch keeps it up to date",
+    "why": "what a job waits for, or why it ended, and what to do",
+    "logs": "--first-failure: what the first failing process said around its failure",
+    "checkpoints": "what a restart would take up, and what it would cost",
+    "suspend": "end the pods of a job after a checkpoint, and keep the job",
+    "resume": "let a suspended job go on from its newest checkpoint",
+}
+_PREFIXES: Final = tuple(
+    f"{kind}/"
+    for kind in (contract.SHORT_NAME, contract.SINGULAR, contract.PLURAL, f"{contract.PLURAL}.{contract.GROUP}")
+)
+
+
+def run(command: str, arguments: Sequence[str], write: Print) -> int:
+    """Carry out one of `COMMANDS`; raises `UserInputError`."""
+    given = _parser(command).parse_args(arguments)
+    from .connection import Access, connect
+
+    with connect(Access(given.kubeconfig, given.context, given.namespace)) as connection:
+        name = _name(given.job)
+        match command:
+            case "status":
+                from . import status
+
+                status.run(connection, name, watch=given.watch)
+            case "why":
+                from . import why
+
+                write(why.run(connection, name))
+            case "logs":
+                from . import failure_log
+
+                write(failure_log.run(connection, name, number=given.restart, seconds=given.seconds))
+            case "checkpoints":
+                from . import checkpoints
+
+                write(checkpoints.run(connection, name))
+            case _:
+                from . import suspension
+
+                write(suspension.run(connection, name, suspend=command == "suspend"))
+    return 0
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(f"kubectl neuron {command}", description=f"{COMMANDS[command]}.")
+    parser.add_argument("job", metavar="JOB", help="name of a NeuronTrainingJob, with or without ntj/ before it")
+    parser.add_argument("-n", "--namespace", help="default: the context's")
+    parser.add_argument("--context", help="of the kubeconfig; default: its current one")
+    parser.add_argument("--kubeconfig", metavar="FILE", help="default: $KUBECONFIG, or ~/.kube/config")
+    if command == "status":
+        parser.add_argument("-w", "--watch", action="store_true", help="until the job is over; every 2 s")
+    if command == "logs":
+        parser.add_argument("--first-failure", action="store_true", required=True, help="the only log so far")
+        parser.add_argument(
+            "--restart", type=int, metavar="N", help="line N of the ledger; default: the newest failure"
+        )
+        parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="before the failure; default: 60")
+    return parser
+
+
+def _name(job: str) -> str:
+    """As kubectl prints it (`-o name`), or bare."""
+    for prefix in _PREFIXES:
+        job = job.removeprefix(prefix)
+    return job

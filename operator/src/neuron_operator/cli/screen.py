@@ -1,0 +1,34 @@
+"""A view on a terminal: colours, a bar of the steps, redrawn in place; the lines themselves are `status.View`'s."""
+
+from collections.abc import Iterator
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from .status import View
+
+_WIDTH = 40
+_COLOURS = {"Running": "green", "Succeeded": "green", "Failed": "red", "Restarting": "yellow"}
+
+
+def show(views: Iterator[View], stream: TextIO) -> None:
+    """Until there are no more; the last one stays on the screen."""
+    console = Console(file=stream)
+    # auto_refresh False: no thread; nothing moves between two looks.
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        for view in views:
+            live.update(drawn(view), refresh=True)
+
+
+def drawn(view: View) -> RenderableType:
+    """Title, bar, lines; words of a job are never taken for markup."""
+    title = Text(view.title, style="bold")
+    for word, colour in _COLOURS.items():
+        title.highlight_words([f"  {word}  "], colour)
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(ProgressBar(total=view.total, completed=view.done, width=_WIDTH), Text(view.steps.split(None, 1)[1]))
+    return Group(title, bar if view.total else Text(f"  {view.steps}"), *(Text(line) for line in view.body))

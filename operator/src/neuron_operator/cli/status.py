@@ -1,0 +1,198 @@
+"""`kubectl neuron status`: where a job is, what it has cost, what happened last; `--watch` keeps it up to date."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TextIO
+
+from neuron_api.reasons import ConditionType, Reason
+from neuron_api.status import Restart
+from neuron_operator.errors import UnreachableError
+from neuron_operator.planning.conditions import sentence
+
+from . import duration, pace
+from .connection import Connection
+from .sighting import HEADLINE, Sighting, is_true, look, told
+
+INTERVAL: Final = 2.0
+_EVENTS: Final = 5
+_RESTARTS: Final = 3
+_USUAL: Final = (*HEADLINE, ConditionType.PODS_READY, ConditionType.PROGRESSING, ConditionType.CONFIG_VALID)
+"""What the headline, the nodes and the steps say already."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One moment, as lines."""
+
+    title: str
+    steps: str
+    body: tuple[str, ...]
+    done: int
+    total: int | None
+    """None: the job has no last step, or has not told it."""
+    over: bool
+
+    @property
+    def text(self) -> str:
+        """Without a terminal."""
+        return "\n".join((self.title, f"  {self.steps}", *self.body)) + "\n"
+
+
+def view(seen: Sighting, now: datetime) -> View:
+    """Everything that a person wants to know, most wanted first."""
+    job, progress = seen.job, seen.job.status.progress
+    return View(
+        title=_title(seen, now),
+        steps=_steps(seen, now),
+        body=tuple(f"  {line}" for line in (*_facts(seen, now), *_restarts(seen, now), *_events(seen, now))),
+        done=progress.step if progress else 0,
+        total=progress.max_steps if progress else None,
+        over=job.status.phase.terminal,
+    )
+
+
+def line(seen: Sighting) -> str:
+    """The moment in one line, for a log."""
+    status = seen.job.status
+    checkpoint = f", checkpoint {status.checkpoint.step}" if status.checkpoint else ""
+    restarts = f", restarts {status.restart_count} ({status.steps_lost} steps lost)" if status.restart_count else ""
+    why = f", {seen.headline.reason}" if seen.headline else ""
+    return f"{status.phase}, nodes {status.nodes_ready or '-'}, {_numbers(seen)}{checkpoint}{restarts}{why}"
+
+
+def run(connection: Connection, name: str, *, watch: bool, stream: TextIO | None = None) -> None:
+    """Print once, or until the job is over."""
+    out = stream or sys.stdout
+    seen = look(connection, name)
+    if out.isatty():
+        from . import screen
+
+        views = _views(connection, name, seen) if watch else iter((view(seen, _now()),))
+        screen.show(views, out)
+    elif watch:
+        _log(connection, name, seen, out)
+    else:
+        out.write(view(seen, _now()).text)
+
+
+def sightings(
+    connection: Connection, name: str, first: Sighting, pause: Callable[[float], None] = time.sleep
+) -> Iterator[Sighting | UnreachableError]:
+    """Again and again until the job is over; an API server that is away is told and asked again."""
+    yield first
+    over = first.job.status.phase.terminal
+    while not over:
+        pause(INTERVAL)
+        try:
+            seen = look(connection, name)
+        except UnreachableError as problem:
+            yield problem
+            continue
+        over = seen.job.status.phase.terminal
+        yield seen
+
+
+def _views(connection: Connection, name: str, first: Sighting) -> Iterator[View]:
+    last = first
+    for one in sightings(connection, name, first):
+        if isinstance(one, Sighting):
+            last = one
+        shown = view(last, _now())
+        note = () if isinstance(one, Sighting) else (f"  {one}; trying again",)
+        yield View(shown.title, shown.steps, (*note, *shown.body), shown.done, shown.total, shown.over)
+
+
+def _log(connection: Connection, name: str, first: Sighting, out: TextIO) -> None:
+    """A line for each change: what a CI job or a file wants."""
+    before = ""
+    for one in sightings(connection, name, first):
+        text = line(one) if isinstance(one, Sighting) else f"{one}; trying again"
+        if text != before:
+            out.write(f"{_now():%H:%M:%S} {text}\n")
+            out.flush()
+        before = text
+
+
+def _title(seen: Sighting, now: datetime) -> str:
+    job, status = seen.job, seen.job.status
+    began = status.start_time
+    end = status.completion_time
+    ran = f", took {duration.text((end - began).total_seconds())}" if began and end else ""
+    started = f", started {duration.since(began, now)} ago" if began else ", not started"
+    return f"{job.metadata.name}  {status.phase}  in namespace {job.metadata.namespace}{started}{ran}"
+
+
+def _steps(seen: Sighting, now: datetime) -> str:
+    progress = seen.job.status.progress
+    if progress is None:
+        return "steps        none has been finished"
+    ago = f"; last {duration.since(progress.last_step_time, now)} ago" if progress.last_step_time else ""
+    return f"steps        {_numbers(seen)}{ago}"
+
+
+def _numbers(seen: Sighting) -> str:
+    progress = seen.job.status.progress
+    if progress is None:
+        return "no step"
+    of = f" of {progress.max_steps} ({_share(progress.step, progress.max_steps)} %)" if progress.max_steps else ""
+    loss = f", loss {progress.loss:.4f}" if progress.loss is not None else ""
+    speed = f", {progress.tokens_per_second:,.0f} tokens/s" if progress.tokens_per_second else ""
+    left = pace.seconds_left(seen.job)
+    eta = f", {duration.text(left)} left" if left is not None else ""
+    return f"step {progress.step}{of}{loss}{speed}{eta}"
+
+
+def _share(done: int, total: int) -> int:
+    return min(100, 100 * done // total)
+
+
+def _facts(seen: Sighting, now: datetime) -> Iterator[str]:
+    status = seen.job.status
+    shape = status.topology
+    each = f", {shape.processes_per_node} processes in each" if shape else ""
+    yield f"nodes        {status.nodes_ready or 'none wanted yet'}{each}"
+    newest = status.checkpoint
+    kept = f"step {newest.step}, {duration.since(newest.time, now)} old, {newest.path}" if newest else "none"
+    yield f"checkpoint   {kept}"
+    if seen.headline is None:
+        yield "state        no operator has looked at it yet"
+    else:
+        yield f"{seen.headline.type.lower():<13}{told(seen.headline.reason, seen.headline.message)}"
+    for one in status.conditions:
+        remarkable = one.type is ConditionType.CONFIG_VALID and one.reason is Reason.CONFIG_ACCEPTED_WITH_WARNINGS
+        repeated = seen.headline is not None and one.message == seen.headline.message
+        if not repeated and (remarkable or (is_true(one) and one.type not in _USUAL)):
+            yield f"{one.type.lower():<13}{told(one.reason, one.message)}"
+    yield from (f"not read     {why}" for why in seen.unread)
+
+
+def _restarts(seen: Sighting, now: datetime) -> Iterator[str]:
+    status = seen.job.status
+    lost = f", {status.steps_lost} steps lost" if status.restart_count else ""
+    yield f"restarts     {status.restart_count}{lost}"
+    for entry in status.restarts[-_RESTARTS:]:
+        yield f"  {duration.since(entry.time, now)} ago  {_told(entry)}"
+
+
+def _told(entry: Restart) -> str:
+    if entry.recovered_time is None:
+        return f"{sentence(entry)} No step since."
+    cost = f"from step {entry.resumed_from_step}, {entry.steps_lost} steps again, {entry.recovery_seconds:.0f} s"
+    return f"{sentence(entry)} Recovered: {cost}."
+
+
+def _events(seen: Sighting, now: datetime) -> Iterator[str]:
+    if not seen.events:
+        return
+    yield "events"
+    for one in seen.events[-_EVENTS:]:
+        times = f" (x{one.count})" if one.count > 1 else ""
+        about = f"{one.about}: " if one.about else ""
+        yield f"  {duration.since(one.time, now)} ago  {about}{one.reason}{times}: {one.note}"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

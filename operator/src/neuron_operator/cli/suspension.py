@@ -1,0 +1,26 @@
+"""`kubectl neuron suspend` and `resume`: one field of the spec, merged in; the operator does the rest."""
+
+from .connection import Connection, Json
+from .sighting import job_of
+
+_WORDS = {True: "suspended", False: "running (spec.suspend is false)"}
+
+
+def run(connection: Connection, name: str, *, suspend: bool) -> str:
+    """The text to print; nothing is written where it is so already, or the job is over."""
+    body = connection.job(name)
+    job = job_of(body)
+    if job.status.phase.terminal:
+        return f"{name} is over ({job.status.phase}); nothing was changed.\n"
+    if is_suspended(body) is suspend:
+        return f"{name} is to be {_WORDS[suspend]} already; nothing was changed.\n"
+    connection.change(name, {"suspend": suspend})
+    see = f"See: kubectl neuron status {name} -n {connection.namespace} --watch\n"
+    if suspend:
+        return f"{name} will be suspended: its pods are ended after a checkpoint, and go on from it at resume. {see}"
+    return f"{name} will be resumed: its pods are created anew and go on from the newest checkpoint. {see}"
+
+
+def is_suspended(body: Json) -> bool:
+    """What the spec asks for; absent means false."""
+    return bool(body.get("spec", {}).get("suspend", False))
