@@ -23,6 +23,8 @@ class ConditionType(StrEnum):
     """Whether optimizer steps are being finished."""
     RESTARTING = "Restarting"
     """True between a failure and the first step after it."""
+    SUSPENDED = "Suspended"
+    """True when spec.suspend is set and no pod runs."""
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
 
@@ -70,7 +72,17 @@ class Reason(StrEnum):
     NOT_STARTED = "NotStarted"
     """No pods have been created. See the other conditions."""
     RUNNING = "Running"
-    """Nothing is being restarted. Nothing to do."""
+    """The job goes on: it is not being restarted, not suspended and not over. Nothing to do."""
+
+    # -- suspension
+    WAITING_FOR_CHECKPOINT = "WaitingForCheckpoint"
+    """spec.suspend is set and the next checkpoint is near: the pods go on to it. Wait, or set
+    suspendPolicy.checkpointWaitSeconds to 0."""
+    SUSPENDING = "Suspending"
+    """spec.suspend is set: the pods finish their step, save and end. Wait."""
+    SUSPENDED = "Suspended"
+    """spec.suspend is set and no pod runs; also the cause of the new attempt after it, which no budget counts. Set
+    spec.suspend to false to go on."""
 
     # -- causes of restarts, and of the end
     PROCESS_FAILED = "ProcessFailed"

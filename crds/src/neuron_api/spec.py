@@ -97,6 +97,15 @@ class RestartPolicy(ApiObject):
     """Seconds that pods wait for a lost peer to be replaced, before the whole gang is. Default 900."""
 
 
+class SuspendPolicy(ApiObject):
+    """How a job is suspended. SIGTERM makes the trainer finish its step and save, so waiting only spares the work that
+    would be lost where that does not fit into the pods' terminationGracePeriodSeconds."""
+
+    checkpoint_wait_seconds: int = Field(default=120, ge=0, le=86400)
+    """Seconds that pods may go on when their next periodic checkpoint comes within them; where it does not, they are
+    told to save and go at once. Default 120, as long as their grace; 0: never wait."""
+
+
 class JobSpec(ApiObject):
     """What is to be trained, on what, with which storage."""
 
@@ -128,3 +137,10 @@ class JobSpec(ApiObject):
 
     restart_policy: RestartPolicy = RestartPolicy()
     """How many failures of each kind the job may have."""
+
+    suspend: bool = False
+    """True takes the pods away: they save and end, and their nodes are free; false goes on from there, as a new attempt
+    that no budget counts. A job that is created with true starts nothing. May be changed at any time. Default false."""
+
+    suspend_policy: SuspendPolicy = SuspendPolicy()
+    """How a job is suspended."""

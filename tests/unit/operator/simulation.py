@@ -272,6 +272,10 @@ class Cluster:
             first = host.recoveries[-1].model_copy(update={"first_step_time": self.now})
             host.recoveries = (*host.recoveries[:-1], first)
 
+    def suspend(self, *, wanted: bool) -> None:
+        """The user changes spec.suspend."""
+        self.job = self.job.model_copy(update={"spec": self.job.spec.model_copy(update={"suspend": wanted})})
+
     def save_checkpoint(self) -> None:
         self.checkpoint = self.step
 
@@ -303,7 +307,8 @@ class Cluster:
         pod = self._pod(index)
         if pod is None or not pod.alive or (code == 0 and self.step < LAST_STEP):
             return
-        self.counted += code in (1, 137) and not pod.terminating
+        stopping = self.status.suspension is not None and self.status.suspension.stop_time is not None
+        self.counted += code in (1, 137) and not pod.terminating and not stopping
         pod.exit_code, pod.reason, pod.ended_at = code, reason, self._tick().replace(microsecond=0)
         if code:
             self._loses(pod)
@@ -361,6 +366,8 @@ class Cluster:
         self._peers_wait(pod)
 
     def _note_loss(self, pod: SimPod) -> None:
+        if self.status.suspension and self.status.suspension.stop_time:
+            return  # It was told to go.
         if pod.exit_code != 0 and pod.uid in {one.uid for one in self.status.pods if not one.succeeded}:
             self.lost[pod.uid] = pod.attempt
 

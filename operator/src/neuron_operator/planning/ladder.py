@@ -36,15 +36,13 @@ def climb(
     gang: Gang, status: JobStatus, policy: RestartPolicy, config: TrainingConfig, now: datetime
 ) -> Decision | None:
     """Decide about the losses that the ledger does not know; None: there are none."""
-    if stop := _refused(gang):
-        return Decision(status, stop)
-    if gang.over:
-        return Decision(status, COMPLETED)
+    if over := ended(gang, status):
+        return over
     if not gang.losses:
         return None
     worst = [loss for loss in gang.losses if loss.verdict is Verdict.GANG]
-    ended = {pod.uid: pod.finished_at.timestamp() for pod in gang.pods.values() if pod.finished_at}
-    blamed = first(worst or gang.losses, ended)
+    times = {pod.uid: pod.finished_at.timestamp() for pod in gang.pods.values() if pod.finished_at}
+    blamed = first(worst or gang.losses, times)
     if not can_resume(status, config):
         return Decision(status, End(Reason.CANNOT_RESUME, _cannot_resume(blamed, status)))
     if worst:
@@ -53,6 +51,13 @@ def climb(
         blamed = next((loss for loss in gang.losses if loss.counted), blamed)
         return _gang(status, blamed, Reason.INCOMPLETE_COMPLETION, blamed.counted, policy, now)
     return _pods(gang, status, policy, now)
+
+
+def ended(gang: Gang, status: JobStatus) -> Decision | None:
+    """The job is over by what its pods say: all have succeeded, or one says that nothing can help."""
+    if stop := _refused(gang):
+        return Decision(status, stop)
+    return Decision(status, COMPLETED) if gang.over else None
 
 
 def can_resume(status: JobStatus, config: TrainingConfig) -> bool:
