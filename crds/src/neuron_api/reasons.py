@@ -108,5 +108,17 @@ class Reason(StrEnum):
     TRAINER_REFUSED_CONFIG = "TrainerRefusedConfig"
     """The trainer ended with exit code 2: the data, the model or a checkpoint is not as configured. Mend what it
     says."""
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    """spec.activeDeadlineSeconds is over; the pods were told to save and end. Start a new job that goes on from the last
+    checkpoint (exp_manager.resume_from_checkpoint), with more time."""
+    SCHEDULING_DEADLINE_EXCEEDED = "SchedulingDeadlineExceeded"
+    """A pod had no node for startupPolicy.schedulingSeconds; the message quotes the scheduler. Add nodes, ask for less,
+    or raise the bound, in a new job."""
+    IMAGE_DEADLINE_EXCEEDED = "ImageDeadlineExceeded"
+    """A container did not run startupPolicy.imageSeconds after its pod had a node; the message quotes the kubelet. Mend
+    the image or the volumes it names, or raise the bound, in a new job."""
+    FIRST_STEP_DEADLINE_EXCEEDED = "FirstStepDeadlineExceeded"
+    """No step was finished startupPolicy.firstStepSeconds after the containers ran. The pods' logs say what they were
+    doing; raise the bound in a new job if that was loading or compiling."""
     CANNOT_RESUME = "CannotResume"
     """The job cannot resume (exp_manager.resume_if_exists is False) and has done steps. Set it to True in a new job."""

@@ -106,6 +106,22 @@ class SuspendPolicy(ApiObject):
     told to save and go at once. Default 120, as long as their grace; 0: never wait."""
 
 
+class StartupPolicy(ApiObject):
+    """How long the pods may take to come up; what takes longer ends the job with a reason of its own. Without a bound
+    they are waited for, since capacity may come, an image may be pushed and a large model may compile for hours; the
+    conditions say what is missing all the time. Each bound also holds for pods that replace others."""
+
+    scheduling_seconds: int | None = Field(default=None, ge=1, le=31536000)
+    """Seconds from the creation of a pod until it has a node. Default: no bound."""
+
+    image_seconds: int | None = Field(default=None, ge=1, le=31536000)
+    """Seconds from then until its container runs: the image is pulled, volumes are mounted. Default: no bound."""
+
+    first_step_seconds: int | None = Field(default=None, ge=1, le=31536000)
+    """Seconds from when all containers run until the first step is finished: rendezvous, loading, compiling. Default:
+    no bound."""
+
+
 class JobSpec(ApiObject):
     """What is to be trained, on what, with which storage."""
 
@@ -144,3 +160,10 @@ class JobSpec(ApiObject):
 
     suspend_policy: SuspendPolicy = SuspendPolicy()
     """How a job is suspended."""
+
+    active_deadline_seconds: int | None = Field(default=None, ge=1, le=31536000)
+    """Seconds from the start after which the job is ended: its pods save, and it has failed. Time in which it was
+    suspended does not count. May be changed while the job runs. Default: no deadline."""
+
+    startup_policy: StartupPolicy = StartupPolicy()
+    """How long the pods may take to come up."""

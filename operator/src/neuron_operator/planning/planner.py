@@ -14,7 +14,19 @@ from neuron_api.job import NeuronTrainingJob
 from neuron_api.reasons import ConditionType, Reason
 from neuron_api.status import JobStatus, Phase, PodStatus, TopologyStatus
 
-from . import backoff, conditions, configuration, desired, ladder, ledger, naming, progress, suspension, waiting
+from . import (
+    backoff,
+    conditions,
+    configuration,
+    deadlines,
+    desired,
+    ladder,
+    ledger,
+    naming,
+    progress,
+    suspension,
+    waiting,
+)
 from . import gang as gangs
 from .conditions import End, Facts
 from .configuration import Accepted, Refused
@@ -99,11 +111,14 @@ def _refused(observed: Observed, gate: Refused, options: Options, now: datetime)
     end = ladder.COMPLETED if gang.size and gang.over else None
     status = job.status.model_copy(update={"pods": gang.sorted_records}) if gang.size else job.status
     about = _situation(status, gang, observed, gate)
+    due = _deadlines(status, gang, observed, about)
+    end = end or deadlines.exceeded(due, now)
     if end is None and (decision := suspension.decide(job.spec, status, now, about)):
         return _draft(decision.status, gang, observed, gate, end=decision.end, requeue_after=0.0)
     if end is None and suspension.is_stopping(status):
         return _stopped(status, gang, observed, gate, options)
-    return _draft(status, gang, observed, gate, end=end, requeue_after=options.wait_seconds if by_itself else None)
+    looks = (options.wait_seconds if by_itself else None, deadlines.seconds_until_next(due, now))
+    return _draft(status, gang, observed, gate, end=end, requeue_after=min(filter(None, looks), default=None))
 
 
 def _identified(job: NeuronTrainingJob, gate: Accepted, observed: Observed) -> JobStatus:
@@ -144,6 +159,8 @@ def _decided(
         found = ladder.ended(gang, status)
     else:
         found = ladder.climb(gang, status, job.spec.restart_policy, gate.config, now)
+    if found is None and (late := deadlines.exceeded(_deadlines(status, gang, observed, about), now)):
+        found = ladder.Decision(status, late)
     found = found or suspension.decide(job.spec, status, now, about)
     return found or (ladder.Decision(status) if status.attempt != job.status.attempt else None)
 
@@ -177,7 +194,12 @@ def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, opti
         return _draft(status.model_copy(update={"start_time": now}), gang, observed, gate, requeue_after=0.0)
     wait = wait or waiting.for_pods(job, gang.pods.values())
     draft = _draft(status, gang, observed, gate, wait=wait)
-    looks = (pause if missing else None, suspension.seconds_until_stop(job.spec, status, now))
+    due = _deadlines(status, gang, observed, _situation(status, gang, observed, gate))
+    looks = (
+        pause if missing else None,
+        suspension.seconds_until_stop(job.spec, status, now),
+        deadlines.seconds_until_next(due, now),
+    )
     return replace(
         draft,
         deletes=tuple(_deletes(gang, others, observed)),
@@ -226,6 +248,10 @@ def _situation(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted
         stepping=bool(gang.pods) and progress.stepping(status, gang.pod_zero_uid),
         active=bool(_active(observed)),
     )
+
+
+def _deadlines(status: JobStatus, gang: Gang, observed: Observed, about: Situation) -> tuple[deadlines.Deadline, ...]:
+    return deadlines.of(observed.job.spec, status, gang, stepping=about.stepping)
 
 
 def _active(observed: Observed) -> list[Pod]:
