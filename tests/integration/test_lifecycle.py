@@ -1,6 +1,7 @@
 """Suspension, deadlines and what happens after the end, on a real API server."""
 
 from neuron_api import contract
+from neuron_api.progress import TrainerPhase
 from neuron_api.status import Phase
 from neuron_operator import cluster as api
 
@@ -11,21 +12,12 @@ def suspend(world: World, wanted: bool) -> None:
     world.kubectl("patch", "ntj", JOB, "--type", "merge", "-p", f'{{"spec": {{"suspend": {str(wanted).lower()}}}}}')
 
 
-async def gone(world: World) -> None:
-    """The kubelet's part of a graceful deletion."""
-    for name in await world.pod_names():
-        world.kubectl("delete", "pod", name, "--grace-period=0", "--force", "--ignore-not-found")
-
-
 async def test_a_suspended_job_gives_its_nodes_back_and_goes_on_as_a_new_attempt(world: World) -> None:
     await world.start()
     suspend(world, True)
     await world.reconcile()
     assert (await world.job()).status.phase is Phase.SUSPENDING
-    pods = await world.pods()
-    assert all("deletionTimestamp" in pod["metadata"] for pod in pods)
-    assert {pod["metadata"]["deletionGracePeriodSeconds"] for pod in pods} == {120}, "time to save"
-    await gone(world)
+    assert await world.pods() == [], "on no node, so that nobody has to be waited for"
     assert await world.reconcile() is None
     world.kubectl("wait", f"ntj/{JOB}", "--for=condition=Suspended", "--timeout=1s")
     assert world.kubectl("get", "ntj", JOB).splitlines()[1].split()[1:3] == ["Suspended", "0/2"]
@@ -56,16 +48,69 @@ async def test_a_job_that_is_created_suspended_makes_nothing_until_it_may(world:
     assert await world.pod_names() == [f"{JOB}-0-0", f"{JOB}-0-1"]
 
 
-async def test_a_job_over_its_deadline_has_failed_and_its_pods_are_told_to_save(world: World) -> None:
+async def test_a_job_over_its_deadline_has_failed_and_its_pods_go(world: World) -> None:
     await world.start()
     world.kubectl("patch", "ntj", JOB, "--type", "merge", "-p", '{"spec": {"activeDeadlineSeconds": 1}}')
     await until("the deadline", lambda: ended(world))
     assert (await world.condition("Failed"))[:2] == ("True", "DeadlineExceeded")
     await world.reconcile()
-    pods = await world.pods()
-    assert {pod["metadata"]["deletionGracePeriodSeconds"] for pod in pods} == {120}, "time to save"
+    assert await world.pods() == []
 
 
 async def ended(world: World) -> bool:
     await world.reconcile()
     return (await world.job()).status.phase is Phase.FAILED
+
+
+async def finish(world: World, **spec: object) -> None:
+    """A job with these fields that has succeeded."""
+    job = manifest()
+    job["spec"] |= spec
+    world.apply(job)
+    await world.reconcile()
+    await world.run_all()
+    await world.report(240, phase=TrainerPhase.SUCCEEDED)
+    for name in await world.pod_names():
+        await world.end(name, 0)
+    await world.reconcile()
+
+
+async def left(world: World) -> list[str]:
+    """Kinds of the job's children that are there."""
+    kinds = {"pod": api.POD, "service": api.SERVICE, "configmap": api.CONFIG_MAP}
+    listed = {name: await world.cluster.list(kind, world.namespace, contract.LABEL_JOB) for name, kind in kinds.items()}
+    return [name for name, found in listed.items() for one in found if "deletionTimestamp" not in one["metadata"]]
+
+
+async def test_children_of_a_finished_job_are_deleted_after_its_time_and_the_job_stays(world: World) -> None:
+    await finish(world, ttlSecondsAfterFinished=3600)
+    look = await world.reconcile()
+    assert look is not None
+    assert 3500 < look <= 3600
+    assert sorted(await left(world)) == ["configmap", "pod", "pod", "service"]
+    world.kubectl("patch", "ntj", JOB, "--type", "merge", "-p", '{"spec": {"ttlSecondsAfterFinished": 0}}')
+    before = (await world.job()).status
+    assert await world.reconcile() is None
+    assert await left(world) == []
+    await world.reconcile()
+    assert await left(world) == [], "made again"
+    assert (await world.job()).status == before
+
+
+async def test_the_job_itself_is_deleted_only_where_the_spec_asks_for_it(world: World) -> None:
+    await finish(world, ttlSecondsAfterFinished=0, ttlDeletes="job")
+    await world.reconcile()
+    assert await world.cluster.find(api.JOB, world.namespace, JOB) is None
+
+
+async def test_a_foreground_deletion_is_left_to_garbage_collection_by_an_operator_that_is_up(world: World) -> None:
+    await world.start()
+    for name in await world.pod_names():
+        await world.end(name, 143)
+    world.kubectl("delete", "ntj", JOB, "--cascade=foreground", "--wait=false")
+
+    async def is_gone() -> bool:
+        await world.reconcile()
+        return await world.cluster.find(api.JOB, world.namespace, JOB) is None and not await left(world)
+
+    await until("foreground deletion", is_gone, bound=90)

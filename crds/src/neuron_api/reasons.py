@@ -109,8 +109,8 @@ class Reason(StrEnum):
     """The trainer ended with exit code 2: the data, the model or a checkpoint is not as configured. Mend what it
     says."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
-    """spec.activeDeadlineSeconds is over; the pods were told to save and end. Start a new job that goes on from the last
-    checkpoint (exp_manager.resume_from_checkpoint), with more time."""
+    """spec.activeDeadlineSeconds is over; the pods were told to save and end. Start a new job with more time, that goes
+    on from the last checkpoint (exp_manager.resume_from_checkpoint)."""
     SCHEDULING_DEADLINE_EXCEEDED = "SchedulingDeadlineExceeded"
     """A pod had no node for startupPolicy.schedulingSeconds; the message quotes the scheduler. Add nodes, ask for less,
     or raise the bound, in a new job."""

@@ -38,6 +38,13 @@ class DevicesMeaning(StrEnum):
     TOTAL = "total"
 
 
+class TtlScope(StrEnum):
+    """What is deleted when the time after a job's end is over."""
+
+    CHILDREN = "children"
+    JOB = "job"
+
+
 class Platform(ApiObject):
     """The machines that the job runs on."""
 
@@ -167,3 +174,11 @@ class JobSpec(ApiObject):
 
     startup_policy: StartupPolicy = StartupPolicy()
     """How long the pods may take to come up."""
+
+    ttl_seconds_after_finished: int | None = Field(default=None, ge=0, le=31536000)
+    """Seconds after the end of the job until its pods, with their logs, its Service and its ConfigMap are deleted. May
+    be changed at any time. Default: they stay as long as the job."""
+
+    ttl_deletes: TtlScope = TtlScope.CHILDREN
+    """What ttlSecondsAfterFinished deletes: children, the job stays with its status; job, the job itself, too: a GitOps
+    tool would create it again, and it would be trained again. Default children."""

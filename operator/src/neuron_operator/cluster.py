@@ -55,8 +55,8 @@ NODE: Final = Kind("v1", "nodes", namespaced=False)
 LEASE: Final = Kind("coordination.k8s.io/v1", "leases")
 EVENT: Final = Kind("events.k8s.io/v1", "events")
 
-KINDS: Final[Mapping[str, Kind]] = {"Service": SERVICE, "ConfigMap": CONFIG_MAP}
-"""By `kind` of a body, for what the operator applies."""
+KINDS: Final[Mapping[str, Kind]] = {"Service": SERVICE, "ConfigMap": CONFIG_MAP, "Pod": POD, contract.KIND: JOB}
+"""By `kind`, for what a plan applies or deletes."""
 
 
 class Cluster:

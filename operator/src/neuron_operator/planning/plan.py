@@ -11,12 +11,13 @@ from .conditions import Facts
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """A pod to delete, if it still is the one that was seen."""
+    """An object to delete, if it still is the one that was seen."""
 
     name: str
     uid: str
     force: bool = False
     """Without waiting for the kubelet: its node is gone."""
+    kind: str = "Pod"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from . import (
     configuration,
     deadlines,
     desired,
+    expiry,
     ladder,
     ledger,
     naming,
@@ -44,7 +45,7 @@ def plan(observed: Observed, options: Options, now: datetime) -> Plan:
     if job.metadata.deletion_timestamp is not None:
         return Plan(job.status, Facts(0, None), told=True)  # Garbage collection does the rest.
     if job.status.phase.terminal:
-        return _over(observed)
+        return _over(observed, options, now)
     gate = configuration.decide(job, observed.config, options)
     if isinstance(gate, Refused):
         return _refused(observed, gate, options, now)
@@ -88,15 +89,19 @@ def settle(plan: Plan, outcome: Outcome, now: datetime) -> JobStatus:
 # ---- the cases ---------------------------------------------------------------------------------------------------
 
 
-def _over(observed: Observed) -> Plan:
+def _over(observed: Observed, options: Options, now: datetime) -> Plan:
     """Never started again. What still runs is ended, containers beside the trainer too; the rest stays for its logs."""
-    job = observed.job
-    deletes = tuple(Delete(pod.name, pod.uid) for pod in _active(observed) if not pod.terminating)
+    job, active = observed.job, _active(observed)
+    deletes = tuple(Delete(pod.name, pod.uid) for pod in active if not pod.terminating)
+    look = expiry.seconds_left(job, now)
+    if look == 0.0:
+        deletes, look = (deletes, options.wait_seconds) if active else (expiry.deletes(observed), None)
     ended = next((c for c in job.status.conditions if c.type is _end_type(job.status.phase)), None)
     if ended is None:  # Somebody else wrote the status.
-        return Plan(job.status, Facts(0, None), told=True, deletes=deletes)
+        return Plan(job.status, Facts(0, None), told=True, deletes=deletes, requeue_after=look)
     end = End(ended.reason, ended.message)
-    return Plan(job.status, Facts(job.metadata.generation, None, nodes=len(job.status.pods), end=end), deletes=deletes)
+    facts = Facts(job.metadata.generation, None, nodes=len(job.status.pods), end=end)
+    return Plan(job.status, facts, deletes=deletes, requeue_after=look)
 
 
 def _end_type(phase: Phase) -> ConditionType:
