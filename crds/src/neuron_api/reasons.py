@@ -104,7 +104,8 @@ class Reason(StrEnum):
     INCOMPLETE_COMPLETION = "IncompleteCompletion"
     """Some pods had ended when another was lost; the gang is started again to end together."""
     BUDGET_EXHAUSTED = "BudgetExhausted"
-    """restartPolicy.maxGangRestarts is used up. The message names the last failure: mend it, then start a new job."""
+    """A budget of restartPolicy is used up; the message names it and the last failure. Mend that, then start a new
+    job."""
     TRAINER_REFUSED_CONFIG = "TrainerRefusedConfig"
     """The trainer ended with exit code 2: the data, the model or a checkpoint is not as configured. Mend what it
     says."""

@@ -90,6 +90,19 @@ class ConfigSource(ApiObject):
     """The key of a ConfigMap that holds the YAML file verbatim."""
 
 
+class CauseBudgets(ApiObject):
+    """How many of the counted failures may have the same cause; each also counts against maxGangRestarts."""
+
+    out_of_memory: int | None = Field(default=None, ge=0, le=1000)
+    """Containers killed for memory. Default: maxGangRestarts."""
+
+    process_killed: int | None = Field(default=None, ge=0, le=1000)
+    """Launchers ended by SIGKILL. Default: maxGangRestarts."""
+
+    pod_failed: int | None = Field(default=None, ge=0, le=1000)
+    """Launchers that gave up. Default: maxGangRestarts."""
+
+
 class RestartPolicy(ApiObject):
     """How many failures of each kind the job may have; disruptions (deleted, evicted or preempted pods) are never
     counted."""
@@ -99,6 +112,13 @@ class RestartPolicy(ApiObject):
 
     max_gang_restarts: int = Field(default=3, ge=0, le=1000)
     """Times that all pods are replaced after failures that restarts inside the pods could not mend. Default 3."""
+
+    budgets: CauseBudgets = CauseBudgets()
+    """Less than maxGangRestarts for single causes: what is out of memory once will be again."""
+
+    window_seconds: int | None = Field(default=None, ge=60, le=31536000)
+    """Failures count against maxGangRestarts and budgets for so many seconds: a job that runs for weeks may have more
+    of them, if they are far apart. Default: for ever."""
 
     rejoin_timeout_seconds: int = Field(default=900, ge=10, le=86400)
     """Seconds that pods wait for a lost peer to be replaced, before the whole gang is. Default 900."""

@@ -178,6 +178,15 @@ class CheckpointStatus(ApiObject):
     """When it was complete."""
 
 
+class CountedFailure(ApiObject):
+    """A failure that uses up a part of a budget."""
+
+    cause: Reason
+    """What it was."""
+    time: AwareDatetime
+    """When it was seen; it counts for restartPolicy.windowSeconds from then."""
+
+
 class SuspensionStatus(ApiObject):
     """How far the job is with being suspended."""
 
@@ -218,7 +227,9 @@ class JobStatus(ApiObject):
     restart_count: int = 0
     """All restarts of every rung."""
     gang_failures: int = 0
-    """Failures that count against restartPolicy.maxGangRestarts."""
+    """Failures of the job's own, ever; disruptions are none."""
+    counted_failures: tuple[CountedFailure, ...] = Field(default=(), max_length=2048)
+    """Those that count against the budgets of restartPolicy now, oldest first."""
     steps_lost: int = 0
     """Sum of the steps that had to be done again."""
     start_time: AwareDatetime | None = None

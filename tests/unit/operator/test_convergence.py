@@ -160,6 +160,7 @@ def assert_history_only_goes_forward(history: list[JobStatus]) -> None:
         assert after.attempt >= before.attempt
         assert after.restart_count >= before.restart_count
         assert after.gang_failures >= before.gang_failures
+        assert len(after.counted_failures) == after.gang_failures, "without a window all of them count"
         assert after.suspended_seconds >= before.suspended_seconds
         assert after.steps_lost >= before.steps_lost
         if before.phase.terminal:

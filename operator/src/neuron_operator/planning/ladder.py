@@ -16,7 +16,7 @@ from neuron_api.reasons import Reason
 from neuron_api.spec import RestartPolicy
 from neuron_api.status import JobStatus, PodStatus, Restart, Rung
 
-from . import ledger
+from . import budget, ledger
 from .conditions import End
 from .failure import Loss, Verdict, first
 from .gang import Gang
@@ -88,23 +88,24 @@ def _explained(blamed: Loss, gang: Gang, status: JobStatus) -> tuple[Loss, Reaso
 def _gang(
     status: JobStatus, blamed: Loss, cause: Reason, counted: bool, policy: RestartPolicy, now: datetime
 ) -> Decision:
-    if counted and status.gang_failures >= policy.max_gang_restarts:
-        return Decision(status, _exhausted(blamed, policy))
-    entry = _entry(blamed, Rung.GANG, cause, status, now)
-    told = ledger.append(status, entry)
-    update = {"attempt": status.attempt + 1, "pods": (), "gang_failures": status.gang_failures + counted}
-    return Decision(told.model_copy(update=update))
+    if counted and (used_up := budget.exhausted(status, blamed.cause, policy, now)):
+        return Decision(status, _exhausted(blamed, used_up))
+    told = ledger.append(status, _entry(blamed, Rung.GANG, cause, status, now))
+    if counted:
+        told = budget.charge(told, blamed.cause, policy, now)
+    return Decision(told.model_copy(update={"attempt": status.attempt + 1, "pods": ()}))
 
 
 def _pods(gang: Gang, status: JobStatus, policy: RestartPolicy, now: datetime) -> Decision:
-    counted = [loss for loss in gang.losses if loss.counted]
-    if counted and status.gang_failures >= policy.max_gang_restarts:
-        return Decision(status, _exhausted(counted[0], policy))
+    # Pods that fall together fall for one reason: one failure.
+    counted = next((loss for loss in gang.losses if loss.counted), None)
+    if counted and (used_up := budget.exhausted(status, counted.cause, policy, now)):
+        return Decision(status, _exhausted(counted, used_up))
     entries = [_entry(loss, Rung.POD, loss.cause, status, now) for loss in gang.losses]
     told = ledger.append(status, *entries)
-    # Pods that fall together fall for one reason: one failure.
-    failures = status.gang_failures + bool(counted)
-    return Decision(told.model_copy(update={"pods": _marked(gang, gang.losses), "gang_failures": failures}))
+    if counted:
+        told = budget.charge(told, counted.cause, policy, now)
+    return Decision(told.model_copy(update={"pods": _marked(gang, gang.losses)}))
 
 
 def _marked(gang: Gang, losses: Sequence[Loss]) -> tuple[PodStatus, ...]:
@@ -131,12 +132,9 @@ def _entry(loss: Loss, rung: Rung, cause: Reason, status: JobStatus, now: dateti
     )
 
 
-def _exhausted(loss: Loss, policy: RestartPolicy) -> End:
-    return End(
-        Reason.BUDGET_EXHAUSTED,
-        f"restartPolicy.maxGangRestarts ({policy.max_gang_restarts}) is used up. The last failure: {_tell(loss)} "
-        "Mend it, then start a new job.",
-    )
+def _exhausted(loss: Loss, used_up: str) -> End:
+    message = f"{used_up}. The last failure: {_tell(loss)} Mend it, then start a new job."
+    return End(Reason.BUDGET_EXHAUSTED, message)
 
 
 def _cannot_resume(loss: Loss, status: JobStatus) -> str:
