@@ -1,5 +1,8 @@
 """Suspension, deadlines and what happens after the end, on a real API server."""
 
+import pytest
+
+from localcluster.errors import CommandFailed
 from neuron_api import contract
 from neuron_api.progress import TrainerPhase
 from neuron_api.status import Phase
@@ -115,3 +118,41 @@ async def test_a_foreground_deletion_is_left_to_garbage_collection_by_an_operato
         return await world.cluster.find(api.JOB, world.namespace, JOB) is None and not await left(world)
 
     await until("foreground deletion", is_gone, bound=90)
+
+
+PLACED = '{"spec": {"podTemplate": {"spec": {"priorityClassName": "low"}}}}'
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        '{"spec": {"image": "trainer.example/cpu:2"}}',
+        '{"spec": {"storage": [{"claimName": "training", "mountPath": "/elsewhere"}]}}',
+        '{"spec": {"platform": {"accelerator": "neuron", "instanceType": "trn1.32xlarge"}}}',
+        PLACED,
+    ],
+)
+async def test_what_pods_are_made_from_changes_only_while_there_are_none(world: World, change: str) -> None:
+    await world.start()
+    with pytest.raises(CommandFailed, match="differ from the others: set spec"):
+        world.kubectl("patch", "ntj", JOB, "--type", "merge", "-p", change)
+    suspend(world, True)
+    await world.reconcile()
+    await world.reconcile()
+    assert (await world.job()).status.phase is Phase.SUSPENDED
+    world.kubectl("patch", "ntj", JOB, "--type", "merge", "-p", change)
+
+
+async def test_what_devices_counts_cannot_change_once_the_job_has_been_started(world: World) -> None:
+    await world.start()
+    with pytest.raises(CommandFailed, match="devicesMeaning"):
+        world.kubectl("patch", "ntj", JOB, "--type", "merge", "-p", '{"spec": {"devicesMeaning": "total"}}')
+
+
+async def test_limits_of_a_running_job_may_change(world: World) -> None:
+    await world.start()
+    limits = '{"spec": {"activeDeadlineSeconds": 99999, "restartPolicy": {"maxGangRestarts": 0}}}'
+    world.kubectl("patch", "ntj", JOB, "--type", "merge", "-p", limits)
+    await world.end(f"{JOB}-0-1", 1, "RuntimeError: boom")
+    await world.reconcile()
+    assert (await world.condition("Failed"))[1] == "BudgetExhausted"

@@ -99,6 +99,10 @@ class Reason(StrEnum):
     """The launcher ended on SIGTERM after saving (exit code 143); the pod was replaced. Never counted."""
     OUT_OF_MEMORY = "OutOfMemory"
     """The container was killed for memory. Raise its limit in spec.podTemplate, or lower data.micro_batch_size."""
+    HANG = "Hang"
+    """The processes ran and did nothing new for longer than spec.hangPolicy allows; none of them is blamed. All pods
+    are replaced, hangPolicy.maxRestarts times. If it comes again at the same step, look at the data of that step; if a
+    save or a compilation takes that long, raise its bound."""
     POD_FAILED = "PodFailed"
     """A launcher gave up: restarts inside the pod did not help. All pods are replaced, if the budget allows."""
     INCOMPLETE_COMPLETION = "IncompleteCompletion"

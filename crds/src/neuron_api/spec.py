@@ -124,6 +124,37 @@ class RestartPolicy(ApiObject):
     """Seconds that pods wait for a lost peer to be replaced, before the whole gang is. Default 900."""
 
 
+class HangPolicy(ApiObject):
+    """When processes that run and get nowhere are taken for hung: all pods are then replaced, within a budget of their
+    own. Every bound is counted from the last thing that the trainer reported, by its own clock."""
+
+    enabled: bool = True
+    """False: a job that hangs, hangs. Default true."""
+
+    step_factor: int = Field(default=10, ge=2, le=1000)
+    """A step may take so many times the job's own seconds per step (status.progress.secondsPerStep), which are learned
+    from its first 5 steps on. Default 10."""
+
+    min_step_seconds: int = Field(default=60, ge=10, le=86400)
+    """A step may always take so many seconds. Default 60."""
+
+    first_step_seconds: int = Field(default=7200, ge=60, le=604800)
+    """Seconds for each of the first steps, until the step time is known; kernels and graphs are compiled in them.
+    Default 7200: a large model compiles for more than an hour."""
+
+    load_seconds: int = Field(default=3600, ge=60, le=604800)
+    """Seconds to build the model, load the checkpoint and seek in the data. Default 3600."""
+
+    save_seconds: int = Field(default=3600, ge=60, le=604800)
+    """Seconds to write a checkpoint; the bound of a step does not hold meanwhile. Default 3600."""
+
+    validation_seconds: int = Field(default=7200, ge=60, le=604800)
+    """Seconds of one validation; the bound of a step does not hold meanwhile. Default 7200."""
+
+    max_restarts: int = Field(default=3, ge=0, le=1000)
+    """Hangs that the job may have, within restartPolicy.windowSeconds where that is set. Default 3."""
+
+
 class SuspendPolicy(ApiObject):
     """How a job is suspended. SIGTERM makes the trainer finish its step and save, so waiting only spares the work that
     would be lost where that does not fit into the pods' terminationGracePeriodSeconds."""
@@ -180,6 +211,9 @@ class JobSpec(ApiObject):
 
     restart_policy: RestartPolicy = RestartPolicy()
     """How many failures of each kind the job may have."""
+
+    hang_policy: HangPolicy = HangPolicy()
+    """When processes that run and get nowhere are taken for hung."""
 
     suspend: bool = False
     """True takes the pods away: they save and end, and their nodes are free; false goes on from there, as a new attempt

@@ -106,9 +106,9 @@ class Cluster:
             "PUT", kind, kind.path(metadata["namespace"], metadata["name"], subresource), _MANAGED, body
         )
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, *, force: bool = False) -> None:
-        """Delete this very object; one that is gone or another of its name is no error."""
-        body: Json = {"preconditions": {"uid": uid}, **({"gracePeriodSeconds": 0} if force else {})}
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, *, grace: int | None = None) -> None:
+        """Delete this very object, with its own grace or so many seconds; one that is gone is no error."""
+        body: Json = {"preconditions": {"uid": uid}, **({} if grace is None else {"gracePeriodSeconds": grace})}
         try:
             await self._call("DELETE", kind, kind.path(namespace, name), None, body)
         except (NotFoundError, ConflictError):

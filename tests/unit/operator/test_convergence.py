@@ -19,7 +19,7 @@ Event = tuple[str, int]
 DISRUPTIONS = ("delete", "evict", "evict by kubelet", "lose node", "vanish", "exit 143")
 FAULTS = ("exit 1", "exit 137", "out of memory")
 TRAINING = ("fail", "fail", "step", "step", "checkpoint", "rendezvous", "exit 0", "exit 0", "mute")
-CLUSTER = ("kubelet", "kubelet", "start", "claim")
+CLUSTER = ("kubelet", "kubelet", "start", "claim", "hang")
 USER = ("suspend", "suspend", "unsuspend", "unsuspend")
 OPERATOR = ("reconcile", "reconcile", "reconcile", "kill", "kill", "conflict")
 ALL = (*DISRUPTIONS, *FAULTS, *TRAINING, *CLUSTER, *USER, *OPERATOR, "exit 2", "go on", "go on", "go on", "finish")
@@ -80,6 +80,8 @@ def happen(cluster: Cluster, name: str, number: int) -> None:
             cluster.reconcile(kill_after=number)
         case "conflict":
             cluster.reconcile(conflict=True)
+        case "hang":
+            cluster.hangs()
         case "suspend" | "unsuspend":
             cluster.suspend(wanted=name == "suspend")
         case "go on":
@@ -160,7 +162,8 @@ def assert_history_only_goes_forward(history: list[JobStatus]) -> None:
         assert after.attempt >= before.attempt
         assert after.restart_count >= before.restart_count
         assert after.gang_failures >= before.gang_failures
-        assert len(after.counted_failures) == after.gang_failures, "without a window all of them count"
+        own = [one for one in after.counted_failures if one.cause is not Reason.HANG]
+        assert len(own) == after.gang_failures, "without a window all of them count"
         assert after.suspended_seconds >= before.suspended_seconds
         assert after.steps_lost >= before.steps_lost
         if before.phase.terminal:
@@ -173,6 +176,7 @@ def assert_ledger_is_true(cluster: Cluster) -> None:
     assert len(entries) == min(status.restart_count, 64)
     assert status.gang_failures <= policy.max_gang_restarts
     assert status.gang_failures <= cluster.counted, "a disruption is counted"
+    assert len([entry for entry in entries if entry.cause is Reason.HANG]) <= cluster.hung, "a hang is made up"
     uids = Counter(entry.pod_uid for entry in entries if entry.rung is not Rung.PROCESS and entry.pod)
     assert not [uid for uid, times in uids.items() if times > 1], "a lost pod is told twice"
     truth = {(failed.pod, failed.time): failed for failed in cluster.failed}
@@ -320,6 +324,19 @@ def test_suspensions_alone_never_end_a_job_nor_cost_a_part_of_its_budget(story: 
     assert cluster.status.phase is Phase.SUCCEEDED
     assert cluster.status.gang_failures == 0
     assert {entry.cause for entry in cluster.status.restarts} <= {Reason.SUSPENDED}
+
+
+@pytest.mark.parametrize("hangs", [1, 3, 4])
+def test_a_gang_that_hangs_is_replaced_until_its_own_budget_is_used_up(hangs: int) -> None:
+    cluster = Cluster.of(2, max_gang_restarts=0)
+    for _ in range(hangs):
+        settle_down(cluster)
+        cluster.hangs()
+    finish(cluster)
+    causes = [entry.cause for entry in cluster.status.restarts]
+    assert causes == [Reason.HANG] * min(hangs, cluster.job.spec.hang_policy.max_restarts)
+    assert cluster.status.phase is (Phase.SUCCEEDED if hangs <= 3 else Phase.FAILED)
+    assert cluster.status.gang_failures == 0
 
 
 def test_an_undisturbed_job_succeeds_without_a_restart() -> None:

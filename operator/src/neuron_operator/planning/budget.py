@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from neuron_api.reasons import Reason
-from neuron_api.spec import RestartPolicy
+from neuron_api.spec import HangPolicy, RestartPolicy
 from neuron_api.status import CountedFailure, JobStatus
 
 
 def exhausted(status: JobStatus, cause: Reason, policy: RestartPolicy, now: datetime) -> str | None:
     """The budget that one more failure of this cause would exceed, as `restartPolicy.field (limit) …`; None: none."""
-    counting = _in_window(status.counted_failures, policy, now)
+    counting = [one for one in _in_window(status.counted_failures, policy, now) if one.cause is not Reason.HANG]
     alike = [one for one in counting if one.cause is cause]
     field, limit = _of_cause(cause, policy)
-    within = f" within restartPolicy.windowSeconds ({policy.window_seconds})" if policy.window_seconds else ""
+    within = _within(policy)
     if limit is not None and len(alike) >= limit:
         return f"restartPolicy.budgets.{field} ({limit}) is used up{within}"
     if len(counting) >= policy.max_gang_restarts:
@@ -24,12 +24,21 @@ def exhausted(status: JobStatus, cause: Reason, policy: RestartPolicy, now: date
     return None
 
 
+def hangs_exhausted(status: JobStatus, hangs: HangPolicy, policy: RestartPolicy, now: datetime) -> str | None:
+    """The same for one more hang, which has a budget of its own."""
+    counting = [one for one in _in_window(status.counted_failures, policy, now) if one.cause is Reason.HANG]
+    if len(counting) < hangs.max_restarts:
+        return None
+    return f"hangPolicy.maxRestarts ({hangs.max_restarts}) is used up{_within(policy)}"
+
+
 def charge(status: JobStatus, cause: Reason, policy: RestartPolicy, now: datetime) -> JobStatus:
     """The status with one more failure; those that have left the window are forgotten."""
     counting = _in_window(status.counted_failures, policy, now)
+    own = cause is not Reason.HANG
     update = {
         "counted_failures": (*counting, CountedFailure(cause=cause, time=now)),
-        "gang_failures": status.gang_failures + 1,
+        "gang_failures": status.gang_failures + own,
     }
     return status.model_copy(update=update)
 
@@ -39,6 +48,10 @@ def _in_window(failures: Iterable[CountedFailure], policy: RestartPolicy, now: d
         return tuple(failures)
     since = now - timedelta(seconds=policy.window_seconds)
     return tuple(one for one in failures if one.time > since)
+
+
+def _within(policy: RestartPolicy) -> str:
+    return f" within restartPolicy.windowSeconds ({policy.window_seconds})" if policy.window_seconds else ""
 
 
 def _of_cause(cause: Reason, policy: RestartPolicy) -> tuple[str, int | None]:

@@ -127,6 +127,9 @@ def sentence(restart: Restart) -> str:
     """A failure and what is done about it."""
     if restart.cause is Reason.SUSPENDED:
         return f"The job was {restart.message}; it goes on with new pods."
+    if restart.cause is Reason.HANG:
+        at = f" after step {restart.step}" if restart.step else ""
+        return f"Hang: {restart.message}{at}. All pods are replaced."
     who = f"rank {restart.rank} in pod {restart.pod}" if restart.rank is not None else f"pod {restart.pod}"
     where = f" on node {restart.node}" if restart.node else ""
     code = f" (exit code {restart.exit_code})" if restart.exit_code is not None else ""

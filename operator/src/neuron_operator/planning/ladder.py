@@ -13,7 +13,7 @@ from typing import Final
 
 from neuron_api.config import TrainingConfig
 from neuron_api.reasons import Reason
-from neuron_api.spec import RestartPolicy
+from neuron_api.spec import JobSpec, RestartPolicy
 from neuron_api.status import JobStatus, PodStatus, Restart, Rung
 
 from . import budget, ledger
@@ -21,6 +21,10 @@ from .conditions import End
 from .failure import Loss, Verdict, first
 from .gang import Gang
 
+_AT_ZERO: Final = (
+    "exp_manager.resume_if_exists is False, so the job would begin again at step 0 after {} finished steps. "
+    "Set it to True in a new job."
+)
 COMPLETED: Final = End(Reason.COMPLETED, "Training has ended as configured.")
 
 
@@ -51,6 +55,23 @@ def climb(
         blamed = next((loss for loss in gang.losses if loss.counted), blamed)
         return _gang(status, blamed, Reason.INCOMPLETE_COMPLETION, blamed.counted, policy, now)
     return _pods(gang, status, policy, now)
+
+
+def unhang(told: str, status: JobStatus, spec: JobSpec, config: TrainingConfig, now: datetime) -> Decision:
+    """Replace all pods of a gang that hangs: whose fault it is cannot be told from a process that waits."""
+    step = ledger.last_step(status)
+    last = f"The last failure: Hang: {told}{f' after step {step}' if step else ''}."
+    if not can_resume(status, config):
+        return Decision(status, End(Reason.CANNOT_RESUME, f"{last} {_AT_ZERO.format(step)}"))
+    if used_up := budget.hangs_exhausted(status, spec.hang_policy, spec.restart_policy, now):
+        message = f"{used_up}. {last} See the pods' logs, and the data of that step; then start a new job."
+        return Decision(status, End(Reason.BUDGET_EXHAUSTED, message))
+    line = Restart(
+        rung=Rung.GANG, cause=Reason.HANG, time=now, attempt=status.attempt, message=ledger.clip(told), step=step,
+        round=status.progress.round if status.progress else None,
+    )  # fmt: skip
+    charged = budget.charge(ledger.append(status, line), Reason.HANG, spec.restart_policy, now)
+    return Decision(charged.model_copy(update={"attempt": status.attempt + 1, "pods": ()}))
 
 
 def ended(gang: Gang, status: JobStatus) -> Decision | None:
@@ -138,10 +159,7 @@ def _exhausted(loss: Loss, used_up: str) -> End:
 
 
 def _cannot_resume(loss: Loss, status: JobStatus) -> str:
-    return (
-        f"{_tell(loss)} exp_manager.resume_if_exists is False, so the job would begin again at step 0 after "
-        f"{ledger.last_step(status)} finished steps. Set it to True in a new job."
-    )
+    return f"{_tell(loss)} {_AT_ZERO.format(ledger.last_step(status))}"
 
 
 def _tell(loss: Loss) -> str:

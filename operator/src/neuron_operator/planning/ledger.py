@@ -18,7 +18,12 @@ from .observation import Pod
 
 LIMIT: Final = 64
 _MESSAGE_LIMIT: Final = 1024
-_STEPPING: Final = (TrainerPhase.TRAINING, TrainerPhase.SAVING, TrainerPhase.SUCCEEDED)
+_STEPPING: Final = (
+    TrainerPhase.TRAINING,
+    TrainerPhase.SAVING,
+    TrainerPhase.VALIDATING,
+    TrainerPhase.SUCCEEDED,
+)
 
 
 def append(status: JobStatus, *entries: Restart) -> JobStatus:

@@ -7,7 +7,7 @@ before anything is done under them. Running it twice on the same input changes n
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from neuron_api import contract
 from neuron_api.job import NeuronTrainingJob
@@ -21,6 +21,7 @@ from . import (
     deadlines,
     desired,
     expiry,
+    hang,
     ladder,
     ledger,
     naming,
@@ -37,6 +38,9 @@ from .options import Options
 from .outcome import Outcome, Rejection
 from .plan import Create, Delete, Plan
 from .suspension import Situation
+
+HUNG_GRACE_SECONDS: Final = 10
+"""For pods of a gang that hangs, in place of the grace to save: a process inside a collective never gets to its end."""
 
 
 def plan(observed: Observed, options: Options, now: datetime) -> Plan:
@@ -167,7 +171,15 @@ def _decided(
     if found is None and (late := deadlines.exceeded(_deadlines(status, gang, observed, about), now)):
         found = ladder.Decision(status, late)
     found = found or suspension.decide(job.spec, status, now, about)
+    if found is None and status.suspension is None and (told := _hang(status, gang, observed)):
+        found = ladder.unhang(told, status, job.spec, gate.config, now)
     return found or (ladder.Decision(status) if status.attempt != job.status.attempt else None)
+
+
+def _hang(status: JobStatus, gang: Gang, observed: Observed) -> str | None:
+    if len(gang.pods) < gang.size or any(pod.terminating for pod in gang.pods.values()):
+        return None  # They wait for a pod that is coming.
+    return hang.found(progress.trusted(observed, gang).get(0), status.progress, observed.job.spec.hang_policy)
 
 
 def _stopped(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted | Refused, options: Options) -> Plan:
@@ -271,11 +283,13 @@ def _deletes(gang: Gang, others: list[Pod], observed: Observed) -> list[Delete]:
         for index, pod in gang.pods.items()
         if (record := gang.records.get(index)) and record.lost and record.uid == pod.uid
     ]
+    hung = {entry.attempt for entry in observed.job.status.restarts if entry.cause is Reason.HANG}
     found = []
     for pod in (*others, *lost):
         force = pod.node in observed.lost_nodes
         if force or not pod.terminating:
-            found.append(Delete(pod.name, pod.uid, force=force))
+            grace = HUNG_GRACE_SECONDS if pod.attempt in hung and not force else None
+            found.append(Delete(pod.name, pod.uid, force=force, grace_seconds=grace))
     return found
 
 
