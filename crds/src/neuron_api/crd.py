@@ -13,7 +13,7 @@ from .status import JobStatus
 
 _COLUMNS = (
     # name, type, path, priority (0: always, 1: with -o wide), description
-    ("Phase", "string", ".status.phase", 0, "Pending, Starting, Running, Restarting, Succeeded or Failed"),
+    ("Phase", "string", ".status.phase", 0, "Where the job is, in one word"),
     ("Nodes", "string", ".status.nodesReady", 0, "Pods that are ready, of all"),
     ("Step", "integer", ".status.progress.step", 0, "Finished optimizer steps"),
     ("Of", "integer", ".status.progress.maxSteps", 0, "Steps after which training ends"),

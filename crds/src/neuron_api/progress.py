@@ -30,7 +30,8 @@ class TrainerPhase(StrEnum):
     """Processes are up: building the model, loading the checkpoint, seeking in the data."""
     TRAINING = "Training"
     SAVING = "Saving"
-    """The final checkpoint is being written."""
+    """A checkpoint is being written, a periodic one or the last."""
+    VALIDATING = "Validating"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
 
@@ -86,6 +87,9 @@ class Progress(Wire):
     learning_rate: float | None = None
     tokens_per_second: float | None = None
     last_step_time: AwareDatetime | None = None
+    idle_seconds: float | None = None
+    """Seconds since anything new was reported (phase, round, step, checkpoint), by the launcher's own clock, which
+    nobody sets; absent from trainers that do not measure it."""
     start_time: AwareDatetime | None = None
     log_dir: str = ""
     config_hash: str = ""

@@ -23,6 +23,8 @@ class ConditionType(StrEnum):
     """Whether optimizer steps are being finished."""
     RESTARTING = "Restarting"
     """True between a failure and the first step after it."""
+    SUSPENDED = "Suspended"
+    """True when spec.suspend is set and no pod runs."""
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
 
@@ -70,7 +72,17 @@ class Reason(StrEnum):
     NOT_STARTED = "NotStarted"
     """No pods have been created. See the other conditions."""
     RUNNING = "Running"
-    """Nothing is being restarted. Nothing to do."""
+    """The job goes on: it is not being restarted, not suspended and not over. Nothing to do."""
+
+    # -- suspension
+    WAITING_FOR_CHECKPOINT = "WaitingForCheckpoint"
+    """spec.suspend is set and the next checkpoint is near: the pods go on to it. Wait, or set
+    suspendPolicy.checkpointWaitSeconds to 0."""
+    SUSPENDING = "Suspending"
+    """spec.suspend is set: the pods finish their step, save and end. Wait."""
+    SUSPENDED = "Suspended"
+    """spec.suspend is set and no pod runs; also the cause of the new attempt after it, which no budget counts. Set
+    spec.suspend to false to go on."""
 
     # -- causes of restarts, and of the end
     PROCESS_FAILED = "ProcessFailed"
@@ -87,14 +99,31 @@ class Reason(StrEnum):
     """The launcher ended on SIGTERM after saving (exit code 143); the pod was replaced. Never counted."""
     OUT_OF_MEMORY = "OutOfMemory"
     """The container was killed for memory. Raise its limit in spec.podTemplate, or lower data.micro_batch_size."""
+    HANG = "Hang"
+    """The processes ran and did nothing new for longer than spec.hangPolicy allows; none of them is blamed. All pods
+    are replaced, hangPolicy.maxRestarts times. If it comes again at the same step, look at the data of that step; if a
+    save or a compilation takes that long, raise its bound."""
     POD_FAILED = "PodFailed"
     """A launcher gave up: restarts inside the pod did not help. All pods are replaced, if the budget allows."""
     INCOMPLETE_COMPLETION = "IncompleteCompletion"
     """Some pods had ended when another was lost; the gang is started again to end together."""
     BUDGET_EXHAUSTED = "BudgetExhausted"
-    """restartPolicy.maxGangRestarts is used up. The message names the last failure: mend it, then start a new job."""
+    """A budget of restartPolicy is used up; the message names it and the last failure. Mend that, then start a new
+    job."""
     TRAINER_REFUSED_CONFIG = "TrainerRefusedConfig"
     """The trainer ended with exit code 2: the data, the model or a checkpoint is not as configured. Mend what it
     says."""
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    """spec.activeDeadlineSeconds is over; the pods were told to save and end. Start a new job with more time, that goes
+    on from the last checkpoint (exp_manager.resume_from_checkpoint)."""
+    SCHEDULING_DEADLINE_EXCEEDED = "SchedulingDeadlineExceeded"
+    """A pod had no node for startupPolicy.schedulingSeconds; the message quotes the scheduler. Add nodes, ask for less,
+    or raise the bound, in a new job."""
+    IMAGE_DEADLINE_EXCEEDED = "ImageDeadlineExceeded"
+    """A container did not run startupPolicy.imageSeconds after its pod had a node; the message quotes the kubelet. Mend
+    the image or the volumes it names, or raise the bound, in a new job."""
+    FIRST_STEP_DEADLINE_EXCEEDED = "FirstStepDeadlineExceeded"
+    """No step was finished startupPolicy.firstStepSeconds after the containers ran. The pods' logs say what they were
+    doing; raise the bound in a new job if that was loading or compiling."""
     CANNOT_RESUME = "CannotResume"
     """The job cannot resume (exp_manager.resume_if_exists is False) and has done steps. Set it to True in a new job."""

@@ -38,6 +38,13 @@ class DevicesMeaning(StrEnum):
     TOTAL = "total"
 
 
+class TtlScope(StrEnum):
+    """What is deleted when the time after a job's end is over."""
+
+    CHILDREN = "children"
+    JOB = "job"
+
+
 class Platform(ApiObject):
     """The machines that the job runs on."""
 
@@ -83,6 +90,19 @@ class ConfigSource(ApiObject):
     """The key of a ConfigMap that holds the YAML file verbatim."""
 
 
+class CauseBudgets(ApiObject):
+    """How many of the counted failures may have the same cause; each also counts against maxGangRestarts."""
+
+    out_of_memory: int | None = Field(default=None, ge=0, le=1000)
+    """Containers killed for memory. Default: maxGangRestarts."""
+
+    process_killed: int | None = Field(default=None, ge=0, le=1000)
+    """Launchers ended by SIGKILL. Default: maxGangRestarts."""
+
+    pod_failed: int | None = Field(default=None, ge=0, le=1000)
+    """Launchers that gave up. Default: maxGangRestarts."""
+
+
 class RestartPolicy(ApiObject):
     """How many failures of each kind the job may have; disruptions (deleted, evicted or preempted pods) are never
     counted."""
@@ -93,8 +113,71 @@ class RestartPolicy(ApiObject):
     max_gang_restarts: int = Field(default=3, ge=0, le=1000)
     """Times that all pods are replaced after failures that restarts inside the pods could not mend. Default 3."""
 
+    budgets: CauseBudgets = CauseBudgets()
+    """Less than maxGangRestarts for single causes: what is out of memory once will be again."""
+
+    window_seconds: int | None = Field(default=None, ge=60, le=31536000)
+    """Failures count against maxGangRestarts and budgets for so many seconds: a job that runs for weeks may have more
+    of them, if they are far apart. Default: for ever."""
+
     rejoin_timeout_seconds: int = Field(default=900, ge=10, le=86400)
     """Seconds that pods wait for a lost peer to be replaced, before the whole gang is. Default 900."""
+
+
+class HangPolicy(ApiObject):
+    """When processes that run and get nowhere are taken for hung: all pods are then replaced, within a budget of their
+    own. Every bound is counted from the last thing that the trainer reported, by its own clock."""
+
+    enabled: bool = True
+    """False: a job that hangs, hangs. Default true."""
+
+    step_factor: int = Field(default=10, ge=2, le=1000)
+    """A step may take so many times the job's own seconds per step (status.progress.secondsPerStep), which are learned
+    from its first 5 steps on. Default 10."""
+
+    min_step_seconds: int = Field(default=60, ge=10, le=86400)
+    """A step may always take so many seconds. Default 60."""
+
+    first_step_seconds: int = Field(default=7200, ge=60, le=604800)
+    """Seconds for each of the first steps, until the step time is known; kernels and graphs are compiled in them.
+    Default 7200: a large model compiles for more than an hour."""
+
+    load_seconds: int = Field(default=3600, ge=60, le=604800)
+    """Seconds to build the model, load the checkpoint and seek in the data. Default 3600."""
+
+    save_seconds: int = Field(default=3600, ge=60, le=604800)
+    """Seconds to write a checkpoint; the bound of a step does not hold meanwhile. Default 3600."""
+
+    validation_seconds: int = Field(default=7200, ge=60, le=604800)
+    """Seconds of one validation; the bound of a step does not hold meanwhile. Default 7200."""
+
+    max_restarts: int = Field(default=3, ge=0, le=1000)
+    """Hangs that the job may have, within restartPolicy.windowSeconds where that is set. Default 3."""
+
+
+class SuspendPolicy(ApiObject):
+    """How a job is suspended. SIGTERM makes the trainer finish its step and save, so waiting only spares the work that
+    would be lost where that does not fit into the pods' terminationGracePeriodSeconds."""
+
+    checkpoint_wait_seconds: int = Field(default=120, ge=0, le=86400)
+    """Seconds that pods may go on when their next periodic checkpoint comes within them; where it does not, they are
+    told to save and go at once. Default 120, as long as their grace; 0: never wait."""
+
+
+class StartupPolicy(ApiObject):
+    """How long the pods may take to come up; what takes longer ends the job with a reason of its own. Without a bound
+    they are waited for, since capacity may come, an image may be pushed and a large model may compile for hours; the
+    conditions say what is missing all the time. Each bound also holds for pods that replace others."""
+
+    scheduling_seconds: int | None = Field(default=None, ge=1, le=31536000)
+    """Seconds from the creation of a pod until it has a node. Default: no bound."""
+
+    image_seconds: int | None = Field(default=None, ge=1, le=31536000)
+    """Seconds from then until its container runs: the image is pulled, volumes are mounted. Default: no bound."""
+
+    first_step_seconds: int | None = Field(default=None, ge=1, le=31536000)
+    """Seconds from when all containers run until the first step is finished: rendezvous, loading, compiling. Default:
+    no bound."""
 
 
 class JobSpec(ApiObject):
@@ -128,3 +211,28 @@ class JobSpec(ApiObject):
 
     restart_policy: RestartPolicy = RestartPolicy()
     """How many failures of each kind the job may have."""
+
+    hang_policy: HangPolicy = HangPolicy()
+    """When processes that run and get nowhere are taken for hung."""
+
+    suspend: bool = False
+    """True takes the pods away: they save and end, and their nodes are free; false goes on from there, as a new attempt
+    that no budget counts. A job that is created with true starts nothing. May be changed at any time. Default false."""
+
+    suspend_policy: SuspendPolicy = SuspendPolicy()
+    """How a job is suspended."""
+
+    active_deadline_seconds: int | None = Field(default=None, ge=1, le=31536000)
+    """Seconds from the start after which the job is ended: its pods save, and it has failed. Time in which it was
+    suspended does not count. May be changed while the job runs. Default: no deadline."""
+
+    startup_policy: StartupPolicy = StartupPolicy()
+    """How long the pods may take to come up."""
+
+    ttl_seconds_after_finished: int | None = Field(default=None, ge=0, le=31536000)
+    """Seconds after the end of the job until its pods, with their logs, its Service and its ConfigMap are deleted. May
+    be changed at any time. Default: they stay as long as the job."""
+
+    ttl_deletes: TtlScope = TtlScope.CHILDREN
+    """What ttlSecondsAfterFinished deletes: children, the job stays with its status; job, the job itself, too: a GitOps
+    tool would create it again, and it would be trained again. Default children."""

@@ -18,6 +18,10 @@ class Phase(StrEnum):
     RUNNING = "Running"
     RESTARTING = "Restarting"
     """A failure or a lost pod is being recovered from."""
+    SUSPENDING = "Suspending"
+    """spec.suspend is set; pods go on to a near checkpoint, or are saving and ending."""
+    SUSPENDED = "Suspended"
+    """spec.suspend is set and no pod runs."""
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
 
@@ -97,7 +101,9 @@ class Restart(ApiObject):
     recovered_time: AwareDatetime | None = None
     """When the first step after it was finished."""
     recovery_seconds: float | None = None
-    """From the failure to that step."""
+    """From the failure to that step, without the time that the job was suspended."""
+    suspended_seconds: float | None = None
+    """How long the job had been suspended, where the line tells of that."""
 
 
 class PodStatus(ApiObject):
@@ -153,6 +159,10 @@ class ProgressStatus(ApiObject):
     """When the last step was finished."""
     pod_uid: str = ""
     """UID of the pod that told it; rounds count from 0 in each."""
+    seconds_per_step: float | None = None
+    """Average of the last steps of this round, saves and validation included; the newest count most."""
+    measured_steps: int = 0
+    """Steps that secondsPerStep was learned from."""
     round: int = 0
     """Rendezvous round that the processes are in; failures of earlier rounds are in the ledger."""
 
@@ -168,15 +178,36 @@ class CheckpointStatus(ApiObject):
     """When it was complete."""
 
 
+class CountedFailure(ApiObject):
+    """A failure that uses up a part of a budget."""
+
+    cause: Reason
+    """What it was."""
+    time: AwareDatetime
+    """When it was seen; it counts for restartPolicy.windowSeconds from then."""
+
+
+class SuspensionStatus(ApiObject):
+    """How far the job is with being suspended."""
+
+    request_time: AwareDatetime
+    """When spec.suspend was seen."""
+    awaited_step: int | None = None
+    """Step of the checkpoint that is waited for; absent where none is near."""
+    stop_time: AwareDatetime | None = None
+    """When the pods were told to save and go; from then on no deadline runs."""
+
+
 class JobStatus(ApiObject):
     """What has become of the job."""
 
     observed_generation: int = 0
     """Generation of the spec that this status was told from."""
     phase: Phase = Phase.PENDING
-    """Pending, Starting, Running, Restarting, Succeeded or Failed."""
+    """Pending, Starting, Running, Restarting, Suspending, Suspended, Succeeded or Failed."""
     conditions: tuple[Condition, ...] = Field(default=(), max_length=32)
-    """Ready, Reconciling, Stalled (kstatus) and ConfigValid, PodsReady, Progressing, Restarting, Succeeded, Failed."""
+    """Ready, Reconciling, Stalled (kstatus) and ConfigValid, PodsReady, Progressing, Restarting, Suspended, Succeeded,
+    Failed."""
     attempt: int = 0
     """Number of the gang attempt; pods carry it as a label."""
     config_hash: str = ""
@@ -196,10 +227,16 @@ class JobStatus(ApiObject):
     restart_count: int = 0
     """All restarts of every rung."""
     gang_failures: int = 0
-    """Failures that count against restartPolicy.maxGangRestarts."""
+    """Failures of the job's own, ever; disruptions are none."""
+    counted_failures: tuple[CountedFailure, ...] = Field(default=(), max_length=2048)
+    """Those that count against the budgets of restartPolicy now, oldest first."""
     steps_lost: int = 0
     """Sum of the steps that had to be done again."""
     start_time: AwareDatetime | None = None
     """When the job was started: its pods are created from then on, and its configuration is fixed."""
+    suspension: SuspensionStatus | None = None
+    """Where spec.suspend is set: how far that is."""
+    suspended_seconds: float = 0.0
+    """How long the job was suspended before, all times together; no deadline counts them."""
     completion_time: AwareDatetime | None = None
     """When the job succeeded or failed."""

@@ -32,7 +32,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "operator.jobRules" -}}
 - apiGroups: [neurontraining.dev]
   resources: [neurontrainingjobs]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, delete]  # delete: spec.ttlDeletes
 - apiGroups: [neurontraining.dev]
   resources: [neurontrainingjobs/status]
   verbs: [update]
@@ -42,7 +42,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 # create and patch: server-side apply.
 - apiGroups: [""]
   resources: [services, configmaps]
-  verbs: [get, create, patch]
+  verbs: [get, create, patch, delete]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]

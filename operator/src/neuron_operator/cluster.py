@@ -55,8 +55,8 @@ NODE: Final = Kind("v1", "nodes", namespaced=False)
 LEASE: Final = Kind("coordination.k8s.io/v1", "leases")
 EVENT: Final = Kind("events.k8s.io/v1", "events")
 
-KINDS: Final[Mapping[str, Kind]] = {"Service": SERVICE, "ConfigMap": CONFIG_MAP}
-"""By `kind` of a body, for what the operator applies."""
+KINDS: Final[Mapping[str, Kind]] = {"Service": SERVICE, "ConfigMap": CONFIG_MAP, "Pod": POD, contract.KIND: JOB}
+"""By `kind`, for what a plan applies or deletes."""
 
 
 class Cluster:
@@ -106,9 +106,9 @@ class Cluster:
             "PUT", kind, kind.path(metadata["namespace"], metadata["name"], subresource), _MANAGED, body
         )
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, *, force: bool = False) -> None:
-        """Delete this very object; one that is gone or another of its name is no error."""
-        body: Json = {"preconditions": {"uid": uid}, **({"gracePeriodSeconds": 0} if force else {})}
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, *, grace: int | None = None) -> None:
+        """Delete this very object, with its own grace or so many seconds; one that is gone is no error."""
+        body: Json = {"preconditions": {"uid": uid}, **({} if grace is None else {"gracePeriodSeconds": grace})}
         try:
             await self._call("DELETE", kind, kind.path(namespace, name), None, body)
         except (NotFoundError, ConflictError):

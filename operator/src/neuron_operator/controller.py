@@ -83,7 +83,8 @@ class Controller:
     async def _carry_out(self, job: NeuronTrainingJob, planned: Plan) -> Outcome:
         namespace = job.metadata.namespace
         await _all(
-            self.cluster.delete(api.POD, namespace, one.name, one.uid, force=one.force) for one in planned.deletes
+            self.cluster.delete(api.KINDS[one.kind], namespace, one.name, one.uid, grace=one.grace)
+            for one in planned.deletes
         )
         for body in planned.applies:
             try:

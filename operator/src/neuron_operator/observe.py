@@ -1,7 +1,7 @@
 """Live reads of one job and everything around it, typed and trimmed for the planner. Reads only what a case needs."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +37,15 @@ async def read(cluster: Cluster, reader: ProgressReader, namespace: str, name: s
     own = tuple(
         pod for one in listed if pods.owner_uid(one) == job.metadata.uid and (pod := pods.read(one)) is not None
     )
-    if job.status.phase.terminal or job.metadata.deletion_timestamp is not None:
+    if job.metadata.deletion_timestamp is not None or (
+        job.status.phase.terminal and job.spec.ttl_seconds_after_finished is None
+    ):
         return Seen(body, Observed(job, ConfigText(None), pods=own))
+    if job.status.phase.terminal:
+        left = [pods.child(found) for found in await asyncio.gather(*_children(cluster, job))]
+        return Seen(body, Observed(job, ConfigText(None), pods=own, service=left[0], config_map=left[1]))
     service, config_map, missing, lost, reports = await asyncio.gather(
-        cluster.find(api.SERVICE, namespace, naming.service(job)),
-        cluster.find(api.CONFIG_MAP, namespace, naming.config_map(job)),
+        *_children(cluster, job),
         _missing_claims(cluster, job, own),
         _lost_nodes(cluster, job, own),
         _reports(reader, job, own),
@@ -59,6 +63,17 @@ async def read(cluster: Cluster, reader: ProgressReader, namespace: str, name: s
             lost_nodes=lost,
             reports=reports,
         ),
+    )
+
+
+def _children(
+    cluster: Cluster, job: NeuronTrainingJob
+) -> tuple[Coroutine[Any, Any, Json | None], Coroutine[Any, Any, Json | None]]:
+    """Service and ConfigMap."""
+    namespace = job.metadata.namespace
+    return (
+        cluster.find(api.SERVICE, namespace, naming.service(job)),
+        cluster.find(api.CONFIG_MAP, namespace, naming.config_map(job)),
     )
 
 

@@ -37,6 +37,7 @@ class Launcher:
     recoveries: tuple[Recovery, ...] = ()
     last_step_time: datetime | None = None
     reachable: bool = True
+    hung: bool = False
 
 
 @dataclass
@@ -130,6 +131,7 @@ class Cluster:
     """UID to attempt of pods that were lost, and that the status knew."""
     counted: int = 0
     """Pods that ended by their own fault."""
+    hung: int = 0
     failed: list[Failed] = field(default_factory=list)
     to_tell: list[Failed] = field(default_factory=list)
     """Those that could be heard of before training went on."""
@@ -173,7 +175,7 @@ class Cluster:
             job_uid=self.job.metadata.uid, attempt=pod.attempt, node_rank=pod.index, pod_uid=pod.uid,
             phase=launcher.phase, round=max(0, launcher.rounds - 1), step=self.step if launcher.rounds else 0,
             last_step_time=launcher.last_step_time, start_time=launcher.started, failures=launcher.failures[-32:],
-            recoveries=launcher.recoveries[-32:],
+            recoveries=launcher.recoveries[-32:], idle_seconds=1e6 if launcher.hung else 0.0,
         )  # fmt: skip
 
     # ---- what the controller does --------------------------------------------------------------------------------
@@ -250,6 +252,7 @@ class Cluster:
             return
         for pod in gang:
             pod.launcher.phase, pod.launcher.rounds = TrainerPhase.LOADING, pod.launcher.rounds + 1
+            pod.launcher.hung = False
         host = gang[0].launcher
         if self.step:
             lost = self.step - self.checkpoint
@@ -263,6 +266,8 @@ class Cluster:
         gang = self._gang()
         if len(gang) < self.size or any(pod.launcher.phase not in JOINED for pod in gang) or self.step >= LAST_STEP:
             return
+        if any(pod.launcher.hung for pod in gang):
+            return
         self.step += 1
         self._forgive(gang)
         for pod in gang:
@@ -271,6 +276,17 @@ class Cluster:
         if host.recoveries and host.recoveries[-1].round == host.rounds - 1 and not host.recoveries[-1].first_step_time:
             first = host.recoveries[-1].model_copy(update={"first_step_time": self.now})
             host.recoveries = (*host.recoveries[:-1], first)
+
+    def hangs(self) -> None:
+        """The processes wait for each other, for ever."""
+        gang = self._gang()
+        if len(gang) == self.size and all(pod.launcher.phase in JOINED for pod in gang) and self.step < LAST_STEP:
+            gang[0].launcher.hung = True
+            self.hung += 1
+
+    def suspend(self, *, wanted: bool) -> None:
+        """The user changes spec.suspend."""
+        self.job = self.job.model_copy(update={"spec": self.job.spec.model_copy(update={"suspend": wanted})})
 
     def save_checkpoint(self) -> None:
         self.checkpoint = self.step
@@ -303,7 +319,8 @@ class Cluster:
         pod = self._pod(index)
         if pod is None or not pod.alive or (code == 0 and self.step < LAST_STEP):
             return
-        self.counted += code in (1, 137) and not pod.terminating
+        stopping = self.status.suspension is not None and self.status.suspension.stop_time is not None
+        self.counted += code in (1, 137) and not pod.terminating and not stopping
         pod.exit_code, pod.reason, pod.ended_at = code, reason, self._tick().replace(microsecond=0)
         if code:
             self._loses(pod)
@@ -361,6 +378,8 @@ class Cluster:
         self._peers_wait(pod)
 
     def _note_loss(self, pod: SimPod) -> None:
+        if self.status.suspension and self.status.suspension.stop_time:
+            return  # It was told to go.
         if pod.exit_code != 0 and pod.uid in {one.uid for one in self.status.pods if not one.succeeded}:
             self.lost[pod.uid] = pod.attempt
 

@@ -8,7 +8,7 @@ from builders import NOW, accepted, at, make_job
 from neuron_api.reasons import ConditionType, Reason
 from neuron_api.status import Condition, ConditionStatus, Phase, Restart, Rung
 from neuron_operator.planning import conditions
-from neuron_operator.planning.conditions import End, Facts
+from neuron_operator.planning.conditions import End, Facts, Pause
 from neuron_operator.planning.configuration import Refused
 from neuron_operator.planning.ladder import COMPLETED
 from neuron_operator.planning.waiting import Wait
@@ -19,6 +19,10 @@ LOST = Restart(rung=Rung.POD, cause=Reason.NODE_LOST, time=NOW, pod="tiny-0-1", 
 STUCK = Wait(Reason.IMAGE_PULL_FAILED, "no image", stalled=True)
 PENDING = Wait(Reason.PODS_PENDING, "no node", stalled=False)
 FAILED = End(Reason.BUDGET_EXHAUSTED, "too often")
+WAITS, STOPS, STOPPED, REFUSES = (
+    Pause(reason, "told")
+    for reason in (Reason.WAITING_FOR_CHECKPOINT, Reason.SUSPENDING, Reason.SUSPENDED, Reason.CANNOT_RESUME)
+)
 EXCLUSIVE = {ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED}
 
 ANY_FACTS = st.builds(
@@ -32,6 +36,7 @@ ANY_FACTS = st.builds(
     stepping=st.booleans(),
     restart=st.sampled_from([None, LOST]),
     end=st.sampled_from([None, COMPLETED, FAILED]),
+    pause=st.sampled_from([None, WAITS, STOPS, STOPPED, REFUSES]),
 )
 
 
@@ -55,13 +60,16 @@ def test_no_facts_lead_to_a_contradiction(given: Facts) -> None:
     }
     assert (ConditionType.SUCCEEDED in true) == (phase is Phase.SUCCEEDED)
     assert (ConditionType.FAILED in true) == (phase is Phase.FAILED)
-    assert (ConditionType.READY in true) == (phase in (Phase.RUNNING, Phase.SUCCEEDED))
+    assert (ConditionType.READY in true) == (phase in (Phase.RUNNING, Phase.SUSPENDED, Phase.SUCCEEDED))
+    assert (phase is Phase.SUSPENDED) <= (ConditionType.SUSPENDED in true)
     if phase is Phase.RUNNING:
         assert ConditionType.PROGRESSING in true
     if phase is Phase.RESTARTING:
         assert ConditionType.RESTARTING in true
-    if phase.terminal:
+    if ConditionType.SUSPENDED in true or phase.terminal:
         assert not true & {ConditionType.PROGRESSING, ConditionType.PODS_READY, ConditionType.RESTARTING}
+    if phase.terminal:
+        assert ConditionType.SUSPENDED not in true
     assert all(condition.observed_generation == 3 for condition in found.values())
     assert all(condition.message for kind, condition in found.items() if kind is not ConditionType.CONFIG_VALID)
 
@@ -78,6 +86,12 @@ def test_no_facts_lead_to_a_contradiction(given: Facts) -> None:
         (facts(ready=2, stepping=True), Phase.RUNNING, ConditionType.READY, Reason.STEPS_ADVANCING),
         (facts(stepping=True, restart=LOST), Phase.RESTARTING, ConditionType.RECONCILING, Reason.NODE_LOST),
         (facts(restart=LOST, wait=STUCK), Phase.RESTARTING, ConditionType.STALLED, Reason.IMAGE_PULL_FAILED),
+        (facts(stepping=True, pause=WAITS), Phase.SUSPENDING, ConditionType.RECONCILING, Reason.WAITING_FOR_CHECKPOINT),
+        (facts(wait=STUCK, restart=LOST, pause=STOPS), Phase.SUSPENDING, ConditionType.RECONCILING, Reason.SUSPENDING),
+        (facts(existing=0, pause=STOPPED), Phase.SUSPENDED, ConditionType.READY, Reason.SUSPENDED),
+        (facts(pause=STOPPED, config=REFUSED), Phase.PENDING, ConditionType.STALLED, Reason.CONFIG_INVALID),
+        (facts(stepping=True, pause=REFUSES), Phase.RUNNING, ConditionType.READY, Reason.STEPS_ADVANCING),
+        (facts(pause=STOPPED, end=FAILED), Phase.FAILED, ConditionType.STALLED, Reason.BUDGET_EXHAUSTED),
         (facts(end=COMPLETED), Phase.SUCCEEDED, ConditionType.READY, Reason.COMPLETED),
         (facts(end=FAILED), Phase.FAILED, ConditionType.STALLED, Reason.BUDGET_EXHAUSTED),
         (facts(end=COMPLETED, config=REFUSED), Phase.SUCCEEDED, ConditionType.READY, Reason.COMPLETED),

@@ -19,9 +19,10 @@ Event = tuple[str, int]
 DISRUPTIONS = ("delete", "evict", "evict by kubelet", "lose node", "vanish", "exit 143")
 FAULTS = ("exit 1", "exit 137", "out of memory")
 TRAINING = ("fail", "fail", "step", "step", "checkpoint", "rendezvous", "exit 0", "exit 0", "mute")
-CLUSTER = ("kubelet", "kubelet", "start", "claim")
+CLUSTER = ("kubelet", "kubelet", "start", "claim", "hang")
+USER = ("suspend", "suspend", "unsuspend", "unsuspend")
 OPERATOR = ("reconcile", "reconcile", "reconcile", "kill", "kill", "conflict")
-ALL = (*DISRUPTIONS, *FAULTS, *TRAINING, *CLUSTER, *OPERATOR, "exit 2", "go on", "go on", "go on", "finish")
+ALL = (*DISRUPTIONS, *FAULTS, *TRAINING, *CLUSTER, *USER, *OPERATOR, "exit 2", "go on", "go on", "go on", "finish")
 RESTARTS = (
     *("fail", "fail", "fail", "step", "step", "rendezvous", "rendezvous", "kubelet", "checkpoint", "mute"),
     *("vanish", "delete", "exit 143", "exit 1", "reconcile", "reconcile", "kill", "conflict", "go on", "go on"),
@@ -79,6 +80,10 @@ def happen(cluster: Cluster, name: str, number: int) -> None:
             cluster.reconcile(kill_after=number)
         case "conflict":
             cluster.reconcile(conflict=True)
+        case "hang":
+            cluster.hangs()
+        case "suspend" | "unsuspend":
+            cluster.suspend(wanted=name == "suspend")
         case "go on":
             settle_down(cluster)
             cluster.finish_step()
@@ -115,6 +120,7 @@ def settle_down(cluster: Cluster) -> None:
 
 def finish(cluster: Cluster) -> None:
     """Training gets to its end, and every pod ends with it."""
+    cluster.suspend(wanted=False)
     settle_down(cluster)
     for _ in range(LAST_STEP):
         cluster.finish_step()
@@ -134,16 +140,21 @@ def assert_tells_no_contradiction(status: JobStatus) -> None:
     assert len(true & {ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED}) == 1
     assert (status.phase is Phase.SUCCEEDED) == (ConditionType.SUCCEEDED in true)
     assert (status.phase is Phase.FAILED) == (ConditionType.FAILED in true)
-    assert (ConditionType.READY in true) == (status.phase in (Phase.RUNNING, Phase.SUCCEEDED))
+    assert (ConditionType.READY in true) == (status.phase in (Phase.RUNNING, Phase.SUSPENDED, Phase.SUCCEEDED))
+    assert (status.phase is Phase.SUSPENDED) <= (ConditionType.SUSPENDED in true)
     assert ConditionType.STALLED in true or status.phase is not Phase.FAILED
     if status.phase is Phase.RUNNING:
         assert {ConditionType.CONFIG_VALID, ConditionType.PROGRESSING} <= true
     if status.phase is Phase.RESTARTING:
         assert ConditionType.RESTARTING in true
+    if ConditionType.SUSPENDED in true:
+        assert not true & UNDER_WAY
     if status.phase.terminal:
-        rest = {ConditionType.PODS_READY, ConditionType.PROGRESSING, ConditionType.RESTARTING}
-        assert not true & rest
+        assert not true & {*UNDER_WAY, ConditionType.SUSPENDED}
         assert status.completion_time is not None
+
+
+UNDER_WAY = {ConditionType.PODS_READY, ConditionType.PROGRESSING, ConditionType.RESTARTING}
 
 
 def assert_history_only_goes_forward(history: list[JobStatus]) -> None:
@@ -151,6 +162,9 @@ def assert_history_only_goes_forward(history: list[JobStatus]) -> None:
         assert after.attempt >= before.attempt
         assert after.restart_count >= before.restart_count
         assert after.gang_failures >= before.gang_failures
+        own = [one for one in after.counted_failures if one.cause is not Reason.HANG]
+        assert len(own) == after.gang_failures, "without a window all of them count"
+        assert after.suspended_seconds >= before.suspended_seconds
         assert after.steps_lost >= before.steps_lost
         if before.phase.terminal:
             assert after == before, "a job that is over changes"
@@ -162,7 +176,8 @@ def assert_ledger_is_true(cluster: Cluster) -> None:
     assert len(entries) == min(status.restart_count, 64)
     assert status.gang_failures <= policy.max_gang_restarts
     assert status.gang_failures <= cluster.counted, "a disruption is counted"
-    uids = Counter(entry.pod_uid for entry in entries if entry.rung is not Rung.PROCESS)
+    assert len([entry for entry in entries if entry.cause is Reason.HANG]) <= cluster.hung, "a hang is made up"
+    uids = Counter(entry.pod_uid for entry in entries if entry.rung is not Rung.PROCESS and entry.pod)
     assert not [uid for uid, times in uids.items() if times > 1], "a lost pod is told twice"
     truth = {(failed.pod, failed.time): failed for failed in cluster.failed}
     told = [(entry.pod_uid, entry.time) for entry in entries if entry.rung is Rung.PROCESS]
@@ -199,6 +214,10 @@ def assert_one_pod_per_place(cluster: Cluster) -> None:
     live = [pod for pod in cluster.pods.values() if not pod.over]
     if status.phase.terminal:
         assert not live, "pods of a job that is over go on"
+        return
+    if cluster.job.spec.suspend:
+        assert not live, "pods of a suspended job go on"
+        assert status.phase is Phase.SUSPENDED
         return
     assert {pod.attempt for pod in cluster.pods.values()} <= {status.attempt}
     succeeded = {index for index, record in enumerate(status.pods) if record.succeeded}
@@ -292,6 +311,32 @@ def test_a_pod_that_fails_again_and_again_ends_the_job_after_its_budget(fault: s
     reasons = {c.reason for c in cluster.status.conditions if c.type is ConditionType.FAILED}
     assert reasons == {Reason.BUDGET_EXHAUSTED}
     assert not [pod for pod in cluster.pods.values() if pod.alive]
+
+
+@thorough(50)
+@given(events((*USER, "go on", "reconcile", "kill", "kubelet", "checkpoint", "step")))
+def test_suspensions_alone_never_end_a_job_nor_cost_a_part_of_its_budget(story: list[Event]) -> None:
+    cluster = Cluster.of(2, max_gang_restarts=0)
+    for name, number in story:
+        happen(cluster, name, number)
+    finish(cluster)
+    finish(cluster)
+    assert cluster.status.phase is Phase.SUCCEEDED
+    assert cluster.status.gang_failures == 0
+    assert {entry.cause for entry in cluster.status.restarts} <= {Reason.SUSPENDED}
+
+
+@pytest.mark.parametrize("hangs", [1, 3, 4])
+def test_a_gang_that_hangs_is_replaced_until_its_own_budget_is_used_up(hangs: int) -> None:
+    cluster = Cluster.of(2, max_gang_restarts=0)
+    for _ in range(hangs):
+        settle_down(cluster)
+        cluster.hangs()
+    finish(cluster)
+    causes = [entry.cause for entry in cluster.status.restarts]
+    assert causes == [Reason.HANG] * min(hangs, cluster.job.spec.hang_policy.max_restarts)
+    assert cluster.status.phase is (Phase.SUCCEEDED if hangs <= 3 else Phase.FAILED)
+    assert cluster.status.gang_failures == 0
 
 
 def test_an_undisturbed_job_succeeds_without_a_restart() -> None:

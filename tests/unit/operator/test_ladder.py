@@ -5,7 +5,7 @@ import pytest
 from builders import NOW, PodBuilder, accepted, at, make_job, make_pod, observed, running_gang, with_status
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.reasons import Reason
-from neuron_api.status import JobStatus, PodStatus, ProgressStatus, Restart, Rung
+from neuron_api.status import CountedFailure, JobStatus, PodStatus, ProgressStatus, Restart, Rung
 from neuron_operator.planning import gang as gangs
 from neuron_operator.planning import ladder
 from neuron_operator.planning.conditions import End
@@ -15,6 +15,10 @@ JOB = make_job().nodes(3).restart_policy(maxGangRestarts=2)
 PODS = running_gang(JOB.build())
 RECORDS = tuple(PodStatus(name=f"tiny-0-{n}", uid=f"pod-0-{n}", node=f"node-{n}", ready=True) for n in range(3))
 EVICTED = Restart(rung=Rung.POD, cause=Reason.POD_EVICTED, time=NOW, attempt=0, pod="tiny-0-2", pod_uid="old")
+
+
+USED_UP = {"gang_failures": 2, "counted_failures": (CountedFailure(cause=Reason.POD_FAILED, time=at(0)),) * 2}
+"""Against a budget of 2."""
 
 
 def climb(*pods: PodBuilder, job: NeuronTrainingJob | None = None, **status: object) -> Decision | None:
@@ -70,7 +74,7 @@ def test_a_launcher_that_gives_up_costs_the_whole_gang_and_a_part_of_the_budget(
 
 @pytest.mark.parametrize("pod", [PODS[2].failed(1, "ValueError: bad."), PODS[2].oom_killed(), PODS[2].failed(137)])
 def test_a_used_up_budget_ends_the_job_with_the_last_failure(pod: PodBuilder) -> None:
-    end = ended(climb(*PODS[:2], pod, gang_failures=2))
+    end = ended(climb(*PODS[:2], pod, **USED_UP))
     assert end.reason is Reason.BUDGET_EXHAUSTED
     assert "restartPolicy.maxGangRestarts (2) is used up" in end.message
     assert "tiny-0-2 on node node-2" in end.message
@@ -82,7 +86,7 @@ def test_a_used_up_budget_ends_the_job_with_the_last_failure(pod: PodBuilder) ->
     [PODS[2].failed(143), PODS[2].terminating(), PODS[2].disrupted().terminating(), PODS[2].turned_away("Evicted")],
 )
 def test_a_disruption_is_never_counted(pod: PodBuilder) -> None:
-    status = replaced(climb(*PODS[:2], pod, gang_failures=2))
+    status = replaced(climb(*PODS[:2], pod, **USED_UP))
     assert status.gang_failures == 2
     assert status.restarts[-1].rung is Rung.POD
 
@@ -113,7 +117,7 @@ def test_success_is_remembered_when_the_pods_are_gone() -> None:
 
 
 def test_a_pod_lost_after_another_has_ended_starts_the_gang_again_uncounted() -> None:
-    status = replaced(climb(PODS[0].succeeded(), PODS[1], gang_failures=2))
+    status = replaced(climb(PODS[0].succeeded(), PODS[1], **USED_UP))
     assert status.restarts[0].cause is Reason.INCOMPLETE_COMPLETION
     assert (status.attempt, status.gang_failures) == (1, 2)
 
@@ -121,7 +125,7 @@ def test_a_pod_lost_after_another_has_ended_starts_the_gang_again_uncounted() ->
 def test_a_pod_that_fails_by_itself_after_another_has_ended_is_counted() -> None:
     fallen = (PODS[0].succeeded(), PODS[1], PODS[2].oom_killed())
     assert replaced(climb(*fallen)).gang_failures == 1
-    assert ended(climb(*fallen, gang_failures=2)).reason is Reason.BUDGET_EXHAUSTED
+    assert ended(climb(*fallen, **USED_UP)).reason is Reason.BUDGET_EXHAUSTED
 
 
 def test_pods_that_gave_up_waiting_for_an_evicted_one_are_not_counted() -> None:
@@ -141,7 +145,7 @@ def test_an_eviction_excuses_only_its_own_attempt() -> None:
 
 def test_pods_that_gave_up_while_the_operator_was_away_are_excused_by_the_disruption_seen_with_them() -> None:
     fallen = (PODS[0].failed(1, "the other nodes did not come within 900 s: x"), PODS[1], PODS[2].terminating())
-    status = replaced(climb(*fallen, gang_failures=2))
+    status = replaced(climb(*fallen, **USED_UP))
     assert (status.attempt, status.gang_failures) == (1, 2)
     assert status.restarts[-1].cause is Reason.POD_DELETED
 

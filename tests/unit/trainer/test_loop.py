@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import transformers
 
 from distributed.tiny import MODEL
 from neuron_api import contract
+from neuron_api.progress import Progress
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.handoff import Handoff, Start
@@ -196,6 +198,41 @@ def test_mixed_precision_stays_near_fp32(tiny: Path, tmp_path: Path, trained: Pa
     for found, wanted in zip(numbers(train(values)), numbers(trained), strict=True):
         assert found[1] == pytest.approx(wanted[1], rel=1e-2)
         assert found[1] != wanted[1]
+
+
+class Recorded(Handoff):
+    """Remembers every phase that is reported."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.phases: list[str] = []
+
+    def write_progress(self, report: Progress) -> None:
+        super().write_progress(report)
+        self.phases.append(report.phase)
+
+
+def test_saves_and_validations_are_reported_while_they_last(tiny: Path, tmp_path: Path, one_process: None) -> None:
+    handoff = Recorded(tmp_path / "handoff")
+    handoff.folder.mkdir()
+    values = alone(
+        tiny, tmp_path / "log", trainer__max_steps=4, trainer__limit_val_batches=2, trainer__val_check_interval=3,
+        trainer__num_sanity_val_steps=1, data__val_dir=str(tiny / "data"),
+        exp_manager__checkpoint_callback_params__every_n_train_steps=2,
+    )  # fmt: skip
+    train(values, Start(0), handoff)
+    seen = [str(phase) for phase, _ in groupby(handoff.phases)]
+    assert seen == [
+        "Loading",
+        "Training",
+        "Saving",
+        "Training",
+        "Validating",
+        "Training",
+        "Saving",
+        "Training",
+        "Saving",
+    ]
 
 
 def test_progress_of_the_worker_is_handed_over(tiny: Path, tmp_path: Path, trained: Path) -> None:

@@ -90,6 +90,30 @@ def test_checkpoint_and_recoveries_are_remembered_over_rounds(status: Status, ha
     assert status.report().recoveries == (first, second)
 
 
+def test_what_is_new_ends_the_idle_time(status: Status, handoff: Handoff, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("neuron_trainer.launcher.status.time.monotonic", lambda: clock[0])
+
+    def idle(seconds: float) -> float | None:
+        clock[0] += seconds
+        return status.report().idle_seconds
+
+    assert idle(0) == 0
+    status.set(phase=TrainerPhase.LOADING, round=0)
+    assert [idle(5), idle(7)] == [0, 7]
+    handoff.write_progress(worker(round=0))
+    assert [idle(1), idle(2), idle(3)] == [0, 2, 5]
+    handoff.write_progress(worker(round=0, loss=9.0))
+    assert idle(1) == 6, "a number without a step is nothing new"
+    for news in (
+        {"step": 8},
+        {"step": 8, "phase": TrainerPhase.SAVING},
+        {"step": 8, "checkpoint": CheckpointReport(step=8, path="/log/x", time=NOW)},
+    ):
+        handoff.write_progress(worker(round=0, **news))
+        assert [idle(1), idle(4)] == [0, 4]
+
+
 def test_of_many_failures_the_newest_are_kept(status: Status) -> None:
     for number in range(40):
         status.add_failure(ProcessFailure(time=NOW, round=number, rank=0, local_rank=0, exit_code=1))
@@ -102,7 +126,8 @@ def test_progress_is_served_as_the_contract_says(url: str, handoff: Handoff, sta
     kind, body = get(f"{url}/progress")
     assert kind == "application/json"
     assert json.loads(body)["nodeRank"] == 3
-    assert progress.from_json(body) == status.report()
+    now = status.report()
+    assert progress.from_json(body).model_copy(update={"idle_seconds": now.idle_seconds}) == now
 
 
 def test_metrics_are_prometheus_text_of_the_same_numbers(url: str, handoff: Handoff, status: Status) -> None:

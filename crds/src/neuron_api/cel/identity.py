@@ -3,21 +3,31 @@
 from .expressions import IN_SPEC, above
 from .rule import Wire
 
-_FIXED = ("config", "configFrom", "devicesMeaning")
+
+def _same(*fields: str) -> str:
+    """Whether none of these fields of the spec is changed."""
+    return " && ".join(
+        f"has(self.spec.{field}) == has(oldSelf.spec.{field}) && "
+        f"(!has(self.spec.{field}) || self.spec.{field} == oldSelf.spec.{field})"
+        for field in fields
+    )
 
 
 def root_rules() -> list[Wire]:
     """Rules about the object's name, which becomes part of pod and host names (63 characters), and about changes."""
-    same = " && ".join(
-        f"has(self.spec.{field}) == has(oldSelf.spec.{field}) && "
-        f"(!has(self.spec.{field}) || self.spec.{field} == oldSelf.spec.{field})"
-        for field in _FIXED
-    )
+    started = "has(oldSelf.status) && has(oldSelf.status.startTime)"
+    has_pods = "has(oldSelf.status) && has(oldSelf.status.pods) && size(oldSelf.status.pods) > 0"
     return [
         {
-            "rule": f"!has(oldSelf.status) || !has(oldSelf.status.startTime) || ({same})",
+            "rule": f"!({started}) || ({_same('config', 'configFrom', 'devicesMeaning')})",
             "message": "spec.config, spec.configFrom and spec.devicesMeaning cannot be changed once the job has been "
             "started, since its checkpoints belong to them: create a new job with exp_manager.resume_from_checkpoint.",
+        },
+        {
+            "rule": f"!({has_pods}) || ({_same('platform', 'image', 'storage', 'podTemplate')})",
+            "message": "spec.platform, spec.image, spec.storage and spec.podTemplate cannot be changed while the job "
+            "has pods, since a pod that is replaced would differ from the others: set spec.suspend to true first, and "
+            "to false afterwards.",
         },
         {
             "rule": "size(self.metadata.name) <= 48 && !self.metadata.name.contains('.')",

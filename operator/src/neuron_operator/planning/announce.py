@@ -22,13 +22,23 @@ class Announcement:
 
 def announcements(before: JobStatus, after: JobStatus) -> tuple[Announcement, ...]:
     """In the order in which a person wants to read them."""
-    return (*_restarts(before, after), *_recoveries(before, after), *_stalled(before, after), *_phase(before, after))
+    return (
+        *_restarts(before, after),
+        *_recoveries(before, after),
+        *_not_suspended(before, after),
+        *_stalled(before, after),
+        *_phase(before, after),
+    )
 
 
 def _restarts(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
     known = {_identity(entry) for entry in before.restarts}
     for entry in after.restarts:
-        if _identity(entry) not in known:
+        if _identity(entry) in known:
+            continue
+        if entry.cause is Reason.SUSPENDED:
+            yield Announcement("Normal", "Resumed", "Resume", sentence(entry))
+        else:
             yield Announcement("Warning", entry.cause, "Restart", sentence(entry))
 
 
@@ -36,9 +46,10 @@ def _recoveries(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
     closed = {_identity(entry) for entry in before.restarts if entry.recovered_time}
     for entry in after.restarts:
         if entry.recovered_time and _identity(entry) not in closed:
+            what = "the job was resumed" if entry.cause is Reason.SUSPENDED else f"the failure ({entry.cause})"
             note = (
                 f"Training went on from step {entry.resumed_from_step}, {entry.steps_lost} steps were done again, "
-                f"{entry.recovery_seconds:.0f} s after the failure ({entry.cause})."
+                f"{entry.recovery_seconds:.0f} s after {what}."
             )
             yield Announcement("Normal", "Recovered", "Restart", note)
 
@@ -49,6 +60,14 @@ def _stalled(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
         return
     if old is None or old.status is not ConditionStatus.TRUE or old.reason is not new.reason:
         yield Announcement("Warning", new.reason, "Wait", new.message)
+
+
+def _not_suspended(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
+    """spec.suspend is set, and cannot be followed."""
+    old, new = _condition(before, ConditionType.SUSPENDED), _condition(after, ConditionType.SUSPENDED)
+    refused = new is not None and new.reason is Reason.CANNOT_RESUME and not after.phase.terminal
+    if new and refused and (old is None or old.reason is not new.reason):
+        yield Announcement("Warning", new.reason, "Suspend", new.message)
 
 
 def _phase(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
@@ -63,6 +82,8 @@ def _phase(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
             yield Announcement("Normal", Reason.PODS_CREATED, "Create", f"Pods are created{shape}.")
         case Phase.RUNNING if not before.restarts and not after.restarts:
             yield Announcement("Normal", Reason.STEPS_ADVANCING, "Train", "The first step has been finished.")
+        case Phase.SUSPENDING | Phase.SUSPENDED:
+            yield Announcement("Normal", ready.reason if ready else after.phase, "Suspend", message)
         case Phase.SUCCEEDED:
             yield Announcement("Normal", Reason.COMPLETED, "Complete", message)
         case Phase.FAILED:

@@ -6,6 +6,7 @@ A pod that the kubelet turns away at once would otherwise be created a thousand 
 from datetime import datetime
 from typing import Final
 
+from neuron_api.reasons import Reason
 from neuron_api.status import JobStatus, Rung
 
 from .ledger import open_entries
@@ -18,7 +19,8 @@ MOST_SECONDS: Final = 300.0
 
 def remaining(status: JobStatus, now: datetime) -> float:
     """Seconds until pods may be created; 0: now. Lines of one moment are one failure."""
-    moments = sorted({entry.time for entry in open_entries(status) if entry.rung is not Rung.PROCESS})
+    failures = (entry for entry in open_entries(status) if entry.cause is not Reason.SUSPENDED)
+    moments = sorted({entry.time for entry in failures if entry.rung is not Rung.PROCESS})
     if len(moments) <= FREE:
         return 0.0
     delay = min(FIRST_SECONDS * 2.0 ** (len(moments) - FREE - 1), MOST_SECONDS)

@@ -28,6 +28,25 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """How far the job is with being suspended."""
+
+    reason: Reason
+    """WaitingForCheckpoint, Suspending, Suspended; CannotResume where the job is not suspended for that."""
+    message: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether no pod runs."""
+        return self.reason is Reason.SUSPENDED
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything is done about it."""
+        return self.reason is not Reason.CANNOT_RESUME
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All that phase and conditions depend on."""
 
@@ -43,6 +62,13 @@ class Facts:
     restart: Restart | None = None
     """The failure that is being recovered from."""
     end: End | None = None
+    pause: Pause | None = None
+    """Where spec.suspend is set."""
+
+    @property
+    def stopping(self) -> Pause | None:
+        """A suspension whose pods were told to go, or are gone."""
+        return self.pause if self.pause and self.pause.reason in (Reason.SUSPENDING, Reason.SUSPENDED) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +84,8 @@ def phase(facts: Facts) -> Phase:
         return Phase.SUCCEEDED if facts.end.success else Phase.FAILED
     if isinstance(facts.config, Refused):
         return Phase.PENDING
+    if facts.pause and facts.pause.begun:
+        return Phase.SUSPENDED if facts.pause.complete else Phase.SUSPENDING
     if facts.restart:
         return Phase.RESTARTING
     if facts.wait or not facts.existing:
@@ -79,6 +107,8 @@ def headline(facts: Facts) -> tuple[ConditionType, Reason, str]:
         return (ready if facts.end.success else stalled), facts.end.reason, facts.end.message
     if isinstance(facts.config, Refused):
         return stalled, facts.config.reason, facts.config.message
+    if facts.pause and facts.pause.begun:
+        return (ready if facts.pause.complete else reconciling), facts.pause.reason, facts.pause.message
     if facts.wait:
         return (stalled if facts.wait.stalled else reconciling), facts.wait.reason, facts.wait.message
     if facts.restart:
@@ -95,6 +125,11 @@ def headline(facts: Facts) -> tuple[ConditionType, Reason, str]:
 
 def sentence(restart: Restart) -> str:
     """A failure and what is done about it."""
+    if restart.cause is Reason.SUSPENDED:
+        return f"The job was {restart.message}; it goes on with new pods."
+    if restart.cause is Reason.HANG:
+        at = f" after step {restart.step}" if restart.step else ""
+        return f"Hang: {restart.message}{at}. All pods are replaced."
     who = f"rank {restart.rank} in pod {restart.pod}" if restart.rank is not None else f"pod {restart.pod}"
     where = f" on node {restart.node}" if restart.node else ""
     code = f" (exit code {restart.exit_code})" if restart.exit_code is not None else ""
@@ -117,6 +152,7 @@ def _words(facts: Facts, config_before: Condition | None) -> dict[ConditionType,
         ConditionType.PODS_READY: _pods_ready(facts),
         ConditionType.PROGRESSING: _progressing(facts),
         ConditionType.RESTARTING: _restarting(facts),
+        ConditionType.SUSPENDED: _suspended(facts),
         ConditionType.SUCCEEDED: _ended(facts, success=True),
         ConditionType.FAILED: _ended(facts, success=False),
     }
@@ -133,6 +169,8 @@ def _config_valid(facts: Facts, before: Condition | None) -> _Word:
 def _pods_ready(facts: Facts) -> _Word:
     if facts.end:
         return _Word(False, facts.end.reason, "The job is over.")
+    if facts.stopping:
+        return _Word(False, facts.stopping.reason, facts.stopping.message)
     if not (facts.existing or facts.wait):
         return _Word(False, Reason.NOT_STARTED, "No pods are there.")
     if facts.wait:
@@ -147,6 +185,8 @@ def _progressing(facts: Facts) -> _Word:
         return _Word(False, facts.end.reason, "The job is over.")
     if isinstance(facts.config, Refused):
         return _Word(False, facts.config.reason, "The configuration is refused; pods that run are left alone.")
+    if facts.stopping:
+        return _Word(False, facts.stopping.reason, facts.stopping.message)
     if facts.restart:
         return _Word(False, facts.restart.cause, "No step has been finished since the failure.")
     if not facts.existing:
@@ -159,9 +199,19 @@ def _progressing(facts: Facts) -> _Word:
 def _restarting(facts: Facts) -> _Word:
     if facts.end:
         return _Word(False, facts.end.reason, "The job is over.")
+    if facts.stopping:
+        return _Word(False, facts.stopping.reason, facts.stopping.message)
     if facts.restart:
         return _Word(True, facts.restart.cause, sentence(facts.restart))
     return _Word(False, Reason.RUNNING, "Nothing is being restarted.")
+
+
+def _suspended(facts: Facts) -> _Word:
+    if facts.end:
+        return _Word(False, facts.end.reason, "The job is over.")
+    if facts.pause:
+        return _Word(facts.pause.complete, facts.pause.reason, facts.pause.message)
+    return _Word(False, Reason.RUNNING, "spec.suspend is not set.")
 
 
 def _ended(facts: Facts, *, success: bool) -> _Word:

@@ -13,14 +13,18 @@ from typing import Final
 
 from neuron_api.config import TrainingConfig
 from neuron_api.reasons import Reason
-from neuron_api.spec import RestartPolicy
+from neuron_api.spec import JobSpec, RestartPolicy
 from neuron_api.status import JobStatus, PodStatus, Restart, Rung
 
-from . import ledger
+from . import budget, ledger
 from .conditions import End
 from .failure import Loss, Verdict, first
 from .gang import Gang
 
+_AT_ZERO: Final = (
+    "exp_manager.resume_if_exists is False, so the job would begin again at step 0 after {} finished steps. "
+    "Set it to True in a new job."
+)
 COMPLETED: Final = End(Reason.COMPLETED, "Training has ended as configured.")
 
 
@@ -36,15 +40,13 @@ def climb(
     gang: Gang, status: JobStatus, policy: RestartPolicy, config: TrainingConfig, now: datetime
 ) -> Decision | None:
     """Decide about the losses that the ledger does not know; None: there are none."""
-    if stop := _refused(gang):
-        return Decision(status, stop)
-    if gang.over:
-        return Decision(status, COMPLETED)
+    if over := ended(gang, status):
+        return over
     if not gang.losses:
         return None
     worst = [loss for loss in gang.losses if loss.verdict is Verdict.GANG]
-    ended = {pod.uid: pod.finished_at.timestamp() for pod in gang.pods.values() if pod.finished_at}
-    blamed = first(worst or gang.losses, ended)
+    times = {pod.uid: pod.finished_at.timestamp() for pod in gang.pods.values() if pod.finished_at}
+    blamed = first(worst or gang.losses, times)
     if not can_resume(status, config):
         return Decision(status, End(Reason.CANNOT_RESUME, _cannot_resume(blamed, status)))
     if worst:
@@ -53,6 +55,30 @@ def climb(
         blamed = next((loss for loss in gang.losses if loss.counted), blamed)
         return _gang(status, blamed, Reason.INCOMPLETE_COMPLETION, blamed.counted, policy, now)
     return _pods(gang, status, policy, now)
+
+
+def unhang(told: str, status: JobStatus, spec: JobSpec, config: TrainingConfig, now: datetime) -> Decision:
+    """Replace all pods of a gang that hangs: whose fault it is cannot be told from a process that waits."""
+    step = ledger.last_step(status)
+    last = f"The last failure: Hang: {told}{f' after step {step}' if step else ''}."
+    if not can_resume(status, config):
+        return Decision(status, End(Reason.CANNOT_RESUME, f"{last} {_AT_ZERO.format(step)}"))
+    if used_up := budget.hangs_exhausted(status, spec.hang_policy, spec.restart_policy, now):
+        message = f"{used_up}. {last} See the pods' logs, and the data of that step; then start a new job."
+        return Decision(status, End(Reason.BUDGET_EXHAUSTED, message))
+    line = Restart(
+        rung=Rung.GANG, cause=Reason.HANG, time=now, attempt=status.attempt, message=ledger.clip(told), step=step,
+        round=status.progress.round if status.progress else None,
+    )  # fmt: skip
+    charged = budget.charge(ledger.append(status, line), Reason.HANG, spec.restart_policy, now)
+    return Decision(charged.model_copy(update={"attempt": status.attempt + 1, "pods": ()}))
+
+
+def ended(gang: Gang, status: JobStatus) -> Decision | None:
+    """The job is over by what its pods say: all have succeeded, or one says that nothing can help."""
+    if stop := _refused(gang):
+        return Decision(status, stop)
+    return Decision(status, COMPLETED) if gang.over else None
 
 
 def can_resume(status: JobStatus, config: TrainingConfig) -> bool:
@@ -83,23 +109,24 @@ def _explained(blamed: Loss, gang: Gang, status: JobStatus) -> tuple[Loss, Reaso
 def _gang(
     status: JobStatus, blamed: Loss, cause: Reason, counted: bool, policy: RestartPolicy, now: datetime
 ) -> Decision:
-    if counted and status.gang_failures >= policy.max_gang_restarts:
-        return Decision(status, _exhausted(blamed, policy))
-    entry = _entry(blamed, Rung.GANG, cause, status, now)
-    told = ledger.append(status, entry)
-    update = {"attempt": status.attempt + 1, "pods": (), "gang_failures": status.gang_failures + counted}
-    return Decision(told.model_copy(update=update))
+    if counted and (used_up := budget.exhausted(status, blamed.cause, policy, now)):
+        return Decision(status, _exhausted(blamed, used_up))
+    told = ledger.append(status, _entry(blamed, Rung.GANG, cause, status, now))
+    if counted:
+        told = budget.charge(told, blamed.cause, policy, now)
+    return Decision(told.model_copy(update={"attempt": status.attempt + 1, "pods": ()}))
 
 
 def _pods(gang: Gang, status: JobStatus, policy: RestartPolicy, now: datetime) -> Decision:
-    counted = [loss for loss in gang.losses if loss.counted]
-    if counted and status.gang_failures >= policy.max_gang_restarts:
-        return Decision(status, _exhausted(counted[0], policy))
+    # Pods that fall together fall for one reason: one failure.
+    counted = next((loss for loss in gang.losses if loss.counted), None)
+    if counted and (used_up := budget.exhausted(status, counted.cause, policy, now)):
+        return Decision(status, _exhausted(counted, used_up))
     entries = [_entry(loss, Rung.POD, loss.cause, status, now) for loss in gang.losses]
     told = ledger.append(status, *entries)
-    # Pods that fall together fall for one reason: one failure.
-    failures = status.gang_failures + bool(counted)
-    return Decision(told.model_copy(update={"pods": _marked(gang, gang.losses), "gang_failures": failures}))
+    if counted:
+        told = budget.charge(told, counted.cause, policy, now)
+    return Decision(told.model_copy(update={"pods": _marked(gang, gang.losses)}))
 
 
 def _marked(gang: Gang, losses: Sequence[Loss]) -> tuple[PodStatus, ...]:
@@ -126,19 +153,13 @@ def _entry(loss: Loss, rung: Rung, cause: Reason, status: JobStatus, now: dateti
     )
 
 
-def _exhausted(loss: Loss, policy: RestartPolicy) -> End:
-    return End(
-        Reason.BUDGET_EXHAUSTED,
-        f"restartPolicy.maxGangRestarts ({policy.max_gang_restarts}) is used up. The last failure: {_tell(loss)} "
-        "Mend it, then start a new job.",
-    )
+def _exhausted(loss: Loss, used_up: str) -> End:
+    message = f"{used_up}. The last failure: {_tell(loss)} Mend it, then start a new job."
+    return End(Reason.BUDGET_EXHAUSTED, message)
 
 
 def _cannot_resume(loss: Loss, status: JobStatus) -> str:
-    return (
-        f"{_tell(loss)} exp_manager.resume_if_exists is False, so the job would begin again at step 0 after "
-        f"{ledger.last_step(status)} finished steps. Set it to True in a new job."
-    )
+    return f"{_tell(loss)} {_AT_ZERO.format(ledger.last_step(status))}"
 
 
 def _tell(loss: Loss) -> str:

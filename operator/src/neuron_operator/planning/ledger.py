@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from neuron_api.progress import Progress, TrainerPhase
+from neuron_api.reasons import Reason
 from neuron_api.status import JobStatus, Restart, Rung
 
 from . import blame
@@ -17,7 +18,12 @@ from .observation import Pod
 
 LIMIT: Final = 64
 _MESSAGE_LIMIT: Final = 1024
-_STEPPING: Final = (TrainerPhase.TRAINING, TrainerPhase.SAVING, TrainerPhase.SUCCEEDED)
+_STEPPING: Final = (
+    TrainerPhase.TRAINING,
+    TrainerPhase.SAVING,
+    TrainerPhase.VALIDATING,
+    TrainerPhase.SUCCEEDED,
+)
 
 
 def append(status: JobStatus, *entries: Restart) -> JobStatus:
@@ -36,8 +42,8 @@ def open_entries(status: JobStatus) -> tuple[Restart, ...]:
 
 
 def last_open(status: JobStatus) -> Restart | None:
-    """The failure that is being recovered from."""
-    return next(iter(reversed(open_entries(status))), None)
+    """The failure that is being recovered from; to go on after a suspension is none."""
+    return next((entry for entry in reversed(open_entries(status)) if entry.cause is not Reason.SUSPENDED), None)
 
 
 def clip(message: str) -> str:
@@ -137,7 +143,7 @@ def recover(status: JobStatus, report: Progress | None) -> JobStatus:
                     # Failures one after another without a step between them have lost the same steps.
                     "steps_lost": 0 if first_step in charged else lost,
                     "recovered_time": first_step,
-                    "recovery_seconds": round((first_step - entry.time).total_seconds(), 3),
+                    "recovery_seconds": round(_seconds(entry, first_step, status), 3),
                 }
             )
             charged.add(first_step)
@@ -167,6 +173,16 @@ def _recovery(entry: Restart, report: Progress, status: JobStatus) -> tuple[date
     # A start from scratch is no recovery to the trainer: what the last failure found is gone.
     resumed = status.checkpoint.step if status.checkpoint else 0
     return report.last_step_time, resumed, max(0, (entry.step or 0) - resumed)
+
+
+def _seconds(entry: Restart, first_step: datetime, status: JobStatus) -> float:
+    """From the failure to the first step after it, without the time that the job was suspended in between."""
+    paused = sum(
+        min(line.suspended_seconds, (line.time - entry.time).total_seconds())
+        for line in status.restarts
+        if line.suspended_seconds is not None and entry.time < line.time <= first_step
+    )
+    return (first_step - entry.time).total_seconds() - paused
 
 
 def _replace(status: JobStatus, changed: Mapping[int, Restart]) -> JobStatus:

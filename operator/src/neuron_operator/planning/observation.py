@@ -30,6 +30,11 @@ class Pod:
     succeeded: bool = False
     exit_code: int | None = None
     """Of the trainer's container; None while it runs, and where the kubelet never told."""
+    created_at: datetime | None = None
+    scheduled_at: datetime | None = None
+    """When it got its node."""
+    started_at: datetime | None = None
+    """When the trainer's container started; None where it does not run."""
     finished_at: datetime | None = None
     termination_reason: str = ""
     """The container's, such as OOMKilled."""

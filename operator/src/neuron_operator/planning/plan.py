@@ -11,12 +11,20 @@ from .conditions import Facts
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """A pod to delete, if it still is the one that was seen."""
+    """An object to delete, if it still is the one that was seen."""
 
     name: str
     uid: str
     force: bool = False
     """Without waiting for the kubelet: its node is gone."""
+    grace_seconds: int | None = None
+    """In place of the object's own, where it is given."""
+    kind: str = "Pod"
+
+    @property
+    def grace(self) -> int | None:
+        """Seconds of grace; None: the object's own."""
+        return 0 if self.force else self.grace_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,31 @@ A pass either decides or acts, never both (write-ahead): attempt numbers, the le
 before anything is done under them. Running it twice on the same input changes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from neuron_api import contract
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.reasons import ConditionType, Reason
 from neuron_api.status import JobStatus, Phase, PodStatus, TopologyStatus
 
-from . import backoff, conditions, configuration, desired, ladder, ledger, naming, progress, waiting
+from . import (
+    backoff,
+    conditions,
+    configuration,
+    deadlines,
+    desired,
+    expiry,
+    hang,
+    ladder,
+    ledger,
+    naming,
+    progress,
+    suspension,
+    waiting,
+)
 from . import gang as gangs
 from .conditions import End, Facts
 from .configuration import Accepted, Refused
@@ -23,6 +37,10 @@ from .observation import Child, Observed, Pod
 from .options import Options
 from .outcome import Outcome, Rejection
 from .plan import Create, Delete, Plan
+from .suspension import Situation
+
+HUNG_GRACE_SECONDS: Final = 10
+"""For pods of a gang that hangs, in place of the grace to save: a process inside a collective never gets to its end."""
 
 
 def plan(observed: Observed, options: Options, now: datetime) -> Plan:
@@ -31,18 +49,18 @@ def plan(observed: Observed, options: Options, now: datetime) -> Plan:
     if job.metadata.deletion_timestamp is not None:
         return Plan(job.status, Facts(0, None), told=True)  # Garbage collection does the rest.
     if job.status.phase.terminal:
-        return _over(observed)
+        return _over(observed, options, now)
     gate = configuration.decide(job, observed.config, options)
     if isinstance(gate, Refused):
-        return _refused(observed, gate, options)
+        return _refused(observed, gate, options, now)
     status = _identified(job, gate, observed)
     gang = gangs.of(observed, status, gate.topology.num_nodes)
     status = _followed(status, observed, gang, gate)
-    if decision := ladder.climb(gang, status, job.spec.restart_policy, gate.config, now):
+    if decision := _decided(status, gang, observed, gate, now):
         # Only written down; the next pass acts on what was saved.
-        return _draft(decision.status, gang, job, gate, end=decision.end, requeue_after=0.0)
-    if status.attempt != job.status.attempt:
-        return _draft(status, gang, job, gate, requeue_after=0.0)
+        return _draft(decision.status, gang, observed, gate, end=decision.end, requeue_after=0.0)
+    if suspension.is_stopping(status):
+        return _stopped(status, gang, observed, gate, options)
     return _act(status, gang, observed, gate, options, now)
 
 
@@ -75,30 +93,41 @@ def settle(plan: Plan, outcome: Outcome, now: datetime) -> JobStatus:
 # ---- the cases ---------------------------------------------------------------------------------------------------
 
 
-def _over(observed: Observed) -> Plan:
+def _over(observed: Observed, options: Options, now: datetime) -> Plan:
     """Never started again. What still runs is ended, containers beside the trainer too; the rest stays for its logs."""
-    job = observed.job
-    active = [pod for pod in observed.pods if not pod.terminating and (pod.occupied or not pod.over)]
-    deletes = tuple(Delete(pod.name, pod.uid) for pod in active)
+    job, active = observed.job, _active(observed)
+    deletes = tuple(Delete(pod.name, pod.uid) for pod in active if not pod.terminating)
+    look = expiry.seconds_left(job, now)
+    if look == 0.0:
+        deletes, look = (deletes, options.wait_seconds) if active else (expiry.deletes(observed), None)
     ended = next((c for c in job.status.conditions if c.type is _end_type(job.status.phase)), None)
     if ended is None:  # Somebody else wrote the status.
-        return Plan(job.status, Facts(0, None), told=True, deletes=deletes)
+        return Plan(job.status, Facts(0, None), told=True, deletes=deletes, requeue_after=look)
     end = End(ended.reason, ended.message)
-    return Plan(job.status, Facts(job.metadata.generation, None, nodes=len(job.status.pods), end=end), deletes=deletes)
+    facts = Facts(job.metadata.generation, None, nodes=len(job.status.pods), end=end)
+    return Plan(job.status, facts, deletes=deletes, requeue_after=look)
 
 
 def _end_type(phase: Phase) -> ConditionType:
     return ConditionType.SUCCEEDED if phase is Phase.SUCCEEDED else ConditionType.FAILED
 
 
-def _refused(observed: Observed, gate: Refused, options: Options) -> Plan:
+def _refused(observed: Observed, gate: Refused, options: Options, now: datetime) -> Plan:
     """Nothing is started. Pods that run already are left alone, they have what they need, and may end."""
     job = observed.job
     by_itself = gate.reason is Reason.CONFIG_MAP_NOT_FOUND
     gang = gangs.of(observed, job.status, job.status.topology.nodes if job.status.topology else 0)
     end = ladder.COMPLETED if gang.size and gang.over else None
     status = job.status.model_copy(update={"pods": gang.sorted_records}) if gang.size else job.status
-    return _draft(status, gang, job, gate, end=end, requeue_after=options.wait_seconds if by_itself else None)
+    about = _situation(status, gang, observed, gate)
+    due = _deadlines(status, gang, observed, about)
+    end = end or deadlines.exceeded(due, now)
+    if end is None and (decision := suspension.decide(job.spec, status, now, about)):
+        return _draft(decision.status, gang, observed, gate, end=decision.end, requeue_after=0.0)
+    if end is None and suspension.is_stopping(status):
+        return _stopped(status, gang, observed, gate, options)
+    looks = (options.wait_seconds if by_itself else None, deadlines.seconds_until_next(due, now))
+    return _draft(status, gang, observed, gate, end=end, requeue_after=min(filter(None, looks), default=None))
 
 
 def _identified(job: NeuronTrainingJob, gate: Accepted, observed: Observed) -> JobStatus:
@@ -130,6 +159,40 @@ def _followed(status: JobStatus, observed: Observed, gang: Gang, gate: Accepted)
     return ledger.recover(status, report)
 
 
+def _decided(
+    status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, now: datetime
+) -> ladder.Decision | None:
+    """The first decision that is due. What pods do that were told to go is no failure of theirs."""
+    job, about = observed.job, _situation(status, gang, observed, gate)
+    if suspension.is_stopping(status):
+        found = ladder.ended(gang, status)
+    else:
+        found = ladder.climb(gang, status, job.spec.restart_policy, gate.config, now)
+    if found is None and (late := deadlines.exceeded(_deadlines(status, gang, observed, about), now)):
+        found = ladder.Decision(status, late)
+    found = found or suspension.decide(job.spec, status, now, about)
+    if found is None and status.suspension is None and (told := _hang(status, gang, observed)):
+        found = ladder.unhang(told, status, job.spec, gate.config, now)
+    return found or (ladder.Decision(status) if status.attempt != job.status.attempt else None)
+
+
+def _hang(status: JobStatus, gang: Gang, observed: Observed) -> str | None:
+    if len(gang.pods) < gang.size or any(pod.terminating for pod in gang.pods.values()):
+        return None  # They wait for a pod that is coming.
+    return hang.found(progress.trusted(observed, gang).get(0), status.progress, observed.job.spec.hang_policy)
+
+
+def _stopped(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted | Refused, options: Options) -> Plan:
+    """The pods of a suspended job are ended; those that had ended stay for their logs."""
+    active = _active(observed)
+    if not active:
+        status = status.model_copy(update={"pods": ()})
+    lost = observed.lost_nodes
+    going = [pod for pod in active if pod.node in lost or not pod.terminating]
+    draft = _draft(status, gang, observed, gate, requeue_after=options.wait_seconds if active else None)
+    return replace(draft, deletes=tuple(Delete(pod.name, pod.uid, force=pod.node in lost) for pod in going))
+
+
 def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, options: Options, now: datetime) -> Plan:
     job, missing = observed.job, gang.missing
     others = [pod for pod in observed.pods if gang.pods.get(pod.index) is not pod]
@@ -145,17 +208,21 @@ def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, opti
     creates = tuple(Create(i, desired.pod(job, gate, gang.attempt, i)) for i in missing) if may_create else ()
     if creates and status.start_time is None:
         # From here on the configuration is fixed: saved before anything is made from it.
-        return _draft(status.model_copy(update={"start_time": now}), gang, job, gate, requeue_after=0.0)
+        return _draft(status.model_copy(update={"start_time": now}), gang, observed, gate, requeue_after=0.0)
     wait = wait or waiting.for_pods(job, gang.pods.values())
-    draft = _draft(status, gang, job, gate, wait=wait)
+    draft = _draft(status, gang, observed, gate, wait=wait)
+    due = _deadlines(status, gang, observed, _situation(status, gang, observed, gate))
+    looks = (
+        pause if missing else None,
+        suspension.seconds_until_stop(job.spec, status, now),
+        deadlines.seconds_until_next(due, now),
+    )
     return replace(
         draft,
         deletes=tuple(_deletes(gang, others, observed)),
         applies=_applies(observed, gate) if gang.pods or creates else (),
         creates=creates,
-        requeue_after=_next_look(
-            gang, options, pause=pause if missing else 0.0, expects=bool(others or wait or creates)
-        ),
+        requeue_after=_next_look(gang, options, looks, expects=bool(others or wait or creates)),
     )
 
 
@@ -165,7 +232,7 @@ def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, opti
 def _draft(
     status: JobStatus,
     gang: Gang,
-    job: NeuronTrainingJob,
+    observed: Observed,
     gate: Accepted | Refused,
     *,
     wait: waiting.Wait | None = None,
@@ -174,20 +241,39 @@ def _draft(
 ) -> Plan:
     same_attempt = status.attempt == gang.attempt
     ready = gang.ready if same_attempt else 0
+    about = _situation(status, gang, observed, gate)
     facts = Facts(
-        generation=job.metadata.generation,
+        generation=observed.job.metadata.generation,
         config=gate,
         nodes=gang.size,
         existing=len(gang.pods) if same_attempt else 0,
         ready=ready,
         wait=wait,
-        stepping=bool(gang.pods) and progress.stepping(status, gang.pod_zero_uid),
+        stepping=about.stepping,
         restart=ledger.last_open(status),
         end=end,
+        pause=suspension.pause(observed.job.spec, status, about),
     )
     if gang.size:
         status = status.model_copy(update={"nodes_ready": f"{ready}/{gang.size}"})
     return Plan(status, facts, requeue_after=requeue_after)
+
+
+def _situation(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted | Refused) -> Situation:
+    return Situation(
+        config=gate.config if isinstance(gate, Accepted) else None,
+        stepping=bool(gang.pods) and progress.stepping(status, gang.pod_zero_uid),
+        active=bool(_active(observed)),
+    )
+
+
+def _deadlines(status: JobStatus, gang: Gang, observed: Observed, about: Situation) -> tuple[deadlines.Deadline, ...]:
+    return deadlines.of(observed.job.spec, status, gang, stepping=about.stepping)
+
+
+def _active(observed: Observed) -> list[Pod]:
+    """Pods that still hold something: containers beside the trainer do, too."""
+    return [pod for pod in observed.pods if pod.occupied or not pod.over]
 
 
 def _deletes(gang: Gang, others: list[Pod], observed: Observed) -> list[Delete]:
@@ -197,11 +283,13 @@ def _deletes(gang: Gang, others: list[Pod], observed: Observed) -> list[Delete]:
         for index, pod in gang.pods.items()
         if (record := gang.records.get(index)) and record.lost and record.uid == pod.uid
     ]
+    hung = {entry.attempt for entry in observed.job.status.restarts if entry.cause is Reason.HANG}
     found = []
     for pod in (*others, *lost):
         force = pod.node in observed.lost_nodes
         if force or not pod.terminating:
-            found.append(Delete(pod.name, pod.uid, force=force))
+            grace = HUNG_GRACE_SECONDS if pod.attempt in hung and not force else None
+            found.append(Delete(pod.name, pod.uid, force=force, grace_seconds=grace))
     return found
 
 
@@ -236,15 +324,13 @@ def _taken(observed: Observed) -> list[Rejection]:
     ]
 
 
-def _next_look(gang: Gang, options: Options, *, pause: float, expects: bool) -> float | None:
-    """Seconds; None where every change comes as an event."""
-    looks = []
+def _next_look(gang: Gang, options: Options, times: Iterable[float | None], *, expects: bool) -> float | None:
+    """Seconds; None where every change comes as an event. `times`: until something is due by the clock."""
+    looks = [seconds for seconds in times if seconds]
     if any(pod.running for pod in gang.pods.values()):
         looks.append(options.poll_seconds)
     if expects or any(pod.terminating for pod in gang.pods.values()):
         looks.append(options.wait_seconds)
-    if pause:
-        looks.append(pause)
     return min(looks, default=None)
 
 

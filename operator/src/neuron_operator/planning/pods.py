@@ -37,6 +37,9 @@ def read(body: Json) -> Pod | None:
         failed=exit_code != 0 and (phase == "Failed" or exit_code is not None),
         succeeded=exit_code == 0 or (phase == "Succeeded" and exit_code is None),
         exit_code=exit_code,
+        created_at=_time(metadata.get("creationTimestamp")),
+        scheduled_at=_since(status, "PodScheduled"),
+        started_at=_time((trainer.get("state", {}).get("running") or {}).get("startedAt")),
         finished_at=_time(ended.get("finishedAt")),
         termination_reason=ended.get("reason", ""),
         termination_message=ended.get("message", "") if ended else _of_another(containers),
@@ -98,6 +101,12 @@ def _condition(status: Json, kind: str) -> Json:
 def _reason_if(status: Json, kind: str, value: str) -> str:
     condition = _condition(status, kind)
     return str(condition.get("reason") or kind) if condition.get("status") == value else ""
+
+
+def _since(status: Json, kind: str) -> datetime | None:
+    """Since when a condition is True."""
+    condition = _condition(status, kind)
+    return _time(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
 
 
 def _unschedulable(status: Json) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from neuron_api.progress import Progress, TrainerPhase
 from neuron_api.status import CheckpointStatus, JobStatus, ProgressStatus
 
+from . import pace
 from .gang import Gang
 from .observation import Observed
 
@@ -30,6 +31,7 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
     before = status.progress or ProgressStatus()
     behind = report.phase in _BEFORE_TRAINING and report.step < before.step
     numbers = before if behind else report
+    measured = pace.learn(before, report, pod_uid)
     progress = ProgressStatus(
         step=numbers.step,
         max_steps=report.max_steps or max_steps,
@@ -37,6 +39,8 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
         tokens_per_second=numbers.tokens_per_second,
         last_step_time=report.last_step_time,
         pod_uid=pod_uid,
+        seconds_per_step=measured.seconds,
+        measured_steps=measured.steps,
         round=report.round,
     )
     found = report.checkpoint

@@ -1,6 +1,7 @@
 """What this node reports: the launcher's own knowledge over the newest report of its workers."""
 
 import os
+import time
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any, Final
@@ -22,6 +23,8 @@ class Status:
         self._handoff, self._lock = handoff, Lock()
         self._recoveries: dict[int, Recovery] = {}
         self._checkpoint: CheckpointReport | None = None
+        self._newest: tuple[object, ...] = ()
+        self._newest_time = time.monotonic()
         self._own = Progress(
             job_uid=node.job_uid,
             attempt=node.attempt,
@@ -58,22 +61,32 @@ class Status:
         """The document of this moment."""
         worker = self._handoff.read_progress()
         with self._lock:
-            if worker is None:
-                return self._own
-            self._recoveries |= {recovery.round: recovery for recovery in worker.recoveries}
-            self._checkpoint = worker.checkpoint or self._checkpoint
-            phase = self._own.phase
-            if phase in _WORKERS and worker.round == self._own.round:
-                phase = worker.phase
-            return self._own.model_copy(
-                update={
-                    "phase": phase,
-                    "step": worker.step,
-                    "loss": worker.loss,
-                    "learning_rate": worker.learning_rate,
-                    "tokens_per_second": worker.tokens_per_second,
-                    "last_step_time": worker.last_step_time,
-                    "checkpoint": self._checkpoint,
-                    "recoveries": tuple(list(self._recoveries.values())[-_KEPT:]),
-                }
-            )
+            return self._with_idle(self._merged(worker))
+
+    def _with_idle(self, report: Progress) -> Progress:
+        """Noticed when somebody asks, so up to the time between two questions too late: never too early."""
+        news = report.phase, report.round, report.step, report.checkpoint
+        if news != self._newest:
+            self._newest, self._newest_time = news, time.monotonic()
+        return report.model_copy(update={"idle_seconds": round(time.monotonic() - self._newest_time, 3)})
+
+    def _merged(self, worker: Progress | None) -> Progress:
+        if worker is None:
+            return self._own
+        self._recoveries |= {recovery.round: recovery for recovery in worker.recoveries}
+        self._checkpoint = worker.checkpoint or self._checkpoint
+        phase = self._own.phase
+        if phase in _WORKERS and worker.round == self._own.round:
+            phase = worker.phase
+        return self._own.model_copy(
+            update={
+                "phase": phase,
+                "step": worker.step,
+                "loss": worker.loss,
+                "learning_rate": worker.learning_rate,
+                "tokens_per_second": worker.tokens_per_second,
+                "last_step_time": worker.last_step_time,
+                "checkpoint": self._checkpoint,
+                "recoveries": tuple(list(self._recoveries.values())[-_KEPT:]),
+            }
+        )

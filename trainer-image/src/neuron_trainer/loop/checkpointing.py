@@ -20,10 +20,15 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
     """Runs after reporting and before stopping, so that a stop is always covered by a checkpoint."""
 
     def __init__(
-        self, manager: ExpManagerConfig, state: RunState, folder: Path, on_written: Callable[[int, str], None]
+        self,
+        manager: ExpManagerConfig,
+        state: RunState,
+        folder: Path,
+        on_begun: Callable[[], None],
+        on_written: Callable[[int, str], None],
     ) -> None:
         self._params, self._state, self._folder = manager.checkpoint_callback_params, state, folder
-        self._on_written = on_written
+        self._on_begun, self._on_written = on_begun, on_written
         self._is_on = manager.create_checkpoint_callback and self._params.save_top_k != 0
         self.saved_step = 0
         """Step of the newest complete checkpoint of this start, or of the one it resumed from."""
@@ -48,6 +53,7 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
             return
         values = self._state.metrics(step, trainer.current_epoch)
         path = self._folder / layout.name(self._params.filename, values)
+        self._on_begun()
         trainer.save_checkpoint(path, weights_only=False)
         self.saved_step = step
         self._on_written(step, str(path))

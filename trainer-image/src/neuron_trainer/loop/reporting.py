@@ -39,6 +39,8 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._display: StepDisplay | None = None
         self._ends: deque[float] = deque(maxlen=_WINDOW + 1)
         self._report = Progress(phase=TrainerPhase.LOADING, round=round)
+        self._before = TrainerPhase.LOADING
+        """Phase that a validation or a save is a break in."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """The model is loaded and the position is known."""
@@ -65,8 +67,14 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         if is_due and self._metrics is not None:
             self._write(trainer, metrics)
 
+    def on_validation_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """No optimizer step is finished meanwhile, and none is missed. Lightning's check at the start is loading."""
+        self._before = self._report.phase
+        self._hand_over(phase=self._before if trainer.sanity_checking else TrainerPhase.VALIDATING)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """`val_loss` to the log and to TensorBoard."""
+        self._hand_over(phase=self._before)
         if self._metrics is not None and pl_module.val_loss is not None and not trainer.sanity_checking:
             log.info("step %d: val_loss %.6g", trainer.global_step, pl_module.val_loss)
             for logger in trainer.loggers:
@@ -78,8 +86,17 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             self._display.close()
         self._hand_over(phase=TrainerPhase.SAVING)
 
+    def checkpoint_begun(self) -> None:
+        """Called before each checkpoint is written."""
+        self._before = self._report.phase
+        self._hand_over(phase=TrainerPhase.SAVING)
+
     def checkpoint_written(self, step: int, path: str) -> None:
-        """Called after each complete checkpoint, and once for the one that was taken up."""
+        """Called after each complete checkpoint."""
+        self._hand_over(phase=self._before, checkpoint=CheckpointReport(step=step, path=path, time=datetime.now(UTC)))
+
+    def checkpoint_taken_up(self, step: int, path: str) -> None:
+        """Called once, for the one that this start goes on from."""
         self._hand_over(checkpoint=CheckpointReport(step=step, path=path, time=datetime.now(UTC)))
 
     def _collect(self, module: TrainingModule, step: int, norm: float | None) -> StepMetrics:

@@ -69,7 +69,9 @@ class Run:
         """Train to the end, or to a stop: True then. `handoff` on local rank 0, `metrics` on global rank 0 only."""
         config = self.module.config
         reporting = Reporting(handoff, metrics, self.phases, self._recovery(start, metrics), start.round)
-        saving = Checkpointing(config.exp_manager, self.state, checkpoints, reporting.checkpoint_written)
+        saving = Checkpointing(
+            config.exp_manager, self.state, checkpoints, reporting.checkpoint_begun, reporting.checkpoint_written
+        )
         stopping = Stopping()
         resumed = self._take_up(start, saving, reporting, metrics)
         strategy = BackendStrategy(self.module.backend.device, rank, self.state.save, self.state.load)
@@ -87,7 +89,7 @@ class Run:
         if start.checkpoint is not None and not start.weights_only:
             step = read_manifest(Path(start.checkpoint)).step
             saving.saved_step = step
-            reporting.checkpoint_written(step, start.checkpoint)
+            reporting.checkpoint_taken_up(step, start.checkpoint)
         elif start.checkpoint is not None:
             self.state.load_weights(Path(start.checkpoint))
         if metrics is not None:
