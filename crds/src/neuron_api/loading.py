@@ -74,7 +74,7 @@ def _load(plain: dict[str, Any], changes: Sequence[str], in_pod: bool) -> Loaded
     so_far = (*overriding, *unresolved, *aliased, *nones, *unknown)
     refused = {f.key for f in (*overriding, *unresolved, *unknown) if f.severity is Severity.ERROR}
     config, wrong = _typed(_without(clean, refused), refused)
-    so_far = (*so_far, *wrong)
+    so_far = (*so_far, *_as_written(wrong, aliases.written(resolved)))
     without = refused | {f.key for f in wrong}
     if config is None:
         return Loaded(None, {}, "", so_far)
@@ -104,6 +104,11 @@ def _is_about(finding: Finding, keys: Iterable[str]) -> bool:
     """Whether a rule between keys has to do with one of these, which have been left out."""
     own = (finding.key, *(ENTRIES[finding.code].keys if finding.code else ()))
     return any(key == one or key.startswith(f"{one}.") or one.startswith(f"{key}.") for key in keys for one in own)
+
+
+def _as_written(findings: Iterable[Finding], spelled: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Each named by the key that is in the file; what is told of both spellings is told once."""
+    return tuple(dict.fromkeys(replace(f, key=spelled.get(f.key, f.key)) for f in findings))
 
 
 def _own(problem: ValidationError, refused: Iterable[str]) -> Iterable[Finding]:
