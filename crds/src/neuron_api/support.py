@@ -24,6 +24,7 @@ _VALUES: Final[Mapping[str, tuple[object, ...]]] = {
     "distributed_strategy.virtual_pipeline_model_parallel_size": (1, None),
     "distributed_strategy.context_parallel_size": (1,),
     "precision.type": ("fp32", "mixed_precision"),
+    "data.data_impl": ("mmap",),
     "model.optim.name": ("adamw", "adamw_fp32OptState"),
     "model.optim.sched.name": ("LinearAnnealingWithWarmUp",),
 }
@@ -42,7 +43,8 @@ _DONE: Final[Mapping[str, str]] = {
     "model_parallel_size",
     "distributed_strategy": "tensor_model_parallel_size pipeline_model_parallel_size "
     "virtual_pipeline_model_parallel_size context_parallel_size zero1 sequence_parallel kv_replicator",
-    "data": "micro_batch_size global_batch_size train_dir val_dir num_workers",
+    "data": "micro_batch_size global_batch_size train_dir val_dir num_workers drop_last validation_drop_last "
+    "pad_samples_to_global_batch_size",
     "model": "model_config encoder_seq_length max_position_embeddings num_layers hidden_size rope_theta qkv_linear "
     "fuse_qkv use_cpu_initialization activations_checkpoint_granularity activations_checkpoint_recompute "
     "do_layer_norm_weight_decay weight_init_only",
@@ -53,6 +55,13 @@ _DONE: Final[Mapping[str, str]] = {
     "parallel_layers_reduce_dtype",
 }
 """Keys that are honoured, by section."""
+
+_MEGATRON: Final[Mapping[str, str]] = {
+    "data": "data_prefix index_mapping_dir splits_string skip_warmup dataloader_type eod_mask_loss "
+    "no_seqlen_plus_one_input_tokens tokenizer",
+}
+"""Keys that are honoured with model_source megatron, and refused without it: nothing would read them. `extent` tells
+what they are without it, as long as megatron is no value of model_source above."""
 
 _INERT: Final[Mapping[str, str]] = {
     "trainer": "enable_progress_bar enable_model_summary benchmark",
@@ -69,8 +78,10 @@ _INERT: Final[Mapping[str, str]] = {
 def check(config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding, ...]:
     """Everything that is set and not done; errors but for what changes no number. Nothing about keys whose value is
     wrong anyway, as `told` says."""
-    wrong = {CANONICAL.get(finding.key, finding.key) for finding in errors_of(told)}
-    return tuple(finding for finding in _section(config, "") if finding.key not in wrong)
+    told_or_done = {CANONICAL.get(finding.key, finding.key) for finding in errors_of(told)}
+    if config.model_source == "megatron":
+        told_or_done |= {f"{section}.{key}" for section, keys in _MEGATRON.items() for key in keys.split()}
+    return tuple(finding for finding in _section(config, "") if finding.key not in told_or_done)
 
 
 def _section(section: BaseModel, path: str) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ from neuron_trainer.parallel import Share
 from .conftest import alone, typed
 
 S, BATCH, MICRO, END = 16, 8, 2, 0
+WHOLE = Share(0, 1)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def configuration(tmp_path: Path, prefix: Any, **changes: Any) -> TrainingConfig
         raise AssertionError([str(finding) for finding in loaded.findings]) from None
 
 
-def loader(config: TrainingConfig, consumed: int = 0, share: Share = Share(0, 1), workers: int = 0) -> StepLoader:
+def loader(config: TrainingConfig, consumed: int = 0, share: Share = WHOLE, workers: int = 0) -> StepLoader:
     found = source.samples(config, "train", is_builder=True)
     return StepLoader(source.steps(config, "train", found, share), BATCH, lambda: consumed, workers)
 
@@ -207,7 +208,7 @@ def test_a_mapping_gives_each_part_its_files(tmp_path: Path, prefix: Path) -> No
     for part in ("train", "validation"):
         found = build.source_of(config, part)
         assert build.documents_of(config, part, found, IndexedTokens(prefix)) == range(120)
-    with pytest.raises(InputError, match="data.data_prefix: it has no test. Add test, or switch it off."):
+    with pytest.raises(InputError, match=r"data.data_prefix: it has no test\. Add test, or switch it off."):
         build.samples(config, "test", is_builder=True)
 
 
@@ -273,7 +274,7 @@ def test_an_index_of_other_documents_is_built_again(tmp_path: Path, prefix: Path
 
 def test_one_that_does_not_build_waits_with_a_bound(tmp_path: Path) -> None:
     entry = cache.Entry(tmp_path / "x", {"a": 1})
-    with pytest.raises(InputError, match="was not written within 0 s. It is built by global rank 0"):
+    with pytest.raises(InputError, match=r"was not written within 0 s\. It is built by global rank 0"):
         entry.obtain(lambda: pytest.fail("built"), is_builder=False, wait=0.0)
 
 

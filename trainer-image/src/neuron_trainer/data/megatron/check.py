@@ -32,7 +32,7 @@ def _part(config: TrainingConfig, part: str, vocabulary: int) -> list[Finding]:
         source = build.source_of(config, part)
     except InputError as problem:
         return list(problem.findings)
-    found = []
+    found: list[Finding] = []
     for prefix in source.prefixes:
         try:
             tokens = IndexedTokens(prefix)
@@ -40,7 +40,11 @@ def _part(config: TrainingConfig, part: str, vocabulary: int) -> list[Finding]:
         except InputError as problem:
             found += problem.findings
             continue
-        found += [*_ids(tokens, documents, vocabulary), *_batch(config, part, tokens, documents), *_folder(config, prefix)]
+        found += [
+            *_ids(tokens, documents, vocabulary),
+            *_batch(config, part, tokens, documents),
+            *_folder(config, prefix),
+        ]
     return found
 
 
@@ -48,8 +52,8 @@ def _ids(tokens: IndexedTokens, documents: range, vocabulary: int) -> list[Findi
     for index in documents[:: max(1, len(documents) // _LOOKED_AT)]:
         head = tokens[index][:_TOKENS]
         if len(head) and (highest := int(head.max())) >= vocabulary:
-            return [error("data.data_prefix", f"document {index} of {tokens.prefix} has token id {highest}, the model's "
-                          f"vocabulary is {vocabulary}.", "Use the tokenizer that belongs to the model.")]  # fmt: skip
+            said = f"document {index} of {tokens.prefix} has token id {highest}, the vocabulary is {vocabulary}."
+            return [error("data.data_prefix", said, "Use the tokenizer that belongs to the model.")]
     return []
 
 
