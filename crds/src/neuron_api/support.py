@@ -19,8 +19,8 @@ from .paths import field_of, fields, section_of
 from .registry import found
 
 _VALUES: Final[Mapping[str, tuple[object, ...]]] = {
-    "model_source": ("hf",),
     "precision.type": ("fp32", "mixed_precision"),
+    "data.data_impl": ("mmap",),
     "model.optim.sched.name": (
         "LinearAnnealingWithWarmUp", "CosineAnnealing", "WarmupPolicy", "WarmupHoldPolicy", "SquareAnnealing",
         "NoamAnnealing", "WarmupAnnealing", "StepLR", "ExponentialLR", "SquareRootAnnealing",
@@ -42,7 +42,8 @@ _DONE: Final[Mapping[str, str]] = {
     "model_parallel_size",
     "distributed_strategy": "tensor_model_parallel_size pipeline_model_parallel_size "
     "virtual_pipeline_model_parallel_size context_parallel_size zero1 sequence_parallel kv_replicator",
-    "data": "micro_batch_size global_batch_size train_dir val_dir num_workers",
+    "data": "micro_batch_size global_batch_size train_dir val_dir num_workers drop_last validation_drop_last "
+    "pad_samples_to_global_batch_size",
     "model": "model_config encoder_seq_length max_position_embeddings num_layers hidden_size rope_theta qkv_linear "
     "fuse_qkv pipeline_cuts use_cpu_initialization activations_checkpoint_granularity activations_checkpoint_recompute "
     "do_layer_norm_weight_decay weight_init_only",
@@ -60,14 +61,16 @@ _DONE: Final[Mapping[str, str]] = {
 }
 """Keys that are honoured, by section."""
 
-_OF_MEGATRON: Final = (
-    "ffn_hidden_size num_attention_heads num_kv_heads kv_channels init_method_std use_scaled_init_method "
+_MEGATRON: Final[Mapping[str, str]] = {
+    "data": "data_prefix index_mapping_dir splits_string skip_warmup dataloader_type eod_mask_loss "
+    "no_seqlen_plus_one_input_tokens tokenizer",
+    "model": "ffn_hidden_size num_attention_heads num_kv_heads kv_channels init_method_std use_scaled_init_method "
     "hidden_dropout attention_dropout ffn_dropout apply_query_key_layer_scaling normalization layernorm_epsilon "
     "persist_layer_norm share_embeddings_and_output_weights make_vocab_size_divisible_by position_embedding_type "
     "rotary_percentage activation has_bias sliding_window_size fp32_residual_connection "
-    "positition_interpolation_factor position_freq_base position_abf_factor"
-)
-"""Keys of `model` that are honoured with model_source megatron alone."""
+    "positition_interpolation_factor position_freq_base position_abf_factor",
+}
+"""Keys that are honoured with model_source megatron, and refused without it: nothing would read them."""
 
 _INERT: Final[Mapping[str, str]] = {
     "trainer": "enable_progress_bar enable_model_summary benchmark",
@@ -83,10 +86,10 @@ _INERT: Final[Mapping[str, str]] = {
 def check(config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding, ...]:
     """Everything that is set and not done; errors but for what changes no number. Nothing about keys whose value is
     wrong anyway, as `told` says."""
-    untold = {CANONICAL.get(finding.key, finding.key) for finding in errors_of(told)}
+    told_or_done = {CANONICAL.get(finding.key, finding.key) for finding in errors_of(told)}
     if config.model_source == "megatron":
-        untold |= {f"model.{key}" for key in _OF_MEGATRON.split()}
-    return tuple(finding for finding in _section(config, "") if finding.key not in untold)
+        told_or_done |= {f"{section}.{key}" for section, keys in _MEGATRON.items() for key in keys.split()}
+    return tuple(finding for finding in _section(config, "") if finding.key not in told_or_done)
 
 
 def _section(section: BaseModel, path: str) -> Iterator[Finding]:
@@ -149,7 +152,7 @@ def extent(path: str) -> Extent:
         return Extent.SOME
     if any(not _is_asked(section) for section in _sections_above(path)):
         return Extent.PART
-    if _is_asked(path) or key in _DONE.get(parent, "").split():
+    if _is_asked(path) or key in (_DONE.get(parent, "") + " " + _MEGATRON.get(parent, "")).split():
         return Extent.DONE
     info = field_of(path)
     if info is not None and section_of(info) is not None:

@@ -17,7 +17,7 @@ from neuron_api.support import Extent
 CONFIGS = Path(__file__).parents[2] / "data" / "configs"
 LLAMA = (CONFIGS / "hf_llama3_8B_config.yaml").read_text()
 SECTIONS = {path for path, info in all_paths() if section_of(info) is not None}
-TABLES = (support._DONE, support._INERT)
+TABLES = (support._DONE, support._INERT, support._MEGATRON)
 
 
 def config(*changes: str) -> TrainingConfig:
@@ -55,7 +55,6 @@ def test_a_key_of_megatron_models_is_not_ignored_with_another(key: str) -> None:
 @pytest.mark.parametrize(
     ("change", "key", "code"),
     [
-        ("model_source=megatron", "model_source", "NTJ-4001"),
         ("+distributed_strategy.expert_model_parallel_size=2", "distributed_strategy.expert_model_parallel_size",
          "NTJ-4001"),
         ("precision.type=autocast", "precision.type", "NTJ-4001"),
@@ -145,3 +144,24 @@ def test_the_tables_name_only_keys_that_there_are() -> None:
     }
     named |= {f"model.{key}" for key in support._OF_MEGATRON.split()}
     assert (named | set(support._VALUES)) - known == set()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "+data.data_prefix=/data/text", "+data.index_mapping_dir=/data/indexes", "+data.splits_string='98,2'",
+        "+data.skip_warmup=false", "+data.dataloader_type=cyclic", "+data.eod_mask_loss=true",
+        "+data.no_seqlen_plus_one_input_tokens=true", "+data.tokenizer.type=/tokenizer",
+    ],
+)  # fmt: skip
+def test_keys_of_megatron_data_are_done_with_it_and_told_without(change: str) -> None:
+    key = change.partition("=")[0].lstrip("+")
+    hf, megatron = config(change), config(change).model_copy(update={"model_source": "megatron"})
+    assert any(key.startswith(finding.key) for finding in support.check(hf))
+    assert not any(key.startswith(finding.key) for finding in support.check(megatron) if finding.key)
+
+
+@pytest.mark.parametrize("key", ["reset_position_ids", "reset_attention_mask"])
+def test_documents_inside_a_sample_are_told_until_a_model_takes_them(key: str) -> None:
+    changed = config(f"+data.{key}=true").model_copy(update={"model_source": "megatron"})
+    assert f"data.{key}" in {finding.key for finding in support.check(changed)}

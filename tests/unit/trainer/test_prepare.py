@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 from itertools import chain
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import Any
 
 import pytest
 from datasets import load_from_disk
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 from neuron_api.contract import ExitCode
 from neuron_trainer import __main__
-from neuron_trainer.data import prepare, rows
+from neuron_trainer.data import rows
+from neuron_trainer.data.megatron.indexed import IndexedTokens
+from neuron_trainer.data.prepare import command, inputs, outputs, parts
+from neuron_trainer.data.prepare.vocabulary import END_OF_TEXT, TOKENIZER_FILE
 
 LENGTH, VOCABULARY = 32, 300
 FIRST = "".join(f"The {n}th line – with ünïcödé, \ttabs and  spaces.\r\n" for n in range(120))
@@ -23,7 +27,7 @@ SECOND = "Another file, without a line end at its end" * 30
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command's own log handlers stay out of the test process."""
-    monkeypatch.setattr(prepare.logs, "console", lambda: None)
+    monkeypatch.setattr(command.logs, "console", lambda: None)
 
 
 @pytest.fixture
@@ -59,23 +63,23 @@ def test_every_row_has_n_tokens_and_its_labels_are_its_tokens(texts: list[Path],
 
 def test_the_text_comes_back_through_the_tokenizer(texts: list[Path], tmp_path: Path) -> None:
     run(texts, tmp_path / "out")
-    tokenizer = Tokenizer.from_file(str(tmp_path / "out" / prepare.TOKENIZER_FILE))
+    tokenizer = Tokenizer.from_file(str(tmp_path / "out" / TOKENIZER_FILE))
     assert tokenizer.get_vocab_size() <= VOCABULARY
     ids = list(chain.from_iterable(columns(tmp_path / "out")["input_ids"]))
     text = tokenizer.decode(ids, skip_special_tokens=False)
-    whole = FIRST + prepare.END_OF_TEXT + SECOND + prepare.END_OF_TEXT
+    whole = FIRST + END_OF_TEXT + SECOND + END_OF_TEXT
     assert whole.startswith(text)
     left = tokenizer.encode(whole[len(text) :]).ids
     assert len(left) <= LENGTH, "only the part of a row at the end is dropped"
-    assert ids.count(tokenizer.token_to_id(prepare.END_OF_TEXT)) == text.count(prepare.END_OF_TEXT) >= 1
+    assert ids.count(tokenizer.token_to_id(END_OF_TEXT)) == text.count(END_OF_TEXT) >= 1
 
 
 def test_pieces_of_a_large_file_are_the_file(
     texts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(texts, tmp_path / "whole")
-    monkeypatch.setattr(prepare, "_PIECE", 100)
-    tokenizer = str(tmp_path / "whole" / prepare.TOKENIZER_FILE)
+    monkeypatch.setattr(inputs.pieces, "__defaults__", (100,))
+    tokenizer = str(tmp_path / "whole" / TOKENIZER_FILE)
     run(texts, tmp_path / "pieces", "--tokenizer", tokenizer)
     decode = Tokenizer.from_file(tokenizer).decode
     whole, pieces = (
@@ -108,14 +112,16 @@ def test_another_text_or_length_makes_it_anew(texts: list[Path], tmp_path: Path)
     assert len(columns(tmp_path / "out")["input_ids"]) > count
 
 
-def test_when_it_fails_nothing_is_there(texts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_it_fails_nothing_reads_as_whole(
+    texts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prepare, "_write", killed)
+    monkeypatch.setattr(outputs, "write_rows", killed)
     with pytest.raises(KeyboardInterrupt):
         run(texts, tmp_path / "out")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["first.txt", "second.txt"]
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_was_there_stays_when_a_new_one_fails(
@@ -127,7 +133,7 @@ def test_what_was_there_stays_when_a_new_one_fails(
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prepare, "_write", killed)
+    monkeypatch.setattr(outputs, "write_rows", killed)
     with pytest.raises(KeyboardInterrupt):
         run(texts, tmp_path / "out", length=16)
     assert columns(tmp_path / "out") == before
@@ -135,9 +141,9 @@ def test_what_was_there_stays_when_a_new_one_fails(
 
 def test_a_given_tokenizer_is_used_and_kept(texts: list[Path], tmp_path: Path) -> None:
     run(texts, tmp_path / "one")
-    tokenizer = tmp_path / "one" / prepare.TOKENIZER_FILE
+    tokenizer = tmp_path / "one" / TOKENIZER_FILE
     run(texts[:1], tmp_path / "two", "--tokenizer", str(tokenizer))
-    found, wanted = (json.loads(p.read_text()) for p in (tmp_path / "two" / prepare.TOKENIZER_FILE, tokenizer))
+    found, wanted = (json.loads(p.read_text()) for p in (tmp_path / "two" / TOKENIZER_FILE, tokenizer))
     assert found == wanted
 
 
@@ -179,3 +185,180 @@ def test_a_fault_is_one_sentence_and_exit_code_2(
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert sentence in record.getMessage()
     assert not list(output.glob("*"))
+
+
+# ---- records, Megatron's format, interruptions ----------------------------------------------------------------------
+
+RECORDS = [f"Record {n}: ünïcödé and\nseveral lines. " * (n % 5 + 1) for n in range(60)]
+LEARN = ("--vocab-size", str(VOCABULARY))
+
+
+def write_records(folder: Path, kind: str, key: str = "text") -> Path:
+    path = folder / f"records.{kind}"
+    if kind == "parquet":
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        parquet.write_table(pa.table({key: RECORDS, "other": list(range(60))}), path, row_group_size=7)
+    else:
+        path.write_text("\n".join(json.dumps({key: text, "other": 1}) for text in RECORDS) + "\n\n")
+    return path
+
+
+def prepare_documents(inputs_: list[Path], prefix: Path, *more: str) -> int:
+    arguments = [str(path) for path in inputs_]
+    return __main__.main(
+        ["data", "prepare", "--format", "megatron", "--input", *arguments, "--output", str(prefix), *more]
+    )
+
+
+def documents(prefix: Path) -> list[str]:
+    """Decoded, the ends shown."""
+    data = IndexedTokens(prefix)
+    tokenizer = Tokenizer.from_file(str(prefix.with_name(f"{prefix.name}.tokenizer") / TOKENIZER_FILE))
+    return [tokenizer.decode(data[index].tolist(), skip_special_tokens=False) for index in range(len(data))]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_record_is_a_document(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs.pieces, "__defaults__", (300,))
+    path = write_records(tmp_path, kind, key="content")
+    assert prepare_documents([path], tmp_path / "out", *LEARN, "--text-key", "content") == ExitCode.SUCCESS
+    assert documents(tmp_path / "out") == [text + END_OF_TEXT for text in RECORDS]
+    assert IndexedTokens(tmp_path / "out").dtype == "uint16"
+
+
+def test_a_text_file_is_one_document_whatever_its_pieces(
+    texts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs.pieces, "__defaults__", (100,))
+    records = write_records(tmp_path, "jsonl")
+    prepare_documents([texts[0], records, texts[1]], tmp_path / "out", *LEARN)
+    assert documents(tmp_path / "out") == [one + END_OF_TEXT for one in (FIRST, *RECORDS, SECOND)]
+
+
+def test_records_become_rows_too(tmp_path: Path) -> None:
+    run([write_records(tmp_path, "jsonl")], tmp_path / "out")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "out" / TOKENIZER_FILE))
+    ids = list(chain.from_iterable(columns(tmp_path / "out")["input_ids"]))
+    whole = "".join(text + END_OF_TEXT for text in RECORDS)
+    assert whole.startswith(tokenizer.decode(ids, skip_special_tokens=False))
+
+
+def test_several_processes_write_the_same_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_records(tmp_path, "jsonl")
+    prepare_documents([path], tmp_path / "one", *LEARN)
+    prepare_documents([path], tmp_path / "two", *LEARN, "--processes", "2")
+    for suffix in (".bin", ".idx"):
+        assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
+
+
+def test_the_tokenizer_beside_the_documents_is_one_that_the_data_keys_can_name(tmp_path: Path) -> None:
+    from neuron_api.config.tokenizer import TokenizerConfig
+    from neuron_trainer.data import tokenizer
+
+    path = write_records(tmp_path, "jsonl")
+    prepare_documents([path], tmp_path / "out", *LEARN)
+    ids = tokenizer.load(TokenizerConfig(type=str(tmp_path / "out.tokenizer")))
+    data = IndexedTokens(tmp_path / "out")
+    assert {int(data[index][-1]) for index in range(len(data))} == {ids.end_of_document}
+    # And it is one that the command takes.
+    assert prepare_documents([path], tmp_path / "again", "--tokenizer", str(tmp_path / "out.tokenizer")) == 0
+    assert (tmp_path / "again.bin").read_bytes() == (tmp_path / "out.bin").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["rows", "megatron"])
+def test_an_interrupted_command_goes_on_with_the_parts_that_are_missing(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(inputs.pieces, "__defaults__", (300,))
+    path = write_records(tmp_path, "jsonl")
+
+    def go(output: Path) -> int:
+        return run([path], output) if kind == "rows" else prepare_documents([path], output, *LEARN)
+
+    done, write = [], parts.write
+
+    def interrupted(part: parts.Part) -> int:
+        if len(done) == 5:
+            raise KeyboardInterrupt
+        done.append(part)
+        return write(part)
+
+    monkeypatch.setattr(parts, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "out")
+    assert not [found for found in tmp_path.iterdir() if found.name.startswith("out")]
+    again: list[parts.Part] = []
+    monkeypatch.setattr(parts, "write", lambda part: again.append(part) or write(part))
+    with caplog.at_level("INFO"):
+        assert go(tmp_path / "out") == ExitCode.SUCCESS
+    assert "going on with" in caplog.text
+    assert again
+    assert not {part.prefix for part in again} & {part.prefix for part in done}
+    assert go(tmp_path / "whole") == ExitCode.SUCCESS
+    if kind == "rows":
+        assert columns(tmp_path / "out") == columns(tmp_path / "whole")
+    else:
+        assert (tmp_path / "out.bin").read_bytes() == (tmp_path / "whole.bin").read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_other_input_does_not_go_on_with_old_parts(
+    texts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs, "write_rows", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(texts, tmp_path / "out")
+    texts[0].write_bytes(SECOND.encode())
+    run(texts, tmp_path / "out")
+    run(texts, tmp_path / "anew")
+    assert columns(tmp_path / "out") == columns(tmp_path / "anew")
+
+
+def test_progress_is_told_where_there_is_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(inputs.pieces, "__defaults__", (100,))
+    with caplog.at_level("INFO"):
+        prepare_documents([write_records(tmp_path, "jsonl")], tmp_path / "out", *LEARN)
+    told = [line for line in caplog.messages if line.startswith("tokenised ")]
+    assert 5 <= len(told) <= 20
+    count = told[-1].split()[1]
+    assert told[-1].startswith(f"tokenised {count} of {count} parts")
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "sentence"),
+    [
+        ('{"text": "a"}\n{"body": "b"}\n', (), "line 2 of .* has no field 'text'. Name the text with --text-key"),
+        ('{"text": "a"}\n{"tex', (), "line 2 of .* is not a JSON object"),
+        ('{"text": 5}\n', (), "the field 'text' of a line of .* is a int, not a text"),
+        ('{"text": "a"}\n', ("--seq-length", "8"), "--seq-length: Megatron data is not cut into rows."),
+        ('{"text": "a"}\n', ("--processes", "0"), "--processes: 0 cannot do anything. Use 1 or more."),
+        ("\n", (), "--input: there is no text in it."),
+    ],
+)  # fmt: skip
+def test_a_fault_of_records_is_one_sentence(
+    content: str, more: tuple[str, ...], sentence: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text(content)
+    tokenizer = tmp_path / "tokenizer.json"
+    Tokenizer(models.BPE()).save(str(tokenizer))
+    assert prepare_documents([path], tmp_path / "out", "--tokenizer", str(tokenizer), *more) == ExitCode.CONFIG
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert re.search(sentence, record.getMessage()), record.getMessage()
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_parquet_file_without_the_column_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert prepare_documents([write_records(tmp_path, "parquet", key="body")], tmp_path / "out", *LEARN) == 2
+    assert "has no column 'text', only body, other." in caplog.text
+    (tmp_path / "x.parquet").write_text("PAR1")
+    assert prepare_documents([tmp_path / "x.parquet"], tmp_path / "out", *LEARN) == 2
+    assert "is not a parquet file" in caplog.text

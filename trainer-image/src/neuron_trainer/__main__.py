@@ -17,19 +17,30 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. trainer.devices=1 trainer.max_steps=20")
 
     data = commands.add_parser("data", help="make a data set").add_subparsers(dest="data_command", required=True)
-    prepare = data.add_parser("prepare", help="tokenise text files and pack them into rows of equal length")
-    prepare.add_argument("--input", nargs="+", required=True, type=Path, metavar="FILE", help="plain text, UTF-8")
-    prepare.add_argument("--output", required=True, type=Path, metavar="DIR", help="complete or absent when this ends")
-    prepare.add_argument("--seq-length", required=True, type=int, metavar="N", help="model.encoder_seq_length")
-    prepare.add_argument(
-        "--vocab-size", type=int, metavar="V", help="size of the BPE vocabulary to learn from the text"
+    prepare = data.add_parser(
+        "prepare", help="tokenise text, JSON lines or parquet, and write rows of equal length or Megatron's documents"
     )
-    prepare.add_argument(
-        "--tokenizer", type=Path, metavar="PATH", help="use this tokenizer.json instead of learning one"
-    )
-    prepare.add_argument("--processes", type=int, default=1, metavar="P", help="processes that tokenise; default 1")
+    _prepare_arguments(prepare)
     _add_checkpoint(commands)
     return root
+
+
+def _prepare_arguments(prepare: argparse.ArgumentParser) -> None:
+    add = prepare.add_argument
+    # fmt: off
+    add("--input", nargs="+", required=True, type=Path, metavar="FILE",
+        help="by its suffix: .jsonl or .json (a record per line), .parquet, anything else plain text in UTF-8")
+    add("--output", required=True, type=Path, metavar="PATH",
+        help="directory for rows, prefix of .bin and .idx for megatron; complete or absent")
+    add("--format", choices=["rows", "megatron"], default="rows", help="default rows, for data.train_dir")
+    add("--seq-length", type=int, metavar="N", help="model.encoder_seq_length; rows only")
+    add("--text-key", default="text", metavar="KEY", help="field of a record that is its text; default text")
+    add("--vocab-size", type=int, metavar="V", help="size of the BPE vocabulary to learn from the text")
+    add("--tokenizer", type=Path, metavar="PATH",
+        help="use this tokenizer.json, or this Hugging Face directory, instead of learning one")
+    add("--end-of-text", metavar="TOKEN", help="token after each document; default: the tokenizer's")
+    add("--processes", type=int, default=1, metavar="P", help="processes that tokenise; default 1")
+    # fmt: on
 
 
 def _add_checkpoint(commands: Any) -> None:
@@ -67,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             vocab_size=chosen.vocab_size,
             tokenizer=chosen.tokenizer,
             processes=chosen.processes,
+            format=chosen.format,
+            text_key=chosen.text_key,
+            end_of_text=chosen.end_of_text,
         )
     )
 

@@ -16,6 +16,7 @@ from neuron_api.topology import Topology
 from neuron_api.topology import check as check_topology
 
 from .checkpoint import retention
+from .data import tokenizer
 from .errors import InputError
 from .models import config_json
 from .models.family import Family
@@ -32,7 +33,7 @@ def check(config: TrainingConfig, processes: int, folder: Path, accelerator: str
     topology = Topology.of(config, processes)
     found = [*_device(accelerator), *check_topology(topology, config), *_monitor(config)]
     try:
-        model = Family.of(config)
+        model = Family.of(config, tokenizer.vocabulary(config))
     except InputError as problem:
         raise InputError([*problem.findings, *_log_dir(folder, 0)]) from None
     _compare_name(config, model)
@@ -108,6 +109,10 @@ def _recompute(config: TrainingConfig, model: Family) -> list[Finding]:
 
 
 def _data(config: TrainingConfig, vocabulary: int) -> list[Finding]:
+    if config.model_source == "megatron":
+        from .data.megatron import check as megatron
+
+        return megatron.check(config, vocabulary)
     from .data import rows  # 1.7 s (pandas, pyarrow): after the cheap checks
 
     data, length = config.data, config.model.encoder_seq_length

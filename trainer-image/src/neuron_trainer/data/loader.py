@@ -1,60 +1,98 @@
-"""Which rows a process sees in which step: global batch k is rows [k*GBS, (k+1)*GBS) of an epoch, without shuffle.
+"""Which samples a process sees in which step: global batch k of an epoch is its places [k*GBS, (k+1)*GBS).
 
-Data-parallel rank d takes rows d, d+DP, … of it, in order. The last partial batch of an epoch is dropped. A position is
-a number of consumed samples since the beginning of training, over all epochs.
+Data-parallel rank d takes places d, d+DP, … of it, in order: step k has the same samples, in the same micro-batches,
+however many processes share them. The last partial batch of an epoch is dropped, or filled with samples that do not
+count. A position is a number of consumed samples since the beginning of training, over all epochs.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from neuron_trainer.parallel import Share
 
-from .rows import Rows
+from .order import Order, Single
+from .samples import Samples
+
+_IGNORED: Final = -100
 
 
 class Steps(Dataset[dict[str, Tensor]]):
-    """Item k is this process's part of global batch k."""
+    """Item k is this process's part of global batch k, counted over all epochs."""
 
-    def __init__(self, rows: Rows, global_batch: int, share: Share) -> None:
-        self._rows, self._global_batch, self._share = rows, global_batch, share
+    def __init__(
+        self,
+        samples: Samples,
+        global_batch: int,
+        share: Share,
+        order: Order | None = None,
+        *,
+        keeps_rest: bool = False,
+    ) -> None:
+        self._samples, self._global_batch, self._share = samples, global_batch, share
+        self._order = order or Single()
+        self._length = len(samples) // global_batch
+        if keeps_rest and len(samples) % global_batch:
+            self._length += 1
 
     def __len__(self) -> int:
-        return len(self._rows) // self._global_batch
+        """Of one epoch."""
+        return self._length
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
-        start = step * self._global_batch
-        return self._rows.take(range(start + self._share.rank, start + self._global_batch, self._share.size))
+        epoch, place = divmod(step, self._length)
+        start = place * self._global_batch
+        wanted = range(start + self._share.rank, start + self._global_batch, self._share.size)
+        if wanted[-1] < len(self._samples):
+            return self._take(self._order.at(epoch, wanted))
+        there = range(wanted.start, max(wanted.start, len(self._samples)), wanted.step)
+        return self._filled(list(self._order.at(epoch, there)), len(wanted))
+
+    def _filled(self, indices: list[int], count: int) -> dict[str, Tensor]:
+        """With samples without any target at the end."""
+        batch = self._take([*indices, *[0] * (count - len(indices))])
+        labels = batch["labels"].clone()
+        labels[len(indices) :] = _IGNORED
+        return {**batch, "labels": labels}
+
+    def _take(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """With the target of the output at t in `labels[:, t]`, whatever the samples have there."""
+        batch = self._samples.take(indices)
+        if self._samples.labels_are_targets:
+            return batch
+        return {**batch, "labels": F.pad(batch["labels"][:, 1:], (0, 1), value=_IGNORED)}
 
 
 class _From(Sampler[int]):
-    """Steps of one epoch, beginning where the position says; its length is always that of a whole epoch."""
+    """Steps from where the position says to the end of its epoch; its length is always that of a whole epoch."""
 
-    def __init__(self, steps: int, first: Callable[[], int]) -> None:
-        self._steps, self._first = steps, first
+    def __init__(self, steps: int, first: Callable[[], int], *, whole: bool) -> None:
+        self._steps, self._first, self._whole = steps, first, whole
 
     def __len__(self) -> int:
         return self._steps
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self._first(), self._steps))
+        first = self._first()
+        return iter(range(first, first + self._steps - (0 if self._whole else first % self._steps)))
 
 
 class StepLoader(DataLoader[dict[str, Tensor]]):
     """A loader that Lightning may resume inside an epoch: the position is the run's own counter of samples."""
 
-    def __init__(self, steps: Steps, global_batch: int, consumed: Callable[[], int], workers: int = 0) -> None:
-        def first() -> int:
-            return consumed() // global_batch % len(steps)
-
+    def __init__(
+        self, steps: Steps, global_batch: int, consumed: Callable[[], int], workers: int = 0, *, whole: bool = False
+    ) -> None:
+        """`whole`: as many steps as an epoch has, wherever it begins; for validation."""
         # A generator of its own: the default one would be advanced at every start, and an interrupted run would no
         # longer draw the random numbers of an unbroken one.
         super().__init__(
             steps,
-            sampler=_From(len(steps), first),
+            sampler=_From(len(steps), lambda: consumed() // global_batch, whole=whole),
             batch_size=None,
             num_workers=workers,
             generator=torch.Generator().manual_seed(0),

@@ -1,5 +1,6 @@
 """The HF data module's rows: a directory of `datasets.save_to_disk` with three columns of equally long lists."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,9 @@ _LOOKED_AT: Final = 64
 
 
 class Rows:
-    """Random access to samples, memory-mapped."""
+    """Random access to samples, memory-mapped; see `Samples`."""
+
+    labels_are_targets = False
 
     def __init__(self, folder: str) -> None:
         # Imported here: 1.7 s (pandas, pyarrow), which the launcher does not need before its forkserver is up.
@@ -30,7 +33,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def take(self, indices: range) -> dict[str, Tensor]:
+    def take(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """`input_ids` and `labels`, int64 [len(indices), S]."""
         picked = self._numpy[indices]
         return {name: torch.from_numpy(np.ascontiguousarray(picked[name], dtype=np.int64)) for name in _USED}

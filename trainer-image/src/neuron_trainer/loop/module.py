@@ -5,14 +5,16 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from neuron_api.config import TrainingConfig
 from neuron_trainer import optim
-from neuron_trainer.data.loader import StepLoader, Steps
-from neuron_trainer.data.rows import Rows
+from neuron_trainer.data import source
+from neuron_trainer.data.loader import StepLoader
+from neuron_trainer.data.samples import Samples
 from neuron_trainer.parallel import ParallelBackend
 
 from .step import Gradients, StepResult
@@ -42,12 +44,13 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self._gradients = Gradients(backend, config.trainer.gradient_clip_val)
         self.optimizer: Optimizer = optim.build(config.model, backend.parameters())
         self._val_losses: list[Tensor] = []
+        self._samples: dict[source.Part, Samples] = {}
 
     def configure_optimizers(self) -> Any:
         """One optimizer, one schedule; Lightning saves the latter."""
 
         def epoch_steps() -> int:
-            return len(self._loader(self.config.data.train_dir, lambda: 0))
+            return len(self._loader("train", lambda: 0))
 
         steps = self.config.trainer.max_steps
         if steps < 0:
@@ -80,13 +83,17 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
 
     def train_dataloader(self) -> StepLoader:
         """Begins at `consumed_samples`, which the checkpoint has restored by now."""
-        return self._loader(self.config.data.train_dir, lambda: self.consumed_samples)
+        return self._loader("train", lambda: self.consumed_samples)
 
     def val_dataloader(self) -> StepLoader | list[Any]:
-        """From the beginning of the validation set each time; none when validation is off."""
+        """None when validation is off."""
         if not self.config.trainer.limit_val_batches:
             return []
-        return self._loader(self.config.data.val_dir, lambda: 0)
+
+        def first() -> int:
+            return source.first_validation_sample(self.config, self.consumed_samples)
+
+        return self._loader("validation", first)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The counter of samples goes with the trainer's state."""
@@ -96,7 +103,10 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         """And comes back before the loaders are made."""
         self.consumed_samples = checkpoint["consumed_samples"]
 
-    def _loader(self, folder: str | None, consumed: Callable[[], int]) -> StepLoader:
+    def _loader(self, part: source.Part, consumed: Callable[[], int]) -> StepLoader:
+        if part not in self._samples:
+            is_builder = not dist.is_initialized() or dist.get_rank() == 0
+            self._samples[part] = source.samples(self.config, part, is_builder=is_builder)
         data = self.config.data
-        steps = Steps(Rows(str(folder)), data.global_batch_size, self.backend.share)
-        return StepLoader(steps, data.global_batch_size, consumed, data.num_workers)
+        steps = source.steps(self.config, part, self._samples[part], self.backend.share)
+        return StepLoader(steps, data.global_batch_size, consumed, data.num_workers, whole=part == "validation")

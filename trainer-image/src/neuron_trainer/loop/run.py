@@ -13,6 +13,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.progress import Recovery
 from neuron_api.topology import Topology
 from neuron_trainer.checkpoint.manifest import read as read_manifest
+from neuron_trainer.data import tokenizer
 from neuron_trainer.handoff import Handoff, Start, replace
 from neuron_trainer.log_dir import RECOVERY_FILE
 from neuron_trainer.metrics_file import MetricsFile
@@ -50,7 +51,7 @@ class Run:
         phases: Phases,
     ) -> "Run":
         """Process groups, model, optimizer; a collective."""
-        family = Family.of(config)
+        family = Family.of(config, tokenizer.vocabulary(config))
         backend = NativeBackend(config, topology, device)
         phases.mark("groups")
         module = TrainingModule(config, backend, backend.build(family), family.config.hidden_size, wants_stop)

@@ -53,7 +53,8 @@ class LocalParameter:
 
 
 Batch = Mapping[str, Tensor]
-"""`input_ids` and `labels`, int64 [GBS/DP, S]: whole rows, the same on all processes of a replica."""
+"""`input_ids` and `labels` (the target of the output at t in place t), int64 [GBS/DP, S]: whole rows, the same on all
+processes of a replica."""
 
 
 class ParallelBackend(Protocol):

@@ -1,0 +1,88 @@
+"""What would go wrong with Megatron data later, found before any process starts."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from neuron_api.config import TrainingConfig
+from neuron_api.findings import Finding, error
+from neuron_trainer.data.paths import expanded
+from neuron_trainer.errors import InputError
+
+from . import build, sizes
+from .indexed import IndexedTokens
+
+_LOOKED_AT: Final = 64
+"""Documents of which the preflight looks at the first tokens, spread over the part."""
+_TOKENS: Final = 4096
+
+
+def check(config: TrainingConfig, vocabulary: int) -> list[Finding]:
+    """Files, splits, token ids and the tokenizer; token files are read in a few places only."""
+    parts = ["train", "validation"] if config.trainer.limit_val_batches else ["train"]
+    found = [finding for part in parts for finding in _part(config, part, vocabulary)]
+    found += _tokenizer(config)
+    return list(dict.fromkeys(found))
+
+
+def _part(config: TrainingConfig, part: str, vocabulary: int) -> list[Finding]:
+    try:
+        source = build.source_of(config, part)
+    except InputError as problem:
+        return list(problem.findings)
+    found: list[Finding] = []
+    for prefix in source.prefixes:
+        try:
+            tokens = IndexedTokens(prefix)
+            documents = build.documents_of(config, part, source, tokens)
+        except InputError as problem:
+            found += problem.findings
+            continue
+        found += [
+            *_ids(tokens, documents, vocabulary),
+            *_batch(config, part, tokens, documents),
+            *_folder(config, prefix),
+        ]
+    return found
+
+
+def _ids(tokens: IndexedTokens, documents: range, vocabulary: int) -> list[Finding]:
+    for index in documents[:: max(1, len(documents) // _LOOKED_AT)]:
+        head = tokens[index][:_TOKENS]
+        if len(head) and (highest := int(head.max())) >= vocabulary:
+            said = f"document {index} of {tokens.prefix} has token id {highest}, the vocabulary is {vocabulary}."
+            return [error("data.data_prefix", said, "Use the tokenizer that belongs to the model.")]
+    return []
+
+
+def _batch(config: TrainingConfig, part: str, tokens: IndexedTokens, documents: range) -> list[Finding]:
+    """Without a number of steps there is one pass over the documents, which must have a full batch."""
+    batch, length = config.data.global_batch_size, config.model.encoder_seq_length
+    if sizes.needed(config, part) is not None:
+        return []
+    count = int(tokens.lengths[documents.start : documents.stop].sum(dtype=np.int64)) // length
+    if count >= batch:
+        return []
+    return [error("data.data_prefix", f"{tokens.prefix} has {count} samples for {part}, fewer than one global batch of "
+                  f"{batch}.", "Use more text or a smaller data.global_batch_size.")]  # fmt: skip
+
+
+def _folder(config: TrainingConfig, prefix: Path) -> list[Finding]:
+    """Where index files go; the worker that writes them tells what the file system says beyond the permissions."""
+    given = config.data.index_mapping_dir
+    folder = expanded(given) if given else prefix.parent
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if existing.is_dir() and os.access(existing, os.W_OK):
+        return []
+    return [error("data.index_mapping_dir", f"index files cannot be written to {folder}.",
+                  "Give a directory that is writable and that all nodes share.")]  # fmt: skip
+
+
+def _tokenizer(config: TrainingConfig) -> list[Finding]:
+    try:
+        build.form(config)
+    except InputError as problem:
+        return list(problem.findings)
+    return []

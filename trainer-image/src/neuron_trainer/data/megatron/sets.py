@@ -1,0 +1,103 @@
+"""Samples as rows of tokens: of one prefix (`WindowSet`), or of several in the order of a blend (`BlendSet`)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .indexed import IndexedTokens
+from .indices import Indices
+
+PADDING: Final = -1
+"""Fills a window that is not full; no token id."""
+
+
+class TokenSet(Protocol):
+    """Random access to samples."""
+
+    def __len__(self) -> int: ...
+
+    def windows(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Tokens int64 [len(samples), S + extra], `PADDING` where there are none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSet:
+    """Windows of the documents of one prefix."""
+
+    tokens: IndexedTokens
+    indices: Indices
+    width: int
+    """Tokens of a window, S + extra."""
+    extra: int
+
+    def __len__(self) -> int:
+        return len(self.indices.shuffle)
+
+    def windows(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See `TokenSet`."""
+        picked = self.indices.shuffle[samples].astype(np.int64)
+        first, last = self.indices.sample[picked], self.indices.sample[picked + 1]
+        begins, ends, counts = self._pieces(first.astype(np.int64), last.astype(np.int64))
+        bounds = zip(begins.tolist(), ends.tolist(), strict=True)
+        pieces: list[NDArray[Any]] = [self.tokens.tokens[begin:end] for begin, end in bounds]
+        found = np.empty(len(samples) * self.width, np.int64)
+        if int((ends - begins).sum()) < len(found):
+            pieces = self._filled(pieces, counts)
+        np.concatenate(pieces, out=found)
+        return found.reshape(len(samples), self.width)
+
+    def _pieces(
+        self, first: NDArray[np.int64], last: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Where in the file each document's part begins and ends, all windows one after the other; parts per window."""
+        counts = last[:, 0] - first[:, 0] + 1
+        heads = np.cumsum(counts) - counts
+        position = np.arange(int(counts.sum())) + np.repeat(first[:, 0] - heads, counts)
+        documents = self.indices.document[position]
+        starts = self.tokens.starts(documents)
+        begins, ends = starts.copy(), starts + self.tokens.lengths[documents]
+        begins[heads] += first[:, 1]
+        tails = heads + counts - 1
+        ends[tails] = starts[tails] + last[:, 1] + self.extra
+        return begins, ends, counts
+
+    def _filled(self, pieces: list[NDArray[Any]], counts: NDArray[np.int64]) -> list[NDArray[Any]]:
+        """With padding after each window that is not full."""
+        filled, done = [], 0
+        for count in counts.tolist():
+            mine = pieces[done : done + count]
+            done += count
+            missing = self.width - sum(map(len, mine))
+            filled += [*mine, np.full(missing, PADDING, np.int64)]
+        return filled
+
+
+@dataclass(frozen=True, slots=True)
+class BlendSet:
+    """Sample i is sample `place[i]` of set `chosen[i]`."""
+
+    sets: Sequence[TokenSet]
+    chosen: NDArray[Any]
+    place: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def windows(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See `TokenSet`."""
+        chosen, place = self.chosen[samples], self.place[samples]
+        found: NDArray[np.int64] | None = None
+        for index in np.unique(chosen).tolist():
+            mine = np.flatnonzero(chosen == index)
+            one = self.sets[index]
+            # A set is built 0.5 % larger than its share; where that is not enough it begins again.
+            rows = one.windows(place[mine] % len(one))
+            if found is None:
+                found = np.empty((len(samples), rows.shape[1]), np.int64)
+            found[mine] = rows
+        assert found is not None, "no sample was asked for"
+        return found

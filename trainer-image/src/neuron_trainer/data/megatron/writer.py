@@ -1,0 +1,95 @@
+"""Write `.bin` and `.idx`: complete under their names, or not there."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuron_api.findings import error
+from neuron_trainer.errors import InputError
+
+from .indexed import IndexedTokens
+from .layout import Integers, bin_path, idx_path, index_bytes
+
+_BUFFERED: Final = 1 << 22
+"""Tokens that are collected before they are written: one conversion and one write for many documents."""
+
+
+class IndexedWriter:
+    """Collects documents; the files appear when the block ends without an exception, the index last.
+
+    The index is what a reader opens first and describes the size of the rest, so that tokens without it, or of another
+    writer, are never taken for whole.
+    """
+
+    def __init__(self, prefix: str | Path, dtype: np.dtype[Any]) -> None:
+        self.prefix, self.dtype = Path(prefix), dtype
+        self._waiting: list[Integers] = []
+        self._waiting_tokens = 0
+        self._lengths: list[Integers] = []
+        self._unfinished = bin_path(self.prefix).with_name(f".{bin_path(self.prefix).name}.{os.getpid()}")
+
+    def __enter__(self) -> Self:
+        self.prefix.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._unfinished.open("wb")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._file.close()
+            self._unfinished.unlink(missing_ok=True)
+
+    def add(self, tokens: Integers) -> None:
+        """One document, 1-D. The array is kept until it is written: do not change it."""
+        self.extend(tokens, np.array([len(tokens)], np.int32))
+
+    def extend(self, tokens: Integers, lengths: Integers) -> None:
+        """Many documents back to back, and the tokens of each; the faster way for small ones."""
+        self._lengths.append(lengths)
+        self._waiting.append(tokens)
+        self._waiting_tokens += len(tokens)
+        if self._waiting_tokens >= _BUFFERED:
+            self._flush()
+
+    def append(self, other: IndexedTokens) -> None:
+        """All documents of another prefix."""
+        for start in range(0, len(other.tokens), _BUFFERED):
+            self.extend(other.tokens[start : start + _BUFFERED], np.empty(0, np.int32))
+        self._lengths.append(other.lengths)
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        tokens = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
+        self._waiting, self._waiting_tokens = [], 0
+        self._converted(tokens).tofile(self._file)
+
+    def _converted(self, tokens: Integers) -> NDArray[Any]:
+        """In the file's dtype; raises `InputError` instead of wrapping a number that does not fit."""
+        if tokens.dtype != self.dtype and len(tokens):
+            limits = np.iinfo(self.dtype)
+            low, high = int(tokens.min()), int(tokens.max())
+            if low < limits.min or high > limits.max:
+                said = f"token id {high if high > limits.max else low} does not fit into {self.dtype.name}."
+                raise InputError([error("--tokenizer", said, "Use the tokenizer's whole vocabulary size.")])
+        return np.ascontiguousarray(tokens, self.dtype)
+
+    def _finish(self) -> None:
+        self._flush()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        lengths = np.concatenate([np.empty(0, np.int32), *self._lengths])
+        idx_path(self.prefix).unlink(missing_ok=True)  # the old one does not describe the new tokens
+        self._unfinished.replace(bin_path(self.prefix))
+        unfinished = self._unfinished.with_name(f".{idx_path(self.prefix).name}.{os.getpid()}")
+        with unfinished.open("wb") as file:
+            file.write(index_bytes(self.dtype, lengths, np.arange(len(lengths) + 1)))
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(idx_path(self.prefix))

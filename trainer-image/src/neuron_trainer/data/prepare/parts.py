@@ -1,0 +1,119 @@
+"""Tokens of each piece, in a file of its own that is whole or absent: an interrupted command does only the rest."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from neuron_trainer.data.megatron.indexed import IndexedTokens
+from neuron_trainer.data.megatron.layout import bin_path, idx_path
+from neuron_trainer.data.megatron.writer import IndexedWriter
+from neuron_trainer.errors import InputError
+
+from .inputs import Piece, documents
+from .vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
+
+_LINES: Final = 10
+"""Lines of progress where there is no terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece and where its tokens go."""
+
+    piece: Piece
+    prefix: Path
+    tokenizer: Path
+    end_id: int | None
+    dtype: str
+
+    @property
+    def is_done(self) -> bool:
+        """Whether an earlier start has written it."""
+        try:
+            IndexedTokens(self.prefix)
+        except InputError:
+            return False
+        return True
+
+    def drop(self) -> None:
+        """Its tokens are elsewhere now."""
+        idx_path(self.prefix).unlink()
+        bin_path(self.prefix).unlink()
+
+
+def plan(pieces: Iterable[Piece], folder: Path, vocabulary: Vocabulary, dtype: np.dtype[Any]) -> list[Part]:
+    """One part for each piece; names follow their order."""
+    return [
+        Part(piece, folder / f"part-{index:06d}", vocabulary.file, vocabulary.end_id, dtype.name)
+        for index, piece in enumerate(pieces)
+    ]
+
+
+def tokenise(parts: list[Part], processes: int) -> None:
+    """Write those that are not there yet, showing how far it is; raises `InputError`."""
+    left = [part for part in parts if not part.is_done]
+    if len(left) < len(parts):
+        log.info("going on with %d of %d parts: the others are done", len(left), len(parts))
+    if processes == 1:
+        _follow(map(write, left), len(parts), len(left))
+        return
+    # spawn: this process has threads of the tokenizers library
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_alone) as pool:
+        try:
+            _follow(pool.map(write, left), len(parts), len(left))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def write(part: Part) -> int:
+    """Tokenise one piece; returns its number of tokens."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(part.tokenizer))
+    texts = list(documents(part.piece))
+    encoded = [one.ids for one in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    if part.end_id is not None:
+        for index, ids in enumerate(encoded):
+            if part.piece.ends_document or index < len(encoded) - 1:
+                ids.append(part.end_id)
+    lengths = np.array([len(ids) for ids in encoded], np.int32)
+    tokens = np.fromiter(chain.from_iterable(encoded), np.int64, int(lengths.sum()))
+    with IndexedWriter(part.prefix, np.dtype(part.dtype)) as writer:
+        writer.extend(tokens, lengths)
+    return len(tokens)
+
+
+def _alone() -> None:
+    """Each process tokenises with one thread."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def _follow(results: Iterator[int], total: int, left: int) -> None:
+    """A bar on a terminal, some lines elsewhere."""
+    done = total - left
+    if not sys.stderr.isatty():
+        step, tokens = max(1, left // _LINES), 0
+        for count, found in enumerate(results, 1):
+            tokens += found
+            if count % step == 0 or count == left:
+                log.info("tokenised %d of %d parts, %d tokens", done + count, total, tokens)
+        return
+    columns = (TextColumn("tokenising"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total, completed=done)
+        for _ in results:
+            progress.advance(task)

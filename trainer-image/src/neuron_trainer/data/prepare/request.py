@@ -1,0 +1,102 @@
+"""What the command is asked for, and what is wrong with it."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from neuron_api.findings import Finding, error
+from neuron_trainer.data.megatron.layout import bin_path
+
+LEAST_VOCABULARY: Final = 257
+_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The command's arguments."""
+
+    inputs: tuple[Path, ...]
+    output: Path
+    """A directory for rows, a path prefix for Megatron."""
+    seq_length: int | None = None
+    vocab_size: int | None = None
+    tokenizer: Path | None = None
+    processes: int = 1
+    format: Literal["rows", "megatron"] = "rows"
+    text_key: str = "text"
+    """Field of a record with its text."""
+    end_of_text: str | None = None
+    """Token after each document; None: the tokenizer's own."""
+
+    @property
+    def prepared(self) -> Path:
+        """What the result was made from: the same request has nothing to do."""
+        if self.format == "megatron":
+            return self.output.with_name(f"{self.output.name}.prepared.json")
+        return self.output / "prepared.json"
+
+    @property
+    def unfinished(self) -> Path:
+        """Where an interrupted request goes on."""
+        return self.output.with_name(f".{self.output.name}.unfinished")
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Equal for requests with the same result."""
+        return {
+            "inputs": [_digest(path) for path in self.inputs],
+            "seq_length": self.seq_length,
+            "vocab_size": self.vocab_size,
+            "tokenizer": _digest(self.tokenizer) if self.tokenizer else None,
+            "format": self.format,
+            "text_key": self.text_key,
+            "end_of_text": self.end_of_text,
+        }
+
+
+def check(request: Request) -> list[Finding]:
+    """All faults of the arguments."""
+    found = [error("--input", f"there is no file {path}.") for path in request.inputs if not path.is_file()]
+    found += [*_vocabulary(request), *_length(request)]
+    if request.processes < 1:
+        found.append(error("--processes", f"{request.processes} cannot do anything.", "Use 1 or more."))
+    there = bin_path(request.output) if request.format == "megatron" else request.output
+    if there.exists() and not request.prepared.exists():
+        found.append(error("--output", f"{there} exists and was not made by this command.", "Use another name."))
+    return found
+
+
+def _vocabulary(request: Request) -> list[Finding]:
+    found = []
+    if request.tokenizer is None and request.vocab_size is None:
+        found.append(error("--vocab-size", "it is not given, nor is --tokenizer.", "Give one of the two."))
+    elif request.vocab_size is not None and request.vocab_size < LEAST_VOCABULARY:
+        found.append(error("--vocab-size", f"{request.vocab_size} is less than the 256 bytes and the end of text.",
+                           f"Give at least {LEAST_VOCABULARY}."))  # fmt: skip
+    if request.tokenizer is not None and not request.tokenizer.exists():
+        found.append(error("--tokenizer", f"there is no file {request.tokenizer}."))
+    return found
+
+
+def _length(request: Request) -> list[Finding]:
+    length = request.seq_length
+    if request.format == "megatron":
+        if length is None:
+            return []
+        return [error("--seq-length", "Megatron data is not cut into rows.", "Leave it out: data.seq_length cuts it.")]
+    if length is None:
+        return [error("--seq-length", "it is not given.", "Give model.encoder_seq_length.")]
+    if length < 2:
+        return [error("--seq-length", f"a row of {length} tokens predicts nothing.", "Use 2 or more.")]
+    return []
+
+
+def _digest(path: Path) -> str:
+    """Of a file, or of all files of a directory."""
+    digest = sha256()
+    for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if one.is_file():
+            with one.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+    return digest.hexdigest()

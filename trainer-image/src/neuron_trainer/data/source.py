@@ -1,0 +1,52 @@
+"""From the configuration to samples: the only place that knows which kinds of data there are."""
+
+from typing import Final, Literal
+
+from neuron_api.config import TrainingConfig
+from neuron_trainer.parallel import Share
+
+from .loader import Steps
+from .order import Cyclic, Order, Single
+from .samples import Samples
+
+Part = Literal["train", "validation", "test"]
+
+_FOLDER: Final = {"train": "train_dir", "validation": "val_dir", "test": "test_dir"}
+
+
+def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
+    """One process of all is the builder of what is shared on disk. Raises `InputError`."""
+    if config.model_source == "megatron":
+        from .megatron import build
+
+        return build.samples(config, part, is_builder=is_builder)
+    from .rows import Rows  # 1.7 s (pandas, pyarrow)
+
+    return Rows(str(getattr(config.data, _FOLDER[part])))
+
+
+def steps(config: TrainingConfig, part: Part, found: Samples, share: Share) -> Steps:
+    """Global batches of them, in the order and with the end that the configuration wants."""
+    data = config.data
+    is_cyclic = part == "train" and config.model_source == "megatron" and data.dataloader_type == "cyclic"
+    order: Order = Cyclic(len(found), config.seed) if is_cyclic else Single()
+    drops = data.validation_drop_last if part == "validation" else data.drop_last
+    keeps_rest = data.pad_samples_to_global_batch_size or not drops
+    return Steps(found, data.global_batch_size, share, order, keeps_rest=keeps_rest)
+
+
+def first_validation_sample(config: TrainingConfig, consumed: int) -> int:
+    """Where the validation at this point of the training begins (behaviours.md, B-18).
+
+    HF data: at the beginning, each time. Megatron data: after the one before, through an index that is sized for all of
+    them. A function of the position alone, so that an interrupted run validates on the same samples.
+    """
+    if config.model_source != "megatron":
+        return 0
+    from .megatron import sizes
+
+    batch, of_one = config.data.global_batch_size, config.trainer.limit_val_batches
+    done = sizes.validations(config, consumed // batch)
+    if done is None or not isinstance(of_one, int):
+        return 0
+    return max(0, done - 1) * of_one * batch

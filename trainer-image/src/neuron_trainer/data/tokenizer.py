@@ -1,0 +1,84 @@
+"""`data.tokenizer`: the numbers that data and model need of a tokenizer."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from neuron_api.config import TokenizerConfig, TrainingConfig
+from neuron_api.findings import error
+from neuron_trainer.errors import InputError
+
+from .paths import expanded
+
+_GPT2: Final = "GPT2BPETokenizer"
+_GPT2_END: Final = "<|endoftext|>"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIds:
+    """Of one tokenizer."""
+
+    vocabulary: int
+    """Tokens that there are, added ones included; not yet padded."""
+    end_of_document: int
+    padding: int
+    """The end of a document's, where the tokenizer has none."""
+
+
+def load(config: TokenizerConfig | None) -> TokenIds:
+    """Read it; raises `InputError`."""
+    if config is None:
+        raise _fault("", "it is not set; the end of documents is not known.", "Give data.tokenizer.type.")
+    if config.library == "sentencepiece":
+        raise _fault(".library", "sentencepiece is not part of this image.",
+                     "Convert the model to a Hugging Face tokenizer directory.")  # fmt: skip
+    if config.type == _GPT2:
+        return _gpt2(config)
+    if not config.type:
+        raise _fault(".type", "it is not set.", f"Give a Hugging Face directory or {_GPT2}.")
+    return _hugging_face(config.type, use_fast=config.use_fast)
+
+
+def vocabulary(config: TrainingConfig) -> int | None:
+    """Size that a Megatron model takes from its tokenizer; None for a model whose config.json has it. Raises
+    `InputError`."""
+    return load(config.data.tokenizer).vocabulary if config.model_source == "megatron" else None
+
+
+def _gpt2(config: TokenizerConfig) -> TokenIds:
+    if not config.vocab_file or not config.merge_file:
+        raise _fault(".vocab_file", f"{_GPT2} needs vocab_file and merge_file.", "Give both.")
+    for key, path in (("vocab_file", config.vocab_file), ("merge_file", config.merge_file)):
+        if not expanded(path).is_file():
+            raise _fault(f".{key}", f"there is no file {path}.")
+    try:
+        vocabulary: dict[str, int] = json.loads(expanded(config.vocab_file).read_bytes())
+        end = vocabulary[_GPT2_END]
+    except (ValueError, TypeError):
+        raise _fault(".vocab_file", f"{config.vocab_file} is not a JSON mapping of tokens to numbers.") from None
+    except KeyError:
+        raise _fault(".vocab_file", f"{config.vocab_file} has no {_GPT2_END}.") from None
+    return TokenIds(len(vocabulary), end, end)
+
+
+def _hugging_face(name: str, *, use_fast: bool) -> TokenIds:
+    from transformers import AutoTokenizer  # seconds of imports
+
+    path = expanded(name)
+    looks_like_path = name.startswith((".", "/", "~", "$"))
+    if looks_like_path and not path.is_dir():
+        raise _fault(".type", f"there is no directory {name}.", "Give a Hugging Face tokenizer directory.")
+    where, is_local = (str(path), True) if path.is_dir() else (name, False)
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(where, use_fast=use_fast, local_files_only=is_local)
+    except (OSError, ValueError) as problem:
+        raise _fault(".type", f"{name} is not a tokenizer: {str(problem).splitlines()[0]}") from None
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise _fault(".type", f"the tokenizer {name} has no end-of-text token.", "Set eos_token in its configuration.")
+    padding = tokenizer.pad_token_id
+    return TokenIds(len(tokenizer), end, end if padding is None else padding)
+
+
+def _fault(key: str, message: str, remedy: str = "") -> InputError:
+    return InputError([error(f"data.tokenizer{key}", message, remedy)])
