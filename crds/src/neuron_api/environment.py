@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from .config import TrainingConfig
 
 _MIXED = ("mixed_precision", "mixed_precisionSR", "mixed_precision_SR", "bf16SR", "autocast")
-_REDUCE_SCATTER_CAP_MB = 130
+REDUCE_SCATTER_CAP_MB = 130
 """Above 140 MB the reduce-scatter buckets give NaN on the device (gaps row 47)."""
 
 
@@ -32,7 +32,7 @@ def derive(config: TrainingConfig) -> tuple[Variable, ...]:
         found.append(Variable("NEURON_RT_ASYNC_EXEC_MAX_INFLIGHT_REQUESTS", str(inflight)))
     if (bucket := config.bucket_size_collectives) is not None:
         found += [Variable("BUCKET_CAP_MB", str(bucket)), Variable("ALLREDUCE_BUCKET_CAP_MB", str(bucket))]
-        capped = min(bucket, _REDUCE_SCATTER_CAP_MB)
+        capped = min(bucket, REDUCE_SCATTER_CAP_MB)
         found.append(Variable("ALL_GATHER_REDUCE_SCATTER_BUCKET_CAP_MB", str(capped)))
     if config.compiler_cache_url:
         found.append(Variable("NEURON_COMPILE_CACHE_URL", config.compiler_cache_url))

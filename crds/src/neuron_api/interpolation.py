@@ -6,6 +6,7 @@ resolves in the pod only: outside, a text that needs it is kept as it is written
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from .findings import Finding
@@ -23,6 +24,9 @@ MAX_RESULT: Final = 10_000
 
 MAX_CHAIN: Final = 40
 """Interpolations that may wait for one another."""
+
+MAX_KEPT: Final = 200
+"""Characters of a text whose parse tree is kept: parsing `${a.b}` takes 0.2 ms, and most files have the same ones."""
 
 
 def resolve(values: dict[str, Any], *, in_pod: bool = False) -> tuple[dict[str, Any], tuple[Finding, ...]]:
@@ -117,7 +121,6 @@ class _Resolver:
         return result
 
     def _evaluate(self, text: str, path: Path) -> Any:
-        from omegaconf import grammar_parser
         from omegaconf.errors import OmegaConfBaseException
         from omegaconf.grammar_visitor import GrammarVisitor
 
@@ -128,7 +131,7 @@ class _Resolver:
             memo=None,
         )
         try:
-            result = visitor.visit(grammar_parser.parse(text))
+            result = visitor.visit(_parsed(text) if len(text) <= MAX_KEPT else _parsed.__wrapped__(text))
         except (OmegaConfBaseException, RecursionError, TypeError, ValueError, AssertionError) as problem:
             sentence = str(problem).split("\n", maxsplit=1)[0].rstrip(".")
             raise _Failed(
@@ -218,6 +221,13 @@ class _Resolver:
         if name.startswith("oc.dict"):
             return (list(value) if name.endswith("keys") else list(value.values())) if isinstance(value, dict) else []
         return value
+
+
+@lru_cache(maxsize=32)
+def _parsed(text: str) -> Any:
+    from omegaconf import grammar_parser
+
+    return grammar_parser.parse(text)
 
 
 def _name(path: Path) -> str:

@@ -16,6 +16,7 @@ from . import aliases, checks, interpolation, names, overrides, values, yaml_tex
 from . import objects as object_form
 from .config import TrainingConfig
 from .findings import Finding, Severity, errors_of
+from .registry import ENTRIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +73,42 @@ def _load(plain: dict[str, Any], changes: Sequence[str], in_pod: bool) -> Loaded
     unknown = names.unknown(resolved)
     so_far = (*overriding, *unresolved, *aliased, *nones, *unknown)
     refused = {f.key for f in (*overriding, *unresolved, *unknown) if f.severity is Severity.ERROR}
-    try:
-        config = TrainingConfig.model_validate(_without(clean, refused))
-    except ValidationError as problem:
-        return Loaded(None, {}, "", (*so_far, *_own(problem, refused)))
+    config, wrong = _typed(_without(clean, refused), refused)
+    so_far = (*so_far, *_as_written(wrong, aliases.written(resolved)))
+    without = refused | {f.key for f in wrong}
+    if config is None:
+        return Loaded(None, {}, "", so_far)
+    checked = tuple(one for one in checks.check(config) if not _is_about(one, without))
+    if errors_of(wrong):
+        return Loaded(None, {}, "", (*so_far, *checked))
     if errors_of(unresolved):
-        return Loaded(None, {}, "", (*so_far, *checks.check(config)))
+        return Loaded(config, {}, "", (*so_far, *checked))
     effective = config.model_dump(mode="json", by_alias=True)
-    return Loaded(config, effective, _hash(effective), (*so_far, *checks.check(config)))
+    return Loaded(config, effective, _hash(effective), (*so_far, *checked))
+
+
+def _typed(plain: Any, refused: Iterable[str]) -> tuple[TrainingConfig | None, tuple[Finding, ...]]:
+    """The typed form and the faults of single values. With faults it is the form without those values, so that the
+    rules between the other keys can still be told; None where a required key is among them."""
+    try:
+        return TrainingConfig.model_validate(plain), ()
+    except ValidationError as problem:
+        wrong = tuple(_own(problem, refused))
+    try:
+        return TrainingConfig.model_validate(_without(plain, {finding.key for finding in wrong})), wrong
+    except ValidationError:
+        return None, wrong
+
+
+def _is_about(finding: Finding, keys: Iterable[str]) -> bool:
+    """Whether a rule between keys has to do with one of these, which have been left out."""
+    own = (finding.key, *(ENTRIES[finding.code].keys if finding.code else ()))
+    return any(key == one or key.startswith(f"{one}.") or one.startswith(f"{key}.") for key in keys for one in own)
+
+
+def _as_written(findings: Iterable[Finding], spelled: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Each named by the key that is in the file; what is told of both spellings is told once."""
+    return tuple(dict.fromkeys(replace(f, key=spelled.get(f.key, f.key)) for f in findings))
 
 
 def _own(problem: ValidationError, refused: Iterable[str]) -> Iterable[Finding]:

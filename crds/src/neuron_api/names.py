@@ -34,10 +34,12 @@ def unknown(values: Mapping[str, Any], model: type[BaseModel] = TrainingConfig, 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that was probably meant."""
     candidates = list(known)
-    near = difflib.get_close_matches(name, candidates, n=3, cutoff=_CLOSE)
-    by_case = [one for one in candidates if one.lower() == name.lower()]
-    short = [one for one in candidates if len(one) > 2 and _distance(name, one, _DISTANCE) <= _edits(one)]
-    return next(iter((*by_case, *near, *short)), None)
+    for one in candidates:
+        if one.lower() == name.lower():
+            return one
+    if near := difflib.get_close_matches(name, candidates, n=1, cutoff=_CLOSE):
+        return near[0]
+    return next((one for one in candidates if _distance(name, one, _DISTANCE) <= _edits(one)), None)
 
 
 def suggestion(path: str) -> str | None:

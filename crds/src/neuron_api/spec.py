@@ -30,6 +30,14 @@ class Accelerator(StrEnum):
     CPU = "cpu"
 
 
+class DevicesMeaning(StrEnum):
+    """What the number in `trainer.devices` counts."""
+
+    AUTO = "auto"
+    PER_NODE = "perNode"
+    TOTAL = "total"
+
+
 class Platform(ApiObject):
     """The machines that the job runs on."""
 
@@ -104,6 +112,11 @@ class JobSpec(ApiObject):
 
     config_from: ConfigSource | None = None
     """The NxDT configuration as the text of a file. Exactly one of config and configFrom."""
+
+    devices_meaning: DevicesMeaning = DevicesMeaning.AUTO
+    """What config.trainer.devices counts: perNode, as upstream's launcher and all its files; total, as its document
+    says, the processes of all nodes; auto: perNode, but total for a number that only so fits the nodes, with a
+    warning. Default auto."""
 
     storage: tuple[VolumeMount, ...] = Field(default=(), max_length=16)
     """Claims for data, checkpoints and compile cache. Checkpoints must lie on one of them when the job has several

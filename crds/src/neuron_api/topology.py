@@ -1,58 +1,13 @@
-"""The shape of a job: world size, parallel dimensions, micro-batches; nodes and devices from the instance type.
+"""The shape of a job: world size, parallel dimensions, micro-batches.
 
-Pure arithmetic. Symbols and rules: config-keys.md (head and A1, A2), operator.md §3.1.
+Pure arithmetic. Symbols: config-keys.md, head.
 """
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Final
 
 from .config import TrainingConfig
 from .findings import Finding
 from .registry import found as finding
-
-_GIB: Final = 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceType:
-    """What one node of an EC2 instance type has."""
-
-    name: str
-    chips: int
-    """`aws.amazon.com/neuron` devices."""
-    cores_per_chip: int
-    """Physical NeuronCores of a chip."""
-    default_lnc: int
-    """Physical cores per logical core when `trainer.lnc` is not set."""
-    max_lnc: int
-    efa: int
-    """`vpc.amazonaws.com/efa` interfaces."""
-    chip_memory: int
-    """Bytes of device memory of a chip."""
-
-    def logical_cores(self, lnc: int) -> int:
-        """Most processes that a node can hold."""
-        return self.chips * self.cores_per_chip // lnc
-
-
-INSTANCE_TYPES: Final[Mapping[str, InstanceType]] = MappingProxyType(
-    {
-        t.name: t
-        for t in (
-            InstanceType("trn1.2xlarge", 1, 2, 1, 1, 0, 32 * _GIB),
-            InstanceType("trn1.32xlarge", 16, 2, 1, 1, 8, 32 * _GIB),
-            InstanceType("trn1n.32xlarge", 16, 2, 1, 1, 16, 32 * _GIB),
-            InstanceType("trn2.3xlarge", 1, 8, 2, 2, 1, 96 * _GIB),
-            InstanceType("trn2.48xlarge", 16, 8, 2, 2, 16, 96 * _GIB),
-            # The number of EFA interfaces is not published; 16 is that of trn2.48xlarge (operator.md §3.1).
-            InstanceType("trn2u.48xlarge", 16, 8, 2, 2, 16, 96 * _GIB),
-        )
-    }
-)
-"""operator.md §3.1, with its sources."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +47,6 @@ class Topology:
             data_parallel=dp,
             micro_batches=_exact(data.global_batch_size, data.micro_batch_size * dp),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Devices:
-    """What one pod asks its node for."""
-
-    neuron: int
-    """Chips (`aws.amazon.com/neuron`)."""
-    efa: int
-    lnc: int | None
 
 
 def _exact(total: int, part: int) -> int:
@@ -151,70 +96,3 @@ def check(topology: Topology, config: TrainingConfig) -> tuple[Finding, ...]:
             )
         )
     return tuple(found)
-
-
-def devices(config: TrainingConfig, instance_type: str | None) -> tuple[Devices | None, tuple[Finding, ...]]:
-    """Chips and EFA interfaces of one pod on Trainium, or what is wrong."""
-    if instance_type is None:
-        return None, (
-            finding(
-                3001,
-                "spec.platform.instanceType",
-                "it is not set, so the devices of a node are not known.",
-                f"Set it to one of {', '.join(INSTANCE_TYPES)}, or spec.platform.accelerator to cpu.",
-            ),
-        )
-    instance = INSTANCE_TYPES.get(instance_type)
-    if instance is None:
-        return None, (
-            finding(
-                3002,
-                "spec.platform.instanceType",
-                f"{instance_type!r} is not a known Trainium instance type.",
-                f"Use one of {', '.join(INSTANCE_TYPES)}.",
-            ),
-        )
-    lnc = config.trainer.lnc or instance.default_lnc
-    if lnc > instance.max_lnc:
-        return None, (
-            finding(
-                3003,
-                "trainer.lnc",
-                f"{lnc} is not possible on {instance.name}, whose cores cannot be joined.",
-                "Use 1, or leave it out.",
-            ),
-        )
-    processes, cores = config.trainer.devices, instance.logical_cores(lnc)
-    if processes > cores:
-        return None, (
-            finding(
-                3004,
-                "trainer.devices",
-                f"{processes} processes per node are more than the {cores} logical NeuronCores of {instance.name} "
-                f"({instance.chips} chips x {instance.cores_per_chip} cores / lnc {lnc}).",
-                f"Use at most {cores}; more processes come from more nodes (trainer.num_nodes).",
-            ),
-        )
-    chips = math.ceil(processes * lnc / instance.cores_per_chip)
-    whole = chips == instance.chips
-    efa = instance.efa if whole else 0
-    findings: tuple[Finding, ...] = ()
-    if not whole and config.trainer.num_nodes > 1:
-        findings = (
-            finding(
-                3005,
-                "trainer.devices",
-                f"{chips} of {instance.chips} chips per node over several nodes leave its EFA interfaces unused.",
-                "Use whole nodes for multi-node training.",
-            ),
-        )
-    if config.trainer.num_nodes > 1 and instance.efa == 0:
-        return None, (
-            finding(
-                3006,
-                "trainer.num_nodes",
-                f"{instance.name} has no EFA interface and cannot join a multi-node job.",
-                "Use trainer.num_nodes 1 or a larger instance type.",
-            ),
-        )
-    return Devices(neuron=chips, efa=efa, lnc=lnc), findings

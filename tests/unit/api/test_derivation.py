@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment, hardware, heads, stages, steps
+from neuron_api.devices import devices
+from neuron_api.instances import INSTANCE_TYPES
 from neuron_api.spec import Accelerator
-from neuron_api.topology import INSTANCE_TYPES, Topology, devices
+from neuron_api.topology import Topology
 
 SIZES = st.sampled_from([1, 2, 3, 4, 8, 16, 32])
 

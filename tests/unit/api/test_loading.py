@@ -70,6 +70,22 @@ def test_all_faults_are_told_at_once() -> None:
     assert keys >= {"distributed_strategy.zero11", "seed", "trainer.devices"}
 
 
+def test_a_wrong_value_does_not_hide_the_rules_between_other_keys() -> None:
+    text = LLAMA.replace("log_every_n_steps: 10", "log_every_n_steps: often").replace("devices: 32", "devices: 31")
+    assert {(f.key, f.code) for f in load_text(text).errors} == {
+        ("trainer.log_every_n_steps", "NTJ-1402"),
+        ("distributed_strategy.tensor_model_parallel_size", "NTJ-2301"),
+    }
+
+
+def test_a_wrong_value_is_told_once_and_not_by_rules_that_read_it() -> None:
+    text = LLAMA.replace("global_batch_size: 1024", "global_batch_size: many").replace("devices: 32", "devices: 32.5")
+    assert {(f.key, f.code) for f in load_text(text).errors} == {
+        ("data.global_batch_size", "NTJ-1402"),
+        ("trainer.devices", "NTJ-1402"),
+    }
+
+
 def test_a_key_of_ones_own_in_data_is_kept_with_a_warning() -> None:
     loaded = load_text(LLAMA.replace("  micro_batch_size: 1", "  shard_cache: /tmp/x\n  micro_batch_size: 1"))
     assert loaded.errors == ()

@@ -62,7 +62,7 @@ CASES = {
         ("data.global_batch_size:", "7 is not a multiple", "Use 6 or 8"),
     ),
     "more devices than the instance type has": Case(
-        JOB.config("trainer.devices", 64).trainium("trn1.32xlarge"), Reason.CONFIG_INVALID,
+        JOB.config("trainer.devices", 66).trainium("trn1.32xlarge"), Reason.CONFIG_INVALID,
         ("trainer.devices", "trn1.32xlarge", "32"),
     ),
     "no instance type": Case(

@@ -49,6 +49,21 @@ def test_the_image_is_the_jobs_or_the_operators_for_the_accelerator(job: JobBuil
     assert accept(job).image == image
 
 
+def test_a_total_number_of_devices_is_divided_over_the_nodes_with_a_warning() -> None:
+    job = JOB.trainium("trn1.32xlarge").config("data.global_batch_size", 32)
+    per_node = accept(job.config("trainer.devices", 32))
+    total = accept(job.config("trainer.devices", 64))
+    assert (total.topology, total.devices, total.hash) == (per_node.topology, per_node.devices, per_node.hash)
+    assert [one.code for one in total.warnings] == ["NTJ-3012"]
+    meant = accept(job.config("trainer.devices", 64).spec(devicesMeaning="total"))
+    assert (meant.topology, meant.warnings) == (per_node.topology, ())
+
+
+def test_notes_are_no_condition() -> None:
+    gate = accept(JOB.config("bucket_size_collectives", 1024))
+    assert (gate.reason, gate.warnings) == (Reason.CONFIG_ACCEPTED, ())
+
+
 def test_object_and_text_of_one_configuration_have_one_hash() -> None:
     text = configuration.text_of(JOB.build())
     assert accept(JOB).hash == accept(JOB.config_from("c", "k"), text).hash != ""

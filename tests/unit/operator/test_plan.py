@@ -163,7 +163,8 @@ def test_a_model_config_with_wrong_values_is_no_traceback(
     values = json.loads((CONFIGS / "models/llama3-8B.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**values, name: value}))
     file = str(CONFIGS / "hf_llama3_8B_config.yaml")
-    code, found = plan(capsys, "-f", file, "--model-config", str(tmp_path / "config.json"))
+    given = ("--model-config", str(tmp_path / "config.json"), "~distributed_strategy.kv_replicator")
+    code, found = plan(capsys, "-f", file, *given)
     assert code == (2 if name in ("num_attention_heads", "vocab_size") else 0)
     assert any(name in one["message"] for one in found["findings"]) == bool(code)
 
@@ -292,6 +293,20 @@ def test_every_key_can_be_explained(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_misspelled_key_is_not_explained_but_corrected(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--explain", "trainer.devizes"]) == 1
     assert "did you mean trainer.devices?" in capsys.readouterr().err
+
+
+def test_every_code_can_be_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    from neuron_api.registry import ENTRIES
+
+    for code, entry in ENTRIES.items():
+        assert main(["plan", "--explain", code.lower()]) == 0
+        said = capsys.readouterr().out
+        assert [part for part in (code, entry.title, *entry.keys, entry.cause, entry.remedy) if part not in said] == []
+
+
+def test_a_code_that_there_is_not_is_said_to_be_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--explain", "NTJ-9999"]) == 1
+    assert "there is no code NTJ-9999" in capsys.readouterr().err
 
 
 def test_nothing_slow_is_imported() -> None:

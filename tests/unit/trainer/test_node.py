@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from neuron_api import contract
+from neuron_api import contract, yaml_text
+from neuron_api.loading import load_text
 from neuron_trainer.errors import InputError
-from neuron_trainer.launcher.node import Node
+from neuron_trainer.launcher.node import Node, settled
 
 from .conftest import alone, typed
 
@@ -33,6 +34,15 @@ def test_a_pod_knows_its_place(tiny: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert not node.is_host
     assert node.address is None
+
+
+def test_a_pod_reads_the_devices_as_the_operator_did(tiny: Path, tmp_path: Path) -> None:
+    """A total in the file, divided by the operator: the hash of the operator's configuration is the pod's."""
+    text = yaml_text.dump(alone(tiny, tmp_path, trainer__devices=4))
+    assert load_text(text, settled({contract.ENV_PROCESSES_PER_NODE: "2"})).hash == (
+        load_text(text.replace("devices: 4", "devices: 2")).hash
+    )
+    assert settled({}) == ()
 
 
 def test_without_variables_a_launcher_is_alone(tiny: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def sharding(config: TrainingConfig, topology: Topology, model: Architecture, *,
         data=topology.data_parallel,
         is_zero1=strategy.zero1,
         keeps_gathered=is_native,
-        kv_copies=heads.replication(model.kv_heads, topology.tensor_parallel, strategy.kv_replicator) or 1,
+        kv_copies=heads.replication(model.kv_heads, topology.tensor_parallel, heads.asked(config)) or 1,
     )
 
 

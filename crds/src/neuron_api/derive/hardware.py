@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from neuron_api.config import TrainingConfig
+from neuron_api.instances import INSTANCE_TYPES
 from neuron_api.spec import Accelerator
-from neuron_api.topology import INSTANCE_TYPES
 
 _WHOLE_NODE: Final = {"trn1": "trn1.32xlarge", "trn2": "trn2.48xlarge"}
 
@@ -33,6 +33,10 @@ def of(config: TrainingConfig, accelerator: Accelerator, instance_type: str | No
 
 
 def generation(config: TrainingConfig) -> str:
-    """lnc 2 exists on Trn2 only; without it (A2) a node of Trn1 holds no more than 32 processes."""
-    most = INSTANCE_TYPES[_WHOLE_NODE["trn1"]].logical_cores(1)
-    return "trn2" if config.trainer.lnc == 2 or config.trainer.devices > most else "trn1"
+    """lnc 2 exists on Trn2 only; without it (A2) a node of Trn1 holds no more than 32 processes. More than any node
+    holds is the total of all nodes (A1)."""
+    small, large = (INSTANCE_TYPES[_WHOLE_NODE[name]] for name in ("trn1", "trn2"))
+    lnc, count = config.trainer.lnc, config.trainer.devices
+    if count > large.logical_cores(lnc or large.default_lnc):
+        count = count // config.trainer.num_nodes
+    return "trn2" if lnc == 2 or count > small.logical_cores(small.default_lnc) else "trn1"

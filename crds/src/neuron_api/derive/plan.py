@@ -9,9 +9,11 @@ from typing import Final
 
 from neuron_api import environment
 from neuron_api.config import TrainingConfig
+from neuron_api.devices import Devices, devices
 from neuron_api.findings import Finding
+from neuron_api.instances import INSTANCE_TYPES
 from neuron_api.registry import found
-from neuron_api.topology import INSTANCE_TYPES, Devices, Topology, devices
+from neuron_api.topology import Topology
 
 from . import alignment, footprint, heads, parameters
 from . import stages as pipeline
@@ -130,10 +132,8 @@ def _layers(config: TrainingConfig, model: Architecture | None) -> dict[str, Col
 
 
 def _copies(config: TrainingConfig, model: Architecture | None) -> int | None:
-    strategy = config.distributed_strategy
-    return heads.replication(
-        model.kv_heads if model else None, strategy.tensor_model_parallel_size, strategy.kv_replicator
-    )
+    tensor = config.distributed_strategy.tensor_model_parallel_size
+    return heads.replication(model.kv_heads if model else None, tensor, heads.asked(config))
 
 
 def _schedule(config: TrainingConfig) -> dict[str, Column]:

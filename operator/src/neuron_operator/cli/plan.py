@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from neuron_api import yaml_text
+from neuron_api import checks, processes, yaml_text
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import hardware
 from neuron_api.derive import plan as derivation
 from neuron_api.derive.plan import Plan
 from neuron_api.findings import Finding, errors_of
+from neuron_api.instances import INSTANCE_TYPES
+from neuron_api.loading import Loaded
 from neuron_api.registry import found
-from neuron_api.spec import Accelerator
-from neuron_api.topology import INSTANCE_TYPES
+from neuron_api.spec import Accelerator, DevicesMeaning
 from neuron_operator.errors import UserInputError
 
 from . import documents, job_checks, model_files, report, table
@@ -57,15 +58,26 @@ def of_source(source: Source, overrides: Sequence[str], platform: Platform, mode
         return Planned(source.label, None, "", loaded.findings)
     accelerator, instance_type = _platform(source, platform)
     machines = hardware.of(loaded.config, accelerator, instance_type)
+    loaded = _settled(source, overrides, loaded, machines)
+    assert loaded.config is not None
     model, unread = model_files.find(loaded.config, source, model_config)
     plan = derivation.derive(loaded.config, machines, model)
     findings = (
-        *job_checks.findings(source, loaded.config),
+        *job_checks.findings(source, loaded.config, loaded.findings),
         *unread,
+        *(checks.check_model(loaded.config, model) if model else ()),
         *plan.findings,
         *_assumed(source, loaded.config, machines),
     )
     return Planned(source.label, plan, loaded.hash, (*loaded.findings, *source.located(findings)))
+
+
+def _settled(source: Source, overrides: Sequence[str], loaded: Loaded, machines: hardware.Hardware) -> Loaded:
+    """With `trainer.devices` per node (A1)."""
+    given = (source.spec or {}).get("devicesMeaning")
+    meaning = DevicesMeaning(given) if given in list(DevicesMeaning) else DevicesMeaning.AUTO
+    settled = processes.settle(loaded, lambda more: source.load((*overrides, *more)), machines.instance_type, meaning)
+    return replace(settled, findings=tuple(source.located(settled.findings)))
 
 
 def _platform(source: Source, given: Platform) -> tuple[Accelerator, str | None]:

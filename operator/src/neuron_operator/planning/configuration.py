@@ -1,18 +1,20 @@
 """The gate in front of everything: configuration, platform, storage and template, with all findings at once."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from neuron_api import support, yaml_text
+from neuron_api import processes, support, yaml_text
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding, error, errors_of, warning
+from neuron_api.devices import Devices, devices
+from neuron_api.findings import Finding, Severity, error, errors_of, warning
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.loading import Loaded, load_object, load_text
 from neuron_api.reasons import Reason
 from neuron_api.spec import Accelerator
-from neuron_api.topology import Devices, Topology, devices
+from neuron_api.topology import Topology
 
 from . import storage, template
 from .observation import ConfigText
@@ -64,19 +66,18 @@ def decide(job: NeuronTrainingJob, given: ConfigText, options: Options) -> Accep
     if loaded.config is None:
         return Refused(Reason.CONFIG_INVALID, _sentences((*loaded.errors, *shape)))
     found, wanted = _platform(job, loaded.config)
-    found = (*support.check(loaded.config), *found)
+    found = (*support.check(loaded.config, loaded.findings), *found)
     image = job.spec.image or _default_image(job, options)
     if not image:
         found = (*found, error("spec.image", "it is not set, and the operator has no default image.",
                                "Set it, or the Helm value images.cpu or images.neuron."))  # fmt: skip
     kept = storage.check(job.spec, loaded.config)
     everything = (*loaded.findings, *_bare_ones(job), *found, *shape, *kept)
+    warnings = tuple(one for one in everything if one.severity is Severity.WARNING)
     if errors := errors_of((*everything, *_changed(job, loaded))):
         only_storage = all(one.key == storage.KEY for one in errors)
         return Refused(Reason.STORAGE_MISSING if only_storage else Reason.CONFIG_INVALID, _sentences(errors))
-    return Accepted(
-        loaded.config, given.text, loaded.hash, Topology.of(loaded.config), wanted, image, tuple(everything)
-    )
+    return Accepted(loaded.config, given.text, loaded.hash, Topology.of(loaded.config), wanted, image, warnings)
 
 
 def text_of(job: NeuronTrainingJob) -> str:
@@ -85,21 +86,27 @@ def text_of(job: NeuronTrainingJob) -> str:
 
 
 def _load(job: NeuronTrainingJob, text: str) -> Loaded:
-    if job.spec.config is not None:
-        return _from_object(json.dumps(job.spec.config))
+    platform, config = job.spec.platform, job.spec.config
+    instance_type = None if platform.accelerator is Accelerator.CPU else platform.instance_type
     reference = job.spec.config_from.config_map_key_ref if job.spec.config_from else None
-    return _from_text(text, f"ConfigMap {reference.name}, key {reference.key}" if reference else "")
+    source = f"ConfigMap {reference.name}, key {reference.key}" if reference else ""
+    canonical = None if config is None else json.dumps(config)
+
+    def read(changes: Sequence[str]) -> Loaded:
+        return _from_text(text, source, *changes) if canonical is None else _from_object(canonical, *changes)
+
+    return processes.settle(read(()), read, instance_type, job.spec.devices_meaning)
 
 
 @lru_cache(maxsize=512)
-def _from_object(canonical: str) -> Loaded:
+def _from_object(canonical: str, *changes: str) -> Loaded:
     """A job is looked at every few seconds; loading it takes tens of milliseconds."""
-    return load_object(json.loads(canonical))
+    return load_object(json.loads(canonical), changes)
 
 
 @lru_cache(maxsize=512)
-def _from_text(text: str, source: str) -> Loaded:
-    return load_text(text, source=source)
+def _from_text(text: str, source: str, *changes: str) -> Loaded:
+    return load_text(text, changes, source=source)
 
 
 def _platform(job: NeuronTrainingJob, config: TrainingConfig) -> tuple[tuple[Finding, ...], Devices]:

@@ -5,9 +5,9 @@ Variables that NxDT derives from the configuration are left to the trainer (`neu
 
 from typing import Any, Final
 
+from neuron_api.instances import INSTANCE_TYPES
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.spec import Accelerator
-from neuron_api.topology import INSTANCE_TYPES
 
 from .configuration import Accepted
 

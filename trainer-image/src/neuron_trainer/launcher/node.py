@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from neuron_api import contract
+from neuron_api import contract, processes
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import error
 from neuron_trainer.errors import InputError
@@ -13,6 +13,12 @@ from neuron_trainer.errors import InputError
 _MAX_RESTARTS: Final = 3
 _REJOIN_TIMEOUT: Final = 600
 _LOOPBACK: Final = "127."
+
+
+def settled(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The override that a pod loads its configuration with: `trainer.devices` as the operator read it (A1)."""
+    count = environ.get(contract.ENV_PROCESSES_PER_NODE)
+    return (processes.override(int(count)),) if count else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from neuron_trainer.handoff import replace as write_whole
 from neuron_trainer.log_dir import RESOLVED_CONFIG, log_dir
 
 from . import forkserver, termination
-from .node import Node
+from .node import Node, settled
 from .server import Server
 from .status import Status
 from .stop import Stop
@@ -61,7 +61,7 @@ def main(path: str, overrides: Sequence[str]) -> int:
 
 
 def _run(path: Path, overrides: Sequence[str]) -> Ending:
-    loaded = _load(path, overrides)
+    loaded = _load(path, (*overrides, *settled(os.environ)))
     config = loaded.config
     assert config is not None
     node = Node.of(config)
@@ -88,7 +88,8 @@ def _load(path: Path, overrides: Sequence[str]) -> Loaded:
         remedy = "Give the path of a configuration in YAML."
         raise InputError([error("", f"{path} cannot be read: {problem.strerror}.", remedy)]) from None
     loaded = load_text(text, overrides, source=str(path), in_pod=True)
-    findings = loaded.findings if loaded.config is None else (*loaded.findings, *support.check(loaded.config))
+    beyond = support.check(loaded.config, loaded.findings) if loaded.config else ()
+    findings = (*loaded.findings, *beyond)
     for finding in findings:
         if finding.severity is not Severity.ERROR:
             log.warning("%s", finding)

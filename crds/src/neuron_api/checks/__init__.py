@@ -1,0 +1,66 @@
+"""Rules between keys (config-keys.md): one module per section of the document; they raise the codes 20xx to 29xx of
+`codes.TABLE`. Pure; all findings at once.
+
+`check` asks what can be told from the configuration alone. What needs the sizes in a Hugging Face `config.json` is
+asked by `check_model` where that file is at hand: in `kubectl neuron plan` and in the pod.
+"""
+
+from collections.abc import Iterator
+
+from neuron_api.config import TrainingConfig
+from neuron_api.derive.architecture import Architecture, from_megatron
+from neuron_api.findings import Finding
+
+from . import (
+    alignment,
+    architecture,
+    checkpoints,
+    data,
+    exp_manager,
+    model,
+    moe,
+    optim,
+    parallel,
+    pipeline,
+    precision,
+    sched,
+    tokenizer,
+    top_level,
+    trainer,
+)
+
+_SECTIONS = (
+    top_level,
+    trainer,
+    exp_manager,
+    checkpoints,
+    parallel,
+    data,
+    tokenizer,
+    model,
+    optim,
+    sched,
+    moe,
+    precision,
+    alignment,
+)
+
+
+def check(config: TrainingConfig) -> tuple[Finding, ...]:
+    """Every rule that the configuration alone decides."""
+    found = [finding for section in _SECTIONS for finding in section.check(config)]
+    found += pipeline.check(config, config.model.num_layers)
+    if config.model_source == "megatron" and (sizes := from_megatron(config)) is not None:
+        found += architecture.check(config, sizes)
+    return tuple(found)
+
+
+def check_model(config: TrainingConfig, sizes: Architecture) -> tuple[Finding, ...]:
+    """The rules that need a Hugging Face model's sizes; nothing for Megatron models, whose sizes `check` knows."""
+    return tuple(_of_model(config, sizes)) if config.model_source == "hf" else ()
+
+
+def _of_model(config: TrainingConfig, sizes: Architecture) -> Iterator[Finding]:
+    if config.model.num_layers is None:
+        yield from pipeline.check(config, sizes.layers)
+    yield from architecture.check(config, sizes)

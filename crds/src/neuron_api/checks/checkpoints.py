@@ -1,0 +1,71 @@
+"""`exp_manager.checkpoint_callback_params`: when checkpoints are written, which are kept, what is in them."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from neuron_api.config import TrainingConfig
+from neuron_api.findings import Finding
+from neuron_api.registry import found
+
+_SECTION: Final = "exp_manager.checkpoint_callback_params"
+_ARCHIVES: Final = ("always_save_nemo", "save_best_model", "save_nemo_on_train_end")
+_WITH_MASTERS: Final = ("mixed_precision", "mixed_precisionSR", "mixed_precision_SR", "autocast")
+
+
+def check(config: TrainingConfig) -> Iterator[Finding]:
+    """Ranking, rhythm, contents, archives."""
+    yield from _ranking(config)
+    yield from _contents(config)
+    params = config.exp_manager.checkpoint_callback_params
+    rhythms = [
+        name
+        for name in ("every_n_train_steps", "every_n_epochs", "train_time_interval")
+        if getattr(params, name) not in (0, None)
+    ]
+    if len(rhythms) > 1:
+        yield found(2206, f"{_SECTION}.{rhythms[1]}", f"it contradicts {rhythms[0]}: one rhythm only.")
+    for key in _ARCHIVES:
+        if getattr(params, key):
+            yield found(2212, f"{_SECTION}.{key}", ".nemo archives are not written here.")
+
+
+def _ranking(config: TrainingConfig) -> Iterator[Finding]:
+    manager, params = config.exp_manager, config.exp_manager.checkpoint_callback_params
+    if params.monitor is None and params.save_top_k not in (-1, 0, 1):
+        yield found(
+            2202, f"{_SECTION}.save_top_k", f"{params.save_top_k} checkpoints cannot be ranked without a monitor."
+        )
+    if params.monitor == "step" and params.mode == "min" and params.save_top_k > 0:
+        yield found(2203, f"{_SECTION}.mode", "min with monitor step keeps the oldest.")
+    writes = manager.create_checkpoint_callback and params.save_top_k != 0
+    if writes and (params.monitor or "").startswith("val") and not config.trainer.limit_val_batches:
+        yield found(
+            2214,
+            f"{_SECTION}.monitor",
+            f"{params.monitor!r} is never there: trainer.limit_val_batches is 0, so that validation is off.",
+        )
+    if params.filename is not None and "{" not in params.filename and params.save_top_k != 1:
+        yield found(
+            2215, f"{_SECTION}.filename", f"{params.filename!r} names no {{field}}: all checkpoints have one name."
+        )
+
+
+def _contents(config: TrainingConfig) -> Iterator[Finding]:
+    manager, params = config.exp_manager, config.exp_manager.checkpoint_callback_params
+    if manager.save_bf16 and params.use_master_weights_in_ckpt:
+        yield found(2207, "exp_manager.save_bf16", "it contradicts use_master_weights_in_ckpt, which writes fp32.")
+    precision = config.precision
+    has_masters = precision.type in _WITH_MASTERS or (precision.type == "manual" and precision.master_weights)
+    if params.use_master_weights_in_ckpt and not has_masters:
+        yield found(
+            2208, f"{_SECTION}.use_master_weights_in_ckpt", f"precision.type {precision.type} keeps no master weights."
+        )
+    strategy = config.distributed_strategy
+    product = strategy.tensor_model_parallel_size * strategy.pipeline_model_parallel_size
+    if params.model_parallel_size is not None and params.model_parallel_size != product:
+        yield found(
+            2209,
+            f"{_SECTION}.model_parallel_size",
+            f"{params.model_parallel_size} is not tensor_model_parallel_size x pipeline_model_parallel_size = "
+            f"{product}.",
+        )

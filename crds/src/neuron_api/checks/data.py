@@ -1,0 +1,120 @@
+"""`data`: what each of the three data modules needs, and what none of them does."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from neuron_api.config import TrainingConfig
+from neuron_api.derive import alignment
+from neuron_api.findings import Finding
+from neuron_api.registry import found
+
+_NEMO: Final = ("dataset_name", "subset_name", "prompt_name", "train_ds", "fine_tuning")
+_PARTS: Final = ("train", "validation", "test")
+_RECORDS: Final = (".jsonl", ".json", ".arrow")
+_SPLITS: Final = re.compile(r"\d+(\.\d+)?([,/]\s*\d+(\.\d+)?){0,2}")
+
+
+def check(config: TrainingConfig) -> Iterator[Finding]:
+    """By the data module that the configuration leads to (section 1, `model_source`)."""
+    module = alignment.data_module(config.model_source, alignment.strategy(config))
+    data = config.data
+    for key in _NEMO:
+        if getattr(data, key) not in (None, False):
+            yield found(2410, f"data.{key}", "there is nothing behind this key of NeMo's here.")
+    if module == "MegatronDataModule":
+        yield from _megatron(config)
+        return
+    if data.data_prefix is not None:
+        yield found(2414, "data.data_prefix", f"{module} does not read it.")
+    yield from _directories(config)
+    if module == "ModelAlignmentDataModule":
+        yield from _records(config)
+
+
+def _directories(config: TrainingConfig) -> Iterator[Finding]:
+    data = config.data
+    if not data.train_dir:
+        yield found(2401, "data.train_dir", "it is not set: there is nothing to train on.")
+    if config.trainer.limit_val_batches and not data.val_dir:
+        yield found(
+            2402, "data.val_dir", f"it is not set, but trainer.limit_val_batches is {config.trainer.limit_val_batches}."
+        )
+
+
+def _records(config: TrainingConfig) -> Iterator[Finding]:
+    data, longest = config.data, config.model.encoder_seq_length
+    for key in ("train_dir", "val_dir"):
+        path = getattr(data, key)
+        if path and "$" not in path and PurePosixPath(path).suffix not in _RECORDS:
+            yield found(2415, f"data.{key}", f"{path!r} does not end in {', '.join(_RECORDS)}.")
+    if data.seq_length is None:
+        return
+    if data.seq_length > longest:
+        yield found(2407, "data.seq_length", f"{data.seq_length} is more than model.encoder_seq_length {longest}.")
+    elif data.seq_length < longest:
+        yield found(
+            2408,
+            "data.seq_length",
+            f"{data.seq_length} is less than model.encoder_seq_length {longest}; the model runs at {data.seq_length}.",
+        )
+
+
+def _megatron(config: TrainingConfig) -> Iterator[Finding]:
+    data, length = config.data, config.model.encoder_seq_length
+    if not data.data_prefix:
+        yield found(2403, "data.data_prefix", "it is not set: there is nothing to train on.")
+    elif problem := _blend_problem(data.data_prefix):
+        yield found(2404, "data.data_prefix", problem)
+    if data.data_impl != "mmap":
+        yield found(2405, "data.data_impl", f"{data.data_impl!r} does not exist here.")
+    if "${" not in data.splits_string and not _is_splits(data.splits_string):
+        yield found(2406, "data.splits_string", f"{data.splits_string[:60]!r} are not proportions of documents.")
+    if data.seq_length is not None and data.seq_length != length:
+        yield found(
+            2407,
+            "data.seq_length",
+            f"Megatron samples are as long as the model's: {data.seq_length} is not model.encoder_seq_length {length}.",
+        )
+    if not data.validation_drop_last and not data.pad_samples_to_global_batch_size:
+        yield found(2409, "data.validation_drop_last", "False needs pad_samples_to_global_batch_size True.")
+
+
+def _is_splits(text: str) -> bool:
+    return _SPLITS.fullmatch(text.strip()) is not None and any(float(n) > 0 for n in re.split(r"[,/]", text))
+
+
+def _blend_problem(prefix: Any) -> str:
+    """What is wrong with a `data_prefix`; empty when nothing is."""
+    if isinstance(prefix, dict):
+        if extra := [str(key) for key in prefix if key not in _PARTS]:
+            return f"it has {extra[0][:60]!r} beside {', '.join(_PARTS)}."
+        if not prefix.get("train"):
+            return "it has no train."
+        return next((said for part in prefix.values() if part and (said := _blend_problem(part))), "")
+    if isinstance(prefix, str):
+        return ""
+    if not isinstance(prefix, Sequence):
+        return f"{prefix!r} is neither a path, a list nor a mapping."
+    return _list_problem(prefix)
+
+
+def _list_problem(items: Sequence[Any]) -> str:
+    if len(items) == 1:
+        return "" if isinstance(items[0], str) else f"{items[0]!r} is not a path."
+    if len(items) % 2:
+        return f"a list of {len(items)} does not alternate weights and prefixes."
+    for weight, path in zip(items[::2], items[1::2], strict=True):
+        if not _is_weight(weight):
+            return f"{weight!r} stands where a weight is expected."
+        if not isinstance(path, str):
+            return f"{path!r} stands where a prefix is expected."
+    return ""
+
+
+def _is_weight(value: Any) -> bool:
+    try:
+        return float(value) >= 0
+    except (TypeError, ValueError):
+        return isinstance(value, str) and "${" in value

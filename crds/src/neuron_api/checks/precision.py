@@ -1,0 +1,34 @@
+"""`precision`: keys that only type manual reads (B-3)."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from neuron_api.config import PrecisionConfig, TrainingConfig
+from neuron_api.findings import Finding
+from neuron_api.paths import fields
+from neuron_api.registry import found
+
+_MIXED: Final = frozenset(("master_weights", "fp32_grad_acc", "fp32_grads_cc", "xla_downcast_bf16"))
+_ROUNDING: Final = frozenset(("neuron_rt_stochastic_rounding_en",))
+_IMPLIED: Final[Mapping[str, frozenset[str]]] = {
+    "mixed_precision": _MIXED,
+    "mixed_precisionSR": _MIXED | _ROUNDING,
+    "mixed_precision_SR": _MIXED | _ROUNDING,
+    "bf16SR": frozenset(("xla_use_bf16",)) | _ROUNDING,
+    "fp32": frozenset(("fp32_grad_acc", "fp32_grads_cc")),
+    "autocast": _MIXED,
+}
+"""What a type switches on by itself: real files repeat it, which is not worth a word (A20)."""
+
+
+def check(config: TrainingConfig) -> Iterator[Finding]:
+    """Boilerplate is silent: a value that is the key's default or what the type implies."""
+    precision = config.precision
+    if precision.type == "manual":
+        if precision.xla_use_bf16 and precision.xla_downcast_bf16:
+            yield found(2802, "precision.xla_downcast_bf16", "it has no effect beside xla_use_bf16.")
+        return
+    for key in fields(PrecisionConfig):
+        value = getattr(precision, key)
+        if value is True and key not in _IMPLIED[precision.type]:
+            yield found(2801, f"precision.{key}", f"it is not read with type {precision.type}.")

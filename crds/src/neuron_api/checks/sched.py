@@ -1,0 +1,59 @@
+"""`model.optim.sched`: lengths, floor, arguments that the chosen schedule has (B-9)."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from neuron_api.config import SchedulerConfig, TrainingConfig
+from neuron_api.findings import Finding
+from neuron_api.paths import fields
+from neuron_api.registry import found
+
+_SECTION: Final = "model.optim.sched"
+_COMMON: Final = ("name", "max_steps", "last_epoch", "warmup_steps", "warmup_ratio", "min_lr", "interval")
+_HOLD: Final = ("hold_steps", "hold_ratio")
+_CONSTANT: Final = ("constant_steps", "constant_ratio")
+_ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "CosineAnnealing": _CONSTANT,
+    "WarmupHoldPolicy": _HOLD,
+    "WarmupAnnealHold": (*_HOLD, *_CONSTANT),
+    "SquareRootConstantPolicy": _CONSTANT,
+    "NoamAnnealing": ("d_model",),
+    "NoamHoldAnnealing": (*_HOLD, "decay_rate"),
+    "PolynomialDecayAnnealing": ("power", "cycle"),
+    "PolynomialHoldDecayAnnealing": (*_HOLD, "power", "cycle"),
+    "StepLR": ("step_size", "gamma"),
+    "ExponentialLR": ("gamma",),
+}
+"""Beside what all of them take."""
+
+
+def check(config: TrainingConfig) -> Iterator[Finding]:
+    """All of a schedule's rules."""
+    sched, optim = config.model.optim.sched, config.model.optim
+    for name in ("warmup", "constant", "hold"):
+        if getattr(sched, f"{name}_steps") is not None and getattr(sched, f"{name}_ratio") is not None:
+            yield found(2612, f"{_SECTION}.{name}_ratio", f"it contradicts {name}_steps.")
+    if sched.min_lr is not None and sched.min_lr > optim.lr > 0:
+        yield found(2614, f"{_SECTION}.min_lr", f"{sched.min_lr:g} is more than model.optim.lr {optim.lr:g}.")
+    yield from _lengths(config, sched)
+    if sched.name == "StepLR" and sched.step_size is None:
+        yield found(2617, f"{_SECTION}.step_size", "it is not set, and StepLR needs it.")
+    for key, info in fields(SchedulerConfig).items():
+        known = (*_COMMON, *_ARGUMENTS.get(sched.name, ()))
+        if key not in known and getattr(sched, key) not in (info.get_default(), 0):
+            yield found(2618, f"{_SECTION}.{key}", f"{sched.name} does not read it.")
+
+
+def _lengths(config: TrainingConfig, sched: SchedulerConfig) -> Iterator[Finding]:
+    total = sched.max_steps or config.trainer.max_steps
+    if total <= 0:
+        return
+    warmup, constant = sched.warmup_steps or 0, sched.constant_steps or 0
+    if warmup > total:
+        yield found(2615, f"{_SECTION}.warmup_steps", f"{warmup} is more than the {total} steps of the schedule.")
+    elif sched.name == "CosineAnnealing" and constant and warmup + constant >= total:
+        yield found(
+            2616,
+            f"{_SECTION}.constant_steps",
+            f"warmup_steps {warmup} + constant_steps {constant} leave no room for the decay in {total} steps.",
+        )

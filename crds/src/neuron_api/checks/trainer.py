@@ -1,0 +1,103 @@
+"""`trainer`: what Lightning's Trainer would refuse later, and what the framework sets itself."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from neuron_api.config import TrainingConfig
+from neuron_api.findings import Finding
+from neuron_api.registry import found
+from neuron_api.topology import Topology
+
+_OWNED: Final = {
+    "accelerator": "spec.platform.accelerator decides",
+    "strategy": "distributed_strategy decides",
+    "plugins": "the framework chooses them",
+    "logger": "exp_manager decides",
+    "precision": "the precision section decides",
+    "use_distributed_sampler": "the data section's rules deal the samples",
+    "enable_checkpointing": "exp_manager.create_checkpoint_callback decides",
+    "callbacks": "exp_manager's switches add them",
+}
+_LIMITS: Final = (
+    "limit_val_batches",
+    "limit_test_batches",
+    "limit_train_batches",
+    "limit_predict_batches",
+    "overfit_batches",
+)
+_CLOCK: Final = re.compile(r"\d+:\d{1,2}:\d{1,2}:\d{1,2}")
+_UNITS: Final = frozenset(("weeks", "days", "hours", "minutes", "seconds"))
+
+
+def check(config: TrainingConfig) -> Iterator[Finding]:
+    """Ends, validation, arguments that are not the user's."""
+    trainer = config.trainer
+    for key, owner in _OWNED.items():
+        if getattr(trainer, key) is not None:
+            yield found(2101, f"trainer.{key}", f"the framework sets it: {owner}.", "Leave it out.")
+    yield from _end(config)
+    yield from _validation(config)
+    if trainer.accumulate_grad_batches != 1:
+        yield _accumulation(config)
+    if trainer.gradient_clip_algorithm != "norm":
+        yield found(
+            2104,
+            "trainer.gradient_clip_algorithm",
+            f"{trainer.gradient_clip_algorithm!r} does not exist here: gradients are clipped by their global norm.",
+        )
+    if "sequential_move_factor" in trainer.model_fields_set and trainer.sequential_move_factor > trainer.devices:
+        yield found(
+            2108,
+            "trainer.sequential_move_factor",
+            f"{trainer.sequential_move_factor} is more than the {trainer.devices} processes of a node.",
+        )
+    for key in ("fast_dev_run", "barebones"):
+        if getattr(trainer, key):
+            yield found(2111, f"trainer.{key}", "it switches loggers and checkpoints off.")
+
+
+def _end(config: TrainingConfig) -> Iterator[Finding]:
+    trainer = config.trainer
+    if trainer.max_steps == -1 and trainer.max_epochs == -1 and trainer.max_time is None:
+        yield found(2102, "trainer.max_steps", "-1 together with max_epochs -1 never ends, and max_time is not set.")
+    for key in ("max_steps", "max_epochs"):
+        if getattr(trainer, key) == 0:
+            yield found(2109, f"trainer.{key}", "0 trains nothing.")
+    if trainer.max_time is not None and not _is_time(trainer.max_time):
+        yield found(2107, "trainer.max_time", f"{trainer.max_time!r} is not a time.")
+
+
+def _is_time(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return bool(value) and _UNITS.issuperset(value) and all(number >= 0 for number in value.values())
+    return isinstance(value, str) and ("${" in value or _CLOCK.fullmatch(value) is not None)
+
+
+def _validation(config: TrainingConfig) -> Iterator[Finding]:
+    trainer = config.trainer
+    for key in _LIMITS:
+        value = getattr(trainer, key)
+        if isinstance(value, float) and value > 1:
+            yield found(2106, f"trainer.{key}", f"{value} as a part of all batches is more than all of them.")
+    interval, key = trainer.val_check_interval, "trainer.val_check_interval"
+    if isinstance(interval, float) and interval > 1:
+        yield found(2105, key, f"{interval} as a part of an epoch is more than the epoch.")
+    elif isinstance(interval, float) and trainer.check_val_every_n_epoch is None:
+        yield found(2105, key, f"a part of an epoch ({interval}) needs check_val_every_n_epoch, which is null.")
+    elif isinstance(interval, float) and trainer.limit_val_batches and _is_megatron_data(config):
+        yield found(2105, key, f"Megatron data needs a whole number of steps, not {interval} of an epoch.")
+    if trainer.num_sanity_val_steps and not trainer.limit_val_batches:
+        yield found(2110, "trainer.num_sanity_val_steps", "validation is off, since limit_val_batches is 0.")
+
+
+def _is_megatron_data(config: TrainingConfig) -> bool:
+    return config.model_source == "megatron" and config.model_alignment_strategy is None
+
+
+def _accumulation(config: TrainingConfig) -> Finding:
+    batches, given = Topology.of(config).micro_batches, config.trainer.accumulate_grad_batches
+    follows = (
+        f"data.global_batch_size / (data.micro_batch_size x data-parallel size){f' = {batches}' if batches else ''}"
+    )
+    return found(2103, "trainer.accumulate_grad_batches", f"{given} cannot be set: accumulation is {follows}.")
