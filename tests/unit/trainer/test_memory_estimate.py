@@ -51,6 +51,34 @@ def test_a_single_micro_batch_has_no_older_gradients_at_its_peak(precision: str,
     assert found.ratio == pytest.approx(1, abs=TOLERANCE)
 
 
+OPTIMIZERS: dict[str, tuple[dict[str, Any], int]] = {
+    "adamw, amsgrad": ({"name": "adamw", "amsgrad": True}, 3),
+    "sgd": ({"name": "sgd"}, 0),
+    "sgd, momentum": ({"name": "sgd", "momentum": 0.9}, 1),
+    "rmsprop": ({"name": "rmsprop", "momentum": 0.9, "centered": True}, 3),
+    "rprop": ({"name": "rprop"}, 2),
+    "adagrad": ({"name": "adagrad"}, 1),
+    "adadelta": ({"name": "adadelta"}, 2),
+    "adamax": ({"name": "adamax"}, 2),
+    "novograd": ({"name": "novograd"}, 1),
+    "adafactor": ({"name": "adafactor"}, 0),
+    "adafactor, beta1": ({"name": "adafactor", "beta1": 0.9}, 1),
+}
+"""Arguments, and tensors of the size of a parameter that are kept for it."""
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_state_of_every_optimizer_is_estimated(name: str, tmp_path: Path) -> None:
+    arguments, tensors = OPTIMIZERS[name]
+    found = step(alone(tmp_path, 2, model__optim={"lr": 1e-3, **arguments}))
+    assert found.ratio == pytest.approx(1, abs=TOLERANCE)
+    state = found.at_rest - found.estimate.weights
+    assert found.estimate.optimizer_state == tensors * found.estimate.weights
+    # Scalars are left out, and adafactor's rows and columns: 1.2 % of this small model.
+    assert found.estimate.optimizer_state == pytest.approx(state, abs=0.02 * found.estimate.weights)
+
+
 @pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize("precision", ["fp32", "mixed_precision"])
 def test_weights_and_optimizer_state_are_counted_to_the_byte(precision: str, tmp_path: Path) -> None:

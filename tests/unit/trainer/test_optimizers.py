@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from transformers.optimization import Adafactor
 
+from neuron_api.checks import optim as checks
 from neuron_api.config import ModelConfig
 from neuron_trainer import optim
 from neuron_trainer.errors import InputError
 from neuron_trainer.optim.adafactor import Adafactor as OurAdafactor
 from neuron_trainer.optim.adamw_fp32 import AdamWFP32OptState
+from neuron_trainer.optim.build import _KINDS
 from neuron_trainer.optim.novograd import NovoGrad
 from neuron_trainer.parallel import LocalParameter
 
@@ -280,6 +282,13 @@ def test_our_optimizers_get_their_arguments(name: str, arguments: dict[str, Any]
     assert {key: group[key] for key in arguments} == arguments
     [group] = optim.build(model(name=name, lr=0.02), wholes([torch.ones(2, 2)])).param_groups
     assert all(group[key] != value for key, value in arguments.items())
+
+
+def test_every_argument_that_is_not_refused_is_taken() -> None:
+    """adafactor's relative steps are a schedule."""
+    taken = {name: {*kind.arguments.split()} - {"foreach", "capturable"} for name, kind in _KINDS.items()}
+    taken["adafactor"] |= {"relative_step", "warmup_init", "min_step"}
+    assert taken == {name: set(arguments) for name, arguments in checks.ARGUMENTS.items()}
 
 
 @pytest.mark.parametrize(("name", "eps"), [("adamw", [1e-30, 1e-3]), ("adafactor", 1e-8)])
