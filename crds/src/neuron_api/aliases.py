@@ -3,6 +3,8 @@
 config-keys.md A3, A4, A18, A28, and section 5.4.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from .config import FusionsConfig
@@ -16,6 +18,16 @@ _PAIRS: Final = (
     ("exp_manager.max_time_per_run", "trainer.max_time"),
     ("model.fusions.do_layer_norm_weight_decay", "model.do_layer_norm_weight_decay"),
 )
+
+CANONICAL: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict(_PAIRS),
+        "fusions": "model.fusions",
+        **{f"fusions.{key}": dict(_PAIRS).get(f"model.fusions.{key}", f"model.fusions.{key}")
+           for key in fields(FusionsConfig)},
+    }
+)  # fmt: skip
+"""Other spellings whose value is always read from another key; those of `data` only with some strategies."""
 
 
 def unify(values: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
@@ -34,6 +46,16 @@ def unify(values: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
     if isinstance(precision, dict) and precision.get("type") == "mixed_precision_SR":
         precision["type"] = "mixed_precisionSR"
     return tree, findings
+
+
+def written(values: Mapping[str, Any]) -> dict[str, str]:
+    """Keys whose value comes from another spelling, and that spelling: a wrong value is told where it is written."""
+    steps = (*CANONICAL.items(), *((f"fusions.{key}", f"model.fusions.{key}") for key in fields(FusionsConfig)))
+    return {
+        canonical: other
+        for other, canonical in steps
+        if _get(values, other) is not None and _get(values, canonical) is None
+    }
 
 
 def _fusions(values: dict[str, Any]) -> list[Finding]:
@@ -80,7 +102,7 @@ def _alignment(tree: dict[str, Any]) -> list[Finding]:
     return []
 
 
-def _get(tree: dict[str, Any], path: str) -> Any:
+def _get(tree: Mapping[str, Any], path: str) -> Any:
     node: Any = tree
     for part in path.split("."):
         node = node.get(part) if isinstance(node, dict) else None

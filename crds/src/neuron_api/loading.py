@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from . import aliases, checks, interpolation, names, overrides, values, yaml_text
 from . import objects as object_form
+from .bounds import ExceededError
 from .config import TrainingConfig
-from .findings import Finding, Severity, errors_of
-from .registry import ENTRIES
+from .findings import Finding, Severity, errors_of, presentable
+from .registry import ENTRIES, found
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +43,21 @@ def load_text(text: str, changes: Sequence[str] = (), *, source: str = "", in_po
     """Load YAML text (a file, a ConfigMap key); `source` is named in findings about the document as a whole."""
     document = yaml_text.parse(text)
     if not document.value and errors_of(document.findings):
-        return Loaded(None, {}, "", tuple(_at(finding, source) for finding in document.findings))
-    loaded = _load(document.value, changes, in_pod)
-    numbered = tuple(replace(f, line=f.line or line_of(document.lines, f.key)) for f in loaded.findings)
-    return replace(loaded, findings=_in_order((*document.findings, *numbered)))
+        loaded = Loaded(None, {}, "", document.findings)
+    else:
+        loaded = _with(document.findings, _load(document.value, changes, in_pod))
+    numbered = (replace(f, key=f.key or source, line=f.line or line_of(document.lines, f.key)) for f in loaded.findings)
+    return replace(loaded, findings=presentable(_in_order(numbered)))
 
 
 def load_object(given: Mapping[str, Any], changes: Sequence[str] = (), *, in_pod: bool = False) -> Loaded:
     """Load the object form (`spec.config`)."""
     plain, findings = object_form.plain(given)
-    if findings:
-        return Loaded(None, {}, "", findings)
-    return _load(plain, changes, in_pod)
+    if not plain and errors_of(findings):
+        loaded = Loaded(None, {}, "", findings)
+    else:
+        loaded = _with(findings, _load(plain, changes, in_pod))
+    return replace(loaded, findings=presentable(loaded.findings))
 
 
 def line_of(lines: Mapping[str, int], key: str) -> int | None:
@@ -70,11 +74,14 @@ def _load(plain: dict[str, Any], changes: Sequence[str], in_pod: bool) -> Loaded
     resolved, unresolved = interpolation.resolve(changed, in_pod=in_pod)
     unified, aliased = aliases.unify(resolved)
     clean, nones = values.read_none(unified)
-    unknown = names.unknown(resolved)
+    try:
+        unknown = names.unknown(resolved)
+    except ExceededError as problem:
+        return Loaded(None, {}, "", (found(1002, "", f"not a configuration: {problem}"),))
     so_far = (*overriding, *unresolved, *aliased, *nones, *unknown)
     refused = {f.key for f in (*overriding, *unresolved, *unknown) if f.severity is Severity.ERROR}
     config, wrong = _typed(_without(clean, refused), refused)
-    so_far = (*so_far, *wrong)
+    so_far = (*so_far, *_as_written(wrong, aliases.written(resolved)))
     without = refused | {f.key for f in wrong}
     if config is None:
         return Loaded(None, {}, "", so_far)
@@ -85,6 +92,13 @@ def _load(plain: dict[str, Any], changes: Sequence[str], in_pod: bool) -> Loaded
         return Loaded(config, {}, "", (*so_far, *checked))
     effective = config.model_dump(mode="json", by_alias=True)
     return Loaded(config, effective, _hash(effective), (*so_far, *checked))
+
+
+def _with(read: Sequence[Finding], loaded: Loaded) -> Loaded:
+    """Together with what was found while reading; a value that could not be read is not also missing."""
+    unread = {finding.key for finding in read}
+    others = (f for f in loaded.findings if f.key not in unread or f.code != "NTJ-1401")
+    return replace(loaded, findings=(*read, *others))
 
 
 def _typed(plain: Any, refused: Iterable[str]) -> tuple[TrainingConfig | None, tuple[Finding, ...]]:
@@ -106,6 +120,11 @@ def _is_about(finding: Finding, keys: Iterable[str]) -> bool:
     return any(key == one or key.startswith(f"{one}.") or one.startswith(f"{key}.") for key in keys for one in own)
 
 
+def _as_written(findings: Iterable[Finding], spelled: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Each named by the key that is in the file; what is told of both spellings is told once."""
+    return tuple(dict.fromkeys(replace(f, key=spelled.get(f.key, f.key)) for f in findings))
+
+
 def _own(problem: ValidationError, refused: Iterable[str]) -> Iterable[Finding]:
     """The model's errors, once per key, but for keys that were left out because they are told already."""
     told = set(refused)
@@ -119,10 +138,6 @@ def _own(problem: ValidationError, refused: Iterable[str]) -> Iterable[Finding]:
 def _hash(effective: Mapping[str, Any]) -> str:
     text = json.dumps(effective, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()
-
-
-def _at(finding: Finding, source: str) -> Finding:
-    return replace(finding, key=finding.key or source)
 
 
 def _in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from .bounds import MAX_UNKNOWN, ExceededError
 from .config import TrainingConfig
 from .findings import Finding
 from .paths import all_paths, fields, is_open, section_of
@@ -19,11 +20,13 @@ _CLOSE: Final = 0.8
 
 
 def unknown(values: Mapping[str, Any], model: type[BaseModel] = TrainingConfig, path: str = "") -> list[Finding]:
-    """A finding for each key that no section knows."""
+    """A finding for each key that no section knows; `ExceededError` when there are more than any configuration has."""
     known = fields(model)
     result: list[Finding] = []
     for key, value in values.items():
         where = f"{path}.{key}" if path else key
+        if len(result) > MAX_UNKNOWN:
+            raise ExceededError(f"it has more than {MAX_UNKNOWN} keys that the document does not have.")
         if key not in known:
             result.append(_unknown(key, where, list(known), is_open(model)))
         elif isinstance(value, Mapping) and (section := section_of(known[key])):
@@ -34,10 +37,12 @@ def unknown(values: Mapping[str, Any], model: type[BaseModel] = TrainingConfig, 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that was probably meant."""
     candidates = list(known)
-    near = difflib.get_close_matches(name, candidates, n=3, cutoff=_CLOSE)
-    by_case = [one for one in candidates if one.lower() == name.lower()]
-    short = [one for one in candidates if len(one) > 2 and _distance(name, one, _DISTANCE) <= _edits(one)]
-    return next(iter((*by_case, *near, *short)), None)
+    for one in candidates:
+        if one.lower() == name.lower():
+            return one
+    if near := difflib.get_close_matches(name, candidates, n=1, cutoff=_CLOSE):
+        return near[0]
+    return next((one for one in candidates if _distance(name, one, _DISTANCE) <= _edits(one)), None)
 
 
 def suggestion(path: str) -> str | None:

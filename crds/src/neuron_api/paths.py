@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import get_args
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -22,6 +23,14 @@ def section_of(info: FieldInfo) -> type[BaseModel] | None:
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
     return None
+
+
+def choices(info: FieldInfo) -> tuple[str, ...]:
+    """The values of a field that has a fixed list of them, and nothing beside it but null."""
+    is_union = get_origin(info.annotation) in (Union, UnionType)
+    members = get_args(info.annotation) if is_union else (info.annotation,)
+    kinds = [member for member in members if member is not type(None)]
+    return get_args(kinds[0]) if len(kinds) == 1 and get_origin(kinds[0]) is Literal else ()
 
 
 def is_open(model: type[BaseModel]) -> bool:

@@ -10,7 +10,6 @@ Structural means: a type for every node, no `$ref`, no `anyOf` over types, `addi
   checks it.
 """
 
-import re
 import types
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -22,6 +21,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from .config import TrainingConfig
+from .paths import choices
 
 Schema = dict[str, Any]
 
@@ -41,7 +41,7 @@ def object_schema(model: type[BaseModel], dialect: Dialect, *, replace: Mapping[
         wire = info.alias or name
         given = (replace or {}).get(wire)
         properties[wire] = _described(given if given is not None else _field(info, dialect), info)
-        if info.is_required():
+        if info.is_required() and "conditional" not in info.metadata:
             required.append(wire)
     schema: Schema = {"type": "object", "properties": properties}
     if required:
@@ -65,6 +65,8 @@ def first_paragraph(model: type[BaseModel]) -> str:
 
 def _described(schema: Schema, info: FieldInfo) -> Schema:
     text = cleandoc(info.description or "").replace("\n", " ")
+    if (values := choices(info)) and any(value not in text for value in values):
+        text += f" One of {', '.join(values)}."
     return {**({"description": text} if text else {}), **schema}
 
 
@@ -73,10 +75,6 @@ def _field(info: FieldInfo, dialect: Dialect) -> Schema:
     schema = _type(annotation, dialect, tuple(info.metadata))
     if nullable and dialect is Dialect.CONFIG:
         schema["nullable"] = True
-        if "enum" in schema:
-            # The API server finds null in no enumeration, not in one that lists it either (kube-openapi's Enum); a
-            # pattern is asked of strings only.
-            schema["pattern"] = f"^({'|'.join(map(re.escape, schema.pop('enum')))})$"
     return schema
 
 
@@ -97,8 +95,10 @@ def _type(annotation: Any, dialect: Dialect, metadata: Iterable[Any] = ()) -> Sc
         return {"x-kubernetes-int-or-string": True}
     if dialect is Dialect.CONFIG and "loose" in metadata:
         return {"x-kubernetes-preserve-unknown-fields": True}
+    if get_origin(annotation) in (Union, types.UnionType):  # of two types: Kubernetes has none such
+        return {"x-kubernetes-preserve-unknown-fields": True}
     if get_origin(annotation) is Literal:
-        return {"type": "string", "enum": list(get_args(annotation))}
+        return _choice(list(get_args(annotation)), dialect)
     if get_origin(annotation) is tuple:
         return _array(annotation, dialect, metadata)
     if get_origin(annotation) is dict:
@@ -106,6 +106,12 @@ def _type(annotation: Any, dialect: Dialect, metadata: Iterable[Any] = ()) -> Sc
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return object_schema(annotation, dialect)
     return _scalar(annotation, dialect, metadata)
+
+
+def _choice(values: list[str], dialect: Dialect) -> Schema:
+    """In the configuration a CEL rule lists the values (`cel.values`): an `enum` would refuse interpolations, and null,
+    which the API server finds in no enumeration (kube-openapi's Enum)."""
+    return {"type": "string"} | ({"maxLength": 256} if dialect is Dialect.CONFIG else {"enum": values})
 
 
 def _array(annotation: Any, dialect: Dialect, metadata: tuple[Any, ...]) -> Schema:

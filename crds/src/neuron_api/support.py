@@ -5,14 +5,17 @@ Asked by the operator before anything is started and by the launcher before any 
 `kubectl neuron plan` works for all configurations.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel
 
+from .aliases import CANONICAL
 from .config import TrainingConfig
-from .findings import Finding
-from .paths import fields, section_of
+from .findings import Finding, errors_of
+from .paths import field_of, fields, section_of
 from .registry import found
 
 _VALUES: Final[Mapping[str, tuple[object, ...]]] = {
@@ -63,26 +66,33 @@ _INERT: Final[Mapping[str, str]] = {
 """Keys without effect in this release whose value does not change the numbers: a warning."""
 
 
-def check(config: TrainingConfig) -> tuple[Finding, ...]:
-    """Everything that is set and not done; errors but for what changes no number."""
-    return tuple(_section(config, ""))
+def check(config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding, ...]:
+    """Everything that is set and not done; errors but for what changes no number. Nothing about keys whose value is
+    wrong anyway, as `told` says."""
+    wrong = {CANONICAL.get(finding.key, finding.key) for finding in errors_of(told)}
+    return tuple(finding for finding in _section(config, "") if finding.key not in wrong)
 
 
 def _section(section: BaseModel, path: str) -> Iterator[Finding]:
     done, inert = _DONE.get(path, "").split(), _INERT.get(path, "").split()
+    attributes = _attributes(type(section))
     for key, info in fields(type(section)).items():
-        where, value = f"{path}.{key}" if path else key, getattr(section, _attribute(section, key))
+        where, value = f"{path}.{key}" if path else key, getattr(section, attributes[key])
+        if where in CANONICAL:
+            continue  # asked at the key that the value is read from
         if where in _VALUES:
             if value not in _VALUES[where]:
                 yield _other_value(where, value)
-        elif isinstance(value, BaseModel) and (where in _DONE or _below(where)):
+        elif isinstance(value, BaseModel) and _is_asked(where):
             yield from _section(value, where)
         elif key not in done and value != info.get_default(call_default_factory=True):
             yield _not_done(where, value, is_inert=key in inert, is_part=section_of(info) is not None)
 
 
-def _attribute(section: BaseModel, key: str) -> str:
-    return next(name for name, info in type(section).model_fields.items() if (info.alias or name) == key)
+@cache
+def _attributes(model: type[BaseModel]) -> Mapping[str, str]:
+    """Names in Python by keys of the document."""
+    return {info.alias or name: name for name, info in model.model_fields.items()}
 
 
 def _below(where: str) -> bool:
@@ -100,3 +110,47 @@ def _not_done(where: str, value: Any, *, is_inert: bool, is_part: bool) -> Findi
     if is_part:
         return found(4002, where, "it is not supported by this release.")
     return found(4001, where, f"{value!r} is not supported by this release.", "Remove the key.")
+
+
+class Extent(StrEnum):
+    """What this release does of a key."""
+
+    DONE = "done"
+    SOME = "some values"
+    """`allowed` has them."""
+    INERT = "no effect"
+    REFUSED = "refused"
+    """Any value but the default's; NTJ-4001."""
+    PART = "refused with its section"
+    """NTJ-4002."""
+
+
+def extent(path: str) -> Extent:
+    """What is done of one key path; sections are done when any of their keys is."""
+    path = CANONICAL.get(path, path)
+    parent, _, key = path.rpartition(".")
+    if path in _VALUES:
+        return Extent.SOME
+    if any(not _is_asked(section) for section in _sections_above(path)):
+        return Extent.PART
+    if _is_asked(path) or key in _DONE.get(parent, "").split():
+        return Extent.DONE
+    info = field_of(path)
+    if info is not None and section_of(info) is not None:
+        return Extent.PART
+    return Extent.INERT if key in _INERT.get(parent, "").split() else Extent.REFUSED
+
+
+def allowed(path: str) -> tuple[object, ...]:
+    """The values that are done of a key with `Extent.SOME`."""
+    return _VALUES[path]
+
+
+def _is_asked(section: str) -> bool:
+    """Whether some keys of the section are done, so that each is asked for itself."""
+    return section in _DONE or _below(section)
+
+
+def _sections_above(path: str) -> Iterator[str]:
+    parts = path.split(".")
+    return (".".join(parts[:count]) for count in range(1, len(parts)))

@@ -48,6 +48,8 @@ def finding(problem: ErrorDetails) -> Finding:
     """One of pydantic's errors in our words."""
     key = _key(problem["loc"])
     kind, given = problem["type"], problem["input"]
+    if kind == "missing" and isinstance(problem["loc"][-1], int):
+        return found(1405, key.rpartition(".")[0], f"a list of {problem['loc'][-1]} is too short.")
     if kind == "missing":
         return found(1401, key, "the key is required and is not there.")
     if reads_environment(given):
@@ -90,14 +92,21 @@ def _expected(problem: ErrorDetails) -> tuple[int, str]:
     }
     if kind in bounds:
         name, words = bounds[kind]
-        return 1403, words.format(context[name])
+        return 1403, words.format(f"{context[name]:g}")
     if kind == "finite_number":
         return 1403, "it must be finite"
     if kind == "literal_error":
         return 1404, f"it must be one of {', '.join(_allowed(problem))}"
     if kind in ("too_short", "too_long", "string_too_short", "string_too_long"):
-        return 1405, problem["msg"][:1].lower() + problem["msg"][1:]
+        return 1405, _length(context, "characters" if kind.startswith("string") else "items")
     return 1402, _WANTED.get(kind) or problem["msg"][:1].lower() + problem["msg"][1:].replace("Value error, ", "")
+
+
+def _length(context: Mapping[str, Any], of_what: str) -> str:
+    """What a text or a list should be long."""
+    if "min_length" in context:
+        return f"it must have {context['min_length']} or more {of_what}"
+    return f"it must have {context['max_length']} {of_what} or fewer"
 
 
 _WANTED: Final = {

@@ -1,9 +1,11 @@
 """A configuration is understood, or refused with a sentence that names key, line and remedy."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from neuron_api import yaml_text
 from neuron_api.findings import Severity
 from neuron_api.loading import Loaded, load_object, load_text
 
@@ -108,3 +110,45 @@ def test_a_document_that_is_not_a_configuration_names_its_source() -> None:
         loaded = load_text(text, source="job.yaml")
         assert loaded.config is None
         assert sentences(loaded).startswith("job.yaml")
+
+
+def test_a_value_that_needs_one_that_cannot_be_resolved_is_told_so_and_not_called_missing() -> None:
+    text = LLAMA.replace("seed: 1234", "seed: ${data.own}").replace("data:\n", "data:\n  own: ${nothing}\n")
+    told = {finding.key: finding for finding in load_text(text).errors}
+    assert {key: finding.code for key, finding in told.items()} == {"data.own": "NTJ-1101", "seed": "NTJ-1104"}
+    assert "it needs data.own" in told["seed"].message
+
+
+def test_a_number_that_cannot_be_read_is_not_also_missing() -> None:
+    text = LLAMA.replace("seed: 1234", "seed: .nan")
+    assert [(finding.key, finding.code) for finding in load_text(text).errors] == [("seed", "NTJ-1005")]
+    given = {**yaml_text.parse(LLAMA).value, "seed": float("nan")}
+    assert [(finding.key, finding.code) for finding in load_object(given).errors] == [("seed", "NTJ-1005")]
+
+
+def test_a_name_is_shown_without_commands_for_the_terminal() -> None:
+    found = load_text(LLAMA + '\n"\\e[31m\\u202ex": 1\n').errors
+    assert [finding.key for finding in found] == ["\\x1b[31m\\u202ex"]
+    assert all(str(finding).isprintable() for finding in found)
+
+
+def test_many_findings_of_one_kind_are_counted() -> None:
+    found = load_text(LLAMA + "\n" + "".join(f"other_{i}: 1\n" for i in range(300))).errors
+    assert len(found) == 50
+    assert "And 250 more of NTJ-1302" in found[-1].message
+
+
+@pytest.mark.parametrize("given", [[], "text with ${a}", 1, None])
+def test_an_object_that_is_no_mapping_is_refused(given: Any) -> None:
+    assert [finding.code for finding in load_object(given).findings] == ["NTJ-1001"]
+
+
+def test_half_of_a_pair_is_no_character() -> None:
+    given = {**yaml_text.parse(LLAMA).value, "name": "\ud800"}
+    assert [(finding.key, finding.code) for finding in load_object(given).errors] == [("name", "NTJ-1402")]
+
+
+def test_what_cannot_be_decoded_is_an_error_not_null() -> None:
+    (found,) = load_text(LLAMA.replace("seed: 1234", "seed: ${oc.decode:'[1'}")).errors
+    assert (found.key, found.code) == ("seed", "NTJ-1104")
+    assert "'[1' is not one value" in found.message

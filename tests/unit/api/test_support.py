@@ -7,10 +7,12 @@ import pytest
 from pydantic import BaseModel
 
 from neuron_api import support
+from neuron_api.aliases import CANONICAL
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import errors_of
 from neuron_api.loading import load_text
 from neuron_api.paths import all_paths, fields, section_of
+from neuron_api.support import Extent
 
 CONFIGS = Path(__file__).parents[2] / "data" / "configs"
 LLAMA = (CONFIGS / "hf_llama3_8B_config.yaml").read_text()
@@ -52,6 +54,14 @@ def test_what_is_not_done_is_told(change: str, key: str, code: str) -> None:
     assert (told[key] in errors_of(told.values())) == (code != "NTJ-4003")
 
 
+def test_a_value_that_is_wrong_anyway_is_told_once() -> None:
+    loaded = load_text(LLAMA, ["+trainer.accelerator=gpu"])
+    assert loaded.config is not None
+    assert [f.code for f in loaded.errors] == ["NTJ-2101"]
+    assert support.check(loaded.config, loaded.findings) == ()
+    assert [f.key for f in support.check(loaded.config)] == ["trainer.accelerator"]
+
+
 def sections(model: BaseModel, path: str = "") -> list[tuple[str, BaseModel]]:
     """Every section of a configuration that is there."""
     below = [(f"{path}.{key}" if path else key, getattr(model, name)) for name, info in type(model).model_fields.items()
@@ -75,12 +85,39 @@ def test_every_key_that_is_not_done_is_told_when_it_is_set() -> None:
         for key in fields(type(section)):
             where = f"{path}.{key}" if path else key
             known = key in support._DONE.get(path, "").split() and where not in support._VALUES
-            if known or where in SECTIONS:
+            if known or where in SECTIONS or where in CANONICAL:
                 continue
             changed = with_value(base, where.split("."), "something else")
             if where not in {finding.key for finding in support.check(changed)}:
                 silent.append(where)
     assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("+exp_manager.exp_log_dir=/fsx/run", []),
+        ("+model.fusions.do_layer_norm_weight_decay=true", []),
+        ("+exp_manager.max_time_per_run=00:12:00:00", ["trainer.max_time"]),
+    ],
+)
+def test_another_spelling_is_as_good_as_the_key_that_it_stands_for(change: str, told: list[str]) -> None:
+    without = "~model.do_layer_norm_weight_decay", "~exp_manager.explicit_log_dir"
+    assert [finding.key for finding in support.check(config(*without, change))] == told
+
+
+def test_the_extent_of_a_key_is_what_the_check_says_of_it() -> None:
+    base = config()
+    for path, section in sections(base):
+        for key, info in fields(type(section)).items():
+            where = f"{path}.{key}" if path else key
+            part, there = section_of(info), where in dict(sections(base))
+            if where in CANONICAL or there:
+                continue
+            value = part() if part else "something else"
+            told = {f.key: f.code for f in support.check(with_value(base, where.split("."), value))}
+            expected = {Extent.DONE: None, Extent.INERT: "NTJ-4003", Extent.PART: "NTJ-4002"}
+            assert told.get(where) == expected.get(support.extent(where), "NTJ-4001"), where
 
 
 def test_the_tables_name_only_keys_that_there_are() -> None:

@@ -295,6 +295,20 @@ def test_a_misspelled_key_is_not_explained_but_corrected(capsys: pytest.CaptureF
     assert "did you mean trainer.devices?" in capsys.readouterr().err
 
 
+def test_every_code_can_be_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    from neuron_api.registry import ENTRIES
+
+    for code, entry in ENTRIES.items():
+        assert main(["plan", "--explain", code.lower()]) == 0
+        said = capsys.readouterr().out
+        assert [part for part in (code, entry.title, *entry.keys, entry.cause, entry.remedy) if part not in said] == []
+
+
+def test_a_code_that_there_is_not_is_said_to_be_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--explain", "NTJ-9999"]) == 1
+    assert "there is no code NTJ-9999" in capsys.readouterr().err
+
+
 def test_nothing_slow_is_imported() -> None:
     """Start-up time is measured by `make bench-plan`; this is what would cost it most."""
     program = (

@@ -122,8 +122,8 @@ CASES = [
     Case("model config is not JSON", "model.model_config", "is not JSON", "", prepare=_no_json),
     Case("rows longer than positions", "model.encoder_seq_length", "64 is more than max_position_embeddings 32",
          "Set model.max_position_embeddings, too.", prepare=_long_rows),
-    Case("no such metric", "exp_manager.checkpoint_callback_params.monitor", "there is no metric 'val_loss'",
-         "Use one of step, epoch", {"exp_manager__checkpoint_callback_params__monitor": "val_loss"}),
+    Case("no such metric", "exp_manager.checkpoint_callback_params.monitor", "there is no metric 'loss'",
+         "Use one of step, epoch", {"exp_manager__checkpoint_callback_params__monitor": "loss"}),
     Case("several nodes and no gang", "trainer.num_nodes", "2 nodes need NTJ_NODE_RANK",
          "On one machine add trainer.num_nodes=1", {"trainer__num_nodes": 2}),
 ]  # fmt: skip

@@ -34,7 +34,7 @@ class OptimConfig(Section):
     name: OptimizerName
     """Name of the optimizer. adamw_fp32OptState keeps its moments in fp32 whatever the weights are. Required."""
 
-    lr: Number = Field(ge=0)
+    lr: Annotated[Number, "conditional"] = Field(ge=0)
     """Base learning rate. Required (adafactor with relative_step: leave it out)."""
 
     weight_decay: Number = Field(default=_DEFAULT_DECAY, ge=0)

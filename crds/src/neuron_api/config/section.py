@@ -2,7 +2,8 @@
 
 A section's field names are the document's keys, letter by letter. The docstring under a field is its description in
 the CRD (`kubectl explain`) and in the reference; a field without one fails a test. Markers in a field's metadata:
-`"quantity"` (R3) and `"loose"` (the CRD leaves its type open).
+`"quantity"` (R3), `"loose"` (the CRD leaves its type open) and `"conditional"` (required unless another key is set, so
+that a rule of the CRD asks for it).
 """
 
 from functools import cache

@@ -1,6 +1,6 @@
 """`trainer`: how many processes, for how long, validated how often (Lightning's Trainer arguments)."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -8,6 +8,9 @@ from .section import Count, Flag, Number, Open, Quantity, Section
 
 MaxTime = Annotated[str | dict[str, Count], "loose"]
 """`DD:HH:MM:SS`, or a mapping of days, hours, minutes and seconds."""
+
+Deterministic = Annotated[Flag | Literal["warn"], "loose"]
+"""A flag, or warn."""
 
 
 class TrainerConfig(Section):
@@ -95,8 +98,8 @@ class TrainerConfig(Section):
     enable_progress_bar: Flag = True
     """Show the progress in the terminal. Default True, Lightning's."""
 
-    profiler: Open = None
-    """Lightning's profiler: simple, advanced or null. Default null."""
+    profiler: Literal["simple", "advanced", "pytorch", "xla"] | None = None
+    """Lightning's profiler. Default null: none."""
 
     detect_anomaly: Flag = False
     """Let autograd name the operation that gave NaN; slow. Default False."""
@@ -104,7 +107,7 @@ class TrainerConfig(Section):
     benchmark: Flag | None = None
     """cuDNN's benchmark switch; no effect on Neuron and CPU. Default null."""
 
-    deterministic: Open = None
+    deterministic: Deterministic | None = None
     """Use deterministic algorithms only: true, false or warn. Default null: the trainer is deterministic on CPU."""
 
     inference_mode: Flag = True
@@ -121,6 +124,12 @@ class TrainerConfig(Section):
 
     barebones: Flag = False
     """Run without logging, checkpoints and checks, to measure overhead. Default False."""
+
+    enable_autolog_hparams: Flag = True
+    """Log the hyperparameters of the model at the start. Default True, Lightning's."""
+
+    model_registry: str | None = None
+    """Name under which Lightning's cloud keeps the model. Default null."""
 
     sync_batchnorm: Flag = False
     """Synchronise batch norms; the models here have none. Default False."""

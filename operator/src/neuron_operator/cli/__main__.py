@@ -44,7 +44,11 @@ def _plan(arguments: Sequence[str]) -> int:
     parser = _parser("plan", "What a job will be, worked out from its configuration without a cluster.")
     parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="default: table")
     parser.add_argument("--model-config", metavar="FILE", help="stands in for model.model_config where it is not here")
-    parser.add_argument("--explain", metavar="KEY", help="what a key means, its type and default; needs no file")
+    parser.add_argument(
+        "--explain",
+        metavar="KEY",
+        help="what a key means, its type and default, or what a code (NTJ-2302) means; needs no file",
+    )
     given = parser.parse_intermixed_args(arguments)
     if given.explain:
         from . import explain

@@ -75,12 +75,23 @@ def _platform(machines: hardware.Hardware) -> dict[str, str]:
 
 
 def _object_form(value: Any, path: str = "") -> Any:
-    """Fractions as strings where 1 and 1.0 differ (R3): the API server stores 1.0 as 1."""
+    """Fractions as strings where 1 and 1.0 differ (R3): the API server stores 1.0 as 1. And the word None, which is
+    read as null, where null is not the default: `kubectl apply` leaves nulls out of what it sends."""
     if isinstance(value, Mapping):
         return {key: _object_form(item, f"{path}.{key}" if path else key) for key, item in value.items()}
+    if value is None and _means_something(path):
+        return "None"
     if isinstance(value, float) and _is_quantity(path):
         return str(value)
     return value
+
+
+def _means_something(path: str) -> bool:
+    """Whether null at this key is another value than the default; of texts the word None would be one."""
+    info = field_of(path)
+    if info is None or info.default is None or str in get_args(info.annotation):
+        return False
+    return type(None) in get_args(info.annotation)
 
 
 def _is_quantity(path: str) -> bool:

@@ -1,5 +1,6 @@
 """What the operator would say about a job that loads: the release's limits, storage, pod template."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from pydantic import ValidationError
@@ -13,12 +14,12 @@ from neuron_api.spec import JobSpec
 from .documents import Source
 
 
-def findings(source: Source, config: TrainingConfig) -> tuple[Finding, ...]:
+def findings(source: Source, config: TrainingConfig, told: Iterable[Finding]) -> tuple[Finding, ...]:
     """In the words of the operator's own gate (`planning.configuration`).
 
     Of an NxDT file it is only asked what it would be: that this release cannot train it yet is a warning there.
     """
-    limits = support.check(config)
+    limits = support.check(config, told)
     if source.spec is None:
         return tuple(replace(one, severity=min(one.severity, Severity.WARNING, key=_HARMLESS.index)) for one in limits)
     from neuron_operator.planning import storage, template

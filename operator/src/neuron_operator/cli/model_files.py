@@ -23,6 +23,8 @@ def find(config: TrainingConfig, source: Source, given: str | None) -> tuple[Arc
     if config.model_source == "megatron":
         return _megatron(config, given)
     text = _named(given) if given else _configured(config, source)
+    if text is None and not config.model.model_config_path:
+        return None, ()  # NTJ-2501 has said it
     if text is None:
         return None, (
             found(
@@ -83,7 +85,7 @@ def _named(file: str) -> str:
 def _json(text: str) -> dict[str, Any] | None:
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) else None
 

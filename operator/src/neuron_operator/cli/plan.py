@@ -63,7 +63,7 @@ def of_source(source: Source, overrides: Sequence[str], platform: Platform, mode
     model, unread = model_files.find(loaded.config, source, model_config)
     plan = derivation.derive(loaded.config, machines, model)
     findings = (
-        *job_checks.findings(source, loaded.config),
+        *job_checks.findings(source, loaded.config, loaded.findings),
         *unread,
         *(checks.check_model(loaded.config, model) if model else ()),
         *plan.findings,

@@ -38,7 +38,8 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "key/value heads", f"{heads}, copies {c.kv_rep_effective}"
     yield "parameters", _UNKNOWN if plan.parameters is None else f"{plan.parameters:,}"
     yield "step", f"{c['global']} samples = data {c.dp} x micro-batches {c.num_microbatches} x micro-batch {c.micro}"
-    yield "steps", f"{c.max_steps}, {c.total_samples} samples; {c.optimizer}, {c.scheduler}, warm-up {c.warmup}"
+    warm_up = plan.columns["warmup"] or 0
+    yield "steps", f"{c.max_steps}, {c.total_samples} samples; {c.optimizer}, {c.scheduler}, warm-up {warm_up}"
     yield "checkpoints", _checkpoints(plan, c)
     yield ("memory" if plan.hardware.instance_type is None else "device memory"), _total(plan)
     if plan.memory is not None:

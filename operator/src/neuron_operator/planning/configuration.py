@@ -66,7 +66,7 @@ def decide(job: NeuronTrainingJob, given: ConfigText, options: Options) -> Accep
     if loaded.config is None:
         return Refused(Reason.CONFIG_INVALID, _sentences((*loaded.errors, *shape)))
     found, wanted = _platform(job, loaded.config)
-    found = (*support.check(loaded.config), *found)
+    found = (*support.check(loaded.config, loaded.findings), *found)
     image = job.spec.image or _default_image(job, options)
     if not image:
         found = (*found, error("spec.image", "it is not set, and the operator has no default image.",

@@ -88,7 +88,8 @@ def _load(path: Path, overrides: Sequence[str]) -> Loaded:
         remedy = "Give the path of a configuration in YAML."
         raise InputError([error("", f"{path} cannot be read: {problem.strerror}.", remedy)]) from None
     loaded = load_text(text, overrides, source=str(path), in_pod=True)
-    findings = loaded.findings if loaded.config is None else (*loaded.findings, *support.check(loaded.config))
+    beyond = support.check(loaded.config, loaded.findings) if loaded.config else ()
+    findings = (*loaded.findings, *beyond)
     for finding in findings:
         if finding.severity is not Severity.ERROR:
             log.warning("%s", finding)

@@ -1,7 +1,7 @@
 """The seam between the training loop and what runs it on several processes.
 
 The loop calls only what is here; `native` is PyTorch's DeviceMesh, DTensor and FSDP2. Shapes, dtypes and collectives
-of every operation are in docs/design/002-parallel-backend.md.
+of every operation are in docs/design/003-parallel-backend.md.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,11 @@
-"""Reference pages generated from the models: `python -m neuron_api.reference reasons`."""
+"""docs/reference/reasons.md: every reason of a condition or a restart."""
 
 import ast
-import sys
 from collections.abc import Iterator
 from inspect import getsource
 from itertools import pairwise
 
-from . import reasons
+from neuron_api import reasons
 
 _HEAD = """\
 # Reasons of conditions and restarts
@@ -19,7 +18,7 @@ of the restart ledger has one of these words.
 """
 
 
-def reasons_page() -> str:
+def page() -> str:
     """Every reason of a condition or a restart with its meaning and what to do, out of the docstrings."""
     return _HEAD + "".join(f"| `{word}` | {' '.join(text.split())} |\n" for word, text in _documented())
 
@@ -32,9 +31,3 @@ def _documented() -> Iterator[tuple[str, str]]:
         match member, following:
             case ast.Assign(value=ast.Constant(value=str(word))), ast.Expr(value=ast.Constant(value=str(text))):
                 yield word, text
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] != ["reasons"]:
-        sys.exit("usage: python -m neuron_api.reference reasons")
-    sys.stdout.write(reasons_page())

@@ -1,0 +1,24 @@
+"""`model_alignment_strategy`."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from .expressions import flag, given, number, whole
+from .rule import Reason, Rule
+
+_SECTION: Final = "model_alignment_strategy"
+_LENGTH: Final = "data.seq_length"
+
+
+def rules() -> Iterator[Rule]:
+    """One algorithm, its prompts, its adapters."""
+    chosen = " + ".join(f"({given(f'{_SECTION}.{name}')} ? 1 : 0)" for name in ("dpo", "sft", "orpo"))
+    yield Rule(2901, _SECTION, f"{chosen} > 1")
+    for name in ("dpo", "orpo"):
+        section, key = f"{_SECTION}.{name}", f"{_SECTION}.{name}.max_prompt_length"
+        yield Rule(2902, key, f"{given(section)} && !{given(key)}", reason=Reason.REQUIRED)
+        yield Rule(2903, key, f"{whole(key, _LENGTH)} && {number(key)} >= {number(_LENGTH)}")
+    precomputed = f"{_SECTION}.dpo.precompute_ref_log_probs"
+    yield Rule(2904, precomputed, f"!{flag(precomputed)}")
+    merge, base = f"{_SECTION}.peft.merge_lora", f"{_SECTION}.peft.save_lora_base"
+    yield Rule(2906, merge, f"{flag(merge)} && !{flag(base)}")

@@ -1,0 +1,70 @@
+"""`data` and `data.tokenizer`: what each of the three data modules needs, and what none of them does."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from .expressions import above, flag, given, is_interpolated, is_other, loose, number, plain, text, whole
+from .purpose import IS_FINE_TUNING, READS_MEGATRON_DATA
+from .rule import Reason, Rule
+
+_RECORDS: Final = (".jsonl", ".json", ".arrow")
+_NAMES: Final = ("data.dataset_name", "data.subset_name", "data.prompt_name", "data.tokenizer.delimiter")
+_SECTIONS: Final = ("data.train_ds", "data.fine_tuning")
+_LENGTH, _LONGEST = "data.seq_length", "model.encoder_seq_length"
+
+
+def rules() -> Iterator[Rule]:
+    """Directories, files, lengths, tokenizer."""
+    yield from _directories()
+    yield from _megatron()
+    yield from _records()
+    yield from _tokenizer()
+    for key in _NAMES:
+        yield Rule(2410, key, f"{given(key)} && !{is_interpolated(key)}", reason=Reason.FORBIDDEN)
+    for key in _SECTIONS:
+        yield Rule(
+            2410, key, f"{loose(key)}.hasValue() && {loose(key)}.orValue(false) != false", reason=Reason.FORBIDDEN
+        )
+
+
+def _directories() -> Iterator[Rule]:
+    train, val = "data.train_dir", "data.val_dir"
+    yield Rule(2401, train, f"!{READS_MEGATRON_DATA} && {text(train)} == ''", reason=Reason.REQUIRED)
+    missing = f"{above('trainer.limit_val_batches', 0)} && {text(val)} == ''"
+    yield Rule(2402, val, f"!{READS_MEGATRON_DATA} && {missing}", reason=Reason.REQUIRED)
+
+
+def _megatron() -> Iterator[Rule]:
+    prefix = "data.data_prefix"
+    missing = f"(!{loose(prefix)}.hasValue() || {loose(prefix)}.orValue('') == '')"
+    yield Rule(2403, prefix, f"{READS_MEGATRON_DATA} && {missing}", reason=Reason.REQUIRED)
+    yield Rule(2405, "data.data_impl", f"{READS_MEGATRON_DATA} && {is_other('data.data_impl', 'mmap')}")
+    pads, drops = flag("data.pad_samples_to_global_batch_size"), flag("data.validation_drop_last")
+    yield Rule(2409, "data.validation_drop_last", f"{READS_MEGATRON_DATA} && !{drops} && !{pads}")
+
+
+def _records() -> Iterator[Rule]:
+    yield Rule(2905, _LENGTH, f"{IS_FINE_TUNING} && !{given(_LENGTH)}", reason=Reason.REQUIRED)
+    own, longest = number(_LENGTH), number(_LONGEST)
+    is_wrong = f"({IS_FINE_TUNING} ? {own} > {longest} : {READS_MEGATRON_DATA} && {own} != {longest})"
+    yield Rule(2407, _LENGTH, f"{whole(_LENGTH, _LONGEST)} && {is_wrong}")
+    for key in ("data.train_dir", "data.val_dir"):
+        path = plain(key)
+        is_file = " || ".join(f"{path}.endsWith('{end}')" for end in _RECORDS)
+        yield Rule(
+            2415, key, f"{IS_FINE_TUNING} && {given(key)} && {path} != '' && !{path}.contains('$') && !({is_file})"
+        )
+
+
+def _tokenizer() -> Iterator[Rule]:
+    section, kind, model = "data.tokenizer", "data.tokenizer.type", "data.tokenizer.model"
+    vocabulary, merges = "data.tokenizer.vocab_file", "data.tokenizer.merge_file"
+    is_needed = f"({IS_FINE_TUNING} || {READS_MEGATRON_DATA})"
+    yield Rule(2411, section, f"{is_needed} && !{given(section)}", reason=Reason.REQUIRED)
+    is_empty = " && ".join(f"{text(key)} == ''" for key in (kind, model, vocabulary))
+    yield Rule(2411, kind, f"{is_needed} && {given(section)} && {is_empty}", reason=Reason.REQUIRED)
+    for missing, other in ((merges, vocabulary), (vocabulary, merges)):
+        one = f"{given(other)} && !{is_interpolated(other)}"
+        yield Rule(2412, missing, f"{one} && !{given(missing)}", reason=Reason.REQUIRED)
+    is_sentencepiece = f"{text('data.tokenizer.library')} == 'sentencepiece'"
+    yield Rule(2413, model, f"{is_sentencepiece} && !{given(model)}", reason=Reason.REQUIRED)

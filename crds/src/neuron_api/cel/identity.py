@@ -1,0 +1,55 @@
+"""Rules without a code, since they are not about a configuration: the object's name, its sources, changes, storage."""
+
+from .expressions import IN_SPEC, above
+from .rule import Wire
+
+_FIXED = ("config", "configFrom", "devicesMeaning")
+_PODS = ("platform", "image", "storage", "podTemplate")
+"""What pods are made from, beside the configuration."""
+
+
+def _same(fields: tuple[str, ...]) -> str:
+    """Whether none of these fields of the spec is changed."""
+    return " && ".join(
+        f"has(self.spec.{field}) == has(oldSelf.spec.{field}) && "
+        f"(!has(self.spec.{field}) || self.spec.{field} == oldSelf.spec.{field})"
+        for field in fields
+    )
+
+
+def root_rules() -> list[Wire]:
+    """Rules about the object's name, which becomes part of pod and host names (63 characters), and about changes."""
+    has_pods = "has(oldSelf.status) && has(oldSelf.status.pods) && size(oldSelf.status.pods) > 0"
+    return [
+        {
+            "rule": f"!has(oldSelf.status) || !has(oldSelf.status.startTime) || ({_same(_FIXED)})",
+            "message": "spec.config, spec.configFrom and spec.devicesMeaning cannot be changed once the job has been "
+            "started, since its checkpoints belong to them: create a new job with exp_manager.resume_from_checkpoint.",
+        },
+        {
+            "rule": f"!({has_pods}) || ({_same(_PODS)})",
+            "message": "spec.platform, spec.image, spec.storage and spec.podTemplate cannot be changed while the job "
+            "has pods, since a pod that is replaced would differ from the others: set spec.suspend to true first, and "
+            "to false afterwards.",
+        },
+        {
+            "rule": "size(self.metadata.name) <= 48 && !self.metadata.name.contains('.')",
+            "message": "metadata.name becomes a host name: use at most 48 characters and no dot.",
+        },
+    ]
+
+
+def spec_rules() -> list[Wire]:
+    """Sources of the configuration, and a claim for what several nodes write."""
+    return [
+        {
+            "rule": "has(self.config) != has(self.configFrom)",
+            "message": "give exactly one of spec.config and spec.configFrom.",
+        },
+        {
+            "rule": f"!has({IN_SPEC}) || !{above('trainer.num_nodes', 1, IN_SPEC)} || "
+            "(has(self.storage) && self.storage.exists(s, !has(s.readOnly) || !s.readOnly))",
+            "message": "spec.storage has no writable claim, but spec.config.trainer.num_nodes is more than 1: "
+            "checkpoints would be lost with the pods; add an entry with claimName and mountPath.",
+        },
+    ]

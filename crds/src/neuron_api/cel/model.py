@@ -1,0 +1,72 @@
+"""`model`: the sizes of each source, attention, switches that are not there; `model.moe`."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from neuron_api.registry import ENTRIES
+
+from .expressions import above, flag, given, is_other, loose, number, raw, text, whole
+from .parallel import fusion
+from .purpose import IS_HF, IS_MEGATRON
+from .rule import Reason, Rule
+
+_SIZES: Final = ("model.num_layers", "model.hidden_size", "model.ffn_hidden_size", "model.num_attention_heads")
+_HIDDEN, _HEADS, _KV_HEADS = "model.hidden_size", "model.num_attention_heads", "model.num_kv_heads"
+_OTHER_RECOMPUTE: Final = "model.activations_checkpoint"
+
+
+def rules() -> Iterator[Rule]:
+    """Sizes, attention, switches, experts."""
+    yield from _sizes()
+    yield from _heads()
+    flash, ring = fusion("flash_attention"), fusion("ring_attention")
+    yield Rule(2511, "model.fusions.ring_attention", f"{flash} && {ring}")
+    positions, length = "model.max_position_embeddings", "model.encoder_seq_length"
+    yield Rule(2506, positions, f"{whole(positions, length)} && {number(positions)} < {number(length)}")
+    yield from _switches()
+    yield from _experts()
+
+
+def _sizes() -> Iterator[Rule]:
+    path = "model.model_config"
+    yield Rule(2501, path, f"{IS_HF} && {text(path)} == ''", reason=Reason.REQUIRED)
+    for key in _SIZES:
+        yield Rule(2502, key, f"{IS_MEGATRON} && (!{given(key)} || {raw(key)} == -1)", reason=Reason.REQUIRED)
+
+
+def _heads() -> Iterator[Rule]:
+    uneven = f"!{given('model.kv_channels')} && {number(_HIDDEN)} % {number(_HEADS)} != 0"
+    yield Rule(2504, _HIDDEN, f"{IS_MEGATRON} && {whole(_HIDDEN, _HEADS)} && {uneven}")
+    ungrouped = f"{number(_HEADS)} % {number(_KV_HEADS)} != 0"
+    yield Rule(2505, _KV_HEADS, f"{IS_MEGATRON} && {whole(_HEADS, _KV_HEADS)} && {ungrouped}")
+
+
+def _switches() -> Iterator[Rule]:
+    for key in ENTRIES["NTJ-2515"].keys:
+        if key != "model.precision":
+            yield Rule(2515, key, flag(key), reason=Reason.FORBIDDEN)
+    method, layers = f"{_OTHER_RECOMPUTE}_method", f"{_OTHER_RECOMPUTE}_num_layers"
+    yield Rule(2516, method, is_other(method, "uniform"), reason=Reason.FORBIDDEN)
+    yield Rule(
+        2516, layers, f"type({raw(layers, absent=1)}) == int && {raw(layers, absent=1)} != 1", reason=Reason.FORBIDDEN
+    )
+    partial = "model.num_micro_batches_with_partial_activation_checkpoints"
+    for key in (f"{_OTHER_RECOMPUTE}_layers_per_pipeline", partial):
+        yield Rule(2516, key, f"{given(key)} && type({raw(key)}) == int", reason=Reason.FORBIDDEN)
+    norms = "model.disable_layer_norm_checkpointing"
+    yield Rule(2516, norms, f"{given(norms)} && !{flag(norms)}", reason=Reason.FORBIDDEN)
+    yield Rule(2517, "model.transformer_block_type", is_other("model.transformer_block_type", "pre_ln"))
+
+
+def _experts() -> Iterator[Rule]:
+    chosen, count = "model.moe.top_k", "model.moe.num_experts"
+    are_some = f"({IS_HF} || {number(count)} > 1)"
+    too_many = f"{whole(chosen, count)} && {number(chosen)} > {number(count)} && {are_some}"
+    yield Rule(2701, chosen, too_many)
+    capacity, dropless = loose("model.moe.capacity_factor"), flag("model.moe.dropless")
+    is_zero = f"({capacity}.orValue(1) == 0 || {capacity}.orValue(1) == 0.0)"
+    yield Rule(2702, "model.moe.capacity_factor", f"{is_zero} && !{dropless}")
+    router = f"{text('model.moe.routing_algorithm')} == 'sinkhorn'"
+    yield Rule(2704, chosen, f"{router} && {above(chosen, 1)}")
+    is_not_gated = f"!{flag('model.moe.glu_mlp')} || {IS_MEGATRON} && {is_other('model.activation', 'swiglu', 'silu')}"
+    yield Rule(2705, "model.moe.dropless", f"{dropless} && ({is_not_gated})")

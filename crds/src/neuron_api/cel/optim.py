@@ -1,0 +1,55 @@
+"""`model.optim` and its schedule."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from neuron_api.checks.optim import ARGUMENTS
+from neuron_api.paths import field_of
+
+from .expressions import flag, given, is_interpolated, loose, raw, text
+from .rule import Reason, Rule
+
+_SECTION: Final = "model.optim"
+_SCHED: Final = "model.optim.sched"
+_NAME: Final = text(f"{_SECTION}.name")
+_RATE: Final = loose(f"{_SECTION}.lr")
+_COMPUTES_RATE: Final = f"({_NAME} == 'adafactor' && {flag(f'{_SECTION}.relative_step')})"
+
+
+def rules() -> Iterator[Rule]:
+    """Rates, arguments, lengths."""
+    rate = f"{_SECTION}.lr"
+    yield Rule(1401, rate, f"!{_RATE}.hasValue() && !{_COMPUTES_RATE}", reason=Reason.REQUIRED)
+    yield Rule(2601, rate, f"({_RATE}.orValue(1) == 0 || {_RATE}.orValue(1) == 0.0) && !{_COMPUTES_RATE}")
+    yield from _arguments()
+    warmup, relative = flag(f"{_SECTION}.warmup_init"), flag(f"{_SECTION}.relative_step")
+    yield Rule(2604, f"{_SECTION}.warmup_init", f"{_NAME} == 'adafactor' && {warmup} && !{relative}")
+    nesterov = f"{_NAME} == 'sgd' && {flag(f'{_SECTION}.nesterov')}"
+    yield Rule(2606, f"{_SECTION}.nesterov", f"{nesterov} && !{loose(f'{_SECTION}.momentum')}.hasValue()")
+    yield from _schedule()
+
+
+def _arguments() -> Iterator[Rule]:
+    """Switches of one optimizer with the name of another; numbers are left to the operator."""
+    switches = sorted({name for names in ARGUMENTS.values() for name in names if _is_switch(name)})
+    for name in switches:
+        key, owners = f"{_SECTION}.{name}", [one for one, names in ARGUMENTS.items() if name in names]
+        default = field_of(key)
+        is_set = f"!{flag(key)}" if default is not None and default.default else flag(key)
+        listed = ", ".join(f"'{one}'" for one in owners)
+        yield Rule(2602, key, f"{is_set} && !({_NAME} in [{listed}]) && !{is_interpolated(f'{_SECTION}.name')}")
+
+
+def _is_switch(name: str) -> bool:
+    info = field_of(f"{_SECTION}.{name}")
+    return info is not None and info.annotation is bool
+
+
+def _schedule() -> Iterator[Rule]:
+    name, step = text(f"{_SCHED}.name"), f"{_SCHED}.step_size"
+    yield Rule(2611, f"{_SCHED}.name", f"{name} == 'rprop'")
+    for part in ("warmup", "constant", "hold"):
+        steps, ratio = f"{_SCHED}.{part}_steps", f"{_SCHED}.{part}_ratio"
+        has_steps = f"{given(steps)} && type({raw(steps)}) == int"
+        yield Rule(2612, ratio, f"{has_steps} && {loose(ratio)}.hasValue()")
+    yield Rule(2617, step, f"{name} == 'StepLR' && !{given(step)}", reason=Reason.REQUIRED)

@@ -1,0 +1,163 @@
+"""The rules of the CRD without a server: their words are the table's, and the loader says the same of each object."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from annotated_types import Ge, Gt, Le
+from pydantic.fields import FieldInfo
+
+from neuron_api import cel, crd, processes
+from neuron_api.cel import Rule, values
+from neuron_api.devices import devices
+from neuron_api.findings import Finding, Severity, errors_of
+from neuron_api.loading import load_object
+from neuron_api.paths import all_paths, choices, field_of
+from neuron_api.registry import ENTRIES
+from neuron_api.schema import config_schema
+from neuron_api.spec import DevicesMeaning
+from refusals import ACCEPTED, CASES, HF, Case, job, names, put
+
+Json = dict[str, Any]
+
+LEFT_TO_THE_OPERATOR = {
+    "what a text is, which an object is not": "1001 1002 1003 1004 1005",
+    "what interpolations resolve to": "1101 1102 1103 1104 1106 1107",
+    "overrides": "1201 1202 1203",
+    "names of keys: kubectl's own strict validation in closed sections": "1301 1302",
+    "lengths, which the schema itself bounds": "1405",
+    "fractions and open types, of which CEL sees only whether they are there": "2107 2404 2513 2518 2603 2605 2614",
+    "a null that means something looks absent to CEL": "2202",
+    "forms and names inside texts": "2211 2406 2508 2510 2907",
+    "what this release does": "4001 4002",
+}
+"""Codes of errors without a rule, and why."""
+
+CROSS = [*cel.of_config(), *cel.of_spec()]
+SCHEMA = values.add(config_schema())
+
+
+def node(key: str) -> Json:
+    """The schema at a key path."""
+    found = SCHEMA
+    for part in key.split("."):
+        found = found["properties"][part]
+    return found
+
+
+def single() -> Iterator[Rule]:
+    """All rules of single keys."""
+    for key, info in all_paths():
+        yield from values.rules(key, info, node(key))
+
+
+RULES = [*CROSS, *single()]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.number}-{rule.key}")
+def test_a_rule_is_an_error_of_a_key_that_exists_in_the_tables_words(rule: Rule) -> None:
+    entry = ENTRIES[f"NTJ-{rule.number}"]
+    assert entry.severity is Severity.ERROR
+    assert rule.key.startswith("spec.platform.") or field_of(rule.key) is not None
+    assert rule.message.startswith(f"{rule.key}: {rule.expected or entry.cause}")
+    assert rule.message.endswith(f" {rule.remedy or entry.remedy} [{entry.code}]")
+
+
+def test_a_code_is_asked_once_for_a_key() -> None:
+    asked = [(rule.number, rule.key, rule.expected) for rule in RULES]
+    assert len(asked) == len(set(asked))
+
+
+def test_every_error_has_a_rule_or_a_reason_why_not() -> None:
+    left = {f"NTJ-{number}" for numbers in LEFT_TO_THE_OPERATOR.values() for number in numbers.split()}
+    ruled = {f"NTJ-{rule.number}" for rule in RULES}
+    errors = {code for code, entry in ENTRIES.items() if entry.severity is Severity.ERROR}
+    assert ruled | left == errors
+    assert not ruled & left
+
+
+def test_every_rule_between_keys_has_a_refused_object() -> None:
+    assert {rule.number for rule in CROSS} <= {case.code for case in CASES}
+
+
+def test_the_file_stays_well_below_what_an_annotation_holds() -> None:
+    assert len(crd.to_yaml().encode()) < 210_000
+
+
+def test_no_rule_asks_for_a_message_of_its_own() -> None:
+    """The API server estimates them at more than a CRD may cost."""
+    assert "messageExpression" not in crd.to_yaml()
+
+
+# ---- the loader says the same ----------------------------------------------------------------------------------------
+
+
+def findings(made: Json) -> tuple[Finding, ...]:
+    """Errors of the loader and of the platform, as the operator asks for them."""
+    spec = made["spec"]
+    given, instance_type = load_object(spec["config"]), spec["platform"].get("instanceType")
+    meaning = DevicesMeaning(spec.get("devicesMeaning", "auto"))
+    loaded = processes.settle(given, lambda more: load_object(spec["config"], more), instance_type, meaning)
+    if loaded.config is None or spec["platform"].get("accelerator") == "cpu":
+        return loaded.errors
+    return (*loaded.errors, *errors_of(devices(loaded.config, instance_type)[1]))
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{case.code}-{case.key}" for case in CASES])
+def test_the_loader_names_the_same_code_and_key(case: Case) -> None:
+    told = [(finding.code, finding.key) for finding in findings(job(case.base, "x", case.changes))]
+    assert (f"NTJ-{case.code}", case.key) in told
+
+
+@pytest.mark.parametrize("base", sorted({case.base for case in names().values()}))
+def test_the_files_that_are_changed_are_legal(base: str) -> None:
+    assert findings(job(base, "x", {})) == ()
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_the_loader_accepts_what_the_rules_accept(name: str) -> None:
+    assert findings(job(HF, "x", ACCEPTED[name])) == ()
+
+
+def broken(info: FieldInfo) -> Iterator[int]:
+    """Numbers just outside the bounds."""
+    for item in info.metadata:
+        match item:
+            case Ge(ge=int(bound)):
+                yield bound - 1
+            case Gt(gt=int(bound)):
+                yield bound
+            case Le(le=int(bound)):
+                yield bound + 1
+
+
+BOUNDS = [
+    (key, value) for key, info in all_paths() if node(key).get("x-kubernetes-int-or-string") for value in broken(info)
+]
+
+
+@pytest.mark.parametrize(("key", "value"), BOUNDS)
+def test_a_number_out_of_bounds_has_the_loaders_words(key: str, value: int) -> None:
+    config = job(HF, "x", {})["spec"]["config"]
+    put(config, key, value)
+    told = [one for one in load_object(config).errors if (one.code, one.key) == ("NTJ-1403", key)]
+    expected = {rule.expected for rule in single() if (rule.number, rule.key) == (1403, key)}
+    assert len(told) == 1
+    assert any(f"{words}." in told[0].message for words in expected)
+
+
+@pytest.mark.parametrize("key", [key for key, _ in all_paths() if node(key).get("x-kubernetes-int-or-string")])
+def test_a_word_for_a_number_has_the_loaders_code(key: str) -> None:
+    config = job(HF, "x", {})["spec"]["config"]
+    put(config, key, "eight")
+    assert ("NTJ-1402", key) in [(one.code, one.key) for one in load_object(config).errors]
+
+
+@pytest.mark.parametrize("key", [key for key, info in all_paths() if choices(info)])
+def test_a_value_that_is_not_on_the_list_has_the_loaders_words(key: str) -> None:
+    config = job(HF, "x", {})["spec"]["config"]
+    put(config, key, "nonsense")
+    told = [one for one in load_object(config).errors if (one.code, one.key) == ("NTJ-1404", key)]
+    expected = next(rule.expected for rule in single() if (rule.number, rule.key) == (1404, key))
+    assert len(told) == 1
+    assert f"{expected}." in told[0].message
