@@ -26,11 +26,11 @@ Json = dict[str, Any]
 Rights = dict[tuple[str, str], set[str]]
 
 JOB_RIGHTS: Rights = {
-    ("neurontraining.dev", "neurontrainingjobs"): {"get", "list", "watch"},
+    ("neurontraining.dev", "neurontrainingjobs"): {"get", "list", "watch", "delete"},
     ("neurontraining.dev", "neurontrainingjobs/status"): {"update"},
     ("", "pods"): {"get", "list", "watch", "create", "delete"},
-    ("", "services"): {"get", "create", "patch"},
-    ("", "configmaps"): {"get", "create", "patch"},
+    ("", "services"): {"get", "create", "patch", "delete"},
+    ("", "configmaps"): {"get", "create", "patch", "delete"},
     ("", "persistentvolumeclaims"): {"get"},
     ("events.k8s.io", "events"): {"create"},
 }

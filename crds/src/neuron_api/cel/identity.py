@@ -3,8 +3,12 @@
 from .expressions import IN_SPEC, above
 from .rule import Wire
 
+_FIXED = ("config", "configFrom", "devicesMeaning")
+_PODS = ("platform", "image", "storage", "podTemplate")
+"""What pods are made from, beside the configuration."""
 
-def _same(*fields: str) -> str:
+
+def _same(fields: tuple[str, ...]) -> str:
     """Whether none of these fields of the spec is changed."""
     return " && ".join(
         f"has(self.spec.{field}) == has(oldSelf.spec.{field}) && "
@@ -15,16 +19,15 @@ def _same(*fields: str) -> str:
 
 def root_rules() -> list[Wire]:
     """Rules about the object's name, which becomes part of pod and host names (63 characters), and about changes."""
-    started = "has(oldSelf.status) && has(oldSelf.status.startTime)"
     has_pods = "has(oldSelf.status) && has(oldSelf.status.pods) && size(oldSelf.status.pods) > 0"
     return [
         {
-            "rule": f"!({started}) || ({_same('config', 'configFrom', 'devicesMeaning')})",
+            "rule": f"!has(oldSelf.status) || !has(oldSelf.status.startTime) || ({_same(_FIXED)})",
             "message": "spec.config, spec.configFrom and spec.devicesMeaning cannot be changed once the job has been "
             "started, since its checkpoints belong to them: create a new job with exp_manager.resume_from_checkpoint.",
         },
         {
-            "rule": f"!({has_pods}) || ({_same('platform', 'image', 'storage', 'podTemplate')})",
+            "rule": f"!({has_pods}) || ({_same(_PODS)})",
             "message": "spec.platform, spec.image, spec.storage and spec.podTemplate cannot be changed while the job "
             "has pods, since a pod that is replaced would differ from the others: set spec.suspend to true first, and "
             "to false afterwards.",
