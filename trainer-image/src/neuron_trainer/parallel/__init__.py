@@ -1,4 +1,4 @@
-"""Parallelism as a plan applied to a plain module; `backend` is the seam (docs/design/002-parallel-backend.md)."""
+"""Parallelism as a plan applied to a plain module; `backend` is the seam (docs/design/003-parallel-backend.md)."""
 
 from .backend import LocalParameter, ParallelBackend, Share
 from .parts import Cut, Statistic, sum_over_parts
