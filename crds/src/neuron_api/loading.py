@@ -29,7 +29,8 @@ class Loaded:
     resolved: dict[str, Any]
     """The effective configuration as plain data, defaults filled in; empty when `config` is None."""
     hash: str
-    """SHA-256 of `resolved` in canonical JSON, hexadecimal; empty when `config` is None."""
+    """SHA-256 of what in `resolved` is not a default, in canonical JSON, hexadecimal; empty when `config` is None. An
+    operator that knows a key more has the same hash for jobs that do not set it."""
     findings: tuple[Finding, ...]
     """Errors, warnings and notes; in the order of the document's lines where there is a text."""
 
@@ -91,7 +92,8 @@ def _load(plain: dict[str, Any], changes: Sequence[str], in_pod: bool) -> Loaded
     if errors_of(unresolved):
         return Loaded(config, {}, "", (*so_far, *checked))
     effective = config.model_dump(mode="json", by_alias=True)
-    return Loaded(config, effective, _hash(effective), (*so_far, *checked))
+    own = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return Loaded(config, effective, _hash(own), (*so_far, *checked))
 
 
 def _with(read: Sequence[Finding], loaded: Loaded) -> Loaded:

@@ -88,8 +88,28 @@ def check(config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding
     wrong anyway, as `told` says."""
     told_or_done = {CANONICAL.get(finding.key, finding.key) for finding in errors_of(told)}
     if config.model_source == "megatron":
-        told_or_done |= {f"{section}.{key}" for section, keys in _MEGATRON.items() for key in keys.split()}
-    return tuple(finding for finding in _section(config, "") if finding.key not in told_or_done)
+        told_or_done |= _of_megatron()
+    everything = (*_section(config, ""), *_together(config))
+    return tuple(finding for finding in everything if finding.key not in told_or_done)
+
+
+def _of_megatron() -> set[str]:
+    return {f"{section}.{key}" for section, keys in _MEGATRON.items() for key in keys.split()}
+
+
+def _together(config: TrainingConfig) -> Iterator[Finding]:
+    """What is done alone and not together; the pod asks again, of the model that it has read."""
+    strategy, model = config.distributed_strategy, config.model
+    pipeline, context = strategy.pipeline_model_parallel_size, strategy.context_parallel_size
+    where = "distributed_strategy.pipeline_model_parallel_size"
+    if pipeline != 1 and model.moe is not None:
+        yield found(4001, where, f"{pipeline} with experts (model.moe) is not supported by this release.", "Use 1.")
+    if pipeline != 1 and config.model_source == "megatron" and model.share_embeddings_and_output_weights:
+        message = f"{pipeline} with share_embeddings_and_output_weights is not supported by this release."
+        yield found(4001, where, message, "Use 1.")
+    if context != 1 and model.moe is not None:
+        key = "distributed_strategy.context_parallel_size"
+        yield found(4001, key, f"{context} with experts (model.moe) is not supported by this release.", "Use 1.")
 
 
 def _section(section: BaseModel, path: str) -> Iterator[Finding]:
@@ -135,6 +155,8 @@ class Extent(StrEnum):
     """What this release does of a key."""
 
     DONE = "done"
+    MEGATRON = "with Megatron"
+    """With model_source megatron, which alone reads it; NTJ-4001 (a section: NTJ-4002) without."""
     SOME = "some values"
     """`allowed` has them."""
     INERT = "no effect"
@@ -150,9 +172,11 @@ def extent(path: str) -> Extent:
     parent, _, key = path.rpartition(".")
     if path in _VALUES:
         return Extent.SOME
+    if any(f"{path}.".startswith(f"{one}.") for one in _of_megatron()):
+        return Extent.MEGATRON
     if any(not _is_asked(section) for section in _sections_above(path)):
         return Extent.PART
-    if _is_asked(path) or key in (_DONE.get(parent, "") + " " + _MEGATRON.get(parent, "")).split():
+    if _is_asked(path) or key in _DONE.get(parent, "").split():
         return Extent.DONE
     info = field_of(path)
     if info is not None and section_of(info) is not None:

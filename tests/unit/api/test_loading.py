@@ -88,6 +88,14 @@ def test_a_wrong_value_is_told_once_and_not_by_rules_that_read_it() -> None:
     }
 
 
+def test_a_key_that_is_written_out_with_its_default_changes_no_hash() -> None:
+    """So that a newer operator, which knows more keys, does not take a running job for a changed one."""
+    assert load_text(LLAMA, ["+trainer.min_steps=null", "+data.packing=null", "+exp_manager.save_bf16=false"]).hash == (
+        load_text(LLAMA).hash
+    )
+    assert load_text(LLAMA, ["+exp_manager.save_bf16=true"]).hash != load_text(LLAMA).hash
+
+
 def test_a_run_that_epochs_end_may_have_the_schedule_of_its_steps() -> None:
     loaded = load_text(LLAMA, ["trainer.max_steps=-1", "trainer.max_epochs=2"])
     assert loaded.errors == ()

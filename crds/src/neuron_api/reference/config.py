@@ -38,11 +38,18 @@ are read:
 
 _RELEASE: Final = {
     Extent.DONE: "",
+    Extent.MEGATRON: "with `model_source: megatron` ({})",
     Extent.INERT: "it has no effect ({})",
     Extent.REFUSED: "only the default ({})",
     Extent.PART: "not done ({})",
 }
-_CODES: Final = {Extent.INERT: "NTJ-4003", Extent.REFUSED: "NTJ-4001", Extent.PART: "NTJ-4002", Extent.SOME: "NTJ-4001"}
+_CODES: Final = {
+    Extent.INERT: "NTJ-4003",
+    Extent.REFUSED: "NTJ-4001",
+    Extent.PART: "NTJ-4002",
+    Extent.SOME: "NTJ-4001",
+    Extent.MEGATRON: "NTJ-4001",
+}
 _TOP: Final = "top-level"
 
 
