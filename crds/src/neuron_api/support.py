@@ -66,7 +66,7 @@ _MEGATRON: Final[Mapping[str, str]] = {
     "no_seqlen_plus_one_input_tokens tokenizer",
     "model": "ffn_hidden_size num_attention_heads num_kv_heads kv_channels init_method_std use_scaled_init_method "
     "hidden_dropout attention_dropout ffn_dropout apply_query_key_layer_scaling normalization layernorm_epsilon "
-    "persist_layer_norm share_embeddings_and_output_weights make_vocab_size_divisible_by position_embedding_type "
+    "share_embeddings_and_output_weights make_vocab_size_divisible_by position_embedding_type "
     "rotary_percentage activation has_bias sliding_window_size fp32_residual_connection "
     "positition_interpolation_factor position_freq_base position_abf_factor",
 }
