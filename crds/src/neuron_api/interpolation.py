@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from .bounds import Effort, ExceededError, size
 from .findings import Finding
+from .paths import field_of, section_of
 from .registry import found
 from .resolvers import RESOLVERS, ResolverError
 
@@ -155,6 +156,8 @@ class _Resolver:
         self._spend(path, self.effort.step)
         target = (*path[: max(0, len(path) - dots)], *parts) if dots else tuple(parts)
         value = self._select(target)
+        if value is None or value is _ABSENT:
+            value = _default(target, value)
         if value is _ABSENT:
             where = f" (that is {_name(target)})" if dots else ""
             raise _Failed(
@@ -239,6 +242,14 @@ def _parsed(text: str) -> Any:
 
 def _name(path: Path) -> str:
     return ".".join(path)
+
+
+def _default(target: Path, otherwise: Any) -> Any:
+    """Of a documented key that is absent or null: defaults are there before interpolations are resolved (B-1)."""
+    info = field_of(_name(target))
+    if info is None or info.is_required() or section_of(info) is not None:
+        return otherwise
+    return info.get_default(call_default_factory=True)
 
 
 def _short(text: str) -> str:

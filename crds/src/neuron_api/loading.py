@@ -4,15 +4,13 @@ Order: YAML text -> overrides -> interpolations -> other spellings -> names -> t
 release's trainer cannot do yet is not asked here: see `support`.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from . import aliases, checks, interpolation, names, overrides, values, yaml_text
+from . import aliases, checks, fingerprint, interpolation, names, overrides, values, yaml_text
 from . import objects as object_form
 from .bounds import ExceededError
 from .config import TrainingConfig
@@ -29,8 +27,8 @@ class Loaded:
     resolved: dict[str, Any]
     """The effective configuration as plain data, defaults filled in; empty when `config` is None."""
     hash: str
-    """SHA-256 of what in `resolved` is not a default, in canonical JSON, hexadecimal; empty when `config` is None. An
-    operator that knows a key more has the same hash for jobs that do not set it."""
+    """`fingerprint.of` what in `resolved` is not a default; empty when `config` is None. An operator that knows a key more
+    has the same for jobs that do not set it."""
     findings: tuple[Finding, ...]
     """Errors, warnings and notes; in the order of the document's lines where there is a text."""
 
@@ -46,7 +44,8 @@ def load_text(text: str, changes: Sequence[str] = (), *, source: str = "", in_po
     if not document.value and errors_of(document.findings):
         loaded = Loaded(None, {}, "", document.findings)
     else:
-        loaded = _with(document.findings, _load(document.value, changes, in_pod))
+        read = (*document.findings, *values.unquoted(_unchanged(document.written, changes)))
+        loaded = _with(read, _load(document.value, changes, in_pod))
     numbered = (replace(f, key=f.key or source, line=f.line or line_of(document.lines, f.key)) for f in loaded.findings)
     return replace(loaded, findings=presentable(_in_order(numbered)))
 
@@ -93,7 +92,7 @@ def _load(plain: dict[str, Any], changes: Sequence[str], in_pod: bool) -> Loaded
         return Loaded(config, {}, "", (*so_far, *checked))
     effective = config.model_dump(mode="json", by_alias=True)
     own = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return Loaded(config, effective, _hash(own), (*so_far, *checked))
+    return Loaded(config, effective, fingerprint.of(own), (*so_far, *checked))
 
 
 def _with(read: Sequence[Finding], loaded: Loaded) -> Loaded:
@@ -101,6 +100,11 @@ def _with(read: Sequence[Finding], loaded: Loaded) -> Loaded:
     unread = {finding.key for finding in read}
     others = (f for f in loaded.findings if f.key not in unread or f.code != "NTJ-1401")
     return replace(loaded, findings=(*read, *others))
+
+
+def _unchanged(written: Mapping[str, str], changes: Sequence[str]) -> dict[str, str]:
+    changed = {text.lstrip("+~").partition("=")[0] for text in changes}
+    return {key: text for key, text in written.items() if key not in changed}
 
 
 def _typed(plain: Any, refused: Iterable[str]) -> tuple[TrainingConfig | None, tuple[Finding, ...]]:
@@ -135,11 +139,6 @@ def _own(problem: ValidationError, refused: Iterable[str]) -> Iterable[Finding]:
         if one.key not in told:
             told.add(one.key)
             yield one
-
-
-def _hash(effective: Mapping[str, Any]) -> str:
-    text = json.dumps(effective, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
 
 def _in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -7,7 +7,7 @@ before anything is built.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import yaml
@@ -56,6 +56,8 @@ class Document:
     lines: dict[str, int]
     """Key path (`a.b`, `a.0.b`) to line, from 1."""
     findings: tuple[Finding, ...]
+    written: dict[str, str] = field(default_factory=dict)
+    """Key path to text, of numbers that are written otherwise than Python does: `0123`, `2.10`, `1e3`."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -97,6 +99,7 @@ class _Builder:
 
     def __init__(self) -> None:
         self.lines: dict[str, int] = {}
+        self.written: dict[str, str] = {}
         self.findings: list[Finding] = []
         self.spent = Budget()
         self.scalars = _Loader("")
@@ -112,7 +115,7 @@ class _Builder:
             return _not_one("an alias contains itself.")
         except (yaml.YAMLError, ValueError) as problem:
             return _not_one(_sentence(problem), _line_of(problem))
-        return Document(value, self.lines, tuple(self.findings))
+        return Document(value, self.lines, tuple(self.findings), self.written)
 
     def _value(self, node: yaml.Node, path: str) -> Any:
         self.spent.spend(node.value, path)
@@ -140,7 +143,9 @@ class _Builder:
             line = node.start_mark.line + 1
             self.findings.append(replace(found(1005, path, f"{node.value[:40]} is not a usable number."), line=line))
             return None
-        return value if isinstance(value, str | int | float | None) else str(node.value)
+        if is_number and not isinstance(value, bool) and str(value) != node.value:
+            self.written[path] = node.value
+        return value
 
     def _mapping(self, node: yaml.MappingNode, path: str) -> dict[str, Any]:
         result: dict[str, Any] = {}

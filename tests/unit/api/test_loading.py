@@ -167,3 +167,30 @@ def test_what_cannot_be_decoded_is_an_error_not_null() -> None:
     (found,) = load_text(LLAMA.replace("seed: 1234", "seed: ${oc.decode:'[1'}")).errors
     assert (found.key, found.code) == ("seed", "NTJ-1104")
     assert "'[1' is not one value" in found.message
+
+
+@pytest.mark.parametrize("change", ["~{}", "{}=null"])
+def test_an_interpolation_of_a_key_with_a_default_gives_the_default(change: str) -> None:
+    loaded = load_text(LLAMA, [change.format("distributed_strategy.pipeline_model_parallel_size")])
+    assert loaded.config is not None
+    assert loaded.errors == ()
+    assert loaded.config.exp_manager.checkpoint_callback_params.model_parallel_size == 32
+
+
+@pytest.mark.parametrize("own", ["1.0", "{a: [1.0, 2.5], b: -0.0}"])
+def test_an_own_value_has_the_same_hash_as_the_api_server_stores_it(own: str) -> None:
+    wanted = load_text(LLAMA, [f"+data.own={own}", f"+model.own={own}"])
+    stored = own.replace("1.0", "1").replace("-0.0", "0")
+    assert load_text(LLAMA, [f"+data.own={stored}", f"+model.own={stored}"]).hash == wanted.hash != ""
+    parts = [load_text(LLAMA, [f"trainer.limit_val_batches={part}"]).hash for part in ("1", "1.0")]
+    assert parts[0] != parts[1]
+
+
+@pytest.mark.parametrize("text", ["2.10", "007", "1e3", "7", "'2.10'"])
+def test_a_text_that_is_a_number_in_yaml_is_kept_or_refused_but_never_changed(text: str) -> None:
+    changed = LLAMA.replace("name: hf_llama", f"name: {text}", 1)
+    loaded, expected = load_text(changed), [("name", "NTJ-1402", 1)] if text in ("2.10", "007", "1e3") else []
+    assert [(f.key, f.code, f.line) for f in loaded.errors] == expected
+    assert loaded.config is not None
+    assert expected or loaded.config.name == text.strip("'")
+    assert load_text(changed, ["name=x"]).errors == ()
