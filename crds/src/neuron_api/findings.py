@@ -3,9 +3,17 @@
 Each has a stable code; `registry` has its severity, title, cause and remedy, docs/reference/findings.md shows them.
 """
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
+
+MOST_OF_A_KIND: Final = 50
+"""Findings of one code that are told one by one; the largest real file has 2."""
+
+_MOST_CHARACTERS: Final = 1_000
+"""Of one message; the longest of ours has 500."""
 
 
 class Severity(StrEnum):
@@ -61,3 +69,24 @@ def note(key: str, message: str, remedy: str = "", code: str = "") -> Finding:
 def errors_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Only those that stop the job, in order."""
     return tuple(f for f in findings if f.severity is Severity.ERROR)
+
+
+def presentable(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """As they may be shown: printable (a key may hold commands for a terminal), and no more than a person reads."""
+    given = tuple(findings)
+    total, told = Counter(finding.code for finding in given), Counter[str]()
+    result: list[Finding] = []
+    for finding in given:
+        told[finding.code] += 1
+        count, more = told[finding.code], total[finding.code] - MOST_OF_A_KIND
+        if count > MOST_OF_A_KIND:
+            continue
+        message = _printable(finding.message)[:_MOST_CHARACTERS]
+        if count == MOST_OF_A_KIND and more > 0:
+            message = f"{message} And {more} more of {finding.code} in this configuration."
+        result.append(replace(finding, key=_printable(finding.key), message=message, remedy=_printable(finding.remedy)))
+    return tuple(result)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)

@@ -5,28 +5,22 @@ and what a stranger's document may cost is bounded. `eval` is not offered (code 
 resolves in the pod only: outside, a text that needs it is kept as it is written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+from .bounds import Effort, ExceededError, size
 from .findings import Finding
+from .paths import field_of, section_of
 from .registry import found
 from .resolvers import RESOLVERS, ResolverError
 
-MAX_TEXT: Final = 1_000
-"""Characters of one interpolated text; real ones have up to 121."""
-
-MAX_STEPS: Final = 2_000
-"""Interpolations that one document may take; real ones take up to 5."""
-
-MAX_RESULT: Final = 10_000
-"""Characters, or values, that one interpolation may give."""
-
-MAX_CHAIN: Final = 40
-"""Interpolations that may wait for one another."""
-
 MAX_KEPT: Final = 200
 """Characters of a text whose parse tree is kept: parsing `${a.b}` takes 0.2 ms, and most files have the same ones."""
+
+
+_SHOWN: Final = 150
+"""Characters of a text that a message repeats."""
 
 
 def resolve(values: dict[str, Any], *, in_pod: bool = False) -> tuple[dict[str, Any], tuple[Finding, ...]]:
@@ -74,7 +68,8 @@ class _Resolver:
         self.findings: list[Finding] = []
         self.done: dict[Path, Any] = {}
         self.active: list[Path] = []
-        self.steps = 0
+        self.failed: set[str] = set()
+        self.effort = Effort()
 
     def tree(self) -> dict[str, Any]:
         """Everything, resolved."""
@@ -92,9 +87,16 @@ class _Resolver:
             return self._leaf(value, path)
         except _Failed as problem:
             self.done[path] = _ABSENT
-            if all(problem.finding.key != known.key for known in self.findings):
-                self.findings.append(problem.finding)
+            self._tell(problem.finding)
+            needed = problem.finding.key
+            self._tell(found(1104, _name(path), f"it needs {needed}, which cannot be resolved: see there.", ""))
             return _ABSENT
+
+    def _tell(self, finding: Finding) -> None:
+        """Once for each key."""
+        if finding.key not in self.failed:
+            self.failed.add(finding.key)
+            self.findings.append(finding)
 
     def _leaf(self, value: Any, path: Path) -> Any:
         if not isinstance(value, str) or "${" not in value:
@@ -110,8 +112,7 @@ class _Resolver:
         if path in self.active:
             loop = " -> ".join(_name(one) for one in (*self.active[self.active.index(path) :], path))
             raise _Failed(found(1102, _name(path), f"the interpolation cannot be resolved: it is circular: {loop}."))
-        if len(value) > MAX_TEXT or len(self.active) > MAX_CHAIN:
-            raise _Failed(found(1107, _name(path), "the interpolation is longer than any configuration needs."))
+        self._spend(path, lambda: self.effort.parse(value, len(self.active)))
         self.active.append(path)
         try:
             result = self._evaluate(value, path)
@@ -132,21 +133,31 @@ class _Resolver:
         )
         try:
             result = visitor.visit(_parsed(text) if len(text) <= MAX_KEPT else _parsed.__wrapped__(text))
-        except (OmegaConfBaseException, RecursionError, TypeError, ValueError, AssertionError) as problem:
+        except RecursionError:
+            raise _Failed(
+                found(1107, _name(path), "the interpolation is deeper than any configuration needs.")
+            ) from None
+        except (OmegaConfBaseException, TypeError, ValueError, AssertionError) as problem:
             sentence = str(problem).split("\n", maxsplit=1)[0].rstrip(".")
             raise _Failed(
-                found(1104, _name(path), f"the interpolation {text!r} cannot be resolved: {sentence}.")
+                found(1104, _name(path), f"the interpolation {_short(text)} cannot be resolved: {sentence[:_SHOWN]}.")
             ) from None
-        if _size(result) > MAX_RESULT:
-            raise _Failed(found(1107, _name(path), "the interpolation gives a value larger than any key needs."))
+        self._spend(path, lambda: self.effort.result(result))
         return result
 
+    @staticmethod
+    def _spend(path: Path, count: Callable[[], None]) -> None:
+        try:
+            count()
+        except ExceededError as problem:
+            raise _Failed(found(1107, _name(path), str(problem))) from None
+
     def _reference(self, parts: Sequence[str], dots: int, raw: str, path: Path) -> Any:
-        self.steps += 1
-        if self.steps > MAX_STEPS:
-            raise _Failed(found(1107, _name(path), f"the document takes more than {MAX_STEPS} interpolations."))
+        self._spend(path, self.effort.step)
         target = (*path[: max(0, len(path) - dots)], *parts) if dots else tuple(parts)
         value = self._select(target)
+        if value is None or value is _ABSENT:
+            value = _default(target, value)
         if value is _ABSENT:
             where = f" (that is {_name(target)})" if dots else ""
             raise _Failed(
@@ -177,9 +188,7 @@ class _Resolver:
 
     def _walk_strictly(self, value: Any, path: Path) -> Any:
         """As `_walk`, but a part that cannot be resolved fails the whole."""
-        self.steps += 1
-        if self.steps > MAX_STEPS:
-            raise _Failed(found(1107, _name(path), f"the document takes more than {MAX_STEPS} interpolations."))
+        self._spend(path, self.effort.step)
         if isinstance(value, dict):
             return {key: self._walk_strictly(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, list):
@@ -187,9 +196,7 @@ class _Resolver:
         return self._leaf(value, path)
 
     def _call(self, name: str, arguments: Sequence[Any], path: Path) -> Any:
-        self.steps += 1
-        if self.steps > MAX_STEPS:
-            raise _Failed(found(1107, _name(path), f"the document takes more than {MAX_STEPS} interpolations."))
+        self._spend(path, self.effort.step)
         if name in ("oc.select", "oc.dict.keys", "oc.dict.values", "oc.deprecated"):
             return self._lookup(name, arguments, path)
         if name not in RESOLVERS:
@@ -199,11 +206,14 @@ class _Resolver:
                       f"There are: {offered}.")
             )  # fmt: skip
         try:
-            return RESOLVERS[name](*arguments)
+            result = RESOLVERS[name](*arguments)
         except (ResolverError, TypeError) as problem:
             raise _Failed(
                 found(1104, _name(path), f"the interpolation cannot be resolved: {name}: {problem}.")
             ) from None
+        if isinstance(result, dict | list):
+            self._spend(path, lambda: self.effort.step(size(result)))  # aliases in decoded text make much of little
+        return result
 
     def _lookup(self, name: str, arguments: Sequence[Any], path: Path) -> Any:
         """Resolvers that read another key."""
@@ -234,9 +244,13 @@ def _name(path: Path) -> str:
     return ".".join(path)
 
 
-def _size(value: Any) -> int:
-    if isinstance(value, dict):
-        return 1 + sum(map(_size, value.values()))
-    if isinstance(value, list):
-        return 1 + sum(map(_size, value))
-    return len(value) if isinstance(value, str) else 1
+def _default(target: Path, otherwise: Any) -> Any:
+    """Of a documented key that is absent or null: defaults are there before interpolations are resolved (B-1)."""
+    info = field_of(_name(target))
+    if info is None or info.is_required() or section_of(info) is not None:
+        return otherwise
+    return info.get_default(call_default_factory=True)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")

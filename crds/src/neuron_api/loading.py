@@ -4,19 +4,18 @@ Order: YAML text -> overrides -> interpolations -> other spellings -> names -> t
 release's trainer cannot do yet is not asked here: see `support`.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from . import aliases, checks, interpolation, names, overrides, values, yaml_text
+from . import aliases, checks, fingerprint, interpolation, names, overrides, values, yaml_text
 from . import objects as object_form
+from .bounds import ExceededError
 from .config import TrainingConfig
-from .findings import Finding, Severity, errors_of
-from .registry import ENTRIES
+from .findings import Finding, Severity, errors_of, presentable
+from .registry import ENTRIES, found
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class Loaded:
     resolved: dict[str, Any]
     """The effective configuration as plain data, defaults filled in; empty when `config` is None."""
     hash: str
-    """SHA-256 of `resolved` in canonical JSON, hexadecimal; empty when `config` is None."""
+    """`fingerprint.of` `resolved`; empty when `config` is None."""
     findings: tuple[Finding, ...]
     """Errors, warnings and notes; in the order of the document's lines where there is a text."""
 
@@ -42,18 +41,22 @@ def load_text(text: str, changes: Sequence[str] = (), *, source: str = "", in_po
     """Load YAML text (a file, a ConfigMap key); `source` is named in findings about the document as a whole."""
     document = yaml_text.parse(text)
     if not document.value and errors_of(document.findings):
-        return Loaded(None, {}, "", tuple(_at(finding, source) for finding in document.findings))
-    loaded = _load(document.value, changes, in_pod)
-    numbered = tuple(replace(f, line=f.line or line_of(document.lines, f.key)) for f in loaded.findings)
-    return replace(loaded, findings=_in_order((*document.findings, *numbered)))
+        loaded = Loaded(None, {}, "", document.findings)
+    else:
+        read = (*document.findings, *values.unquoted(_unchanged(document.written, changes)))
+        loaded = _with(read, _load(document.value, changes, in_pod))
+    numbered = (replace(f, key=f.key or source, line=f.line or line_of(document.lines, f.key)) for f in loaded.findings)
+    return replace(loaded, findings=presentable(_in_order(numbered)))
 
 
 def load_object(given: Mapping[str, Any], changes: Sequence[str] = (), *, in_pod: bool = False) -> Loaded:
     """Load the object form (`spec.config`)."""
     plain, findings = object_form.plain(given)
-    if findings:
-        return Loaded(None, {}, "", findings)
-    return _load(plain, changes, in_pod)
+    if not plain and errors_of(findings):
+        loaded = Loaded(None, {}, "", findings)
+    else:
+        loaded = _with(findings, _load(plain, changes, in_pod))
+    return replace(loaded, findings=presentable(loaded.findings))
 
 
 def line_of(lines: Mapping[str, int], key: str) -> int | None:
@@ -70,7 +73,10 @@ def _load(plain: dict[str, Any], changes: Sequence[str], in_pod: bool) -> Loaded
     resolved, unresolved = interpolation.resolve(changed, in_pod=in_pod)
     unified, aliased = aliases.unify(resolved)
     clean, nones = values.read_none(unified)
-    unknown = names.unknown(resolved)
+    try:
+        unknown = names.unknown(resolved)
+    except ExceededError as problem:
+        return Loaded(None, {}, "", (found(1002, "", f"not a configuration: {problem}"),))
     so_far = (*overriding, *unresolved, *aliased, *nones, *unknown)
     refused = {f.key for f in (*overriding, *unresolved, *unknown) if f.severity is Severity.ERROR}
     config, wrong = _typed(_without(clean, refused), refused)
@@ -84,7 +90,19 @@ def _load(plain: dict[str, Any], changes: Sequence[str], in_pod: bool) -> Loaded
     if errors_of(unresolved):
         return Loaded(config, {}, "", (*so_far, *checked))
     effective = config.model_dump(mode="json", by_alias=True)
-    return Loaded(config, effective, _hash(effective), (*so_far, *checked))
+    return Loaded(config, effective, fingerprint.of(effective), (*so_far, *checked))
+
+
+def _with(read: Sequence[Finding], loaded: Loaded) -> Loaded:
+    """Together with what was found while reading; a value that could not be read is not also missing."""
+    unread = {finding.key for finding in read}
+    others = (f for f in loaded.findings if f.key not in unread or f.code != "NTJ-1401")
+    return replace(loaded, findings=(*read, *others))
+
+
+def _unchanged(written: Mapping[str, str], changes: Sequence[str]) -> dict[str, str]:
+    changed = {text.lstrip("+~").partition("=")[0] for text in changes}
+    return {key: text for key, text in written.items() if key not in changed}
 
 
 def _typed(plain: Any, refused: Iterable[str]) -> tuple[TrainingConfig | None, tuple[Finding, ...]]:
@@ -119,15 +137,6 @@ def _own(problem: ValidationError, refused: Iterable[str]) -> Iterable[Finding]:
         if one.key not in told:
             told.add(one.key)
             yield one
-
-
-def _hash(effective: Mapping[str, Any]) -> str:
-    text = json.dumps(effective, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
-
-
-def _at(finding: Finding, source: str) -> Finding:
-    return replace(finding, key=finding.key or source)
 
 
 def _in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:

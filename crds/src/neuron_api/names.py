@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from .bounds import MAX_UNKNOWN, ExceededError
 from .config import TrainingConfig
 from .findings import Finding
 from .paths import all_paths, fields, is_open, section_of
@@ -19,11 +20,13 @@ _CLOSE: Final = 0.8
 
 
 def unknown(values: Mapping[str, Any], model: type[BaseModel] = TrainingConfig, path: str = "") -> list[Finding]:
-    """A finding for each key that no section knows."""
+    """A finding for each key that no section knows; `ExceededError` when there are more than any configuration has."""
     known = fields(model)
     result: list[Finding] = []
     for key, value in values.items():
         where = f"{path}.{key}" if path else key
+        if len(result) > MAX_UNKNOWN:
+            raise ExceededError(f"it has more than {MAX_UNKNOWN} keys that the document does not have.")
         if key not in known:
             result.append(_unknown(key, where, list(known), is_open(model)))
         elif isinstance(value, Mapping) and (section := section_of(known[key])):

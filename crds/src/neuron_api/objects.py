@@ -3,37 +3,32 @@
 from collections.abc import Mapping
 from typing import Any
 
+from .bounds import MAX_DEPTH, Budget, ExceededError
 from .findings import Finding
 from .registry import found
-from .yaml_text import MAX_DEPTH, MAX_NODES, MAX_SCALAR
-
-
-class _RefusedError(Exception):
-    def __init__(self, finding: Finding) -> None:
-        super().__init__()
-        self.finding = finding
 
 
 def plain(values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Finding, ...]]:
     """A copy of dicts, lists and scalars; or why it is none."""
     copier = _Copier()
+    if not isinstance(values, Mapping):
+        return {}, (found(1001, "", "not a configuration: it is not a mapping of keys."),)
     try:
         copied: dict[str, Any] = copier.copy(values, "", 0)
-    except _RefusedError as problem:
-        return {}, (problem.finding,)
+    except ExceededError as problem:
+        return {}, (found(1002, "", f"not a configuration: {problem}"),)
     return copied, tuple(copier.findings)
 
 
 class _Copier:
     def __init__(self) -> None:
         self.findings: list[Finding] = []
-        self.nodes = 0
+        self.spent = Budget()
 
     def copy(self, value: Any, path: str, depth: int) -> Any:
-        self.nodes += 1
-        if self.nodes > MAX_NODES or depth > MAX_DEPTH:
-            what = f"more than {MAX_NODES} values" if depth <= MAX_DEPTH else f"nested more than {MAX_DEPTH} deep"
-            raise _RefusedError(found(1002, "", f"not a configuration: {what}."))
+        self.spent.spend(value, path)
+        if depth > MAX_DEPTH:
+            raise ExceededError(f"mappings are nested more than {MAX_DEPTH} deep.")
         if isinstance(value, Mapping):
             below = f"{path}." if path else ""
             return {str(key): self.copy(item, f"{below}{key}", depth + 1) for key, item in value.items()}
@@ -43,9 +38,10 @@ class _Copier:
 
     def _scalar(self, value: Any, path: str) -> Any:
         if isinstance(value, str):
-            if len(value) > MAX_SCALAR:
-                raise _RefusedError(found(1002, path, f"a value of {len(value)} characters."))
-            return value
+            if value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value):
+                return value
+            self.findings.append(found(1402, path, "the text holds half of a UTF-16 pair, which is no character."))
+            return None
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int | float):

@@ -60,7 +60,12 @@ def _decode(text: Any) -> Any:
     """The value that a text stands for: `'5'` is 5."""
     from .yaml_text import parse
 
-    return parse(f"v: {text}").value.get("v") if isinstance(text, str) else text
+    if not isinstance(text, str):
+        return text
+    parsed = parse(f"v: {text}")
+    if parsed.findings:
+        raise ResolverError(f"{text[:40]!r} is not one value in YAML")
+    return parsed.value.get("v")
 
 
 RESOLVERS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(

@@ -1,7 +1,7 @@
 """Single values: the word None (R1), environment texts in numbers, and pydantic's words into ours."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel
@@ -38,6 +38,15 @@ def read_none(
             result[key] = None
             findings.append(found(1006, where, "the word None is read as null."))
     return result, findings
+
+
+def unquoted(written: Mapping[str, str]) -> Iterator[Finding]:
+    """Texts that YAML took for numbers, and that would be other texts as such: `version: 2.10` is not 2.1."""
+    for key, text in written.items():
+        info = field_of(key)
+        if info is not None and _is_text(info):
+            message = f"{text[:_SHOWN]} is a number in YAML, and a text is expected."
+            yield found(1402, key, message, f"Write it in quotes: '{text[:_SHOWN]}'.")
 
 
 def _is_text(info: FieldInfo) -> bool:

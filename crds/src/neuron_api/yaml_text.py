@@ -1,32 +1,27 @@
 """YAML text to a plain mapping, with the line of every key.
 
 Rules of config-keys.md: R1 (floats without a dot or a sign, no dates, no base-60 numbers), R2 (a duplicate key is an
-error with both lines). The input comes from strangers: its size, depth and number of nodes are bounded before
-anything is built.
+error with both lines). The input comes from strangers: its size, depth and number of nodes are bounded (`bounds`)
+before anything is built.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import yaml
 
-from .findings import Finding
+from .bounds import MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_SCALAR, Budget, ExceededError
+from .findings import MOST_OF_A_KIND, Finding
 from .registry import found
-
-MAX_BYTES: Final = 1_000_000
-"""What a ConfigMap can hold; the largest real configuration has 8 kB."""
-
-MAX_DEPTH: Final = 64
-MAX_NODES: Final = 10_000
-"""The largest real configuration (configs/) has 210 nodes; aliases count each time they are used."""
-
-MAX_SCALAR: Final = 65_536
-"""Characters of one value; the longest that is of use is a list of compiler flags."""
 
 _COLLECTIONS: Final = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _MERGE: Final = "tag:yaml.org,2002:merge"
+_WORDS: Final = (_MERGE, "tag:yaml.org,2002:value")
+"""What YAML 1.1 makes of `<<` and `=`; as values they are words like others."""
+
+_SCALARS: Final = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null"))
 
 _FLOAT = re.compile(
     r"""^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -61,6 +56,8 @@ class Document:
     lines: dict[str, int]
     """Key path (`a.b`, `a.0.b`) to line, from 1."""
     findings: tuple[Finding, ...]
+    written: dict[str, str] = field(default_factory=dict)
+    """Key path to text, of numbers that are written otherwise than Python does: `0123`, `2.10`, `1e3`."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -102,8 +99,9 @@ class _Builder:
 
     def __init__(self) -> None:
         self.lines: dict[str, int] = {}
+        self.written: dict[str, str] = {}
         self.findings: list[Finding] = []
-        self.nodes = 0
+        self.spent = Budget()
         self.scalars = _Loader("")
 
     def build(self, root: yaml.MappingNode) -> Document:
@@ -111,16 +109,16 @@ class _Builder:
             value = self._value(root, "")
         except _RefusedError as problem:
             return problem.document
+        except ExceededError as problem:
+            return _too_large(str(problem))
         except RecursionError:
             return _not_one("an alias contains itself.")
         except (yaml.YAMLError, ValueError) as problem:
             return _not_one(_sentence(problem), _line_of(problem))
-        return Document(value, self.lines, tuple(self.findings))
+        return Document(value, self.lines, tuple(self.findings), self.written)
 
     def _value(self, node: yaml.Node, path: str) -> Any:
-        self.nodes += 1
-        if self.nodes > MAX_NODES:
-            raise _RefusedError(_too_large(f"the text expands to more than {MAX_NODES} values."))
+        self.spent.spend(node.value, path)
         if isinstance(node, yaml.CollectionNode):
             if node.tag not in _COLLECTIONS:
                 raise _RefusedError(_tagged(node))
@@ -130,9 +128,13 @@ class _Builder:
         return self._scalar(node, path)
 
     def _scalar(self, node: yaml.Node, path: str) -> Any:
+        if node.tag in _WORDS:
+            return str(node.value)
+        if node.tag not in _SCALARS:
+            raise _RefusedError(_tagged(node))
         try:
             value = self.scalars.construct_object(node)
-        except yaml.constructor.ConstructorError:
+        except (yaml.constructor.ConstructorError, KeyError):  # `!!bool maybe`
             raise _RefusedError(_tagged(node)) from None
         except ValueError:  # int() refuses more than 4300 digits
             value = None
@@ -141,7 +143,9 @@ class _Builder:
             line = node.start_mark.line + 1
             self.findings.append(replace(found(1005, path, f"{node.value[:40]} is not a usable number."), line=line))
             return None
-        return value if isinstance(value, str | int | float | None) else str(node.value)
+        if is_number and not isinstance(value, bool) and str(value) != node.value:
+            self.written[path] = node.value
+        return value
 
     def _mapping(self, node: yaml.MappingNode, path: str) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -152,6 +156,8 @@ class _Builder:
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ValueError(f"the key in line {key_node.start_mark.line + 1} is not a word")
+            if key_node.tag not in (*_SCALARS, *_WORDS):
+                raise _RefusedError(_tagged(key_node))
             key, line = str(key_node.value), key_node.start_mark.line + 1
             where = f"{path}.{key}" if path else key
             if key in result:
@@ -169,7 +175,7 @@ class _Builder:
         first = self.lines[where]
         between = [
             key.removeprefix(f"{path}." if path else "")
-            for key, at in self.lines.items()
+            for key, at in (self.lines.items() if len(self.findings) < MOST_OF_A_KIND else ())
             if first < at < line and key.rpartition(".")[0] == path
         ]
         hint = f"; did you mean to indent the lines under {between[-1]}?" if between else "."

@@ -1,9 +1,11 @@
 """A configuration is understood, or refused with a sentence that names key, line and remedy."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from neuron_api import yaml_text
 from neuron_api.findings import Severity
 from neuron_api.loading import Loaded, load_object, load_text
 
@@ -108,3 +110,72 @@ def test_a_document_that_is_not_a_configuration_names_its_source() -> None:
         loaded = load_text(text, source="job.yaml")
         assert loaded.config is None
         assert sentences(loaded).startswith("job.yaml")
+
+
+def test_a_value_that_needs_one_that_cannot_be_resolved_is_told_so_and_not_called_missing() -> None:
+    text = LLAMA.replace("seed: 1234", "seed: ${data.own}").replace("data:\n", "data:\n  own: ${nothing}\n")
+    told = {finding.key: finding for finding in load_text(text).errors}
+    assert {key: finding.code for key, finding in told.items()} == {"data.own": "NTJ-1101", "seed": "NTJ-1104"}
+    assert "it needs data.own" in told["seed"].message
+
+
+def test_a_number_that_cannot_be_read_is_not_also_missing() -> None:
+    text = LLAMA.replace("seed: 1234", "seed: .nan")
+    assert [(finding.key, finding.code) for finding in load_text(text).errors] == [("seed", "NTJ-1005")]
+    given = {**yaml_text.parse(LLAMA).value, "seed": float("nan")}
+    assert [(finding.key, finding.code) for finding in load_object(given).errors] == [("seed", "NTJ-1005")]
+
+
+def test_a_name_is_shown_without_commands_for_the_terminal() -> None:
+    found = load_text(LLAMA + '\n"\\e[31m\\u202ex": 1\n').errors
+    assert [finding.key for finding in found] == ["\\x1b[31m\\u202ex"]
+    assert all(str(finding).isprintable() for finding in found)
+
+
+def test_many_findings_of_one_kind_are_counted() -> None:
+    found = load_text(LLAMA + "\n" + "".join(f"other_{i}: 1\n" for i in range(300))).errors
+    assert len(found) == 50
+    assert "And 250 more of NTJ-1302" in found[-1].message
+
+
+@pytest.mark.parametrize("given", [[], "text with ${a}", 1, None])
+def test_an_object_that_is_no_mapping_is_refused(given: Any) -> None:
+    assert [finding.code for finding in load_object(given).findings] == ["NTJ-1001"]
+
+
+def test_half_of_a_pair_is_no_character() -> None:
+    given = {**yaml_text.parse(LLAMA).value, "name": "\ud800"}
+    assert [(finding.key, finding.code) for finding in load_object(given).errors] == [("name", "NTJ-1402")]
+
+
+def test_what_cannot_be_decoded_is_an_error_not_null() -> None:
+    (found,) = load_text(LLAMA.replace("seed: 1234", "seed: ${oc.decode:'[1'}")).errors
+    assert (found.key, found.code) == ("seed", "NTJ-1104")
+    assert "'[1' is not one value" in found.message
+
+
+@pytest.mark.parametrize("change", ["~{}", "{}=null"])
+def test_an_interpolation_of_a_key_with_a_default_gives_the_default(change: str) -> None:
+    loaded = load_text(LLAMA, [change.format("distributed_strategy.pipeline_model_parallel_size")])
+    assert loaded.config is not None
+    assert loaded.errors == ()
+    assert loaded.config.exp_manager.checkpoint_callback_params.model_parallel_size == 32
+
+
+@pytest.mark.parametrize("own", ["1.0", "{a: [1.0, 2.5], b: -0.0}"])
+def test_an_own_value_has_the_same_hash_as_the_api_server_stores_it(own: str) -> None:
+    wanted = load_text(LLAMA, [f"+data.own={own}", f"+model.own={own}"])
+    stored = own.replace("1.0", "1").replace("-0.0", "0")
+    assert load_text(LLAMA, [f"+data.own={stored}", f"+model.own={stored}"]).hash == wanted.hash != ""
+    parts = [load_text(LLAMA, [f"trainer.limit_val_batches={part}"]).hash for part in ("1", "1.0")]
+    assert parts[0] != parts[1]
+
+
+@pytest.mark.parametrize("text", ["2.10", "007", "1e3", "7", "'2.10'"])
+def test_a_text_that_is_a_number_in_yaml_is_kept_or_refused_but_never_changed(text: str) -> None:
+    changed = LLAMA.replace("name: hf_llama", f"name: {text}", 1)
+    loaded, expected = load_text(changed), [("name", "NTJ-1402", 1)] if text in ("2.10", "007", "1e3") else []
+    assert [(f.key, f.code, f.line) for f in loaded.errors] == expected
+    assert loaded.config is not None
+    assert expected or loaded.config.name == text.strip("'")
+    assert load_text(changed, ["name=x"]).errors == ()

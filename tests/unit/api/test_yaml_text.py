@@ -1,10 +1,9 @@
 """YAML from strangers: scalar rules, duplicates with both lines, bounds."""
 
-import time
-
 import pytest
 
-from neuron_api.yaml_text import MAX_BYTES, parse
+from neuron_api.bounds import MAX_BYTES
+from neuron_api.yaml_text import parse
 
 
 @pytest.mark.parametrize(
@@ -64,10 +63,27 @@ ALIAS_BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
         "!!python/object/apply:os.system [true]",
         "a: !!python/object/apply:os.system [true]",
     ],
-    ids=["cycle", "nested lists", "nested maps", "10 MB", "alias bomb", "control character", "tag", "tag inside"],
+    ids=[
+        "cycle",
+        "nested lists",
+        "nested maps",
+        "1 MB and a byte",
+        "alias bomb",
+        "control character",
+        "tag",
+        "tag inside",
+    ],
 )
-def test_a_hostile_document_is_refused_at_once(hostile: str) -> None:
-    start = time.monotonic()
-    document = parse(hostile)
-    assert document.findings
-    assert time.monotonic() - start < 1
+def test_a_hostile_document_is_refused(hostile: str) -> None:
+    """What that may cost: test_hostile_documents.py."""
+    assert [finding.severity for finding in parse(hostile).findings] == ["error"]
+
+
+@pytest.mark.parametrize("text", ["a: !!binary eA==", "!!python/name:os.system a: 1", "a: !!timestamp 2020-01-01"])
+def test_a_tag_is_refused_on_keys_and_values(text: str) -> None:
+    assert [finding.code for finding in parse(text).findings] == ["NTJ-1003"]
+
+
+@pytest.mark.parametrize("word", ["=", "<<"])
+def test_what_yaml_1_1_takes_for_an_operator_is_a_word_as_a_value(word: str) -> None:
+    assert parse(f"a: {word}\nb: !!str 5").value == {"a": word, "b": "5"}

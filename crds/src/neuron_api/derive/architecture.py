@@ -138,9 +138,9 @@ def from_megatron(config: TrainingConfig, vocabulary: int | None = None) -> Arch
 
 
 def _size(values: Mapping[str, Any], name: str) -> int | None:
-    """A positive whole number; None for anything else."""
+    """A positive whole number of at most 63 bits; None for anything else."""
     value = values.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None
 
 
 def _experts(model: ModelConfig, count: int | None, per_token: int) -> Experts | None:

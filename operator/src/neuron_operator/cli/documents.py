@@ -3,7 +3,9 @@
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,10 +14,14 @@ from neuron_api.findings import Finding
 from neuron_api.loading import Loaded, line_of, load_object, load_text
 from neuron_operator.errors import UserInputError
 
-_SEPARATOR: Final = re.compile(r"^---(?:\s|$)")
+_SEPARATOR: Final = re.compile(r"^---(?:[ \t\r][^\n]*)?(?:\n|\Z)", re.MULTILINE)
+_CONTENT: Final = re.compile(r"^[ \t]*[^\s#]", re.MULTILINE)
 _PREFIX: Final = "spec.config."
 _MOST_BYTES: Final = 16_000_000
 """More is no manifest; a ConfigMap holds 1 MB."""
+_MOST_DOCUMENTS: Final = 1_000
+_MOST_KINDS: Final = 5
+"""Kinds that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,8 @@ class _Document:
 def read(file: str) -> str:
     """The text of a file, or of stdin for `-`."""
     try:
-        data = sys.stdin.buffer.read(_MOST_BYTES + 1) if file == "-" else Path(file).read_bytes()
+        with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as stream:
+            data = stream.read(_MOST_BYTES + 1)
     except OSError as problem:
         raise UserInputError(f"{file}: {problem.strerror}") from None
     if len(data) > _MOST_BYTES:
@@ -91,12 +98,16 @@ def read(file: str) -> str:
 
 def sources(text: str, file: str) -> list[Source]:
     """Every job of a file; or the file itself, when it is an NxDT file."""
-    documents = [_parsed(part, line) for line, part in _split(text)]
+    parts = list(islice(_split(text), _MOST_DOCUMENTS + 1))
+    if len(parts) > _MOST_DOCUMENTS:
+        raise UserInputError(f"{file} has more than {_MOST_DOCUMENTS} documents")
+    documents = [_parsed(part, line) for line, part in parts]
     jobs = [document for document in documents if document.kind == contract.KIND]
     if not jobs and len(documents) <= 1 and not (documents and documents[0].kind):
         return [Source("stdin" if file == "-" else Path(file).stem, text=text)]
     if not jobs:
-        kinds = ", ".join(document.kind or "no kind" for document in documents)
+        named = dict.fromkeys(document.kind or "no kind" for document in documents)
+        kinds = ", ".join([*islice(named, _MOST_KINDS), *(["…"] if len(named) > _MOST_KINDS else [])])
         raise UserInputError(f"{file} has no {contract.KIND} ({kinds})")
     maps = {d.name: _texts(d.value.get("data")) for d in documents if d.kind == "ConfigMap"}
     return [_of_job(job, maps, documents, file) for job in jobs]
@@ -104,21 +115,13 @@ def sources(text: str, file: str) -> list[Source]:
 
 def _split(text: str) -> Iterator[tuple[int, str]]:
     """Documents with the line that each begins in; empty ones are left out."""
-    first = 1
-    lines: list[str] = []
-    for number, line in enumerate(text.splitlines(keepends=True), start=1):
-        if _SEPARATOR.match(line):
-            if _has_content(lines):
-                yield first, "".join(lines)
-            first, lines = number + 1, []
-        else:
-            lines.append(line)
-    if _has_content(lines):
-        yield first, "".join(lines)
-
-
-def _has_content(lines: Sequence[str]) -> bool:
-    return any(line.strip() and not line.lstrip().startswith("#") for line in lines)
+    start, line = 0, 1
+    ends = ((found.start(), found.end()) for found in _SEPARATOR.finditer(text))
+    for end, following in chain(ends, [(len(text), len(text))]):
+        if _CONTENT.search(text, start, end):
+            yield line, text[start:end]
+        line += text.count("\n", start, following)
+        start = following
 
 
 def _parsed(text: str, first_line: int) -> _Document:
