@@ -67,6 +67,10 @@ golden: venv ## write the golden tables of `kubectl neuron plan` anew (look at t
 bench-plan: venv ## how long `kubectl neuron plan` takes to start
 	$(BIN)/python benchmarks/plan.py
 
+.PHONY: bench-data
+bench-data: venv ## index build, writing, packing and random reads against megatron-core, datasets and a bare memmap
+	$(BIN)/python benchmarks/data.py
+
 .PHONY: format
 format: venv ## format the sources
 	$(BIN)/ruff format .

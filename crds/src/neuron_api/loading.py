@@ -27,8 +27,8 @@ class Loaded:
     resolved: dict[str, Any]
     """The effective configuration as plain data, defaults filled in; empty when `config` is None."""
     hash: str
-    """`fingerprint.of` what in `resolved` is not a default; empty when `config` is None. An operator that knows a key more
-    has the same for jobs that do not set it."""
+    """`fingerprint.of` what in `resolved` is not a default; empty when `config` is None. An operator that knows a key
+    more has the same for jobs that do not set it."""
     findings: tuple[Finding, ...]
     """Errors, warnings and notes; in the order of the document's lines where there is a text."""
 

@@ -167,7 +167,7 @@ def test_the_end_of_documents_is_seen_where_it_is_asked_for() -> None:
 
 
 def test_a_window_that_is_not_full_is_padded_and_does_not_count() -> None:
-    found = fields(np.array([[5, 6, 7, -1, -1]]), Form(4))
+    found = fields(np.array([[5, 6, 7, -1, -1]]), Form(4), has_padding=True)
     assert found["input_ids"].tolist() == [[5, 6, 7, 0]]
     assert found["labels"].tolist() == [[6, 7, -100, -100]]
 

@@ -95,7 +95,7 @@ class _Part:
         entry = Entry(self._index_stem(prefix, wish, tokens, documents), _facts(tokens, documents, wish))
         arrays = entry.obtain(lambda: _arrays(tokens, documents, wish), is_builder=self._is_builder)
         built = indices.Indices(arrays["doc"], arrays["sample"], arrays["shuffle"])
-        return WindowSet(tokens, built, wish.length + wish.extra, wish.extra)
+        return WindowSet(tokens, built, wish.length + wish.extra, wish.extra, wish.keeps_rest)
 
     def _index_stem(self, prefix: Path, wish: indices.Wish, tokens: IndexedTokens, documents: range) -> Path:
         count = wish.samples if wish.samples is not None else _of_one_epoch(tokens, documents, wish)

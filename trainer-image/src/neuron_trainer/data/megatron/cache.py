@@ -80,7 +80,6 @@ class Entry:
         """Each file by an atomic rename, the description last. Raises `InputError`."""
         try:
             self.stem.parent.mkdir(parents=True, exist_ok=True)
-            self.description.unlink(missing_ok=True)
             for name, array in arrays.items():
                 self._replace(self.path(name), array)
             checksums = {name: _checksum(self.path(name)) for name in arrays}

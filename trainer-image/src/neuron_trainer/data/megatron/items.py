@@ -42,13 +42,14 @@ class MegatronSamples:
     def take(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """`input_ids` and `labels` int64 [n, S], and the optional fields of `Samples` that the form asks for."""
         rows = self.tokens.windows(np.asarray(indices, np.int64))
-        return {name: torch.from_numpy(values) for name, values in fields(rows, self.form).items()}
+        found = fields(rows, self.form, has_padding=self.tokens.has_padding)
+        return {name: torch.from_numpy(values) for name, values in found.items()}
 
 
-def fields(rows: NDArray[np.int64], form: Form) -> dict[str, NDArray[np.int64]]:
+def fields(rows: NDArray[np.int64], form: Form, *, has_padding: bool = False) -> dict[str, NDArray[np.int64]]:
     """Of windows [n, S + 1], or [n, S], whose last target is unknown and ignored; changes `rows`."""
     inputs = rows[:, : form.length]
-    found = {"input_ids": inputs, "labels": _targets(rows, inputs, form)}
+    found = {"input_ids": inputs, "labels": _targets(rows, inputs, form, has_padding)}
     if form.resets_positions or form.resets_attention:
         documents = _documents(inputs, form.end_of_document)
         if form.resets_positions:
@@ -58,9 +59,8 @@ def fields(rows: NDArray[np.int64], form: Form) -> dict[str, NDArray[np.int64]]:
     return found
 
 
-def _targets(rows: NDArray[np.int64], inputs: NDArray[np.int64], form: Form) -> NDArray[np.int64]:
+def _targets(rows: NDArray[np.int64], inputs: NDArray[np.int64], form: Form, has_padding: bool) -> NDArray[np.int64]:
     """The next tokens; ignored where there is none, or where the input ends a document and the form says so."""
-    has_padding = bool((rows[:, -1] == PADDING).any())  # padding is at the end
     is_short = rows.shape[1] == form.length
     if not (has_padding or is_short or form.masks_loss_at_end):
         return rows[:, 1:]

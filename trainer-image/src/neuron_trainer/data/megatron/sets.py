@@ -17,6 +17,11 @@ PADDING: Final = -1
 class TokenSet(Protocol):
     """Random access to samples."""
 
+    @property
+    def has_padding(self) -> bool:
+        """Whether a window may not be full."""
+        ...
+
     def __len__(self) -> int: ...
 
     def windows(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -33,39 +38,40 @@ class WindowSet:
     width: int
     """Tokens of a window, S + extra."""
     extra: int
+    has_padding: bool = False
 
     def __len__(self) -> int:
         return len(self.indices.shuffle)
 
     def windows(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
         """See `TokenSet`."""
-        picked = self.indices.shuffle[samples].astype(np.int64)
-        first, last = self.indices.sample[picked], self.indices.sample[picked + 1]
-        begins, ends, counts = self._pieces(first.astype(np.int64), last.astype(np.int64))
+        picked = self.indices.shuffle[samples]
+        begins, ends, counts = self._pieces(self.indices.sample[picked], self.indices.sample[picked + 1])
         bounds = zip(begins.tolist(), ends.tolist(), strict=True)
         pieces: list[NDArray[Any]] = [self.tokens.tokens[begin:end] for begin, end in bounds]
         found = np.empty(len(samples) * self.width, np.int64)
-        if int((ends - begins).sum()) < len(found):
+        if self.has_padding:
             pieces = self._filled(pieces, counts)
         np.concatenate(pieces, out=found)
         return found.reshape(len(samples), self.width)
 
     def _pieces(
-        self, first: NDArray[np.int64], last: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        self, first: NDArray[Any], last: NDArray[Any]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
         """Where in the file each document's part begins and ends, all windows one after the other; parts per window."""
         counts = last[:, 0] - first[:, 0] + 1
-        heads = np.cumsum(counts) - counts
-        position = np.arange(int(counts.sum())) + np.repeat(first[:, 0] - heads, counts)
+        stops = counts.cumsum()
+        heads, tails = stops - counts, stops - 1
+        position = np.repeat(first[:, 0] - heads, counts)
+        position += np.arange(len(position))
         documents = self.indices.document[position]
-        starts = self.tokens.starts(documents)
-        begins, ends = starts.copy(), starts + self.tokens.lengths[documents]
+        begins = self.tokens.starts(documents)
+        ends = begins + self.tokens.lengths[documents]
+        ends[tails] = begins[tails] + last[:, 1] + self.extra
         begins[heads] += first[:, 1]
-        tails = heads + counts - 1
-        ends[tails] = starts[tails] + last[:, 1] + self.extra
         return begins, ends, counts
 
-    def _filled(self, pieces: list[NDArray[Any]], counts: NDArray[np.int64]) -> list[NDArray[Any]]:
+    def _filled(self, pieces: list[NDArray[Any]], counts: NDArray[Any]) -> list[NDArray[Any]]:
         """With padding after each window that is not full."""
         filled, done = [], 0
         for count in counts.tolist():
@@ -83,6 +89,11 @@ class BlendSet:
     sets: Sequence[TokenSet]
     chosen: NDArray[Any]
     place: NDArray[Any]
+
+    @property
+    def has_padding(self) -> bool:
+        """See `TokenSet`."""
+        return any(one.has_padding for one in self.sets)
 
     def __len__(self) -> int:
         return len(self.chosen)

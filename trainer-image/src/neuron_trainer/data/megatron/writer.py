@@ -14,8 +14,9 @@ from neuron_trainer.errors import InputError
 from .indexed import IndexedTokens
 from .layout import Integers, bin_path, idx_path, index_bytes
 
-_BUFFERED: Final = 1 << 22
-"""Tokens that are collected before they are written: one conversion and one write for many documents."""
+_BUFFERED: Final = 1 << 18
+"""Tokens that are collected before they are written: one conversion and one write for many documents, by way of a
+buffer that stays in the processor's cache."""
 
 
 class IndexedWriter:
@@ -30,6 +31,8 @@ class IndexedWriter:
         self._waiting: list[Integers] = []
         self._waiting_tokens = 0
         self._lengths: list[Integers] = []
+        self._single: list[int] = []
+        self._buffer = np.empty(2 * _BUFFERED, dtype)
         self._unfinished = bin_path(self.prefix).with_name(f".{bin_path(self.prefix).name}.{os.getpid()}")
 
     def __enter__(self) -> Self:
@@ -47,15 +50,14 @@ class IndexedWriter:
 
     def add(self, tokens: Integers) -> None:
         """One document, 1-D. The array is kept until it is written: do not change it."""
-        self.extend(tokens, np.array([len(tokens)], np.int32))
+        self._single.append(len(tokens))
+        self._collect(tokens)
 
     def extend(self, tokens: Integers, lengths: Integers) -> None:
         """Many documents back to back, and the tokens of each; the faster way for small ones."""
+        self._take_single()
         self._lengths.append(lengths)
-        self._waiting.append(tokens)
-        self._waiting_tokens += len(tokens)
-        if self._waiting_tokens >= _BUFFERED:
-            self._flush()
+        self._collect(tokens)
 
     def append(self, other: IndexedTokens) -> None:
         """All documents of another prefix."""
@@ -63,11 +65,26 @@ class IndexedWriter:
             self.extend(other.tokens[start : start + _BUFFERED], np.empty(0, np.int32))
         self._lengths.append(other.lengths)
 
+    def _take_single(self) -> None:
+        """Lengths of documents that came one by one, in their place among the others."""
+        self._lengths.append(np.array(self._single, np.int32))
+        self._single = []
+
+    def _collect(self, tokens: Integers) -> None:
+        self._waiting.append(tokens)
+        self._waiting_tokens += len(tokens)
+        if self._waiting_tokens >= _BUFFERED:
+            self._flush()
+
     def _flush(self) -> None:
-        if not self._waiting:
-            return
-        tokens = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
+        waiting, count = self._waiting, self._waiting_tokens
         self._waiting, self._waiting_tokens = [], 0
+        if not count:
+            return
+        if count <= len(self._buffer) and all(tokens.dtype == self.dtype for tokens in waiting):
+            np.concatenate(waiting, out=self._buffer[:count]).tofile(self._file)
+            return
+        tokens = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
         self._converted(tokens).tofile(self._file)
 
     def _converted(self, tokens: Integers) -> NDArray[Any]:
@@ -84,7 +101,8 @@ class IndexedWriter:
         self._flush()
         self._file.flush()
         os.fsync(self._file.fileno())
-        lengths = np.concatenate([np.empty(0, np.int32), *self._lengths])
+        self._take_single()
+        lengths = np.concatenate(self._lengths)
         idx_path(self.prefix).unlink(missing_ok=True)  # the old one does not describe the new tokens
         self._unfinished.replace(bin_path(self.prefix))
         unfinished = self._unfinished.with_name(f".{idx_path(self.prefix).name}.{os.getpid()}")

@@ -8,6 +8,7 @@ appears by a rename (rows) or with its index (Megatron), never half.
 import json
 import logging
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,7 +66,8 @@ def _finish_rows(request: Request, fingerprint: dict[str, Any], todo: list[parts
     assert request.seq_length is not None, "`check` wants it"
     rows = request.unfinished / "rows"
     shutil.rmtree(rows, ignore_errors=True)
-    count = outputs.write_rows(todo, request.unfinished, request.seq_length)
+    name = sha256(json.dumps(fingerprint).encode()).hexdigest()[:16]
+    count = outputs.write_rows(todo, request.unfinished, request.seq_length, name)
     shutil.copy(known.file, rows / vocabulary.TOKENIZER_FILE)
     outputs.write_request(rows / request.prepared.name, fingerprint)
     if request.output.exists():
