@@ -58,6 +58,8 @@ def install_operator(setting: Setting) -> None:
         "images.cpu": setting.trainer_image,
         # A run of a minute is watched more closely than one of a week.
         "pollSeconds": "1",
+        # A node of two cores has better things to do than a standby.
+        "replicas": "1",
         "statusSeconds": "1",
     }
     command = [
