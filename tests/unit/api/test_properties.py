@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from neuron_api import yaml_text
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import footprint, hardware, stages
+from neuron_api.derive import footprint, hardware, stages, steps
 from neuron_api.derive.architecture import from_megatron
 from neuron_api.derive.plan import Plan, derive
 from neuron_api.findings import errors_of
@@ -129,6 +129,13 @@ def test_layers_heads_and_saves_come_out(tree: Tree) -> None:
         assert saves == 0
 
 
+@given(st.integers(1, 60), st.integers(1, 70))
+def test_saves_are_those_that_fit(most: int, every: int) -> None:
+    saves = steps.saves_before_end(most, every)
+    assert saves is not None
+    assert saves * every <= most < (saves + 1) * every
+
+
 @given(st.integers(1, 200), st.integers(1, 40), st.integers(1, 4))
 @example(80, 4, 1)
 @example(126, 32, 1)
@@ -237,8 +244,14 @@ def test_zero1_never_needs_more_and_recompute_keeps_less(tree: Tree) -> None:
     assert max(kept[:2]) <= kept[2]
 
 
-OWN = st.recursive(st.integers() | st.floats(-9, 9) | st.booleans() | st.text("ab"), st.lists)
-"""Values of keys that the document does not have."""
+OWN = st.dictionaries(
+    st.text("abc", min_size=1),
+    st.recursive(
+        st.integers() | st.floats(-9, 9) | st.booleans() | st.text("ab"),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text("xyz", min_size=1), inner),
+    ),
+)
+"""Keys that the document does not have, and their values."""
 
 
 # ---- one hash -----------------------------------------------------------------------------------------------------
@@ -262,7 +275,7 @@ def stored(value: Any) -> Any:
 @bounded
 @given(configurations(), st.data(), OWN)
 def test_the_hash_is_the_same_in_text_and_object_whatever_the_order(tree: Tree, data: st.DataObject, own: Any) -> None:
-    tree["data"]["own"] = own
+    tree["data"] |= {f"our_own_{key}": value for key, value in own.items()}
     loaded = load_object(tree)
     assume(not loaded.errors)  # an integer of more than 64 bits
     again = shuffled(tree, data.draw)
