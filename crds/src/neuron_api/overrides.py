@@ -31,33 +31,43 @@ def _one(values: dict[str, Any], text: str) -> list[Finding]:
     if not text.startswith("+") and field_of(key) is None and not _has(values, key):
         near = suggestion(key)
         return [found(1203, key, "there is no such key.", f"Did you mean {near}?" if near else None)]
-    _set(values, key, parsed.value.get("v"))
+    if not _set(values, key, parsed.value.get("v")):
+        return [found(1201, key, "it would be in a list, whose items have numbers.", "Name an item: betas.0=0.9.")]
     return []
 
 
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
+def _set(values: dict[str, Any], key: str, value: Any) -> bool:
+    """False where a list has no such item; the number after its last one adds one."""
     *parents, name = key.split(".")
     node: Any = values
     for parent in parents:
         child = node[int(parent)] if _is_item(node, parent) else node.get(parent) if isinstance(node, dict) else None
         if not isinstance(child, dict | list):
             child = {}
-            _put(node, parent, child)
+            if not _put(node, parent, child):
+                return False
         node = child
-    _put(node, name, value)
+    return _put(node, name, value)
 
 
-def _put(node: Any, name: str, value: Any) -> None:
+def _put(node: Any, name: str, value: Any) -> bool:
     if _is_item(node, name):
         node[int(name)] = value
     elif isinstance(node, dict):
         node[name] = value
-    elif isinstance(node, list):
+    elif name == str(len(node)):
         node.append(value)
+    else:
+        return False
+    return True
 
 
 def _is_item(node: Any, name: str) -> bool:
-    return isinstance(node, list) and name.isdigit() and int(name) < len(node)
+    return isinstance(node, list) and _is_number(name) and int(name) < len(node)
+
+
+def _is_number(name: str) -> bool:
+    return name.isdecimal() and len(name) < 7
 
 
 def _parent(values: dict[str, Any], key: str) -> tuple[Any, str]:

@@ -194,3 +194,16 @@ def test_a_text_that_is_a_number_in_yaml_is_kept_or_refused_but_never_changed(te
     assert loaded.config is not None
     assert expected or loaded.config.name == text.strip("'")
     assert load_text(changed, ["name=x"]).errors == ()
+
+
+@pytest.mark.parametrize(("change", "betas"), [("betas.1=0.95", (0.9, 0.95)), ("betas={0.8,0.9}", None)])
+def test_an_override_changes_an_item_of_a_list(change: str, betas: tuple[float, float] | None) -> None:
+    loaded = load_text(LLAMA, [f"model.optim.{change}"])
+    assert bool(loaded.errors) is (betas is None)
+    assert betas is None or (loaded.config is not None and loaded.config.model.optim.betas == betas)
+
+
+@pytest.mark.parametrize("name", ["7", "first", "\u00b2", "9" * 5000, "-1"])
+def test_an_override_of_no_item_of_a_list_is_refused(name: str) -> None:
+    errors = load_text(LLAMA, [f"+model.optim.betas.{name}=0.9"]).errors
+    assert [finding.code for finding in errors] == ["NTJ-1201"]
