@@ -1,8 +1,8 @@
 """`model.optim.sched`: the learning rate over the steps."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .section import Count, Flag, Number, Section
 
@@ -42,7 +42,8 @@ class SchedulerConfig(Section):
     """warmup_steps as a part of max_steps. Default null."""
 
     max_steps: Count | None = Field(default=None, ge=1)
-    """Steps after which the rate is at its end. Default: trainer.max_steps."""
+    """Steps after which the rate is at its end. Default: trainer.max_steps; -1, too: in most files it is
+    ${trainer.max_steps}, which is -1 where max_epochs ends the training."""
 
     constant_steps: Count | None = Field(default=None, ge=0)
     """CosineAnnealing: steps at min_lr at the end; not together with constant_ratio. Default 0."""
@@ -82,3 +83,11 @@ class SchedulerConfig(Section):
 
     decay_rate: Number | None = None
     """NoamHoldAnnealing: exponent of the decay. Default null: 0.5."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _minus_one_is_the_trainers(cls, values: Any) -> Any:
+        """No bound of one's own."""
+        if not isinstance(values, dict) or values.get("max_steps") not in (-1, "-1"):
+            return values
+        return {**values, "max_steps": None}
