@@ -37,12 +37,20 @@ def unknown(values: Mapping[str, Any], model: type[BaseModel] = TrainingConfig, 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that was probably meant."""
     candidates = list(known)
+    if exact := misspelled(name, candidates):
+        return exact
+    return next(iter(difflib.get_close_matches(name, candidates, n=1, cutoff=_CLOSE)), None)
+
+
+def misspelled(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is this one but for upper and lower case, or one or two letters (R5); the nearest."""
+    candidates = list(known)
     for one in candidates:
         if one.lower() == name.lower():
             return one
-    if near := difflib.get_close_matches(name, candidates, n=1, cutoff=_CLOSE):
-        return near[0]
-    return next((one for one in candidates if _distance(name, one, _DISTANCE) <= _edits(one)), None)
+    distances = {one: _distance(name, one, _DISTANCE) for one in candidates}
+    near = [one for one in candidates if distances[one] <= _edits(one)]
+    return min(near, key=distances.__getitem__, default=None)
 
 
 def suggestion(path: str) -> str | None:
@@ -60,10 +68,13 @@ def _edits(name: str) -> int:
 
 
 def _unknown(key: str, where: str, known: list[str], allows_more: bool) -> Finding:
-    if near := nearest(key, known):
+    near = nearest(key, known)
+    if near and not (allows_more and misspelled(key, known) is None):
         return found(1301, where, "there is no such key.", f"Did you mean {near}?")
     if allows_more:
-        return found(1303, where, "not a documented key; it is kept and passed on.", "")
+        return found(
+            1303, where, "not a documented key; it is kept and passed on.", f"Did you mean {near}?" if near else ""
+        )
     parent = where.rpartition(".")[0] or "the top level"
     if other := _elsewhere(key):
         return found(1302, where, f"{parent} has no such key.", f"Did you mean {other}?")
@@ -78,8 +89,8 @@ def _elsewhere(name: str) -> str | None:
 
 def _distance(a: str, b: str, bound: int) -> int:
     """Edits (insert, delete, replace, swap) from one name to the other; more than `bound` is not told apart."""
-    if abs(len(a) - len(b)) > bound:
-        return bound + 1
+    if abs(len(a) - len(b)) > bound or len({*a} ^ {*b}) > 2 * bound:
+        return bound + 1  # one edit changes at most two of the letters that there are
     before: list[int] = []
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
@@ -89,5 +100,7 @@ def _distance(a: str, b: str, bound: int) -> int:
             if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
                 cost = min(cost, before[j - 2] + 1)
             row.append(cost)
+        if min(row) > bound and min(previous) > bound:
+            return bound + 1
         before = previous
     return row[-1]

@@ -207,3 +207,29 @@ def test_an_override_changes_an_item_of_a_list(change: str, betas: tuple[float, 
 def test_an_override_of_no_item_of_a_list_is_refused(name: str) -> None:
     errors = load_text(LLAMA, [f"+model.optim.betas.{name}=0.9"]).errors
     assert [finding.code for finding in errors] == ["NTJ-1201"]
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "proposed"),
+    [
+        ("data.max_seq_length", "NTJ-1303", "seq_length"),
+        ("data.shard_cache", "NTJ-1303", ""),
+        ("data.sek_length", "NTJ-1301", "seq_length"),
+        ("model.Num_Layers", "NTJ-1301", "num_layers"),
+        ("trainer.maximum_steps", "NTJ-1301", "max_steps"),
+        ("trainer.data_seed", "NTJ-1302", ""),
+    ],
+)
+def test_one_or_two_letters_are_an_error_and_a_likeness_is_in_closed_sections_only(
+    key: str, code: str, proposed: str
+) -> None:
+    (found,) = (finding for finding in load_text(LLAMA, [f"+{key}=1"]).findings if finding.key == key)
+    assert found.code == code
+    assert (f"Did you mean {proposed}?" in found.remedy) is bool(proposed)
+
+
+def test_training_can_end_with_epochs_though_the_schedule_follows_max_steps() -> None:
+    loaded = load_text(LLAMA, ["trainer.max_steps=-1", "trainer.max_epochs=3"])
+    assert loaded.errors == ()
+    assert loaded.config is not None
+    assert loaded.config.model.optim.sched.max_steps is None

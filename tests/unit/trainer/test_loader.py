@@ -62,7 +62,7 @@ def test_iterating_draws_no_random_numbers(folder: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_labels_come_with_their_ids(folder: Path) -> None:
+def test_labels_are_the_targets_of_their_places(folder: Path) -> None:
     batch = Steps(Rows(str(folder)), BATCH, Share(1, 2))[2]
     rows: Any = load_from_disk(str(folder))
-    assert batch["labels"].tolist() == [rows[index]["labels"] for index in range(17, 24, 2)]
+    assert batch["labels"].tolist() == [[*rows[index]["labels"][1:], -100] for index in range(17, 24, 2)]

@@ -13,8 +13,8 @@ from .rule import Rule
 
 Schema = dict[str, Any]
 
-_FROM_MODEL: Final = ("model.num_layers", "model.hidden_size")
-"""-1 takes config.json's."""
+_ELSEWHERE: Final = ("model.num_layers", "model.hidden_size", "model.optim.sched.max_steps")
+"""-1 takes config.json's, or the trainer's."""
 _TOLD_ELSEWHERE: Final = {"model.optim.sched.name": ("rprop",)}
 """Values that another rule refuses."""
 _NOT_A_NUMBER: Final = (
@@ -49,7 +49,7 @@ def rules(key: str, info: FieldInfo, node: Schema) -> Iterator[Rule]:
 
 
 def _bounds(key: str, info: FieldInfo) -> Iterator[Rule]:
-    but = " && self != -1" if key in _FROM_MODEL else ""
+    but = " && self != -1" if key in _ELSEWHERE else ""
     for item in info.metadata:
         for refused, expected in _broken(item):
             yield Rule(1403, key, f"type(self) == int && {refused}{but}", expected)
