@@ -1,4 +1,4 @@
-"""What `kubectl neuron convert` makes of every real file is accepted by a real API server."""
+"""What `kubectl neuron convert` makes of every real file, and of ours in other shapes, a real API server accepts."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from neuron_operator.cli.__main__ import main
 
 from .world import ROOT, World
 
-FILES = sorted((ROOT / "tests/data/configs").glob("*.yaml"))
+FILES = [*sorted((ROOT / "tests/data/configs").glob("*.yaml")), *sorted((ROOT / "tests/data/shapes").glob("*.yaml"))]
 HASHES = {file: load_text(file.read_text()).hash for file in FILES}
 
 

@@ -11,7 +11,7 @@ from neuron_api.loading import load_object, load_text
 from neuron_operator.cli.__main__ import main
 
 CONFIGS = Path(__file__).parents[3] / "tests/data/configs"
-FILES = sorted(CONFIGS.glob("*.yaml"))
+FILES = [*sorted(CONFIGS.glob("*.yaml")), *sorted((CONFIGS.parent / "shapes").glob("*.yaml"))]
 
 
 def convert(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any, str]:
@@ -97,3 +97,25 @@ def test_a_job_is_not_wrapped_again(capsys: pytest.CaptureFixture[str]) -> None:
     code, manifest, said = convert(capsys, "-f", str(CONFIGS.parents[2] / "examples/quickstart.yaml"))
     assert (code, manifest) == (1, None)
     assert "already" in said
+
+
+def test_values_are_of_the_types_that_the_crd_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text((CONFIGS / "hf_llama3_8B_config.yaml").read_text())
+    changes = [
+        "name=7",
+        "trainer.devices='32'",
+        "trainer.max_steps=1e4",
+        "trainer.gradient_clip_val=1",
+        "exp_manager.save_xser='1'",
+        "model.qkv_linear=0",
+        "distributed_strategy.zero1=${exp_manager.save_xser}",
+        "compiler_flags=null",
+    ]
+    _, manifest, _ = convert(capsys, "-f", str(file), *changes)
+    config = manifest["spec"]["config"]
+    trainer = [config["trainer"][key] for key in ("devices", "max_steps", "gradient_clip_val")]
+    flags = [config["exp_manager"]["save_xser"], config["model"]["qkv_linear"], config["name"]]
+    assert repr((trainer, flags)) == repr(([32, 10000, 1], [True, False, "7"]))
+    assert config["distributed_strategy"]["zero1"] == "${exp_manager.save_xser}"
+    assert "compiler_flags" not in config

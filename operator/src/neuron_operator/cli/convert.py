@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args, get_origin
 
 from neuron_api import contract, overrides, yaml_text
+from neuron_api.aliases import CANONICAL
 from neuron_api.derive import hardware
 from neuron_api.findings import Finding, errors_of
 from neuron_api.loading import load_text
@@ -57,7 +58,7 @@ def run(file: str, changes: Sequence[str], wrapping: Wrapping) -> Result:
     if wrapping.image:
         spec["image"] = wrapping.image
     spec["storage"] = [{"claimName": wrapping.claim, "mountPath": wrapping.mount_path}]
-    spec["config"] = _object_form(changed)
+    spec["config"] = _object_form(changed, loaded.resolved)
     manifest = {
         "apiVersion": contract.API_VERSION,
         "kind": contract.KIND,
@@ -74,16 +75,43 @@ def _platform(machines: hardware.Hardware) -> dict[str, str]:
     return {"instanceType": machines.instance_type}
 
 
-def _object_form(value: Any, path: str = "") -> Any:
-    """Fractions as strings where 1 and 1.0 differ (R3): the API server stores 1.0 as 1. And the word None, which is
-    read as null, where null is not the default: `kubectl apply` leaves nulls out of what it sends."""
+def _object_form(value: Any, typed: Mapping[str, Any], path: str = "") -> Any:
+    """As the API server takes and keeps it: values of the CRD's types (`'1'` is True, 1e4 is 10000), fractions as
+    strings where 1 and 1.0 differ (R3), since it stores 1.0 as 1; no null where it is only another word for no key,
+    since it drops that. And the word None, which is read as null, where null is not the default: `kubectl apply` leaves
+    nulls out of what it sends."""
     if isinstance(value, Mapping):
-        return {key: _object_form(item, f"{path}.{key}" if path else key) for key, item in value.items()}
+        below = {key: f"{path}.{key}" if path else key for key in value}
+        return {
+            key: _object_form(item, typed, below[key])
+            for key, item in value.items()
+            if item is not None or _may_be_null(below[key])
+        }
     if value is None and _means_something(path):
         return "None"
-    if isinstance(value, float) and _is_quantity(path):
-        return str(value)
-    return value
+    if _is_quantity(path):
+        return str(value) if isinstance(value, float) else value
+    return _of_its_type(value, _value_at(typed, CANONICAL.get(path, path)), path)
+
+
+def _of_its_type(value: Any, typed: Any, path: str) -> Any:
+    info = field_of(path)
+    is_open = info is None or "loose" in info.metadata or _has_marker(info.annotation, "loose")
+    if is_open or not isinstance(typed, bool | int | float | str) or (isinstance(value, str) and "${" in value):
+        return value
+    is_number = type(value) is int and type(typed) is float
+    return value if value is None or is_number or isinstance(value, list) else typed
+
+
+def _value_at(tree: Any, path: str) -> Any:
+    for part in path.split("."):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def _may_be_null(path: str) -> bool:
+    info = field_of(path)
+    return info is None or type(None) in get_args(info.annotation)
 
 
 def _means_something(path: str) -> bool:
@@ -96,13 +124,13 @@ def _means_something(path: str) -> bool:
 
 def _is_quantity(path: str) -> bool:
     info = field_of(path)
-    return info is not None and ("quantity" in info.metadata or _has_marker(info.annotation))
+    return info is not None and ("quantity" in info.metadata or _has_marker(info.annotation, "quantity"))
 
 
-def _has_marker(annotation: Any) -> bool:
-    if get_origin(annotation) is Annotated and "quantity" in getattr(annotation, "__metadata__", ()):
+def _has_marker(annotation: Any, marker: str) -> bool:
+    if get_origin(annotation) is Annotated and marker in getattr(annotation, "__metadata__", ()):
         return True
-    return any(_has_marker(member) for member in get_args(annotation))
+    return any(_has_marker(member, marker) for member in get_args(annotation))
 
 
 def _name(experiment: str) -> str:
