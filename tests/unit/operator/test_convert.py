@@ -117,5 +117,6 @@ def test_values_are_of_the_types_that_the_crd_has(tmp_path: Path, capsys: pytest
     trainer = [config["trainer"][key] for key in ("devices", "max_steps", "gradient_clip_val")]
     flags = [config["exp_manager"]["save_xser"], config["model"]["qkv_linear"], config["name"]]
     assert repr((trainer, flags)) == repr(([32, 10000, 1], [True, False, "7"]))
-    assert config["distributed_strategy"]["zero1"] == "${exp_manager.save_xser}"
+    assert config["distributed_strategy"]["zero1"] is True
+    assert config["model"]["max_position_embeddings"] == "${.encoder_seq_length}"
     assert "compiler_flags" not in config

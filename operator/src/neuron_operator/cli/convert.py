@@ -97,8 +97,10 @@ def _object_form(value: Any, typed: Mapping[str, Any], path: str = "") -> Any:
 def _of_its_type(value: Any, typed: Any, path: str) -> Any:
     info = field_of(path)
     is_open = info is None or "loose" in info.metadata or _has_marker(info.annotation, "loose")
-    if is_open or not isinstance(typed, bool | int | float | str) or (isinstance(value, str) and "${" in value):
+    if is_open or not isinstance(typed, bool | int | float | str):
         return value
+    if isinstance(value, str) and "${" in value and not isinstance(typed, bool):
+        return value  # the CRD takes an interpolation anywhere but for a boolean
     is_number = type(value) is int and type(typed) is float
     return value if value is None or is_number or isinstance(value, list) else typed
 
