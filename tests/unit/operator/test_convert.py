@@ -118,5 +118,5 @@ def test_values_are_of_the_types_that_the_crd_has(tmp_path: Path, capsys: pytest
     flags = [config["exp_manager"]["save_xser"], config["model"]["qkv_linear"], config["name"]]
     assert repr((trainer, flags)) == repr(([32, 10000, 1], [True, False, "7"]))
     assert config["distributed_strategy"]["zero1"] is True
-    assert config["model"]["max_position_embeddings"] == "${.encoder_seq_length}"
+    assert config["model"]["optim"]["sched"]["max_steps"] == "${trainer.max_steps}"
     assert "compiler_flags" not in config
