@@ -1,6 +1,5 @@
 """Every model family, tiny, trained for some steps on ranks that share a process group, without loop or data set."""
 
-import multiprocessing
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import Any
 import yaml
 
 from neuron_api.loading import load_text
-from neuron_trainer.launcher import forkserver
 
-from .nodes import BOUND
+from . import ranks
 from .ranks import GLOO_TIMEOUT
 from .tiny import MODEL, SEQUENCE, VOCABULARY, config
 
@@ -68,20 +66,9 @@ class Split:
 
 def train(folder: Path, splits: dict[str, Split]) -> None:
     """Each family under each split; `result` reads what came out."""
-    forkserver.start(4)
-    context = multiprocessing.get_context("forkserver")
     for world in sorted({split.world for split in splits.values()}):
         own = {name: split for name, split in splits.items() if split.world == world}
-        ranks = [context.Process(target=_rank, args=(n, world, folder, own)) for n in range(world)]
-        for rank in ranks:
-            rank.start()
-        for rank in ranks:
-            rank.join(BOUND)
-        codes = [rank.exitcode for rank in ranks]
-        for rank in ranks:
-            rank.kill()
-            rank.join()
-        assert codes == [0] * world, f"ranks ended with {codes}"
+        ranks.run(_rank, world, folder, own)
 
 
 def result(folder: Path, family: str, split: str) -> Any:

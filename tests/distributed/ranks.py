@@ -6,7 +6,7 @@ For questions about numbers, where starting launchers (10 s each) would only cos
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import zip_longest
 from pathlib import Path
@@ -29,18 +29,23 @@ def train(world: int, configurations: list[dict[str, Any]], checkpoints: Sequenc
     With `checkpoints` each goes on from its own.
     """
     jobs = list(zip_longest(configurations, checkpoints))
+    with tempfile.TemporaryDirectory() as folder:
+        run(_rank, world, f"{folder}/store", jobs, bound=BOUND * len(configurations))
+
+
+def run(target: Callable[..., None], world: int, *arguments: Any, bound: float = BOUND) -> None:
+    """`target(rank, world, *arguments)` on `world` processes, which must all end well within `bound` seconds."""
     forkserver.start(4)  # more than one: each process computes with one thread
     context = multiprocessing.get_context("forkserver")
-    with tempfile.TemporaryDirectory() as folder:
-        ranks = [context.Process(target=_rank, args=(n, world, f"{folder}/store", jobs)) for n in range(world)]
-        for rank in ranks:
-            rank.start()
-        for rank in ranks:
-            rank.join(BOUND * len(configurations))
-        codes = [rank.exitcode for rank in ranks]
-        for rank in ranks:
-            rank.kill()
-            rank.join()
+    ranks = [context.Process(target=target, args=(rank, world, *arguments)) for rank in range(world)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(bound)
+    codes = [rank.exitcode for rank in ranks]
+    for rank in ranks:
+        rank.kill()
+        rank.join()
     assert codes == [0] * world, f"ranks ended with {codes}"
 
 

@@ -1,15 +1,12 @@
 """Ring attention is PyTorch's attention over the whole sequence, in its output and in every gradient."""
 
-import multiprocessing
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from neuron_trainer.launcher import forkserver
-
-from .nodes import BOUND
+from . import ranks
 from .ranks import GLOO_TIMEOUT
 
 pytestmark = pytest.mark.distributed
@@ -19,18 +16,7 @@ SHAPES = {"as many key heads": (4, 4), "grouped heads": (4, 2), "one key head": 
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_parts_give_what_the_whole_gives(size: int, tmp_path: Path) -> None:
-    forkserver.start(4)
-    context = multiprocessing.get_context("forkserver")
-    ranks = [context.Process(target=_compare, args=(rank, size, str(tmp_path / "store"))) for rank in range(size)]
-    for rank in ranks:
-        rank.start()
-    for rank in ranks:
-        rank.join(BOUND)
-    codes = [rank.exitcode for rank in ranks]
-    for rank in ranks:
-        rank.kill()
-        rank.join()
-    assert codes == [0] * size
+    ranks.run(_compare, size, str(tmp_path / "store"))
 
 
 def _compare(rank: int, size: int, store: str) -> None:
