@@ -65,7 +65,7 @@ EXIT_CODES = {
 
 @cache
 def measured(form: str) -> dict[str, dict[str, Any]]:
-    """What each document of a form took. Once more where it was too long: two processes on one core share its units, and
+    """What each document of a form took. Again where it was too long: two processes on one core share its units, and
     processor time then counts double (0.38 s became 1.08 s at a load of 20 on 2 cores)."""
     least: dict[str, dict[str, Any]] = {}
     for _ in range(3):
