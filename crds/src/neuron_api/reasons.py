@@ -88,8 +88,8 @@ class Reason(StrEnum):
     PROCESS_FAILED = "ProcessFailed"
     """A process ended with an error; all processes were restarted in their pods. See the ledger's message."""
     PROCESS_KILLED = "ProcessKilled"
-    """A process was ended by a signal (kill, out of memory); all were restarted in their pods. See the ledger's message, and
-    raise the memory limit in spec.podTemplate if it was that."""
+    """A process was ended by a signal (kill, out of memory); all were restarted in their pods. See the ledger's message,
+    and raise the memory limit in spec.podTemplate if it was that."""
     POD_DELETED = "PodDeleted"
     """Somebody or something deleted a pod; it was replaced, and that is never counted. Nothing to do."""
     POD_EVICTED = "PodEvicted"
@@ -97,8 +97,8 @@ class Reason(StrEnum):
     NODE_LOST = "NodeLost"
     """The node of a pod is gone; the pod was replaced, and that is never counted. Nothing to do."""
     POD_PREEMPTED = "PodPreempted"
-    """The launcher ended on SIGTERM after saving (exit code 143); the pod was replaced, and that is never counted. Nothing
-    to do."""
+    """The launcher ended on SIGTERM after saving (exit code 143); the pod was replaced, and that is never counted.
+    Nothing to do."""
     OUT_OF_MEMORY = "OutOfMemory"
     """The container was killed for memory. Raise its limit in spec.podTemplate, or lower data.micro_batch_size."""
     HANG = "Hang"
