@@ -88,8 +88,8 @@ class Reason(StrEnum):
     PROCESS_FAILED = "ProcessFailed"
     """A process ended with an error; all processes were restarted in their pods. See the ledger's message."""
     PROCESS_KILLED = "ProcessKilled"
-    """A process was ended by a signal (kill, out of memory); all were restarted in their pods. See the ledger's message,
-    and raise the memory limit in spec.podTemplate if it was that."""
+    """A process was ended by a signal (kill, out of memory); all were restarted in their pods. See the ledger's
+    message, and raise the memory limit in spec.podTemplate if it was that."""
     POD_DELETED = "PodDeleted"
     """Somebody or something deleted a pod; it was replaced, and that is never counted. Nothing to do."""
     POD_EVICTED = "PodEvicted"
