@@ -9,7 +9,7 @@ Files outlive a worker that is killed at any instruction, need no thread on eith
 """
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from json import dumps, loads
 from pathlib import Path
 
@@ -29,6 +29,10 @@ class Start:
     weights_only: bool = False
     last_step: int = 0
     """Newest step that this launcher has seen finished."""
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds of the launcher's part of this start (`phases`), and …"""
+    since: float | None = None
+    """… when it ended: the system's monotonic clock, which both sides have."""
 
 
 class Handoff:

@@ -79,17 +79,18 @@ class Ranks:
 
 def main(job: Job) -> str:
     """The entry point; returns an `Outcome`, or raises."""
-    phases = Phases()
     _prctl_pr_set_pdeathsig(signal.SIGKILL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ranks, handoff = Ranks.from_environment(), Handoff(Path(job.handoff))
+    start = handoff.read_start()
+    phases = Phases(start.since, start.phases)
+    phases.mark("process_start")
     _show_rank(ranks.rank)
     config = TrainingConfig.model_validate(job.resolved)
     logs.configure(config.exp_manager, Path(job.log_dir), ranks.rank, ranks.local_rank)
     try:
         _initialise(config, job.accelerator)
-        phases.mark("rendezvous")
         return _train(job, config, ranks, handoff, phases).value
     except Exception as problem:
         if not is_peer_loss(problem):

@@ -23,6 +23,7 @@ from torch.distributed.elastic.rendezvous import RendezvousHandler
 from neuron_api.progress import ProcessFailure, TrainerPhase
 from neuron_trainer.errors import PreemptedError
 from neuron_trainer.handoff import Handoff, Start
+from neuron_trainer.phases import Phases
 from neuron_trainer.worker import Job, Outcome
 from neuron_trainer.worker import main as worker_main
 
@@ -80,23 +81,28 @@ class Agent(LocalElasticAgent):
         self._parts, self._choose = node_parts, choose
         self._lost_since: float | None = None
         self._first_step_of_round = 0
+        self._phases = Phases()
 
     # ---- rounds -----------------------------------------------------------------------------------------------------
 
     def _rendezvous(self, worker_group: WorkerGroup) -> None:
         parts = self._parts
+        self._phases = Phases()
         parts.status.set(phase=TrainerPhase.RENDEZVOUS)
         parts.stop.is_waiting = True
         if parts.stop.is_requested:
             raise PreemptedError("SIGTERM before the processes were started")
         super()._rendezvous(worker_group)
         parts.stop.is_waiting = False
+        self._phases.mark("rendezvous")
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
         parts = self._parts
         self._lost_since, self._first_step_of_round = None, parts.status.step
         checkpoint, weights_only = self._choose() if worker_group.group_rank == 0 else (None, False)
-        parts.handoff.write_start(Start(parts.budget.rounds, checkpoint, weights_only, parts.status.step))
+        self._phases.mark("checkpoint_find")
+        laps, since = self._phases.seconds, self._phases.last
+        parts.handoff.write_start(Start(parts.budget.rounds, checkpoint, weights_only, parts.status.step, laps, since))
         parts.status.set(phase=TrainerPhase.LOADING, round=parts.budget.rounds)
         parts.budget.rounds += 1
         started: dict[int, Any] = super()._start_workers(worker_group)

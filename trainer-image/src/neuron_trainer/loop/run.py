@@ -1,11 +1,11 @@
 """One start of a training run on one rank: build everything, take up a checkpoint, fit."""
 
-import json
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -15,7 +15,7 @@ from neuron_api.progress import Recovery
 from neuron_api.topology import Topology
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data import tokenizer
-from neuron_trainer.handoff import Handoff, Start, replace
+from neuron_trainer.handoff import Handoff, Start
 from neuron_trainer.log_dir import RECOVERY_FILE
 from neuron_trainer.metrics_file import MetricsFile, StartRecord
 from neuron_trainer.models.family import Family
@@ -71,18 +71,24 @@ class Run:
         """Train to the end, or to a stop: True then. `handoff` on local rank 0, `metrics` on global rank 0 only."""
         config = self.module.config
         recovery = self._recovery(start, metrics)
-        reporting = Reporting(handoff, metrics, self.phases, recovery, start.round)
+        timed = metrics is not None and config.exp_manager.enable_recovery_time_instrumentation
+        times = log_dir / RECOVERY_FILE if timed else None
+        reporting = Reporting(handoff, metrics, self.phases, recovery, start.round, times)
         saving = Checkpointing(
             config.exp_manager, self.state, checkpoints, reporting.checkpoint_begun, reporting.checkpoint_written
         )
         stopping = Stopping()
         resumed = self._take_up(start, saving, reporting, metrics, recovery.steps_lost if recovery else 0)
-        strategy = BackendStrategy(self.module.backend.device, rank, self.state.save, self.state.load)
+        strategy = BackendStrategy(self.module.backend.device, rank, self.state.save, self._load)
         callbacks: list[pl.Callback] = [reporting, saving, stopping]
         build_trainer(config, strategy, log_dir, callbacks).fit(self.module, ckpt_path=resumed)
-        if metrics is not None and config.exp_manager.enable_recovery_time_instrumentation:
-            replace(log_dir / RECOVERY_FILE, json.dumps(self.phases.seconds))
         return stopping.is_preempted
+
+    def _load(self, folder: Path) -> dict[str, Any]:
+        self.phases.mark("setup")
+        state = self.state.load(folder)
+        self.phases.mark("checkpoint_load")
+        return state
 
     def _take_up(
         self, start: Start, saving: Checkpointing, reporting: Reporting, metrics: MetricsFile | None, lost: int
