@@ -50,6 +50,11 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             self._display = StepDisplay(trainer.global_step, pl_module.config.trainer.max_steps)
         self._hand_over(phase=TrainerPhase.TRAINING, step=trainer.global_step)
 
+    def on_train_batch_start(self, *_: Any) -> None:
+        """The batch is there."""
+        if "first_batch" not in self._phases.seconds:
+            self._phases.mark("first_batch")
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """After the optimizer step, before validation and checkpoint (B-4)."""
         assert isinstance(pl_module, TrainingModule)
@@ -133,7 +138,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
     def _first_step(self) -> None:
         self._phases.mark("first_step")
         if self._metrics is not None:
-            log.info("first step done: %s", self._phases)
+            log.info("first step done: %s; most of it: %s", self._phases, self._phases.longest)
         if self._recovery is not None:
             self._recovery = self._recovery.model_copy(update={"first_step_time": datetime.now(UTC)})
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -75,7 +76,7 @@ class Run:
         )
         stopping = Stopping()
         resumed = self._take_up(start, saving, reporting, metrics)
-        strategy = BackendStrategy(self.module.backend.device, rank, self.state.save, self.state.load)
+        strategy = BackendStrategy(self.module.backend.device, rank, self.state.save, self._load)
         callbacks: list[pl.Callback] = [reporting, saving, stopping]
         build_trainer(config, strategy, log_dir, callbacks).fit(self.module, ckpt_path=resumed)
         if metrics is not None and config.exp_manager.enable_recovery_time_instrumentation:
@@ -93,10 +94,17 @@ class Run:
             reporting.checkpoint_taken_up(step, start.checkpoint)
         elif start.checkpoint is not None:
             self.state.load_weights(Path(start.checkpoint))
+            self.phases.mark("checkpoint_load")
         if metrics is not None:
             metrics.drop_after(step)
             log.info("%s", _sentence(start, step))
         return None if start.weights_only else start.checkpoint
+
+    def _load(self, folder: Path) -> dict[str, Any]:
+        self.phases.mark("data_seek")  # what Lightning has set up so far
+        found = self.state.load(folder)
+        self.phases.mark("checkpoint_load")
+        return found
 
     def _recovery(self, start: Start, metrics: MetricsFile | None) -> Recovery | None:
         """What this start costs, where there was one before: known to rank 0."""
