@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 
 from neuron_api.progress import CheckpointReport, Progress, Recovery, TrainerPhase
 from neuron_trainer.handoff import Handoff
-from neuron_trainer.metrics_file import MetricsFile, StepMetrics
+from neuron_trainer.metrics_file import MetricsFile, StepMetrics, ValidationMetrics
 from neuron_trainer.phases import Phases
 from neuron_trainer.terminal import StepDisplay
 
@@ -82,6 +82,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._hand_over(phase=self._before)
         if self._metrics is not None and pl_module.val_loss is not None and not trainer.sanity_checking:
             log.info("step %d: val_loss %.6g", trainer.global_step, pl_module.val_loss)
+            self._metrics.append(ValidationMetrics(trainer.global_step, pl_module.val_loss, round(time.time(), 3)))
             for logger in trainer.loggers:
                 logger.log_metrics({"val_loss": pl_module.val_loss}, step=trainer.global_step)
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data import tokenizer
 from neuron_trainer.handoff import Handoff, Start, replace
 from neuron_trainer.log_dir import RECOVERY_FILE
-from neuron_trainer.metrics_file import MetricsFile
+from neuron_trainer.metrics_file import MetricsFile, StartRecord
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel.native import NativeBackend
 from neuron_trainer.phases import Phases
@@ -70,12 +71,13 @@ class Run:
     ) -> bool:
         """Train to the end, or to a stop: True then. `handoff` on local rank 0, `metrics` on global rank 0 only."""
         config = self.module.config
-        reporting = Reporting(handoff, metrics, self.phases, self._recovery(start, metrics), start.round)
+        recovery = self._recovery(start, metrics)
+        reporting = Reporting(handoff, metrics, self.phases, recovery, start.round)
         saving = Checkpointing(
             config.exp_manager, self.state, checkpoints, reporting.checkpoint_begun, reporting.checkpoint_written
         )
         stopping = Stopping()
-        resumed = self._take_up(start, saving, reporting, metrics)
+        resumed = self._take_up(start, saving, reporting, metrics, recovery.steps_lost if recovery else 0)
         strategy = BackendStrategy(self.module.backend.device, rank, self.state.save, self._load)
         callbacks: list[pl.Callback] = [reporting, saving, stopping]
         build_trainer(config, strategy, log_dir, callbacks).fit(self.module, ckpt_path=resumed)
@@ -84,7 +86,7 @@ class Run:
         return stopping.is_preempted
 
     def _take_up(
-        self, start: Start, saving: Checkpointing, reporting: Reporting, metrics: MetricsFile | None
+        self, start: Start, saving: Checkpointing, reporting: Reporting, metrics: MetricsFile | None, lost: int
     ) -> str | None:
         """What Lightning shall resume from; bare weights are loaded here."""
         step = 0
@@ -97,6 +99,7 @@ class Run:
             self.phases.mark("checkpoint_load")
         if metrics is not None:
             metrics.drop_after(step)
+            metrics.append(StartRecord(step, lost, round(time.time(), 3)))
             log.info("%s", _sentence(start, step))
         return None if start.weights_only else start.checkpoint
 
