@@ -56,7 +56,7 @@ class Run:
         family = Family.of(config, tokenizer.vocabulary(config))
         backend = NativeBackend(config, topology, device)
         phases.mark("groups")
-        module = TrainingModule(config, backend, backend.build(family), family.config.hidden_size, wants_stop)
+        module = TrainingModule(config, backend, backend.build(family), family.config, wants_stop)
         phases.mark("model_build")
         return cls(module, RunState(module, family, topology, config_hash), phases)
 

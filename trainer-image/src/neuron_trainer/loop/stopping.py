@@ -19,8 +19,8 @@ class Stopping(pl.Callback):  # type: ignore[misc]
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        """All ranks see the same reduced flag, so all leave together."""
+        """All ranks have the same answer, so all leave together."""
         assert isinstance(pl_module, TrainingModule)
-        if pl_module.result.is_stopping:
+        if pl_module.is_stopping:
             self.is_preempted = True
             trainer.should_stop = True
