@@ -33,9 +33,11 @@ def steps(config: TrainingConfig, part: Part, found: Samples, share: Share, voca
     order: Order = Cyclic(len(found), config.seed) if is_cyclic else Single()
     drops = data.validation_drop_last if part == "validation" else data.drop_last
     keeps_rest = data.pad_samples_to_global_batch_size or not drops
+    trainer = config.trainer
+    limit = trainer.overfit_batches or (trainer.limit_train_batches if part == "train" else None)
     key = "data.data_prefix" if config.model_source == "megatron" else f"data.{_FOLDER[part]}"
     bounds = None if vocabulary is None else Vocabulary(vocabulary, key)
-    return Steps(found, data.global_batch_size, share, order, keeps_rest=keeps_rest, vocabulary=bounds)
+    return Steps(found, data.global_batch_size, share, order, keeps_rest=keeps_rest, limit=limit, vocabulary=bounds)
 
 
 def first_validation_sample(config: TrainingConfig, consumed: int) -> int:

@@ -19,6 +19,7 @@ from neuron_trainer.data.samples import Samples
 from neuron_trainer.models.family import Sizes
 from neuron_trainer.parallel import ParallelBackend
 
+from .ending import TimeLimit
 from .results import Pending, Results, depth
 from .step import Gradients, parameter_norm
 from .throughput import Throughput
@@ -42,9 +43,12 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self.results = Results(depth(config, backend.device), config.data.global_batch_size)
         self.is_stopping = False
         """Some process was asked to stop: all save at the end of this step."""
+        self.is_over = False
+        """The time of some process is over: training ends with this step."""
         self.throughput = Throughput(config.data.global_batch_size * config.model.encoder_seq_length)
         self.val_loss: float | None = None
         self._sizes, self._wants_stop = sizes, wants_stop
+        self.time_limit = TimeLimit(config.trainer.max_time)
         self._gradients = Gradients(backend, config.trainer.gradient_clip_val)
         self.optimizer: Optimizer = optim.of_run(config, backend.parameters())
         self._val_losses: list[Tensor] = []
@@ -56,15 +60,16 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         def epoch_steps() -> int:
             return len(self._loader("train", lambda: 0))
 
-        steps = self.config.trainer.max_steps
-        if steps < 0:
-            steps = (self.config.trainer.max_epochs or 1) * epoch_steps()
+        trainer, sched = self.config.trainer, self.config.model.optim.sched
+        steps = trainer.max_steps
+        if steps < 0:  # NTJ-2112: where only the time ends it, the schedule has a length of its own
+            steps = trainer.max_epochs * epoch_steps() if trainer.max_epochs > 0 else sched.max_steps or 1
         extent = optim.Extent(steps, epoch_steps, self._sizes.hidden_size)
         return [self.optimizer], [optim.schedule(self.config.model.optim, self.optimizer, extent)]
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         """One optimizer step: gradients, update, schedule, counters."""
-        stops = self.backend.any_process(self._wants_stop())
+        vote = self.backend.begin_vote(self._wants_stop(), self.time_limit.is_over)
         sums = self._gradients.compute(batch)
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
@@ -75,17 +80,20 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         step = self.trainer.global_step
         self.backend.weights_changed(step)
         self.consumed_samples += self.config.data.global_batch_size
-        self.is_stopping = stops()
+        self.is_stopping, self.is_over = vote()
         norm = parameter_norm(self.backend) if self._norm_is_due(step) else None
         self.results.add(
             Pending(step, sums, used_lr, self.consumed_samples, self.throughput.step_done(), time.time(), norm)
         )
+        if self.config.exp_manager.create_early_stopping_callback and (newest := self.results.read_all()):
+            self.log("reduced_train_loss", newest.loss)
 
     def _norm_is_due(self, step: int) -> bool:
         return self.config.exp_manager.log_parameter_norm and step % self.config.trainer.log_every_n_steps == 0
 
     def on_train_start(self) -> None:
-        """The clock of the steps."""
+        """Everything is loaded."""
+        self.time_limit.begin()
         self.throughput.begin()
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
@@ -99,6 +107,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
             mean = torch.stack(losses).mean()
             total, count = self.backend.sum_over_processes(torch.stack([mean, torch.ones_like(mean)])).tolist()
             self.val_loss = total / count
+            if self.config.exp_manager.create_early_stopping_callback:
+                self.log("val_loss", self.val_loss)
 
     def train_dataloader(self) -> StepLoader:
         """Begins at `consumed_samples`, which the checkpoint has restored by now."""

@@ -107,8 +107,8 @@ class ParallelBackend(Protocol):
         """Free the gradients after the optimizer step."""
         ...
 
-    def any_process(self, wish: bool) -> Callable[[], bool]:
-        """Begin to ask, on the host, whether any process wishes for something; the answer, the same everywhere, is
+    def begin_vote(self, *wishes: bool) -> Callable[[], tuple[bool, ...]]:
+        """Begin to ask, on the hosts, which of these wishes some process has; the answer, the same everywhere, is
         awaited when it is called for. The device is not asked, so nothing waits for it."""
         ...
 

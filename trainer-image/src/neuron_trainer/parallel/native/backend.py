@@ -150,16 +150,16 @@ class NativeBackend:
             parameter.whole.grad = None
             parameter.leaf.grad = None
 
-    def any_process(self, wish: bool) -> Callable[[], bool]:
-        """See `ParallelBackend`: one asynchronous all-reduce of a number through gloo."""
+    def begin_vote(self, *wishes: bool) -> Callable[[], tuple[bool, ...]]:
+        """See `ParallelBackend`: one asynchronous all-reduce of as many numbers through gloo."""
         if dist.get_world_size() == 1:
-            return lambda: wish
-        flag = torch.tensor(int(wish))
-        work = dist.all_reduce(flag, async_op=True)
+            return lambda: wishes
+        votes = torch.tensor([int(wish) for wish in wishes])
+        work = dist.all_reduce(votes, async_op=True)
 
-        def answer() -> bool:
+        def answer() -> tuple[bool, ...]:
             work.wait()
-            return bool(flag)
+            return tuple(vote > 0 for vote in votes.tolist())
 
         return answer
 
