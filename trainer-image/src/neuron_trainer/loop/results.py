@@ -113,7 +113,8 @@ class Results:
 
     def _sentence(self, pending: Pending, loss: float) -> str:
         """A collective: every process has read the same loss."""
-        rank, own = dist.get_rank(), [None] * dist.get_world_size()
+        rank = dist.get_rank()
+        own: list[bool] = [True] * dist.get_world_size()
         dist.all_gather_object(own, math.isfinite(pending.sums.share.item()))
         guilty = [str(number) for number, is_finite in enumerate(own) if not is_finite]
         last = pending.consumed_samples

@@ -37,4 +37,4 @@ def autocast(module: nn.Module, device_type: str) -> None:
     for child in module.modules():
         if isinstance(child, Router):
             child.forward = torch.autocast(device_type, enabled=False)(child.forward)  # type: ignore[method-assign]
-    module.forward = torch.autocast(device_type, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
+    module.forward = torch.autocast(device_type, torch.bfloat16)(module.forward)

@@ -42,7 +42,7 @@ class SplitExperts(ParallelStyle):
 
     def _sum(self, _: nn.Module, output: Tensor, mesh: DeviceMesh) -> Tensor:
         parts = DTensor.from_local(output, mesh, [Partial()], run_check=False)
-        return self._reduction.sum(parts, self._output).to_local()
+        return self._reduction.sum(parts, self._output)
 
 
 class WholeRouter(ParallelStyle):

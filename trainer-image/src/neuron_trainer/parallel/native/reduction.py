@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 from torch.distributed.tensor.placement_types import Placement
 
@@ -14,11 +15,13 @@ class Reduction:
     dtype: torch.dtype | None = None
     """None: that of what is summed."""
 
-    def sum(self, parts: DTensor, placement: Placement) -> DTensor:
-        """A partial sum as whole or split over the sequence; one all-reduce or reduce-scatter. The result has the dtype
-        of the parts."""
+    def sum(self, parts: DTensor, placement: Placement) -> Tensor:
+        """A partial sum, whole or split over the sequence, this process's part; one all-reduce or reduce-scatter.
+
+        The result has the dtype of the parts.
+        """
         dtype = parts.dtype
-        return parts.redistribute(placements=[placement], forward_dtype=self.dtype).to(dtype)  # type: ignore[no-any-return]
+        return parts.redistribute(placements=[placement], forward_dtype=self.dtype).to_local().to(dtype)
 
     def enter(self, states: DTensor) -> DTensor:
         """Whole states on each process, whose gradients are parts of a sum.

@@ -102,7 +102,7 @@ def _key_value(module: nn.Module, name: str, size: int, copies: int | None) -> P
 
 def _sum(between: Placement, reduction: Reduction, _: nn.Module, __: Any, output: DTensor) -> Tensor:
     """The output of a linear whose parts are on several processes."""
-    return reduction.sum(output, between).to_local()
+    return reduction.sum(output, between)
 
 
 def _enter(mesh: DeviceMesh, between: Placement, reduction: Reduction, _: nn.Module, inputs: tuple[Any, ...]) -> Any:
