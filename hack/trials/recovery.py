@@ -24,7 +24,7 @@ from .job import EVERY, TrialJob
 from .timeline import Timeline
 
 PHASES: Final = ("detect", "decide", "schedule", "start", "rendezvous", "load", "first step")
-_LOAD: Final = ("checkpoint_find", "process_start", "model_build", "setup", "checkpoint_load", "data_seek")
+_LOAD: Final = ("checkpoint_find", "worker_start", "model_build", "data_seek", "checkpoint_load", "first_batch")
 STEPS: Final = 4000
 """More than any series of tries reaches; the job is deleted then."""
 
@@ -83,16 +83,16 @@ def _one(job: TrialJob, timeline: Timeline, cause: Cause) -> dict[str, float]:
     line = job.wait_recovered(lines + 1)[-1]
     stepped = at + harm.seconds_since(at, line["recoveredTime"])
     laps: dict[str, float] = json.loads((job.log_dir / "recovery.json").read_text())
-    met = stepped - sum(seconds for name, seconds in laps.items() if name != "rendezvous")
+    met = stepped - sum(laps[name] for name in (*_LOAD, "groups", "first_step") if name in laps)
     seconds = {
         "rendezvous": laps["groups"],
         "load": sum(laps.get(name, 0.0) for name in _LOAD),
         "first step": laps["first_step"],
     }
     if cause.pod is None:
-        noted, began = at + harm.seconds_since(at, line["time"]), met - laps["rendezvous"]
+        noted, began = at + harm.seconds_since(at, line["time"]), met - laps.get("rendezvous", 0.0)
         moments = {"detect": noted - at, "decide": began - noted, "schedule": 0.0, "start": 0.0}
-        seconds["rendezvous"] += laps["rendezvous"]
+        seconds["rendezvous"] += laps.get("rendezvous", 0.0)
     else:
         new = next(pod.uid for pod in job.pods() if pod.index == cause.pod)
         before, after = timeline.of(old), timeline.of(new)

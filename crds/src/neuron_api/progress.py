@@ -71,7 +71,7 @@ class Recovery(Wire):
     first_step_time: AwareDatetime | None = None
     """When the first step after the resume was finished; absent until then."""
     phases: dict[str, float] = Field(default_factory=dict)
-    """Seconds of each phase of this start, from the meeting of the agents to the first step (`neuron_trainer.phases`);
+    """Seconds of each phase of this start, to the first step (`neuron_trainer.phases`);
     empty until then."""
 
 

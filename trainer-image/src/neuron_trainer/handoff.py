@@ -30,9 +30,9 @@ class Start:
     last_step: int = 0
     """Newest step that this launcher has seen finished."""
     phases: dict[str, float] = field(default_factory=dict)
-    """Seconds of the launcher's part of this start (`phases`), and …"""
+    """Seconds of what the launcher has done for this round (`phases`)."""
     since: float | None = None
-    """… when it ended: the system's monotonic clock, which both sides have."""
+    """When that was done, on the monotonic clock; the worker goes on from there."""
 
 
 class Handoff:

@@ -56,7 +56,7 @@ class Run:
         family = Family.of(config, tokenizer.vocabulary(config))
         backend = NativeBackend(config, topology, device)
         phases.mark("groups")
-        module = TrainingModule(config, backend, backend.build(family), family.config.hidden_size, wants_stop)
+        module = TrainingModule(config, backend, backend.build(family), family.config, wants_stop)
         phases.mark("model_build")
         return cls(module, RunState(module, family, topology, config_hash), phases)
 
@@ -85,12 +85,6 @@ class Run:
         build_trainer(config, strategy, log_dir, callbacks).fit(self.module, ckpt_path=resumed)
         return stopping.is_preempted
 
-    def _load(self, folder: Path) -> dict[str, Any]:
-        self.phases.mark("setup")
-        state = self.state.load(folder)
-        self.phases.mark("checkpoint_load")
-        return state
-
     def _take_up(
         self, start: Start, saving: Checkpointing, reporting: Reporting, metrics: MetricsFile | None, lost: int
     ) -> str | None:
@@ -102,11 +96,18 @@ class Run:
             reporting.checkpoint_taken_up(step, start.checkpoint)
         elif start.checkpoint is not None:
             self.state.load_weights(Path(start.checkpoint))
+            self.phases.mark("checkpoint_load")
         if metrics is not None:
             metrics.drop_after(step)
             metrics.append(StartRecord(step, lost, round(time.time(), 3)))
             log.info("%s", _sentence(start, step))
         return None if start.weights_only else start.checkpoint
+
+    def _load(self, folder: Path) -> dict[str, Any]:
+        self.phases.mark("data_seek")  # what Lightning has set up so far
+        found = self.state.load(folder)
+        self.phases.mark("checkpoint_load")
+        return found
 
     def _recovery(self, start: Start, metrics: MetricsFile | None) -> Recovery | None:
         """What this start costs, where there was one before: known to rank 0."""
