@@ -21,8 +21,8 @@ STEPS = 22
 KILL_AFTER = 7
 """A checkpoint is written every 5 steps: at 7 there is one, and at least a step to be done again."""
 PHASES = [
-    "shutdown", "rendezvous", "checkpoint_find", "worker_start", "groups", "model_build", "data_seek", "checkpoint_load",
-    "first_batch", "first_step",
+    "shutdown", "rendezvous", "checkpoint_find", "worker_start", "groups", "model_build", "data_seek",
+    "checkpoint_load", "first_batch", "first_step",
 ]  # fmt: skip
 Numbers = dict[int, tuple[float, ...]]
 Record = Callable[[str, object], None]
