@@ -19,7 +19,6 @@ from .paths import field_of, fields, section_of
 from .registry import found
 
 _VALUES: Final[Mapping[str, tuple[object, ...]]] = {
-    "precision.type": ("fp32", "mixed_precision"),
     "data.data_impl": ("mmap",),
     "trainer.profiler": (None, "simple", "advanced", "pytorch"),
     "model.optim.sched.name": (
@@ -61,7 +60,7 @@ _DONE: Final[Mapping[str, str]] = {
     "model.optim.sched": "name warmup_steps warmup_ratio max_steps constant_steps constant_ratio min_lr hold_steps "
     "hold_ratio d_model step_size gamma interval last_epoch power",
     "precision": "type master_weights fp32_grad_acc xla_use_bf16 xla_downcast_bf16 neuron_rt_stochastic_rounding_en "
-    "parallel_layers_reduce_dtype",
+    "parallel_layers_reduce_dtype fp32_grads_cc",
 }
 """Keys that are honoured, by section."""
 

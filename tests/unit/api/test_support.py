@@ -62,7 +62,6 @@ def test_a_key_of_megatron_models_is_not_ignored_with_another(key: str) -> None:
     [
         ("+distributed_strategy.expert_model_parallel_size=2", "distributed_strategy.expert_model_parallel_size",
          "NTJ-4001"),
-        ("precision.type=autocast", "precision.type", "NTJ-4001"),
         ("+model.moe={num_experts: 8}|distributed_strategy.pipeline_model_parallel_size=2",
          "distributed_strategy.pipeline_model_parallel_size", "NTJ-4001"),
         ("model.optim.sched.name=CyclicLR", "model.optim.sched.name", "NTJ-4001"),
