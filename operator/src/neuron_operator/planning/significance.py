@@ -4,7 +4,15 @@ from typing import Any
 
 from neuron_api.status import JobStatus
 
-_NUMBERS = ("step", "loss", "tokens_per_second", "last_step_time", "seconds_per_step", "measured_steps")
+_NUMBERS = (
+    "step",
+    "furthest_step",
+    "loss",
+    "tokens_per_second",
+    "last_step_time",
+    "seconds_per_step",
+    "measured_steps",
+)
 
 
 def only_numbers(before: JobStatus, after: JobStatus) -> bool:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,10 +10,10 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings import error
 from neuron_trainer.checkpoint import Candidate, complete, verify
 from neuron_trainer.checkpoint.manifest import read
-from neuron_trainer.errors import CheckpointError, InputError
+from neuron_trainer.errors import CheckpointError, InputError, ProgressLostError
 from neuron_trainer.log_dir import checkpoints
 from neuron_trainer.models.family import Family
-from neuron_trainer.resume import Decision, Origin, decide
+from neuron_trainer.resume import Choice, Decision, Origin, Seen, decide
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +21,18 @@ log = logging.getLogger(__name__)
 class Chooser:
     """Remembers what it has verified: a checksum over 100 GB takes minutes, a restart should not."""
 
-    def __init__(self, config: TrainingConfig, folder: Path, job_uid: str) -> None:
+    def __init__(self, config: TrainingConfig, folder: Path, job_uid: str, seen: Callable[[], Seen] = Seen) -> None:
         self._config, self._folder, self._job_uid = config, checkpoints(folder), job_uid
         self._verified: set[tuple[Path, int]] = set()
+        self._seen = seen
 
     def decide(self) -> Decision:
-        """Without reading shards; raises `InputError` where a checkpoint is required and there is none."""
-        decision = decide(self._config, complete(self._folder), self._given, self._job_uid)
+        """Without reading shards; raises `InputError` where a checkpoint is required and there is none, and
+        `ProgressLostError` where finished steps would be done again from step 0."""
+        seen = self._seen()
+        decision = decide(self._config, complete(self._folder), self._given, self._job_uid, seen)
+        if decision.origin is Origin.LOST:
+            raise ProgressLostError(_lost(seen, f"there is no complete checkpoint in {self._folder}"))
         if decision.origin is Origin.MISSING:
             raise InputError([error(
                 "exp_manager.resume_ignore_no_checkpoint",
@@ -46,27 +52,31 @@ class Chooser:
             return None
         return decision.candidates[0]
 
-    def choose(self) -> tuple[str | None, bool]:
-        """`(directory, weights only)` for the next round: the newest candidate that is what its manifest says.
+    def choose(self) -> Choice:
+        """For the next round: the newest candidate that is what its manifest says.
 
         Damaged ones are passed over, aloud.
         """
-        decision = self.decide()
+        decision, damaged = self.decide(), list[str]()
         for candidate in decision.candidates:
             try:
                 self._verify(candidate)
             except CheckpointError as problem:
                 log.error("checkpoint passed over: %s", problem)
+                damaged.append(str(problem))
                 continue
             self._compare(candidate)
-            return str(candidate.path), decision.origin is Origin.WEIGHTS
+            return Choice(str(candidate.path), decision.origin is Origin.WEIGHTS, "; ".join(damaged))
+        if decision.candidates and not (seen := self._seen()).may_begin_again:
+            told = f"every checkpoint in {decision.candidates[0].path.parent} is damaged ({'; '.join(damaged)})"
+            raise ProgressLostError(_lost(seen, told))
         if decision.candidates:
             raise InputError([error(
                 "exp_manager.resume_if_exists",
                 f"every checkpoint in {decision.candidates[0].path.parent} is damaged.",
                 "Restore one, or remove them to start from scratch.",
             )])  # fmt: skip
-        return None, False
+        return Choice()
 
     def _verify(self, candidate: Candidate) -> None:
         marker = (candidate.path, candidate.path.stat().st_mtime_ns)
@@ -97,3 +107,7 @@ class Chooser:
                 f"{candidate.path} is of another model: {'; '.join(different)}.",
                 "Use another log directory, or the model it was written with.",
             )])  # fmt: skip
+
+
+def _lost(seen: Seen, found: str) -> str:
+    return f"{seen.step} steps were finished and {found}: the job would begin again at step 0."
