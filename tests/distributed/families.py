@@ -13,7 +13,7 @@ from neuron_api.loading import load_text
 from . import ranks
 from .nodes import BOUND
 from .ranks import GLOO_TIMEOUT
-from .splits import MASKED, REFERENCES, SPLITS, Split
+from .splits import REFERENCES, ROOMY, SPLITS, Split, fits
 from .tiny import MODEL, SEQUENCE, VOCABULARY, config
 
 STEPS = 5
@@ -32,6 +32,7 @@ MOE = {"num_experts": 4, "top_k": 2, "router_aux_loss_coef": 0.3}
 SECTION: dict[str, dict[str, Any]] = {
     "mixtral, capacity": {"moe": {**MOE, "capacity_factor": 0.75, "frequency": 2}},
     "mixtral, sinkhorn": {"moe": {**MOE, "top_k": 1, "routing_algorithm": "sinkhorn", "capacity_factor": None}},
+    ROOMY: {"moe": {**MOE, "capacity_factor": 2.0, "output_router_logits": False}},
 }
 """Changes of the section `model` of a Mixtral."""
 SIZES = {"num_layers": 2, "hidden_size": 32, "ffn_hidden_size": 64, "num_attention_heads": 4, "num_kv_heads": 2}
@@ -65,7 +66,7 @@ def every() -> list[Run]:
         (family, name)
         for name, split in SPLITS.items()
         for family in FAMILIES
-        if (split.experts == 1 or family in EXPERTS) and (family != MASKED or name == "tensor 2")
+        if fits(family, name) and (split.experts == 1 or family in EXPERTS)
     ]
 
 
@@ -145,6 +146,7 @@ def _config(family: str, split: Split, folder: Path) -> Any:
         folder,
         trainer__devices=split.world,
         trainer__num_nodes=1,
+        trainer__sequential_move_factor=max(1, split.world // 2),  # two turns
         distributed_strategy__tensor_model_parallel_size=split.tensor,
         distributed_strategy__sequence_parallel=split.sequence,
         distributed_strategy__zero1=split.zero1,
@@ -152,6 +154,7 @@ def _config(family: str, split: Split, folder: Path) -> Any:
         distributed_strategy__pipeline_model_parallel_size=split.pipeline,
         distributed_strategy__virtual_pipeline_model_parallel_size=split.virtual,
         distributed_strategy__expert_model_parallel_size=split.experts,
+        distributed_strategy__token_shuffle_group_size=split.shuffle,
         distributed_strategy__kv_replicator=split.copies,
         model__qkv_linear=split.copies is not None,
         model__fusions={"ring_attention": split.context > 1},

@@ -16,6 +16,7 @@ class Split:
     pipeline: int = 1
     virtual: int = 1
     experts: int = 1
+    shuffle: int = 1
     copies: int | None = None
     """`kv_replicator`."""
     recompute: str | None = None
@@ -60,6 +61,8 @@ SPLITS: Final = {
     "expert 2, data 4, zero1": Split(4, experts=2, zero1=True),
     "expert 2, context 2, zero1": Split(4, experts=2, context=2, zero1=True),
     "expert 2, pipeline 2": Split(4, experts=2, pipeline=2),
+    "shuffle 2": Split(2, shuffle=2),
+    "shuffle 2, expert 2, tensor 2, sequence": Split(4, shuffle=2, experts=2, tensor=2, sequence=True),
     "tensor 2, pipeline 2, data 2, zero1, sequence": Split(8, tensor=2, pipeline=2, zero1=True, sequence=True),
     "tensor 2, context 2, data 2, zero1, sequence": Split(8, tensor=2, context=2, zero1=True, sequence=True),
     "tensor 2, context 2, pipeline 2, sequence": Split(8, tensor=2, context=2, pipeline=2, sequence=True),
@@ -77,6 +80,14 @@ SPLITS: Final = {
 
 MASKED: Final = "megatron gpt, hidden dropout"
 """Only where the processes hold the same states are the masks those of one process (B-19)."""
+ROOMY: Final = "mixtral, room for all"
+"""Without the load-balancing loss: what a token shuffle does not change."""
+
+
+def fits(family: str, split: str) -> bool:
+    """Whether a family is trained under a split; `expert` is about families with experts (see `families.EXPERTS`)."""
+    return (family != MASKED or split == "tensor 2") and (family == ROOMY) == (SPLITS[split].shuffle > 1)
+
 
 PART: Final = {
     "recompute full": ["mixtral, capacity", "megatron gpt"],
@@ -106,6 +117,8 @@ PART: Final = {
     "expert 2, data 4, zero1": ["megatron mixtral"],
     "expert 2, context 2, zero1": ["mixtral"],
     "expert 2, pipeline 2": ["megatron gpt, experts"],
+    "shuffle 2": [ROOMY],
+    "shuffle 2, expert 2, tensor 2, sequence": [ROOMY],
     "expert 2, tensor 2, pipeline 2, data 2, zero1, sequence": ["mixtral"],
 }
 """What `make test` trains: each split and each family, the families where a split could go wrong."""

@@ -61,7 +61,9 @@ def _step(folder: Path, world: int, zero1: bool, bucket: int | None) -> tuple[di
     typed = load_text(yaml.safe_dump(values)).config
     assert typed is not None
     backend = NativeBackend(typed, Topology.of(typed, world), torch.device("cpu"))
-    backend.build(Family.from_json({**MODEL, "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4}, typed))
+    backend.build(
+        Family.from_json({**MODEL, "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4}, typed)
+    )
     ids = torch.randint(0, VOCABULARY, (8, SEQUENCE), generator=torch.Generator().manual_seed(3))
     own = ids.chunk(world)[backend.share.rank]
     with _Counting(zero1) as counts:

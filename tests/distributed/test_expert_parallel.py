@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+
+from neuron_trainer.models.mixtral import MixtralForCausalLM, weights
+from neuron_trainer.models.mixtral import config as mixtral_config
 
 from . import ranks, saved
 from .nodes import numbers
-from .tiny import MODEL, config
+from .tiny import MODEL, VOCABULARY, config
 
 pytestmark = [pytest.mark.distributed, pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")]
 
@@ -98,3 +102,47 @@ def test_a_checkpoint_has_every_weight_once_whatever_the_split(logs: dict[tuple[
     assert {name: one.shape for name, one in found.items()} == {name: one.shape for name, one in wanted.items()}
     assert "model.lm_head.weight" not in found, "it is the embedding's"
     assert found["model.model.layers.0.mlp.experts.up_proj"].shape == torch.Size([4, 64, 32])
+
+
+def test_weights_of_split_experts_are_a_model_of_transformers(
+    logs: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
+    found = saved.tensors(saved.checkpoint(logs["expert 2, tensor 2, zero1", "adamw"], STEPS))
+    state = {name.removeprefix("model."): one for name, one in found.items() if name.startswith("model.")}
+    config = mixtral_config.from_values(MIXTRAL)
+    weights.write(tmp_path, state, config)
+    transformers.MixtralConfig(**MIXTRAL).save_pretrained(tmp_path)
+    theirs = transformers.MixtralForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    ours = MixtralForCausalLM(config)
+    ours.load_state_dict(state, strict=False)  # the head is the embedding
+    ids = torch.arange(32)[None] * 5 % VOCABULARY
+    logits = ours(ids)
+    assert isinstance(logits, torch.Tensor)
+    torch.testing.assert_close(theirs(ids).logits, logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def masked(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
+    """Losses of a pipeline with dropout: unbroken, with evaluations between, resumed after half of the steps."""
+    base = tmp_path_factory.mktemp("masked")
+    (base / "mixtral.json").write_text(json.dumps(MIXTRAL))
+    runs = {name: _config(tiny, base / name, "adamw", 2, PIPELINE) for name in ("unbroken", "evaluated", "resumed")}
+    for values in runs.values():
+        values["model"]["moe"]["dropout"] = 0.2
+    runs["evaluated"]["trainer"] |= {"val_check_interval": 2, "check_val_every_n_epoch": None, "limit_val_batches": 1}
+    runs["evaluated"]["data"]["val_dir"] = runs["evaluated"]["data"]["train_dir"]
+    ranks.train(2, [runs["unbroken"], runs["evaluated"]])
+    ranks.train(2, [runs["resumed"]], [saved.checkpoint(base / "unbroken", STEPS // 2)])
+    return {name: [loss for loss, *_ in numbers(base / name).values()] for name in runs}
+
+
+PIPELINE: dict[str, Any] = {"pipeline_model_parallel_size": 2, "zero1": False}
+
+
+@pytest.mark.timeout(600)
+def test_a_pipeline_goes_on_with_the_masks_of_an_unbroken_run(masked: dict[str, list[float]]) -> None:
+    assert masked["resumed"] == masked["unbroken"][STEPS // 2 :]
+
+
+def test_evaluation_does_not_change_the_masks_of_a_pipeline(masked: dict[str, list[float]]) -> None:
+    assert masked["evaluated"] == masked["unbroken"]

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_no_more_of_a_node_work_at_once_than_asked(world: int, per_node: int, at
         for start, _ in own:
             assert sum(begun <= start < ended for begun, ended in own) <= at_once
         turns = [own[first : first + at_once] for first in range(0, per_node, at_once)]
-        for earlier, later in zip(turns, turns[1:], strict=False):
+        for earlier, later in pairwise(turns):
             assert max(ended for _, ended in earlier) <= min(begun for begun, _ in later), "by local rank"
 
 

@@ -2,21 +2,28 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Shard
 
 from neuron_trainer.models.blocks.attention import CoreAttention
+from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.moe.router import Router
 from neuron_trainer.models.sequence import Part
 
 from .ring_attention import ring_attention
 
+_STREAM: Final = 1_000_003
+"""Between the random streams of processes: far from those of tensor parallelism, to which it is added."""
+
 
 def apply(module: nn.Module, mesh: DeviceMesh, own: Part) -> None:
     """Attention goes round the ring of `mesh`, and routers see whole samples; all else works on each token alone."""
     for child in module.modules():
+        if isinstance(child, Dropout):  # each process has other tokens
+            child.stream += _STREAM * mesh.get_local_rank()
         if isinstance(child, CoreAttention):
             child.kernel = partial(ring_attention, group=mesh.get_group(), window=child.window)
         if isinstance(child, Router):

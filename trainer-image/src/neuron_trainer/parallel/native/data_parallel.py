@@ -38,28 +38,30 @@ def apply(
     are a unit of their own, over the processes that hold the same.
     """
     shard = partial(fully_shard, mp_policy=policy(precision), reshard_after_forward=False)
-    stacks = [child for child in module.modules() if isinstance(child, Experts)]
+    apart: set[nn.Parameter] = set()
     if experts is not None:
-        for stack in stacks:
+        for stack in [child for child in module.modules() if isinstance(child, Experts)]:
             stack.register_forward_hook(_no_view)
             shard(stack, mesh=experts, shard_placement_fn=_placement([stack], experts.size(-1)))
-    placement = _placement(stacks, mesh.size(-1))
-    apart = {one for stack in stacks for one in stack.parameters()} if experts is not None else set()
+            apart |= set(stack.parameters())
     for unit in buckets.units(module, layers, bucket, apart):
-        shard(unit, mesh=mesh, shard_placement_fn=placement)
-    shard(module, mesh=mesh, shard_placement_fn=placement)
+        for part in unit:
+            part.register_forward_hook(_no_view)
+        shard(unit, mesh=mesh, shard_placement_fn=_placement(unit, mesh.size(-1)))
+    shard(module, mesh=mesh, shard_placement_fn=_placement([module], mesh.size(-1)))
 
 
-def _no_view(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor:
+def _no_view(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
     """FSDP2 hooks its backward pass to a unit's output, which a view could lose."""
-    return output.clone() if output._is_view() else output
+    return output.clone() if isinstance(output, Tensor) and output._is_view() else output
 
 
-def _placement(stacks: list[Experts], shards: int) -> Callable[[nn.Parameter], Shard | None]:
+def _placement(unit: list[nn.Module], shards: int) -> Callable[[nn.Parameter], Shard | None]:
     """Stacked weights [E, out, in] are cut along the model's width, since there are often more shards than experts.
 
     FSDP2 cuts only the first dimension unevenly; with a width that does not divide, as all others are cut.
     """
+    stacks = [child for part in unit for child in part.modules() if isinstance(child, Experts)]
     dims = {id(one): HIDDEN[name] for stack in stacks for name, one in stack.named_parameters(recurse=False)}
 
     def place(parameter: nn.Parameter) -> Shard | None:

@@ -53,8 +53,12 @@ class SplitExperts(ParallelStyle):
 
 
 class WholeRouter(ParallelStyle):
-    """With sequence parallelism the gathered states come as a DTensor: hand on what it holds."""
+    """With sequence parallelism the gathered states come as a DTensor: hand on what it holds. Mixed tokens do not."""
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:  # noqa: ARG002
-        module.register_forward_pre_hook(lambda _, inputs: (inputs[0].to_local(grad_placements=[Replicate()]),))
+        module.register_forward_pre_hook(lambda _, inputs: (_local(inputs[0]),))
         return module
+
+
+def _local(states: Tensor) -> Tensor:
+    return states.to_local(grad_placements=[Replicate()]) if isinstance(states, DTensor) else states

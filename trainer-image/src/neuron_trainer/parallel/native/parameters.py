@@ -78,7 +78,9 @@ def _distinct(parameter: Tensor) -> int:
 
 
 def _expert_parallel(parameter: Tensor) -> int:
-    names = parameter.device_mesh.mesh_dim_names or () if isinstance(parameter, DTensor) else ()
+    if not isinstance(parameter, DTensor):
+        return 1
+    names = parameter.device_mesh.mesh_dim_names or ()
     return parameter.device_mesh.size(names.index("expert")) if "expert" in names else 1
 
 

@@ -22,6 +22,7 @@ def in_turns(work: Callable[[], T], processes_per_node: int, at_once: int) -> T:
         return work()
     own = dist.get_rank() % processes_per_node // at_once
     group = dist.new_group(backend="gloo", timeout=_BOUND)
+    assert isinstance(group, dist.ProcessGroup), "of all processes"
     results = []
     for turn in range(turns):
         if turn == own:
