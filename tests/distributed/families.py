@@ -75,7 +75,7 @@ def train(folder: Path, runs: Sequence[Run]) -> None:
     references = {(family, SPLITS[split].reference) for family, split in runs}
     by_world: dict[int, list[Run]] = {}
     for family, split in sorted(references | set(runs)):
-        if not _path(folder, family, split).exists():
+        if not is_there(folder, family, split):
             by_world.setdefault((REFERENCES | SPLITS)[split].world, []).append((family, split))
     for world, chosen in sorted(by_world.items()):
         for start in range(0, len(chosen), AT_ONCE):
@@ -88,6 +88,11 @@ def result(folder: Path, family: str, split: str) -> Any:
     import torch
 
     return torch.load(_path(folder, family, split))
+
+
+def is_there(folder: Path, family: str, split: str) -> bool:
+    """Whether a run has a result."""
+    return _path(folder, family, split).exists()
 
 
 def _path(folder: Path, family: str, split: str) -> Path:
