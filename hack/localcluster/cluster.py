@@ -23,7 +23,7 @@ from localcluster.locations import HACK
 from localcluster.shell import run, tail, wait_until
 
 _CONTROL = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
-_NODE = f"/api/v1/nodes/{nodeprograms.NODE_NAME}"
+_NODES = "/api/v1/nodes/"
 _DNS_PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns"
 
 
@@ -63,13 +63,14 @@ class Cluster:
         self.state.mkdir(parents=True)
         for part in ("logs", "log", "volumes"):
             (self.state / part).mkdir()
-        cgroups.create(cgroups.cgroup_name(self.state))
+        for place in nodeprograms.PLACES:
+            cgroups.create(place.cgroup(self.state))
         # Held open from here on, so the port cannot be lost; the cluster's network namespace is empty
         # and the others need not be looked for.
         listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         port = int(listener.getsockname()[1])
         with _step("certificates and configuration"):
-            control = ControlPrograms(self.state, Ports(2379, 2380, port), programs, nodeprograms.NODE_ADDRESS)
+            control = ControlPrograms(self.state, Ports(2379, 2380, port), programs, nodeprograms.MAIN.address)
             containerd = requirements.program("containerd")
             assert containerd is not None
             parts = control.components(_CONTROL)
@@ -164,8 +165,25 @@ class Cluster:
         client = self._client()
         return client.ok("/readyz") and client.ok("/api/v1/namespaces/kube-system")
 
-    def _node_ready(self) -> bool:
-        status, body = self._client().get(_NODE)
+    def add_spare_node(self) -> None:
+        """A second node, with a containerd of its own that has only the cluster's images: see `imageload`."""
+        spare = nodeprograms.SPARE
+        self.command(f"start containerd{spare.suffix}")
+        socket = spare.containerd_socket(self.state)
+        wait_until(f"start of containerd{spare.suffix}", socket.exists, seconds=60)
+        imageload.load_own(self.state, toolchain.programs("pause", "coredns"), spare)
+        self.command(f"start kubelet{spare.suffix}")
+        wait_until(f"readiness of {spare.name}", lambda: self._node_ready(spare), seconds=120)
+
+    def kill_spare_node(self) -> None:
+        """As a power cut does: kubelet, containerd and all that runs in the node's pods end at once."""
+        spare = nodeprograms.SPARE
+        for name in ("kubelet", "containerd"):
+            self.command(f"stop {name}{spare.suffix}")
+        cgroups.kill(spare.cgroup(self.state))
+
+    def _node_ready(self, place: nodeprograms.Place = nodeprograms.MAIN) -> bool:
+        status, body = self._client().get(_NODES + place.name)
         return status == 200 and _is_ready(json.loads(body))
 
     def _dns_ready(self) -> bool:

@@ -97,6 +97,11 @@ def test_a_killed_rank_restarts_inside_its_pod(
         failure = until("the failure in the report of its node", lambda: (one.report() or Progress()).failures)[0]
         assert (failure.exit_code, failure.rank, failure.local_rank) == (-signal.SIGKILL, 3, 1)
         _finished(gang, [zero, one], tmp_path / "log", unbroken)
+        first, second = [line for line in zero.log.read_text().splitlines() if "first step done" in line]
+        assert all(phase in first for phase in ("process_start", "imports", "preflight", "rendezvous", "first_batch"))
+        assert "(shutdown" in second, "a restart in place begins where the loss is noticed"
+        assert "checkpoint_load" in second
+        assert "imports" not in second
 
 
 def test_a_lost_node_is_replaced_alone(

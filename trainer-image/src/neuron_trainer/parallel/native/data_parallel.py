@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
@@ -16,18 +15,11 @@ from . import buckets
 from .experts import HIDDEN
 
 
-def policy(precision: str) -> MixedPrecisionPolicy:
-    """B-3: `mixed_precision` computes in bf16 on fp32 masters, accumulates and reduces gradients in fp32."""
-    if precision == "mixed_precision":
-        return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    return MixedPrecisionPolicy()
-
-
 def apply(
     module: nn.Module,
     mesh: DeviceMesh,
     layers: list[str],
-    precision: str,
+    precision: MixedPrecisionPolicy,
     *,
     experts: DeviceMesh | None = None,
     bucket: int | None = None,
@@ -37,7 +29,7 @@ def apply(
     Parameters stay gathered from forward to the end of backward. With expert parallelism the `experts` of each layer
     are a unit of their own, over the processes that hold the same.
     """
-    shard = partial(fully_shard, mp_policy=policy(precision), reshard_after_forward=False)
+    shard = partial(fully_shard, mp_policy=precision, reshard_after_forward=False)
     apart: set[nn.Parameter] = set()
     if experts is not None:
         for stack in [child for child in module.modules() if isinstance(child, Experts)]:

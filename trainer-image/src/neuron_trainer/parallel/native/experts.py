@@ -13,6 +13,7 @@ from torch.distributed.tensor.parallel import ParallelStyle
 from torch.distributed.tensor.placement_types import Placement
 
 from .partial_gradient import with_partial_gradient
+from .reduction import Reduction
 
 WIDTH: Final = {"gate_proj": 1, "up_proj": 1, "down_proj": 2}
 """Dimension of the stacked weights [E, out, in] that tensor parallelism splits."""
@@ -33,8 +34,8 @@ def split(module: nn.Module, mesh: DeviceMesh) -> None:
 class SplitExperts(ParallelStyle):
     """`output_layouts`: replicated, or split over the sequence."""
 
-    def __init__(self, *, output_layouts: Placement) -> None:
-        self._output = output_layouts
+    def __init__(self, *, output_layouts: Placement, reduction: Reduction) -> None:
+        self._output, self._reduction = output_layouts, reduction
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
         if not any(isinstance(one, DTensor) for one in module.parameters()):  # else over experts, too, by now
@@ -49,7 +50,7 @@ class SplitExperts(ParallelStyle):
 
     def _sum(self, _: nn.Module, output: Tensor, mesh: DeviceMesh) -> Tensor:
         parts = DTensor.from_local(output, mesh, [Partial()], run_check=False)
-        return parts.redistribute(placements=[self._output]).to_local()
+        return self._reduction.sum(parts, self._output)
 
 
 class WholeRouter(ParallelStyle):
