@@ -148,13 +148,14 @@ class Cluster:
         return run(toolchain.programs("kubectl")["kubectl"], f"--kubeconfig={self.kubeconfig}", *arguments, stdin=stdin)
 
     def _offer_volumes(self) -> None:
-        existing = self._client().items("/api/v1/persistentvolumes")
+        existing = self.client().items("/api/v1/persistentvolumes")
         released, objects = volumes.manifests(self.state, existing)
         if released:
             self.kubectl("delete", "persistentvolume", *released)
         self.kubectl("apply", "--server-side", "-f", "-", stdin=objects)
 
-    def _client(self) -> ApiClient:
+    def client(self) -> ApiClient:
+        """GETs as administrator, without the cost of a kubectl."""
         authority = Authority(self.state / "pki")
         admin = authority.leaf("admin", user="local-admin", group="system:masters")
         return ApiClient((self.state / "url").read_text(), authority, admin)
@@ -162,8 +163,14 @@ class Cluster:
     def _api_ready(self) -> bool:
         if not self.is_running():
             raise StartFailed(f"The cluster's first process ended. {self._tails('supervisor')}")
-        client = self._client()
+        client = self.client()
         return client.ok("/readyz") and client.ok("/api/v1/namespaces/kube-system")
+
+    def has_spare_node(self) -> bool:
+        """Whether it runs and is ready."""
+        running = self.command("status")["running"]
+        parts = {f"{name}{nodeprograms.SPARE.suffix}" for name in ("containerd", "kubelet")}
+        return parts <= running.keys() and self._node_ready(nodeprograms.SPARE)
 
     def add_spare_node(self) -> None:
         """A second node, with a containerd of its own that has only the cluster's images: see `imageload`."""
@@ -183,11 +190,11 @@ class Cluster:
         cgroups.kill(spare.cgroup(self.state))
 
     def _node_ready(self, place: nodeprograms.Place = nodeprograms.MAIN) -> bool:
-        status, body = self._client().get(_NODES + place.name)
+        status, body = self.client().get(_NODES + place.name)
         return status == 200 and _is_ready(json.loads(body))
 
     def _dns_ready(self) -> bool:
-        return any(_is_ready(pod) for pod in self._client().items(_DNS_PODS))
+        return any(_is_ready(pod) for pod in self.client().items(_DNS_PODS))
 
     def _containerd_ready(self) -> bool:
         return nodeprograms.containerd_socket(self.state).exists()

@@ -22,7 +22,12 @@ def load_archive(state: Path, path: Path, place: Place = MAIN) -> None:
     run(*_ctr(state, place), "images", "import", "--snapshotter", snapshotter(state), path, timeout=_IMPORT_SECONDS)
 
 
-def load_named(state: Path, image: str, builder: str | None = None) -> None:
+def names(state: Path, place: Place = MAIN) -> set[str]:
+    """Images that a node has."""
+    return set(run(*_ctr(state, place), "images", "ls", "--quiet").split())
+
+
+def load_named(state: Path, image: str, builder: str | None = None, place: Place = MAIN) -> None:
     """Import an image from the storage of `builder` (a program), or of buildah or docker, whichever has it."""
     chosen = [Path(builder)] if builder else [found for name in ("buildah", "docker") if (found := program(name))]
     having = [each for each in chosen if _has(each, image)]
@@ -30,12 +35,12 @@ def load_named(state: Path, image: str, builder: str | None = None) -> None:
         looked = ", ".join(each.name for each in chosen) or "buildah, docker: neither is installed"
         raise MissingRequirement(f"{image} is neither a file nor an image ({looked}).")
     if having[0].name == "buildah":
-        load_from_buildah(state, image, having[0])
+        load_from_buildah(state, image, having[0], place)
         return
     with tempfile.TemporaryDirectory(dir=state) as scratch:
         path = Path(scratch) / "image.tar"
         run(having[0], "save", "--output", path, image, timeout=_IMPORT_SECONDS)
-        load_archive(state, path)
+        load_archive(state, path, place)
 
 
 def _has(builder: Path, image: str) -> bool:

@@ -33,9 +33,11 @@ class Outcome:
     children: tuple[str, ...]
 
 
-async def live(world: World, drive: Drive) -> Outcome:
+async def live(world: World, drive: Drive, **spec: Any) -> Outcome:
     """A pod is deleted, one fails, a rank is killed, the job is suspended and resumed, and succeeds."""
-    world.apply(manifest())
+    job = manifest()
+    job["spec"] |= spec
+    world.apply(job)
     await drive()
     await _train(world, drive, 20)
     _remove(world, f"{JOB}-0-1")

@@ -6,22 +6,24 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import count
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fault_table import Row, Trial
-from localcluster.controlplane import ControlPlane
 from neuron_operator import cluster as api
+from neuron_operator.clock import Clock
 from neuron_operator.cluster import Cluster
 from neuron_operator.errors import ApiError
 
 from .faultproxy import FaultProxy, Storm
 from .life import Outcome, events, live
 from .mortality import Death, Killed, MortalCluster, MortalReports
-from .world import JOB, World
+from .world import JOB, World, manifest, until, utc
 
 SEEDS = range(int(os.environ.get("FAULT_SEEDS", "1")))
 EXPECTED = Outcome(
@@ -101,10 +103,38 @@ class _Unsteady:
         return request
 
 
-@pytest.fixture
-async def proxy(control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[FaultProxy]:
-    async with FaultProxy.before(control_plane, tmp_path) as made:
-        yield made
+@dataclass
+class _Shaken:
+    """A wall clock that is set forwards or back by up to twelve hours again and again."""
+
+    draw: random.Random
+    offset: timedelta = timedelta()
+    steps: int = 0
+
+    def set(self) -> None:
+        self.offset, self.steps = timedelta(hours=self.draw.uniform(-12, 12)), self.steps + 1
+
+    def __call__(self) -> datetime:
+        return utc() + self.offset
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_clock_that_is_set_by_hours_ends_and_delays_nothing(world: World, trial: Trial, seed: int) -> None:
+    wall = _Shaken(random.Random(seed))
+    clock = Clock(wall)
+    async with api.connect(heard=clock.heard) as connection:
+
+        async def drive() -> None:
+            controller = world.controller(connection, clock=clock)
+            for _ in range(20):
+                wall.set()
+                if (await controller.reconcile(world.key)).requeue_after != 0.0:
+                    return
+            raise AssertionError("the operator still has something to do")
+
+        startup = {"schedulingSeconds": 600, "imageSeconds": 600, "firstStepSeconds": 600}
+        assert await live(world, drive, activeDeadlineSeconds=3600, startupPolicy=startup) == EXPECTED
+    trial(Row("clock of the operator set by up to 12 h", "API server", wall.steps, end="Succeeded"))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -130,3 +160,44 @@ async def test_answers_that_are_refused_lost_or_late_change_nothing(
     assert len(proxy.done) >= 20
     kinds = sorted({str(getattr(action, "status", type(action).__name__)) for _, action in proxy.done})
     trial(Row(f"answers of the API server: {', '.join(kinds)}", "API server", len(proxy.done), end="Succeeded"))
+
+
+async def test_watches_that_are_cut_and_an_api_server_that_is_killed_hide_nothing(
+    world: World, operators: Any, proxy: FaultProxy, trial: Trial
+) -> None:
+    one = operators("one", KUBECONFIG=str(proxy.kubeconfig))
+    await one.leads()
+    proxy.policy = Storm(1, share=0.05)
+    cut, seconds = 0, []
+    for number in range(3 * len(SEEDS)):
+        cut += proxy.cut_watches()
+        job = f"{JOB}-{number}"
+        world.apply(manifest(job))
+        first = await _pods(world, job)
+        cut += proxy.cut_watches()
+        world.kubectl("delete", "pod", f"{job}-0-1", "--grace-period=0", "--force")
+        if number % 3 == 2:
+            world.plane.stop_component("kube-apiserver")
+            world.plane.start_component("kube-apiserver")
+        since = time.monotonic()
+        await _pods(world, job, but=first[1])
+        seconds.append(time.monotonic() - since)
+    assert cut > 0
+    assert one.process.poll() is None, one.log.read_text()
+    assert 'result="bug"' not in one.get("/metrics")[1]
+    trial(Row("watches cut, API server killed", "API server", 3 * len(SEEDS), seconds=seconds, end="pod replaced"))
+
+
+async def _pods(world: World, job: str, but: str = "") -> list[str]:
+    """Wait for both pods of a job, none of which has the UID `but`; their UIDs by index."""
+
+    async def check() -> list[str] | None:
+        found = {
+            pod["metadata"]["name"]: pod["metadata"]["uid"]
+            for pod in await world.pods()
+            if pod["metadata"]["name"].startswith(f"{job}-0-") and "deletionTimestamp" not in pod["metadata"]
+        }
+        uids = [uid for _, uid in sorted(found.items())]
+        return uids if len(uids) == 2 and but not in uids else None
+
+    return await until(f"the pods of {job}", check, bound=90)
