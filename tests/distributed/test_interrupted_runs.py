@@ -20,6 +20,10 @@ pytestmark = pytest.mark.distributed
 STEPS = 22
 KILL_AFTER = 7
 """A checkpoint is written every 5 steps: at 7 there is one, and at least a step to be done again."""
+PHASES = [
+    "shutdown", "rendezvous", "checkpoint_find", "worker_start", "groups", "model_build", "data_seek",
+    "checkpoint_load", "first_batch", "first_step",
+]  # fmt: skip
 Numbers = dict[int, tuple[float, ...]]
 Record = Callable[[str, object], None]
 
@@ -92,7 +96,11 @@ def test_a_killed_rank_restarts_inside_its_pod(
         killed, pid = time.time(), kill_worker(one)
         report = _back(gang, zero, "the kill of a rank", killed, record_testsuite_property, serving=(zero, one))
         assert (report.phase, report.round) == (TrainerPhase.TRAINING, 1)
-        assert report.recoveries[-1].resumed_from_step >= 5
+        recovery = report.recoveries[-1]
+        assert recovery.resumed_from_step >= 5
+        assert list(recovery.phases) == PHASES
+        assert recovery.first_step_time is not None
+        assert 0.9 * sum(recovery.phases.values()) <= recovery.first_step_time.timestamp() - killed
         assert not {pid, *before[0]} & {*workers(zero), *workers(one)}, "every rank starts anew"
         failure = until("the failure in the report of its node", lambda: (one.report() or Progress()).failures)[0]
         assert (failure.exit_code, failure.rank, failure.local_rank) == (-signal.SIGKILL, 3, 1)

@@ -1,14 +1,16 @@
 """Every finished step goes to: the hand-off (for /progress), metrics.jsonl, TensorBoard, and the terminal or log."""
 
+import json
 import logging
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import lightning.pytorch as pl
 
 from neuron_api.progress import CheckpointReport, Progress, Recovery, TrainerPhase
-from neuron_trainer.handoff import Handoff
+from neuron_trainer.handoff import Handoff, replace
 from neuron_trainer.metrics_file import MetricsFile, StepMetrics, ValidationMetrics
 from neuron_trainer.phases import Phases
 from neuron_trainer.terminal import StepDisplay
@@ -32,7 +34,10 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         phases: Phases,
         recovery: Recovery | None,
         round: int,
+        times: Path | None = None,
     ) -> None:
+        """`times`: where the seconds of this start are written to, as soon as they are known."""
+        self._times = times
         self._handoff, self._metrics, self._phases = handoff, metrics, phases
         self._recovery = recovery
         self._display: StepDisplay | None = None
@@ -140,8 +145,11 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._phases.mark("first_step")
         if self._metrics is not None:
             log.info("first step done: %s; most of it: %s", self._phases, self._phases.longest)
+        if self._times is not None:
+            replace(self._times, json.dumps(self._phases.seconds))
         if self._recovery is not None:
-            self._recovery = self._recovery.model_copy(update={"first_step_time": datetime.now(UTC)})
+            update = {"first_step_time": datetime.now(UTC), "phases": self._phases.seconds}
+            self._recovery = self._recovery.model_copy(update=update)
         self._hand_over()
 
     def _hand_over(self, **changes: Any) -> None:

@@ -1,6 +1,5 @@
 """One start of a training run on one rank: build everything, take up a checkpoint, fit."""
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from neuron_api.progress import Recovery
 from neuron_api.topology import Topology
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data import tokenizer
-from neuron_trainer.handoff import Handoff, Start, replace
+from neuron_trainer.handoff import Handoff, Start
 from neuron_trainer.log_dir import RECOVERY_FILE
 from neuron_trainer.metrics_file import MetricsFile, StartRecord
 from neuron_trainer.models.family import Family
@@ -73,7 +72,9 @@ class Run:
         """Train to the end, or to a stop: True then. `handoff` on local rank 0, `metrics` on global rank 0 only."""
         config = self.module.config
         recovery = self._recovery(start, metrics)
-        reporting = Reporting(handoff, metrics, self.phases, recovery, start.round)
+        timed = metrics is not None and config.exp_manager.enable_recovery_time_instrumentation
+        times = log_dir / RECOVERY_FILE if timed else None
+        reporting = Reporting(handoff, metrics, self.phases, recovery, start.round, times)
         saving = Checkpointing(
             config.exp_manager, self.state, checkpoints, reporting.checkpoint_begun, reporting.checkpoint_written
         )
@@ -82,8 +83,6 @@ class Run:
         strategy = BackendStrategy(self.module.backend.device, rank, self.state.save, self._load)
         callbacks: list[pl.Callback] = [reporting, saving, *early_stopping(config.exp_manager), stopping]
         build_trainer(config, strategy, log_dir, callbacks).fit(self.module, ckpt_path=resumed)
-        if metrics is not None and config.exp_manager.enable_recovery_time_instrumentation:
-            replace(log_dir / RECOVERY_FILE, json.dumps(self.phases.seconds))
         return stopping.is_preempted
 
     def _take_up(
