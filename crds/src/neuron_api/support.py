@@ -39,7 +39,8 @@ _DONE: Final[Mapping[str, str]] = {
     "resume_ignore_no_checkpoint resume_from_checkpoint create_checkpoint_callback log_parameter_norm "
     "log_gradient_norm enable_recovery_time_instrumentation save_xser load_xser save_bf16 async_checkpointing",
     "exp_manager.checkpoint_callback_params": "filename monitor mode save_top_k save_last every_n_train_steps "
-    "model_parallel_size",
+    "model_parallel_size use_master_weights_in_ckpt dirpath train_time_interval every_n_epochs save_weights_only "
+    "auto_insert_metric_name enable_version_counter prefix postfix",
     "distributed_strategy": "tensor_model_parallel_size pipeline_model_parallel_size "
     "virtual_pipeline_model_parallel_size context_parallel_size zero1 sequence_parallel kv_replicator",
     "data": "micro_batch_size global_batch_size train_dir val_dir num_workers drop_last validation_drop_last "

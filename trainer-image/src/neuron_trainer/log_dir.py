@@ -8,6 +8,8 @@ from typing import Final
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
 
+from .checkpoint import storage
+
 RESOLVED_CONFIG: Final = "config.resolved.yaml"
 RECOVERY_FILE: Final = "recovery.json"
 
@@ -27,9 +29,10 @@ def log_dir(config: TrainingConfig) -> Path:
     return base / (version or datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
 
 
-def checkpoints(folder: Path) -> Path:
-    """Where the run's own checkpoints lie."""
-    return folder / contract.CHECKPOINTS_DIR
+def checkpoints(config: TrainingConfig, folder: Path) -> Path:
+    """Where the run's own checkpoints lie: `dirpath`, else a directory of the log directory."""
+    given = config.exp_manager.checkpoint_callback_params.dirpath
+    return storage.place(given) if given else folder / contract.CHECKPOINTS_DIR
 
 
 def _path(text: str) -> Path:

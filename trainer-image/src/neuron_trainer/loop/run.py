@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace as replace_field
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -13,6 +14,7 @@ import torch
 from neuron_api.config import TrainingConfig
 from neuron_api.progress import Recovery
 from neuron_api.topology import Topology
+from neuron_trainer.checkpoint import storage
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data import tokenizer
 from neuron_trainer.handoff import Handoff, Start, replace
@@ -50,9 +52,11 @@ class Run:
         device: torch.device,
         wants_stop: Callable[[], bool],
         phases: Phases,
+        *,
+        is_fresh: bool = True,
     ) -> "Run":
-        """Process groups, model, optimizer; a collective."""
-        family = Family.of(config, tokenizer.vocabulary(config))
+        """Process groups, model, optimizer; a collective. Not fresh: a checkpoint will overwrite all weights."""
+        family = replace_field(Family.of(config, tokenizer.vocabulary(config)), is_drawn=is_fresh)
         backend = NativeBackend(config, topology, device)
         phases.mark("groups")
         module = TrainingModule(config, backend, backend.build(family), family.config.hidden_size, wants_stop)
@@ -72,12 +76,10 @@ class Run:
         config = self.module.config
         recovery = self._recovery(start, metrics)
         reporting = Reporting(handoff, metrics, self.phases, recovery, start.round)
-        saving = Checkpointing(
-            config.exp_manager, self.state, checkpoints, reporting.checkpoint_begun, reporting.checkpoint_written
-        )
+        saving = Checkpointing(config.exp_manager, self.state, checkpoints, reporting, rank)
         stopping = Stopping()
         resumed = self._take_up(start, saving, reporting, metrics, recovery.steps_lost if recovery else 0)
-        strategy = BackendStrategy(self.module.backend.device, rank, self.state.save, self.state.load)
+        strategy = BackendStrategy(self.module.backend.device, rank, saving.saving.save, self.state.load)
         callbacks: list[pl.Callback] = [reporting, saving, stopping]
         build_trainer(config, strategy, log_dir, callbacks).fit(self.module, ckpt_path=resumed)
         if metrics is not None and config.exp_manager.enable_recovery_time_instrumentation:
@@ -90,11 +92,11 @@ class Run:
         """What Lightning shall resume from; bare weights are loaded here."""
         step = 0
         if start.checkpoint is not None and not start.weights_only:
-            step = read_manifest(Path(start.checkpoint)).step
+            step = read_manifest(storage.place(start.checkpoint)).step
             saving.saved_step = step
             reporting.checkpoint_taken_up(step, start.checkpoint)
         elif start.checkpoint is not None:
-            self.state.load_weights(Path(start.checkpoint))
+            self.state.load_weights(storage.place(start.checkpoint))
         if metrics is not None:
             metrics.drop_after(step)
             metrics.append(StartRecord(step, lost, round(time.time(), 3)))
@@ -107,7 +109,7 @@ class Run:
             return None
         resumed = 0
         if start.checkpoint is not None and not start.weights_only:
-            resumed = read_manifest(Path(start.checkpoint)).step
+            resumed = read_manifest(storage.place(start.checkpoint)).step
         lost = max(0, max(start.last_step, metrics.last_step()) - resumed)
         return Recovery(round=start.round, resumed_from_step=resumed, steps_lost=lost)
 

@@ -88,6 +88,8 @@ class Family:
     """`model_type` of config.json, or `megatron`."""
     config: Sizes
     seed: int
+    is_drawn: bool = True
+    """False where a checkpoint overwrites every weight: memory is then only taken."""
 
     @classmethod
     def of(cls, config: TrainingConfig, vocabulary: int | None = None) -> "Family":
@@ -115,6 +117,8 @@ class Family:
 
     def draw(self, name: str, shape: torch.Size) -> Tensor:
         """The full initial value of a parameter, fp32 on the CPU."""
+        if not self.is_drawn:
+            return torch.empty(shape)
         return self._parts.draw(name, shape, self.config, self.seed)
 
     @property
