@@ -23,7 +23,7 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.topology import Topology
 
-from . import logs
+from . import fast_dev_run, logs
 from .checkpoint import rng
 from .errors import PeerLostError
 from .handoff import Handoff, Start
@@ -85,7 +85,7 @@ def main(job: Job) -> str:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ranks, handoff = Ranks.from_environment(), Handoff(Path(job.handoff))
     _show_rank(ranks.rank)
-    config = TrainingConfig.model_validate(job.resolved)
+    config = fast_dev_run.applied(TrainingConfig.model_validate(job.resolved))
     logs.configure(config.exp_manager, Path(job.log_dir), ranks.rank, ranks.local_rank)
     try:
         _initialise(config, job.accelerator)

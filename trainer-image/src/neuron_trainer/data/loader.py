@@ -32,12 +32,18 @@ class Steps(Dataset[dict[str, Tensor]]):
         order: Order | None = None,
         *,
         keeps_rest: bool = False,
+        limit: int | float | None = None,
     ) -> None:
+        """`limit`: at most so many steps (whole) or such a part of all (a fraction, at least one step) are an epoch."""
         self._samples, self._global_batch, self._share = samples, global_batch, share
         self._order = order or Single()
         self._length = len(samples) // global_batch
         if keeps_rest and len(samples) % global_batch:
             self._length += 1
+        if isinstance(limit, float):
+            limit = max(1, int(limit * self._length))
+        if limit:
+            self._length = min(self._length, limit)
 
     def __len__(self) -> int:
         """Of one epoch."""

@@ -32,7 +32,9 @@ def steps(config: TrainingConfig, part: Part, found: Samples, share: Share) -> S
     order: Order = Cyclic(len(found), config.seed) if is_cyclic else Single()
     drops = data.validation_drop_last if part == "validation" else data.drop_last
     keeps_rest = data.pad_samples_to_global_batch_size or not drops
-    return Steps(found, data.global_batch_size, share, order, keeps_rest=keeps_rest)
+    trainer = config.trainer
+    limit = trainer.overfit_batches or (trainer.limit_train_batches if part == "train" else None)
+    return Steps(found, data.global_batch_size, share, order, keeps_rest=keeps_rest, limit=limit)
 
 
 def first_validation_sample(config: TrainingConfig, consumed: int) -> int:

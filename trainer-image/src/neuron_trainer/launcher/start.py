@@ -18,7 +18,7 @@ from neuron_api.contract import ExitCode
 from neuron_api.findings import Severity, error, errors_of
 from neuron_api.loading import Loaded, load_text
 from neuron_api.progress import CheckpointReport, TrainerPhase, last_words
-from neuron_trainer import logs
+from neuron_trainer import fast_dev_run, logs
 from neuron_trainer.errors import InputError, PeerLostError, PreemptedError
 from neuron_trainer.handoff import Handoff
 from neuron_trainer.handoff import replace as write_whole
@@ -62,8 +62,8 @@ def main(path: str, overrides: Sequence[str]) -> int:
 
 def _run(path: Path, overrides: Sequence[str]) -> Ending:
     loaded = _load(path, (*overrides, *settled(os.environ)))
-    config = loaded.config
-    assert config is not None
+    assert loaded.config is not None
+    config = fast_dev_run.applied(loaded.config)
     node = Node.of(config)
     os.environ.update(environment.apply(environment.derive(config), os.environ))
     # A store of its own for every round: with the agents' shared one the halves look for each other under different
@@ -124,7 +124,7 @@ def _train(
     # Torch and datasets from here on: 6 s of imports that run beside those of the forkserver.
     from torch.distributed.elastic.agent.server.api import RunResult
 
-    from neuron_trainer import preflight
+    from neuron_trainer import files, preflight
     from neuron_trainer.worker import Job
 
     from . import supervisor
@@ -139,6 +139,7 @@ def _train(
         return Ending(ExitCode.SUCCESS, f"nothing to do: {done.path} is at the last step already")
     if node.rank == 0:
         write_whole(folder / RESOLVED_CONFIG, yaml.safe_dump(loaded.resolved, sort_keys=False))
+        files.copy(config.exp_manager.files_to_copy or (), folder)
     can_resume = config.exp_manager.resume_if_exists
     budget = Budget(node.max_process_restarts if can_resume else 0)
     parts = Parts(handoff, status, stop, budget, _own_children())

@@ -17,6 +17,7 @@ from neuron_trainer.data.loader import StepLoader
 from neuron_trainer.data.samples import Samples
 from neuron_trainer.parallel import ParallelBackend
 
+from .ending import TimeLimit
 from .step import Gradients, StepResult
 
 
@@ -41,6 +42,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         """Of the newest step."""
         self.val_loss: float | None = None
         self._hidden_size, self._wants_stop = hidden_size, wants_stop
+        self.time_limit = TimeLimit(config.trainer.max_time)
         self._gradients = Gradients(backend, config.trainer.gradient_clip_val)
         self.optimizer: Optimizer = optim.build(config.model, backend.parameters())
         self._val_losses: list[Tensor] = []
@@ -52,15 +54,18 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         def epoch_steps() -> int:
             return len(self._loader("train", lambda: 0))
 
-        steps = self.config.trainer.max_steps
-        if steps < 0:
-            steps = (self.config.trainer.max_epochs or 1) * epoch_steps()
+        trainer, sched = self.config.trainer, self.config.model.optim.sched
+        steps = trainer.max_steps
+        if steps < 0:  # NTJ-2112: where only the time ends it, the schedule has a length of its own
+            steps = trainer.max_epochs * epoch_steps() if trainer.max_epochs > 0 else sched.max_steps or 1
         extent = optim.Extent(steps, epoch_steps, self._hidden_size)
         return [self.optimizer], [optim.schedule(self.config.model.optim, self.optimizer, extent)]
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         """One optimizer step: gradients, update, schedule, counters."""
-        self.result = self._gradients.compute(batch, wants_stop=self._wants_stop())
+        self.result = self._gradients.compute(
+            batch, wants_stop=self._wants_stop(), time_is_over=self.time_limit.is_over
+        )
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
         self.used_lr = float(self.optimizer.param_groups[0]["lr"])
@@ -68,6 +73,12 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self.backend.drop_gradients()
         scheduler.step()
         self.consumed_samples += self.config.data.global_batch_size
+        if self.config.exp_manager.create_early_stopping_callback:
+            self.log("reduced_train_loss", self.result.loss)
+
+    def on_train_start(self) -> None:
+        """Everything is loaded."""
+        self.time_limit.begin()
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         """Loss of one global batch (B-18); no random number is drawn, so training is not changed."""
@@ -80,6 +91,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
             mean = torch.stack(losses).mean()
             total, count = self.backend.sum_over_processes(torch.stack([mean, torch.ones_like(mean)])).tolist()
             self.val_loss = total / count
+            if self.config.exp_manager.create_early_stopping_callback:
+                self.log("val_loss", self.val_loss)
 
     def train_dataloader(self) -> StepLoader:
         """Begins at `consumed_samples`, which the checkpoint has restored by now."""

@@ -25,6 +25,7 @@ from neuron_trainer.parallel.native import NativeBackend
 from neuron_trainer.phases import Phases
 
 from .checkpointing import Checkpointing
+from .ending import early_stopping
 from .module import TrainingModule
 from .reporting import Reporting
 from .state import RunState
@@ -80,7 +81,7 @@ class Run:
         stopping = Stopping()
         resumed = self._take_up(start, saving, reporting, metrics, recovery.steps_lost if recovery else 0)
         strategy = BackendStrategy(self.module.backend.device, rank, saving.saving.save, self.state.load)
-        callbacks: list[pl.Callback] = [reporting, saving, stopping]
+        callbacks: list[pl.Callback] = [reporting, saving, *early_stopping(config.exp_manager), stopping]
         build_trainer(config, strategy, log_dir, callbacks).fit(self.module, ckpt_path=resumed)
         if metrics is not None and config.exp_manager.enable_recovery_time_instrumentation:
             replace(log_dir / RECOVERY_FILE, json.dumps(self.phases.seconds))

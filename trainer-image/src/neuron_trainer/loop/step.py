@@ -18,6 +18,8 @@ class StepResult:
     """Global L2 norm of the averaged gradient, before clipping."""
     is_stopping: bool
     """Some process was asked to stop: all save at the end of this step."""
+    is_over: bool = False
+    """The time of some process is over: training ends with this step."""
 
 
 class Gradients:
@@ -28,16 +30,16 @@ class Gradients:
         # fp64 on the CPU costs nothing for three numbers; the device has no fp64.
         self._small = torch.float64 if backend.device.type == "cpu" else torch.float32
 
-    def compute(self, batch: dict[str, Tensor], *, wants_stop: bool) -> StepResult:
+    def compute(self, batch: dict[str, Tensor], *, wants_stop: bool, time_is_over: bool = False) -> StepResult:
         """From this process's samples of a global batch ([GBS/DP, S]) to `leaf.grad` of all parameters, clipped."""
         loss = self._backend.accumulate(batch)
         self._backend.finish_gradients()
-        result = self._agree(loss, wants_stop)
+        result = self._agree(loss, wants_stop, time_is_over)
         self._scale(result.gradient_norm)
         return result
 
-    def _agree(self, loss: Tensor, wants_stop: bool) -> StepResult:
-        """One small all-reduce carries the loss, the squared norm and the wish to stop.
+    def _agree(self, loss: Tensor, wants_stop: bool, time_is_over: bool) -> StepResult:
+        """One small all-reduce carries the loss, the squared norm and the wishes to stop.
 
         Every process adds its share: a shard that r processes hold is counted 1/r by each, and the loss is the mean
         over all processes.
@@ -47,9 +49,9 @@ class Gradients:
         shares = torch.tensor([1.0 / replicas for _, replicas in leaves], dtype=self._small, device=norms.device)
         squares = (norms.square() * shares).sum()
         one = torch.ones_like(squares)
-        values = torch.stack([loss.to(self._small), squares, one * float(wants_stop), one])
-        total_loss, total_squares, stops, processes = self._backend.sum_over_processes(values).tolist()
-        return StepResult(total_loss / processes, total_squares**0.5, stops > 0)
+        values = torch.stack([loss.to(self._small), squares, one * wants_stop, one * time_is_over, one])
+        total_loss, total_squares, stops, overs, processes = self._backend.sum_over_processes(values).tolist()
+        return StepResult(total_loss / processes, total_squares**0.5, stops > 0, overs > 0)
 
     def _scale(self, norm: float) -> None:
         """g *= min(1, c / (norm + 1e-6)); null or 0 clips nothing."""
