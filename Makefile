@@ -39,6 +39,10 @@ test-unit: venv ## only the tests without processes and servers (a minute)
 test-numerics: venv ## every family under every split against one process, as a table (docs/numerics.md; minutes)
 	$(BIN)/python hack/numerics
 
+.PHONY: test-kills
+test-kills: venv ## 200 runs that are killed or whose storage fails, each resumed bit for bit, as a table (10 minutes)
+	KILLS=200 $(BIN)/python -m pytest -q --durations=0 tests/distributed/test_kills.py
+
 .PHONY: demo
 demo: venv ## cluster, images, chart, a job that loses a rank and a pod and succeeds (CLUSTER=current: your own cluster)
 	CLUSTER=$(CLUSTER) $(BIN)/python hack/demo

@@ -1,4 +1,4 @@
-"""How checkpoints are written: beside training or at once, in which form and dtype, when, and what if they cannot be."""
+"""How checkpoints are written: beside training or at once, in which form and dtype, when; and when they cannot be."""
 
 import errno
 import logging
@@ -168,34 +168,37 @@ def test_the_next_save_waits_for_the_one_before(tiny: Path, tmp_path: Path, monk
     assert [one.step for one in complete(folder / contract.CHECKPOINTS_DIR)] == [6, 5, 4, 3, 2, 1]
 
 
-def full_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-    """Writes of shards fail from the `after`-th on."""
-    count, plain = 0, shards.Checked.write
+def full_disk(monkeypatch: pytest.MonkeyPatch, checkpoints: Path) -> None:
+    """Once there are two complete checkpoints, the first bytes of a shard are written, and no more."""
+    plain = shards._Remembering.write
 
-    def write(file: shards.Checked, data: Any) -> int:
-        nonlocal count
-        count += 1
-        if count > after:
+    class Full:
+        """A file on the disk."""
+
+        def write(self, _: Any) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
+
+    def write(file: Any, data: Any) -> int:
+        if file._file.tell() > 0 and len(complete(checkpoints)) == 2:
+            file._file = Full()
         return plain(file, data)
 
-    monkeypatch.setattr(shards.Checked, "write", write)
+    monkeypatch.setattr(shards._Remembering, "write", write)
 
 
 @pytest.mark.parametrize("is_async", [True, False])
 def test_a_failed_write_ends_the_run_with_step_and_path(
     is_async: bool, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full_disk(monkeypatch, after=150)
+    full_disk(monkeypatch, tmp_path / contract.CHECKPOINTS_DIR)
     with pytest.raises(CheckpointError) as problem:
         run(tiny, tmp_path, every_n_train_steps=1, __async_checkpointing=is_async)
     message = str(problem.value)
-    step = len(complete(tmp_path / contract.CHECKPOINTS_DIR)) + 1
-    assert f"the checkpoint of step {step} could not be written to {tmp_path}" in message
-    assert f"step={step}-" in message
+    assert f"the checkpoint of step 3 could not be written to {tmp_path}" in message
+    assert "tiny--step=3-" in message
     assert "rank 0: [Errno 28] No space left on device" in message
-    assert step > 1, "the ones before are complete"
-    assert not list((tmp_path / contract.CHECKPOINTS_DIR).glob(f"*step={step}-*")), "what was written makes room"
+    assert steps(tmp_path / contract.CHECKPOINTS_DIR) == [1, 2], "the ones before are complete"
+    assert not list((tmp_path / contract.CHECKPOINTS_DIR).glob("*step=3-*")), "what was written makes room"
 
 
 def test_what_a_killed_save_left_goes_when_training_begins(tiny: Path, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from torch.distributed.checkpoint.filesystem import (
     FileSystemWriter,
 )
 from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.storage import WriteResult
+from torch.futures import Future
 
 from . import layout, storage
 from .manifest import FileEntry
@@ -64,6 +66,8 @@ class Files(FileSystem):
         super().__init__()
         self.entries: dict[str, FileEntry] = {}
         """Of the files written, by name."""
+        self.problem: OSError | None = None
+        """Why one could not be written: torch's own message does not say it."""
 
     @contextmanager
     def create_stream(self, path: Any, mode: str) -> Iterator[Any]:
@@ -73,7 +77,7 @@ class Files(FileSystem):
             if "w" not in mode:
                 yield file
                 return
-            checked = Checked(file)
+            checked = Checked(_Remembering(file, self))
             yield checked
             self.entries[place.name] = checked.entry()
 
@@ -90,6 +94,24 @@ class Files(FileSystem):
         storage.make(path)
 
 
+class _Remembering:
+    """A file whose errors are kept."""
+
+    def __init__(self, file: Any, files: Files) -> None:
+        self._file, self._files = file, files
+
+    def write(self, data: Any) -> int:
+        """See `Files.problem`."""
+        try:
+            return int(self._file.write(data))
+        except OSError as problem:
+            self._files.problem = problem
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 class ShardWriter(FileSystemWriter):
     """A rank's shards: one file, or one for each tensor; remembers their checksums."""
 
@@ -104,6 +126,15 @@ class ShardWriter(FileSystemWriter):
     def entries(self) -> dict[str, FileEntry]:
         """Of the files that this rank wrote."""
         return self._files.entries
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+        """As torch's; an error of the storage is told as such."""
+        try:
+            return super().write_data(plan, planner)
+        except RuntimeError as problem:
+            if self._files.problem is not None:
+                raise self._files.problem from problem
+            raise
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
         """The index of tensors, by rank 0; under its own name at once: the marker, not the name, says complete."""

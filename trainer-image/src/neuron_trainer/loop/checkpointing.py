@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -38,11 +39,19 @@ class Observer(Protocol):
 class Checkpointing(pl.Callback):  # type: ignore[misc]
     """Runs after reporting and before stopping, so that a stop is always covered by a complete checkpoint."""
 
-    def __init__(self, manager: ExpManagerConfig, state: RunState, folder: Path, observer: Observer, rank: int) -> None:
+    def __init__(
+        self,
+        manager: ExpManagerConfig,
+        state: RunState,
+        folder: Path,
+        observer: Observer,
+        rank: int,
+        bring: Callable[[], None],
+    ) -> None:
         self._params, self._state, self._folder, self._observer = (
             manager.checkpoint_callback_params, state, folder, observer,
         )  # fmt: skip
-        self._is_first = rank == 0
+        self._is_first, self._bring = rank == 0, bring
         self._is_on = manager.create_checkpoint_callback and self._params.save_top_k != 0
         self.saving = Saving(state, self._tidy, is_async=self._is_on and manager.async_checkpointing)
         self.saved_step = 0
@@ -53,7 +62,10 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         """What killed saves left goes: it may be what fills the disk."""
         self._last_time = time.monotonic()
         if self._is_on and self._is_first:
-            retention.remove_incomplete(self._folder)
+            try:
+                retention.remove_incomplete(self._folder)
+            except OSError as problem:
+                log.error("what a killed save left in %s could not be removed: %s", self._folder, problem)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Due by a rhythm, or because some node is going."""
@@ -126,6 +138,7 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
                 writer.copy_as_last(path)
             if gone := retention.apply(self._folder, path, self._params):
                 log.info("removed %s", ", ".join(one.name for one in gone))
+            self._bring()
         except OSError as problem:
             log.error("checkpoints beside %s could not be put in order: %s", path, problem)
 

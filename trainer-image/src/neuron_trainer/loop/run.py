@@ -18,7 +18,7 @@ from neuron_trainer.checkpoint import storage
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data import tokenizer
 from neuron_trainer.handoff import Handoff, Start, replace
-from neuron_trainer.log_dir import RECOVERY_FILE
+from neuron_trainer.log_dir import RECOVERY_FILE, mirror
 from neuron_trainer.metrics_file import MetricsFile, StartRecord
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel.native import NativeBackend
@@ -77,7 +77,10 @@ class Run:
         config = self.module.config
         recovery = self._recovery(start, metrics)
         reporting = Reporting(handoff, metrics, self.phases, recovery, start.round)
-        saving = Checkpointing(config.exp_manager, self.state, checkpoints, reporting, rank)
+        there = mirror(config, log_dir) if metrics is not None else None
+        saving = Checkpointing(
+            config.exp_manager, self.state, checkpoints, reporting, rank, there.bring if there else lambda: None
+        )
         stopping = Stopping()
         resumed = self._take_up(start, saving, reporting, metrics, recovery.steps_lost if recovery else 0)
         strategy = BackendStrategy(self.module.backend.device, rank, saving.saving.save, self.state.load)
@@ -85,6 +88,8 @@ class Run:
         build_trainer(config, strategy, log_dir, callbacks).fit(self.module, ckpt_path=resumed)
         if metrics is not None and config.exp_manager.enable_recovery_time_instrumentation:
             replace(log_dir / RECOVERY_FILE, json.dumps(self.phases.seconds))
+        if there is not None:
+            there.bring()
         return stopping.is_preempted
 
     def _take_up(

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from neuron_api import contract
-from neuron_api.derive.precision import widths
+from neuron_api.derive import checkpoint
 from neuron_api.topology import Topology
 from neuron_trainer.checkpoint import reader, rng, tensors
 from neuron_trainer.checkpoint.manifest import Manifest
@@ -83,13 +83,8 @@ class RunState:
 
     def _dtype(self) -> torch.dtype | None:
         """Of the model's tensors in a checkpoint; None: the one that the optimizer updates."""
-        config = self.module.config
-        if config.exp_manager.save_bf16:
-            return torch.bfloat16
-        bytes_ = widths(config)
-        has_smaller = bytes_.masters > bytes_.compute
-        with_masters = config.exp_manager.checkpoint_callback_params.use_master_weights_in_ckpt
-        return torch.bfloat16 if has_smaller and not with_masters else None
+        is_bf16 = checkpoint.stored(self.module.config).weight == torch.bfloat16.itemsize
+        return torch.bfloat16 if is_bf16 else None
 
     def _with_generators(self, trainer_state: dict[str, Any]) -> bytes:
         """`user_content.pt` on rank 0."""

@@ -72,7 +72,7 @@ _FAMILIES: Final[Mapping[str, _Parts]] = {
 }  # fmt: skip
 """By `model_type` of config.json, or `megatron`."""
 
-_OF_JSON: Final[Mapping[str, Callable[[Mapping[str, Any], ModelConfig], Sizes]]] = {
+_OF_JSON: Final[Mapping[str, Callable[[Mapping[str, Any], ModelConfig | None], Sizes]]] = {
     "llama": llama_config.from_values,
     "mistral": mistral_config.from_values,
     "mixtral": mixtral_config.from_values,
@@ -105,6 +105,12 @@ class Family:
         if config.model.moe is not None and kind != "mixtral":
             raise config_json.wrong(f"a {kind} has no experts.", "Remove the section.", "model.moe")
         return cls(kind, _OF_JSON[kind](values, config.model), config.seed)
+
+    @classmethod
+    def bare(cls, values: Mapping[str, Any]) -> "Family":
+        """From a parsed config.json alone, for weights without a run; raises `InputError`."""
+        kind = _kind(values, "")
+        return cls(kind, _OF_JSON[kind](values, None), seed=0, is_drawn=False)
 
     def on_meta(self) -> nn.Module:
         """The module without storage."""
