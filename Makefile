@@ -75,6 +75,10 @@ bench-plan: venv ## how long `kubectl neuron plan` takes to start
 bench-data: venv ## index build, writing, packing and random reads against megatron-core, datasets and a bare memmap
 	$(BIN)/python benchmarks/data.py
 
+.PHONY: bench-checkpoint
+bench-checkpoint: venv ## stall and durability of a checkpoint, memory, and the start to first step of a resume
+	$(BIN)/python benchmarks/checkpoint.py --plot docs/images/checkpoint.png
+
 .PHONY: format
 format: venv ## format the sources
 	$(BIN)/ruff format .

@@ -134,7 +134,7 @@ def nxdt(folder: Path, model: Path, tensor: int = 1, pipeline: int = 1, kv_repli
         "tensor_model_parallel_size": tensor, "pipeline_model_parallel_size": pipeline, "kv_replicator": kv_replicator,
     }  # fmt: skip
     values["data"]["global_batch_size"] = 8
-    values["model"] |= {"model_config": str(model), "qkv_linear": True, **keys}
+    values["model"] |= {"model_config": str(model), "qkv_linear": True, "fuse_qkv": False, **keys}
     (folder / "nxdt.yaml").write_text(yaml.safe_dump(values))
     return folder / "nxdt.yaml"
 

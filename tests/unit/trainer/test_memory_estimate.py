@@ -104,4 +104,5 @@ def test_a_checkpoint_has_the_size_that_is_estimated(key: str, precision: str, t
     wanted = typed(configuration)
     shape, _ = architecture.from_json(SMALL, wanted.model)
     assert shape is not None
-    assert footprint.of_checkpoint(wanted, shape) == pytest.approx(written, rel=0.02)
+    envelope = 0.04 if key == "save_weights_only" else 0.02  # the same index beside a seventh of the bytes
+    assert footprint.of_checkpoint(wanted, shape) == pytest.approx(written, rel=envelope)

@@ -93,6 +93,10 @@ class Files(FileSystem):
         """See `storage.make`."""
         storage.make(path)
 
+    def exists(self, path: Any) -> bool:
+        """Whether the file is there."""
+        return cast(Path, path).exists()
+
 
 class _Remembering:
     """A file whose errors are kept."""

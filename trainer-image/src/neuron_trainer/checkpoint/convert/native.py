@@ -1,6 +1,8 @@
 """This trainer's own checkpoints: reading full tensors out of shards, and writing weights without a run."""
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -40,7 +42,8 @@ def read(folder: Path, *, masters: bool = False) -> Weights:
 
 def _load(folder: Path, stored: contents.StoredTensor) -> Tensor:
     tensor = torch.empty(stored.shape, dtype=getattr(torch, stored.dtype))
-    load({stored.name: tensor}, storage_reader=ShardReader(folder), no_dist=True)
+    with _alone():
+        load({stored.name: tensor}, storage_reader=ShardReader(folder), no_dist=True)
     return tensor
 
 
@@ -58,7 +61,8 @@ def write(
     storage.make(folder)
     placeholders = {_PREFIX + name: torch.empty(1, dtype=dtype).expand(shape) for name, shape in shapes.items()}
     writer = ShardWriter(folder)
-    save(placeholders, storage_writer=writer, planner=_Lazy(weights, shapes, dtype, tell), no_dist=True)
+    with _alone():
+        save(placeholders, storage_writer=writer, planner=_Lazy(weights, shapes, dtype, tell), no_dist=True)
     manifest = Manifest(
         step=0, epoch=0, consumed_samples=0, global_batch_size=0, config_hash="", family=family.kind,
         architecture=asdict(family.config), topology={}, precision="", dtype=str(dtype).removeprefix("torch."),
@@ -66,6 +70,14 @@ def write(
     )  # fmt: skip
     storage.write(folder / contract.CHECKPOINT_MANIFEST, manifest.model_dump_json(indent=1).encode())
     layout.mark_complete(folder)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """torch warns that there is one process, also where it is told so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
 
 
 class _Lazy(DefaultSavePlanner):
