@@ -24,6 +24,7 @@ from neuron_trainer.handoff import Handoff
 from neuron_trainer.handoff import replace as write_whole
 from neuron_trainer.log_dir import RESOLVED_CONFIG, log_dir, mirror
 from neuron_trainer.log_mirror import Mirror
+from neuron_trainer.phases import Phases, process_start
 
 from . import forkserver, termination
 from .node import Node, settled
@@ -47,9 +48,11 @@ class Ending:
 
 def main(path: str, overrides: Sequence[str]) -> int:
     """Everything that a person or the kubelet sees ends here."""
+    phases = Phases(process_start())
+    phases.mark("process_start")
     logs.console()
     try:
-        end = _run(Path(path), overrides)
+        end = _run(Path(path), overrides, phases)
     except InputError as problem:
         end = Ending(ExitCode.CONFIG, str(problem))
     except PreemptedError as problem:
@@ -61,7 +64,7 @@ def main(path: str, overrides: Sequence[str]) -> int:
     return int(end.code)
 
 
-def _run(path: Path, overrides: Sequence[str]) -> Ending:
+def _run(path: Path, overrides: Sequence[str], phases: Phases) -> Ending:
     loaded = _load(path, (*overrides, *settled(os.environ)))
     assert loaded.config is not None
     config = fast_dev_run.applied(loaded.config)
@@ -75,9 +78,10 @@ def _run(path: Path, overrides: Sequence[str]) -> Ending:
     if node.host.startswith("127."):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     forkserver.start(node.processes)
+    phases.mark("configuration")
     handoff = Handoff(Path(tempfile.mkdtemp(prefix="neuron-train-")))
     try:
-        return _supervise(loaded, config, node, handoff)
+        return _supervise(loaded, config, node, handoff, phases)
     finally:
         shutil.rmtree(handoff.folder, ignore_errors=True)
 
@@ -99,7 +103,7 @@ def _load(path: Path, overrides: Sequence[str]) -> Loaded:
     return loaded
 
 
-def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Handoff) -> Ending:
+def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Handoff, phases: Phases) -> Ending:
     stop = Stop(handoff)
     stop.listen()
     folder = log_dir(config)
@@ -110,7 +114,7 @@ def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Hand
     server.start()
     log.info("progress at http://127.0.0.1:%d%s, log directory %s", server.port, contract.PROGRESS_PATH, folder)
     try:
-        end = _train(loaded, config, node, handoff, status, stop, folder)
+        end = _train(loaded, config, node, handoff, status, stop, folder, phases)
         return replace(end, last_words=last_words(status.report())) if end.code is ExitCode.SUCCESS else end
     except BaseException:
         status.set(phase=TrainerPhase.FAILED)
@@ -120,7 +124,14 @@ def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Hand
 
 
 def _train(
-    loaded: Loaded, config: TrainingConfig, node: Node, handoff: Handoff, status: Status, stop: Stop, folder: Path
+    loaded: Loaded,
+    config: TrainingConfig,
+    node: Node,
+    handoff: Handoff,
+    status: Status,
+    stop: Stop,
+    folder: Path,
+    phases: Phases,
 ) -> Ending:
     # Torch and datasets from here on: 6 s of imports that run beside those of the forkserver.
     from torch.distributed.elastic.agent.server.api import RunResult
@@ -132,11 +143,15 @@ def _train(
     from .agent import Budget, Parts
     from .choice import Chooser
 
+    phases.mark("imports")
     if (there := mirror(config, folder)) is not None:
         _fetch(there)
     preflight.check(config, node.processes, folder, node.accelerator)
+    phases.mark("preflight")
     chooser = Chooser(config, folder, node.job_uid)
-    if (done := chooser.finished()) is not None:
+    done = chooser.finished()
+    phases.mark("checkpoint_find")
+    if done is not None:
         found = CheckpointReport(step=done.step, path=str(done.path), time=done.manifest.time)
         status.set(phase=TrainerPhase.SUCCEEDED, step=done.step, checkpoint=found)
         return Ending(ExitCode.SUCCESS, f"nothing to do: {done.path} is at the last step already")
@@ -145,7 +160,7 @@ def _train(
         files.copy(config.exp_manager.files_to_copy or (), folder)
     can_resume = config.exp_manager.resume_if_exists
     budget = Budget(node.max_process_restarts if can_resume else 0)
-    parts = Parts(handoff, status, stop, budget, _own_children())
+    parts = Parts(handoff, status, stop, budget, _own_children(), phases)
     job = Job(loaded.resolved, loaded.hash, node.processes, str(folder), str(handoff.folder), node.accelerator)
     result: RunResult = supervisor.run(node, job, parts, chooser.choose)
     if result.is_failed():

@@ -70,7 +70,7 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Due by a rhythm, or because some node is going."""
         assert isinstance(pl_module, TrainingModule)
-        is_stopping = pl_module.result.is_stopping
+        is_stopping = pl_module.is_stopping
         if is_stopping or self._is_due(trainer):
             self._save(trainer, wait=is_stopping)
         else:

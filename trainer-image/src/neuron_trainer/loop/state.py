@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from neuron_api import contract
-from neuron_api.derive import checkpoint
+from neuron_api.derive import checkpoint, precision
 from neuron_api.topology import Topology
 from neuron_trainer.checkpoint import reader, rng, tensors
 from neuron_trainer.checkpoint.manifest import Manifest
@@ -52,6 +52,7 @@ class RunState:
         )
         state = reader.load_trainer_state(folder)
         tensors.set_step(parameters, optimizer, state["global_step"])
+        self.module.backend.weights_changed(state["global_step"])
         for group, rate in zip(optimizer.param_groups, state["lr_schedulers"][0]["_last_lr"], strict=True):
             group["lr"] = rate  # the schedule's state alone does not set it
         generators = state["rng"]
@@ -65,14 +66,14 @@ class RunState:
         reader.load_tensors(folder, lambda names: tensors.weights(parameters, names))
 
     def metrics(self, step: int, epoch: int) -> dict[str, float]:
-        """Values for file names and for save_top_k."""
-        module = self.module
+        """Values for file names and for save_top_k; raises `DivergenceError` where they are none."""
+        module, newest = self.module, self.module.results.before_checkpoint()
         found = {
             "step": step,
             "epoch": epoch,
             "global_step": float(step),
             "consumed_samples": float(module.consumed_samples),
-            "reduced_train_loss": module.result.loss,
+            "reduced_train_loss": newest.loss if newest is not None else 0.0,
         }
         return found if module.val_loss is None else {**found, "val_loss": module.val_loss}
 
@@ -109,7 +110,9 @@ class RunState:
             architecture=asdict(self.family.config),
             topology={**asdict(self.topology), "zero1": config.distributed_strategy.zero1},
             precision=config.precision.type,
-            dtype=str(self._dtype() or self.module.backend.parameters()[0].whole.dtype).removeprefix("torch."),
+            dtype="bfloat16"
+            if self._dtype()
+            else {"bf16": "bfloat16", "fp32": "float32"}[precision.policy(config).stored],
             time=datetime.now(UTC),
             metrics=self.metrics(step, epoch),
             by_tensor=config.exp_manager.save_xser,
