@@ -341,3 +341,20 @@ def test_checkpoints_of_one_name_are_replaced_or_numbered(tiny: Path, tmp_path: 
     assert {one.path.name: one.step for one in complete(folder / contract.CHECKPOINTS_DIR)} == {
         "plain.ckpt": 2, "plain-v1.ckpt": 4, "plain-v2.ckpt": 6,
     }  # fmt: skip
+
+
+def test_a_checkpoint_without_lightnings_version_is_migrated_from_the_given_one(
+    tiny: Path, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, seen = reader.load_trainer_state, []
+
+    def without(folder: Path) -> dict[str, Any]:
+        state = plain(folder)
+        del state["pytorch-lightning_version"]
+        seen.append(state)
+        return state
+
+    monkeypatch.setattr(reader, "load_trainer_state", without)
+    values = alone(tiny, tmp_path, trainer__max_steps=6, exp_manager__ckpt_ptl_version="2.0.0")
+    assert numbers(train(values, Start(1, str(checkpoint_at(trained, 4))))) == numbers(trained)[4:]
+    assert len(seen) == 1

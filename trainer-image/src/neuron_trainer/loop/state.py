@@ -51,6 +51,7 @@ class RunState:
             lambda names: {**tensors.weights(parameters, names), **tensors.optimizer_state(parameters, optimizer)},
         )
         state = reader.load_trainer_state(folder)
+        state.setdefault("pytorch-lightning_version", self.module.config.exp_manager.ckpt_ptl_version)
         tensors.set_step(parameters, optimizer, state["global_step"])
         self.module.backend.weights_changed(state["global_step"])
         for group, rate in zip(optimizer.param_groups, state["lr_schedulers"][0]["_last_lr"], strict=True):
