@@ -91,6 +91,11 @@ bench-data: venv ## index build, writing, packing and random reads against megat
 bench-checkpoint: venv ## stall and durability of a checkpoint, memory, and the start to first step of a resume
 	$(BIN)/python benchmarks/checkpoint.py --plot docs/images/checkpoint.png
 
+CASES ?= throughput tax memory pair
+.PHONY: bench-trainer
+bench-trainer: venv ## the training loop against bare PyTorch, Lightning and Hugging Face's (CASES=growth draws pictures)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.trainer $(CASES)
+
 .PHONY: format
 format: venv ## format the sources
 	$(BIN)/ruff format .
