@@ -2,7 +2,7 @@
 
 from builders import NOW, at
 from neuron_api.reasons import Reason
-from neuron_api.status import CheckpointStatus, JobStatus, Phase, ProgressStatus, Restart, Rung
+from neuron_api.status import CheckpointStatus, JobStatus, Phase, PodStatus, ProgressStatus, Restart, Rung
 from neuron_operator.planning.announce import announcements
 from neuron_operator.planning.significance import only_numbers
 
@@ -27,6 +27,19 @@ def test_a_new_round_pod_phase_or_checkpoint_is_more_than_numbers() -> None:
     checkpoint = CheckpointStatus(step=1, path="/c", time=NOW)
     assert not only_numbers(RUNNING, RUNNING.model_copy(update={"checkpoint": checkpoint}))
     assert not only_numbers(JobStatus(), RUNNING)
+
+
+def test_a_gang_that_comes_up_is_only_a_number_until_something_is_lost() -> None:
+    pod = PodStatus(name="a-0-1", uid="u")
+    coming = RUNNING.model_copy(update={"nodes_ready": "1/2", "pods": (pod,)})
+    assert only_numbers(RUNNING, coming)
+    assert only_numbers(coming, coming.model_copy(update={"pods": (pod.model_copy(update={"ready": True}),)}))
+    assert not only_numbers(coming, coming.model_copy(update={"pods": (pod.model_copy(update={"lost": True}),)}))
+    assert not only_numbers(coming, coming.model_copy(update={"pods": (pod.model_copy(update={"succeeded": True}),)}))
+
+
+def test_a_start_is_told_by_the_status_and_the_pods_own_events() -> None:
+    assert announcements(JobStatus(), JobStatus(phase=Phase.STARTING)) == ()
 
 
 def test_a_restart_is_told_when_it_happens_and_again_when_it_is_over() -> None:

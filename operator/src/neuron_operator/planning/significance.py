@@ -1,4 +1,7 @@
-"""Whether a status differs in more than its running numbers: those are written less often than they change."""
+"""Whether a status differs in more than its running numbers: those are written less often than they change.
+
+A gang that comes up is a number too: which pods are made and up already is of use once all are, or after a while.
+"""
 
 from typing import Any
 
@@ -13,7 +16,8 @@ def only_numbers(before: JobStatus, after: JobStatus) -> bool:
 
 
 def _without(status: JobStatus) -> dict[str, Any]:
-    values = status.model_dump()
+    values = status.model_dump(exclude={"nodes_ready"})
+    values["pods"] = [record for record in values["pods"] if record["lost"] or record["succeeded"]]
     if values["progress"] is not None:
         values["progress"] = {key: value for key, value in values["progress"].items() if key not in _NUMBERS}
     return values
