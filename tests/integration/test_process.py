@@ -17,11 +17,9 @@ import pytest
 from neuron_api import contract
 from neuron_operator import cluster as api
 
-from .faulty_proxy import proxying
 from .world import IMAGE, JOB, World, manifest, until
 
 LEASE = "neuron-training-operator"
-MANY = 12
 
 
 class Operator:
@@ -195,42 +193,3 @@ async def test_it_needs_no_user_name(world: World, operators: Any, tmp_path: Pat
     await one.leads()
     world.apply(manifest())
     await pods_are(world, f"{JOB}-0-0", f"{JOB}-0-1")
-
-
-async def test_nothing_is_lost_when_requests_fail_and_the_server_is_restarted_on_the_way(
-    world: World, operators: Any, tmp_path: Path
-) -> None:
-    """A fifth of all requests is refused with 409, 429 or 500, or is carried out and its answer lost."""
-    names = [f"many-{number}" for number in range(MANY)]
-    wanted = {f"{name}-0-{index}" for name in names for index in range(2)}
-
-    async def all_there() -> bool:
-        return set(await world.pod_names()) >= wanted
-
-    async with proxying(world.plane, tmp_path, seed=5, share=0.2) as (proxy, kubeconfig):
-        one = operators("one", KUBECONFIG=str(kubeconfig))
-        await one.leads()
-        for name in names[: MANY // 2]:
-            world.apply(manifest(name))
-        world.plane.stop_component("kube-apiserver")
-        world.plane.start_component("kube-apiserver")
-        for name in names[MANY // 2 :]:
-            world.apply(manifest(name))
-        await until("all pods", all_there, bound=120)
-        proxy.share = 0.0
-
-        async def told() -> bool:
-            jobs = await world.cluster.list(api.JOB, world.namespace)
-            return all(len(job.get("status", {}).get("pods", ())) == 2 for job in jobs)
-
-        await until("every status", told, bound=120)
-        assert set(proxy.injected) == {"409", "429", "500", "lost"}
-        assert set(await world.pod_names()) == wanted
-        for kind in (api.SERVICE, api.CONFIG_MAP):
-            children = await world.cluster.list(kind, world.namespace, contract.LABEL_JOB)
-            assert len(children) == MANY
-        jobs = await world.cluster.list(api.JOB, world.namespace)
-        assert {job["status"]["restartCount"] for job in jobs} == {0}
-        assert not any("a bug of the operator" in line for line in one.lines())
-        one.process.terminate()
-        await one.ended(20)
