@@ -76,6 +76,10 @@ def _phase(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
     ready = _condition(after, ConditionType.READY)
     message = ready.message if ready else ""
     match after.phase:
+        case Phase.STARTING:
+            topology = after.topology
+            shape = f": {topology.nodes} pods x {topology.processes_per_node} processes" if topology else ""
+            yield Announcement("Normal", Reason.PODS_CREATED, "Create", f"Pods are created{shape}.")
         case Phase.RUNNING if not before.restarts and not after.restarts:
             yield Announcement("Normal", Reason.STEPS_ADVANCING, "Train", "The first step has been finished.")
         case Phase.SUSPENDING | Phase.SUSPENDED:
