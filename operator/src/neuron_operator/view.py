@@ -23,7 +23,7 @@ KEPT_SECONDS: Final = 300.0
 JUST_SECONDS: Final = 1.0
 """A status that was written so shortly ago is what a read would give."""
 _MOST_MADE: Final = 20_000
-_REMEMBERED: Final = (api.SERVICE, api.CONFIG_MAP)
+_REMEMBERED: Final[Mapping[str, Kind]] = {"Service": api.SERVICE, "ConfigMap": api.CONFIG_MAP}
 _PREFIX: Final = f"{contract.LABEL_JOB}="
 
 
@@ -73,8 +73,9 @@ class View(Cluster):
     async def apply(self, body: Mapping[str, Any]) -> Json:
         """Remembered."""
         made = await super().apply(body)
-        kind, metadata = api.KINDS[body["kind"]], body["metadata"]
-        self._remember(kind, (kind.plural, metadata["namespace"], metadata["name"]), made)
+        if kind := _REMEMBERED.get(body["kind"]):
+            metadata = body["metadata"]
+            self._remember(kind, (kind.plural, metadata["namespace"], metadata["name"]), made)
         return made
 
     async def replace(self, kind: Kind, body: Mapping[str, Any], subresource: str = "") -> Json:
@@ -105,7 +106,7 @@ class View(Cluster):
             one.get("controller") and one.get("kind") == contract.KIND
             for one in found["metadata"].get("ownerReferences", ())
         )
-        if found is not None and (kind == api.CLAIM or (kind in _REMEMBERED and owned)):
+        if found is not None and (kind == api.CLAIM or (kind in _REMEMBERED.values() and owned)):
             self._made[where] = (self._monotonic(), found)
         else:
             self._made.pop(where, None)
