@@ -91,6 +91,11 @@ bench-operator: venv ## the operator against a bare client and Kubeflow's operat
 bench-operator-quick: venv ## the same without the peers, small, in under 3 minutes
 	$(BIN)/python benchmarks/operator --quick
 
+CASES ?= throughput tax memory pair
+.PHONY: bench-trainer
+bench-trainer: venv ## the training loop against bare PyTorch, Lightning and Hugging Face's (CASES=growth draws pictures)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.trainer $(CASES)
+
 .PHONY: format
 format: venv ## format the sources
 	$(BIN)/ruff format .
