@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -63,25 +64,39 @@ async def _run(chosen: argparse.Namespace, results: Results) -> None:
     others = () if chosen.quick else PEERS
     programs = peers.programs(*(peers.QUICK if chosen.quick else peers.PACKAGES))
     async with serving() as servers, reporting() as reports:
+        _progress("servers are up")
         field = await _field(servers, programs["floor"])
+        _progress("warmed up")
         rounds = 2 if chosen.quick else chosen.rounds
         if "created" in parts:
+            _progress("created")
             await _created(field, results, rounds, others)
         if "curves" in parts and not chosen.quick:
+            _progress("curves")
             await _curves(field, results, chosen.pictures)
         with ExitStack() as stack:
             if set(parts) - {"created", "curves"}:
                 stack.enter_context(kwok(servers, programs["kwok"], reports.address))
             if "running" in parts:
+                _progress("running")
                 await _running(field, results, 1 if chosen.quick else min(3, rounds), others)
             if "writes" in parts:
+                _progress("writes")
                 await _writes(field, results, others)
             if "failures" in parts:
+                _progress("failures")
                 await _failures(field, results, others)
             if "restart" in parts:
+                _progress("restart")
                 await standing.restarted(field, results, 100 if chosen.quick else 1000)
             if "idle" in parts:
+                _progress("idle")
                 await standing.idle(field, results, reports, 100 if chosen.quick else 500, 20 if chosen.quick else 60)
+
+
+def _progress(text: str) -> None:
+    """For whoever waits."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 async def _field(servers: Servers, floor: Path) -> Field:
