@@ -51,6 +51,10 @@ bench-recovery: venv ## seconds from a fault to the next step on the local clust
 test-numerics: venv ## every family under every split against one process, as a table (docs/numerics.md; minutes)
 	$(BIN)/python hack/numerics
 
+.PHONY: test-kills
+test-kills: venv ## 200 runs that are killed or whose storage fails, each resumed bit for bit, as a table (10 minutes)
+	KILLS=200 $(BIN)/python -m pytest -q --durations=0 tests/distributed/test_kills.py
+
 .PHONY: demo
 demo: venv ## cluster, images, chart, a job that loses a rank and a pod and succeeds (CLUSTER=current: your own cluster)
 	CLUSTER=$(CLUSTER) $(BIN)/python hack/demo
@@ -90,6 +94,10 @@ bench-operator: venv ## the operator against a bare client and Kubeflow's operat
 .PHONY: bench-operator-quick
 bench-operator-quick: venv ## the same without the peers, small, in under 3 minutes
 	$(BIN)/python benchmarks/operator --quick
+
+.PHONY: bench-checkpoint
+bench-checkpoint: venv ## stall and durability of a checkpoint, memory, and the start to first step of a resume
+	$(BIN)/python benchmarks/checkpoint.py --plot docs/images/checkpoint.png
 
 CASES ?= throughput tax memory pair
 .PHONY: bench-trainer

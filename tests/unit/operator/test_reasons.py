@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from builders import NOW, OPTIONS, JobBuilder, PodBuilder, at, make_job, make_pod, make_report, observed
+from builders import NOW, OPTIONS, JobBuilder, PodBuilder, at, make_job, make_pod, make_report, observed, with_status
 from neuron_api.contract import ExitCode
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.progress import Progress
