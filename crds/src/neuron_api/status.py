@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, Field
 
+from .contract import MOST_NODES
 from .reasons import ConditionType, Reason
 from .spec import ApiObject
 
@@ -233,7 +234,7 @@ class JobStatus(ApiObject):
     """The shape that the configuration asks for."""
     nodes_ready: str = ""
     """Pods that are ready, of all: 2/2."""
-    pods: tuple[PodStatus, ...] = Field(default=(), max_length=4096)
+    pods: tuple[PodStatus, ...] = Field(default=(), max_length=MOST_NODES)
     """The pods of the current attempt by index."""
     progress: ProgressStatus | None = None
     """Where the training is."""
