@@ -94,7 +94,8 @@ class FaultProxy:
     policy: Policy = lambda _: None
     done: list[tuple[Request, Action]] = field(default_factory=list)
     """What went wrong, in order."""
-    _watches: set[web.Request] = field(default_factory=set)
+    _watches: dict[int, web.Request] = field(default_factory=dict)
+    """By `id`: requests have no hash."""
 
     @classmethod
     @asynccontextmanager
@@ -116,7 +117,7 @@ class FaultProxy:
 
     def cut_watches(self) -> int:
         """As an API server does to slow watchers, and at its end; how many there were."""
-        watches = list(self._watches)
+        watches = list(self._watches.values())
         for request in watches:
             _abort(request)
         return len(watches)
@@ -147,7 +148,7 @@ class FaultProxy:
                 response = web.StreamResponse(status=answer.status, headers=kept)
                 await response.prepare(request)
                 if is_watch:
-                    self._watches.add(request)
+                    self._watches[id(request)] = request
                 async for chunk in answer.content.iter_any():
                     await response.write(chunk)
                 await response.write_eof()
@@ -155,7 +156,7 @@ class FaultProxy:
         except (aiohttp.ClientError, ConnectionError):
             return _abort(request)
         finally:
-            self._watches.discard(request)
+            self._watches.pop(id(request), None)
 
 
 def _abort(request: web.Request) -> web.Response:
