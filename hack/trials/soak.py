@@ -34,8 +34,10 @@ FAULTS: Final[dict[str, Harm]] = {
 _SILENT: Final = ("operator killed", "API server killed and started")
 """Faults that make no line in the ledger."""
 PER_JOB: Final = 5
-SPEC: Final = {"hangPolicy": {"minStepSeconds": 10, "saveSeconds": 60, "loadSeconds": 120, "maxRestarts": 100}, "restartPolicy": {
-    "maxProcessRestarts": 100, "maxGangRestarts": 1000, "rejoinTimeoutSeconds": 300}}  # fmt: skip
+SPEC: Final = {
+    "hangPolicy": {"minStepSeconds": 10, "saveSeconds": 60, "loadSeconds": 120, "maxRestarts": 100},
+    "restartPolicy": {"maxProcessRestarts": 100, "maxGangRestarts": 1000, "rejoinTimeoutSeconds": 300},
+}
 
 
 @dataclass
