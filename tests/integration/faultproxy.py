@@ -24,7 +24,7 @@ from aiohttp import web
 
 from localcluster.controlplane import ControlPlane
 
-_HOP_BY_HOP: Final = {"host", "connection", "content-length", "transfer-encoding", "content-encoding"}
+_HOP_BY_HOP: Final = {"host", "connection", "content-length", "transfer-encoding"}
 _REASONS: Final = {409: "Conflict", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
 
 
