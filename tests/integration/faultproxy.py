@@ -138,7 +138,8 @@ class FaultProxy:
 
     async def _forward(self, request: web.Request, is_watch: bool, *, is_lost: bool) -> web.StreamResponse:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
-        url, body = self.upstream + request.raw_path, await request.read()
+        # Without a body no type of one: the server answers 415 to what aiohttp would say.
+        url, body = self.upstream + request.raw_path, await request.read() or None
         try:
             async with self.session.request(request.method, url, headers=headers, data=body, ssl=self.tls) as answer:
                 if is_lost:
