@@ -7,7 +7,7 @@ any number of times, also after a pass that was killed between any two of its wr
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -20,9 +20,11 @@ from . import cluster as api
 from . import observe
 from .cluster import Cluster
 from .errors import AlreadyExistsError, ConflictError, NotFoundError, RefusedError
+from .failure_rules import built_in
 from .observe import Seen
 from .planning import pods
 from .planning.announce import announcements
+from .planning.failure_table import FailureTable
 from .planning.options import Options
 from .planning.outcome import Outcome, Rejection
 from .planning.plan import Create, Plan
@@ -59,6 +61,8 @@ class Controller:
     options: Options
     clock: Callable[[], datetime]
     writes: "StatusWrites"
+    failures: Callable[[], FailureTable] = built_in
+    """The failure table of this moment."""
 
     async def reconcile(self, key: Key) -> Result:
         """One pass; raises what `errors` lists, and the queue comes back later."""
@@ -73,7 +77,7 @@ class Controller:
             self.recorder.forget(key.namespace, key.name)
             return Result()
         now = self.clock()
-        planned = make_plan(seen.observed, self.options, now)
+        planned = make_plan(seen.observed, replace(self.options, failures=self.failures()), now)
         outcome = await self._carry_out(seen.observed.job, planned)
         status = settle(planned, outcome, now)
         return await self._save(key, seen, planned, status)

@@ -23,7 +23,8 @@ from neuron_api.status import (
     Rung,
     TopologyStatus,
 )
-from neuron_operator.metrics import Metrics
+from neuron_operator.failure_rules import FailureRules
+from neuron_operator.metrics import Metrics, TableMetrics
 
 from .test_chart import CHART, needs_helm, of_kind, render
 
@@ -58,6 +59,7 @@ def exported() -> dict[str, set[str]]:
     metrics.observe_pass("success", 0.1)
     metrics.job_changed(job, JobStatus())
     metrics.job_changed(job, status)
+    metrics.registry.register(TableMetrics(FailureRules()))
     samples = [sample for family in metrics.registry.collect() for sample in family.samples]
     return {sample.name: set(sample.labels) for sample in samples if not sample.name.endswith("_created")}
 
