@@ -35,6 +35,18 @@ test: venv ## every test but the long ones: unit, distributed (gloo), integratio
 test-unit: venv ## only the tests without processes and servers (a minute)
 	$(BIN)/python -m pytest tests/unit -m "not integration"
 
+.PHONY: test-faults
+test-faults: venv ## every fault on the real local cluster and API server, as a table (docs/faults.md; half an hour, root on Linux)
+	hack/test-faults $(BIN)/python
+
+.PHONY: soak
+soak: venv ## faults at random on the local cluster for SOAK_HOURS (8); stops by itself
+	$(BIN)/python hack/soak
+
+.PHONY: bench-recovery
+bench-recovery: venv ## seconds from a fault to the next step on the local cluster, and where they go
+	$(BIN)/python benchmarks/recovery.py
+
 .PHONY: test-numerics
 test-numerics: venv ## every family under every split against one process, as a table (docs/numerics.md; minutes)
 	$(BIN)/python hack/numerics
@@ -70,6 +82,11 @@ bench-plan: venv ## how long `kubectl neuron plan` takes to start
 .PHONY: bench-data
 bench-data: venv ## index build, writing, packing and random reads against megatron-core, datasets and a bare memmap
 	$(BIN)/python benchmarks/data.py
+
+CASES ?= throughput tax memory pair
+.PHONY: bench-trainer
+bench-trainer: venv ## the training loop against bare PyTorch, Lightning and Hugging Face's (CASES=growth draws pictures)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.trainer $(CASES)
 
 .PHONY: format
 format: venv ## format the sources

@@ -6,6 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from torch.distributed.tensor.placement_types import Placement
 
 from neuron_trainer.parallel.backend import LocalParameter
@@ -15,6 +16,10 @@ from neuron_trainer.parallel.parts import Cut
 @dataclass(slots=True)
 class NativeParameter(LocalParameter):
     """A local parameter whose whole is a DTensor or, replicated everywhere, a plain tensor."""
+
+    scale: float = 1.0
+    """Of the averaged gradient: an expert's is averaged over the processes that hold it, and is the sum of tokens from
+    all processes of their expert-parallel groups."""
 
     def wrap(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
         """See `LocalParameter`."""
@@ -29,15 +34,23 @@ class NativeParameter(LocalParameter):
         )
 
 
-def collect(module: nn.Module, world_size: int) -> list[LocalParameter]:
+def collect(module: nn.Module, world_size: int) -> list[NativeParameter]:
     """The registered parameters in the model's order; call after all splits were applied."""
     return [
-        NativeParameter(name, parameter, _leaf(parameter), world_size // _distinct(parameter), _cuts(parameter))
+        NativeParameter(
+            name,
+            parameter,
+            _leaf(parameter),
+            world_size // _distinct(parameter),
+            _cuts(parameter),
+            _offset(parameter),
+            1 / _expert_parallel(parameter),
+        )
         for name, parameter in module.named_parameters()
     ]
 
 
-def move_gradient(parameter: LocalParameter) -> None:
+def move_gradient(parameter: NativeParameter) -> None:
     """Give the leaf the local shard of the whole's gradient; a partial sum (sequence parallel norms) is reduced."""
     gradient, whole = parameter.whole.grad, parameter.whole
     if isinstance(gradient, DTensor):
@@ -45,6 +58,8 @@ def move_gradient(parameter: LocalParameter) -> None:
         if gradient.placements != whole.placements:
             gradient = gradient.redistribute(placements=whole.placements)
         gradient = gradient.to_local()
+    if gradient is not None and parameter.scale != 1.0:
+        gradient = gradient.mul_(parameter.scale)
     parameter.leaf.grad = gradient
 
 
@@ -64,6 +79,13 @@ def _distinct(parameter: Tensor) -> int:
     return product
 
 
+def _expert_parallel(parameter: Tensor) -> int:
+    if not isinstance(parameter, DTensor):
+        return 1
+    names = parameter.device_mesh.mesh_dim_names or ()
+    return parameter.device_mesh.size(names.index("expert")) if "expert" in names else 1
+
+
 def _cuts(parameter: Tensor) -> tuple[Cut, ...]:
     if not isinstance(parameter, DTensor):
         return ()
@@ -73,6 +95,13 @@ def _cuts(parameter: Tensor) -> tuple[Cut, ...]:
         for number, placement in enumerate(parameter.placements)
         if not placement.is_replicate() and mesh.size(number) > 1
     )
+
+
+def _offset(parameter: Tensor) -> tuple[int, ...]:
+    if not isinstance(parameter, DTensor):
+        return (0,) * parameter.ndim
+    _, offset = compute_local_shape_and_global_offset(parameter.shape, parameter.device_mesh, parameter.placements)
+    return tuple(offset)
 
 
 def _kept(placement: Placement, dims: tuple[int, ...]) -> Placement:
