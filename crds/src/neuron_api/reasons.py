@@ -119,8 +119,8 @@ class Reason(StrEnum):
     ledger's message and `kubectl neuron logs --first-failure`."""
     HARDWARE_FAULT = "HardwareFault"
     """The failure table tells this failure, or what the node says about itself, to be the hardware's. The pod is
-    replaced and its node excluded (status.excludedNodes); not counted as long as the node can be excluded. Have the
-    node repaired or replaced."""
+    replaced and its node excluded (status.excludedNodes); not counted as long as the node can be excluded. See what
+    status.excludedNodes says, and have the node repaired or replaced."""
     COLLECTIVE_HANG = "CollectiveHang"
     """A collective did not end; the one that says so waits for another, so neither it nor its node is blamed. If it
     comes again at the same step, look at the data of that step and at the logs of the other pods."""
@@ -129,7 +129,7 @@ class Reason(StrEnum):
     replaced, and that is never counted. Nothing to do."""
     NEURON_SOFTWARE_MISMATCH = "NeuronSoftwareMismatch"
     """The Neuron runtime does not take what the compiler made: the image, or the node's driver, is of another Neuron
-    SDK release. Take both from one release, in a new job."""
+    SDK release. Start a new job with both from one release."""
     INCOMPLETE_COMPLETION = "IncompleteCompletion"
     """Some pods had ended when another was lost; the gang is started again to end together. Nothing to do."""
     BUDGET_EXHAUSTED = "BudgetExhausted"
