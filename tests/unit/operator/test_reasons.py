@@ -125,8 +125,8 @@ def _several_nodes_without_a_claim() -> JobStatus:
 
 
 @reaches(Reason.NOT_STARTED)
-def _first_look() -> JobStatus:
-    return alone(TWO)
+def _waits_for_pods_of_an_earlier_attempt_to_go() -> JobStatus:
+    return passed(observed(with_status(started(JOB), attempt=1), PODS))
 
 
 @reaches(Reason.PODS_CREATED)
