@@ -108,6 +108,7 @@ def _disruption(pod: Pod, *, node_lost: bool) -> Reason | None:
 
 def _loss(pod: Pod, verdict: Verdict, cause: Reason, *, counted: bool) -> Loss:
     ended = pod.termination_reason if pod.termination_reason not in _SAYS_NOTHING else ""
-    said = (pod.termination_message.strip(), pod.pod_message, pod.waiting_message, ended, pod.pod_reason)
+    taken = pod.disruption_message if not counted else ""
+    said = (pod.termination_message.strip(), pod.pod_message, taken, pod.waiting_message, ended, pod.pod_reason)
     message = next(filter(None, said), "")
     return Loss(pod.index, verdict, cause, counted, pod.name, pod.uid, pod.node, pod.exit_code, message)

@@ -37,6 +37,8 @@ from .observation import Child, Observed, Pod
 from .options import Options
 from .outcome import Outcome, Rejection
 from .plan import Create, Delete, Plan
+from .scheduling import admission, groups, release, unqueued
+from .scheduling import registry as schedulers
 from .suspension import Situation
 
 HUNG_GRACE_SECONDS: Final = 10
@@ -45,6 +47,12 @@ HUNG_GRACE_SECONDS: Final = 10
 
 def plan(observed: Observed, options: Options, now: datetime) -> Plan:
     """What this pass is to do."""
+    planned = _planned(observed, options, now)
+    released = release.releases(observed, planned.draft)
+    return replace(planned, releases=released) if released else planned
+
+
+def _planned(observed: Observed, options: Options, now: datetime) -> Plan:
     job = observed.job
     if job.metadata.deletion_timestamp is not None:
         return Plan(job.status, Facts(0, None), told=True)  # Garbage collection does the rest.
@@ -96,7 +104,10 @@ def settle(plan: Plan, outcome: Outcome, now: datetime) -> JobStatus:
 def _over(observed: Observed, options: Options, now: datetime) -> Plan:
     """Never started again. What still runs is ended, containers beside the trainer too; the rest stays for its logs."""
     job, active = observed.job, _active(observed)
-    deletes = tuple(Delete(pod.name, pod.uid) for pod in active if not pod.terminating)
+    deletes = (
+        *(Delete(pod.name, pod.uid) for pod in active if not pod.terminating),
+        *groups.deletes(observed),
+    )
     look = expiry.seconds_left(job, now)
     if look == 0.0:
         deletes, look = (deletes, options.wait_seconds) if active else (expiry.deletes(observed), None)
@@ -120,7 +131,7 @@ def _refused(observed: Observed, gate: Refused, options: Options, now: datetime)
     end = ladder.COMPLETED if gang.size and gang.over else None
     status = job.status.model_copy(update={"pods": gang.sorted_records}) if gang.size else job.status
     about = _situation(status, gang, observed, gate)
-    due = _deadlines(status, gang, observed, about)
+    due = _deadlines(status, gang, observed, about, now)
     end = end or deadlines.exceeded(due, now)
     if end is None and (decision := suspension.decide(job.spec, status, now, about)):
         return _draft(decision.status, gang, observed, gate, end=decision.end, requeue_after=0.0)
@@ -168,7 +179,7 @@ def _decided(
         found = ladder.ended(gang, status)
     else:
         found = ladder.climb(gang, status, job.spec.restart_policy, gate.config, now)
-    if found is None and (late := deadlines.exceeded(_deadlines(status, gang, observed, about), now)):
+    if found is None and (late := deadlines.exceeded(_deadlines(status, gang, observed, about, now), now)):
         found = ladder.Decision(status, late)
     found = found or suspension.decide(job.spec, status, now, about)
     if found is None and status.suspension is None and (told := _hang(status, gang, observed)):
@@ -190,7 +201,8 @@ def _stopped(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted |
     lost = observed.lost_nodes
     going = [pod for pod in active if pod.node in lost or not pod.terminating]
     draft = _draft(status, gang, observed, gate, requeue_after=options.wait_seconds if active else None)
-    return replace(draft, deletes=tuple(Delete(pod.name, pod.uid, force=pod.node in lost) for pod in going))
+    deletes = tuple(Delete(pod.name, pod.uid, force=pod.node in lost) for pod in going)
+    return replace(draft, deletes=deletes if active else groups.deletes(observed))
 
 
 def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, options: Options, now: datetime) -> Plan:
@@ -201,6 +213,7 @@ def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, opti
         wait = (
             waiting.for_claims(job, observed.missing_claims)
             or waiting.for_earlier_job(job, observed.foreign_pods)
+            or admission.gate(observed, options)
             or wait
         )
     pause = backoff.remaining(status, now)
@@ -209,9 +222,11 @@ def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, opti
     if creates and status.start_time is None:
         # From here on the configuration is fixed: saved before anything is made from it.
         return _draft(status.model_copy(update={"start_time": now}), gang, observed, gate, requeue_after=0.0)
-    wait = wait or waiting.for_pods(job, gang.pods.values())
+    told = admission.of(observed, gang, now)
+    wait = wait or (told.wait if told else None) or waiting.for_pods(job, gang.pods.values())
     draft = _draft(status, gang, observed, gate, wait=wait)
-    due = _deadlines(status, gang, observed, _situation(status, gang, observed, gate))
+    draft = replace(draft, facts=replace(draft.facts, admission=told))
+    due = _deadlines(status, gang, observed, _situation(status, gang, observed, gate), now)
     looks = (
         pause if missing else None,
         suspension.seconds_until_stop(job.spec, status, now),
@@ -219,8 +234,8 @@ def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, opti
     )
     return replace(
         draft,
-        deletes=tuple(_deletes(gang, others, observed)),
-        applies=_applies(observed, gate) if gang.pods or creates else (),
+        deletes=(*_deletes(gang, others, observed), *groups.deletes(observed, keep=gang.attempt)),
+        applies=_applies(observed, gate, gang.attempt) if gang.pods or creates else (),
         creates=creates,
         requeue_after=_next_look(gang, options, looks, expects=bool(others or wait or creates)),
     )
@@ -253,6 +268,7 @@ def _draft(
         restart=ledger.last_open(status),
         end=end,
         pause=suspension.pause(observed.job.spec, status, about),
+        admission=None if schedulers.of(observed.job) else unqueued.ADMISSION,
     )
     if gang.size:
         status = status.model_copy(update={"nodes_ready": f"{ready}/{gang.size}"})
@@ -267,8 +283,11 @@ def _situation(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted
     )
 
 
-def _deadlines(status: JobStatus, gang: Gang, observed: Observed, about: Situation) -> tuple[deadlines.Deadline, ...]:
-    return deadlines.of(observed.job.spec, status, gang, stepping=about.stepping)
+def _deadlines(
+    status: JobStatus, gang: Gang, observed: Observed, about: Situation, now: datetime
+) -> tuple[deadlines.Deadline, ...]:
+    told = admission.of(observed, gang, now)
+    return deadlines.of(observed.job.spec, status, gang, told, stepping=about.stepping)
 
 
 def _active(observed: Observed) -> list[Pod]:
@@ -293,16 +312,17 @@ def _deletes(gang: Gang, others: list[Pod], observed: Observed) -> list[Delete]:
     return found
 
 
-def _applies(observed: Observed, gate: Accepted) -> tuple[dict[str, Any], ...]:
-    """Service and ConfigMap, where they are not as they should be; never those of somebody else."""
+def _applies(observed: Observed, gate: Accepted, attempt: int) -> tuple[dict[str, Any], ...]:
+    """Service, ConfigMap and the gang's group, where they are not as they should be; never those of somebody else."""
     job = observed.job
     text = _own_text(observed.config_map) or gate.text
     wanted = ((observed.config_map, desired.config_map(job, text)), (observed.service, desired.service(job)))
-    return tuple(
+    own = tuple(
         body
         for child, body in wanted
         if child is None or (child.owner_uid == job.metadata.uid and not desired.covers(child.body, body))
     )
+    return (*own, *groups.applies(observed, attempt, gate.topology.num_nodes, desired.pod(job, gate, attempt, 0)))
 
 
 def _own_text(child: Child | None) -> str:
