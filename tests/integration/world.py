@@ -80,6 +80,7 @@ class World:
         self.plane, self.cluster, self.namespace = plane, cluster, namespace
         self.reports, self.metrics = Reports(), Metrics()
         self.key = Key(namespace, JOB)
+        self.options = Options(image_cpu=IMAGE)
         self._started: dict[str, datetime] = {}
         """When each pod's launcher was first heard of."""
 
@@ -112,8 +113,7 @@ class World:
         """A freshly started operator."""
         used = cluster or self.cluster
         recorder = Recorder(used, "test", utc)
-        options = Options(image_cpu=IMAGE)
-        return Controller(used, self.reports, recorder, self.metrics, options, utc, StatusWrites(0.0))
+        return Controller(used, self.reports, recorder, self.metrics, self.options, utc, StatusWrites(0.0))
 
     async def reconcile(self, controller: Controller | None = None, passes: int = 20) -> float | None:
         """Pass by pass until nothing is wanted at once; the seconds until the next look."""

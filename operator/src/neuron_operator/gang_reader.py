@@ -40,7 +40,7 @@ async def _groups(cluster: Cluster, job: NeuronTrainingJob, mechanism: Mechanism
             else:
                 found = [await cluster.get(kind, namespace, group_name(job, job.status.attempt))]
         except NotFoundError as problem:
-            if _is_served(problem):
+            if not mechanism.kind.own and _is_served(problem, group_name(job, job.status.attempt)):
                 return ()
             continue
         return tuple(Child(pods.owner_uid(body), body) for body in found)
@@ -56,7 +56,7 @@ async def _queue(cluster: Cluster, job: NeuronTrainingJob, mechanism: Mechanism)
         try:
             await cluster.get(Kind(version, kind.plural, kind.namespaced), job.metadata.namespace, name)
         except NotFoundError as problem:
-            if _is_served(problem):
+            if _is_served(problem, name):
                 return False
         except RefusedError:
             return None
@@ -65,6 +65,6 @@ async def _queue(cluster: Cluster, job: NeuronTrainingJob, mechanism: Mechanism)
     return None
 
 
-def _is_served(problem: NotFoundError) -> bool:
-    """The API server names a reason for an object that is missing, and none for a path that nobody serves."""
-    return bool(problem.reason)
+def _is_served(problem: NotFoundError, name: str) -> bool:
+    """The API server names the object that is missing; of a path that nobody serves it knows no name."""
+    return f'"{name}"' in problem.message
