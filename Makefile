@@ -39,6 +39,18 @@ test-queues: venv ## the real Kueue and the real Coscheduling plugin against the
 test-unit: venv ## only the tests without processes and servers (a minute)
 	$(BIN)/python -m pytest tests/unit -m "not integration"
 
+.PHONY: test-faults
+test-faults: venv ## every fault on the real local cluster and API server, as a table (docs/faults.md; half an hour, root on Linux)
+	hack/test-faults $(BIN)/python
+
+.PHONY: soak
+soak: venv ## faults at random on the local cluster for SOAK_HOURS (8); stops by itself
+	$(BIN)/python hack/soak
+
+.PHONY: bench-recovery
+bench-recovery: venv ## seconds from a fault to the next step on the local cluster, and where they go
+	$(BIN)/python benchmarks/recovery.py
+
 .PHONY: test-numerics
 test-numerics: venv ## every family under every split against one process, as a table (docs/numerics.md; minutes)
 	$(BIN)/python hack/numerics

@@ -2,6 +2,10 @@
 
 from hypothesis import settings
 
+from fault_table import pytest_addoption, pytest_terminal_summary, trial
+
+__all__ = ["pytest_addoption", "pytest_terminal_summary", "trial"]
+
 # The same examples in every run, and no deadline: the machines are shared, a slow moment is no failure.
 settings.register_profile("project", derandomize=True, deadline=None)
 settings.load_profile("project")

@@ -63,12 +63,12 @@ def step(configuration: dict[str, Any]) -> Measured:
     topology = Topology.of(wanted)
     backend = NativeBackend(wanted, topology, torch.device("cpu"))
     backend.build(Family.of(wanted))
-    optimizer = optim.build(wanted.model, backend.parameters())
+    optimizer = optim.of_run(wanted, backend.parameters())
     gradients = Gradients(backend, 1.0)
     ids = torch.randint(0, SMALL["vocab_size"], (wanted.data.micro_batch_size * topology.micro_batches, SEQUENCE))
 
     def run() -> None:
-        gradients.compute({"input_ids": ids, "labels": ids.clone()}, wants_stop=False)
+        gradients.compute({"input_ids": ids, "labels": ids.clone()})
         optimizer.step()
         backend.drop_gradients()
 

@@ -99,6 +99,8 @@ CASES = (
     Case(2101, "trainer.logger", {"trainer.logger": False}),
     Case(2101, "trainer.plugins", {"trainer.plugins": []}),
     Case(2102, "trainer.max_steps", {"trainer.max_steps": -1}),
+    Case(2112, "trainer.max_time", {"trainer.max_steps": -1, "trainer.max_time": "00:01:00:00",
+                                    "model.optim.sched.max_steps": None}),
     Case(2103, "trainer.accumulate_grad_batches", {"trainer.accumulate_grad_batches": 4}),
     Case(2104, "trainer.gradient_clip_algorithm", {"trainer.gradient_clip_algorithm": "value"}),
     Case(2105, "trainer.val_check_interval", {"trainer.val_check_interval": "1.5"}),

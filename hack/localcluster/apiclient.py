@@ -16,12 +16,12 @@ class ApiClient:
 
     def __init__(self, url: str, authority: Authority, identity: KeyPair) -> None:
         self._address = urlsplit(url).netloc
-        self._context = ssl.create_default_context(cafile=str(authority.certificate))
-        self._context.load_cert_chain(str(identity.certificate), str(identity.key))
+        self.tls = ssl.create_default_context(cafile=str(authority.certificate))
+        self.tls.load_cert_chain(str(identity.certificate), str(identity.key))
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body; status 0 when there is no answer at all."""
-        connection = http.client.HTTPSConnection(self._address, context=self._context, timeout=5)
+        connection = http.client.HTTPSConnection(self._address, context=self.tls, timeout=5)
         try:
             connection.request("GET", path)
             response = connection.getresponse()

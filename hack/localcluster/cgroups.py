@@ -6,6 +6,8 @@ can remove everything by removing one subtree.
 
 from __future__ import annotations
 
+import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,6 +40,21 @@ def remove(name: str) -> None:
     """Remove the group with all below it, once the processes in it are gone."""
     for root in _hierarchies():
         wait_until(f"removal of control group {root / name}", lambda root=root: _removed(root / name), seconds=20)
+
+
+def kill(name: str) -> None:
+    """End every process in the group and below it, and wait until they are gone."""
+    wait_until(f"end of the processes in {name}", lambda: not _killed(name), seconds=20)
+
+
+def _killed(name: str) -> int:
+    """Processes that were still there, and were sent SIGKILL."""
+    groups = [root / name for root in _hierarchies()]
+    found = {int(pid) for group in groups for file in group.rglob("cgroup.procs") for pid in file.read_text().split()}
+    for pid in found:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return len(found)
 
 
 def _removed(group: Path) -> bool:

@@ -23,7 +23,7 @@ from localcluster.locations import HACK
 from localcluster.shell import run, tail, wait_until
 
 _CONTROL = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
-_NODE = f"/api/v1/nodes/{nodeprograms.NODE_NAME}"
+_NODES = "/api/v1/nodes/"
 _DNS_PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns"
 
 
@@ -63,13 +63,14 @@ class Cluster:
         self.state.mkdir(parents=True)
         for part in ("logs", "log", "volumes"):
             (self.state / part).mkdir()
-        cgroups.create(cgroups.cgroup_name(self.state))
+        for place in nodeprograms.PLACES:
+            cgroups.create(place.cgroup(self.state))
         # Held open from here on, so the port cannot be lost; the cluster's network namespace is empty
         # and the others need not be looked for.
         listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         port = int(listener.getsockname()[1])
         with _step("certificates and configuration"):
-            control = ControlPrograms(self.state, Ports(2379, 2380, port), programs, nodeprograms.NODE_ADDRESS)
+            control = ControlPrograms(self.state, Ports(2379, 2380, port), programs, nodeprograms.MAIN.address)
             containerd = requirements.program("containerd")
             assert containerd is not None
             parts = control.components(_CONTROL)
@@ -147,13 +148,14 @@ class Cluster:
         return run(toolchain.programs("kubectl")["kubectl"], f"--kubeconfig={self.kubeconfig}", *arguments, stdin=stdin)
 
     def _offer_volumes(self) -> None:
-        existing = self._client().items("/api/v1/persistentvolumes")
+        existing = self.client().items("/api/v1/persistentvolumes")
         released, objects = volumes.manifests(self.state, existing)
         if released:
             self.kubectl("delete", "persistentvolume", *released)
         self.kubectl("apply", "--server-side", "-f", "-", stdin=objects)
 
-    def _client(self) -> ApiClient:
+    def client(self) -> ApiClient:
+        """GETs as administrator, without the cost of a kubectl."""
         authority = Authority(self.state / "pki")
         admin = authority.leaf("admin", user="local-admin", group="system:masters")
         return ApiClient((self.state / "url").read_text(), authority, admin)
@@ -161,15 +163,38 @@ class Cluster:
     def _api_ready(self) -> bool:
         if not self.is_running():
             raise StartFailed(f"The cluster's first process ended. {self._tails('supervisor')}")
-        client = self._client()
+        client = self.client()
         return client.ok("/readyz") and client.ok("/api/v1/namespaces/kube-system")
 
-    def _node_ready(self) -> bool:
-        status, body = self._client().get(_NODE)
+    def has_spare_node(self) -> bool:
+        """Whether it runs and is ready."""
+        running = self.command("status")["running"]
+        parts = {f"{name}{nodeprograms.SPARE.suffix}" for name in ("containerd", "kubelet")}
+        return parts <= running.keys() and self._node_ready(nodeprograms.SPARE)
+
+    def add_spare_node(self) -> None:
+        """A second node, with a containerd of its own that has only the cluster's images: see `imageload`."""
+        spare = nodeprograms.SPARE
+        self.command(f"start containerd{spare.suffix}")
+        socket = spare.containerd_socket(self.state)
+        wait_until(f"start of containerd{spare.suffix}", socket.exists, seconds=60)
+        imageload.load_own(self.state, toolchain.programs("pause", "coredns"), spare)
+        self.command(f"start kubelet{spare.suffix}")
+        wait_until(f"readiness of {spare.name}", lambda: self._node_ready(spare), seconds=120)
+
+    def kill_spare_node(self) -> None:
+        """As a power cut does: kubelet, containerd and all that runs in the node's pods end at once."""
+        spare = nodeprograms.SPARE
+        for name in ("kubelet", "containerd"):
+            self.command(f"stop {name}{spare.suffix}")
+        cgroups.kill(spare.cgroup(self.state))
+
+    def _node_ready(self, place: nodeprograms.Place = nodeprograms.MAIN) -> bool:
+        status, body = self.client().get(_NODES + place.name)
         return status == 200 and _is_ready(json.loads(body))
 
     def _dns_ready(self) -> bool:
-        return any(_is_ready(pod) for pod in self._client().items(_DNS_PODS))
+        return any(_is_ready(pod) for pod in self.client().items(_DNS_PODS))
 
     def _containerd_ready(self) -> bool:
         return nodeprograms.containerd_socket(self.state).exists()

@@ -15,6 +15,8 @@ class Component:
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     """Added to the supervisor's own environment."""
+    is_spare: bool = False
+    """Not started until somebody asks for it."""
 
 
 def save(path: Path, components: list[Component]) -> None:

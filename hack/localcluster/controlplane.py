@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Collection
@@ -90,6 +91,11 @@ class ControlPlane:
 
     def _why(self) -> str:
         return "\n".join(tail(self.log(name)) for name in sorted(self._names))
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """The administrator's identity, and trust in this server."""
+        return self._client.tls
 
     def log(self, name: str) -> Path:
         """Log file of a component."""

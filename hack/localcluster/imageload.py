@@ -10,19 +10,24 @@ from pathlib import Path
 
 from localcluster import archive
 from localcluster.errors import CommandFailed, MissingRequirement
-from localcluster.nodeprograms import DNS_IMAGE, PAUSE_IMAGE, containerd_socket, snapshotter
+from localcluster.nodeprograms import DNS_IMAGE, MAIN, PAUSE_IMAGE, Place, snapshotter
 from localcluster.requirements import program
 from localcluster.shell import run
 
 _IMPORT_SECONDS = 600.0
 
 
-def load_archive(state: Path, path: Path) -> None:
+def load_archive(state: Path, path: Path, place: Place = MAIN) -> None:
     """Import a docker or OCI archive under the names it holds."""
-    run(*_ctr(state), "images", "import", "--snapshotter", snapshotter(state), path, timeout=_IMPORT_SECONDS)
+    run(*_ctr(state, place), "images", "import", "--snapshotter", snapshotter(state), path, timeout=_IMPORT_SECONDS)
 
 
-def load_named(state: Path, image: str, builder: str | None = None) -> None:
+def names(state: Path, place: Place = MAIN) -> set[str]:
+    """Images that a node has."""
+    return set(run(*_ctr(state, place), "images", "ls", "--quiet").split())
+
+
+def load_named(state: Path, image: str, builder: str | None = None, place: Place = MAIN) -> None:
     """Import an image from the storage of `builder` (a program), or of buildah or docker, whichever has it."""
     chosen = [Path(builder)] if builder else [found for name in ("buildah", "docker") if (found := program(name))]
     having = [each for each in chosen if _has(each, image)]
@@ -30,12 +35,12 @@ def load_named(state: Path, image: str, builder: str | None = None) -> None:
         looked = ", ".join(each.name for each in chosen) or "buildah, docker: neither is installed"
         raise MissingRequirement(f"{image} is neither a file nor an image ({looked}).")
     if having[0].name == "buildah":
-        load_from_buildah(state, image, having[0])
+        load_from_buildah(state, image, having[0], place)
         return
     with tempfile.TemporaryDirectory(dir=state) as scratch:
         path = Path(scratch) / "image.tar"
         run(having[0], "save", "--output", path, image, timeout=_IMPORT_SECONDS)
-        load_archive(state, path)
+        load_archive(state, path, place)
 
 
 def _has(builder: Path, image: str) -> bool:
@@ -43,7 +48,7 @@ def _has(builder: Path, image: str) -> bool:
     return subprocess.run([builder, *words, image], capture_output=True, check=False).returncode == 0
 
 
-def load_from_buildah(state: Path, image: str, buildah: str | Path) -> None:
+def load_from_buildah(state: Path, image: str, buildah: str | Path, place: Place = MAIN) -> None:
     """Import only what containerd lacks: after a change of code that is one small layer instead of 2 GB.
 
     buildah writes an image's blobs into a directory; those that are missing are streamed to containerd as
@@ -55,10 +60,10 @@ def load_from_buildah(state: Path, image: str, buildah: str | Path) -> None:
         manifest = (directory / "manifest.json").read_bytes()
         entry = archive.reference(json.loads(manifest)["mediaType"], manifest)
         index = {"schemaVersion": 2, "manifests": [entry | {"annotations": {"io.containerd.image.name": image}}]}
-        have = set(run(*_ctr(state), "content", "ls", "--quiet").split())
+        have = set(run(*_ctr(state, place), "content", "ls", "--quiet").split())
         blobs = {"sha256:" + path.name: path for path in directory.iterdir() if len(path.name) == 64}
         blobs[entry["digest"]] = directory / "manifest.json"
-        command = [str(word) for word in _ctr(state)]
+        command = [str(word) for word in _ctr(state, place)]
         command += ["images", "import", "--snapshotter", snapshotter(state), "-"]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -76,17 +81,17 @@ def load_from_buildah(state: Path, image: str, buildah: str | Path) -> None:
             raise CommandFailed(f"importing {image} into containerd failed: {errors.strip()[-2000:]}")
 
 
-def load_own(state: Path, programs: dict[str, Path]) -> None:
+def load_own(state: Path, programs: dict[str, Path], place: Place = MAIN) -> None:
     """The two images that the cluster itself needs, each one static program."""
     for image, name in ((PAUSE_IMAGE, "pause"), (DNS_IMAGE, "coredns")):
         path = state / f"{name}.tar"
         archive.write(path, image=image, program=programs[name])
-        load_archive(state, path)
+        load_archive(state, path, place)
         path.unlink()
 
 
-def _ctr(state: Path) -> list[str | Path]:
-    return [program("ctr") or "ctr", "--address", containerd_socket(state), "--namespace", "k8s.io"]
+def _ctr(state: Path, place: Place = MAIN) -> list[str | Path]:
+    return [program("ctr") or "ctr", "--address", place.containerd_socket(state), "--namespace", "k8s.io"]
 
 
 def tag(state: Path, image: str, name: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from localcluster import supervisor
 from localcluster.controlprograms import SERVICE_RANGE
 from localcluster.errors import MissingRequirement
-from localcluster.nodeprograms import NODE_ADDRESS, NODE_NAME
+from localcluster.nodeprograms import MAIN, PLACES
 from localcluster.shell import run
 
 _HIDDEN = ("/run", "/var/lib", "/var/log")
@@ -55,13 +55,15 @@ def prepare(state: Path) -> None:
     run("mount", "-t", "tmpfs", "tmpfs", "/run")
     run("mount", "-t", "tmpfs", "tmpfs", "/var/lib")
     _bind(state / "log", Path("/var/log"))
-    _bind(state / "kubelet", Path("/var/lib/kubelet"))
+    for place in PLACES:
+        _bind(state / f"kubelet{place.suffix}", Path(f"/var/lib/kubelet{place.suffix}"))
     _show_tunables(Path("/run/tunables"))
-    run("hostname", NODE_NAME)
+    run("hostname", MAIN.name)
     run("ip", "link", "set", "lo", "up")
-    run("ip", "address", "add", f"{NODE_ADDRESS}/32", "dev", "lo")
+    for place in PLACES:
+        run("ip", "address", "add", f"{place.address}/32", "dev", "lo")
     # Routes are looked up before kube-proxy rewrites a Service address, so the node needs one to them.
-    run("ip", "route", "add", SERVICE_RANGE, "dev", "lo", "src", NODE_ADDRESS)
+    run("ip", "route", "add", SERVICE_RANGE, "dev", "lo", "src", MAIN.address)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 

@@ -1,4 +1,8 @@
-"""The node: configuration and command lines of containerd, the kubelet and kube-proxy.
+"""The nodes: configuration and command lines of containerd, the kubelet and kube-proxy.
+
+There is one node, and a spare one whose containerd and kubelet are started on demand (`Cluster.add_spare_node`): real
+programs with a containerd and a control group of their own, in the same network namespace and on the same disk. It is
+there to be lost.
 
 All paths that these programs have built in (/run/containerd, /var/lib/kubelet, /var/lib/cni,
 /var/log/pods) are left at their defaults: inside the cluster's mount namespace they are the cluster's
@@ -12,6 +16,7 @@ and not `bridge`: all their traffic is routed, so Services between pods of this 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from localcluster.cgroups import cgroup_name
@@ -19,8 +24,6 @@ from localcluster.component import Component
 from localcluster.controlprograms import ControlPrograms
 from localcluster.errors import MissingRequirement
 
-NODE_NAME = "node-0"
-NODE_ADDRESS = "172.31.255.1"
 POD_RANGE = "10.244.0.0/16"
 DNS_ADDRESS = "10.96.0.10"
 PAUSE_IMAGE = "localhost/pause:local"
@@ -29,8 +32,8 @@ _CNI_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"), Path("/usr/libex
 
 _CONTAINERD = """\
 version = 2
-root = "{state}/containerd"
-state = "/run/containerd"
+root = "{state}/containerd{suffix}"
+state = "/run/containerd{suffix}"
 disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.tracing.processor.v1.otlp"]
 [grpc]
   address = "{socket}"
@@ -53,6 +56,9 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.tracing.proc
 _KUBELET = """\
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
+address: {address}
+healthzPort: 0
+podLogsDir: /var/log/pods{suffix}
 authentication:
   anonymous: {{enabled: false}}
   webhook: {{enabled: true}}
@@ -90,28 +96,56 @@ conntrack: {{maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeo
 """
 
 
+@dataclass(frozen=True)
+class Place:
+    """Names and paths of one node."""
+
+    name: str
+    address: str
+    suffix: str
+    """Of components, files and directories that belong to this node."""
+
+    def cgroup(self, state: Path) -> str:
+        """Below it the kubelet puts the node's pods."""
+        return f"{cgroup_name(state)}/{self.name}" if self.suffix else cgroup_name(state)
+
+    def containerd_socket(self, state: Path) -> Path:
+        """Where containerd listens: in the state directory, so that images can be loaded from outside."""
+        return state / f"containerd{self.suffix}.sock"
+
+
+MAIN = Place("node-0", "172.31.255.1", "")
+SPARE = Place("node-1", "172.31.255.2", "-1")
+PLACES = (MAIN, SPARE)
+
+
 def components(state: Path, control: ControlPrograms, programs: dict[str, Path], containerd: Path) -> list[Component]:
-    """Write the configuration files; the three components in starting order."""
-    return [
-        Component("containerd", [str(containerd), "--config", str(_containerd(state))]),
-        Component("kubelet", [str(programs["kubelet"]), *_kubelet(state, control)]),
-        Component("kube-proxy", [str(programs["kube-proxy"]), f"--config={_kube_proxy(state, control)}"]),
-    ]
+    """Write the configuration files; the components in starting order."""
+    found = []
+    for place in PLACES:
+        runtime = [str(containerd), "--config", str(_containerd(state, place))]
+        kubelet = [str(programs["kubelet"]), *_kubelet(state, control, place)]
+        found += [
+            Component(f"containerd{place.suffix}", runtime, is_spare=place is SPARE),
+            Component(f"kubelet{place.suffix}", kubelet, is_spare=place is SPARE),
+        ]
+    return [*found, Component("kube-proxy", [str(programs["kube-proxy"]), f"--config={_kube_proxy(state, control)}"])]
 
 
 def containerd_socket(state: Path) -> Path:
-    """Where containerd listens: in the state directory, so that images can be loaded from outside."""
-    return state / "containerd.sock"
+    """Of the node that is always there."""
+    return MAIN.containerd_socket(state)
 
 
-def _containerd(state: Path) -> Path:
+def _containerd(state: Path, place: Place) -> Path:
     (state / "cni").mkdir(exist_ok=True)
     (state / "cni" / "10-pods.conflist").write_text(json.dumps(_network(), indent=1))
-    config = state / "containerd.toml"
+    config = state / f"containerd{place.suffix}.toml"
     config.write_text(
         _CONTAINERD.format(
             state=state,
-            socket=containerd_socket(state),
+            suffix=place.suffix,
+            socket=place.containerd_socket(state),
             pause=PAUSE_IMAGE,
             snapshotter=snapshotter(state),
             cni_programs=_cni_programs(),
@@ -139,32 +173,39 @@ def _network() -> dict[str, object]:
     return {"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "ptp", "ipMasq": False, "ipam": addresses}]}
 
 
-def _kubelet(state: Path, control: ControlPrograms) -> list[str]:
+def _kubelet(state: Path, control: ControlPrograms, place: Place) -> list[str]:
     (state / "resolv.conf").write_text("")
-    serving = control.authority.leaf("kubelet-serving", user=NODE_NAME, hosts=(NODE_NAME, NODE_ADDRESS))
-    config = state / "kubelet.yaml"
+    serving = control.authority.leaf(
+        f"kubelet{place.suffix}-serving", user=place.name, hosts=(place.name, place.address)
+    )
+    config = state / f"kubelet{place.suffix}.yaml"
     config.write_text(
         _KUBELET.format(
             state=state,
+            address=place.address,
+            suffix=place.suffix,
             authority=control.authority.certificate,
             certificate=serving.certificate,
             key=serving.key,
-            socket=containerd_socket(state),
+            socket=place.containerd_socket(state),
             dns=DNS_ADDRESS,
-            cgroup=cgroup_name(state),
+            cgroup=place.cgroup(state),
         )
     )
-    identity = control.client_config("kubelet.kubeconfig", "kubelet", f"system:node:{NODE_NAME}", "system:nodes")
+    identity = control.client_config(
+        f"kubelet{place.suffix}.kubeconfig", f"kubelet{place.suffix}", f"system:node:{place.name}", "system:nodes"
+    )
     return [
         f"--config={config}",
         f"--kubeconfig={identity}",
-        f"--hostname-override={NODE_NAME}",
-        f"--node-ip={NODE_ADDRESS}",
+        f"--hostname-override={place.name}",
+        f"--node-ip={place.address}",
+        f"--root-dir=/var/lib/kubelet{place.suffix}",
     ]
 
 
 def _kube_proxy(state: Path, control: ControlPrograms) -> Path:
     identity = control.client_config("kube-proxy.kubeconfig", "kube-proxy", "system:kube-proxy")
     config = state / "kube-proxy.yaml"
-    config.write_text(_KUBE_PROXY.format(config=identity, node=NODE_NAME, pods=POD_RANGE))
+    config.write_text(_KUBE_PROXY.format(config=identity, node=MAIN.name, pods=POD_RANGE))
     return config

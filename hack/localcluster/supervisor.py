@@ -123,8 +123,9 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGCHLD, self.reap)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.finished.set)
-        for name in self._components:
-            self.start(name)
+        for name, each in self._components.items():
+            if not each.is_spare:
+                self.start(name)
         await self.finished.wait()
         for name in reversed(self._components):
             await self.stop(name)

@@ -109,13 +109,13 @@ def _train(family: str, split: Split, folder: Path) -> dict[str, Any]:
     backend = NativeBackend(typed, Topology.of(typed, split.world), torch.device("cpu"))
     backend.build(_family(family, typed))
     gradients = Gradients(backend, 0.5)
-    optimizer = optim.build(typed.model, backend.parameters())
+    optimizer = optim.of_run(typed, backend.parameters())
     steps = []
     for step in range(STEPS):
-        done = gradients.compute(_batch(step, backend.share), wants_stop=False)
+        done = gradients.compute(_batch(step, backend.share))
         optimizer.step()
         backend.drop_gradients()
-        steps.append((done.loss, done.gradient_norm))
+        steps.append((done.loss.item(), done.gradient_norm.item()))
     own = {}
     for one in backend.parameters():
         whole: Any = one.whole.detach()

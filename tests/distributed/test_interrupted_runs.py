@@ -20,6 +20,10 @@ pytestmark = pytest.mark.distributed
 STEPS = 22
 KILL_AFTER = 7
 """A checkpoint is written every 5 steps: at 7 there is one, and at least a step to be done again."""
+PHASES = [
+    "shutdown", "rendezvous", "checkpoint_find", "worker_start", "groups", "model_build", "data_seek",
+    "checkpoint_load", "first_batch", "first_step",
+]  # fmt: skip
 Numbers = dict[int, tuple[float, ...]]
 Record = Callable[[str, object], None]
 
@@ -92,11 +96,20 @@ def test_a_killed_rank_restarts_inside_its_pod(
         killed, pid = time.time(), kill_worker(one)
         report = _back(gang, zero, "the kill of a rank", killed, record_testsuite_property, serving=(zero, one))
         assert (report.phase, report.round) == (TrainerPhase.TRAINING, 1)
-        assert report.recoveries[-1].resumed_from_step >= 5
+        recovery = report.recoveries[-1]
+        assert recovery.resumed_from_step >= 5
+        assert list(recovery.phases) == PHASES
+        assert recovery.first_step_time is not None
+        assert 0.9 * sum(recovery.phases.values()) <= recovery.first_step_time.timestamp() - killed
         assert not {pid, *before[0]} & {*workers(zero), *workers(one)}, "every rank starts anew"
         failure = until("the failure in the report of its node", lambda: (one.report() or Progress()).failures)[0]
         assert (failure.exit_code, failure.rank, failure.local_rank) == (-signal.SIGKILL, 3, 1)
         _finished(gang, [zero, one], tmp_path / "log", unbroken)
+        first, second = [line for line in zero.log.read_text().splitlines() if "first step done" in line]
+        assert all(phase in first for phase in ("process_start", "imports", "preflight", "rendezvous", "first_batch"))
+        assert "(shutdown" in second, "a restart in place begins where the loss is noticed"
+        assert "checkpoint_load" in second
+        assert "imports" not in second
 
 
 def test_a_lost_node_is_replaced_alone(

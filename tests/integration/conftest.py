@@ -6,6 +6,7 @@ What cannot be had without a node is the kubelet: `World` writes its part of pod
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from localcluster.shell import wait_until
 from neuron_operator import cluster as api
 from neuron_operator.cluster import Cluster
 
+from .faultproxy import FaultProxy
+from .operators import Operator
 from .world import World
 
 ROOT = Path(__file__).parents[2]
@@ -63,3 +66,26 @@ async def world(control_plane: ControlPlane, cluster: Cluster) -> AsyncIterator[
     await made.prepare()
     yield made
     control_plane.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture
+def operators(world: World, tmp_path: Path) -> Iterator[Any]:
+    """Start operators by name; nothing survives the test."""
+    started: list[Operator] = []
+
+    def start(name: str, **variables: str) -> Operator:
+        started.append(Operator(world, tmp_path, name, **variables))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+
+
+@pytest.fixture
+async def proxy(control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[FaultProxy]:
+    """A bad day between an operator and the API server."""
+    async with FaultProxy.before(control_plane, tmp_path) as made:
+        yield made

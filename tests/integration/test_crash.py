@@ -2,68 +2,25 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 
-from neuron_api import contract
 from neuron_api.status import Phase
-from neuron_operator import cluster as api
-from neuron_operator.cluster import Cluster
 from neuron_operator.errors import UnavailableError
 
+from .life import inventory
+from .mortality import WRITES, Death, Killed, MortalCluster
 from .world import JOB, World, manifest, until
-
-
-class Killed(BaseException):
-    """SIGKILL: nothing after it runs, no handler catches it."""
-
-
-class DyingCluster:
-    """The gateway of an operator that is killed before (or right after) its n-th write."""
-
-    def __init__(self, cluster: Cluster, writes: int, *, after: bool) -> None:
-        self._cluster, self._last, self._after = cluster, writes, after
-        self._wrote = 0
-
-    def __getattr__(self, name: str) -> Any:
-        method: Callable[..., Awaitable[Any]] = getattr(self._cluster, name)
-        if name not in ("create", "apply", "replace", "delete"):
-            return method
-
-        async def write(*arguments: Any, **more: Any) -> Any:
-            if self._wrote >= self._last:
-                raise Killed
-            self._wrote += 1
-            is_last = self._wrote == self._last
-            result = await method(*arguments, **more)
-            if is_last and self._after:
-                raise Killed
-            return result
-
-        return write
 
 
 async def run_until_killed(world: World, writes: int, *, after: bool) -> bool:
     """Whether there was a write to be killed at."""
-    dying = DyingCluster(world.cluster, writes, after=after)
+    death = Death(writes if after else writes + 1, after=after)
     try:
-        await world.reconcile(world.controller(dying))  # type: ignore[arg-type]
+        await world.reconcile(world.controller(MortalCluster(world.cluster, death, WRITES)))  # type: ignore[arg-type]
     except Killed:
         return True
     return False
-
-
-async def inventory(world: World) -> Counter[str]:
-    """All children by kind and name."""
-    kinds = {"pod": api.POD, "service": api.SERVICE, "configmap": api.CONFIG_MAP}
-    found: Counter[str] = Counter()
-    for name, kind in kinds.items():
-        for body in await world.cluster.list(kind, world.namespace, contract.LABEL_JOB):
-            if "deletionTimestamp" not in body["metadata"]:
-                found[f"{name}/{body['metadata']['name']}"] += 1
-    return found
 
 
 async def delete_job(world: World) -> None:

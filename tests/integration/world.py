@@ -19,6 +19,7 @@ from neuron_operator.controller import Controller, StatusWrites
 from neuron_operator.metrics import Metrics
 from neuron_operator.planning.observation import Pod
 from neuron_operator.planning.options import Options
+from neuron_operator.progress_reader import ProgressReader
 from neuron_operator.recorder import Recorder
 from neuron_operator.workqueue import Key
 
@@ -109,11 +110,18 @@ class World:
 
     # ---- the operator -----------------------------------------------------------------------------------------------
 
-    def controller(self, cluster: Cluster | None = None) -> Controller:
+    def controller(
+        self,
+        cluster: Cluster | None = None,
+        reports: ProgressReader | None = None,
+        clock: Callable[[], datetime] = utc,
+    ) -> Controller:
         """A freshly started operator."""
         used = cluster or self.cluster
-        recorder = Recorder(used, "test", utc)
-        return Controller(used, self.reports, recorder, self.metrics, self.options, utc, StatusWrites(0.0))
+        recorder = Recorder(used, "test", clock)
+        return Controller(
+            used, reports or self.reports, recorder, self.metrics, self.options, clock, StatusWrites(0.0)
+        )  # fmt: skip
 
     async def reconcile(self, controller: Controller | None = None, passes: int = 20) -> float | None:
         """Pass by pass until nothing is wanted at once; the seconds until the next look."""

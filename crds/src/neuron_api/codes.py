@@ -120,6 +120,9 @@ TABLE: Final = (
      "limit_val_batches is 0, so that validation is off.", "Set limit_val_batches, or num_sanity_val_steps to 0."),
     ("2111", _W, "trainer.fast_dev_run trainer.barebones", "A run without checkpoints",
      "fast_dev_run and barebones switch loggers and checkpoints off.", "Remove it for a run that counts."),
+    ("2112", _E, "trainer.max_time model.optim.sched.max_steps", "A schedule without a length",
+     "Only max_time ends the training, so the learning-rate schedule has no number of steps.",
+     "Set model.optim.sched.max_steps, or trainer.max_steps."),
     # ---- 22xx exp_manager --------------------------------------------------------------------------------------------
     ("2201", _E, "exp_manager.log_local_rank_0_only exp_manager.log_global_rank_0_only", "Two rules for log files",
      "One process per node, or one of all; not both.", "Set one of the two to False."),
@@ -156,6 +159,11 @@ TABLE: Final = (
      "They hold weights only, and resume_if_exists is set.", "Set save_weights_only to False."),
     ("2217", _N, "exp_manager.create_preemption_callback", "Saving at SIGTERM is always on",
      "False has no effect.", "Nothing to do."),
+    ("2218", _E, "exp_manager.early_stopping_callback_params", "An argument that early stopping does not have",
+     "The arguments are those of Lightning's EarlyStopping.", "Use one of those that the message lists."),
+    ("2219", _E, "exp_manager.create_early_stopping_callback exp_manager.early_stopping_callback_params",
+     "Early stopping on a metric that is never there", "It watches val_loss or reduced_train_loss; val_loss needs "
+     "validation.", "Set limit_val_batches, or monitor reduced_train_loss."),
     # ---- 23xx distributed_strategy -----------------------------------------------------------------------------------
     ("2301", _E, f"{_TP} {_PP} {_CP} trainer.devices trainer.num_nodes", "The world cannot be divided",
      "devices x num_nodes is no multiple of tensor x pipeline x context parallel size.",

@@ -70,6 +70,9 @@ class Recovery(Wire):
     """Steps that had been finished and were to be done again."""
     first_step_time: AwareDatetime | None = None
     """When the first step after the resume was finished; absent until then."""
+    phases: dict[str, float] = Field(default_factory=dict)
+    """Seconds of each phase of this start, to the first step (`neuron_trainer.phases`);
+    empty until then."""
 
 
 class Progress(Wire):

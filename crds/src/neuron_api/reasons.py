@@ -119,15 +119,17 @@ class Reason(StrEnum):
     PROCESS_FAILED = "ProcessFailed"
     """A process ended with an error; all processes were restarted in their pods. See the ledger's message."""
     PROCESS_KILLED = "ProcessKilled"
-    """A process was ended by a signal (kill, out of memory); all were restarted in their pods."""
+    """A process was ended by a signal (kill, out of memory); all were restarted in their pods. See the ledger's
+    message, and raise the memory limit in spec.podTemplate if it was that."""
     POD_DELETED = "PodDeleted"
-    """Somebody or something deleted a pod; it was replaced. Never counted."""
+    """Somebody or something deleted a pod; it was replaced, and that is never counted. Nothing to do."""
     POD_EVICTED = "PodEvicted"
-    """A pod was evicted or preempted (DisruptionTarget); it was replaced. Never counted."""
+    """A pod was evicted or preempted (DisruptionTarget); it was replaced, and that is never counted. Nothing to do."""
     NODE_LOST = "NodeLost"
-    """The node of a pod is gone; the pod was replaced. Never counted."""
+    """The node of a pod is gone; the pod was replaced, and that is never counted. Nothing to do."""
     POD_PREEMPTED = "PodPreempted"
-    """The launcher ended on SIGTERM after saving (exit code 143); the pod was replaced. Never counted."""
+    """The launcher ended on SIGTERM after saving (exit code 143); the pod was replaced, and that is never counted.
+    Nothing to do."""
     OUT_OF_MEMORY = "OutOfMemory"
     """The container was killed for memory. Raise its limit in spec.podTemplate, or lower data.micro_batch_size."""
     HANG = "Hang"
@@ -135,9 +137,10 @@ class Reason(StrEnum):
     are replaced, hangPolicy.maxRestarts times. If it comes again at the same step, look at the data of that step; if a
     save or a compilation takes that long, raise its bound."""
     POD_FAILED = "PodFailed"
-    """A launcher gave up: restarts inside the pod did not help. All pods are replaced, if the budget allows."""
+    """A launcher gave up: restarts inside the pod did not help. All pods are replaced, if the budget allows. See the
+    ledger's message and `kubectl neuron logs --first-failure`."""
     INCOMPLETE_COMPLETION = "IncompleteCompletion"
-    """Some pods had ended when another was lost; the gang is started again to end together."""
+    """Some pods had ended when another was lost; the gang is started again to end together. Nothing to do."""
     BUDGET_EXHAUSTED = "BudgetExhausted"
     """A budget of restartPolicy is used up; the message names it and the last failure. Mend that, then start a new
     job."""

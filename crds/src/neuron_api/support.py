@@ -19,8 +19,8 @@ from .paths import field_of, fields, section_of
 from .registry import found
 
 _VALUES: Final[Mapping[str, tuple[object, ...]]] = {
-    "precision.type": ("fp32", "mixed_precision"),
     "data.data_impl": ("mmap",),
+    "trainer.profiler": (None, "simple", "advanced", "pytorch"),
     "model.optim.sched.name": (
         "LinearAnnealingWithWarmUp", "CosineAnnealing", "WarmupPolicy", "WarmupHoldPolicy", "SquareAnnealing",
         "NoamAnnealing", "WarmupAnnealing", "StepLR", "ExponentialLR", "SquareRootAnnealing",
@@ -34,10 +34,13 @@ _DONE: Final[Mapping[str, str]] = {
     "async_exec_max_inflight_requests bucket_size_collectives neuron_rt_exec_timeout neuron_experimental_compress_rg",
     "trainer": "devices num_nodes max_epochs max_steps log_every_n_steps val_check_interval check_val_every_n_epoch "
     "num_sanity_val_steps limit_val_batches limit_test_batches gradient_clip_val lnc sequential_move_factor "
-    "accumulate_grad_batches",
+    "accumulate_grad_batches gradient_clip_algorithm min_steps min_epochs max_time limit_train_batches overfit_batches "
+    "fast_dev_run detect_anomaly deterministic reload_dataloaders_every_n_epochs",
     "exp_manager": "log_local_rank_0_only create_tensorboard_logger explicit_log_dir exp_dir name resume_if_exists "
     "resume_ignore_no_checkpoint resume_from_checkpoint create_checkpoint_callback log_parameter_norm "
-    "log_gradient_norm enable_recovery_time_instrumentation save_xser load_xser save_bf16 async_checkpointing",
+    "log_gradient_norm enable_recovery_time_instrumentation save_xser load_xser save_bf16 async_checkpointing "
+    "log_global_rank_0_only summary_writer_kwargs version use_datetime_version resume_past_end files_to_copy "
+    "create_early_stopping_callback early_stopping_callback_params create_preemption_callback",
     "exp_manager.checkpoint_callback_params": "filename monitor mode save_top_k save_last every_n_train_steps "
     "model_parallel_size",
     "distributed_strategy": "tensor_model_parallel_size pipeline_model_parallel_size "
@@ -57,7 +60,7 @@ _DONE: Final[Mapping[str, str]] = {
     "model.optim.sched": "name warmup_steps warmup_ratio max_steps constant_steps constant_ratio min_lr hold_steps "
     "hold_ratio d_model step_size gamma interval last_epoch power",
     "precision": "type master_weights fp32_grad_acc xla_use_bf16 xla_downcast_bf16 neuron_rt_stochastic_rounding_en "
-    "parallel_layers_reduce_dtype",
+    "parallel_layers_reduce_dtype fp32_grads_cc",
 }
 """Keys that are honoured, by section."""
 
@@ -73,8 +76,10 @@ _MEGATRON: Final[Mapping[str, str]] = {
 """Keys that are honoured with model_source megatron, and refused without it: nothing would read them."""
 
 _INERT: Final[Mapping[str, str]] = {
-    "trainer": "enable_progress_bar enable_model_summary benchmark",
-    "exp_manager": "log_step_timing step_timing_kwargs log_global_rank_0_only",
+    "trainer": "enable_progress_bar enable_model_summary benchmark inference_mode default_root_dir "
+    "limit_predict_batches enable_autolog_hparams model_registry sync_batchnorm",
+    "exp_manager": "log_step_timing step_timing_kwargs wandb_logger_kwargs mlflow_logger_kwargs "
+    "dllogger_logger_kwargs clearml_logger_kwargs neptune_logger_kwargs",
     "exp_manager.checkpoint_callback_params": "verbose always_save_nemo save_nemo_on_train_end",
     "data": "seq_length",
     "model": "transpose_nki_inputs gradient_accumulation_fusion bias_activation_fusion bias_dropout_add_fusion "

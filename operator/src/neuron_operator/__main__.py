@@ -7,13 +7,13 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import kopf
 
 from . import cluster as api
 from . import health, logs, progress_reader
+from .clock import Clock
 from .cluster import Cluster
 from .controller import Controller, StatusWrites
 from .errors import ApiError, LeaseLostError, NotFoundError, WatchLostError
@@ -57,16 +57,17 @@ async def _run(settings: Settings) -> None:
         freshness = Freshness[Key]()
         metrics = Metrics(lambda: len(queue), lambda: lease.is_held, lambda: freshness.age() if lease.is_held else None)
         queue = WorkQueue(metrics.observe_pass)
-        cluster = await stack.enter_async_context(api.connect(metrics.count_request))
+        clock = Clock()
+        cluster = await stack.enter_async_context(api.connect(metrics.count_request, clock.heard))
         reader = await stack.enter_async_context(progress_reader.over_http())
-        lease = Lease(cluster, settings.lease_namespace, settings.lease_name, settings.identity, _utc, time.monotonic)
+        lease = Lease(cluster, settings.lease_namespace, settings.lease_name, settings.identity, clock, time.monotonic)
         vitals = Vitals(time.monotonic, queue.oldest_wait)
         # With no port given, IPv4 and IPv6 would each get another one.
         host = None if settings.http_port else "127.0.0.1"
         port = await stack.enter_async_context(health.serve(vitals, metrics.registry, host, settings.http_port))
         log.info("listening on port %d; namespaces: %s", port, ", ".join(settings.namespaces) or "all")
         controller = Controller(
-            cluster, reader, Recorder(cluster, settings.identity, _utc), metrics, settings.options, _utc,
+            cluster, reader, Recorder(cluster, settings.identity, clock), metrics, settings.options, clock,
             StatusWrites(settings.status_seconds),
         )  # fmt: skip
         beat = asyncio.create_task(vitals.beat())
@@ -152,10 +153,6 @@ async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:
         return False
     doing.result()
     return True
-
-
-def _utc() -> datetime:
-    return datetime.now(UTC)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from .errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError, 
 Json = dict[str, Any]
 Count = Callable[[str, str, str], None]
 """Called with verb, plural and code after each request."""
+Heard = Callable[[str | None], None]
+"""Called with the `Date` of each answer."""
 
 TIMEOUT: Final = 20.0
 PARALLEL: Final = 50
@@ -67,8 +69,8 @@ def kind_of(kind: str, api_version: str = "") -> Kind:
 class Cluster:
     """A connection; made by `connect`."""
 
-    def __init__(self, api: client.ApiClient, count: Count = lambda *_: None) -> None:
-        self._api, self._count, self._slots = api, count, asyncio.Semaphore(PARALLEL)
+    def __init__(self, api: client.ApiClient, count: Count = lambda *_: None, heard: Heard = lambda _: None) -> None:
+        self._api, self._count, self._heard, self._slots = api, count, heard, asyncio.Semaphore(PARALLEL)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Json:
         """One object; raises `NotFoundError`."""
@@ -146,6 +148,7 @@ class Cluster:
                 response = await self._api.call_api(*request, _request_timeout=aiohttp.ClientTimeout(total=TIMEOUT))
                 content = await response.read()
             code = str(response.status)
+            self._heard(response.headers.get("Date"))
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
             raise UnavailableError(0, type(problem).__name__, f"{verb} {path}: {problem}") from None
         finally:
@@ -160,7 +163,7 @@ _MANAGED: Final = {"fieldManager": contract.FIELD_MANAGER}
 
 
 @asynccontextmanager
-async def connect(count: Count = lambda *_: None) -> AsyncIterator[Cluster]:
+async def connect(count: Count = lambda *_: None, heard: Heard = lambda _: None) -> AsyncIterator[Cluster]:
     """From the service account's token in a pod, from KUBECONFIG elsewhere; closed at the end."""
     settings = client.Configuration(client_session_kwargs={"trust_env": False})
     try:
@@ -169,7 +172,7 @@ async def connect(count: Count = lambda *_: None) -> AsyncIterator[Cluster]:
         # Named here: the client read the variable once, when it was imported.
         await config.load_kube_config(config_file=os.environ.get("KUBECONFIG"), client_configuration=settings)
     async with client.ApiClient(settings) as api:
-        yield Cluster(api, count)
+        yield Cluster(api, count, heard)
 
 
 def _error(status: int, content: bytes, retry_after: str | None) -> ApiError:

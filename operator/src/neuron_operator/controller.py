@@ -177,7 +177,7 @@ class StatusWrites:
     def wait(self, key: Key, now: datetime) -> float:
         """Seconds until numbers may be written again; 0: now."""
         last = self._last.get(key)
-        return max(0.0, self._least - (now - last).total_seconds()) if last else 0.0
+        return min(self._least, max(0.0, self._least - (now - last).total_seconds())) if last else 0.0
 
     def written(self, key: Key, now: datetime) -> None:
         """Remember a write."""

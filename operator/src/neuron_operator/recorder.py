@@ -50,7 +50,7 @@ class Recorder:
     def _take(self, *job: str) -> bool:
         now = self._clock()
         left, since = self._budgets.get(job, (float(BURST), now))
-        left = min(float(BURST), left + (now - since).total_seconds() / REFILL_SECONDS)
+        left = min(float(BURST), left + max(0.0, (now - since).total_seconds()) / REFILL_SECONDS)
         self._budgets[job] = (left - 1 if left >= 1 else left, now)
         return left >= 1
 

@@ -67,7 +67,7 @@ def test_no_link_leads_nowhere(page: Path) -> None:
     [
         ("trainer.devices", ["whole number, >= 1 · **required**", "Processes per node", "findings.md#ntj-2301"]),
         ("trainer.lnc", ["whole number or null, >= 1, <= 2 · default `null`", "NEURON_LOGICAL_NC_CONFIG"]),
-        ("precision.type", ["*This release*: only `fp32`"]),
+        ("precision.type", ["one of mixed_precision, mixed_precisionSR"]),
         ("model.optim.betas", ["list of 2 numbers (>= 0, < 1) · default `[0.9, 0.999]`"]),
         ("trainer.enable_progress_bar", ["default `True`", "*This release*: it has no effect"]),
         ("data", ["mapping · **required**", "Keys of your own are kept"]),

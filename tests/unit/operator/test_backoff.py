@@ -38,6 +38,11 @@ def test_the_wait_runs_out() -> None:
     assert [backoff.remaining(status, at(2 + s)) for s in (0, 4, 9.5, 10, 500)] == [10, 6, 0.5, 0, 0]
 
 
+def test_a_clock_that_was_set_back_by_hours_makes_no_wait_of_hours() -> None:
+    status = JobStatus(restarts=lost(0, 1, 2))
+    assert backoff.remaining(status, at(-6 * 3600)) == 10
+
+
 def test_pods_that_were_lost_together_are_one_failure() -> None:
     assert backoff.remaining(JobStatus(restarts=lost(0, 0, 0, 0, 1, 1)), at(1)) == 0
 

@@ -50,3 +50,12 @@ async def test_a_long_note_is_cut_to_what_the_api_takes() -> None:
     await Recorder(cluster, "pod", Now()).post(make_job().build(), [long])  # type: ignore[arg-type]
     (event,) = cluster.objects.values()
     assert len(event["note"]) == 1024
+
+
+async def test_a_clock_that_was_set_back_does_not_silence_a_job() -> None:
+    cluster, job, now = FakeCluster(), make_job().build(), Now()
+    recorder = Recorder(cluster, "pod", now)  # type: ignore[arg-type]
+    for hours in range(5):
+        now.moment = NOW - timedelta(hours=6 * hours)
+        await recorder.post(job, [Announcement("Normal", "Completed", "Complete", str(hours))])
+    assert len(cluster.objects) == 5

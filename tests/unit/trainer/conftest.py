@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,12 @@ def typed(values: dict[str, Any]) -> TrainingConfig:
     return loaded.config
 
 
-def train(values: dict[str, Any], start: Start | None = None, handoff: Handoff | None = None) -> Path:
+def train(
+    values: dict[str, Any],
+    start: Start | None = None,
+    handoff: Handoff | None = None,
+    wants_stop: Callable[[], Any] = lambda: False,
+) -> Path:
     """A start of a run in this process (fixture `one_process`); returns its log directory."""
     from neuron_api.topology import Topology
     from neuron_trainer.checkpoint import rng
@@ -76,7 +81,9 @@ def train(values: dict[str, Any], start: Start | None = None, handoff: Handoff |
     folder = log_dir.log_dir(typed_config)
     folder.mkdir(parents=True, exist_ok=True)
     rng.seed(typed_config.seed)
-    run = Run.build(typed_config, Topology.of(typed_config), "hash", torch.device("cpu"), lambda: False, Phases())
+    run = Run.build(
+        typed_config, Topology.of(typed_config), "hash", torch.device("cpu"), lambda: bool(wants_stop()), Phases()
+    )
     metrics = MetricsFile(folder / contract.METRICS_FILE)
     run.fit(start or Start(0), folder, log_dir.checkpoints(folder), handoff, metrics, rank=0)
     return folder

@@ -1,5 +1,6 @@
 """Rows are dealt out as torch's own distributed sampler does, and a position is found again."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,45 @@ def test_labels_are_the_targets_of_their_places(folder: Path) -> None:
     batch = Steps(Rows(str(folder)), BATCH, Share(1, 2))[2]
     rows: Any = load_from_disk(str(folder))
     assert batch["labels"].tolist() == [[*rows[index]["labels"][1:], -100] for index in range(17, 24, 2)]
+
+
+class Slow(Rows):
+    """Remembers which batch was begun, and lets it be read only when it may be."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self.begun: list[int] = []
+        self.may_read = threading.Semaphore(0)
+        self.has_begun = threading.Semaphore(0)
+
+    def take(self, indices: Any) -> Any:
+        self.begun.append(indices[0])
+        self.has_begun.release()
+        assert self.may_read.acquire(timeout=10)
+        return super().take(indices)
+
+
+def test_the_next_batch_is_read_while_a_step_computes(folder: Path) -> None:
+    rows = Slow(str(folder))
+    batches = iter(StepLoader(Steps(rows, BATCH, Share(0, 1)), BATCH, lambda: 0))
+    rows.may_read.release()
+    next(batches)
+    assert rows.has_begun.acquire(timeout=10)
+    assert rows.has_begun.acquire(timeout=10), "the second is begun before it is asked for"
+    assert rows.begun == [0, 8], "and no further one"
+    for _ in range(9):
+        rows.may_read.release()
+    assert len(list(batches)) == 4
+
+
+def test_a_failure_to_read_is_the_step_s_own(folder: Path) -> None:
+    class Broken(Rows):
+        def take(self, indices: Any) -> Any:
+            if indices[0] >= 16:
+                raise OSError("the volume is gone")
+            return super().take(indices)
+
+    batches = iter(StepLoader(Steps(Broken(str(folder)), BATCH, Share(0, 1)), BATCH, lambda: 0))
+    assert len([next(batches), next(batches)]) == 2
+    with pytest.raises(OSError, match="the volume is gone"):
+        next(batches)

@@ -1,4 +1,4 @@
-"""The command line: `neuron-train run CONFIG [key=value …]`, `data prepare …`, `checkpoint list …`."""
+"""The command line: `neuron-train run CONFIG [key=value …]`, `data prepare …`, `checkpoint list …`, `plot RUN …`."""
 
 import argparse
 import sys
@@ -22,6 +22,10 @@ def parser() -> argparse.ArgumentParser:
     )
     _prepare_arguments(prepare)
     _add_checkpoint(commands)
+    plot = commands.add_parser("plot", help="draw loss, rate, norm and throughput of runs, with their restarts")
+    plot.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="log directory, or its metrics.jsonl")
+    plot.add_argument("-o", "--output", type=Path, default=Path("plot.png"), metavar="FILE",
+                      help="picture; .png, .svg or .pdf; default plot.png")  # fmt: skip
     return root
 
 
@@ -68,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .cli import checkpoint
 
         return checkpoint.run(chosen.checkpoint_command, chosen.paths, chosen.output)
+    if chosen.command == "plot":
+        from .cli import plot  # matplotlib: 0.4 s
+
+        return plot.run(chosen.runs, chosen.output)
     from .data import prepare
 
     return prepare.main(

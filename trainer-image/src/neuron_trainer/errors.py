@@ -2,6 +2,8 @@
 
     TrainerError
     ├── InputError          the configuration or what it points at is wrong: exit code 2, starting again cannot help
+    ├── TokenError          the data has a token that the model does not
+    ├── DivergenceError     the loss or the gradients are not finite: starting again from the checkpoint may help
     ├── CheckpointError     a checkpoint cannot be read: the reader falls back to the one before
     ├── PeerLostError       a collective failed because another process is gone: wait for the new round
     └── PreemptedError      SIGTERM: exit code 143
@@ -24,6 +26,14 @@ class InputError(TrainerError):
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(findings)
         super().__init__("\n".join(str(finding) for finding in self.findings))
+
+
+class TokenError(TrainerError):
+    """A sample has a token id outside of the model's vocabulary."""
+
+
+class DivergenceError(TrainerError):
+    """Training has come to numbers that are none; what is in checkpoints is from before."""
 
 
 class CheckpointError(TrainerError):

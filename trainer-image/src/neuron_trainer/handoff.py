@@ -9,7 +9,7 @@ Files outlive a worker that is killed at any instruction, need no thread on eith
 """
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from json import dumps, loads
 from pathlib import Path
 
@@ -29,6 +29,10 @@ class Start:
     weights_only: bool = False
     last_step: int = 0
     """Newest step that this launcher has seen finished."""
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds of what the launcher has done for this round (`phases`)."""
+    since: float | None = None
+    """When that was done, on the monotonic clock; the worker goes on from there."""
 
 
 class Handoff:

@@ -23,8 +23,16 @@ def log_dir(config: TrainingConfig) -> Path:
     base = _path(manager.exp_dir or "nemo_experiments") / (manager.name or config.name)
     if manager.resume_if_exists:
         return base
-    version = os.environ.get(contract.ENV_EXPERIMENT_VERSION)
-    return base / (version or datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    version = os.environ.get(contract.ENV_EXPERIMENT_VERSION) or manager.version
+    if version is None and manager.use_datetime_version:
+        version = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return base / (version or _next_version(base))
+
+
+def _next_version(base: Path) -> str:
+    """`version_<n>` after the highest that is there."""
+    numbers = [int(path.name.rpartition("_")[2]) for path in base.glob("version_*") if path.name[8:].isdigit()]
+    return f"version_{max(numbers, default=-1) + 1}"
 
 
 def checkpoints(folder: Path) -> Path:

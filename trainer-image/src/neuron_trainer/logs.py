@@ -35,7 +35,7 @@ def console(who: str = "", level: int = logging.INFO) -> None:
 def configure(manager: ExpManagerConfig, folder: Path, rank: int, local_rank: int) -> None:
     """For a worker: only rank 0 speaks on the console, others when something is wrong."""
     console(who=f"[{rank}] ", level=logging.INFO if rank == 0 else logging.ERROR)
-    if local_rank != 0 and manager.log_local_rank_0_only:
+    if (local_rank and manager.log_local_rank_0_only) or (rank and manager.log_global_rank_0_only):
         return
     file = logging.FileHandler(folder / f"nemo_log_globalrank-{rank}_localrank-{local_rank}.txt", delay=True)
     file.setFormatter(logging.Formatter(_FORMAT.format(who="")))

@@ -1,10 +1,19 @@
-"""`metrics.jsonl`: one line per logged step, always in order, whatever happened in between."""
+"""What a run leaves of its steps in the log directory, a line each: `metrics.jsonl` (logged steps), `validations.jsonl`
+and `starts.jsonl`. The first two have each step once, in order, whatever happened in between.
+"""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Final
+
+from neuron_api import contract
 
 from .handoff import replace
+
+VALIDATIONS_FILE: Final = "validations.jsonl"
+STARTS_FILE: Final = "starts.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,35 +31,92 @@ class StepMetrics:
     parameter_norm: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ValidationMetrics:
+    """A validation after `step`."""
+
+    step: int
+    val_loss: float
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class StartRecord:
+    """A start of the run: `step` finished steps were taken up, `steps_lost` are done again."""
+
+    step: int
+    steps_lost: int
+    time: float
+
+
+Entry = StepMetrics | ValidationMetrics | StartRecord
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that the files tell."""
+
+    steps: tuple[StepMetrics, ...]
+    validations: tuple[ValidationMetrics, ...]
+    starts: tuple[StartRecord, ...]
+
+
 class MetricsFile:
-    """Appended by global rank 0 only."""
+    """Appended by global rank 0 only. `path` is that of metrics.jsonl, the other two lie beside it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._validations, self._starts = path.with_name(VALIDATIONS_FILE), path.with_name(STARTS_FILE)
 
-    def append(self, metrics: StepMetrics) -> None:
+    def append(self, entry: Entry) -> None:
         """One write of one line, so that a reader never sees half of one."""
-        line = json.dumps({k: v for k, v in asdict(metrics).items() if v is not None})
-        with self.path.open("a") as file:
+        files = {StepMetrics: self.path, ValidationMetrics: self._validations, StartRecord: self._starts}
+        line = json.dumps({k: v for k, v in asdict(entry).items() if v is not None})
+        with files[type(entry)].open("a") as file:
             file.write(line + "\n")
 
     def last_step(self) -> int:
         """The newest step in the file; 0 when there is none."""
-        return max((step for step, _ in self._lines()), default=0)
+        return max((line["step"] for _, line in _lines(self.path)), default=0)
 
     def drop_after(self, step: int) -> None:
         """Remove lines of steps that will be done again, and a torn last line, atomically."""
-        if self.path.exists():
-            kept = [line for number, line in self._lines() if number <= step]
-            replace(self.path, "".join(f"{line}\n" for line in kept))
+        for path in (self.path, self._validations):
+            if path.exists():
+                replace(path, "".join(f"{text}\n" for text, line in _lines(path) if line["step"] <= step))
 
-    def _lines(self) -> list[tuple[int, str]]:
-        if not self.path.exists():
-            return []
-        found = []
-        for line in self.path.read_text().splitlines():
-            try:
-                found.append((int(json.loads(line)["step"]), line))
-            except (ValueError, KeyError, TypeError):
-                continue  # the process died in the middle of the write
-        return found
+    def history(self) -> History:
+        """Everything; empty where nothing is, tolerant of a last line that is being written."""
+        return History(
+            steps=tuple(_read(StepMetrics, self.path)),
+            validations=tuple(_read(ValidationMetrics, self._validations)),
+            starts=tuple(_read(StartRecord, self._starts)),
+        )
+
+
+def of_run(folder: Path) -> MetricsFile:
+    """Of a log directory."""
+    return MetricsFile(folder / contract.METRICS_FILE)
+
+
+def _read(kind: type[Any], path: Path) -> Iterator[Any]:
+    known = kind.__dataclass_fields__
+    for _, line in _lines(path):
+        try:
+            yield kind(**{name: value for name, value in line.items() if name in known})
+        except TypeError:
+            continue  # of another release, with other fields
+
+
+def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    if not path.exists():
+        return []
+    found = []
+    for text in path.read_text().splitlines():
+        try:
+            line = json.loads(text)
+            line["step"] = int(line["step"])
+        except (ValueError, KeyError, TypeError):
+            continue  # the process died in the middle of the write
+        found.append((text, line))
+    return found

@@ -1,21 +1,68 @@
-"""How long each phase of a start took (B-15): process_start, rendezvous, groups, model_build, checkpoint_load, …"""
+"""How long each phase of a start takes (B-15), from the launcher's first instruction to the first finished step.
 
+    process_start    the interpreter and what the command line needs
+    configuration    the file is read and checked
+    imports          PyTorch and the data libraries, beside those of the forkserver
+    preflight        everything that can be known to be wrong before a process starts
+    rendezvous       waiting for the other nodes, and the process group
+    checkpoint_find  choosing what to take up, and its checksums
+    worker_start     from the decision to the worker's first instruction, a fork
+    groups           process groups of the splits
+    model_build      the initial weights, and the optimizer's state
+    checkpoint_load  tensors and counters, where there is a checkpoint
+    data_seek        loaders, and the place in the data
+    first_batch
+    first_step
+
+A restart in place begins with `shutdown` and has no phases before `rendezvous`. Times are the system's monotonic clock,
+so that a worker goes on with what its launcher began.
+"""
+
+import os
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 
 class Phases:
     """A stopwatch with named laps; the first lap begins when the object is made, or at `since` (monotonic)."""
 
-    def __init__(self, since: float | None = None) -> None:
-        self._last = time.monotonic() if since is None else since
-        self.seconds: dict[str, float] = {}
+    def __init__(self, since: float | None = None, seconds: Mapping[str, float] | None = None) -> None:
+        self.last = time.monotonic() if since is None else since
+        """Where the lap that is under way has begun."""
+        self.seconds: dict[str, float] = dict(seconds or {})
 
     def mark(self, name: str) -> None:
-        """End the lap `name`."""
+        """End a lap; a name that comes again is added up."""
         now = time.monotonic()
-        self.seconds[name] = round(now - self._last, 3)
-        self._last = now
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + now - self.last, 3)
+        self.last = now
+
+    def begin_again(self) -> None:
+        """A restart begins now."""
+        self.last, self.seconds = time.monotonic(), {}
+
+    @property
+    def total(self) -> float:
+        """Seconds of all laps."""
+        return round(sum(self.seconds.values()), 3)
+
+    @property
+    def longest(self) -> str:
+        """The lap that took most; empty without laps."""
+        return max(self.seconds, key=lambda name: self.seconds[name], default="")
 
     def __str__(self) -> str:
         laps = ", ".join(f"{name} {seconds:.2f}" for name, seconds in self.seconds.items())
-        return f"{sum(self.seconds.values()):.2f} s ({laps})"
+        return f"{self.total:.2f} s ({laps})"
+
+
+def process_start() -> float:
+    """When this process was started, on the monotonic clock; now, where the system does not tell."""
+    now = time.monotonic()
+    try:
+        with Path("/proc/self/stat").open() as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        return now - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError, AttributeError):
+        return now

@@ -15,6 +15,7 @@ from neuron_api.findings import Finding, error
 from neuron_api.topology import Topology
 from neuron_api.topology import check as check_topology
 
+from . import files
 from .checkpoint import retention
 from .data import tokenizer
 from .errors import InputError
@@ -42,6 +43,7 @@ def check(config: TrainingConfig, processes: int, folder: Path, accelerator: str
     found += _lengths(config, model)
     found += _recompute(config, model)
     found += _data(config, model.config.vocab_size)
+    found += files.check(config.exp_manager.files_to_copy or ())
     found += _log_dir(folder, _checkpoint_bytes(config, model))
     if errors := [finding for finding in found if finding.severity == "error"]:
         raise InputError(errors)

@@ -23,7 +23,7 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.topology import Topology
 
-from . import logs
+from . import fast_dev_run, logs
 from .checkpoint import rng
 from .errors import PeerLostError
 from .handoff import Handoff, Start
@@ -79,18 +79,21 @@ class Ranks:
 
 def main(job: Job) -> str:
     """The entry point; returns an `Outcome`, or raises."""
-    phases = Phases()
+    begun = time.monotonic()
     _prctl_pr_set_pdeathsig(signal.SIGKILL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ranks, handoff = Ranks.from_environment(), Handoff(Path(job.handoff))
     _show_rank(ranks.rank)
-    config = TrainingConfig.model_validate(job.resolved)
+    start = handoff.read_start()
+    phases = Phases(begun if start.since is None else start.since, start.phases)
+    phases.mark("worker_start")
+    config = fast_dev_run.applied(TrainingConfig.model_validate(job.resolved))
     logs.configure(config.exp_manager, Path(job.log_dir), ranks.rank, ranks.local_rank)
     try:
         _initialise(config, job.accelerator)
         phases.mark("rendezvous")
-        return _train(job, config, ranks, handoff, phases).value
+        return _train(job, config, ranks, handoff, start, phases).value
     except Exception as problem:
         if not is_peer_loss(problem):
             raise
@@ -122,10 +125,10 @@ def _initialise(config: TrainingConfig, accelerator: str) -> None:
     dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
 
 
-def _train(job: Job, config: TrainingConfig, ranks: Ranks, handoff: Handoff, phases: Phases) -> Outcome:
+def _train(job: Job, config: TrainingConfig, ranks: Ranks, handoff: Handoff, own: Start, phases: Phases) -> Outcome:
     from .loop.run import Run  # Lightning: preloaded in the forkserver, not needed to unpickle this module
 
-    start = _agree(handoff)
+    start = _agree(own)
     metrics = MetricsFile(Path(job.log_dir) / contract.METRICS_FILE) if ranks.rank == 0 else None
     run = Run.build(
         config=config,
@@ -151,9 +154,8 @@ def _train(job: Job, config: TrainingConfig, ranks: Ranks, handoff: Handoff, pha
     return Outcome.PREEMPTED if stops_here else Outcome.REJOIN
 
 
-def _agree(handoff: Handoff) -> Start:
+def _agree(own: Start) -> Start:
     """Global rank 0's launcher has chosen the checkpoint, everyone takes it; rounds are those of one's own launcher."""
-    own = handoff.read_start()
     choice: list[Any] = [own]
     dist.broadcast_object_list(choice, src=0)
     start: Start = choice[0]

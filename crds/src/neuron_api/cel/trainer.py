@@ -5,7 +5,7 @@ from typing import Final
 
 from neuron_api.registry import ENTRIES
 
-from .expressions import above, fraction, is_other, loose, plain, raw
+from .expressions import above, fraction, given, is_other, loose, plain, raw
 from .purpose import READS_MEGATRON_DATA
 from .rule import Reason, Rule
 
@@ -20,6 +20,7 @@ def rules() -> Iterator[Rule]:
         yield Rule(2101, key, f"{loose(key)}.hasValue()", reason=Reason.FORBIDDEN)
     endless = " && ".join(f"{raw(key)} == -1" for key in ENTRIES["NTJ-2102"].keys)
     yield Rule(2102, "trainer.max_steps", f"{endless} && {_NO_TIME}")
+    yield Rule(2112, "trainer.max_time", f"{endless} && !({_NO_TIME}) && !{given('model.optim.sched.max_steps')}")
     for key in ENTRIES["NTJ-2109"].keys:
         yield Rule(2109, key, f"{raw(key)} == 0")
     yield Rule(2103, "trainer.accumulate_grad_batches", above("trainer.accumulate_grad_batches", 1))

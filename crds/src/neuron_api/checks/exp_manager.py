@@ -9,6 +9,11 @@ from neuron_api.findings import Finding
 from neuron_api.registry import found
 
 _LOGGERS: Final = ("wandb", "mlflow", "dllogger", "clearml", "neptune")
+_EARLY_STOPPING: Final = (
+    "monitor", "mode", "patience", "min_delta", "verbose", "strict", "check_finite", "stopping_threshold",
+    "divergence_threshold", "check_on_train_epoch_end", "log_rank_zero_only",
+)  # fmt: skip
+"""Arguments of Lightning's EarlyStopping."""
 _VERSION: Final = re.compile(r"v?(\d+!)?\d+(\.\d+)*((a|b|c|rc|\.?post|\.?dev)\d*)*(\+[A-Za-z0-9.]+)?")
 """The normal forms of PEP 440."""
 
@@ -24,6 +29,7 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
         )
     yield from _directories(config)
     yield from _resume(config)
+    yield from _early_stopping(config)
     for name in _LOGGERS:
         key = f"create_{name}_logger"
         if getattr(manager, key):
@@ -39,6 +45,20 @@ def _directories(config: TrainingConfig) -> Iterator[Finding]:
     for key in ("exp_dir", "version"):
         if getattr(manager, key) is not None:
             yield found(2205, f"exp_manager.{key}", "it is not used, since explicit_log_dir is set.", "Remove it.")
+
+
+def _early_stopping(config: TrainingConfig) -> Iterator[Finding]:
+    manager, key = config.exp_manager, "exp_manager.early_stopping_callback_params"
+    given = manager.early_stopping_callback_params or {}
+    for name in sorted(set(given) - set(_EARLY_STOPPING)):
+        yield found(2218, key, f"{name!r} is none of {', '.join(_EARLY_STOPPING)}.")
+    if not manager.create_early_stopping_callback:
+        return
+    monitor = given.get("monitor", "val_loss")
+    if monitor not in ("val_loss", "reduced_train_loss"):
+        yield found(2219, key, f"there is no metric {monitor!r}: it is val_loss or reduced_train_loss.")
+    elif monitor == "val_loss" and not config.trainer.limit_val_batches:
+        yield found(2219, key, "it watches val_loss, and validation is off (trainer.limit_val_batches is 0).")
 
 
 def _resume(config: TrainingConfig) -> Iterator[Finding]:

@@ -61,6 +61,8 @@ def _end(config: TrainingConfig) -> Iterator[Finding]:
     trainer = config.trainer
     if trainer.max_steps == -1 and trainer.max_epochs == -1 and trainer.max_time is None:
         yield found(2102, "trainer.max_steps", "-1 together with max_epochs -1 never ends, and max_time is not set.")
+    elif trainer.max_steps == trainer.max_epochs == -1 and config.model.optim.sched.max_steps is None:
+        yield found(2112, "trainer.max_time", "it alone ends the training, and model.optim.sched.max_steps is not set.")
     for key in ("max_steps", "max_epochs"):
         if getattr(trainer, key) == 0:
             yield found(2109, f"trainer.{key}", "0 trains nothing.")

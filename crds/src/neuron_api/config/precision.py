@@ -24,7 +24,8 @@ class PrecisionConfig(Section):
     """Only with manual: accumulate gradients of micro-batches in fp32. Default False."""
 
     fp32_grads_cc: LooseFlag = False
-    """Only with manual: reduce gradients in fp32. Default False; mixed types always do."""
+    """Only with manual: reduce gradients in fp32, which sums them over micro-batches in fp32, too. Default False; mixed
+    types always do."""
 
     xla_use_bf16: LooseFlag = False
     """Only with manual: fp32 tensors are bf16 on the device (XLA_USE_BF16). Default 0."""
@@ -37,4 +38,5 @@ class PrecisionConfig(Section):
     Default 0."""
 
     parallel_layers_reduce_dtype: Literal["bf16", "fp32"] | None = None
-    """Data type of the collectives inside tensor-parallel layers. Default null: bf16, fp32 with type fp32."""
+    """Data type of the sums inside tensor-parallel layers. Default null: bf16, also with manual and no bf16 flag; fp32
+    with type fp32."""

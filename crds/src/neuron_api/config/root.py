@@ -59,8 +59,9 @@ class TrainingConfig(Section):
     lost with the pod) or s3://bucket/prefix. Default null: the compiler's own."""
 
     aync_exec_max_inflight_requests: Count | None = Field(default=None, ge=0)
-    """Depth of the Neuron runtime's execution queue (NEURON_RT_ASYNC_EXEC_MAX_INFLIGHT_REQUESTS); 0 is synchronous.
-    Spelled as in the document. Default null: the runtime's."""
+    """Depth of the Neuron runtime's execution queue (NEURON_RT_ASYNC_EXEC_MAX_INFLIGHT_REQUESTS), and steps whose loss
+    has not been read back; 0 is synchronous. Metrics come so much later and do not change. Spelled as in the document.
+    Default null: the runtime's queue, and 1 step (0 on a CPU)."""
 
     async_exec_max_inflight_requests: Count | None = Field(default=None, ge=0)
     """The same as aync_exec_max_inflight_requests, spelled correctly; give one of the two. Default null."""

@@ -1,10 +1,72 @@
-"""Bytes per number for each type of `precision` (the table of B-3)."""
+"""What is computed, kept and sent in which dtype: the table of B-3, which the trainer and the memory estimate share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from neuron_api.config import TrainingConfig
 
-_BF16, _FP32 = 2, 4
+Dtype = Literal["bf16", "fp32"]
+BYTES: Final[Mapping[Dtype, int]] = {"bf16": 2, "fp32": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The dtypes of a run."""
+
+    compute: Dtype
+    """Weights in use, activations, the gradient of one micro-batch."""
+    has_masters: bool
+    """The optimizer updates fp32 weights, and those in use are rounded copies of them."""
+    accumulation: Dtype
+    """The gradient summed over micro-batches, and its collectives. FSDP adds up in the dtype that it reduces in, so
+    that `fp32_grads_cc` raises both."""
+    state: Dtype
+    """The optimizer's state."""
+    layers: Dtype
+    """Sums over tensor-parallel processes inside layers (`parallel_layers_reduce_dtype`)."""
+    is_stochastic: bool = False
+    """Weights are rounded up or down at random, in proportion; else to nearest even."""
+    is_autocast: bool = False
+    """The model runs inside `torch.autocast`."""
+
+    @property
+    def stored(self) -> Dtype:
+        """Of the weights that the optimizer updates."""
+        return "fp32" if self.has_masters else self.compute
+
+
+def policy(config: TrainingConfig) -> Policy:
+    """B-3, column by column."""
+    keys = config.precision
+    fp32_states = config.model.optim.name == "adamw_fp32OptState"
+    layers: Dtype = keys.parallel_layers_reduce_dtype or ("fp32" if keys.type == "fp32" else "bf16")
+    match keys.type:
+        case "fp32":
+            return Policy("fp32", False, "fp32", "fp32", layers)
+        case "bf16SR":
+            return Policy("bf16", False, "bf16", "fp32" if fp32_states else "bf16", layers, is_stochastic=True)
+        case "manual":
+            return _manual(config, layers, fp32_states=fp32_states)
+        case _:
+            rounding = keys.type in ("mixed_precisionSR", "mixed_precision_SR")
+            autocast = keys.type == "autocast"
+            return Policy("bf16", True, "fp32", "fp32", layers, is_stochastic=rounding, is_autocast=autocast)
+
+
+def _manual(config: TrainingConfig, layers: Dtype, *, fp32_states: bool) -> Policy:
+    """Absent keys are False."""
+    keys = config.precision
+    if not (keys.xla_use_bf16 or keys.xla_downcast_bf16):
+        return Policy("fp32", False, "fp32", "fp32", layers)
+    return Policy(
+        compute="bf16",
+        has_masters=keys.master_weights,
+        accumulation="fp32" if keys.fp32_grad_acc or keys.fp32_grads_cc else "bf16",
+        state="fp32" if keys.master_weights or fp32_states else "bf16",
+        layers=layers,
+        is_stochastic=keys.neuron_rt_stochastic_rounding_en,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +84,11 @@ class Widths:
 
 
 def widths(config: TrainingConfig) -> Widths:
-    """B-3: columns "compute", "master weights", "accumulation over micro-batches", "optimizer state"."""
-    keys = config.precision
-    fp32_states = config.model.optim.name == "adamw_fp32OptState"
-    match keys.type:
-        case "fp32":
-            return Widths(_FP32, 0, _FP32, _FP32)
-        case "bf16SR":
-            return Widths(_BF16, 0, _BF16, _FP32 if fp32_states else _BF16)
-        case "manual":
-            compute = _BF16 if keys.xla_use_bf16 or keys.xla_downcast_bf16 else _FP32
-            masters = _FP32 if keys.master_weights and compute == _BF16 else 0
-            accumulation = _FP32 if keys.fp32_grad_acc else compute
-            return Widths(compute, masters, accumulation, _FP32 if masters or fp32_states else compute)
-        case _:
-            return Widths(_BF16, _FP32, _FP32, _FP32)
+    """The same in bytes, for the estimate of memory."""
+    found = policy(config)
+    return Widths(
+        compute=BYTES[found.compute],
+        masters=BYTES["fp32"] if found.has_masters else 0,
+        accumulation=BYTES[found.accumulation],
+        state=BYTES[found.state],
+    )

@@ -24,4 +24,4 @@ def remaining(status: JobStatus, now: datetime) -> float:
     if len(moments) <= FREE:
         return 0.0
     delay = min(FIRST_SECONDS * 2.0 ** (len(moments) - FREE - 1), MOST_SECONDS)
-    return max(0.0, delay - (now - moments[-1]).total_seconds())
+    return min(delay, max(0.0, delay - (now - moments[-1]).total_seconds()))  # the clock may have been set back

@@ -6,7 +6,8 @@ count. A position is a number of consumed samples since the beginning of trainin
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -15,10 +16,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from neuron_trainer.parallel import Share
 
+from .bounds import IGNORED, Vocabulary
 from .order import Order, Single
 from .samples import Samples
-
-_IGNORED: Final = -100
 
 
 class Steps(Dataset[dict[str, Tensor]]):
@@ -32,12 +32,21 @@ class Steps(Dataset[dict[str, Tensor]]):
         order: Order | None = None,
         *,
         keeps_rest: bool = False,
+        limit: int | float | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
+        """`limit`: at most so many steps (whole) or such a part of all (a fraction, at least one step) are an epoch.
+        `vocabulary`: every batch is held against it."""
         self._samples, self._global_batch, self._share = samples, global_batch, share
+        self._vocabulary = vocabulary
         self._order = order or Single()
         self._length = len(samples) // global_batch
         if keeps_rest and len(samples) % global_batch:
             self._length += 1
+        if isinstance(limit, float):
+            limit = max(1, int(limit * self._length))
+        if limit:
+            self._length = min(self._length, limit)
 
     def __len__(self) -> int:
         """Of one epoch."""
@@ -48,23 +57,25 @@ class Steps(Dataset[dict[str, Tensor]]):
         start = place * self._global_batch
         wanted = range(start + self._share.rank, start + self._global_batch, self._share.size)
         if wanted[-1] < len(self._samples):
-            return self._take(self._order.at(epoch, wanted))
+            return self._take(self._order.at(epoch, wanted), step)
         there = range(wanted.start, max(wanted.start, len(self._samples)), wanted.step)
-        return self._filled(list(self._order.at(epoch, there)), len(wanted))
+        return self._filled(list(self._order.at(epoch, there)), len(wanted), step)
 
-    def _filled(self, indices: list[int], count: int) -> dict[str, Tensor]:
+    def _filled(self, indices: list[int], count: int, step: int) -> dict[str, Tensor]:
         """With samples without any target at the end."""
-        batch = self._take([*indices, *[0] * (count - len(indices))])
+        batch = self._take([*indices, *[0] * (count - len(indices))], step)
         labels = batch["labels"].clone()
-        labels[len(indices) :] = _IGNORED
+        labels[len(indices) :] = IGNORED
         return {**batch, "labels": labels}
 
-    def _take(self, indices: Sequence[int]) -> dict[str, Tensor]:
+    def _take(self, indices: Sequence[int], step: int) -> dict[str, Tensor]:
         """With the target of the output at t in `labels[:, t]`, whatever the samples have there."""
         batch = self._samples.take(indices)
+        if self._vocabulary is not None:
+            self._vocabulary.check(batch, indices, step + 1)
         if self._samples.labels_are_targets:
             return batch
-        return {**batch, "labels": F.pad(batch["labels"][:, 1:], (0, 1), value=_IGNORED)}
+        return {**batch, "labels": F.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)}
 
 
 class _From(Sampler[int]):
@@ -98,9 +109,23 @@ class StepLoader(DataLoader[dict[str, Tensor]]):
             generator=torch.Generator().manual_seed(0),
         )
 
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
+        """The next batch is read while a step computes: by the workers, or without any by a thread."""
+        batches = super().__iter__()
+        return batches if self.num_workers else _one_ahead(batches)
+
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the position is `consumed_samples`, which the checkpoint has anyway."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Its presence tells Lightning that resuming inside an epoch is exact."""
+
+
+def _one_ahead(batches: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    """The same, each asked for as soon as the one before is handed out."""
+    with ThreadPoolExecutor(1, "next-batch") as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch

@@ -5,6 +5,7 @@ from typing import Final, Literal
 from neuron_api.config import TrainingConfig
 from neuron_trainer.parallel import Share
 
+from .bounds import Vocabulary
 from .loader import Steps
 from .order import Cyclic, Order, Single
 from .samples import Samples
@@ -25,14 +26,18 @@ def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
     return Rows(str(getattr(config.data, _FOLDER[part])))
 
 
-def steps(config: TrainingConfig, part: Part, found: Samples, share: Share) -> Steps:
-    """Global batches of them, in the order and with the end that the configuration wants."""
+def steps(config: TrainingConfig, part: Part, found: Samples, share: Share, vocabulary: int | None = None) -> Steps:
+    """Global batches of them, in the order and with the end that the configuration wants; `vocabulary`: the model's."""
     data = config.data
     is_cyclic = part == "train" and config.model_source == "megatron" and data.dataloader_type == "cyclic"
     order: Order = Cyclic(len(found), config.seed) if is_cyclic else Single()
     drops = data.validation_drop_last if part == "validation" else data.drop_last
     keeps_rest = data.pad_samples_to_global_batch_size or not drops
-    return Steps(found, data.global_batch_size, share, order, keeps_rest=keeps_rest)
+    trainer = config.trainer
+    limit = trainer.overfit_batches or (trainer.limit_train_batches if part == "train" else None)
+    key = "data.data_prefix" if config.model_source == "megatron" else f"data.{_FOLDER[part]}"
+    bounds = None if vocabulary is None else Vocabulary(vocabulary, key)
+    return Steps(found, data.global_batch_size, share, order, keeps_rest=keeps_rest, limit=limit, vocabulary=bounds)
 
 
 def first_validation_sample(config: TrainingConfig, consumed: int) -> int:

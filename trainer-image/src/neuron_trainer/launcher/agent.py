@@ -9,7 +9,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from torch.distributed.elastic.rendezvous import RendezvousHandler
 from neuron_api.progress import ProcessFailure, TrainerPhase
 from neuron_trainer.errors import PreemptedError
 from neuron_trainer.handoff import Handoff, Start
+from neuron_trainer.phases import Phases
 from neuron_trainer.worker import Job, Outcome
 from neuron_trainer.worker import main as worker_main
 
@@ -95,8 +96,15 @@ class Agent(LocalElasticAgent):
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
         parts = self._parts
         self._lost_since, self._first_step_of_round = None, parts.status.step
+        parts.phases.mark("rendezvous")
         checkpoint, weights_only = self._choose() if worker_group.group_rank == 0 else (None, False)
-        parts.handoff.write_start(Start(parts.budget.rounds, checkpoint, weights_only, parts.status.step))
+        parts.phases.mark("checkpoint_find")
+        parts.handoff.write_start(
+            Start(
+                parts.budget.rounds, checkpoint, weights_only, parts.status.step, parts.phases.seconds,
+                parts.phases.last,
+            )
+        )  # fmt: skip
         parts.status.set(phase=TrainerPhase.LOADING, round=parts.budget.rounds)
         parts.budget.rounds += 1
         started: dict[int, Any] = super()._start_workers(worker_group)
@@ -105,6 +113,7 @@ class Agent(LocalElasticAgent):
     def _stop_workers(self, _: WorkerGroup) -> None:
         """At once: what is to be saved was saved, and a process inside a collective does not hear SIGTERM."""
         self._shutdown(signal.SIGKILL)
+        self._parts.phases.mark("shutdown")
 
     # ---- what the workers are doing ---------------------------------------------------------------------------------
 
@@ -155,6 +164,7 @@ class Agent(LocalElasticAgent):
 
     def _again(self, worker_group: WorkerGroup) -> RunResult:
         """A new round of the same agent; a lost store raises out of `run`."""
+        self._parts.phases.begin_again()
         self._restart_workers(worker_group)
         return RunResult(state=WorkerState.HEALTHY)
 
@@ -169,6 +179,8 @@ class Parts:
     budget: Budget
     own_children: set[int]
     """Processes that somebody else waits for: the forkserver and multiprocessing's resource tracker."""
+    phases: Phases = field(default_factory=Phases)
+    """Of the round that is being started."""
     last_failure: str = ""
     """Headline and traceback of the newest failure, for the termination message."""
 

@@ -18,11 +18,12 @@ from neuron_api.contract import ExitCode
 from neuron_api.findings import Severity, error, errors_of
 from neuron_api.loading import Loaded, load_text
 from neuron_api.progress import CheckpointReport, TrainerPhase, last_words
-from neuron_trainer import logs
+from neuron_trainer import fast_dev_run, logs
 from neuron_trainer.errors import InputError, PeerLostError, PreemptedError
 from neuron_trainer.handoff import Handoff
 from neuron_trainer.handoff import replace as write_whole
 from neuron_trainer.log_dir import RESOLVED_CONFIG, log_dir
+from neuron_trainer.phases import Phases, process_start
 
 from . import forkserver, termination
 from .node import Node, settled
@@ -46,9 +47,11 @@ class Ending:
 
 def main(path: str, overrides: Sequence[str]) -> int:
     """Everything that a person or the kubelet sees ends here."""
+    phases = Phases(process_start())
+    phases.mark("process_start")
     logs.console()
     try:
-        end = _run(Path(path), overrides)
+        end = _run(Path(path), overrides, phases)
     except InputError as problem:
         end = Ending(ExitCode.CONFIG, str(problem))
     except PreemptedError as problem:
@@ -60,10 +63,10 @@ def main(path: str, overrides: Sequence[str]) -> int:
     return int(end.code)
 
 
-def _run(path: Path, overrides: Sequence[str]) -> Ending:
+def _run(path: Path, overrides: Sequence[str], phases: Phases) -> Ending:
     loaded = _load(path, (*overrides, *settled(os.environ)))
-    config = loaded.config
-    assert config is not None
+    assert loaded.config is not None
+    config = fast_dev_run.applied(loaded.config)
     node = Node.of(config)
     os.environ.update(environment.apply(environment.derive(config), os.environ))
     # A store of its own for every round: with the agents' shared one the halves look for each other under different
@@ -74,9 +77,10 @@ def _run(path: Path, overrides: Sequence[str]) -> Ending:
     if node.host.startswith("127."):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     forkserver.start(node.processes)
+    phases.mark("configuration")
     handoff = Handoff(Path(tempfile.mkdtemp(prefix="neuron-train-")))
     try:
-        return _supervise(loaded, config, node, handoff)
+        return _supervise(loaded, config, node, handoff, phases)
     finally:
         shutil.rmtree(handoff.folder, ignore_errors=True)
 
@@ -98,7 +102,7 @@ def _load(path: Path, overrides: Sequence[str]) -> Loaded:
     return loaded
 
 
-def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Handoff) -> Ending:
+def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Handoff, phases: Phases) -> Ending:
     stop = Stop(handoff)
     stop.listen()
     folder = log_dir(config)
@@ -109,7 +113,7 @@ def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Hand
     server.start()
     log.info("progress at http://127.0.0.1:%d%s, log directory %s", server.port, contract.PROGRESS_PATH, folder)
     try:
-        end = _train(loaded, config, node, handoff, status, stop, folder)
+        end = _train(loaded, config, node, handoff, status, stop, folder, phases)
         return replace(end, last_words=last_words(status.report())) if end.code is ExitCode.SUCCESS else end
     except BaseException:
         status.set(phase=TrainerPhase.FAILED)
@@ -119,29 +123,41 @@ def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Hand
 
 
 def _train(
-    loaded: Loaded, config: TrainingConfig, node: Node, handoff: Handoff, status: Status, stop: Stop, folder: Path
+    loaded: Loaded,
+    config: TrainingConfig,
+    node: Node,
+    handoff: Handoff,
+    status: Status,
+    stop: Stop,
+    folder: Path,
+    phases: Phases,
 ) -> Ending:
     # Torch and datasets from here on: 6 s of imports that run beside those of the forkserver.
     from torch.distributed.elastic.agent.server.api import RunResult
 
-    from neuron_trainer import preflight
+    from neuron_trainer import files, preflight
     from neuron_trainer.worker import Job
 
     from . import supervisor
     from .agent import Budget, Parts
     from .choice import Chooser
 
+    phases.mark("imports")
     preflight.check(config, node.processes, folder, node.accelerator)
+    phases.mark("preflight")
     chooser = Chooser(config, folder, node.job_uid)
-    if (done := chooser.finished()) is not None:
+    done = chooser.finished()
+    phases.mark("checkpoint_find")
+    if done is not None:
         found = CheckpointReport(step=done.step, path=str(done.path), time=done.manifest.time)
         status.set(phase=TrainerPhase.SUCCEEDED, step=done.step, checkpoint=found)
         return Ending(ExitCode.SUCCESS, f"nothing to do: {done.path} is at the last step already")
     if node.rank == 0:
         write_whole(folder / RESOLVED_CONFIG, yaml.safe_dump(loaded.resolved, sort_keys=False))
+        files.copy(config.exp_manager.files_to_copy or (), folder)
     can_resume = config.exp_manager.resume_if_exists
     budget = Budget(node.max_process_restarts if can_resume else 0)
-    parts = Parts(handoff, status, stop, budget, _own_children())
+    parts = Parts(handoff, status, stop, budget, _own_children(), phases)
     job = Job(loaded.resolved, loaded.hash, node.processes, str(folder), str(handoff.folder), node.accelerator)
     result: RunResult = supervisor.run(node, job, parts, chooser.choose)
     if result.is_failed():

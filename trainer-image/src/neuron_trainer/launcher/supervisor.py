@@ -43,4 +43,5 @@ def run(node: Node, job: Job, parts: Parts, choose: Callable[[], tuple[str | Non
             if now > deadline:
                 raise PeerLostError(f"the other nodes did not come within {node.rejoin_timeout} s: {problem}") from None
             log.info("the rendezvous was lost (%s); joining it again", type(problem).__name__)
+            parts.phases.begin_again()
         time.sleep(_PAUSE)

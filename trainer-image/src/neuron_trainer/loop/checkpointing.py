@@ -40,7 +40,7 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         assert isinstance(pl_module, TrainingModule)
         every = self._params.every_n_train_steps
         due = every > 0 and trainer.global_step % every == 0
-        if due or pl_module.result.is_stopping:
+        if due or pl_module.is_stopping:
             self._save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, _: Any) -> None:

@@ -1,5 +1,6 @@
 """The LightningModule: one batch is one global batch, optimization is ours (B-4)."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +16,13 @@ from neuron_trainer import optim
 from neuron_trainer.data import source
 from neuron_trainer.data.loader import StepLoader
 from neuron_trainer.data.samples import Samples
+from neuron_trainer.models.family import Sizes
 from neuron_trainer.parallel import ParallelBackend
 
-from .step import Gradients, StepResult
+from .ending import TimeLimit
+from .results import Pending, Results, depth
+from .step import Gradients, parameter_norm
+from .throughput import Throughput
 
 
 class TrainingModule(pl.LightningModule):  # type: ignore[misc]
@@ -28,21 +33,24 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         config: TrainingConfig,
         backend: ParallelBackend,
         model: nn.Module,
-        hidden_size: int,
+        sizes: Sizes,
         wants_stop: Callable[[], bool],
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.config, self.backend, self.model = config, backend, model
         self.consumed_samples = 0
-        self.used_lr = 0.0
-        """Rate of the newest step."""
-        self.result = StepResult(0.0, 0.0, False)
-        """Of the newest step."""
+        self.results = Results(depth(config, backend.device), config.data.global_batch_size)
+        self.is_stopping = False
+        """Some process was asked to stop: all save at the end of this step."""
+        self.is_over = False
+        """The time of some process is over: training ends with this step."""
+        self.throughput = Throughput(config.data.global_batch_size * config.model.encoder_seq_length)
         self.val_loss: float | None = None
-        self._hidden_size, self._wants_stop = hidden_size, wants_stop
+        self._sizes, self._wants_stop = sizes, wants_stop
+        self.time_limit = TimeLimit(config.trainer.max_time)
         self._gradients = Gradients(backend, config.trainer.gradient_clip_val)
-        self.optimizer: Optimizer = optim.build(config.model, backend.parameters())
+        self.optimizer: Optimizer = optim.of_run(config, backend.parameters())
         self._val_losses: list[Tensor] = []
         self._samples: dict[source.Part, Samples] = {}
 
@@ -52,22 +60,41 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         def epoch_steps() -> int:
             return len(self._loader("train", lambda: 0))
 
-        steps = self.config.trainer.max_steps
-        if steps < 0:
-            steps = (self.config.trainer.max_epochs or 1) * epoch_steps()
-        extent = optim.Extent(steps, epoch_steps, self._hidden_size)
+        trainer, sched = self.config.trainer, self.config.model.optim.sched
+        steps = trainer.max_steps
+        if steps < 0:  # NTJ-2112: where only the time ends it, the schedule has a length of its own
+            steps = trainer.max_epochs * epoch_steps() if trainer.max_epochs > 0 else sched.max_steps or 1
+        extent = optim.Extent(steps, epoch_steps, self._sizes.hidden_size)
         return [self.optimizer], [optim.schedule(self.config.model.optim, self.optimizer, extent)]
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         """One optimizer step: gradients, update, schedule, counters."""
-        self.result = self._gradients.compute(batch, wants_stop=self._wants_stop())
+        vote = self.backend.begin_vote(self._wants_stop(), self.time_limit.is_over)
+        sums = self._gradients.compute(batch)
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
-        self.used_lr = float(self.optimizer.param_groups[0]["lr"])
+        used_lr = float(self.optimizer.param_groups[0]["lr"])
         self.optimizers().step()
         self.backend.drop_gradients()
         scheduler.step()
+        step = self.trainer.global_step
+        self.backend.weights_changed(step)
         self.consumed_samples += self.config.data.global_batch_size
+        self.is_stopping, self.is_over = vote()
+        norm = parameter_norm(self.backend) if self._norm_is_due(step) else None
+        self.results.add(
+            Pending(step, sums, used_lr, self.consumed_samples, self.throughput.step_done(), time.time(), norm)
+        )
+        if self.config.exp_manager.create_early_stopping_callback and (newest := self.results.read_all()):
+            self.log("reduced_train_loss", newest.loss)
+
+    def _norm_is_due(self, step: int) -> bool:
+        return self.config.exp_manager.log_parameter_norm and step % self.config.trainer.log_every_n_steps == 0
+
+    def on_train_start(self) -> None:
+        """Everything is loaded."""
+        self.time_limit.begin()
+        self.throughput.begin()
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         """Loss of one global batch (B-18); no random number is drawn, so training is not changed."""
@@ -80,6 +107,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
             mean = torch.stack(losses).mean()
             total, count = self.backend.sum_over_processes(torch.stack([mean, torch.ones_like(mean)])).tolist()
             self.val_loss = total / count
+            if self.config.exp_manager.create_early_stopping_callback:
+                self.log("val_loss", self.val_loss)
 
     def train_dataloader(self) -> StepLoader:
         """Begins at `consumed_samples`, which the checkpoint has restored by now."""
@@ -108,5 +137,5 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
             is_builder = not dist.is_initialized() or dist.get_rank() == 0
             self._samples[part] = source.samples(self.config, part, is_builder=is_builder)
         data = self.config.data
-        steps = source.steps(self.config, part, self._samples[part], self.backend.share)
+        steps = source.steps(self.config, part, self._samples[part], self.backend.share, self._sizes.vocab_size)
         return StepLoader(steps, data.global_batch_size, consumed, data.num_workers, whole=part == "validation")

@@ -1,26 +1,27 @@
 """Every finished step goes to: the hand-off (for /progress), metrics.jsonl, TensorBoard, and the terminal or log."""
 
+import json
 import logging
 import time
-from collections import deque
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import lightning.pytorch as pl
 
 from neuron_api.progress import CheckpointReport, Progress, Recovery, TrainerPhase
-from neuron_trainer.handoff import Handoff
-from neuron_trainer.metrics_file import MetricsFile, StepMetrics
+from neuron_trainer.handoff import Handoff, replace
+from neuron_trainer.metrics_file import MetricsFile, StepMetrics, ValidationMetrics
 from neuron_trainer.phases import Phases
 from neuron_trainer.terminal import StepDisplay
 
 from .module import TrainingModule
-from .step import parameter_norm
+from .results import StepResult
 
 log = logging.getLogger(__name__)
 
-_WINDOW: Final = 10
-"""Steps that the throughput is averaged over (B-14)."""
+_PAUSE: Final = 0.05
+"""Seconds between two hand-overs of steps: the launcher looks that often, and short steps cost less than writing."""
 
 
 class Reporting(pl.Callback):  # type: ignore[misc]
@@ -33,11 +34,18 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         phases: Phases,
         recovery: Recovery | None,
         round: int,
+        times: Path | None = None,
     ) -> None:
+        """`times`: where the seconds of this start are written to, as soon as they are known."""
+        self._times = times
         self._handoff, self._metrics, self._phases = handoff, metrics, phases
         self._recovery = recovery
         self._display: StepDisplay | None = None
-        self._ends: deque[float] = deque(maxlen=_WINDOW + 1)
+        self._trainer: pl.Trainer | None = None
+        self._module: TrainingModule | None = None
+        self._handed_over = 0.0
+        """When the newest step was handed over, on the monotonic clock."""
+        self._newest: StepResult | None = None
         self._report = Progress(phase=TrainerPhase.LOADING, round=round)
         self._before = TrainerPhase.LOADING
         """Phase that a validation or a save is a break in."""
@@ -45,30 +53,34 @@ class Reporting(pl.Callback):  # type: ignore[misc]
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """The model is loaded and the position is known."""
         self._phases.mark("data_seek")
-        self._ends.append(time.monotonic())
+        self._trainer, self._module = trainer, pl_module
+        pl_module.results.on_read = self._read
         if self._metrics is not None:
             self._display = StepDisplay(trainer.global_step, pl_module.config.trainer.max_steps)
         self._hand_over(phase=TrainerPhase.TRAINING, step=trainer.global_step)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        """After the optimizer step, before validation and checkpoint (B-4)."""
-        assert isinstance(pl_module, TrainingModule)
-        self._ends.append(time.monotonic())
-        config, step = pl_module.config, trainer.global_step
+    def on_train_batch_start(self, *_: Any) -> None:
+        """The batch is there."""
+        if "first_batch" not in self._phases.seconds:
+            self._phases.mark("first_batch")
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """After the optimizer step; its numbers come when they have been read."""
         if "first_step" not in self._phases.seconds:
             self._first_step()
-        is_due = step % config.trainer.log_every_n_steps == 0
-        norm = parameter_norm(pl_module.backend) if is_due and config.exp_manager.log_parameter_norm else None
-        metrics = self._collect(pl_module, step, norm)
-        self._hand_over(
-            step=step, loss=metrics.loss, learning_rate=metrics.lr, tokens_per_second=metrics.tokens_per_second,
-            last_step_time=datetime.now(UTC),
-        )  # fmt: skip
-        if is_due and self._metrics is not None:
-            self._write(trainer, metrics)
+
+    def _read(self, result: StepResult) -> None:
+        """The numbers of a step are there: after the optimizer step, before validation and checkpoint (B-4)."""
+        assert self._module is not None
+        self._newest = result
+        if time.monotonic() - self._handed_over >= _PAUSE:
+            self._hand_over()
+        if result.step % self._module.config.trainer.log_every_n_steps == 0 and self._metrics is not None:
+            self._write(result)
 
     def on_validation_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """No optimizer step is finished meanwhile, and none is missed. Lightning's check at the start is loading."""
+        self._read_all()
         self._before = self._report.phase
         self._hand_over(phase=self._before if trainer.sanity_checking else TrainerPhase.VALIDATING)
 
@@ -77,17 +89,20 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._hand_over(phase=self._before)
         if self._metrics is not None and pl_module.val_loss is not None and not trainer.sanity_checking:
             log.info("step %d: val_loss %.6g", trainer.global_step, pl_module.val_loss)
+            self._metrics.append(ValidationMetrics(trainer.global_step, pl_module.val_loss, round(time.time(), 3)))
             for logger in trainer.loggers:
                 logger.log_metrics({"val_loss": pl_module.val_loss}, step=trainer.global_step)
 
     def on_train_end(self, *_: Any) -> None:
         """The final checkpoint follows."""
+        self._read_all()
         if self._display is not None:
             self._display.close()
         self._hand_over(phase=TrainerPhase.SAVING)
 
     def checkpoint_begun(self) -> None:
         """Called before each checkpoint is written."""
+        self._read_all()
         self._before = self._report.phase
         self._hand_over(phase=TrainerPhase.SAVING)
 
@@ -99,23 +114,18 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         """Called once, for the one that this start goes on from."""
         self._hand_over(checkpoint=CheckpointReport(step=step, path=path, time=datetime.now(UTC)))
 
-    def _collect(self, module: TrainingModule, step: int, norm: float | None) -> StepMetrics:
-        config = module.config
-        seconds = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
-        tokens = config.data.global_batch_size * config.model.encoder_seq_length
-        return StepMetrics(
-            step=step,
-            loss=module.result.loss,
-            lr=module.used_lr,
-            gradient_norm=module.result.gradient_norm,
-            consumed_samples=module.consumed_samples,
-            tokens_per_second=round(tokens / seconds, 3),
-            time=round(time.time(), 3),
-            parameter_norm=norm,
-        )
+    def _read_all(self) -> None:
+        if self._module is not None:
+            self._module.results.read_all()
 
-    def _write(self, trainer: pl.Trainer, metrics: StepMetrics) -> None:
+    def _write(self, result: StepResult) -> None:
         assert self._metrics is not None and self._display is not None
+        assert self._trainer is not None and self._module is not None
+        metrics = StepMetrics(
+            step=result.step, loss=result.loss, lr=result.lr, gradient_norm=result.gradient_norm,
+            consumed_samples=result.consumed_samples, tokens_per_second=result.tokens_per_second,
+            time=round(result.time, 3), parameter_norm=result.parameter_norm,
+        )  # fmt: skip
         self._metrics.append(metrics)
         self._display.show(metrics)
         scalars = {
@@ -123,22 +133,36 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             "lr": metrics.lr,
             "gradient_norm": metrics.gradient_norm,
             "parameter_norm": metrics.parameter_norm,
+            "grad_norm_nonfinite_total": float(self._module.results.nonfinite_norms),
             "global_step": float(metrics.step),
             "consumed_samples": float(metrics.consumed_samples),
             "tokens_per_second": metrics.tokens_per_second,
         }
-        for logger in trainer.loggers:
+        for logger in self._trainer.loggers:
             logger.log_metrics({k: v for k, v in scalars.items() if v is not None}, step=metrics.step)
 
     def _first_step(self) -> None:
         self._phases.mark("first_step")
         if self._metrics is not None:
-            log.info("first step done: %s", self._phases)
+            log.info("first step done: %s; most of it: %s", self._phases, self._phases.longest)
+        if self._times is not None:
+            replace(self._times, json.dumps(self._phases.seconds))
         if self._recovery is not None:
-            self._recovery = self._recovery.model_copy(update={"first_step_time": datetime.now(UTC)})
+            update = {"first_step_time": datetime.now(UTC), "phases": self._phases.seconds}
+            self._recovery = self._recovery.model_copy(update=update)
+        self._hand_over()
 
     def _hand_over(self, **changes: Any) -> None:
-        if self._handoff is not None:
-            recoveries = (self._recovery,) if self._recovery is not None else ()
-            self._report = self._report.model_copy(update={**changes, "recoveries": recoveries})
-            self._handoff.write_progress(self._report)
+        """The report with these changes, and with the newest step."""
+        self._handed_over = time.monotonic()
+        if self._handoff is None:
+            return
+        if (newest := self._newest) is not None:
+            changes = {
+                "step": newest.step, "loss": newest.loss, "learning_rate": newest.lr,
+                "tokens_per_second": newest.tokens_per_second,
+                "last_step_time": datetime.fromtimestamp(newest.time, UTC), **changes,
+            }  # fmt: skip
+        recoveries = (self._recovery,) if self._recovery is not None else ()
+        self._report = self._report.model_copy(update={**changes, "recoveries": recoveries})
+        self._handoff.write_progress(self._report)

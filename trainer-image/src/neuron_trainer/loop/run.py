@@ -1,10 +1,11 @@
 """One start of a training run on one rank: build everything, take up a checkpoint, fit."""
 
-import json
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -14,14 +15,15 @@ from neuron_api.progress import Recovery
 from neuron_api.topology import Topology
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data import tokenizer
-from neuron_trainer.handoff import Handoff, Start, replace
+from neuron_trainer.handoff import Handoff, Start
 from neuron_trainer.log_dir import RECOVERY_FILE
-from neuron_trainer.metrics_file import MetricsFile
+from neuron_trainer.metrics_file import MetricsFile, StartRecord
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel.native import NativeBackend
 from neuron_trainer.phases import Phases
 
 from .checkpointing import Checkpointing
+from .ending import early_stopping
 from .module import TrainingModule
 from .reporting import Reporting
 from .state import RunState
@@ -54,7 +56,7 @@ class Run:
         family = Family.of(config, tokenizer.vocabulary(config))
         backend = NativeBackend(config, topology, device)
         phases.mark("groups")
-        module = TrainingModule(config, backend, backend.build(family), family.config.hidden_size, wants_stop)
+        module = TrainingModule(config, backend, backend.build(family), family.config, wants_stop)
         phases.mark("model_build")
         return cls(module, RunState(module, family, topology, config_hash), phases)
 
@@ -69,21 +71,22 @@ class Run:
     ) -> bool:
         """Train to the end, or to a stop: True then. `handoff` on local rank 0, `metrics` on global rank 0 only."""
         config = self.module.config
-        reporting = Reporting(handoff, metrics, self.phases, self._recovery(start, metrics), start.round)
+        recovery = self._recovery(start, metrics)
+        timed = metrics is not None and config.exp_manager.enable_recovery_time_instrumentation
+        times = log_dir / RECOVERY_FILE if timed else None
+        reporting = Reporting(handoff, metrics, self.phases, recovery, start.round, times)
         saving = Checkpointing(
             config.exp_manager, self.state, checkpoints, reporting.checkpoint_begun, reporting.checkpoint_written
         )
         stopping = Stopping()
-        resumed = self._take_up(start, saving, reporting, metrics)
-        strategy = BackendStrategy(self.module.backend.device, rank, self.state.save, self.state.load)
-        callbacks: list[pl.Callback] = [reporting, saving, stopping]
+        resumed = self._take_up(start, saving, reporting, metrics, recovery.steps_lost if recovery else 0)
+        strategy = BackendStrategy(self.module.backend.device, rank, self.state.save, self._load)
+        callbacks: list[pl.Callback] = [reporting, saving, *early_stopping(config.exp_manager), stopping]
         build_trainer(config, strategy, log_dir, callbacks).fit(self.module, ckpt_path=resumed)
-        if metrics is not None and config.exp_manager.enable_recovery_time_instrumentation:
-            replace(log_dir / RECOVERY_FILE, json.dumps(self.phases.seconds))
         return stopping.is_preempted
 
     def _take_up(
-        self, start: Start, saving: Checkpointing, reporting: Reporting, metrics: MetricsFile | None
+        self, start: Start, saving: Checkpointing, reporting: Reporting, metrics: MetricsFile | None, lost: int
     ) -> str | None:
         """What Lightning shall resume from; bare weights are loaded here."""
         step = 0
@@ -93,10 +96,18 @@ class Run:
             reporting.checkpoint_taken_up(step, start.checkpoint)
         elif start.checkpoint is not None:
             self.state.load_weights(Path(start.checkpoint))
+            self.phases.mark("checkpoint_load")
         if metrics is not None:
             metrics.drop_after(step)
+            metrics.append(StartRecord(step, lost, round(time.time(), 3)))
             log.info("%s", _sentence(start, step))
         return None if start.weights_only else start.checkpoint
+
+    def _load(self, folder: Path) -> dict[str, Any]:
+        self.phases.mark("data_seek")  # what Lightning has set up so far
+        found = self.state.load(folder)
+        self.phases.mark("checkpoint_load")
+        return found
 
     def _recovery(self, start: Start, metrics: MetricsFile | None) -> Recovery | None:
         """What this start costs, where there was one before: known to rank 0."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch.distributed as dist
 
 from neuron_api import contract
+from neuron_api.derive import precision
 from neuron_api.topology import Topology
 from neuron_trainer.checkpoint import reader, rng, tensors, writer
 from neuron_trainer.checkpoint.manifest import FileEntry, Manifest
@@ -45,6 +46,7 @@ class RunState:
         reader.load_tensors(folder, everything)
         state = reader.load_trainer_state(folder)
         tensors.set_step(parameters, self.module.optimizer, state["global_step"])
+        self.module.backend.weights_changed(state["global_step"])
         for group, rate in zip(self.module.optimizer.param_groups, state["lr_schedulers"][0]["_last_lr"], strict=True):
             group["lr"] = rate  # the schedule's state alone does not set it
         generators = state["rng"]
@@ -57,14 +59,14 @@ class RunState:
         reader.load_tensors(folder, tensors.weights(self.module.backend.parameters()))
 
     def metrics(self, step: int, epoch: int) -> dict[str, float]:
-        """Values for file names and for save_top_k."""
-        module = self.module
+        """Values for file names and for save_top_k; raises `DivergenceError` where they are none."""
+        module, newest = self.module, self.module.results.before_checkpoint()
         found = {
             "step": step,
             "epoch": epoch,
             "global_step": float(step),
             "consumed_samples": float(module.consumed_samples),
-            "reduced_train_loss": module.result.loss,
+            "reduced_train_loss": newest.loss if newest is not None else 0.0,
         }
         return found if module.val_loss is None else {**found, "val_loss": module.val_loss}
 
@@ -80,7 +82,7 @@ class RunState:
             architecture=asdict(self.family.config),
             topology={**asdict(self.topology), "zero1": config.distributed_strategy.zero1},
             precision=config.precision.type,
-            dtype="float32",
+            dtype={"bf16": "bfloat16", "fp32": "float32"}[precision.policy(config).stored],
             time=datetime.now(UTC),
             metrics=self.metrics(step, epoch),
             files=files,

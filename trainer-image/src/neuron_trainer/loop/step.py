@@ -1,4 +1,4 @@
-"""The gradients of one optimizer step (B-4): the backend's, one small reduction, clipping."""
+"""The gradients of one optimizer step (B-4): the backend's, one small reduction, clipping; the host reads nothing."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,15 @@ from neuron_trainer.parallel import ParallelBackend
 
 
 @dataclass(frozen=True, slots=True)
-class StepResult:
-    """The same numbers on every process."""
+class StepSums:
+    """What a step has come to, on the device: the same numbers on every process, but for `share`."""
 
-    loss: float
-    """Mean over micro-batches and data-parallel ranks."""
-    gradient_norm: float
-    """Global L2 norm of the averaged gradient, before clipping."""
-    is_stopping: bool
-    """Some process was asked to stop: all save at the end of this step."""
+    loss: Tensor
+    """Mean over micro-batches and data-parallel ranks, scalar."""
+    gradient_norm: Tensor
+    """Global L2 norm of the averaged gradient, before clipping, scalar."""
+    share: Tensor
+    """This process's own share of the loss, fp32 scalar."""
 
 
 class Gradients:
@@ -27,40 +27,49 @@ class Gradients:
         self._backend, self._clip = backend, clip
         # fp64 on the CPU costs nothing for three numbers; the device has no fp64.
         self._small = torch.float64 if backend.device.type == "cpu" else torch.float32
+        self._shares: dict[tuple[int, ...], Tensor] = {}
 
-    def compute(self, batch: dict[str, Tensor], *, wants_stop: bool) -> StepResult:
+    def compute(self, batch: dict[str, Tensor]) -> StepSums:
         """From this process's samples of a global batch ([GBS/DP, S]) to `leaf.grad` of all parameters, clipped."""
         loss = self._backend.accumulate(batch)
         self._backend.finish_gradients()
-        result = self._agree(loss, wants_stop)
-        self._scale(result.gradient_norm)
-        return result
+        gradients, replicas = [], []
+        for parameter in self._backend.parameters():
+            if parameter.leaf.grad is not None:
+                gradients.append(parameter.leaf.grad)
+                replicas.append(parameter.replicas)
+        sums = self._reduce(loss, gradients, tuple(replicas))
+        self._scale(gradients, sums.gradient_norm)
+        return sums
 
-    def _agree(self, loss: Tensor, wants_stop: bool) -> StepResult:
-        """One small all-reduce carries the loss, the squared norm and the wish to stop.
+    def _reduce(self, loss: Tensor, gradients: list[Tensor], replicas: tuple[int, ...]) -> StepSums:
+        """One small all-reduce carries the loss and the squared norm.
 
         Every process adds its share: a shard that r processes hold is counted 1/r by each, and the loss is the mean
         over all processes.
         """
-        leaves = [(p.leaf.grad, p.replicas) for p in self._backend.parameters() if p.leaf.grad is not None]
-        norms = torch.stack([torch.linalg.vector_norm(g, dtype=torch.float32) for g, _ in leaves]).to(self._small)
-        shares = torch.tensor([1.0 / replicas for _, replicas in leaves], dtype=self._small, device=norms.device)
-        squares = (norms.square() * shares).sum()
-        one = torch.ones_like(squares)
-        values = torch.stack([loss.to(self._small), squares, one * float(wants_stop), one])
-        total_loss, total_squares, stops, processes = self._backend.sum_over_processes(values).tolist()
-        return StepResult(total_loss / processes, total_squares**0.5, stops > 0)
+        norms = torch.stack(torch._foreach_norm(gradients, dtype=torch.float32)).to(self._small)
+        squares = (norms.square() * self._parts(replicas, norms.device)).sum()
+        values = torch.stack([loss.to(self._small), squares, torch.ones_like(squares)])
+        total, squares, processes = self._backend.sum_over_processes(values).unbind()
+        return StepSums(total / processes, squares.sqrt(), loss)
 
-    def _scale(self, norm: float) -> None:
+    def _parts(self, replicas: tuple[int, ...], device: torch.device) -> Tensor:
+        """1 / replicas; the same in every step, unless some parameter has no gradient."""
+        if replicas not in self._shares:
+            self._shares[replicas] = torch.tensor([1.0 / one for one in replicas], dtype=self._small, device=device)
+        return self._shares[replicas]
+
+    def _scale(self, gradients: list[Tensor], norm: Tensor) -> None:
         """g *= min(1, c / (norm + 1e-6)); null or 0 clips nothing."""
-        factor = self._clip / (norm + 1e-6) if self._clip else 1.0
-        if factor < 1.0:
-            torch._foreach_mul_([p.leaf.grad for p in self._backend.parameters() if p.leaf.grad is not None], factor)
+        if self._clip:
+            torch._foreach_mul_(gradients, (self._clip / (norm + 1e-6)).clamp(max=1.0).float())
 
 
-def parameter_norm(backend: ParallelBackend) -> float:
-    """Global L2 norm of the master weights, each parameter once; a collective: call on all processes."""
-    squares = torch.zeros((), dtype=torch.float64 if backend.device.type == "cpu" else torch.float32)
+def parameter_norm(backend: ParallelBackend) -> Tensor:
+    """Global L2 norm of the weights that are updated, each once, scalar; a collective: call on all processes."""
+    dtype = torch.float64 if backend.device.type == "cpu" else torch.float32
+    squares = torch.zeros((), dtype=dtype, device=backend.device)
     for parameter in backend.parameters():
         squares += torch.linalg.vector_norm(parameter.leaf.detach(), dtype=torch.float32) ** 2 / parameter.replicas
-    return float(backend.sum_over_processes(squares.reshape(1).to(backend.device)).item() ** 0.5)
+    return backend.sum_over_processes(squares.reshape(1)).sqrt()[0]

@@ -1,4 +1,4 @@
-"""Leaving the loop at the end of a step because some node was asked to go."""
+"""Leaving the loop at the end of a step: some node was asked to go, or the time is over."""
 
 import signal
 from typing import Any
@@ -19,8 +19,12 @@ class Stopping(pl.Callback):  # type: ignore[misc]
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        """All ranks see the same reduced flag, so all leave together."""
+        """All ranks have the same answer, so all leave together."""
         assert isinstance(pl_module, TrainingModule)
-        if pl_module.result.is_stopping:
-            self.is_preempted = True
+        self.is_preempted = pl_module.is_stopping
+        if pl_module.is_stopping or pl_module.is_over:
+            # min_steps and min_epochs hold back early stopping only: a node that must go does not wait for them.
+            trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = None, None
+            # Lightning would validate before it leaves, and a node that goes has its grace for the checkpoint only.
+            trainer.limit_val_batches = 0
             trainer.should_stop = True

@@ -19,7 +19,7 @@ class Role(StrEnum):
     NORM = "norm"
     """Works on each token alone: on a part of the sequence with sequence parallelism."""
     BLOCK = "block"
-    """Needs the whole sequence at its input; its first argument is gathered with sequence parallelism."""
+    """Needs the whole sequence at its input, its first argument; its linears have parts of the gradient of that."""
     POSITIONS = "positions"
     """Embedding of positions; its output is split over the sequence with sequence parallelism."""
     DROPOUT = "dropout"

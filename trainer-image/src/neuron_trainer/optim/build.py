@@ -7,7 +7,8 @@ from typing import Any, Final
 import torch
 from torch.optim import Optimizer
 
-from neuron_api.config import ModelConfig, OptimConfig
+from neuron_api.config import ModelConfig, OptimConfig, TrainingConfig
+from neuron_api.derive import precision
 from neuron_api.findings import error
 from neuron_trainer.errors import InputError
 from neuron_trainer.parallel import LocalParameter
@@ -16,6 +17,7 @@ from . import state
 from .adafactor import Adafactor
 from .adamw_fp32 import AdamWFP32OptState
 from .novograd import NovoGrad
+from .rounded import Rounded
 from .sgd import SGD
 from .wholes import Wholes
 
@@ -46,6 +48,14 @@ _KINDS: Final[Mapping[str, _Kind]] = {
 SUPPORTED_OPTIMIZERS: Final = tuple(_KINDS)
 _CAPTURABLE: Final = ("cuda", "xpu", "hpu", "xla")
 """Device types on which torch lets `capturable` be True; elsewhere, and without effect on numbers, it is dropped."""
+
+
+def of_run(config: TrainingConfig, parameters: Sequence[LocalParameter]) -> Optimizer:
+    """The run's optimizer, with what it keeps in the dtypes of B-3."""
+    optimizer, policy = build(config.model, parameters), precision.policy(config)
+    if policy.stored == "bf16":
+        Rounded(optimizer, parameters, config.seed if policy.is_stochastic else None)
+    return optimizer
 
 
 def build(model: ModelConfig, parameters: Sequence[LocalParameter]) -> Optimizer:

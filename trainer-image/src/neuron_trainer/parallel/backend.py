@@ -4,7 +4,7 @@ The loop calls only what is here; `native` is PyTorch's DeviceMesh, DTensor and 
 of every operation are in docs/design/003-parallel-backend.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from neuron_trainer.models.family import Family
+from neuron_trainer.rounding import Place
 
 from .parts import Cut
 
@@ -33,11 +34,19 @@ class LocalParameter:
     whole: Tensor
     """The parameter as it is registered (a DTensor where it is split)."""
     leaf: nn.Parameter
-    """A plain view of the local shard's storage, in the master dtype; `leaf.grad` is set by `finish_gradients`."""
+    """A plain view of the local shard's storage, in the dtype that is updated: the masters', or without masters that of
+    computing. `leaf.grad` is set by `finish_gradients`."""
     replicas: int
     """Processes that hold this very shard: a sum over all processes counts it so many times."""
     cuts: tuple[Cut, ...] = ()
     """How the whole is divided; a shard has the whole's dimensions. Empty where every process has all of it."""
+    offset: tuple[int, ...] = ()
+    """Of the shard's first element in the whole."""
+
+    @property
+    def place(self) -> Place:
+        """Of the shard in the whole."""
+        return Place(tuple(self.whole.shape), self.offset)
 
     def cuts_of(self, dim: int) -> tuple[Cut, ...]:
         """The cuts along one dimension, which may be counted from the last (-1)."""
@@ -71,6 +80,13 @@ class ParallelBackend(Protocol):
         """What the optimizer updates, in the model's order, a shared parameter once."""
         ...
 
+    def weights_changed(self, updates: int) -> None:
+        """Called before the first step and after each optimizer step: the weights have been updated so many times.
+
+        What steps and evaluations compute with follows from them (B-3: "write-back").
+        """
+        ...
+
     def accumulate(self, batch: Batch) -> Tensor:
         """Forward and backward of a replica's samples of a global batch, in micro-batches; gradients are reduced once.
 
@@ -84,11 +100,16 @@ class ParallelBackend(Protocol):
         ...
 
     def finish_gradients(self) -> None:
-        """After `accumulate`: `leaf.grad` is the mean over data-parallel ranks, in the master dtype."""
+        """After `accumulate`: `leaf.grad` is the mean over data-parallel ranks, in the dtype of the leaf."""
         ...
 
     def drop_gradients(self) -> None:
         """Free the gradients after the optimizer step."""
+        ...
+
+    def begin_vote(self, *wishes: bool) -> Callable[[], tuple[bool, ...]]:
+        """Begin to ask, on the hosts, which of these wishes some process has; the answer, the same everywhere, is
+        awaited when it is called for. The device is not asked, so nothing waits for it."""
         ...
 
     def sum_over_processes(self, values: Tensor) -> Tensor:

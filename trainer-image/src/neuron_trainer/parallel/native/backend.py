@@ -1,6 +1,6 @@
 """`ParallelBackend` over what PyTorch has."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -12,13 +12,14 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.distributed.tensor.parallel import loss_parallel
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import heads
+from neuron_api.derive import heads, precision
 from neuron_api.topology import Topology
 from neuron_trainer.models import recompute
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Share
 
-from . import context_parallel, data_parallel, loss, mesh, parameters, stages, tensor_parallel
+from . import context_parallel, data_parallel, dtypes, loss, mesh, parameters, stages, tensor_parallel
+from .rounded_weights import RoundedWeights
 from .schedule import Pipelined, Schedule, Straight
 
 
@@ -28,17 +29,20 @@ class NativeBackend:
     def __init__(self, config: TrainingConfig, topology: Topology, device: torch.device) -> None:
         self.device = device
         self._config, self._topology = config, topology
+        self._policy = precision.policy(config)
         self._meshes = mesh.build(
             device.type,
             topology,
             zero1=config.distributed_strategy.zero1,
-            always_data=config.precision.type != "fp32",
+            always_data=dtypes.needs_fsdp(self._policy),
         )
         self.share = Share(self._meshes.data_rank, self._meshes.data_size)
         self._part = context_parallel.part(
             config.model.encoder_seq_length, self._meshes.context_rank, topology.context_parallel
         )
         self._parameters: list[LocalParameter] = []
+        self._updates = 0
+        self._rounded: RoundedWeights | None = None
 
     def build(self, family: Family) -> nn.Module:
         """See `ParallelBackend`; with several blocks on this stage, all of them."""
@@ -46,6 +50,8 @@ class NativeBackend:
         blocks = {number: self._block(family, number) for number in numbers}
         each = dist.get_world_size() // self._topology.pipeline_parallel
         self._parameters = [one for module in blocks.values() for one in parameters.collect(module, each)]
+        if self._policy.is_stochastic and self._policy.has_masters:
+            self._rounded = RoundedWeights(list(blocks.values()), self._parameters, self._config.seed)
         share = partial(loss.share, own=self._part)
         self._schedule: Schedule
         if self._meshes.stages is None:
@@ -66,7 +72,12 @@ class NativeBackend:
             sequence_parallel = self._config.distributed_strategy.sequence_parallel
             copies = heads.asked(self._config)
             tensor_parallel.apply(
-                module, self._meshes.tensor, roles, sequence_parallel=sequence_parallel, copies=copies
+                module,
+                self._meshes.tensor,
+                roles,
+                sequence_parallel=sequence_parallel,
+                copies=copies,
+                reduction=dtypes.reduction(self._policy),
             )
             family.tie(module)
         self._materialise(module, family)
@@ -74,7 +85,9 @@ class NativeBackend:
             context_parallel.apply(module, self._meshes.context)
         recompute.apply(module, self._config.model, layers)
         if self._meshes.data is not None:
-            data_parallel.apply(module, self._meshes.data, layers, self._config.precision.type)
+            data_parallel.apply(module, self._meshes.data, layers, dtypes.mixed_precision(self._policy))
+        if self._policy.is_autocast:
+            dtypes.autocast(module, self.device.type)
         module.register_forward_pre_hook(lambda _, inputs: (*inputs, self._part))
         return module
 
@@ -85,7 +98,7 @@ class NativeBackend:
     def _materialise(self, module: nn.Module, family: Family) -> None:
         """Replace each meta parameter by its initial value; one full tensor at a time is in memory."""
         for name, meta in list(module.named_parameters()):
-            full = family.draw(name, meta.shape).to(self.device)
+            full = family.draw(name, meta.shape).to(self.device, dtypes.TORCH[self._policy.stored])
             if isinstance(meta, DTensor):
                 # src_data_rank None: every rank has the same full tensor and cuts its own shard, no broadcast.
                 full = distribute_tensor(full, meta.device_mesh, meta.placements, src_data_rank=None)
@@ -97,15 +110,25 @@ class NativeBackend:
         """See `ParallelBackend`."""
         return self._parameters
 
+    def weights_changed(self, updates: int) -> None:
+        """See `ParallelBackend`; weights are rounded when they are gathered."""
+        self._updates = updates
+
     def accumulate(self, batch: Batch) -> Tensor:
         """See `ParallelBackend`."""
+        self._gather()
         with self._loss_scope():
             return self._schedule.train(*self._micro_batches(batch))
 
     def evaluate(self, batch: Batch) -> Tensor:
         """See `ParallelBackend`."""
+        self._gather()
         with self._loss_scope():
             return self._schedule.evaluate(*self._micro_batches(batch))
+
+    def _gather(self) -> None:
+        if self._rounded is not None:
+            self._rounded.gather(self._updates)
 
     def _micro_batches(self, batch: Batch) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         rows = self._config.data.micro_batch_size
@@ -126,6 +149,19 @@ class NativeBackend:
         for parameter in self._parameters:
             parameter.whole.grad = None
             parameter.leaf.grad = None
+
+    def begin_vote(self, *wishes: bool) -> Callable[[], tuple[bool, ...]]:
+        """See `ParallelBackend`: one asynchronous all-reduce of as many numbers through gloo."""
+        if dist.get_world_size() == 1:
+            return lambda: wishes
+        votes = torch.tensor([int(wish) for wish in wishes])
+        work = dist.all_reduce(votes, async_op=True)
+
+        def answer() -> tuple[bool, ...]:
+            work.wait()
+            return tuple(vote > 0 for vote in votes.tolist())
+
+        return answer
 
     def sum_over_processes(self, values: Tensor) -> Tensor:
         """See `ParallelBackend`."""

@@ -1,23 +1,15 @@
 """Data parallelism through FSDP2: gradient averaging, zero1 sharding, mixed precision."""
 
-import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 
-def policy(precision: str) -> MixedPrecisionPolicy:
-    """B-3: `mixed_precision` computes in bf16 on fp32 masters, accumulates and reduces gradients in fp32."""
-    if precision == "mixed_precision":
-        return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    return MixedPrecisionPolicy()
-
-
-def apply(module: nn.Module, mesh: DeviceMesh, layers: list[str], precision: str) -> None:
+def apply(module: nn.Module, mesh: DeviceMesh, layers: list[str], precision: MixedPrecisionPolicy) -> None:
     """Shard each layer and then the rest as units; parameters stay gathered from forward to the end of backward."""
     for name in layers:
-        fully_shard(module.get_submodule(name), mesh=mesh, mp_policy=policy(precision), reshard_after_forward=False)
-    fully_shard(module, mesh=mesh, mp_policy=policy(precision), reshard_after_forward=False)
+        fully_shard(module.get_submodule(name), mesh=mesh, mp_policy=precision, reshard_after_forward=False)
+    fully_shard(module, mesh=mesh, mp_policy=precision, reshard_after_forward=False)
 
 
 def start_micro_batch(module: nn.Module, is_last: bool) -> None:

@@ -13,6 +13,7 @@ from torch.distributed.tensor.parallel import ParallelStyle
 from torch.distributed.tensor.placement_types import Placement
 
 from .partial_gradient import with_partial_gradient
+from .reduction import Reduction
 
 _SPLIT: Final = {"gate_proj": 1, "up_proj": 1, "down_proj": 2}
 """Dimension of the stacked weights [E, out, in] that is split."""
@@ -21,8 +22,8 @@ _SPLIT: Final = {"gate_proj": 1, "up_proj": 1, "down_proj": 2}
 class SplitExperts(ParallelStyle):
     """`output_layouts`: replicated, or split over the sequence."""
 
-    def __init__(self, *, output_layouts: Placement) -> None:
-        self._output = output_layouts
+    def __init__(self, *, output_layouts: Placement, reduction: Reduction) -> None:
+        self._output, self._reduction = output_layouts, reduction
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
         # The hooks may return what replaces inputs and outputs; the annotations of torch 2.14 say None.
@@ -41,11 +42,11 @@ class SplitExperts(ParallelStyle):
 
     def _sum(self, _: nn.Module, output: Tensor, mesh: DeviceMesh) -> Tensor:
         parts = DTensor.from_local(output, mesh, [Partial()], run_check=False)
-        return parts.redistribute(placements=[self._output]).to_local()
+        return self._reduction.sum(parts, self._output)
 
 
 class WholeRouter(ParallelStyle):
-    """With sequence parallelism the gathered states come as a DTensor: hand on what it holds."""
+    """The states of a block come as a DTensor: hand on what it holds."""
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:  # noqa: ARG002
         module.register_forward_pre_hook(lambda _, inputs: (inputs[0].to_local(grad_placements=[Replicate()]),))

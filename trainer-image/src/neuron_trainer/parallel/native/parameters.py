@@ -6,6 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from torch.distributed.tensor.placement_types import Placement
 
 from neuron_trainer.parallel.backend import LocalParameter
@@ -32,7 +33,14 @@ class NativeParameter(LocalParameter):
 def collect(module: nn.Module, world_size: int) -> list[LocalParameter]:
     """The registered parameters in the model's order; call after all splits were applied."""
     return [
-        NativeParameter(name, parameter, _leaf(parameter), world_size // _distinct(parameter), _cuts(parameter))
+        NativeParameter(
+            name,
+            parameter,
+            _leaf(parameter),
+            world_size // _distinct(parameter),
+            _cuts(parameter),
+            offset=_offset(parameter),
+        )
         for name, parameter in module.named_parameters()
     ]
 
@@ -73,6 +81,13 @@ def _cuts(parameter: Tensor) -> tuple[Cut, ...]:
         for number, placement in enumerate(parameter.placements)
         if not placement.is_replicate() and mesh.size(number) > 1
     )
+
+
+def _offset(parameter: Tensor) -> tuple[int, ...]:
+    if not isinstance(parameter, DTensor):
+        return (0,) * parameter.ndim
+    _, offset = compute_local_shape_and_global_offset(parameter.shape, parameter.device_mesh, parameter.placements)
+    return tuple(offset)
 
 
 def _kept(placement: Placement, dims: tuple[int, ...]) -> Placement:

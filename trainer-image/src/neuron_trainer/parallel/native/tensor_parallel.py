@@ -1,18 +1,20 @@
 """Roles of modules to DTensor styles: column, row and vocabulary parallel, with or without sequence parallelism."""
 
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     ParallelStyle,
-    PrepareModuleInput,
     RowwiseParallel,
     SequenceParallel,
     parallelize_module,
 )
+from torch.distributed.tensor.placement_types import Placement
 
 from neuron_api.derive import heads
 from neuron_trainer.models.blocks.dropout import Dropout
@@ -20,6 +22,7 @@ from neuron_trainer.models.roles import Role
 
 from .experts import SplitExperts, WholeRouter
 from .positions import SplitPositions
+from .reduction import Reduction
 from .shared_heads import SharedHeads
 
 _TENSOR_STREAM = 2718
@@ -33,16 +36,24 @@ def apply(
     *,
     sequence_parallel: bool,
     copies: int | None = None,
+    reduction: Reduction,
 ) -> None:
     """Replace the parameters of `module` by DTensors over `mesh` and hook the collectives in (works on meta).
 
     `copies` of each key/value head (`kv_replicator`); None: as many as needed.
     """
-    styles = {name: style for name, role in roles.items() if (style := _style(role, module, name, sequence_parallel))}
+    between = Shard(1) if sequence_parallel else Replicate()
+    styles = {name: style for name, role in roles.items() if (style := _style(role, between, reduction))}
     styles |= {
         name: _key_value(module, name, mesh.size(), copies) for name, role in roles.items() if role is Role.KEY_VALUE
     }
     parallelize_module(module, mesh, styles)
+    for name, role in roles.items():
+        if role is Role.ROW:
+            module.get_submodule(name).register_forward_hook(partial(_sum, between, reduction))
+        elif role in (Role.BLOCK, Role.VOCABULARY_OUT):
+            enter = partial(_enter, mesh, between, reduction)
+            module.get_submodule(name).register_forward_pre_hook(enter, prepend=True)
     for name, role in roles.items():
         if role is Role.DROPOUT_INSIDE or (role is Role.DROPOUT and sequence_parallel):
             _separate(module.get_submodule(name), mesh)
@@ -54,28 +65,27 @@ def _separate(module: nn.Module, mesh: DeviceMesh) -> None:
     module.stream = _TENSOR_STREAM + mesh.get_local_rank()
 
 
-def _style(role: Role, module: nn.Module, name: str, sequence_parallel: bool) -> ParallelStyle | None:
-    between = Shard(1) if sequence_parallel else Replicate()
+def _style(role: Role, between: Placement, reduction: Reduction) -> ParallelStyle | None:
+    """`between`: how the states between blocks are placed."""
+    is_split = between != Replicate()
     match role:
         case Role.VOCABULARY_IN:
             return RowwiseParallel(input_layouts=Replicate(), output_layouts=between)
         case Role.VOCABULARY_OUT:
-            return ColwiseParallel(input_layouts=between, output_layouts=Shard(-1), use_local_output=False)
+            return ColwiseParallel(output_layouts=Shard(-1), use_local_output=False)
         case Role.COLUMN:
             return ColwiseParallel()
         case Role.ROW:
-            return RowwiseParallel(output_layouts=between)
+            return RowwiseParallel(output_layouts=Partial(), use_local_output=False)
         case Role.NORM:
-            return SequenceParallel() if sequence_parallel else None
-        case Role.BLOCK:
-            return _gather(module.get_submodule(name)) if sequence_parallel else None
+            return SequenceParallel() if is_split else None
         case Role.POSITIONS:
-            return SplitPositions() if sequence_parallel else None
+            return SplitPositions() if is_split else None
         case Role.ROUTER:
-            return WholeRouter() if sequence_parallel else None
+            return WholeRouter()
         case Role.EXPERTS:
-            return SplitExperts(output_layouts=between)
-        case Role.DROPOUT | Role.DROPOUT_INSIDE | Role.KEY_VALUE:
+            return SplitExperts(output_layouts=between, reduction=reduction)
+        case Role.BLOCK | Role.DROPOUT | Role.DROPOUT_INSIDE | Role.KEY_VALUE:
             return None
 
 
@@ -90,8 +100,15 @@ def _key_value(module: nn.Module, name: str, size: int, copies: int | None) -> P
     return SharedHeads(count, heads.replication(count, size, copies) or 1)
 
 
-def _gather(block: nn.Module) -> ParallelStyle:
-    """Gather the sequence once at the door of a block, not in each of its linears; further arguments stay."""
-    further = block.forward.__code__.co_argcount - 2
-    none = (None,) * further
-    return PrepareModuleInput(input_layouts=(Shard(1), *none), desired_input_layouts=(Replicate(), *none))
+def _sum(between: Placement, reduction: Reduction, _: nn.Module, __: Any, output: DTensor) -> Tensor:
+    """The output of a linear whose parts are on several processes."""
+    return reduction.sum(output, between)
+
+
+def _enter(mesh: DeviceMesh, between: Placement, reduction: Reduction, _: nn.Module, inputs: tuple[Any, ...]) -> Any:
+    """Once at the door of a block, not in each of its linears: gather the sequence, and sum their gradients on the way
+    back; further arguments stay."""
+    states, *further = inputs
+    if not isinstance(states, DTensor):
+        states = DTensor.from_local(states, mesh, [between], run_check=False)
+    return reduction.enter(states), *further

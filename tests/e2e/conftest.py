@@ -1,0 +1,40 @@
+"""Trials on the real local cluster: kubelet, containers, trainer. Only where asked for (`make test-faults`)."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from trials.ground import Ground, prepare
+from trials.job import TrialJob
+
+Numbers = dict[int, tuple[float, ...]]
+
+if not os.environ.get("FAULTS_ON_CLUSTER"):
+    collect_ignore_glob = ["test_*.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Pods take their time."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(1800))
+
+
+@pytest.fixture(scope="session")
+def ground() -> Ground:
+    """The cluster stays up afterwards, as after the demo."""
+    return prepare(Console(highlight=False, soft_wrap=True))
+
+
+@pytest.fixture(scope="session")
+def unbroken(ground: Ground) -> Iterator[Numbers]:
+    """The numbers of a run that nobody disturbs."""
+    with TrialJob(ground, "trial-unbroken") as job:
+        assert job.wait_end() == "Succeeded", job.why()
+        assert job.restarts() == []
+        found = job.numbers()
+    assert list(found) == list(range(1, job.steps + 1))
+    yield found

@@ -1,0 +1,58 @@
+"""The clock of a start runs on from the launcher into the worker."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from neuron_trainer.phases import Phases, process_start
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr("neuron_trainer.phases.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_a_worker_goes_on_where_its_launcher_stopped(clock: list[float]) -> None:
+    launcher = Phases(90.0)
+    launcher.mark("process_start")
+    clock[0] += 2
+    launcher.mark("imports")
+    clock[0] += 1  # the fork
+    worker = Phases(launcher.last, launcher.seconds)
+    worker.mark("worker_start")
+    assert worker.seconds == {"process_start": 10.0, "imports": 2.0, "worker_start": 1.0}
+    assert (worker.total, worker.longest) == (13.0, "process_start")
+    assert str(worker) == "13.00 s (process_start 10.00, imports 2.00, worker_start 1.00)"
+
+
+def test_a_lap_that_comes_again_is_added_up(clock: list[float]) -> None:
+    phases = Phases()
+    for name in ("rendezvous", "worker_start", "rendezvous"):
+        clock[0] += 1
+        phases.mark(name)
+    assert phases.seconds == {"rendezvous": 2.0, "worker_start": 1.0}
+
+
+def test_a_restart_begins_anew(clock: list[float]) -> None:
+    phases = Phases(90.0)
+    phases.mark("process_start")
+    clock[0] += 5
+    phases.begin_again()
+    clock[0] += 1
+    phases.mark("shutdown")
+    assert phases.seconds == {"shutdown": 1.0}
+
+
+def test_the_process_began_before_its_first_instruction() -> None:
+    program = (
+        "import time; t = time.monotonic(); from neuron_trainer.phases import process_start; print(t, process_start())"
+    )
+    before = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    first, began = map(float, done.stdout.split())
+    assert before - 0.02 <= began <= first, "the kernel counts in hundredths of a second"
+    assert process_start() < before

@@ -1,0 +1,107 @@
+"""`neuron-train plot`: what the log directory tells of a run, drawn; restarts and validations too."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from neuron_api import contract
+from neuron_trainer import metrics_file
+from neuron_trainer.__main__ import main
+from neuron_trainer.cli import plot
+from neuron_trainer.handoff import Start
+from neuron_trainer.metrics_file import MetricsFile, StartRecord, StepMetrics, ValidationMetrics
+
+from .conftest import alone, train
+from .test_loop import checkpoint_at
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def restarted(tmp_path: Path) -> Path:
+    """10 steps; a restart at 4 that did 3 steps again."""
+    made = MetricsFile(tmp_path / "restarted" / contract.METRICS_FILE)
+    made.path.parent.mkdir()
+    made.append(StartRecord(0, 0, 1.0))
+    for step in range(1, 11):
+        made.append(StepMetrics(step, 10.0 / step, 0.1 * step, 0.5, 8 * step, 100.0 + step, float(step)))
+    made.append(ValidationMetrics(5, 1.5, 5.5))
+    made.append(StartRecord(4, 3, 2.0))
+    return made.path.parent
+
+
+def test_four_panels_show_the_numbers_of_the_log_directory(restarted: Path) -> None:
+    figure = plot.draw({"run": metrics_file.of_run(restarted).history()})
+    loss, rate, norm, speed = figure.axes
+    assert list(loss.lines[0].get_xdata()) == list(range(1, 11))
+    assert list(loss.lines[0].get_ydata()) == [10.0 / step for step in range(1, 11)]
+    assert list(rate.lines[0].get_ydata()) == [0.1 * step for step in range(1, 11)]
+    assert set(norm.lines[0].get_ydata()) == {0.5}
+    assert list(speed.lines[0].get_ydata())[-1] == 110.0
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "loss", "learning rate", "gradient norm", "tokens per second",
+    ]  # fmt: skip
+
+
+def test_a_restart_is_a_dashed_line_where_it_went_on_and_says_what_it_cost(restarted: Path) -> None:
+    figure = plot.draw({"run": metrics_file.of_run(restarted).history()})
+    dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert [line.get_xdata()[0] for line in dashed] == [4]
+    assert dashed[0].get_label() == "run: restarted 1x, 3 steps done again"
+
+
+def test_validations_are_dots_on_the_loss(restarted: Path) -> None:
+    figure = plot.draw({"run": metrics_file.of_run(restarted).history()})
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in dots] == [([5], [1.5])]
+
+
+@pytest.mark.parametrize(("name", "begins"), [("a.png", PNG), ("a.svg", b"<?xml"), ("a.pdf", b"%PDF")])
+def test_the_suffix_says_which_picture(name: str, begins: bytes, restarted: Path, tmp_path: Path) -> None:
+    assert main(["plot", str(restarted / contract.METRICS_FILE), "-o", str(tmp_path / name)]) == 0
+    assert (tmp_path / name).read_bytes().startswith(begins)
+
+
+def test_runs_are_named_by_what_tells_them_apart(restarted: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(restarted, tmp_path / name / "log")
+    assert list(plot._named([tmp_path / "a" / "log", tmp_path / "b" / "log"])) == ["a/log", "b/log"]
+
+
+@pytest.mark.parametrize("what", ["nothing is logged", "a suffix that is no picture", "a folder that is not there"])
+def test_what_cannot_be_drawn_is_said(
+    what: str, restarted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, words = {
+        "nothing is logged": ([tmp_path / "none"], "metrics.jsonl: no step has been logged there"),
+        "a suffix that is no picture": ([restarted, "-o", tmp_path / "a.xyz"], "a.xyz: Format 'xyz' is not supported"),
+        "a folder that is not there": ([restarted, "-o", tmp_path / "x" / "a.png"], "No such file or directory"),
+    }[what]
+    assert main(["plot", *map(str, arguments)]) == 1
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_run_that_was_started_again_has_both_starts(tiny: Path, tmp_path: Path, trained: Path) -> None:
+    folder = tmp_path / "log"
+    shutil.copytree(trained, folder)
+    train(alone(tiny, folder, trainer__max_steps=6), Start(1, str(checkpoint_at(folder, 4)), last_step=6))
+    history = metrics_file.of_run(folder).history()
+    assert [(start.step, start.steps_lost) for start in history.starts] == [(0, 0), (4, 2)]
+    assert [one.step for one in history.steps] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.usefixtures("one_process")
+def test_validations_are_written_once_each_whatever_was_done_again(tiny: Path, tmp_path: Path) -> None:
+    values = alone(
+        tiny, tmp_path, trainer__max_steps=4, trainer__val_check_interval=2, trainer__limit_val_batches=2,
+        data__val_dir=str(tiny / "data"), exp_manager__checkpoint_callback_params__every_n_train_steps=2,
+        exp_manager__checkpoint_callback_params__save_top_k=-1, trainer__check_val_every_n_epoch=None,
+    )  # fmt: skip
+    folder = train(values)
+    once = metrics_file.of_run(folder).history().validations
+    train(values, Start(1, str(checkpoint_at(folder, 2)), last_step=4))
+    again = metrics_file.of_run(folder).history().validations
+    assert [one.step for one in once] == [2, 4]
+    assert [(one.step, one.val_loss) for one in again] == [(one.step, one.val_loss) for one in once]

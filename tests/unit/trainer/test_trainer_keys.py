@@ -1,0 +1,219 @@
+"""Keys of `trainer` and `exp_manager` that a run honours beside the document's own, as Lightning and NeMo mean them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from neuron_api import contract
+from neuron_trainer import fast_dev_run, files, log_dir, metrics_file
+from neuron_trainer.checkpoint import complete
+from neuron_trainer.handoff import Handoff, Start
+from neuron_trainer.loop.ending import TimeLimit
+
+from .conftest import alone, train, typed
+from .test_loop import checkpoint_at, lines, numbers
+
+pytestmark = pytest.mark.usefixtures("one_process")
+NO_CHECKPOINTS = {"exp_manager__create_checkpoint_callback": False}
+VALIDATED = {
+    "trainer__limit_val_batches": 2,
+    "trainer__val_check_interval": 2,
+    "trainer__check_val_every_n_epoch": None,
+}
+
+
+def steps_of(folder: Path) -> list[int]:
+    return [line["step"] for line in lines(folder)]
+
+
+# ---- ends -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", ["00:00:00:10", {"seconds": 10}, {"minutes": 0, "seconds": 10}])
+def test_the_time_is_counted_from_the_beginning_of_each_training(limit: Any) -> None:
+    now = [100.0]
+    one = TimeLimit(limit, lambda: now[0])
+    assert not one.is_over
+    one.begin()
+    now[0] = 109.9
+    assert not one.is_over
+    now[0] = 110.0
+    assert one.is_over
+
+
+def test_without_a_limit_no_time_is_over() -> None:
+    one = TimeLimit(None, lambda: 1e12)
+    one.begin()
+    assert not one.is_over
+
+
+def test_max_time_ends_training_with_a_checkpoint_of_the_last_step(tiny: Path, tmp_path: Path) -> None:
+    changes = {"trainer__max_steps": -1, "trainer__max_time": "00:00:00:01", "trainer__min_steps": 10**6}
+    folder = train(alone(tiny, tmp_path, **changes))
+    last = steps_of(folder)[-1]
+    assert 1 <= last < 10**6
+    assert complete(folder / contract.CHECKPOINTS_DIR)[0].step == last
+
+
+def test_a_stop_that_was_asked_for_saves_and_does_not_validate(tiny: Path, tmp_path: Path) -> None:
+    """A node that goes has its grace for the checkpoint; with validations of hours Lightning would use it up."""
+    handoff = Handoff(tmp_path / "handoff")
+    handoff.folder.mkdir()
+    changes = {"trainer__limit_val_batches": 2, "trainer__val_check_interval": 5, "data__val_dir": str(tiny / "data")}
+    values = alone(tiny, tmp_path / "log", trainer__max_steps=20, trainer__min_steps=15, **changes)
+    folder = train(values, handoff=handoff, wants_stop=lambda: (report := handoff.read_progress()) and report.step >= 2)
+    assert steps_of(folder)[-1] == 3
+    assert complete(folder / contract.CHECKPOINTS_DIR)[0].step == 3
+    assert not metrics_file.of_run(folder).history().validations
+
+
+@pytest.mark.parametrize(("monitor", "threshold"), [("val_loss", 100.0), ("reduced_train_loss", 100.0)])
+def test_early_stopping_ends_training_at_the_first_look_that_tells_it_to(
+    monitor: str, threshold: float, tiny: Path, tmp_path: Path
+) -> None:
+    changes = {"exp_manager__create_early_stopping_callback": True, "data__val_dir": str(tiny / "data"), **VALIDATED}
+    values = alone(tiny, tmp_path, trainer__max_steps=20, **changes)
+    values["exp_manager"]["early_stopping_callback_params"] = {"monitor": monitor, "stopping_threshold": threshold}
+    folder = train(values)
+    assert steps_of(folder)[-1] == 2
+    assert complete(folder / contract.CHECKPOINTS_DIR)[0].step == 2
+
+
+def test_early_stopping_remembers_its_patience_over_a_restart(tiny: Path, tmp_path: Path) -> None:
+    """Nothing is an improvement of 1000: the first look is taken for the best, and two more are the patience."""
+    changes = {"exp_manager__create_early_stopping_callback": True, "data__val_dir": str(tiny / "data"), **VALIDATED}
+    values = alone(tiny, tmp_path, trainer__max_steps=20, **changes)
+    values["exp_manager"]["checkpoint_callback_params"] |= {"every_n_train_steps": 1, "save_top_k": -1}
+    values["exp_manager"]["early_stopping_callback_params"] = {"min_delta": 1000.0, "patience": 2}
+    folder = train(values)
+    assert steps_of(folder)[-1] == 6
+    train(values, Start(1, str(checkpoint_at(folder, 5)), last_step=6))
+    assert steps_of(folder)[-1] == 6
+
+
+def test_min_steps_holds_early_stopping_back(tiny: Path, tmp_path: Path) -> None:
+    changes = {"exp_manager__create_early_stopping_callback": True, "data__val_dir": str(tiny / "data"), **VALIDATED}
+    least = {"trainer__min_steps": 5, "trainer__limit_train_batches": 3}  # Lightning: with min_steps at least one epoch
+    values = alone(tiny, tmp_path, trainer__max_steps=20, **least, **changes)
+    values["exp_manager"]["early_stopping_callback_params"] = {"stopping_threshold": 100.0}
+    assert steps_of(train(values))[-1] == 5
+
+
+# ---- how much of the data -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("key", "value", "of_epoch"), [
+    ("trainer__limit_train_batches", 3, 3), ("trainer__limit_train_batches", 0.5, 4),
+    ("trainer__limit_train_batches", 0.01, 1), ("trainer__overfit_batches", 2, 2),
+])  # fmt: skip
+def test_an_epoch_is_only_as_many_batches(
+    key: str, value: float, of_epoch: int, tiny: Path, tmp_path: Path, trained: Path
+) -> None:
+    """An epoch begins with the same batches each time, so a rate of 0 shows them by their losses."""
+    changes = {**NO_CHECKPOINTS, "model__optim__lr": 0.0, "trainer__max_steps": 2 * of_epoch, key: value}
+    losses = [line["loss"] for line in lines(train(alone(tiny, tmp_path, **changes)))]
+    assert losses[:of_epoch] == losses[of_epoch:]
+    assert len(set(losses[:of_epoch])) == of_epoch
+    assert losses[0] == lines(trained)[0]["loss"]
+
+
+def test_max_epochs_counts_epochs_of_limited_length(tiny: Path, tmp_path: Path) -> None:
+    changes = {"trainer__max_steps": -1, "trainer__max_epochs": 2, "trainer__limit_train_batches": 3}
+    assert steps_of(train(alone(tiny, tmp_path, **NO_CHECKPOINTS, **changes))) == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_position_is_kept_in_epochs_of_limited_length(tiny: Path, tmp_path: Path) -> None:
+    changes = {
+        "trainer__max_steps": 8, "trainer__limit_train_batches": 3, "trainer__reload_dataloaders_every_n_epochs": 1,
+        "exp_manager__checkpoint_callback_params__every_n_train_steps": 1,
+        "exp_manager__checkpoint_callback_params__save_top_k": -1,
+    }  # fmt: skip
+    unbroken = train(alone(tiny, tmp_path / "a", **changes))
+    for step in (2, 3, 4):
+        found = train(alone(tiny, tmp_path / f"b{step}", **changes), Start(1, str(checkpoint_at(unbroken, step))))
+        assert numbers(found) == numbers(unbroken)[step:]
+
+
+@pytest.mark.parametrize(("value", "steps"), [(True, 1), (3, 3)])
+def test_fast_dev_run_does_a_few_steps_of_everything_and_leaves_nothing(
+    value: int, steps: int, tiny: Path, tmp_path: Path
+) -> None:
+    values = alone(tiny, tmp_path, trainer__fast_dev_run=value, data__val_dir=str(tiny / "data"), **VALIDATED)
+    config = fast_dev_run.applied(typed(values))
+    assert fast_dev_run.applied(config) == config, "launcher and processes may both apply it"
+    assert (config.trainer.max_steps, config.trainer.limit_val_batches) == (steps, steps)
+    assert not config.exp_manager.create_checkpoint_callback
+    assert not config.exp_manager.resume_if_exists
+    assert fast_dev_run.applied(typed(alone(tiny, tmp_path))) == typed(alone(tiny, tmp_path))
+
+
+# ---- what is handed to Lightning ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [
+    {"trainer__detect_anomaly": True}, {"trainer__deterministic": True}, {"trainer__deterministic": "warn"},
+    {"trainer__inference_mode": False}, {"trainer__min_epochs": 1},
+])  # fmt: skip
+def test_lightnings_switches_change_no_number(
+    changes: dict[str, Any], tiny: Path, tmp_path: Path, trained: Path
+) -> None:
+    try:
+        folder = train(alone(tiny, tmp_path, trainer__max_steps=6, **NO_CHECKPOINTS, **changes))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert numbers(folder) == numbers(trained)
+
+
+def test_the_profile_is_a_file_in_the_log_directory(tiny: Path, tmp_path: Path) -> None:
+    folder = train(alone(tiny, tmp_path, trainer__max_steps=2, trainer__profiler="simple", **NO_CHECKPOINTS))
+    (report,) = folder.glob("*profile*.txt")
+    assert "run_training_batch" in report.read_text()
+
+
+# ---- the log directory ----------------------------------------------------------------------------------------------
+
+
+def versioned(tiny: Path, base: Path, **changes: Any) -> Path:
+    values = alone(tiny, base)
+    values["exp_manager"] = {"exp_dir": str(base), **changes}
+    return log_dir.log_dir(typed(values))
+
+
+def test_the_version_is_the_configured_one_or_the_next_number(tiny: Path, tmp_path: Path) -> None:
+    assert versioned(tiny, tmp_path, version="v7") == tmp_path / "tiny" / "v7"
+    assert versioned(tiny, tmp_path, use_datetime_version=False) == tmp_path / "tiny" / "version_0"
+    for name in ("version_2", "version_10", "version_x"):
+        (tmp_path / "tiny" / name).mkdir(parents=True)
+    assert versioned(tiny, tmp_path, use_datetime_version=False) == tmp_path / "tiny" / "version_11"
+
+
+def test_the_environments_version_wins(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(contract.ENV_EXPERIMENT_VERSION, "of-the-job")
+    assert versioned(tiny, tmp_path, version="v7").name == "of-the-job"
+
+
+def test_files_are_copied_and_those_that_are_absent_are_named(tmp_path: Path) -> None:
+    (tmp_path / "recipe.sh").write_text("train")
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "a.yaml").write_text("{}")
+    log = tmp_path / "log"
+    log.mkdir()
+    for _ in range(2):
+        files.copy([str(tmp_path / "recipe.sh"), str(tmp_path / "conf")], log)
+    assert (log / "recipe.sh").read_text() == "train"
+    assert (log / "conf" / "a.yaml").exists()
+    (found,) = files.check([str(tmp_path / "recipe.sh"), str(tmp_path / "none")])
+    assert "none is not there" in found.message
+
+
+def test_arguments_of_the_summary_writer_reach_it(tiny: Path, tmp_path: Path) -> None:
+    changes = {
+        "exp_manager__create_tensorboard_logger": True,
+        "exp_manager__summary_writer_kwargs": {"filename_suffix": ".mine"},
+    }
+    folder = train(alone(tiny, tmp_path, trainer__max_steps=1, **NO_CHECKPOINTS, **changes))
+    assert [path.suffix for path in folder.glob("events.out.tfevents.*")] == [".mine"]
+    assert json.loads((folder / contract.METRICS_FILE).read_text())["step"] == 1

@@ -1,0 +1,126 @@
+"""Numbers of finished steps, read from the device late: a step need not wait for the one before to be read.
+
+Read in the order of steps, one transfer for each, and all of them before a checkpoint is written. That a loss is not
+finite is therefore found at most `depth` steps later, and never after a checkpoint.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from neuron_api.config import TrainingConfig
+from neuron_trainer.errors import DivergenceError
+
+from .step import StepSums
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A step that is on its way."""
+
+    step: int
+    sums: StepSums
+    lr: float
+    """That it used."""
+    consumed_samples: int
+    """After it."""
+    tokens_per_second: float
+    time: float
+    """Unix time when it was handed to the device."""
+    parameter_norm: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """The same on every process."""
+
+    step: int
+    loss: float
+    gradient_norm: float
+    lr: float
+    consumed_samples: int
+    tokens_per_second: float
+    time: float
+    parameter_norm: float | None
+
+
+def depth(config: TrainingConfig, device: torch.device) -> int:
+    """Steps that may be unread: `aync_exec_max_inflight_requests`, of either spelling.
+
+    Where it is not set 1; 0 on the CPU, which has finished a step when the call returns.
+    """
+    wanted = config.aync_exec_max_inflight_requests
+    wanted = config.async_exec_max_inflight_requests if wanted is None else wanted
+    if wanted is None:
+        return 0 if device.type == "cpu" else 1
+    return wanted
+
+
+class Results:
+    """A queue of at most `depth` unread steps."""
+
+    def __init__(self, depth: int, global_batch: int) -> None:
+        self._depth, self._global_batch = depth, global_batch
+        self._pending: deque[Pending] = deque()
+        self._newest: StepResult | None = None
+        self.nonfinite_norms = 0
+        """Steps of this start whose gradient norm was not finite."""
+        self._broken = 0
+        """The first of them: what it has left of the weights is in no checkpoint."""
+        self.on_read: Callable[[StepResult], None] = lambda _: None
+
+    def add(self, pending: Pending) -> None:
+        """Read what is due. Raises `DivergenceError` for a loss that is not finite, on all processes together."""
+        self._pending.append(pending)
+        while len(self._pending) > self._depth:
+            self._read()
+
+    def read_all(self) -> StepResult | None:
+        """The newest step's; None before the first one of this start."""
+        while self._pending:
+            self._read()
+        return self._newest
+
+    def before_checkpoint(self) -> StepResult | None:
+        """As `read_all`; raises `DivergenceError` also where a gradient was not finite: the weights are not by now."""
+        newest = self.read_all()
+        if self._broken:
+            raise DivergenceError(
+                f"step {self._broken}: the norm of the gradient is not finite, and the weights are not since then. No "
+                "checkpoint of them is written. Lower model.optim.lr, or set trainer.gradient_clip_val."
+            )
+        return newest
+
+    def _read(self) -> None:
+        pending = self._pending.popleft()
+        sums, norm = pending.sums, pending.parameter_norm
+        values = [sums.loss, sums.gradient_norm, *([] if norm is None else [norm])]
+        loss, gradient_norm, *further = torch.stack(values).tolist()
+        if not math.isfinite(loss):
+            raise DivergenceError(self._sentence(pending, loss))
+        if not math.isfinite(gradient_norm):
+            self.nonfinite_norms += 1
+            self._broken = self._broken or pending.step
+        self._newest = StepResult(
+            pending.step, loss, gradient_norm, pending.lr, pending.consumed_samples, pending.tokens_per_second,
+            pending.time, further[0] if further else None,
+        )  # fmt: skip
+        self.on_read(self._newest)
+
+    def _sentence(self, pending: Pending, loss: float) -> str:
+        """A collective: every process has read the same loss."""
+        rank = dist.get_rank()
+        own: list[bool] = [True] * dist.get_world_size()
+        dist.all_gather_object(own, math.isfinite(pending.sums.share.item()))
+        guilty = [str(number) for number, is_finite in enumerate(own) if not is_finite]
+        last = pending.consumed_samples
+        return (
+            f"rank {rank}, step {pending.step}: the loss is {loss}, from rank{'s' if len(guilty) > 1 else ''} "
+            f"{', '.join(guilty[:8])}{', …' if len(guilty) > 8 else ''}. No checkpoint of this step is written. Lower "
+            f"model.optim.lr, set trainer.gradient_clip_val, or look at samples {last - self._global_batch} to "
+            f"{last - 1} of the data."
+        )
