@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from localcluster.errors import CommandFailed
+from neuron_api.job import parse
 from neuron_api.scheduling import GangScheduler
 from neuron_api.status import Phase
 from neuron_operator import cluster as api
 from neuron_operator.cluster import Kind
 from neuron_operator.errors import NotFoundError
+from neuron_operator.planning.scheduling.mechanism import Asked
 from neuron_operator.planning.scheduling.registry import MECHANISMS
 
 from .world import JOB, Json, World, manifest, now_text, until
@@ -25,7 +28,8 @@ from .world import JOB, Json, World, manifest, now_text, until
 SHAPES = Path(__file__).parents[1] / "data" / "schedulers"
 WORKLOADS = Kind("kueue.x-k8s.io/v1beta2", "workloads")
 FINALIZER, GATE = "kueue.x-k8s.io/managed", "kueue.x-k8s.io/admission"
-OWN_GROUPS = [gang for gang, mechanism in MECHANISMS.items() if mechanism.kind.own]
+SERVED = [GangScheduler.VOLCANO, GangScheduler.COSCHEDULING]
+"""Kubernetes serves its own group itself: no definition can add the PodGroup of 1.37 to an older server."""
 
 
 def queued(gang: str, **values: Any) -> Json:
@@ -62,7 +66,7 @@ async def names(world: World, kind: Kind) -> list[str]:
     return sorted(one["metadata"]["name"] for one in await world.cluster.list(kind, world.namespace))
 
 
-@pytest.mark.parametrize("gang", OWN_GROUPS)
+@pytest.mark.parametrize("gang", SERVED)
 async def test_a_job_waits_for_its_scheduler_and_its_group_lives_as_long_as_the_attempt(
     world: World, gang: GangScheduler
 ) -> None:
@@ -105,6 +109,33 @@ async def test_a_job_waits_for_its_scheduler_and_its_group_lives_as_long_as_the_
         world.kubectl("patch", "ntj", JOB, "--type=merge", "--patch", '{"spec":{"suspend":false}}')
         await world.reconcile()
         assert await names(world, kind) == [f"{JOB}-2"]
+
+
+async def test_before_kubernetes_1_37_its_own_gangs_are_not_installed(world: World) -> None:
+    world.options = replace(world.options, gang_schedulers=frozenset({GangScheduler.WORKLOAD}))
+    world.apply(queued("workload"))
+    await world.reconcile()
+    status, reason, message = await world.condition("Admitted")
+    assert (status, reason) == ("False", "SchedulerNotInstalled")
+    assert "scheduling.k8s.io/v1beta1" in message
+    assert await world.pods() == []
+
+
+async def test_the_group_of_kubernetes_own_gangs_has_the_fields_of_1_37(world: World) -> None:
+    """Under another group's name, since this server is older; unknown and missing fields are refused."""
+    shape = (SHAPES / "workload.yaml").read_text().replace("scheduling.k8s.io", "scheduling.example")
+    definition = yaml.safe_load(shape)
+    world.kubectl("apply", "-f", "-", stdin=definition)
+    try:
+        await until("the definition", lambda: _serves(world, Kind("scheduling.example/v1beta1", "podgroups")))
+        world.options = replace(world.options, gang_schedulers=frozenset({GangScheduler.WORKLOAD}))
+        made = parse(queued("workload") | {"metadata": {"name": JOB, "namespace": world.namespace, "uid": "x"}})
+        asked = Asked(made, 0, 2)
+        spec = MECHANISMS[GangScheduler.WORKLOAD].group(asked, {"spec": {"containers": []}})
+        body = {"apiVersion": "scheduling.example/v1beta1", "kind": "PodGroup", "metadata": {"name": asked.name}}
+        world.kubectl("create", "--validate=strict", "-f", "-", stdin={**body, "spec": spec})
+    finally:
+        world.kubectl("delete", "-f", "-", "--wait=true", stdin=definition)
 
 
 class Kueue:

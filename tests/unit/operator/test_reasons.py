@@ -26,8 +26,8 @@ from .passes import JOB, PODS, TWO, known, one_pass, reparsed, started
 Case = Callable[[], JobStatus]
 
 CASES: Final[dict[Reason, list[Case]]] = {}
-ADVICE: Final = ("add", "ask", "create", "delete", "give", "install", "look", "lower", "mend", "raise", "read", "restore", "see",
-                 "set", "start", "wait")  # fmt: skip
+ADVICE: Final = ("add", "ask", "create", "delete", "give", "install", "look", "lower", "mend", "raise", "read",
+                 "restore", "see", "set", "start", "wait")  # fmt: skip
 """Verbs that tell a reader to do something."""
 
 
