@@ -87,6 +87,11 @@ bench-plan: venv ## how long `kubectl neuron plan` takes to start
 bench-data: venv ## index build, writing, packing and random reads against megatron-core, datasets and a bare memmap
 	$(BIN)/python benchmarks/data.py
 
+CASES ?= throughput tax memory pair
+.PHONY: bench-trainer
+bench-trainer: venv ## the training loop against bare PyTorch, Lightning and Hugging Face's (CASES=growth draws pictures)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.trainer $(CASES)
+
 .PHONY: format
 format: venv ## format the sources
 	$(BIN)/ruff format .

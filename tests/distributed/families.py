@@ -1,19 +1,24 @@
 """Every model family, tiny, trained for some steps on ranks that share a process group, without loop or data set."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import yaml
 
 from neuron_api.loading import load_text
 
 from . import ranks
+from .nodes import BOUND
 from .ranks import GLOO_TIMEOUT
+from .splits import REFERENCES, ROOMY, SPLITS, Split, fits
 from .tiny import MODEL, SEQUENCE, VOCABULARY, config
 
-STEPS = 4
+STEPS = 5
+AT_ONCE = 24
+"""Runs of one process group: what a failure can take along, and what a new start costs."""
 HF: dict[str, dict[str, Any]] = {
     "llama": {"attention_bias": True, "mlp_bias": True},
     "mistral": {"model_type": "mistral", "sliding_window": 7},
@@ -27,6 +32,7 @@ MOE = {"num_experts": 4, "top_k": 2, "router_aux_loss_coef": 0.3}
 SECTION: dict[str, dict[str, Any]] = {
     "mixtral, capacity": {"moe": {**MOE, "capacity_factor": 0.75, "frequency": 2}},
     "mixtral, sinkhorn": {"moe": {**MOE, "top_k": 1, "routing_algorithm": "sinkhorn", "capacity_factor": None}},
+    ROOMY: {"moe": {**MOE, "capacity_factor": 2.0, "output_router_logits": False}},
 }
 """Changes of the section `model` of a Mixtral."""
 SIZES = {"num_layers": 2, "hidden_size": 32, "ffn_hidden_size": 64, "num_attention_heads": 4, "num_kv_heads": 2}
@@ -44,53 +50,67 @@ MEGATRON: dict[str, dict[str, Any]] = {
 }
 """The section `model` of Megatron's models."""
 FAMILIES = (*HF, *SECTION, *MEGATRON)
+EXPERTS = tuple(name for name in FAMILIES if "experts" in name or "mixtral" in name)
 
 
-@dataclass(frozen=True)
-class Split:
-    """How the ranks share the work."""
+RECOMPUTED = {"megatron": ["CoreAttention", "ParallelMLP", "NeuronSwitchMLP"], "mixtral": ["MixtralAttention", "MoE"]}
+"""For `selective`, by how a family's name begins; all others are Llamas."""
 
-    world: int
-    tensor: int = 1
-    sequence: bool = False
-    zero1: bool = False
-    context: int = 1
-    pipeline: int = 1
-
-    def families(self) -> list[str]:
-        """Those that can be split so: the others are refused before the start (parallel/native/limits.py)."""
-        if self.pipeline > 1:
-            return ["llama", "mistral", "megatron gpt, two weights", "megatron mistral"]
-        return ["llama", "megatron gpt", "megatron gpt, two weights"] if self.context > 1 else list(FAMILIES)
+Run = tuple[str, str]
+"""Family and split."""
 
 
-def train(folder: Path, splits: dict[str, Split]) -> None:
-    """Each family under each split; `result` reads what came out."""
-    for world in sorted({split.world for split in splits.values()}):
-        own = {name: split for name, split in splits.items() if split.world == world}
-        ranks.run(_rank, world, folder, own)
+def every() -> list[Run]:
+    """All of the contract: expert parallel for what has experts, dropout only where masks can be the same."""
+    return [
+        (family, name)
+        for name, split in SPLITS.items()
+        for family in FAMILIES
+        if fits(family, name) and (split.experts == 1 or family in EXPERTS)
+    ]
+
+
+def train(folder: Path, runs: Sequence[Run]) -> None:
+    """Each run, and what it is compared with; `result` reads what came out. What is in the folder already stays."""
+    references = {(family, SPLITS[split].reference) for family, split in runs}
+    by_world: dict[int, list[Run]] = {}
+    for family, split in sorted(references | set(runs)):
+        if not is_there(folder, family, split):
+            by_world.setdefault((REFERENCES | SPLITS)[split].world, []).append((family, split))
+    for world, chosen in sorted(by_world.items()):
+        for start in range(0, len(chosen), AT_ONCE):
+            some = chosen[start : start + AT_ONCE]
+            ranks.run(_rank, world, folder, some, bound=BOUND * len(some))
 
 
 def result(folder: Path, family: str, split: str) -> Any:
     """Losses and gradient norms of the steps, and all parameters after them."""
     import torch
 
-    return torch.load(folder / f"{family}-{split}.pt")
+    return torch.load(_path(folder, family, split))
 
 
-def _rank(rank: int, world: int, folder: Path, splits: dict[str, Split]) -> None:
+def is_there(folder: Path, family: str, split: str) -> bool:
+    """Whether a run has a result."""
+    return _path(folder, family, split).exists()
+
+
+def _path(folder: Path, family: str, split: str) -> Path:
+    return folder / f"{family} - {split}.pt"
+
+
+def _rank(rank: int, world: int, folder: Path, runs: Sequence[Run]) -> None:
     import torch
     import torch.distributed as dist
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
-    store = f"file://{folder}/store-{world}"
+    store = f"file://{folder}/{uuid5(NAMESPACE_OID, str(runs))}"
     dist.init_process_group("gloo", store, rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
-    for name, split in splits.items():
-        for family in split.families():
-            found = _train(family, split, folder)
-            if rank == 0:
-                torch.save(found, folder / f"{family}-{name}.pt")
+    for family, split in runs:
+        found = _train(family, (REFERENCES | SPLITS)[split], folder)
+        if rank == 0:
+            torch.save(found, _path(folder, family, split))
     dist.destroy_process_group()
 
 
@@ -131,23 +151,39 @@ def _config(family: str, split: Split, folder: Path) -> Any:
         folder,
         trainer__devices=split.world,
         trainer__num_nodes=1,
+        trainer__sequential_move_factor=max(1, split.world // 2),  # two turns
         distributed_strategy__tensor_model_parallel_size=split.tensor,
         distributed_strategy__sequence_parallel=split.sequence,
         distributed_strategy__zero1=split.zero1,
         distributed_strategy__context_parallel_size=split.context,
         distributed_strategy__pipeline_model_parallel_size=split.pipeline,
+        distributed_strategy__virtual_pipeline_model_parallel_size=split.virtual,
+        distributed_strategy__expert_model_parallel_size=split.experts,
+        distributed_strategy__token_shuffle_group_size=split.shuffle,
+        distributed_strategy__kv_replicator=split.copies,
+        model__qkv_linear=split.copies is not None,
         model__fusions={"ring_attention": split.context > 1},
+        model__num_layers=split.layers,
+        model__activations_checkpoint_granularity=split.recompute,
     )
     values["model"] |= SECTION.get(family, {})
+    if split.recompute == "selective":
+        values["model"]["activations_checkpoint_recompute"] = _recomputed(family)
+    if split.experts > 1:
+        values["model"].setdefault("moe", {**MOE, "capacity_factor": None})
     if family in MEGATRON:
         del values["model"]["model_config"]
-        values["model"] |= {**SIZES, "init_method_std": 0.1, **MEGATRON[family]}
+        values["model"] |= {**SIZES, "num_layers": split.layers, "init_method_std": 0.1, **MEGATRON[family]}
         values["model_source"] = "megatron"
         values["data"]["data_prefix"] = ["unused"]
         del values["data"]["train_dir"]
     loaded = load_text(yaml.safe_dump(values))
     assert loaded.config is not None, loaded.findings
     return loaded.config
+
+
+def _recomputed(family: str) -> list[str]:
+    return next((names for start, names in RECOMPUTED.items() if family.startswith(start)), ["LlamaMLP"])
 
 
 def _family(name: str, typed: Any) -> Any:

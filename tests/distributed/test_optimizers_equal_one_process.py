@@ -9,14 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.distributed.checkpoint import FileSystemReader
-from torch.distributed.checkpoint import load as load_whole
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from neuron_trainer.optim import SUPPORTED_OPTIMIZERS
 
-from . import ranks
+from . import ranks, saved
 from .nodes import numbers
 from .tiny import config
 
@@ -64,7 +60,7 @@ def logs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str
         chosen = [key for key, split in runs.items() if split[0] == world]
         ranks.train(world, [_config(tiny, folders[key], key[1], *runs[key]) for key in chosen])
     again = {("resharded", name): base / f"resharded-{number}" for number, name in enumerate(RESHARDED)}
-    halves = [_checkpoint(folders["2 x 2, zero1", name], STEPS // 2) for name in RESHARDED]
+    halves = [saved.checkpoint(folders["2 x 2, zero1", name], STEPS // 2) for name in RESHARDED]
     ranks.train(1, [_config(tiny, folder, key[1], *ONE) for key, folder in again.items()], halves)
     return folders | again
 
@@ -89,31 +85,8 @@ def _config(tiny: Path, folder: Path, name: str, world: int, tensor: int, zero1:
     return values
 
 
-def _checkpoint(log_dir: Path, step: int) -> Path:
-    [found] = (log_dir / "checkpoints").glob(f"step={step}.ckpt")
-    return found
-
-
-def _tensors(checkpoint: Path) -> dict[str, Tensor]:
-    reader = FileSystemReader(checkpoint)
-    entries = reader.read_metadata().state_dict_metadata
-    found: dict[str, Tensor] = {
-        name: torch.full(entry.size, torch.nan)
-        for name, entry in entries.items()
-        if isinstance(entry, TensorStorageMetadata)
-    }
-    load_whole(found, storage_reader=reader, no_dist=True)
-    return found
-
-
 def _assert_equal(found: Path, wanted: Path) -> None:
-    """To 1e-5 of the largest element of each tensor."""
-    theirs, ours = (_tensors(_checkpoint(folder, STEPS)) for folder in (wanted, found))
-    assert set(ours) == set(theirs)
-    for name, want in theirs.items():
-        atol = 1e-5 * want.abs().max().item()
-        difference = (ours[name] - want).abs().max().item()
-        assert difference <= atol, name
+    saved.assert_equal(saved.checkpoint(found, STEPS), saved.checkpoint(wanted, STEPS))
 
 
 @pytest.mark.timeout(600)
@@ -134,7 +107,7 @@ def test_a_checkpoint_goes_on_in_another_split(name: str, logs: dict[tuple[str, 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_comparison_is_of_weights_that_move(name: str, logs: dict[tuple[str, str], Path]) -> None:
-    first, last = (_tensors(_checkpoint(logs["one process", name], step)) for step in (STEPS // 2, STEPS))
+    first, last = (saved.tensors(saved.checkpoint(logs["one process", name], step)) for step in (STEPS // 2, STEPS))
     moved = [(last[key] - first[key]).abs().max() / first[key].abs().max() for key in first if key.startswith("model.")]
     assert min(moved) > 1e-3
     assert all(torch.isfinite(tensor).all() for tensor in last.values())

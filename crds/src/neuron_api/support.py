@@ -44,7 +44,8 @@ _DONE: Final[Mapping[str, str]] = {
     "exp_manager.checkpoint_callback_params": "filename monitor mode save_top_k save_last every_n_train_steps "
     "model_parallel_size",
     "distributed_strategy": "tensor_model_parallel_size pipeline_model_parallel_size "
-    "virtual_pipeline_model_parallel_size context_parallel_size zero1 sequence_parallel kv_replicator",
+    "virtual_pipeline_model_parallel_size context_parallel_size expert_model_parallel_size "
+    "token_shuffle_group_size zero1 sequence_parallel kv_replicator",
     "data": "micro_batch_size global_batch_size train_dir val_dir num_workers drop_last validation_drop_last "
     "pad_samples_to_global_batch_size",
     "model": "model_config encoder_seq_length max_position_embeddings num_layers hidden_size rope_theta qkv_linear "
@@ -94,27 +95,11 @@ def check(config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding
     told_or_done = {CANONICAL.get(finding.key, finding.key) for finding in errors_of(told)}
     if config.model_source == "megatron":
         told_or_done |= _of_megatron()
-    everything = (*_section(config, ""), *_together(config))
-    return tuple(finding for finding in everything if finding.key not in told_or_done)
+    return tuple(finding for finding in _section(config, "") if finding.key not in told_or_done)
 
 
 def _of_megatron() -> set[str]:
     return {f"{section}.{key}" for section, keys in _MEGATRON.items() for key in keys.split()}
-
-
-def _together(config: TrainingConfig) -> Iterator[Finding]:
-    """What is done alone and not together; the pod asks again, of the model that it has read."""
-    strategy, model = config.distributed_strategy, config.model
-    pipeline, context = strategy.pipeline_model_parallel_size, strategy.context_parallel_size
-    where = "distributed_strategy.pipeline_model_parallel_size"
-    if pipeline != 1 and model.moe is not None:
-        yield found(4001, where, f"{pipeline} with experts (model.moe) is not supported by this release.", "Use 1.")
-    if pipeline != 1 and config.model_source == "megatron" and model.share_embeddings_and_output_weights:
-        message = f"{pipeline} with share_embeddings_and_output_weights is not supported by this release."
-        yield found(4001, where, message, "Use 1.")
-    if context != 1 and model.moe is not None:
-        key = "distributed_strategy.context_parallel_size"
-        yield found(4001, key, f"{context} with experts (model.moe) is not supported by this release.", "Use 1.")
 
 
 def _section(section: BaseModel, path: str) -> Iterator[Finding]:

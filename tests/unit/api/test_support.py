@@ -39,9 +39,8 @@ MEGATRON = sorted(path.stem for path in CONFIGS.glob("megatron_*.yaml"))
 BEYOND = {
     "megatron_llama2_7B_SFT_config": {"data.dev_choose_samples", "data.packing", "data.use_sft_style_data_module",
                                       "model_alignment_strategy"},
-    "megatron_mixtral_8x7b_dropless_config": {"distributed_strategy.pipeline_model_parallel_size"},
 }  # fmt: skip
-"""What this release does not do of them: fine-tuning, and a pipeline with experts."""
+"""What this release does not do of them: fine-tuning."""
 
 
 @pytest.mark.parametrize("name", MEGATRON)
@@ -60,10 +59,6 @@ def test_a_key_of_megatron_models_is_not_ignored_with_another(key: str) -> None:
 @pytest.mark.parametrize(
     ("change", "key", "code"),
     [
-        ("+distributed_strategy.expert_model_parallel_size=2", "distributed_strategy.expert_model_parallel_size",
-         "NTJ-4001"),
-        ("+model.moe={num_experts: 8}|distributed_strategy.pipeline_model_parallel_size=2",
-         "distributed_strategy.pipeline_model_parallel_size", "NTJ-4001"),
         ("model.optim.sched.name=CyclicLR", "model.optim.sched.name", "NTJ-4001"),
         ("+model.optim.sched.cycle=true", "model.optim.sched.cycle", "NTJ-4001"),
         ("+exp_manager.ema={enable: true}", "exp_manager.ema", "NTJ-4001"),

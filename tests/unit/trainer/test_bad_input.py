@@ -98,12 +98,12 @@ def _model(folder: Path, **changes: Any) -> dict[str, Any]:
     return {"model__model_config": str(folder / "model.json")}
 
 
-def _with_a_window(_: Path, folder: Path) -> dict[str, Any]:
-    return _model(folder, model_type="mistral", sliding_window=8)
+def _with_experts(_: Path, folder: Path) -> dict[str, Any]:
+    return _model(folder, model_type="mixtral", num_local_experts=4)
 
 
-def _tied(_: Path, folder: Path) -> dict[str, Any]:
-    return _model(folder, tie_word_embeddings=True)
+def _with_dropout(_: Path, folder: Path) -> dict[str, Any]:
+    return _model(folder, attention_dropout=0.1)
 
 
 CASES = [
@@ -129,13 +129,14 @@ CASES = [
     Case("more stages than layers", "distributed_strategy.pipeline_model_parallel_size",
          "2 layers are fewer than 4 stages", "Use fewer stages",
          {"trainer__devices": 4, "distributed_strategy__pipeline_model_parallel_size": 4}),
-    Case("a window over parts of the sequence", "distributed_strategy.context_parallel_size",
-         "2 with a sliding window is not supported", "Use 1.",
+    Case("dropout of scores over parts of the sequence", "distributed_strategy.context_parallel_size",
+         "2 with dropout in attention is not supported", "Use 1.",
          {"trainer__devices": 2, "distributed_strategy__context_parallel_size": 2,
-          "model__fusions": {"ring_attention": True}}, prepare=_with_a_window),
-    Case("one weight on two stages", "distributed_strategy.pipeline_model_parallel_size",
-         "one weight for embedding and head is not supported", "Use 1.",
-         {"trainer__devices": 2, "distributed_strategy__pipeline_model_parallel_size": 2}, prepare=_tied),
+          "model__fusions": {"ring_attention": True}}, prepare=_with_dropout),
+    Case("tokens that cannot be mixed evenly", "distributed_strategy.token_shuffle_group_size",
+         "3 is no divisor of the 64 tokens of a micro-batch on a process", "Use one that is.",
+         {"trainer__devices": 3, "data__global_batch_size": 6, "distributed_strategy__token_shuffle_group_size": 3,
+          "model__moe": {"num_experts": 4, "top_k": 2, "capacity_factor": 1.0}}, prepare=_with_experts),
     Case("batch not divisible", "data.global_batch_size", "9", "", {"data__global_batch_size": 9}),
     Case("resume required and no checkpoint", "exp_manager.resume_ignore_no_checkpoint",
          "there is no complete checkpoint in", "Set resume_ignore_no_checkpoint to True to start from scratch.",

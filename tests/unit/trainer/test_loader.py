@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import load_from_disk
+from datasets import Dataset, load_from_disk
 from torch.utils.data import BatchSampler, DistributedSampler
 
 from distributed.tiny import write_rows
+from neuron_trainer.data import matrices
 from neuron_trainer.data.loader import StepLoader, Steps
 from neuron_trainer.data.rows import Rows
 from neuron_trainer.parallel import Share
@@ -109,3 +110,32 @@ def test_a_failure_to_read_is_the_step_s_own(folder: Path) -> None:
     assert len([next(batches), next(batches)]) == 2
     with pytest.raises(OSError, match="the volume is gone"):
         next(batches)
+
+
+def formatted(rows: Rows, indices: list[int]) -> dict[str, Any]:
+    """As `datasets` itself gives them."""
+    return {name: rows._numpy[indices][name].tolist() for name in ("input_ids", "labels")}
+
+
+@pytest.mark.parametrize("count", [45, 2500])
+def test_mapped_matrices_have_the_rows_of_the_data_set(count: int, tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows", rows=count, length=6)
+    rows = Rows(str(tmp_path / "rows"))
+    assert rows._matrices is not None
+    for indices in ([0], [count - 1, 3, 3, 17], list(range(5, 40))):
+        assert {name: value.tolist() for name, value in rows.take(indices).items()} == formatted(rows, indices)
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "uneven"])
+def test_other_data_sets_are_read_as_datasets_does(kind: str, folder: Path, tmp_path: Path) -> None:
+    data: Any = load_from_disk(str(folder))
+    if kind == "uneven":
+        data = Dataset.from_dict({name: [[1], [2, 3]] for name in ("input_ids", "labels", "attention_mask")})
+    data.save_to_disk(str(tmp_path / "data"))
+    rows = Rows(str(tmp_path / "data"))
+    if kind == "shuffled":
+        rows._rows = rows._rows.shuffle(seed=1)
+        assert matrices.of_columns(rows._rows, ("input_ids",)) is None
+    else:
+        assert rows._matrices is None
+        assert rows.take([1])["input_ids"].tolist() == [[2, 3]]

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from neuron_api.findings import Finding, error
 
+from . import matrices
+
 COLUMNS: Final = ("input_ids", "attention_mask", "labels")
 _USED: Final = ("input_ids", "labels")
 _LOOKED_AT: Final = 64
@@ -29,12 +31,15 @@ class Rows:
         self._rows: Any = loaded["train"] if isinstance(loaded, datasets.DatasetDict) else loaded
         self.columns = tuple(self._rows.column_names)
         self._numpy = self._rows.with_format("numpy", columns=[c for c in _USED if c in self.columns])
+        self._matrices = matrices.of_columns(self._rows, _USED)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def take(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """`input_ids` and `labels`, int64 [len(indices), S]."""
+        if self._matrices is not None:
+            return {name: torch.from_numpy(self._matrices[name].take(indices)) for name in _USED}
         picked = self._numpy[indices]
         return {name: torch.from_numpy(np.ascontiguousarray(picked[name], dtype=np.int64)) for name in _USED}
 

@@ -20,8 +20,8 @@ from .results import StepResult
 
 log = logging.getLogger(__name__)
 
-_PAUSE: Final = 0.05
-"""Seconds between two hand-overs of steps: the launcher looks that often, and short steps cost less than writing."""
+_PAUSE: Final = 0.1
+"""Seconds between two hand-overs of steps: nobody asks the launcher more often, and short steps cost less than that."""
 
 
 class Reporting(pl.Callback):  # type: ignore[misc]

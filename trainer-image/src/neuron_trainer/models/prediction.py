@@ -9,6 +9,6 @@ class Prediction(NamedTuple):
     """Of one micro-batch."""
 
     logits: Tensor
-    """[B, S, V] in the compute dtype."""
+    """[B, S, V] in the compute dtype; of a part of the model, the states [B, S, H] for the next part."""
     auxiliary: Tensor
-    """Added to the loss: a scalar, fp32, already weighted."""
+    """Added to the loss: a scalar, fp32, already weighted; of a part of the model, what the next part needs for it."""

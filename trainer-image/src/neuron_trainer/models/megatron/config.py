@@ -54,6 +54,11 @@ class MegatronConfig:
         """Whether the layer (from 0) has experts: of layers counted from 1, each `frequency`-th."""
         return self.moe is not None and (layer + 1) % self.moe.frequency == 0
 
+    @property
+    def layers_with_experts(self) -> int:
+        """How many there are."""
+        return sum(map(self.has_experts, range(self.num_layers)))
+
 
 def from_section(config: TrainingConfig, vocabulary: int | None = None) -> MegatronConfig:
     """`vocabulary`: entries of the tokenizer, where it is not one whose size is known. Raises `InputError`."""

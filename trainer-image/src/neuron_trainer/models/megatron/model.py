@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from neuron_trainer.models.blocks.attention import Attention
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.mlp import MLP
-from neuron_trainer.models.blocks.moe import MoE, load_balancing_loss
+from neuron_trainer.models.blocks.moe import LoadBalancing, MoE, nothing_yet
 from neuron_trainer.models.blocks.norm import LayerNorm, RMSNorm
 from neuron_trainer.models.blocks.rotary import Rotary
 from neuron_trainer.models.prediction import Prediction
@@ -98,17 +98,21 @@ class MegatronModel(nn.Module):
         self.norm = norm(config)
         self._rotary = Rotary(config.rope) if config.rope is not None else None
         self._keeps_fp32 = config.fp32_residual_connection
+        self._experts = config.moe.num_experts if config.moe is not None else 0
 
-    def forward(self, input_ids: Tensor, part: Part | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Token ids int64 [B, S], by default of whole samples, or states [B, S, H] of earlier layers, to [B, S, H], and
-        the shares of each layer with experts."""
-        part, of_layers = part or Part.whole(input_ids.shape[1]), []
+    def forward(
+        self, input_ids: Tensor, earlier: Tensor | None = None, part: Part | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Token ids int64 [B, S], by default of whole samples, or states [B, S, H] of earlier layers, to [B, S, H]; and
+        the sum of the experts' shares (see `MoE`) over layers, `earlier` ones included, fp32 [2, E]."""
+        part = part or Part.whole(input_ids.shape[1])
         states = input_ids if input_ids.is_floating_point() else self._embed(input_ids, part)
         cos, sin = self._rotary.tables(part, input_ids.device) if self._rotary is not None else (None, None)
+        total = nothing_yet(self._experts, states.device) if earlier is None else earlier
         for layer in self.layers:
             states, shares = layer(states, cos, sin)
-            of_layers += [shares] if shares is not None else []
-        return self.norm(states), of_layers
+            total = total if shares is None else total + shares
+        return self.norm(states), total
 
     def _embed(self, input_ids: Tensor, part: Part) -> Tensor:
         """The residual stream begins here; norms give their weight's dtype, so in fp32 it stays fp32."""
@@ -128,6 +132,10 @@ class MegatronForCausalLM(nn.Module):
         self.config = config
         self.model = MegatronModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.balance = None
+        moe, layers = config.moe, config.layers_with_experts
+        if moe is not None and moe.aux_loss_coef is not None and layers:
+            self.balance = LoadBalancing(moe.aux_loss_coef, moe.top_k, layers)
         self.tie_weights()
 
     def tie_weights(self) -> None:
@@ -135,11 +143,13 @@ class MegatronForCausalLM(nn.Module):
         if self.config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
-    def forward(self, input_ids: Tensor, part: Part | None = None) -> Tensor | Prediction:
-        """Token ids int64 [B, S] to logits [B, S, V] in the compute dtype, with the auxiliary loss if wanted."""
-        states, of_layers = self.model(input_ids, part)
+    def forward(
+        self, input_ids: Tensor, earlier: Tensor | None = None, part: Part | None = None
+    ) -> Tensor | Prediction:
+        """Token ids int64 [B, S] to logits [B, S, V] in the compute dtype, with the auxiliary loss if wanted.
+
+        `earlier`: with states of earlier layers in place of ids, their shares (see `MegatronModel`).
+        """
+        states, total = self.model(input_ids, earlier, part)
         logits: Tensor = self.lm_head(states)
-        moe = self.config.moe
-        if moe is None or moe.aux_loss_coef is None or not of_layers:
-            return logits
-        return Prediction(logits, moe.aux_loss_coef * load_balancing_loss(of_layers, moe.top_k))
+        return logits if self.balance is None else Prediction(logits, self.balance(total))

@@ -27,6 +27,11 @@ class MixtralConfig(LlamaConfig):
         """Whether the layer (from 0) has experts; the others have an MLP of the width of one."""
         return layer % self.moe.frequency == 0
 
+    @property
+    def layers_with_experts(self) -> int:
+        """How many there are."""
+        return sum(map(self.has_experts, range(self.num_hidden_layers)))
+
 
 def from_values(values: Mapping[str, Any], overrides: ModelConfig | None = None) -> MixtralConfig:
     """The typed form of a parsed `config.json`; raises `InputError`.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from neuron_trainer.models.blocks.attention import Attention
 from neuron_trainer.models.blocks.mlp import MLP
-from neuron_trainer.models.blocks.moe import MoE, load_balancing_loss
+from neuron_trainer.models.blocks.moe import LoadBalancing, MoE, nothing_yet
 from neuron_trainer.models.blocks.norm import RMSNorm
 from neuron_trainer.models.blocks.rotary import Rotary
 from neuron_trainer.models.prediction import Prediction
@@ -63,18 +63,20 @@ class MixtralModel(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(MixtralDecoderLayer(config, index) for index in range(config.num_hidden_layers))
         self.norm = MixtralRMSNorm(config.hidden_size, config.rms_norm_eps)
-        self._rotary = Rotary(config.rope)
+        self._rotary, self._experts = Rotary(config.rope), config.moe.num_experts
 
-    def forward(self, input_ids: Tensor, part: Part | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Token ids int64 [B, S], by default of whole samples, or states [B, S, H] of earlier layers, to [B, S, H], and
-        the shares of each layer with experts."""
+    def forward(
+        self, input_ids: Tensor, earlier: Tensor | None = None, part: Part | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Token ids int64 [B, S], by default of whole samples, or states [B, S, H] of earlier layers, to [B, S, H]; and
+        the sum of the experts' shares (see `MoE`) over layers, `earlier` ones included, fp32 [2, E]."""
         cos, sin = self._rotary.tables(part or Part.whole(input_ids.shape[1]), input_ids.device)
         states = input_ids if input_ids.is_floating_point() else self.embed_tokens(input_ids)
-        of_layers: list[Tensor] = []
+        total = nothing_yet(self._experts, states.device) if earlier is None else earlier
         for layer in self.layers:
             states, shares = layer(states, cos, sin)
-            of_layers += [shares] if shares is not None else []
-        return self.norm(states), of_layers
+            total = total if shares is None else total + shares
+        return self.norm(states), total
 
 
 class MixtralForCausalLM(nn.Module):
@@ -85,6 +87,9 @@ class MixtralForCausalLM(nn.Module):
         self.config = config
         self.model = MixtralModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.balance = None
+        if (coefficient := config.moe.aux_loss_coef) is not None:
+            self.balance = LoadBalancing(coefficient, config.moe.top_k, config.layers_with_experts)
         self.tie_weights()
 
     def tie_weights(self) -> None:
@@ -92,11 +97,13 @@ class MixtralForCausalLM(nn.Module):
         if self.config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
-    def forward(self, input_ids: Tensor, part: Part | None = None) -> Tensor | Prediction:
-        """Token ids int64 [B, S] to logits [B, S, V] in the compute dtype, with the auxiliary loss if wanted."""
-        states, of_layers = self.model(input_ids, part)
+    def forward(
+        self, input_ids: Tensor, earlier: Tensor | None = None, part: Part | None = None
+    ) -> Tensor | Prediction:
+        """Token ids int64 [B, S] to logits [B, S, V] in the compute dtype, with the auxiliary loss if wanted.
+
+        `earlier`: with states of earlier layers in place of ids, their shares (see `MixtralModel`).
+        """
+        states, total = self.model(input_ids, earlier, part)
         logits: Tensor = self.lm_head(states)
-        moe = self.config.moe
-        if moe.aux_loss_coef is None:
-            return logits
-        return Prediction(logits, moe.aux_loss_coef * load_balancing_loss(of_layers, moe.top_k))
+        return logits if self.balance is None else Prediction(logits, self.balance(total))

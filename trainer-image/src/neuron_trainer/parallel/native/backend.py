@@ -16,9 +16,24 @@ from neuron_api.derive import heads, precision
 from neuron_api.topology import Topology
 from neuron_trainer.models import recompute
 from neuron_trainer.models.family import Family
+from neuron_trainer.models.prediction import Prediction
+from neuron_trainer.models.sequence import Part
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Share
 
-from . import context_parallel, data_parallel, dtypes, loss, mesh, parameters, stages, tensor_parallel
+from . import (
+    context_parallel,
+    data_parallel,
+    dtypes,
+    expert_parallel,
+    loss,
+    mesh,
+    parameters,
+    shared_weight,
+    stages,
+    tensor_parallel,
+    token_shuffle,
+    turns,
+)
 from .rounded_weights import RoundedWeights
 from .schedule import Pipelined, Schedule, Straight
 
@@ -33,6 +48,8 @@ class NativeBackend:
         self._meshes = mesh.build(
             device.type,
             topology,
+            experts=config.distributed_strategy.expert_model_parallel_size,
+            shuffle=config.distributed_strategy.token_shuffle_group_size,
             zero1=config.distributed_strategy.zero1,
             always_data=dtypes.needs_fsdp(self._policy),
         )
@@ -40,16 +57,24 @@ class NativeBackend:
         self._part = context_parallel.part(
             config.model.encoder_seq_length, self._meshes.context_rank, topology.context_parallel
         )
-        self._parameters: list[LocalParameter] = []
+        self._parameters: list[parameters.NativeParameter] = []
+        self._copied: list[parameters.NativeParameter] = []
+        """Those that another stage has, too."""
         self._updates = 0
         self._rounded: RoundedWeights | None = None
 
     def build(self, family: Family) -> nn.Module:
         """See `ParallelBackend`; with several blocks on this stage, all of them."""
         numbers = stages.own_blocks(self._config, self._meshes.stage)
-        blocks = {number: self._block(family, number) for number in numbers}
+        self._aliases = shared_weight.shared(family.on_meta()) if self._meshes.stages is not None else {}
+        blocks = turns.in_turns(
+            lambda: {number: self._block(family, number) for number in numbers},
+            self._topology.processes_per_node,
+            self._config.trainer.sequential_move_factor,
+        )
         each = dist.get_world_size() // self._topology.pipeline_parallel
         self._parameters = [one for module in blocks.values() for one in parameters.collect(module, each)]
+        self._copied = shared_weight.mark(self._parameters, self._aliases)
         if self._policy.is_stochastic and self._policy.has_masters:
             self._rounded = RoundedWeights(list(blocks.values()), self._parameters, self._config.seed)
         share = partial(loss.share, own=self._part)
@@ -67,6 +92,8 @@ class NativeBackend:
             stages.keep(module, self._config, family.layers, number)
         own = dict(module.named_modules())
         layers = [name for name in family.layers if name in own]
+        if self._meshes.experts is not None:
+            expert_parallel.apply(module, self._meshes.experts)
         if self._meshes.tensor is not None:
             roles = {name: role for name, role in family.roles.items() if self._holds(own, name)}
             sequence_parallel = self._config.distributed_strategy.sequence_parallel
@@ -79,17 +106,33 @@ class NativeBackend:
                 copies=copies,
                 reduction=dtypes.reduction(self._policy),
             )
-            family.tie(module)
+            self._tie(family, module)
         self._materialise(module, family)
+        if self._meshes.shuffle is not None:
+            token_shuffle.apply(module, self._meshes.shuffle)
         if self._meshes.context is not None:
-            context_parallel.apply(module, self._meshes.context)
+            context_parallel.apply(module, self._meshes.context, self._part)
         recompute.apply(module, self._config.model, layers)
         if self._meshes.data is not None:
-            data_parallel.apply(module, self._meshes.data, layers, dtypes.mixed_precision(self._policy))
+            data_parallel.apply(
+                module,
+                self._meshes.data,
+                layers,
+                dtypes.mixed_precision(self._policy),
+                experts=self._meshes.experts_data,
+                bucket=self._config.bucket_size_collectives,
+            )
         if self._policy.is_autocast:
             dtypes.autocast(module, self.device.type)
-        module.register_forward_pre_hook(lambda _, inputs: (*inputs, self._part))
+        module.register_forward_pre_hook(partial(_with_part, self._part), with_kwargs=True)
+        if self._meshes.stages is not None:
+            module.register_forward_hook(_plain)
         return module
+
+    def _tie(self, family: Family, module: nn.Module) -> None:
+        """In a pipeline no stage has both names of a shared weight."""
+        if self._meshes.stages is None:
+            family.tie(module)
 
     @staticmethod
     def _holds(own: dict[str, nn.Module], name: str) -> bool:
@@ -98,13 +141,14 @@ class NativeBackend:
     def _materialise(self, module: nn.Module, family: Family) -> None:
         """Replace each meta parameter by its initial value; one full tensor at a time is in memory."""
         for name, meta in list(module.named_parameters()):
-            full = family.draw(name, meta.shape).to(self.device, dtypes.TORCH[self._policy.stored])
+            full = family.draw(self._aliases.get(name, name), meta.shape)
+            full = full.to(self.device, dtypes.TORCH[self._policy.stored])
             if isinstance(meta, DTensor):
                 # src_data_rank None: every rank has the same full tensor and cuts its own shard, no broadcast.
                 full = distribute_tensor(full, meta.device_mesh, meta.placements, src_data_rank=None)
             owner, _, attribute = name.rpartition(".")
             setattr(module.get_submodule(owner), attribute, nn.Parameter(full))
-        family.tie(module)
+        self._tie(family, module)
 
     def parameters(self) -> Sequence[LocalParameter]:
         """See `ParallelBackend`."""
@@ -143,6 +187,8 @@ class NativeBackend:
         """See `ParallelBackend`; FSDP has averaged over data-parallel ranks during the last backward pass."""
         for parameter in self._parameters:
             parameters.move_gradient(parameter)
+        if self._meshes.stages is not None:
+            shared_weight.add_gradients(self._copied, self._meshes.stages)
 
     def drop_gradients(self) -> None:
         """See `ParallelBackend`."""
@@ -168,3 +214,12 @@ class NativeBackend:
         if dist.get_world_size() > 1:
             dist.all_reduce(values)
         return values
+
+
+def _with_part(part: Part, _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+    return inputs, {**named, "part": part}
+
+
+def _plain(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
+    """PyTorch's pipelines hand on plain tuples only."""
+    return tuple(output) if isinstance(output, Prediction) else output

@@ -1,15 +1,66 @@
 """Data parallelism through FSDP2: gradient averaging, zero1 sharding, mixed precision."""
 
-from torch import nn
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import Shard
+
+from neuron_trainer.models.blocks.moe.experts import Experts
+
+from . import buckets
+from .experts import HIDDEN
 
 
-def apply(module: nn.Module, mesh: DeviceMesh, layers: list[str], precision: MixedPrecisionPolicy) -> None:
-    """Shard each layer and then the rest as units; parameters stay gathered from forward to the end of backward."""
-    for name in layers:
-        fully_shard(module.get_submodule(name), mesh=mesh, mp_policy=precision, reshard_after_forward=False)
-    fully_shard(module, mesh=mesh, mp_policy=precision, reshard_after_forward=False)
+def apply(
+    module: nn.Module,
+    mesh: DeviceMesh,
+    layers: list[str],
+    precision: MixedPrecisionPolicy,
+    *,
+    experts: DeviceMesh | None = None,
+    bucket: int | None = None,
+) -> None:
+    """Shard each layer, or what fits into a `bucket` of so many MiB, and then the rest as units.
+
+    Parameters stay gathered from forward to the end of backward. With expert parallelism the `experts` of each layer
+    are a unit of their own, over the processes that hold the same.
+    """
+    shard = partial(fully_shard, mp_policy=precision, reshard_after_forward=False)
+    apart: set[nn.Parameter] = set()
+    if experts is not None:
+        for stack in [child for child in module.modules() if isinstance(child, Experts)]:
+            stack.register_forward_hook(_no_view)
+            shard(stack, mesh=experts, shard_placement_fn=_placement([stack], experts.size(-1)))
+            apart |= set(stack.parameters())
+    for unit in buckets.units(module, layers, bucket, apart):
+        for part in unit:
+            part.register_forward_hook(_no_view)
+        shard(unit, mesh=mesh, shard_placement_fn=_placement(unit, mesh.size(-1)))
+    shard(module, mesh=mesh, shard_placement_fn=_placement([module], mesh.size(-1)))
+
+
+def _no_view(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
+    """FSDP2 hooks its backward pass to a unit's output, which a view could lose."""
+    return output.clone() if isinstance(output, Tensor) and output._is_view() else output
+
+
+def _placement(unit: list[nn.Module], shards: int) -> Callable[[nn.Parameter], Shard | None]:
+    """Stacked weights [E, out, in] are cut along the model's width, since there are often more shards than experts.
+
+    FSDP2 cuts only the first dimension unevenly; with a width that does not divide, as all others are cut.
+    """
+    stacks = [child for part in unit for child in part.modules() if isinstance(child, Experts)]
+    dims = {id(one): HIDDEN[name] for stack in stacks for name, one in stack.named_parameters(recurse=False)}
+
+    def place(parameter: nn.Parameter) -> Shard | None:
+        dim = dims.get(id(parameter))
+        return Shard(dim) if dim is not None and parameter.shape[dim] % shards == 0 else None
+
+    return place
 
 
 def start_micro_batch(module: nn.Module, is_last: bool) -> None:

@@ -15,8 +15,20 @@ from torch.distributed.tensor.placement_types import Placement
 from .partial_gradient import with_partial_gradient
 from .reduction import Reduction
 
-_SPLIT: Final = {"gate_proj": 1, "up_proj": 1, "down_proj": 2}
-"""Dimension of the stacked weights [E, out, in] that is split."""
+WIDTH: Final = {"gate_proj": 1, "up_proj": 1, "down_proj": 2}
+"""Dimension of the stacked weights [E, out, in] that tensor parallelism splits."""
+HIDDEN: Final = {name: 3 - dim for name, dim in WIDTH.items()}
+"""The other one, of the model's width."""
+
+
+def split(module: nn.Module, mesh: DeviceMesh) -> None:
+    """Cut the stacked weights over `mesh`: by experts, by width, or by both, whatever dimensions it has."""
+    for name, parameter in list(module.named_parameters(recurse=False)):
+        dims = {"expert": 0, "tensor": WIDTH[name]}
+        placements = [Shard(dims[one]) for one in mesh.mesh_dim_names or ()]
+        module.register_parameter(
+            name, nn.Parameter(distribute_tensor(parameter, mesh, placements, src_data_rank=None))
+        )
 
 
 class SplitExperts(ParallelStyle):
@@ -26,19 +38,15 @@ class SplitExperts(ParallelStyle):
         self._output, self._reduction = output_layouts, reduction
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
+        if not any(isinstance(one, DTensor) for one in module.parameters()):  # else over experts, too, by now
+            split(module, device_mesh)
         # The hooks may return what replaces inputs and outputs; the annotations of torch 2.14 say None.
-        return distribute_module(module, device_mesh, self._split, self._take, self._sum)  # type: ignore[arg-type]
-
-    @staticmethod
-    def _split(_: str, module: nn.Module, mesh: DeviceMesh) -> None:
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            split = distribute_tensor(parameter, mesh, [Shard(_SPLIT[name])], src_data_rank=None)
-            module.register_parameter(name, nn.Parameter(split))
+        return distribute_module(module, device_mesh, None, self._take, self._sum)  # type: ignore[arg-type]
 
     @staticmethod
     def _take(_: nn.Module, inputs: tuple[Any, ...], mesh: DeviceMesh) -> tuple[Tensor, ...]:
-        states, affinities, chosen = inputs
-        return with_partial_gradient(states, mesh), with_partial_gradient(affinities, mesh), chosen
+        states, affinities, *rest = inputs
+        return with_partial_gradient(states, mesh), with_partial_gradient(affinities, mesh), *rest
 
     def _sum(self, _: nn.Module, output: Tensor, mesh: DeviceMesh) -> Tensor:
         parts = DTensor.from_local(output, mesh, [Partial()], run_check=False)
@@ -46,8 +54,12 @@ class SplitExperts(ParallelStyle):
 
 
 class WholeRouter(ParallelStyle):
-    """The states of a block come as a DTensor: hand on what it holds."""
+    """With sequence parallelism the gathered states come as a DTensor: hand on what it holds. Mixed tokens do not."""
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:  # noqa: ARG002
-        module.register_forward_pre_hook(lambda _, inputs: (inputs[0].to_local(grad_placements=[Replicate()]),))
+        module.register_forward_pre_hook(lambda _, inputs: (_local(inputs[0]),))
         return module
+
+
+def _local(states: Tensor) -> Tensor:
+    return states.to_local(grad_placements=[Replicate()]) if isinstance(states, DTensor) else states

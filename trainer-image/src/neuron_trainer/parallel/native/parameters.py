@@ -17,6 +17,10 @@ from neuron_trainer.parallel.parts import Cut
 class NativeParameter(LocalParameter):
     """A local parameter whose whole is a DTensor or, replicated everywhere, a plain tensor."""
 
+    scale: float = 1.0
+    """Of the averaged gradient: an expert's is averaged over the processes that hold it, and is the sum of tokens from
+    all processes of their expert-parallel groups."""
+
     def wrap(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
         """See `LocalParameter`."""
         whole = self.whole
@@ -30,7 +34,7 @@ class NativeParameter(LocalParameter):
         )
 
 
-def collect(module: nn.Module, world_size: int) -> list[LocalParameter]:
+def collect(module: nn.Module, world_size: int) -> list[NativeParameter]:
     """The registered parameters in the model's order; call after all splits were applied."""
     return [
         NativeParameter(
@@ -39,13 +43,14 @@ def collect(module: nn.Module, world_size: int) -> list[LocalParameter]:
             _leaf(parameter),
             world_size // _distinct(parameter),
             _cuts(parameter),
-            offset=_offset(parameter),
+            _offset(parameter),
+            1 / _expert_parallel(parameter),
         )
         for name, parameter in module.named_parameters()
     ]
 
 
-def move_gradient(parameter: LocalParameter) -> None:
+def move_gradient(parameter: NativeParameter) -> None:
     """Give the leaf the local shard of the whole's gradient; a partial sum (sequence parallel norms) is reduced."""
     gradient, whole = parameter.whole.grad, parameter.whole
     if isinstance(gradient, DTensor):
@@ -53,6 +58,8 @@ def move_gradient(parameter: LocalParameter) -> None:
         if gradient.placements != whole.placements:
             gradient = gradient.redistribute(placements=whole.placements)
         gradient = gradient.to_local()
+    if gradient is not None and parameter.scale != 1.0:
+        gradient = gradient.mul_(parameter.scale)
     parameter.leaf.grad = gradient
 
 
@@ -70,6 +77,13 @@ def _distinct(parameter: Tensor) -> int:
     for size, placement in zip(sizes, parameter.placements, strict=True):
         product *= 1 if placement.is_replicate() else size
     return product
+
+
+def _expert_parallel(parameter: Tensor) -> int:
+    if not isinstance(parameter, DTensor):
+        return 1
+    names = parameter.device_mesh.mesh_dim_names or ()
+    return parameter.device_mesh.size(names.index("expert")) if "expert" in names else 1
 
 
 def _cuts(parameter: Tensor) -> tuple[Cut, ...]:

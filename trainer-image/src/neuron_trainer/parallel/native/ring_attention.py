@@ -3,13 +3,15 @@
 Keys and values go round the ring of processes; each process attends with its own queries to what passes by, and
 merges the results by their log-sum-exp. A part that comes later in the sequence is passed on unread. In the backward
 pass keys, values and their gradients go round once more, so that each gradient arrives complete where its keys are.
+With a sliding window they go only as far as a query can see, and in the backward pass straight home.
 
 The arithmetic of one pair of parts is PyTorch's flash attention for CPUs, which returns the log-sum-exp that merging
 needs; `scaled_dot_product_attention` itself does not.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from math import ceil
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -20,13 +22,13 @@ _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
-def ring_attention(query: Tensor, key: Tensor, value: Tensor, group: ProcessGroup) -> Tensor:
-    """softmax(Q K^T / sqrt(D)) V with a causal mask over the whole sequence.
+def ring_attention(query: Tensor, key: Tensor, value: Tensor, group: ProcessGroup, window: int | None = None) -> Tensor:
+    """softmax(Q K^T / sqrt(D)) V with a causal mask over the whole sequence; a query sees `window` keys with its own.
 
     `query` [B, heads, S/CP, D], `key` and `value` [B, kv heads, S/CP, D] (kv heads divide heads), this process's part
     by its rank in `group`; returns [B, heads, S/CP, D] in the query's dtype. A collective over `group`, backward too.
     """
-    result: Tensor = _Ring.apply(query, key, value, group)
+    result: Tensor = _Ring.apply(query, key, value, group, window)
     return result
 
 
@@ -34,56 +36,90 @@ class _Ring(torch.autograd.Function):
     """The two rounds."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, group: ProcessGroup) -> Tensor:
-        rank = group.rank()
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, group: ProcessGroup, window: int | None) -> Tensor:
         out, log_sum = torch.zeros_like(query, dtype=torch.float32), None
-        for origin, (keys, values) in _passing([key, value], group):
-            if origin > rank:
+        for distance, (keys, values) in _passing([key, value], group, window):
+            sight = _sight(distance, query, window)
+            if sight is None:
                 continue
             copies = query.shape[1] // key.shape[1]
-            part, part_sum = _flash(query, _widen(keys, copies), _widen(values, copies), 0.0, origin == rank)
+            part, part_sum = _flash(
+                query, _widen(keys, copies), _widen(values, copies), 0.0, sight.is_causal, attn_mask=sight.mask
+            )
+            if sight.mask is not None:  # the kernel gives 0 for a query that sees none of these keys
+                part_sum = part_sum.masked_fill(sight.mask.isneginf().all(dim=-1), -torch.inf)
             out, log_sum = _merge(out, log_sum, part.float(), part_sum)
         assert log_sum is not None, "a process always sees its own part"
         result = out.to(query.dtype)
         ctx.save_for_backward(query, key, value, result, log_sum)
-        ctx.group = group
+        ctx.group, ctx.window = group, window
         return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value, out, log_sum = ctx.saved_tensors
-        group, rank, copies = ctx.group, ctx.group.rank(), query.shape[1] // key.shape[1]
+        group, window, copies = ctx.group, ctx.window, query.shape[1] // key.shape[1]
         of_query = torch.zeros_like(query, dtype=torch.float32)
-        # The gradients travel with the keys they belong to; after a full round they are at home.
+        # The gradients travel with the keys they belong to; after the last part they go home.
         travelling = [torch.zeros(one.shape, dtype=torch.float32, device=one.device) for one in (key, value)]
-        for origin, (keys, values) in _passing([key, value], group):
-            if origin <= rank:
-                parts = _flash_backward(
-                    gradient, query, _widen(keys, copies), _widen(values, copies), out, log_sum, 0.0, origin == rank
-                )
-                of_query += parts[0]
-                travelling = [one + _narrow(part, copies) for one, part in zip(travelling, parts[1:], strict=True)]
-            travelling = _exchange(travelling, group)
+        for step, (distance, (keys, values)) in enumerate(_passing([key, value], group, window)):
+            travelling = _exchange(travelling, group) if step else travelling
+            sight = _sight(distance, query, window)
+            if sight is None:
+                continue
+            wide = _widen(keys, copies), _widen(values, copies)
+            parts = _flash_backward(gradient, query, *wide, out, log_sum, 0.0, sight.is_causal, attn_mask=sight.mask)
+            of_query += parts[0]
+            travelling = [one + _narrow(part, copies) for one, part in zip(travelling, parts[1:], strict=True)]
+        travelling = _exchange(travelling, group, hops=1 - _parts(query, group, window))
         of_key, of_value = travelling
-        return of_query.to(query.dtype), of_key.to(key.dtype), of_value.to(value.dtype), None
+        return of_query.to(query.dtype), of_key.to(key.dtype), of_value.to(value.dtype), None, None
 
 
-def _passing(own: list[Tensor], group: ProcessGroup) -> Iterator[tuple[int, list[Tensor]]]:
-    """This process's tensors and then, as they come round, those of the ranks before it: (origin, tensors)."""
+class _Sight(NamedTuple):
+    """What queries see of the keys of one part."""
+
+    is_causal: bool
+    mask: Tensor | None
+    """Added to the scores [S/CP, S/CP], in the dtype of the queries."""
+
+
+def _sight(distance: int, query: Tensor, window: int | None) -> _Sight | None:
+    """None: nothing. `distance`: in parts, from the keys' to the queries', negative for keys that come later."""
+    length = query.shape[2]
+    if distance < 0 or (window is not None and distance * length - length + 1 >= window):
+        return None
+    if window is None or (distance + 1) * length <= window:
+        return _Sight(is_causal=distance == 0, mask=None)
+    places = torch.arange(length, device=query.device)
+    ages = distance * length + places[:, None] - places
+    hidden = (ages < 0) | (ages >= window)
+    mask = torch.zeros(length, length, dtype=query.dtype, device=query.device)
+    return _Sight(is_causal=False, mask=mask.masked_fill_(hidden, -torch.inf))
+
+
+def _parts(query: Tensor, group: ProcessGroup, window: int | None) -> int:
+    """How many parts some query sees something of, its own included."""
+    return group.size() if window is None else min(group.size(), 1 + ceil((window - 1) / query.shape[2]))
+
+
+def _passing(own: list[Tensor], group: ProcessGroup, window: int | None) -> Iterator[tuple[int, list[Tensor]]]:
+    """This process's tensors and then, as they come round, those of the ranks before it: (distance, tensors)."""
     size, rank = group.size(), group.rank()
     own = [tensor.contiguous() for tensor in own]
-    for step in range(size):
-        yield (rank - step) % size, own
-        if step < size - 1:
-            own = _exchange(own, group)
+    for step in range(_parts(own[0], group, window)):
+        own = _exchange(own, group) if step else own
+        yield rank - (rank - step) % size, own
 
 
-def _exchange(tensors: list[Tensor], group: ProcessGroup) -> list[Tensor]:
-    """Hand them to the next process and take those of the one before."""
+def _exchange(tensors: list[Tensor], group: ProcessGroup, hops: int = 1) -> list[Tensor]:
+    """Hand them to the process so many places on and take those of the one as many before."""
     size, rank = group.size(), group.rank()
+    if hops % size == 0:
+        return tensors
     received = [torch.empty_like(tensor) for tensor in tensors]
-    operations = [P2POp(dist.isend, one, group=group, group_peer=(rank + 1) % size) for one in tensors]
-    operations += [P2POp(dist.irecv, one, group=group, group_peer=(rank - 1) % size) for one in received]
+    operations = [P2POp(dist.isend, one, group=group, group_peer=(rank + hops) % size) for one in tensors]
+    operations += [P2POp(dist.irecv, one, group=group, group_peer=(rank - hops) % size) for one in received]
     for request in dist.batch_isend_irecv(operations):
         request.wait()
     return received

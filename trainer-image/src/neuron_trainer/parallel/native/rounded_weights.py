@@ -20,12 +20,12 @@ class RoundedWeights:
     def __init__(self, modules: Sequence[nn.Module], parameters: Sequence[LocalParameter], seed: int) -> None:
         self._seed = seed
         of_name = {id(parameter.whole): parameter for parameter in parameters}
-        self._units = [
-            (unit, [of_name[id(own)] for own in _own(unit) if id(own) in of_name])
-            for module in modules
-            for unit in module.modules()
-            if isinstance(unit, FSDPModule)
-        ]
+        # The modules of one unit share its state.
+        by_unit: dict[int, tuple[FSDPModule, list[LocalParameter]]] = {}
+        for unit in [unit for module in modules for unit in module.modules() if isinstance(unit, FSDPModule)]:
+            own = by_unit.setdefault(id(unit._get_fsdp_state()), (unit, []))[1]
+            own += [of_name[id(one)] for one in _own(unit) if id(one) in of_name]
+        self._units = list(by_unit.values())
 
     @torch.no_grad()
     def gather(self, updates: int) -> None:

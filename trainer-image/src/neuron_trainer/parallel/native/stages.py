@@ -7,6 +7,7 @@ from torch import nn
 
 from neuron_api.config import TrainingConfig
 from neuron_api.derive.stages import block_sizes
+from neuron_trainer.models.blocks.moe import LoadBalancing
 
 
 class Passing(nn.Module):
@@ -55,14 +56,17 @@ def keep(module: nn.Module, config: TrainingConfig, layers: Sequence[str], block
 
 
 def _around(module: nn.Module, layers: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names of the modules with parameters of their own before the layers, and after them, in the model's order."""
+    """Names of the modules with something to do before the layers, and after them, in the model's order: those with
+    parameters of their own, and the load-balancing loss."""
     order = [name for name, _ in module.named_modules()]
     start, inside = order.index(layers[0]), tuple(f"{name}." for name in layers)
     beside = [
         (place, name)
         for place, name in enumerate(order)
-        if name not in layers
-        and not name.startswith(inside)
-        and next(module.get_submodule(name).parameters(recurse=False), None) is not None
+        if name not in layers and not name.startswith(inside) and _acts(module.get_submodule(name))
     ]
     return [name for place, name in beside if place < start], [name for place, name in beside if place > start]
+
+
+def _acts(module: nn.Module) -> bool:
+    return isinstance(module, LoadBalancing) or next(module.parameters(recurse=False), None) is not None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def shares(logits: Tensor, chosen: Tensor) -> Tensor:
@@ -25,3 +25,21 @@ def load_balancing_loss(of_layers: Sequence[Tensor], top_k: int) -> Tensor:
     """Scalar fp32 from the `shares` of each layer with experts; layers have equally many tokens."""
     load, probability = torch.stack(tuple(of_layers)).mean(dim=0)
     return torch.dot(load, probability) * (len(load) / top_k)
+
+
+class LoadBalancing(nn.Module):
+    """The loss with its weight, from the sum over layers: a part of a model hands on the sum over its own."""
+
+    def __init__(self, coefficient: float, top_k: int, layers: int) -> None:
+        """`layers`: how many have experts."""
+        super().__init__()
+        self._coefficient, self._top_k, self._layers = coefficient, top_k, layers
+
+    def forward(self, total: Tensor) -> Tensor:
+        """fp32 [2, E], the sum of all layers' `shares`, to a scalar."""
+        return self._coefficient * load_balancing_loss([total / self._layers], self._top_k)
+
+
+def nothing_yet(experts: int, device: torch.device) -> Tensor:
+    """The sum of `shares` before the first layer with experts."""
+    return torch.zeros(2, experts, device=device)

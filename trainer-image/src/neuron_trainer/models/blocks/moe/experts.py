@@ -1,5 +1,8 @@
 """The experts' MLPs: tokens are sorted by expert, and each expert computes its own in one go."""
 
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -7,6 +10,21 @@ from torch.distributed.tensor import DTensor
 
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.mlp import FUNCTIONS
+
+Compute = Callable[[Tensor, Sequence[int]], Tensor]
+"""Rows sorted by expert and how many each has, [rows, H] to [rows, H]."""
+
+
+class Mixed(Protocol):
+    """Where tokens that were mixed with those of other processes belong."""
+
+    def back(self, states: Tensor) -> Tensor:
+        """[B, S, H] in the order of the mixed ones to that of this process's own."""
+        ...
+
+
+Exchange = Callable[[Tensor, Sequence[int], Compute], Tensor]
+"""The same for the experts of all processes, given what computes this one's."""
 
 
 class Experts(nn.Module):
@@ -21,11 +39,14 @@ class Experts(nn.Module):
         self.down_proj = nn.Parameter(torch.empty(experts, hidden, inner))
         self.dropout = Dropout(dropout)
         self._experts, self._function = experts, FUNCTIONS[activation]
+        self.exchange: Exchange | None = None
+        """Set by a backend that holds a part of the experts on each process; the weights are then that part."""
 
-    def forward(self, states: Tensor, affinities: Tensor, chosen: Tensor) -> Tensor:
+    def forward(self, states: Tensor, affinities: Tensor, chosen: Tensor, mixed: Mixed | None = None) -> Tensor:
         """States [B, S, H], affinities fp32 and indices [B, S, top_k], to the weighted sums [B, S, H].
 
-        An index of E stands for no expert: a token that was dropped. Sums are fp32.
+        An index of E stands for no expert: a token that was dropped. Sums are fp32. Mixed tokens go back to their own
+        places here, since a backend may cut the output by places.
         """
         experts, tokens = chosen.flatten(), states.flatten(0, 1)
         order = experts.argsort(stable=True)
@@ -33,13 +54,16 @@ class Experts(nn.Module):
         order = order[: sum(counts)]
         # index_select: its backward pass adds in a fixed order; indexing's does not with several threads.
         token = order.div(chosen.shape[-1], rounding_mode="floor")
-        computed = self._compute(tokens.index_select(0, token), counts)
+        rows = tokens.index_select(0, token)
+        computed = self._compute(rows, counts) if self.exchange is None else self.exchange(rows, counts, self._compute)
         weighted = computed * affinities.flatten().index_select(0, order)[:, None]
         total = torch.zeros_like(tokens, dtype=weighted.dtype).index_add(0, token, weighted)
-        return total.to(states.dtype).view(states.shape)
+        result = total.to(states.dtype).view(states.shape)
+        return result if mixed is None else mixed.back(result)
 
-    def _compute(self, rows: Tensor, counts: list[int]) -> Tensor:
-        """Rows sorted by expert, [rows, H] to [rows, H]."""
+    def _compute(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        """See `Compute`."""
+        counts = list(counts)
         parts = torch.split(rows, counts)
         inner = [F.linear(part, weight) for part, weight in zip(parts, _each(self.up_proj), strict=True)]
         if self.gate_proj is None:

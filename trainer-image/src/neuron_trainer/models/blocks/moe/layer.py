@@ -1,13 +1,23 @@
 """Router and experts together."""
 
+from typing import Protocol
+
 from torch import Tensor, nn
 
 from neuron_trainer.models.blocks.dropout import Dropout
 
 from . import capacity
-from .experts import Experts
+from .experts import Experts, Mixed
 from .router import Router
 from .settings import MoeSettings
+
+
+class Mixer(Protocol):
+    """Exchanges tokens with other processes, so that the load of the experts is more even."""
+
+    def mix(self, states: Tensor, *, is_random: bool) -> tuple[Tensor, Mixed]:
+        """[B, S, H] to as many tokens of all processes; always the same ones unless `is_random`."""
+        ...
 
 
 class MoE(nn.Module):
@@ -20,13 +30,20 @@ class MoE(nn.Module):
             settings.num_experts, hidden, inner, activation, is_gated=settings.is_gated, dropout=settings.inner_dropout
         )
         self.dropout = Dropout(settings.dropout)
+        self.shuffle: Mixer | None = None
+        """Set by a backend."""
         self._settings = settings
 
     def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """[B, S, H] to the same shape, and what the load-balancing loss needs of this layer, fp32 [2, E]."""
+        mixed = None
+        if self.shuffle is not None:
+            states, mixed = self.shuffle.mix(states, is_random=self.training)
         affinities, chosen, shares = self.gate(states)
-        mixed = self.experts(states, affinities, self._within_capacity(chosen))
-        return self.dropout(mixed), shares
+        chosen = self._within_capacity(chosen)
+        if self.gate.samples is not None:
+            affinities, chosen = self.gate.samples.own(affinities), self.gate.samples.own(chosen)
+        return self.dropout(self.experts(states, affinities, chosen, mixed)), shares
 
     def _within_capacity(self, chosen: Tensor) -> Tensor:
         """Assignments beyond the capacity of their expert go to none."""

@@ -1,6 +1,6 @@
 """Which experts a token goes to, and with what weight; computed in fp32."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -21,18 +21,34 @@ class Routing(NamedTuple):
     """Load and mean probability of each expert, fp32 [2, E]: see `balance`."""
 
 
+class Samples(Protocol):
+    """Whole samples where a process has a part of each: loads, capacities and balance are those of all their tokens."""
+
+    def gather(self, logits: Tensor) -> Tensor:
+        """[B, S, E] of the part to that of the whole, on every process."""
+        ...
+
+    def own(self, of_whole: Tensor) -> Tensor:
+        """The part [B, S, ...] of the whole."""
+        ...
+
+
 class Router(nn.Module):
     """logits = x W^T; scores = softmax or sigmoid of them; the `top_k` best, or one by a balanced assignment."""
 
     def __init__(self, hidden: int, settings: MoeSettings) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(settings.num_experts, hidden))
+        self.samples: Samples | None = None
+        """Set by a backend that splits samples over processes."""
         self._settings = settings
 
     def forward(self, states: Tensor) -> Routing:
-        """[B, S, H] to the routing of each token."""
+        """[B, S, H] to the routing of each token of the whole samples."""
         settings = self._settings
         logits = F.linear(states.float(), self.weight.float())
+        if self.samples is not None:
+            logits = self.samples.gather(logits)
         scores = logits.sigmoid() if settings.router_activation == "sigmoid" else logits.softmax(dim=-1)
         chosen = self._choose(logits.detach(), scores.detach())
         affinities = scores.gather(-1, chosen)

@@ -1,0 +1,1 @@
+"""The training loop against its limit, a bare PyTorch loop, and its peers. `make bench-trainer`."""

@@ -1,0 +1,124 @@
+"""The splits that the numeric contract is shown for. All of them with every family: `make test-numerics`."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Split:
+    """How the ranks share the work; names are short forms of the keys of `distributed_strategy`."""
+
+    world: int
+    tensor: int = 1
+    sequence: bool = False
+    zero1: bool = False
+    context: int = 1
+    pipeline: int = 1
+    virtual: int = 1
+    experts: int = 1
+    shuffle: int = 1
+    copies: int | None = None
+    """`kv_replicator`."""
+    recompute: str | None = None
+    """`activations_checkpoint_granularity`; with `selective` the class names are the family's."""
+    layers: int = 2
+
+    @property
+    def reference(self) -> str:
+        """The run on one process that it is compared with."""
+        return ONE if self.layers == 2 else DEEP
+
+
+ONE: Final = "one process"
+DEEP: Final = "one process, 4 layers"
+REFERENCES: Final = {ONE: Split(1), DEEP: Split(1, layers=4)}
+
+SPLITS: Final = {
+    "recompute full": Split(1, recompute="full"),
+    "recompute selective": Split(1, recompute="selective"),
+    "data 2": Split(2),
+    "data 2, zero1": Split(2, zero1=True),
+    "tensor 2": Split(2, tensor=2),
+    "tensor 2, sequence": Split(2, tensor=2, sequence=True),
+    "context 2": Split(2, context=2),
+    "pipeline 2": Split(2, pipeline=2),
+    "pipeline 2, virtual 2": Split(2, pipeline=2, virtual=2, layers=4),
+    "expert 2": Split(2, experts=2),
+    "expert 2, zero1": Split(2, experts=2, zero1=True),
+    "tensor 4": Split(4, tensor=4),
+    "tensor 4, copies 2, sequence": Split(4, tensor=4, copies=2, sequence=True),
+    "context 4, zero1": Split(4, context=4, zero1=True),
+    "pipeline 4": Split(4, pipeline=4, layers=4),
+    "expert 4, zero1": Split(4, experts=4, zero1=True),
+    "2 x 2, zero1, sequence": Split(4, tensor=2, sequence=True, zero1=True),
+    "tensor 2, recompute full, data 2": Split(4, tensor=2, recompute="full", zero1=True, sequence=True),
+    "context 2, tensor 2, sequence": Split(4, context=2, tensor=2, sequence=True),
+    "context 2, data 2, zero1": Split(4, context=2, zero1=True),
+    "context 2, pipeline 2": Split(4, context=2, pipeline=2),
+    "pipeline 2, tensor 2, sequence": Split(4, pipeline=2, tensor=2, sequence=True),
+    "pipeline 2, data 2, zero1": Split(4, pipeline=2, zero1=True),
+    "expert 2, tensor 2, sequence": Split(4, experts=2, tensor=2, sequence=True),
+    "expert 2, data 4, zero1": Split(4, experts=2, zero1=True),
+    "expert 2, context 2, zero1": Split(4, experts=2, context=2, zero1=True),
+    "expert 2, pipeline 2": Split(4, experts=2, pipeline=2),
+    "shuffle 2": Split(2, shuffle=2),
+    "shuffle 2, expert 2, tensor 2, sequence": Split(4, shuffle=2, experts=2, tensor=2, sequence=True),
+    "tensor 2, pipeline 2, data 2, zero1, sequence": Split(8, tensor=2, pipeline=2, zero1=True, sequence=True),
+    "tensor 2, context 2, data 2, zero1, sequence": Split(8, tensor=2, context=2, zero1=True, sequence=True),
+    "tensor 2, context 2, pipeline 2, sequence": Split(8, tensor=2, context=2, pipeline=2, sequence=True),
+    "tensor 2, pipeline 2, virtual 2, data 2, zero1, sequence": Split(
+        8, tensor=2, pipeline=2, virtual=2, zero1=True, sequence=True, layers=4
+    ),
+    "tensor 4, copies 2, data 2, zero1, sequence": Split(8, tensor=4, copies=2, zero1=True, sequence=True),
+    "expert 2, tensor 2, data 4, zero1, sequence": Split(8, experts=2, tensor=2, zero1=True, sequence=True),
+    "expert 2, tensor 2, pipeline 2, data 2, zero1, sequence": Split(
+        8, experts=2, tensor=2, pipeline=2, zero1=True, sequence=True
+    ),
+    "expert 2, tensor 2, context 2, recompute full": Split(8, experts=2, tensor=2, context=2, recompute="full"),
+}
+"""Global batch 8 in micro-batches of 2: four of them on one process, one on each of data parallel 4."""
+
+MASKED: Final = "megatron gpt, hidden dropout"
+"""Only where the processes hold the same states are the masks those of one process (B-19)."""
+ROOMY: Final = "mixtral, room for all"
+"""Without the load-balancing loss: what a token shuffle does not change."""
+
+
+def fits(family: str, split: str) -> bool:
+    """Whether a family is trained under a split; `expert` is about families with experts (see `families.EXPERTS`)."""
+    return (family != MASKED or split == "tensor 2") and (family == ROOMY) == (SPLITS[split].shuffle > 1)
+
+
+PART: Final = {
+    "recompute full": ["mixtral, capacity", "megatron gpt"],
+    "recompute selective": ["llama", "megatron mixtral"],
+    "data 2": ["megatron mixtral"],
+    "data 2, zero1": ["llama", "mixtral, sinkhorn"],
+    "tensor 2": ["mixtral", MASKED],
+    "tensor 2, sequence": ["megatron gpt", "megatron gpt, experts"],
+    "context 2": ["mistral", "mixtral, capacity", "mixtral, sinkhorn"],
+    "pipeline 2": ["megatron gpt", "megatron mixtral"],
+    "pipeline 2, virtual 2": ["mixtral"],
+    "expert 2": ["mixtral", "megatron gpt, experts"],
+    "expert 2, zero1": ["mixtral, capacity"],
+    "tensor 4": ["megatron gpt, two weights"],
+    "tensor 4, copies 2, sequence": ["llama"],
+    "context 4, zero1": ["megatron mistral"],
+    "pipeline 4": ["llama"],
+    "expert 4, zero1": ["mixtral, sinkhorn"],
+    "2 x 2, zero1, sequence": ["megatron mistral"],
+    "tensor 2, recompute full, data 2": ["mixtral"],
+    "context 2, tensor 2, sequence": ["megatron mixtral"],
+    "context 2, data 2, zero1": ["mixtral"],
+    "context 2, pipeline 2": ["megatron gpt, experts"],
+    "pipeline 2, tensor 2, sequence": ["mixtral"],
+    "pipeline 2, data 2, zero1": ["megatron gpt"],
+    "expert 2, tensor 2, sequence": ["mixtral, capacity"],
+    "expert 2, data 4, zero1": ["megatron mixtral"],
+    "expert 2, context 2, zero1": ["mixtral"],
+    "expert 2, pipeline 2": ["megatron gpt, experts"],
+    "shuffle 2": [ROOMY],
+    "shuffle 2, expert 2, tensor 2, sequence": [ROOMY],
+    "expert 2, tensor 2, pipeline 2, data 2, zero1, sequence": ["mixtral"],
+}
+"""What `make test` trains: each split and each family, the families where a split could go wrong."""

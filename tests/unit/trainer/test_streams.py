@@ -1,0 +1,23 @@
+"""Dropout of processes that hold different tokens: masks of their own (B-19)."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from torch import nn
+
+from neuron_trainer.models.blocks.dropout import Dropout
+from neuron_trainer.models.sequence import Part
+from neuron_trainer.parallel.native import context_parallel
+
+
+def test_parts_of_a_sample_have_other_masks_and_keep_those_of_their_tensor_parallel_place() -> None:
+    streams = set()
+    for rank in range(4):
+        for tensor in (0, 2718, 2719):
+            module = nn.Sequential(Dropout(0.5))
+            module[0].stream = tensor
+            mesh: Any = SimpleNamespace(get_local_rank=lambda rank=rank: rank)
+            context_parallel.apply(module, mesh, Part(0, 4, 16))
+            assert rank or module[0].stream == tensor
+            streams.add(module[0].stream)
+    assert len(streams) == 12
