@@ -4,18 +4,18 @@ A pass either decides or acts, never both (write-ahead): attempt numbers, the le
 before anything is done under them. Running it twice on the same input changes nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from neuron_api import contract
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.reasons import ConditionType, Reason
 from neuron_api.status import JobStatus, Phase, PodStatus, TopologyStatus
 
 from . import (
     backoff,
+    children,
     conditions,
     configuration,
     deadlines,
@@ -24,7 +24,6 @@ from . import (
     hang,
     ladder,
     ledger,
-    naming,
     progress,
     suspension,
     waiting,
@@ -33,9 +32,9 @@ from . import gang as gangs
 from .conditions import End, Facts
 from .configuration import Accepted, Refused
 from .gang import Gang
-from .observation import Child, Observed, Pod
+from .observation import Observed, Pod
 from .options import Options
-from .outcome import Outcome, Rejection
+from .outcome import Outcome
 from .plan import Create, Delete, Plan
 from .scheduling import admission, groups, release, unqueued
 from .scheduling import registry as schedulers
@@ -208,7 +207,7 @@ def _stopped(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted |
 def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, options: Options, now: datetime) -> Plan:
     job, missing = observed.job, gang.missing
     others = [pod for pod in observed.pods if gang.pods.get(pod.index) is not pod]
-    wait = waiting.for_rejection(_taken(observed))
+    wait = waiting.for_rejection(children.taken(observed))
     if missing:  # Pods that are there do without.
         wait = (
             waiting.for_claims(job, observed.missing_claims)
@@ -235,7 +234,7 @@ def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, opti
     return replace(
         draft,
         deletes=(*_deletes(gang, others, observed), *groups.deletes(observed, keep=gang.attempt)),
-        applies=_applies(observed, gate, gang.attempt) if gang.pods or creates else (),
+        applies=children.applies(observed, gate, gang.attempt) if gang.pods or creates else (),
         creates=creates,
         requeue_after=_next_look(gang, options, looks, expects=bool(others or wait or creates)),
     )
@@ -310,38 +309,6 @@ def _deletes(gang: Gang, others: list[Pod], observed: Observed) -> list[Delete]:
             grace = HUNG_GRACE_SECONDS if pod.attempt in hung and not force else None
             found.append(Delete(pod.name, pod.uid, force=force, grace_seconds=grace))
     return found
-
-
-def _applies(observed: Observed, gate: Accepted, attempt: int) -> tuple[dict[str, Any], ...]:
-    """Service, ConfigMap and the gang's group, where they are not as they should be; never those of somebody else."""
-    job = observed.job
-    text = _own_text(observed.config_map) or gate.text
-    wanted = ((observed.config_map, desired.config_map(job, text)), (observed.service, desired.service(job)))
-    own = tuple(
-        body
-        for child, body in wanted
-        if child is None or (child.owner_uid == job.metadata.uid and not desired.covers(child.body, body))
-    )
-    return (*own, *groups.applies(observed, attempt, gate.topology.num_nodes, desired.pod(job, gate, attempt, 0)))
-
-
-def _own_text(child: Child | None) -> str:
-    """A copy is immutable: an operator of another version that would write the same otherwise must not try."""
-    data = child.body.get("data") if child else None
-    return str(data.get(contract.CONFIG_FILE, "")) if isinstance(data, Mapping) else ""
-
-
-def _taken(observed: Observed) -> list[Rejection]:
-    job = observed.job
-    children: tuple[tuple[str, str, Child | None], ...] = (
-        ("Service", naming.service(job), observed.service),
-        ("ConfigMap", naming.config_map(job), observed.config_map),
-    )
-    return [
-        Rejection(f"{kind} {name}", f"{kind} {name} exists and does not belong to this job.", taken=True)
-        for kind, name, child in children
-        if child is not None and child.owner_uid != job.metadata.uid
-    ]
 
 
 def _next_look(gang: Gang, options: Options, times: Iterable[float | None], *, expects: bool) -> float | None:
