@@ -146,3 +146,22 @@ def test_a_pipeline_goes_on_with_the_masks_of_an_unbroken_run(masked: dict[str, 
 
 def test_evaluation_does_not_change_the_masks_of_a_pipeline(masked: dict[str, list[float]]) -> None:
     assert masked["evaluated"] == masked["unbroken"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("precision", ["mixed_precision", "mixed_precisionSR"])
+def test_split_experts_train_in_bf16_with_fp32_masters(precision: str, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "mixtral.json").write_text(json.dumps(MIXTRAL))
+    one = _config(tiny, tmp_path / "one", "adamw", 1, ONE)
+    two = _config(tiny, tmp_path / "two", "adamw", 2, {"expert_model_parallel_size": 2, "zero1": True})
+    for values in (one, two):
+        values["precision"] = {"type": precision}
+        values["bucket_size_collectives"] = 1  # several modules are one unit
+    ranks.train(2, [two])
+    ranks.train(1, [one])
+    wanted, found = ([loss for loss, *_ in numbers(tmp_path / name).values()] for name in ("one", "two"))
+    assert len(found) == STEPS
+    assert found == pytest.approx(wanted, rel=5e-3), "as near as 8 bits are"
+    assert found[-1] < found[0] - 0.05
+    masters = saved.tensors(saved.checkpoint(tmp_path / "two", STEPS))
+    assert all(one.dtype == torch.float32 for one in masters.values())

@@ -1,7 +1,7 @@
 """Forward and backward of a step's micro-batches: one after the other, or through the stages of a pipeline."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -49,19 +49,6 @@ class Straight:
         return torch.stack(losses).mean()
 
 
-class _Stage(PipelineStage):
-    """PyTorch asks for shapes by running a stage before its first step, and after each evaluation again: what that
-    takes from the random stream is put back, or a resumed run would have other dropout masks than an unbroken one."""
-
-    def _prepare_forward_infra(self, *arguments: Any, **named: Any) -> Any:
-        with torch.random.fork_rng(devices=[]):
-            return super()._prepare_forward_infra(*arguments, **named)
-
-    def _prepare_backward_infra(self, *arguments: Any, **named: Any) -> Any:
-        with torch.random.fork_rng(devices=[]):
-            return super()._prepare_backward_infra(*arguments, **named)
-
-
 class Pipelined:
     """1F1B; interleaved with several blocks on each stage. PyTorch's schedules, which know FSDP.
 
@@ -73,7 +60,7 @@ class Pipelined:
         self._modules, self._size = list(blocks.values()), group.size()
         count = group.size() * len(blocks)
         device = next(self._modules[0].parameters()).device
-        stages = [_Stage(module, block, count, device, group=group) for block, module in blocks.items()]
+        stages = [PipelineStage(module, block, count, device, group=group) for block, module in blocks.items()]
         self._is_first, self._is_last = stages[0].is_first, stages[-1].is_last
         self._schedule: Schedule1F1B | ScheduleInterleaved1F1B
         if len(stages) == 1:
