@@ -55,6 +55,10 @@ bench-recovery: venv ## seconds from a fault to the next step on the local clust
 test-numerics: venv ## every family under every split against one process, as a table (docs/numerics.md; minutes)
 	$(BIN)/python hack/numerics
 
+.PHONY: test-kills
+test-kills: venv ## 200 runs that are killed or whose storage fails, each resumed bit for bit, as a table (10 minutes)
+	KILLS=200 $(BIN)/python -m pytest -q --durations=0 tests/distributed/test_kills.py
+
 .PHONY: demo
 demo: venv ## cluster, images, chart, a job that loses a rank and a pod and succeeds (CLUSTER=current: your own cluster)
 	CLUSTER=$(CLUSTER) $(BIN)/python hack/demo
@@ -86,6 +90,10 @@ bench-plan: venv ## how long `kubectl neuron plan` takes to start
 .PHONY: bench-data
 bench-data: venv ## index build, writing, packing and random reads against megatron-core, datasets and a bare memmap
 	$(BIN)/python benchmarks/data.py
+
+.PHONY: bench-checkpoint
+bench-checkpoint: venv ## stall and durability of a checkpoint, memory, and the start to first step of a resume
+	$(BIN)/python benchmarks/checkpoint.py --plot docs/images/checkpoint.png
 
 CASES ?= throughput tax memory pair
 .PHONY: bench-trainer

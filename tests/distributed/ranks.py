@@ -76,6 +76,14 @@ def _train(rank: int, world: int, values: dict[str, Any], checkpoint: Path | Non
     folder.mkdir(parents=True, exist_ok=True)
     rng.seed(config.seed)
     topology = Topology.of(config, world // config.trainer.num_nodes)
-    run = Run.build(config, topology, loaded.hash, torch.device("cpu"), lambda: False, phases)
+    device = torch.device("cpu")
+    run = Run.build(config, topology, loaded.hash, device, lambda: False, phases, is_fresh=checkpoint is None)
     metrics = MetricsFile(folder / contract.METRICS_FILE) if rank == 0 else None
-    run.fit(Start(0, str(checkpoint) if checkpoint else None), Path(folder), checkpoints(folder), None, metrics, rank)
+    run.fit(
+        Start(0, str(checkpoint) if checkpoint else None),
+        Path(folder),
+        checkpoints(config, folder),
+        None,
+        metrics,
+        rank,
+    )

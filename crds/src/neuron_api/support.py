@@ -39,10 +39,12 @@ _DONE: Final[Mapping[str, str]] = {
     "exp_manager": "log_local_rank_0_only create_tensorboard_logger explicit_log_dir exp_dir name resume_if_exists "
     "resume_ignore_no_checkpoint resume_from_checkpoint create_checkpoint_callback log_parameter_norm "
     "log_gradient_norm enable_recovery_time_instrumentation save_xser load_xser save_bf16 async_checkpointing "
-    "log_global_rank_0_only summary_writer_kwargs version use_datetime_version resume_past_end files_to_copy "
+    "ckpt_ptl_version log_global_rank_0_only "
+    "summary_writer_kwargs version use_datetime_version resume_past_end files_to_copy "
     "create_early_stopping_callback early_stopping_callback_params create_preemption_callback",
     "exp_manager.checkpoint_callback_params": "filename monitor mode save_top_k save_last every_n_train_steps "
-    "model_parallel_size",
+    "model_parallel_size use_master_weights_in_ckpt dirpath train_time_interval every_n_epochs save_weights_only "
+    "auto_insert_metric_name enable_version_counter prefix postfix",
     "distributed_strategy": "tensor_model_parallel_size pipeline_model_parallel_size "
     "virtual_pipeline_model_parallel_size context_parallel_size expert_model_parallel_size "
     "token_shuffle_group_size zero1 sequence_parallel kv_replicator",

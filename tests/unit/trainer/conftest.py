@@ -81,11 +81,12 @@ def train(
     folder = log_dir.log_dir(typed_config)
     folder.mkdir(parents=True, exist_ok=True)
     rng.seed(typed_config.seed)
+    is_fresh, stops = start is None or start.checkpoint is None, lambda: bool(wants_stop())
     run = Run.build(
-        typed_config, Topology.of(typed_config), "hash", torch.device("cpu"), lambda: bool(wants_stop()), Phases()
+        typed_config, Topology.of(typed_config), "hash", torch.device("cpu"), stops, Phases(), is_fresh=is_fresh
     )
     metrics = MetricsFile(folder / contract.METRICS_FILE)
-    run.fit(start or Start(0), folder, log_dir.checkpoints(folder), handoff, metrics, rank=0)
+    run.fit(start or Start(0), folder, log_dir.checkpoints(typed_config, folder), handoff, metrics, rank=0)
     return folder
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
-from neuron_trainer.checkpoint import catalog, complete, layout, verify, writer
+from neuron_trainer.checkpoint import catalog, complete, layout, storage, verify, writer
 from neuron_trainer.errors import CheckpointError, InputError
 from neuron_trainer.launcher.choice import Chooser
 
@@ -154,7 +154,7 @@ def test_half_removed_checkpoints_are_incomplete(
     def killed(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(layout.shutil, "rmtree", killed)
+    monkeypatch.setattr(storage, "remove_tree", killed)
     with pytest.raises(KeyboardInterrupt):
         layout.remove(at(folder, 6))
     assert catalog.incomplete(folder / contract.CHECKPOINTS_DIR) == [at(folder, 6)]

@@ -21,14 +21,26 @@ TEMPLATES = [
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=str)
-def test_a_name_is_that_of_lightning(template: str | None, tmp_path: Path) -> None:
-    callback = ModelCheckpoint(dirpath=tmp_path, filename=template)
-    wanted = Path(callback.format_checkpoint_name(dict(VALUES))).name  # type: ignore[arg-type]
-    assert layout.name(template, VALUES) == wanted
+@pytest.mark.parametrize("with_names", [True, False])
+@pytest.mark.parametrize("prefix", [None, "run"])
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_name_is_that_of_lightning(
+    template: str | None, with_names: bool, prefix: str | None, version: int, tmp_path: Path
+) -> None:
+    callback = ModelCheckpoint(dirpath=tmp_path, filename=template, auto_insert_metric_name=with_names)
+    stem = callback._format_checkpoint_name(template, dict(VALUES), prefix=prefix, auto_insert_metric_name=with_names)
+    wanted = f"{stem}-v{version}.ckpt" if version else f"{stem}.ckpt"
+    assert layout.Naming(template, prefix, None, with_names).name(VALUES, version) == wanted
+
+
+def test_a_postfix_stands_before_the_suffix() -> None:
+    for postfix in ("-final", "-final.ckpt"):
+        assert layout.Naming("{step}", postfix=postfix).name({"step": 3}) == "step=3-final.ckpt"
 
 
 def test_a_name_is_never_a_path() -> None:
-    assert layout.name("{val/loss}-{step}", {"val/loss": 1.5, "step": 3}) == "val_loss=1.5-step=3.ckpt"
+    naming = layout.Naming("{val/loss}-{step}")
+    assert naming.name({"val/loss": 1.5, "step": 3}) == "val_loss=1.5-step=3.ckpt"
 
 
 def test_the_last_copy_is_recognised() -> None:

@@ -39,5 +39,8 @@ def test_without_a_directory_it_is_below_the_working_one(
     assert folder(tiny, resume_if_exists=True) == tmp_path / "nemo_experiments" / "tiny"
 
 
-def test_checkpoints_are_below_it() -> None:
-    assert checkpoints(Path("/log")) == Path("/log/checkpoints")
+def test_checkpoints_are_below_it_or_where_dirpath_says(tiny: Path) -> None:
+    values = alone(tiny, Path("/log"))
+    assert checkpoints(typed(values), Path("/log")) == Path("/log/checkpoints")
+    values["exp_manager"]["checkpoint_callback_params"]["dirpath"] = "/mnt/ckpt-volume/llama-v2"
+    assert checkpoints(typed(values), Path("/log")) == Path("/mnt/ckpt-volume/llama-v2")

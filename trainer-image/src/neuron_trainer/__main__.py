@@ -53,12 +53,52 @@ def _add_checkpoint(commands: Any) -> None:
         "verify": "read every byte and compare it with the manifest; status 1 when one is damaged",
         "inspect": "manifest and tensors of a checkpoint, without reading the tensors",
     }
-    checkpoint = commands.add_parser("checkpoint", help="look at checkpoints")
+    checkpoint = commands.add_parser("checkpoint", help="look at checkpoints, or convert one")
     of_checkpoint = checkpoint.add_subparsers(dest="checkpoint_command", required=True)
     for name, text in described.items():
         one = of_checkpoint.add_parser(name, help=text)
         one.add_argument("paths", nargs="+", type=Path, metavar="DIR", help="log directory, its checkpoints, or one")
         one.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default table")
+    _add_convert(of_checkpoint)
+
+
+def _add_convert(of_checkpoint: Any) -> None:
+    convert = of_checkpoint.add_parser(
+        "convert", help="weights from and to Hugging Face's safetensors and neuronx-distributed's files"
+    )
+    add = convert.add_argument
+    # fmt: off
+    add("source", metavar="SOURCE", help="a checkpoint of this trainer, of transformers or of neuronx-distributed")
+    add("target", metavar="TARGET", help="directory to write; complete or without its marker")
+    add("--to", required=True, choices=("native", "hf", "nxd"),
+        help="native: for resume_from_checkpoint; hf: safetensors and config.json; nxd: neuronx-distributed's files")
+    add("--config", type=Path, metavar="FILE",
+        help="the NxDT file, which says how neuronx-distributed splits the model; needed from and to nxd")
+    add("--dtype", choices=("float32", "bfloat16", "float16"), help="default: as the tensors are stored")
+    add("--masters", action="store_true", help="of a native source, the weights that the optimizer updates")
+    add("--max-shard-size", type=float, default=5.0, metavar="GB", help="largest safetensors file; default 5")
+    add("--xser", action="store_true", help="nxd: a file for each tensor, as save_xser writes it")
+    add("--kv-layout", choices=("tiled", "grouped"), default="tiled",
+        help="nxd: order of copied key/value heads, tiled as on trn1 (default) or grouped as on trn2")
+    # fmt: on
+
+
+def _convert(chosen: Any) -> int:
+    from .cli import convert
+
+    return convert.run(
+        convert.Request(
+            source=convert.place(chosen.source),
+            target=convert.place(chosen.target),
+            to=chosen.to,
+            config=chosen.config,
+            dtype=chosen.dtype,
+            shard_bytes=int(chosen.max_shard_size * 1e9),
+            xser=chosen.xser,
+            grouped=chosen.kv_layout == "grouped",
+            masters=chosen.masters,
+        )
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .launcher import start
 
         return start.main(chosen.config, chosen.overrides)
+    if chosen.command == "checkpoint" and chosen.checkpoint_command == "convert":
+        return _convert(chosen)
     if chosen.command == "checkpoint":
         from .cli import checkpoint
 

@@ -16,9 +16,10 @@ from neuron_api.topology import Topology
 from neuron_api.topology import check as check_topology
 
 from . import files
-from .checkpoint import retention
+from .checkpoint import retention, storage
 from .data import tokenizer
-from .errors import InputError
+from .errors import CheckpointError, InputError
+from .log_dir import checkpoints
 from .models import config_json
 from .models.family import Family
 from .parallel.native import limits
@@ -44,7 +45,10 @@ def check(config: TrainingConfig, processes: int, folder: Path, accelerator: str
     found += _recompute(config, model)
     found += _data(config, model.config.vocab_size)
     found += files.check(config.exp_manager.files_to_copy or ())
-    found += _log_dir(folder, _checkpoint_bytes(config, model))
+    needed = _checkpoint_bytes(config, model)
+    own, problems = _checkpoints(config, folder, needed)
+    found += problems
+    found += _log_dir(folder, needed if own == folder else 0)
     if errors := [finding for finding in found if finding.severity == "error"]:
         raise InputError(errors)
 
@@ -132,6 +136,25 @@ def _checkpoint_bytes(config: TrainingConfig, model: Family) -> int:
     return model.parameters * _BYTES_PER_PARAMETER
 
 
+def _checkpoints(config: TrainingConfig, folder: Path, needed: int) -> tuple[Path, list[Finding]]:
+    """Where checkpoints go: the log directory, or another place that can be written."""
+    params = config.exp_manager.checkpoint_callback_params
+    key = "exp_manager.checkpoint_callback_params.dirpath" if params.dirpath else "exp_manager.exp_dir"
+    try:
+        place = checkpoints(config, folder)
+        if not needed or place.parent == folder:
+            return folder, []
+        if not storage.is_remote(place):
+            place.mkdir(parents=True, exist_ok=True)
+        probe = place / f".write-test.{os.uname().nodename}.{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except (OSError, CheckpointError) as problem:
+        return Path(), [error(key, f"checkpoints cannot be written there: {problem}.",
+                              "Give a place that this pod may write.")]  # fmt: skip
+    return place, [] if storage.is_remote(place) else _space(key, place, needed)
+
+
 def _log_dir(folder: Path, needed: int) -> list[Finding]:
     """Writable, and room for one more checkpoint."""
     key = "exp_manager.exp_dir"
@@ -143,6 +166,10 @@ def _log_dir(folder: Path, needed: int) -> list[Finding]:
     except OSError as problem:
         return [error(key, f"the log directory {folder} cannot be written: {problem.strerror}.",
                       "Give a directory on a volume that is mounted and writable.")]  # fmt: skip
+    return _space(key, folder, needed)
+
+
+def _space(key: str, folder: Path, needed: int) -> list[Finding]:
     if (free := shutil.disk_usage(folder).free) < needed:
         return [error(key, f"a checkpoint needs {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free.",
                       "Free some space or use a larger volume.")]  # fmt: skip

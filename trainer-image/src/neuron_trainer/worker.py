@@ -137,11 +137,12 @@ def _train(job: Job, config: TrainingConfig, ranks: Ranks, handoff: Handoff, own
         device=torch.device(job.accelerator),
         wants_stop=lambda: handoff.is_stopping,
         phases=phases,
+        is_fresh=start.checkpoint is None,
     )
     is_preempted = run.fit(
         start,
         log_dir=Path(job.log_dir),
-        checkpoints=checkpoints(Path(job.log_dir)),
+        checkpoints=checkpoints(config, Path(job.log_dir)),
         handoff=handoff if ranks.local_rank == 0 else None,
         metrics=metrics,
         rank=ranks.rank,

@@ -1,18 +1,47 @@
 """Bytes of one checkpoint directory."""
 
+from dataclasses import dataclass
 from typing import Final
 
-from .precision import Widths
+from neuron_api.config import TrainingConfig
 
-_FP32: Final = 4
+from .precision import Widths, widths
+
+_BF16: Final = 2
 
 
-def size(parameters: int, trained: int, states: int, widths: Widths) -> int:
-    """Every parameter once, as the trainer writes it, and the optimizer's tensors of the trained ones.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Bytes per number, as the trainer writes them."""
 
-    A trained weight is saved as the optimizer updates it (its fp32 master where there is one), a frozen one in the
-    compute type. Key/value copies and replicas are written once. Index, manifest and generators (kilobytes) are not
-    counted.
+    weight: int
+    """The model's tensors."""
+    master: int
+    """The weights as the optimizer updates them, where the model's tensors have fewer bits; else 0."""
+    state: int
+    """Each tensor of the optimizer's state."""
+
+
+def stored(config: TrainingConfig) -> Stored:
+    """B-10: `save_bf16`, `use_master_weights_in_ckpt` and `save_weights_only`, on what the precision keeps."""
+    bytes_, manager = widths(config), config.exp_manager
+    params = manager.checkpoint_callback_params
+    updated = bytes_.masters or bytes_.compute
+    weight = _weight(bytes_, updated, save_bf16=manager.save_bf16, with_masters=params.use_master_weights_in_ckpt)
+    if params.save_weights_only:
+        return Stored(weight, 0, 0)
+    return Stored(weight, updated if updated > weight else 0, bytes_.state)
+
+
+def _weight(bytes_: Widths, updated: int, *, save_bf16: bool, with_masters: bool) -> int:
+    if save_bf16:
+        return _BF16
+    return updated if with_masters else bytes_.compute
+
+
+def size(parameters: int, trained: int, states: int, widths: Stored) -> int:
+    """Every parameter once, and the optimizer's tensors of the trained ones.
+
+    Key/value copies and replicas are written once. Index, manifest and generators (kilobytes) are not counted.
     """
-    weight = widths.masters or widths.compute
-    return widths.compute * (parameters - trained) + trained * (weight + states * widths.state)
+    return widths.weight * parameters + trained * (widths.master + states * widths.state)

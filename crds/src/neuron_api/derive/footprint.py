@@ -59,7 +59,7 @@ def of_checkpoint(config: TrainingConfig, model: Architecture) -> int | None:
         trained = adapters.parameters_of_layer(model, peft, 1) * model.layers
         total = trained + (total if peft.save_lora_base else 0)
     states = optimizer_state.tensors_per_parameter(config.model.optim)
-    return checkpoint.size(total, trained, states, precision.widths(config))
+    return checkpoint.size(total, trained, states, checkpoint.stored(config))
 
 
 def _peft(config: TrainingConfig) -> PeftConfig | None:

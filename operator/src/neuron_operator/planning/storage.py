@@ -23,7 +23,7 @@ def working_directory(spec: JobSpec) -> str | None:
 
 def check(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
     """Checkpoints that would end with the pods: an error for several nodes, a warning for one."""
-    where = log_directory(spec, config)
+    where = checkpoint_directory(spec, config)
     if where is None or not _writes_checkpoints(config):
         return ()
     lasting = [PurePosixPath(path) for path in _lasting_mounts(spec)]
@@ -31,13 +31,19 @@ def check(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
         return ()
     nodes = config.trainer.num_nodes
     message = f"no writable claim holds {where}, where exp_manager puts checkpoints: they would end with the pods."
-    remedy = f"Add an entry with claimName and a mountPath above {where}, or set exp_manager.exp_dir to a mounted path."
+    remedy = (
+        f"Add an entry with claimName and a mountPath above {where}, or set exp_manager.exp_dir to a mounted path, "
+        "or exp_manager.checkpoint_callback_params.dirpath to an s3:// address."
+    )
     return (error(KEY, message, remedy) if nodes > 1 else warning(KEY, message, remedy),)
 
 
-def log_directory(spec: JobSpec, config: TrainingConfig) -> str | None:
-    """Where exp_manager writes, as the pod sees it; None for a remote address, which no volume holds."""
-    given = config.exp_manager.explicit_log_dir or config.exp_manager.exp_dir or _DEFAULT_EXP_DIR
+def checkpoint_directory(spec: JobSpec, config: TrainingConfig) -> str | None:
+    """Where checkpoints are written, as the pod sees it; None for an object store (`s3://…`), which outlives pods."""
+    manager = config.exp_manager
+    given = (
+        manager.checkpoint_callback_params.dirpath or manager.explicit_log_dir or manager.exp_dir or _DEFAULT_EXP_DIR
+    )
     if "://" in given:
         return None
     return str(PurePosixPath(working_directory(spec) or "/", given))

@@ -27,6 +27,11 @@ class Candidate:
         """Optimizer steps done when it was written."""
         return self.manifest.step
 
+    @property
+    def is_resumable(self) -> bool:
+        """Whether it has optimizer and counters, too."""
+        return not self.manifest.weights_only
+
 
 def complete(folder: Path) -> list[Candidate]:
     """Checkpoints with their marker, highest step first (never by time of modification)."""

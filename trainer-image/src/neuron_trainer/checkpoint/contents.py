@@ -4,10 +4,11 @@ import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from neuron_trainer.errors import CheckpointError
+
+from .shards import ShardReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class StoredTensor:
 def tensors(folder: Path) -> list[StoredTensor]:
     """In the order of their names; raises `CheckpointError`."""
     try:
-        index = FileSystemReader(folder).read_metadata().state_dict_metadata
+        index = ShardReader(folder).read_metadata().state_dict_metadata
     except (OSError, pickle.UnpicklingError, EOFError) as problem:
         raise CheckpointError(f"{folder} has no index of tensors that can be read: {problem}") from None
     found = []

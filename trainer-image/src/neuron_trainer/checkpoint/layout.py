@@ -1,13 +1,15 @@
 """Names of checkpoint directories and of the files in them; the marker is written last and removed first."""
 
-import os
 import re
-import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from neuron_api import contract
+from neuron_api.config import CheckpointCallbackParams
+
+from . import storage
 
 TRAINER_STATE: Final = "user_content.pt"
 """Counters, loops, schedule, random generators: everything that is not a tensor of the model or the optimizer."""
@@ -19,17 +21,36 @@ DEFAULT_TEMPLATE: Final = "{epoch}-{step}"
 _LAST: Final = "-last"
 
 
-def name(template: str | None, values: Mapping[str, float]) -> str:
-    """Lightning's formatting: `{x}` and `{x:fmt}` become `x=` and the value; `/` in names becomes `_`; with suffix.
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How a checkpoint directory is named: Lightning's formatting of `filename`, and what stands around it.
 
+    `{x}` and `{x:fmt}` become `x=` and the value (without the name, the value alone); `/` in names becomes `_`.
     Integers stay integers and floats are written in full: `hf--step=10-consumed_samples=10240.0.ckpt`.
     """
 
-    def insert(match: re.Match[str]) -> str:
-        key, _, form = match[1].partition(":")
-        return f"{key.replace('/', '_')}={format(values.get(key, 0), form)}"
+    template: str | None = None
+    prefix: str | None = None
+    postfix: str | None = None
+    with_names: bool = True
 
-    return re.sub(r"\{(.*?)\}", insert, template or DEFAULT_TEMPLATE) + contract.CHECKPOINT_SUFFIX
+    @classmethod
+    def of(cls, params: CheckpointCallbackParams) -> "Naming":
+        """As configured."""
+        return cls(params.filename, params.prefix, params.postfix, params.auto_insert_metric_name)
+
+    def name(self, values: Mapping[str, float], version: int = 0) -> str:
+        """With suffix; `version` tells directories of one name apart (`enable_version_counter`)."""
+
+        def insert(match: re.Match[str]) -> str:
+            key, _, form = match[1].partition(":")
+            label = f"{key.replace('/', '_')}=" if self.with_names else ""
+            return f"{label}{format(values.get(key, 0), form)}"
+
+        stem = re.sub(r"\{(.*?)\}", insert, self.template or DEFAULT_TEMPLATE)
+        stem = "-".join(filter(None, (self.prefix, stem)))
+        postfix = (self.postfix or "").removesuffix(contract.CHECKPOINT_SUFFIX)
+        return stem + postfix + (f"-v{version}" if version else "") + contract.CHECKPOINT_SUFFIX
 
 
 def last_of(folder: Path) -> Path:
@@ -51,30 +72,13 @@ def remove(folder: Path) -> None:
     """Marker first: a crash in between leaves a directory that no reader takes."""
     (folder / contract.CHECKPOINT_MARKER).unlink(missing_ok=True)
     if folder.exists():
-        sync(folder)
-        shutil.rmtree(folder)
+        storage.sync(folder)
+        storage.remove_tree(folder)
 
 
 def mark_complete(folder: Path) -> None:
     """The last act of writing: all other files are on the disk already."""
-    sync(folder)
-    write(folder / contract.CHECKPOINT_MARKER, "")
-    sync(folder)
-    sync(folder.parent)
-
-
-def write(path: Path, text: str) -> None:
-    """Write and wait until it is on the disk."""
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or a directory's entries are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    storage.sync(folder)
+    storage.sync(folder.parent)
+    storage.write(folder / contract.CHECKPOINT_MARKER, contract.CHECKPOINT_MARKER.encode())
+    storage.sync(folder)

@@ -1,8 +1,8 @@
 """`manifest.json`: what is in a checkpoint directory, from what run, and how every file must look."""
 
-import hashlib
 from pathlib import Path
 
+import xxhash
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from neuron_api import contract
@@ -18,7 +18,8 @@ class FileEntry(BaseModel):
 
     size: int
     """Bytes."""
-    sha256: str
+    xxh128: str
+    """XXH3 of 128 bits, in hex: it finds what storage damages, at several times the speed of SHA-256."""
 
 
 class Manifest(BaseModel):
@@ -26,7 +27,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    version: int = 1
+    version: int = 2
     step: int
     """Optimizer steps done."""
     epoch: int
@@ -35,6 +36,8 @@ class Manifest(BaseModel):
     job_uid: str = ""
     """Empty outside of Kubernetes."""
     config_hash: str
+    family: str = ""
+    """`llama`, `mistral`, `mixtral` or `megatron`."""
     architecture: dict[str, object]
     """The model's sizes: a run with others cannot take it up."""
     topology: dict[str, int | bool]
@@ -44,7 +47,11 @@ class Manifest(BaseModel):
     time: AwareDatetime
     metrics: dict[str, float]
     """Values that save_top_k may rank by."""
-    files: dict[str, FileEntry]
+    by_tensor: bool = False
+    """Whether each tensor has a file of its own (`save_xser`), and not each process one."""
+    weights_only: bool = False
+    """Without optimizer and counters: nothing can be resumed from it, weights can be begun with."""
+    files: dict[str, FileEntry] = {}
     """By name, all but the manifest and the marker."""
 
 
@@ -54,15 +61,15 @@ def read(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except OSError as problem:
-        raise CheckpointError(f"{path}: {problem.strerror}") from None
+        raise CheckpointError(f"{path}: {problem.strerror or 'there is no such object'}") from None
     except ValidationError as problem:
         raise CheckpointError(f"{path} is not a manifest: {problem.error_count()} wrong values") from None
 
 
 def entry(path: Path) -> FileEntry:
     """Size and checksum of a file on the disk."""
-    digest = hashlib.sha256()
+    digest = xxhash.xxh3_128()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-    return FileEntry(size=path.stat().st_size, sha256=digest.hexdigest())
+    return FileEntry(size=path.stat().st_size, xxh128=digest.hexdigest())

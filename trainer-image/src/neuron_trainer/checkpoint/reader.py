@@ -1,22 +1,51 @@
 """Load a checkpoint into a run of the same or another split; the directory was verified before the ranks started."""
 
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load
 
-from . import layout
+from neuron_trainer.errors import CheckpointError
+
+from . import contents, layout
+from .shards import ShardReader
+
+_SHOWN: Final = 5
 
 
-def load_tensors(folder: Path, tensors: dict[str, Tensor]) -> None:
-    """Fill `tensors` in place; every rank reads only what it owns."""
-    load(tensors, storage_reader=FileSystemReader(folder))
+def load_tensors(folder: Path, wanted: Callable[[Collection[str]], dict[str, Tensor]]) -> None:
+    """Fill tensors in place; every rank reads only what it owns.
+
+    `wanted` gives the tensors to fill, by their names in a checkpoint that has the given ones. One that is not there,
+    or has another shape, is an error with its name: nothing is left as it was without a word.
+    """
+    stored = {tensor.name: tensor.shape for tensor in contents.tensors(folder)}
+    tensors = wanted(stored.keys())
+    missing = [name for name in tensors if name not in stored]
+    wrong = [
+        f"{name}: {list(stored[name])} there, {list(tensor.shape)} here"
+        for name, tensor in tensors.items()
+        if name in stored and stored[name] != tuple(tensor.shape)
+    ]
+    if missing or wrong:
+        what = [f"it has no {_some(missing)}"] * bool(missing) + [f"shapes differ ({_some(wrong)})"] * bool(wrong)
+        raise CheckpointError(
+            f"{folder} does not fit this run: {'; '.join(what)}. Use the model and the optimizer that it was written "
+            "with, or begin with its weights alone (model.weight_init_only)"
+        )
+    load(tensors, storage_reader=ShardReader(folder))
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def load_trainer_state(folder: Path) -> dict[str, Any]:
     """Counters, loops, schedule, generators; plain types only, so nothing in the file can run code."""
-    state: dict[str, Any] = torch.load(folder / layout.TRAINER_STATE, weights_only=True)
+    with (folder / layout.TRAINER_STATE).open("rb") as file:
+        state: dict[str, Any] = torch.load(file, weights_only=True)
     return state

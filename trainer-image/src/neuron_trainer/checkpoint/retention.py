@@ -30,9 +30,16 @@ def surplus(candidates: Sequence[Candidate], newest: Path, params: CheckpointCal
 
 
 def apply(folder: Path, newest: Path, params: CheckpointCallbackParams) -> list[Path]:
-    """Delete the surplus and what killed saves left; by global rank 0 only. Returns what went."""
+    """Delete the surplus and what killed saves left; by global rank 0 only, with no save under way. What went."""
     gone = [candidate.path for candidate in surplus(complete(folder), newest, params)]
-    gone += incomplete(folder)
+    for path in gone:
+        layout.remove(path)
+    return gone + remove_incomplete(folder)
+
+
+def remove_incomplete(folder: Path) -> list[Path]:
+    """Delete what killed saves left; by global rank 0 only, with no save under way. What went."""
+    gone = incomplete(folder)
     for path in gone:
         layout.remove(path)
     return gone

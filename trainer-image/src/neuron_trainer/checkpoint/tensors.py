@@ -1,20 +1,50 @@
 """The tensors of a run as one flat mapping that torch.distributed.checkpoint saves, loads and reshards.
 
-Keys: `model.<parameter>`, `optim.<parameter>.<state>`. Values share storage with the run: loading fills it in place.
+Keys: `model.<parameter>`, `optim.<parameter>.<state>`, and `optim.<parameter>.master` where `model.<parameter>` is
+stored in fewer bits than the optimizer updates. Values share storage with the run: loading fills it in place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from typing import Final
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from neuron_trainer.optim import state
 from neuron_trainer.parallel import LocalParameter
 
+from .staging import Stored
 
-def weights(parameters: Sequence[LocalParameter]) -> dict[str, Tensor]:
-    """The master weights."""
-    return {f"model.{p.name}": p.whole.detach() for p in parameters}
+MASTER: Final = "master"
+
+
+def to_store(
+    parameters: Sequence[LocalParameter], optimizer: Optimizer | None, dtype: torch.dtype | None
+) -> dict[str, Stored]:
+    """What a checkpoint holds; `dtype`: of the model's tensors, by default the one that the optimizer updates.
+
+    Without the optimizer, weights alone.
+    """
+    found: dict[str, Stored] = {}
+    for p in parameters:
+        whole = p.whole.detach()
+        found[f"model.{p.name}"] = stored = Stored(whole, dtype or whole.dtype)
+        if optimizer is not None and not stored.is_as_it_is:
+            found[f"optim.{p.name}.{MASTER}"] = Stored(whole, whole.dtype)
+    if optimizer is not None:
+        found |= {name: Stored(tensor, tensor.dtype) for name, tensor in optimizer_state(parameters, optimizer).items()}
+    return found
+
+
+def weights(parameters: Sequence[LocalParameter], names: Container[str]) -> dict[str, Tensor]:
+    """The weights that the optimizer updates, under the names of a checkpoint that has `names`."""
+    return {_most_exact(p.name, names): p.whole.detach() for p in parameters}
+
+
+def _most_exact(name: str, names: Container[str]) -> str:
+    master = f"optim.{name}.{MASTER}"
+    return master if master in names else f"model.{name}"
 
 
 def optimizer_state(parameters: Sequence[LocalParameter], optimizer: Optimizer) -> dict[str, Tensor]:

@@ -3,61 +3,115 @@
 Object stores have no rename, so there is no temporary directory: completeness is the marker, nothing else.
 """
 
-import os
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-import torch
 import torch.distributed as dist
+import xxhash
 from torch import Tensor
-from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed import ProcessGroup
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from neuron_api import contract
+from neuron_trainer.errors import CheckpointError
 
-from . import layout
-from .manifest import FileEntry, Manifest, entry
+from . import layout, storage
+from .manifest import FileEntry, Manifest
+from .shards import ShardWriter
 
-Describe = Callable[[dict[str, FileEntry]], Manifest]
-"""Makes the manifest from the entries of all files."""
-
-
-def write(folder: Path, tensors: dict[str, Tensor], trainer_state: dict[str, Any], describe: Describe) -> None:
-    """Called by all ranks together; when it returns, the checkpoint is complete on the disk for every rank."""
-    rank = dist.get_rank()
-    if rank == 0:
-        layout.remove(folder)  # a killed save of the same step, or a step that is done again
-        folder.mkdir(parents=True)
-    dist.barrier()
-    save(tensors, storage_writer=FileSystemWriter(folder, sync_files=True))
-    own = {path.name: entry(path) for path in folder.glob(f"__{rank}_*")}
-    gathered: list[dict[str, FileEntry]] | None = [{} for _ in range(dist.get_world_size())] if rank == 0 else None
-    dist.gather_object(own, gathered)
-    if gathered is not None:
-        _finish(folder, trainer_state, {name: one for part in gathered for name, one in part.items()}, describe)
-    dist.barrier()
+T = TypeVar("T")
 
 
-def _finish(folder: Path, trainer_state: dict[str, Any], files: dict[str, FileEntry], describe: Describe) -> None:
-    state = folder / layout.TRAINER_STATE
-    torch.save(trainer_state, state)
-    layout.sync(state)
-    for path in (state, folder / layout.TENSOR_INDEX):
-        files[path.name] = entry(path)
-    layout.write(folder / contract.CHECKPOINT_MANIFEST, describe(files).model_dump_json(indent=1))
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run at the end of a step, as it is to be written; nothing in it changes while it is."""
+
+    folder: Path
+    tensors: dict[str, Tensor]
+    trainer_state: bytes
+    """`user_content.pt`; on rank 0."""
+    manifest: Manifest
+    """Without its files; on rank 0."""
+    one_file_per_tensor: bool = False
+
+
+def write(snapshot: Snapshot, group: ProcessGroup | None = None) -> None:
+    """Called by all ranks of `group` (default: all) together; when it returns, the checkpoint is complete on the disk
+    for every rank.
+
+    Raises `CheckpointError` with step and path on every rank when any of them failed; what was written is removed,
+    and may be of use to nobody but the next attempt on a full disk.
+    """
+    folder = snapshot.folder
+    try:
+        _on_rank_0(lambda: _prepare(folder), group)
+        shards = ShardWriter(folder, one_file_per_tensor=snapshot.one_file_per_tensor)
+        save(snapshot.tensors, storage_writer=shards, process_group=group)
+        gathered: list[dict[str, FileEntry]] | None = None
+        if dist.get_rank() == 0:
+            gathered = [{} for _ in range(dist.get_world_size())]
+        dist.gather_object(shards.entries, gathered, group=group)
+        files = {name: one for part in gathered or () for name, one in part.items()}
+        _on_rank_0(lambda: _finish(snapshot, files), group)
+    except (OSError, CheckpointException) as problem:
+        if dist.get_rank() == 0:
+            with suppress(OSError):
+                layout.remove(folder)
+        raise CheckpointError(
+            f"the checkpoint of step {snapshot.manifest.step} could not be written to {folder}: {_reason(problem)}"
+        ) from problem
+
+
+def _prepare(folder: Path) -> None:
+    layout.remove(folder)  # a killed save of the same step, or a step that is done again
+    storage.make(folder)
+
+
+def _finish(snapshot: Snapshot, files: dict[str, FileEntry]) -> None:
+    state, folder = snapshot.trainer_state, snapshot.folder
+    if state:
+        storage.write(folder / layout.TRAINER_STATE, state)
+        files[layout.TRAINER_STATE] = FileEntry(size=len(state), xxh128=xxhash.xxh3_128_hexdigest(state))
+    manifest = snapshot.manifest.model_copy(update={"files": files})
+    storage.write(folder / contract.CHECKPOINT_MANIFEST, manifest.model_dump_json(indent=1).encode())
     layout.mark_complete(folder)
+
+
+def _on_rank_0(action: Callable[[], None], group: ProcessGroup | None) -> None:
+    """The others wait for it, and fail with it."""
+    outcome: list[BaseException | None] = [None]
+    if dist.get_rank() == 0:
+        try:
+            action()
+        except OSError as problem:
+            outcome = [problem]
+    dist.broadcast_object_list(outcome, src=0, group=group)
+    if outcome[0] is not None:
+        raise outcome[0]
+
+
+def _reason(problem: BaseException) -> str:
+    if not isinstance(problem, CheckpointException):
+        return str(problem)
+    return "; ".join(f"rank {rank}: {one}" for rank, (one, _) in sorted(problem.failures.items()))
 
 
 def copy_as_last(folder: Path) -> Path:
     """Refresh the `-last` copy by hard links (no second copy of the bytes), its marker last."""
     target = layout.last_of(folder)
-    for old in folder.parent.glob(f"*{contract.CHECKPOINT_SUFFIX}"):
-        if layout.is_last(old):
-            layout.remove(old)
-    target.mkdir()
+    old = [path for path in folder.parent.glob(f"*{contract.CHECKPOINT_SUFFIX}") if layout.is_last(path)]
+    if target in old:
+        layout.remove(target)
+    storage.make(target)
     for path in folder.iterdir():
         if path.name != contract.CHECKPOINT_MARKER:
-            os.link(path, target / path.name)
+            storage.copy(path, target / path.name)
     layout.mark_complete(target)
+    for path in old:
+        if path != target:
+            layout.remove(path)
     return target

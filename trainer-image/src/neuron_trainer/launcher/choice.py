@@ -1,13 +1,13 @@
 """Which checkpoint the next round takes up: found, decided (`resume`), and verified file by file."""
 
 import logging
-import os
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import error
-from neuron_trainer.checkpoint import Candidate, complete, verify
+from neuron_trainer.checkpoint import Candidate, complete, layout, storage, verify
 from neuron_trainer.checkpoint.manifest import read
 from neuron_trainer.errors import CheckpointError, InputError
 from neuron_trainer.log_dir import checkpoints
@@ -21,12 +21,13 @@ class Chooser:
     """Remembers what it has verified: a checksum over 100 GB takes minutes, a restart should not."""
 
     def __init__(self, config: TrainingConfig, folder: Path, job_uid: str) -> None:
-        self._config, self._folder, self._job_uid = config, checkpoints(folder), job_uid
-        self._verified: set[tuple[Path, int]] = set()
+        self._config, self._folder, self._job_uid = config, checkpoints(config, folder), job_uid
+        self._verified: set[tuple[Path, datetime]] = set()
 
     def decide(self) -> Decision:
         """Without reading shards; raises `InputError` where a checkpoint is required and there is none."""
-        decision = decide(self._config, complete(self._folder), self._given, self._job_uid)
+        found = [candidate for candidate in complete(self._folder) if candidate.is_resumable]
+        decision = decide(self._config, found, self._given, self._job_uid)
         if decision.origin is Origin.MISSING:
             raise InputError([error(
                 "exp_manager.resume_ignore_no_checkpoint",
@@ -59,7 +60,8 @@ class Chooser:
                 log.error("checkpoint passed over: %s", problem)
                 continue
             self._compare(candidate)
-            return str(candidate.path), decision.origin is Origin.WEIGHTS
+            self._compare_form(candidate)
+            return str(candidate.path), decision.origin is Origin.WEIGHTS or self._has_weights_alone(candidate)
         if decision.candidates:
             raise InputError([error(
                 "exp_manager.resume_if_exists",
@@ -68,18 +70,33 @@ class Chooser:
             )])  # fmt: skip
         return None, False
 
+    def _compare_form(self, candidate: Candidate) -> None:
+        """The form is read from the files (A8)."""
+        if candidate.manifest.by_tensor != self._config.exp_manager.load_xser:
+            form = "a file for each tensor" if candidate.manifest.by_tensor else "a file for each process"
+            log.warning("exp_manager.load_xser: %s was written with %s; it is read so.", candidate.path, form)
+
+    def _has_weights_alone(self, candidate: Candidate) -> bool:
+        if candidate.is_resumable:
+            return False
+        log.warning(
+            "%s holds weights alone: the optimizer, the schedule and the position in the data begin anew.",
+            candidate.path,
+        )
+        return True
+
     def _verify(self, candidate: Candidate) -> None:
-        marker = (candidate.path, candidate.path.stat().st_mtime_ns)
-        if marker not in self._verified:
+        written = (candidate.path, candidate.manifest.time)
+        if written not in self._verified or not layout.is_complete(candidate.path):
             verify(candidate.path)
-            self._verified.add(marker)
+            self._verified.add(written)
 
     def _given(self) -> Candidate | None:
         key, text = "exp_manager.resume_from_checkpoint", self._config.exp_manager.resume_from_checkpoint
         if not text:
             return None
-        path = Path(os.path.expandvars(text)).expanduser().absolute()
         try:
+            path = storage.place(text)
             candidate = Candidate(path, read(path))
             self._verify(candidate)
             return candidate

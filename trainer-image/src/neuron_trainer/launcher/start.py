@@ -19,10 +19,11 @@ from neuron_api.findings import Severity, error, errors_of
 from neuron_api.loading import Loaded, load_text
 from neuron_api.progress import CheckpointReport, TrainerPhase, last_words
 from neuron_trainer import fast_dev_run, logs
-from neuron_trainer.errors import InputError, PeerLostError, PreemptedError
+from neuron_trainer.errors import CheckpointError, InputError, PeerLostError, PreemptedError
 from neuron_trainer.handoff import Handoff
 from neuron_trainer.handoff import replace as write_whole
-from neuron_trainer.log_dir import RESOLVED_CONFIG, log_dir
+from neuron_trainer.log_dir import RESOLVED_CONFIG, log_dir, mirror
+from neuron_trainer.log_mirror import Mirror
 from neuron_trainer.phases import Phases, process_start
 
 from . import forkserver, termination
@@ -143,6 +144,8 @@ def _train(
     from .choice import Chooser
 
     phases.mark("imports")
+    if (there := mirror(config, folder)) is not None:
+        _fetch(there)
     preflight.check(config, node.processes, folder, node.accelerator)
     phases.mark("preflight")
     chooser = Chooser(config, folder, node.job_uid)
@@ -165,6 +168,15 @@ def _train(
         return Ending(ExitCode.ERROR, parts.last_failure or "the processes failed")
     status.set(phase=TrainerPhase.SUCCEEDED)
     return Ending(ExitCode.SUCCESS, f"training has ended at step {status.step}")
+
+
+def _fetch(there: Mirror) -> None:
+    """The address is reached for the first time: what is wrong with it is the user's to mend."""
+    try:
+        there.fetch()
+    except (OSError, CheckpointError) as problem:
+        remedy = "Give an address that this pod may read and write."
+        raise InputError([error("exp_manager.exp_dir", f"{there.address}: {problem}.", remedy)]) from None
 
 
 def _own_children() -> set[int]:

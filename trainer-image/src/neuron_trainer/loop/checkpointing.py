@@ -1,69 +1,150 @@
-"""When a checkpoint is written: every n steps, at the end, and when the node must go."""
+"""When a checkpoint is written: after steps, time or epochs, at the end, and when the node must go."""
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Protocol
 
 import lightning.pytorch as pl
+import torch
 
 from neuron_api.config import ExpManagerConfig
 from neuron_trainer.checkpoint import layout, retention, writer
 
 from .module import TrainingModule
+from .saving import Saving
 from .state import RunState
 
 log = logging.getLogger(__name__)
 
 
+_PATIENCE: Final = 60.0
+"""Seconds that a process which has failed gives a checkpoint in flight."""
+
+
+class Observer(Protocol):
+    """Who is told of checkpoints."""
+
+    def checkpoint_begun(self) -> None:
+        """Training waits."""
+
+    def checkpoint_staged(self) -> None:
+        """Training goes on, the checkpoint is being written."""
+
+    def checkpoint_written(self, step: int, path: str) -> None:
+        """It is complete."""
+
+
 class Checkpointing(pl.Callback):  # type: ignore[misc]
-    """Runs after reporting and before stopping, so that a stop is always covered by a checkpoint."""
+    """Runs after reporting and before stopping, so that a stop is always covered by a complete checkpoint."""
 
     def __init__(
         self,
         manager: ExpManagerConfig,
         state: RunState,
         folder: Path,
-        on_begun: Callable[[], None],
-        on_written: Callable[[int, str], None],
+        observer: Observer,
+        rank: int,
+        bring: Callable[[], None],
     ) -> None:
-        self._params, self._state, self._folder = manager.checkpoint_callback_params, state, folder
-        self._on_begun, self._on_written = on_begun, on_written
+        self._params, self._state, self._folder, self._observer = (
+            manager.checkpoint_callback_params, state, folder, observer,
+        )  # fmt: skip
+        self._is_first, self._bring = rank == 0, bring
         self._is_on = manager.create_checkpoint_callback and self._params.save_top_k != 0
+        self.saving = Saving(state, self._tidy, is_async=self._is_on and manager.async_checkpointing)
         self.saved_step = 0
-        """Step of the newest complete checkpoint of this start, or of the one it resumed from."""
-        if self._is_on and manager.async_checkpointing:
-            log.info("exp_manager.async_checkpointing: this release writes checkpoints synchronously.")
+        """Step of the newest checkpoint of this start, or of the one it resumed from."""
+        self._last_time = time.monotonic()
+
+    def on_train_start(self, *_: Any) -> None:
+        """What killed saves left goes: it may be what fills the disk."""
+        self._last_time = time.monotonic()
+        if self._is_on and self._is_first:
+            try:
+                retention.remove_incomplete(self._folder)
+            except OSError as problem:
+                log.error("what a killed save left in %s could not be removed: %s", self._folder, problem)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        """Due by the counter, or because some node is going."""
+        """Due by a rhythm, or because some node is going."""
         assert isinstance(pl_module, TrainingModule)
-        every = self._params.every_n_train_steps
-        due = every > 0 and trainer.global_step % every == 0
-        if due or pl_module.is_stopping:
-            self._save(trainer)
+        is_stopping = pl_module.is_stopping
+        if is_stopping or self._is_due(trainer):
+            self._save(trainer, wait=is_stopping)
+        else:
+            self._tell(self.saving.finished())
 
     def on_train_end(self, trainer: pl.Trainer, _: Any) -> None:
         """The final one; it counts as one of save_top_k."""
-        self._save(trainer)
+        self._save(trainer, wait=True)
 
-    def _save(self, trainer: pl.Trainer) -> None:
+    def on_exception(self, *_: Any) -> None:
+        """Another failure ends the run: what is in flight is finished, for the next start."""
+        try:
+            self._tell(self.saving.join(_PATIENCE))
+        except Exception as problem:
+            log.error("a checkpoint was lost with the run: %s", problem or type(problem).__name__)
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        params = self._params
+        if params.every_n_train_steps:
+            return bool(trainer.global_step % params.every_n_train_steps == 0)
+        if params.every_n_epochs:
+            return bool(trainer.is_last_batch and (trainer.current_epoch + 1) % params.every_n_epochs == 0)
+        return params.train_time_interval is not None and self._agree(self._is_time(params.train_time_interval))
+
+    def _is_time(self, seconds: float) -> bool:
+        return time.monotonic() - self._last_time >= seconds
+
+    def _agree(self, value: int | bool) -> bool:
+        return bool(self._of_rank_0(int(value)))
+
+    def _of_rank_0(self, value: int) -> int:
+        """Clocks and listings differ: the first rank's counts."""
+        own = torch.tensor([float(value if self._is_first else 0)])
+        return round(self._state.module.backend.sum_over_processes(own).item())
+
+    def _save(self, trainer: pl.Trainer, *, wait: bool) -> None:
         step = trainer.global_step
-        if not self._is_on or step in (0, self.saved_step):
-            return
-        values = self._state.metrics(step, trainer.current_epoch)
-        path = self._folder / layout.name(self._params.filename, values)
-        self._on_begun()
-        trainer.save_checkpoint(path, weights_only=False)
-        self.saved_step = step
-        self._on_written(step, str(path))
-        if trainer.is_global_zero:
-            self._tidy(path)
+        if self._is_on and step not in (0, self.saved_step):
+            self._observer.checkpoint_begun()
+            self._tell(self.saving.join())
+            trainer.save_checkpoint(self._path(step, trainer.current_epoch))
+            self.saved_step, self._last_time = step, time.monotonic()
+            self._observer.checkpoint_staged()
+            self._tell(self.saving.finished())
+        if wait:
+            self._tell(self.saving.join())
+
+    def _path(self, step: int, epoch: int) -> Path:
+        naming, values, version = layout.Naming.of(self._params), self._state.metrics(step, epoch), 0
+        if self._params.enable_version_counter:
+            version = self._of_rank_0(_free_version(self._folder, naming, values) if self._is_first else 0)
+        return self._folder / naming.name(values, version)
+
+    def _tell(self, written: Any) -> None:
+        if written is not None:
+            self._observer.checkpoint_written(written.step, written.path)
 
     def _tidy(self, path: Path) -> None:
-        if self._params.save_last:
-            writer.copy_as_last(path)
-        gone = retention.apply(self._folder, path, self._params)
-        log.info(
-            "checkpoint %s is complete%s", path.name, f"; removed {', '.join(p.name for p in gone)}" if gone else ""
-        )
+        """By rank 0, in the writer's thread; a directory that cannot be deleted is no reason to end the training."""
+        if not self._is_first:
+            return
+        log.info("checkpoint %s is complete", path.name)
+        try:
+            if self._params.save_last:
+                writer.copy_as_last(path)
+            if gone := retention.apply(self._folder, path, self._params):
+                log.info("removed %s", ", ".join(one.name for one in gone))
+            self._bring()
+        except OSError as problem:
+            log.error("checkpoints beside %s could not be put in order: %s", path, problem)
+
+
+def _free_version(folder: Path, naming: layout.Naming, values: dict[str, float]) -> int:
+    version = 0
+    while layout.is_complete(folder / naming.name(values, version)):
+        version += 1
+    return version

@@ -106,9 +106,13 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._before = self._report.phase
         self._hand_over(phase=TrainerPhase.SAVING)
 
+    def checkpoint_staged(self) -> None:
+        """Called when training goes on, whether the checkpoint is complete or being written."""
+        self._hand_over(phase=self._before)
+
     def checkpoint_written(self, step: int, path: str) -> None:
         """Called after each complete checkpoint."""
-        self._hand_over(phase=self._before, checkpoint=CheckpointReport(step=step, path=path, time=datetime.now(UTC)))
+        self._hand_over(checkpoint=CheckpointReport(step=step, path=path, time=datetime.now(UTC)))
 
     def checkpoint_taken_up(self, step: int, path: str) -> None:
         """Called once, for the one that this start goes on from."""

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace as replace_field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 from neuron_api.config import TrainingConfig
 from neuron_api.progress import Recovery
 from neuron_api.topology import Topology
+from neuron_trainer.checkpoint import storage
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data import tokenizer
 from neuron_trainer.handoff import Handoff, Start
-from neuron_trainer.log_dir import RECOVERY_FILE
+from neuron_trainer.log_dir import RECOVERY_FILE, mirror
 from neuron_trainer.metrics_file import MetricsFile, StartRecord
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel.native import NativeBackend
@@ -51,9 +53,11 @@ class Run:
         device: torch.device,
         wants_stop: Callable[[], bool],
         phases: Phases,
+        *,
+        is_fresh: bool = True,
     ) -> "Run":
-        """Process groups, model, optimizer; a collective."""
-        family = Family.of(config, tokenizer.vocabulary(config))
+        """Process groups, model, optimizer; a collective. Not fresh: a checkpoint will overwrite all weights."""
+        family = replace_field(Family.of(config, tokenizer.vocabulary(config)), is_drawn=is_fresh)
         backend = NativeBackend(config, topology, device)
         phases.mark("groups")
         module = TrainingModule(config, backend, backend.build(family), family.config, wants_stop)
@@ -75,14 +79,17 @@ class Run:
         timed = metrics is not None and config.exp_manager.enable_recovery_time_instrumentation
         times = log_dir / RECOVERY_FILE if timed else None
         reporting = Reporting(handoff, metrics, self.phases, recovery, start.round, times)
+        there = mirror(config, log_dir) if metrics is not None else None
         saving = Checkpointing(
-            config.exp_manager, self.state, checkpoints, reporting.checkpoint_begun, reporting.checkpoint_written
+            config.exp_manager, self.state, checkpoints, reporting, rank, there.bring if there else lambda: None
         )
         stopping = Stopping()
         resumed = self._take_up(start, saving, reporting, metrics, recovery.steps_lost if recovery else 0)
-        strategy = BackendStrategy(self.module.backend.device, rank, self.state.save, self._load)
+        strategy = BackendStrategy(self.module.backend.device, rank, saving.saving.save, self._load)
         callbacks: list[pl.Callback] = [reporting, saving, *early_stopping(config.exp_manager), stopping]
         build_trainer(config, strategy, log_dir, callbacks).fit(self.module, ckpt_path=resumed)
+        if there is not None:
+            there.bring()
         return stopping.is_preempted
 
     def _take_up(
@@ -91,11 +98,11 @@ class Run:
         """What Lightning shall resume from; bare weights are loaded here."""
         step = 0
         if start.checkpoint is not None and not start.weights_only:
-            step = read_manifest(Path(start.checkpoint)).step
+            step = read_manifest(storage.place(start.checkpoint)).step
             saving.saved_step = step
             reporting.checkpoint_taken_up(step, start.checkpoint)
         elif start.checkpoint is not None:
-            self.state.load_weights(Path(start.checkpoint))
+            self.state.load_weights(storage.place(start.checkpoint))
             self.phases.mark("checkpoint_load")
         if metrics is not None:
             metrics.drop_after(step)
@@ -115,7 +122,7 @@ class Run:
             return None
         resumed = 0
         if start.checkpoint is not None and not start.weights_only:
-            resumed = read_manifest(Path(start.checkpoint)).step
+            resumed = read_manifest(storage.place(start.checkpoint)).step
         lost = max(0, max(start.last_step, metrics.last_step()) - resumed)
         return Recovery(round=start.round, resumed_from_step=resumed, steps_lost=lost)
 

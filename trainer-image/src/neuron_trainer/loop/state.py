@@ -1,18 +1,22 @@
-"""Saving and loading a whole run: tensors by shard, trainer state and generators by rank 0."""
+"""A whole run as a checkpoint, and back: tensors by shard, trainer state and generators by rank 0."""
 
+import io
 import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from neuron_api import contract
-from neuron_api.derive import precision
+from neuron_api.derive import checkpoint, precision
 from neuron_api.topology import Topology
-from neuron_trainer.checkpoint import reader, rng, tensors, writer
-from neuron_trainer.checkpoint.manifest import FileEntry, Manifest
+from neuron_trainer.checkpoint import reader, rng, tensors
+from neuron_trainer.checkpoint.manifest import Manifest
+from neuron_trainer.checkpoint.staging import Stage, Stored, in_place
+from neuron_trainer.checkpoint.writer import Snapshot
 from neuron_trainer.models.family import Family
 
 from .module import TrainingModule
@@ -20,34 +24,37 @@ from .module import TrainingModule
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What `strategy` calls; needs all ranks."""
+    """What is saved and loaded; needs all ranks."""
 
     module: TrainingModule
     family: Family
     topology: Topology
     config_hash: str
-    weights_only: bool = False
-    """Take up weights alone (`weight_init_only`)."""
 
-    def save(self, folder: Path, trainer_state: dict[str, Any]) -> None:
-        """Write a complete checkpoint."""
-        parameters = self.module.backend.parameters()
-        everything = {**tensors.weights(parameters), **tensors.optimizer_state(parameters, self.module.optimizer)}
-        generators: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
-        dist.gather_object(rng.state(), generators)
-        if generators is not None:
-            trainer_state["rng"] = generators
-        writer.write(folder, everything, trainer_state, lambda files: self._manifest(trainer_state, files))
+    def snapshot(self, folder: Path, trainer_state: dict[str, Any], stage: Stage | None) -> Snapshot:
+        """The run at this moment, to be written to `folder`; with a stage it does not change when training goes on."""
+        manifest = self._manifest(trainer_state)
+        stored = self._stored()
+        return Snapshot(
+            folder,
+            stage.copy(stored) if stage is not None else in_place(stored),
+            b"" if manifest.weights_only else self._with_generators(trainer_state),
+            manifest,
+            one_file_per_tensor=manifest.by_tensor,
+        )
 
     def load(self, folder: Path) -> dict[str, Any]:
         """Restore everything; generators only when there are as many ranks as there were."""
-        parameters = self.module.backend.parameters()
-        everything = {**tensors.weights(parameters), **tensors.optimizer_state(parameters, self.module.optimizer)}
-        reader.load_tensors(folder, everything)
+        parameters, optimizer = self.module.backend.parameters(), self.module.optimizer
+        reader.load_tensors(
+            folder,
+            lambda names: {**tensors.weights(parameters, names), **tensors.optimizer_state(parameters, optimizer)},
+        )
         state = reader.load_trainer_state(folder)
-        tensors.set_step(parameters, self.module.optimizer, state["global_step"])
+        state.setdefault("pytorch-lightning_version", self.module.config.exp_manager.ckpt_ptl_version)
+        tensors.set_step(parameters, optimizer, state["global_step"])
         self.module.backend.weights_changed(state["global_step"])
-        for group, rate in zip(self.module.optimizer.param_groups, state["lr_schedulers"][0]["_last_lr"], strict=True):
+        for group, rate in zip(optimizer.param_groups, state["lr_schedulers"][0]["_last_lr"], strict=True):
             group["lr"] = rate  # the schedule's state alone does not set it
         generators = state["rng"]
         if len(generators) == dist.get_world_size():
@@ -56,7 +63,8 @@ class RunState:
 
     def load_weights(self, folder: Path) -> None:
         """`weight_init_only`: nothing but the model's tensors."""
-        reader.load_tensors(folder, tensors.weights(self.module.backend.parameters()))
+        parameters = self.module.backend.parameters()
+        reader.load_tensors(folder, lambda names: tensors.weights(parameters, names))
 
     def metrics(self, step: int, epoch: int) -> dict[str, float]:
         """Values for file names and for save_top_k; raises `DivergenceError` where they are none."""
@@ -70,7 +78,27 @@ class RunState:
         }
         return found if module.val_loss is None else {**found, "val_loss": module.val_loss}
 
-    def _manifest(self, trainer_state: dict[str, Any], files: dict[str, FileEntry]) -> Manifest:
+    def _stored(self) -> dict[str, Stored]:
+        weights_only = self.module.config.exp_manager.checkpoint_callback_params.save_weights_only
+        optimizer = None if weights_only else self.module.optimizer
+        return tensors.to_store(self.module.backend.parameters(), optimizer, self._dtype())
+
+    def _dtype(self) -> torch.dtype | None:
+        """Of the model's tensors in a checkpoint; None: the one that the optimizer updates."""
+        is_bf16 = checkpoint.stored(self.module.config).weight == torch.bfloat16.itemsize
+        return torch.bfloat16 if is_bf16 else None
+
+    def _with_generators(self, trainer_state: dict[str, Any]) -> bytes:
+        """`user_content.pt` on rank 0."""
+        generators: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+        dist.gather_object(rng.state(), generators)
+        if generators is None:
+            return b""
+        content = io.BytesIO()
+        torch.save({**trainer_state, "rng": generators}, content)
+        return content.getvalue()
+
+    def _manifest(self, trainer_state: dict[str, Any]) -> Manifest:
         config, step, epoch = self.module.config, trainer_state["global_step"], trainer_state["epoch"]
         return Manifest(
             step=step,
@@ -79,11 +107,15 @@ class RunState:
             global_batch_size=config.data.global_batch_size,
             job_uid=os.environ.get(contract.ENV_JOB_UID, ""),
             config_hash=self.config_hash,
+            family=self.family.kind,
             architecture=asdict(self.family.config),
             topology={**asdict(self.topology), "zero1": config.distributed_strategy.zero1},
             precision=config.precision.type,
-            dtype={"bf16": "bfloat16", "fp32": "float32"}[precision.policy(config).stored],
+            dtype="bfloat16"
+            if self._dtype()
+            else {"bf16": "bfloat16", "fp32": "float32"}[precision.policy(config).stored],
             time=datetime.now(UTC),
             metrics=self.metrics(step, epoch),
-            files=files,
+            by_tensor=config.exp_manager.save_xser,
+            weights_only=config.exp_manager.checkpoint_callback_params.save_weights_only,
         )

@@ -72,7 +72,7 @@ _FAMILIES: Final[Mapping[str, _Parts]] = {
 }  # fmt: skip
 """By `model_type` of config.json, or `megatron`."""
 
-_OF_JSON: Final[Mapping[str, Callable[[Mapping[str, Any], ModelConfig], Sizes]]] = {
+_OF_JSON: Final[Mapping[str, Callable[[Mapping[str, Any], ModelConfig | None], Sizes]]] = {
     "llama": llama_config.from_values,
     "mistral": mistral_config.from_values,
     "mixtral": mixtral_config.from_values,
@@ -88,6 +88,8 @@ class Family:
     """`model_type` of config.json, or `megatron`."""
     config: Sizes
     seed: int
+    is_drawn: bool = True
+    """False where a checkpoint overwrites every weight: memory is then only taken."""
 
     @classmethod
     def of(cls, config: TrainingConfig, vocabulary: int | None = None) -> "Family":
@@ -104,6 +106,12 @@ class Family:
             raise config_json.wrong(f"a {kind} has no experts.", "Remove the section.", "model.moe")
         return cls(kind, _OF_JSON[kind](values, config.model), config.seed)
 
+    @classmethod
+    def bare(cls, values: Mapping[str, Any]) -> "Family":
+        """From a parsed config.json alone, for weights without a run; raises `InputError`."""
+        kind = _kind(values, "")
+        return cls(kind, _OF_JSON[kind](values, None), seed=0, is_drawn=False)
+
     def on_meta(self) -> nn.Module:
         """The module without storage."""
         with torch.device("meta"):
@@ -115,6 +123,8 @@ class Family:
 
     def draw(self, name: str, shape: torch.Size) -> Tensor:
         """The full initial value of a parameter, fp32 on the CPU."""
+        if not self.is_drawn:
+            return torch.empty(shape)
         return self._parts.draw(name, shape, self.config, self.seed)
 
     @property

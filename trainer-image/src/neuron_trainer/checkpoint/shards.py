@@ -1,0 +1,159 @@
+"""torch.distributed.checkpoint's files with a checksum of what is written, taken while it is written."""
+
+import io
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import xxhash
+from torch.distributed.checkpoint.filesystem import (
+    CURRENT_DCP_VERSION,
+    FileSystem,
+    FileSystemReader,
+    FileSystemWriter,
+)
+from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
+from torch.distributed.checkpoint.storage import WriteResult
+from torch.futures import Future
+
+from . import layout, storage
+from .manifest import FileEntry
+
+
+class Checked(io.RawIOBase):
+    """A file that is written once, front to back."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._digest, self._size = file, xxhash.xxh3_128(), 0
+
+    def write(self, data: Any) -> int:
+        """All of it, or an error."""
+        view = memoryview(data)
+        self._digest.update(view)
+        self._size += view.nbytes
+        self._file.write(view)
+        return view.nbytes
+
+    def tell(self) -> int:
+        """Bytes written."""
+        return self._size
+
+    def flush(self) -> None:
+        """To the operating system."""
+        if not self._file.closed:
+            self._file.flush()
+
+    def fileno(self) -> int:
+        """For fsync."""
+        return int(self._file.fileno())
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def entry(self) -> FileEntry:
+        """What the manifest says of it."""
+        return FileEntry(size=self._size, xxh128=self._digest.hexdigest())
+
+
+class Files(FileSystem):
+    """What torch's writer and reader ask of storage, for directories and object stores; no rename."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: dict[str, FileEntry] = {}
+        """Of the files written, by name."""
+        self.problem: OSError | None = None
+        """Why one could not be written: torch's own message does not say it."""
+
+    @contextmanager
+    def create_stream(self, path: Any, mode: str) -> Iterator[Any]:
+        """`wb` or `rb`."""
+        place: Path = path
+        with place.open(mode) as file:
+            if "w" not in mode:
+                yield file
+                return
+            checked = Checked(_Remembering(file, self))
+            yield checked
+            self.entries[place.name] = checked.entry()
+
+    def concat_path(self, path: Any, suffix: str) -> Path:
+        """A file of the directory."""
+        return cast(Path, path) / suffix
+
+    def init_path(self, path: Any) -> Path:
+        """Where it is."""
+        return storage.place(path)
+
+    def mkdir(self, path: Any) -> None:
+        """See `storage.make`."""
+        storage.make(path)
+
+    def exists(self, path: Any) -> bool:
+        """Whether the file is there."""
+        return cast(Path, path).exists()
+
+
+class _Remembering:
+    """A file whose errors are kept."""
+
+    def __init__(self, file: Any, files: Files) -> None:
+        self._file, self._files = file, files
+
+    def write(self, data: Any) -> int:
+        """See `Files.problem`."""
+        try:
+            return int(self._file.write(data))
+        except OSError as problem:
+            self._files.problem = problem
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class ShardWriter(FileSystemWriter):
+    """A rank's shards: one file, or one for each tensor; remembers their checksums."""
+
+    def __init__(self, folder: Path, *, one_file_per_tensor: bool = False) -> None:
+        super().__init__(
+            ".", single_file_per_rank=not one_file_per_tensor, sync_files=not storage.is_remote(folder), overwrite=False
+        )
+        self.fs = self._files = Files()
+        self.path = self._folder = folder
+
+    @property
+    def entries(self) -> dict[str, FileEntry]:
+        """Of the files that this rank wrote."""
+        return self._files.entries
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+        """As torch's; an error of the storage is told as such."""
+        try:
+            return super().write_data(plan, planner)
+        except RuntimeError as problem:
+            if self._files.problem is not None:
+                raise self._files.problem from problem
+            raise
+
+    def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
+        """The index of tensors, by rank 0; under its own name at once: the marker, not the name, says complete."""
+        metadata.version = CURRENT_DCP_VERSION
+        metadata.storage_data = {one.index: one.storage_data for part in results for one in part}
+        metadata.storage_meta = self.storage_meta()
+        content = pickle.dumps(metadata)
+        storage.write(self._folder / layout.TENSOR_INDEX, content)
+        self.entries[layout.TENSOR_INDEX] = FileEntry(size=len(content), xxh128=xxhash.xxh3_128_hexdigest(content))
+
+
+class ShardReader(FileSystemReader):
+    """Reads from a directory or an object store."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(".")
+        self.fs = Files()
+        self.path = folder

@@ -1,0 +1,129 @@
+"""`neuron-train checkpoint convert SOURCE TARGET --to FORM`: weights in another form."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from neuron_api.config import TrainingConfig
+from neuron_api.contract import ExitCode
+from neuron_api.findings import errors_of
+from neuron_api.loading import load_text
+from neuron_trainer.checkpoint import catalog, layout, storage
+from neuron_trainer.checkpoint.convert import config_file, hugging_face, native, nxd
+from neuron_trainer.checkpoint.convert.partition import Partition
+from neuron_trainer.checkpoint.convert.weights import Weights, in_dtype, stacked, unstacked
+from neuron_trainer.errors import CheckpointError, InputError
+from neuron_trainer.models import config_json
+from neuron_trainer.models.family import Family
+from neuron_trainer.models.llama import LlamaConfig
+
+FORMS: Final = ("native", "hf", "nxd")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The arguments."""
+
+    source: Path
+    target: Path
+    to: str
+    config: Path | None
+    dtype: str | None
+    shard_bytes: int
+    xser: bool
+    grouped: bool
+    masters: bool
+
+
+def run(request: Request) -> int:
+    """Returns an exit code; one sentence says what is wrong."""
+    try:
+        _convert(request)
+    except (CheckpointError, InputError, OSError, ValueError) as problem:
+        print(f"neuron-train: {problem}", file=sys.stderr)  # noqa: T201
+        return int(ExitCode.CONFIG if isinstance(problem, InputError) else ExitCode.ERROR)
+    return int(ExitCode.SUCCESS)
+
+
+def _convert(request: Request) -> None:
+    weights, values = _read(request)
+    family = Family.bare(values)
+    dtype = getattr(torch, request.dtype) if request.dtype else None
+    weights = in_dtype(weights, dtype)
+    if not request.target.name.endswith(".ckpt") and request.to == "native":
+        raise CheckpointError(f"{request.target}: give a name that ends in .ckpt, so that the trainer finds it")
+    if request.to == "nxd":
+        partition = _partition(request, family)
+        with _progress(len(partition.places())) as tell:
+            nxd.write(request.target, weights, partition, xser=request.xser, tell=tell)
+        return
+    shapes = native.shapes(family)
+    if request.to == "native":
+        first = next(iter(weights.values()))()
+        with _progress(len(shapes)) as tell:
+            native.write(request.target, stacked(weights, shapes), shapes, family, first.dtype, tell)
+        return
+    kept = {name: load for name, load in weights.items() if not (_is_tied(family) and name == "lm_head.weight")}
+    with _progress(len(kept)) as tell:
+        hugging_face.write(request.target, kept, values, request.shard_bytes, tell)
+
+
+def _read(request: Request) -> tuple[Weights, dict[str, Any]]:
+    """Full tensors by Hugging Face's names, and config.json."""
+    source = request.source
+    if hugging_face.is_one(source):
+        return hugging_face.read(source), hugging_face.read_config(source)
+    if (source / layout.TENSOR_INDEX).is_file():
+        manifest = catalog.verify(source)
+        values = config_file.of(manifest.family, manifest.architecture, request.dtype or manifest.dtype)
+        experts = int(values.get("num_local_experts", 0))
+        return unstacked(native.read(source, masters=request.masters), experts), values
+    if (source / "model").is_dir():
+        values = _model_values(request)
+        return nxd.read(source, _partition(request, Family.bare(values))), values
+    raise CheckpointError(f"{source} is no checkpoint of this trainer, of transformers or of neuronx-distributed")
+
+
+def _training_config(request: Request) -> TrainingConfig:
+    if request.config is None:
+        raise CheckpointError("neuronx-distributed's form depends on the split: give the NxDT file with --config")
+    loaded = load_text(request.config.read_text(), [], source=str(request.config))
+    if loaded.config is None or errors_of(loaded.findings):
+        raise InputError(errors_of(loaded.findings))
+    return loaded.config
+
+
+def _model_values(request: Request) -> dict[str, Any]:
+    return config_json.read(_training_config(request).model)
+
+
+def _partition(request: Request, family: Family) -> Partition:
+    if family.kind not in ("llama", "mistral") or not isinstance(family.config, LlamaConfig):
+        raise CheckpointError(f"how neuronx-distributed lays out a {family.kind} is not documented: not converted")
+    return Partition.of(_training_config(request), family.config, is_grouped=request.grouped)
+
+
+def _is_tied(family: Family) -> bool:
+    return bool(getattr(family.config, "tie_word_embeddings", False))
+
+
+@contextmanager
+def _progress(count: int) -> Iterator[Callable[[str], None]]:
+    """A bar on a terminal; nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=count)
+        yield lambda name: bar.update(task, advance=1, description=name)
+
+
+def place(text: str) -> Path:
+    """A directory or an address."""
+    return storage.place(text)
