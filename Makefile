@@ -91,6 +91,14 @@ bench-plan: venv ## how long `kubectl neuron plan` takes to start
 bench-data: venv ## index build, writing, packing and random reads against megatron-core, datasets and a bare memmap
 	$(BIN)/python benchmarks/data.py
 
+.PHONY: bench-operator
+bench-operator: venv ## the operator against a bare client and Kubeflow's operator, O1 to O8 (builds them: minutes; docs/performance.md)
+	$(BIN)/python benchmarks/operator --pictures docs/images
+
+.PHONY: bench-operator-quick
+bench-operator-quick: venv ## the same without the peers, small, in under 3 minutes
+	$(BIN)/python benchmarks/operator --quick
+
 .PHONY: bench-checkpoint
 bench-checkpoint: venv ## stall and durability of a checkpoint, memory, and the start to first step of a resume
 	$(BIN)/python benchmarks/checkpoint.py --plot docs/images/checkpoint.png

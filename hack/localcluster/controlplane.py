@@ -16,7 +16,7 @@ import shutil
 import ssl
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,15 +36,16 @@ _PORT_TRIES = 3
 class ControlPlane:
     """A running control plane. Made by `start`, ended by `stop` or by leaving the `with`."""
 
-    def __init__(self, directory: Path, names: set[str]) -> None:
+    def __init__(self, directory: Path, names: set[str], api_flags: Sequence[str] = ()) -> None:
         self.directory = directory
         self._names = names
         programs = toolchain.programs(*names, "kubectl")
         self._kubectl = programs["kubectl"]
         etcd, peer, api = free_ports(3)
-        control = ControlPrograms(directory, Ports(etcd, peer, api), programs)
+        control = ControlPrograms(directory, Ports(etcd, peer, api), programs, api_flags=api_flags)
         self.kubeconfig: Path = control.kubeconfig
         self.url: str = control.url
+        self.authority, self.admin = control.authority, control.admin
         self._client = ApiClient(control.url, control.authority, control.admin)
         logs = directory / "logs"
         logs.mkdir(exist_ok=True)
@@ -59,7 +60,9 @@ class ControlPlane:
         )
 
     @classmethod
-    def start(cls, state: Path, components: Collection[str] = ("etcd", "kube-apiserver")) -> ControlPlane:
+    def start(
+        cls, state: Path, components: Collection[str] = ("etcd", "kube-apiserver"), api_flags: Sequence[str] = ()
+    ) -> ControlPlane:
         """Start and wait until the API answers. Builds the programs first where they are missing (minutes)."""
         names = set(components)
         if unknown := names - {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}:
@@ -67,7 +70,7 @@ class ControlPlane:
         for attempt in range(_PORT_TRIES):
             directory = state / f"control-plane-{os.getpid()}-{attempt}"
             directory.mkdir(parents=True)
-            plane = cls(directory, names)
+            plane = cls(directory, names, api_flags)
             try:
                 plane.wait_ready()
             except BaseException as error:

@@ -18,12 +18,17 @@ from .cluster import Cluster
 from .controller import Controller, StatusWrites
 from .errors import ApiError, LeaseLostError, NotFoundError, WatchLostError
 from .freshness import Freshness
+from .gathering import Gathering
 from .handlers import registry
 from .health import Vitals
 from .lease import Lease
 from .metrics import Metrics
+from .pod_store import PodStore
+from .pod_watch import PodWatch
 from .recorder import Recorder
 from .settings import Settings, kopf_settings, parse
+from .stillness import Stillness
+from .view import View
 from .workqueue import Key, WorkQueue
 
 log = logging.getLogger("neuron_operator")
@@ -66,14 +71,21 @@ async def _run(settings: Settings) -> None:
         host = None if settings.http_port else "127.0.0.1"
         port = await stack.enter_async_context(health.serve(vitals, metrics.registry, host, settings.http_port))
         log.info("listening on port %d; namespaces: %s", port, ", ".join(settings.namespaces) or "all")
+        stillness = Stillness(reader, settings.options.poll_seconds, time.monotonic)
+
+        def wake(key: Key, after: float) -> None:
+            stillness.end(key)
+            queue.add(key, after)
+
+        pods = PodStore(Gathering(wake, time.monotonic))
         controller = Controller(
             cluster, reader, Recorder(cluster, settings.identity, clock), metrics, settings.options, clock,
-            StatusWrites(settings.status_seconds),
+            StatusWrites(settings.status_seconds), View(cluster, pods), stillness,
         )  # fmt: skip
         beat = asyncio.create_task(vitals.beat())
         try:
             if await _unless(stop, _prepare(cluster, settings, vitals, lease)):
-                await _lead(settings, queue, controller, lease, freshness)
+                await _lead(settings, queue, controller, lease, freshness, pods, wake)
         finally:
             beat.cancel()
 
@@ -101,17 +113,24 @@ async def _has_crd(cluster: Cluster, settings: Settings) -> bool:
 
 
 async def _lead(
-    settings: Settings, queue: WorkQueue, controller: Controller, lease: Lease, freshness: Freshness[Key]
+    settings: Settings,
+    queue: WorkQueue,
+    controller: Controller,
+    lease: Lease,
+    freshness: Freshness[Key],
+    pods: PodStore,
+    wake: Callable[[Key, float], None],
 ) -> None:
     """All parts in one group: any crash ends the process, which is cheap, and silence is not."""
     try:
         async with asyncio.TaskGroup() as group:
             parts = [group.create_task(queue.work(controller.reconcile)) for _ in range(settings.workers)]
             parts.append(group.create_task(lease.keep()))
-            keys = _lister(controller.cluster, settings.namespaces, freshness)
+            parts.append(group.create_task(PodWatch(controller.cluster, pods, settings.namespaces).run()))
+            keys = _lister(controller, settings.namespaces, freshness)
             parts.append(group.create_task(queue.resync(keys, settings.resync_seconds)))
             await kopf.operator(
-                registry=registry(queue.add, freshness.saw),
+                registry=registry(wake, freshness.saw, controller.wrote),
                 settings=kopf_settings(),
                 # kopf would ask the system for the user's name, and a container's user has none.
                 identity=cast("Any", settings.identity),
@@ -127,15 +146,17 @@ async def _lead(
 
 
 def _lister(
-    cluster: Cluster, namespaces: Sequence[str], freshness: Freshness[Key]
+    controller: Controller, namespaces: Sequence[str], freshness: Freshness[Key]
 ) -> Callable[[], Awaitable[list[Key]]]:
     async def keys() -> list[Key]:
-        bodies = [body for namespace in namespaces or ("",) for body in await cluster.list(api.JOB, namespace)]
+        bodies = [
+            body for namespace in namespaces or ("",) for body in await controller.cluster.list(api.JOB, namespace)
+        ]
         listed = [body["metadata"] for body in bodies]
         versions = {Key(one["namespace"], one["name"]): one["resourceVersion"] for one in listed}
         if missed := freshness.missed(versions):
             raise WatchLostError(f"no event told of {', '.join(map(str, missed[:3]))}")
-        return list(versions)
+        return [key for key, version in versions.items() if not controller.is_still(key, version)]
 
     return keys
 

@@ -60,7 +60,6 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
-    settings.watching.label_selectors["v1", "pods"] = contract.LABEL_JOB
     settings.watching.chunk_size = 500
     settings.watching.connect_timeout = 10
     settings.networking.connect_timeout = 10

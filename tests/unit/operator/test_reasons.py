@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from builders import NOW, OPTIONS, JobBuilder, PodBuilder, at, make_job, make_pod, make_report, observed
+from builders import NOW, OPTIONS, JobBuilder, PodBuilder, at, make_job, make_pod, make_report, observed, with_status
 from neuron_api.contract import ExitCode
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.progress import Progress
@@ -190,8 +190,8 @@ def _gated() -> PodBuilder:
 
 
 @reaches(Reason.NOT_STARTED)
-def _first_look() -> JobStatus:
-    return alone(TWO)
+def _waits_for_pods_of_an_earlier_attempt_to_go() -> JobStatus:
+    return passed(observed(with_status(started(JOB), attempt=1), PODS))
 
 
 @reaches(Reason.PODS_CREATED)

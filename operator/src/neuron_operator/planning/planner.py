@@ -219,8 +219,10 @@ def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, opti
     may_create = not (others or wait or pause)
     creates = tuple(Create(i, desired.pod(job, gate, gang.attempt, i)) for i in missing) if may_create else ()
     if creates and status.start_time is None:
-        # From here on the configuration is fixed: saved before anything is made from it.
-        return _draft(status.model_copy(update={"start_time": now}), gang, observed, gate, requeue_after=0.0)
+        # From here on the configuration is fixed: saved before anything is made from it. That the pods are there is
+        # said already: one write less for every job, and wrong for as long as a request takes.
+        draft = _draft(status.model_copy(update={"start_time": now}), gang, observed, gate, requeue_after=0.0)
+        return replace(draft, facts=replace(draft.facts, existing=draft.facts.existing + len(creates)))
     told = admission.of(observed, gang, now)
     wait = wait or (told.wait if told else None) or waiting.for_pods(job, gang.pods.values())
     draft = _draft(status, gang, observed, gate, wait=wait)

@@ -1,7 +1,7 @@
 """A copy of a run's tensors in host memory, made in the step; the buffers are kept for the next one.
 
-torch's `DefaultStager` copies storage by storage through a deep copy of the mapping, which costs 1.6 to 2 times a plain
-copy (docs/performance.md); it cannot cast on the way either, so this is ours.
+torch's `DefaultStager` copies storage by storage through a deep copy of the mapping, and cannot cast on the way; so
+this is ours (docs/design/015-checkpoints.md; `make bench-checkpoint`).
 """
 
 from collections.abc import Mapping, Sequence
