@@ -22,6 +22,7 @@ class Settings:
 
     namespaces: tuple[str, ...]
     options: Options
+    failure_table: str
     status_seconds: float
     resync_seconds: float
     workers: int
@@ -42,6 +43,7 @@ def parse(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = o
             image_cpu=given.image_cpu, image_neuron=given.image_neuron, poll_seconds=given.poll_seconds,
             gang_schedulers=given.gang_schedulers,
         ),
+        failure_table=given.failure_table,
         status_seconds=given.status_seconds,
         resync_seconds=given.resync_seconds,
         workers=given.workers,
@@ -90,6 +92,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     add("--gang-schedulers", type=_schedulers, default=frozenset(), metavar="A,B",
         help=f"what jobs may name in spec.scheduling.gang, out of {', '.join(_SCHEDULERS)}; default none")  # fmt: skip
+    add("--failure-table", default="", metavar="FILE", help="what failures mean, as YAML; default: the built-in table")
     add("--poll-seconds", type=_positive, default=5.0, metavar="S", help="between two looks at a job's progress")
     add("--status-seconds", type=_positive, default=10.0, metavar="S", help="least time between two writes of numbers")
     add("--resync-seconds", type=_positive, default=300.0, metavar="S", help="between two looks at every job")
