@@ -46,6 +46,7 @@ soak: venv ## faults at random on the local cluster for SOAK_HOURS (8); stops by
 .PHONY: bench-recovery
 bench-recovery: venv ## seconds from a fault to the next step on the local cluster, and where they go
 	$(BIN)/python benchmarks/recovery.py
+	$(BIN)/python benchmarks/recovery_scale.py
 
 .PHONY: test-numerics
 test-numerics: venv ## every family under every split against one process, as a table (docs/numerics.md; minutes)

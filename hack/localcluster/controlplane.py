@@ -31,6 +31,8 @@ from localcluster.shell import run, tail, wait_until
 
 _READY_SECONDS = 90.0
 _PORT_TRIES = 3
+_PATIENT_ONLY_SO_LONG = {"kube-controller-manager", "kube-scheduler"}
+"""They end when the API server is not healthy after 10 s, which it is not on a busy machine."""
 
 
 class ControlPlane:
@@ -87,8 +89,10 @@ class ControlPlane:
         wait_until("readiness of the API server", self._ready, seconds=seconds, hint=self._why)
 
     def _ready(self) -> bool:
-        ended = [name for name in self._names if name not in self.status()["running"]]
-        if ended:
+        ended = self._names - self.status()["running"].keys()
+        for name in ended & _PATIENT_ONLY_SO_LONG:
+            self._command(f"start {name}")
+        if ended := ended - _PATIENT_ONLY_SO_LONG:
             raise StartFailed(f"{', '.join(ended)} ended while starting. {self._why()}")
         return self._client.ok("/readyz") and self._client.ok("/api/v1/namespaces/default")
 

@@ -20,10 +20,12 @@ from . import cluster as api
 from . import observe
 from .cluster import Cluster
 from .errors import AlreadyExistsError, ConflictError, NotFoundError, RefusedError
+from .failure_rules import built_in
 from .observe import Seen
 from .planning import pods
 from .planning.announce import announcements
 from .planning.certainty import safe_from_memory
+from .planning.failure_table import FailureTable
 from .planning.options import Options
 from .planning.outcome import Outcome, Rejection
 from .planning.plan import Create, Plan
@@ -66,6 +68,8 @@ class Controller:
     """What may be known without asking (`view`); None: nothing."""
     stillness: Stillness | None = None
     """Which jobs need only a look at their progress; None: none."""
+    failures: Callable[[], FailureTable] = built_in
+    """The failure table of this moment."""
 
     def wrote(self, key: Key, version: str) -> bool:
         """Whether a version of a job is this operator's own last write."""
@@ -97,11 +101,12 @@ class Controller:
             self.recorder.forget(key.namespace, key.name)
             return Result()
         now = self.clock()
-        planned = make_plan(seen.observed, self.options, now)
+        options = replace(self.options, failures=self.failures())
+        planned = make_plan(seen.observed, options, now)
         if self.view and not safe_from_memory(planned, seen.observed.job):
             if (seen := await self._look(self.cluster, key)) is None:
                 return Result(0.0)
-            planned = make_plan(seen.observed, self.options, now)
+            planned = make_plan(seen.observed, options, now)
         outcome = await self._carry_out(seen.observed.job, planned)
         status = settle(planned, outcome, now)
         return await self._save(key, seen, planned, status)
