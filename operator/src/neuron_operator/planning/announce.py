@@ -25,6 +25,7 @@ def announcements(before: JobStatus, after: JobStatus) -> tuple[Announcement, ..
     return (
         *_restarts(before, after),
         *_recoveries(before, after),
+        *_admission(before, after),
         *_exclusions(before, after),
         *_not_suspended(before, after),
         *_stalled(before, after),
@@ -56,6 +57,17 @@ def _recoveries(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
             if entry.passed_over:
                 told = f"An older checkpoint was taken up, of step {entry.resumed_from_step}: {entry.passed_over}"
                 yield Announcement("Warning", "CheckpointPassedOver", "Restart", told)
+
+
+def _admission(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
+    """A job goes into a queue, or comes out of it."""
+    old, new = _condition(before, ConditionType.ADMITTED), _condition(after, ConditionType.ADMITTED)
+    if new is None or (old is not None and old.reason is new.reason):
+        return
+    if new.reason in (Reason.WAITING_FOR_QUOTA, Reason.WAITING_FOR_GANG):
+        yield Announcement("Normal", new.reason, "Queue", new.message)
+    elif new.reason is Reason.ADMITTED:
+        yield Announcement("Normal", new.reason, "Admit", new.message)
 
 
 def _exclusions(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
