@@ -46,6 +46,7 @@ soak: venv ## faults at random on the local cluster for SOAK_HOURS (8); stops by
 .PHONY: bench-recovery
 bench-recovery: venv ## seconds from a fault to the next step on the local cluster, and where they go
 	$(BIN)/python benchmarks/recovery.py
+	$(BIN)/python benchmarks/recovery_scale.py
 
 .PHONY: test-numerics
 test-numerics: venv ## every family under every split against one process, as a table (docs/numerics.md; minutes)
@@ -86,6 +87,14 @@ bench-plan: venv ## how long `kubectl neuron plan` takes to start
 .PHONY: bench-data
 bench-data: venv ## index build, writing, packing and random reads against megatron-core, datasets and a bare memmap
 	$(BIN)/python benchmarks/data.py
+
+.PHONY: bench-operator
+bench-operator: venv ## the operator against a bare client and Kubeflow's operator, O1 to O8 (builds them: minutes; docs/performance.md)
+	$(BIN)/python benchmarks/operator --pictures docs/images
+
+.PHONY: bench-operator-quick
+bench-operator-quick: venv ## the same without the peers, small, in under 3 minutes
+	$(BIN)/python benchmarks/operator --quick
 
 .PHONY: bench-checkpoint
 bench-checkpoint: venv ## stall and durability of a checkpoint, memory, and the start to first step of a resume

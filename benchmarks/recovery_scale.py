@@ -23,8 +23,8 @@ from neuron_operator.planning.planner import plan, settle  # noqa: E402
 from unit.operator.simulation import Cluster  # noqa: E402
 
 SIZES = (10, 32, 100, 320, 1000)
-ROUNDS = 5
-BAR = 1.05
+ROUNDS = 15
+BAR = 1.1
 Numbers = dict[str, float]
 
 

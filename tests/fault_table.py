@@ -4,6 +4,7 @@ A test asks for the fixture `trial` and calls it once per fault. `pytest --fault
 the rows; without it nothing is shown.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +21,14 @@ ROWS = pytest.StashKey[list[Row]]()
 
 @pytest.fixture
 def trial(request: pytest.FixtureRequest) -> Trial:
-    """Add a row to the table."""
+    """Add a row to the table, and show it (`pytest -s`)."""
     rows = request.config.stash.setdefault(ROWS, [])
-    return rows.append
+
+    def add(row: Row) -> None:
+        rows.append(row)
+        sys.stdout.write(f"\n{lines([row])[-1]}\n")
+
+    return add
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,7 +16,7 @@ import shutil
 import ssl
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,20 +31,23 @@ from localcluster.shell import run, tail, wait_until
 
 _READY_SECONDS = 90.0
 _PORT_TRIES = 3
+_PATIENT_ONLY_SO_LONG = {"kube-controller-manager", "kube-scheduler"}
+"""They end when the API server is not healthy after 10 s, which it is not on a busy machine."""
 
 
 class ControlPlane:
     """A running control plane. Made by `start`, ended by `stop` or by leaving the `with`."""
 
-    def __init__(self, directory: Path, names: set[str]) -> None:
+    def __init__(self, directory: Path, names: set[str], api_flags: Sequence[str] = ()) -> None:
         self.directory = directory
         self._names = names
         programs = toolchain.programs(*names, "kubectl")
         self._kubectl = programs["kubectl"]
         etcd, peer, api = free_ports(3)
-        control = ControlPrograms(directory, Ports(etcd, peer, api), programs)
+        control = ControlPrograms(directory, Ports(etcd, peer, api), programs, api_flags=api_flags)
         self.kubeconfig: Path = control.kubeconfig
         self.url: str = control.url
+        self.authority, self.admin = control.authority, control.admin
         self._client = ApiClient(control.url, control.authority, control.admin)
         logs = directory / "logs"
         logs.mkdir(exist_ok=True)
@@ -59,7 +62,9 @@ class ControlPlane:
         )
 
     @classmethod
-    def start(cls, state: Path, components: Collection[str] = ("etcd", "kube-apiserver")) -> ControlPlane:
+    def start(
+        cls, state: Path, components: Collection[str] = ("etcd", "kube-apiserver"), api_flags: Sequence[str] = ()
+    ) -> ControlPlane:
         """Start and wait until the API answers. Builds the programs first where they are missing (minutes)."""
         names = set(components)
         if unknown := names - {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}:
@@ -67,7 +72,7 @@ class ControlPlane:
         for attempt in range(_PORT_TRIES):
             directory = state / f"control-plane-{os.getpid()}-{attempt}"
             directory.mkdir(parents=True)
-            plane = cls(directory, names)
+            plane = cls(directory, names, api_flags)
             try:
                 plane.wait_ready()
             except BaseException as error:
@@ -84,8 +89,10 @@ class ControlPlane:
         wait_until("readiness of the API server", self._ready, seconds=seconds, hint=self._why)
 
     def _ready(self) -> bool:
-        ended = [name for name in self._names if name not in self.status()["running"]]
-        if ended:
+        ended = self._names - self.status()["running"].keys()
+        for name in ended & _PATIENT_ONLY_SO_LONG:
+            self._command(f"start {name}")
+        if ended := ended - _PATIENT_ONLY_SO_LONG:
             raise StartFailed(f"{', '.join(ended)} ended while starting. {self._why()}")
         return self._client.ok("/readyz") and self._client.ok("/api/v1/namespaces/default")
 

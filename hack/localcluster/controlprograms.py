@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +31,16 @@ class Ports:
 class ControlPrograms:
     """Builds the components of one control plane; makes keys and kubeconfigs as it goes."""
 
-    def __init__(self, state: Path, ports: Ports, programs: dict[str, Path], node_address: str | None = None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        ports: Ports,
+        programs: dict[str, Path],
+        node_address: str | None = None,
+        api_flags: Sequence[str] = (),
+    ) -> None:
         """Without `node_address` there is no node: the API server serves this machine's loopback alone."""
+        self._api_flags = list(api_flags)
         self._state = state
         self._ports = ports
         self._programs = programs
@@ -93,7 +102,8 @@ class ControlPrograms:
         ]
         if "kube-controller-manager" not in names:  # nobody makes the `default` service accounts that it demands
             flags += ["--disable-admission-plugins=ServiceAccount"]
-        return flags + (self._without_node() if self._node_address is None else self._with_node(self._node_address))
+        place = self._without_node() if self._node_address is None else self._with_node(self._node_address)
+        return [*flags, *place, *self._api_flags]
 
     def _without_node(self) -> list[str]:
         return ["--bind-address=127.0.0.1", "--endpoint-reconciler-type=none"]

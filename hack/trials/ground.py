@@ -65,13 +65,11 @@ class Ground:
 
 
 def prepare(console: Console) -> Ground:
-    """Bring up what is missing; the spare node takes no pods until a trial lets it."""
+    """Bring up what is missing."""
     where = setting.local(console)
     cluster = Cluster(default_state_directory())
     with setting.chapter(console, f"operator: CRD and chart (helm upgrade --install {story.RELEASE})"):
         story.install_operator(where)
-    with setting.chapter(console, "the spare node"):
-        _spare_node(cluster, where.kubectl, where.trainer_image)
     with setting.chapter(console, "claim and data"):
         storage = claim(cluster, where.kubectl, CLAIM)
         if not (storage / "data").exists():
@@ -109,9 +107,11 @@ def rows(folder: Path) -> None:
     subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
 
 
-def _spare_node(cluster: Cluster, kubectl: Kubectl, image: str) -> None:
+def spare_node(ground: Ground) -> None:
+    """Start it, or start it again; pods are placed on it until `ground.kubectl` cordons it."""
+    cluster = ground.cluster
     if not cluster.has_spare_node():
         cluster.add_spare_node()
-    if image not in imageload.names(cluster.state, _SPARE):
-        imageload.load_named(cluster.state, image, place=_SPARE)
-    kubectl.run("cordon", _SPARE.name)
+    if ground.trainer_image not in imageload.names(cluster.state, _SPARE):
+        imageload.load_named(cluster.state, ground.trainer_image, place=_SPARE)
+    ground.kubectl.run("uncordon", _SPARE.name)

@@ -16,7 +16,7 @@ from .processes import Process
 Json = dict[str, Any]
 T = TypeVar("T")
 
-STEPS = 150
+STEPS = 90
 EVERY = 5
 """Steps between two checkpoints."""
 NAMESPACE = "default"
@@ -101,7 +101,7 @@ class TrialJob:
                 },
             },
             "distributed_strategy": {"tensor_model_parallel_size": 2, "zero1": True, "sequence_parallel": True},
-            "data": {"micro_batch_size": 1, "global_batch_size": 8, "train_dir": "/training/data"},
+            "data": {"micro_batch_size": 4, "global_batch_size": 8, "train_dir": "/training/data"},
             "model": {
                 "model_config": "/model/config.json",
                 "encoder_seq_length": SEQUENCE,

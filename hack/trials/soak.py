@@ -34,8 +34,10 @@ FAULTS: Final[dict[str, Harm]] = {
 _SILENT: Final = ("operator killed", "API server killed and started")
 """Faults that make no line in the ledger."""
 PER_JOB: Final = 5
-SPEC: Final = {"hangPolicy": {"minStepSeconds": 10, "maxRestarts": 100}, "restartPolicy": {
-    "maxProcessRestarts": 100, "maxGangRestarts": 1000, "rejoinTimeoutSeconds": 300}}  # fmt: skip
+SPEC: Final = {
+    "hangPolicy": {"minStepSeconds": 10, "saveSeconds": 60, "loadSeconds": 120, "maxRestarts": 100},
+    "restartPolicy": {"maxProcessRestarts": 100, "maxGangRestarts": 1000, "rejoinTimeoutSeconds": 300},
+}
 
 
 @dataclass
@@ -96,6 +98,7 @@ def _training(
     with TrialJob(ground, "soak", **SPEC) as job:
         for _ in range(PER_JOB):
             job.wait_step(job.last_step() + draw.randint(EVERY + 1, 3 * EVERY))
+            job.wait("a pace", lambda: job.status().get("progress", {}).get("measuredSteps", 0) >= 5 or None)
             memory.sample(ground, start)
             name = draw.choice(list(FAULTS))
             lines = len(job.restarts())

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from fault_table import Row, Trial
-from localcluster import imageload, nodeprograms
+from localcluster import nodeprograms
 from trials import harm
-from trials.ground import Ground
+from trials.ground import Ground, spare_node
 from trials.job import TrialJob
 
 from .conftest import Numbers
@@ -22,14 +22,10 @@ LONG = 1500
 
 @pytest.fixture
 def two_nodes(ground: Ground) -> Iterator[Ground]:
-    """The spare node takes pods for the time of a test, and is there again afterwards."""
-    ground.kubectl.run("uncordon", SPARE)
+    """The spare node takes pods for the time of a test."""
+    spare_node(ground)
     yield ground
-    if not ground.cluster.has_spare_node():
-        ground.cluster.add_spare_node()
-    if ground.trainer_image not in imageload.names(ground.cluster.state, nodeprograms.SPARE):
-        imageload.load_named(ground.cluster.state, ground.trainer_image, place=nodeprograms.SPARE)
-    ground.kubectl.run("cordon", SPARE)
+    ground.kubectl.run("cordon", SPARE, check=False)
 
 
 def test_a_kubelet_that_stops_and_comes_back_costs_nothing_that_the_ledger_does_not_tell(

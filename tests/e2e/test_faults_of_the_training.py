@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fault_table import Row, Trial
+from neuron_operator.planning.hang import KNOWN_AFTER
 from trials import harm
 from trials.ground import Ground
 from trials.harm import Harm
@@ -35,7 +36,7 @@ FAULTS = [
     Fault("kill -9 of the agent of pod 1", harm.kill_launcher, 2, "Pod", ("ProcessKilled",)),
     Fault("kill -9 of the agent of pod 0", partial(harm.kill_launcher, index=0), 1, "Pod", ("ProcessKilled",)),
     Fault("SIGSTOP of a rank", harm.stop_rank, 2, "Gang", ("Hang",), blamed=False,
-          spec={"hangPolicy": {"minStepSeconds": 10}}),
+          spec={"hangPolicy": {"minStepSeconds": 10, "saveSeconds": 60}}),
     Fault("pod 0 deleted", partial(harm.delete_pod, index=0), 2, "Pod", ("PodDeleted",), most_lost=0),
     Fault("pod 1 deleted", harm.delete_pod, 2, "Pod", ("PodDeleted",), most_lost=0),
 ]  # fmt: skip
@@ -49,6 +50,7 @@ def test_a_training_that_loses_a_part_goes_on_as_if_nothing_had_been(
     with TrialJob(ground, "trial", **(fault.spec or {})) as job:
         for number in range(1, fault.tries + 1):
             job.wait_step(job.last_step() + EVERY + 4)
+            job.wait("a pace that the operator knows", lambda: _measured(job) >= KNOWN_AFTER or None)
             at = fault.harm(job)
             line = job.wait_recovered(number)[-1]
             seconds.append(harm.seconds_since(at, line["recoveredTime"]))
@@ -60,6 +62,11 @@ def test_a_training_that_loses_a_part_goes_on_as_if_nothing_had_been(
         orphans = job.remove()
     assert orphans == []
     trial(Row(fault.name, "cluster", fault.tries, lost, len(orphans), seconds, "Succeeded, losses equal"))
+
+
+def _measured(job: TrialJob) -> int:
+    """Steps from which the operator has learned how long one takes: a hang before that has another bound."""
+    return int(job.status().get("progress", {}).get("measuredSteps", 0))
 
 
 def finished(job: TrialJob, unbroken: Numbers, restarts: int) -> int:

@@ -24,7 +24,7 @@ from aiohttp import web
 
 from localcluster.controlplane import ControlPlane
 
-_HOP_BY_HOP: Final = {"host", "connection", "content-length", "transfer-encoding", "content-encoding"}
+_HOP_BY_HOP: Final = {"host", "connection", "content-length", "transfer-encoding"}
 _REASONS: Final = {409: "Conflict", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
 
 
@@ -94,7 +94,8 @@ class FaultProxy:
     policy: Policy = lambda _: None
     done: list[tuple[Request, Action]] = field(default_factory=list)
     """What went wrong, in order."""
-    _watches: set[web.Request] = field(default_factory=set)
+    _watches: dict[int, web.Request] = field(default_factory=dict)
+    """By `id`: requests have no hash."""
 
     @classmethod
     @asynccontextmanager
@@ -116,7 +117,7 @@ class FaultProxy:
 
     def cut_watches(self) -> int:
         """As an API server does to slow watchers, and at its end; how many there were."""
-        watches = list(self._watches)
+        watches = list(self._watches.values())
         for request in watches:
             _abort(request)
         return len(watches)
@@ -137,7 +138,8 @@ class FaultProxy:
 
     async def _forward(self, request: web.Request, is_watch: bool, *, is_lost: bool) -> web.StreamResponse:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
-        url, body = self.upstream + request.raw_path, await request.read()
+        # Without a body no type of one: the server answers 415 to what aiohttp would say.
+        url, body = self.upstream + request.raw_path, await request.read() or None
         try:
             async with self.session.request(request.method, url, headers=headers, data=body, ssl=self.tls) as answer:
                 if is_lost:
@@ -147,7 +149,7 @@ class FaultProxy:
                 response = web.StreamResponse(status=answer.status, headers=kept)
                 await response.prepare(request)
                 if is_watch:
-                    self._watches.add(request)
+                    self._watches[id(request)] = request
                 async for chunk in answer.content.iter_any():
                     await response.write(chunk)
                 await response.write_eof()
@@ -155,7 +157,7 @@ class FaultProxy:
         except (aiohttp.ClientError, ConnectionError):
             return _abort(request)
         finally:
-            self._watches.discard(request)
+            self._watches.pop(id(request), None)
 
 
 def _abort(request: web.Request) -> web.Response:

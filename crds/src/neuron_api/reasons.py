@@ -59,6 +59,10 @@ class Reason(StrEnum):
     """An object with a name that the job needs exists and is not the job's. Delete it, or give the job another name."""
     CONTAINER_NOT_STARTING = "ContainerNotStarting"
     """The container cannot be created; the message quotes the kubelet. Mend what it names."""
+    NODE_NOT_READY = "NodeNotReady"
+    """The node of a pod does not answer, so nobody knows whether its processes still write: the pod is not replaced
+    before Kubernetes has removed it. Wait; or delete the Node, or give it the taint node.kubernetes.io/out-of-service,
+    once the machine is off."""
     ALL_PODS_READY = "AllPodsReady"
     """Every pod is up. Nothing to do."""
 
@@ -84,6 +88,11 @@ class Reason(StrEnum):
     """spec.suspend is set and no pod runs; also the cause of the new attempt after it, which no budget counts. Set
     spec.suspend to false to go on."""
 
+    # -- nodes that new pods avoid (status.excludedNodes); HardwareFault, too
+    REPEATED_FAILURES = "RepeatedFailures"
+    """Failures were blamed on one node nodePolicy.repeatFailures times: new pods avoid it for a while. Look at the
+    node; if it is well, set nodePolicy.repeatFailures to 0."""
+
     # -- causes of restarts, and of the end
     PROCESS_FAILED = "ProcessFailed"
     """A process ended with an error; all processes were restarted in their pods. See the ledger's message."""
@@ -108,11 +117,28 @@ class Reason(StrEnum):
     POD_FAILED = "PodFailed"
     """A launcher gave up: restarts inside the pod did not help. All pods are replaced, if the budget allows. See the
     ledger's message and `kubectl neuron logs --first-failure`."""
+    HARDWARE_FAULT = "HardwareFault"
+    """The failure table tells this failure, or what the node says about itself, to be the hardware's. The pod is
+    replaced and its node excluded (status.excludedNodes); not counted as long as the node can be excluded. See what
+    status.excludedNodes says, and have the node repaired or replaced."""
+    COLLECTIVE_HANG = "CollectiveHang"
+    """A collective did not end; the one that says so waits for another, so neither it nor its node is blamed. If it
+    comes again at the same step, look at the data of that step and at the logs of the other pods."""
+    NODE_MAINTENANCE = "NodeMaintenance"
+    """The node is being taken away (spot interruption, consolidation, maintenance), and the pod failed with it; it was
+    replaced, and that is never counted. Nothing to do."""
+    NEURON_SOFTWARE_MISMATCH = "NeuronSoftwareMismatch"
+    """The Neuron runtime does not take what the compiler made: the image, or the node's driver, is of another Neuron
+    SDK release. Start a new job with both from one release."""
     INCOMPLETE_COMPLETION = "IncompleteCompletion"
     """Some pods had ended when another was lost; the gang is started again to end together. Nothing to do."""
     BUDGET_EXHAUSTED = "BudgetExhausted"
     """A budget of restartPolicy is used up; the message names it and the last failure. Mend that, then start a new
     job."""
+    SAME_STEP_CRASH = "SameStepCrash"
+    """The job failed three times at the same step, without a sign of a fault of the hardware: to start again does not
+    help. The message names the step and the first process that failed; mend the code or the data of that step, then
+    start a new job."""
     TRAINER_REFUSED_CONFIG = "TrainerRefusedConfig"
     """The trainer ended with exit code 2: the data, the model or a checkpoint is not as configured. Mend what it
     says."""

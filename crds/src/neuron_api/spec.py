@@ -124,6 +124,31 @@ class RestartPolicy(ApiObject):
     """Seconds that pods wait for a lost peer to be replaced, before the whole gang is. Default 900."""
 
 
+class NodePolicy(ApiObject):
+    """Which nodes new pods of the job avoid, and what is done about pods on a node that does not answer."""
+
+    exclude_faulty_nodes: bool = True
+    """New pods avoid a node whose hardware failed, or that failures were blamed on again and again: a required node
+    affinity in the pods, the node itself is left alone. Default true."""
+
+    exclusion_seconds: int = Field(default=86400, ge=60, le=31536000)
+    """Seconds for which a node is avoided. Default 86400, a day."""
+
+    repeat_failures: int = Field(default=3, ge=0, le=1000)
+    """Failures blamed on one node after which it is avoided; 0: only for faults of its hardware. Default 3."""
+
+    repeat_window_seconds: int = Field(default=86400, ge=60, le=31536000)
+    """Seconds within which they count. Default 86400."""
+
+    max_excluded_percent: int = Field(default=10, ge=0, le=100)
+    """At most so many nodes are avoided at a time, in percent of the job's nodes, but always one. Default 10."""
+
+    force_delete_fenced: bool = False
+    """True: pods are deleted without an answer of their node once somebody has said that it is off, by the taint
+    node.kubernetes.io/out-of-service. Kubernetes does the same a little later. Pods of a node that is merely silent are
+    never forced away: two gangs could write to one directory. Default false."""
+
+
 class HangPolicy(ApiObject):
     """When processes that run and get nowhere are taken for hung: all pods are then replaced, within a budget of their
     own. Every bound is counted from the last thing that the trainer reported, by its own clock."""
@@ -211,6 +236,9 @@ class JobSpec(ApiObject):
 
     restart_policy: RestartPolicy = RestartPolicy()
     """How many failures of each kind the job may have."""
+
+    node_policy: NodePolicy = NodePolicy()
+    """Which nodes new pods avoid."""
 
     hang_policy: HangPolicy = HangPolicy()
     """When processes that run and get nowhere are taken for hung."""

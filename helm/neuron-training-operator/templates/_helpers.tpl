@@ -28,6 +28,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{- define "operator.failureTable" -}}
+{{- .Values.failureTable.configMap | default (printf "%s-failures" (include "operator.fullname" . | trunc 54 | trimSuffix "-")) -}}
+{{- end -}}
+
 {{/* What the operator may do in the namespaces of jobs: what it does, and nothing else. */}}
 {{- define "operator.jobRules" -}}
 - apiGroups: [neurontraining.dev]

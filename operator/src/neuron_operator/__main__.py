@@ -17,13 +17,20 @@ from .clock import Clock
 from .cluster import Cluster
 from .controller import Controller, StatusWrites
 from .errors import ApiError, LeaseLostError, NotFoundError, WatchLostError
+from .failure_rules import FailureRules
 from .freshness import Freshness
+from .gathering import Gathering
 from .handlers import registry
 from .health import Vitals
 from .lease import Lease
-from .metrics import Metrics
+from .metrics import Metrics, TableMetrics
+from .planning.failure_table import TableError
+from .pod_store import PodStore
+from .pod_watch import PodWatch
 from .recorder import Recorder
 from .settings import Settings, kopf_settings, parse
+from .stillness import Stillness
+from .view import View
 from .workqueue import Key, WorkQueue
 
 log = logging.getLogger("neuron_operator")
@@ -37,7 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure(settings.log_level, settings.log_format)
     status = 0
     try:
-        asyncio.run(_run(settings))
+        rules = FailureRules(settings.failure_table)
+    except TableError as problem:
+        log.error("%s Mend it, or leave out --failure-table: the built-in table is used then.", problem)
+        return 1
+    try:
+        asyncio.run(_run(settings, rules))
     except* LeaseLostError as group:
         log.error("%s: ending, another operator may act", group.exceptions[0])
         status = 1
@@ -47,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, rules: FailureRules) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -56,6 +68,7 @@ async def _run(settings: Settings) -> None:
         lease: Lease
         freshness = Freshness[Key]()
         metrics = Metrics(lambda: len(queue), lambda: lease.is_held, lambda: freshness.age() if lease.is_held else None)
+        metrics.registry.register(TableMetrics(rules))
         queue = WorkQueue(metrics.observe_pass)
         clock = Clock()
         cluster = await stack.enter_async_context(api.connect(metrics.count_request, clock.heard))
@@ -66,16 +79,24 @@ async def _run(settings: Settings) -> None:
         host = None if settings.http_port else "127.0.0.1"
         port = await stack.enter_async_context(health.serve(vitals, metrics.registry, host, settings.http_port))
         log.info("listening on port %d; namespaces: %s", port, ", ".join(settings.namespaces) or "all")
+        stillness = Stillness(reader, settings.options.poll_seconds, time.monotonic)
+
+        def wake(key: Key, after: float) -> None:
+            stillness.end(key)
+            queue.add(key, after)
+
+        pods = PodStore(Gathering(wake, time.monotonic))
         controller = Controller(
             cluster, reader, Recorder(cluster, settings.identity, clock), metrics, settings.options, clock,
-            StatusWrites(settings.status_seconds),
+            StatusWrites(settings.status_seconds), View(cluster, pods), stillness, rules,
         )  # fmt: skip
-        beat = asyncio.create_task(vitals.beat())
+        beats = [asyncio.create_task(vitals.beat()), asyncio.create_task(rules.watch())]
         try:
             if await _unless(stop, _prepare(cluster, settings, vitals, lease)):
-                await _lead(settings, queue, controller, lease, freshness)
+                await _lead(settings, queue, controller, lease, freshness, pods, wake)
         finally:
-            beat.cancel()
+            for beat in beats:
+                beat.cancel()
 
 
 async def _prepare(cluster: Cluster, settings: Settings, vitals: Vitals, lease: Lease) -> None:
@@ -101,17 +122,24 @@ async def _has_crd(cluster: Cluster, settings: Settings) -> bool:
 
 
 async def _lead(
-    settings: Settings, queue: WorkQueue, controller: Controller, lease: Lease, freshness: Freshness[Key]
+    settings: Settings,
+    queue: WorkQueue,
+    controller: Controller,
+    lease: Lease,
+    freshness: Freshness[Key],
+    pods: PodStore,
+    wake: Callable[[Key, float], None],
 ) -> None:
     """All parts in one group: any crash ends the process, which is cheap, and silence is not."""
     try:
         async with asyncio.TaskGroup() as group:
             parts = [group.create_task(queue.work(controller.reconcile)) for _ in range(settings.workers)]
             parts.append(group.create_task(lease.keep()))
-            keys = _lister(controller.cluster, settings.namespaces, freshness)
+            parts.append(group.create_task(PodWatch(controller.cluster, pods, settings.namespaces).run()))
+            keys = _lister(controller, settings.namespaces, freshness)
             parts.append(group.create_task(queue.resync(keys, settings.resync_seconds)))
             await kopf.operator(
-                registry=registry(queue.add, freshness.saw),
+                registry=registry(wake, freshness.saw, controller.wrote),
                 settings=kopf_settings(),
                 # kopf would ask the system for the user's name, and a container's user has none.
                 identity=cast("Any", settings.identity),
@@ -127,15 +155,17 @@ async def _lead(
 
 
 def _lister(
-    cluster: Cluster, namespaces: Sequence[str], freshness: Freshness[Key]
+    controller: Controller, namespaces: Sequence[str], freshness: Freshness[Key]
 ) -> Callable[[], Awaitable[list[Key]]]:
     async def keys() -> list[Key]:
-        bodies = [body for namespace in namespaces or ("",) for body in await cluster.list(api.JOB, namespace)]
+        bodies = [
+            body for namespace in namespaces or ("",) for body in await controller.cluster.list(api.JOB, namespace)
+        ]
         listed = [body["metadata"] for body in bodies]
         versions = {Key(one["namespace"], one["name"]): one["resourceVersion"] for one in listed}
         if missed := freshness.missed(versions):
             raise WatchLostError(f"no event told of {', '.join(map(str, missed[:3]))}")
-        return list(versions)
+        return [key for key, version in versions.items() if not controller.is_still(key, version)]
 
     return keys
 

@@ -7,7 +7,7 @@ any number of times, also after a pass that was killed between any two of its wr
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -20,9 +20,12 @@ from . import cluster as api
 from . import observe
 from .cluster import Cluster
 from .errors import AlreadyExistsError, ConflictError, NotFoundError, RefusedError
+from .failure_rules import built_in
 from .observe import Seen
 from .planning import pods
 from .planning.announce import announcements
+from .planning.certainty import safe_from_memory
+from .planning.failure_table import FailureTable
 from .planning.options import Options
 from .planning.outcome import Outcome, Rejection
 from .planning.plan import Create, Plan
@@ -31,6 +34,8 @@ from .planning.planner import settle
 from .planning.significance import only_numbers
 from .progress_reader import ProgressReader
 from .recorder import Recorder
+from .stillness import RARE_SECONDS, Stillness
+from .view import View
 from .workqueue import Key, Result
 
 log = logging.getLogger(__name__)
@@ -59,36 +64,72 @@ class Controller:
     options: Options
     clock: Callable[[], datetime]
     writes: "StatusWrites"
+    view: View | None = None
+    """What may be known without asking (`view`); None: nothing."""
+    stillness: Stillness | None = None
+    """Which jobs need only a look at their progress; None: none."""
+    failures: Callable[[], FailureTable] = built_in
+    """The failure table of this moment."""
+
+    def wrote(self, key: Key, version: str) -> bool:
+        """Whether a version of a job is this operator's own last write."""
+        return self.view is not None and self.view.wrote(key, version)
+
+    def is_still(self, key: Key, version: str) -> bool:
+        """Whether the job of this version needs no pass now."""
+        return self.stillness is not None and self.stillness.is_current(key, version)
 
     async def reconcile(self, key: Key) -> Result:
         """One pass; raises what `errors` lists, and the queue comes back later."""
+        if self.stillness and (next_look := await self.stillness.look(key)) is not None:
+            return Result(next_look)
         try:
-            seen = await observe.read(self.cluster, self.reader, key.namespace, key.name)
+            return await self._pass(key)
         except ValidationError as problem:
             log.error("%s cannot be read, the CRD is older or newer than the operator: %s", key, problem)
             return Result()
+
+    async def _pass(self, key: Key) -> Result:
+        seen = await self._look(self.view or self.cluster, key)
         if seen is None:
             self.watcher.job_gone(key.namespace, key.name)
             self.writes.forget(key)
+            if self.view:
+                self.view.forget(key)
+            if self.stillness:
+                self.stillness.end(key)
             self.recorder.forget(key.namespace, key.name)
             return Result()
         now = self.clock()
-        planned = make_plan(seen.observed, self.options, now)
+        options = replace(self.options, failures=self.failures())
+        planned = make_plan(seen.observed, options, now)
+        if self.view and not safe_from_memory(planned, seen.observed.job):
+            if (seen := await self._look(self.cluster, key)) is None:
+                return Result(0.0)
+            planned = make_plan(seen.observed, options, now)
         outcome = await self._carry_out(seen.observed.job, planned)
         status = settle(planned, outcome, now)
         return await self._save(key, seen, planned, status)
 
+    async def _look(self, cluster: Cluster, key: Key) -> Seen | None:
+        return await observe.read(cluster, self.reader, key.namespace, key.name)
+
     # ---- acting -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _writer(self) -> Cluster:
+        """The memory learns of every write."""
+        return self.view or self.cluster
 
     async def _carry_out(self, job: NeuronTrainingJob, planned: Plan) -> Outcome:
         namespace = job.metadata.namespace
         await _all(
-            self.cluster.delete(api.KINDS[one.kind], namespace, one.name, one.uid, grace=one.grace)
+            self._writer.delete(api.KINDS[one.kind], namespace, one.name, one.uid, grace=one.grace)
             for one in planned.deletes
         )
         for body in planned.applies:
             try:
-                await self.cluster.apply(body)
+                await self._writer.apply(body)
             except RefusedError as problem:
                 what = f"{body['kind']} {body['metadata']['name']}"
                 return Outcome(rejections=(Rejection(what, problem.message),))
@@ -100,11 +141,11 @@ class Controller:
         """UID of the pod; one that an earlier pass created is as good."""
         what = f"Pod {one.name}"
         try:
-            return one.index, str((await self.cluster.create(api.POD, one.body))["metadata"]["uid"])
+            return one.index, str((await self._writer.create(api.POD, one.body))["metadata"]["uid"])
         except RefusedError as problem:
             return one.index, Rejection(what, problem.message)
         except AlreadyExistsError:
-            there = await self.cluster.get(api.POD, job.metadata.namespace, one.name)
+            there = await self._writer.get(api.POD, job.metadata.namespace, one.name)
         if pods.owner_uid(there) == job.metadata.uid:
             return one.index, str(there["metadata"]["uid"])
         return one.index, Rejection(what, f"{what} exists and does not belong to this job.", taken=True)
@@ -115,6 +156,7 @@ class Controller:
         before, after = seen.observed.job.status, planned.requeue_after
         self.watcher.job_changed(seen.observed.job, status)
         if status == before and "status" in seen.body:
+            self._note_stillness(key, seen, planned)
             return Result(after)
         if "status" in seen.body and only_numbers(before, status) and (wait := self.writes.wait(key, self.clock())):
             return Result(wait if after is None else min(wait, after))
@@ -126,9 +168,16 @@ class Controller:
         await self.recorder.post(seen.observed.job, announcements(before, status))
         return Result(after)
 
+    def _note_stillness(self, key: Key, seen: Seen, planned: Plan) -> None:
+        """A plan with looks so rare that only what is due by the clock is left of them."""
+        if self.stillness and not (planned.deletes or planned.applies or planned.creates or seen.observed.lost_nodes):
+            rare = replace(self.options, poll_seconds=RARE_SECONDS)
+            due = make_plan(seen.observed, rare, self.clock()).requeue_after
+            self.stillness.settle(key, seen.observed, due)
+
     async def _write(self, seen: Seen, status: JobStatus) -> None:
         value = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        await self.cluster.replace(api.JOB, {**seen.body, "status": value}, "status")
+        await self._writer.replace(api.JOB, {**seen.body, "status": value}, "status")
 
 
 class StatusWrites:

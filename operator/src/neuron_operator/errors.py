@@ -5,6 +5,7 @@
     │   ├── NotFoundError      404
     │   ├── ConflictError      409 because somebody else wrote in between: look again
     │   ├── AlreadyExistsError 409 because an object of that name is there
+    │   ├── ExpiredError       410: the versions after which a watch or listing was to go on are forgotten
     │   ├── RefusedError       400, 403, 422: the same request will be refused again
     │   └── UnavailableError   429, 5xx, timeouts, connection errors: try again later
     ├── LeaseLostError         another operator may act: end the process at once
@@ -39,6 +40,10 @@ class ConflictError(ApiError):
 
 class AlreadyExistsError(ApiError):
     """An object of that name is there."""
+
+
+class ExpiredError(ApiError):
+    """Too far behind: begin with a listing."""
 
 
 class RefusedError(ApiError):

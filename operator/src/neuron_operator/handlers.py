@@ -1,8 +1,9 @@
-"""What wakes the queue. A handler puts a key into it and does nothing that can fail; it returns None, always (a value
-would be written into the status by kopf, kopf.md §6).
+"""What wakes the queue for a job. A handler puts a key into it and does nothing that can fail; it returns None, always
+(a value would be written into the status by kopf, kopf.md §6). Pods wake it through `pod_watch`.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import kopf
@@ -11,15 +12,17 @@ from neuron_api import contract
 
 from .workqueue import Key
 
-GATHER_SECONDS: Final = 0.2
-"""A gang's pods change together: one pass for all of them."""
+ECHO_SECONDS: Final = 0.1
+"""An event of our own status write may come before the answer to it: by then it is known as ours."""
 
 Add = Callable[[Key, float], None]
 Saw = Callable[[Key, str], None]
 """Called with the resource version of each job that an event brings."""
+Wrote = Callable[[Key, str], bool]
+"""Whether the operator wrote this version itself."""
 
 
-def registry(add: Add, saw: Saw) -> kopf.OperatorRegistry:
+def registry(add: Add, saw: Saw, wrote: Wrote = lambda *_: False) -> kopf.OperatorRegistry:
     """A registry of its own, so that two operators in one process (tests) do not share it."""
     handlers = kopf.OperatorRegistry()
 
@@ -28,13 +31,17 @@ def registry(add: Add, saw: Saw) -> kopf.OperatorRegistry:
         return kopf.login_with_service_account(**kwargs) or kopf.login_via_client(**kwargs)
 
     @kopf.on.event(contract.GROUP, contract.VERSION, contract.PLURAL, registry=handlers, id="job")
-    async def job(namespace: str | None, name: str | None, meta: kopf.Meta, **_: Any) -> None:
-        key = Key(str(namespace), str(name))
-        saw(key, str(meta.get("resourceVersion", "")))
-        add(key, 0.0)
-
-    @kopf.on.event("v1", "pods", labels={contract.LABEL_JOB: kopf.PRESENT}, registry=handlers, id="pod")
-    async def pod(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
-        add(Key(str(namespace), labels[contract.LABEL_JOB]), GATHER_SECONDS)
+    async def job(
+        namespace: str | None, name: str | None, type: str | None, meta: kopf.Meta, status: kopf.Status, **_: Any
+    ) -> None:
+        key, version = Key(str(namespace), str(name)), str(meta.get("resourceVersion", ""))
+        saw(key, version)
+        told = type == "MODIFIED" and not meta.get("deletionTimestamp") and (
+            meta.get("generation") == status.get("observedGeneration")
+        )  # fmt: skip
+        if told:
+            asyncio.get_running_loop().call_later(ECHO_SECONDS, lambda: None if wrote(key, version) else add(key, 0.0))
+        else:
+            add(key, 0.0)
 
     return handlers

@@ -10,8 +10,8 @@ from neuron_api.job import NeuronTrainingJob, parse
 from neuron_api.progress import Progress, from_last_words
 
 from . import cluster as api
+from . import node_reader
 from .cluster import Cluster
-from .errors import NotFoundError, RefusedError
 from .planning import configuration, ledger, naming, pods
 from .planning.observation import ConfigText, Observed, Pod
 from .progress_reader import ProgressReader
@@ -44,10 +44,10 @@ async def read(cluster: Cluster, reader: ProgressReader, namespace: str, name: s
     if job.status.phase.terminal:
         left = [pods.child(found) for found in await asyncio.gather(*_children(cluster, job))]
         return Seen(body, Observed(job, ConfigText(None), pods=own, service=left[0], config_map=left[1]))
-    service, config_map, missing, lost, reports = await asyncio.gather(
+    service, config_map, missing, nodes, reports = await asyncio.gather(
         *_children(cluster, job),
         _missing_claims(cluster, job, own),
-        _lost_nodes(cluster, job, own),
+        node_reader.read(cluster, job, own),
         _reports(reader, job, own),
     )
     return Seen(
@@ -60,7 +60,8 @@ async def read(cluster: Cluster, reader: ProgressReader, namespace: str, name: s
             service=pods.child(service),
             config_map=pods.child(config_map),
             missing_claims=missing,
-            lost_nodes=lost,
+            lost_nodes=nodes.lost,
+            nodes=nodes.there,
             reports=reports,
         ),
     )
@@ -119,28 +120,6 @@ async def _missing_claims(cluster: Cluster, job: NeuronTrainingJob, own: tuple[P
     names = list(dict.fromkeys(mount.claim_name for mount in job.spec.storage))
     found = await asyncio.gather(*(cluster.find(api.CLAIM, job.metadata.namespace, name) for name in names))
     return tuple(name for name, claim in zip(names, found, strict=True) if claim is None)
-
-
-async def _lost_nodes(cluster: Cluster, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> frozenset[str]:
-    """Of the nodes whose pods are in trouble or gone, those that do not exist any more."""
-    well = {pod.name for pod in own if pod.ready and not pod.terminating}
-    suspects = {pod.node for pod in own if pod.name not in well} | {
-        record.node for record in job.status.pods if record.name not in well
-    }
-    names = sorted(suspects - {""})
-    gone = await asyncio.gather(*(_is_gone(cluster, name) for name in names))
-    return frozenset(name for name, is_gone in zip(names, gone, strict=True) if is_gone)
-
-
-async def _is_gone(cluster: Cluster, node: str) -> bool:
-    """An operator that may not read nodes (installed for some namespaces only) does not know."""
-    try:
-        await cluster.get(api.NODE, "", node)
-    except NotFoundError:
-        return True
-    except RefusedError:
-        return False
-    return False
 
 
 async def _reports(reader: ProgressReader, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> Mapping[int, Progress]:

@@ -21,6 +21,7 @@ class Settings:
 
     namespaces: tuple[str, ...]
     options: Options
+    failure_table: str
     status_seconds: float
     resync_seconds: float
     workers: int
@@ -40,6 +41,7 @@ def parse(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = o
         options=Options(
             image_cpu=given.image_cpu, image_neuron=given.image_neuron, poll_seconds=given.poll_seconds
         ),
+        failure_table=given.failure_table,
         status_seconds=given.status_seconds,
         resync_seconds=given.resync_seconds,
         workers=given.workers,
@@ -58,7 +60,6 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
-    settings.watching.label_selectors["v1", "pods"] = contract.LABEL_JOB
     settings.watching.chunk_size = 500
     settings.watching.connect_timeout = 10
     settings.networking.connect_timeout = 10
@@ -87,6 +88,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add(
         "--image-neuron", default="", metavar="IMAGE", help="trainer image of jobs with accelerator neuron and no image"
     )
+    add("--failure-table", default="", metavar="FILE", help="what failures mean, as YAML; default: the built-in table")
     add("--poll-seconds", type=_positive, default=5.0, metavar="S", help="between two looks at a job's progress")
     add("--status-seconds", type=_positive, default=10.0, metavar="S", help="least time between two writes of numbers")
     add("--resync-seconds", type=_positive, default=300.0, metavar="S", help="between two looks at every job")

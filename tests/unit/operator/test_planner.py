@@ -28,7 +28,7 @@ from .passes import FOREIGN, JOB, PODS, TWO, known, names, one_pass, reparsed, s
 def test_the_start_is_written_down_before_anything_is_made_under_it() -> None:
     planned, status = one_pass(observed(JOB, service=None, config_map=None))
     assert (planned.applies, planned.creates, planned.requeue_after) == ((), (), 0.0)
-    assert (status.start_time, status.phase) == (NOW, Phase.PENDING)
+    assert (status.start_time, status.phase, status.pods) == (NOW, Phase.STARTING, ())
 
 
 def test_a_started_job_gets_its_children_and_its_pods_in_one_pass() -> None:

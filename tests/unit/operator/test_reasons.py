@@ -9,14 +9,14 @@ from typing import Final
 
 import pytest
 
-from builders import NOW, OPTIONS, JobBuilder, PodBuilder, at, make_job, make_pod, make_report, observed
+from builders import NOW, OPTIONS, JobBuilder, PodBuilder, at, make_job, make_pod, make_report, observed, with_status
 from neuron_api.contract import ExitCode
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.progress import Progress
 from neuron_api.reasons import Reason
 from neuron_api.reference import reasons
-from neuron_api.status import CountedFailure, JobStatus
-from neuron_operator.planning.observation import ConfigText, Observed
+from neuron_api.status import CountedFailure, JobStatus, Restart, Rung
+from neuron_operator.planning.observation import ConfigText, Node, NodeCondition, Observed, Taint
 from neuron_operator.planning.outcome import Outcome, Rejection
 from neuron_operator.planning.planner import plan, settle
 
@@ -42,7 +42,9 @@ def reaches(reason: Reason) -> Callable[[Case], Case]:
 
 def told(status: JobStatus) -> set[Reason]:
     """Every reason that a reader of the status finds."""
-    return {c.reason for c in status.conditions} | {entry.cause for entry in status.restarts}
+    return {c.reason for c in status.conditions} | {
+        *(entry.cause for entry in status.restarts), *(one.reason for one in status.excluded_nodes)
+    }  # fmt: skip
 
 
 def saved(status: JobStatus) -> JobStatus:
@@ -123,8 +125,8 @@ def _several_nodes_without_a_claim() -> JobStatus:
 
 
 @reaches(Reason.NOT_STARTED)
-def _first_look() -> JobStatus:
-    return alone(TWO)
+def _waits_for_pods_of_an_earlier_attempt_to_go() -> JobStatus:
+    return passed(observed(with_status(started(JOB), attempt=1), PODS))
 
 
 @reaches(Reason.PODS_CREATED)
@@ -323,3 +325,57 @@ def _may_not_resume() -> JobStatus:
     job = TWO.cannot_resume()
     trained = passed(observed(known(job.build(), *PODS), PODS, [training(40)]))
     return of(job, trained, PODS[0], PODS[1].failed(1))
+
+
+# ---- what the failure table and nodes say ---------------------------------------------------------------------------
+
+
+def _failed(message: str, *nodes: Node, restarts: tuple[Restart, ...] = ()) -> JobStatus:
+    """Pod 1 has ended with this."""
+    job = with_status(known(JOB, *PODS), restarts=restarts)
+    pods = (PODS[0], PODS[1].failed(1, message))
+    return one_pass(observed(job, pods, nodes={node.name: node for node in nodes}))[1]
+
+
+def _line(message: str, number: int) -> Restart:
+    return Restart(
+        rung=Rung.PROCESS, cause=Reason.PROCESS_FAILED, time=at(-number), node="node-1", pod_uid=f"{number}",
+        step=number, message=message,
+    )  # fmt: skip
+
+
+@reaches(Reason.HARDWARE_FAULT)
+def _broken_memory() -> JobStatus:
+    return _failed("nrt_execute status_code=1202")
+
+
+@reaches(Reason.COLLECTIVE_HANG)
+def _waits_in_a_collective() -> JobStatus:
+    return _failed("nrt_execute status_code=1200")
+
+
+@reaches(Reason.NEURON_SOFTWARE_MISMATCH)
+def _another_sdk() -> JobStatus:
+    return _failed("NRT_UNSUPPORTED_NEFF_VERSION")
+
+
+@reaches(Reason.NODE_MAINTENANCE)
+def _spot_node_goes() -> JobStatus:
+    return _failed("ValueError: x", Node("node-1", "node-1", taints=(Taint("karpenter.sh/disrupted"),)))
+
+
+@reaches(Reason.REPEATED_FAILURES)
+def _one_node_again_and_again() -> JobStatus:
+    return _failed("ValueError: x", restarts=(_line("ValueError: x", 10), _line("ValueError: x", 20)))
+
+
+@reaches(Reason.SAME_STEP_CRASH)
+def _one_step_again_and_again() -> JobStatus:
+    return _failed("ValueError: x", restarts=(_line("ValueError: x", 0), _line("ValueError: x", 0)))
+
+
+@reaches(Reason.NODE_NOT_READY)
+def _silent_node() -> JobStatus:
+    node = Node("node-1", "node-1", conditions=(NodeCondition("Ready", "Unknown", since=NOW),))
+    down = make_pod(JOB, 1).on("node-1").running()
+    return one_pass(observed(known(JOB, *PODS), (PODS[0], down), nodes={"node-1": node}))[1]

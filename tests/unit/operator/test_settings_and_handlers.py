@@ -1,12 +1,11 @@
 """The command line, kopf as a shell, and what wakes the queue."""
 
+import asyncio
 import inspect
 from typing import Any
 
-import kopf
 import pytest
 
-from neuron_api import contract
 from neuron_operator import handlers, settings
 from neuron_operator.workqueue import Key
 
@@ -33,12 +32,11 @@ def test_there_is_at_least_one_worker(capsys: pytest.CaptureFixture[str]) -> Non
     assert "'0' is not a number above 0" in capsys.readouterr().err
 
 
-def test_kopf_writes_nothing_and_watches_only_pods_of_jobs() -> None:
+def test_kopf_writes_nothing() -> None:
     made = settings.kopf_settings()
     assert made.posting.enabled is False
     assert made.peering.standalone is True
     assert made.scanning.disabled is True
-    assert made.watching.label_selectors["v1", "pods"] == contract.LABEL_JOB
     assert made.queueing.worker_limit is None
     backoffs = made.networking.error_backoffs
     assert not isinstance(backoffs, float)
@@ -53,7 +51,7 @@ def all_handlers() -> dict[str, Any]:
 
 def test_every_handler_is_an_event_handler_that_returns_nothing() -> None:
     found = all_handlers()
-    assert set(found) == {"job", "pod"}
+    assert set(found) == {"job"}
     for handler in found.values():
         assert inspect.signature(handler.fn).return_annotation is None
     registry = handlers.registry(lambda *_: None, lambda *_: None)
@@ -61,14 +59,47 @@ def test_every_handler_is_an_event_handler_that_returns_nothing() -> None:
         assert not list(others.get_all_handlers())
 
 
-async def test_a_job_event_and_a_pod_event_put_the_jobs_key_into_the_queue() -> None:
-    added: list[tuple[Key, float]] = []
-    seen: list[tuple[Key, str]] = []
-    registry = handlers.registry(lambda key, after: added.append((key, after)), lambda *one: seen.append(one))
-    found = {handler.id: handler.fn for handler in registry._watching.get_all_handlers()}
-    await found["job"](namespace="ns", name="a", meta={"resourceVersion": "7"})  # type: ignore[misc, call-arg]
-    await found["pod"](namespace="ns", labels={contract.LABEL_JOB: "a"})  # type: ignore[misc, call-arg]
-    key = Key("ns", "a")
-    assert added == [(key, 0.0), (key, handlers.GATHER_SECONDS)]
-    assert seen == [(key, "7")]
-    assert isinstance(registry, kopf.OperatorRegistry)
+KEY = Key("ns", "a")
+
+
+class Wakes:
+    """What a handler did with events of a job whose version 8 the operator wrote itself."""
+
+    def __init__(self) -> None:
+        self.added: list[tuple[Key, float]] = []
+        self.seen: list[str] = []
+        registry = handlers.registry(
+            lambda key, after: self.added.append((key, after)),
+            lambda _, version: self.seen.append(version),
+            lambda _, version: version == "8",
+        )
+        (self.handler,) = (one.fn for one in registry._watching.get_all_handlers())
+
+    async def event(self, kind: str | None, version: str, observed: int = 0, **meta: Any) -> None:
+        meta |= {"resourceVersion": version, "generation": 1}
+        status = {"observedGeneration": observed}
+        await self.handler(namespace="ns", name="a", type=kind, meta=meta, status=status)  # type: ignore[misc, call-arg]
+
+
+@pytest.mark.parametrize("kind", [None, "ADDED", "DELETED", "MODIFIED"])
+async def test_a_job_event_puts_its_key_into_the_queue(kind: str | None) -> None:
+    wakes = Wakes()
+    await wakes.event(kind, "7")
+    assert (wakes.added, wakes.seen) == ([(KEY, 0.0)], ["7"])
+
+
+async def test_the_echo_of_our_own_status_write_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "ECHO_SECONDS", 0.0)
+    wakes = Wakes()
+    await wakes.event("MODIFIED", "8", observed=1)
+    await asyncio.sleep(0.01)
+    assert (wakes.added, wakes.seen) == ([], ["8"])
+    await wakes.event("MODIFIED", "9", observed=1)  # somebody else wrote the status
+    await asyncio.sleep(0.01)
+    assert wakes.added == [(KEY, 0.0)]
+
+
+async def test_a_deletion_is_no_echo() -> None:
+    wakes = Wakes()
+    await wakes.event("MODIFIED", "8", observed=1, deletionTimestamp="2026-01-01T00:00:00Z")
+    assert wakes.added == [(KEY, 0.0)]

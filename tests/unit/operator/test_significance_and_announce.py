@@ -1,12 +1,16 @@
 """Which changes of a status are written at once, and which are told as events."""
 
+from dataclasses import replace
+
 from builders import NOW, at
-from neuron_api.reasons import Reason
-from neuron_api.status import CheckpointStatus, JobStatus, Phase, ProgressStatus, Restart, Rung
+from neuron_api.reasons import ConditionType, Reason
+from neuron_api.status import CheckpointStatus, JobStatus, Phase, PodStatus, ProgressStatus, Restart, Rung
+from neuron_operator.planning import conditions
 from neuron_operator.planning.announce import announcements
 from neuron_operator.planning.significance import only_numbers
 
 RUNNING = JobStatus(phase=Phase.RUNNING, progress=ProgressStatus(step=1, loss=4.0, max_steps=9, pod_uid="u"))
+FACTS = conditions.Facts(1, None, nodes=2, existing=2)
 LOSS = Restart(rung=Rung.POD, cause=Reason.POD_DELETED, time=NOW, pod="a-0-1", pod_uid="u", step=7)
 
 
@@ -27,6 +31,28 @@ def test_a_new_round_pod_phase_or_checkpoint_is_more_than_numbers() -> None:
     checkpoint = CheckpointStatus(step=1, path="/c", time=NOW)
     assert not only_numbers(RUNNING, RUNNING.model_copy(update={"checkpoint": checkpoint}))
     assert not only_numbers(JobStatus(), RUNNING)
+
+
+def test_a_gang_that_comes_up_is_only_a_number_until_something_is_lost() -> None:
+    pod = PodStatus(name="a-0-1", uid="u")
+    coming = RUNNING.model_copy(update={"nodes_ready": "1/2", "pods": (pod,)})
+    assert only_numbers(RUNNING, coming)
+    assert only_numbers(coming, coming.model_copy(update={"pods": (pod.model_copy(update={"ready": True}),)}))
+    assert not only_numbers(coming, coming.model_copy(update={"pods": (pod.model_copy(update={"lost": True}),)}))
+    assert not only_numbers(coming, coming.model_copy(update={"pods": (pod.model_copy(update={"succeeded": True}),)}))
+
+
+def test_while_a_job_starts_its_conditions_are_numbers_too_but_for_its_configuration() -> None:
+    before = conditions.conditions(FACTS, (), NOW)
+    up = conditions.conditions(replace(FACTS, ready=2), before, NOW)
+    assert before != up
+    starting = JobStatus(phase=Phase.STARTING, conditions=before)
+    assert only_numbers(starting, starting.model_copy(update={"conditions": up}))
+    assert not only_numbers(
+        RUNNING.model_copy(update={"conditions": before}), RUNNING.model_copy(update={"conditions": up})
+    )
+    valid = [one for one in before if one.type is not ConditionType.CONFIG_VALID]
+    assert not only_numbers(starting, starting.model_copy(update={"conditions": tuple(valid)}))
 
 
 def test_a_restart_is_told_when_it_happens_and_again_when_it_is_over() -> None:

@@ -132,7 +132,9 @@ def sentence(restart: Restart) -> str:
         return f"Hang: {restart.message}{at}. All pods are replaced."
     who = f"rank {restart.rank} in pod {restart.pod}" if restart.rank is not None else f"pod {restart.pod}"
     where = f" on node {restart.node}" if restart.node else ""
-    code = f" (exit code {restart.exit_code})" if restart.exit_code is not None else ""
+    codes = (("exit code", restart.exit_code), ("Neuron code", restart.neuron_code))
+    told = ", ".join(f"{name} {code}" for name, code in codes if code is not None)
+    code = f" ({told})" if told else ""
     said = f": {restart.message}" if restart.message else ""
     done = {
         Rung.PROCESS: "All processes are restarted in their pods",

@@ -1,7 +1,7 @@
 """The objects of one attempt: headless Service, ConfigMap, pods. The same input gives the same bytes."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ Json = dict[str, Any]
 GRACE_SECONDS: Final = 120
 """Time to finish a step and to save after SIGTERM: the notice that a spot instance gives."""
 
+_EXCLUDED: Final = contract.ANNOTATION_EXCLUDED
 SHARED_MEMORY_VOLUME: Final = "shared-memory"
 
 
@@ -50,8 +51,11 @@ def config_map(job: NeuronTrainingJob, text: str) -> Json:
     }
 
 
-def pod(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: int) -> Json:
-    """Pod `index` of an attempt: the generated template under the user's, and over both what the gang needs."""
+def pod(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: int, avoid: Sequence[str] = ()) -> Json:
+    """Pod `index` of an attempt: the generated template under the user's, and over both what the gang needs.
+
+    `avoid`: host names of nodes that it is to stay away from.
+    """
     count = accepted.topology.num_nodes
     users = {part: value for part, value in (job.spec.pod_template or {}).items() if value is not None}
     template = merge(_template(job, accepted, attempt, index), users)
@@ -60,6 +64,12 @@ def pod(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: int) ->
         contract.LABEL_ATTEMPT: str(attempt),
         contract.LABEL_NODE_RANK: str(index),
     }
+    annotations = {k: v for k, v in template["metadata"].pop("annotations", {}).items() if k != _EXCLUDED}
+    if avoid:
+        annotations[_EXCLUDED] = ",".join(avoid)
+        template["spec"] = placement.avoiding(template["spec"], avoid)
+    if annotations:
+        template["metadata"]["annotations"] = annotations
     return {"apiVersion": "v1", "kind": "Pod", **template}
 
 

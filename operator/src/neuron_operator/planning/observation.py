@@ -50,6 +50,8 @@ class Pod:
     waiting_reason: str = ""
     """Why a container has not been started."""
     waiting_message: str = ""
+    avoids: frozenset[str] = frozenset()
+    """Host names of the nodes that it was created to avoid."""
     image: str = ""
     """Of the container that waits, or of the trainer's."""
 
@@ -57,6 +59,51 @@ class Pod:
     def over(self) -> bool:
         """Whether it will never run again."""
         return self.failed or self.succeeded
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCondition:
+    """What a node says about itself."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """Why a node takes no pods."""
+
+    key: str
+    value: str = ""
+    effect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a pod in trouble, as far as the planner cares."""
+
+    name: str
+    hostname: str
+    conditions: tuple[NodeCondition, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+
+    @property
+    def silent_since(self) -> datetime | None:
+        """Since when its kubelet is not known to be well; None: it is, or nobody said when."""
+        ready = next((one for one in self.conditions if one.type == "Ready"), None)
+        return ready.since if ready and ready.status != "True" else None
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether it does not answer, and somebody has said that it is off."""
+        return self.silent_since is not None and any(taint.key == OUT_OF_SERVICE for taint in self.taints)
+
+
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +141,9 @@ class Observed:
     missing_claims: tuple[str, ...] = ()
     """Names of spec.storage that are not there."""
     lost_nodes: frozenset[str] = frozenset()
-    """Nodes of pods in trouble whose Node object is gone."""
+    """Nodes of pods in trouble whose Node object is gone; with nodePolicy.forceDeleteFenced also those that are off."""
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    """Nodes of pods in trouble that are there, as far as the operator may read them."""
     reports: Mapping[int, Progress] = field(default_factory=dict)
     """Progress reports by index: of pod 0, and of all pods when there is a failure to look into."""
     last_write: datetime | None = None

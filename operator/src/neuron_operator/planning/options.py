@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 
+from . import failure_table
+from .failure_table import FailureTable
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """Images and intervals; `settings` fills it from the command line."""
 
+    failures: FailureTable = failure_table.EMPTY
+    """What failures mean; replaced while the operator runs, when its file changes (`failure_rules`)."""
     image_cpu: str = ""
     image_neuron: str = ""
     poll_seconds: float = 5.0

@@ -20,6 +20,8 @@ from . import (
     configuration,
     deadlines,
     desired,
+    diagnosis,
+    exclusion,
     expiry,
     hang,
     ladder,
@@ -55,10 +57,13 @@ def plan(observed: Observed, options: Options, now: datetime) -> Plan:
         return _refused(observed, gate, options, now)
     status = _identified(job, gate, observed)
     gang = gangs.of(observed, status, gate.topology.num_nodes)
-    status = _followed(status, observed, gang, gate)
+    status = _followed(status, observed, gang, gate, options)
+    gang = diagnosis.of(gang, status, observed, options.failures)
+    status = _avoiding(job.status, status, observed, gang, options, now)
     if decision := _decided(status, gang, observed, gate, now):
         # Only written down; the next pass acts on what was saved.
-        return _draft(decision.status, gang, observed, gate, end=decision.end, requeue_after=0.0)
+        told = _avoiding(status, decision.status, observed, gang, options, now)
+        return _draft(told, gang, observed, gate, end=decision.end, requeue_after=0.0)
     if suspension.is_stopping(status):
         return _stopped(status, gang, observed, gate, options)
     return _act(status, gang, observed, gate, options, now)
@@ -149,12 +154,20 @@ def _identified(job: NeuronTrainingJob, gate: Accepted, observed: Observed) -> J
     return job.status.model_copy(update=update)
 
 
-def _followed(status: JobStatus, observed: Observed, gang: Gang, gate: Accepted) -> JobStatus:
+def _avoiding(
+    before: JobStatus, after: JobStatus, observed: Observed, gang: Gang, options: Options, now: datetime
+) -> JobStatus:
+    """Nodes that new pods avoid, by what has been told in between."""
+    policy = observed.job.spec.node_policy
+    return exclusion.follow(before, after, options.failures, observed.nodes, policy, gang.size, now)
+
+
+def _followed(status: JobStatus, observed: Observed, gang: Gang, gate: Accepted, options: Options) -> JobStatus:
     """What is there, and what the trainer reports: process failures, recoveries, numbers."""
     status = status.model_copy(update={"pods": gang.sorted_records})
     reports = progress.trusted(observed, gang)
     report = reports.get(0)
-    status = ledger.follow(status, reports, gang.pods)
+    status = ledger.follow(status, reports, gang.pods, options.failures)
     status = progress.update(status, report, gang.pods[0].uid if report else "", _max_steps(gate))
     return ledger.recover(status, report)
 
@@ -173,6 +186,8 @@ def _decided(
     found = found or suspension.decide(job.spec, status, now, about)
     if found is None and status.suspension is None and (told := _hang(status, gang, observed)):
         found = ladder.unhang(told, status, job.spec, gate.config, now)
+    if found is None and not suspension.is_stopping(status) and (new := exclusion.corrected(status, gang, now)):
+        found = ladder.Decision(new)
     return found or (ladder.Decision(status) if status.attempt != job.status.attempt else None)
 
 
@@ -205,17 +220,23 @@ def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, opti
         )
     pause = backoff.remaining(status, now)
     may_create = not (others or wait or pause)
-    creates = tuple(Create(i, desired.pod(job, gate, gang.attempt, i)) for i in missing) if may_create else ()
+    avoid = exclusion.hostnames(status)
+    bodies = (Create(i, desired.pod(job, gate, gang.attempt, i, avoid)) for i in missing)
+    creates = tuple(bodies) if may_create else ()
     if creates and status.start_time is None:
-        # From here on the configuration is fixed: saved before anything is made from it.
-        return _draft(status.model_copy(update={"start_time": now}), gang, observed, gate, requeue_after=0.0)
-    wait = wait or waiting.for_pods(job, gang.pods.values())
+        # From here on the configuration is fixed: saved before anything is made from it. That the pods are there is
+        # said already: one write less for every job, and wrong for as long as a request takes.
+        draft = _draft(status.model_copy(update={"start_time": now}), gang, observed, gate, requeue_after=0.0)
+        return replace(draft, facts=replace(draft.facts, existing=draft.facts.existing + len(creates)))
+    pods = gang.pods.values()
+    wait = wait or waiting.for_nodes(pods, observed.nodes) or waiting.for_pods(job, pods)
     draft = _draft(status, gang, observed, gate, wait=wait)
     due = _deadlines(status, gang, observed, _situation(status, gang, observed, gate))
     looks = (
         pause if missing else None,
         suspension.seconds_until_stop(job.spec, status, now),
         deadlines.seconds_until_next(due, now),
+        exclusion.seconds_until_next(status, gang, now),
     )
     return replace(
         draft,

@@ -49,6 +49,9 @@ def read(body: Json) -> Pod | None:
         unschedulable=_unschedulable(status),
         waiting_reason=waiting.get("state", {}).get("waiting", {}).get("reason", ""),
         waiting_message=waiting.get("state", {}).get("waiting", {}).get("message", ""),
+        avoids=frozenset(
+            filter(None, metadata.get("annotations", {}).get(contract.ANNOTATION_EXCLUDED, "").split(","))
+        ),
         image=waiting.get("image", "") or trainer.get("image", ""),
     )
 

@@ -1,10 +1,22 @@
-"""Whether a status differs in more than its running numbers: those are written less often than they change."""
+"""Whether a status differs in more than its running numbers: those are written less often than they change.
+
+A gang that comes up is a number too, and so are the conditions that tell of it: which pods are made and up already can
+wait for a while. That something is in its way is another phase, and that it trains as well.
+"""
 
 from typing import Any
 
-from neuron_api.status import JobStatus
+from neuron_api.reasons import ConditionType
+from neuron_api.status import JobStatus, Phase
 
 _NUMBERS = ("step", "loss", "tokens_per_second", "last_step_time", "seconds_per_step", "measured_steps")
+_OF_A_START = (
+    ConditionType.READY,
+    ConditionType.RECONCILING,
+    ConditionType.STALLED,
+    ConditionType.PODS_READY,
+    ConditionType.PROGRESSING,
+)
 
 
 def only_numbers(before: JobStatus, after: JobStatus) -> bool:
@@ -13,7 +25,10 @@ def only_numbers(before: JobStatus, after: JobStatus) -> bool:
 
 
 def _without(status: JobStatus) -> dict[str, Any]:
-    values = status.model_dump()
+    values = status.model_dump(exclude={"nodes_ready"})
+    if status.phase is Phase.STARTING:
+        values["conditions"] = [one for one in values["conditions"] if one["type"] not in _OF_A_START]
+    values["pods"] = [record for record in values["pods"] if record["lost"] or record["succeeded"]]
     if values["progress"] is not None:
         values["progress"] = {key: value for key, value in values["progress"].items() if key not in _NUMBERS}
     return values

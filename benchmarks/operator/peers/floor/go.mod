@@ -1,0 +1,3 @@
+module neurontraining.dev/benchmarks/operator/peers/floor
+
+go 1.24

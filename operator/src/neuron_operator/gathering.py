@@ -1,0 +1,39 @@
+"""How soon a pod event leads to a pass: bad news at once, a gang that comes up together, a storm of anything together.
+
+A gang of 512 pods that starts or dies sends a thousand events in a second; one pass for many of them is enough. A
+single failure must not wait for company: its pod is replaced within the time of a few requests.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from .workqueue import Key
+
+GATHER_SECONDS: Final = 0.2
+AT_ONCE: Final = 4
+"""Passes without a pause for one job: told, deleted, created, and one to spare."""
+
+
+class Gathering:
+    """Called with a job and whether the news is bad."""
+
+    def __init__(self, add: Callable[[Key, float], None], monotonic: Callable[[], float]) -> None:
+        self._add, self._monotonic = add, monotonic
+        self._spent: dict[Key, tuple[float, float]] = {}
+        """How many passes at once are used up, and when that was; one comes back every `GATHER_SECONDS`."""
+
+    def __call__(self, key: Key, bad: bool) -> None:
+        """Want a pass."""
+        if not bad:
+            self._add(key, GATHER_SECONDS)
+            return
+        now = self._monotonic()
+        spent, since = self._spent.get(key, (0.0, now))
+        spent = max(0.0, spent - (now - since) / GATHER_SECONDS)
+        at_once = spent <= AT_ONCE - 1
+        self._spent[key] = (spent + 1 if at_once else spent, now)
+        self._add(key, 0.0 if at_once else GATHER_SECONDS)
+
+    def forget(self, key: Key) -> None:
+        """The job is gone."""
+        self._spent.pop(key, None)

@@ -1,0 +1,89 @@
+"""Jobs about which nothing is new: they are asked for their progress, and nothing more, and the more of them the rarer.
+
+A full pass costs some 3 ms and a look at the progress 0.4 ms: 500 jobs at every 5 s would keep a core busy with finding
+out that nothing has happened. Whatever wakes a job (an event, another report) ends its stillness, and so does time.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from neuron_api.job import NeuronTrainingJob
+from neuron_api.progress import Progress
+
+from .planning import hang
+from .planning.observation import Observed, Pod
+from .progress_reader import ProgressReader
+from .workqueue import Key
+
+LOOKS_PER_SECOND: Final = 5.0
+"""At all still jobs together: 25 of them at the usual 5 s, 500 every 100 s."""
+PASSES_PER_SECOND: Final = 1.5
+"""Over all still jobs together, whatever seems to be: 7 of them at the usual 5 s, 500 every 333 s."""
+MOST_SECONDS: Final = 120.0
+"""Between two looks."""
+RARE_SECONDS: Final = 3600.0
+"""In place of the usual interval, to learn what else a plan waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """What was seen when nothing was new."""
+
+    version: str
+    job: NeuronTrainingJob
+    pod: Pod
+    report: Progress | None
+    full_at: float
+
+
+class Stillness:
+    """Times are seconds of any one clock."""
+
+    def __init__(self, reader: ProgressReader, poll_seconds: float, monotonic: Callable[[], float]) -> None:
+        self._reader, self._poll, self._monotonic = reader, poll_seconds, monotonic
+        self._still: dict[Key, Still] = {}
+
+    def settle(self, key: Key, observed: Observed, due: float | None) -> None:
+        """A pass found nothing new. `due`: seconds until its plan wants another, apart from looks at the progress."""
+        host = next((pod for pod in observed.pods if pod.index == 0 and pod.running), None)
+        if host is None:
+            return
+        rest = max(self._poll, (len(self._still) + 1) / PASSES_PER_SECOND)
+        full = self._monotonic() + (rest if due is None else min(rest, due))
+        version = observed.job.metadata.resource_version
+        self._still[key] = Still(version, observed.job, host, observed.report, full)
+
+    def end(self, key: Key) -> None:
+        """Something has happened."""
+        self._still.pop(key, None)
+
+    def is_current(self, key: Key, version: str) -> bool:
+        """Whether the job of this version needs no full pass."""
+        still = self._still.get(key)
+        return still is not None and still.version == version and self._monotonic() < still.full_at
+
+    async def look(self, key: Key) -> float | None:
+        """Seconds until the next look, where there is nothing new; None: a full pass is due."""
+        still = self._still.get(key)
+        if still is None:
+            return None
+        left = still.full_at - self._monotonic()
+        same = left > 0 and self._says_the_same(still, await self._reader.read(still.pod))
+        if same and self._still.get(key) is still:
+            return min(left, self.seconds)
+        self.end(key)
+        return None
+
+    @property
+    def seconds(self) -> float:
+        """Between two looks at one job."""
+        return min(MOST_SECONDS, max(self._poll, len(self._still) / LOOKS_PER_SECOND))
+
+    @staticmethod
+    def _says_the_same(still: Still, report: Progress | None) -> bool:
+        if report is None or still.report is None:
+            return report is still.report
+        untimed = {"idle_seconds": None}
+        same = report.model_copy(update=untimed) == still.report.model_copy(update=untimed)
+        return same and hang.found(report, still.job.status.progress, still.job.spec.hang_policy) is None

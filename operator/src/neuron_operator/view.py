@@ -1,0 +1,117 @@
+"""`Cluster` with a memory: pods out of the watch, what the operator made itself for a while, its own last status write.
+
+It serves passes that change nothing, which are most of them. A plan that deletes, replaces or ends something is made
+again from what the API server says at that moment (`planning.certainty`): the view may be behind, and never decides.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from neuron_api import contract
+
+from . import cluster as api
+from .cluster import Cluster, Kind
+from .pod_store import PodStore
+from .workqueue import Key
+
+Json = dict[str, Any]
+Where = tuple[str, str, str]
+
+KEPT_SECONDS: Final = 300.0
+"""A Service that somebody deletes is made anew after so long, or with the next pod."""
+JUST_SECONDS: Final = 1.0
+"""A status that was written so shortly ago is what a read would give."""
+_MOST_MADE: Final = 20_000
+_REMEMBERED: Final[Mapping[str, Kind]] = {"Service": api.SERVICE, "ConfigMap": api.CONFIG_MAP}
+_PREFIX: Final = f"{contract.LABEL_JOB}="
+
+
+class View(Cluster):
+    """The same verbs."""
+
+    def __init__(self, live: Cluster, store: PodStore, monotonic: Callable[[], float] = time.monotonic) -> None:
+        vars(self).update(vars(live))  # one connection, one bound on requests, one count
+        self._store, self._monotonic = store, monotonic
+        self._made: dict[Where, tuple[float, Json]] = {}
+        self._written: dict[Where, tuple[float, Json]] = {}
+        self._versions: dict[Key, str] = {}
+
+    # ---- reads ------------------------------------------------------------------------------------------------------
+
+    async def find(self, kind: Kind, namespace: str, name: str) -> Json | None:
+        """From memory where that is good enough."""
+        where = (kind.plural, namespace, name)
+        if kind == api.JOB and (written := self._written.pop(where, None)) and self._age(written) < JUST_SECONDS:
+            return written[1]
+        if (made := self._made.get(where)) and self._age(made) < KEPT_SECONDS:
+            return made[1]
+        found = await super().find(kind, namespace, name)
+        self._remember(kind, where, found)
+        return found
+
+    async def list(self, kind: Kind, namespace: str = "", selector: str = "") -> list[Json]:
+        """Pods of a job from the store; everything else asked for."""
+        if kind == api.POD and selector.startswith(_PREFIX):
+            await self._store.complete()
+            return self._store.of(Key(namespace, selector.removeprefix(_PREFIX)))
+        return await super().list(kind, namespace, selector)
+
+    def wrote(self, key: Key, version: str) -> bool:
+        """Whether this version of a job is the last one that this operator wrote: its event is no news."""
+        return self._versions.get(key) == version
+
+    # ---- writes -----------------------------------------------------------------------------------------------------
+
+    async def create(self, kind: Kind, body: Mapping[str, Any]) -> Json:
+        """A pod is in the store before its event comes."""
+        made = await super().create(kind, body)
+        if kind == api.POD:
+            self._store.created(made)
+        return made
+
+    async def apply(self, body: Mapping[str, Any]) -> Json:
+        """Remembered."""
+        made = await super().apply(body)
+        if kind := _REMEMBERED.get(body["kind"]):
+            metadata = body["metadata"]
+            self._remember(kind, (kind.plural, metadata["namespace"], metadata["name"]), made)
+        return made
+
+    async def replace(self, kind: Kind, body: Mapping[str, Any], subresource: str = "") -> Json:
+        """The answer is what the next pass would read."""
+        made = await super().replace(kind, body, subresource)
+        if kind == api.JOB:
+            metadata = made["metadata"]
+            key = Key(metadata["namespace"], metadata["name"])
+            self._written[(kind.plural, *key)] = (self._monotonic(), made)
+            self._versions[key] = metadata["resourceVersion"]
+        return made
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, *, grace: int | None = None) -> None:
+        """Forgotten."""
+        self._made.pop((kind.plural, namespace, name), None)
+        await super().delete(kind, namespace, name, uid, grace=grace)
+
+    def forget(self, key: Key) -> None:
+        """The job is gone."""
+        self._versions.pop(key, None)
+        self._written.pop((api.JOB.plural, *key), None)
+
+    # ---- memory -----------------------------------------------------------------------------------------------------
+
+    def _remember(self, kind: Kind, where: Where, found: Json | None) -> None:
+        """What a job owns, and that a claim is there; nothing that others may change with meaning."""
+        owned = found is not None and any(
+            one.get("controller") and one.get("kind") == contract.KIND
+            for one in found["metadata"].get("ownerReferences", ())
+        )
+        if found is not None and (kind == api.CLAIM or (kind in _REMEMBERED.values() and owned)):
+            self._made[where] = (self._monotonic(), found)
+        else:
+            self._made.pop(where, None)
+        while len(self._made) > _MOST_MADE:
+            self._made.pop(next(iter(self._made)))
+
+    def _age(self, one: tuple[float, Json]) -> float:
+        return self._monotonic() - one[0]
