@@ -19,11 +19,17 @@ from neuron_operator.planning import configuration, desired, naming, pods
 from neuron_operator.planning.configuration import Accepted
 from neuron_operator.planning.observation import Child, ConfigText, Observed, Pod
 from neuron_operator.planning.options import Options
+from neuron_operator.planning.scheduling.registry import MECHANISMS
 
 Json = dict[str, Any]
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
-OPTIONS = Options(failures=failure_rules.built_in(), image_cpu="trainer:cpu", image_neuron="trainer:neuron")
+OPTIONS = Options(
+    failures=failure_rules.built_in(),
+    image_cpu="trainer:cpu",
+    image_neuron="trainer:neuron",
+    gang_schedulers=frozenset(MECHANISMS),
+)
 
 
 def at(seconds: float) -> datetime:

@@ -17,6 +17,8 @@ class ConditionType(StrEnum):
     """True when nothing will go on without somebody's help; the message says what to do."""
     CONFIG_VALID = "ConfigValid"
     """Whether the configuration and the platform fit."""
+    ADMITTED = "Admitted"
+    """Whether the queue or the gang scheduler of spec.scheduling lets the pods start."""
     PODS_READY = "PodsReady"
     """Whether all pods of the attempt are up."""
     PROGRESSING = "Progressing"
@@ -43,6 +45,35 @@ class Reason(StrEnum):
     """spec.configFrom names a ConfigMap or a key that is not there. Create it; the job goes on by itself."""
     STORAGE_MISSING = "StorageMissing"
     """Several nodes, but no writable claim for checkpoints. Add one to spec.storage."""
+
+    # -- queues and gangs
+    NOT_QUEUED = "NotQueued"
+    """spec.scheduling.gang is none: no queue is asked. Nothing to do."""
+    ADMITTED = "Admitted"
+    """The queue or the gang scheduler lets the pods start. Nothing to do."""
+    WAITING_FOR_QUOTA = "WaitingForQuota"
+    """The queue has not admitted the job; the message quotes it. Wait, raise the queue's quota, or give the job a
+    higher priority."""
+    WAITING_FOR_GANG = "WaitingForGang"
+    """There is no place for all pods at once, so none is placed; the message quotes the scheduler. Wait, add nodes, or
+    ask for less."""
+    SCHEDULER_NOT_ENABLED = "SchedulerNotEnabled"
+    """The operator may not use the scheduler that spec.scheduling.gang names. Add it to the Helm value gangSchedulers;
+    the job goes on by itself."""
+    SCHEDULER_NOT_INSTALLED = "SchedulerNotInstalled"
+    """The API of the scheduler that spec.scheduling.gang names is not there, and no pod is created. Install it; the job
+    goes on by itself. Or choose another one."""
+    SCHEDULER_SILENT = "SchedulerSilent"
+    """No scheduler has said anything about the pods for a minute. Mend spec.scheduling.schedulerName, or see why the
+    scheduler does not run."""
+    QUEUE_NOT_FOUND = "QueueNotFound"
+    """spec.scheduling.queueName names a queue that is not there. Create it; the job goes on by itself."""
+    QUEUE_NOT_IN_CHARGE = "QueueNotInCharge"
+    """Kueue is there, but does not care for pods of this namespace. Let managedJobsNamespaceSelector of Kueue's
+    configuration select it and its integrations name pod; then delete the pods."""
+    ADMISSION_DEADLINE_EXCEEDED = "AdmissionDeadlineExceeded"
+    """The gang was not admitted in startupPolicy.admissionSeconds; the message quotes the queue. Raise the quota or the
+    bound, in a new job."""
 
     # -- pods
     PODS_CREATED = "PodsCreated"

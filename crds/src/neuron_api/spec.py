@@ -7,20 +7,10 @@ to the object, so that GitOps tools see no difference.
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-
-class ApiObject(BaseModel):
-    """camelCase on the wire; unknown fields are ignored (an older operator, a newer CRD); frozen."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="ignore",
-        frozen=True,
-        use_attribute_docstrings=True,
-    )
+from .api_object import ApiObject
+from .scheduling import Scheduling
 
 
 class Accelerator(StrEnum):
@@ -194,8 +184,13 @@ class StartupPolicy(ApiObject):
     they are waited for, since capacity may come, an image may be pushed and a large model may compile for hours; the
     conditions say what is missing all the time. Each bound also holds for pods that replace others."""
 
+    admission_seconds: int | None = Field(default=None, ge=1, le=31536000)
+    """Seconds from the creation of the pods until the queue or the gang scheduler of spec.scheduling admits them.
+    Default: no bound."""
+
     scheduling_seconds: int | None = Field(default=None, ge=1, le=31536000)
-    """Seconds from the creation of a pod until it has a node. Default: no bound."""
+    """Seconds until a pod has a node: from its creation, or with spec.scheduling.gang from when the gang was admitted,
+    so that time in a queue does not count. Default: no bound."""
 
     image_seconds: int | None = Field(default=None, ge=1, le=31536000)
     """Seconds from then until its container runs: the image is pulled, volumes are mounted. Default: no bound."""
@@ -233,6 +228,9 @@ class JobSpec(ApiObject):
     pod_template: dict[str, Any] | None = None
     """A partial PodTemplateSpec, merged strategically over the generated pods (containers and volumes by name); the
     trainer's container is called trainer."""
+
+    scheduling: Scheduling = Scheduling()
+    """Queue, gang, priority and topology."""
 
     restart_policy: RestartPolicy = RestartPolicy()
     """How many failures of each kind the job may have."""

@@ -4,8 +4,8 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, Field
 
+from .api_object import ApiObject
 from .reasons import ConditionType, Reason
-from .spec import ApiObject
 
 
 class Phase(StrEnum):
@@ -229,8 +229,8 @@ class JobStatus(ApiObject):
     phase: Phase = Phase.PENDING
     """Pending, Starting, Running, Restarting, Suspending, Suspended, Succeeded or Failed."""
     conditions: tuple[Condition, ...] = Field(default=(), max_length=32)
-    """Ready, Reconciling, Stalled (kstatus) and ConfigValid, PodsReady, Progressing, Restarting, Suspended, Succeeded,
-    Failed."""
+    """Ready, Reconciling, Stalled (kstatus) and ConfigValid, Admitted, PodsReady, Progressing, Restarting, Suspended,
+    Succeeded, Failed."""
     attempt: int = 0
     """Number of the gang attempt; pods carry it as a label."""
     config_hash: str = ""

@@ -25,6 +25,7 @@ def announcements(before: JobStatus, after: JobStatus) -> tuple[Announcement, ..
     return (
         *_restarts(before, after),
         *_recoveries(before, after),
+        *_admission(before, after),
         *_exclusions(before, after),
         *_not_suspended(before, after),
         *_stalled(before, after),
@@ -53,6 +54,17 @@ def _recoveries(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
                 f"{entry.recovery_seconds:.0f} s after {what}."
             )
             yield Announcement("Normal", "Recovered", "Restart", note)
+
+
+def _admission(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
+    """A job goes into a queue, or comes out of it."""
+    old, new = _condition(before, ConditionType.ADMITTED), _condition(after, ConditionType.ADMITTED)
+    if new is None or (old is not None and old.reason is new.reason):
+        return
+    if new.reason in (Reason.WAITING_FOR_QUOTA, Reason.WAITING_FOR_GANG):
+        yield Announcement("Normal", new.reason, "Queue", new.message)
+    elif new.reason is Reason.ADMITTED:
+        yield Announcement("Normal", new.reason, "Admit", new.message)
 
 
 def _exclusions(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:

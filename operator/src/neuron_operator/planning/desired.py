@@ -10,6 +10,7 @@ from neuron_api.job import NeuronTrainingJob
 
 from . import naming, placement, storage
 from .configuration import Accepted
+from .scheduling import registry as scheduling
 from .strategic_merge import merge
 from .template import CONFIG_VOLUME
 
@@ -27,7 +28,7 @@ def service(job: NeuronTrainingJob) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _metadata(job, naming.service(job)),
+        "metadata": owned(job, naming.service(job)),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
@@ -45,7 +46,7 @@ def config_map(job: NeuronTrainingJob, text: str) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": _metadata(job, naming.config_map(job)),
+        "metadata": owned(job, naming.config_map(job)),
         "immutable": True,
         "data": {contract.CONFIG_FILE: text},
     }
@@ -58,8 +59,9 @@ def pod(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: int, av
     """
     count = accepted.topology.num_nodes
     users = {part: value for part, value in (job.spec.pod_template or {}).items() if value is not None}
-    template = merge(_template(job, accepted, attempt, index), users)
-    template["metadata"] = merge(template["metadata"], _metadata(job, naming.pod(job, attempt, index, count)))
+    generated = merge(_template(job, accepted, attempt, index), scheduling.mark(job, attempt, count))
+    template = merge(generated, users)
+    template["metadata"] = merge(template["metadata"], owned(job, naming.pod(job, attempt, index, count)))
     template["metadata"]["labels"] |= {
         contract.LABEL_ATTEMPT: str(attempt),
         contract.LABEL_NODE_RANK: str(index),
@@ -94,7 +96,8 @@ def owner_reference(job: NeuronTrainingJob) -> Json:
     }
 
 
-def _metadata(job: NeuronTrainingJob, name: str) -> Json:
+def owned(job: NeuronTrainingJob, name: str) -> Json:
+    """Metadata of what belongs to the job."""
     return {
         "name": name,
         "namespace": job.metadata.namespace,

@@ -125,7 +125,8 @@ def _disruption(pod: Pod, *, node_lost: bool) -> Reason | None:
 
 def _loss(pod: Pod, verdict: Verdict, cause: Reason, *, counted: bool) -> Loss:
     ended = pod.termination_reason if pod.termination_reason not in _SAYS_NOTHING else ""
-    said = (pod.termination_message.strip(), pod.pod_message, pod.waiting_message, ended, pod.pod_reason)
+    taken = pod.disruption_message if not counted else ""
+    said = (pod.termination_message.strip(), pod.pod_message, taken, pod.waiting_message, ended, pod.pod_reason)
     message = next(filter(None, said), "")
     rank, step = from_failure_headline(message) or (None, None)
     return Loss(

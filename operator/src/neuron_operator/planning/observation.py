@@ -44,9 +44,21 @@ class Pod:
     pod_message: str = ""
     """`status.message`: what the kubelet says about it."""
     disruption: str = ""
-    """Reason of the DisruptionTarget condition, where it is True."""
+    """Reason of the DisruptionTarget condition (Kueue: TerminationTarget), where it is True."""
+    disruption_message: str = ""
+    """What is said about that, such as who preempted it."""
     unschedulable: str = ""
     """What the scheduler says, where it found no node."""
+    scheduler: str = ""
+    """Name of the scheduler that it asks for."""
+    seen_by_scheduler: bool = False
+    """Some scheduler has said something about it."""
+    gates: tuple[str, ...] = ()
+    """Scheduling gates: no scheduler looks at it while there is one."""
+    seen_by_kueue: bool = False
+    finalizers: tuple[str, ...] = ()
+    """What must let go of it before it can vanish."""
+    resource_version: str = ""
     waiting_reason: str = ""
     """Why a container has not been started."""
     waiting_message: str = ""
@@ -108,11 +120,65 @@ OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A Service or ConfigMap with a name that the job needs."""
+    """An object with a name that the job needs: Service, ConfigMap, or what stands for the gang at its scheduler."""
 
     owner_uid: str
     """UID of the controlling owner; empty without one."""
     body: Mapping[str, object]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self._metadata.get("name", ""))
+
+    @property
+    def uid(self) -> str:
+        """Its UID."""
+        return str(self._metadata.get("uid", ""))
+
+    @property
+    def terminating(self) -> bool:
+        """Whether it is being deleted."""
+        return "deletionTimestamp" in self._metadata
+
+    @property
+    def _metadata(self) -> Mapping[str, object]:
+        found = self.body.get("metadata")
+        return found if isinstance(found, Mapping) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class GroupKind:
+    """Of the object that stands for a gang at its scheduler."""
+
+    api_versions: tuple[str, ...]
+    """The first that is served is used."""
+    plural: str
+    kind: str
+    own: bool = True
+    """The operator makes and deletes it; otherwise the scheduler does."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKind:
+    """Of a queue that must be there."""
+
+    api_versions: tuple[str, ...]
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen of the scheduler that spec.scheduling names."""
+
+    served: bool
+    """Its API is there."""
+    groups: tuple[Child, ...] = ()
+    """The objects of the job's gangs."""
+    queue: bool | None = None
+    """Whether its queue is there; None: it has none, or nobody may tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +202,10 @@ class Observed:
     """Pods that the job owns, of every attempt."""
     foreign_pods: tuple[str, ...] = ()
     """Names of pods that carry the job's name but not its UID: of an earlier job of this name."""
+    abandoned: tuple[Pod, ...] = ()
+    """Those pods themselves."""
+    scheduler: Sight | None = None
+    """None: not looked at, since none is asked for or the operator may not use it."""
     service: Child | None = None
     config_map: Child | None = None
     missing_claims: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ Variables that NxDT derives from the configuration are left to the trainer (`neu
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from neuron_api.devices import EFA_RESOURCE, NEURON_RESOURCE
 from neuron_api.instances import INSTANCE_TYPES
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.spec import Accelerator
@@ -13,8 +14,6 @@ from neuron_api.spec import Accelerator
 from . import nodes
 from .configuration import Accepted
 
-NEURON_RESOURCE: Final = "aws.amazon.com/neuron"
-EFA_RESOURCE: Final = "vpc.amazonaws.com/efa"
 INSTANCE_TYPE_LABEL: Final = "node.kubernetes.io/instance-type"
 
 _EFA: Final = {
