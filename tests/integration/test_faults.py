@@ -112,6 +112,7 @@ async def test_a_node_that_does_not_answer_is_named_and_its_pod_is_not_replaced_
     body = await world.cluster.get(api.NODE, "", node)
     since = {"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-11-24T12:00:00Z"}
     body["status"] = {**body.get("status", {}), "conditions": [since]}
+    body["metadata"]["namespace"] = ""
     await world.cluster.replace(api.NODE, body, "status")
     await world.kubelet(f"{JOB}-0-1", conditions=[{"type": "Ready", "status": "False"}])
     await world.reconcile()
