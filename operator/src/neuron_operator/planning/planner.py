@@ -220,7 +220,7 @@ def _stopped(
         status = status.model_copy(update={"pods": ()})
     lost = observed.lost_nodes
     going = [pod for pod in active if pod.node in lost or not pod.terminating]
-    due = _deadlines(status, gang, observed, _situation(status, gang, observed, gate))
+    due = _deadlines(status, gang, observed, _situation(status, gang, observed, gate), now)
     looks = (options.wait_seconds if active else None, deadlines.seconds_until_next(due, now))
     draft = _draft(status, gang, observed, gate, requeue_after=min(filter(None, looks), default=None))
     deletes = tuple(Delete(pod.name, pod.uid, force=pod.node in lost) for pod in going)
