@@ -31,6 +31,10 @@ check: venv ## format, lint, types, import rules, generated files are current
 test: venv ## every test but the long ones: unit, distributed (gloo), integration (real API server)
 	hack/test $(BIN)/python
 
+.PHONY: test-queues
+test-queues: venv ## the real Kueue and the real Coscheduling plugin against the API server (built once, minutes)
+	NTO_TEST_QUEUES=1 $(BIN)/python -m pytest tests/queues
+
 .PHONY: test-unit
 test-unit: venv ## only the tests without processes and servers (a minute)
 	$(BIN)/python -m pytest tests/unit -m "not integration"
@@ -49,7 +53,7 @@ bench-recovery: venv ## seconds from a fault to the next step on the local clust
 	$(BIN)/python benchmarks/recovery_scale.py
 
 .PHONY: test-numerics
-test-numerics: venv ## every family under every split against one process, as a table (docs/numerics.md; minutes)
+test-numerics: venv ## every family under every split against one process, as a table (docs/numerics.md; an hour)
 	$(BIN)/python hack/numerics
 
 .PHONY: test-kills

@@ -14,15 +14,22 @@ from neuron_api import contract
 from neuron_api.job import NeuronTrainingJob, parse
 from neuron_api.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
 from neuron_api.status import JobStatus
+from neuron_operator import failure_rules
 from neuron_operator.planning import configuration, desired, naming, pods
 from neuron_operator.planning.configuration import Accepted
 from neuron_operator.planning.observation import Child, ConfigText, Observed, Pod
 from neuron_operator.planning.options import Options
+from neuron_operator.planning.scheduling.registry import MECHANISMS
 
 Json = dict[str, Any]
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
-OPTIONS = Options(image_cpu="trainer:cpu", image_neuron="trainer:neuron")
+OPTIONS = Options(
+    failures=failure_rules.built_in(),
+    image_cpu="trainer:cpu",
+    image_neuron="trainer:neuron",
+    gang_schedulers=frozenset(MECHANISMS),
+)
 
 
 def at(seconds: float) -> datetime:

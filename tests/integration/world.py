@@ -81,6 +81,7 @@ class World:
         self.plane, self.cluster, self.namespace = plane, cluster, namespace
         self.reports, self.metrics = Reports(), Metrics()
         self.key = Key(namespace, JOB)
+        self.options = Options(image_cpu=IMAGE)
         self._started: dict[str, datetime] = {}
         """When each pod's launcher was first heard of."""
 
@@ -118,9 +119,8 @@ class World:
         """A freshly started operator."""
         used = cluster or self.cluster
         recorder = Recorder(used, "test", clock)
-        options = Options(image_cpu=IMAGE)
         return Controller(
-            used, reports or self.reports, recorder, self.metrics, options, clock, StatusWrites(0.0)
+            used, reports or self.reports, recorder, self.metrics, self.options, clock, StatusWrites(0.0)
         )  # fmt: skip
 
     async def reconcile(self, controller: Controller | None = None, passes: int = 20) -> float | None:

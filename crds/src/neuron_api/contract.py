@@ -34,6 +34,9 @@ LABEL_NODE_RANK: Final = f"{GROUP}/node-rank"
 LABEL_EXPERIMENT: Final = "name"
 """The config's `name` on every pod (config-keys.md, section 1)."""
 
+ANNOTATION_EXCLUDED: Final = f"{GROUP}/excluded-nodes"
+"""Host names of the nodes that a pod was created to avoid, with commas between them."""
+
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 FIELD_MANAGER: Final = "neuron-operator"
 

@@ -10,6 +10,8 @@ from .findings import Finding, errors_of
 from .instances import INSTANCE_TYPES, InstanceType
 from .registry import found
 
+NEURON_RESOURCE: Final = "aws.amazon.com/neuron"
+EFA_RESOURCE: Final = "vpc.amazonaws.com/efa"
 _RING_BLOCK: Final = 1024
 """Tokens that a context-parallel part must be a multiple of on Neuron (B-6)."""
 _LONGEST_ON_TRN1: Final = 32_768

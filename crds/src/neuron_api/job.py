@@ -4,7 +4,8 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
-from .spec import ApiObject, JobSpec
+from .api_object import ApiObject
+from .spec import JobSpec
 from .status import JobStatus
 
 

@@ -5,7 +5,9 @@ The reader is tolerant (unknown fields are ignored: an older operator meets a ne
 Times are UTC, ISO 8601. Steps count optimizer steps; `step` is the number of finished ones.
 """
 
+import re
 from enum import StrEnum
+from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -59,6 +61,8 @@ class ProcessFailure(Wire):
     """Last finished step when it failed, where known."""
     message: str = ""
     """Last line of the traceback, or the signal's name."""
+    lines: tuple[str, ...] = ()
+    """Last lines before that, oldest first (`last_lines`)."""
 
 
 class Recovery(Wire):
@@ -103,6 +107,30 @@ class Progress(Wire):
     """Newest last; reported by pod 0."""
 
 
+LINES: Final = 8
+LINE_LENGTH: Final = 240
+
+
+def last_lines(text: str) -> tuple[str, ...]:
+    """The lines that say something, without the very last, which is the message: at most `LINES`, each cut."""
+    said = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return tuple(line[:LINE_LENGTH] for line in said[-LINES - 1 : -1])
+
+
+def failure_headline(rank: int, step: int, message: str) -> str:
+    """First line of the termination message of a launcher that gives up."""
+    return f"rank {rank} failed at step {step}: {message}"
+
+
+def from_failure_headline(message: str) -> tuple[int, int] | None:
+    """Rank and step out of such a message; None where it is something else."""
+    found = _HEADLINE.match(message)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+_HEADLINE: Final = re.compile(r"rank (\d{1,9}) failed at step (\d{1,12}): ")
+
+
 def to_json(progress: Progress) -> str:
     """The document as it goes over the wire."""
     return progress.model_dump_json(by_alias=True, exclude_none=True)
@@ -115,12 +143,17 @@ def from_json(text: str | bytes) -> Progress:
 
 def last_words(progress: Progress) -> str:
     """The report as a termination message: with as many failures and recoveries, newest first to stay, as fit."""
+    progress = progress.model_copy(update={"failures": tuple(_headline_only(one) for one in progress.failures)})
     for kept in (8, 2, 0):
         fewer = {"failures": progress.failures[-kept:], "recoveries": progress.recoveries[-kept:]} if kept else {}
         text = to_json(progress.model_copy(update=fewer or {"failures": (), "recoveries": ()}))
         if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
             return text
     return ""
+
+
+def _headline_only(failure: ProcessFailure) -> ProcessFailure:
+    return failure.model_copy(update={"lines": ()})
 
 
 def from_last_words(message: str) -> Progress | None:

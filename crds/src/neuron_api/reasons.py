@@ -17,6 +17,8 @@ class ConditionType(StrEnum):
     """True when nothing will go on without somebody's help; the message says what to do."""
     CONFIG_VALID = "ConfigValid"
     """Whether the configuration and the platform fit."""
+    ADMITTED = "Admitted"
+    """Whether the queue or the gang scheduler of spec.scheduling lets the pods start."""
     PODS_READY = "PodsReady"
     """Whether all pods of the attempt are up."""
     PROGRESSING = "Progressing"
@@ -44,6 +46,35 @@ class Reason(StrEnum):
     STORAGE_MISSING = "StorageMissing"
     """Several nodes, but no writable claim for checkpoints. Add one to spec.storage."""
 
+    # -- queues and gangs
+    NOT_QUEUED = "NotQueued"
+    """spec.scheduling.gang is none: no queue is asked. Nothing to do."""
+    ADMITTED = "Admitted"
+    """The queue or the gang scheduler lets the pods start. Nothing to do."""
+    WAITING_FOR_QUOTA = "WaitingForQuota"
+    """The queue has not admitted the job; the message quotes it. Wait, raise the queue's quota, or give the job a
+    higher priority."""
+    WAITING_FOR_GANG = "WaitingForGang"
+    """There is no place for all pods at once, so none is placed; the message quotes the scheduler. Wait, add nodes, or
+    ask for less."""
+    SCHEDULER_NOT_ENABLED = "SchedulerNotEnabled"
+    """The operator may not use the scheduler that spec.scheduling.gang names. Add it to the Helm value gangSchedulers;
+    the job goes on by itself."""
+    SCHEDULER_NOT_INSTALLED = "SchedulerNotInstalled"
+    """The API of the scheduler that spec.scheduling.gang names is not there, and no pod is created. Install it; the job
+    goes on by itself. Or choose another one."""
+    SCHEDULER_SILENT = "SchedulerSilent"
+    """No scheduler has said anything about the pods for a minute. Mend spec.scheduling.schedulerName, or see why the
+    scheduler does not run."""
+    QUEUE_NOT_FOUND = "QueueNotFound"
+    """spec.scheduling.queueName names a queue that is not there. Create it; the job goes on by itself."""
+    QUEUE_NOT_IN_CHARGE = "QueueNotInCharge"
+    """Kueue is there, but does not care for pods of this namespace. Let managedJobsNamespaceSelector of Kueue's
+    configuration select it and its integrations name pod; then delete the pods."""
+    ADMISSION_DEADLINE_EXCEEDED = "AdmissionDeadlineExceeded"
+    """The gang was not admitted in startupPolicy.admissionSeconds; the message quotes the queue. Raise the quota or the
+    bound, in a new job."""
+
     # -- pods
     PODS_CREATED = "PodsCreated"
     """The pods exist and are starting. Wait."""
@@ -59,6 +90,10 @@ class Reason(StrEnum):
     """An object with a name that the job needs exists and is not the job's. Delete it, or give the job another name."""
     CONTAINER_NOT_STARTING = "ContainerNotStarting"
     """The container cannot be created; the message quotes the kubelet. Mend what it names."""
+    NODE_NOT_READY = "NodeNotReady"
+    """The node of a pod does not answer, so nobody knows whether its processes still write: the pod is not replaced
+    before Kubernetes has removed it. Wait; or delete the Node, or give it the taint node.kubernetes.io/out-of-service,
+    once the machine is off."""
     ALL_PODS_READY = "AllPodsReady"
     """Every pod is up. Nothing to do."""
 
@@ -84,6 +119,11 @@ class Reason(StrEnum):
     """spec.suspend is set and no pod runs; also the cause of the new attempt after it, which no budget counts. Set
     spec.suspend to false to go on."""
 
+    # -- nodes that new pods avoid (status.excludedNodes); HardwareFault, too
+    REPEATED_FAILURES = "RepeatedFailures"
+    """Failures were blamed on one node nodePolicy.repeatFailures times: new pods avoid it for a while. Look at the
+    node; if it is well, set nodePolicy.repeatFailures to 0."""
+
     # -- causes of restarts, and of the end
     PROCESS_FAILED = "ProcessFailed"
     """A process ended with an error; all processes were restarted in their pods. See the ledger's message."""
@@ -108,11 +148,28 @@ class Reason(StrEnum):
     POD_FAILED = "PodFailed"
     """A launcher gave up: restarts inside the pod did not help. All pods are replaced, if the budget allows. See the
     ledger's message and `kubectl neuron logs --first-failure`."""
+    HARDWARE_FAULT = "HardwareFault"
+    """The failure table tells this failure, or what the node says about itself, to be the hardware's. The pod is
+    replaced and its node excluded (status.excludedNodes); not counted as long as the node can be excluded. See what
+    status.excludedNodes says, and have the node repaired or replaced."""
+    COLLECTIVE_HANG = "CollectiveHang"
+    """A collective did not end; the one that says so waits for another, so neither it nor its node is blamed. If it
+    comes again at the same step, look at the data of that step and at the logs of the other pods."""
+    NODE_MAINTENANCE = "NodeMaintenance"
+    """The node is being taken away (spot interruption, consolidation, maintenance), and the pod failed with it; it was
+    replaced, and that is never counted. Nothing to do."""
+    NEURON_SOFTWARE_MISMATCH = "NeuronSoftwareMismatch"
+    """The Neuron runtime does not take what the compiler made: the image, or the node's driver, is of another Neuron
+    SDK release. Start a new job with both from one release."""
     INCOMPLETE_COMPLETION = "IncompleteCompletion"
     """Some pods had ended when another was lost; the gang is started again to end together. Nothing to do."""
     BUDGET_EXHAUSTED = "BudgetExhausted"
     """A budget of restartPolicy is used up; the message names it and the last failure. Mend that, then start a new
     job."""
+    SAME_STEP_CRASH = "SameStepCrash"
+    """The job failed three times at the same step, without a sign of a fault of the hardware: to start again does not
+    help. The message names the step and the first process that failed; mend the code or the data of that step, then
+    start a new job."""
     TRAINER_REFUSED_CONFIG = "TrainerRefusedConfig"
     """The trainer ended with exit code 2: the data, the model or a checkpoint is not as configured. Mend what it
     says."""

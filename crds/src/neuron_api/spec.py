@@ -7,20 +7,10 @@ to the object, so that GitOps tools see no difference.
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-
-class ApiObject(BaseModel):
-    """camelCase on the wire; unknown fields are ignored (an older operator, a newer CRD); frozen."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="ignore",
-        frozen=True,
-        use_attribute_docstrings=True,
-    )
+from .api_object import ApiObject
+from .scheduling import Scheduling
 
 
 class Accelerator(StrEnum):
@@ -124,6 +114,31 @@ class RestartPolicy(ApiObject):
     """Seconds that pods wait for a lost peer to be replaced, before the whole gang is. Default 900."""
 
 
+class NodePolicy(ApiObject):
+    """Which nodes new pods of the job avoid, and what is done about pods on a node that does not answer."""
+
+    exclude_faulty_nodes: bool = True
+    """New pods avoid a node whose hardware failed, or that failures were blamed on again and again: a required node
+    affinity in the pods, the node itself is left alone. Default true."""
+
+    exclusion_seconds: int = Field(default=86400, ge=60, le=31536000)
+    """Seconds for which a node is avoided. Default 86400, a day."""
+
+    repeat_failures: int = Field(default=3, ge=0, le=1000)
+    """Failures blamed on one node after which it is avoided; 0: only for faults of its hardware. Default 3."""
+
+    repeat_window_seconds: int = Field(default=86400, ge=60, le=31536000)
+    """Seconds within which they count. Default 86400."""
+
+    max_excluded_percent: int = Field(default=10, ge=0, le=100)
+    """At most so many nodes are avoided at a time, in percent of the job's nodes, but always one. Default 10."""
+
+    force_delete_fenced: bool = False
+    """True: pods are deleted without an answer of their node once somebody has said that it is off, by the taint
+    node.kubernetes.io/out-of-service. Kubernetes does the same a little later. Pods of a node that is merely silent are
+    never forced away: two gangs could write to one directory. Default false."""
+
+
 class HangPolicy(ApiObject):
     """When processes that run and get nowhere are taken for hung: all pods are then replaced, within a budget of their
     own. Every bound is counted from the last thing that the trainer reported, by its own clock."""
@@ -169,8 +184,13 @@ class StartupPolicy(ApiObject):
     they are waited for, since capacity may come, an image may be pushed and a large model may compile for hours; the
     conditions say what is missing all the time. Each bound also holds for pods that replace others."""
 
+    admission_seconds: int | None = Field(default=None, ge=1, le=31536000)
+    """Seconds from the creation of the pods until the queue or the gang scheduler of spec.scheduling admits them.
+    Default: no bound."""
+
     scheduling_seconds: int | None = Field(default=None, ge=1, le=31536000)
-    """Seconds from the creation of a pod until it has a node. Default: no bound."""
+    """Seconds until a pod has a node: from its creation, or with spec.scheduling.gang from when the gang was admitted,
+    so that time in a queue does not count. Default: no bound."""
 
     image_seconds: int | None = Field(default=None, ge=1, le=31536000)
     """Seconds from then until its container runs: the image is pulled, volumes are mounted. Default: no bound."""
@@ -209,8 +229,14 @@ class JobSpec(ApiObject):
     """A partial PodTemplateSpec, merged strategically over the generated pods (containers and volumes by name); the
     trainer's container is called trainer."""
 
+    scheduling: Scheduling = Scheduling()
+    """Queue, gang, priority and topology."""
+
     restart_policy: RestartPolicy = RestartPolicy()
     """How many failures of each kind the job may have."""
+
+    node_policy: NodePolicy = NodePolicy()
+    """Which nodes new pods avoid."""
 
     hang_policy: HangPolicy = HangPolicy()
     """When processes that run and get nowhere are taken for hung."""

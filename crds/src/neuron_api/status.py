@@ -4,8 +4,8 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, Field
 
+from .api_object import ApiObject
 from .reasons import ConditionType, Reason
-from .spec import ApiObject
 
 
 class Phase(StrEnum):
@@ -90,8 +90,14 @@ class Restart(ApiObject):
     """Global rank of the first failing process, where one failed."""
     exit_code: int | None = None
     """Its exit code; negative: the signal that ended it."""
+    neuron_code: int | None = None
+    """Code of the Neuron runtime (NRT) in what it said."""
+    rule: str = Field(default="", max_length=63)
+    """Entry of the failure table that says what it was."""
     message: str = Field(default="", max_length=1024)
     """Last line that it said."""
+    lines: tuple[str, ...] = Field(default=(), max_length=8)
+    """Last lines before that, oldest first, each cut to 240 characters."""
     step: int | None = None
     """Last finished step when it happened."""
     resumed_from_step: int | None = None
@@ -120,7 +126,24 @@ class PodStatus(ApiObject):
     succeeded: bool = False
     """Whether its launcher has ended with exit code 0."""
     lost: bool = False
-    """Whether its loss is in the ledger; its successor is awaited."""
+    """Whether its successor is awaited: its loss is in the ledger, or it is made anew for another node."""
+
+
+class ExcludedNode(ApiObject):
+    """A node that new pods of the job avoid."""
+
+    node: str
+    """Name of the node."""
+    hostname: str
+    """Its label kubernetes.io/hostname, by which pods avoid it."""
+    reason: Reason
+    """HardwareFault or RepeatedFailures."""
+    message: str = Field(default="", max_length=1024)
+    """What it was excluded for."""
+    since: AwareDatetime
+    """When it was excluded."""
+    until: AwareDatetime
+    """When it may be used again."""
 
 
 class TopologyStatus(ApiObject):
@@ -206,8 +229,8 @@ class JobStatus(ApiObject):
     phase: Phase = Phase.PENDING
     """Pending, Starting, Running, Restarting, Suspending, Suspended, Succeeded or Failed."""
     conditions: tuple[Condition, ...] = Field(default=(), max_length=32)
-    """Ready, Reconciling, Stalled (kstatus) and ConfigValid, PodsReady, Progressing, Restarting, Suspended, Succeeded,
-    Failed."""
+    """Ready, Reconciling, Stalled (kstatus) and ConfigValid, Admitted, PodsReady, Progressing, Restarting, Suspended,
+    Succeeded, Failed."""
     attempt: int = 0
     """Number of the gang attempt; pods carry it as a label."""
     config_hash: str = ""
@@ -230,6 +253,8 @@ class JobStatus(ApiObject):
     """Failures of the job's own, ever; disruptions are none."""
     counted_failures: tuple[CountedFailure, ...] = Field(default=(), max_length=2048)
     """Those that count against the budgets of restartPolicy now, oldest first."""
+    excluded_nodes: tuple[ExcludedNode, ...] = Field(default=(), max_length=512)
+    """Nodes that new pods avoid, each for a time (nodePolicy)."""
     steps_lost: int = 0
     """Sum of the steps that had to be done again."""
     start_time: AwareDatetime | None = None

@@ -28,6 +28,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{- define "operator.failureTable" -}}
+{{- .Values.failureTable.configMap | default (printf "%s-failures" (include "operator.fullname" . | trunc 54 | trimSuffix "-")) -}}
+{{- end -}}
+
 {{/* What the operator may do in the namespaces of jobs: what it does, and nothing else. */}}
 {{- define "operator.jobRules" -}}
 - apiGroups: [neurontraining.dev]
@@ -49,6 +53,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+{{- if has "kueue" .Values.gangSchedulers }}
+# Kueue's word about a gang, and its queue.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads, localqueues]
+  verbs: [get]
+# Kueue keeps ended pods by a finalizer, which the operator takes from its own.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [patch]
+{{- end }}
+{{- $groups := dict "volcano" "scheduling.volcano.sh" "coscheduling" "scheduling.x-k8s.io" "workload" "scheduling.k8s.io" }}
+{{- range $name := list "volcano" "coscheduling" "workload" }}
+{{- if has $name $.Values.gangSchedulers }}
+- apiGroups: [{{ get $groups $name }}]
+  resources: [podgroups]
+  verbs: [list, create, patch, delete]
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "operator.subjects" -}}

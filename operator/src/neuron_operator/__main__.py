@@ -17,12 +17,14 @@ from .clock import Clock
 from .cluster import Cluster
 from .controller import Controller, StatusWrites
 from .errors import ApiError, LeaseLostError, NotFoundError, WatchLostError
+from .failure_rules import FailureRules
 from .freshness import Freshness
 from .gathering import Gathering
 from .handlers import registry
 from .health import Vitals
 from .lease import Lease
-from .metrics import Metrics
+from .metrics import Metrics, TableMetrics
+from .planning.failure_table import TableError
 from .pod_store import PodStore
 from .pod_watch import PodWatch
 from .recorder import Recorder
@@ -42,7 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure(settings.log_level, settings.log_format)
     status = 0
     try:
-        asyncio.run(_run(settings))
+        rules = FailureRules(settings.failure_table)
+    except TableError as problem:
+        log.error("%s Mend it, or leave out --failure-table: the built-in table is used then.", problem)
+        return 1
+    try:
+        asyncio.run(_run(settings, rules))
     except* LeaseLostError as group:
         log.error("%s: ending, another operator may act", group.exceptions[0])
         status = 1
@@ -52,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, rules: FailureRules) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -61,6 +68,7 @@ async def _run(settings: Settings) -> None:
         lease: Lease
         freshness = Freshness[Key]()
         metrics = Metrics(lambda: len(queue), lambda: lease.is_held, lambda: freshness.age() if lease.is_held else None)
+        metrics.registry.register(TableMetrics(rules))
         queue = WorkQueue(metrics.observe_pass)
         clock = Clock()
         cluster = await stack.enter_async_context(api.connect(metrics.count_request, clock.heard))
@@ -80,14 +88,15 @@ async def _run(settings: Settings) -> None:
         pods = PodStore(Gathering(wake, time.monotonic))
         controller = Controller(
             cluster, reader, Recorder(cluster, settings.identity, clock), metrics, settings.options, clock,
-            StatusWrites(settings.status_seconds), View(cluster, pods), stillness,
+            StatusWrites(settings.status_seconds), View(cluster, pods), stillness, rules,
         )  # fmt: skip
-        beat = asyncio.create_task(vitals.beat())
+        beats = [asyncio.create_task(vitals.beat()), asyncio.create_task(rules.watch())]
         try:
             if await _unless(stop, _prepare(cluster, settings, vitals, lease)):
                 await _lead(settings, queue, controller, lease, freshness, pods, wake)
         finally:
-            beat.cancel()
+            for beat in beats:
+                beat.cancel()
 
 
 async def _prepare(cluster: Cluster, settings: Settings, vitals: Vitals, lease: Lease) -> None:

@@ -45,6 +45,7 @@ SILENT_SECONDS: Final = 100.0
 """The API server sends a bookmark every minute or so: a stream without any is dead."""
 
 _PATCH: Final = {"Content-Type": "application/apply-patch+yaml"}
+_MERGE: Final = {"Content-Type": "application/merge-patch+json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,12 @@ NODE: Final = Kind("v1", "nodes", namespaced=False)
 LEASE: Final = Kind("coordination.k8s.io/v1", "leases")
 EVENT: Final = Kind("events.k8s.io/v1", "events")
 
-KINDS: Final[Mapping[str, Kind]] = {"Service": SERVICE, "ConfigMap": CONFIG_MAP, "Pod": POD, contract.KIND: JOB}
-"""By `kind`, for what a plan applies or deletes."""
+_KINDS: Final[Mapping[str, Kind]] = {"Service": SERVICE, "ConfigMap": CONFIG_MAP, "Pod": POD, contract.KIND: JOB}
+
+
+def kind_of(kind: str, api_version: str = "") -> Kind:
+    """Of what a plan applies or deletes; several APIs have a PodGroup."""
+    return Kind(api_version, f"{kind.lower()}s") if kind not in _KINDS else _KINDS[kind]
 
 
 class Cluster:
@@ -137,9 +142,17 @@ class Cluster:
 
     async def apply(self, body: Mapping[str, Any]) -> Json:
         """Server-side apply of what the operator owns whole."""
-        kind, metadata = KINDS[body["kind"]], body["metadata"]
+        kind, metadata = kind_of(body["kind"], body["apiVersion"]), body["metadata"]
         query = {**_MANAGED, "force": "true"}
         return await self._call("PATCH", kind, kind.path(metadata["namespace"], metadata["name"]), query, body, _PATCH)
+
+    async def patch(self, kind: Kind, body: Mapping[str, Any]) -> None:
+        """Merge into an object; one that is gone, or not as it was (`metadata.uid`, `resourceVersion`), is no error."""
+        path = kind.path(body["metadata"]["namespace"], body["metadata"]["name"])
+        try:
+            await self._call("PATCH", kind, path, _MANAGED, body, _MERGE)
+        except (NotFoundError, ConflictError):
+            return
 
     async def replace(self, kind: Kind, body: Mapping[str, Any], subresource: str = "") -> Json:
         """Write an object (or its status) over the version that was read; raises `ConflictError`."""

@@ -6,29 +6,34 @@ any number of times, also after a pass that was killed between any two of its wr
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
+from neuron_api import contract
 from neuron_api.job import NeuronTrainingJob
+from neuron_api.scheduling import GangScheduler
 from neuron_api.status import JobStatus
 
 from . import cluster as api
 from . import observe
 from .cluster import Cluster
-from .errors import AlreadyExistsError, ConflictError, NotFoundError, RefusedError
+from .errors import AlreadyExistsError, ConflictError, NotFoundError, RefusedError, UnavailableError
+from .failure_rules import built_in
 from .observe import Seen
 from .planning import pods
 from .planning.announce import announcements
 from .planning.certainty import safe_from_memory
+from .planning.failure_table import FailureTable
 from .planning.options import Options
 from .planning.outcome import Outcome, Rejection
-from .planning.plan import Create, Plan
+from .planning.plan import Create, Plan, Release
 from .planning.planner import plan as make_plan
 from .planning.planner import settle
+from .planning.scheduling import release
 from .planning.significance import only_numbers
 from .progress_reader import ProgressReader
 from .recorder import Recorder
@@ -37,6 +42,9 @@ from .view import View
 from .workqueue import Key, Result
 
 log = logging.getLogger(__name__)
+
+_WEBHOOK = "failed calling webhook"
+"""500, but a plain word: the webhook of a queue (or of anybody else) does not answer, so no pod is made."""
 
 
 class Watcher(Protocol):
@@ -66,6 +74,8 @@ class Controller:
     """What may be known without asking (`view`); None: nothing."""
     stillness: Stillness | None = None
     """Which jobs need only a look at their progress; None: none."""
+    failures: Callable[[], FailureTable] = built_in
+    """The failure table of this moment."""
 
     def wrote(self, key: Key, version: str) -> bool:
         """Whether a version of a job is this operator's own last write."""
@@ -95,19 +105,21 @@ class Controller:
             if self.stillness:
                 self.stillness.end(key)
             self.recorder.forget(key.namespace, key.name)
+            await self._let_go(key)
             return Result()
         now = self.clock()
-        planned = make_plan(seen.observed, self.options, now)
+        options = replace(self.options, failures=self.failures())
+        planned = make_plan(seen.observed, options, now)
         if self.view and not safe_from_memory(planned, seen.observed.job):
             if (seen := await self._look(self.cluster, key)) is None:
                 return Result(0.0)
-            planned = make_plan(seen.observed, self.options, now)
+            planned = make_plan(seen.observed, options, now)
         outcome = await self._carry_out(seen.observed.job, planned)
         status = settle(planned, outcome, now)
         return await self._save(key, seen, planned, status)
 
     async def _look(self, cluster: Cluster, key: Key) -> Seen | None:
-        return await observe.read(cluster, self.reader, key.namespace, key.name)
+        return await observe.read(cluster, self.reader, key.namespace, key.name, self.options)
 
     # ---- acting -----------------------------------------------------------------------------------------------------
 
@@ -119,9 +131,10 @@ class Controller:
     async def _carry_out(self, job: NeuronTrainingJob, planned: Plan) -> Outcome:
         namespace = job.metadata.namespace
         await _all(
-            self._writer.delete(api.KINDS[one.kind], namespace, one.name, one.uid, grace=one.grace)
+            self._writer.delete(api.kind_of(one.kind, one.api_version), namespace, one.name, one.uid, grace=one.grace)
             for one in planned.deletes
         )
+        await self._release(namespace, planned.releases)
         for body in planned.applies:
             try:
                 await self._writer.apply(body)
@@ -132,12 +145,41 @@ class Controller:
         created = {index: uid for index, uid in results if isinstance(uid, str)}
         return Outcome(created, tuple(found for _, found in results if isinstance(found, Rejection)))
 
+    async def _let_go(self, key: Key) -> None:
+        """Kueue may hold pods of a job that is gone (`scheduling.release`)."""
+        if GangScheduler.KUEUE in self.options.gang_schedulers:
+            listed = await self.cluster.list(api.POD, key.namespace, f"{contract.LABEL_JOB}={key.name}")
+            left = [pod for body in listed if (pod := pods.read(body)) is not None]
+            await self._release(key.namespace, release.of_pods(left))
+
+    async def _release(self, namespace: str, releases: Sequence[Release]) -> None:
+        await _all(
+            self.cluster.patch(
+                api.POD,
+                {
+                    "metadata": {
+                        "namespace": namespace,
+                        "name": one.name,
+                        "uid": one.uid,
+                        "resourceVersion": one.resource_version,
+                        "finalizers": list(one.finalizers),
+                        "annotations": dict(one.annotations),
+                    }
+                },
+            )
+            for one in releases
+        )
+
     async def _create(self, job: NeuronTrainingJob, one: Create) -> tuple[int, str | Rejection]:
         """UID of the pod; one that an earlier pass created is as good."""
         what = f"Pod {one.name}"
         try:
             return one.index, str((await self._writer.create(api.POD, one.body))["metadata"]["uid"])
         except RefusedError as problem:
+            return one.index, Rejection(what, problem.message)
+        except UnavailableError as problem:
+            if _WEBHOOK not in problem.message:
+                raise
             return one.index, Rejection(what, problem.message)
         except AlreadyExistsError:
             there = await self._writer.get(api.POD, job.metadata.namespace, one.name)
@@ -166,7 +208,7 @@ class Controller:
     def _note_stillness(self, key: Key, seen: Seen, planned: Plan) -> None:
         """A plan with looks so rare that only what is due by the clock is left of them."""
         if self.stillness and not (planned.deletes or planned.applies or planned.creates or seen.observed.lost_nodes):
-            rare = replace(self.options, poll_seconds=RARE_SECONDS)
+            rare = replace(self.options, poll_seconds=RARE_SECONDS, failures=self.failures())
             due = make_plan(seen.observed, rare, self.clock()).requeue_after
             self.stillness.settle(key, seen.observed, due)
 

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.status import JobStatus, Restart
 
+from .failure_rules import FailureRules
 from .job_metrics import JobMetrics
 
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -126,4 +127,18 @@ class _Process(Collector):
         )
         if (age := self._watch_age()) is not None:
             family.add_metric([], age)
+        yield family
+
+
+class TableMetrics(Collector):
+    """The failure table in use, at scrape time."""
+
+    def __init__(self, rules: FailureRules) -> None:
+        self._rules = rules
+
+    def collect(self) -> Iterator[Metric]:
+        valid = "1; 0 where the file of the failure table is wrong, and the last good one stays in use."
+        yield GaugeMetricFamily("neuron_operator_failure_table_valid", valid, float(self._rules.is_valid))
+        family = GaugeMetricFamily("neuron_operator_failure_table_info", "1: the table in use.", labels=["revision"])
+        family.add_metric([self._rules.table.revision], 1)
         yield family

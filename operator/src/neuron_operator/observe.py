@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from neuron_api import contract
@@ -10,10 +10,11 @@ from neuron_api.job import NeuronTrainingJob, parse
 from neuron_api.progress import Progress, from_last_words
 
 from . import cluster as api
+from . import gang_reader, node_reader
 from .cluster import Cluster
-from .errors import NotFoundError, RefusedError
 from .planning import configuration, ledger, naming, pods
 from .planning.observation import ConfigText, Observed, Pod
+from .planning.options import Options
 from .progress_reader import ProgressReader
 
 Json = dict[str, Any]
@@ -27,7 +28,7 @@ class Seen:
     observed: Observed
 
 
-async def read(cluster: Cluster, reader: ProgressReader, namespace: str, name: str) -> Seen | None:
+async def read(cluster: Cluster, reader: ProgressReader, namespace: str, name: str, options: Options) -> Seen | None:
     """Everything about one job; None when there is no such job. Raises `ApiError`, `pydantic.ValidationError`."""
     body = await cluster.find(api.JOB, namespace, name)
     if body is None:
@@ -37,30 +38,38 @@ async def read(cluster: Cluster, reader: ProgressReader, namespace: str, name: s
     own = tuple(
         pod for one in listed if pods.owner_uid(one) == job.metadata.uid and (pod := pods.read(one)) is not None
     )
-    if job.metadata.deletion_timestamp is not None or (
-        job.status.phase.terminal and job.spec.ttl_seconds_after_finished is None
-    ):
-        return Seen(body, Observed(job, ConfigText(None), pods=own))
+    foreign = list(_foreign(listed, job))
+    abandoned = tuple(pod for one in foreign if (pod := pods.read(one)) is not None)
+    over = Observed(job, ConfigText(None), pods=own, abandoned=abandoned)
+    if job.metadata.deletion_timestamp is not None:
+        return Seen(body, over)
+    if job.status.phase.terminal and job.spec.ttl_seconds_after_finished is None:
+        return Seen(body, replace(over, scheduler=await gang_reader.read(cluster, job, options)))
     if job.status.phase.terminal:
-        left = [pods.child(found) for found in await asyncio.gather(*_children(cluster, job))]
-        return Seen(body, Observed(job, ConfigText(None), pods=own, service=left[0], config_map=left[1]))
-    service, config_map, missing, lost, reports = await asyncio.gather(
+        *left, sight = await asyncio.gather(*_children(cluster, job), gang_reader.read(cluster, job, options))
+        service, config_map = (pods.child(found) for found in left)
+        return Seen(body, replace(over, service=service, config_map=config_map, scheduler=sight))
+    found_service, found_map, missing, nodes, reports, sight = await asyncio.gather(
         *_children(cluster, job),
         _missing_claims(cluster, job, own),
-        _lost_nodes(cluster, job, own),
+        node_reader.read(cluster, job, own),
         _reports(reader, job, own),
+        gang_reader.read(cluster, job, options),
     )
     return Seen(
         body,
         Observed(
             job=job,
-            config=await _config(cluster, job, config_map),
+            config=await _config(cluster, job, found_map),
             pods=own,
-            foreign_pods=tuple(_foreign(listed, job)),
-            service=pods.child(service),
-            config_map=pods.child(config_map),
+            foreign_pods=tuple(one["metadata"]["name"] for one in foreign),
+            abandoned=abandoned,
+            scheduler=sight,
+            service=pods.child(found_service),
+            config_map=pods.child(found_map),
             missing_claims=missing,
-            lost_nodes=lost,
+            lost_nodes=nodes.lost,
+            nodes=nodes.there,
             reports=reports,
         ),
     )
@@ -77,12 +86,12 @@ def _children(
     )
 
 
-def _foreign(listed: Iterable[Json], job: NeuronTrainingJob) -> Iterable[str]:
+def _foreign(listed: Iterable[Json], job: NeuronTrainingJob) -> Iterable[Json]:
     """Pods of an earlier job of this name, still there."""
     for body in listed:
         other = body["metadata"].get("labels", {}).get(contract.LABEL_JOB_UID)
         if other is not None and other != job.metadata.uid:
-            yield body["metadata"]["name"]
+            yield body
 
 
 async def _config(cluster: Cluster, job: NeuronTrainingJob, own_copy: Json | None) -> ConfigText:
@@ -119,28 +128,6 @@ async def _missing_claims(cluster: Cluster, job: NeuronTrainingJob, own: tuple[P
     names = list(dict.fromkeys(mount.claim_name for mount in job.spec.storage))
     found = await asyncio.gather(*(cluster.find(api.CLAIM, job.metadata.namespace, name) for name in names))
     return tuple(name for name, claim in zip(names, found, strict=True) if claim is None)
-
-
-async def _lost_nodes(cluster: Cluster, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> frozenset[str]:
-    """Of the nodes whose pods are in trouble or gone, those that do not exist any more."""
-    well = {pod.name for pod in own if pod.ready and not pod.terminating}
-    suspects = {pod.node for pod in own if pod.name not in well} | {
-        record.node for record in job.status.pods if record.name not in well
-    }
-    names = sorted(suspects - {""})
-    gone = await asyncio.gather(*(_is_gone(cluster, name) for name in names))
-    return frozenset(name for name, is_gone in zip(names, gone, strict=True) if is_gone)
-
-
-async def _is_gone(cluster: Cluster, node: str) -> bool:
-    """An operator that may not read nodes (installed for some namespaces only) does not know."""
-    try:
-        await cluster.get(api.NODE, "", node)
-    except NotFoundError:
-        return True
-    except RefusedError:
-        return False
-    return False
 
 
 async def _reports(reader: ProgressReader, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> Mapping[int, Progress]:

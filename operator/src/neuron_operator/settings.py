@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import kopf
 
 from neuron_api import contract
+from neuron_api.scheduling import GangScheduler
 
 from .logs import Format
 from .planning.options import Options
@@ -21,6 +22,7 @@ class Settings:
 
     namespaces: tuple[str, ...]
     options: Options
+    failure_table: str
     status_seconds: float
     resync_seconds: float
     workers: int
@@ -38,8 +40,10 @@ def parse(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = o
     return Settings(
         namespaces=tuple(name for name in given.namespaces.split(",") if name),
         options=Options(
-            image_cpu=given.image_cpu, image_neuron=given.image_neuron, poll_seconds=given.poll_seconds
+            image_cpu=given.image_cpu, image_neuron=given.image_neuron, poll_seconds=given.poll_seconds,
+            gang_schedulers=given.gang_schedulers,
         ),
+        failure_table=given.failure_table,
         status_seconds=given.status_seconds,
         resync_seconds=given.resync_seconds,
         workers=given.workers,
@@ -86,6 +90,9 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add(
         "--image-neuron", default="", metavar="IMAGE", help="trainer image of jobs with accelerator neuron and no image"
     )
+    add("--gang-schedulers", type=_schedulers, default=frozenset(), metavar="A,B",
+        help=f"what jobs may name in spec.scheduling.gang, out of {', '.join(_SCHEDULERS)}; default none")  # fmt: skip
+    add("--failure-table", default="", metavar="FILE", help="what failures mean, as YAML; default: the built-in table")
     add("--poll-seconds", type=_positive, default=5.0, metavar="S", help="between two looks at a job's progress")
     add("--status-seconds", type=_positive, default=10.0, metavar="S", help="least time between two writes of numbers")
     add("--resync-seconds", type=_positive, default=300.0, metavar="S", help="between two looks at every job")
@@ -97,6 +104,16 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--log-level", choices=["debug", "info", "warning", "error"], default="info")
     add("--log-format", choices=["json", "text"], default="text")
     return parser
+
+
+_SCHEDULERS = tuple(one.value for one in GangScheduler if one is not GangScheduler.NONE)
+
+
+def _schedulers(text: str) -> frozenset[GangScheduler]:
+    names = {name for name in text.split(",") if name}
+    if unknown := sorted(names - set(_SCHEDULERS)):
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: use {', '.join(_SCHEDULERS)}")
+    return frozenset(map(GangScheduler, names))
 
 
 def _count(text: str) -> int:

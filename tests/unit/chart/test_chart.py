@@ -189,7 +189,7 @@ def test_the_pod_meets_the_restricted_pod_security_standard() -> None:
     assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(pod)
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert all(set(volume) <= {"name", "emptyDir"} for volume in pod["volumes"])
+    assert all(set(volume) <= {"name", "emptyDir", "configMap"} for volume in pod["volumes"])
     assert container()["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -201,6 +201,7 @@ def test_the_pod_meets_the_restricted_pod_security_standard() -> None:
 def test_the_flags_are_those_of_the_program() -> None:
     assert flags() == {
         "image-cpu": IMAGES["images"]["cpu"],
+        "failure-table": "/etc/neuron-operator/failure-table.yaml",
         "poll-seconds": "5",
         "status-seconds": "10",
         "resync-seconds": "300",

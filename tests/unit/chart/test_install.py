@@ -99,8 +99,20 @@ def test_cluster_wide_rights_hold_in_every_namespace(server: ControlPlane, insta
     assert not may(server, "list", "nodes", "")
     assert not may(server, "get", "secrets", "team-a")
     assert not may(server, "patch", "neurontrainingjobs.neurontraining.dev", "team-a")
+    assert not may(server, "patch", "pods", "team-a")
+    assert not may(server, "create", "podgroups.scheduling.x-k8s.io", "team-a")
     assert may(server, "update", "leases.coordination.k8s.io", NAMESPACE)
     assert not may(server, "update", "leases.coordination.k8s.io", "team-a")
+
+
+@pytest.mark.parametrize("installed", [("gangSchedulers={kueue,coscheduling}",)], indirect=True)
+def test_rights_for_gangs_are_those_of_the_schedulers_that_are_named(server: ControlPlane, installed: str) -> None:
+    assert may(server, "patch", "pods", "team-a")
+    assert may(server, "get", "workloads.kueue.x-k8s.io", "team-a")
+    assert not may(server, "delete", "workloads.kueue.x-k8s.io", "team-a")
+    assert may(server, "create", "podgroups.scheduling.x-k8s.io", "team-a")
+    assert not may(server, "create", "podgroups.scheduling.volcano.sh", "team-a")
+    assert not may(server, "get", "queues.scheduling.volcano.sh", "")
 
 
 @pytest.mark.parametrize("installed", [("watchNamespaces={team-a}",)], indirect=True)

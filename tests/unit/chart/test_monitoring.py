@@ -23,7 +23,8 @@ from neuron_api.status import (
     Rung,
     TopologyStatus,
 )
-from neuron_operator.metrics import Metrics
+from neuron_operator.failure_rules import FailureRules
+from neuron_operator.metrics import Metrics, TableMetrics
 
 from .test_chart import CHART, needs_helm, of_kind, render
 
@@ -58,6 +59,7 @@ def exported() -> dict[str, set[str]]:
     metrics.observe_pass("success", 0.1)
     metrics.job_changed(job, JobStatus())
     metrics.job_changed(job, status)
+    metrics.registry.register(TableMetrics(FailureRules()))
     samples = [sample for family in metrics.registry.collect() for sample in family.samples]
     return {sample.name: set(sample.labels) for sample in samples if not sample.name.endswith("_created")}
 
@@ -142,7 +144,7 @@ def test_every_alert_asks_for_what_is_exported_with_labels_that_it_has() -> None
 @needs_helm
 def test_an_alert_is_named_once_and_says_what_to_do() -> None:
     names = [one["alert"] for one in rules()]
-    assert len(names) == len(set(names)) == 11
+    assert len(names) == len(set(names)) == 12
     for one in rules():
         assert one["labels"]["severity"] in ("warning", "critical")
         assert one["annotations"]["summary"]
@@ -177,8 +179,9 @@ def test_thresholds_are_values(values: Json, words: str) -> None:
 
 @needs_helm
 def test_the_dashboard_is_a_config_map_that_a_sidecar_finds() -> None:
-    assert not of_kind(render(), "ConfigMap")
-    (found,) = of_kind(render(metrics={"dashboard": {"enabled": True}}), "ConfigMap")
+    assert "neuron-training.json" not in [name for one in of_kind(render(), "ConfigMap") for name in one["data"]]
+    objects = of_kind(render(metrics={"dashboard": {"enabled": True}}), "ConfigMap")
+    (found,) = [one for one in objects if "neuron-training.json" in one["data"]]
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert json.loads(found["data"]["neuron-training.json"]) == dashboard()
 

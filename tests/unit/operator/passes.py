@@ -47,7 +47,9 @@ def reparsed(job: JobBuilder, status: JobStatus) -> NeuronTrainingJob:
 
 
 def true(status: JobStatus) -> dict[ConditionType, Reason]:
-    return {c.type: c.reason for c in status.conditions if c.status is ConditionStatus.TRUE}
+    """But for a job without a queue, that none keeps it."""
+    found = {c.type: c.reason for c in status.conditions if c.status is ConditionStatus.TRUE}
+    return {kind: reason for kind, reason in found.items() if reason is not Reason.NOT_QUEUED}
 
 
 def names(planned: Plan) -> list[str]:

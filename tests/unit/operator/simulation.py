@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import count
 from typing import Any
 
 from builders import NOW, OPTIONS, children, make_job, rfc3339
@@ -15,87 +16,16 @@ from neuron_api import contract
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.progress import ProcessFailure, Progress, Recovery, TrainerPhase
 from neuron_api.status import JobStatus
-from neuron_operator.planning import configuration, ledger, pods
-from neuron_operator.planning.observation import ConfigText, Observed, Pod
+from neuron_operator.planning import configuration, ledger, nodes
+from neuron_operator.planning.observation import ConfigText, Node, Observed
 from neuron_operator.planning.outcome import Outcome
 from neuron_operator.planning.plan import Create, Delete, Plan
 from neuron_operator.planning.planner import plan, settle
+from unit.operator.simulated_pod import Launcher, SimPod, away
 
 Json = dict[str, Any]
 JOINED = (TrainerPhase.LOADING, TrainerPhase.TRAINING)
 LAST_STEP = 5
-
-
-@dataclass
-class Launcher:
-    """The program in a pod, which counts its own rounds."""
-
-    started: datetime
-    phase: TrainerPhase = TrainerPhase.RENDEZVOUS
-    rounds: int = 0
-    failures: tuple[ProcessFailure, ...] = ()
-    recoveries: tuple[Recovery, ...] = ()
-    last_step_time: datetime | None = None
-    reachable: bool = True
-    hung: bool = False
-
-
-@dataclass
-class SimPod:
-    """A pod and what the kubelet knows of it."""
-
-    name: str
-    uid: str
-    index: int
-    attempt: int
-    node: str = ""
-    launcher: Launcher | None = None
-    terminating: bool = False
-    exit_code: int | None = None
-    reason: str = ""
-    pod_reason: str = ""
-    disruption: str = ""
-    ended_at: datetime = NOW
-
-    @property
-    def over(self) -> bool:
-        return self.exit_code is not None or bool(self.pod_reason)
-
-    @property
-    def alive(self) -> bool:
-        return self.launcher is not None and not self.over
-
-    def body(self) -> Json:
-        """As the API server has it."""
-        state: Json = {"waiting": {"reason": "ContainerCreating"}}
-        if self.exit_code is not None:
-            ended = {"exitCode": self.exit_code, "reason": self.reason, "finishedAt": rfc3339(self.ended_at)}
-            state = {"terminated": ended}
-        elif self.alive:
-            state = {"running": {}}
-        found = [("Ready", "True" if self.alive and not self.terminating else "False", "")]
-        if self.disruption:
-            found.append(("DisruptionTarget", "True", self.disruption))
-        metadata: Json = {
-            "name": self.name,
-            "uid": self.uid,
-            "labels": {contract.LABEL_ATTEMPT: str(self.attempt), contract.LABEL_NODE_RANK: str(self.index)},
-        }
-        ended_phase = "Succeeded" if self.exit_code == 0 else "Failed"
-        status: Json = {
-            "phase": ended_phase if self.over else "Running" if self.alive else "Pending",
-            "reason": self.pod_reason,
-            "conditions": [{"type": kind, "status": value, "reason": why} for kind, value, why in found],
-            "containerStatuses": [{"name": contract.CONTAINER, "image": "trainer", "state": state}],
-        }
-        if self.terminating:
-            metadata["deletionTimestamp"] = rfc3339(NOW)
-        return {"metadata": metadata, "spec": {"nodeName": self.node} if self.node else {}, "status": status}
-
-    def seen(self) -> Pod:
-        pod = pods.read(self.body())
-        assert pod is not None
-        return pod
 
 
 @dataclass(frozen=True)
@@ -121,6 +51,12 @@ class Cluster:
     pods: dict[str, SimPod] = field(default_factory=dict)
     now: datetime = NOW
     gone_nodes: set[str] = field(default_factory=set)
+    sick: set[str] = field(default_factory=set)
+    """Nodes that say that their hardware is broken."""
+    silent: set[str] = field(default_factory=set)
+    """Nodes that do not answer."""
+    at_fault: set[str] = field(default_factory=set)
+    """Nodes on which something failed by itself, rather than because of another."""
     claim_missing: bool = False
     applied: bool = False
     step: int = 0
@@ -130,7 +66,7 @@ class Cluster:
     lost: dict[str, int] = field(default_factory=dict)
     """UID to attempt of pods that were lost, and that the status knew."""
     counted: int = 0
-    """Pods that ended by their own fault."""
+    """Pods that ended by their own fault, and processes whose failure may be their node's."""
     hung: int = 0
     failed: list[Failed] = field(default_factory=list)
     to_tell: list[Failed] = field(default_factory=list)
@@ -149,6 +85,7 @@ class Cluster:
     def observe(self) -> Observed:
         found = tuple(pod.seen() for pod in self.pods.values())
         names = {pod.node for pod in found if not pod.ready} | {record.node for record in self.status.pods}
+        opened = {entry.node for entry in ledger.open_entries(self.status) if entry.attempt == self.status.attempt}
         return Observed(
             job=self.job.model_copy(update={"status": self.status}),
             config=ConfigText(self._text),
@@ -157,7 +94,23 @@ class Cluster:
             config_map=self._children.config_map if self.applied else None,
             missing_claims=("training",) if self.claim_missing else (),
             lost_nodes=frozenset(names & self.gone_nodes),
+            nodes={name: self._node(name) for name in sorted((names | opened) - self.gone_nodes - {""})},
             reports={} if self.status.phase.terminal else self._reports(),
+        )
+
+    def _node(self, name: str) -> Node:
+        healthy, ready = (("False" if name in bad else "True") for bad in (self.sick, self.silent))
+        told = {"NeuronHealthy": healthy, "Ready": ready}
+        return nodes.read(
+            {
+                "metadata": {"name": name},
+                "status": {
+                    "conditions": [
+                        {"type": kind, "status": status, "lastTransitionTime": rfc3339(NOW)}
+                        for kind, status in told.items()
+                    ]
+                },
+            }
         )
 
     def _reports(self) -> dict[int, Progress]:
@@ -220,7 +173,9 @@ class Cluster:
         assert all(pod.attempt == attempt for pod in self.pods.values()), "two attempts at once"
         if create.name not in self.pods:
             self.uids += 1
-            self.pods[create.name] = SimPod(create.name, f"uid-{self.uids}", create.index, attempt)
+            pod = SimPod(create.name, f"uid-{self.uids}", create.index, attempt)
+            pod.annotations, pod.away = dict(create.body["metadata"].get("annotations", {})), away(create.body["spec"])
+            self.pods[create.name] = pod
         return {create.index: self.pods[create.name].uid}
 
     def _save(self, status: JobStatus) -> None:
@@ -234,7 +189,7 @@ class Cluster:
     def kubelet(self) -> None:
         """Every pod gets as far as it can without the operator: gone, placed, up, in training."""
         for pod in list(self.pods.values()):
-            if pod.node in self.gone_nodes or pod.terminating:
+            if pod.node in self.gone_nodes or (pod.terminating and not pod.silent):
                 self._remove(pod)
         for pod in list(self.pods.values()):
             self.start(pod.index)
@@ -242,8 +197,13 @@ class Cluster:
 
     def start(self, index: int) -> None:
         if (pod := self._pod(index)) and pod.launcher is None and not pod.over and not pod.terminating:
-            pod.node = pod.node or f"node-{pod.uid}"
+            pod.node = pod.node or self._place(pod)
             pod.launcher = Launcher(self._tick())
+
+    def _place(self, pod: SimPod) -> str:
+        """As the scheduler does: the first node that is free, answers, and is not excluded by the pod's affinity."""
+        taken = {one.node for one in self.pods.values()} | self.gone_nodes | self.silent | pod.away
+        return next(name for number in count() if (name := f"node-{number}") not in taken)
 
     def rendezvous(self) -> None:
         """A round begins when every launcher waits for it."""
@@ -291,7 +251,7 @@ class Cluster:
     def save_checkpoint(self) -> None:
         self.checkpoint = self.step
 
-    def process_fails(self, index: int, code: int = -9, *, victims: bool = True) -> None:
+    def process_fails(self, index: int, code: int = -9, *, victims: bool = True, message: str = "") -> None:
         """One process dies, one in each other pod may fail for it, all begin again in their pods."""
         gang = self._gang()
         if len(gang) < self.size or any(pod.launcher.phase not in JOINED for pod in gang):
@@ -306,9 +266,11 @@ class Cluster:
             failure = ProcessFailure(
                 time=time if own else time + timedelta(milliseconds=3), round=pod.launcher.rounds - 1,
                 rank=2 * pod.index, local_rank=0, exit_code=code if own else 1, step=self.step,
-                message="" if own else "RuntimeError: Connection closed by peer",
+                message=message if own else "RuntimeError: Connection closed by peer",
             )  # fmt: skip
             pod.launcher.failures += (failure,)
+        self.at_fault.add(culprit.node)
+        self.counted += 1  # At most: a fault of the hardware counts where its node cannot be excluded.
         rank, number = 2 * culprit.index, host.launcher.rounds - 1
         failed = Failed(culprit.attempt, host.uid, culprit.uid, number, rank, time)
         self.failed.append(failed)
@@ -323,7 +285,28 @@ class Cluster:
         self.counted += code in (1, 137) and not pod.terminating and not stopping
         pod.exit_code, pod.reason, pod.ended_at = code, reason, self._tick().replace(microsecond=0)
         if code:
+            self.at_fault.add(pod.node)
             self._loses(pod)
+
+    def sickens(self, index: int) -> None:
+        """The node of a pod says that its hardware is broken."""
+        if (pod := self._pod(index)) and pod.node:
+            self.sick.add(pod.node)
+            self.at_fault.add(pod.node)
+
+    def falls_silent(self, index: int) -> None:
+        """The node of a pod does not answer; what runs on it, runs on."""
+        if (pod := self._pod(index)) and pod.node:
+            self.silent.add(pod.node)
+            self._hear()
+
+    def all_answer(self) -> None:
+        self.silent.clear()
+        self._hear()
+
+    def _hear(self) -> None:
+        for pod in self.pods.values():
+            pod.silent = pod.node in self.silent
 
     def deleted(self, index: int, disruption: str = "") -> None:
         if pod := self._pod(index):

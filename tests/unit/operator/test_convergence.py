@@ -11,21 +11,20 @@ from hypothesis import strategies as st
 from builders import NOW
 from neuron_api.reasons import ConditionType, Reason
 from neuron_api.status import ConditionStatus, JobStatus, Phase, Rung
-from neuron_operator.planning.backoff import MOST_SECONDS
-from unit.operator.simulation import LAST_STEP, Cluster
-
-Event = tuple[str, int]
+from unit.operator.simulation import Cluster
+from unit.operator.stories import Event, converge, finish, happen, settle_down
 
 DISRUPTIONS = ("delete", "evict", "evict by kubelet", "lose node", "vanish", "exit 143")
 FAULTS = ("exit 1", "exit 137", "out of memory")
 TRAINING = ("fail", "fail", "step", "step", "checkpoint", "rendezvous", "exit 0", "exit 0", "mute")
-CLUSTER = ("kubelet", "kubelet", "start", "claim", "hang")
+CLUSTER = ("kubelet", "kubelet", "start", "claim", "hang", "hardware", "crash", "sick", "silent", "answer")
 USER = ("suspend", "suspend", "unsuspend", "unsuspend")
 OPERATOR = ("reconcile", "reconcile", "reconcile", "kill", "kill", "conflict")
 ALL = (*DISRUPTIONS, *FAULTS, *TRAINING, *CLUSTER, *USER, *OPERATOR, "exit 2", "go on", "go on", "go on", "finish")
 RESTARTS = (
     *("fail", "fail", "fail", "step", "step", "rendezvous", "rendezvous", "kubelet", "checkpoint", "mute"),
-    *("vanish", "delete", "exit 143", "exit 1", "reconcile", "reconcile", "kill", "conflict", "go on", "go on"),
+    *("hardware", "crash", "sick", "vanish", "delete", "exit 143", "exit 1"),
+    *("reconcile", "reconcile", "kill", "conflict", "go on", "go on"),
 )
 """What a gang lives through that never ends."""
 
@@ -41,92 +40,6 @@ def event(names: tuple[str, ...]) -> st.SearchStrategy[Event]:
 
 def events(names: tuple[str, ...]) -> st.SearchStrategy[list[Event]]:
     return st.lists(event(names), min_size=12, max_size=60)
-
-
-def happen(cluster: Cluster, name: str, number: int) -> None:
-    cluster.now += timedelta(seconds=1)
-    match name:
-        case "delete":
-            cluster.deleted(number)
-        case "evict":
-            cluster.deleted(number, "EvictionByEvictionAPI")
-        case "evict by kubelet":
-            cluster.evicted_by_kubelet(number)
-        case "lose node":
-            cluster.loses_node(number)
-        case "vanish":
-            cluster.vanishes(number)
-        case "out of memory":
-            cluster.exits(number, 137, "OOMKilled")
-        case "fail":
-            cluster.process_fails(number, victims=number > 1)
-        case "step":
-            cluster.finish_step()
-        case "checkpoint":
-            cluster.save_checkpoint()
-        case "rendezvous":
-            cluster.rendezvous()
-        case "mute":
-            cluster.toggle_report(number)
-        case "kubelet":
-            cluster.kubelet()
-        case "start":
-            cluster.start(number)
-        case "claim":
-            cluster.claim_missing = not cluster.claim_missing
-        case "reconcile":
-            cluster.reconcile()
-        case "kill":
-            cluster.reconcile(kill_after=number)
-        case "conflict":
-            cluster.reconcile(conflict=True)
-        case "hang":
-            cluster.hangs()
-        case "suspend" | "unsuspend":
-            cluster.suspend(wanted=name == "suspend")
-        case "go on":
-            settle_down(cluster)
-            cluster.finish_step()
-            converge(cluster)
-        case "finish":
-            finish(cluster)
-        case _:
-            cluster.exits(number, int(name.removeprefix("exit ")))
-
-
-def converge(cluster: Cluster, kills: list[int] | None = None) -> None:
-    """Passes with nothing happening between them until there is nothing to do, also after the longest pause."""
-    left = list(kills or [])
-    for _ in range(30):
-        _, worked = cluster.reconcile(left.pop() if left else None)
-        if not worked and not left:
-            cluster.now += timedelta(seconds=MOST_SECONDS + 1)
-            if not cluster.reconcile()[1]:
-                return
-    pytest.fail("no fixed point")
-
-
-def settle_down(cluster: Cluster) -> None:
-    """Operator and kubelets until neither has anything to do."""
-    for _ in range(6):
-        converge(cluster)
-        before = cluster.status, sorted(cluster.pods)
-        cluster.kubelet()
-        converge(cluster)
-        if before == (cluster.status, sorted(cluster.pods)):
-            return
-    pytest.fail("never settles down")
-
-
-def finish(cluster: Cluster) -> None:
-    """Training gets to its end, and every pod ends with it."""
-    cluster.suspend(wanted=False)
-    settle_down(cluster)
-    for _ in range(LAST_STEP):
-        cluster.finish_step()
-    for index in range(cluster.size):
-        cluster.exits(index, 0)
-    converge(cluster)
 
 
 def condition_is_true(status: JobStatus, kind: ConditionType) -> bool:
@@ -192,6 +105,23 @@ def assert_ledger_is_true(cluster: Cluster) -> None:
             assert entry.recovery_seconds > 0
 
 
+def assert_exclusions_are_just(cluster: Cluster) -> None:
+    status = cluster.status
+    assert len(status.excluded_nodes) <= 1, "of at most three nodes one is excluded"
+    for one in status.excluded_nodes:
+        assert one.node in cluster.at_fault, "the node of a victim is excluded"
+        assert one.until > one.since
+        assert one.reason in (Reason.HARDWARE_FAULT, Reason.REPEATED_FAILURES)
+
+
+def assert_unplaced_pods_avoid_what_they_should(cluster: Cluster) -> None:
+    """At a fixed point."""
+    excluded = {one.hostname for one in cluster.status.excluded_nodes}
+    if not cluster.status.phase.terminal:
+        for pod in cluster.pods.values():
+            assert pod.node or pod.away == excluded
+
+
 def assert_nothing_is_forgotten(cluster: Cluster) -> None:
     """At a fixed point with every launcher answering."""
     status = cluster.status
@@ -234,10 +164,14 @@ def assert_converges_truly(nodes: int, budget: int, story: list[Event]) -> Clust
         if cluster.history:
             assert_tells_no_contradiction(cluster.status)
             assert_ledger_is_true(cluster)
+            assert_exclusions_are_just(cluster)
     cluster.reports_reachable()
+    cluster.all_answer()
     converge(cluster)
     settle_down(cluster)
     assert_nothing_is_forgotten(cluster)
+    assert_exclusions_are_just(cluster)
+    assert_unplaced_pods_avoid_what_they_should(cluster)
     assert_one_pod_per_place(cluster)
     assert_tells_no_contradiction(cluster.status)
     assert_ledger_is_true(cluster)
@@ -304,6 +238,8 @@ def test_a_pod_that_fails_again_and_again_ends_the_job_after_its_budget(fault: s
     cluster = Cluster.of(2, max_gang_restarts=budget)
     for _ in range(budget + 2):
         settle_down(cluster)
+        cluster.finish_step()  # Another step each time: not one and the same crash.
+        cluster.save_checkpoint()
         happen(cluster, fault, 1)
     settle_down(cluster)
     assert cluster.status.phase is Phase.FAILED
@@ -311,6 +247,60 @@ def test_a_pod_that_fails_again_and_again_ends_the_job_after_its_budget(fault: s
     reasons = {c.reason for c in cluster.status.conditions if c.type is ConditionType.FAILED}
     assert reasons == {Reason.BUDGET_EXHAUSTED}
     assert not [pod for pod in cluster.pods.values() if pod.alive]
+
+
+@pytest.mark.parametrize("fault", ["crash", "exit 1", "out of memory"])
+def test_three_failures_at_one_step_end_the_job_whatever_was_restarted_and_whatever_its_budget(fault: str) -> None:
+    cluster = Cluster.of(2, max_gang_restarts=9)
+    settle_down(cluster)
+    cluster.finish_step()
+    cluster.save_checkpoint()
+    for times in range(3):
+        settle_down(cluster)
+        assert cluster.status.phase is not Phase.FAILED, times
+        if fault == "crash":
+            happen(cluster, "delete", 0)
+            settle_down(cluster)
+        happen(cluster, fault, 1)
+    settle_down(cluster)
+    assert cluster.status.phase is Phase.FAILED
+    (failed,) = [c for c in cluster.status.conditions if c.type is ConditionType.FAILED]
+    assert failed.reason is Reason.SAME_STEP_CRASH
+    assert "3 failures after step 1," in failed.message
+    assert not [pod for pod in cluster.pods.values() if pod.alive]
+
+
+def test_a_node_whose_hardware_fails_is_left_and_avoided_until_its_time_is_over() -> None:
+    cluster = Cluster.of(2, max_gang_restarts=0)
+    settle_down(cluster)
+    cluster.finish_step()
+    happen(cluster, "hardware", 1)
+    settle_down(cluster)
+    (one,) = cluster.status.excluded_nodes
+    assert (one.node, one.reason) == ("node-1", Reason.HARDWARE_FAULT)
+    assert {pod.node for pod in cluster.pods.values()} == {"node-0", "node-2"}
+    assert [(e.rung, e.cause, e.neuron_code) for e in cluster.status.restarts] == [
+        (Rung.PROCESS, Reason.HARDWARE_FAULT, 1202),
+        (Rung.POD, Reason.HARDWARE_FAULT, 1202),
+    ]
+    assert cluster.status.gang_failures == 0
+    cluster.now += timedelta(days=2)
+    finish(cluster)
+    assert cluster.status.phase is Phase.SUCCEEDED
+    assert not cluster.status.excluded_nodes
+
+
+def test_a_node_that_says_it_is_sick_is_left_after_a_failure_that_says_nothing() -> None:
+    cluster = Cluster.of(2, max_gang_restarts=0)
+    settle_down(cluster)
+    happen(cluster, "sick", 1)
+    settle_down(cluster)
+    assert not cluster.status.excluded_nodes, "nobody asks about nodes whose pods are well"
+    happen(cluster, "fail", 1)
+    settle_down(cluster)
+    assert [one.node for one in cluster.status.excluded_nodes] == ["node-1"]
+    finish(cluster)
+    assert cluster.status.phase is Phase.SUCCEEDED
 
 
 @thorough(50)

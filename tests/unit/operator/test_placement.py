@@ -1,11 +1,13 @@
 """What a pod asks of its node, and the variables of the platform."""
 
+import copy
 from typing import Any
 
 import pytest
 
 from builders import JobBuilder, accepted, make_job
-from neuron_operator.planning import placement
+from neuron_api import contract
+from neuron_operator.planning import desired, placement
 
 CPU = make_job().nodes(2)
 
@@ -64,3 +66,55 @@ def test_variables_of_the_network_are_set_where_it_is_there(job: JobBuilder, efa
 def test_compiler_and_runtime_agree_on_logical_cores_where_there_is_a_choice(job: JobBuilder, lnc: str | None) -> None:
     found = placement.environment(job.build(), accepted(job.build()))
     assert found.get("NEURON_LOGICAL_NC_CONFIG") == found.get("NEURON_RT_VIRTUAL_CORE_SIZE") == lnc
+
+
+AWAY = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["a", "b"]}
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+ZONE = {"key": "zone", "operator": "In", "values": ["z1"]}
+
+
+def required(terms: object) -> dict[str, object]:
+    return {"affinity": {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": terms}}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "terms"),
+    [
+        ({}, [{"matchExpressions": [AWAY]}]),
+        ({"affinity": None}, [{"matchExpressions": [AWAY]}]),
+        (required([]), [{"matchExpressions": [AWAY]}]),
+        (
+            required([{"matchExpressions": [ZONE]}, {"matchFields": [ZONE]}]),
+            [{"matchExpressions": [ZONE, AWAY]}, {"matchFields": [ZONE], "matchExpressions": [AWAY]}],
+        ),
+        # A term without requirements matches nothing, and stays so.
+        (required([{}, {"matchExpressions": [ZONE]}]), [{}, {"matchExpressions": [ZONE, AWAY]}]),
+    ],
+)
+def test_nodes_are_avoided_in_every_alternative_of_the_users_affinity(
+    spec: dict[str, object], terms: list[object]
+) -> None:
+    found = placement.avoiding(spec, ["a", "b"])
+    assert found["affinity"]["nodeAffinity"][REQUIRED]["nodeSelectorTerms"] == terms
+
+
+def test_the_rest_of_the_users_affinity_stays_and_nothing_is_changed_in_place() -> None:
+    spec = {"affinity": {"podAffinity": {"x": 1}, "nodeAffinity": {"preferred": [1]}}, "nodeSelector": {"a": "b"}}
+    before = copy.deepcopy(spec)
+    found = placement.avoiding(spec, ["a"])
+    assert spec == before
+    assert found["affinity"]["podAffinity"] == {"x": 1}
+    assert found["affinity"]["nodeAffinity"]["preferred"] == [1]
+    assert found["nodeSelector"] == {"a": "b"}
+
+
+def test_a_users_annotation_of_that_name_is_not_taken_for_ours() -> None:
+    job = (
+        make_job()
+        .nodes(2)
+        .pod_template({"metadata": {"annotations": {contract.ANNOTATION_EXCLUDED: "x", "y": "z"}}})
+        .build()
+    )
+    assert desired.pod(job, accepted(job), 0, 0)["metadata"]["annotations"] == {"y": "z"}
+    body = desired.pod(job, accepted(job), 0, 0, ["a", "b"])
+    assert body["metadata"]["annotations"] == {"y": "z", contract.ANNOTATION_EXCLUDED: "a,b"}

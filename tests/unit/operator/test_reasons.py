@@ -5,6 +5,7 @@ A new reason needs one function here, marked with `@reaches(Reason.X)`, that giv
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -15,8 +16,8 @@ from neuron_api.job import NeuronTrainingJob
 from neuron_api.progress import Progress
 from neuron_api.reasons import Reason
 from neuron_api.reference import reasons
-from neuron_api.status import CountedFailure, JobStatus
-from neuron_operator.planning.observation import ConfigText, Observed
+from neuron_api.status import CountedFailure, JobStatus, Restart, Rung
+from neuron_operator.planning.observation import ConfigText, Node, NodeCondition, Observed, Sight, Taint
 from neuron_operator.planning.outcome import Outcome, Rejection
 from neuron_operator.planning.planner import plan, settle
 
@@ -25,9 +26,12 @@ from .passes import JOB, PODS, TWO, known, one_pass, reparsed, started
 Case = Callable[[], JobStatus]
 
 CASES: Final[dict[Reason, list[Case]]] = {}
-ADVICE: Final = ("add", "ask", "create", "delete", "give", "look", "lower", "mend", "raise", "read", "restore", "see",
-                 "set", "start", "wait")  # fmt: skip
+ADVICE: Final = ("add", "ask", "create", "delete", "give", "install", "look", "lower", "mend", "raise", "read",
+                 "restore", "see", "set", "start", "wait")  # fmt: skip
 """Verbs that tell a reader to do something."""
+
+
+THERE: Final = Sight(served=True, queue=True)
 
 
 def reaches(reason: Reason) -> Callable[[Case], Case]:
@@ -42,7 +46,9 @@ def reaches(reason: Reason) -> Callable[[Case], Case]:
 
 def told(status: JobStatus) -> set[Reason]:
     """Every reason that a reader of the status finds."""
-    return {c.reason for c in status.conditions} | {entry.cause for entry in status.restarts}
+    return {c.reason for c in status.conditions} | {
+        *(entry.cause for entry in status.restarts), *(one.reason for one in status.excluded_nodes)
+    }  # fmt: skip
 
 
 def saved(status: JobStatus) -> JobStatus:
@@ -117,6 +123,69 @@ def _no_config_map() -> JobStatus:
 @reaches(Reason.STORAGE_MISSING)
 def _several_nodes_without_a_claim() -> JobStatus:
     return alone(TWO.no_storage())
+
+
+# ---- queues and gangs ---------------------------------------------------------------------------------------------
+
+
+@reaches(Reason.NOT_QUEUED)
+def _no_gang() -> JobStatus:
+    return alone(TWO)
+
+
+def _queued(gang: str, *pods: PodBuilder, seconds: float = 0, sight: Sight = THERE) -> JobStatus:
+    job = TWO.spec(scheduling={"gang": gang, "queueName": "team"}, startupPolicy={"admissionSeconds": 600})
+    return passed(observed(started(job.build()), pods, scheduler=sight), seconds)
+
+
+@reaches(Reason.ADMITTED)
+def _all_placed() -> JobStatus:
+    return _queued("coscheduling", *PODS)
+
+
+@reaches(Reason.WAITING_FOR_QUOTA)
+def _at_kueues_gate() -> JobStatus:
+    return _queued("kueue", _gated().labels(**{"kueue.x-k8s.io/managed": "true"}))
+
+
+@reaches(Reason.WAITING_FOR_GANG)
+def _no_room_for_all() -> JobStatus:
+    return _queued("coscheduling", make_pod(JOB).unschedulable("0/3 nodes are available"))
+
+
+@reaches(Reason.SCHEDULER_NOT_ENABLED)
+def _no_rights() -> JobStatus:
+    job = started(TWO.spec(scheduling={"gang": "volcano"}).build())
+    return settle(plan(observed(job), replace(OPTIONS, gang_schedulers=frozenset()), NOW), Outcome(), NOW)
+
+
+@reaches(Reason.SCHEDULER_NOT_INSTALLED)
+def _no_scheduler() -> JobStatus:
+    return _queued("volcano", sight=Sight(served=False))
+
+
+@reaches(Reason.SCHEDULER_SILENT)
+def _wrong_name() -> JobStatus:
+    return _queued("volcano", make_pod(JOB)._with("metadata", creationTimestamp=_CREATED), seconds=61)
+
+
+@reaches(Reason.QUEUE_NOT_FOUND)
+def _no_queue() -> JobStatus:
+    return _queued("kueue", sight=Sight(True, queue=False))
+
+
+@reaches(Reason.QUEUE_NOT_IN_CHARGE)
+def _namespace_without_kueue() -> JobStatus:
+    return _queued("kueue", _gated())
+
+
+@reaches(Reason.ADMISSION_DEADLINE_EXCEEDED)
+def _queued_for_long() -> JobStatus:
+    return _queued("kueue", _gated()._with("metadata", creationTimestamp=_CREATED), seconds=600)
+
+
+def _gated() -> PodBuilder:
+    return make_pod(JOB)._with("spec", schedulingGates=[{"name": "kueue.x-k8s.io/admission"}])
 
 
 # ---- pods --------------------------------------------------------------------------------------------------------
@@ -323,3 +392,57 @@ def _may_not_resume() -> JobStatus:
     job = TWO.cannot_resume()
     trained = passed(observed(known(job.build(), *PODS), PODS, [training(40)]))
     return of(job, trained, PODS[0], PODS[1].failed(1))
+
+
+# ---- what the failure table and nodes say ---------------------------------------------------------------------------
+
+
+def _failed(message: str, *nodes: Node, restarts: tuple[Restart, ...] = ()) -> JobStatus:
+    """Pod 1 has ended with this."""
+    job = with_status(known(JOB, *PODS), restarts=restarts)
+    pods = (PODS[0], PODS[1].failed(1, message))
+    return one_pass(observed(job, pods, nodes={node.name: node for node in nodes}))[1]
+
+
+def _line(message: str, number: int) -> Restart:
+    return Restart(
+        rung=Rung.PROCESS, cause=Reason.PROCESS_FAILED, time=at(-number), node="node-1", pod_uid=f"{number}",
+        step=number, message=message,
+    )  # fmt: skip
+
+
+@reaches(Reason.HARDWARE_FAULT)
+def _broken_memory() -> JobStatus:
+    return _failed("nrt_execute status_code=1202")
+
+
+@reaches(Reason.COLLECTIVE_HANG)
+def _waits_in_a_collective() -> JobStatus:
+    return _failed("nrt_execute status_code=1200")
+
+
+@reaches(Reason.NEURON_SOFTWARE_MISMATCH)
+def _another_sdk() -> JobStatus:
+    return _failed("NRT_UNSUPPORTED_NEFF_VERSION")
+
+
+@reaches(Reason.NODE_MAINTENANCE)
+def _spot_node_goes() -> JobStatus:
+    return _failed("ValueError: x", Node("node-1", "node-1", taints=(Taint("karpenter.sh/disrupted"),)))
+
+
+@reaches(Reason.REPEATED_FAILURES)
+def _one_node_again_and_again() -> JobStatus:
+    return _failed("ValueError: x", restarts=(_line("ValueError: x", 10), _line("ValueError: x", 20)))
+
+
+@reaches(Reason.SAME_STEP_CRASH)
+def _one_step_again_and_again() -> JobStatus:
+    return _failed("ValueError: x", restarts=(_line("ValueError: x", 0), _line("ValueError: x", 0)))
+
+
+@reaches(Reason.NODE_NOT_READY)
+def _silent_node() -> JobStatus:
+    node = Node("node-1", "node-1", conditions=(NodeCondition("Ready", "Unknown", since=NOW),))
+    down = make_pod(JOB, 1).on("node-1").running()
+    return one_pass(observed(known(JOB, *PODS), (PODS[0], down), nodes={"node-1": node}))[1]

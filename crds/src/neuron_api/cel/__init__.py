@@ -17,6 +17,7 @@ from . import (
     optim,
     parallel,
     platform,
+    scheduling,
     spellings,
     trainer,
     values,
@@ -50,4 +51,4 @@ def config_rules() -> list[Wire]:
 
 def spec_rules() -> list[Wire]:
     """`x-kubernetes-validations` of `spec`."""
-    return [*identity.spec_rules(), *(rule.of_spec() for rule in of_spec())]
+    return [*identity.spec_rules(), *scheduling.spec_rules(), *(rule.of_spec() for rule in of_spec())]

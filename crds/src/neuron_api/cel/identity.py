@@ -4,7 +4,7 @@ from .expressions import IN_SPEC, above
 from .rule import Wire
 
 _FIXED = ("config", "configFrom", "devicesMeaning")
-_PODS = ("platform", "image", "storage", "podTemplate")
+_PODS = ("platform", "image", "storage", "podTemplate", "scheduling")
 """What pods are made from, beside the configuration."""
 
 
@@ -28,9 +28,9 @@ def root_rules() -> list[Wire]:
         },
         {
             "rule": f"!({has_pods}) || ({_same(_PODS)})",
-            "message": "spec.platform, spec.image, spec.storage and spec.podTemplate cannot be changed while the job "
-            "has pods, since a pod that is replaced would differ from the others: set spec.suspend to true first, and "
-            "to false afterwards.",
+            "message": "spec.platform, spec.image, spec.storage, spec.podTemplate and spec.scheduling cannot be "
+            "changed while the job has pods, since a pod that is replaced would differ from the others: set "
+            "spec.suspend to true first, and to false afterwards.",
         },
         {
             "rule": "size(self.metadata.name) <= 48 && !self.metadata.name.contains('.')",

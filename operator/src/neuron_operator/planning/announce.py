@@ -25,6 +25,8 @@ def announcements(before: JobStatus, after: JobStatus) -> tuple[Announcement, ..
     return (
         *_restarts(before, after),
         *_recoveries(before, after),
+        *_admission(before, after),
+        *_exclusions(before, after),
         *_not_suspended(before, after),
         *_stalled(before, after),
         *_phase(before, after),
@@ -52,6 +54,32 @@ def _recoveries(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
                 f"{entry.recovery_seconds:.0f} s after {what}."
             )
             yield Announcement("Normal", "Recovered", "Restart", note)
+
+
+def _admission(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
+    """A job goes into a queue, or comes out of it."""
+    old, new = _condition(before, ConditionType.ADMITTED), _condition(after, ConditionType.ADMITTED)
+    if new is None or (old is not None and old.reason is new.reason):
+        return
+    if new.reason in (Reason.WAITING_FOR_QUOTA, Reason.WAITING_FOR_GANG):
+        yield Announcement("Normal", new.reason, "Queue", new.message)
+    elif new.reason is Reason.ADMITTED:
+        yield Announcement("Normal", new.reason, "Admit", new.message)
+
+
+def _exclusions(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
+    """Once when a node is excluded (or for longer), once when it may be used again."""
+    old = {one.node: one for one in before.excluded_nodes}
+    new = {one.node: one for one in after.excluded_nodes}
+    for name, one in new.items():
+        if name not in old or old[name].since != one.since:
+            note = f"New pods avoid node {name} until {one.until:%Y-%m-%d %H:%M} UTC. {one.reason}: {one.message}"
+            yield Announcement("Warning", "NodeExcluded", "Exclude", note)
+    for name, gone in old.items():
+        if name not in new:
+            yield Announcement(
+                "Normal", "NodeReadmitted", "Exclude", f"New pods may use node {name} ({gone.reason}) again."
+            )
 
 
 def _stalled(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:

@@ -1,4 +1,8 @@
-"""Which process failed first: one dies, the others lose their connection to it, often within milliseconds."""
+"""Which process failed first: one dies, the others lose their connection to it, often within milliseconds.
+
+A fault of the hardware (the failure table says which) comes before what happened earlier elsewhere; who waited in a
+collective, or lost a connection, comes last.
+"""
 
 import re
 from collections.abc import Mapping
@@ -10,6 +14,10 @@ from typing import Final
 from neuron_api.progress import ProcessFailure, Progress
 from neuron_api.reasons import Reason
 from neuron_api.status import Restart
+
+from . import signals
+from .failure_table import EMPTY, FailureTable
+from .signals import Signal
 
 _CONNECTION: Final = re.compile(
     r"connection (was )?(closed|reset|refused|aborted)|by peer|broken pipe|socket ?timeout|"
@@ -24,10 +32,14 @@ class Blame:
 
     index: int
     failure: ProcessFailure
+    signal: Signal | None = None
+    """What the failure table says about it."""
 
     @property
     def cause(self) -> Reason:
-        """Killed by a signal, or ended by itself."""
+        """As the failure table has it; else killed by a signal, or ended by itself."""
+        if self.signal is not None:
+            return self.signal.cause
         return Reason.PROCESS_KILLED if self.failure.exit_code < 0 else Reason.PROCESS_FAILED
 
     @property
@@ -45,7 +57,7 @@ def lost_connection(message: str) -> bool:
     return bool(_CONNECTION.search(message))
 
 
-def by_round(reports: Mapping[int, Progress]) -> dict[int, tuple[Blame, ...]]:
+def by_round(reports: Mapping[int, Progress], table: FailureTable = EMPTY) -> dict[int, tuple[Blame, ...]]:
     """Failures by pod 0's rounds over all pods that answered, the first failing process of a round first.
 
     Every launcher counts its own rounds, and they enter a round together: one that came later is behind by as many
@@ -56,21 +68,24 @@ def by_round(reports: Mapping[int, Progress]) -> dict[int, tuple[Blame, ...]]:
     for index, report in reports.items():
         for failure in report.failures:
             if host.start_time is None or failure.time >= host.start_time:
-                found.setdefault(failure.round + host.round - report.round, []).append(Blame(index, failure))
+                found.setdefault(failure.round + host.round - report.round, []).append(
+                    Blame(index, failure, signals.of_process(table, failure))
+                )
     return {number: tuple(sorted(found[number], key=_order)) for number in sorted(found)}
 
 
 def comes_before(found: Blame, told: Restart) -> bool:
     """Whether it is a likelier first failure than the one in the ledger."""
-    return _order(found) < _rank_of(told.exit_code or 0, told.message, told.time, told.rank or 0)
+    return _order(found) < _rank_of(told.cause, told.exit_code or 0, told.message, told.time, told.rank or 0)
 
 
-def _order(candidate: Blame) -> tuple[bool, float, int]:
+def _order(candidate: Blame) -> tuple[bool, bool, float, int]:
     failure = candidate.failure
-    return _rank_of(failure.exit_code, failure.message, failure.time, failure.rank)
+    return _rank_of(candidate.cause, failure.exit_code, failure.message, failure.time, failure.rank)
 
 
-def _rank_of(exit_code: int, message: str, time: datetime, rank: int) -> tuple[bool, float, int]:
+def _rank_of(cause: Reason, exit_code: int, message: str, time: datetime, rank: int) -> tuple[bool, bool, float, int]:
     # The agent ends the other processes of its pod with SIGTERM: they are victims, too.
-    victim = exit_code == -SIGTERM or (exit_code >= 0 and lost_connection(message))
-    return victim, time.timestamp(), rank
+    waited = cause is Reason.COLLECTIVE_HANG or exit_code == -SIGTERM or (exit_code >= 0 and lost_connection(message))
+    proven = cause is Reason.HARDWARE_FAULT
+    return not proven, waited and not proven, time.timestamp(), rank

@@ -3,14 +3,16 @@
 Exactly one of Ready, Reconciling and Stalled is True (kstatus): it is done or being done, it is coming, it needs help.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from neuron_api.reasons import ConditionType, Reason
 from neuron_api.status import Condition, ConditionStatus, Phase, Restart, Rung
 
 from .configuration import Accepted, Refused
+from .scheduling.mechanism import Admission
 from .waiting import Wait
 
 
@@ -57,6 +59,8 @@ class Facts:
     existing: int = 0
     ready: int = 0
     wait: Wait | None = None
+    admission: Admission | None = None
+    """The word of the queue or the gang scheduler; None: what was told before stands."""
     stepping: bool = False
     """A step has been finished since the pods came up last."""
     restart: Restart | None = None
@@ -69,6 +73,10 @@ class Facts:
     def stopping(self) -> Pause | None:
         """A suspension whose pods were told to go, or are gone."""
         return self.pause if self.pause and self.pause.reason in (Reason.SUSPENDING, Reason.SUSPENDED) else None
+
+
+_NOT_ASKED: Final = (Reason.SCHEDULER_NOT_ENABLED, Reason.SCHEDULER_NOT_INSTALLED, Reason.QUEUE_NOT_FOUND)
+"""Why pods are not even created."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ def phase(facts: Facts) -> Phase:
 def conditions(facts: Facts, before: Iterable[Condition], now: datetime) -> tuple[Condition, ...]:
     """Every condition, in a fixed order; the transition time moves only with the status."""
     old = {condition.type: condition for condition in before}
-    words = _words(facts, old.get(ConditionType.CONFIG_VALID))
+    words = _words(facts, old)
     return tuple(_condition(kind, word, old.get(kind), facts.generation, now) for kind, word in words.items())
 
 
@@ -132,7 +140,9 @@ def sentence(restart: Restart) -> str:
         return f"Hang: {restart.message}{at}. All pods are replaced."
     who = f"rank {restart.rank} in pod {restart.pod}" if restart.rank is not None else f"pod {restart.pod}"
     where = f" on node {restart.node}" if restart.node else ""
-    code = f" (exit code {restart.exit_code})" if restart.exit_code is not None else ""
+    codes = (("exit code", restart.exit_code), ("Neuron code", restart.neuron_code))
+    told = ", ".join(f"{name} {code}" for name, code in codes if code is not None)
+    code = f" ({told})" if told else ""
     said = f": {restart.message}" if restart.message else ""
     done = {
         Rung.PROCESS: "All processes are restarted in their pods",
@@ -143,12 +153,13 @@ def sentence(restart: Restart) -> str:
     return f"{restart.cause}: {who}{where}{code}{at}{said.rstrip('.')}. {done}."
 
 
-def _words(facts: Facts, config_before: Condition | None) -> dict[ConditionType, _Word]:
+def _words(facts: Facts, before: Mapping[ConditionType, Condition]) -> dict[ConditionType, _Word]:
     kind, reason, message = headline(facts)
     kinds = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
     return {
         **{one: _Word(one is kind, reason, message) for one in kinds},
-        ConditionType.CONFIG_VALID: _config_valid(facts, config_before),
+        ConditionType.CONFIG_VALID: _config_valid(facts, before.get(ConditionType.CONFIG_VALID)),
+        ConditionType.ADMITTED: _admitted(facts, before.get(ConditionType.ADMITTED)),
         ConditionType.PODS_READY: _pods_ready(facts),
         ConditionType.PROGRESSING: _progressing(facts),
         ConditionType.RESTARTING: _restarting(facts),
@@ -164,6 +175,20 @@ def _config_valid(facts: Facts, before: Condition | None) -> _Word:
             return _Word(True, Reason.CONFIG_ACCEPTED, "")
         return _Word(before.status is ConditionStatus.TRUE, before.reason, before.message)
     return _Word(isinstance(facts.config, Accepted), facts.config.reason, facts.config.message)
+
+
+def _admitted(facts: Facts, before: Condition | None) -> _Word:
+    if facts.end:
+        return _Word(False, facts.end.reason, "The job is over.")
+    if facts.stopping:
+        return _Word(False, facts.stopping.reason, facts.stopping.message)
+    if facts.admission:
+        return _Word(facts.admission.admitted, facts.admission.reason, facts.admission.message)
+    if facts.wait and facts.wait.reason in _NOT_ASKED:
+        return _Word(False, facts.wait.reason, facts.wait.message)
+    if before is None or not facts.existing:
+        return _Word(False, Reason.NOT_STARTED, "No pods have been created yet.")
+    return _Word(before.status is ConditionStatus.TRUE, before.reason, before.message)
 
 
 def _pods_ready(facts: Facts) -> _Word:

@@ -16,7 +16,7 @@ from neuron_api.reasons import Reason
 from neuron_api.spec import Accelerator
 from neuron_api.topology import Topology
 
-from . import storage, template
+from . import storage, template, template_conflicts
 from .observation import ConfigText
 from .options import Options
 
@@ -72,7 +72,8 @@ def decide(job: NeuronTrainingJob, given: ConfigText, options: Options) -> Accep
         found = (*found, error("spec.image", "it is not set, and the operator has no default image.",
                                "Set it, or the Helm value images.cpu or images.neuron."))  # fmt: skip
     kept = storage.check(job.spec, loaded.config)
-    everything = (*loaded.findings, *_bare_ones(job), *found, *shape, *kept)
+    conflicts = template_conflicts.check(job.spec.pod_template, job.spec.scheduling, wanted)
+    everything = (*loaded.findings, *_bare_ones(job), *found, *shape, *conflicts, *kept)
     warnings = tuple(one for one in everything if one.severity is Severity.WARNING)
     if errors := errors_of((*everything, *_changed(job, loaded))):
         only_storage = all(one.key == storage.KEY for one in errors)

@@ -3,6 +3,10 @@
 The stages of a start are told apart by what the pods themselves say, so nothing has to be remembered:
 
     created  ──schedulingSeconds──▶  has a node  ──imageSeconds──▶  container runs  ──firstStepSeconds──▶  first step
+
+With a queue or a gang scheduler the first stage is two, and time in a queue is not counted as scheduling:
+
+    created  ──admissionSeconds──▶  admitted  ──schedulingSeconds──▶  has a node
 """
 
 from collections.abc import Iterator
@@ -16,6 +20,7 @@ from neuron_api.status import JobStatus
 from .conditions import End
 from .gang import Gang
 from .observation import Pod
+from .scheduling.mechanism import Admission
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +42,18 @@ def seconds_until_next(deadlines: tuple[Deadline, ...], now: datetime) -> float 
     return min(((one.moment - now).total_seconds() for one in deadlines if one.moment > now), default=None)
 
 
-def of(spec: JobSpec, status: JobStatus, gang: Gang, *, stepping: bool) -> tuple[Deadline, ...]:
+def of(
+    spec: JobSpec, status: JobStatus, gang: Gang, admission: Admission | None = None, *, stepping: bool
+) -> tuple[Deadline, ...]:
     """All that run now. None runs for a job that was told to stop."""
     if status.suspension is not None and status.suspension.stop_time is not None:
         return ()
     living = [pod for pod in gang.pods.values() if not pod.over and not pod.terminating]
     first_step = () if stepping else _first_step(spec, status, gang, living)
-    return (*_whole(spec, status), *_stages(spec, living), *first_step)
+    queued = _queued(spec, living, admission) if admission and not admission.admitted else ()
+    since = admission.since if admission else None
+    stages = _stages(spec, living, since, placing=admission is None or admission.admitted)
+    return (*_whole(spec, status), *queued, *stages, *first_step)
 
 
 def _whole(spec: JobSpec, status: JobStatus) -> Iterator[Deadline]:
@@ -56,18 +66,30 @@ def _whole(spec: JobSpec, status: JobStatus) -> Iterator[Deadline]:
         yield _deadline(status.start_time, seconds + status.suspended_seconds, Reason.DEADLINE_EXCEEDED, message)
 
 
-def _stages(spec: JobSpec, living: list[Pod]) -> Iterator[Deadline]:
+def _queued(spec: JobSpec, living: list[Pod], admission: Admission) -> Iterator[Deadline]:
+    """From the youngest pod on: the gang cannot be admitted before it is complete."""
+    seconds = spec.startup_policy.admission_seconds
+    created = [pod.created_at for pod in living if not pod.node and pod.created_at]
+    if seconds is not None and created:
+        message = (
+            f"The gang was not admitted in startupPolicy.admissionSeconds ({seconds}). {admission.message} Or raise "
+            "the bound, in a new job."
+        )
+        yield _deadline(max(created), seconds, Reason.ADMISSION_DEADLINE_EXCEEDED, message)
+
+
+def _stages(spec: JobSpec, living: list[Pod], admitted: datetime | None, *, placing: bool) -> Iterator[Deadline]:
+    """`placing`: pods without a node are the scheduler's business, not a queue's, since `admitted`."""
     policy = spec.startup_policy
     for pod in living:
-        if not pod.node and pod.created_at and policy.scheduling_seconds is not None:
+        if placing and not pod.node and not pod.gates and pod.created_at and policy.scheduling_seconds is not None:
             said = f" The scheduler says: {pod.unschedulable}" if pod.unschedulable else ""
             message = (
                 f"Pod {pod.name} has no node after startupPolicy.schedulingSeconds ({policy.scheduling_seconds})."
                 f"{said} Add nodes, ask for less (spec.platform, spec.podTemplate), or raise the bound, in a new job."
             )
-            yield _deadline(
-                pod.created_at, policy.scheduling_seconds, Reason.SCHEDULING_DEADLINE_EXCEEDED, message
-            )  # fmt: skip
+            since = max(pod.created_at, admitted or pod.created_at)
+            yield _deadline(since, policy.scheduling_seconds, Reason.SCHEDULING_DEADLINE_EXCEEDED, message)
         if pod.node and pod.scheduled_at and not pod.running and policy.image_seconds is not None:
             said = f"{pod.waiting_reason}: {pod.waiting_message}" if pod.waiting_reason else "nothing about it."
             message = (

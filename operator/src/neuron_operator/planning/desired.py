@@ -1,7 +1,7 @@
 """The objects of one attempt: headless Service, ConfigMap, pods. The same input gives the same bytes."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from neuron_api.job import NeuronTrainingJob
 
 from . import naming, placement, storage
 from .configuration import Accepted
+from .scheduling import registry as scheduling
 from .strategic_merge import merge
 from .template import CONFIG_VOLUME
 
@@ -18,6 +19,7 @@ Json = dict[str, Any]
 GRACE_SECONDS: Final = 120
 """Time to finish a step and to save after SIGTERM: the notice that a spot instance gives."""
 
+_EXCLUDED: Final = contract.ANNOTATION_EXCLUDED
 SHARED_MEMORY_VOLUME: Final = "shared-memory"
 
 
@@ -26,7 +28,7 @@ def service(job: NeuronTrainingJob) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _metadata(job, naming.service(job)),
+        "metadata": owned(job, naming.service(job)),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
@@ -44,22 +46,32 @@ def config_map(job: NeuronTrainingJob, text: str) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": _metadata(job, naming.config_map(job)),
+        "metadata": owned(job, naming.config_map(job)),
         "immutable": True,
         "data": {contract.CONFIG_FILE: text},
     }
 
 
-def pod(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: int) -> Json:
-    """Pod `index` of an attempt: the generated template under the user's, and over both what the gang needs."""
+def pod(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: int, avoid: Sequence[str] = ()) -> Json:
+    """Pod `index` of an attempt: the generated template under the user's, and over both what the gang needs.
+
+    `avoid`: host names of nodes that it is to stay away from.
+    """
     count = accepted.topology.num_nodes
     users = {part: value for part, value in (job.spec.pod_template or {}).items() if value is not None}
-    template = merge(_template(job, accepted, attempt, index), users)
-    template["metadata"] = merge(template["metadata"], _metadata(job, naming.pod(job, attempt, index, count)))
+    generated = merge(_template(job, accepted, attempt, index), scheduling.mark(job, attempt, count))
+    template = merge(generated, users)
+    template["metadata"] = merge(template["metadata"], owned(job, naming.pod(job, attempt, index, count)))
     template["metadata"]["labels"] |= {
         contract.LABEL_ATTEMPT: str(attempt),
         contract.LABEL_NODE_RANK: str(index),
     }
+    annotations = {k: v for k, v in template["metadata"].pop("annotations", {}).items() if k != _EXCLUDED}
+    if avoid:
+        annotations[_EXCLUDED] = ",".join(avoid)
+        template["spec"] = placement.avoiding(template["spec"], avoid)
+    if annotations:
+        template["metadata"]["annotations"] = annotations
     return {"apiVersion": "v1", "kind": "Pod", **template}
 
 
@@ -84,7 +96,8 @@ def owner_reference(job: NeuronTrainingJob) -> Json:
     }
 
 
-def _metadata(job: NeuronTrainingJob, name: str) -> Json:
+def owned(job: NeuronTrainingJob, name: str) -> Json:
+    """Metadata of what belongs to the job."""
     return {
         "name": name,
         "namespace": job.metadata.namespace,

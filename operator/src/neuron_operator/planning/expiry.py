@@ -12,6 +12,7 @@ from neuron_api.spec import TtlScope
 
 from .observation import Child, Observed
 from .plan import Delete
+from .scheduling import groups
 
 
 def seconds_left(job: NeuronTrainingJob, now: datetime) -> float | None:
@@ -29,7 +30,8 @@ def deletes(observed: Observed) -> tuple[Delete, ...]:
         return (Delete(job.metadata.name, job.metadata.uid, kind=contract.KIND),)
     pods = (Delete(pod.name, pod.uid) for pod in observed.pods if not pod.terminating)
     own = {"Service": observed.service, "ConfigMap": observed.config_map}
-    return (*pods, *(_delete(kind, child) for kind, child in own.items() if _belongs(child, job)))
+    children = (_delete(kind, child) for kind, child in own.items() if _belongs(child, job))
+    return (*pods, *children, *groups.deletes(observed))
 
 
 def _belongs(child: Child | None, job: NeuronTrainingJob) -> bool:

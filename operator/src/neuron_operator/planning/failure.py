@@ -6,10 +6,12 @@ from enum import StrEnum
 from typing import Final
 
 from neuron_api.contract import ExitCode
+from neuron_api.progress import from_failure_headline
 from neuron_api.reasons import Reason
 
 from .blame import lost_connection
 from .observation import Pod
+from .signals import Signal
 
 SIGKILLED: Final = 137
 _NODE_GONE: Final = ("DeletionByTaintManager", "DeletionByPodGC", "NodeLost")
@@ -48,6 +50,15 @@ class Loss:
     exit_code: int | None = None
     message: str = ""
     """All that the launcher or the kubelet said."""
+    pod_reason: str = ""
+    neuron_code: int | None = None
+    """Of the Neuron runtime, in what it said."""
+    signal: Signal | None = None
+    """What the failure table says about it (`diagnosis`)."""
+    rank: int | None = None
+    """Of the process that failed first in the pod, where the launcher says it."""
+    step: int | None = None
+    """Last finished step when it failed, likewise."""
 
     @property
     def disrupted(self) -> bool:
@@ -63,6 +74,12 @@ class Loss:
     def last_line(self) -> str:
         """The exception of a traceback."""
         return self.message.rstrip().rpartition("\n")[2].strip()
+
+    @property
+    def said(self) -> str:
+        """What the node says about itself, where that decided; and the last line."""
+        evidence = self.signal.evidence if self.signal else ""
+        return "; ".join(filter(None, (evidence, self.last_line)))
 
 
 def judge(pod: Pod, *, node_lost: bool = False) -> Loss | None:
@@ -108,6 +125,11 @@ def _disruption(pod: Pod, *, node_lost: bool) -> Reason | None:
 
 def _loss(pod: Pod, verdict: Verdict, cause: Reason, *, counted: bool) -> Loss:
     ended = pod.termination_reason if pod.termination_reason not in _SAYS_NOTHING else ""
-    said = (pod.termination_message.strip(), pod.pod_message, pod.waiting_message, ended, pod.pod_reason)
+    taken = pod.disruption_message if not counted else ""
+    said = (pod.termination_message.strip(), pod.pod_message, taken, pod.waiting_message, ended, pod.pod_reason)
     message = next(filter(None, said), "")
-    return Loss(pod.index, verdict, cause, counted, pod.name, pod.uid, pod.node, pod.exit_code, message)
+    rank, step = from_failure_headline(message) or (None, None)
+    return Loss(
+        pod.index, verdict, cause, counted, pod.name, pod.uid, pod.node, pod.exit_code, message, pod.pod_reason,
+        rank=rank, step=step,
+    )  # fmt: skip

@@ -12,11 +12,12 @@ from datetime import datetime
 from typing import Final
 
 from neuron_api.config import TrainingConfig
+from neuron_api.progress import last_lines
 from neuron_api.reasons import Reason
 from neuron_api.spec import JobSpec, RestartPolicy
 from neuron_api.status import JobStatus, PodStatus, Restart, Rung
 
-from . import budget, ledger
+from . import budget, ledger, same_step
 from .conditions import End
 from .failure import Loss, Verdict, first
 from .gang import Gang
@@ -42,19 +43,23 @@ def climb(
     """Decide about the losses that the ledger does not know; None: there are none."""
     if over := ended(gang, status):
         return over
+    if crash := same_step.found(status, config):
+        return Decision(status, crash)
     if not gang.losses:
         return None
     worst = [loss for loss in gang.losses if loss.verdict is Verdict.GANG]
     times = {pod.uid: pod.finished_at.timestamp() for pod in gang.pods.values() if pod.finished_at}
-    blamed = first(worst or gang.losses, times)
+    proven = next((loss for loss in gang.losses if loss.signal and loss.signal.exclude), None)
+    blamed = proven or first(worst or gang.losses, times)
     if not can_resume(status, config):
         return Decision(status, End(Reason.CANNOT_RESUME, _cannot_resume(blamed, status)))
     if worst:
-        return _gang(status, *_explained(blamed, gang, status), policy, now)
+        explained = (proven, proven.cause, proven.counted) if proven else _explained(blamed, gang, status)
+        return _gang(status, *explained, policy, config, now)
     if any(gang.succeeded(index) for index in range(gang.size)):
         blamed = next((loss for loss in gang.losses if loss.counted), blamed)
-        return _gang(status, blamed, Reason.INCOMPLETE_COMPLETION, blamed.counted, policy, now)
-    return _pods(gang, status, policy, now)
+        return _gang(status, blamed, Reason.INCOMPLETE_COMPLETION, blamed.counted, policy, config, now)
+    return _pods(gang, status, policy, config, now)
 
 
 def unhang(told: str, status: JobStatus, spec: JobSpec, config: TrainingConfig, now: datetime) -> Decision:
@@ -90,6 +95,9 @@ def _refused(gang: Gang) -> End | None:
     stop = next((loss for loss in gang.losses if loss.verdict is Verdict.STOP), None)
     if stop is None:
         return None
+    if stop.signal is not None:
+        table = f"Entry {stop.signal.rule} of the failure table says that another start cannot help."
+        return End(stop.cause, f"{_tell(stop)} {table}")
     said = stop.message or "the launcher gave no message (exit code 2)."
     return End(Reason.TRAINER_REFUSED_CONFIG, f"Pod {stop.pod}: {said}")
 
@@ -107,26 +115,41 @@ def _explained(blamed: Loss, gang: Gang, status: JobStatus) -> tuple[Loss, Reaso
 
 
 def _gang(
-    status: JobStatus, blamed: Loss, cause: Reason, counted: bool, policy: RestartPolicy, now: datetime
+    status: JobStatus,
+    blamed: Loss,
+    cause: Reason,
+    counted: bool,
+    policy: RestartPolicy,
+    config: TrainingConfig,
+    now: datetime,
 ) -> Decision:
-    if counted and (used_up := budget.exhausted(status, blamed.cause, policy, now)):
-        return Decision(status, _exhausted(blamed, used_up))
     told = ledger.append(status, _entry(blamed, Rung.GANG, cause, status, now))
     if counted:
+        if end := _last(status, told, blamed, policy, config, now):
+            return Decision(status, end)
         told = budget.charge(told, blamed.cause, policy, now)
     return Decision(told.model_copy(update={"attempt": status.attempt + 1, "pods": ()}))
 
 
-def _pods(gang: Gang, status: JobStatus, policy: RestartPolicy, now: datetime) -> Decision:
+def _pods(gang: Gang, status: JobStatus, policy: RestartPolicy, config: TrainingConfig, now: datetime) -> Decision:
     # Pods that fall together fall for one reason: one failure.
     counted = next((loss for loss in gang.losses if loss.counted), None)
-    if counted and (used_up := budget.exhausted(status, counted.cause, policy, now)):
-        return Decision(status, _exhausted(counted, used_up))
-    entries = [_entry(loss, Rung.POD, loss.cause, status, now) for loss in gang.losses]
-    told = ledger.append(status, *entries)
+    told = ledger.append(status, *(_entry(loss, Rung.POD, loss.cause, status, now) for loss in gang.losses))
     if counted:
+        if end := _last(status, told, counted, policy, config, now):
+            return Decision(status, end)
         told = budget.charge(told, counted.cause, policy, now)
     return Decision(told.model_copy(update={"pods": _marked(gang, gang.losses)}))
+
+
+def _last(
+    status: JobStatus, told: JobStatus, blamed: Loss, policy: RestartPolicy, config: TrainingConfig, now: datetime
+) -> End | None:
+    """The end, where one more failure of the job's own is one too many; `told`: the status as if it were not."""
+    if crash := same_step.found(told, config):
+        return crash
+    used_up = budget.exhausted(status, blamed.cause, policy, now)
+    return _exhausted(blamed, used_up) if used_up else None
 
 
 def _marked(gang: Gang, losses: Sequence[Loss]) -> tuple[PodStatus, ...]:
@@ -147,9 +170,13 @@ def _entry(loss: Loss, rung: Rung, cause: Reason, status: JobStatus, now: dateti
         pod_uid=loss.uid,
         round=status.progress.round if status.progress and status.progress.pod_uid else None,
         node=loss.node,
+        rank=loss.rank,
         exit_code=loss.exit_code,
-        message=ledger.clip(loss.last_line),
-        step=ledger.last_step(status),
+        neuron_code=loss.neuron_code,
+        rule=loss.signal.rule if loss.signal else "",
+        message=ledger.clip(loss.said),
+        lines=ledger.clip_lines(last_lines(loss.message)),
+        step=loss.step if loss.step is not None else ledger.last_step(status),
     )
 
 
@@ -165,5 +192,5 @@ def _cannot_resume(loss: Loss, status: JobStatus) -> str:
 def _tell(loss: Loss) -> str:
     where = f" on node {loss.node}" if loss.node else ""
     code = f" (exit code {loss.exit_code})" if loss.exit_code is not None else ""
-    said = f": {loss.last_line}" if loss.last_line else ""
+    said = f": {loss.said}" if loss.said else ""
     return f"{loss.cause}: pod {loss.pod}{where}{code}{said.rstrip('.')}."

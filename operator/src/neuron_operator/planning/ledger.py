@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
-from neuron_api.progress import Progress, TrainerPhase
+from neuron_api.progress import LINE_LENGTH, LINES, Progress, TrainerPhase
 from neuron_api.reasons import Reason
 from neuron_api.status import JobStatus, Restart, Rung
 
-from . import blame
+from . import blame, signals
 from .blame import Blame
+from .failure_table import EMPTY, FailureTable
 from .observation import Pod
 
 LIMIT: Final = 64
@@ -51,6 +52,11 @@ def clip(message: str) -> str:
     return message[:_MESSAGE_LIMIT]
 
 
+def clip_lines(lines: Iterable[str]) -> tuple[str, ...]:
+    """As many of the last lines, and as much of each."""
+    return tuple(line[:LINE_LENGTH] for line in lines)[-LINES:]
+
+
 # ---- process failures -------------------------------------------------------------------------------------------
 
 
@@ -69,7 +75,9 @@ def seen_round(status: JobStatus, pod_uid: str) -> int:
     return progress.round if progress is not None and progress.pod_uid == pod_uid else 0
 
 
-def follow(status: JobStatus, reports: Mapping[int, Progress], pods: Mapping[int, Pod]) -> JobStatus:
+def follow(
+    status: JobStatus, reports: Mapping[int, Progress], pods: Mapping[int, Pod], table: FailureTable = EMPTY
+) -> JobStatus:
     """Tell the process failures since the last look, one line for each round that ended with one.
 
     The round before the one that was seen last is looked at again: a pod may have answered too late, or in the moment
@@ -79,20 +87,21 @@ def follow(status: JobStatus, reports: Mapping[int, Progress], pods: Mapping[int
     if report is None or host is None:
         return status
     oldest = max(seen_round(status, host.uid) - 1, report.round - LIMIT)
-    for number, found in blame.by_round(reports).items():
+    for number, found in blame.by_round(reports, table).items():
         if number >= oldest:
-            status = _tell(status, found, pods, number, since=report.start_time)
+            code = signals.neuron_code(table, signals.said_by(found[0].failure))
+            new = _entry(status, found[0], pods, number, code)
+            status = _tell(status, new, found, pods, since=report.start_time)
     return status
 
 
 def _tell(
-    status: JobStatus, found: tuple[Blame, ...], pods: Mapping[int, Pod], number: int, *, since: datetime | None
+    status: JobStatus, new: Restart, found: tuple[Blame, ...], pods: Mapping[int, Pod], *, since: datetime | None
 ) -> JobStatus:
-    new = _entry(status, found[0], pods, number)
     same = {(pods[one.index].uid, one.failure.time) for one in found}
     for position, entry in enumerate(status.restarts):
         known = entry.rung is Rung.PROCESS and (entry.pod_uid, entry.time) in same
-        in_round = entry.attempt == status.attempt and entry.round == number
+        in_round = entry.attempt == status.attempt and entry.round == new.round
         if not known and not (in_round and (since is None or entry.time >= since)):
             continue
         if entry.rung is not Rung.PROCESS:
@@ -102,7 +111,7 @@ def _tell(
     return append(status, new)
 
 
-def _entry(status: JobStatus, found: Blame, pods: Mapping[int, Pod], number: int) -> Restart:
+def _entry(status: JobStatus, found: Blame, pods: Mapping[int, Pod], number: int, code: int | None) -> Restart:
     pod, failure = pods[found.index], found.failure
     return Restart(
         rung=Rung.PROCESS,
@@ -115,7 +124,10 @@ def _entry(status: JobStatus, found: Blame, pods: Mapping[int, Pod], number: int
         round=number,
         rank=failure.rank,
         exit_code=failure.exit_code,
+        neuron_code=code,
+        rule=found.signal.rule if found.signal else "",
         message=clip(found.message),
+        lines=clip_lines(failure.lines),
         step=failure.step if failure.step is not None else last_step(status),
     )
 

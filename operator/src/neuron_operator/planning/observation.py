@@ -44,12 +44,26 @@ class Pod:
     pod_message: str = ""
     """`status.message`: what the kubelet says about it."""
     disruption: str = ""
-    """Reason of the DisruptionTarget condition, where it is True."""
+    """Reason of the DisruptionTarget condition (Kueue: TerminationTarget), where it is True."""
+    disruption_message: str = ""
+    """What is said about that, such as who preempted it."""
     unschedulable: str = ""
     """What the scheduler says, where it found no node."""
+    scheduler: str = ""
+    """Name of the scheduler that it asks for."""
+    seen_by_scheduler: bool = False
+    """Some scheduler has said something about it."""
+    gates: tuple[str, ...] = ()
+    """Scheduling gates: no scheduler looks at it while there is one."""
+    seen_by_kueue: bool = False
+    finalizers: tuple[str, ...] = ()
+    """What must let go of it before it can vanish."""
+    resource_version: str = ""
     waiting_reason: str = ""
     """Why a container has not been started."""
     waiting_message: str = ""
+    avoids: frozenset[str] = frozenset()
+    """Host names of the nodes that it was created to avoid."""
     image: str = ""
     """Of the container that waits, or of the trainer's."""
 
@@ -60,12 +74,111 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeCondition:
+    """What a node says about itself."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """Why a node takes no pods."""
+
+    key: str
+    value: str = ""
+    effect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a pod in trouble, as far as the planner cares."""
+
+    name: str
+    hostname: str
+    conditions: tuple[NodeCondition, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+
+    @property
+    def silent_since(self) -> datetime | None:
+        """Since when its kubelet is not known to be well; None: it is, or nobody said when."""
+        ready = next((one for one in self.conditions if one.type == "Ready"), None)
+        return ready.since if ready and ready.status != "True" else None
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether it does not answer, and somebody has said that it is off."""
+        return self.silent_since is not None and any(taint.key == OUT_OF_SERVICE for taint in self.taints)
+
+
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+
+
+@dataclass(frozen=True, slots=True)
 class Child:
-    """A Service or ConfigMap with a name that the job needs."""
+    """An object with a name that the job needs: Service, ConfigMap, or what stands for the gang at its scheduler."""
 
     owner_uid: str
     """UID of the controlling owner; empty without one."""
     body: Mapping[str, object]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self._metadata.get("name", ""))
+
+    @property
+    def uid(self) -> str:
+        """Its UID."""
+        return str(self._metadata.get("uid", ""))
+
+    @property
+    def terminating(self) -> bool:
+        """Whether it is being deleted."""
+        return "deletionTimestamp" in self._metadata
+
+    @property
+    def _metadata(self) -> Mapping[str, object]:
+        found = self.body.get("metadata")
+        return found if isinstance(found, Mapping) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class GroupKind:
+    """Of the object that stands for a gang at its scheduler."""
+
+    api_versions: tuple[str, ...]
+    """The first that is served is used."""
+    plural: str
+    kind: str
+    own: bool = True
+    """The operator makes and deletes it; otherwise the scheduler does."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKind:
+    """Of a queue that must be there."""
+
+    api_versions: tuple[str, ...]
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen of the scheduler that spec.scheduling names."""
+
+    served: bool
+    """Its API is there."""
+    groups: tuple[Child, ...] = ()
+    """The objects of the job's gangs."""
+    queue: bool | None = None
+    """Whether its queue is there; None: it has none, or nobody may tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +202,18 @@ class Observed:
     """Pods that the job owns, of every attempt."""
     foreign_pods: tuple[str, ...] = ()
     """Names of pods that carry the job's name but not its UID: of an earlier job of this name."""
+    abandoned: tuple[Pod, ...] = ()
+    """Those pods themselves."""
+    scheduler: Sight | None = None
+    """None: not looked at, since none is asked for or the operator may not use it."""
     service: Child | None = None
     config_map: Child | None = None
     missing_claims: tuple[str, ...] = ()
     """Names of spec.storage that are not there."""
     lost_nodes: frozenset[str] = frozenset()
-    """Nodes of pods in trouble whose Node object is gone."""
+    """Nodes of pods in trouble whose Node object is gone; with nodePolicy.forceDeleteFenced also those that are off."""
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    """Nodes of pods in trouble that are there, as far as the operator may read them."""
     reports: Mapping[int, Progress] = field(default_factory=dict)
     """Progress reports by index: of pod 0, and of all pods when there is a failure to look into."""
     last_write: datetime | None = None

@@ -3,16 +3,17 @@
 Variables that NxDT derives from the configuration are left to the trainer (`neuron_api.environment`).
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from neuron_api.devices import EFA_RESOURCE, NEURON_RESOURCE
 from neuron_api.instances import INSTANCE_TYPES
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.spec import Accelerator
 
+from . import nodes
 from .configuration import Accepted
 
-NEURON_RESOURCE: Final = "aws.amazon.com/neuron"
-EFA_RESOURCE: Final = "vpc.amazonaws.com/efa"
 INSTANCE_TYPE_LABEL: Final = "node.kubernetes.io/instance-type"
 
 _EFA: Final = {
@@ -56,6 +57,34 @@ def node_fields(job: NeuronTrainingJob) -> dict[str, Any]:
         "nodeSelector": {INSTANCE_TYPE_LABEL: job.spec.platform.instance_type},
         "tolerations": [{"key": NEURON_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}],
     }
+
+
+def avoiding(spec: Mapping[str, Any], hostnames: Sequence[str]) -> dict[str, Any]:
+    """The pod's spec with a required node affinity away from these nodes, and with the affinity that it had.
+
+    By the label of the host name: Karpenter makes no node for a pod that selects fields (metadata.name), and simulates
+    new nodes with a host name of their own. Terms are alternatives, so the requirement goes into each.
+    """
+    away = {"key": nodes.HOSTNAME_LABEL, "operator": "NotIn", "values": list(hostnames)}
+    affinity, key = _mapping(spec.get("affinity")), "requiredDuringSchedulingIgnoredDuringExecution"
+    node_affinity = _mapping(affinity.get("nodeAffinity"))
+    required = _mapping(node_affinity.get(key))
+    terms = [
+        {**term, "matchExpressions": [*(term.get("matchExpressions") or ()), away]} if _selects(term) else term
+        for term in required.get("nodeSelectorTerms") or ()
+    ]
+    terms = terms or [{"matchExpressions": [away]}]
+    node_affinity |= {key: {**required, "nodeSelectorTerms": terms}}
+    return {**spec, "affinity": {**affinity, "nodeAffinity": node_affinity}}
+
+
+def _selects(term: object) -> bool:
+    """A term without requirements matches no node at all, and must not come to match most."""
+    return isinstance(term, Mapping) and bool(term.get("matchExpressions") or term.get("matchFields"))
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def _neuron(job: NeuronTrainingJob) -> bool:

@@ -20,6 +20,8 @@ class Delete:
     grace_seconds: int | None = None
     """In place of the object's own, where it is given."""
     kind: str = "Pod"
+    api_version: str = ""
+    """Where the kind alone does not tell which API it is of."""
 
     @property
     def grace(self) -> int | None:
@@ -41,6 +43,18 @@ class Create:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """A pod whose finalizers are taken down to these, if it still is as it was seen."""
+
+    name: str
+    uid: str
+    finalizers: tuple[str, ...]
+    resource_version: str
+    annotations: Mapping[str, str]
+    """Set in the same write."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Carried out in the order of the fields; the status is written once, after them."""
 
@@ -51,8 +65,9 @@ class Plan:
     told: bool = False
     """The draft is the status, as it is: nothing is to be told about this job any more."""
     deletes: tuple[Delete, ...] = ()
+    releases: tuple[Release, ...] = ()
     applies: tuple[Mapping[str, Any], ...] = ()
-    """ConfigMap and Service, by server-side apply."""
+    """ConfigMap, Service and the gang's group, by server-side apply."""
     creates: tuple[Create, ...] = ()
     requeue_after: float | None = None
     """Seconds until the next look, if nothing happens before; None: events suffice."""

@@ -4,27 +4,28 @@ A pass either decides or acts, never both (write-ahead): attempt numbers, the le
 before anything is done under them. Running it twice on the same input changes nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from neuron_api import contract
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.reasons import ConditionType, Reason
 from neuron_api.status import JobStatus, Phase, PodStatus, TopologyStatus
 
 from . import (
     backoff,
+    children,
     conditions,
     configuration,
     deadlines,
     desired,
+    diagnosis,
+    exclusion,
     expiry,
     hang,
     ladder,
     ledger,
-    naming,
     progress,
     suspension,
     waiting,
@@ -33,10 +34,12 @@ from . import gang as gangs
 from .conditions import End, Facts
 from .configuration import Accepted, Refused
 from .gang import Gang
-from .observation import Child, Observed, Pod
+from .observation import Observed, Pod
 from .options import Options
-from .outcome import Outcome, Rejection
+from .outcome import Outcome
 from .plan import Create, Delete, Plan
+from .scheduling import admission, groups, release, unqueued
+from .scheduling import registry as schedulers
 from .suspension import Situation
 
 HUNG_GRACE_SECONDS: Final = 10
@@ -45,6 +48,12 @@ HUNG_GRACE_SECONDS: Final = 10
 
 def plan(observed: Observed, options: Options, now: datetime) -> Plan:
     """What this pass is to do."""
+    planned = _planned(observed, options, now)
+    released = release.releases(observed, planned.draft)
+    return replace(planned, releases=released) if released else planned
+
+
+def _planned(observed: Observed, options: Options, now: datetime) -> Plan:
     job = observed.job
     if job.metadata.deletion_timestamp is not None:
         return Plan(job.status, Facts(0, None), told=True)  # Garbage collection does the rest.
@@ -55,10 +64,13 @@ def plan(observed: Observed, options: Options, now: datetime) -> Plan:
         return _refused(observed, gate, options, now)
     status = _identified(job, gate, observed)
     gang = gangs.of(observed, status, gate.topology.num_nodes)
-    status = _followed(status, observed, gang, gate)
+    status = _followed(status, observed, gang, gate, options)
+    gang = diagnosis.of(gang, status, observed, options.failures)
+    status = _avoiding(job.status, status, observed, gang, options, now)
     if decision := _decided(status, gang, observed, gate, now):
         # Only written down; the next pass acts on what was saved.
-        return _draft(decision.status, gang, observed, gate, end=decision.end, requeue_after=0.0)
+        told = _avoiding(status, decision.status, observed, gang, options, now)
+        return _draft(told, gang, observed, gate, end=decision.end, requeue_after=0.0)
     if suspension.is_stopping(status):
         return _stopped(status, gang, observed, gate, options)
     return _act(status, gang, observed, gate, options, now)
@@ -96,7 +108,10 @@ def settle(plan: Plan, outcome: Outcome, now: datetime) -> JobStatus:
 def _over(observed: Observed, options: Options, now: datetime) -> Plan:
     """Never started again. What still runs is ended, containers beside the trainer too; the rest stays for its logs."""
     job, active = observed.job, _active(observed)
-    deletes = tuple(Delete(pod.name, pod.uid) for pod in active if not pod.terminating)
+    deletes = (
+        *(Delete(pod.name, pod.uid) for pod in active if not pod.terminating),
+        *groups.deletes(observed),
+    )
     look = expiry.seconds_left(job, now)
     if look == 0.0:
         deletes, look = (deletes, options.wait_seconds) if active else (expiry.deletes(observed), None)
@@ -120,7 +135,7 @@ def _refused(observed: Observed, gate: Refused, options: Options, now: datetime)
     end = ladder.COMPLETED if gang.size and gang.over else None
     status = job.status.model_copy(update={"pods": gang.sorted_records}) if gang.size else job.status
     about = _situation(status, gang, observed, gate)
-    due = _deadlines(status, gang, observed, about)
+    due = _deadlines(status, gang, observed, about, now)
     end = end or deadlines.exceeded(due, now)
     if end is None and (decision := suspension.decide(job.spec, status, now, about)):
         return _draft(decision.status, gang, observed, gate, end=decision.end, requeue_after=0.0)
@@ -149,12 +164,20 @@ def _identified(job: NeuronTrainingJob, gate: Accepted, observed: Observed) -> J
     return job.status.model_copy(update=update)
 
 
-def _followed(status: JobStatus, observed: Observed, gang: Gang, gate: Accepted) -> JobStatus:
+def _avoiding(
+    before: JobStatus, after: JobStatus, observed: Observed, gang: Gang, options: Options, now: datetime
+) -> JobStatus:
+    """Nodes that new pods avoid, by what has been told in between."""
+    policy = observed.job.spec.node_policy
+    return exclusion.follow(before, after, options.failures, observed.nodes, policy, gang.size, now)
+
+
+def _followed(status: JobStatus, observed: Observed, gang: Gang, gate: Accepted, options: Options) -> JobStatus:
     """What is there, and what the trainer reports: process failures, recoveries, numbers."""
     status = status.model_copy(update={"pods": gang.sorted_records})
     reports = progress.trusted(observed, gang)
     report = reports.get(0)
-    status = ledger.follow(status, reports, gang.pods)
+    status = ledger.follow(status, reports, gang.pods, options.failures)
     status = progress.update(status, report, gang.pods[0].uid if report else "", _max_steps(gate))
     return ledger.recover(status, report)
 
@@ -168,11 +191,13 @@ def _decided(
         found = ladder.ended(gang, status)
     else:
         found = ladder.climb(gang, status, job.spec.restart_policy, gate.config, now)
-    if found is None and (late := deadlines.exceeded(_deadlines(status, gang, observed, about), now)):
+    if found is None and (late := deadlines.exceeded(_deadlines(status, gang, observed, about, now), now)):
         found = ladder.Decision(status, late)
     found = found or suspension.decide(job.spec, status, now, about)
     if found is None and status.suspension is None and (told := _hang(status, gang, observed)):
         found = ladder.unhang(told, status, job.spec, gate.config, now)
+    if found is None and not suspension.is_stopping(status) and (new := exclusion.corrected(status, gang, now)):
+        found = ladder.Decision(new)
     return found or (ladder.Decision(status) if status.attempt != job.status.attempt else None)
 
 
@@ -190,39 +215,47 @@ def _stopped(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted |
     lost = observed.lost_nodes
     going = [pod for pod in active if pod.node in lost or not pod.terminating]
     draft = _draft(status, gang, observed, gate, requeue_after=options.wait_seconds if active else None)
-    return replace(draft, deletes=tuple(Delete(pod.name, pod.uid, force=pod.node in lost) for pod in going))
+    deletes = tuple(Delete(pod.name, pod.uid, force=pod.node in lost) for pod in going)
+    return replace(draft, deletes=deletes if active else groups.deletes(observed))
 
 
 def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, options: Options, now: datetime) -> Plan:
     job, missing = observed.job, gang.missing
     others = [pod for pod in observed.pods if gang.pods.get(pod.index) is not pod]
-    wait = waiting.for_rejection(_taken(observed))
+    wait = waiting.for_rejection(children.taken(observed))
     if missing:  # Pods that are there do without.
         wait = (
             waiting.for_claims(job, observed.missing_claims)
             or waiting.for_earlier_job(job, observed.foreign_pods)
+            or admission.gate(observed, options)
             or wait
         )
     pause = backoff.remaining(status, now)
     may_create = not (others or wait or pause)
-    creates = tuple(Create(i, desired.pod(job, gate, gang.attempt, i)) for i in missing) if may_create else ()
+    avoid = exclusion.hostnames(status)
+    bodies = (Create(i, desired.pod(job, gate, gang.attempt, i, avoid)) for i in missing)
+    creates = tuple(bodies) if may_create else ()
     if creates and status.start_time is None:
         # From here on the configuration is fixed: saved before anything is made from it. That the pods are there is
         # said already: one write less for every job, and wrong for as long as a request takes.
         draft = _draft(status.model_copy(update={"start_time": now}), gang, observed, gate, requeue_after=0.0)
         return replace(draft, facts=replace(draft.facts, existing=draft.facts.existing + len(creates)))
-    wait = wait or waiting.for_pods(job, gang.pods.values())
+    pods, told = gang.pods.values(), admission.of(observed, gang, now)
+    wait = wait or waiting.for_nodes(pods, observed.nodes) or (told.wait if told else None)
+    wait = wait or waiting.for_pods(job, pods)
     draft = _draft(status, gang, observed, gate, wait=wait)
-    due = _deadlines(status, gang, observed, _situation(status, gang, observed, gate))
+    draft = replace(draft, facts=replace(draft.facts, admission=told))
+    due = _deadlines(status, gang, observed, _situation(status, gang, observed, gate), now)
     looks = (
         pause if missing else None,
         suspension.seconds_until_stop(job.spec, status, now),
         deadlines.seconds_until_next(due, now),
+        exclusion.seconds_until_next(status, gang, now),
     )
     return replace(
         draft,
-        deletes=tuple(_deletes(gang, others, observed)),
-        applies=_applies(observed, gate) if gang.pods or creates else (),
+        deletes=(*_deletes(gang, others, observed), *groups.deletes(observed, keep=gang.attempt)),
+        applies=children.applies(observed, gate, gang.attempt) if gang.pods or creates else (),
         creates=creates,
         requeue_after=_next_look(gang, options, looks, expects=bool(others or wait or creates)),
     )
@@ -255,6 +288,7 @@ def _draft(
         restart=ledger.last_open(status),
         end=end,
         pause=suspension.pause(observed.job.spec, status, about),
+        admission=None if schedulers.of(observed.job) else unqueued.ADMISSION,
     )
     if gang.size:
         status = status.model_copy(update={"nodes_ready": f"{ready}/{gang.size}"})
@@ -269,8 +303,11 @@ def _situation(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted
     )
 
 
-def _deadlines(status: JobStatus, gang: Gang, observed: Observed, about: Situation) -> tuple[deadlines.Deadline, ...]:
-    return deadlines.of(observed.job.spec, status, gang, stepping=about.stepping)
+def _deadlines(
+    status: JobStatus, gang: Gang, observed: Observed, about: Situation, now: datetime
+) -> tuple[deadlines.Deadline, ...]:
+    told = admission.of(observed, gang, now)
+    return deadlines.of(observed.job.spec, status, gang, told, stepping=about.stepping)
 
 
 def _active(observed: Observed) -> list[Pod]:
@@ -293,37 +330,6 @@ def _deletes(gang: Gang, others: list[Pod], observed: Observed) -> list[Delete]:
             grace = HUNG_GRACE_SECONDS if pod.attempt in hung and not force else None
             found.append(Delete(pod.name, pod.uid, force=force, grace_seconds=grace))
     return found
-
-
-def _applies(observed: Observed, gate: Accepted) -> tuple[dict[str, Any], ...]:
-    """Service and ConfigMap, where they are not as they should be; never those of somebody else."""
-    job = observed.job
-    text = _own_text(observed.config_map) or gate.text
-    wanted = ((observed.config_map, desired.config_map(job, text)), (observed.service, desired.service(job)))
-    return tuple(
-        body
-        for child, body in wanted
-        if child is None or (child.owner_uid == job.metadata.uid and not desired.covers(child.body, body))
-    )
-
-
-def _own_text(child: Child | None) -> str:
-    """A copy is immutable: an operator of another version that would write the same otherwise must not try."""
-    data = child.body.get("data") if child else None
-    return str(data.get(contract.CONFIG_FILE, "")) if isinstance(data, Mapping) else ""
-
-
-def _taken(observed: Observed) -> list[Rejection]:
-    job = observed.job
-    children: tuple[tuple[str, str, Child | None], ...] = (
-        ("Service", naming.service(job), observed.service),
-        ("ConfigMap", naming.config_map(job), observed.config_map),
-    )
-    return [
-        Rejection(f"{kind} {name}", f"{kind} {name} exists and does not belong to this job.", taken=True)
-        for kind, name, child in children
-        if child is not None and child.owner_uid != job.metadata.uid
-    ]
 
 
 def _next_look(gang: Gang, options: Options, times: Iterable[float | None], *, expects: bool) -> float | None:

@@ -45,10 +45,22 @@ def read(body: Json) -> Pod | None:
         termination_message=ended.get("message", "") if ended else _of_another(containers),
         pod_reason=status.get("reason", ""),
         pod_message=status.get("message", ""),
-        disruption=_reason_if(status, "DisruptionTarget", "True"),
+        disruption=_reason_if(status, "DisruptionTarget", "True") or _reason_if(status, "TerminationTarget", "True"),
+        disruption_message=_condition(status, "DisruptionTarget").get("message", "")
+        or _condition(status, "TerminationTarget").get("message", ""),
         unschedulable=_unschedulable(status),
+        scheduler=spec.get("schedulerName", ""),
+        seen_by_scheduler=_condition(status, "PodScheduled").get("reason") != "SchedulingGated"
+        and bool(_condition(status, "PodScheduled")),
+        gates=tuple(str(one.get("name")) for one in spec.get("schedulingGates") or ()),
+        seen_by_kueue=metadata.get("labels", {}).get("kueue.x-k8s.io/managed") == "true",
+        finalizers=tuple(metadata.get("finalizers") or ()),
+        resource_version=metadata.get("resourceVersion", ""),
         waiting_reason=waiting.get("state", {}).get("waiting", {}).get("reason", ""),
         waiting_message=waiting.get("state", {}).get("waiting", {}).get("message", ""),
+        avoids=frozenset(
+            filter(None, metadata.get("annotations", {}).get(contract.ANNOTATION_EXCLUDED, "").split(","))
+        ),
         image=waiting.get("image", "") or trainer.get("image", ""),
     )
 

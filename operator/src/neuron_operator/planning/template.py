@@ -25,10 +25,14 @@ _SPEC: Final = {
     "hostname": "pods find each other by their host names",
     "subdomain": "pods find each other by their host names",
     "setHostnameAsFQDN": "the elastic agent sorts pods by host name",
+    "hostnameOverride": "pods find each other by their host names",
+    "ephemeralContainers": "the API server takes them for pods that run only",
 }
 _CONTAINER: Final = {
     "command": "the launcher is what the operator talks to",
     "args": "the launcher is what the operator talks to",
+    "restartPolicy": "the operator restarts pods itself",
+    "restartPolicyRules": "the operator restarts pods itself",
     "terminationMessagePath": "the launcher writes the first failure there",
     "terminationMessagePolicy": "the launcher writes the first failure there",
 }

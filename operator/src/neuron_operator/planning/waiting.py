@@ -1,13 +1,13 @@
 """Why the pods of a job are not all up: the reason, and a sentence with its remedy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.reasons import Reason
 
-from .observation import Pod
+from .observation import OUT_OF_SERVICE, Node, Pod
 from .outcome import Rejection
 
 _IMAGE: Final = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
@@ -65,6 +65,25 @@ def for_rejection(rejections: Iterable[Rejection]) -> Wait | None:
     return Wait(Reason.POD_REJECTED, message, stalled=True)
 
 
+def for_nodes(pods: Iterable[Pod], nodes: Mapping[str, Node]) -> Wait | None:
+    """A pod on a node that does not answer: it may still write, so nothing takes its place."""
+    for pod in pods:
+        node = nodes.get(pod.node)
+        if pod.over or (pod.ready and not pod.terminating) or node is None or (since := node.silent_since) is None:
+            continue
+        told = f"Pod {pod.name} is on node {node.name}, which has not answered since {since:%Y-%m-%d %H:%M:%S} UTC."
+        if pod.terminating:
+            message = (
+                f"{told} Kubernetes has given the pod up, but nobody knows whether its processes still write: it is "
+                "replaced when the node answers or is gone. Once the machine is off, delete the Node, or give it the "
+                f"taint {OUT_OF_SERVICE}=nodeshutdown:NoExecute."
+            )
+        else:
+            message = f"{told} Kubernetes gives the pod up after its toleration, by default five minutes."
+        return Wait(Reason.NODE_NOT_READY, message, stalled=pod.terminating)
+    return None
+
+
 def for_pods(job: NeuronTrainingJob, pods: Iterable[Pod]) -> Wait | None:
     """The worst that the kubelet or the scheduler says about pods that are not up."""
     down = [pod for pod in pods if not pod.running and not pod.over and not pod.terminating]
@@ -81,9 +100,11 @@ def for_pods(job: NeuronTrainingJob, pods: Iterable[Pod]) -> Wait | None:
     unplaced = [pod for pod in down if pod.unschedulable]
     if not unplaced:
         return None
+    avoided = ", ".join(f"{one.node} until {one.until:%H:%M} UTC" for one in job.status.excluded_nodes[:3])
+    without = f" The pods avoid {avoided} (status.excludedNodes)." if avoided else ""
     message = (
         f"{len(unplaced)} of the pods have no node. The scheduler says about {unplaced[0].name}: "
-        f"{unplaced[0].unschedulable} Add nodes, or ask for less (spec.platform, spec.podTemplate)."
+        f"{unplaced[0].unschedulable}{without} Add nodes, or ask for less (spec.platform, spec.podTemplate)."
     )
     return Wait(Reason.PODS_PENDING, message, stalled=False)
 

@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure as TorchFailure
 from torch.distributed.elastic.rendezvous import RendezvousHandler
 
-from neuron_api.progress import ProcessFailure, TrainerPhase
+from neuron_api.progress import ProcessFailure, TrainerPhase, failure_headline, last_lines
 from neuron_trainer.errors import PreemptedError
 from neuron_trainer.handoff import Handoff, Start
 from neuron_trainer.phases import Phases
@@ -192,9 +192,10 @@ class Parts:
             ProcessFailure(
                 time=datetime.now(UTC), round=self.budget.rounds - 1, rank=rank, local_rank=failure.local_rank,
                 exit_code=failure.exitcode, step=self.status.step, message=headline,
+                lines=last_lines(text),
             )
         )  # fmt: skip
-        self.last_failure = f"rank {rank} failed at step {self.status.step}: {headline}\n{text}"
+        self.last_failure = f"{failure_headline(rank, self.status.step, headline)}\n{text}"
         log.error("%s", self.last_failure.strip())
 
 

@@ -1,0 +1,47 @@
+"""What cannot go together in `spec.scheduling`: a field that the chosen scheduler would ignore is refused."""
+
+from .rule import Wire
+
+_GANG = "self.?scheduling.?gang.orValue('none')"
+
+
+def _has(field: str) -> str:
+    return f"self.?scheduling.?{field.replace('.', '.?')}.hasValue()"
+
+
+def spec_rules() -> list[Wire]:
+    """Rules of `spec`."""
+    return [
+        _rule(
+            f"{_GANG} == 'kueue' && !{_has('queueName')}",
+            "queueName",
+            "spec.scheduling.queueName is not set: with gang kueue name a LocalQueue of the job's namespace.",
+        ),
+        _rule(
+            f"!({_GANG} in ['kueue', 'volcano']) && {_has('queueName')}",
+            "queueName",
+            "spec.scheduling.queueName is for the gangs kueue and volcano; the others have no queues: remove it, or "
+            "set spec.scheduling.gang.",
+        ),
+        _rule(
+            f"{_GANG} != 'coscheduling' && {_has('scheduleTimeoutSeconds')}",
+            "scheduleTimeoutSeconds",
+            "spec.scheduling.scheduleTimeoutSeconds is for the gang coscheduling only: remove it, or bound the wait "
+            "with spec.startupPolicy.admissionSeconds.",
+        ),
+        _rule(
+            f"{_GANG} == 'kueue' && {_has('topology.required')} && {_has('topology.preferred')}",
+            "topology",
+            "spec.scheduling.topology: Kueue takes one of required and preferred, not both.",
+        ),
+        {
+            "rule": f'{_GANG.replace(chr(39), chr(34))} != "none" || !self.?startupPolicy.?admissionSeconds.hasValue()',
+            "message": "spec.startupPolicy.admissionSeconds bounds the wait in a queue, but spec.scheduling.gang is "
+            "none: use schedulingSeconds.",
+            "fieldPath": ".startupPolicy.admissionSeconds",
+        },
+    ]
+
+
+def _rule(refused: str, field: str, message: str) -> Wire:
+    return {"rule": f"!({refused})".replace("'", '"'), "message": message, "fieldPath": f".scheduling.{field}"}

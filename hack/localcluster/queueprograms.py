@@ -1,0 +1,56 @@
+"""Queues and gang schedulers for `make test-queues`: built from their Go modules, each with pins of its own.
+
+    hack/tools/queues/coscheduling   kube-scheduler with the plugin of scheduler-plugins, on the pins of hack/tools
+    hack/tools/queues/kueue          Kueue's manager
+
+They are not part of `hack/tools/go.mod`: Kueue needs newer Kubernetes libraries than the cluster has.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from localcluster.errors import CommandFailed, MissingRequirement
+from localcluster.locations import HACK, cache_directory, fingerprint
+
+MODULES = HACK / "tools" / "queues"
+PACKAGES = {"coscheduling": ".", "kueue": "sigs.k8s.io/kueue/cmd/kueue"}
+
+
+def program(name: str) -> Path:
+    """Path of the program; builds it where it is missing, which takes minutes the first time."""
+    sources = [path.read_bytes() for path in sorted((MODULES / name).glob("*"))]
+    target = cache_directory() / "queues" / fingerprint(*sources) / name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        print(
+            f"Building {name} from source into {target}: once per machine, minutes on two cores … ", end="", flush=True
+        )
+        began, temporary = time.monotonic(), target.with_name(f".{name}.{os.getpid()}")
+        command = ["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", str(temporary), PACKAGES[name]]
+        _go(name, *command)
+        temporary.replace(target)
+        print(f"{time.monotonic() - began:.0f} s", flush=True)
+    return target
+
+
+def source(name: str, module: str) -> Path:
+    """Folder of a module's source in Go's cache: its own manifests are used as they are."""
+    return Path(_go(name, "list", "-m", "-f", "{{.Dir}}", module).strip())
+
+
+def _go(name: str, *arguments: str) -> str:
+    go = shutil.which("go")
+    if go is None:
+        raise MissingRequirement("Go is not installed, and the queues must be built. Install Go 1.25 or newer.")
+    environment = os.environ | {"CGO_ENABLED": "0", "GOWORK": "off"}
+    done = subprocess.run(
+        [go, *arguments], cwd=MODULES / name, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise CommandFailed(f"go {arguments[0]} of {name} failed:\n{done.stderr[-4000:]}")
+    return done.stdout

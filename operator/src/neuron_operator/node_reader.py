@@ -1,0 +1,63 @@
+"""Nodes of pods in trouble, one by one: nodes are never listed. Without the right to read them, nothing is known."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+from neuron_api.job import NeuronTrainingJob
+
+from . import cluster as api
+from .cluster import Cluster
+from .errors import NotFoundError, RefusedError
+from .planning import ledger, nodes
+from .planning.observation import Node, Pod
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """What was read."""
+
+    lost: frozenset[str] = frozenset()
+    """Those that do not exist, and those that are off where the job wants that to be believed."""
+    there: Mapping[str, Node] = field(default_factory=dict)
+
+
+async def read(cluster: Cluster, job: NeuronTrainingJob, own: Iterable[Pod]) -> Nodes:
+    """The nodes of pods that are not well, or are gone, or in which a process has failed since the last step."""
+    own = tuple(own)
+    well = {pod.name for pod in own if pod.ready and not pod.terminating}
+    suspects = {pod.node for pod in own if pod.name not in well}
+    suspects |= {record.node for record in job.status.pods if record.name not in well}
+    suspects |= {entry.node for entry in ledger.open_entries(job.status) if entry.attempt == job.status.attempt}
+    names = sorted(suspects - {""})
+    found = await asyncio.gather(*(_read(cluster, name) for name in names))
+    there = {node.name: node for node in found if isinstance(node, Node)}
+    gone = {name for name, node in zip(names, found, strict=True) if node is None}
+    if job.spec.node_policy.force_delete_fenced:
+        gone |= {node.name for node in there.values() if node.is_fenced}
+    return Nodes(frozenset(gone), there)
+
+
+async def _read(cluster: Cluster, name: str) -> Node | str | None:
+    """None: it does not exist; a text: why nobody knows."""
+    try:
+        return nodes.read(await cluster.get(api.NODE, "", name))
+    except NotFoundError:
+        return None
+    except RefusedError as problem:
+        _say_once(problem.message)
+        return problem.message
+
+
+@cache
+def _say_once(why: str) -> None:
+    """An operator that was installed for some namespaces only has no right to read nodes."""
+    log.warning(
+        "nodes cannot be read (%s): faults of the hardware are known only by what processes say, lost nodes only by "
+        "what becomes of their pods; the chart grants `get nodes` where watchNamespaces is empty",
+        why,
+    )

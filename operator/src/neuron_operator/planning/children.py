@@ -1,0 +1,45 @@
+"""What a job has beside its pods: its copy of the configuration, the Service of their host names, the gang's group."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from neuron_api import contract
+
+from . import desired, naming
+from .configuration import Accepted
+from .observation import Child, Observed
+from .outcome import Rejection
+from .scheduling import groups
+
+
+def applies(observed: Observed, gate: Accepted, attempt: int) -> tuple[dict[str, Any], ...]:
+    """Service, ConfigMap and the gang's group, where they are not as they should be; never those of somebody else."""
+    job = observed.job
+    text = _own_text(observed.config_map) or gate.text
+    wanted = ((observed.config_map, desired.config_map(job, text)), (observed.service, desired.service(job)))
+    own = tuple(
+        body
+        for child, body in wanted
+        if child is None or (child.owner_uid == job.metadata.uid and not desired.covers(child.body, body))
+    )
+    return (*own, *groups.applies(observed, attempt, gate.topology.num_nodes, desired.pod(job, gate, attempt, 0)))
+
+
+def _own_text(child: Child | None) -> str:
+    """A copy is immutable: an operator of another version that would write the same otherwise must not try."""
+    data = child.body.get("data") if child else None
+    return str(data.get(contract.CONFIG_FILE, "")) if isinstance(data, Mapping) else ""
+
+
+def taken(observed: Observed) -> list[Rejection]:
+    """Names that the job needs and somebody else has."""
+    job = observed.job
+    needed: tuple[tuple[str, str, Child | None], ...] = (
+        ("Service", naming.service(job), observed.service),
+        ("ConfigMap", naming.config_map(job), observed.config_map),
+    )
+    return [
+        Rejection(f"{kind} {name}", f"{kind} {name} exists and does not belong to this job.", taken=True)
+        for kind, name, child in needed
+        if child is not None and child.owner_uid != job.metadata.uid
+    ]

@@ -1,0 +1,71 @@
+"""May pods be created, and may those that are there start? Before the first: nothing is created half-way."""
+
+from datetime import datetime
+
+from neuron_api.job import NeuronTrainingJob
+from neuron_api.reasons import Reason
+from neuron_operator.planning.gang import Gang
+from neuron_operator.planning.observation import Observed, Sight
+from neuron_operator.planning.options import Options
+from neuron_operator.planning.waiting import Wait
+
+from . import registry, unqueued
+from .mechanism import Admission, Mechanism, Seen, group_name
+
+
+def gate(observed: Observed, options: Options) -> Wait | None:
+    """Why no pod is created: the scheduler or its queue is not there, or not allowed to the operator."""
+    job, mechanism = observed.job, registry.of(observed.job)
+    if mechanism is None:
+        return None
+    if job.spec.scheduling.gang not in options.gang_schedulers:
+        return _not_enabled(job)
+    sight = observed.scheduler or Sight(served=False)
+    if not sight.served:
+        return _not_installed(job, mechanism)
+    return _no_queue(job, mechanism) if sight.queue is False else None
+
+
+def of(observed: Observed, gang: Gang, now: datetime) -> Admission | None:
+    """The scheduler's word about the attempt; None while no pod of it lives."""
+    job, mechanism = observed.job, registry.of(observed.job)
+    if mechanism is None:
+        return unqueued.ADMISSION
+    living = [pod for _, pod in sorted(gang.pods.items()) if not pod.over and not pod.terminating]
+    return mechanism.admission(Seen(job, _body(observed, gang.attempt), living, now)) if living else None
+
+
+def _body(observed: Observed, attempt: int) -> dict[str, object] | None:
+    wanted = group_name(observed.job, attempt)
+    groups = observed.scheduler.groups if observed.scheduler else ()
+    return next((dict(group.body) for group in groups if group.name == wanted), None)
+
+
+def _not_enabled(job: NeuronTrainingJob) -> Wait:
+    gang = job.spec.scheduling.gang
+    message = (
+        f"spec.scheduling.gang is {gang}, and the operator may not use it. Add {gang} to the Helm value "
+        "gangSchedulers (which gives the rights, too); the job goes on by itself."
+    )
+    return Wait(Reason.SCHEDULER_NOT_ENABLED, message, stalled=True)
+
+
+def _not_installed(job: NeuronTrainingJob, mechanism: Mechanism) -> Wait:
+    versions = " or ".join(mechanism.kind.api_versions)
+    message = (
+        f"spec.scheduling.gang is {job.spec.scheduling.gang}, but the cluster has no {mechanism.kind.plural} of "
+        f"{versions}: {mechanism.title} is not installed. No pod is created. Install it; the job goes on by itself. "
+        "Or choose another one."
+    )
+    return Wait(Reason.SCHEDULER_NOT_INSTALLED, message, stalled=True)
+
+
+def _no_queue(job: NeuronTrainingJob, mechanism: Mechanism) -> Wait:
+    queue = mechanism.queue
+    kind = queue.kind if queue else "queue"
+    where = f" in namespace {job.metadata.namespace}" if queue and queue.namespaced else ""
+    message = (
+        f"spec.scheduling.queueName: there is no {kind} {job.spec.scheduling.queue_name}{where}. Create it; the job "
+        "goes on by itself."
+    )
+    return Wait(Reason.QUEUE_NOT_FOUND, message, stalled=True)

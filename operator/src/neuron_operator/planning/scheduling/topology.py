@@ -1,0 +1,29 @@
+"""Priority and nearness of pods where the scheduler follows the pods' own fields."""
+
+from typing import Any
+
+from neuron_api import contract
+from neuron_api.job import NeuronTrainingJob
+
+Json = dict[str, Any]
+
+
+def priority(job: NeuronTrainingJob) -> Json:
+    """`priorityClassName`, where it is given."""
+    name = job.spec.scheduling.priority_class_name
+    return {"priorityClassName": name} if name else {}
+
+
+def affinity(job: NeuronTrainingJob) -> Json:
+    """Pods of the job attract each other; the first one finds none, and a term that a pod meets itself lets it pass."""
+    wanted, terms = job.spec.scheduling.topology, dict[str, Any]()
+    if wanted.required:
+        terms["requiredDuringSchedulingIgnoredDuringExecution"] = [_term(job, wanted.required)]
+    if wanted.preferred:
+        one = {"weight": 100, "podAffinityTerm": _term(job, wanted.preferred)}
+        terms["preferredDuringSchedulingIgnoredDuringExecution"] = [one]
+    return {"affinity": {"podAffinity": terms}} if terms else {}
+
+
+def _term(job: NeuronTrainingJob, key: str) -> Json:
+    return {"topologyKey": key, "labelSelector": {"matchLabels": {contract.LABEL_JOB_UID: job.metadata.uid}}}

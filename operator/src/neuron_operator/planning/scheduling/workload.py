@@ -1,0 +1,56 @@
+"""Kubernetes' own gangs: a PodGroup of scheduling.k8s.io/v1beta1, from 1.37 on (KEP-4671).
+
+Needs the feature gates GenericWorkload and GangScheduling, and the API version switched on. The alphas are not
+supported: 1.35 had a Workload and `spec.workloadRef` (v1alpha1), 1.36 a PodGroup of v1alpha2; both versions are gone in
+1.37. A PodGroup stands alone here: its `workloadRef` is optional, and one gang needs no template for gangs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from neuron_api.reasons import Reason
+from neuron_operator.planning.observation import GroupKind, QueueKind
+
+from . import topology
+from .mechanism import Admission, Asked, Json, Seen, conditions, moment, placed, silent, waiting_for_gang
+
+_KIND: Final = GroupKind(("scheduling.k8s.io/v1beta1",), "podgroups", "PodGroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """See the module."""
+
+    title: str = "Kubernetes' gang scheduling (scheduling.k8s.io/v1beta1)"
+    kind: GroupKind = _KIND
+    queue: QueueKind | None = None
+
+    def mark(self, asked: Asked) -> Json:
+        """See `Mechanism`."""
+        name = asked.job.spec.scheduling.scheduler_name
+        return {
+            "spec": {
+                "schedulingGroup": {"podGroupName": asked.name},
+                **({"schedulerName": name} if name else {}),
+                **topology.priority(asked.job),
+                **topology.affinity(asked.job),
+            }
+        }
+
+    def group(self, asked: Asked, _pod: Mapping[str, Any]) -> Json | None:
+        """See `Mechanism`."""
+        return {
+            "schedulingPolicy": {"gang": {"minCount": asked.count}},
+            "disruptionMode": {"all": {}},
+            **topology.priority(asked.job),
+        }
+
+    def admission(self, seen: Seen) -> Admission:
+        """See `Mechanism`."""
+        if found := placed(seen.pods) or silent(self.title, seen):
+            return found
+        told = conditions(seen.group).get("PodGroupInitiallyScheduled", {})
+        if told.get("status") == "True":
+            return Admission(True, Reason.ADMITTED, "The gang was admitted together.", since=moment(told))
+        return waiting_for_gang("The scheduler", str(told.get("message") or ""), seen.pods)
