@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,7 +98,11 @@ def draw(count: int, seed: int = 1) -> list[Mishap]:
     chance = random.Random(seed)
     kinds = [Kind.MOMENT, Kind.BYTE, Kind.BYTE, Kind.MOMENT, Kind.FULL, Kind.MOMENT, Kind.BYTE, Kind.BYTE, Kind.MOMENT,
              Kind.READ_ONLY]  # fmt: skip
-    return [Mishap(kinds[n % 10], 2 if n % 5 == 3 else 1, chance.random()) for n in range(count)]
+    early = {Kind.FULL: 0.6, Kind.READ_ONLY: 0.6}  # so that a save comes after it
+    return [
+        Mishap(kind, 2 if n % 5 == 3 else 1, chance.random() * early.get(kind, 1.0))
+        for n, kind in zip(range(count), cycle(kinds), strict=False)
+    ]
 
 
 class Campaign:
