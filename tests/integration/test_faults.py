@@ -124,7 +124,8 @@ async def test_a_node_that_does_not_answer_is_named_and_its_pod_is_not_replaced_
     assert await world.condition("Stalled") == ("True", "NodeNotReady", (await world.condition("Stalled"))[2])
     assert "deletionTimestamp" in (await world.pods())[1]["metadata"]
     await world.cluster.delete(api.NODE, "", node, body["metadata"]["uid"])
-    await world.reconcile()
+    await world.reconcile()  # The pod is forced away;
+    await world.reconcile()  # its going wakes the operator, which creates another.
     names = [pod["metadata"]["name"] for pod in await world.pods() if "deletionTimestamp" not in pod["metadata"]]
     assert names == [f"{JOB}-0-0", f"{JOB}-0-1"]
     assert (await world.job()).status.gang_failures == 0
