@@ -41,6 +41,8 @@ class Results:
         if not ours or not others:
             return
         ratios = [one / two for one, two in zip(ours, others, strict=False)]
+        if len(ours) != len(others):  # no rounds in turns: the medians alone say something
+            ratios = [statistics.median(ours) / statistics.median(others)]
         self.say(
             case=f"{case} {who}/{other}",
             **{who: _short(statistics.median(ours)), other: _short(statistics.median(others))},

@@ -85,7 +85,8 @@ async def serving() -> AsyncIterator[Servers]:
         (folder / "audit.yaml").write_text(AUDIT)
         flags = [
             f"--audit-policy-file={folder / 'audit.yaml'}", f"--audit-log-path={folder / 'audit.log'}",
-            "--audit-log-mode=batch", "--max-requests-inflight=2000", "--max-mutating-requests-inflight=2000",
+            "--audit-log-mode=batch", "--audit-log-batch-max-wait=1s", "--audit-log-batch-buffer-size=100000",
+            "--max-requests-inflight=2000", "--max-mutating-requests-inflight=2000",
         ]  # fmt: skip
         with ControlPlane.start(folder, api_flags=flags) as plane:
             plane.kubectl("apply", "-f", REPOSITORY / "crds")

@@ -11,7 +11,7 @@ from results import Results
 from servers import until
 from subjects import running
 from work import Field
-from writes import _writes
+from writes import written
 
 
 async def restarted(field: Field, results: Results, jobs: int) -> None:
@@ -54,17 +54,17 @@ async def idle(field: Field, results: Results, reports: Reports, jobs: int, seco
         await field.created(namespace, jobs)
         await _settled(field, namespace, jobs)
         await asyncio.sleep(30)  # what is spaced out was written
-        written, asked = sum(_writes(field.servers.audit_log, namespace).values()), reports.asked
+        before, asked = sum(written(field.servers.audit_log, namespace).values()), reports.asked
         used, began = subject.seconds, time.monotonic()
         await asyncio.sleep(seconds)
         minutes = (time.monotonic() - began) / 60
         cpu = (subject.seconds - used) / minutes
         await asyncio.sleep(2)
-        written = sum(_writes(field.servers.audit_log, namespace).values()) - written
+        added = sum(written(field.servers.audit_log, namespace).values()) - before
         results.say(
-            case=f"idle with {jobs} jobs", cpu_s_per_minute=round(cpu, 3), writes=written,
+            case=f"idle with {jobs} jobs", cpu_s_per_minute=round(cpu, 3), writes=added,
             looks_per_minute=round((reports.asked - asked) / minutes), MB=round(subject.megabytes),
-            bar="< 0.5 s a minute, no write", met=cpu < 0.5 and written == 0,
+            bar="< 0.5 s a minute, no write", met=cpu < 0.5 and added == 0,
         )  # fmt: skip
         await field.clear("ours", namespace)
 

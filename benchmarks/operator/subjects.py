@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import peers
 import shapes
 import yaml
@@ -119,13 +120,21 @@ async def _answers(servers: Servers, process: subprocess.Popen[bytes], url: str)
         async with servers.session.get(url) as answer:
             text = await answer.text()
             return answer.status == 200 and ("is_leader" not in text or "is_leader 1" in text)
-    except OSError:
+    except (aiohttp.ClientError, OSError):
         return False
 
 
 async def _secret(servers: Servers) -> Any:
     found = await servers.call("GET", "/api/v1/namespaces/kubeflow/secrets/training-operator-webhook-cert")
     return found.get("data")
+
+
+async def _serves(servers: Servers) -> bool:
+    try:
+        await servers.call("GET", shapes.THEIRS.format("default"))
+    except RuntimeError:
+        return False
+    return True
 
 
 async def _prepare(servers: Servers) -> None:
@@ -138,6 +147,7 @@ async def _prepare(servers: Servers) -> None:
     )
     text = yaml.load(file.read_text(), yaml.CSafeLoader)
     await servers.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", text)
+    await until("their kind to be served", lambda: _serves(servers), 60, 0.2)
     await servers.call("POST", "/api/v1/namespaces", {"metadata": {"name": "kubeflow"}})
     secret = {"metadata": {"name": "training-operator-webhook-cert"}}
     await servers.call("POST", "/api/v1/namespaces/kubeflow/secrets", secret)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import shapes
 from servers import Servers, until
 from shapes import Json
 
 _numbers = itertools.count()
+_ENDLESS = aiohttp.ClientTimeout(total=None)
 
 
 @dataclass
@@ -95,8 +98,6 @@ class Running:
 
     async def watch(self) -> None:
         """For ever."""
-        import json
-
         url = f"{self._servers.plane.url}{self._path}"
         while True:
             page = await self._servers.call("GET", f"{self._path}?fieldSelector=status.phase%3DRunning")
@@ -105,13 +106,13 @@ class Running:
             version = page["metadata"]["resourceVersion"]
             query = {"watch": "true", "fieldSelector": "status.phase=Running", "resourceVersion": version}
             try:
-                async with self._servers.session.get(url, params=query, timeout=None) as answer:
+                async with self._servers.session.get(url, params=query, timeout=_ENDLESS) as answer:
                     async for line in answer.content:
                         event = json.loads(line)
                         if event["type"] in ("ADDED", "MODIFIED"):
                             self.names.setdefault(event["object"]["metadata"]["uid"], time.monotonic())
                         elif event["type"] == "ERROR":
                             break
-            except OSError:
+            except (aiohttp.ClientError, TimeoutError, OSError):
                 pass
             self.cuts += 1

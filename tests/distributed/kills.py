@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,7 +98,11 @@ def draw(count: int, seed: int = 1) -> list[Mishap]:
     chance = random.Random(seed)
     kinds = [Kind.MOMENT, Kind.BYTE, Kind.BYTE, Kind.MOMENT, Kind.FULL, Kind.MOMENT, Kind.BYTE, Kind.BYTE, Kind.MOMENT,
              Kind.READ_ONLY]  # fmt: skip
-    return [Mishap(kinds[n % 10], 2 if n % 5 == 3 else 1, chance.random()) for n in range(count)]
+    early = {Kind.FULL: 0.6, Kind.READ_ONLY: 0.6}  # so that a save comes after it
+    return [
+        Mishap(kind, 2 if n % 5 == 3 else 1, chance.random() * early.get(kind, 1.0))
+        for n, kind in zip(range(count), cycle(kinds), strict=False)
+    ]
 
 
 class Campaign:
@@ -166,7 +171,10 @@ class Campaign:
 
     def _strike(self, mishap: Mishap, ranks: Sequence[Any], log: Path) -> None:
         """At the drawn moment; a run that has ended by then was not hit."""
-        ranks[0].join(mishap.place * self._seconds[mishap.world])
+        if mishap.kind is Kind.MOMENT:
+            ranks[0].join(mishap.place * self._seconds[mishap.world])
+        else:
+            _until_step(int(mishap.place * STEPS), ranks[0], log)
         for rank in ranks:
             if mishap.kind is Kind.MOMENT:
                 rank.kill()
@@ -175,6 +183,15 @@ class Campaign:
         if mishap.kind is Kind.READ_ONLY:
             (log / contract.CHECKPOINTS_DIR).mkdir(exist_ok=True)
             (log / contract.CHECKPOINTS_DIR).chmod(0o500)
+
+
+def _until_step(step: int, rank: Any, log: Path) -> None:
+    """Wait until so many steps are logged, or the run has ended."""
+    lines, deadline = log / contract.METRICS_FILE, time.monotonic() + _BOUND
+    while rank.is_alive() and time.monotonic() < deadline:
+        if lines.exists() and lines.read_bytes().count(b"\n") >= step:
+            return
+        rank.join(0.005)
 
 
 def _values(tiny: Path, log: Path, world: int) -> dict[str, Any]:
@@ -283,7 +300,7 @@ def _train(rank: int, values: dict[str, Any]) -> None:
         return
     choice: list[Any] = [chooser.choose() if rank == 0 else None]
     torch.distributed.broadcast_object_list(choice, src=0)
-    checkpoint, weights_only = choice[0]
+    checkpoint, weights_only = choice[0].checkpoint, choice[0].weights_only
     rng.seed(cfg.seed)
     run = Run.build(cfg, Topology.of(cfg), loaded.hash, torch.device("cpu"), lambda: False, Phases(),
                     is_fresh=checkpoint is None)  # fmt: skip

@@ -26,4 +26,5 @@ def test_every_start_after_a_mishap_continues_from_the_newest_complete_checkpoin
     by_byte = [trial for trial in trials if trial.mishap.kind is Kind.BYTE]
     assert any(trial.incomplete for trial in by_byte), "some were hit inside a save"
     assert any(0 < trial.newest < STEPS for trial in trials), "some had a checkpoint to go on from"
-    assert any(trial.message for trial in trials if trial.mishap.kind is Kind.FULL or COUNT < 10)
+    failing = [trial for trial in trials if trial.mishap.kind in (Kind.FULL, Kind.READ_ONLY)]
+    assert any(trial.message for trial in failing), "some were told that a checkpoint could not be written"

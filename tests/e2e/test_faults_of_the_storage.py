@@ -71,7 +71,7 @@ def test_a_disk_that_is_full_while_saving_costs_the_save_and_says_so(
 def _small_disk(ground: Ground) -> Iterator[Path]:
     """A claim on a file system of its own, of a few MiB, inside the cluster's mount namespace."""
     folder = claim(ground.cluster, ground.kubectl, SMALL)
-    enter = ["nsenter", "--target", str(ground.first_process), "--mount"]
+    enter = ["nsenter", "--target", str(ground.first_process), "--mount", "--pid"]
     options = f"size={MEBIBYTES}m,mode=0777"
     subprocess.run([*enter, "mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
     try:

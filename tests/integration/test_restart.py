@@ -49,7 +49,7 @@ async def test_a_launcher_that_gives_up_costs_the_whole_gang_until_the_budget_is
     await world.start()
     for attempt in range(3):
         assert (await world.job()).status.attempt == attempt
-        await world.end(f"{JOB}-{attempt}-1", 1, "rank 3 failed at step 27: boom\nRuntimeError: boom")
+        await world.end(f"{JOB}-{attempt}-1", 1, f"rank 3 failed at step {27 + attempt * 10}: boom\nRuntimeError: boom")
         await world.reconcile()
         for name in [n for n in await world.pod_names() if n.startswith(f"{JOB}-{attempt}-")]:
             world.kubectl("delete", "pod", name, "--grace-period=0", "--force", "--ignore-not-found")

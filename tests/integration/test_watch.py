@@ -115,7 +115,7 @@ async def test_a_deletion_in_a_gap_that_the_server_forgot_is_found_by_a_listing(
         await world.end("stays-0", 1)
         world.plane.stop_component("kube-apiserver")
         world.plane.start_component("kube-apiserver")
-        await world.cluster.create(api.POD, pod(world, "comes-1", "comes"))
+        world.kubectl("create", "-f", "-", stdin=pod(world, "comes-1", "comes"))  # on a connection of its own
         woken.clear()
         cluster.may_read.set()
         await seen(world, store, "stays", "goes", "comes")
@@ -129,7 +129,7 @@ async def test_it_goes_on_when_the_server_was_away(world: World) -> None:
         await seen(world, store, "a")
         world.plane.stop_component("kube-apiserver")
         world.plane.start_component("kube-apiserver")
-        await world.cluster.create(api.POD, pod(world, "a-1", "a"))
+        world.kubectl("create", "-f", "-", stdin=pod(world, "a-1", "a"))
         await seen(world, store, "a")
 
 

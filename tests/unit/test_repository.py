@@ -180,7 +180,7 @@ def jobs() -> list[Any]:
             continue
         for text in texts:
             documents = [document for document in yaml.safe_load_all(text) if document]
-            found += [pytest.param(each, id=name) for each in documents if each["kind"] == "NeuronTrainingJob"]
+            found += [pytest.param(each, id=name) for each in documents if each.get("kind") == "NeuronTrainingJob"]
     return found
 
 

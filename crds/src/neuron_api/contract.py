@@ -62,12 +62,24 @@ ENV_MAX_PROCESS_RESTARTS: Final = "NTJ_MAX_PROCESS_RESTARTS"
 ENV_REJOIN_TIMEOUT: Final = "NTJ_REJOIN_TIMEOUT_SECONDS"
 """How long a pod waits in rendezvous for a lost peer to come back before it gives up with exit code 1."""
 
+ENV_SEEN_STEP: Final = "NTJ_SEEN_STEP"
+"""Most steps that the operator ever saw finished: a start that would be behind at step 0 needs a checkpoint (B-11)."""
+
+ENV_SEEN_CHECKPOINT: Final = "NTJ_SEEN_CHECKPOINT"
+"""Step of the newest complete checkpoint that the operator heard of; absent: of none."""
+
+ENV_FROM_SCRATCH: Final = "NTJ_FROM_SCRATCH"
+"""`spec.restartPolicy.fromScratch`."""
+
 ENV_PROGRESS_PORT: Final = "NTJ_PROGRESS_PORT"
 ENV_ACCELERATOR: Final = "NTJ_ACCELERATOR"
 """`neuron` or `cpu`."""
 
 ENV_EXPERIMENT_VERSION: Final = "NEMO_EXPM_VERSION"
 """The same for every pod and every attempt of a job (upstream on EKS: the pod's UID, gaps row 30)."""
+
+MOST_NODES: Final = 4096
+"""Pods of a job: its status holds a record of each, about 100 bytes of the 1.5 MB that etcd takes."""
 
 # ---- in the pod ---------------------------------------------------------------------------------------------------
 
@@ -97,6 +109,8 @@ class ExitCode(IntEnum):
     """The processes failed and the restart budget inside the pod is used up, or peers did not come back."""
     CONFIG = 2
     """The configuration or its inputs are wrong: starting again cannot help, the operator does not retry."""
+    NO_CHECKPOINT = 3
+    """Steps were finished and no complete checkpoint is found: the job would begin again at step 0, so it does not."""
     PREEMPTED = 143
     """SIGTERM: the step was finished and saved; never counted against a budget."""
 

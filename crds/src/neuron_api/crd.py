@@ -23,6 +23,7 @@ _COLUMNS = (
     ("Age", "date", ".metadata.creationTimestamp", 0, "Since the job was created"),
     ("Loss", "number", ".status.progress.loss", 1, "Loss of the last step"),
     ("Tokens/s", "number", ".status.progress.tokensPerSecond", 1, "Tokens per second over all processes"),
+    ("Saved", "date", ".status.checkpoint.time", 1, "Since that checkpoint was complete"),
     ("World", "integer", ".status.topology.worldSize", 1, "All processes"),
     ("Attempt", "integer", ".status.attempt", 1, "Number of the gang attempt"),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1, "Reason of the Ready condition"),

@@ -44,6 +44,9 @@ class CheckpointReport(Wire):
     step: int
     path: str
     time: AwareDatetime
+    """When it was complete."""
+    verified: bool = False
+    """Whether every file has been read back and compared with the manifest, as is done before each resume."""
 
 
 class ProcessFailure(Wire):
@@ -74,6 +77,8 @@ class Recovery(Wire):
     """Steps that had been finished and were to be done again."""
     first_step_time: AwareDatetime | None = None
     """When the first step after the resume was finished; absent until then."""
+    passed_over: str = ""
+    """What was wrong with newer checkpoints than the one that was taken up; empty: the newest was taken."""
     phases: dict[str, float] = Field(default_factory=dict)
     """Seconds of each phase of this start, to the first step (`neuron_trainer.phases`);
     empty until then."""

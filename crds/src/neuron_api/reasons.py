@@ -185,5 +185,9 @@ class Reason(StrEnum):
     FIRST_STEP_DEADLINE_EXCEEDED = "FirstStepDeadlineExceeded"
     """No step was finished startupPolicy.firstStepSeconds after the containers ran. The pods' logs say what they were
     doing; raise the bound in a new job if that was loading or compiling."""
+    NO_CHECKPOINT_FOUND = "NoCheckpointFound"
+    """Steps were finished and no complete checkpoint is found: the job would begin again at step 0, so it stands still
+    without pods. Restore a checkpoint and set spec.suspend to true and to false again, or set
+    restartPolicy.fromScratch to always to begin again."""
     CANNOT_RESUME = "CannotResume"
     """The job cannot resume (exp_manager.resume_if_exists is False) and has done steps. Set it to True in a new job."""

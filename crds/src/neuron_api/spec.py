@@ -35,6 +35,20 @@ class TtlScope(StrEnum):
     JOB = "job"
 
 
+class FromScratch(StrEnum):
+    """When a job that has finished steps may begin again at step 0."""
+
+    NEVER = "never"
+    BEFORE_FIRST_CHECKPOINT = "beforeFirstCheckpoint"
+    ALWAYS = "always"
+
+    def allows(self, *, seen_step: int, saved: bool) -> bool:
+        """Whether a start may be at step 0, after so many finished steps and with or without a complete checkpoint."""
+        return (
+            seen_step == 0 or self is FromScratch.ALWAYS or (self is FromScratch.BEFORE_FIRST_CHECKPOINT and not saved)
+        )
+
+
 class Platform(ApiObject):
     """The machines that the job runs on."""
 
@@ -109,6 +123,11 @@ class RestartPolicy(ApiObject):
     window_seconds: int | None = Field(default=None, ge=60, le=31536000)
     """Failures count against maxGangRestarts and budgets for so many seconds: a job that runs for weeks may have more
     of them, if they are far apart. Default: for ever."""
+
+    from_scratch: FromScratch = FromScratch.NEVER
+    """Whether a job that has finished steps may begin again at step 0 when no complete checkpoint is found: never, it
+    stands still (Stalled, NoCheckpointFound); beforeFirstCheckpoint, as long as none was ever complete; always. May be
+    changed while the job stands still. Default never."""
 
     rejoin_timeout_seconds: int = Field(default=900, ge=10, le=86400)
     """Seconds that pods wait for a lost peer to be replaced, before the whole gang is. Default 900."""

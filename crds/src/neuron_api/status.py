@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime, Field
 
 from .api_object import ApiObject
+from .contract import MOST_NODES
 from .reasons import ConditionType, Reason
 
 
@@ -104,6 +105,8 @@ class Restart(ApiObject):
     """Step of the checkpoint that training went on from."""
     steps_lost: int | None = None
     """Finished steps that had to be done again."""
+    passed_over: str = Field(default="", max_length=1024)
+    """What was wrong with newer checkpoints than that one; empty where the newest was taken."""
     recovered_time: AwareDatetime | None = None
     """When the first step after it was finished."""
     recovery_seconds: float | None = None
@@ -174,6 +177,8 @@ class ProgressStatus(ApiObject):
     """Finished optimizer steps."""
     max_steps: int | None = None
     """Steps after which training ends."""
+    furthest_step: int = 0
+    """Most steps that were ever finished; more than step while steps are done again."""
     loss: float | None = None
     """Loss of the last finished step."""
     tokens_per_second: float | None = None
@@ -199,6 +204,19 @@ class CheckpointStatus(ApiObject):
     """Directory, as the pods see it."""
     time: AwareDatetime
     """When it was complete."""
+    verified: bool = False
+    """Whether every file has been read back and compared with the manifest; done before each resume."""
+
+
+class HoldStatus(ApiObject):
+    """What the job stands still for, without pods, until somebody helps."""
+
+    reason: Reason
+    """One word out of the list of reasons."""
+    message: str = Field(default="", max_length=4096)
+    """What was found, and what to do."""
+    time: AwareDatetime
+    """Since when."""
 
 
 class CountedFailure(ApiObject):
@@ -239,7 +257,7 @@ class JobStatus(ApiObject):
     """The shape that the configuration asks for."""
     nodes_ready: str = ""
     """Pods that are ready, of all: 2/2."""
-    pods: tuple[PodStatus, ...] = Field(default=(), max_length=4096)
+    pods: tuple[PodStatus, ...] = Field(default=(), max_length=MOST_NODES)
     """The pods of the current attempt by index."""
     progress: ProgressStatus | None = None
     """Where the training is."""
@@ -259,6 +277,8 @@ class JobStatus(ApiObject):
     """Sum of the steps that had to be done again."""
     start_time: AwareDatetime | None = None
     """When the job was started: its pods are created from then on, and its configuration is fixed."""
+    hold: HoldStatus | None = None
+    """Where the job stands still until somebody helps: why."""
     suspension: SuspensionStatus | None = None
     """Where spec.suspend is set: how far that is."""
     suspended_seconds: float = 0.0

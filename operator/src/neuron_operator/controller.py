@@ -208,7 +208,7 @@ class Controller:
     def _note_stillness(self, key: Key, seen: Seen, planned: Plan) -> None:
         """A plan with looks so rare that only what is due by the clock is left of them."""
         if self.stillness and not (planned.deletes or planned.applies or planned.creates or seen.observed.lost_nodes):
-            rare = replace(self.options, poll_seconds=RARE_SECONDS)
+            rare = replace(self.options, poll_seconds=RARE_SECONDS, failures=self.failures())
             due = make_plan(seen.observed, rare, self.clock()).requeue_after
             self.stillness.settle(key, seen.observed, due)
 

@@ -53,6 +53,10 @@ CASES = {
         JOB.config("trainer.max_stepz", 5), Reason.CONFIG_INVALID,
         ("trainer.max_stepz", "Did you mean max_steps?"),
     ),
+    "more nodes than a status holds": Case(
+        JOB.nodes(100_000).config("data.global_batch_size", 100_000), Reason.CONFIG_INVALID,
+        ("spec.config.trainer.num_nodes:", "100000 nodes are more than the 4096", "Use fewer"),
+    ),
     "a world that cannot be divided": Case(
         JOB.config("distributed_strategy.tensor_model_parallel_size", 3), Reason.CONFIG_INVALID,
         ("trainer.devices", "cannot be divided into groups of 3", "Change"),

@@ -20,7 +20,20 @@ TRAINING = ("fail", "fail", "step", "step", "checkpoint", "rendezvous", "exit 0"
 CLUSTER = ("kubelet", "kubelet", "start", "claim", "hang", "hardware", "crash", "sick", "silent", "answer")
 USER = ("suspend", "suspend", "unsuspend", "unsuspend")
 OPERATOR = ("reconcile", "reconcile", "reconcile", "kill", "kill", "conflict")
-ALL = (*DISRUPTIONS, *FAULTS, *TRAINING, *CLUSTER, *USER, *OPERATOR, "exit 2", "go on", "go on", "go on", "finish")
+ALL = (
+    *DISRUPTIONS,
+    *FAULTS,
+    *TRAINING,
+    *CLUSTER,
+    *USER,
+    *OPERATOR,
+    "exit 2",
+    "exit 3",
+    "go on",
+    "go on",
+    "go on",
+    "finish",
+)
 RESTARTS = (
     *("fail", "fail", "fail", "step", "step", "rendezvous", "rendezvous", "kubelet", "checkpoint", "mute"),
     *("hardware", "crash", "sick", "vanish", "delete", "exit 143", "exit 1"),
@@ -148,6 +161,10 @@ def assert_one_pod_per_place(cluster: Cluster) -> None:
     if cluster.job.spec.suspend:
         assert not live, "pods of a suspended job go on"
         assert status.phase is Phase.SUSPENDED
+        return
+    if status.hold:
+        assert not live, "pods of a job that stands still go on"
+        assert condition_is_true(status, ConditionType.STALLED)
         return
     assert {pod.attempt for pod in cluster.pods.values()} <= {status.attempt}
     succeeded = {index for index, record in enumerate(status.pods) if record.succeeded}

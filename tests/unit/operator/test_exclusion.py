@@ -56,6 +56,11 @@ def test_a_node_that_may_not_be_read_is_avoided_by_its_name() -> None:
     assert exclusion.hostnames(follow(JobStatus(), broken("node-1"))) == ("node-1",)
 
 
+def test_its_host_name_is_learned_when_it_is_read_later() -> None:
+    status = follow(JobStatus(), broken("node_1"))
+    assert exclusion.hostnames(follow(status, seconds=11, node_1="host-1")) == ("host-1",)
+
+
 def test_the_third_failure_blamed_on_a_node_within_the_window_excludes_it() -> None:
     two = follow(JobStatus(), line("node-1", 0), line("node-1", 1), line("node-0", 2))
     assert excluded(two) == []

@@ -283,9 +283,9 @@ def test_checkpoints_are_the_newest_that_anybody_knows_and_those_that_restarts_t
     report = CheckpointReport(step=40, path="/training/40.ckpt", time=NOW)
     found = checkpoints.newest(job, report)
     assert checkpoints.text(job, found, at(90)).splitlines() == [
-        "STEP  AGE    USED BY       PATH",
-        "40    1m30s  -             /training/40.ckpt",
-        "10    -      restart 1, 2  -",
+        "STEP  AGE    VERIFIED  USED BY       PATH",
+        "40    1m30s  -         -             /training/40.ckpt",
+        "10    -      yes       restart 1, 2  -",
         "A failure now would cost 7 of tiny's 47 steps.",
     ]
     assert "would cost all 47 steps" in checkpoints.text(with_status(job, restarts=()), None, NOW)

@@ -23,7 +23,14 @@ def update(status: JobStatus, report: ReportBuilder | None, max_steps: int | Non
 def test_numbers_of_a_step_are_taken_over() -> None:
     report = HOST.round(2).step(41, at(9), loss=2.25, tokens_per_second=123.0, max_steps=100)
     assert update(JobStatus(progress=BEFORE), report).progress == ProgressStatus(
-        step=41, max_steps=100, loss=2.25, tokens_per_second=123.0, last_step_time=at(9), pod_uid="pod-0-0", round=2
+        step=41,
+        furthest_step=41,
+        max_steps=100,
+        loss=2.25,
+        tokens_per_second=123.0,
+        last_step_time=at(9),
+        pod_uid="pod-0-0",
+        round=2,
     )
 
 

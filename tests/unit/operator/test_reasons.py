@@ -387,6 +387,11 @@ _CREATED: Final = "2026-11-24T12:00:00Z"
 """NOW, as the API server writes it."""
 
 
+@reaches(Reason.NO_CHECKPOINT_FOUND)
+def _nothing_to_take_up() -> JobStatus:
+    return after(PODS[0], PODS[1].failed(ExitCode.NO_CHECKPOINT, "40 steps were finished and there is no checkpoint."))
+
+
 @reaches(Reason.CANNOT_RESUME)
 def _may_not_resume() -> JobStatus:
     job = TWO.cannot_resume()

@@ -9,9 +9,11 @@ import pytest
 
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
+from neuron_api.spec import FromScratch
 from neuron_trainer.checkpoint import catalog, complete, layout, storage, verify, writer
-from neuron_trainer.errors import CheckpointError, InputError
+from neuron_trainer.errors import CheckpointError, InputError, ProgressLostError
 from neuron_trainer.launcher.choice import Chooser
+from neuron_trainer.resume import Choice, Seen
 
 from .conftest import alone, typed
 
@@ -31,9 +33,9 @@ def at(folder: Path, step: int) -> Path:
 
 def choose(config: TrainingConfig, folder: Path) -> str | None:
     """The directory's name that a start would take up."""
-    path, weights_only = Chooser(config, folder, job_uid="").choose()
-    assert not weights_only
-    return path and Path(path).name
+    chosen = Chooser(config, folder, job_uid="").choose()
+    assert not chosen.weights_only
+    return chosen.checkpoint and Path(chosen.checkpoint).name
 
 
 def shard(checkpoint: Path) -> Path:
@@ -232,4 +234,40 @@ def test_a_verified_checkpoint_is_not_read_again(
     chooser = Chooser(config, folder, "")
     chooser.choose()
     monkeypatch.setattr("neuron_trainer.launcher.choice.verify", lambda _: pytest.fail("read again"))
-    assert chooser.choose()[0] == str(at(folder, 6))
+    assert chooser.choose().checkpoint == str(at(folder, 6))
+
+
+# ---- the gate: finished steps are not done again from step 0, unless that is allowed --------------------------------
+
+
+def after_steps(config: TrainingConfig, folder: Path, policy: FromScratch = FromScratch.NEVER) -> Chooser:
+    return Chooser(config, folder, "", lambda: Seen(step=6, saved=True, from_scratch=policy))
+
+
+def test_a_job_whose_checkpoints_are_gone_does_not_begin_again(run: tuple[TrainingConfig, Path]) -> None:
+    config, folder = run
+    shutil.rmtree(folder / contract.CHECKPOINTS_DIR)
+    with pytest.raises(
+        ProgressLostError, match=r"6 steps were finished and there is no complete checkpoint in .*step 0"
+    ):
+        after_steps(config, folder).choose()
+    with pytest.raises(ProgressLostError):
+        after_steps(config, folder).finished()
+    assert after_steps(config, folder, FromScratch.ALWAYS).choose() == Choice()
+
+
+def test_a_job_whose_checkpoints_are_all_damaged_does_not_begin_again(run: tuple[TrainingConfig, Path]) -> None:
+    config, folder = run
+    for checkpoint in (folder / contract.CHECKPOINTS_DIR).iterdir():
+        shard(checkpoint).write_bytes(b"")
+    with pytest.raises(ProgressLostError, match=r"every checkpoint in .* is damaged \(.*0 bytes"):
+        after_steps(config, folder).choose()
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_the_reason(run: tuple[TrainingConfig, Path]) -> None:
+    config, folder = run
+    shard(at(folder, 6)).write_bytes(b"")
+    chosen = after_steps(config, folder).choose()
+    assert chosen.checkpoint == str(at(folder, 4))
+    assert str(at(folder, 6)) in chosen.passed_over
+    assert "0 bytes" in chosen.passed_over

@@ -20,6 +20,7 @@ from neuron_trainer.checkpoint.convert.partition import Partition
 from neuron_trainer.handoff import Start
 from neuron_trainer.launcher.choice import Chooser
 from neuron_trainer.models.family import Family
+from neuron_trainer.resume import Choice
 
 from .conftest import alone, train, typed
 from .test_loop import checkpoint_at, lines
@@ -108,9 +109,9 @@ def test_a_fine_tune_begins_with_converted_weights(
     values = alone(tiny, tmp_path / "log", trainer__max_steps=1)
     values["exp_manager"]["resume_from_checkpoint"] = str(tmp_path / "begin.ckpt")
     with caplog.at_level(logging.WARNING):
-        chosen, weights_only = Chooser(typed(values), tmp_path / "log", "").choose()
-    assert (chosen, weights_only) == (str(tmp_path / "begin.ckpt"), True)
-    (line,) = lines(train(values, Start(0, chosen, weights_only)))
+        chosen = Chooser(typed(values), tmp_path / "log", "").choose()
+    assert chosen == Choice(str(tmp_path / "begin.ckpt"), True)
+    (line,) = lines(train(values, Start(0, chosen.checkpoint, chosen.weights_only)))
     assert line["loss"] < lines(trained)[0]["loss"] - 0.01, "the weights have learned"
 
 

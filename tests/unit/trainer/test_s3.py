@@ -69,7 +69,7 @@ def test_a_run_saves_there_and_resumes_from_there(
         verify(one.path)
     layout.remove(complete(place)[0].path)
     layout.remove(complete(place)[0].path)
-    chosen, _ = Chooser(typed(values), tmp_path / "log", "").choose()
+    chosen = Chooser(typed(values), tmp_path / "log", "").choose().checkpoint
     assert chosen is not None
     assert chosen.startswith(f"{bucket}/runs/ckpt-v2/tiny--step=4-")
     shutil.rmtree(tmp_path / "log")
@@ -94,7 +94,7 @@ def test_a_log_directory_there_has_the_lines_of_all_starts(
     mirror = log_dir.mirror(typed(values), folder)
     assert mirror is not None
     start._fetch(mirror)
-    chosen, _ = Chooser(typed(values), folder, "").choose()
+    chosen = Chooser(typed(values), folder, "").choose().checkpoint
     train(values, Start(1, chosen))
     assert numbers(folder) == numbers(trained)
     assert (place / contract.METRICS_FILE).read_bytes() == (folder / contract.METRICS_FILE).read_bytes()

@@ -5,6 +5,7 @@
     ├── TokenError          the data has a token that the model does not
     ├── DivergenceError     the loss or the gradients are not finite: starting again from the checkpoint may help
     ├── CheckpointError     a checkpoint cannot be read: the reader falls back to the one before
+    ├── ProgressLostError   steps were finished and nothing is there to take them up from: exit code 3
     ├── PeerLostError       a collective failed because another process is gone: wait for the new round
     └── PreemptedError      SIGTERM: exit code 143
 
@@ -38,6 +39,10 @@ class DivergenceError(TrainerError):
 
 class CheckpointError(TrainerError):
     """A checkpoint directory is not what its manifest says."""
+
+
+class ProgressLostError(TrainerError):
+    """The job would begin again at step 0 after finished steps, and its spec does not allow that."""
 
 
 class PeerLostError(TrainerError):

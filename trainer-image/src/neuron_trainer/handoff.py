@@ -33,6 +33,8 @@ class Start:
     """Seconds of what the launcher has done for this round (`phases`)."""
     since: float | None = None
     """When that was done, on the monotonic clock; the worker goes on from there."""
+    passed_over: str = ""
+    """What was wrong with newer checkpoints than that one."""
 
 
 class Handoff:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from neuron_api.config import TrainingConfig
+from neuron_api.spec import FromScratch
 
 from .checkpoint import Candidate
 
@@ -23,6 +24,8 @@ class Origin(StrEnum):
     SCRATCH = "scratch"
     MISSING = "missing"
     """A checkpoint is required and there is none: exit code 2."""
+    LOST = "lost"
+    """Steps were finished and there is nothing to take them up from: exit code 3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,54 @@ class Decision:
     candidates: tuple[Candidate, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known to have been done before this start."""
+
+    step: int = 0
+    """Most finished steps."""
+    saved: bool = False
+    """Whether a checkpoint was ever complete."""
+    from_scratch: FromScratch = FromScratch.BEFORE_FIRST_CHECKPOINT
+    """`spec.restartPolicy.fromScratch`; without an operator nobody else could say it."""
+
+    @property
+    def may_begin_again(self) -> bool:
+        """Whether this start may be at step 0."""
+        return self.from_scratch.allows(seen_step=self.step, saved=self.saved)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the next round takes up."""
+
+    checkpoint: str | None = None
+    """Its directory; None: nothing."""
+    weights_only: bool = False
+    passed_over: str = ""
+    """What was wrong with newer ones."""
+
+
 def decide(
+    config: TrainingConfig,
+    found: Sequence[Candidate],
+    find_given: Callable[[], Candidate | None],
+    job_uid: str,
+    seen: Seen,
+) -> Decision:
+    """The table of B-11, and the gate over it: what would begin again at step 0 is lost, unless that is allowed.
+
+    `found`: complete checkpoints of the log directory, newest first; `find_given`: resume_from_checkpoint, if set.
+    """
+    decision = _decide(config, found, find_given, job_uid)
+    at_zero = decision.origin in (Origin.SCRATCH, Origin.WEIGHTS, Origin.MISSING)
+    return Decision(Origin.LOST) if at_zero and not seen.may_begin_again else decision
+
+
+def _decide(
     config: TrainingConfig, found: Sequence[Candidate], find_given: Callable[[], Candidate | None], job_uid: str
 ) -> Decision:
-    """`found`: complete checkpoints of the log directory, newest first; `find_given`: resume_from_checkpoint, if set.
+    """The table alone.
 
     What is given is looked for only when it is needed: once a run has checkpoints of its own, it may be gone. A job's
     own checkpoint beats `resume_from_checkpoint` (ambiguity A9): otherwise every restart would begin again.

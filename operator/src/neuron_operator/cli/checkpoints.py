@@ -47,14 +47,19 @@ def newest(job: NeuronTrainingJob, asked: CheckpointReport | None) -> Newest:
 
 def text(job: NeuronTrainingJob, found: Newest, now: datetime) -> str:
     """A table, newest first, and what a failure would cost now."""
-    rows = [("STEP", "AGE", "USED BY", "PATH")]
+    rows = [("STEP", "AGE", "VERIFIED", "USED BY", "PATH")]
     if found is not None:
-        rows.append((str(found.step), duration.since(found.time, now), _resumes(job, found.step), found.path))
+        age, read_back = duration.since(found.time, now), "yes" if found.verified else "-"
+        rows.append((str(found.step), age, read_back, _resumes(job, found.step), found.path))
     taken = {entry.resumed_from_step for entry in job.status.restarts} - {None, found.step if found else None}
-    rows += [(str(step), "-", _resumes(job, step), "-") for step in sorted((one for one in taken if one), reverse=True)]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    rows += [
+        (str(step), "-", "yes", _resumes(job, step), "-")
+        for step in sorted((one for one in taken if one), reverse=True)
+    ]
+    last = len(rows[0]) - 1
+    widths = [max(len(row[column]) for row in rows) for column in range(last)]
     table = [
-        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])) for row in rows
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[last])) for row in rows
     ]
     return "\n".join((*(table if len(rows) > 1 else ()), _cost(job, found))) + "\n"
 

@@ -54,6 +54,9 @@ def _recoveries(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
                 f"{entry.recovery_seconds:.0f} s after {what}."
             )
             yield Announcement("Normal", "Recovered", "Restart", note)
+            if entry.passed_over:
+                told = f"An older checkpoint was taken up, of step {entry.resumed_from_step}: {entry.passed_over}"
+                yield Announcement("Warning", "CheckpointPassedOver", "Restart", told)
 
 
 def _admission(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:

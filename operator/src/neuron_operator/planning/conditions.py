@@ -66,6 +66,8 @@ class Facts:
     restart: Restart | None = None
     """The failure that is being recovered from."""
     end: End | None = None
+    hold: Wait | None = None
+    """What the job stands still for, without pods."""
     pause: Pause | None = None
     """Where spec.suspend is set."""
 
@@ -94,9 +96,9 @@ def phase(facts: Facts) -> Phase:
         return Phase.PENDING
     if facts.pause and facts.pause.begun:
         return Phase.SUSPENDED if facts.pause.complete else Phase.SUSPENDING
-    if facts.restart:
+    if facts.restart and not facts.hold:
         return Phase.RESTARTING
-    if facts.wait or not facts.existing:
+    if facts.hold or facts.wait or not facts.existing:
         return Phase.PENDING
     return Phase.RUNNING if facts.stepping else Phase.STARTING
 
@@ -117,6 +119,8 @@ def headline(facts: Facts) -> tuple[ConditionType, Reason, str]:
         return stalled, facts.config.reason, facts.config.message
     if facts.pause and facts.pause.begun:
         return (ready if facts.pause.complete else reconciling), facts.pause.reason, facts.pause.message
+    if facts.hold:
+        return stalled, facts.hold.reason, facts.hold.message
     if facts.wait:
         return (stalled if facts.wait.stalled else reconciling), facts.wait.reason, facts.wait.message
     if facts.restart:
@@ -138,6 +142,9 @@ def sentence(restart: Restart) -> str:
     if restart.cause is Reason.HANG:
         at = f" after step {restart.step}" if restart.step else ""
         return f"Hang: {restart.message}{at}. All pods are replaced."
+    if restart.cause is Reason.NO_CHECKPOINT_FOUND:
+        at = f" after step {restart.step}" if restart.step else ""
+        return f"NoCheckpointFound: pod {restart.pod}{at}: {restart.message.rstrip('.')}. The job stands still."
     who = f"rank {restart.rank} in pod {restart.pod}" if restart.rank is not None else f"pod {restart.pod}"
     where = f" on node {restart.node}" if restart.node else ""
     codes = (("exit code", restart.exit_code), ("Neuron code", restart.neuron_code))
@@ -196,6 +203,8 @@ def _pods_ready(facts: Facts) -> _Word:
         return _Word(False, facts.end.reason, "The job is over.")
     if facts.stopping:
         return _Word(False, facts.stopping.reason, facts.stopping.message)
+    if facts.hold:
+        return _Word(False, facts.hold.reason, "The job stands still.")
     if not (facts.existing or facts.wait):
         return _Word(False, Reason.NOT_STARTED, "No pods are there.")
     if facts.wait:
@@ -212,6 +221,8 @@ def _progressing(facts: Facts) -> _Word:
         return _Word(False, facts.config.reason, "The configuration is refused; pods that run are left alone.")
     if facts.stopping:
         return _Word(False, facts.stopping.reason, facts.stopping.message)
+    if facts.hold:
+        return _Word(False, facts.hold.reason, "The job stands still.")
     if facts.restart:
         return _Word(False, facts.restart.cause, "No step has been finished since the failure.")
     if not facts.existing:
@@ -226,6 +237,8 @@ def _restarting(facts: Facts) -> _Word:
         return _Word(False, facts.end.reason, "The job is over.")
     if facts.stopping:
         return _Word(False, facts.stopping.reason, facts.stopping.message)
+    if facts.hold:
+        return _Word(False, facts.hold.reason, "The job stands still.")
     if facts.restart:
         return _Word(True, facts.restart.cause, sentence(facts.restart))
     return _Word(False, Reason.RUNNING, "Nothing is being restarted.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from neuron_api import processes, support, yaml_text
+from neuron_api import contract, processes, support, yaml_text
 from neuron_api.config import TrainingConfig
 from neuron_api.devices import Devices, devices
 from neuron_api.findings import Finding, Severity, error, errors_of, warning
@@ -73,7 +73,7 @@ def decide(job: NeuronTrainingJob, given: ConfigText, options: Options) -> Accep
                                "Set it, or the Helm value images.cpu or images.neuron."))  # fmt: skip
     kept = storage.check(job.spec, loaded.config)
     conflicts = template_conflicts.check(job.spec.pod_template, job.spec.scheduling, wanted)
-    everything = (*loaded.findings, *_bare_ones(job), *found, *shape, *conflicts, *kept)
+    everything = (*loaded.findings, *_bare_ones(job), *_too_many(loaded.config), *found, *shape, *conflicts, *kept)
     warnings = tuple(one for one in everything if one.severity is Severity.WARNING)
     if errors := errors_of((*everything, *_changed(job, loaded))):
         only_storage = all(one.key == storage.KEY for one in errors)
@@ -133,6 +133,15 @@ def _bare_ones(job: NeuronTrainingJob) -> tuple[Finding, ...]:
         for key in _ONE_MEANS_ONE
         if isinstance(values.get(key), int | float) and values[key] == 1 and values[key] is not True
     )
+
+
+def _too_many(config: TrainingConfig) -> tuple[Finding, ...]:
+    """More pods than a status has room for: its write would be refused after they were created."""
+    nodes = config.trainer.num_nodes
+    if nodes <= contract.MOST_NODES:
+        return ()
+    message = f"{nodes} nodes are more than the {contract.MOST_NODES} that a job can have."
+    return (error("spec.config.trainer.num_nodes", message, "Use fewer, with more processes on each."),)
 
 
 def _changed(job: NeuronTrainingJob, loaded: Loaded) -> tuple[Finding, ...]:

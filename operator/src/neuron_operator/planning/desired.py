@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from neuron_api import contract
 from neuron_api.job import NeuronTrainingJob
+from neuron_api.spec import FromScratch
 
-from . import naming, placement, storage
+from . import hold, naming, placement, storage
 from .configuration import Accepted
 from .scheduling import registry as scheduling
 from .strategic_merge import merge
@@ -166,7 +167,8 @@ def _environment(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index
     topology, policy = accepted.topology, job.spec.restart_policy
     host = naming.rendezvous_host(job, topology.num_nodes)
     # Processes that begin again in a job that cannot resume would begin at step 0 (B-11).
-    restarts = policy.max_process_restarts if accepted.config.exp_manager.resume_if_exists else 0
+    resumes = accepted.config.exp_manager.resume_if_exists or policy.from_scratch is FromScratch.ALWAYS
+    restarts, saved = policy.max_process_restarts if resumes else 0, job.status.checkpoint
     yield {"name": contract.ENV_POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
     values: dict[str, object] = {
         contract.ENV_JOB_NAME: job.metadata.name,
@@ -180,6 +182,9 @@ def _environment(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index
         "MASTER_PORT": contract.RENDEZVOUS_PORT,
         contract.ENV_MAX_PROCESS_RESTARTS: restarts,
         contract.ENV_REJOIN_TIMEOUT: policy.rejoin_timeout_seconds,
+        contract.ENV_FROM_SCRATCH: policy.from_scratch.value,
+        contract.ENV_SEEN_STEP: hold.seen_step(job.status),
+        **({contract.ENV_SEEN_CHECKPOINT: saved.step} if saved else {}),
         contract.ENV_PROGRESS_PORT: contract.PROGRESS_PORT,
         contract.ENV_ACCELERATOR: job.spec.platform.accelerator.value,
         contract.ENV_EXPERIMENT_VERSION: _experiment_version(job),

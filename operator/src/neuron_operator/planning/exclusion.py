@@ -36,7 +36,7 @@ def follow(
 ) -> JobStatus:
     """`after`, without exclusions that are over and with those that its new lines call for."""
     known = {_identity(entry) for entry in before.restarts}
-    status = after.model_copy(update={"excluded_nodes": _lasting(after, policy, now)})
+    status = after.model_copy(update={"excluded_nodes": _lasting(after, nodes, policy, now)})
     if not policy.exclude_faulty_nodes:
         return status
     for entry in after.restarts:
@@ -103,10 +103,17 @@ def _is_hindered(pod: Pod, now: datetime) -> bool:
     return waited and bool(pod.avoids) and "affinity" in pod.unschedulable
 
 
-def _lasting(status: JobStatus, policy: NodePolicy, now: datetime) -> tuple[ExcludedNode, ...]:
+def _lasting(
+    status: JobStatus, nodes: Mapping[str, Node], policy: NodePolicy, now: datetime
+) -> tuple[ExcludedNode, ...]:
+    """With host names as the nodes have them: what processes say excludes before the node has been read."""
     if not policy.exclude_faulty_nodes:
         return ()
-    return tuple(one for one in status.excluded_nodes if one.until > now)
+    return tuple(
+        one.model_copy(update={"hostname": nodes[one.node].hostname}) if one.node in nodes else one
+        for one in status.excluded_nodes
+        if one.until > now
+    )
 
 
 def _ground(

@@ -31,6 +31,8 @@ class Verdict(StrEnum):
     """This pod alone."""
     GANG = "Gang"
     """All pods."""
+    HOLD = "Hold"
+    """Nothing helps but somebody who does something outside of the job."""
     STOP = "Stop"
     """Nothing can help."""
 
@@ -88,6 +90,8 @@ def judge(pod: Pod, *, node_lost: bool = False) -> Loss | None:
         return None
     if pod.failed and pod.exit_code == ExitCode.CONFIG:
         return _loss(pod, Verdict.STOP, Reason.TRAINER_REFUSED_CONFIG, counted=False)
+    if pod.failed and pod.exit_code == ExitCode.NO_CHECKPOINT:
+        return _loss(pod, Verdict.HOLD, Reason.NO_CHECKPOINT_FOUND, counted=False)
     if disruption := _disruption(pod, node_lost=node_lost):
         return _loss(pod, Verdict.REPLACE, disruption, counted=False)
     if not pod.failed:

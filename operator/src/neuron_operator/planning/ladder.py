@@ -17,7 +17,7 @@ from neuron_api.reasons import Reason
 from neuron_api.spec import JobSpec, RestartPolicy
 from neuron_api.status import JobStatus, PodStatus, Restart, Rung
 
-from . import budget, ledger, same_step
+from . import budget, hold, ledger, same_step
 from .conditions import End
 from .failure import Loss, Verdict, first
 from .gang import Gang
@@ -47,11 +47,13 @@ def climb(
         return Decision(status, crash)
     if not gang.losses:
         return None
+    if barred := next((loss for loss in gang.losses if loss.verdict is Verdict.HOLD), None):
+        return Decision(_held(barred, status, now))
     worst = [loss for loss in gang.losses if loss.verdict is Verdict.GANG]
     times = {pod.uid: pod.finished_at.timestamp() for pod in gang.pods.values() if pod.finished_at}
     proven = next((loss for loss in gang.losses if loss.signal and loss.signal.exclude), None)
     blamed = proven or first(worst or gang.losses, times)
-    if not can_resume(status, config):
+    if not hold.can_resume(status, config, policy):
         return Decision(status, End(Reason.CANNOT_RESUME, _cannot_resume(blamed, status)))
     if worst:
         explained = (proven, proven.cause, proven.counted) if proven else _explained(blamed, gang, status)
@@ -66,7 +68,7 @@ def unhang(told: str, status: JobStatus, spec: JobSpec, config: TrainingConfig, 
     """Replace all pods of a gang that hangs: whose fault it is cannot be told from a process that waits."""
     step = ledger.last_step(status)
     last = f"The last failure: Hang: {told}{f' after step {step}' if step else ''}."
-    if not can_resume(status, config):
+    if not hold.can_resume(status, config, spec.restart_policy):
         return Decision(status, End(Reason.CANNOT_RESUME, f"{last} {_AT_ZERO.format(step)}"))
     if used_up := budget.hangs_exhausted(status, spec.hang_policy, spec.restart_policy, now):
         message = f"{used_up}. {last} See the pods' logs, and the data of that step; then start a new job."
@@ -86,9 +88,9 @@ def ended(gang: Gang, status: JobStatus) -> Decision | None:
     return Decision(status, COMPLETED) if gang.over else None
 
 
-def can_resume(status: JobStatus, config: TrainingConfig) -> bool:
-    """Whether a new start takes up what has been done (B-11), or nothing has been done yet."""
-    return config.exp_manager.resume_if_exists or not ledger.last_step(status)
+def _held(loss: Loss, status: JobStatus, now: datetime) -> JobStatus:
+    said = loss.message or "the launcher gave no message (exit code 3)."
+    return hold.begin(status, _entry(loss, Rung.GANG, loss.cause, status, now), f"Pod {loss.pod}: {said}", now)
 
 
 def _refused(gang: Gang) -> End | None:

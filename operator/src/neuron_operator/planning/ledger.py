@@ -148,12 +148,13 @@ def recover(status: JobStatus, report: Progress | None) -> JobStatus:
     charged = {entry.recovered_time for entry in status.restarts}
     for position, entry in enumerate(status.restarts):
         if entry.recovered_time is None and (done := _recovery(entry, report, status)):
-            first_step, resumed, lost = done
+            first_step, resumed, lost, passed_over = done
             closed[position] = entry.model_copy(
                 update={
                     "resumed_from_step": resumed,
                     # Failures one after another without a step between them have lost the same steps.
                     "steps_lost": 0 if first_step in charged else lost,
+                    "passed_over": clip(passed_over),
                     "recovered_time": first_step,
                     "recovery_seconds": round(_seconds(entry, first_step, status), 3),
                 }
@@ -163,8 +164,8 @@ def recover(status: JobStatus, report: Progress | None) -> JobStatus:
     return _replace(status, closed).model_copy(update={"steps_lost": status.steps_lost + lost_now})
 
 
-def _recovery(entry: Restart, report: Progress, status: JobStatus) -> tuple[datetime, int, int] | None:
-    """Time of the first step, step resumed from, steps lost."""
+def _recovery(entry: Restart, report: Progress, status: JobStatus) -> tuple[datetime, int, int, str] | None:
+    """Time of the first step, step resumed from, steps lost, what was wrong with newer checkpoints."""
     later_pod = report.attempt > entry.attempt or (report.start_time is not None and entry.time < report.start_time)
     any_round = later_pod or entry.round is None
     after = [
@@ -177,14 +178,14 @@ def _recovery(entry: Restart, report: Progress, status: JobStatus) -> tuple[date
     for found in after:
         if found.first_step_time is not None:
             lost = max(one.steps_lost for one in after if one.round <= found.round)
-            return found.first_step_time, found.resumed_from_step, lost
+            return found.first_step_time, found.resumed_from_step, lost, found.passed_over
     went_on = any_round or report.round > (entry.round or 0)
     stepped = report.phase in _STEPPING and report.last_step_time is not None and report.last_step_time > entry.time
     if after or not went_on or not stepped or report.last_step_time is None:
         return None
     # A start from scratch is no recovery to the trainer: what the last failure found is gone.
     resumed = status.checkpoint.step if status.checkpoint else 0
-    return report.last_step_time, resumed, max(0, (entry.step or 0) - resumed)
+    return report.last_step_time, resumed, max(0, (entry.step or 0) - resumed), ""
 
 
 def _seconds(entry: Restart, first_step: datetime, status: JobStatus) -> float:

@@ -24,6 +24,7 @@ from . import (
     exclusion,
     expiry,
     hang,
+    hold,
     ladder,
     ledger,
     progress,
@@ -71,8 +72,8 @@ def _planned(observed: Observed, options: Options, now: datetime) -> Plan:
         # Only written down; the next pass acts on what was saved.
         told = _avoiding(status, decision.status, observed, gang, options, now)
         return _draft(told, gang, observed, gate, end=decision.end, requeue_after=0.0)
-    if suspension.is_stopping(status):
-        return _stopped(status, gang, observed, gate, options)
+    if suspension.is_stopping(status) or status.hold:
+        return _stopped(status, gang, observed, gate, options, now)
     return _act(status, gang, observed, gate, options, now)
 
 
@@ -140,7 +141,7 @@ def _refused(observed: Observed, gate: Refused, options: Options, now: datetime)
     if end is None and (decision := suspension.decide(job.spec, status, now, about)):
         return _draft(decision.status, gang, observed, gate, end=decision.end, requeue_after=0.0)
     if end is None and suspension.is_stopping(status):
-        return _stopped(status, gang, observed, gate, options)
+        return _stopped(status, gang, observed, gate, options, now)
     looks = (options.wait_seconds if by_itself else None, deadlines.seconds_until_next(due, now))
     return _draft(status, gang, observed, gate, end=end, requeue_after=min(filter(None, looks), default=None))
 
@@ -189,12 +190,15 @@ def _decided(
     job, about = observed.job, _situation(status, gang, observed, gate)
     if suspension.is_stopping(status):
         found = ladder.ended(gang, status)
+    elif status.hold:  # Its pods were told to go.
+        again = hold.released(status, job.spec.restart_policy)
+        found = ladder.Decision(again) if again else None
     else:
         found = ladder.climb(gang, status, job.spec.restart_policy, gate.config, now)
     if found is None and (late := deadlines.exceeded(_deadlines(status, gang, observed, about, now), now)):
         found = ladder.Decision(status, late)
     found = found or suspension.decide(job.spec, status, now, about)
-    if found is None and status.suspension is None and (told := _hang(status, gang, observed)):
+    if found is None and status.suspension is None and status.hold is None and (told := _hang(status, gang, observed)):
         found = ladder.unhang(told, status, job.spec, gate.config, now)
     if found is None and not suspension.is_stopping(status) and (new := exclusion.corrected(status, gang, now)):
         found = ladder.Decision(new)
@@ -207,14 +211,18 @@ def _hang(status: JobStatus, gang: Gang, observed: Observed) -> str | None:
     return hang.found(progress.trusted(observed, gang).get(0), status.progress, observed.job.spec.hang_policy)
 
 
-def _stopped(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted | Refused, options: Options) -> Plan:
-    """The pods of a suspended job are ended; those that had ended stay for their logs."""
+def _stopped(
+    status: JobStatus, gang: Gang, observed: Observed, gate: Accepted | Refused, options: Options, now: datetime
+) -> Plan:
+    """The pods of a job that is suspended or held are ended; those that had ended stay for their logs."""
     active = _active(observed)
     if not active:
         status = status.model_copy(update={"pods": ()})
     lost = observed.lost_nodes
     going = [pod for pod in active if pod.node in lost or not pod.terminating]
-    draft = _draft(status, gang, observed, gate, requeue_after=options.wait_seconds if active else None)
+    due = _deadlines(status, gang, observed, _situation(status, gang, observed, gate), now)
+    looks = (options.wait_seconds if active else None, deadlines.seconds_until_next(due, now))
+    draft = _draft(status, gang, observed, gate, requeue_after=min(filter(None, looks), default=None))
     deletes = tuple(Delete(pod.name, pod.uid, force=pod.node in lost) for pod in going)
     return replace(draft, deletes=deletes if active else groups.deletes(observed))
 
@@ -287,6 +295,7 @@ def _draft(
         stepping=about.stepping,
         restart=ledger.last_open(status),
         end=end,
+        hold=hold.wait(status),
         pause=suspension.pause(observed.job.spec, status, about),
         admission=None if schedulers.of(observed.job) else unqueued.ADMISSION,
     )

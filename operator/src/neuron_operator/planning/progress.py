@@ -35,6 +35,7 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
     progress = ProgressStatus(
         step=numbers.step,
         max_steps=report.max_steps or max_steps,
+        furthest_step=max(before.furthest_step, before.step, numbers.step),
         loss=numbers.loss,
         tokens_per_second=numbers.tokens_per_second,
         last_step_time=report.last_step_time,
@@ -44,7 +45,7 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
         round=report.round,
     )
     found = report.checkpoint
-    checkpoint = CheckpointStatus(step=found.step, path=found.path, time=found.time) if found else status.checkpoint
+    checkpoint = CheckpointStatus(**found.model_dump()) if found else status.checkpoint
     return status.model_copy(update={"progress": progress, "checkpoint": checkpoint})
 
 

@@ -9,7 +9,15 @@ from typing import Any
 from neuron_api.reasons import ConditionType
 from neuron_api.status import JobStatus, Phase
 
-_NUMBERS = ("step", "loss", "tokens_per_second", "last_step_time", "seconds_per_step", "measured_steps")
+_NUMBERS = (
+    "step",
+    "furthest_step",
+    "loss",
+    "tokens_per_second",
+    "last_step_time",
+    "seconds_per_step",
+    "measured_steps",
+)
 _OF_A_START = (
     ConditionType.READY,
     ConditionType.RECONCILING,

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 
 from neuron_api.config import TrainingConfig
 from neuron_api.reasons import Reason
-from neuron_api.spec import JobSpec
+from neuron_api.spec import JobSpec, RestartPolicy
 from neuron_api.status import JobStatus, Restart, Rung, SuspensionStatus
 
-from . import ladder, ledger
+from . import hold, ledger
 from .conditions import End, Pause
 from .ladder import Decision
 
@@ -37,8 +37,8 @@ def decide(spec: JobSpec, status: JobStatus, now: datetime, about: Situation) ->
     """What spec.suspend changes in the status; None: nothing."""
     known = status.suspension
     if not spec.suspend:
-        return _resumed(status, about.config, now) if known else None
-    if is_refused(status, about) or (known and known.stop_time):
+        return _resumed(status, about.config, spec.restart_policy, now) if known else None
+    if is_refused(spec, status, about) or (known and known.stop_time):
         return None
     if known is None:
         awaited = _awaited(status, about, spec.suspend_policy.checkpoint_wait_seconds, now)
@@ -55,9 +55,9 @@ def is_stopping(status: JobStatus) -> bool:
     return status.suspension is not None and status.suspension.stop_time is not None
 
 
-def is_refused(status: JobStatus, about: Situation) -> bool:
+def is_refused(spec: JobSpec, status: JobStatus, about: Situation) -> bool:
     """A job that would begin again at step 0 is not stopped (B-11)."""
-    return about.config is not None and about.active and not ladder.can_resume(status, about.config)
+    return about.config is not None and about.active and not hold.can_resume(status, about.config, spec.restart_policy)
 
 
 def seconds_until_stop(spec: JobSpec, status: JobStatus, now: datetime) -> float | None:
@@ -70,7 +70,7 @@ def seconds_until_stop(spec: JobSpec, status: JobStatus, now: datetime) -> float
 def pause(spec: JobSpec, status: JobStatus, about: Situation) -> Pause | None:
     """What the conditions say about it."""
     if status.suspension is None:
-        return Pause(Reason.CANNOT_RESUME, _CANNOT_RESUME) if spec.suspend and is_refused(status, about) else None
+        return Pause(Reason.CANNOT_RESUME, _CANNOT_RESUME) if spec.suspend and is_refused(spec, status, about) else None
     if status.suspension.stop_time is None:
         message = (
             f"spec.suspend is set: the checkpoint of step {status.suspension.awaited_step} is near and is waited for, "
@@ -119,16 +119,21 @@ def _bound(known: SuspensionStatus, spec: JobSpec) -> datetime:
     return known.request_time + timedelta(seconds=spec.suspend_policy.checkpoint_wait_seconds)
 
 
-def _resumed(status: JobStatus, config: TrainingConfig | None, now: datetime) -> Decision:
+def _resumed(status: JobStatus, config: TrainingConfig | None, policy: RestartPolicy, now: datetime) -> Decision:
     stopped = status.suspension.stop_time if status.suspension else None
     going = status.model_copy(update={"suspension": None})
     if stopped is None or status.start_time is None:
         return Decision(going)
-    if config is not None and not ladder.can_resume(status, config):
+    if config is not None and not hold.can_resume(status, config, policy):
         return Decision(going, End(Reason.CANNOT_RESUME, f"{_AT_ZERO} {ledger.last_step(status)} finished steps."))
     seconds = round((now - stopped).total_seconds(), 3)
     told = ledger.append(going, _line(status, seconds, now))
-    update = {"attempt": status.attempt + 1, "pods": (), "suspended_seconds": status.suspended_seconds + seconds}
+    update = {
+        "hold": None,
+        "attempt": status.attempt + 1,
+        "pods": (),
+        "suspended_seconds": status.suspended_seconds + seconds,
+    }
     return Decision(told.model_copy(update=update))
 
 

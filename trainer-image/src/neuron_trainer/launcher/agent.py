@@ -24,6 +24,7 @@ from neuron_api.progress import ProcessFailure, TrainerPhase, failure_headline, 
 from neuron_trainer.errors import PreemptedError
 from neuron_trainer.handoff import Handoff, Start
 from neuron_trainer.phases import Phases
+from neuron_trainer.resume import Choice
 from neuron_trainer.worker import Job, Outcome
 from neuron_trainer.worker import main as worker_main
 
@@ -64,9 +65,7 @@ class Budget:
 class Agent(LocalElasticAgent):
     """One agent serves until its rendezvous store is lost."""
 
-    def __init__(
-        self, handler: RendezvousHandler, job: Job, node_parts: "Parts", choose: Callable[[], tuple[str | None, bool]]
-    ) -> None:
+    def __init__(self, handler: RendezvousHandler, job: Job, node_parts: "Parts", choose: Callable[[], Choice]) -> None:
         spec = WorkerSpec(
             role="trainer",
             local_world_size=job.processes_per_node,
@@ -97,12 +96,12 @@ class Agent(LocalElasticAgent):
         parts = self._parts
         self._lost_since, self._first_step_of_round = None, parts.status.step
         parts.phases.mark("rendezvous")
-        checkpoint, weights_only = self._choose() if worker_group.group_rank == 0 else (None, False)
+        chosen = self._choose() if worker_group.group_rank == 0 else Choice()
         parts.phases.mark("checkpoint_find")
         parts.handoff.write_start(
             Start(
-                parts.budget.rounds, checkpoint, weights_only, parts.status.step, parts.phases.seconds,
-                parts.phases.last,
+                parts.budget.rounds, chosen.checkpoint, chosen.weights_only, parts.status.step,
+                parts.phases.seconds, parts.phases.last, chosen.passed_over,
             )
         )  # fmt: skip
         parts.status.set(phase=TrainerPhase.LOADING, round=parts.budget.rounds)

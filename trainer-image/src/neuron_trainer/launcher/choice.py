@@ -1,6 +1,7 @@
 """Which checkpoint the next round takes up: found, decided (`resume`), and verified file by file."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -9,10 +10,10 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings import error
 from neuron_trainer.checkpoint import Candidate, complete, layout, storage, verify
 from neuron_trainer.checkpoint.manifest import read
-from neuron_trainer.errors import CheckpointError, InputError
+from neuron_trainer.errors import CheckpointError, InputError, ProgressLostError
 from neuron_trainer.log_dir import checkpoints
 from neuron_trainer.models.family import Family
-from neuron_trainer.resume import Decision, Origin, decide
+from neuron_trainer.resume import Choice, Decision, Origin, Seen, decide
 
 log = logging.getLogger(__name__)
 
@@ -20,14 +21,19 @@ log = logging.getLogger(__name__)
 class Chooser:
     """Remembers what it has verified: a checksum over 100 GB takes minutes, a restart should not."""
 
-    def __init__(self, config: TrainingConfig, folder: Path, job_uid: str) -> None:
+    def __init__(self, config: TrainingConfig, folder: Path, job_uid: str, seen: Callable[[], Seen] = Seen) -> None:
         self._config, self._folder, self._job_uid = config, checkpoints(config, folder), job_uid
         self._verified: set[tuple[Path, datetime]] = set()
+        self._seen = seen
 
     def decide(self) -> Decision:
-        """Without reading shards; raises `InputError` where a checkpoint is required and there is none."""
+        """Without reading shards; raises `InputError` where a checkpoint is required and there is none, and
+        `ProgressLostError` where finished steps would be done again from step 0."""
+        seen = self._seen()
         found = [candidate for candidate in complete(self._folder) if candidate.is_resumable]
-        decision = decide(self._config, found, self._given, self._job_uid)
+        decision = decide(self._config, found, self._given, self._job_uid, seen)
+        if decision.origin is Origin.LOST:
+            raise ProgressLostError(_lost(seen, f"there is no complete checkpoint in {self._folder}"))
         if decision.origin is Origin.MISSING:
             raise InputError([error(
                 "exp_manager.resume_ignore_no_checkpoint",
@@ -47,28 +53,35 @@ class Chooser:
             return None
         return decision.candidates[0]
 
-    def choose(self) -> tuple[str | None, bool]:
-        """`(directory, weights only)` for the next round: the newest candidate that is what its manifest says.
+    def choose(self) -> Choice:
+        """For the next round: the newest candidate that is what its manifest says.
 
         Damaged ones are passed over, aloud.
         """
-        decision = self.decide()
+        decision, damaged = self.decide(), list[str]()
         for candidate in decision.candidates:
             try:
                 self._verify(candidate)
             except CheckpointError as problem:
                 log.error("checkpoint passed over: %s", problem)
+                damaged.append(str(problem))
                 continue
             self._compare(candidate)
             self._compare_form(candidate)
-            return str(candidate.path), decision.origin is Origin.WEIGHTS or self._has_weights_alone(candidate)
+            weights_only = decision.origin is Origin.WEIGHTS or self._has_weights_alone(candidate)
+            if weights_only and not (seen := self._seen()).may_begin_again:
+                raise ProgressLostError(_lost(seen, f"{candidate.path} holds weights alone"))
+            return Choice(str(candidate.path), weights_only, "; ".join(damaged))
+        if decision.candidates and not (seen := self._seen()).may_begin_again:
+            told = f"every checkpoint in {decision.candidates[0].path.parent} is damaged ({'; '.join(damaged)})"
+            raise ProgressLostError(_lost(seen, told))
         if decision.candidates:
             raise InputError([error(
                 "exp_manager.resume_if_exists",
                 f"every checkpoint in {decision.candidates[0].path.parent} is damaged.",
                 "Restore one, or remove them to start from scratch.",
             )])  # fmt: skip
-        return None, False
+        return Choice()
 
     def _compare_form(self, candidate: Candidate) -> None:
         """The form is read from the files (A8)."""
@@ -114,3 +127,7 @@ class Chooser:
                 f"{candidate.path} is of another model: {'; '.join(different)}.",
                 "Use another log directory, or the model it was written with.",
             )])  # fmt: skip
+
+
+def _lost(seen: Seen, found: str) -> str:
+    return f"{seen.step} steps were finished and {found}: the job would begin again at step 0."

@@ -8,11 +8,14 @@ from typing import Final
 from neuron_api import contract, processes
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import error
+from neuron_api.spec import FromScratch
 from neuron_trainer.errors import InputError
+from neuron_trainer.resume import Seen
 
 _MAX_RESTARTS: Final = 3
 _REJOIN_TIMEOUT: Final = 600
 _LOOPBACK: Final = "127."
+_NOTHING_SEEN: Final = Seen()
 
 
 def settled(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -39,6 +42,8 @@ class Node:
     accelerator: str
     job_uid: str
     attempt: int
+    seen: Seen = _NOTHING_SEEN
+    """What the operator saw done before; nothing without one."""
 
     @property
     def is_host(self) -> bool:
@@ -80,4 +85,13 @@ class Node:
             accelerator=environ.get(contract.ENV_ACCELERATOR, "cpu"),
             job_uid=environ.get(contract.ENV_JOB_UID, ""),
             attempt=int(environ.get(contract.ENV_ATTEMPT, "0")),
+            seen=_seen(environ),
         )
+
+
+def _seen(environ: Mapping[str, str]) -> Seen:
+    return Seen(
+        step=int(environ.get(contract.ENV_SEEN_STEP, "0")),
+        saved=contract.ENV_SEEN_CHECKPOINT in environ,
+        from_scratch=FromScratch(environ.get(contract.ENV_FROM_SCRATCH, _NOTHING_SEEN.from_scratch.value)),
+    )

@@ -18,13 +18,15 @@ from neuron_api.contract import ExitCode
 from neuron_api.findings import Severity, error, errors_of
 from neuron_api.loading import Loaded, load_text
 from neuron_api.progress import CheckpointReport, TrainerPhase, last_words
+from neuron_api.spec import FromScratch
 from neuron_trainer import fast_dev_run, logs
-from neuron_trainer.errors import CheckpointError, InputError, PeerLostError, PreemptedError
+from neuron_trainer.errors import CheckpointError, InputError, PeerLostError, PreemptedError, ProgressLostError
 from neuron_trainer.handoff import Handoff
 from neuron_trainer.handoff import replace as write_whole
 from neuron_trainer.log_dir import RESOLVED_CONFIG, log_dir, mirror
 from neuron_trainer.log_mirror import Mirror
 from neuron_trainer.phases import Phases, process_start
+from neuron_trainer.resume import Seen
 
 from . import forkserver, termination
 from .node import Node, settled
@@ -55,6 +57,8 @@ def main(path: str, overrides: Sequence[str]) -> int:
         end = _run(Path(path), overrides, phases)
     except InputError as problem:
         end = Ending(ExitCode.CONFIG, str(problem))
+    except ProgressLostError as problem:
+        end = Ending(ExitCode.NO_CHECKPOINT, str(problem))
     except PreemptedError as problem:
         end = Ending(ExitCode.PREEMPTED, f"stopped on request: {problem}")
     except PeerLostError as problem:
@@ -148,7 +152,7 @@ def _train(
         _fetch(there)
     preflight.check(config, node.processes, folder, node.accelerator)
     phases.mark("preflight")
-    chooser = Chooser(config, folder, node.job_uid)
+    chooser = Chooser(config, folder, node.job_uid, lambda: _seen(node, status))
     done = chooser.finished()
     phases.mark("checkpoint_find")
     if done is not None:
@@ -158,7 +162,7 @@ def _train(
     if node.rank == 0:
         write_whole(folder / RESOLVED_CONFIG, yaml.safe_dump(loaded.resolved, sort_keys=False))
         files.copy(config.exp_manager.files_to_copy or (), folder)
-    can_resume = config.exp_manager.resume_if_exists
+    can_resume = config.exp_manager.resume_if_exists or node.seen.from_scratch is FromScratch.ALWAYS
     budget = Budget(node.max_process_restarts if can_resume else 0)
     parts = Parts(handoff, status, stop, budget, _own_children(), phases)
     job = Job(loaded.resolved, loaded.hash, node.processes, str(folder), str(handoff.folder), node.accelerator)
@@ -168,6 +172,12 @@ def _train(
         return Ending(ExitCode.ERROR, parts.last_failure or "the processes failed")
     status.set(phase=TrainerPhase.SUCCEEDED)
     return Ending(ExitCode.SUCCESS, f"training has ended at step {status.step}")
+
+
+def _seen(node: Node, status: Status) -> Seen:
+    """What the operator said when the pod was made, and what this launcher has seen since."""
+    saved = node.seen.saved or status.has_saved
+    return replace(node.seen, step=max(node.seen.step, status.step), saved=saved)
 
 
 def _fetch(there: Mirror) -> None:

@@ -42,6 +42,11 @@ class Status:
         return self.report().step
 
     @property
+    def has_saved(self) -> bool:
+        """Whether this node knows of a complete checkpoint of this run, be it there still or not."""
+        return self.report().checkpoint is not None
+
+    @property
     def worker_phase(self) -> TrainerPhase:
         """Where the workers of this round are; LOADING until they say otherwise."""
         report = self._handoff.read_progress()

@@ -11,6 +11,7 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 
 from neuron_api.progress import TrainerPhase
 from neuron_trainer.errors import PeerLostError
+from neuron_trainer.resume import Choice
 from neuron_trainer.worker import Job
 
 from . import rendezvous
@@ -24,7 +25,7 @@ _START_TIMEOUT: Final = 900
 """Seconds that the first rendezvous may take, when images are still being pulled elsewhere."""
 
 
-def run(node: Node, job: Job, parts: Parts, choose: Callable[[], tuple[str | None, bool]]) -> RunResult:
+def run(node: Node, job: Job, parts: Parts, choose: Callable[[], Choice]) -> RunResult:
     """Until the workers have ended for good; raises `PeerLostError` when a peer does not come (back) in time."""
     deadline = time.monotonic() + max(_START_TIMEOUT, node.rejoin_timeout)
     while True:

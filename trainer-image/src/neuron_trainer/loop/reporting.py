@@ -114,9 +114,9 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         """Called after each complete checkpoint."""
         self._hand_over(checkpoint=CheckpointReport(step=step, path=path, time=datetime.now(UTC)))
 
-    def checkpoint_taken_up(self, step: int, path: str) -> None:
-        """Called once, for the one that this start goes on from."""
-        self._hand_over(checkpoint=CheckpointReport(step=step, path=path, time=datetime.now(UTC)))
+    def checkpoint_taken_up(self, step: int, path: str, time: datetime) -> None:
+        """Called once, for the one that this start goes on from: the launcher has read every byte of it."""
+        self._hand_over(checkpoint=CheckpointReport(step=step, path=path, time=time, verified=True))
 
     def _read_all(self) -> None:
         if self._module is not None:

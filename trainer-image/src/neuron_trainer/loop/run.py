@@ -98,9 +98,9 @@ class Run:
         """What Lightning shall resume from; bare weights are loaded here."""
         step = 0
         if start.checkpoint is not None and not start.weights_only:
-            step = read_manifest(storage.place(start.checkpoint)).step
-            saving.saved_step = step
-            reporting.checkpoint_taken_up(step, start.checkpoint)
+            manifest = read_manifest(storage.place(start.checkpoint))
+            step = saving.saved_step = manifest.step
+            reporting.checkpoint_taken_up(step, start.checkpoint, manifest.time)
         elif start.checkpoint is not None:
             self.state.load_weights(storage.place(start.checkpoint))
             self.phases.mark("checkpoint_load")
@@ -124,7 +124,7 @@ class Run:
         if start.checkpoint is not None and not start.weights_only:
             resumed = read_manifest(storage.place(start.checkpoint)).step
         lost = max(0, max(start.last_step, metrics.last_step()) - resumed)
-        return Recovery(round=start.round, resumed_from_step=resumed, steps_lost=lost)
+        return Recovery(round=start.round, resumed_from_step=resumed, steps_lost=lost, passed_over=start.passed_over)
 
 
 def _sentence(start: Start, step: int) -> str:
