@@ -171,7 +171,10 @@ class Campaign:
 
     def _strike(self, mishap: Mishap, ranks: Sequence[Any], log: Path) -> None:
         """At the drawn moment; a run that has ended by then was not hit."""
-        ranks[0].join(mishap.place * self._seconds[mishap.world])
+        if mishap.kind is Kind.MOMENT:
+            ranks[0].join(mishap.place * self._seconds[mishap.world])
+        else:
+            _until_step(int(mishap.place * STEPS), ranks[0], log)
         for rank in ranks:
             if mishap.kind is Kind.MOMENT:
                 rank.kill()
@@ -180,6 +183,15 @@ class Campaign:
         if mishap.kind is Kind.READ_ONLY:
             (log / contract.CHECKPOINTS_DIR).mkdir(exist_ok=True)
             (log / contract.CHECKPOINTS_DIR).chmod(0o500)
+
+
+def _until_step(step: int, rank: Any, log: Path) -> None:
+    """Wait until so many steps are logged, or the run has ended."""
+    lines, deadline = log / contract.METRICS_FILE, time.monotonic() + _BOUND
+    while rank.is_alive() and time.monotonic() < deadline:
+        if lines.exists() and lines.read_bytes().count(b"\n") >= step:
+            return
+        rank.join(0.005)
 
 
 def _values(tiny: Path, log: Path, world: int) -> dict[str, Any]:

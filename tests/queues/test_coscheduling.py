@@ -24,7 +24,10 @@ CONFIGURATION = {
             "schedulerName": "scheduler-plugins-scheduler",
             "plugins": {
                 # Nobody makes volumes for the claims here.
-                "multiPoint": {"enabled": [{"name": "Coscheduling"}], "disabled": [{"name": "VolumeBinding"}]},
+                "multiPoint": {
+                    "enabled": [{"name": "Coscheduling"}],
+                    "disabled": [{"name": "VolumeBinding"}, {"name": "VolumeZone"}],
+                },
                 "queueSort": {"enabled": [{"name": "Coscheduling"}], "disabled": [{"name": "*"}]},
             },
             "pluginConfig": [{"name": "Coscheduling", "args": {"permitWaitingTimeSeconds": 5}}],
@@ -65,6 +68,15 @@ async def test_two_gangs_on_room_for_one_and_a_half(worlds: list[World], schedul
     await until("the first gang to have its nodes", lambda: _placed(first))
     await first.reconcile()
     assert (await first.condition("Admitted"))[:2] == ("True", "Admitted")
+    # One pod of the first is lost: its replacement alone is placed, in the same group.
+    await first.run_all()
+    await first.report(20)
+    await first.reconcile()
+    lost = (await first.pods())[1]["metadata"]["uid"]
+    await first.cluster.delete(api.POD, first.namespace, f"{JOB}-0-1", lost, grace=0)
+    await first.reconcile()
+    await until("the replacement to have its node", lambda: _placed(first))
+    assert [pod["metadata"]["uid"] == lost for pod in await first.pods()] == [False, False]
     # The second finds one node, and takes none.
     second.apply(job("coscheduling"))
     await second.reconcile()
@@ -77,15 +89,6 @@ async def test_two_gangs_on_room_for_one_and_a_half(worlds: list[World], schedul
     assert (await second.condition("Admitted"))[:2] == ("False", "WaitingForGang")
     assert await places(second) == ["", ""]
     assert (await second.job()).status.phase is Phase.PENDING
-    # One pod of the first is lost: its replacement alone is placed, in the same group.
-    await first.run_all()
-    await first.report(20)
-    await first.reconcile()
-    lost = (await first.pods())[1]["metadata"]["uid"]
-    await first.cluster.delete(api.POD, first.namespace, f"{JOB}-0-1", lost, grace=0)
-    await first.reconcile()
-    await until("the replacement to have its node", lambda: _placed(first))
-    assert [pod["metadata"]["uid"] == lost for pod in await first.pods()] == [False, False]
     # The first goes: the second gets both nodes at once.
     first.kubectl("delete", "ntj", JOB, "--wait=false")
     for pod in await first.pods():
