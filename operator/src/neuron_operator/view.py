@@ -27,6 +27,11 @@ _REMEMBERED: Final[Mapping[str, Kind]] = {"Service": api.SERVICE, "ConfigMap": a
 _PREFIX: Final = f"{contract.LABEL_JOB}="
 
 
+def _is_of(body: Json, key: Key) -> bool:
+    owners = body["metadata"].get("ownerReferences", ())
+    return body["metadata"]["namespace"] == key.namespace and any(one.get("name") == key.name for one in owners)
+
+
 class View(Cluster):
     """The same verbs."""
 
@@ -94,8 +99,10 @@ class View(Cluster):
         await super().delete(kind, namespace, name, uid, grace=grace)
 
     def forget(self, key: Key) -> None:
-        """The job is gone."""
+        """The job is gone, and what it owned is going."""
         self._versions.pop(key, None)
+        for where in [where for where, (_, body) in self._made.items() if _is_of(body, key)]:
+            del self._made[where]
         self._written.pop((api.JOB.plural, *key), None)
 
     # ---- memory -----------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from builders import NOW, OPTIONS, observed, with_status
 from neuron_api.job import NeuronTrainingJob
 from neuron_operator.planning.certainty import safe_from_memory
-from neuron_operator.planning.observation import Observed
+from neuron_operator.planning.observation import Child, Observed
 from neuron_operator.planning.planner import plan
 
 from .passes import JOB, PODS, known, started
@@ -43,4 +43,12 @@ def test_pods_are_deleted_only_after_a_look() -> None:
     job = with_status(known(JOB, *PODS), attempt=1, pods=())
     seen = observed(job, PODS)
     assert plan(seen, OPTIONS, NOW).deletes
+    assert not safe(seen, job)
+
+
+def test_a_name_is_taken_only_after_a_look() -> None:
+    """A job that is made again under its old name: memory still has the Service of its predecessor."""
+    job = started(JOB)
+    seen = observed(job, service=Child("earlier", {"metadata": {}}))
+    assert plan(seen, OPTIONS, NOW).creates == ()
     assert not safe(seen, job)

@@ -13,6 +13,7 @@ from builders import (
     running_gang,
     with_status,
 )
+from neuron_api import contract
 from neuron_api.contract import LABEL_ATTEMPT
 from neuron_api.reasons import ConditionType, Reason
 from neuron_api.status import JobStatus, Phase
@@ -93,6 +94,17 @@ def test_an_object_of_somebody_else_is_never_written_to(kind: str, pods: list[Po
     assert planned.applies == ()
     assert planned.creates == ()
     assert true(status)[ConditionType.STALLED] is Reason.NAME_TAKEN
+
+
+@pytest.mark.parametrize("kind", ["service", "config_map"])
+def test_what_an_earlier_job_of_this_name_has_left_is_waited_for(kind: str) -> None:
+    """Garbage collection removes it; nobody must do anything."""
+    owner = {"controller": True, "kind": contract.KIND, "name": JOB.metadata.name, "uid": "earlier"}
+    planned, status = one_pass(observed(JOB, **{kind: Child("earlier", {"metadata": {"ownerReferences": [owner]}})}))
+    assert planned.applies == planned.creates == ()
+    assert planned.requeue_after == OPTIONS.wait_seconds
+    assert true(status)[ConditionType.RECONCILING] is Reason.NAME_TAKEN
+    assert "earlier job" in next(one.message for one in status.conditions if one.type is ConditionType.RECONCILING)
 
 
 def test_pods_of_an_earlier_job_of_this_name_are_waited_for() -> None:

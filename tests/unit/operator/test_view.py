@@ -120,3 +120,16 @@ async def test_a_job_that_is_gone_is_forgotten(view: Live) -> None:
     assert not view.wrote(Key("ns", "x"), "9")
     await view.find(api.JOB, "ns", "x")
     assert len(view.asked) == 3
+
+
+async def test_what_a_job_that_is_gone_owned_is_forgotten(view: Live) -> None:
+    """Another one of its name, made within minutes, would find its predecessor's Service there for as long."""
+    for name in ("x", "y"):
+        owner = {"controller": True, "kind": contract.KIND, "name": name, "uid": "u"}
+        body = {"metadata": {"name": name, "namespace": "ns", "ownerReferences": [owner]}}
+        view.objects[api.SERVICE.path("ns", name)] = body
+        await view.find(api.SERVICE, "ns", name)
+    view.objects.clear()
+    view.forget(Key("ns", "x"))
+    assert await view.find(api.SERVICE, "ns", "x") is None
+    assert await view.find(api.SERVICE, "ns", "y") is not None

@@ -68,7 +68,7 @@ def test_each_missing_claim_is_named_by_its_key() -> None:
     assert waiting.for_claims(JOB, ()) is None
 
 
-def test_pods_of_an_earlier_job_are_named_but_not_all() -> None:
+def test_what_is_left_of_an_earlier_job_is_named_but_not_all() -> None:
     wait = waiting.for_earlier_job(JOB, [f"tiny-0-{n}" for n in range(5)])
     assert wait is not None
     assert (wait.reason, wait.stalled) == (Reason.NAME_TAKEN, False)

@@ -33,13 +33,30 @@ def _own_text(child: Child | None) -> str:
 
 def taken(observed: Observed) -> list[Rejection]:
     """Names that the job needs and somebody else has."""
-    job = observed.job
-    needed: tuple[tuple[str, str, Child | None], ...] = (
-        ("Service", naming.service(job), observed.service),
-        ("ConfigMap", naming.config_map(job), observed.config_map),
-    )
     return [
-        Rejection(f"{kind} {name}", f"{kind} {name} exists and does not belong to this job.", taken=True)
-        for kind, name, child in needed
-        if child is not None and child.owner_uid != job.metadata.uid
+        Rejection(what, f"{what} exists and does not belong to this job.", taken=True)
+        for what, child in _of_others(observed)
+        if not _is_left(observed, child)
     ]
+
+
+def left(observed: Observed) -> tuple[str, ...]:
+    """What an earlier job of this name has left, until garbage collection has removed it."""
+    return tuple(what for what, child in _of_others(observed) if _is_left(observed, child))
+
+
+def _of_others(observed: Observed) -> list[tuple[str, Child]]:
+    job = observed.job
+    needed: tuple[tuple[str, Child | None], ...] = (
+        (f"Service {naming.service(job)}", observed.service),
+        (f"ConfigMap {naming.config_map(job)}", observed.config_map),
+    )
+    return [(what, child) for what, child in needed if child is not None and child.owner_uid != job.metadata.uid]
+
+
+def _is_left(observed: Observed, child: Child) -> bool:
+    """Whether its owner is, or was, a job of this name."""
+    metadata = child.body.get("metadata")
+    owners = metadata.get("ownerReferences", ()) if isinstance(metadata, Mapping) else ()
+    name = observed.job.metadata.name
+    return any(owner.get("kind") == contract.KIND and owner.get("name") == name for owner in owners)

@@ -230,14 +230,10 @@ def _stopped(
 def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, options: Options, now: datetime) -> Plan:
     job, missing = observed.job, gang.missing
     others = [pod for pod in observed.pods if gang.pods.get(pod.index) is not pod]
+    left = waiting.for_earlier_job(job, (*observed.foreign_pods, *children.left(observed)))
     wait = waiting.for_rejection(children.taken(observed))
     if missing:  # Pods that are there do without.
-        wait = (
-            waiting.for_claims(job, observed.missing_claims)
-            or waiting.for_earlier_job(job, observed.foreign_pods)
-            or admission.gate(observed, options)
-            or wait
-        )
+        wait = waiting.for_claims(job, observed.missing_claims) or left or admission.gate(observed, options) or wait
     pause = backoff.remaining(status, now)
     may_create = not (others or wait or pause)
     avoid = exclusion.hostnames(status)

@@ -37,14 +37,14 @@ def for_claims(job: NeuronTrainingJob, missing: Sequence[str]) -> Wait | None:
     return Wait(Reason.CLAIM_NOT_FOUND, f"{' '.join(places)} Create it; the job goes on by itself.", stalled=True)
 
 
-def for_earlier_job(job: NeuronTrainingJob, pods: Sequence[str]) -> Wait | None:
-    """Pods of a deleted job of the same name: two gangs must not write to one directory."""
-    if not pods:
+def for_earlier_job(job: NeuronTrainingJob, names: Sequence[str]) -> Wait | None:
+    """What is left of a deleted job of this name: two gangs must not write to one directory."""
+    if not names:
         return None
-    some = ", ".join(pods[:3]) + (" …" if len(pods) > 3 else "")
+    some = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
     return Wait(
         Reason.NAME_TAKEN,
-        f"Pods of an earlier job called {job.metadata.name} are still there ({some}). "
+        f"Objects of an earlier job called {job.metadata.name} are still there ({some}). "
         "The job starts when they are gone.",
         stalled=False,
     )
