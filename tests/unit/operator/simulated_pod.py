@@ -64,7 +64,7 @@ class SimPod:
             ended = {"exitCode": self.exit_code, "reason": self.reason, "finishedAt": rfc3339(self.ended_at)}
             state = {"terminated": ended}
         elif self.alive:
-            state = {"running": {}}
+            state = {"running": {"startedAt": rfc3339(self.launcher.started)} if self.launcher else {}}
         found = [("Ready", "True" if self.alive and not (self.terminating or self.silent) else "False", "")]
         if self.disruption:
             found.append(("DisruptionTarget", "True", self.disruption))

@@ -59,6 +59,8 @@ class Cluster:
     """Nodes on which something failed by itself, rather than because of another."""
     claim_missing: bool = False
     applied: bool = False
+    deleted_job: bool = False
+    """spec.ttlDeletes: the job is gone, and nobody looks at it any more."""
     step: int = 0
     checkpoint: int = 0
     uids: int = 0
@@ -137,7 +139,7 @@ class Cluster:
         """One pass; killed after so many writes, or its status write refused. Tells whether there was work."""
         self.now += timedelta(milliseconds=10)
         planned = plan(self.observe(), OPTIONS, self.now)
-        writes, created = self._writes(planned), dict[int, str]()
+        writes, created = [] if self.deleted_job else self._writes(planned), dict[int, str]()
         for write in writes[:kill_after]:
             created |= write()
         status = settle(planned, Outcome(created), self.now)
@@ -159,6 +161,11 @@ class Cluster:
         return {}
 
     def _delete(self, delete: Delete) -> dict[int, str]:
+        if delete.kind != "Pod":
+            ended, kept = self.status.completion_time, self.job.spec.ttl_seconds_after_finished
+            assert ended and kept is not None and (self.now - ended).total_seconds() >= kept, "deleted before its time"
+            self.applied, self.deleted_job = False, delete.kind == contract.KIND
+            return {}
         pod = self.pods.get(delete.name)
         if pod is not None and pod.uid == delete.uid:
             if delete.force or not pod.node:
