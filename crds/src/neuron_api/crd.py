@@ -21,6 +21,8 @@ _COLUMNS = (
     ("Restarts", "integer", ".status.restartCount", 0, "Restarts of every kind"),
     ("Lost", "integer", ".status.stepsLost", 0, "Steps that had to be done again"),
     ("Age", "date", ".metadata.creationTimestamp", 0, "Since the job was created"),
+    ("ETA", "string", ".status.progress.estimatedCompletionTime", 1, "When the last step is finished at this pace"),
+    ("Goodput", "number", ".status.goodput", 1, "Share of the time that went into steps which were kept"),
     ("Loss", "number", ".status.progress.loss", 1, "Loss of the last step"),
     ("Tokens/s", "number", ".status.progress.tokensPerSecond", 1, "Tokens per second over all processes"),
     ("Saved", "date", ".status.checkpoint.time", 1, "Since that checkpoint was complete"),

@@ -107,6 +107,9 @@ class Restart(ApiObject):
     """Finished steps that had to be done again."""
     passed_over: str = Field(default="", max_length=1024)
     """What was wrong with newer checkpoints than that one; empty where the newest was taken."""
+    detection_seconds: float | None = None
+    """From the failure, as the launcher or the kubelet tells it by the node's clock (a hang: from the last finished
+    step), to when the operator saw it; absent where nobody tells it, or where the clocks contradict each other."""
     recovered_time: AwareDatetime | None = None
     """When the first step after it was finished."""
     recovery_seconds: float | None = None
@@ -191,6 +194,13 @@ class ProgressStatus(ApiObject):
     """Average of the last steps of this round, saves and validation included; the newest count most."""
     measured_steps: int = 0
     """Steps that secondsPerStep was learned from."""
+    total_step_seconds: float = 0.0
+    """Seconds that measured steps have taken, over all rounds: what goodput is told from."""
+    total_measured_steps: int = 0
+    """Steps in totalStepSeconds; the first of each start, which compiles, is none of them."""
+    estimated_completion_time: AwareDatetime | None = None
+    """When maxSteps is reached at secondsPerStep, without a failure; absent while the job does not train, before its
+    pace is known, and without maxSteps."""
     round: int = 0
     """Rendezvous round that the processes are in; failures of earlier rounds are in the ledger."""
 
@@ -275,6 +285,10 @@ class JobStatus(ApiObject):
     """Nodes that new pods avoid, each for a time (nodePolicy)."""
     steps_lost: int = 0
     """Sum of the steps that had to be done again."""
+    goodput: float | None = Field(default=None, ge=0, le=1)
+    """Share of the time since startTime, without suspensions, that went into steps which were kept: step x average
+    seconds of a step / seconds from startTime to the last step (in the end: to completionTime). What is missing to 1
+    went into waiting for nodes, start, compilation, recoveries, and steps that were done again."""
     start_time: AwareDatetime | None = None
     """When the job was started: its pods are created from then on, and its configuration is fixed."""
     hold: HoldStatus | None = None

@@ -49,6 +49,18 @@ GAUGES: Final[Mapping[str, tuple[str, Value]]] = {
         lambda status: status.checkpoint.time.timestamp() if status.checkpoint else None,
     ),
     "neuron_training_steps_lost": ("Steps that were done again.", lambda status: status.steps_lost),
+    "neuron_training_goodput_ratio": (
+        "Share of the time since the start, without suspensions, that went into steps which were kept.",
+        lambda status: status.goodput,
+    ),
+    "neuron_training_estimated_completion_timestamp_seconds": (
+        "When the last step is finished at the present pace, Unix time.",
+        lambda s: (
+            s.progress.estimated_completion_time.timestamp()
+            if s.progress and s.progress.estimated_completion_time
+            else None
+        ),
+    ),
     "neuron_training_nodes": (
         "Pods that the job wants.",
         lambda status: status.topology.nodes if status.topology else None,

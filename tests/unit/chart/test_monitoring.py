@@ -49,7 +49,10 @@ def exported() -> dict[str, set[str]]:
             nodes=1, processes_per_node=1, world_size=1, tensor_parallel=1, data_parallel=1, micro_batches=1
         ),
         pods=(PodStatus(name="a", uid="a"),),
-        progress=ProgressStatus(step=1, max_steps=2, loss=1.0, tokens_per_second=1.0, last_step_time=NOW),
+        progress=ProgressStatus(
+            step=1, max_steps=2, loss=1.0, tokens_per_second=1.0, last_step_time=NOW, estimated_completion_time=NOW
+        ),
+        goodput=0.5,
         checkpoint=CheckpointStatus(step=1, path="/c", time=NOW),
         restarts=(closed,),
         restart_count=1,

@@ -116,6 +116,10 @@ def assert_ledger_is_true(cluster: Cluster) -> None:
         if entry.recovered_time:
             assert entry.recovered_time > entry.time
             assert entry.recovery_seconds > 0
+        assert entry.detection_seconds is None or entry.detection_seconds >= 0
+    assert status.goodput is None or 0 <= status.goodput <= 1
+    estimated = status.progress.estimated_completion_time if status.progress else None
+    assert estimated is None or status.phase is Phase.RUNNING, "an end is estimated of a job that does not train"
 
 
 def assert_exclusions_are_just(cluster: Cluster) -> None:

@@ -68,10 +68,18 @@ def test_jobs_are_counted_by_phase_and_told_by_their_numbers_until_they_are_gone
     status = JobStatus(
         phase=Phase.RUNNING,
         conditions=(stalled,),
-        progress=ProgressStatus(step=7, max_steps=9, loss=2.5, tokens_per_second=3.5, last_step_time=at(60)),
+        progress=ProgressStatus(
+            step=7,
+            max_steps=9,
+            loss=2.5,
+            tokens_per_second=3.5,
+            last_step_time=at(60),
+            estimated_completion_time=at(99),
+        ),
         checkpoint=CheckpointStatus(step=5, path="/c", time=NOW),
         steps_lost=2,
         gang_failures=1,
+        goodput=0.75,
     )
     metrics.job_changed(job, status)
     where = {"namespace": "team", "job": "tiny"}
@@ -80,7 +88,8 @@ def test_jobs_are_counted_by_phase_and_told_by_their_numbers_until_they_are_gone
     expected = {
         "step": 7, "max_steps": 9, "loss": 2.5, "tokens_per_second": 3.5, "checkpoint_step": 5, "steps_lost": 2,
         "checkpoint_timestamp_seconds": NOW.timestamp(), "last_step_timestamp_seconds": NOW.timestamp() + 60,
-        "gang_failures": 1, "gang_failures_allowed": 5,
+        "gang_failures": 1, "gang_failures_allowed": 5, "goodput_ratio": 0.75,
+        "estimated_completion_timestamp_seconds": NOW.timestamp() + 99,
     }  # fmt: skip
     assert {name: value(metrics, f"neuron_training_{name}", **where) for name in expected} == expected
     state = {"phase": "Running", "condition": "Stalled", "reason": "ClaimNotFound"}

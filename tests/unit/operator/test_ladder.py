@@ -52,6 +52,14 @@ def test_one_lost_pod_is_replaced_alone() -> None:
     assert [record.lost for record in status.pods] == [False, False, True]
 
 
+def test_the_time_to_detect_is_from_the_end_of_the_container_where_the_kubelet_tells_it() -> None:
+    ended = replaced(climb(*PODS[:2], PODS[2].failed(1, "ValueError: bad", at=at(58)))).restarts[0]
+    assert ended.detection_seconds == 2.0
+    assert replaced(climb(*PODS[:2])).restarts[0].detection_seconds is None
+    ahead = replaced(climb(*PODS[:2], PODS[2].failed(1, "ValueError: bad", at=at(61)))).restarts[0]
+    assert ahead.detection_seconds is None
+
+
 def test_a_told_loss_is_not_told_again() -> None:
     status = replaced(climb(*PODS[:2]))
     assert climb(*PODS[:2], pods=status.pods) is None

@@ -10,10 +10,13 @@ from neuron_api.progress import TrainerPhase
 from neuron_api.reasons import Reason
 from neuron_api.status import CheckpointStatus, JobStatus, ProgressStatus, Restart, Rung
 from neuron_operator.planning import ledger
+from neuron_operator.planning.failure_table import EMPTY
 
 JOB = make_job().nodes(2).build()
 PODS = {index: make_pod(JOB, index).on(f"node-{index}").ready().build() for index in range(2)}
 HOST, SECOND = (make_report(pod, JOB, started=at(-100)) for pod in PODS.values())
+SEEN = at(100)
+"""When the operator looks."""
 LOST = "RuntimeError: Connection closed by peer"
 
 
@@ -25,7 +28,7 @@ def seen(round: int, **values: Any) -> JobStatus:
 def follow(status: JobStatus, *reports: ReportBuilder) -> JobStatus:
     """As a pass does: what was seen is remembered."""
     built = {one.build().node_rank: one.build() for one in reports}
-    told = ledger.follow(status, built, PODS)
+    told = ledger.follow(status, built, PODS, EMPTY, SEEN)
     if 0 not in built:
         return told
     before = told.progress or ProgressStatus()
@@ -46,6 +49,20 @@ def test_a_failed_process_becomes_a_line_with_everything_that_is_known() -> None
     assert (line.rung, line.cause, line.rank, line.exit_code) == (Rung.PROCESS, Reason.PROCESS_KILLED, 2, -9)
     assert (line.pod, line.pod_uid, line.node, line.round) == ("tiny-0-1", "pod-0-1", "node-1", 0)
     assert (line.step, line.message, line.time) == (31, "SIGKILL", at(1))
+
+
+def test_the_time_to_detect_is_from_the_first_failure_to_the_first_sight_whoever_is_blamed_in_the_end() -> None:
+    late = HOST.round(1).failure(0, 0, message=LOST, when=at(97))
+    told = follow(seen(0), late)
+    assert told.restarts[0].detection_seconds == 3.0
+    second = SECOND.round(1).failure(0, 2, exit_code=-9, when=at(96.5))
+    first = ledger.follow(told, {0: late.build(), 1: second.build()}, PODS, EMPTY, at(900))
+    assert [(line.rank, line.detection_seconds) for line in first.restarts] == [(2, 3.5)]
+
+
+def test_clocks_that_contradict_each_other_tell_no_time_to_detect() -> None:
+    (line,) = follow(seen(0), HOST.round(1).failure(0, 0, when=at(101))).restarts
+    assert line.detection_seconds is None
 
 
 def test_looking_again_tells_nothing_again() -> None:

@@ -161,12 +161,23 @@ def test_status_tells_steps_time_left_checkpoint_and_restarts_with_their_cost() 
     assert "No step since." in text
 
 
+def test_status_tells_the_estimated_end_and_the_goodput_that_the_operator_wrote() -> None:
+    seen, now = recorded("restarting")
+    progress = ProgressStatus(step=40, max_steps=100, last_step_time=at(0), estimated_completion_time=at(90))
+    job = with_status(seen.job, progress=progress, goodput=0.874, phase=Phase.RUNNING)
+    text = status.view(replace(seen, job=job), now).text
+    assert f"left (until {at(90):%Y-%m-%d %H:%M} UTC)" in text
+    assert "goodput      87% of the time went into steps that were kept" in text
+
+
 def test_the_time_left_is_the_tokens_that_are_left_over_the_tokens_of_a_second() -> None:
     progress = ProgressStatus(step=40, max_steps=100, tokens_per_second=512.0)
     job = with_status(make_job().build(), progress=progress, phase=Phase.RUNNING)
     assert pace.tokens_per_step(job) == 24 * 128
     assert pace.seconds_left(job) == 60 * 24 * 128 / 512
     assert pace.seconds_left(with_status(job, phase=Phase.FAILED)) is None
+    estimated = progress.model_copy(update={"last_step_time": at(0), "estimated_completion_time": at(90)})
+    assert pace.seconds_left(with_status(job, progress=estimated)) == 90
     elsewhere = with_status(make_job().config_from("source", "run.yaml").build(), progress=progress)
     assert pace.seconds_left(elsewhere) is None
     assert pace.seconds_left(with_status(job, progress=ProgressStatus(step=40, max_steps=100))) is None

@@ -22,6 +22,8 @@ def changed(**progress: object) -> JobStatus:
 def test_step_loss_and_throughput_are_only_numbers() -> None:
     assert only_numbers(RUNNING, changed(step=2, loss=3.5, tokens_per_second=10.0, last_step_time=NOW))
     assert only_numbers(RUNNING, RUNNING)
+    assert only_numbers(RUNNING, changed(estimated_completion_time=at(9), total_step_seconds=1.0))
+    assert only_numbers(RUNNING, RUNNING.model_copy(update={"goodput": 0.5}))
 
 
 def test_a_new_round_pod_phase_or_checkpoint_is_more_than_numbers() -> None:

@@ -1,4 +1,4 @@
-"""How long a job will still take: the steps that are left, at the throughput that it reports."""
+"""How long a job will still take: as its status says, or else the steps that are left at the throughput it reports."""
 
 from neuron_api.derive import alignment
 from neuron_api.job import NeuronTrainingJob
@@ -11,7 +11,11 @@ def seconds_left(job: NeuronTrainingJob) -> float | None:
     A step has global_batch_size x sequence length tokens, as the trainer counts them for `tokensPerSecond`.
     """
     progress = job.status.progress
-    if progress is None or progress.max_steps is None or not progress.tokens_per_second:
+    if progress is None or progress.max_steps is None:
+        return None
+    if progress.estimated_completion_time and progress.last_step_time:
+        return max(0.0, (progress.estimated_completion_time - progress.last_step_time).total_seconds())
+    if not progress.tokens_per_second:
         return None
     tokens = tokens_per_step(job)
     if job.status.phase.terminal or tokens is None:

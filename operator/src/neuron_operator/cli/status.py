@@ -140,8 +140,9 @@ def _numbers(seen: Sighting) -> str:
     of = f" of {progress.max_steps} ({_share(progress.step, progress.max_steps)} %)" if progress.max_steps else ""
     loss = f", loss {progress.loss:.4f}" if progress.loss is not None else ""
     speed = f", {progress.tokens_per_second:,.0f} tokens/s" if progress.tokens_per_second else ""
-    left = pace.seconds_left(seen.job)
+    left, end = pace.seconds_left(seen.job), progress.estimated_completion_time
     eta = f", {duration.text(left)} left" if left is not None else ""
+    eta += f" (until {end:%Y-%m-%d %H:%M} UTC)" if eta and end else ""
     return f"step {progress.step}{of}{loss}{speed}{eta}"
 
 
@@ -155,6 +156,8 @@ def _facts(seen: Sighting, now: datetime) -> Iterator[str]:
     each = f", {shape.processes_per_node} processes in each" if shape else ""
     yield f"nodes        {status.nodes_ready or 'none wanted yet'}{each}"
     newest = status.checkpoint
+    if status.goodput is not None:
+        yield f"goodput      {status.goodput:.0%} of the time went into steps that were kept"
     kept = f"step {newest.step}, {duration.since(newest.time, now)} old, {newest.path}" if newest else "none"
     yield f"checkpoint   {kept}"
     if seen.headline is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -61,6 +62,8 @@ class Loss:
     """Of the process that failed first in the pod, where the launcher says it."""
     step: int | None = None
     """Last finished step when it failed, likewise."""
+    failed_at: datetime | None = None
+    """When its container ended, by the node's clock."""
 
     @property
     def disrupted(self) -> bool:
@@ -135,5 +138,5 @@ def _loss(pod: Pod, verdict: Verdict, cause: Reason, *, counted: bool) -> Loss:
     rank, step = from_failure_headline(message) or (None, None)
     return Loss(
         pod.index, verdict, cause, counted, pod.name, pod.uid, pod.node, pod.exit_code, message, pod.pod_reason,
-        rank=rank, step=step,
+        rank=rank, step=step, failed_at=pod.finished_at,
     )  # fmt: skip

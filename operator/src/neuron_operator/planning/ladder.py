@@ -76,6 +76,7 @@ def unhang(told: str, status: JobStatus, spec: JobSpec, config: TrainingConfig, 
     line = Restart(
         rung=Rung.GANG, cause=Reason.HANG, time=now, attempt=status.attempt, message=ledger.clip(told), step=step,
         round=status.progress.round if status.progress else None,
+        detection_seconds=ledger.seconds_to_detect(status.progress.last_step_time if status.progress else None, now),
     )  # fmt: skip
     charged = budget.charge(ledger.append(status, line), Reason.HANG, spec.restart_policy, now)
     return Decision(charged.model_copy(update={"attempt": status.attempt + 1, "pods": ()}))
@@ -179,6 +180,7 @@ def _entry(loss: Loss, rung: Rung, cause: Reason, status: JobStatus, now: dateti
         message=ledger.clip(loss.said),
         lines=ledger.clip_lines(last_lines(loss.message)),
         step=loss.step if loss.step is not None else ledger.last_step(status),
+        detection_seconds=ledger.seconds_to_detect(loss.failed_at, now),
     )
 
 

@@ -5,7 +5,7 @@ round n is over when a round after n, or a later pod 0, has finished a step.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from neuron_api.progress import LINE_LENGTH, LINES, Progress, TrainerPhase
@@ -14,7 +14,7 @@ from neuron_api.status import JobStatus, Restart, Rung
 
 from . import blame, signals
 from .blame import Blame
-from .failure_table import EMPTY, FailureTable
+from .failure_table import FailureTable
 from .observation import Pod
 
 LIMIT: Final = 64
@@ -76,7 +76,7 @@ def seen_round(status: JobStatus, pod_uid: str) -> int:
 
 
 def follow(
-    status: JobStatus, reports: Mapping[int, Progress], pods: Mapping[int, Pod], table: FailureTable = EMPTY
+    status: JobStatus, reports: Mapping[int, Progress], pods: Mapping[int, Pod], table: FailureTable, now: datetime
 ) -> JobStatus:
     """Tell the process failures since the last look, one line for each round that ended with one.
 
@@ -91,12 +91,18 @@ def follow(
         if number >= oldest:
             code = signals.neuron_code(table, signals.said_by(found[0].failure))
             new = _entry(status, found[0], pods, number, code)
-            status = _tell(status, new, found, pods, since=report.start_time)
+            status = _tell(status, new, found, pods, since=report.start_time, now=now)
     return status
 
 
 def _tell(
-    status: JobStatus, new: Restart, found: tuple[Blame, ...], pods: Mapping[int, Pod], *, since: datetime | None
+    status: JobStatus,
+    new: Restart,
+    found: tuple[Blame, ...],
+    pods: Mapping[int, Pod],
+    *,
+    since: datetime | None,
+    now: datetime,
 ) -> JobStatus:
     same = {(pods[one.index].uid, one.failure.time) for one in found}
     for position, entry in enumerate(status.restarts):
@@ -107,8 +113,22 @@ def _tell(
         if entry.rung is not Rung.PROCESS:
             return status  # Processes that lost their peers, not a failure of its own.
         better = known or blame.comes_before(found[0], entry)
-        return _replace(status, {position: new}) if better and entry.recovered_time is None else status
-    return append(status, new)
+        if not better or entry.recovered_time is not None:
+            return status
+        # It was seen when its line was first written, whoever is blamed in the end.
+        seen = entry.time + timedelta(seconds=entry.detection_seconds) if entry.detection_seconds is not None else None
+        return _replace(status, {position: _detected(new, seen)})
+    return append(status, _detected(new, now))
+
+
+def _detected(entry: Restart, seen: datetime | None) -> Restart:
+    return entry.model_copy(update={"detection_seconds": seconds_to_detect(entry.time, seen)})
+
+
+def seconds_to_detect(failed: datetime | None, seen: datetime | None) -> float | None:
+    """None: nobody says when it failed, or the clocks contradict each other."""
+    seconds = (seen - failed).total_seconds() if seen and failed else -1.0
+    return round(seconds, 3) if seconds >= 0 else None
 
 
 def _entry(status: JobStatus, found: Blame, pods: Mapping[int, Pod], number: int, code: int | None) -> Restart:

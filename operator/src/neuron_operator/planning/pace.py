@@ -5,6 +5,7 @@ learns anew: what comes after a restart may be another image, or another node.
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 from neuron_api.progress import Progress
@@ -24,14 +25,35 @@ class Pace:
 
 def learn(before: ProgressStatus, report: Progress, pod_uid: str) -> Pace:
     """The pace after a report; a report without a new step changes nothing."""
-    if before.pod_uid != pod_uid or before.round != report.round:
+    if not _same_start(before, report, pod_uid):
         return Pace()
-    known = Pace(before.seconds_per_step, before.measured_steps)
+    known, new = Pace(before.seconds_per_step, before.measured_steps), measured(before, report, pod_uid)
+    if new.seconds is None:
+        return known
+    weight = KEPT**new.steps if known.seconds is not None else 0.0
+    return Pace(round((known.seconds or 0.0) * weight + new.seconds * (1 - weight), 3), known.steps + new.steps)
+
+
+def measured(before: ProgressStatus, report: Progress, pod_uid: str) -> Pace:
+    """What the steps since the last look took; none where they cannot be told from a start."""
     steps = report.step - before.step
-    if steps <= 0 or before.last_step_time is None or report.last_step_time is None:
-        return known
+    if not _same_start(before, report, pod_uid) or steps <= 0:
+        return Pace()
+    if before.last_step_time is None or report.last_step_time is None:
+        return Pace()
     seconds = (report.last_step_time - before.last_step_time).total_seconds() / steps
-    if seconds <= 0:  # The node's clock was set.
-        return known
-    weight = KEPT**steps if known.seconds is not None else 0.0
-    return Pace(round((known.seconds or 0.0) * weight + seconds * (1 - weight), 3), known.steps + steps)
+    return Pace(seconds, steps) if seconds > 0 else Pace()  # The node's clock was set.
+
+
+def end(step: int, max_steps: int | None, last_step: datetime | None, seconds: float | None) -> datetime | None:
+    """When the last step is finished at this pace, in whole seconds; None: nobody knows."""
+    if max_steps is None or last_step is None or seconds is None:
+        return None
+    try:
+        return (last_step + timedelta(seconds=max(0, max_steps - step) * seconds)).replace(microsecond=0)
+    except OverflowError:  # After the year 9999.
+        return None
+
+
+def _same_start(before: ProgressStatus, report: Progress, pod_uid: str) -> bool:
+    return before.pod_uid == pod_uid and before.round == report.round

@@ -65,7 +65,7 @@ def _planned(observed: Observed, options: Options, now: datetime) -> Plan:
         return _refused(observed, gate, options, now)
     status = _identified(job, gate, observed)
     gang = gangs.of(observed, status, gate.topology.num_nodes)
-    status = _followed(status, observed, gang, gate, options)
+    status = _followed(status, observed, gang, gate, options, now)
     gang = diagnosis.of(gang, status, observed, options.failures)
     status = _avoiding(job.status, status, observed, gang, options, now)
     if decision := _decided(status, gang, observed, gate, now):
@@ -91,14 +91,15 @@ def settle(plan: Plan, outcome: Outcome, now: datetime) -> JobStatus:
     }
     records = gangs.remembered(plan.draft) | created
     first = plan.draft.start_time or (now if existing else None)
-    return plan.draft.model_copy(
+    phase, end = conditions.phase(facts), plan.draft.completion_time or (now if facts.end else None)
+    return progress.settled(plan.draft, phase, end).model_copy(
         update={
             "observed_generation": facts.generation,
-            "phase": conditions.phase(facts),
+            "phase": phase,
             "conditions": conditions.conditions(facts, plan.draft.conditions, now),
             "pods": tuple(record for _, record in sorted(records.items())),
             "start_time": first,
-            "completion_time": plan.draft.completion_time or (now if facts.end else None),
+            "completion_time": end,
         }
     )
 
@@ -173,12 +174,14 @@ def _avoiding(
     return exclusion.follow(before, after, options.failures, observed.nodes, policy, gang.size, now)
 
 
-def _followed(status: JobStatus, observed: Observed, gang: Gang, gate: Accepted, options: Options) -> JobStatus:
+def _followed(
+    status: JobStatus, observed: Observed, gang: Gang, gate: Accepted, options: Options, now: datetime
+) -> JobStatus:
     """What is there, and what the trainer reports: process failures, recoveries, numbers."""
     status = status.model_copy(update={"pods": gang.sorted_records})
     reports = progress.trusted(observed, gang)
     report = reports.get(0)
-    status = ledger.follow(status, reports, gang.pods, options.failures)
+    status = ledger.follow(status, reports, gang.pods, options.failures, now)
     status = progress.update(status, report, gang.pods[0].uid if report else "", _max_steps(gate))
     return ledger.recover(status, report)
 

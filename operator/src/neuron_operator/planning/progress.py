@@ -1,11 +1,12 @@
 """What pod 0 reports, taken over into the status."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from neuron_api.progress import Progress, TrainerPhase
-from neuron_api.status import CheckpointStatus, JobStatus, ProgressStatus
+from neuron_api.status import CheckpointStatus, JobStatus, Phase, ProgressStatus
 
-from . import pace
+from . import goodput, pace
 from .gang import Gang
 from .observation import Observed
 
@@ -32,9 +33,11 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
     behind = report.phase in _BEFORE_TRAINING and report.step < before.step
     numbers = before if behind else report
     measured = pace.learn(before, report, pod_uid)
+    total_seconds, total_steps = goodput.total(before, report, pod_uid)
+    last = report.max_steps or max_steps
     progress = ProgressStatus(
         step=numbers.step,
-        max_steps=report.max_steps or max_steps,
+        max_steps=last,
         furthest_step=max(before.furthest_step, before.step, numbers.step),
         loss=numbers.loss,
         tokens_per_second=numbers.tokens_per_second,
@@ -42,11 +45,23 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
         pod_uid=pod_uid,
         seconds_per_step=measured.seconds,
         measured_steps=measured.steps,
+        total_step_seconds=total_seconds,
+        total_measured_steps=total_steps,
+        estimated_completion_time=pace.end(numbers.step, last, report.last_step_time, measured.seconds),
         round=report.round,
     )
     found = report.checkpoint
     checkpoint = CheckpointStatus(**found.model_dump()) if found else status.checkpoint
-    return status.model_copy(update={"progress": progress, "checkpoint": checkpoint})
+    told = status.model_copy(update={"progress": progress, "checkpoint": checkpoint})
+    return told.model_copy(update={"goodput": goodput.until_last_step(told)})
+
+
+def settled(status: JobStatus, phase: Phase, end: datetime | None) -> JobStatus:
+    """Nothing is estimated of a job that does not train; the goodput of one that is over is told to its end."""
+    if status.progress is not None and phase is not Phase.RUNNING:
+        progress = status.progress.model_copy(update={"estimated_completion_time": None})
+        status = status.model_copy(update={"progress": progress})
+    return status.model_copy(update={"goodput": goodput.until_end(status, end)}) if end else status
 
 
 def stepping(status: JobStatus, pod_zero_uid: str) -> bool:

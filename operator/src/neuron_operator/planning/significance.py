@@ -17,6 +17,9 @@ _NUMBERS = (
     "last_step_time",
     "seconds_per_step",
     "measured_steps",
+    "total_step_seconds",
+    "total_measured_steps",
+    "estimated_completion_time",
 )
 _OF_A_START = (
     ConditionType.READY,
@@ -33,7 +36,7 @@ def only_numbers(before: JobStatus, after: JobStatus) -> bool:
 
 
 def _without(status: JobStatus) -> dict[str, Any]:
-    values = status.model_dump(exclude={"nodes_ready"})
+    values = status.model_dump(exclude={"nodes_ready", "goodput"})
     if status.phase is Phase.STARTING:
         values["conditions"] = [one for one in values["conditions"] if one["type"] not in _OF_A_START]
     values["pods"] = [record for record in values["pods"] if record["lost"] or record["succeeded"]]
