@@ -1,24 +1,36 @@
 """Every reason of the closed list is reached by a pass over something that can be seen, and says what to do.
 
-A new reason needs one function here, marked with `@reaches(Reason.X)`, that gives the status which tells it.
+A new reason needs one function in `reason_cases` or `reason_cases_of_failures`, marked with `@reaches(Reason.X)`, that
+gives the status which tells it.
 """
 
 import re
-from dataclasses import replace
+from typing import Final
 
 import pytest
 
-from builders import NOW, OPTIONS, PodBuilder, make_job, make_pod, observed, with_status
 from neuron_api.reasons import Reason
 from neuron_api.reference import reasons
 from neuron_api.status import JobStatus
-from neuron_operator.planning.observation import ConfigText, Sight
-from neuron_operator.planning.outcome import Outcome, Rejection
-from neuron_operator.planning.planner import plan, settle
 
-from . import reached_by_failures  # noqa: F401  its cases register themselves
-from .passes import JOB, PODS, TWO, known, reparsed, started
-from .reached import ADVICE, CASES, CREATED, THERE, after, alone, of, passed, reaches, saved, told, training
+from . import reason_cases_of_failures  # noqa: F401
+from .reason_cases import CASES
+
+ADVICE: Final = ("add", "ask", "create", "delete", "give", "install", "look", "lower", "mend", "raise", "read",
+                 "restore", "see", "set", "start", "wait")  # fmt: skip
+"""Verbs that tell a reader to do something."""
+
+
+def told(status: JobStatus) -> set[Reason]:
+    """Every reason that a reader of the status finds."""
+    return {c.reason for c in status.conditions} | {
+        *(entry.cause for entry in status.restarts), *(one.reason for one in status.excluded_nodes)
+    }  # fmt: skip
+
+
+def saved(status: JobStatus) -> JobStatus:
+    """After a trip to the API server."""
+    return JobStatus.model_validate_json(status.model_dump_json(by_alias=True, exclude_none=True))
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -35,184 +47,3 @@ def test_every_reason_says_what_it_means_and_what_to_do(reason: Reason) -> None:
     advice = re.search(rf"\b(nothing to do|{'|'.join(ADVICE)})\b", rest, re.IGNORECASE)
     assert advice, f"{reason}: a second sentence that says what to do, be it `Nothing to do.`; it says {rest!r}"
     assert reason.value.isidentifier(), "what metav1.Condition takes"
-
-
-# ---- configuration -----------------------------------------------------------------------------------------------
-
-
-@reaches(Reason.CONFIG_ACCEPTED)
-def _accepted() -> JobStatus:
-    return alone(TWO)
-
-
-@reaches(Reason.CONFIG_ACCEPTED_WITH_WARNINGS)
-def _one_node_without_a_claim() -> JobStatus:
-    return alone(make_job().no_storage())
-
-
-@reaches(Reason.CONFIG_INVALID)
-def _misspelled() -> JobStatus:
-    return alone(TWO.config("trainer.max_stepz", 5))
-
-
-@reaches(Reason.CONFIG_MAP_NOT_FOUND)
-def _no_config_map() -> JobStatus:
-    job = TWO.config_from("files", "a.yaml").build()
-    return passed(observed(job, config=ConfigText(None, "there is no ConfigMap files")))
-
-
-@reaches(Reason.STORAGE_MISSING)
-def _several_nodes_without_a_claim() -> JobStatus:
-    return alone(TWO.no_storage())
-
-
-# ---- queues and gangs ---------------------------------------------------------------------------------------------
-
-
-@reaches(Reason.NOT_QUEUED)
-def _no_gang() -> JobStatus:
-    return alone(TWO)
-
-
-def _queued(gang: str, *pods: PodBuilder, seconds: float = 0, sight: Sight = THERE) -> JobStatus:
-    job = TWO.spec(scheduling={"gang": gang, "queueName": "team"}, startupPolicy={"admissionSeconds": 600})
-    return passed(observed(started(job.build()), pods, scheduler=sight), seconds)
-
-
-@reaches(Reason.ADMITTED)
-def _all_placed() -> JobStatus:
-    return _queued("coscheduling", *PODS)
-
-
-@reaches(Reason.WAITING_FOR_QUOTA)
-def _at_kueues_gate() -> JobStatus:
-    return _queued("kueue", _gated().labels(**{"kueue.x-k8s.io/managed": "true"}))
-
-
-@reaches(Reason.WAITING_FOR_GANG)
-def _no_room_for_all() -> JobStatus:
-    return _queued("coscheduling", make_pod(JOB).unschedulable("0/3 nodes are available"))
-
-
-@reaches(Reason.SCHEDULER_NOT_ENABLED)
-def _no_rights() -> JobStatus:
-    job = started(TWO.spec(scheduling={"gang": "volcano"}).build())
-    return settle(plan(observed(job), replace(OPTIONS, gang_schedulers=frozenset()), NOW), Outcome(), NOW)
-
-
-@reaches(Reason.SCHEDULER_NOT_INSTALLED)
-def _no_scheduler() -> JobStatus:
-    return _queued("volcano", sight=Sight(served=False))
-
-
-@reaches(Reason.SCHEDULER_SILENT)
-def _wrong_name() -> JobStatus:
-    return _queued("volcano", make_pod(JOB)._with("metadata", creationTimestamp=CREATED), seconds=61)
-
-
-@reaches(Reason.QUEUE_NOT_FOUND)
-def _no_queue() -> JobStatus:
-    return _queued("kueue", sight=Sight(True, queue=False))
-
-
-@reaches(Reason.QUEUE_NOT_IN_CHARGE)
-def _namespace_without_kueue() -> JobStatus:
-    return _queued("kueue", _gated())
-
-
-@reaches(Reason.ADMISSION_DEADLINE_EXCEEDED)
-def _queued_for_long() -> JobStatus:
-    return _queued("kueue", _gated()._with("metadata", creationTimestamp=CREATED), seconds=600)
-
-
-def _gated() -> PodBuilder:
-    return make_pod(JOB)._with("spec", schedulingGates=[{"name": "kueue.x-k8s.io/admission"}])
-
-
-# ---- pods --------------------------------------------------------------------------------------------------------
-
-
-@reaches(Reason.NOT_STARTED)
-def _waits_for_pods_of_an_earlier_attempt_to_go() -> JobStatus:
-    return passed(observed(with_status(started(JOB), attempt=1), PODS))
-
-
-@reaches(Reason.PODS_CREATED)
-def _created() -> JobStatus:
-    return passed(observed(started(JOB)))
-
-
-@reaches(Reason.PODS_PENDING)
-def _no_room() -> JobStatus:
-    return after(PODS[0], make_pod(JOB, 1).unschedulable("0/3 nodes are available"))
-
-
-@reaches(Reason.CLAIM_NOT_FOUND)
-def _no_claim() -> JobStatus:
-    return passed(observed(JOB, missing_claims=("training",)))
-
-
-@reaches(Reason.IMAGE_PULL_FAILED)
-def _no_image() -> JobStatus:
-    return after(PODS[0], make_pod(JOB, 1).waiting("ErrImagePull"))
-
-
-@reaches(Reason.POD_REJECTED)
-def _quota() -> JobStatus:
-    planned = plan(observed(started(JOB)), OPTIONS, NOW)
-    return settle(planned, Outcome(rejections=(Rejection("Pod tiny-0-0", "exceeded quota"),)), NOW)
-
-
-@reaches(Reason.NAME_TAKEN)
-def _pods_of_an_earlier_job() -> JobStatus:
-    return passed(observed(JOB, foreign_pods=("tiny-4-0",)))
-
-
-@reaches(Reason.CONTAINER_NOT_STARTING)
-def _no_secret() -> JobStatus:
-    return after(PODS[0], make_pod(JOB, 1).waiting("CreateContainerConfigError", 'secret "x" not found'))
-
-
-@reaches(Reason.ALL_PODS_READY)
-@reaches(Reason.WAITING_FOR_FIRST_STEP)
-@reaches(Reason.RUNNING)
-def _all_up() -> JobStatus:
-    return after(*PODS)
-
-
-@reaches(Reason.STEPS_ADVANCING)
-def _training() -> JobStatus:
-    return passed(observed(known(JOB, *PODS), PODS, [training(3)]))
-
-
-@reaches(Reason.COMPLETED)
-def _succeeded() -> JobStatus:
-    return after(*(pod.succeeded() for pod in PODS))
-
-
-# ---- suspension --------------------------------------------------------------------------------------------------
-
-
-@reaches(Reason.WAITING_FOR_CHECKPOINT)
-def _near_a_checkpoint() -> JobStatus:
-    before = passed(observed(known(JOB, *PODS), PODS, [training(13, -8)]))
-    trained = passed(observed(reparsed(TWO, before), PODS, [training(17)]))
-    return passed(observed(reparsed(TWO.spec(suspend=True), trained), PODS, [training(17)]))
-
-
-@reaches(Reason.SUSPENDING)
-def _told_to_go() -> JobStatus:
-    return of(TWO.spec(suspend=True), known(JOB, *PODS).status, *PODS)
-
-
-@reaches(Reason.SUSPENDED)
-def _created_suspended() -> JobStatus:
-    return alone(TWO.spec(suspend=True))
-
-
-@reaches(Reason.SUSPENDED)
-def _resumed() -> JobStatus:
-    status = known(JOB, *PODS, start_time=NOW).status
-    for pods in (PODS, PODS, [], []):
-        status = of(TWO.spec(suspend=True), status, *pods)
-    return of(TWO, status, seconds=60)

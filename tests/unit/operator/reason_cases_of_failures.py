@@ -1,4 +1,4 @@
-"""Reasons that a job is given when something fails: causes of restarts, ends, what the failure table and nodes say."""
+"""Passes that tell a reason: of failures, of the end of a job, of nodes (`test_reasons`)."""
 
 from builders import NOW, PodBuilder, at, make_pod, make_report, observed, with_status
 from neuron_api.contract import ExitCode
@@ -7,7 +7,7 @@ from neuron_api.status import CountedFailure, JobStatus, Restart, Rung
 from neuron_operator.planning.observation import Node, NodeCondition, Taint
 
 from .passes import JOB, PODS, TWO, known, one_pass
-from .reached import CREATED, after, of, passed, reaches, training
+from .reason_cases import CREATED, after, of, passed, reaches, training
 
 # ---- causes of restarts ------------------------------------------------------------------------------------------
 
