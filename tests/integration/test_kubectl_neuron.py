@@ -142,7 +142,7 @@ async def test_a_failure_is_told_with_its_first_rank_and_the_last_words_of_a_pod
     await world.report(28, round=1, failures=(failure,), recoveries=(recovery,))
     await world.reconcile()
     assert "Recovered: from step 20, 7 steps again" in say("status", JOB)
-    assert "20    -    restart 1  -" in say("checkpoints", JOB)
+    assert "20    -    yes       restart 1  -" in say("checkpoints", JOB)
 
     world.kubectl("delete", "pod", f"{JOB}-0-0", "--grace-period=0", "--force")
     await world.reconcile()

@@ -113,6 +113,8 @@ async def test_a_deletion_in_a_gap_that_the_server_forgot_is_found_by_a_listing(
         gone = await world.cluster.get(api.POD, world.namespace, "goes-0")
         await world.cluster.delete(api.POD, world.namespace, "goes-0", gone["metadata"]["uid"], grace=0)
         await world.end("stays-0", 1)
+        # What is in the socket already will still be read; the new server begins later than that only with this write.
+        world.kubectl("create", "configmap", "later")
         world.plane.stop_component("kube-apiserver")
         world.plane.start_component("kube-apiserver")
         world.kubectl("create", "-f", "-", stdin=pod(world, "comes-1", "comes"))  # on a connection of its own

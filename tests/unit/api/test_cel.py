@@ -82,7 +82,8 @@ def test_every_rule_between_keys_has_a_refused_object() -> None:
 
 
 def test_the_file_stays_well_below_what_an_annotation_holds() -> None:
-    assert len(crd.to_yaml().encode()) < 210_000
+    """262,144 bytes: client-side apply keeps the whole object in one."""
+    assert len(crd.to_yaml().encode()) < 235_000
 
 
 def test_no_rule_asks_for_a_message_of_its_own() -> None:
