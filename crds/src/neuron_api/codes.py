@@ -385,6 +385,9 @@ TABLE: Final = (
      "On Neuron a context-parallel part of a sample is a multiple of 1024 tokens.", "Use such a length."),
     ("3014", _E, "model.encoder_seq_length", "Samples that the ring attention kernel cannot take",
      "With context parallelism Trn1 takes 32,768 tokens at most.", "Use Trn2, or shorter samples."),
+    ("3015", _W, "trainer.devices", "A part of a node that is not given",
+     "Neuron's scheduler and its DRA driver give 1, 4, 8 or 16 chips of a Trn1 node, those that are connected.",
+     "Use processes for so many chips (two for each)."),
     # ---- 40xx this release -------------------------------------------------------------------------------------------
     ("4001", _E, "", "A value that this release does not do", "It is understood, and refused rather than ignored.",
      "Use what the message names."),

@@ -14,6 +14,8 @@ NEURON_RESOURCE: Final = "aws.amazon.com/neuron"
 EFA_RESOURCE: Final = "vpc.amazonaws.com/efa"
 _RING_BLOCK: Final = 1024
 """Tokens that a context-parallel part must be a multiple of on Neuron (B-6)."""
+_PARTS_OF_TRN1: Final = (1, 4, 8)
+"""Chips of a node that are given together, beside all 16 (SDK:deploy/infrastructure/scheduler.rst:18-28)."""
 _LONGEST_ON_TRN1: Final = 32_768
 """Tokens of a sample with context parallelism on Trn1 (B-6)."""
 
@@ -37,7 +39,8 @@ def devices(config: TrainingConfig, instance_type: str | None) -> tuple[Devices 
         return None, unknown
     lnc = config.trainer.lnc or instance.default_lnc
     chips = math.ceil(config.trainer.devices * lnc / instance.cores_per_chip)
-    findings = (*_fits(config, instance, lnc), *_network(config, instance, chips), *_ring(config, instance))
+    parts = _parts(instance, chips)
+    findings = (*_fits(config, instance, lnc), *_network(config, instance, chips), *parts, *_ring(config, instance))
     if errors_of(findings):
         return None, findings
     efa = instance.efa if chips == instance.chips else 0
@@ -88,6 +91,14 @@ def _network(config: TrainingConfig, instance: InstanceType, chips: int) -> Iter
             f"{chips} of {instance.chips} chips per node over several nodes leave its EFA interfaces unused.",
             "Use whole nodes for multi-node training.",
         )
+
+
+def _parts(instance: InstanceType, chips: int) -> Iterator[Finding]:
+    """Chips of a Trn1 node are a torus; only whole pieces of it are given (operator.md §3.1)."""
+    if instance.name.startswith("trn1") and chips < instance.chips and chips not in _PARTS_OF_TRN1:
+        given = ", ".join(map(str, _PARTS_OF_TRN1))
+        message = f"{chips} of {instance.chips} chips: Neuron's scheduler gives {given} or {instance.chips} of a node."
+        yield found(3015, "trainer.devices", message)
 
 
 def _ring(config: TrainingConfig, instance: InstanceType) -> Iterator[Finding]:

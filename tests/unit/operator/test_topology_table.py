@@ -112,6 +112,14 @@ def test_a_part_of_a_node_has_its_chips_and_no_interface(row: Row, lnc: int, chi
     assert resources_of(on(row, processes, 1, lnc)) == {NEURON: str(chips)}
 
 
+@pytest.mark.parametrize(("chips", "given"), [(n, n in (1, 4, 8, 16)) for n in range(1, 17)])
+@pytest.mark.parametrize("row", ROWS[1:3], ids=ids)
+def test_a_part_of_a_trn1_node_that_is_not_given_is_warned_about(row: Row, chips: int, given: bool) -> None:
+    built = on(row, 2 * chips, 1, None).config("data.global_batch_size", 720720).build()
+    message = accepted(built).message
+    assert (f"{chips} of 16 chips: Neuron's scheduler gives 1, 4, 8 or 16 of a node" in message) is not given
+
+
 @pytest.mark.parametrize(("row", "lnc"), [(row, lnc) for row in ROWS for lnc in row.logical], ids=ids)
 def test_one_process_more_than_the_cores_of_a_node_is_refused(row: Row, lnc: int) -> None:
     most = row.logical[lnc]
