@@ -26,23 +26,33 @@ class Clock:
     def __init__(self, wall: Callable[[], datetime] = utc, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._wall, self._monotonic = wall, monotonic
         self._date = ""
-        self._server: datetime | None = None
-        self._at = 0.0
+        self._offset: timedelta | None = None
+        self._epoch = datetime(1970, 1, 1, tzinfo=UTC)
 
     def heard(self, date: str | None) -> None:
-        """The `Date` of an answer that has just come; one that cannot be read says nothing."""
+        """The `Date` of an answer that has just come; one that cannot be read says nothing.
+
+        It is cut to whole seconds, so the server's time is at least that: the largest of all is the nearest. One
+        that is far below means that the server's clock was set.
+        """
         if not date or date == self._date:
             return
         try:
-            self._server = parsedate_to_datetime(date).astimezone(UTC)
+            server = parsedate_to_datetime(date).astimezone(UTC)
         except ValueError:
             return
-        self._date, self._at = date, self._monotonic()
+        self._date = date
+        offset = server - self._since_start()
+        if self._offset is None or offset > self._offset or self._offset - offset > TOLERANCE:
+            self._offset = offset
 
     def __call__(self) -> datetime:
         """UTC."""
         wall = self._wall()
-        if self._server is None:
+        if self._offset is None:
             return wall
-        server = self._server + timedelta(seconds=self._monotonic() - self._at)
+        server = self._since_start() + self._offset
         return wall if abs(wall - server) <= TOLERANCE else server
+
+    def _since_start(self) -> datetime:
+        return self._epoch + timedelta(seconds=self._monotonic())
