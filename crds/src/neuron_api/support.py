@@ -68,8 +68,8 @@ _DONE: Final[Mapping[str, str]] = {
 """Keys that are honoured, by section."""
 
 _MEGATRON: Final[Mapping[str, str]] = {
-    "data": "data_prefix index_mapping_dir splits_string skip_warmup dataloader_type eod_mask_loss "
-    "no_seqlen_plus_one_input_tokens tokenizer",
+    "data": "data_prefix index_mapping_dir splits_string skip_warmup dataloader_type eod_mask_loss reset_position_ids "
+    "reset_attention_mask no_seqlen_plus_one_input_tokens tokenizer",
     "model": "ffn_hidden_size num_attention_heads num_kv_heads kv_channels init_method_std use_scaled_init_method "
     "hidden_dropout attention_dropout ffn_dropout apply_query_key_layer_scaling normalization layernorm_epsilon "
     "share_embeddings_and_output_weights make_vocab_size_divisible_by position_embedding_type "
