@@ -199,7 +199,8 @@ def _family(name: str, typed: Any) -> Any:
 def _batch(step: int, share: Any, *, has_documents: bool) -> dict[str, Any]:
     """8 samples, of several documents if wished.
 
-    A data-parallel rank takes neighbours, so that micro-batches have the same samples in every split. The load of experts, and what is beyond their capacity, is that of a micro-batch.
+    A data-parallel rank takes neighbours, so that micro-batches have the same samples in every split. The load of
+    experts, and what is beyond their capacity, is that of a micro-batch.
     """
     import torch
 
