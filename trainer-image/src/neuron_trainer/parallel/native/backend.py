@@ -179,10 +179,10 @@ class NativeBackend:
         ids = context_parallel.cut(batch["input_ids"], self._part)
         further = {}
         if "position_ids" in batch:
-            further["positions"] = context_parallel.cut(batch["position_ids"], self._part).split(rows)
+            further["positions"] = torch.split(context_parallel.cut(batch["position_ids"], self._part), rows)
         if "document_ids" in batch:
-            further["documents"] = batch["document_ids"].split(rows)
-        parts = zip(ids.split(rows), batch["labels"].split(rows), strict=True)
+            further["documents"] = torch.split(batch["document_ids"], rows)
+        parts = zip(torch.split(ids, rows), torch.split(batch["labels"], rows), strict=True)
         return [
             MicroBatch(some, wanted, {name: values[index] for name, values in further.items()})
             for index, (some, wanted) in enumerate(parts)
