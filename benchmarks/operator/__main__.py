@@ -125,6 +125,9 @@ async def _created(field: Field, results: Results, rounds: int, others: Sequence
         for _ in range(min(3, rounds)):
             await bursts.created(field, results, "floor", large)
             await bursts.created(field, results, "ours", large)
+        await bursts.created(field, results, "ours", [(500, 8)])
+        if "tuned" in others:
+            await bursts.created(field, results, "tuned", [(500, 8)])
     drift = results.drift("created 100x8")
     results.say(case="floor's drift at 100x8", ratio=round(drift, 2), bar=MOST_DRIFT, met=drift <= MOST_DRIFT)
     for shape, bar in {
@@ -143,6 +146,9 @@ async def _created(field: Field, results: Results, rounds: int, others: Sequence
         results.compare(f"created {shape}", "ours", "shipped", None, "s")
     for who in ("ours", *others):
         results.tell("create CPU/1000 pods 100x8", who, "s")
+        for pods in ("0 pods", "4000 live pods", "8000 live pods"):
+            results.tell(f"MB with {pods}", who, "MB")
+    results.compare("MB with 4000 live pods", "ours", "tuned", 1.1, "MB")
 
 
 async def _running(field: Field, results: Results, rounds: int, others: Sequence[str]) -> None:

@@ -13,27 +13,32 @@ from work import Field, Running
 
 Shape = tuple[int, int]
 """Jobs, and pods of each."""
+MANY = 4000
+"""Pods from which on memory is looked at (O5)."""
 
 
 async def created(field: Field, results: Results, who: str, shapes: Sequence[Shape]) -> None:
     """Seconds until all pods are there, no kubelet running: one round of every shape for one subject."""
     if who == "floor":
         for shape in shapes:
-            await _created(field, results, who, shape)
+            await _created(field, results, who, shape, None)
         return
     async with running(who, field.servers) as subject:
         await warm(field, who)
+        results.add("MB with 0 pods", who, subject.megabytes)
         for shape in shapes:
             before = subject.seconds
-            await _created(field, results, who, shape)
+            await _created(field, results, who, shape, subject)
             results.add(
                 f"create CPU/1000 pods {_name(shape)}", who, (subject.seconds - before) * 1000 / (shape[0] * shape[1])
             )
 
 
-async def _created(field: Field, results: Results, who: str, shape: Shape) -> None:
+async def _created(field: Field, results: Results, who: str, shape: Shape, subject: Subject | None) -> None:
     namespace = await field.namespace()
     results.add(f"created {_name(shape)}", who, await field.burst(who, namespace, *shape))
+    if subject and shape[0] * shape[1] >= MANY:
+        results.add(f"MB with {shape[0] * shape[1]} live pods", who, subject.megabytes)
     await field.clear(who, namespace)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 import shapes
@@ -36,8 +37,9 @@ async def single(field: Field, results: Results, who: str, times: int) -> None:
             name = names[number % len(names)]
             try:
                 found.append(await _replace(field, namespace, name, who))
-            except RuntimeError:
+            except RuntimeError as error:
                 missed += 1
+                await _tell(field, namespace, name, who, str(error))
         for one in found:
             results.add("replacement ms", who, one)
         found.sort()
@@ -47,6 +49,13 @@ async def single(field: Field, results: Results, who: str, times: int) -> None:
             max_ms=round(found[-1], 1), missed=missed, times=times,
         )  # fmt: skip
         await field.clear(who, namespace)
+
+
+async def _tell(field: Field, namespace: str, name: str, who: str, error: str) -> None:
+    """What is known about a failure that found no successor in time."""
+    path = (shapes.OURS if who == "ours" else shapes.THEIRS).format(namespace)
+    job = await field.servers.call("GET", f"{path}/{name.split('-')[0]}")
+    print(json.dumps({"missed": error, "pods": await _pods(field, namespace, name), "status": job.get("status")}))
 
 
 async def gang(field: Field, results: Results, pods: int) -> None:

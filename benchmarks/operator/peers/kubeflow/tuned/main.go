@@ -10,6 +10,7 @@ import (
 	"log"
 
 	kubeflow "github.com/kubeflow/training-operator/pkg/apis/kubeflow.org/v1"
+	"github.com/kubeflow/training-operator/pkg/config"
 	controllers "github.com/kubeflow/training-operator/pkg/controller.v1"
 	"github.com/kubeflow/training-operator/pkg/controller.v1/common"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -24,6 +25,10 @@ func main() {
 	threads := flag.Int("controller-threads", 16, "jobs worked on at the same time")
 	flag.Parse()
 	controllerruntime.SetLogger(zap.New())
+	// As its own main does; without an image no worker pod is valid.
+	config.Config.PyTorchInitContainerImage = config.PyTorchInitContainerImageDefault
+	config.Config.PyTorchInitContainerTemplateFile = config.PyTorchInitContainerTemplateFileDefault
+	config.Config.PyTorchInitContainerMaxTries = config.PyTorchInitContainerMaxTriesDefault
 
 	known := runtime.NewScheme()
 	must(scheme.AddToScheme(known))
