@@ -63,7 +63,9 @@ def test_the_loader_does_not_refuse_the_absence_of_the_part_either(
 def test_a_rule_of_one_key_stands_on_the_key_and_reads_itself() -> None:
     assert standing(2515, "model.use_emha") == ("model", "use_emha")
     assert place.within(("model", "use_emha"), "self.model.?use_emha.orValue(false)") == "self"
-    assert place.within(("a", "b"), "self.?a.?b.hasValue() && type(self.?a.?b.orValue(0)) == int") == "type(self) == int"
+    assert (
+        place.within(("a", "b"), "self.?a.?b.hasValue() && type(self.?a.?b.orValue(0)) == int") == "type(self) == int"
+    )
     assert place.within(("a",), "!self.?a.hasValue()") == "!true"
 
 

@@ -61,7 +61,7 @@ def _switches() -> Iterator[Rule]:
 def _experts() -> Iterator[Rule]:
     chosen, count = "model.moe.top_k", "model.moe.num_experts"
     too_many = numbers(chosen, count, that=lambda few, all_: f"{few} > {all_} && ({IS_HF} || {all_} > 1)")
-    yield Rule(2701, chosen, too_many)
+    yield Rule(2701, chosen, f"{given(count)} && {too_many}")
     capacity, dropless = loose("model.moe.capacity_factor"), flag("model.moe.dropless")
     is_zero = f"({capacity}.orValue(1) == 0 || {capacity}.orValue(1) == 0.0)"
     yield Rule(2702, "model.moe.capacity_factor", f"{is_zero} && !{dropless}")

@@ -81,10 +81,10 @@ def _heads() -> Iterator[Rule]:
     for number, width in ((2311, _HEADS), (2312, "model.ffn_hidden_size")):
         uneven = numbers(TP, width, that=lambda tensor, parts: f"{parts} % {tensor} != 0")
         yield Rule(number, TP, f"{IS_MEGATRON} && {uneven}")
-    has_copies = flag("model.qkv_linear")
+    has_copies = f"{above(KV, 1)} && {flag('model.qkv_linear')}"
     yield Rule(2317, KV, f"{has_copies} && {numbers(TP, KV, that=lambda tensor, copies: f'{tensor} % {copies} != 0')}")
     heads = numbers(TP, KV, _HEADS, _KV_HEADS, that=_wrong_copies)
-    yield Rule(2313, KV, f"{IS_MEGATRON} && {has_copies} && {heads}")
+    yield Rule(2313, KV, f"{IS_MEGATRON} && {flag('model.qkv_linear')} && {heads}")
 
 
 def _wrong_copies(tensor: str, copies: str, heads: str, kv_heads: str) -> str:
