@@ -54,7 +54,7 @@ async def single(field: Field, results: Results, who: str, times: int) -> None:
 async def _tell(field: Field, namespace: str, name: str, who: str, error: str) -> None:
     """What is known about a failure that found no successor in time."""
     path = (shapes.OURS if who == "ours" else shapes.THEIRS).format(namespace)
-    job = await field.servers.call("GET", f"{path}/{name.split('-')[0]}")
+    job = await field.servers.call("GET", f"{path}/{name.partition('-')[0]}")
     print(json.dumps({"missed": error, "pods": await _pods(field, namespace, name), "status": job.get("status")}))
 
 

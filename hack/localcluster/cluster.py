@@ -176,8 +176,7 @@ class Cluster:
         """A second node, with a containerd of its own that has only the cluster's images: see `imageload`."""
         spare = nodeprograms.SPARE
         self.command(f"start containerd{spare.suffix}")
-        socket = spare.containerd_socket(self.state)
-        wait_until(f"start of containerd{spare.suffix}", socket.exists, seconds=60)
+        wait_until(f"start of containerd{spare.suffix}", lambda: self._containerd_ready(spare), seconds=60)
         imageload.load_own(self.state, toolchain.programs("pause", "coredns"), spare)
         self.command(f"start kubelet{spare.suffix}")
         wait_until(f"readiness of {spare.name}", lambda: self._node_ready(spare), seconds=120)
@@ -196,8 +195,10 @@ class Cluster:
     def _dns_ready(self) -> bool:
         return any(_is_ready(pod) for pod in self.client().items(_DNS_PODS))
 
-    def _containerd_ready(self) -> bool:
-        return nodeprograms.containerd_socket(self.state).exists()
+    def _containerd_ready(self, place: nodeprograms.Place = nodeprograms.MAIN) -> bool:
+        """Whether it takes a connection: one that was killed leaves its socket's file behind."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            return connection.connect_ex(str(place.containerd_socket(self.state))) == 0
 
     def _why(self) -> str:
         return self._tails("etcd", "kube-apiserver")

@@ -71,10 +71,11 @@ def _version() -> dict[str, Any]:
 
 
 def _schema() -> dict[str, Any]:
-    config = {**cel.add_value_rules(config_schema()), "x-kubernetes-validations": cel.config_rules()}
+    config = cel.add_config_rules(config_schema())
     spec = object_schema(JobSpec, Dialect.API, replace={"config": config})
     spec["description"] = "What is to be trained, on what, with which storage."
     spec["x-kubernetes-validations"] = cel.spec_rules()
+    spec["properties"]["scheduling"]["x-kubernetes-validations"] = cel.scheduling_rules()
     status = object_schema(JobStatus, Dialect.API)
     status["description"] = "What has become of the job; written by the operator."
     status["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}

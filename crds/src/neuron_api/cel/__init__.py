@@ -16,6 +16,7 @@ from . import (
     model,
     optim,
     parallel,
+    place,
     platform,
     scheduling,
     spellings,
@@ -25,13 +26,13 @@ from . import (
 )
 from .rule import Rule, Wire
 
-__all__ = ["Rule", "add_value_rules", "config_rules", "of_config", "of_spec", "root_rules", "spec_rules"]
+__all__ = ["Rule", "add_config_rules", "of_config", "of_spec", "root_rules", "scheduling_rules", "spec_rules"]
 
 _OF_CONFIG = (trainer, exp_manager, parallel, data, model, optim, alignment, spellings)
 _OF_SPEC = (platform, world)
 
-add_value_rules = values.add
 root_rules = identity.root_rules
+scheduling_rules = scheduling.rules
 
 
 def of_config() -> Iterator[Rule]:
@@ -44,9 +45,9 @@ def of_spec() -> Iterator[Rule]:
     return chain.from_iterable(section.rules() for section in _OF_SPEC)
 
 
-def config_rules() -> list[Wire]:
-    """`x-kubernetes-validations` of `spec.config`."""
-    return [rule.of_config() for rule in of_config()]
+def add_config_rules(schema: values.Schema) -> values.Schema:
+    """The schema of `spec.config` with all its rules."""
+    return place.add(values.add(schema), of_config())
 
 
 def spec_rules() -> list[Wire]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from .expressions import flag, given, number, whole
+from .expressions import flag, given, numbers
 from .rule import Reason, Rule
 
 _SECTION: Final = "model_alignment_strategy"
@@ -17,7 +17,8 @@ def rules() -> Iterator[Rule]:
     for name in ("dpo", "orpo"):
         section, key = f"{_SECTION}.{name}", f"{_SECTION}.{name}.max_prompt_length"
         yield Rule(2902, key, f"{given(section)} && !{given(key)}", reason=Reason.REQUIRED)
-        yield Rule(2903, key, f"{whole(key, _LENGTH)} && {number(key)} >= {number(_LENGTH)}")
+        too_long = numbers(key, _LENGTH, that=lambda prompt, length: f"{prompt} >= {length}")
+        yield Rule(2903, key, f"{given(key)} && {too_long}")
     precomputed = f"{_SECTION}.dpo.precompute_ref_log_probs"
     yield Rule(2904, precomputed, f"!{flag(precomputed)}")
     merge, base = f"{_SECTION}.peft.merge_lora", f"{_SECTION}.peft.save_lora_base"

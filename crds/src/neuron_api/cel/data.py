@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from .expressions import above, flag, given, is_interpolated, is_other, loose, number, plain, text, whole
+from .expressions import above, flag, given, is_interpolated, is_other, loose, numbers, plain, text
 from .purpose import IS_FINE_TUNING, READS_MEGATRON_DATA
 from .rule import Reason, Rule
 
@@ -29,9 +29,9 @@ def rules() -> Iterator[Rule]:
 
 def _directories() -> Iterator[Rule]:
     train, val = "data.train_dir", "data.val_dir"
-    yield Rule(2401, train, f"!{READS_MEGATRON_DATA} && {text(train)} == ''", reason=Reason.REQUIRED)
-    missing = f"{above('trainer.limit_val_batches', 0)} && {text(val)} == ''"
-    yield Rule(2402, val, f"!{READS_MEGATRON_DATA} && {missing}", reason=Reason.REQUIRED)
+    yield Rule(2401, train, f"{text(train)} == '' && !{READS_MEGATRON_DATA}", reason=Reason.REQUIRED)
+    missing = f"{text(val)} == '' && {above('trainer.limit_val_batches', 0)}"
+    yield Rule(2402, val, f"{missing} && !{READS_MEGATRON_DATA}", reason=Reason.REQUIRED)
 
 
 def _megatron() -> Iterator[Rule]:
@@ -44,10 +44,8 @@ def _megatron() -> Iterator[Rule]:
 
 
 def _records() -> Iterator[Rule]:
-    yield Rule(2905, _LENGTH, f"{IS_FINE_TUNING} && !{given(_LENGTH)}", reason=Reason.REQUIRED)
-    own, longest = number(_LENGTH), number(_LONGEST)
-    is_wrong = f"({IS_FINE_TUNING} ? {own} > {longest} : {READS_MEGATRON_DATA} && {own} != {longest})"
-    yield Rule(2407, _LENGTH, f"{whole(_LENGTH, _LONGEST)} && {is_wrong}")
+    yield Rule(2905, _LENGTH, f"!{given(_LENGTH)} && {IS_FINE_TUNING}", reason=Reason.REQUIRED)
+    yield Rule(2407, _LENGTH, f"{given(_LENGTH)} && {numbers(_LENGTH, _LONGEST, that=_does_not_fit)}")
     for key in ("data.train_dir", "data.val_dir"):
         path = plain(key)
         is_file = " || ".join(f"{path}.endsWith('{end}')" for end in _RECORDS)
@@ -56,13 +54,17 @@ def _records() -> Iterator[Rule]:
         )
 
 
+def _does_not_fit(own: str, longest: str) -> str:
+    return f"{own} != {longest} && ({IS_FINE_TUNING} ? {own} > {longest} : {READS_MEGATRON_DATA})"
+
+
 def _tokenizer() -> Iterator[Rule]:
     section, kind, model = "data.tokenizer", "data.tokenizer.type", "data.tokenizer.model"
     vocabulary, merges = "data.tokenizer.vocab_file", "data.tokenizer.merge_file"
     is_needed = f"({IS_FINE_TUNING} || {READS_MEGATRON_DATA})"
-    yield Rule(2411, section, f"{is_needed} && !{given(section)}", reason=Reason.REQUIRED)
+    yield Rule(2411, section, f"!{given(section)} && {is_needed}", reason=Reason.REQUIRED)
     is_empty = " && ".join(f"{text(key)} == ''" for key in (kind, model, vocabulary))
-    yield Rule(2411, kind, f"{is_needed} && {given(section)} && {is_empty}", reason=Reason.REQUIRED)
+    yield Rule(2411, kind, f"{given(section)} && {is_empty} && {is_needed}", reason=Reason.REQUIRED)
     for missing, other in ((merges, vocabulary), (vocabulary, merges)):
         one = f"{given(other)} && !{is_interpolated(other)}"
         yield Rule(2412, missing, f"{one} && !{given(missing)}", reason=Reason.REQUIRED)

@@ -36,4 +36,4 @@ def _ranking() -> Iterator[Rule]:
     writes = f"{flag('exp_manager.create_checkpoint_callback')} && {raw(f'{_PARAMS}.save_top_k')} != 0"
     is_off = f"{raw('trainer.limit_val_batches')} == 0"
     monitor = f"{_PARAMS}.monitor"
-    yield Rule(2214, monitor, f"{writes} && {is_off} && {text(monitor)}.startsWith('val')")
+    yield Rule(2214, monitor, f"{text(monitor)}.startsWith('val') && {is_off} && {writes}")

@@ -1,13 +1,17 @@
 """CEL texts that read keys of the configuration: an absent key and null are the default, an interpolation is unknown.
 
-Whole numbers are int-or-string in the CRD, so an expression first asks whether they are numbers (`whole`, `above`);
+Whole numbers are int-or-string in the CRD, so an expression first asks whether they are numbers (`numbers`, `above`);
 what is not is left to the operator, which sees the resolved value. Keys whose type the CRD leaves open (fractions, and
 what is somebody else's) are not declared to CEL; through `dyn` they can be asked for and compared for equality, no more
 (`unknownPreserved` in Kubernetes' pkg/cel/common, 1.29 to 1.34).
 
-`root` is where the configuration is: `self` in its own rules, `self.config` in those of `spec`.
+`root` is where the configuration is: `self` in its own rules, `self.config` in those of `spec`; or a section that has
+been bound to a name. Every step of a path costs the API server a copy of the schemas of all neighbours, so a value that
+is asked twice is bound once, in a list of one: `[value].exists(name, …)`.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from neuron_api.paths import field_of
@@ -16,38 +20,56 @@ CONFIG: Final = "self"
 IN_SPEC: Final = "self.config"
 
 
-def flag(key: str, root: str = CONFIG) -> str:
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A section of the configuration under a name."""
+
+    name: str
+    section: str
+
+
+Root = str | Bound
+
+
+def flag(key: str, root: Root = CONFIG) -> str:
     """A boolean."""
     return _value(key, root, False)
 
 
-def text(key: str, root: str = CONFIG) -> str:
+def text(key: str, root: Root = CONFIG) -> str:
     """A string; empty where there is none."""
     return _value(key, root, "")
 
 
-def number(key: str, root: str = CONFIG) -> str:
-    """A whole number, within `whole` of the same key only."""
-    return f"int({_value(key, root, 0)})"
-
-
-def raw(key: str, root: str = CONFIG, absent: int = 0) -> str:
+def raw(key: str, root: Root = CONFIG, absent: int = 0) -> str:
     """The value of a whole-number key as it is written; `absent` where there is none and the key has no default."""
     return _value(key, root, absent)
 
 
-def whole(*keys: str, root: str = CONFIG, absent: int = 0) -> str:
-    """Whether all of these are whole numbers above 0, written or by default; `absent` stands for one without both."""
-    return f"[{', '.join(raw(key, root, absent) for key in keys)}].all(x, type(x) == int && int(x) > 0)"
+def section(bound: Bound, that: str, root: Root = CONFIG) -> str:
+    """Whether something holds, in which a section has a name."""
+    return f"[{_path(bound.section, root)[0]}].exists({bound.name}, {that})"
 
 
-def above(key: str, bound: int | str, root: str = CONFIG) -> str:
+def numbers(*keys: str, that: Callable[..., str], root: Root = CONFIG, name: str = "n") -> str:
+    """Whether all of these are whole numbers above 0, written or by default, for which something holds; `that` is
+    called with the numbers, and `name` must be another one for numbers within numbers."""
+    return numbers_of([raw(key, root) for key in keys], that, name)
+
+
+def numbers_of(values: Sequence[str], that: Callable[..., str], name: str = "n") -> str:
+    """As `numbers`, of values."""
+    are_whole = f"{name}.all(x, type(x) == int && int(x) > 0)"
+    holds = that(*(f"int({name}[{index}])" for index in range(len(values))))
+    return f"[[{', '.join(values)}]].exists({name}, {are_whole} && {holds})"
+
+
+def above(key: str, bound: int | str, root: Root = CONFIG) -> str:
     """Whether it is a whole number above the bound."""
-    value = raw(key, root)
-    return f"(type({value}) == int && int({value}) > {bound})"
+    return f"[{raw(key, root)}].exists(x, type(x) == int && int(x) > {bound})"
 
 
-def given(key: str, root: str = CONFIG) -> str:
+def given(key: str, root: Root = CONFIG) -> str:
     """Whether it is there and not null."""
     path, is_optional = _path(key, root)
     return f"{path}.hasValue()" if is_optional else "true"
@@ -81,7 +103,7 @@ def fraction(key: str) -> str:
     return f"({given(key)} && type({value}) == string && {value}.matches(r'^\\d*[.]\\d+$'))"
 
 
-def _value(key: str, root: str, fallback: bool | int | str) -> str:
+def _value(key: str, root: Root, fallback: bool | int | str) -> str:
     path, is_optional = _path(key, root)
     if not is_optional:
         return path
@@ -96,13 +118,15 @@ def _literal(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def _path(key: str, root: str) -> tuple[str, bool]:
+def _path(key: str, root: Root) -> tuple[str, bool]:
     """The path with `.?` from the first key on that may be absent, and whether there is one."""
-    path, is_optional, parts = root, False, key.split(".")
+    path, is_optional, parts = root if isinstance(root, str) else root.name, False, key.split(".")
+    above_root = 0 if isinstance(root, str) else len(root.section.split("."))
     for count, part in enumerate(parts, start=1):
         info = field_of(".".join(parts[:count]))
         if info is None:
             raise KeyError(f"the configuration has no key {key}")
         is_optional = is_optional or not info.is_required()
-        path += f".?{part}" if is_optional else f".{part}"
+        if count > above_root:
+            path += f".?{part}" if is_optional else f".{part}"
     return path, is_optional

@@ -5,7 +5,7 @@ from typing import Final
 
 from neuron_api.registry import ENTRIES
 
-from .expressions import above, flag, given, is_other, loose, number, raw, text, whole
+from .expressions import above, flag, given, is_other, loose, numbers, raw, text
 from .parallel import fusion
 from .purpose import IS_HF, IS_MEGATRON
 from .rule import Reason, Rule
@@ -20,9 +20,9 @@ def rules() -> Iterator[Rule]:
     yield from _sizes()
     yield from _heads()
     flash, ring = fusion("flash_attention"), fusion("ring_attention")
-    yield Rule(2511, "model.fusions.ring_attention", f"{flash} && {ring}")
+    yield Rule(2511, "model.fusions.ring_attention", f"{ring} && {flash}")
     positions, length = "model.max_position_embeddings", "model.encoder_seq_length"
-    yield Rule(2506, positions, f"{whole(positions, length)} && {number(positions)} < {number(length)}")
+    yield Rule(2506, positions, numbers(positions, length, that=lambda most, asked: f"{most} < {asked}"))
     yield from _switches()
     yield from _experts()
 
@@ -35,10 +35,10 @@ def _sizes() -> Iterator[Rule]:
 
 
 def _heads() -> Iterator[Rule]:
-    uneven = f"!{given('model.kv_channels')} && {number(_HIDDEN)} % {number(_HEADS)} != 0"
-    yield Rule(2504, _HIDDEN, f"{IS_MEGATRON} && {whole(_HIDDEN, _HEADS)} && {uneven}")
-    ungrouped = f"{number(_HEADS)} % {number(_KV_HEADS)} != 0"
-    yield Rule(2505, _KV_HEADS, f"{IS_MEGATRON} && {whole(_HEADS, _KV_HEADS)} && {ungrouped}")
+    uneven = numbers(_HIDDEN, _HEADS, that=lambda hidden, heads: f"{hidden} % {heads} != 0")
+    yield Rule(2504, _HIDDEN, f"{IS_MEGATRON} && !{given('model.kv_channels')} && {uneven}")
+    ungrouped = numbers(_HEADS, _KV_HEADS, that=lambda heads, groups: f"{heads} % {groups} != 0")
+    yield Rule(2505, _KV_HEADS, f"{IS_MEGATRON} && {ungrouped}")
 
 
 def _switches() -> Iterator[Rule]:
@@ -60,9 +60,8 @@ def _switches() -> Iterator[Rule]:
 
 def _experts() -> Iterator[Rule]:
     chosen, count = "model.moe.top_k", "model.moe.num_experts"
-    are_some = f"({IS_HF} || {number(count)} > 1)"
-    too_many = f"{whole(chosen, count)} && {number(chosen)} > {number(count)} && {are_some}"
-    yield Rule(2701, chosen, too_many)
+    too_many = numbers(chosen, count, that=lambda few, all_: f"{few} > {all_} && ({IS_HF} || {all_} > 1)")
+    yield Rule(2701, chosen, f"{given(count)} && {too_many}")
     capacity, dropless = loose("model.moe.capacity_factor"), flag("model.moe.dropless")
     is_zero = f"({capacity}.orValue(1) == 0 || {capacity}.orValue(1) == 0.0)"
     yield Rule(2702, "model.moe.capacity_factor", f"{is_zero} && !{dropless}")

@@ -1,10 +1,10 @@
 """`distributed_strategy`: divisions that the number of processes has no part in (those are in `world`)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from .expressions import above, flag, given, number, raw, whole
-from .purpose import IS_MEGATRON, IS_SAMPLE_KNOWN, SAMPLE
+from .expressions import above, flag, given, numbers, raw
+from .purpose import IS_MEGATRON, sample
 from .rule import Reason, Rule
 
 TP: Final = "distributed_strategy.tensor_model_parallel_size"
@@ -34,41 +34,68 @@ def rules() -> Iterator[Rule]:
 
 
 def _stages() -> Iterator[Rule]:
-    layers, stages, chunks = number(_LAYERS), number(PP), number(VPP)
-    yield Rule(2304, VPP, f"{whole(PP, VPP)} && {chunks} > 1 && {stages} == 1")
-    is_even = f"{whole(_LAYERS, PP, VPP)} && {_CUTS}.size() == 0"
-    uneven = f"{chunks} > 1 && {stages} > 1 && {layers} % ({stages} * {chunks}) != 0"
-    yield Rule(2306, VPP, f"{is_even} && {uneven}")
-    too_few = f"({layers} < {stages} || {IS_MEGATRON} && {layers} % {stages} != 0)"
-    yield Rule(2307, PP, f"{is_even} && !({uneven}) && {too_few}")
-    count = f"{_CUTS}.size() > 0 && {_CUTS}.size() + 1 != {stages} * {chunks}"
-    yield Rule(2507, "model.pipeline_cuts", f"{whole(PP, VPP)} && {count}")
+    yield Rule(2304, VPP, numbers(VPP, PP, that=lambda chunks, stages: f"{chunks} > 1 && {stages} == 1"))
+    yield Rule(2306, VPP, _of_layers(_uneven))
+    yield Rule(
+        2307,
+        PP,
+        _of_layers(
+            lambda stages, chunks, layers: (
+                f"!({_uneven(stages, chunks, layers)}) && "
+                f"({layers} < {stages} || {IS_MEGATRON} && {layers} % {stages} != 0)"
+            )
+        ),
+    )
+    count = numbers(PP, VPP, that=lambda stages, chunks: f"{_CUTS}.size() + 1 != {stages} * {chunks}")
+    yield Rule(2507, "model.pipeline_cuts", f"{_CUTS}.size() > 0 && {count}")
+
+
+def _uneven(stages: str, chunks: str, layers: str) -> str:
+    return f"{chunks} > 1 && {layers} % ({stages} * {chunks}) != 0"
+
+
+def _of_layers(that: Callable[[str, str, str], str]) -> str:
+    """Whether something holds for several stages, chunks and layers, where no cuts are given."""
+
+    def of_stages(stages: str, chunks: str) -> str:
+        layers = numbers(_LAYERS, that=lambda layers: that(stages, chunks, layers), name="l")
+        return f"{stages} > 1 && {_CUTS}.size() == 0 && {layers}"
+
+    return numbers(PP, VPP, that=of_stages)
 
 
 def _sequence() -> Iterator[Rule]:
-    parts = number(CP)
     yield Rule(2309, CP, f"{above(CP, 1)} && !{fusion('ring_attention')}")
-    yield Rule(2310, CP, f"{IS_SAMPLE_KNOWN} && {whole(CP)} && {SAMPLE} % {parts} != 0")
-    is_sharded = f"{flag('distributed_strategy.sequence_parallel')} && {IS_SAMPLE_KNOWN} && {whole(TP, CP)}"
-    uneven = f"{SAMPLE} % {parts} == 0 && {SAMPLE} / {parts} % {number(TP)} != 0"
-    yield Rule(2315, "model.encoder_seq_length", f"{is_sharded} && {uneven}")
+    uneven = numbers(CP, that=lambda parts: f"{parts} > 1 && {sample(lambda tokens: f'{tokens} % {parts} != 0')}")
+    yield Rule(2310, CP, uneven)
+    is_sharded = flag("distributed_strategy.sequence_parallel")
+    yield Rule(2315, "model.encoder_seq_length", f"{is_sharded} && {numbers(TP, CP, that=_uneven_shards)}")
+
+
+def _uneven_shards(tensor: str, parts: str) -> str:
+    uneven = sample(lambda tokens: f"{tokens} % {parts} == 0 && {tokens} / {parts} % {tensor} != 0")
+    return f"{tensor} > 1 && {uneven}"
 
 
 def _heads() -> Iterator[Rule]:
-    tensor, heads, kv, copies = number(TP), number(_HEADS), number(_KV_HEADS), number(KV)
-    yield Rule(2311, TP, f"{IS_MEGATRON} && {whole(TP, _HEADS)} && {heads} % {tensor} != 0")
-    width = "model.ffn_hidden_size"
-    yield Rule(2312, TP, f"{IS_MEGATRON} && {whole(TP, width)} && {number(width)} % {tensor} != 0")
-    has_copies = f"{flag('model.qkv_linear')} && {whole(TP, KV)}"
-    yield Rule(2317, KV, f"{has_copies} && {tensor} % {copies} != 0")
-    is_known = f"{IS_MEGATRON} && {has_copies} && {whole(_HEADS, _KV_HEADS)}"
-    too_many = f"{kv} * {copies} > {heads} && {heads} % {tensor} == 0"
-    yield Rule(2313, KV, f"{is_known} && ({kv} * {copies} % {tensor} != 0 || {too_many})")
+    for number, width in ((2311, _HEADS), (2312, "model.ffn_hidden_size")):
+        uneven = numbers(TP, width, that=lambda tensor, parts: f"{parts} % {tensor} != 0")
+        yield Rule(number, TP, f"{IS_MEGATRON} && {uneven}")
+    has_copies = f"{above(KV, 1)} && {flag('model.qkv_linear')}"
+    yield Rule(2317, KV, f"{has_copies} && {numbers(TP, KV, that=lambda tensor, copies: f'{tensor} % {copies} != 0')}")
+    heads = numbers(TP, KV, _HEADS, _KV_HEADS, that=_wrong_copies)
+    yield Rule(2313, KV, f"{IS_MEGATRON} && {flag('model.qkv_linear')} && {heads}")
+
+
+def _wrong_copies(tensor: str, copies: str, heads: str, kv_heads: str) -> str:
+    all_copies = f"{kv_heads} * {copies}"
+    return f"({all_copies} % {tensor} != 0 || {all_copies} > {heads} && {heads} % {tensor} == 0)"
 
 
 def _experts() -> Iterator[Rule]:
     for key in (EP, SHUFFLE):
         yield Rule(2318, key, f"{above(key, 1)} && !{given('model.moe')}")
     count = "model.moe.num_experts"
-    yield Rule(2319, EP, f"{whole(EP, count)} && {number(count)} % {number(EP)} != 0")
+    uneven = numbers(EP, count, that=lambda groups, experts: f"{experts} % {groups} != 0")
+    yield Rule(2319, EP, f"{above(EP, 1)} && {uneven}")
     yield Rule(2321, SHUFFLE, f"{above(SHUFFLE, 1)} && {given('model.moe')} && {flag('model.moe.dropless')}")

@@ -4,12 +4,13 @@ What a node has is looked up in maps by the instance type; on CPU, and with a ty
 bound.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from neuron_api.instances import INSTANCE_TYPES
 
-from .expressions import IN_SPEC, above, number, whole
+from .expressions import IN_SPEC, Bound, above, numbers, numbers_of, raw, section
 from .parallel import CP
 from .rule import Reason, Rule
 
@@ -20,8 +21,6 @@ _NODE: Final = f"({_IS_CPU} ? '' : {_TYPE})"
 """The instance type; empty where nodes have no bound."""
 _LISTED: Final = ", ".join(INSTANCE_TYPES)
 
-DEVICES: Final = number("trainer.devices", IN_SPEC)
-NODES: Final = number("trainer.num_nodes", IN_SPEC)
 _MEANING: Final = "self.?devicesMeaning.orValue('auto')"
 
 
@@ -33,16 +32,39 @@ def _by_type(values: Mapping[str, int], otherwise: int) -> str:
 
 _PHYSICAL: Final = _by_type({t.name: t.chips * t.cores_per_chip for t in INSTANCE_TYPES.values()}, 0)
 _DEFAULT_LNC: Final = _by_type({t.name: t.default_lnc for t in INSTANCE_TYPES.values()}, 1)
-_LNC: Final = f"int({IN_SPEC}.trainer.?lnc.orValue({_DEFAULT_LNC}))"
-_CORES: Final = f"({_PHYSICAL} / {_LNC})"
-"""Logical cores of a node; 0 where it has no bound."""
-ARE_DEVICES_KNOWN: Final = whole("trainer.devices", "trainer.num_nodes", "trainer.lnc", root=IN_SPEC, absent=1)
-IS_TOTAL: Final = (
-    f"({_MEANING} == 'total' || {_MEANING} == 'auto' && "
-    f"[{_CORES}].exists(c, c > 0 && {DEVICES} > c && {DEVICES} % {NODES} == 0 && {DEVICES} / {NODES} <= c))"
-)
-"""Whether trainer.devices counts the processes of all nodes (`processes`), within `ARE_DEVICES_KNOWN`."""
-IS_DIVISIBLE: Final = f"({_MEANING} != 'total' || {DEVICES} % {NODES} == 0)"
+_TRAINER: Final = Bound("t", "trainer")
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """What `trainer` says of the processes, within `processes`."""
+
+    devices: str
+    nodes: str
+    lnc: str
+
+    @property
+    def cores(self) -> str:
+        """Logical cores of a node; 0 where it has no bound."""
+        return f"{_PHYSICAL} / {self.lnc}"
+
+    @property
+    def is_total(self) -> str:
+        """Whether trainer.devices counts the processes of all nodes (`processes`)."""
+        fits = f"{self.devices} % {self.nodes} == 0 && {self.devices} / {self.nodes} <= c"
+        guess = f"[{self.cores}].exists(c, c > 0 && {self.devices} > c && {fits})"
+        return f"({_MEANING} == 'total' || {_MEANING} == 'auto' && {guess})"
+
+    @property
+    def is_divisible(self) -> str:
+        """Whether every node has the same number of them."""
+        return f"({_MEANING} != 'total' || {self.devices} % {self.nodes} == 0)"
+
+
+def processes(that: Callable[[Processes], str]) -> str:
+    """Whether something holds for the processes, where they are known."""
+    values = [raw("trainer.devices", _TRAINER), raw("trainer.num_nodes", _TRAINER), f"t.?lnc.orValue({_DEFAULT_LNC})"]
+    return f"{HAS_CONFIG} && {section(_TRAINER, numbers_of(values, lambda *known: that(Processes(*known))), IN_SPEC)}"
 
 
 def rules() -> Iterator[Rule]:
@@ -59,25 +81,32 @@ def rules() -> Iterator[Rule]:
     yield Rule(3002, key, f"!({_NODE} in ['', {types}])", remedy=f"Use one of {_LISTED}.")
     joined = above("trainer.lnc", 1, IN_SPEC)
     apart = ", ".join(f"'{t.name}'" for t in INSTANCE_TYPES.values() if t.max_lnc == 1)
-    yield Rule(3003, "trainer.lnc", f"{HAS_CONFIG} && {joined} && {_NODE} in [{apart}]")
+    yield Rule(3003, "trainer.lnc", f"{_NODE} in [{apart}] && {HAS_CONFIG} && {joined}")
     yield from _processes()
     lone = ", ".join(f"'{t.name}'" for t in INSTANCE_TYPES.values() if t.efa == 0)
     several = above("trainer.num_nodes", 1, IN_SPEC)
-    yield Rule(3006, "trainer.num_nodes", f"{HAS_CONFIG} && {several} && {_NODE} in [{lone}]")
+    yield Rule(3006, "trainer.num_nodes", f"{_NODE} in [{lone}] && {HAS_CONFIG} && {several}")
     yield from _ring()
 
 
 def _processes() -> Iterator[Rule]:
-    per_node = f"({IS_TOTAL} ? {DEVICES} / {NODES} : {DEVICES})"
-    known = f"{HAS_CONFIG} && {ARE_DEVICES_KNOWN}"
-    yield Rule(3004, "trainer.devices", f"{known} && [{_CORES}].exists(c, c > 0 && {per_node} > c)")
-    yield Rule(3011, "trainer.devices", f"{known} && !{IS_DIVISIBLE}")
+    yield Rule(3004, "trainer.devices", f"{_PHYSICAL} > 0 && {processes(_are_too_many)}")
+    uneven = processes(lambda them: f"!{them.is_divisible}")
+    yield Rule(3011, "trainer.devices", f"{_MEANING} == 'total' && {uneven}")
+
+
+def _are_too_many(them: Processes) -> str:
+    per_node = f"({them.is_total} ? {them.devices} / {them.nodes} : {them.devices})"
+    return f"[{them.cores}].exists(c, c > 0 && {per_node} > c)"
 
 
 def _ring() -> Iterator[Rule]:
     """Limits of the ring attention kernel (`devices`)."""
     length = "model.encoder_seq_length"
-    splits = f"{HAS_CONFIG} && {whole(CP, length, root=IN_SPEC)} && {above(CP, 1, IN_SPEC)}"
-    tokens, parts = number(length, IN_SPEC), number(CP, IN_SPEC)
-    yield Rule(3013, CP, f"{splits} && {_NODE} != '' && {tokens} % ({parts} * 1024) != 0")
-    yield Rule(3014, length, f"{splits} && {_NODE}.startsWith('trn1') && {tokens} > 32768")
+
+    def splits(that: Callable[[str, str], str]) -> str:
+        return f"{HAS_CONFIG} && {above(CP, 1, IN_SPEC)} && {numbers(CP, length, that=that, root=IN_SPEC)}"
+
+    odd = splits(lambda parts, tokens: f"{tokens} % ({parts} * 1024) != 0")
+    yield Rule(3013, CP, f"{_NODE} != '' && {odd}")
+    yield Rule(3014, length, f"{_NODE}.startsWith('trn1') && {splits(lambda _, tokens: f'{tokens} > 32768')}")

@@ -1,9 +1,10 @@
 """What the configuration is about, as CEL: where the architecture is written, pre-training or fine-tuning, which data
 module, how long a sample (config-keys.md sections 1, 5 and 10; the same rules as `derive.alignment`)."""
 
+from collections.abc import Callable
 from typing import Final
 
-from .expressions import flag, given, number, text, whole
+from .expressions import flag, given, numbers_of, raw, text
 
 IS_HF: Final = f"{text('model_source')} == 'hf'"
 IS_MEGATRON: Final = f"{text('model_source')} == 'megatron'"
@@ -15,9 +16,10 @@ IS_FINE_TUNING: Final = (
 
 READS_MEGATRON_DATA: Final = f"({IS_MEGATRON} && !{IS_FINE_TUNING})"
 
-SAMPLE: Final = (
-    f"({IS_FINE_TUNING} && {given('data.seq_length')} ? {number('data.seq_length')} : "
-    f"{number('model.encoder_seq_length')})"
-)
-"""Tokens of a sample, within `IS_SAMPLE_KNOWN`."""
-IS_SAMPLE_KNOWN: Final = whole("model.encoder_seq_length", "data.seq_length", absent=1)
+_LENGTH: Final = "data.seq_length"
+_SAMPLE: Final = f"({IS_FINE_TUNING} && {given(_LENGTH)} ? {raw(_LENGTH)} : {raw('model.encoder_seq_length')})"
+
+
+def sample(that: Callable[[str], str]) -> str:
+    """Whether something holds for the tokens of a sample, where they are known."""
+    return numbers_of([_SAMPLE], that, "m")

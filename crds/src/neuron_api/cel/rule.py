@@ -49,21 +49,21 @@ class Rule:
         cause = f"{self.expected}." if self.expected else ENTRIES[f"NTJ-{self.number}"].cause
         return str(found(self.number, self.key, cause, self.remedy or None))
 
-    def of_config(self) -> Wire:
-        """As a rule of `spec.config`."""
-        return self._wire(f".{self.key}")
+    def at(self, place: str, refused: str) -> Wire:
+        """As a rule of a part of the configuration, in that part's words; an empty place is the configuration."""
+        return self._wire(f".{self.key}".removeprefix(f".{place}") if place else f".{self.key}", refused)
 
     def of_spec(self) -> Wire:
         """As a rule of `spec`."""
         path = self.key.removeprefix(_SPEC) if self.key.startswith(f"{_SPEC}.") else f".config.{self.key}"
-        return self._wire(path)
+        return self._wire(path, self.refused)
 
     def of_value(self) -> Wire:
         """As a rule of the key itself."""
-        return self._wire("")
+        return self._wire("", self.refused)
 
-    def _wire(self, path: str) -> Wire:
-        refused = self.refused.replace("'", '"')  # which YAML need not double
+    def _wire(self, path: str, refused: str) -> Wire:
+        refused = refused.replace("'", '"')  # which YAML need not double
         wire = {"rule": f"!({refused})", "message": self.message}
         if path:
             wire["fieldPath"] = path

@@ -2,15 +2,15 @@
 
 from .rule import Wire
 
-_GANG = "self.?scheduling.?gang.orValue('none')"
+_GANG = "self.?gang.orValue('none')"
 
 
 def _has(field: str) -> str:
-    return f"self.?scheduling.?{field.replace('.', '.?')}.hasValue()"
+    return f"self.?{field.replace('.', '.?')}.hasValue()"
 
 
-def spec_rules() -> list[Wire]:
-    """Rules of `spec`."""
+def rules() -> list[Wire]:
+    """Rules of `spec.scheduling`."""
     return [
         _rule(
             f"{_GANG} == 'kueue' && !{_has('queueName')}",
@@ -34,8 +34,15 @@ def spec_rules() -> list[Wire]:
             "topology",
             "spec.scheduling.topology: Kueue takes one of required and preferred, not both.",
         ),
+    ]
+
+
+def spec_rules() -> list[Wire]:
+    """Rules of `spec`."""
+    return [
         {
-            "rule": f'{_GANG.replace(chr(39), chr(34))} != "none" || !self.?startupPolicy.?admissionSeconds.hasValue()',
+            "rule": "!self.?startupPolicy.?admissionSeconds.hasValue() || "
+            'self.?scheduling.?gang.orValue("none") != "none"',
             "message": "spec.startupPolicy.admissionSeconds bounds the wait in a queue, but spec.scheduling.gang is "
             "none: use schedulingSeconds.",
             "fieldPath": ".startupPolicy.admissionSeconds",
@@ -44,4 +51,4 @@ def spec_rules() -> list[Wire]:
 
 
 def _rule(refused: str, field: str, message: str) -> Wire:
-    return {"rule": f"!({refused})".replace("'", '"'), "message": message, "fieldPath": f".scheduling.{field}"}
+    return {"rule": f"!({refused})".replace("'", '"'), "message": message, "fieldPath": f".{field}"}

@@ -1,34 +1,63 @@
 """Divisions of the number of processes, as rules of `spec`, which says what `trainer.devices` counts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from .expressions import IN_SPEC, above, number, whole
+from .expressions import IN_SPEC, Bound, above, numbers, numbers_of, raw, section
 from .parallel import CP, EP, PP, SHUFFLE, TP, VPP
-from .platform import ARE_DEVICES_KNOWN, DEVICES, HAS_CONFIG, IS_DIVISIBLE, IS_TOTAL, NODES
+from .platform import HAS_CONFIG, Processes, processes
 from .rule import Rule
 
 _BATCH, _MICRO = "data.global_batch_size", "data.micro_batch_size"
-_WORLD: Final = f"({IS_TOTAL} ? {DEVICES} : {DEVICES} * {NODES})"
-_PARTS: Final = " * ".join(number(key, IN_SPEC) for key in (TP, PP, CP))
-_KNOWN: Final = f"{HAS_CONFIG} && {ARE_DEVICES_KNOWN} && {IS_DIVISIBLE} && {whole(TP, PP, CP, root=IN_SPEC)}"
+_STRATEGY: Final = Bound("s", "distributed_strategy")
+_DATA: Final = Bound("b", "data")
 
 
 def rules() -> Iterator[Rule]:
     """World, batch, micro-batches over stages, groups of data-parallel processes."""
-    yield Rule(2301, TP, f"{_KNOWN} && {_WORLD} % ({_PARTS}) != 0")
-    step = f"({number(_MICRO, IN_SPEC)} * d)"
-    has_batch = whole(_BATCH, _MICRO, root=IN_SPEC)
-    batch = number(_BATCH, IN_SPEC)
-    yield Rule(2302, _BATCH, f"{_KNOWN} && {has_batch} && {_data_parallel(f'{batch} % {step} != 0')}")
-    chunks = f"{above(VPP, 1, IN_SPEC)} && {above(PP, 1, IN_SPEC)}"
-    uneven = _data_parallel(f"{batch} % {step} == 0 && {batch} / {step} % {number(PP, IN_SPEC)} != 0")
-    yield Rule(2305, VPP, f"{chunks} && {_KNOWN} && {has_batch} && {uneven}")
+    yield Rule(2301, TP, _world(lambda world, part, _: f"{world} % {part} != 0"))
+    yield Rule(
+        2302, _BATCH, _data_parallel(lambda size, _: _batch(lambda batch, micro: f"{batch} % ({micro} * {size}) != 0"))
+    )
+    chunks = f"{HAS_CONFIG} && {above(VPP, 1, IN_SPEC)}"
+    yield Rule(2305, VPP, f"{chunks} && {_data_parallel(_uneven_micro_batches)}")
     for key in (EP, SHUFFLE):
-        has_groups = f"{above(key, 1, IN_SPEC)} && has({IN_SPEC}.model.moe)"
-        yield Rule(2320, key, f"{has_groups} && {_KNOWN} && {_data_parallel(f'd % {number(key, IN_SPEC)} != 0')}")
+        has_groups = f"{HAS_CONFIG} && {above(key, 1, IN_SPEC)} && has({IN_SPEC}.model.moe)"
+        groups = numbers(key, that=lambda group: f"d % {group} != 0", root=IN_SPEC, name="g")
+        yield Rule(2320, key, f"{has_groups} && {_data_parallel(lambda *_, groups=groups: groups)}")
 
 
-def _data_parallel(condition: str) -> str:
-    """Whether it holds for d, the data-parallel size, where there is one."""
-    return f"[{_PARTS}].exists(p, [{_WORLD}].exists(w, w % p == 0 && [w / p].exists(d, {condition})))"
+def _uneven_micro_batches(size: str, stages: str) -> str:
+    return f"{stages} > 1 && " + _batch(
+        lambda batch, micro: f"{batch} % ({micro} * {size}) == 0 && {batch} / ({micro} * {size}) % {stages} != 0"
+    )
+
+
+def _batch(that: Callable[[str, str], str]) -> str:
+    """Whether something holds for the two batch sizes."""
+    values = numbers_of([raw(_BATCH, _DATA), raw(_MICRO, _DATA)], that, "m")
+    return section(_DATA, values, IN_SPEC)
+
+
+def _world(that: Callable[[str, str, str], str]) -> str:
+    """Whether something holds for all processes, those of a model's parts, and the stages among these."""
+
+    def of_parts(them: Processes) -> str:
+        world = f"({them.is_total} ? {them.devices} : {them.devices} * {them.nodes})"
+        parts = numbers_of(
+            [raw(key, _STRATEGY) for key in (TP, PP, CP)],
+            lambda tensor, stages, context: (
+                f"[{world}].exists(w, [{tensor} * {stages} * {context}].exists(p, {that('w', 'p', stages)}))"
+            ),
+            "k",
+        )
+        return f"{them.is_divisible} && {section(_STRATEGY, parts, IN_SPEC)}"
+
+    return processes(of_parts)
+
+
+def _data_parallel(that: Callable[[str, str], str]) -> str:
+    """Whether something holds for the data-parallel size, where there is one, and the stages."""
+    return _world(
+        lambda world, part, stages: f"{world} % {part} == 0 && [{world} / {part}].exists(d, {that('d', stages)})"
+    )
