@@ -69,6 +69,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         """One optimizer step: gradients, update, schedule, counters."""
+        begun = time.monotonic()
         vote = self.backend.begin_vote(self._wants_stop(), self.time_limit.is_over)
         sums = self._gradients.compute(batch)
         scheduler = self.lr_schedulers()
@@ -82,9 +83,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self.consumed_samples += self.config.data.global_batch_size
         self.is_stopping, self.is_over = vote()
         norm = parameter_norm(self.backend) if self._norm_is_due(step) else None
-        self.results.add(
-            Pending(step, sums, used_lr, self.consumed_samples, self.throughput.step_done(), time.time(), norm)
-        )
+        rate, seconds = self.throughput.step_done(), time.monotonic() - begun
+        self.results.add(Pending(step, sums, used_lr, self.consumed_samples, rate, time.time(), norm, seconds))
         if self.config.exp_manager.create_early_stopping_callback and (newest := self.results.read_all()):
             self.log("reduced_train_loss", newest.loss)
 
