@@ -47,6 +47,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         """The time of some process is over: training ends with this step."""
         self.throughput = Throughput(config.data.global_batch_size * config.model.encoder_seq_length)
         self.val_loss: float | None = None
+        self.val_step = 0
+        """Step that the loss is of."""
         self._sizes, self._wants_stop = sizes, wants_stop
         self.time_limit = TimeLimit(config.trainer.max_time)
         self._gradients = Gradients(backend, config.trainer.gradient_clip_val)
@@ -106,7 +108,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         if losses:
             mean = torch.stack(losses).mean()
             total, count = self.backend.sum_over_processes(torch.stack([mean, torch.ones_like(mean)])).tolist()
-            self.val_loss = total / count
+            self.val_loss, self.val_step = total / count, self.trainer.global_step
             if self.config.exp_manager.create_early_stopping_callback:
                 self.log("val_loss", self.val_loss)
 
