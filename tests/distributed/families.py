@@ -13,7 +13,7 @@ from neuron_api.loading import load_text
 from . import ranks
 from .nodes import BOUND
 from .ranks import GLOO_TIMEOUT
-from .splits import REFERENCES, ROOMY, SPLITS, Split, fits
+from .splits import PACKED, REFERENCES, ROOMY, SPLITS, Split, fits
 from .tiny import MODEL, SEQUENCE, VOCABULARY, config
 
 STEPS = 5
@@ -46,6 +46,8 @@ MEGATRON: dict[str, dict[str, Any]] = {
     "megatron gpt, hidden dropout": {**GPT, "hidden_dropout": 0.3},
     "megatron mistral": {"sliding_window_size": 7, "rotary_percentage": 0.5},
     "megatron mixtral": {"moe": {**MOE, "frequency": 2, "capacity_factor": 0.75}},
+    "megatron gpt, documents": GPT,
+    "megatron mistral, documents": {"sliding_window_size": 7, "rotary_percentage": 0.5},
     "megatron gpt, experts": {**GPT, "moe": {**MOE, "glu_mlp": False, "capacity_factor": None}},
 }
 """The section `model` of Megatron's models."""
@@ -132,7 +134,7 @@ def _train(family: str, split: Split, folder: Path) -> dict[str, Any]:
     optimizer = optim.of_run(typed, backend.parameters())
     steps = []
     for step in range(STEPS):
-        done = gradients.compute(_batch(step, backend.share))
+        done = gradients.compute(_batch(step, backend.share, has_documents=PACKED in family))
         optimizer.step()
         backend.drop_gradients()
         steps.append((done.loss.item(), done.gradient_norm.item()))
@@ -194,14 +196,27 @@ def _family(name: str, typed: Any) -> Any:
     return Family.from_json({**MODEL, **HF[name.partition(",")[0]]}, typed)
 
 
-def _batch(step: int, share: Any) -> dict[str, Any]:
-    """8 samples; a data-parallel rank takes neighbours, so that micro-batches have the same samples in every split.
+def _batch(step: int, share: Any, *, has_documents: bool) -> dict[str, Any]:
+    """8 samples, of several documents if wished.
 
-    The load of experts, and what is beyond their capacity, is that of a micro-batch.
+    A data-parallel rank takes neighbours, so that micro-batches have the same samples in every split. The load of
+    experts, and what is beyond their capacity, is that of a micro-batch.
     """
     import torch
 
     generator = torch.Generator().manual_seed(step)
     ids = torch.randint(0, VOCABULARY, (8, SEQUENCE), generator=generator)
     own = ids.chunk(share.size)[share.rank]
-    return {"input_ids": own, "labels": own}
+    if not has_documents:
+        return {"input_ids": own, "labels": own}
+    ends = own % 5 == 0
+    documents = ends.cumsum(dim=1) - ends.long()
+    positions = torch.stack([torch.cat([torch.arange(len(one)) for one in _runs(row)]) for row in documents])
+    return {"input_ids": own, "labels": own, "position_ids": positions, "document_ids": documents}
+
+
+def _runs(row: Any) -> Any:
+    """The parts of a row in which a number stays the same."""
+    import torch
+
+    return row.split(torch.unique_consecutive(row, return_counts=True)[1].tolist())

@@ -41,7 +41,7 @@ _DONE: Final[Mapping[str, str]] = {
     "log_gradient_norm enable_recovery_time_instrumentation save_xser load_xser save_bf16 async_checkpointing "
     "ckpt_ptl_version log_global_rank_0_only "
     "summary_writer_kwargs version use_datetime_version resume_past_end files_to_copy "
-    "create_early_stopping_callback early_stopping_callback_params create_preemption_callback",
+    "create_early_stopping_callback early_stopping_callback_params create_preemption_callback log_step_timing",
     "exp_manager.checkpoint_callback_params": "filename monitor mode save_top_k save_last every_n_train_steps "
     "model_parallel_size use_master_weights_in_ckpt dirpath train_time_interval every_n_epochs save_weights_only "
     "auto_insert_metric_name enable_version_counter prefix postfix",
@@ -68,8 +68,8 @@ _DONE: Final[Mapping[str, str]] = {
 """Keys that are honoured, by section."""
 
 _MEGATRON: Final[Mapping[str, str]] = {
-    "data": "data_prefix index_mapping_dir splits_string skip_warmup dataloader_type eod_mask_loss "
-    "no_seqlen_plus_one_input_tokens tokenizer",
+    "data": "data_prefix index_mapping_dir splits_string skip_warmup dataloader_type eod_mask_loss reset_position_ids "
+    "reset_attention_mask no_seqlen_plus_one_input_tokens tokenizer",
     "model": "ffn_hidden_size num_attention_heads num_kv_heads kv_channels init_method_std use_scaled_init_method "
     "hidden_dropout attention_dropout ffn_dropout apply_query_key_layer_scaling normalization layernorm_epsilon "
     "share_embeddings_and_output_weights make_vocab_size_divisible_by position_embedding_type "
@@ -81,7 +81,7 @@ _MEGATRON: Final[Mapping[str, str]] = {
 _INERT: Final[Mapping[str, str]] = {
     "trainer": "enable_progress_bar enable_model_summary benchmark inference_mode default_root_dir "
     "limit_predict_batches enable_autolog_hparams model_registry sync_batchnorm",
-    "exp_manager": "log_step_timing step_timing_kwargs wandb_logger_kwargs mlflow_logger_kwargs "
+    "exp_manager": "step_timing_kwargs wandb_logger_kwargs mlflow_logger_kwargs "
     "dllogger_logger_kwargs clearml_logger_kwargs neptune_logger_kwargs",
     "exp_manager.checkpoint_callback_params": "verbose always_save_nemo save_nemo_on_train_end",
     "data": "seq_length",

@@ -156,6 +156,7 @@ def test_the_tables_name_only_keys_that_there_are() -> None:
         "+data.data_prefix=/data/text", "+data.index_mapping_dir=/data/indexes", "+data.splits_string='98,2'",
         "+data.skip_warmup=false", "+data.dataloader_type=cyclic", "+data.eod_mask_loss=true",
         "+data.no_seqlen_plus_one_input_tokens=true", "+data.tokenizer.type=/tokenizer",
+        "+data.reset_position_ids=true", "+data.reset_attention_mask=true",
     ],
 )  # fmt: skip
 def test_keys_of_megatron_data_are_done_with_it_and_told_without(change: str) -> None:
@@ -163,9 +164,3 @@ def test_keys_of_megatron_data_are_done_with_it_and_told_without(change: str) ->
     hf, megatron = config(change), config(change).model_copy(update={"model_source": "megatron"})
     assert any(key.startswith(finding.key) for finding in support.check(hf))
     assert not any(key.startswith(finding.key) for finding in support.check(megatron) if finding.key)
-
-
-@pytest.mark.parametrize("key", ["reset_position_ids", "reset_attention_mask"])
-def test_documents_inside_a_sample_are_told_until_a_model_takes_them(key: str) -> None:
-    changed = config(f"+data.{key}=true").model_copy(update={"model_source": "megatron"})
-    assert f"data.{key}" in {finding.key for finding in support.check(changed)}

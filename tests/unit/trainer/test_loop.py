@@ -18,6 +18,7 @@ from neuron_api.progress import Progress
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.handoff import Handoff, Start
+from neuron_trainer.metrics_file import VALIDATIONS_FILE
 from neuron_trainer.models.family import Family
 
 from .conftest import alone, train, typed
@@ -159,6 +160,56 @@ def test_a_checkpoint_before_the_first_validation_is_written_all_the_same(tiny: 
     values["exp_manager"]["checkpoint_callback_params"]["monitor"] = "val_loss"
     train(values)
     assert [one.step for one in complete(tmp_path / contract.CHECKPOINTS_DIR)] == [5]
+
+
+BY_VALIDATION: dict[str, Any] = {
+    "trainer__limit_val_batches": 2, "trainer__val_check_interval": 2,
+    "exp_manager__checkpoint_callback_params__every_n_train_steps": 2,
+    "exp_manager__checkpoint_callback_params__monitor": "val_loss",
+    "exp_manager__checkpoint_callback_params__mode": "min",
+    "exp_manager__checkpoint_callback_params__filename": "tiny--{step}-{consumed_samples}-{val_loss:.6f}",
+}  # fmt: skip
+
+
+def validations(folder: Path) -> list[tuple[int, float]]:
+    found = [json.loads(line) for line in (folder / VALIDATIONS_FILE).read_text().splitlines()]
+    return [(one["step"], one["val_loss"]) for one in found]
+
+
+@pytest.fixture(scope="module")
+def by_validation(tiny: Path, one_process: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 steps over 8 an epoch, a validation and a checkpoint after every second one, all kept."""
+    changes = {**BY_VALIDATION, "exp_manager__checkpoint_callback_params__save_top_k": -1}
+    folder = tmp_path_factory.mktemp("by-validation")
+    return train(alone(tiny, folder, trainer__max_steps=12, data__val_dir=str(tiny / "data"), **changes))
+
+
+def test_a_checkpoint_has_the_validation_of_its_own_step(by_validation: Path) -> None:
+    losses = validations(by_validation)
+    assert [step for step, _ in losses] == [2, 4, 6, 8, 10, 12]
+    found = complete(by_validation / contract.CHECKPOINTS_DIR)
+    assert {one.step: one.manifest.metrics["val_loss"] for one in found} == dict(losses)
+    assert {one.path.name.rpartition("=")[2] for one in found} == {f"{loss:.6f}.ckpt" for _, loss in losses}
+
+
+@pytest.mark.parametrize("step", [4, 8, 10])
+def test_a_start_from_a_checkpoint_after_its_validation_is_the_unbroken_run(
+    step: int, tiny: Path, tmp_path: Path, by_validation: Path
+) -> None:
+    folder = tmp_path / "log"
+    shutil.copytree(by_validation, folder)
+    values = alone(tiny, folder, trainer__max_steps=12, data__val_dir=str(tiny / "data"), **BY_VALIDATION)
+    train(values, Start(1, str(checkpoint_at(folder, step)), last_step=12))
+    assert numbers(folder) == numbers(by_validation)
+    assert validations(folder) == validations(by_validation)
+
+
+def test_without_a_validation_of_its_step_a_checkpoint_ranks_last(tiny: Path, tmp_path: Path) -> None:
+    changes = {**BY_VALIDATION, "trainer__val_check_interval": 4, "data__val_dir": str(tiny / "data")}
+    folder = train(alone(tiny, tmp_path, trainer__max_steps=10, **changes))
+    metrics = {one.step: one.manifest.metrics for one in complete(folder / contract.CHECKPOINTS_DIR)}
+    assert "val_loss" not in metrics[10], "the newest is kept"
+    assert metrics.keys() == {4, 8, 10}
 
 
 @pytest.mark.parametrize("off", [{"exp_manager__create_checkpoint_callback": False},

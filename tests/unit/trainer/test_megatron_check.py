@@ -116,9 +116,37 @@ def test_a_directory_is_a_hugging_face_tokenizer(library: str, tmp_path: Path) -
         ids(library=library, type=str(tmp_path / "without"))
 
 
+ORACLES = Path(__file__).parents[2] / "data" / "oracles"
+
+
+@pytest.mark.parametrize(("name", "numbers"), [("unigram", (59, 2, 2)), ("bpe_pad", (64, 2, 3))])
+def test_a_sentencepiece_model_has_the_numbers_that_sentencepiece_says(
+    name: str, numbers: tuple[int, int, int]
+) -> None:
+    found = ids(library="sentencepiece", model=str(ORACLES / f"sentencepiece_{name}.model"))
+    assert found == tokenizer.TokenIds(*numbers)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"", "is not a sentencepiece model"),
+        (b"not a model at all", "is not a sentencepiece model"),
+        ((ORACLES / "sentencepiece_no_end.model").read_bytes(), "has no end-of-text token. Train it with an eos_id."),
+    ],
+    ids=["absent", "empty", "text", "no end"],
+)
+def test_what_is_no_sentencepiece_model_is_told(content: bytes | None, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "some.model"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"data\.tokenizer\.model: .*") as raised:
+        ids(library="sentencepiece", model=str(path))
+    assert told in str(raised.value)
+
+
 def test_what_is_no_tokenizer_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data.tokenizer.library: sentencepiece is not part of this image"):
-        ids(library="sentencepiece", model="/x.model")
     with pytest.raises(InputError, match=r"data.tokenizer.type: .* is not a tokenizer"):
         ids(type=str(tmp_path))
     with pytest.raises(InputError, match=r"data.tokenizer: it is not set"):

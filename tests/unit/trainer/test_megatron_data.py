@@ -19,6 +19,7 @@ from neuron_trainer.data.megatron.indexed import IndexedTokens
 from neuron_trainer.data.megatron.items import Form, fields
 from neuron_trainer.data.megatron.writer import IndexedWriter
 from neuron_trainer.errors import InputError
+from neuron_trainer.models.blocks.attention import document_mask
 from neuron_trainer.parallel import Share
 
 from .conftest import alone, typed
@@ -164,6 +165,28 @@ def test_the_end_of_documents_is_seen_where_it_is_asked_for() -> None:
     assert found["position_ids"] == [[0, 1, 2, 0, 1, 0, 0, 1], list(range(8))]
     assert found["document_ids"] == [[0, 0, 0, 1, 1, 2, 3, 3], [0] * 8]
     assert set(fields(rows.copy(), Form(8))) == {"input_ids", "labels"}
+
+
+DOCUMENTS = json.loads((Path(__file__).parents[2] / "data" / "oracles" / "megatron_documents.json").read_text())
+
+
+@pytest.mark.parametrize("case", DOCUMENTS, ids=range(len(DOCUMENTS)))
+def test_positions_masks_and_what_counts_are_megatrons(case: dict[str, Any]) -> None:
+    length = len(case["tokens"])
+    switches = (case["eod_mask_loss"], case["reset_position_ids"], case["reset_attention_mask"])
+    rows = np.array([[*case["tokens"], 1]])
+    found = {name: torch.from_numpy(values) for name, values in fields(rows, Form(length, 0, *switches)).items()}
+    assert (found["labels"][0] != -100).tolist() == case["counts"]
+    assert found.get("position_ids", torch.arange(length)[None])[0].tolist() == case["positions"]
+    mask = document_mask(found.get("document_ids", torch.zeros(1, length, dtype=torch.int64)), None)
+    assert mask is not None
+    assert [row.nonzero().flatten().tolist() for row in mask[0, 0]] == case["seen"]
+
+
+def test_the_recorded_documents_have_every_combination_of_the_switches() -> None:
+    switches = ("eod_mask_loss", "reset_position_ids", "reset_attention_mask")
+    assert len({tuple(case[one] for one in switches) for case in DOCUMENTS}) == 8
+    assert sum(case["tokens"].count(0) > 1 for case in DOCUMENTS) > 10
 
 
 def test_a_window_that_is_not_full_is_padded_and_does_not_count() -> None:

@@ -18,16 +18,18 @@ from .conftest import alone, train, typed
 pytestmark = pytest.mark.usefixtures("one_process")
 
 VOCABULARY, SEQUENCE = 61, 16
+END = VOCABULARY - 1
 
 
 @pytest.fixture
 def values(tiny: Path, tmp_path: Path) -> dict[str, Any]:
-    """A GPT of two layers on 60 documents in which each token says the next."""
+    """A GPT of two layers on 60 documents in which each token says the next, with an end."""
     random = np.random.default_rng(1)
     with IndexedWriter(tmp_path / "text", np.dtype(np.uint16)) as file:
         for _ in range(60):
-            file.add((random.integers(0, 60) + np.arange(random.integers(5, 60)) * 7).astype(np.int64) % 60)
-    vocabulary = {f"t{number}": number for number in range(VOCABULARY - 1)} | {"<|endoftext|>": VOCABULARY - 1}
+            text = (random.integers(0, 60) + np.arange(random.integers(5, 60)) * 7) % END
+            file.add(np.append(text, END).astype(np.int64))
+    vocabulary = {f"t{number}": number for number in range(END)} | {"<|endoftext|>": END}
     (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")
     found = alone(tiny, tmp_path / "log", trainer__max_steps=8, model_source="megatron")
@@ -63,7 +65,9 @@ def test_it_learns(values: dict[str, Any]) -> None:
     assert steps[-1][1] < steps[0][1] - 1
 
 
-def test_an_interrupted_run_is_the_unbroken_one(values: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_documents", [False, True])
+def test_an_interrupted_run_is_the_unbroken_one(has_documents: bool, values: dict[str, Any], tmp_path: Path) -> None:
+    values["data"] |= dict.fromkeys(("reset_position_ids", "reset_attention_mask", "eod_mask_loss"), has_documents)
     values["exp_manager"]["checkpoint_callback_params"]["every_n_train_steps"] = 3
     unbroken = numbers(train(values))
     values["exp_manager"]["explicit_log_dir"] = str(tmp_path / "other")

@@ -219,3 +219,36 @@ def test_arguments_of_the_summary_writer_reach_it(tiny: Path, tmp_path: Path) ->
     folder = train(alone(tiny, tmp_path, trainer__max_steps=1, **NO_CHECKPOINTS, **changes))
     assert [path.suffix for path in folder.glob("events.out.tfevents.*")] == [".mine"]
     assert json.loads((folder / contract.METRICS_FILE).read_text())["step"] == 1
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard reads: steps and values by name."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_tensorboard_has_the_documented_scalars_and_timings_unless_they_are_off(
+    timed: bool, tiny: Path, tmp_path: Path
+) -> None:
+    values = alone(
+        tiny, tmp_path, trainer__max_steps=4, trainer__log_every_n_steps=2, **NO_CHECKPOINTS,
+        exp_manager__create_tensorboard_logger=True, exp_manager__log_step_timing=timed,
+        trainer__limit_val_batches=2, trainer__val_check_interval=4, data__val_dir=str(tiny / "data"),
+    )  # fmt: skip
+    found = scalars(train(values))
+    timings = {name for name in found if name.endswith("timing in s")}
+    assert timings == ({"train_step_timing in s", "validation_step_timing in s"} if timed else set())
+    assert all(0 < value < 60 for name in timings for _, value in found[name])
+    assert found.keys() - timings >= {
+        "reduced_train_loss", "lr", "gradient_norm", "global_step", "consumed_samples", "throughput", "throughput_peak",
+        "val_loss", "epoch", "tokens_per_second",
+    }  # fmt: skip
+    assert [step for step, _ in found["reduced_train_loss"]] == [2, 4]
+    assert [step for step, _ in found["val_loss"]] == [4]
+    rate = dict(found["tokens_per_second"])
+    assert all(value == pytest.approx(rate[step] / 32, rel=1e-5) for step, value in found["throughput"])
+    assert found["throughput_peak"][-1][1] == pytest.approx(max(value for _, value in found["throughput"]))

@@ -1,6 +1,7 @@
 """The command line: `neuron-train run CONFIG [key=value …]`, `data prepare …`, `checkpoint list …`, `plot RUN …`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="train; with no Kubernetes on this machine, in a pod as its part of the job")
     run.add_argument("config", help="the YAML file")
     run.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. trainer.devices=1 trainer.max_steps=20")
+    run.add_argument("--data-module", metavar="PACKAGE.MODULE:CLASS",
+                     help="read samples from this class in place of the configured data; default: the environment "
+                          "variable NEURON_TRAIN_DATA_MODULE, or none")  # fmt: skip
 
     data = commands.add_parser("data", help="make a data set").add_subparsers(dest="data_command", required=True)
     prepare = data.add_parser(
@@ -105,8 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the `neuron-train` script; returns an exit code of `neuron_api.contract.ExitCode`."""
     chosen = parser().parse_args(arguments)
     if chosen.command == "run":
+        from .data import custom
         from .launcher import start
 
+        if chosen.data_module:
+            os.environ[custom.VARIABLE] = chosen.data_module  # workers inherit it
         return start.main(chosen.config, chosen.overrides)
     if chosen.command == "checkpoint" and chosen.checkpoint_command == "convert":
         return _convert(chosen)

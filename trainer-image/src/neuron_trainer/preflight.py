@@ -17,7 +17,7 @@ from neuron_api.topology import check as check_topology
 
 from . import files
 from .checkpoint import retention, storage
-from .data import tokenizer
+from .data import custom, tokenizer
 from .errors import CheckpointError, InputError
 from .log_dir import checkpoints
 from .models import config_json
@@ -115,6 +115,8 @@ def _recompute(config: TrainingConfig, model: Family) -> list[Finding]:
 
 
 def _data(config: TrainingConfig, vocabulary: int) -> list[Finding]:
+    if custom.chosen():
+        return custom.check(config)
     if config.model_source == "megatron":
         from .data.megatron import check as megatron
 

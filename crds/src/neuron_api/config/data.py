@@ -61,10 +61,11 @@ class DataConfig(OpenSection):
     single."""
 
     reset_position_ids: Flag = False
-    """Start position ids anew after each end of document. Default False."""
+    """Megatron data: positions begin anew after each end of document. Default False."""
 
     reset_attention_mask: Flag = False
-    """No attention over the end of a document. Default False."""
+    """Megatron data: no attention over the end of a document. The mask takes micro_batch_size x S x S bytes; not with
+    context parallel. Default False."""
 
     eod_mask_loss: Flag = False
     """No loss at end-of-document tokens. Default False."""

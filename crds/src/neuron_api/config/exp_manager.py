@@ -92,7 +92,8 @@ class ExpManagerConfig(Section):
     """Files to copy to the log directory. Default null."""
 
     log_step_timing: Flag = True
-    """Log the seconds of each step. Default True, NeMo's."""
+    """TensorBoard has `train_step_timing in s` and `validation_step_timing in s` (mean of a validation's batches).
+    Default True, NeMo's."""
 
     step_timing_kwargs: dict[str, Any] | None = None
     """Arguments of NeMo's step timer. Default null."""

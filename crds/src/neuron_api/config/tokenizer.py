@@ -27,7 +27,8 @@ class TokenizerConfig(Section):
     """Only null: tokenizers of tables are not supported."""
 
     sentencepiece_legacy: Flag = False
-    """Allow special tokens in a sentencepiece model, as its older versions do. Default False."""
+    """Allow special tokens in a sentencepiece model, as its older versions do; the numbers that are read from it do not
+    depend on it. Default False."""
 
     use_fast: Flag = False
     """Use the fast implementation of a Hugging Face tokenizer. Default False, as in upstream's files."""

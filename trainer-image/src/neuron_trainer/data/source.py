@@ -5,6 +5,7 @@ from typing import Final, Literal
 from neuron_api.config import TrainingConfig
 from neuron_trainer.parallel import Share
 
+from . import custom
 from .bounds import Vocabulary
 from .loader import Steps
 from .order import Cyclic, Order, Single
@@ -17,6 +18,8 @@ _FOLDER: Final = {"train": "train_dir", "validation": "val_dir", "test": "test_d
 
 def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
     """One process of all is the builder of what is shared on disk. Raises `InputError`."""
+    if custom.chosen():
+        return custom.samples(config, part)
     if config.model_source == "megatron":
         from .megatron import build
 
@@ -29,13 +32,13 @@ def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
 def steps(config: TrainingConfig, part: Part, found: Samples, share: Share, vocabulary: int | None = None) -> Steps:
     """Global batches of them, in the order and with the end that the configuration wants; `vocabulary`: the model's."""
     data = config.data
-    is_cyclic = part == "train" and config.model_source == "megatron" and data.dataloader_type == "cyclic"
+    is_cyclic = part == "train" and _is_megatron(config) and data.dataloader_type == "cyclic"
     order: Order = Cyclic(len(found), config.seed) if is_cyclic else Single()
     drops = data.validation_drop_last if part == "validation" else data.drop_last
     keeps_rest = data.pad_samples_to_global_batch_size or not drops
     trainer = config.trainer
     limit = trainer.overfit_batches or (trainer.limit_train_batches if part == "train" else None)
-    key = "data.data_prefix" if config.model_source == "megatron" else f"data.{_FOLDER[part]}"
+    key = custom.KEY if custom.chosen() else f"data.{'data_prefix' if _is_megatron(config) else _FOLDER[part]}"
     bounds = None if vocabulary is None else Vocabulary(vocabulary, key)
     return Steps(found, data.global_batch_size, share, order, keeps_rest=keeps_rest, limit=limit, vocabulary=bounds)
 
@@ -43,10 +46,11 @@ def steps(config: TrainingConfig, part: Part, found: Samples, share: Share, voca
 def first_validation_sample(config: TrainingConfig, consumed: int) -> int:
     """Where the validation at this point of the training begins (behaviours.md, B-18).
 
-    HF data: at the beginning, each time. Megatron data: after the one before, through an index that is sized for all of
-    them. A function of the position alone, so that an interrupted run validates on the same samples.
+    HF data, and that of a class of one's own: at the beginning, each time. Megatron data: after the one before, through
+    an index that is sized for all of them. A function of the position alone, so that an interrupted run validates on
+    the same samples.
     """
-    if config.model_source != "megatron":
+    if not _is_megatron(config):
         return 0
     from .megatron import sizes
 
@@ -55,3 +59,7 @@ def first_validation_sample(config: TrainingConfig, consumed: int) -> int:
     if done is None or not isinstance(of_one, int):
         return 0
     return max(0, done - 1) * of_one * batch
+
+
+def _is_megatron(config: TrainingConfig) -> bool:
+    return config.model_source == "megatron" and not custom.chosen()

@@ -30,8 +30,7 @@ def load(config: TokenizerConfig | None) -> TokenIds:
     if config is None:
         raise _fault("", "it is not set; the end of documents is not known.", "Give data.tokenizer.type.")
     if config.library == "sentencepiece":
-        raise _fault(".library", "sentencepiece is not part of this image.",
-                     "Convert the model to a Hugging Face tokenizer directory.")  # fmt: skip
+        return _sentencepiece(config.model)
     if config.type == _GPT2:
         return _gpt2(config)
     if not config.type:
@@ -59,6 +58,27 @@ def _gpt2(config: TokenizerConfig) -> TokenIds:
     except KeyError:
         raise _fault(".vocab_file", f"{config.vocab_file} has no {_GPT2_END}.") from None
     return TokenIds(len(vocabulary), end, end)
+
+
+def _sentencepiece(model: str | None) -> TokenIds:
+    """A trained model says its numbers; the library itself is not needed for them."""
+    from transformers.convert_slow_tokenizer import import_protobuf
+
+    if model is None:
+        raise _fault(".model", "it is not set, and library is sentencepiece.", "Give data.tokenizer.model.")
+    found = import_protobuf().ModelProto()
+    try:
+        found.ParseFromString(expanded(model).read_bytes())
+    except OSError as problem:
+        raise _fault(".model", f"{model} cannot be read: {problem.strerror}.") from None
+    except Exception:  # protobuf's own, which derives from nothing narrower
+        raise _fault(".model", f"{model} is not a sentencepiece model.") from None
+    end, padding = found.trainer_spec.eos_id, found.trainer_spec.pad_id
+    if not found.pieces:
+        raise _fault(".model", f"{model} is not a sentencepiece model.")
+    if end < 0:
+        raise _fault(".model", f"{model} has no end-of-text token.", "Train it with an eos_id.")
+    return TokenIds(len(found.pieces), end, padding if padding >= 0 else end)
 
 
 def _hugging_face(name: str, *, use_fast: bool) -> TokenIds:

@@ -57,6 +57,12 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         self.saved_step = 0
         """Step of the newest checkpoint of this start, or of the one it resumed from."""
         self._last_time = time.monotonic()
+        self._needs_validation = retention.VALIDATION in (
+            self._params.monitor or "",
+            *layout.keys(self._params.filename),
+        )
+        self._is_waiting = False
+        """A checkpoint is due, as soon as this step's validation is over."""
 
     def on_train_start(self, *_: Any) -> None:
         """What killed saves left goes: it may be what fills the disk."""
@@ -72,9 +78,17 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         assert isinstance(pl_module, TrainingModule)
         is_stopping = pl_module.is_stopping
         if is_stopping or self._is_due(trainer):
-            self._save(trainer, wait=is_stopping)
+            self._is_waiting = not is_stopping and self._needs_validation and _is_validated(trainer)
+            if not self._is_waiting:
+                self._save(trainer, wait=is_stopping)
         else:
             self._tell(self.saving.finished())
+
+    def on_validation_end(self, trainer: pl.Trainer, _: Any) -> None:
+        """By the loss of this very step."""
+        if self._is_waiting:
+            self._is_waiting = False
+            self._save(trainer, wait=False)
 
     def on_train_end(self, trainer: pl.Trainer, _: Any) -> None:
         """The final one; it counts as one of save_top_k."""
@@ -141,6 +155,13 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
             self._bring()
         except OSError as problem:
             log.error("checkpoints beside %s could not be put in order: %s", path, problem)
+
+
+def _is_validated(trainer: pl.Trainer) -> bool:
+    """Whether Lightning validates after this step."""
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
 
 
 def _free_version(folder: Path, naming: layout.Naming, values: dict[str, float]) -> int:

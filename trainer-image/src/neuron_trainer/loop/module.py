@@ -47,6 +47,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         """The time of some process is over: training ends with this step."""
         self.throughput = Throughput(config.data.global_batch_size * config.model.encoder_seq_length)
         self.val_loss: float | None = None
+        self.val_step = 0
+        """Step that the loss is of."""
         self._sizes, self._wants_stop = sizes, wants_stop
         self.time_limit = TimeLimit(config.trainer.max_time)
         self._gradients = Gradients(backend, config.trainer.gradient_clip_val)
@@ -69,6 +71,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         """One optimizer step: gradients, update, schedule, counters."""
+        begun = time.monotonic()
         vote = self.backend.begin_vote(self._wants_stop(), self.time_limit.is_over)
         sums = self._gradients.compute(batch)
         scheduler = self.lr_schedulers()
@@ -82,9 +85,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self.consumed_samples += self.config.data.global_batch_size
         self.is_stopping, self.is_over = vote()
         norm = parameter_norm(self.backend) if self._norm_is_due(step) else None
-        self.results.add(
-            Pending(step, sums, used_lr, self.consumed_samples, self.throughput.step_done(), time.time(), norm)
-        )
+        rate, seconds = self.throughput.step_done(), time.monotonic() - begun
+        self.results.add(Pending(step, sums, used_lr, self.consumed_samples, rate, time.time(), norm, seconds))
         if self.config.exp_manager.create_early_stopping_callback and (newest := self.results.read_all()):
             self.log("reduced_train_loss", newest.loss)
 
@@ -106,7 +108,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         if losses:
             mean = torch.stack(losses).mean()
             total, count = self.backend.sum_over_processes(torch.stack([mean, torch.ones_like(mean)])).tolist()
-            self.val_loss = total / count
+            self.val_loss, self.val_step = total / count, self.trainer.global_step
             if self.config.exp_manager.create_early_stopping_callback:
                 self.log("val_loss", self.val_loss)
 

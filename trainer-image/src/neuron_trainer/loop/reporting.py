@@ -17,6 +17,7 @@ from neuron_trainer.terminal import StepDisplay
 
 from .module import TrainingModule
 from .results import StepResult
+from .stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,9 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._handed_over = 0.0
         """When the newest step was handed over, on the monotonic clock."""
         self._newest: StepResult | None = None
+        self._validation = Stopwatch()
+        self._fastest = 0.0
+        """Highest throughput of this start, sequences per second."""
         self._report = Progress(phase=TrainerPhase.LOADING, round=round)
         self._before = TrainerPhase.LOADING
         """Phase that a validation or a save is a break in."""
@@ -81,8 +85,17 @@ class Reporting(pl.Callback):  # type: ignore[misc]
     def on_validation_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """No optimizer step is finished meanwhile, and none is missed. Lightning's check at the start is loading."""
         self._read_all()
+        self._validation = Stopwatch()
         self._before = self._report.phase
         self._hand_over(phase=self._before if trainer.sanity_checking else TrainerPhase.VALIDATING)
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        """The batch is there."""
+        self._validation.start()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """Its loss is there."""
+        self._validation.stop()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """`val_loss` to the log and to TensorBoard."""
@@ -90,8 +103,11 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         if self._metrics is not None and pl_module.val_loss is not None and not trainer.sanity_checking:
             log.info("step %d: val_loss %.6g", trainer.global_step, pl_module.val_loss)
             self._metrics.append(ValidationMetrics(trainer.global_step, pl_module.val_loss, round(time.time(), 3)))
+            scalars = {"val_loss": pl_module.val_loss}
+            if pl_module.config.exp_manager.log_step_timing:
+                scalars["validation_step_timing in s"] = self._validation.mean()
             for logger in trainer.loggers:
-                logger.log_metrics({"val_loss": pl_module.val_loss}, step=trainer.global_step)
+                logger.log_metrics(scalars, step=trainer.global_step)
 
     def on_train_end(self, *_: Any) -> None:
         """The final checkpoint follows."""
@@ -132,6 +148,8 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         )  # fmt: skip
         self._metrics.append(metrics)
         self._display.show(metrics)
+        throughput = metrics.tokens_per_second / self._module.config.model.encoder_seq_length
+        self._fastest = max(self._fastest, throughput)
         scalars = {
             "reduced_train_loss": metrics.loss,
             "lr": metrics.lr,
@@ -141,7 +159,12 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             "global_step": float(metrics.step),
             "consumed_samples": float(metrics.consumed_samples),
             "tokens_per_second": metrics.tokens_per_second,
+            "throughput": throughput,
+            "throughput_peak": self._fastest,
+            "epoch": float(self._trainer.current_epoch),
         }
+        if self._module.config.exp_manager.log_step_timing:
+            scalars["train_step_timing in s"] = result.seconds
         for logger in self._trainer.loggers:
             logger.log_metrics({k: v for k, v in scalars.items() if v is not None}, step=metrics.step)
 

@@ -32,6 +32,8 @@ class Pending:
     time: float
     """Unix time when it was handed to the device."""
     parameter_norm: torch.Tensor | None = None
+    seconds: float = 0.0
+    """That the process was busy with it, without waiting for the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class StepResult:
     tokens_per_second: float
     time: float
     parameter_norm: float | None
+    seconds: float = 0.0
 
 
 def depth(config: TrainingConfig, device: torch.device) -> int:
@@ -107,7 +110,7 @@ class Results:
             self._broken = self._broken or pending.step
         self._newest = StepResult(
             pending.step, loss, gradient_norm, pending.lr, pending.consumed_samples, pending.tokens_per_second,
-            pending.time, further[0] if further else None,
+            pending.time, further[0] if further else None, pending.seconds,
         )  # fmt: skip
         self.on_read(self._newest)
 

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from neuron_api import contract
 from neuron_api.derive import checkpoint, precision
 from neuron_api.topology import Topology
-from neuron_trainer.checkpoint import reader, rng, tensors
+from neuron_trainer.checkpoint import reader, retention, rng, tensors
 from neuron_trainer.checkpoint.manifest import Manifest
 from neuron_trainer.checkpoint.staging import Stage, Stored, in_place
 from neuron_trainer.checkpoint.writer import Snapshot
@@ -76,7 +76,9 @@ class RunState:
             "consumed_samples": float(module.consumed_samples),
             "reduced_train_loss": newest.loss if newest is not None else 0.0,
         }
-        return found if module.val_loss is None else {**found, "val_loss": module.val_loss}
+        if module.val_loss is None or module.val_step != step:
+            return found  # an older one is not this step's, and a resumed run would not know it
+        return {**found, retention.VALIDATION: module.val_loss}
 
     def _stored(self) -> dict[str, Stored]:
         weights_only = self.module.config.exp_manager.checkpoint_callback_params.save_weights_only

@@ -1,4 +1,9 @@
-"""Which tokens of a sample a model is given."""
+"""Which tokens of a sample a model is given.
+
+Where a sample has several documents a model is also given, if they matter: `positions`, int64 [B, part.length], of its
+tokens, in place of those that follow from the part; `documents`, int64 [B, total], a number for each token of the whole
+sample, different where tokens must not see each other.
+"""
 
 from dataclasses import dataclass
 

@@ -63,7 +63,7 @@ class LocalParameter:
 
 Batch = Mapping[str, Tensor]
 """`input_ids` and `labels` (the target of the output at t in place t), int64 [GBS/DP, S]: whole rows, the same on all
-processes of a replica."""
+processes of a replica. With `position_ids` and `document_ids` where the data has them (see `Samples`)."""
 
 
 class ParallelBackend(Protocol):

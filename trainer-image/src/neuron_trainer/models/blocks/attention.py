@@ -18,8 +18,20 @@ def window_mask(length: int, window: int, device: torch.device) -> Tensor:
     return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
 
 
+def document_mask(documents: Tensor | None, window: int | None) -> Tensor | None:
+    """Which keys a query sees where no document may see another, bool [B, 1, S, S]; None: every key before it.
+
+    `documents` int64 [B, S] of whole samples. Made once for all layers: each keeps it for its backward pass.
+    """
+    if documents is None:
+        return None
+    length = documents.shape[1]
+    seen = window_mask(length, min(window or length, length), documents.device)
+    return (documents[:, None, :, None] == documents[:, None, None, :]) & seen
+
+
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Causal attention of all tokens, without window and dropout; shapes of `CoreAttention.forward`."""
+"""Causal attention of all tokens, without documents and dropout; shapes of `CoreAttention.forward`."""
 
 
 class CoreAttention(nn.Module):
@@ -35,19 +47,25 @@ class CoreAttention(nn.Module):
         self.kernel: Kernel | None = None
         """What a parallel backend computes it with in place of PyTorch's attention (ring attention)."""
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """[B, heads, S, head_dim] and [B, kv heads, S, head_dim] twice, to [B, heads, S, head_dim]."""
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, heads, S, head_dim] and [B, kv heads, S, head_dim] twice, to [B, heads, S, head_dim].
+
+        `mask`: what `document_mask` gives, in place of the causal one.
+        """
         if self.kernel is not None:
             return self.kernel(query, key, value)
         copies, length = query.shape[1] // key.shape[1], query.shape[2]
         if copies > 1:
             key, value = key.repeat_interleave(copies, dim=1), value.repeat_interleave(copies, dim=1)
         window = min(self.window or length, length)
-        if self.training and self.dropout.probability:
-            return self._with_dropout(query, key, value, window_mask(length, window, query.device))
-        if window == length:
+        has_dropout = self.training and self.dropout.probability > 0
+        if mask is None and (window < length or has_dropout):
+            mask = window_mask(length, window, query.device)
+        if mask is None:
             return F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=window_mask(length, window, query.device))
+        if has_dropout:
+            return self._with_dropout(query, key, value, mask)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
     def _with_dropout(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """With the probabilities in memory: PyTorch's kernels would draw the same mask on every process."""
@@ -78,12 +96,12 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(heads * head_dim, hidden, bias=has_bias)
         self.core_attention = CoreAttention(window, dropout)
 
-    def forward(self, states: Tensor, cos: Tensor | None, sin: Tensor | None) -> Tensor:
+    def forward(self, states: Tensor, cos: Tensor | None, sin: Tensor | None, mask: Tensor | None = None) -> Tensor:
         """[B, S, H] to [B, S, H]; without tables nothing is rotated. The number of heads follows from the width."""
         query, key, value = (self._heads(linear(states)) for linear in (self.q_proj, self.k_proj, self.v_proj))
         if cos is not None and sin is not None:
             query, key = rotate(query, cos, sin), rotate(key, cos, sin)
-        mixed = self.core_attention(query, key, value)
+        mixed = self.core_attention(query, key, value, mask)
         return self.o_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def _heads(self, states: Tensor) -> Tensor:

@@ -76,14 +76,17 @@ class Rotary:
         self._rope = rope
         self._tables: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
-    def tables(self, part: Part, device: torch.device) -> tuple[Tensor, Tensor]:
-        """`(cos, sin)` of a part's positions, each fp32 [part.length, dims]."""
+    def tables(self, part: Part, device: torch.device, positions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`(cos, sin)` of a part's positions, each fp32 [part.length, dims]; of `positions` [B, part.length], if they
+        are given, [B, 1, part.length, dims]."""
         key = (part.total, device)
         if key not in self._tables:
             angles = torch.outer(torch.arange(part.total, dtype=torch.float32), frequencies(self._rope, part.total))
             both = torch.cat((angles, angles), dim=-1)
             self._tables[key] = (both.cos().to(device), both.sin().to(device))
         cos, sin = self._tables[key]
+        if positions is not None:
+            return cos[positions].unsqueeze(1), sin[positions].unsqueeze(1)
         return cos[part.start : part.start + part.length], sin[part.start : part.start + part.length]
 
 

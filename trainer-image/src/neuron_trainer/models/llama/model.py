@@ -5,7 +5,7 @@ With a `sliding_window` in its config it is Mistral. Class names: those that `ac
 
 from torch import Tensor, nn
 
-from neuron_trainer.models.blocks.attention import Attention
+from neuron_trainer.models.blocks.attention import Attention, document_mask
 from neuron_trainer.models.blocks.mlp import MLP
 from neuron_trainer.models.blocks.norm import RMSNorm
 from neuron_trainer.models.blocks.rotary import Rotary
@@ -50,9 +50,9 @@ class LlamaDecoderLayer(nn.Module):
         self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = LlamaMLP(config)
 
-    def forward(self, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, states: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None) -> Tensor:
         """[B, S, H] to [B, S, H]."""
-        states = states + self.self_attn(self.input_layernorm(states), cos, sin)
+        states = states + self.self_attn(self.input_layernorm(states), cos, sin, mask)
         return states + self.mlp(self.post_attention_layernorm(states))  # type: ignore[no-any-return]
 
 
@@ -64,14 +64,24 @@ class LlamaModel(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(LlamaDecoderLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = LlamaRMSNorm(config.hidden_size, config.rms_norm_eps)
-        self._rotary = Rotary(config.rope)
+        self._rotary, self._window = Rotary(config.rope), config.sliding_window
 
-    def forward(self, input_ids: Tensor, part: Part | None = None) -> Tensor:
-        """Token ids int64 [B, S], by default of whole samples, or states [B, S, H] of earlier layers, to [B, S, H]."""
-        cos, sin = self._rotary.tables(part or Part.whole(input_ids.shape[1]), input_ids.device)
+    def forward(
+        self,
+        input_ids: Tensor,
+        part: Part | None = None,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+    ) -> Tensor:
+        """Token ids int64 [B, S], by default of whole samples, or states [B, S, H] of earlier layers, to [B, S, H].
+
+        `positions` and `documents`: see `neuron_trainer.models.sequence`.
+        """
+        cos, sin = self._rotary.tables(part or Part.whole(input_ids.shape[1]), input_ids.device, positions)
+        mask = document_mask(documents, self._window)
         states = input_ids if input_ids.is_floating_point() else self.embed_tokens(input_ids)
         for layer in self.layers:
-            states = layer(states, cos, sin)
+            states = layer(states, cos, sin, mask)
         return self.norm(states)  # type: ignore[no-any-return]
 
 
@@ -90,6 +100,12 @@ class LlamaForCausalLM(nn.Module):
         if self.config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
-    def forward(self, input_ids: Tensor, part: Part | None = None) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        part: Part | None = None,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+    ) -> Tensor:
         """Token ids int64 [B, S], by default of whole samples, to logits [B, S, V] in the compute dtype."""
-        return self.lm_head(self.model(input_ids, part))  # type: ignore[no-any-return]
+        return self.lm_head(self.model(input_ids, part, positions, documents))  # type: ignore[no-any-return]

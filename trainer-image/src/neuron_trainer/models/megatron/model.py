@@ -7,7 +7,7 @@ dropout. Class names are those that `activations_checkpoint_recompute` lists, pa
 import torch
 from torch import Tensor, nn
 
-from neuron_trainer.models.blocks.attention import Attention
+from neuron_trainer.models.blocks.attention import Attention, document_mask
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.mlp import MLP
 from neuron_trainer.models.blocks.moe import LoadBalancing, MoE, nothing_yet
@@ -75,9 +75,11 @@ class ParallelTransformerLayer(nn.Module):
             self.mlp = ParallelMLP(config)
         self.mlp_output_dropout = Dropout(config.hidden_dropout)
 
-    def forward(self, states: Tensor, cos: Tensor | None, sin: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, states: Tensor, cos: Tensor | None, sin: Tensor | None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """[B, S, H] to [B, S, H], and the experts' shares (see `MoE`) where there are any."""
-        mixed = self.self_attn(self.input_layernorm(states), cos, sin)
+        mixed = self.self_attn(self.input_layernorm(states), cos, sin, mask)
         states = states + self.attention_output_dropout(mixed)
         normed = self.post_attention_layernorm(states)
         added, shares = self.mlp(normed) if self.has_experts else (self.mlp(normed), None)
@@ -97,28 +99,38 @@ class MegatronModel(nn.Module):
         self.layers = nn.ModuleList(ParallelTransformerLayer(config, index) for index in range(config.num_layers))
         self.norm = norm(config)
         self._rotary = Rotary(config.rope) if config.rope is not None else None
-        self._keeps_fp32 = config.fp32_residual_connection
+        self._keeps_fp32, self._window = config.fp32_residual_connection, config.sliding_window_size
         self._experts = config.moe.num_experts if config.moe is not None else 0
 
     def forward(
-        self, input_ids: Tensor, earlier: Tensor | None = None, part: Part | None = None
+        self,
+        input_ids: Tensor,
+        earlier: Tensor | None = None,
+        part: Part | None = None,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Token ids int64 [B, S], by default of whole samples, or states [B, S, H] of earlier layers, to [B, S, H]; and
-        the sum of the experts' shares (see `MoE`) over layers, `earlier` ones included, fp32 [2, E]."""
+        the sum of the experts' shares (see `MoE`) over layers, `earlier` ones included, fp32 [2, E].
+
+        `positions` and `documents`: see `neuron_trainer.models.sequence`.
+        """
         part = part or Part.whole(input_ids.shape[1])
-        states = input_ids if input_ids.is_floating_point() else self._embed(input_ids, part)
-        cos, sin = self._rotary.tables(part, input_ids.device) if self._rotary is not None else (None, None)
+        states = input_ids if input_ids.is_floating_point() else self._embed(input_ids, part, positions)
+        cos, sin = self._rotary.tables(part, input_ids.device, positions) if self._rotary is not None else (None, None)
+        mask = document_mask(documents, self._window)
         total = nothing_yet(self._experts, states.device) if earlier is None else earlier
         for layer in self.layers:
-            states, shares = layer(states, cos, sin)
+            states, shares = layer(states, cos, sin, mask)
             total = total if shares is None else total + shares
         return self.norm(states), total
 
-    def _embed(self, input_ids: Tensor, part: Part) -> Tensor:
+    def _embed(self, input_ids: Tensor, part: Part, positions: Tensor | None) -> Tensor:
         """The residual stream begins here; norms give their weight's dtype, so in fp32 it stays fp32."""
         states: Tensor = self.embed_tokens(input_ids)
         if self.embed_positions is not None:
-            positions = torch.arange(part.start, part.start + part.length, device=input_ids.device)[None]
+            if positions is None:
+                positions = torch.arange(part.start, part.start + part.length, device=input_ids.device)[None]
             states = states + self.embed_positions(positions)
         states = self.embedding_dropout(states)
         return states.float() if self._keeps_fp32 else states
@@ -144,12 +156,17 @@ class MegatronForCausalLM(nn.Module):
             self.lm_head.weight = self.model.embed_tokens.weight
 
     def forward(
-        self, input_ids: Tensor, earlier: Tensor | None = None, part: Part | None = None
+        self,
+        input_ids: Tensor,
+        earlier: Tensor | None = None,
+        part: Part | None = None,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
     ) -> Tensor | Prediction:
         """Token ids int64 [B, S] to logits [B, S, V] in the compute dtype, with the auxiliary loss if wanted.
 
         `earlier`: with states of earlier layers in place of ids, their shares (see `MegatronModel`).
         """
-        states, total = self.model(input_ids, earlier, part)
+        states, total = self.model(input_ids, earlier, part, positions, documents)
         logits: Tensor = self.lm_head(states)
         return logits if self.balance is None else Prediction(logits, self.balance(total))

@@ -6,7 +6,7 @@ Parameter names are those of Llama but for `mlp.gate` (the router) and `mlp.expe
 
 from torch import Tensor, nn
 
-from neuron_trainer.models.blocks.attention import Attention
+from neuron_trainer.models.blocks.attention import Attention, document_mask
 from neuron_trainer.models.blocks.mlp import MLP
 from neuron_trainer.models.blocks.moe import LoadBalancing, MoE, nothing_yet
 from neuron_trainer.models.blocks.norm import RMSNorm
@@ -47,9 +47,11 @@ class MixtralDecoderLayer(nn.Module):
         sizes = config.hidden_size, config.intermediate_size
         self.mlp = MoE(*sizes, "silu", config.moe) if self.has_experts else MLP(*sizes)
 
-    def forward(self, states: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, states: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """[B, S, H] to [B, S, H], and the experts' shares (see `MoE`) where there are any."""
-        states = states + self.self_attn(self.input_layernorm(states), cos, sin)
+        states = states + self.self_attn(self.input_layernorm(states), cos, sin, mask)
         normed = self.post_attention_layernorm(states)
         added, shares = self.mlp(normed) if self.has_experts else (self.mlp(normed), None)
         return states + added, shares
@@ -64,17 +66,27 @@ class MixtralModel(nn.Module):
         self.layers = nn.ModuleList(MixtralDecoderLayer(config, index) for index in range(config.num_hidden_layers))
         self.norm = MixtralRMSNorm(config.hidden_size, config.rms_norm_eps)
         self._rotary, self._experts = Rotary(config.rope), config.moe.num_experts
+        self._window = config.sliding_window
 
     def forward(
-        self, input_ids: Tensor, earlier: Tensor | None = None, part: Part | None = None
+        self,
+        input_ids: Tensor,
+        earlier: Tensor | None = None,
+        part: Part | None = None,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Token ids int64 [B, S], by default of whole samples, or states [B, S, H] of earlier layers, to [B, S, H]; and
-        the sum of the experts' shares (see `MoE`) over layers, `earlier` ones included, fp32 [2, E]."""
-        cos, sin = self._rotary.tables(part or Part.whole(input_ids.shape[1]), input_ids.device)
+        the sum of the experts' shares (see `MoE`) over layers, `earlier` ones included, fp32 [2, E].
+
+        `positions` and `documents`: see `neuron_trainer.models.sequence`.
+        """
+        cos, sin = self._rotary.tables(part or Part.whole(input_ids.shape[1]), input_ids.device, positions)
+        mask = document_mask(documents, self._window)
         states = input_ids if input_ids.is_floating_point() else self.embed_tokens(input_ids)
         total = nothing_yet(self._experts, states.device) if earlier is None else earlier
         for layer in self.layers:
-            states, shares = layer(states, cos, sin)
+            states, shares = layer(states, cos, sin, mask)
             total = total if shares is None else total + shares
         return self.norm(states), total
 
@@ -98,12 +110,17 @@ class MixtralForCausalLM(nn.Module):
             self.lm_head.weight = self.model.embed_tokens.weight
 
     def forward(
-        self, input_ids: Tensor, earlier: Tensor | None = None, part: Part | None = None
+        self,
+        input_ids: Tensor,
+        earlier: Tensor | None = None,
+        part: Part | None = None,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
     ) -> Tensor | Prediction:
         """Token ids int64 [B, S] to logits [B, S, V] in the compute dtype, with the auxiliary loss if wanted.
 
         `earlier`: with states of earlier layers in place of ids, their shares (see `MixtralModel`).
         """
-        states, total = self.model(input_ids, earlier, part)
+        states, total = self.model(input_ids, earlier, part, positions, documents)
         logits: Tensor = self.lm_head(states)
         return logits if self.balance is None else Prediction(logits, self.balance(total))

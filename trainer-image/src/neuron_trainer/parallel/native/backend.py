@@ -35,7 +35,7 @@ from . import (
     turns,
 )
 from .rounded_weights import RoundedWeights
-from .schedule import Pipelined, Schedule, Straight
+from .schedule import MicroBatch, Pipelined, Schedule, Straight
 
 
 class NativeBackend:
@@ -162,22 +162,31 @@ class NativeBackend:
         """See `ParallelBackend`."""
         self._gather()
         with self._loss_scope():
-            return self._schedule.train(*self._micro_batches(batch))
+            return self._schedule.train(self._micro_batches(batch))
 
     def evaluate(self, batch: Batch) -> Tensor:
         """See `ParallelBackend`."""
         self._gather()
         with self._loss_scope():
-            return self._schedule.evaluate(*self._micro_batches(batch))
+            return self._schedule.evaluate(self._micro_batches(batch))
 
     def _gather(self) -> None:
         if self._rounded is not None:
             self._rounded.gather(self._updates)
 
-    def _micro_batches(self, batch: Batch) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def _micro_batches(self, batch: Batch) -> list[MicroBatch]:
         rows = self._config.data.micro_batch_size
         ids = context_parallel.cut(batch["input_ids"], self._part)
-        return torch.split(ids, rows), torch.split(batch["labels"], rows)
+        further = {}
+        if "position_ids" in batch:
+            further["positions"] = torch.split(context_parallel.cut(batch["position_ids"], self._part), rows)
+        if "document_ids" in batch:
+            further["documents"] = torch.split(batch["document_ids"], rows)
+        parts = zip(torch.split(ids, rows), torch.split(batch["labels"], rows), strict=True)
+        return [
+            MicroBatch(some, wanted, {name: values[index] for name, values in further.items()})
+            for index, (some, wanted) in enumerate(parts)
+        ]
 
     def _loss_scope(self) -> AbstractContextManager[Any]:
         """Cross-entropy on logits that stay split over the vocabulary."""

@@ -24,6 +24,10 @@ def check(config: TrainingConfig, family: Family) -> Iterator[Finding]:
                     "Use one that is.")  # fmt: skip
     if size == 1:
         return
+    if config.data.reset_attention_mask:
+        yield found(4001, _CONTEXT, f"{size} with data.reset_attention_mask is not supported by this release: the ring "
+                    "of context parallelism does not know of documents.", "Use 1, or leave reset_attention_mask "
+                    "out.")  # fmt: skip
     # The kernel of the ring has no dropout, and masks could not be those of one process.
     if any(isinstance(child, CoreAttention) and child.dropout.probability for child in family.on_meta().modules()):
         yield found(4001, _CONTEXT, f"{size} with dropout in attention is not supported by this release.", "Use 1.")

@@ -9,7 +9,7 @@ from torch.distributed.tensor.parallel import ParallelStyle
 
 
 class SplitPositions(ParallelStyle):
-    """The table is whole on each process, which looks up its own part of the positions [1, S] only."""
+    """The table is whole on each process, which looks up its own part of the positions [1 or B, S] only."""
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
         # The hooks may return what replaces inputs and outputs; the annotations of torch 2.14 say None.

@@ -1,7 +1,7 @@
 """Forward and backward of a step's micro-batches: one after the other, or through the stages of a pipeline."""
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,24 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits and labels of a micro-batch to a fp32 scalar."""
 
 
-class Schedule(Protocol):
-    """`ids` and `labels` are micro-batches; returns the mean of their losses, fp32 scalar."""
+class MicroBatch(NamedTuple):
+    """What goes through the model at once."""
 
-    def train(self, ids: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+    ids: Tensor
+    """Token ids of this process's part."""
+    labels: Tensor
+    further: Mapping[str, Tensor]
+    """Arguments of the model by name, which every stage is given."""
+
+
+class Schedule(Protocol):
+    """Returns the mean of the micro-batches' losses, fp32 scalar."""
+
+    def train(self, batches: Sequence[MicroBatch]) -> Tensor:
         """With gradients: the mean's, reduced over data-parallel processes in the last backward pass only."""
         ...
 
-    def evaluate(self, ids: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+    def evaluate(self, batches: Sequence[MicroBatch]) -> Tensor:
         """Without."""
         ...
 
@@ -32,21 +42,24 @@ class Straight:
     def __init__(self, module: nn.Module, loss: Loss) -> None:
         self._module, self._loss = module, loss
 
-    def train(self, ids: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+    def train(self, batches: Sequence[MicroBatch]) -> Tensor:
         """See `Schedule`."""
-        total = torch.zeros((), device=ids[0].device)
-        for index, (some, wanted) in enumerate(zip(ids, labels, strict=True)):
-            data_parallel.start_micro_batch(self._module, is_last=index == len(ids) - 1)
-            loss = self._loss(self._module(some), wanted) / len(ids)
+        total = torch.zeros((), device=batches[0].ids.device)
+        for index, batch in enumerate(batches):
+            data_parallel.start_micro_batch(self._module, is_last=index == len(batches) - 1)
+            loss = self._of(batch) / len(batches)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
 
-    def evaluate(self, ids: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+    def evaluate(self, batches: Sequence[MicroBatch]) -> Tensor:
         """See `Schedule`."""
         with torch.no_grad():
-            losses = [self._loss(self._module(some), wanted) for some, wanted in zip(ids, labels, strict=True)]
+            losses = [self._of(batch) for batch in batches]
         return torch.stack(losses).mean()
+
+    def _of(self, batch: MicroBatch) -> Tensor:
+        return self._loss(self._module(batch.ids, **batch.further), batch.labels)
 
 
 class Pipelined:
@@ -68,25 +81,24 @@ class Pipelined:
         else:
             self._schedule = ScheduleInterleaved1F1B(list(stages), micro_batches, loss_fn=loss)
 
-    def train(self, ids: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+    def train(self, batches: Sequence[MicroBatch]) -> Tensor:
         """See `Schedule`."""
         losses: list[Tensor] | None = [] if self._is_last else None
-        self._schedule.step(
-            arg_mbs=self._inputs(ids), target_mbs=self._targets(labels), losses=losses, return_outputs=False
-        )
-        return self._mean(losses, ids[0].device)
+        self._schedule.step(**self._inputs(batches), losses=losses, return_outputs=False)
+        return self._mean(losses, batches[0].ids.device)
 
-    def evaluate(self, ids: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+    def evaluate(self, batches: Sequence[MicroBatch]) -> Tensor:
         """See `Schedule`."""
         losses: list[Tensor] | None = [] if self._is_last else None
-        self._schedule.eval(arg_mbs=self._inputs(ids), target_mbs=self._targets(labels), losses=losses)
-        return self._mean(losses, ids[0].device)
+        self._schedule.eval(**self._inputs(batches), losses=losses)
+        return self._mean(losses, batches[0].ids.device)
 
-    def _inputs(self, ids: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-        return [(some,) if self._is_first else () for some in ids]
-
-    def _targets(self, labels: Sequence[Tensor]) -> list[Tensor] | None:
-        return list(labels) if self._is_last else None
+    def _inputs(self, batches: Sequence[MicroBatch]) -> dict[str, Any]:
+        return {
+            "arg_mbs": [(batch.ids,) if self._is_first else () for batch in batches],
+            "kwarg_mbs": [dict(batch.further) for batch in batches],
+            "target_mbs": [batch.labels for batch in batches] if self._is_last else None,
+        }
 
     def _mean(self, losses: list[Tensor] | None, device: torch.device) -> Tensor:
         if losses is None:

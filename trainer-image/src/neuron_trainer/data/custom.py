@@ -1,0 +1,90 @@
+"""A data module of one's own: a class that is named by `neuron-train run --data-module package.module:Class`.
+
+Contract. `Class(cfg)` is made on each process for each part that is read, where `cfg` is the resolved configuration:
+`cfg.data` has the known keys, and keys of one's own as attributes. `samples(part)`, of `train`, `validation` or `test`,
+gives `Samples`: any sample by its number, the same on every process and in every start. Who takes which sample when,
+and where a resume goes on, is not the class's business, so both hold for any class.
+"""
+
+import importlib
+import os
+from typing import Any, Final
+
+import torch
+
+from neuron_api.config import TrainingConfig
+from neuron_api.findings import Finding, error
+from neuron_trainer.errors import InputError
+
+from .samples import Samples
+
+VARIABLE: Final = "NEURON_TRAIN_DATA_MODULE"
+"""Environment variable with the same meaning as `--data-module`, for pods."""
+KEY: Final = "--data-module"
+
+
+def chosen() -> str | None:
+    """The name of the class, where there is one: then no data module of the configuration is used."""
+    return os.environ.get(VARIABLE) or None
+
+
+def samples(config: TrainingConfig, part: str) -> Samples:
+    """Of the class that is chosen; raises `InputError` where it does not keep the contract."""
+    name = chosen()
+    assert name is not None
+    module = _class(name)
+    if not hasattr(module, "samples"):
+        raise _fault(f"{name} has no method samples(part).", "See neuron_trainer.data.custom.")
+    found = module(config).samples(part)
+    for wanted in ("__len__", "take", "labels_are_targets"):
+        if not hasattr(found, wanted):
+            raise _fault(f"samples({part!r}) of {name} gave a {type(found).__name__} without {wanted}.",
+                         "See neuron_trainer.data.samples.Samples.")  # fmt: skip
+    return found  # type: ignore[no-any-return]  # a protocol, looked at above
+
+
+def check(config: TrainingConfig) -> list[Finding]:
+    """What would go wrong later, by the first sample of each part that is read."""
+    parts = ["train", *(["validation"] if config.trainer.limit_val_batches else [])]
+    try:
+        return [finding for part in parts for finding in _check_part(config, part)]
+    except InputError as problem:
+        return list(problem.findings)
+    except Exception as problem:  # of the class's own
+        return [error(KEY, f"{chosen()} failed: {type(problem).__name__}: {problem}")]
+
+
+def _check_part(config: TrainingConfig, part: str) -> list[Finding]:
+    found, length, batch = samples(config, part), config.model.encoder_seq_length, config.data.global_batch_size
+    if len(found) < batch:
+        return [error(KEY, f"{chosen()} has {len(found)} samples for {part}, fewer than one global batch of {batch}.",
+                      "Give it more data, or use a smaller data.global_batch_size.")]  # fmt: skip
+    taken = found.take([0])
+    for name in ("input_ids", "labels"):
+        values = taken.get(name)
+        if not isinstance(values, torch.Tensor) or values.dtype != torch.int64 or values.shape != (1, length):
+            shape = f"{values.dtype} {list(values.shape)}" if isinstance(values, torch.Tensor) else repr(values)
+            return [error(KEY, f"{chosen()}: {name} of one sample for {part} is {shape}.",
+                          f"Needed is torch.int64 [1, {length}], model.encoder_seq_length.")]  # fmt: skip
+    return []
+
+
+def _class(name: str) -> type[Any]:
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        raise _fault(f"{name!r} is no class.", "Write package.module:Class.")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ImportError as problem:
+        raise _fault(
+            f"{module} cannot be imported: {problem}.", "Install it in the image, or set PYTHONPATH."
+        ) from None
+    except AttributeError:
+        raise _fault(f"{module} has no {attribute}.", "Write package.module:Class.") from None
+    if not isinstance(found, type):
+        raise _fault(f"{name} is a {type(found).__name__}, not a class.", "Write package.module:Class.")
+    return found
+
+
+def _fault(message: str, remedy: str) -> InputError:
+    return InputError([error(KEY, message, remedy)])
