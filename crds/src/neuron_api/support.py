@@ -41,7 +41,8 @@ _DONE: Final[Mapping[str, str]] = {
     "log_gradient_norm enable_recovery_time_instrumentation save_xser load_xser save_bf16 async_checkpointing "
     "ckpt_ptl_version log_global_rank_0_only "
     "summary_writer_kwargs version use_datetime_version resume_past_end files_to_copy "
-    "create_early_stopping_callback early_stopping_callback_params create_preemption_callback log_step_timing",
+    "create_early_stopping_callback early_stopping_callback_params create_preemption_callback log_step_timing "
+    "disable_validation_on_resume",
     "exp_manager.checkpoint_callback_params": "filename monitor mode save_top_k save_last every_n_train_steps "
     "model_parallel_size use_master_weights_in_ckpt dirpath train_time_interval every_n_epochs save_weights_only "
     "auto_insert_metric_name enable_version_counter prefix postfix",

@@ -18,6 +18,7 @@ from neuron_api.progress import Progress
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.handoff import Handoff, Start
+from neuron_trainer.loop.module import TrainingModule
 from neuron_trainer.metrics_file import VALIDATIONS_FILE
 from neuron_trainer.models.family import Family
 
@@ -192,16 +193,42 @@ def test_a_checkpoint_has_the_validation_of_its_own_step(by_validation: Path) ->
     assert {one.path.name.rpartition("=")[2] for one in found} == {f"{loss:.6f}.ckpt" for _, loss in losses}
 
 
-@pytest.mark.parametrize("step", [4, 8, 10])
+@pytest.mark.parametrize(("step", "skips"), [(4, True), (8, True), (10, True), (4, False), (8, False)])
 def test_a_start_from_a_checkpoint_after_its_validation_is_the_unbroken_run(
-    step: int, tiny: Path, tmp_path: Path, by_validation: Path
+    step: int, skips: bool, tiny: Path, tmp_path: Path, by_validation: Path
 ) -> None:
     folder = tmp_path / "log"
     shutil.copytree(by_validation, folder)
     values = alone(tiny, folder, trainer__max_steps=12, data__val_dir=str(tiny / "data"), **BY_VALIDATION)
+    values["exp_manager"]["disable_validation_on_resume"] = skips
     train(values, Start(1, str(checkpoint_at(folder, step)), last_step=12))
     assert numbers(folder) == numbers(by_validation)
     assert validations(folder) == validations(by_validation)
+
+
+def test_a_kill_in_a_validation_costs_the_steps_since_the_checkpoint_and_no_validation(
+    tiny: Path, tmp_path: Path, by_validation: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever checkpoints are ranked by: one is written after the validation of its step."""
+    changes = {key: value for key, value in BY_VALIDATION.items() if not key.endswith(("__monitor", "__mode"))}
+    values = alone(tiny, tmp_path, trainer__max_steps=12, data__val_dir=str(tiny / "data"), **changes)
+    evaluated: list[int] = []
+
+    def breaks(module: TrainingModule, *_: Any) -> None:
+        evaluated.append(module.trainer.global_step)
+        if module.trainer.global_step == 6:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingModule, "on_validation_batch_end", breaks, raising=False)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train(values)
+    assert evaluated == [2, 2, 4, 4, 6]
+    (newest, *_) = complete(tmp_path / contract.CHECKPOINTS_DIR)
+    assert newest.step == 4
+    train(values, Start(1, str(newest.path), last_step=6))
+    assert numbers(tmp_path) == numbers(by_validation)
+    assert validations(tmp_path) == validations(by_validation)
 
 
 def test_without_a_validation_of_its_step_a_checkpoint_ranks_last(tiny: Path, tmp_path: Path) -> None:

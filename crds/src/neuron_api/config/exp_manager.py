@@ -99,7 +99,8 @@ class ExpManagerConfig(Section):
     """Arguments of NeMo's step timer. Default null."""
 
     disable_validation_on_resume: Flag = True
-    """No validation in the middle of the epoch that a resume continues. Default True, NeMo's."""
+    """Do not repeat the validation of the step that a resume begins at. A checkpoint is written after the validation of
+    its step, so there is none to repeat: both values give the unbroken run. Default True, NeMo's."""
 
     ema: dict[str, Any] | None = None
     """Exponential moving average of the weights (enable, decay, …). Default null: none."""

@@ -53,11 +53,6 @@ class Naming:
         return stem + postfix + (f"-v{version}" if version else "") + contract.CHECKPOINT_SUFFIX
 
 
-def keys(template: str | None) -> list[str]:
-    """Names of the values that a template has."""
-    return [found.partition(":")[0] for found in re.findall(r"\{(.*?)\}", template or DEFAULT_TEMPLATE)]
-
-
 def last_of(folder: Path) -> Path:
     """Name of the copy that `save_last` refreshes."""
     return folder.with_name(folder.name.removesuffix(contract.CHECKPOINT_SUFFIX) + _LAST + contract.CHECKPOINT_SUFFIX)

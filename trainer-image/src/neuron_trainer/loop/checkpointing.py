@@ -57,10 +57,6 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         self.saved_step = 0
         """Step of the newest checkpoint of this start, or of the one it resumed from."""
         self._last_time = time.monotonic()
-        self._needs_validation = retention.VALIDATION in (
-            self._params.monitor or "",
-            *layout.keys(self._params.filename),
-        )
         self._is_waiting = False
         """A checkpoint is due, as soon as this step's validation is over."""
 
@@ -78,14 +74,14 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         assert isinstance(pl_module, TrainingModule)
         is_stopping = pl_module.is_stopping
         if is_stopping or self._is_due(trainer):
-            self._is_waiting = not is_stopping and self._needs_validation and _is_validated(trainer)
+            self._is_waiting = not is_stopping and _is_validated(trainer)
             if not self._is_waiting:
                 self._save(trainer, wait=is_stopping)
         else:
             self._tell(self.saving.finished())
 
     def on_validation_end(self, trainer: pl.Trainer, _: Any) -> None:
-        """By the loss of this very step."""
+        """With the loss of this very step, and nothing for a resume to validate again (B-4, 8)."""
         if self._is_waiting:
             self._is_waiting = False
             self._save(trainer, wait=False)
