@@ -1,9 +1,14 @@
 """From `kubectl apply` to Succeeded, and what a user sees at each stage."""
 
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
 from neuron_api import contract
 from neuron_api.progress import TrainerPhase
 from neuron_api.status import Phase
 from neuron_operator import cluster as api
+from neuron_operator.cluster import Cluster
 
 from .world import JOB, World, manifest
 
@@ -64,6 +69,27 @@ async def test_the_children_have_what_the_gang_needs_and_belong_to_the_job(world
         assert (owner["uid"], owner["controller"]) == (uid, True)
         assert "finalizers" not in child["metadata"]
     assert "finalizers" not in (await world.cluster.get(api.JOB, world.namespace, JOB))["metadata"]
+
+
+class Together(Cluster):
+    """Sends what it is to apply when two are asked for at the same time."""
+
+    def __init__(self, live: Cluster) -> None:
+        vars(self).update(vars(live))
+        self._two = asyncio.Barrier(2)
+
+    async def apply(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        async with asyncio.timeout(10):
+            await self._two.wait()
+        return await super().apply(body)
+
+
+async def test_service_and_config_map_do_not_wait_for_each_other(world: World) -> None:
+    world.apply(manifest())
+    await world.reconcile(world.controller(Together(world.cluster)))
+    assert await world.cluster.get(api.SERVICE, world.namespace, JOB)
+    assert await world.cluster.get(api.CONFIG_MAP, world.namespace, f"{JOB}-config")
+    assert len(await world.pods()) == 2
 
 
 async def test_events_tell_each_transition_once(world: World) -> None:

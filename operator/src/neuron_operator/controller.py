@@ -6,7 +6,7 @@ any number of times, also after a pass that was killed between any two of its wr
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -135,15 +135,19 @@ class Controller:
             for one in planned.deletes
         )
         await self._release(namespace, planned.releases)
-        for body in planned.applies:
-            try:
-                await self._writer.apply(body)
-            except RefusedError as problem:
-                what = f"{body['kind']} {body['metadata']['name']}"
-                return Outcome(rejections=(Rejection(what, problem.message),))
+        if refused := tuple(filter(None, await _all(self._apply(body) for body in planned.applies))):
+            return Outcome(rejections=refused)
         results = await _all(self._create(job, one) for one in planned.creates)
         created = {index: uid for index, uid in results if isinstance(uid, str)}
         return Outcome(created, tuple(found for _, found in results if isinstance(found, Rejection)))
+
+    async def _apply(self, body: Mapping[str, Any]) -> Rejection | None:
+        """What the job needs beside its pods; these do not need each other, and the pods need all of them."""
+        try:
+            await self._writer.apply(body)
+        except RefusedError as problem:
+            return Rejection(f"{body['kind']} {body['metadata']['name']}", problem.message)
+        return None
 
     async def _let_go(self, key: Key) -> None:
         """Kueue may hold pods of a job that is gone (`scheduling.release`)."""

@@ -57,6 +57,21 @@ def test_while_a_job_starts_its_conditions_are_numbers_too_but_for_its_configura
     assert not only_numbers(starting, starting.model_copy(update={"conditions": tuple(valid)}))
 
 
+def test_that_pod_0_answers_is_only_a_number_until_there_is_a_step_or_a_second_round() -> None:
+    starting = JobStatus(phase=Phase.STARTING)
+
+    def answers(**progress: object) -> JobStatus:
+        return starting.model_copy(update={"progress": ProgressStatus.model_validate({"pod_uid": "u", **progress})})
+
+    assert only_numbers(starting, answers(max_steps=9))
+    assert not only_numbers(starting, answers(step=1, furthest_step=1))
+    assert not only_numbers(starting, answers(last_step_time=NOW))
+    assert not only_numbers(starting, answers(round=1))
+    assert not only_numbers(answers(round=1), answers(round=1).model_copy(update={"progress": None}))
+    running = {"phase": Phase.RUNNING}
+    assert not only_numbers(starting.model_copy(update=running), answers().model_copy(update=running))
+
+
 def test_a_restart_is_told_when_it_happens_and_again_when_it_is_over() -> None:
     lost = RUNNING.model_copy(update={"phase": Phase.RESTARTING, "restarts": (LOSS,)})
     (one,) = announcements(RUNNING, lost)

@@ -1,13 +1,14 @@
 """Whether a status differs in more than its running numbers: those are written less often than they change.
 
 A gang that comes up is a number too, and so are the conditions that tell of it: which pods are made and up already can
-wait for a while. That something is in its way is another phase, and that it trains as well.
+wait for a while, and so can that pod 0 answers, as long as it has no step to tell of. That something is in its way is
+another phase, and that it trains as well.
 """
 
 from typing import Any
 
 from neuron_api.reasons import ConditionType
-from neuron_api.status import JobStatus, Phase
+from neuron_api.status import JobStatus, Phase, ProgressStatus
 
 _NUMBERS = (
     "step",
@@ -40,6 +41,12 @@ def _without(status: JobStatus) -> dict[str, Any]:
     if status.phase is Phase.STARTING:
         values["conditions"] = [one for one in values["conditions"] if one["type"] not in _OF_A_START]
     values["pods"] = [record for record in values["pods"] if record["lost"] or record["succeeded"]]
-    if values["progress"] is not None:
+    if status.phase is Phase.STARTING and _is_before_the_first_step(status.progress):
+        values["progress"] = None
+    elif values["progress"] is not None:
         values["progress"] = {key: value for key, value in values["progress"].items() if key not in _NUMBERS}
     return values
+
+
+def _is_before_the_first_step(progress: ProgressStatus | None) -> bool:
+    return progress is None or not (progress.furthest_step or progress.last_step_time or progress.round)
