@@ -132,6 +132,12 @@ def test_workers_change_nothing(tmp_path: Path, prefix: Path) -> None:
     assert list(islice(loader(config, workers=2), 3))[2]["input_ids"].tolist() == batches(config)[2]
 
 
+def test_reading_the_file_first_changes_no_sample(tmp_path: Path, prefix: Path) -> None:
+    assert batches(configuration(tmp_path, str(prefix), skip_warmup=False)) == batches(
+        configuration(tmp_path, str(prefix))
+    )
+
+
 @pytest.mark.parametrize("keys", [{"drop_last": False}, {"pad_samples_to_global_batch_size": True}])
 def test_the_last_batch_is_filled_with_samples_that_do_not_count(
     keys: dict[str, bool], tmp_path: Path, prefix: Path
