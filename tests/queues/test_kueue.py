@@ -49,10 +49,10 @@ def manager(plane: ControlPlane) -> Iterator[None]:
 @pytest.fixture
 async def teams(manager: None, worlds: list[World]) -> list[World]:
     """Each with a LocalQueue and a node of its own."""
-    for number, world in enumerate(worlds):
+    for world in worlds:
         world.options = replace(world.options, gang_schedulers=frozenset({GangScheduler.KUEUE}))
         world.kubectl("apply", "-f", "-", stdin=made("LocalQueue", "team", {"clusterQueue": "all"}))
-        await node(world, f"{world.namespace}-{number}", "8")
+        await node(world, world.namespace, "8")
     return worlds
 
 
@@ -76,10 +76,10 @@ async def free(world: World, what: str) -> None:
 async def bind(world: World, name: str) -> None:
     body = {
         "apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
-        "target": {"apiVersion": "v1", "kind": "Node", "name": f"{world.namespace}-0"},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": world.namespace},
     }  # fmt: skip
     path = f"/api/v1/namespaces/{world.namespace}/pods/{name}/binding"
-    world.kubectl("create", "--raw", path, "-f", "-", stdin=body)
+    world.plane.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
 
 
 async def train(world: World, **scheduling: object) -> None:
