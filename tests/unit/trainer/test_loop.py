@@ -18,6 +18,7 @@ from neuron_api.progress import Progress
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.handoff import Handoff, Start
+from neuron_trainer.launcher.choice import Chooser
 from neuron_trainer.loop.module import TrainingModule
 from neuron_trainer.metrics_file import VALIDATIONS_FILE
 from neuron_trainer.models.family import Family
@@ -93,6 +94,18 @@ def test_a_start_from_a_checkpoint_continues_bit_for_bit(step: int, tiny: Path, 
     shutil.copytree(trained, folder)  # the metrics of the steps after the checkpoint are to be written again
     train(alone(tiny, folder, trainer__max_steps=6), Start(1, str(checkpoint_at(folder, step)), last_step=6))
     assert numbers(folder) == numbers(trained)
+
+
+@pytest.mark.parametrize("past", [False, True])
+def test_a_run_at_its_last_step_is_only_taken_up_again_where_that_is_asked_for(
+    past: bool, tiny: Path, tmp_path: Path, trained: Path
+) -> None:
+    folder = tmp_path / "log"
+    shutil.copytree(trained, folder)
+    values = alone(tiny, folder, trainer__max_steps=6, exp_manager__resume_past_end=past)
+    assert (Chooser(typed(values), folder, "").finished() is None) is past
+    train(values, Start(1, str(checkpoint_at(folder, 6)), last_step=6))
+    assert numbers(folder) == numbers(trained), "it ends where it was"
 
 
 @pytest.fixture(scope="module")

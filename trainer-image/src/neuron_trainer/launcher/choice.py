@@ -43,7 +43,9 @@ class Chooser:
         return decision
 
     def finished(self) -> Candidate | None:
-        """A whole checkpoint that is at the last step: there is nothing to do (resume_past_end is False)."""
+        """A whole checkpoint that is at the last step: there is nothing to do, unless resume_past_end asks for it."""
+        if self._config.exp_manager.resume_past_end:
+            return None
         decision, last = self.decide(), self._config.trainer.max_steps
         if decision.origin not in (Origin.OWN, Origin.FOREIGN) or not 0 < last <= decision.candidates[0].step:
             return None
