@@ -89,6 +89,8 @@ class Controller:
         """One pass; raises what `errors` lists, and the queue comes back later."""
         if self.stillness and (next_look := await self.stillness.look(key)) is not None:
             return Result(next_look)
+        if self.stillness:
+            self.stillness.begin(key)
         try:
             return await self._pass(key)
         except ValidationError as problem:
@@ -103,7 +105,7 @@ class Controller:
             if self.view:
                 self.view.forget(key)
             if self.stillness:
-                self.stillness.end(key)
+                self.stillness.forget(key)
             self.recorder.forget(key.namespace, key.name)
             await self._let_go(key)
             return Result()

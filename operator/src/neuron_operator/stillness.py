@@ -43,11 +43,20 @@ class Stillness:
     def __init__(self, reader: ProgressReader, poll_seconds: float, monotonic: Callable[[], float]) -> None:
         self._reader, self._poll, self._monotonic = reader, poll_seconds, monotonic
         self._still: dict[Key, Still] = {}
+        self._overtaken: set[Key] = set()
+        """Jobs to which something has happened since their last pass began."""
+
+    def begin(self, key: Key) -> None:
+        """A pass is about to look at everything."""
+        self._overtaken.discard(key)
 
     def settle(self, key: Key, observed: Observed, due: float | None) -> None:
-        """A pass found nothing new. `due`: seconds until its plan wants another, apart from looks at the progress."""
+        """A pass found nothing new. `due`: seconds until its plan wants another, apart from looks at the progress.
+
+        What came after its look at the pods it has not seen: the pass that is queued for that must be a full one.
+        """
         host = next((pod for pod in observed.pods if pod.index == 0 and pod.running), None)
-        if host is None:
+        if host is None or key in self._overtaken:
             return
         rest = max(self._poll, (len(self._still) + 1) / PASSES_PER_SECOND)
         full = self._monotonic() + (rest if due is None else min(rest, due))
@@ -57,6 +66,12 @@ class Stillness:
     def end(self, key: Key) -> None:
         """Something has happened."""
         self._still.pop(key, None)
+        self._overtaken.add(key)
+
+    def forget(self, key: Key) -> None:
+        """The job is gone."""
+        self._still.pop(key, None)
+        self._overtaken.discard(key)
 
     def is_current(self, key: Key, version: str) -> bool:
         """Whether the job of this version needs no full pass."""
@@ -72,7 +87,7 @@ class Stillness:
         same = left > 0 and self._says_the_same(still, await self._reader.read(still.pod))
         if same and self._still.get(key) is still:
             return min(left, self.seconds)
-        self.end(key)
+        self._still.pop(key, None)
         return None
 
     @property

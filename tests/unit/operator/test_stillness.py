@@ -73,6 +73,18 @@ async def test_what_happens_to_a_job_ends_its_stillness(setting: Setting) -> Non
     assert setting.reader.asked == []
 
 
+async def test_what_happens_during_a_pass_that_finds_nothing_is_not_passed_over(setting: Setting) -> None:
+    """Else the pass that is queued for it would only ask for the progress: one of 1,000 lost pods came back after up
+    to five minutes (2026-11-26, make bench-operator)."""
+    setting.stillness.begin(KEY)
+    setting.stillness.end(KEY)  # after its look at the pods
+    setting.stillness.settle(KEY, SEEN, None)
+    assert await setting.stillness.look(KEY) is None
+    setting.stillness.begin(KEY)
+    setting.stillness.settle(KEY, SEEN, None)
+    assert await setting.stillness.look(KEY) == 5.0
+
+
 async def test_a_full_pass_is_due_by_the_clock_and_by_the_plan(setting: Setting) -> None:
     setting.clock.now += 5.0
     assert await setting.stillness.look(KEY) is None
