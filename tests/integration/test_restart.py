@@ -1,9 +1,13 @@
 """What a lost pod or a failed process leads to, on a real API server."""
 
+import time
+from dataclasses import replace
 from datetime import timedelta
 
-from neuron_api.progress import ProcessFailure, Recovery
+from neuron_api.progress import ProcessFailure, Progress, Recovery
 from neuron_api.status import Phase, Rung
+from neuron_operator.planning.observation import Pod
+from neuron_operator.stillness import Stillness
 
 from .world import JOB, World, utc
 
@@ -30,6 +34,34 @@ async def test_a_deleted_pod_is_replaced_alone_and_the_ledger_says_what_it_cost(
     assert (status.restart_count, status.steps_lost, status.gang_failures) == (1, 3, 0)
     (entry,) = status.restarts
     assert entry.recovery_seconds is not None
+
+
+async def test_a_pod_that_is_lost_in_the_middle_of_a_pass_is_replaced_by_the_next(world: World) -> None:
+    """After the look at the pods, so that the pass finds nothing new."""
+    await world.start()
+
+    class Reader:
+        calls = 0
+
+        async def read(self, pod: Pod) -> Progress | None:
+            self.calls += 1
+            if self.calls == 1:
+                world.kubectl("delete", "pod", f"{JOB}-0-1", "--grace-period=0", "--force")
+                stillness.end(world.key)  # as its event does
+            return await world.reports.read(pod)
+
+    reader = Reader()
+    stillness = Stillness(reader, 5.0, time.monotonic)
+    operator = replace(world.controller(reports=reader), stillness=stillness)
+    await operator.reconcile(world.key)
+    assert await world.pod_names() == [f"{JOB}-0-0"]
+    await world.reconcile(operator)
+    assert await world.pod_names() == [f"{JOB}-0-0", f"{JOB}-0-1"]
+    # And a job about which nothing is new is asked for its progress only.
+    await world.run_all()
+    await world.reconcile(operator)  # says so
+    await world.reconcile(operator)  # finds nothing new
+    assert stillness.is_current(world.key, (await world.job()).metadata.resource_version)
 
 
 async def test_a_process_that_is_restarted_in_its_pod_is_told_with_rank_and_signal(world: World) -> None:
