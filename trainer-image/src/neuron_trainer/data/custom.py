@@ -51,7 +51,8 @@ def check(config: TrainingConfig) -> list[Finding]:
     except InputError as problem:
         return list(problem.findings)
     except Exception as problem:  # of the class's own
-        return [error(KEY, f"{chosen()} failed: {type(problem).__name__}: {problem}")]
+        return [error(KEY, f"{chosen()} failed: {type(problem).__name__}: {problem}",
+                      "Mend the class; samples(part) and take([0]) of it are called here.")]  # fmt: skip
 
 
 def _check_part(config: TrainingConfig, part: str) -> list[Finding]:
