@@ -94,7 +94,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 class PublishedReader(FileSystemReader):
-    """Such a directory to `torch.distributed.checkpoint`: our parameters as `model.<name>`, a stack as chunks of a row."""
+    """Such a directory to `torch.distributed.checkpoint`: ours as `model.<name>`, of a stack each row a chunk."""
 
     def __init__(self, folder: Path, names: Mapping[str, Theirs]) -> None:
         super().__init__(folder)
