@@ -79,6 +79,28 @@ def test_the_finding_says_where_checkpoints_go_and_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
+    ("cache", "job", "told"),
+    [
+        ("/var/tmp/neuron-cache", JOB, True),
+        ("/var/tmp/neuron-cache", JOB.no_storage(), True),
+        ("/training/cache", JOB, False),
+        ("neuron_cache", JOB, False),  # on the working directory, the first mount
+        ("s3://bucket/cache", JOB, False),
+        (None, JOB, False),
+    ],
+)
+@pytest.mark.parametrize("on_trainium", [True, False])
+def test_a_compile_cache_that_ends_with_the_pods_is_warned_of(
+    cache: str | None, job: JobBuilder, told: bool, on_trainium: bool
+) -> None:
+    job = job.config("compiler_cache_url", cache).config("exp_manager.exp_dir", "s3://bucket/run")
+    built = (job.trainium("trn1.32xlarge") if on_trainium else job).build()
+    found = storage.check(built.spec, accepted(JOB.config("compiler_cache_url", cache).build()).config)
+    found = tuple(one for one in found if "compiler_cache_url" in str(one))
+    assert [one.severity for one in found] == [Severity.WARNING] * (told and on_trainium)
+
+
+@pytest.mark.parametrize(
     ("mounts", "directory"),
     [
         ([], None),

@@ -10,8 +10,9 @@ import torch
 import transformers
 from torch import Tensor
 
+import exchange
 from neuron_trainer.errors import InputError
-from neuron_trainer.models.llama import LlamaConfig, LlamaForCausalLM, initial, weights
+from neuron_trainer.models.llama import LlamaConfig, LlamaForCausalLM, initial
 from neuron_trainer.models.llama import config as llama_config
 from neuron_trainer.models.mistral import config as mistral_config
 
@@ -78,7 +79,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
     read = mistral_config if values["model_type"] == "mistral" else llama_config
     config = read.from_values(json.loads((tmp_path / "config.json").read_text()))
     ours = LlamaForCausalLM(config)
-    ours.load_state_dict(weights.read(tmp_path), strict=not config.tie_word_embeddings)
+    ours.load_state_dict(exchange.read(tmp_path), strict=not config.tie_word_embeddings)
     return Pair(theirs, ours, config, tmp_path, torch.randint(0, 96, (2, 100)))
 
 
@@ -104,19 +105,18 @@ def test_loss_and_gradients_are_equal(pair: Pair) -> None:
 
 def test_weights_go_to_transformers_and_back_without_a_change(pair: Pair, tmp_path: Path) -> None:
     folder = tmp_path / "written"
-    weights.write(folder, pair.ours.state_dict(), pair.config)
-    (folder / "config.json").write_text((pair.folder / "config.json").read_text())
+    exchange.write(folder, pair.ours.state_dict(), pair.folder / "config.json")
     theirs = type(pair.theirs).from_pretrained(folder, dtype=torch.float32)
     for name, tensor in pair.theirs.state_dict().items():
         assert torch.equal(theirs.state_dict()[name], tensor), name
-    assert all(torch.equal(pair.ours.get_parameter(name), tensor) for name, tensor in weights.read(folder).items())
+    assert all(torch.equal(pair.ours.get_parameter(name), tensor) for name, tensor in exchange.read(folder).items())
 
 
 def test_weights_in_several_files_are_read(tmp_path: Path) -> None:
     theirs = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES)).float()
     theirs.save_pretrained(tmp_path, max_shard_size="20KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
-    found = weights.read(tmp_path)
+    found = exchange.read(tmp_path)
     assert found.keys() == theirs.state_dict().keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in theirs.state_dict().items())
 

@@ -11,7 +11,10 @@ from neuron_api import contract
 from neuron_trainer import preflight
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.data.megatron.writer import IndexedWriter
+from neuron_trainer.errors import InputError
 from neuron_trainer.handoff import Start
+from neuron_trainer.launcher.choice import Chooser
+from neuron_trainer.resume import Choice
 
 from .conftest import alone, train, typed
 
@@ -77,3 +80,13 @@ def test_an_interrupted_run_is_the_unbroken_one(has_documents: bool, values: dic
     values["trainer"]["max_steps"] = 8
     (newest, *_) = complete(folder / contract.CHECKPOINTS_DIR)
     assert numbers(train(values, Start(0, str(newest.path)))) == unbroken
+
+
+def test_its_launcher_takes_its_checkpoint_up_and_no_other_models(values: dict[str, Any], tmp_path: Path) -> None:
+    values["trainer"]["max_steps"] = 1
+    train(values)
+    [one] = complete(tmp_path / "log" / contract.CHECKPOINTS_DIR)
+    assert Chooser(typed(values), tmp_path / "log", "").choose() == Choice(str(one.path))
+    values["model"]["ffn_hidden_size"] = 96
+    with pytest.raises(InputError, match="is of another model: ffn_hidden_size 64 there, 96 here"):
+        Chooser(typed(values), tmp_path / "log", "").choose()

@@ -1,7 +1,7 @@
 """Our Mixtral is that of `transformers`: the same logits, loss and gradients, and weights that go both ways."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,12 @@ import transformers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+import exchange
 from neuron_api.config import ModelConfig
 from neuron_api.config.moe import MoeConfig
-from neuron_trainer.models.mixtral import MixtralConfig, MixtralForCausalLM, initial, weights
+from neuron_trainer.checkpoint.convert import config_file
+from neuron_trainer.errors import CheckpointError
+from neuron_trainer.models.mixtral import MixtralConfig, MixtralForCausalLM, initial
 from neuron_trainer.models.mixtral import config as mixtral_config
 from neuron_trainer.models.prediction import Prediction
 
@@ -55,7 +58,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
     theirs.save_pretrained(tmp_path)
     config = mixtral_config.from_values(json.loads((tmp_path / "config.json").read_text()))
     ours = MixtralForCausalLM(config)
-    ours.load_state_dict(weights.read(tmp_path), strict=not config.tie_word_embeddings)
+    ours.load_state_dict(exchange.read(tmp_path), strict=not config.tie_word_embeddings)
     return Pair(theirs, ours, config, tmp_path, torch.randint(0, 96, (2, 100)))
 
 
@@ -102,12 +105,11 @@ def test_loss_and_gradients_are_equal(pair: Pair) -> None:
 
 def test_weights_go_to_transformers_and_back_without_a_change(pair: Pair, tmp_path: Path) -> None:
     folder = tmp_path / "written"
-    weights.write(folder, pair.ours.state_dict(), pair.config)
-    (folder / "config.json").write_text((pair.folder / "config.json").read_text())
+    exchange.write(folder, pair.ours.state_dict(), pair.folder / "config.json")
     theirs = transformers.MixtralForCausalLM.from_pretrained(folder, dtype=torch.float32)
     for name, tensor in pair.theirs.state_dict().items():
         assert torch.equal(theirs.state_dict()[name], tensor), name
-    assert all(torch.equal(pair.ours.get_parameter(name), tensor) for name, tensor in weights.read(folder).items())
+    assert all(torch.equal(pair.ours.get_parameter(name), tensor) for name, tensor in exchange.read(folder).items())
 
 
 def test_initial_weights_are_drawn_from_the_distribution_of_transformers() -> None:
@@ -141,8 +143,8 @@ def test_layers_without_experts_have_an_mlp_of_that_width() -> None:
     kinds = [type(layer.get_submodule("mlp")).__name__ for layer in model.model.layers]
     assert kinds == ["MoE", "MLP"]
     assert model.get_parameter("model.layers.1.mlp.up_proj.weight").shape == (80, 32)
-    with pytest.raises(ValueError, match="cannot be written"):
-        weights.write(Path("nowhere"), model.state_dict(), model.config)
+    with pytest.raises(CheckpointError, match="has gated experts in every layer: this model is not one"):
+        config_file.of("mixtral", asdict(model.config), "float32")
 
 
 def test_the_longer_length_is_taken() -> None:

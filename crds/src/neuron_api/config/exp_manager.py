@@ -54,7 +54,8 @@ class ExpManagerConfig(Section):
     """With resume_if_exists, start again though the last checkpoint is at max_steps. Default False."""
 
     resume_from_checkpoint: str | None = None
-    """Checkpoint directory to start from when the job has no checkpoint of its own. Default null."""
+    """Checkpoint directory to start from when the job has no checkpoint of its own, or a directory of transformers
+    (config.json, safetensors), of which each process reads its part. Default null."""
 
     ckpt_ptl_version: str = "2.5.0"
     """Lightning version that a checkpoint without one was written by, so that it is migrated from there. Default

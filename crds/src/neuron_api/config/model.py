@@ -52,8 +52,8 @@ class ModelConfig(OpenSection):
     split."""
 
     use_cpu_initialization: Flag = True
-    """Draw whole weights on the CPU, so that they do not depend on the topology. Default True, the document's
-    recommendation."""
+    """Draw whole weights on the CPU, so that they do not depend on the topology; here they never do, also with False.
+    Default True, the document's recommendation."""
 
     weight_init_only: Flag = False
     """Take only the weights from resume_from_checkpoint and start at step 0. Default False."""

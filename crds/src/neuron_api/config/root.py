@@ -55,8 +55,8 @@ class TrainingConfig(Section):
     """Appended to NEURON_CC_FLAGS, before the flags that the precision type adds. Default: none."""
 
     compiler_cache_url: str | None = None
-    """NEURON_COMPILE_CACHE_URL: where compiled graphs are kept between runs; a path (on a mounted volume, or it is
-    lost with the pod) or s3://bucket/prefix. Default null: the compiler's own."""
+    """NEURON_COMPILE_CACHE_URL: where compiled graphs are kept between runs; a path (on a mounted volume: a warning
+    tells where it is lost with the pod) or s3://bucket/prefix. Default null: the compiler's own."""
 
     aync_exec_max_inflight_requests: Count | None = Field(default=None, ge=0)
     """Depth of the Neuron runtime's execution queue (NEURON_RT_ASYNC_EXEC_MAX_INFLIGHT_REQUESTS), and steps whose loss

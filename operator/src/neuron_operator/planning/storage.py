@@ -1,4 +1,4 @@
-"""Whether what the job writes outlives its pods: claims, working directory, the place of the checkpoints."""
+"""Whether what the job writes outlives its pods: claims, working directory, checkpoints, compiled graphs."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
@@ -7,7 +7,7 @@ from typing import Any, Final
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import Finding, error, warning
-from neuron_api.spec import JobSpec
+from neuron_api.spec import Accelerator, JobSpec
 
 _DEFAULT_EXP_DIR: Final = "nemo_experiments"
 _PASSING: Final = ("emptyDir", "configMap", "secret", "downwardAPI", "projected", "image", "ephemeral")
@@ -22,12 +22,14 @@ def working_directory(spec: JobSpec) -> str | None:
 
 
 def check(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
-    """Checkpoints that would end with the pods: an error for several nodes, a warning for one."""
+    """Checkpoints that would end with the pods: an error for several nodes, a warning for one; compiled graphs that
+    would: a warning."""
+    return (*_checkpoints(spec, config), *_compile_cache(spec, config))
+
+
+def _checkpoints(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
     where = checkpoint_directory(spec, config)
-    if where is None or not _writes_checkpoints(config):
-        return ()
-    lasting = [PurePosixPath(path) for path in _lasting_mounts(spec)]
-    if any(PurePosixPath(where).is_relative_to(mount) for mount in lasting):
+    if where is None or not _writes_checkpoints(config) or _lasts(spec, where):
         return ()
     nodes = config.trainer.num_nodes
     message = f"no writable claim holds {where}, where exp_manager puts checkpoints: they would end with the pods."
@@ -36,6 +38,28 @@ def check(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
         "or exp_manager.checkpoint_callback_params.dirpath to an s3:// address."
     )
     return (error(KEY, message, remedy) if nodes > 1 else warning(KEY, message, remedy),)
+
+
+def _compile_cache(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
+    """Nothing is compiled on CPUs."""
+    given = config.compiler_cache_url
+    if spec.platform.accelerator is Accelerator.CPU or not given or "://" in given:
+        return ()
+    where = str(PurePosixPath(working_directory(spec) or "/", given))
+    if _lasts(spec, where):
+        return ()
+    message = (
+        f"no writable claim holds {where}, where compiler_cache_url keeps compiled graphs: new pods compile again."
+    )
+    remedy = (
+        f"Add an entry with claimName and a mountPath above {where}, or set compiler_cache_url to a mounted path or to "
+        "an s3:// address."
+    )
+    return (warning(KEY, message, remedy),)
+
+
+def _lasts(spec: JobSpec, where: str) -> bool:
+    return any(PurePosixPath(where).is_relative_to(mount) for mount in _lasting_mounts(spec))
 
 
 def checkpoint_directory(spec: JobSpec, config: TrainingConfig) -> str | None:

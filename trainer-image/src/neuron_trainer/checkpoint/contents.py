@@ -4,6 +4,7 @@ import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from neuron_trainer.errors import CheckpointError
@@ -23,10 +24,11 @@ class StoredTensor:
     """Bytes of the whole tensor."""
 
 
-def tensors(folder: Path) -> list[StoredTensor]:
-    """In the order of their names; raises `CheckpointError`."""
+def tensors(folder: Path, files: FileSystemReader | None = None) -> list[StoredTensor]:
+    """In the order of their names; raises `CheckpointError`. `files`: by default of a checkpoint of our own."""
+    files = ShardReader(folder) if files is None else files
     try:
-        index = ShardReader(folder).read_metadata().state_dict_metadata
+        index = files.read_metadata().state_dict_metadata
     except (OSError, pickle.UnpicklingError, EOFError) as problem:
         raise CheckpointError(f"{folder} has no index of tensors that can be read: {problem}") from None
     found = []

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from neuron_trainer.errors import CheckpointError
@@ -16,13 +17,16 @@ from .shards import ShardReader
 _SHOWN: Final = 5
 
 
-def load_tensors(folder: Path, wanted: Callable[[Collection[str]], dict[str, Tensor]]) -> None:
-    """Fill tensors in place; every rank reads only what it owns.
+def load_tensors(
+    folder: Path, wanted: Callable[[Collection[str]], dict[str, Tensor]], files: FileSystemReader | None = None
+) -> None:
+    """Fill tensors in place; every rank reads only what it owns. `files`: by default of a checkpoint of our own.
 
     `wanted` gives the tensors to fill, by their names in a checkpoint that has the given ones. One that is not there,
     or has another shape, is an error with its name: nothing is left as it was without a word.
     """
-    stored = {tensor.name: tensor.shape for tensor in contents.tensors(folder)}
+    files = ShardReader(folder) if files is None else files
+    stored = {tensor.name: tensor.shape for tensor in contents.tensors(folder, files)}
     tensors = wanted(stored.keys())
     missing = [name for name in tensors if name not in stored]
     wrong = [
@@ -36,7 +40,7 @@ def load_tensors(folder: Path, wanted: Callable[[Collection[str]], dict[str, Ten
             f"{folder} does not fit this run: {'; '.join(what)}. Use the model and the optimizer that it was written "
             "with, or begin with its weights alone (model.weight_init_only)"
         )
-    load(tensors, storage_reader=ShardReader(folder))
+    load(tensors, storage_reader=files)
 
 
 def _some(names: list[str]) -> str:

@@ -15,7 +15,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
 from neuron_api.findings import errors_of
 from neuron_api.loading import load_text
-from neuron_trainer.checkpoint import catalog, layout, storage
+from neuron_trainer.checkpoint import catalog, layout, published, storage
 from neuron_trainer.checkpoint.convert import config_file, hugging_face, native, nxd
 from neuron_trainer.checkpoint.convert.partition import Partition
 from neuron_trainer.checkpoint.convert.weights import Weights, in_dtype, stacked, unstacked
@@ -68,7 +68,7 @@ def _convert(request: Request) -> None:
     if request.to == "native":
         first = next(iter(weights.values()))()
         with _progress(len(shapes)) as tell:
-            native.write(request.target, stacked(weights, shapes), shapes, family, first.dtype, tell)
+            native.write(request.target, stacked(weights, family.theirs), shapes, family, first.dtype, tell)
         return
     kept = {name: load for name, load in weights.items() if not (_is_tied(family) and name == "lm_head.weight")}
     with _progress(len(kept)) as tell:
@@ -78,13 +78,12 @@ def _convert(request: Request) -> None:
 def _read(request: Request) -> tuple[Weights, dict[str, Any]]:
     """Full tensors by Hugging Face's names, and config.json."""
     source = request.source
-    if hugging_face.is_one(source):
-        return hugging_face.read(source), hugging_face.read_config(source)
+    if published.is_one(source):
+        return hugging_face.read(source), published.config(source)
     if (source / layout.TENSOR_INDEX).is_file():
         manifest = catalog.verify(source)
         values = config_file.of(manifest.family, manifest.architecture, request.dtype or manifest.dtype)
-        experts = int(values.get("num_local_experts", 0))
-        return unstacked(native.read(source, masters=request.masters), experts), values
+        return unstacked(native.read(source, masters=request.masters), Family.bare(values).theirs), values
     if (source / "model").is_dir():
         values = _model_values(request)
         return nxd.read(source, _partition(request, Family.bare(values))), values

@@ -5,17 +5,25 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import error
-from neuron_trainer.checkpoint import Candidate, complete, layout, storage, verify
-from neuron_trainer.checkpoint.manifest import read
+from neuron_trainer.checkpoint import Candidate, complete, layout, published, storage, verify
+from neuron_trainer.checkpoint.manifest import Manifest, read
+from neuron_trainer.data import tokenizer
 from neuron_trainer.errors import CheckpointError, InputError, ProgressLostError
 from neuron_trainer.log_dir import checkpoints
 from neuron_trainer.models.family import Family
 from neuron_trainer.resume import Choice, Decision, Origin, Seen, decide
 
 log = logging.getLogger(__name__)
+
+_SIZES: Final = (
+    "vocab_size", "hidden_size", "intermediate_size", "ffn_hidden_size", "num_hidden_layers", "num_layers",
+    "num_attention_heads", "num_key_value_heads", "num_kv_heads", "head_dim", "kv_channels", "tie_word_embeddings",
+)  # fmt: skip
+"""Of a family's config, those that the shapes of its tensors follow from."""
 
 
 class Chooser:
@@ -87,7 +95,7 @@ class Chooser:
 
     def _compare_form(self, candidate: Candidate) -> None:
         """The form is read from the files (A8)."""
-        if candidate.manifest.by_tensor != self._config.exp_manager.load_xser:
+        if not published.is_one(candidate.path) and candidate.manifest.by_tensor != self._config.exp_manager.load_xser:
             form = "a file for each tensor" if candidate.manifest.by_tensor else "a file for each process"
             log.warning("exp_manager.load_xser: %s was written with %s; it is read so.", candidate.path, form)
 
@@ -101,6 +109,8 @@ class Chooser:
         return True
 
     def _verify(self, candidate: Candidate) -> None:
+        if published.is_one(candidate.path):
+            return  # it has no checksums; its headers were read
         written = (candidate.path, candidate.manifest.time)
         if written not in self._verified or not layout.is_complete(candidate.path):
             verify(candidate.path)
@@ -112,23 +122,29 @@ class Chooser:
             return None
         try:
             path = storage.place(text)
-            candidate = Candidate(path, read(path))
+            candidate = Candidate(path, _published(path) if published.is_one(path) else read(path))
             self._verify(candidate)
             return candidate
         except CheckpointError as problem:
-            raise InputError([error(key, f"{problem}.", "Give the directory of a complete checkpoint.")]) from None
+            remedy = "Give the directory of a complete checkpoint, or of a model of transformers."
+            raise InputError([error(key, f"{problem}.", remedy)]) from None
 
     def _compare(self, candidate: Candidate) -> None:
         """A run cannot take up the tensors of another architecture."""
-        wanted, found = asdict(Family.of(self._config).config), candidate.manifest.architecture
-        sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                 "num_key_value_heads", "head_dim", "tie_word_embeddings")  # fmt: skip
+        family = Family.of(self._config, tokenizer.vocabulary(self._config))
+        wanted, found = asdict(family.config), candidate.manifest.architecture
+        sizes = [size for size in _SIZES if size in wanted]
         if different := [f"{k} {found.get(k)} there, {wanted[k]} here" for k in sizes if found.get(k) != wanted[k]]:
             raise InputError([error(
-                "model.model_config",
+                "model" if self._config.model_source == "megatron" else "model.model_config",
                 f"{candidate.path} is of another model: {'; '.join(different)}.",
                 "Use another log directory, or the model it was written with.",
             )])  # fmt: skip
+
+
+def _published(path: Path) -> Manifest:
+    family = Family.bare(published.config(path))
+    return published.manifest(path, family.kind, asdict(family.config))
 
 
 def _lost(seen: Seen, found: str) -> str:

@@ -13,8 +13,9 @@ import torch.distributed as dist
 from neuron_api import contract
 from neuron_api.derive import checkpoint, precision
 from neuron_api.topology import Topology
-from neuron_trainer.checkpoint import reader, retention, rng, tensors
+from neuron_trainer.checkpoint import published, reader, retention, rng, tensors
 from neuron_trainer.checkpoint.manifest import Manifest
+from neuron_trainer.checkpoint.published import PublishedReader
 from neuron_trainer.checkpoint.staging import Stage, Stored, in_place
 from neuron_trainer.checkpoint.writer import Snapshot
 from neuron_trainer.models.family import Family
@@ -62,9 +63,10 @@ class RunState:
         return state
 
     def load_weights(self, folder: Path) -> None:
-        """`weight_init_only`: nothing but the model's tensors."""
+        """`weight_init_only`, or a model of `transformers`: nothing but the model's tensors."""
         parameters = self.module.backend.parameters()
-        reader.load_tensors(folder, lambda names: tensors.weights(parameters, names))
+        files = PublishedReader(folder, self.family.theirs) if published.is_one(folder) else None
+        reader.load_tensors(folder, lambda names: tensors.weights(parameters, names), files)
 
     def metrics(self, step: int, epoch: int) -> dict[str, float]:
         """Values for file names and for save_top_k; raises `DivergenceError` where they are none."""

@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from neuron_api.config import ModelConfig, TrainingConfig
+from neuron_trainer.errors import CheckpointError
 
 from . import config_json
 from .llama import LlamaForCausalLM
 from .llama import config as llama_config
 from .llama import initial as llama_initial
 from .llama import plan as llama_plan
+from .llama import weights as llama_weights
 from .megatron import MegatronForCausalLM
 from .megatron import config as megatron_config
 from .megatron import initial as megatron_initial
@@ -24,7 +26,9 @@ from .mixtral import MixtralForCausalLM
 from .mixtral import config as mixtral_config
 from .mixtral import initial as mixtral_initial
 from .mixtral import plan as mixtral_plan
+from .mixtral import weights as mixtral_weights
 from .roles import Role
+from .weights import Theirs
 
 
 class Sizes(Protocol):
@@ -53,22 +57,24 @@ class _Parts(NamedTuple):
     roles: Callable[[Any], Mapping[str, Role]]
     layers: Callable[[Any], list[str]]
     recomputable: tuple[str, ...]
+    theirs: Callable[[str, Any], Theirs] | None
+    """None: `transformers` has no such model."""
 
 
 _LLAMA: Final = _Parts(
     LlamaForCausalLM, llama_initial.draw,
-    llama_plan.roles, llama_plan.layers, llama_plan.RECOMPUTABLE,
+    llama_plan.roles, llama_plan.layers, llama_plan.RECOMPUTABLE, llama_weights.theirs,
 )  # fmt: skip
 _FAMILIES: Final[Mapping[str, _Parts]] = {
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "mixtral": _Parts(
         MixtralForCausalLM, mixtral_initial.draw,
-        mixtral_plan.roles, mixtral_plan.layers, mixtral_plan.RECOMPUTABLE,
+        mixtral_plan.roles, mixtral_plan.layers, mixtral_plan.RECOMPUTABLE, mixtral_weights.theirs,
     ),
     "megatron": _Parts(
         MegatronForCausalLM, megatron_initial.draw,
-        megatron_plan.roles, megatron_plan.layers, megatron_plan.RECOMPUTABLE,
+        megatron_plan.roles, megatron_plan.layers, megatron_plan.RECOMPUTABLE, None,
     ),
 }  # fmt: skip
 """By `model_type` of config.json, or `megatron`."""
@@ -142,6 +148,14 @@ class Family:
     def recomputable(self) -> tuple[str, ...]:
         """Values of `model.activations_checkpoint_recompute`."""
         return self._parts.recomputable
+
+    @property
+    def theirs(self) -> dict[str, Theirs]:
+        """What each parameter is in the files of `transformers`, a shared one once; raises `CheckpointError`."""
+        named = self._parts.theirs
+        if named is None:
+            raise CheckpointError(f"transformers has no form of a {self.kind} model")
+        return {name: named(name, self.config) for name, _ in self.on_meta().named_parameters()}
 
     @property
     def parameters(self) -> int:

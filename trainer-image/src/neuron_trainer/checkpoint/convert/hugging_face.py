@@ -1,47 +1,23 @@
-"""A directory of `transformers`: config.json and safetensors, in one file or several with an index."""
+"""A directory of `transformers` (see `published`): whole tensors out of it, and a new one."""
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from neuron_trainer.errors import CheckpointError
+from neuron_trainer.checkpoint import published
 
 from .weights import Weights
-
-CONFIG: Final = "config.json"
-_SINGLE: Final = "model.safetensors"
-_INDEX: Final = "model.safetensors.index.json"
-
-
-def is_one(folder: Path) -> bool:
-    """Whether it has such files."""
-    return (folder / _INDEX).is_file() or (folder / _SINGLE).is_file()
 
 
 def read(folder: Path) -> Weights:
     """All tensors; raises `CheckpointError`."""
-    if (folder / _INDEX).is_file():
-        files: dict[str, str] = json.loads((folder / _INDEX).read_text())["weight_map"]
-    elif (folder / _SINGLE).is_file():
-        with safe_open(folder / _SINGLE, "pt") as file:
-            files = dict.fromkeys(file.keys(), _SINGLE)
-    else:
-        raise CheckpointError(f"{folder} has neither {_SINGLE} nor {_INDEX}")
-    return {name: _load(folder / file, name) for name, file in files.items()}
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json; raises `CheckpointError`."""
-    try:
-        values: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-    except (OSError, ValueError) as problem:
-        raise CheckpointError(f"{folder / CONFIG} cannot be read: {problem}") from None
-    return values
+    return {name: partial(_load, stored) for name, stored in published.tensors(folder).items()}
 
 
 def write(
@@ -67,7 +43,7 @@ def write(
         tell(name)
     _save(folder, held, parts)
     _name(folder, parts, total)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    (folder / published.CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _save(folder: Path, held: dict[str, Tensor], parts: list[list[str]]) -> None:
@@ -78,20 +54,17 @@ def _save(folder: Path, held: dict[str, Tensor], parts: list[list[str]]) -> None
 def _name(folder: Path, parts: list[list[str]], total: int) -> None:
     """The names that `transformers` gives, which say how many there are."""
     if len(parts) == 1:
-        (folder / "part-0.safetensors").rename(folder / _SINGLE)
+        (folder / "part-0.safetensors").rename(folder / published.SINGLE)
         return
     names = [f"model-{n + 1:05d}-of-{len(parts):05d}.safetensors" for n in range(len(parts))]
     for number, name in enumerate(names):
         (folder / f"part-{number}.safetensors").rename(folder / name)
     weight_map = {tensor: name for name, part in zip(names, parts, strict=True) for tensor in part}
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    (folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n")
+    (folder / published.INDEX).write_text(json.dumps(index, indent=2) + "\n")
 
 
-def _load(file: Path, name: str) -> Callable[[], Tensor]:
-    def load() -> Tensor:
-        with safe_open(file, "pt") as opened:
-            tensor: Tensor = opened.get_tensor(name)
-            return tensor
-
-    return load
+def _load(stored: published.Stored) -> Tensor:
+    with safe_open(stored.file, "pt") as opened:
+        tensor: Tensor = opened.get_tensor(stored.name)
+        return tensor

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import Final
 
 import torch
 from torch import Tensor
 
+from neuron_trainer.errors import CheckpointError
+from neuron_trainer.models.weights import Theirs
+
 Weights = Mapping[str, Callable[[], Tensor]]
 """On the CPU, in the dtype that they are stored in; a call reads the tensor."""
-
-_PROJECTIONS: Final = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
-"""Of a Mixtral's experts: this trainer stacks them, Hugging Face has a tensor for each."""
 
 
 def in_dtype(weights: Weights, dtype: torch.dtype | None) -> Weights:
@@ -21,34 +20,29 @@ def in_dtype(weights: Weights, dtype: torch.dtype | None) -> Weights:
     return {name: partial(_cast, load, dtype) for name, load in weights.items()}
 
 
-def unstacked(native: Weights, experts: int) -> Weights:
-    """From this trainer's names to Hugging Face's; all but a Mixtral's are the same."""
+def unstacked(native: Weights, names: Mapping[str, Theirs]) -> Weights:
+    """From this trainer's names to Hugging Face's; `names`: of the model's parameters."""
     found: dict[str, Callable[[], Tensor]] = {}
     for name, load in native.items():
-        layer, is_experts, projection = name.partition(".mlp.experts.")
-        if is_experts:
+        theirs = names[name]
+        if theirs.is_stack:
             whole = lru_cache(maxsize=1)(load)
-            for i in range(experts):
-                theirs = f"{layer}.block_sparse_moe.experts.{i}.{_PROJECTIONS[projection]}.weight"
-                found[theirs] = partial(_row, whole, i)
+            found |= {their: partial(_row, whole, number) for number, their in enumerate(theirs.names)}
         else:
-            found[name.replace(".mlp.gate.", ".block_sparse_moe.gate.")] = load
+            found[theirs.names[0]] = load
     return found
 
 
-def stacked(weights: Weights, names: Mapping[str, torch.Size]) -> Weights:
-    """From Hugging Face's names to those of this trainer's model, which `names` has with their shapes."""
-    return {name: _of(name, shape, weights) for name, shape in names.items()}
+def stacked(weights: Weights, names: Mapping[str, Theirs]) -> Weights:
+    """From Hugging Face's names to those of this trainer's model."""
+    return {name: _of(theirs, weights) for name, theirs in names.items()}
 
 
-def _of(name: str, shape: torch.Size, weights: Weights) -> Callable[[], Tensor]:
-    layer, is_experts, projection = name.partition(".mlp.experts.")
-    if not is_experts:
-        theirs = name.replace(".mlp.gate.", ".block_sparse_moe.gate.") if name not in weights else name
-        return weights[theirs]
-    prefix = f"{layer}.block_sparse_moe.experts"
-    each = [weights[f"{prefix}.{i}.{_PROJECTIONS[projection]}.weight"] for i in range(shape[0])]
-    return lambda: torch.stack([load() for load in each])
+def _of(theirs: Theirs, weights: Weights) -> Callable[[], Tensor]:
+    if absent := [name for name in theirs.names if name not in weights]:
+        raise CheckpointError(f"the source has no {absent[0]}")
+    each = [weights[name] for name in theirs.names]
+    return (lambda: torch.stack([load() for load in each])) if theirs.is_stack else each[0]
 
 
 def _row(load: Callable[[], Tensor], number: int) -> Tensor:

@@ -1,0 +1,101 @@
+"""Keys at the top level that only show in processes: environment variables, and the time that a collective may take."""
+
+import multiprocessing
+import os
+import signal
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from neuron_api.loading import load_text
+from neuron_trainer.launcher import forkserver
+
+from .nodes import BOUND, Gang, until, workers
+from .tiny import config, write_config
+
+pytestmark = pytest.mark.distributed
+
+
+def test_a_worker_has_the_users_flags_then_the_configurations_then_those_of_its_precision(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = config(
+        tiny, tmp_path / "log", trainer__devices=1, trainer__num_nodes=1, trainer__max_steps=10_000,
+        distributed_strategy={}, precision__type="fp32",
+    )  # fmt: skip
+    values |= {
+        "compiler_flags": "--model-type transformer", "compiler_cache_url": "/tmp/cache",
+        "aync_exec_max_inflight_requests": 5, "neuron_rt_exec_timeout": 100, "neuron_experimental_compress_rg": True,
+    }  # fmt: skip
+    monkeypatch.setenv("NEURON_CC_FLAGS", "--O1")
+    monkeypatch.setenv("NEURON_RT_EXEC_TIMEOUT", "77")
+    with Gang(tmp_path, write_config(tmp_path / "config.yaml", values), 1) as gang:
+        launcher = gang.start(0)
+        [pid] = until("a worker", lambda: workers(launcher) or None, gang=gang)
+        content = Path(f"/proc/{pid}/environ").read_bytes()
+    variables = dict(one.split("=", 1) for one in content.decode().split("\0") if "=" in one)
+    assert variables["NEURON_CC_FLAGS"] == "--O1 --model-type transformer --auto-cast none"
+    assert variables["NEURON_COMPILE_CACHE_URL"] == "/tmp/cache"
+    assert variables["NEURON_RT_ASYNC_EXEC_MAX_INFLIGHT_REQUESTS"] == "5"
+    assert variables["NEURON_EXPERIMENTAL_COMPRESS_RG"] == "1"
+    assert variables["NEURON_RT_EXEC_TIMEOUT"] == "77", "the user's own value wins"
+
+
+def _peers(rank: int, folder: Path, values: dict[str, Any]) -> None:
+    """Rank 1 never joins the collective; rank 0 says how long it waited, and for what it takes the end."""
+    import torch
+    import torch.distributed as dist
+
+    from neuron_trainer import worker
+
+    os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "RANK": str(rank), "WORLD_SIZE": "2"}
+    worker._MIN_TIMEOUT = 2  # type: ignore[misc]  # 30 in use
+    made = dist.init_process_group
+
+    def without_a_port(backend: str, timeout: timedelta) -> None:
+        made(backend, f"file://{folder}/store", rank=rank, world_size=2, timeout=timeout)
+
+    dist.init_process_group = without_a_port  # type: ignore[assignment]
+    loaded = load_text(yaml.safe_dump(values))
+    assert loaded.config is not None
+    worker._initialise(loaded.config, "cpu")
+    (folder / f"up-{rank}").touch()
+    if rank == 1:
+        time.sleep(BOUND)
+    begun = time.monotonic()
+    try:
+        dist.all_reduce(torch.ones(1))
+    except RuntimeError as problem:
+        (folder / "said").write_text(f"{time.monotonic() - begun} {worker.is_peer_loss(problem)} {problem}")
+        raise SystemExit(3) from None
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["hangs", "is killed"])
+def test_a_rank_that_is_lost_ends_the_others_within_the_time_of_a_collective(
+    is_killed: bool, tiny: Path, tmp_path: Path
+) -> None:
+    values = {**config(tiny, tmp_path), "neuron_rt_exec_timeout": 60 if is_killed else 3}
+    forkserver.start(2)
+    context = multiprocessing.get_context("forkserver")
+    zero, one = (context.Process(target=_peers, args=(rank, tmp_path, values)) for rank in range(2))
+    zero.start()
+    one.start()
+    until("both ranks", lambda: all((tmp_path / f"up-{rank}").exists() for rank in range(2)) or None)
+    try:
+        if is_killed:
+            assert one.pid is not None
+            os.kill(one.pid, signal.SIGKILL)
+        zero.join(BOUND)
+        assert zero.exitcode == 3
+    finally:
+        for process in (zero, one):
+            process.kill()
+            process.join()
+    seconds, is_loss, _ = (tmp_path / "said").read_text().split(" ", 2)
+    assert is_loss == "True"
+    assert float(seconds) < 30, "well within the 60 that a rank may take whose peers are there"
+    assert is_killed or float(seconds) > 2.5
