@@ -103,7 +103,7 @@ def test_the_example_reads_a_key_of_its_own_and_any_sample_by_its_number(
     monkeypatch.setenv(contract.ENV_DATA_MODULE, "counting:Counting")
     monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
     config = typed(alone(tiny, tmp_path / "log", data__stride=3, trainer__limit_val_batches=1))
-    assert custom.check(config) == []
+    assert custom.check(config, ["train", "validation", "test"]) == []
     found = source.samples(config, "train", is_builder=True)
     assert found.take([5])["input_ids"][0, :4].tolist() == [5, 8, 11, 14]
     batches = []

@@ -27,7 +27,9 @@ def text(tmp_path: Path) -> Path:
 
 
 def said(tmp_path: Path, prefix: Any, vocabulary: int = 100, **keys: Any) -> list[str]:
-    return [str(finding) for finding in check.check(configuration(tmp_path, prefix, **keys), vocabulary)]
+    config = configuration(tmp_path, prefix, **keys)
+    parts = ["train", "validation"] if config.trainer.limit_val_batches else ["train"]
+    return [str(finding) for finding in check.check(config, vocabulary, parts)]
 
 
 def test_good_data_has_no_finding(tmp_path: Path, text: Path) -> None:

@@ -29,7 +29,7 @@ class DataConfig(OpenSection):
     """Validation data, as train_dir; needed when limit_val_batches is not 0. Default null."""
 
     test_dir: str | None = None
-    """Test data, as train_dir. Default null."""
+    """Test data, as train_dir, for `neuron-train test`; a training does not read it. Default null."""
 
     num_workers: Count = Field(default=0, ge=0)
     """Worker processes of the loader; the batches do not depend on it. Default 0."""

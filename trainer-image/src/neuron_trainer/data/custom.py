@@ -8,6 +8,7 @@ and where a resume goes on, is not the class's business, so both hold for any cl
 
 import importlib
 import os
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
@@ -42,9 +43,8 @@ def samples(config: TrainingConfig, part: str) -> Samples:
     return found  # type: ignore[no-any-return]  # a protocol, looked at above
 
 
-def check(config: TrainingConfig) -> list[Finding]:
+def check(config: TrainingConfig, parts: Sequence[str]) -> list[Finding]:
     """What would go wrong later, by the first sample of each part that is read."""
-    parts = ["train", *(["validation"] if config.trainer.limit_val_batches else [])]
     try:
         return [finding for part in parts for finding in _check_part(config, part)]
     except InputError as problem:

@@ -22,7 +22,7 @@ import tqdm  # type: ignore[import-untyped]  # noqa: E402
 from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]  # noqa: E402
 
 import neuron_trainer.data.rows  # noqa: E402
-import neuron_trainer.loop.run  # noqa: E402
+import neuron_trainer.loop.testing  # noqa: E402
 import neuron_trainer.worker  # noqa: E402, F401
 
 # tqdm's own lock is a semaphore of the system, which a killed worker would leave behind.
