@@ -3,9 +3,11 @@
 import time
 from dataclasses import replace
 from datetime import timedelta
+from typing import cast
 
 from neuron_api.progress import ProcessFailure, Progress, Recovery
 from neuron_api.status import Phase, Rung
+from neuron_operator import cluster as api
 from neuron_operator.planning.observation import Pod
 from neuron_operator.stillness import Stillness
 
@@ -34,6 +36,48 @@ async def test_a_deleted_pod_is_replaced_alone_and_the_ledger_says_what_it_cost(
     assert (status.restart_count, status.steps_lost, status.gang_failures) == (1, 3, 0)
     (entry,) = status.restarts
     assert entry.recovery_seconds is not None
+
+
+async def test_a_failed_pod_is_replaced_in_one_pass_and_told_once(world: World) -> None:
+    await world.start()
+    failed = (await world.pods())[1]["metadata"]
+    await world.kubelet(failed["name"], phase="Failed", reason="Evicted", containerStatuses=[])
+    await world.controller().reconcile(world.key)
+    now = (await world.pods())[1]["metadata"]
+    assert (now["name"], now["uid"] != failed["uid"]) == (failed["name"], True)
+    status = (await world.job()).status
+    assert [(entry.rung, entry.pod_uid) for entry in status.restarts] == [(Rung.POD, failed["uid"])]
+    assert [record.uid for record in status.pods if record.name == now["name"]] == [now["uid"]]
+
+
+async def test_the_name_of_a_failed_pod_that_cannot_vanish_yet_is_waited_for(world: World) -> None:
+    """Somebody's finalizer holds it, which came after the look at the pods."""
+    await world.start()
+    failed = (await world.pods())[1]["metadata"]
+    await world.kubelet(failed["name"], phase="Failed", reason="Evicted", containerStatuses=[])
+
+    class Held:
+        """The gateway, with somebody who is quicker than a deletion."""
+
+        def __getattr__(self, verb: str) -> object:
+            return getattr(world.cluster, verb)
+
+        async def delete(self, kind: api.Kind, namespace: str, name: str, uid: str, **more: int | None) -> None:
+            await world.cluster.patch(api.POD, held(name, "example.com/held"))
+            await world.cluster.delete(kind, namespace, name, uid, **more)
+
+    def held(name: str, *finalizers: str) -> dict[str, object]:
+        return {"metadata": {"namespace": world.namespace, "name": name, "finalizers": list(finalizers)}}
+
+    operator = world.controller(cast("api.Cluster", Held()))
+    result = await operator.reconcile(world.key)
+    assert (await world.pods())[1]["metadata"]["uid"] == failed["uid"]
+    assert result.requeue_after is not None  # nobody promises an event
+    assert [record.lost for record in (await world.job()).status.pods] == [False, True]
+    await world.cluster.patch(api.POD, held(failed["name"]))
+    await world.reconcile()
+    assert (await world.pods())[1]["metadata"]["uid"] != failed["uid"]
+    assert len((await world.job()).status.restarts) == 1
 
 
 async def test_a_pod_that_is_lost_in_the_middle_of_a_pass_is_replaced_by_the_next(world: World) -> None:

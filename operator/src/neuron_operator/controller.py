@@ -1,7 +1,8 @@
 """reconcile(key): observe → plan → apply → one status write → events. The order of a pass is here and nowhere else.
 
 The key says which job, never what happened to it: a pass looks at everything that is there and may run at any time,
-any number of times, also after a pass that was killed between any two of its writes.
+any number of times, also after a pass that was killed between any two of its writes. Where what a plan leaves is known
+without another look, the next plan follows at once.
 """
 
 import asyncio
@@ -9,12 +10,12 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
 from neuron_api import contract
-from neuron_api.job import NeuronTrainingJob
+from neuron_api.job import NeuronTrainingJob, parse
 from neuron_api.scheduling import GangScheduler
 from neuron_api.status import JobStatus
 
@@ -24,8 +25,8 @@ from .cluster import Cluster
 from .errors import AlreadyExistsError, ConflictError, NotFoundError, RefusedError, UnavailableError
 from .failure_rules import built_in
 from .observe import Seen
-from .planning import pods
-from .planning.announce import announcements
+from .planning import aftermath, pods
+from .planning.announce import Announcement, announcements
 from .planning.certainty import safe_from_memory
 from .planning.failure_table import FailureTable
 from .planning.options import Options
@@ -43,6 +44,12 @@ from .workqueue import Key, Result
 
 log = logging.getLogger(__name__)
 
+Json = dict[str, Any]
+Told = tuple[NeuronTrainingJob, tuple[Announcement, ...]]
+"""A job as it was, and what is to be said about the change."""
+
+MOST_PLANS: Final = 4
+"""In one pass, each from what the one before has left (`aftermath`): told, deleted, created, and one to spare."""
 _WEBHOOK = "failed calling webhook"
 """500, but a plain word: the webhook of a queue (or of anybody else) does not answer, so no pod is made."""
 
@@ -98,7 +105,8 @@ class Controller:
             return Result()
 
     async def _pass(self, key: Key) -> Result:
-        seen = await self._look(self.view or self.cluster, key)
+        is_live = self.view is None or self.view.has_failed(key)  # then memory would not do
+        seen = await self._look(self.cluster if is_live else self._writer, key)
         if seen is None:
             self.watcher.job_gone(key.namespace, key.name)
             self.writes.forget(key)
@@ -109,16 +117,35 @@ class Controller:
             self.recorder.forget(key.namespace, key.name)
             await self._let_go(key)
             return Result()
-        now = self.clock()
         options = replace(self.options, failures=self.failures())
-        planned = make_plan(seen.observed, options, now)
-        if self.view and not safe_from_memory(planned, seen.observed.job):
+        planned = make_plan(seen.observed, options, self.clock())
+        if not is_live and not safe_from_memory(planned, seen.observed.job):
             if (seen := await self._look(self.cluster, key)) is None:
                 return Result(0.0)
-            planned = make_plan(seen.observed, options, now)
-        outcome = await self._carry_out(seen.observed.job, planned)
-        status = settle(planned, outcome, now)
-        return await self._save(key, seen, planned, status)
+            is_live, planned = True, make_plan(seen.observed, options, self.clock())
+        told: list[Told] = []
+        try:
+            for _ in range(MOST_PLANS):
+                result, body = await self._do(key, seen, planned, told)
+                if body is None or (known := aftermath.after(seen.observed, planned, parse(body))) is None:
+                    return result
+                seen, planned = Seen(body, known), make_plan(known, options, self.clock())
+                if not is_live and not safe_from_memory(planned, known.job):
+                    break
+            return Result(0.0)
+        finally:
+            for job, announced in told:
+                await self.recorder.post(job, announced)
+
+    async def _do(self, key: Key, seen: Seen, planned: Plan, told: list[Told]) -> tuple[Result, Json | None]:
+        """One plan; also the job as it is stored then, None where that is not known. `told` gets what is to be told."""
+        job = seen.observed.job
+        status = settle(planned, await self._carry_out(job, planned), self.clock())
+        self.watcher.job_changed(job, status)
+        result, written = await self._save(key, seen, planned, status)
+        if written is not None and written is not seen.body:
+            told.append((job, announcements(job.status, status)))
+        return result, written
 
     async def _look(self, cluster: Cluster, key: Key) -> Seen | None:
         return await observe.read(cluster, self.reader, key.namespace, key.name, self.options)
@@ -176,8 +203,8 @@ class Controller:
             for one in releases
         )
 
-    async def _create(self, job: NeuronTrainingJob, one: Create) -> tuple[int, str | Rejection]:
-        """UID of the pod; one that an earlier pass created is as good."""
+    async def _create(self, job: NeuronTrainingJob, one: Create) -> tuple[int, str | Rejection | None]:
+        """UID of the pod; one that an earlier pass created is as good. None: its predecessor has not gone yet."""
         what = f"Pod {one.name}"
         try:
             return one.index, str((await self._writer.create(api.POD, one.body))["metadata"]["uid"])
@@ -188,28 +215,28 @@ class Controller:
                 raise
             return one.index, Rejection(what, problem.message)
         except AlreadyExistsError:
-            there = await self._writer.get(api.POD, job.metadata.namespace, one.name)
+            there = await self._writer.find(api.POD, job.metadata.namespace, one.name)
+        if there is None or "deletionTimestamp" in there["metadata"]:
+            return one.index, None
         if pods.owner_uid(there) == job.metadata.uid:
             return one.index, str(there["metadata"]["uid"])
         return one.index, Rejection(what, f"{what} exists and does not belong to this job.", taken=True)
 
     # ---- telling ----------------------------------------------------------------------------------------------------
 
-    async def _save(self, key: Key, seen: Seen, planned: Plan, status: JobStatus) -> Result:
-        before, after = seen.observed.job.status, planned.requeue_after
-        self.watcher.job_changed(seen.observed.job, status)
+    async def _save(self, key: Key, seen: Seen, planned: Plan, status: JobStatus) -> tuple[Result, Json | None]:
+        before, after = seen.observed.job.status, Result(planned.requeue_after)
         if status == before and "status" in seen.body:
             self._note_stillness(key, seen, planned)
-            return Result(after)
+            return after, seen.body
         if "status" in seen.body and only_numbers(before, status) and (wait := self.writes.wait(key, self.clock())):
-            return Result(wait if after is None else min(wait, after))
+            return Result(min(wait, after.requeue_after or wait)), None
         try:
-            await self._write(seen, status)
+            written = await self._write(seen, status)
         except (ConflictError, NotFoundError):
-            return Result(0.0)  # somebody was quicker: look again
+            return Result(0.0), None  # somebody was quicker: look again
         self.writes.written(key, self.clock())
-        await self.recorder.post(seen.observed.job, announcements(before, status))
-        return Result(after)
+        return after, written
 
     def _note_stillness(self, key: Key, seen: Seen, planned: Plan) -> None:
         """A plan with looks so rare that only what is due by the clock is left of them."""
@@ -218,9 +245,9 @@ class Controller:
             due = make_plan(seen.observed, rare, self.clock()).requeue_after
             self.stillness.settle(key, seen.observed, due)
 
-    async def _write(self, seen: Seen, status: JobStatus) -> None:
+    async def _write(self, seen: Seen, status: JobStatus) -> Json:
         value = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        await self._writer.replace(api.JOB, {**seen.body, "status": value}, "status")
+        return await self._writer.replace(api.JOB, {**seen.body, "status": value}, "status")
 
 
 class StatusWrites:

@@ -46,6 +46,10 @@ class PodStore:
         """Pods that carry the job's name, by name."""
         return [body for _, body in sorted(self._jobs.get(key, {}).items())]
 
+    def has_failed(self, key: Key) -> bool:
+        """Whether some pod of the job has ended badly, and nobody has deleted it yet."""
+        return any(_has_failed(body) for body in self._jobs.get(key, {}).values())
+
     def __len__(self) -> int:
         return len(self._job_of)
 
@@ -65,17 +69,26 @@ class PodStore:
 
     def event(self, kind: str, body: Json) -> None:
         """ADDED, MODIFIED or DELETED."""
+        uid, known = body["metadata"]["uid"], self._uid_at(_place(body))
         if kind == "DELETED":
-            self._bury(body["metadata"]["uid"])
-            self._remove(_place(body))
-        else:
+            self._bury(uid)
+            if known == uid:
+                self._remove(_place(body))
+        elif uid not in self._deleted:
             self._put(body)
 
     def created(self, body: Json) -> None:
-        """The answer to our own POST; an event that was quicker knows more."""
-        known = self._job_of.get(_place(body))
-        if known is None and body["metadata"]["uid"] not in self._deleted:
-            self._enter(body)
+        """The answer to our own POST; an event that was quicker knows more, one of its predecessor is late."""
+        uid, known = body["metadata"]["uid"], self._uid_at(_place(body))
+        if known == uid or uid in self._deleted:
+            return
+        if known is not None:
+            self._bury(known)
+        self._enter(body)
+
+    def _uid_at(self, place: Place) -> str | None:
+        key = self._job_of.get(place)
+        return str(self._jobs[key][place[1]]["metadata"]["uid"]) if key else None
 
     def _put(self, body: Json) -> None:
         key, before = self._enter(body)
@@ -134,6 +147,12 @@ def _matters(body: Json) -> tuple[Mapping[str, Any], ...]:
     """Without the version, which changes with everything."""
     metadata = {key: value for key, value in body["metadata"].items() if key != "resourceVersion"}
     return metadata, body["spec"], body["status"]
+
+
+def _has_failed(body: Json) -> bool:
+    ends = (one.get("state", {}).get("terminated") for one in body["status"].get("containerStatuses", ()))
+    failed = body["status"].get("phase") == "Failed" or any(end and end.get("exitCode") for end in ends)
+    return failed and "deletionTimestamp" not in body["metadata"]
 
 
 def _is_bad(body: Json) -> bool:

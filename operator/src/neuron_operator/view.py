@@ -62,6 +62,10 @@ class View(Cluster):
             return self._store.of(Key(namespace, selector.removeprefix(_PREFIX)))
         return await super().list(kind, namespace, selector)
 
+    def has_failed(self, key: Key) -> bool:
+        """Whether a pass over this job is going to decide something, as far as is known: then it looks for itself."""
+        return self._store.has_failed(key)
+
     def wrote(self, key: Key, version: str) -> bool:
         """Whether this version of a job is the last one that this operator wrote: its event is no news."""
         return self._versions.get(key) == version

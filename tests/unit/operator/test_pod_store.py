@@ -140,3 +140,41 @@ def test_what_ends_or_goes_is_bad_news_and_what_comes_up_is_not(store: PodStore,
     store.event("MODIFIED", pod("a-0", phase="Failed"))
     store.event("DELETED", pod("a-0", phase="Failed"))
     assert woken.bad == [False, False, True, True]
+
+
+def test_the_events_of_a_pod_whose_name_we_have_given_away_are_late(store: PodStore, woken: Woken) -> None:
+    """Its successor was created right after its deletion: both answers came before either event."""
+    store.event("ADDED", pod("a-0", uid="old", phase="Failed"))
+    store.created(pod("a-0", uid="new"))
+    woken.take()
+    store.event("MODIFIED", pod("a-0", uid="old", phase="Failed", version="2"))
+    store.event("DELETED", pod("a-0", uid="old", phase="Failed", version="3"))
+    assert [body["metadata"]["uid"] for body in store.of(A)] == ["new"]
+    assert woken.take() == []
+    store.event("ADDED", pod("a-0", uid="new"))
+    store.event("DELETED", pod("a-0", uid="new"))
+    assert (names(store, A), woken.take()) == ([], [A])
+
+
+ENDED = [{"name": "trainer", "state": {"terminated": {"exitCode": 1}}}]
+
+
+@pytest.mark.parametrize(
+    ("status", "failed"),
+    [
+        ({"phase": "Running"}, False),
+        ({"phase": "Failed"}, True),
+        ({"phase": "Succeeded"}, False),
+        ({"phase": "Running", "containerStatuses": ENDED}, True),
+        ({"phase": "Running", "containerStatuses": [{"state": {"terminated": {"exitCode": 0}}}]}, False),
+    ],
+)
+def test_it_tells_whether_a_pod_has_failed_that_nobody_has_deleted(
+    store: PodStore, status: dict[str, Any], failed: bool
+) -> None:
+    body = pod("a-0") | {"status": status}
+    store.replace("", [pod("a-1"), body, pod("b-0", "b")])
+    assert (store.has_failed(A), store.has_failed(B)) == (failed, False)
+    body["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:00Z"
+    store.event("MODIFIED", body)
+    assert not store.has_failed(A)

@@ -83,7 +83,13 @@ def decide(job: NeuronTrainingJob, given: ConfigText, options: Options) -> Accep
 
 def text_of(job: NeuronTrainingJob) -> str:
     """`spec.config` as the text that pods read: interpolations as they are, strings and numbers told apart."""
-    return yaml_text.dump(job.spec.config or {})
+    return _yaml(json.dumps(job.spec.config or {}))
+
+
+@lru_cache(maxsize=256)
+def _yaml(canonical: str) -> str:
+    """A pass asks several times, and a job takes several passes."""
+    return yaml_text.dump(json.loads(canonical))
 
 
 def _load(job: NeuronTrainingJob, text: str) -> Loaded:

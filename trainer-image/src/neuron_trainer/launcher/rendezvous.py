@@ -4,7 +4,12 @@ import socket
 import time
 from typing import Final
 
-from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousParameters
+from torch.distributed.elastic.rendezvous import (
+    RendezvousHandler,
+    RendezvousParameters,
+    dynamic_rendezvous,
+    utils,
+)
 from torch.distributed.elastic.rendezvous import registry as rendezvous_registry
 
 from neuron_trainer.errors import PeerLostError
@@ -19,10 +24,13 @@ only slow loses nothing by it: it is asked for again at the next round."""
 _STORE_TIMEOUT: Final = 15
 """Seconds until an unanswered request to the store is an error (torch: 60)."""
 _POLL: Final = 0.2
+_LOOKS_PER_SECOND: Final = 200
+"""At the store, of all nodes that wait in a rendezvous together: 2 nodes look every 50 ms, from 200 on each second."""
 
 
 def handler(node: Node) -> RendezvousHandler:
     """Join the store; node 0 makes it. Raises a torch error when the store cannot be reached."""
+    _look_oftener(node.num_nodes)
     parameters = RendezvousParameters(
         backend="c10d",
         endpoint=f"{node.host}:{node.port}",
@@ -37,6 +45,24 @@ def handler(node: Node) -> RendezvousHandler:
         keep_alive_max_attempt=MISSED,
     )
     return rendezvous_registry.get_rendezvous_handler(parameters)
+
+
+def look_interval(num_nodes: int) -> float:
+    """Seconds between two looks of a node that waits for the others."""
+    return min(1.0, max(0.05, num_nodes / _LOOKS_PER_SECOND))
+
+
+def _look_oftener(num_nodes: int) -> None:
+    """torch looks once a second, a third of what a restart in place takes, and has no setting for it: the wait is
+    `_delay(seconds=1)` in `dynamic_rendezvous` (2.9.1 and 2.14.1). A torch without that name keeps its own interval.
+    """
+    most = look_interval(num_nodes)
+
+    def delay(seconds: float | tuple[float, float]) -> None:
+        utils._delay(seconds if isinstance(seconds, tuple) else min(seconds, most))
+
+    if hasattr(dynamic_rendezvous, "_delay"):
+        dynamic_rendezvous._delay = delay
 
 
 def wait_for_store(node: Node, deadline: float) -> None:

@@ -1,0 +1,41 @@
+"""Real rendezvous over a TCPStore on loopback: a node that waits for another looks often enough."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from torch.distributed.elastic.rendezvous import utils
+
+from localcluster.freeport import free_ports
+from neuron_trainer.launcher import rendezvous
+from neuron_trainer.launcher.node import Node
+
+NODE = Node(
+    rank=0, num_nodes=2, processes=1, host="127.0.0.1", port=0, is_in_pod=False, progress_port=0,
+    max_process_restarts=0, rejoin_timeout=30, accelerator="cpu", job_uid="u", attempt=0,
+)  # fmt: skip
+
+
+def test_who_comes_first_looks_for_the_other_many_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited, has_waited, plain = list[float](), threading.Event(), utils._delay
+
+    def delay(seconds: float | tuple[float, float]) -> None:
+        if not isinstance(seconds, tuple):
+            waited.append(seconds)
+            has_waited.set()
+        plain(seconds)
+
+    monkeypatch.setattr(utils, "_delay", delay)
+    node = replace(NODE, port=free_ports(1)[0])
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(lambda: rendezvous.handler(node).next_rendezvous())
+        assert has_waited.wait(20), "torch waits elsewhere: look at launcher/rendezvous.py"
+        second = pool.submit(lambda: rendezvous.handler(replace(node, rank=1)).next_rendezvous())
+        assert sorted((first.result(20).rank, second.result(20).rank)) == [0, 1]
+    assert set(waited) == {0.05}
+
+
+@pytest.mark.parametrize(("nodes", "seconds"), [(1, 0.05), (2, 0.05), (10, 0.05), (64, 0.32), (200, 1), (1000, 1)])
+def test_many_nodes_look_less_often(nodes: int, seconds: float) -> None:
+    assert rendezvous.look_interval(nodes) == pytest.approx(seconds)
