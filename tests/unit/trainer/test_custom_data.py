@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from neuron_api import contract
 from neuron_trainer import preflight
 from neuron_trainer.data import custom, source
 from neuron_trainer.data.loader import StepLoader
@@ -89,7 +90,7 @@ HERE = __name__
 def test_a_class_that_breaks_the_contract_is_told_before_anything_starts(
     name: str, told: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(custom.VARIABLE, name)
+    monkeypatch.setenv(contract.ENV_DATA_MODULE, name)
     with pytest.raises(InputError) as raised:
         preflight.check(typed(alone(tiny, tmp_path / "log")), 1, tmp_path / "log")
     assert "--data-module" in str(raised.value)
@@ -99,7 +100,7 @@ def test_a_class_that_breaks_the_contract_is_told_before_anything_starts(
 def test_the_example_reads_a_key_of_its_own_and_any_sample_by_its_number(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(custom.VARIABLE, "counting:Counting")
+    monkeypatch.setenv(contract.ENV_DATA_MODULE, "counting:Counting")
     monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
     config = typed(alone(tiny, tmp_path / "log", data__stride=3, trainer__limit_val_batches=1))
     assert custom.check(config) == []
@@ -117,7 +118,7 @@ def test_the_example_reads_a_key_of_its_own_and_any_sample_by_its_number(
 def test_a_sample_with_an_unknown_token_is_told_with_the_class(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(custom.VARIABLE, f"{HERE}:Module")
+    monkeypatch.setenv(contract.ENV_DATA_MODULE, f"{HERE}:Module")
     config = typed(alone(tiny, tmp_path / "log"))
     steps = source.steps(config, "train", source.samples(config, "train", is_builder=True), Share(0, 1), 96)
     monkeypatch.setattr(Samples, "take", lambda _, indices: {

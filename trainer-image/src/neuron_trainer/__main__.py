@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from neuron_api import contract
+
 
 def parser() -> argparse.ArgumentParser:
     """All arguments; each help text says what the default means."""
@@ -109,11 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the `neuron-train` script; returns an exit code of `neuron_api.contract.ExitCode`."""
     chosen = parser().parse_args(arguments)
     if chosen.command == "run":
-        from .data import custom
         from .launcher import start
 
         if chosen.data_module:
-            os.environ[custom.VARIABLE] = chosen.data_module  # workers inherit it
+            os.environ[contract.ENV_DATA_MODULE] = chosen.data_module  # workers inherit it
         return start.main(chosen.config, chosen.overrides)
     if chosen.command == "checkpoint" and chosen.checkpoint_command == "convert":
         return _convert(chosen)

@@ -121,7 +121,7 @@ def _data(config: TrainingConfig, vocabulary: int) -> list[Finding]:
         from .data.megatron import check as megatron
 
         return megatron.check(config, vocabulary)
-    from .data import rows  # 1.7 s (pandas, pyarrow): after the cheap checks
+    from .data import rows
 
     data, length = config.data, config.model.encoder_seq_length
     found = rows.check("data.train_dir", str(data.train_dir), length, vocabulary, data.global_batch_size)

@@ -12,20 +12,19 @@ from typing import Any, Final
 
 import torch
 
+from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import Finding, error
 from neuron_trainer.errors import InputError
 
 from .samples import Samples
 
-VARIABLE: Final = "NEURON_TRAIN_DATA_MODULE"
-"""Environment variable with the same meaning as `--data-module`, for pods."""
 KEY: Final = "--data-module"
 
 
 def chosen() -> str | None:
     """The name of the class, where there is one: then no data module of the configuration is used."""
-    return os.environ.get(VARIABLE) or None
+    return os.environ.get(contract.ENV_DATA_MODULE) or None
 
 
 def samples(config: TrainingConfig, part: str) -> Samples:
