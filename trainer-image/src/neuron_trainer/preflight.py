@@ -42,7 +42,7 @@ def check(
         raise InputError([*problem.findings, *_log_dir(folder, 0)]) from None
     _compare_name(config, model)
     found += _divisions(config, model)
-    found += limits.check(config, model)
+    found += limits.check(config)
     found += _lengths(config, model)
     found += _recompute(config, model)
     found += _data(config, model.config.vocab_size, _parts(config, is_test=is_test))

@@ -64,8 +64,8 @@ class DataConfig(OpenSection):
     """Megatron data: positions begin anew after each end of document. Default False."""
 
     reset_attention_mask: Flag = False
-    """Megatron data: no attention over the end of a document. The mask takes micro_batch_size x S x S bytes; not with
-    context parallel. Default False."""
+    """Megatron data: no attention over the end of a document. The mask takes micro_batch_size x S x S bytes; with
+    context parallel 4 or 2 times that over CP^2, one for each pair of parts. Default False."""
 
     eod_mask_loss: Flag = False
     """No loss at end-of-document tokens. Default False."""
