@@ -2,13 +2,10 @@
 `plot RUN …`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from neuron_api import contract
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,8 +40,8 @@ def _add_run(commands: Any) -> None:
             "overrides", nargs="*", metavar="key=value", help="e.g. trainer.devices=1 trainer.max_steps=20"
         )
         run.add_argument("--data-module", metavar="PACKAGE.MODULE:CLASS",
-                         help="read samples from this class in place of the configured data; default: the environment "
-                              "variable NEURON_TRAIN_DATA_MODULE, or none")  # fmt: skip
+                         help="the same as data.data_module=…: samples come from this class; default: the environment "
+                              "variable NEURON_TRAIN_DATA_MODULE, or what the file says")  # fmt: skip
 
 
 def _prepare_arguments(prepare: argparse.ArgumentParser) -> None:
@@ -123,11 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the `neuron-train` script; returns an exit code of `neuron_api.contract.ExitCode`."""
     chosen = parser().parse_args(arguments)
     if chosen.command in ("run", "test"):
-        from .launcher import start
+        from .launcher import start, variables
 
-        if chosen.data_module:
-            os.environ[contract.ENV_DATA_MODULE] = chosen.data_module  # workers inherit it
-        return start.main(chosen.config, chosen.overrides, is_test=chosen.command == "test")
+        own = [variables.data_module(chosen.data_module)] if chosen.data_module else []
+        return start.main(chosen.config, [*own, *chosen.overrides], is_test=chosen.command == "test")
     if chosen.command == "checkpoint" and chosen.checkpoint_command == "convert":
         return _convert(chosen)
     if chosen.command == "checkpoint":

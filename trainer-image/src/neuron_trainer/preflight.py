@@ -125,7 +125,7 @@ def _parts(config: TrainingConfig, *, is_test: bool) -> list[source.Part]:
 
 
 def _data(config: TrainingConfig, vocabulary: int, parts: list[source.Part]) -> list[Finding]:
-    if custom.chosen():
+    if config.data.data_module:
         return custom.check(config, parts)
     if config.model_source == "megatron":
         from .data.megatron import check as megatron

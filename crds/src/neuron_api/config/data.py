@@ -21,6 +21,11 @@ class DataConfig(OpenSection):
     """Samples in one optimizer step over all processes; a multiple of micro_batch_size x data-parallel size.
     Required."""
 
+    data_module: str | None = None
+    """A class of your own that gives the samples, as package.module:Class, in the image or on PYTHONPATH; train_dir and
+    data_prefix need not be there then, and keys of your own are attributes of its cfg.data. Default null: the data
+    module that follows from model_source."""
+
     train_dir: str | None = None
     """Training data: a directory written by `neuron-train data prepare` or `datasets.save_to_disk` with input_ids,
     attention_mask and labels of equal length; for fine-tuning a .jsonl, .json or .arrow file. Default null."""

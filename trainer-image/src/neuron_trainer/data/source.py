@@ -18,7 +18,7 @@ FOLDER: Final = {"train": "train_dir", "validation": "val_dir", "test": "test_di
 
 def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
     """One process of all is the builder of what is shared on disk. Raises `InputError`."""
-    if custom.chosen():
+    if config.data.data_module:
         return custom.samples(config, part)
     if config.model_source == "megatron":
         from .megatron import build
@@ -38,7 +38,7 @@ def steps(config: TrainingConfig, part: Part, found: Samples, share: Share, voca
     keeps_rest = data.pad_samples_to_global_batch_size or not drops
     trainer = config.trainer
     limit = trainer.overfit_batches or (trainer.limit_train_batches if part == "train" else None)
-    key = custom.KEY if custom.chosen() else f"data.{'data_prefix' if _is_megatron(config) else FOLDER[part]}"
+    key = custom.KEY if data.data_module else f"data.{'data_prefix' if _is_megatron(config) else FOLDER[part]}"
     bounds = None if vocabulary is None else Vocabulary(vocabulary, key)
     return Steps(found, data.global_batch_size, share, order, keeps_rest=keeps_rest, limit=limit, vocabulary=bounds)
 
@@ -62,4 +62,4 @@ def first_validation_sample(config: TrainingConfig, consumed: int) -> int:
 
 
 def _is_megatron(config: TrainingConfig) -> bool:
-    return config.model_source == "megatron" and not custom.chosen()
+    return config.model_source == "megatron" and not config.data.data_module

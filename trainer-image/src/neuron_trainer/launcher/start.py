@@ -28,7 +28,7 @@ from neuron_trainer.log_mirror import Mirror
 from neuron_trainer.phases import Phases, process_start
 from neuron_trainer.resume import Seen
 
-from . import forkserver, termination
+from . import forkserver, termination, variables
 from .node import Node, settled
 from .server import Server
 from .status import Status
@@ -79,7 +79,7 @@ def main(path: str, overrides: Sequence[str], *, is_test: bool = False) -> int:
 
 
 def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool) -> Ending:
-    loaded = _load(path, (*overrides, *settled(os.environ)))
+    loaded = _load(path, (*variables.overrides(os.environ), *overrides, *settled(os.environ)))
     assert loaded.config is not None
     config = fast_dev_run.applied(loaded.config)
     task = Task(loaded, evaluation.applied(config) if is_test else config, is_test)
