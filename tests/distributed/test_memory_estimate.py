@@ -17,8 +17,8 @@ from .ranks import GLOO_TIMEOUT
 pytestmark = pytest.mark.distributed
 
 TOLERANCE = 0.08
-"""The bar is 15 %; the largest error seen is 4 %, with tensor parallelism (DTensor's own temporaries) and with experts (one
-process has more tokens than the other)."""
+"""The bar is 15 %; the largest error seen is 4 %, with tensor parallelism (DTensor's own temporaries) and with split
+experts (one process has more tokens than the other)."""
 
 FULL = {"model__activations_checkpoint_granularity": "full"}
 ZERO1 = {"distributed_strategy__zero1": True}
