@@ -1,8 +1,8 @@
 """A data module of one's own: samples that are computed, not read. Start it with
 
-    PYTHONPATH=examples neuron-train run CONFIG --data-module counting:Counting +data.stride=3
+    PYTHONPATH=examples neuron-train run CONFIG data.data_module=counting:Counting +data.stride=3
 
-In a pod: `NEURON_TRAIN_DATA_MODULE=counting:Counting` in the environment, and the file in the image or on PYTHONPATH.
+In a job: `data_module: counting:Counting` under `spec.config.data`, and the file in the image or on PYTHONPATH.
 """
 
 from collections.abc import Sequence

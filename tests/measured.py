@@ -17,7 +17,7 @@ from neuron_api.topology import Topology
 from neuron_trainer import optim
 from neuron_trainer.loop.step import Gradients
 from neuron_trainer.models.family import Family
-from neuron_trainer.parallel.native import NativeBackend
+from neuron_trainer.parallel.native.backend import NativeBackend
 
 SEQUENCE = 128
 SMALL = {

@@ -150,6 +150,7 @@ CASES = (
          {"distributed_strategy.pipeline_model_parallel_split_rank": 0}),
     # ---- data ----
     Case(2401, "data.train_dir", {"data.train_dir": None}),
+    Case(2417, "data.data_module", {"data.data_module": "package.rows"}),
     Case(2402, "data.val_dir", {"trainer.limit_val_batches": 4, "data.val_dir": None}),
     Case(2403, "data.data_prefix", {"data.data_prefix": None}, MEGATRON),
     Case(2405, "data.data_impl", {"data.data_impl": "lazy"}, MEGATRON),
@@ -230,6 +231,8 @@ ACCEPTED: Mapping[str, Mapping[str, Any]] = {
     "an interpolated choice": {"model.optim.name": "${oc.select:nothing,adamw}"},
     "no rate where it is computed": {"model.optim": {"name": "adafactor", "relative_step": True}},
     "an end by time": {"trainer.max_steps": -1, "model.optim.sched.max_steps": 9, "trainer.max_time": "00:12:00:00"},
+    "samples of a class of one's own": {"data.data_module": "package.rows:Rows", "data.train_dir": None,
+                                        "data.val_dir": None},
     "all batches": {"trainer.limit_test_batches": "1.0"},
     "ring attention at the top level": {"trainer.num_nodes": 2, _CP: 2, "model.fusions": None,
                                         "fusions": {"ring_attention": True}},

@@ -73,7 +73,7 @@ def _ours(folder: Path, size: Size, world: int) -> Any:
     from neuron_trainer import optim
     from neuron_trainer.loop.step import Gradients
     from neuron_trainer.models.family import Family
-    from neuron_trainer.parallel.native import NativeBackend
+    from neuron_trainer.parallel.native.backend import NativeBackend
 
     wanted = config(folder, size, "fp32", 1, trainer__devices=world, data__global_batch_size=size.rows * world)
     backend = NativeBackend(wanted, Topology.of(wanted, world), torch.device("cpu"))

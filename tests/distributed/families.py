@@ -124,7 +124,7 @@ def _train(family: str, split: Split, folder: Path) -> dict[str, Any]:
     from neuron_trainer import optim
     from neuron_trainer.checkpoint import rng
     from neuron_trainer.loop.step import Gradients
-    from neuron_trainer.parallel.native import NativeBackend
+    from neuron_trainer.parallel.native.backend import NativeBackend
 
     typed = _config(family, split, folder)
     rng.seed(typed.seed)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import cycle
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Final
 
@@ -212,10 +213,10 @@ def _left(checkpoints: Path) -> tuple[int, int]:
 def _wait_for(ranks: Sequence[Any]) -> None:
     """When one has failed the others go, as a launcher does it."""
     deadline = time.monotonic() + _BOUND
-    while any(rank.is_alive() for rank in ranks) and time.monotonic() < deadline:
-        if any(rank.exitcode not in (None, 0) for rank in ranks):
+    while running := [rank.sentinel for rank in ranks if rank.exitcode is None]:
+        if any(rank.exitcode not in (None, 0) for rank in ranks) or time.monotonic() >= deadline:
             break
-        next(rank for rank in ranks if rank.is_alive()).join(0.02)
+        wait(running, deadline - time.monotonic())
     for rank in ranks:
         if any(one.exitcode not in (None, 0) for one in ranks) or time.monotonic() >= deadline:
             rank.kill()

@@ -88,7 +88,7 @@ def train(folder: Path, world: int, **changes: Any) -> Seen:
     from neuron_trainer import optim
     from neuron_trainer.loop.step import Gradients
     from neuron_trainer.models.family import Family
-    from neuron_trainer.parallel.native import NativeBackend
+    from neuron_trainer.parallel.native.backend import NativeBackend
 
     from .tiny import MODEL
 

@@ -81,15 +81,13 @@ SPLITS: Final = {
 MASKED: Final = "megatron gpt, hidden dropout"
 """Only where the processes hold the same states are the masks those of one process (B-19)."""
 PACKED: Final = "documents"
-"""In the name of families whose samples have several documents that do not see each other: not along a ring."""
+"""In the name of families whose samples have several documents that do not see each other."""
 ROOMY: Final = "mixtral, room for all"
 """Without the load-balancing loss: what a token shuffle does not change."""
 
 
 def fits(family: str, split: str) -> bool:
     """Whether a family is trained under a split; `expert` is about families with experts (see `families.EXPERTS`)."""
-    if PACKED in family and SPLITS[split].context > 1:
-        return False
     return (family != MASKED or split == "tensor 2") and (family == ROOMY) == (SPLITS[split].shuffle > 1)
 
 
@@ -100,7 +98,7 @@ PART: Final = {
     "data 2, zero1": ["llama", "megatron mistral, documents", "mixtral, sinkhorn"],
     "tensor 2": ["mixtral", MASKED],
     "tensor 2, sequence": ["megatron gpt", "megatron gpt, documents", "megatron gpt, experts"],
-    "context 2": ["mistral", "mixtral, capacity", "mixtral, sinkhorn"],
+    "context 2": ["mistral", "mixtral, capacity", "mixtral, sinkhorn", "megatron gpt, documents"],
     "pipeline 2": ["megatron gpt", "megatron mixtral"],
     "pipeline 2, virtual 2": ["mixtral", "megatron gpt, documents"],
     "expert 2": ["mixtral", "megatron gpt, experts"],
@@ -112,9 +110,9 @@ PART: Final = {
     "expert 4, zero1": ["mixtral, sinkhorn"],
     "2 x 2, zero1, sequence": ["megatron mistral"],
     "tensor 2, recompute full, data 2": ["mixtral"],
-    "context 2, tensor 2, sequence": ["megatron mixtral"],
+    "context 2, tensor 2, sequence": ["megatron mixtral", "megatron mistral, documents"],
     "context 2, data 2, zero1": ["mixtral"],
-    "context 2, pipeline 2": ["megatron gpt, experts"],
+    "context 2, pipeline 2": ["megatron gpt, experts", "megatron gpt, documents"],
     "pipeline 2, tensor 2, sequence": ["mixtral", "megatron mistral, documents"],
     "pipeline 2, data 2, zero1": ["megatron gpt"],
     "expert 2, tensor 2, sequence": ["mixtral, capacity"],

@@ -24,7 +24,7 @@ def _nan_rank(rank: int, world: int, folder: Path, values: dict[str, Any]) -> No
     import torch.distributed as dist
 
     from neuron_trainer.errors import DivergenceError
-    from neuron_trainer.parallel.native import NativeBackend
+    from neuron_trainer.parallel.native.backend import NativeBackend
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world, timeout=GLOO_TIMEOUT)

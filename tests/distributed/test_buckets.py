@@ -51,7 +51,7 @@ def _step(folder: Path, world: int, zero1: bool, bucket: int | None) -> tuple[di
 
     from neuron_api.topology import Topology
     from neuron_trainer.models.family import Family
-    from neuron_trainer.parallel.native import NativeBackend
+    from neuron_trainer.parallel.native.backend import NativeBackend
 
     values = config(
         folder, folder, trainer__devices=world, trainer__num_nodes=1,

@@ -17,6 +17,7 @@ def _config(tiny: Path, folder: Path) -> Path:
     folder.mkdir()
     values = config(
         tiny, folder / "log", trainer__num_nodes=1, trainer__max_steps=STEPS, data__stride=3,
+        data__data_module="counting:Counting", data__train_dir=None,
         distributed_strategy__tensor_model_parallel_size=1, distributed_strategy__sequence_parallel=False,
         exp_manager__checkpoint_callback_params__every_n_train_steps=3,
     )  # fmt: skip
@@ -24,7 +25,6 @@ def _config(tiny: Path, folder: Path) -> Path:
 
 
 def test_an_interrupted_run_is_the_unbroken_one(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NEURON_TRAIN_DATA_MODULE", "counting:Counting")
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLES))
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     with Gang(unbroken, _config(tiny, unbroken), num_nodes=1) as gang:

@@ -247,6 +247,8 @@ TABLE: Final = (
      "fine-tuning strategy.", "Use train_dir, or remove it."),
     ("2415", _E, "data.train_dir data.val_dir", "Not a file of records",
      "Fine-tuning reads .jsonl, .json and .arrow files.", "Give such a file."),
+    ("2417", _E, "data.data_module", "Not the name of a class", "It names a module and a class in it.",
+     "Write package.module:Class."),
     ("2416", _N, "data.tokenizer.library", "Read as a Hugging Face tokenizer",
      "library is megatron and type is a directory.", "Write huggingface."),
     # ---- 25xx model --------------------------------------------------------------------------------------------------

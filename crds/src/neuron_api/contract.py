@@ -78,6 +78,9 @@ ENV_ACCELERATOR: Final = "NTJ_ACCELERATOR"
 ENV_EXPERIMENT_VERSION: Final = "NEMO_EXPM_VERSION"
 """The same for every pod and every attempt of a job (upstream on EKS: the pod's UID, gaps row 30)."""
 
+ENV_DATA_MODULE: Final = "NEURON_TRAIN_DATA_MODULE"
+"""The same as `data.data_module`, as `neuron-train run --data-module` is; of the three the command line wins."""
+
 MOST_NODES: Final = 4096
 """Pods of a job: its status holds a record of each, about 100 bytes of the 1.5 MB that etcd takes."""
 

@@ -49,8 +49,8 @@ _DONE: Final[Mapping[str, str]] = {
     "distributed_strategy": "tensor_model_parallel_size pipeline_model_parallel_size "
     "virtual_pipeline_model_parallel_size context_parallel_size expert_model_parallel_size "
     "token_shuffle_group_size zero1 sequence_parallel kv_replicator",
-    "data": "micro_batch_size global_batch_size train_dir val_dir num_workers drop_last validation_drop_last "
-    "pad_samples_to_global_batch_size",
+    "data": "micro_batch_size global_batch_size data_module train_dir val_dir test_dir num_workers drop_last "
+    "validation_drop_last pad_samples_to_global_batch_size",
     "model": "model_config encoder_seq_length max_position_embeddings num_layers hidden_size rope_theta qkv_linear "
     "fuse_qkv pipeline_cuts use_cpu_initialization activations_checkpoint_granularity activations_checkpoint_recompute "
     "do_layer_norm_weight_decay weight_init_only",

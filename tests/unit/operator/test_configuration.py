@@ -59,6 +59,14 @@ def test_a_total_number_of_devices_is_divided_over_the_nodes_with_a_warning() ->
     assert (meant.topology, meant.warnings) == (per_node.topology, ())
 
 
+def test_a_job_with_a_data_module_of_its_own_needs_no_data() -> None:
+    job = JOB.config("data.data_module", "package.rows:Rows").config("data.train_dir", None)
+    assert accept(job).reason == Reason.CONFIG_ACCEPTED
+    told = refuse(JOB.config("data.train_dir", None)).message
+    assert "data.train_dir" in told
+    assert "package.module:Class" in refuse(job.config("data.data_module", "rows.py")).message
+
+
 def test_notes_are_no_condition() -> None:
     gate = accept(JOB.config("bucket_size_collectives", 1024))
     assert (gate.reason, gate.warnings) == (Reason.CONFIG_ACCEPTED, ())

@@ -194,7 +194,7 @@ VARIABLES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("NEURON_RT_NUM_CORES", "", NOBODY, "ADA's template, literally 32: wrong on all but one instance type"),
     ("TPU_NUM_DEVICES", "", NOBODY, "the same"),
     ("TPU_CHIPS_PER_HOST_BOUNDS", "", NOBODY, "the same"),
-    ("COMPILE", "", NOBODY, "a pass of NxDT that only compiles (examples/train.sh:19-24), which no job here is"),
+    ("COMPILE", "", NOBODY, "a pass of NxDT that only compiles (examples/train.sh:19-24), which only a user asks for"),
     ("NEURON_GLOBAL_TOPOID", "", NOBODY, "UltraServers only (SDK:deploy/eks/ultraserver.rst:36-40)"),
     ("NEURON_RT_ULTRASERVER_MODE", "", NOBODY, "UltraServers only (SDK:deploy/eks/ultraserver.rst:36-40)"),
     ("NEURON_RT_ULTRASERVER_SERVER_ID", "", NOBODY, "UltraServers only (SDK:deploy/eks/ultraserver.rst:36-40)"),

@@ -102,10 +102,6 @@ def _with_experts(_: Path, folder: Path) -> dict[str, Any]:
     return _model(folder, model_type="mixtral", num_local_experts=4)
 
 
-def _with_dropout(_: Path, folder: Path) -> dict[str, Any]:
-    return _model(folder, attention_dropout=0.1)
-
-
 CASES = [
     Case("no train_dir", "data.train_dir", "there is no directory /nowhere/data",
          "Write it with `neuron-train data prepare`.", {"data__train_dir": "/nowhere/data"}),
@@ -129,10 +125,6 @@ CASES = [
     Case("more stages than layers", "distributed_strategy.pipeline_model_parallel_size",
          "2 layers are fewer than 4 stages", "Use fewer stages",
          {"trainer__devices": 4, "distributed_strategy__pipeline_model_parallel_size": 4}),
-    Case("dropout of scores over parts of the sequence", "distributed_strategy.context_parallel_size",
-         "2 with dropout in attention is not supported", "Use 1.",
-         {"trainer__devices": 2, "distributed_strategy__context_parallel_size": 2,
-          "model__fusions": {"ring_attention": True}}, prepare=_with_dropout),
     Case("tokens that cannot be mixed evenly", "distributed_strategy.token_shuffle_group_size",
          "3 is no divisor of the 64 tokens of a micro-batch on a process", "Use one that is.",
          {"trainer__devices": 3, "data__global_batch_size": 6, "distributed_strategy__token_shuffle_group_size": 3,
@@ -142,7 +134,8 @@ CASES = [
          "there is no complete checkpoint in", "Set resume_ignore_no_checkpoint to True to start from scratch.",
          {"exp_manager__resume_ignore_no_checkpoint": False}),
     Case("checkpoint to resume from is missing", "exp_manager.resume_from_checkpoint", "/nowhere/x.ckpt",
-         "Give the directory of a complete checkpoint.", {"exp_manager__resume_from_checkpoint": "/nowhere/x.ckpt"}),
+         "Give the directory of a complete checkpoint, or of a model of transformers.",
+         {"exp_manager__resume_from_checkpoint": "/nowhere/x.ckpt"}),
     Case("unwritable log dir", "exp_manager.exp_dir", "cannot be written: Not a directory",
          "Give a directory on a volume that is mounted and writable.", prepare=_file_in_the_way),
     Case("unknown key", "trainer.max_step", "", "max_steps", {"trainer__max_step": 5}),

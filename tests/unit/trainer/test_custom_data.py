@@ -87,22 +87,23 @@ HERE = __name__
     ],
 )
 def test_a_class_that_breaks_the_contract_is_told_before_anything_starts(
-    name: str, told: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, told: str, tiny: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(custom.VARIABLE, name)
+    config = typed(alone(tiny, tmp_path / "log"))
+    config = config.model_copy(update={"data": config.data.model_copy(update={"data_module": name})})
     with pytest.raises(InputError) as raised:
-        preflight.check(typed(alone(tiny, tmp_path / "log")), 1, tmp_path / "log")
-    assert "--data-module" in str(raised.value)
+        preflight.check(config, 1, tmp_path / "log")
+    assert "data.data_module" in str(raised.value)
     assert told in str(raised.value)
 
 
 def test_the_example_reads_a_key_of_its_own_and_any_sample_by_its_number(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(custom.VARIABLE, "counting:Counting")
     monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
-    config = typed(alone(tiny, tmp_path / "log", data__stride=3, trainer__limit_val_batches=1))
-    assert custom.check(config) == []
+    config = typed(alone(tiny, tmp_path / "log", data__data_module="counting:Counting", data__stride=3,
+                         data__train_dir=None, trainer__limit_val_batches=1))  # fmt: skip
+    assert custom.check(config, ["train", "validation", "test"]) == []
     found = source.samples(config, "train", is_builder=True)
     assert found.take([5])["input_ids"][0, :4].tolist() == [5, 8, 11, 14]
     batches = []
@@ -117,10 +118,9 @@ def test_the_example_reads_a_key_of_its_own_and_any_sample_by_its_number(
 def test_a_sample_with_an_unknown_token_is_told_with_the_class(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(custom.VARIABLE, f"{HERE}:Module")
-    config = typed(alone(tiny, tmp_path / "log"))
+    config = typed(alone(tiny, tmp_path / "log", data__data_module=f"{HERE}:Module"))
     steps = source.steps(config, "train", source.samples(config, "train", is_builder=True), Share(0, 1), 96)
     monkeypatch.setattr(Samples, "take", lambda _, indices: {
         name: torch.full((len(indices), 32), 96) for name in ("input_ids", "labels")})  # fmt: skip
-    with pytest.raises(Exception, match=r"--data-module: sample 0 has token 96 at place 0"):
+    with pytest.raises(Exception, match=r"data.data_module: sample 0 has token 96 at place 0"):
         steps[0]

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from neuron_trainer.models.family import Family
 from neuron_trainer.models.prediction import Prediction
-from neuron_trainer.parallel.native import limits
 
 from .megatron import GPT, MOE, section
 
@@ -98,13 +97,3 @@ def test_dropout_in_attention_sees_no_other_document() -> None:
     model, (ids, further) = model_of("rotary positions", attention_dropout=1e-9), sample()
     wanted = logits(model.eval(), ids, **further)
     torch.testing.assert_close(logits(model.train(), ids, **further), wanted, rtol=1e-5, atol=1e-5)
-
-
-def test_the_ring_of_context_parallelism_refuses_documents() -> None:
-    config = section("megatron")
-    data = config.data.model_copy(update={"reset_attention_mask": True})
-    strategy = config.distributed_strategy.model_copy(update={"context_parallel_size": 2})
-    config = config.model_copy(update={"data": data, "distributed_strategy": strategy})
-    (finding,) = limits.check(config, Family.of(config, VOCABULARY))
-    assert finding.key == "distributed_strategy.context_parallel_size"
-    assert "reset_attention_mask is not supported" in finding.message

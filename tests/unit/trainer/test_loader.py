@@ -1,15 +1,16 @@
 """Rows are dealt out as torch's own distributed sampler does, and a position is found again."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Dataset, load_from_disk
+from datasets import Dataset, DatasetDict, load_from_disk
 from torch.utils.data import BatchSampler, DistributedSampler
 
 from distributed.tiny import write_rows
-from neuron_trainer.data import matrices
 from neuron_trainer.data.loader import StepLoader, Steps
 from neuron_trainer.data.rows import Rows
 from neuron_trainer.parallel import Share
@@ -112,30 +113,45 @@ def test_a_failure_to_read_is_the_step_s_own(folder: Path) -> None:
         next(batches)
 
 
-def formatted(rows: Rows, indices: list[int]) -> dict[str, Any]:
+def formatted(rows: Any, indices: list[int]) -> dict[str, Any]:
     """As `datasets` itself gives them."""
-    return {name: rows._numpy[indices][name].tolist() for name in ("input_ids", "labels")}
+    return {name: rows.with_format("numpy")[indices][name].tolist() for name in ("input_ids", "labels")}
 
 
-@pytest.mark.parametrize("count", [45, 2500])
-def test_mapped_matrices_have_the_rows_of_the_data_set(count: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "shards"), [(45, 1), (2500, 3)])
+def test_mapped_matrices_have_the_rows_of_the_data_set(count: int, shards: int, tmp_path: Path) -> None:
     write_rows(tmp_path / "rows", rows=count, length=6)
-    rows = Rows(str(tmp_path / "rows"))
+    data: Any = load_from_disk(str(tmp_path / "rows"))
+    data.save_to_disk(str(tmp_path / "saved"), num_shards=shards)
+    rows = Rows(str(tmp_path / "saved"))
     assert rows._matrices is not None
+    assert (len(rows), rows.columns) == (count, tuple(data.column_names))
     for indices in ([0], [count - 1, 3, 3, 17], list(range(5, 40))):
-        assert {name: value.tolist() for name, value in rows.take(indices).items()} == formatted(rows, indices)
+        assert {name: value.tolist() for name, value in rows.take(indices).items()} == formatted(data, indices)
 
 
-@pytest.mark.parametrize("kind", ["shuffled", "uneven"])
-def test_other_data_sets_are_read_as_datasets_does(kind: str, folder: Path, tmp_path: Path) -> None:
-    data: Any = load_from_disk(str(folder))
-    if kind == "uneven":
-        data = Dataset.from_dict({name: [[1], [2, 3]] for name in ("input_ids", "labels", "attention_mask")})
-    data.save_to_disk(str(tmp_path / "data"))
+def uneven(data: Any) -> Any:
+    return Dataset.from_dict({name: [[1], [2, 3]] for name in ("input_ids", "labels", "attention_mask")})
+
+
+@pytest.mark.parametrize("other", [
+    uneven, lambda data: data.shuffle(seed=1), lambda data: data.select(range(20, 30)),
+    lambda data: data.with_format("torch", columns=["labels", "input_ids"]),
+    lambda data: DatasetDict({"test": data, "train": data.select([4, 2, 7])}),
+], ids=["uneven", "shuffled", "selected", "formatted", "several splits"])  # fmt: skip
+def test_every_kind_of_data_set_has_the_rows_that_datasets_reads(other: Any, folder: Path, tmp_path: Path) -> None:
+    other(load_from_disk(str(folder))).save_to_disk(str(tmp_path / "data"))
+    wanted: Any = load_from_disk(str(tmp_path / "data"))
+    wanted = wanted["train"] if isinstance(wanted, DatasetDict) else wanted
     rows = Rows(str(tmp_path / "data"))
-    if kind == "shuffled":
-        rows._rows = rows._rows.shuffle(seed=1)
-        assert matrices.of_columns(rows._rows, ("input_ids",)) is None
-    else:
-        assert rows._matrices is None
-        assert rows.take([1])["input_ids"].tolist() == [[2, 3]]
+    assert (len(rows), rows.columns) == (len(wanted), tuple(wanted.column_names))
+    for index in range(len(rows)):
+        found = {name: value.tolist() for name, value in rows.take([index]).items()}
+        assert found == formatted(wanted, [index])
+
+
+def test_the_usual_data_set_needs_no_import_of_datasets(folder: Path) -> None:
+    """With pandas it would be a third of what a launcher imports."""
+    code = "import sys; from neuron_trainer.data.rows import Rows; Rows(sys.argv[1]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert not {"datasets", "pandas"} & {*done.stdout.split()}

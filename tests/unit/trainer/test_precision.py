@@ -16,7 +16,7 @@ from neuron_trainer.handoff import Start
 from neuron_trainer.loop.step import Gradients
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel import LocalParameter
-from neuron_trainer.parallel.native import NativeBackend
+from neuron_trainer.parallel.native.backend import NativeBackend
 
 from .conftest import alone, train, typed
 

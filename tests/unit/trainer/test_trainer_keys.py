@@ -122,9 +122,12 @@ def test_an_epoch_is_only_as_many_batches(
     assert losses[0] == lines(trained)[0]["loss"]
 
 
-def test_max_epochs_counts_epochs_of_limited_length(tiny: Path, tmp_path: Path) -> None:
-    changes = {"trainer__max_steps": -1, "trainer__max_epochs": 2, "trainer__limit_train_batches": 3}
-    assert steps_of(train(alone(tiny, tmp_path, **NO_CHECKPOINTS, **changes))) == [1, 2, 3, 4, 5, 6]
+@pytest.mark.parametrize(("epochs", "steps", "done"), [(2, -1, 6), (2, 5, 5), (2, 7, 6), (-1, 7, 7)])
+def test_what_comes_first_of_epochs_and_steps_ends_training(
+    epochs: int, steps: int, done: int, tiny: Path, tmp_path: Path
+) -> None:
+    changes = {"trainer__max_steps": steps, "trainer__max_epochs": epochs, "trainer__limit_train_batches": 3}
+    assert steps_of(train(alone(tiny, tmp_path, **NO_CHECKPOINTS, **changes))) == list(range(1, done + 1))
 
 
 def test_the_position_is_kept_in_epochs_of_limited_length(tiny: Path, tmp_path: Path) -> None:
@@ -234,19 +237,24 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_tensorboard_has_the_documented_scalars_and_timings_unless_they_are_off(
     timed: bool, tiny: Path, tmp_path: Path
 ) -> None:
+    """The norms with switches of their own, here on where the timings are off."""
     values = alone(
         tiny, tmp_path, trainer__max_steps=4, trainer__log_every_n_steps=2, **NO_CHECKPOINTS,
         exp_manager__create_tensorboard_logger=True, exp_manager__log_step_timing=timed,
         trainer__limit_val_batches=2, trainer__val_check_interval=4, data__val_dir=str(tiny / "data"),
+        exp_manager__log_gradient_norm=not timed, exp_manager__log_parameter_norm=not timed,
     )  # fmt: skip
     found = scalars(train(values))
     timings = {name for name in found if name.endswith("timing in s")}
     assert timings == ({"train_step_timing in s", "validation_step_timing in s"} if timed else set())
     assert all(0 < value < 60 for name in timings for _, value in found[name])
     assert found.keys() - timings >= {
-        "reduced_train_loss", "lr", "gradient_norm", "global_step", "consumed_samples", "throughput", "throughput_peak",
+        "reduced_train_loss", "lr", "global_step", "consumed_samples", "throughput", "throughput_peak",
         "val_loss", "epoch", "tokens_per_second",
     }  # fmt: skip
+    assert {"gradient_norm", "parameter_norm"} & found.keys() == (
+        set() if timed else {"gradient_norm", "parameter_norm"}
+    )
     assert [step for step, _ in found["reduced_train_loss"]] == [2, 4]
     assert [step for step, _ in found["val_loss"]] == [4]
     rate = dict(found["tokens_per_second"])

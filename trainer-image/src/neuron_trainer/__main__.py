@@ -1,7 +1,7 @@
-"""The command line: `neuron-train run CONFIG [key=value …]`, `data prepare …`, `checkpoint list …`, `plot RUN …`."""
+"""The command line: `neuron-train run CONFIG [key=value …]`, `test CONFIG …`, `data prepare …`, `checkpoint list …`,
+`plot RUN …`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +13,7 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="neuron-train", description="Train from a NeuronX Distributed Training file.")
     commands = root.add_subparsers(dest="command", required=True)
 
-    run = commands.add_parser("run", help="train; with no Kubernetes on this machine, in a pod as its part of the job")
-    run.add_argument("config", help="the YAML file")
-    run.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. trainer.devices=1 trainer.max_steps=20")
-    run.add_argument("--data-module", metavar="PACKAGE.MODULE:CLASS",
-                     help="read samples from this class in place of the configured data; default: the environment "
-                          "variable NEURON_TRAIN_DATA_MODULE, or none")  # fmt: skip
-
+    _add_run(commands)
     data = commands.add_parser("data", help="make a data set").add_subparsers(dest="data_command", required=True)
     prepare = data.add_parser(
         "prepare", help="tokenise text, JSON lines or parquet, and write rows of equal length or Megatron's documents"
@@ -31,6 +25,23 @@ def parser() -> argparse.ArgumentParser:
     plot.add_argument("-o", "--output", type=Path, default=Path("plot.png"), metavar="FILE",
                       help="picture; .png, .svg or .pdf; default plot.png")  # fmt: skip
     return root
+
+
+def _add_run(commands: Any) -> None:
+    described = {
+        "run": "train; with no Kubernetes on this machine, in a pod as its part of the job",
+        "test": "the loss of exp_manager.resume_from_checkpoint, or of the run's newest checkpoint, on the test set: "
+        "trainer.limit_test_batches of data.test_dir, or of the test part of data.data_prefix",
+    }
+    for name, text in described.items():
+        run = commands.add_parser(name, help=text)
+        run.add_argument("config", help="the YAML file")
+        run.add_argument(
+            "overrides", nargs="*", metavar="key=value", help="e.g. trainer.devices=1 trainer.max_steps=20"
+        )
+        run.add_argument("--data-module", metavar="PACKAGE.MODULE:CLASS",
+                         help="the same as data.data_module=…: samples come from this class; default: the environment "
+                              "variable NEURON_TRAIN_DATA_MODULE, or what the file says")  # fmt: skip
 
 
 def _prepare_arguments(prepare: argparse.ArgumentParser) -> None:
@@ -108,13 +119,11 @@ def _convert(chosen: Any) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the `neuron-train` script; returns an exit code of `neuron_api.contract.ExitCode`."""
     chosen = parser().parse_args(arguments)
-    if chosen.command == "run":
-        from .data import custom
-        from .launcher import start
+    if chosen.command in ("run", "test"):
+        from .launcher import start, variables
 
-        if chosen.data_module:
-            os.environ[custom.VARIABLE] = chosen.data_module  # workers inherit it
-        return start.main(chosen.config, chosen.overrides)
+        own = [variables.data_module(chosen.data_module)] if chosen.data_module else []
+        return start.main(chosen.config, [*own, *chosen.overrides], is_test=chosen.command == "test")
     if chosen.command == "checkpoint" and chosen.checkpoint_command == "convert":
         return _convert(chosen)
     if chosen.command == "checkpoint":

@@ -15,9 +15,9 @@ from neuron_api.findings import Finding, error
 from neuron_api.topology import Topology
 from neuron_api.topology import check as check_topology
 
-from . import files
+from . import evaluation, files
 from .checkpoint import retention, storage
-from .data import custom, tokenizer
+from .data import custom, source, tokenizer
 from .errors import CheckpointError, InputError
 from .log_dir import checkpoints
 from .models import config_json
@@ -30,8 +30,10 @@ _BYTES_PER_PARAMETER: Final = 12
 """fp32 weight and two fp32 moments."""
 
 
-def check(config: TrainingConfig, processes: int, folder: Path, accelerator: str = "cpu") -> None:
-    """Raise `InputError` with every finding."""
+def check(
+    config: TrainingConfig, processes: int, folder: Path, accelerator: str = "cpu", *, is_test: bool = False
+) -> None:
+    """Raise `InputError` with every finding; for a test only the test set is looked at."""
     topology = Topology.of(config, processes)
     found = [*_device(accelerator), *check_topology(topology, config), *_monitor(config)]
     try:
@@ -40,10 +42,11 @@ def check(config: TrainingConfig, processes: int, folder: Path, accelerator: str
         raise InputError([*problem.findings, *_log_dir(folder, 0)]) from None
     _compare_name(config, model)
     found += _divisions(config, model)
-    found += limits.check(config, model)
+    found += limits.check(config)
     found += _lengths(config, model)
     found += _recompute(config, model)
-    found += _data(config, model.config.vocab_size)
+    found += _data(config, model.config.vocab_size, _parts(config, is_test=is_test))
+    found += evaluation.check(config) if is_test else []
     found += files.check(config.exp_manager.files_to_copy or ())
     needed = _checkpoint_bytes(config, model)
     own, problems = _checkpoints(config, folder, needed)
@@ -114,19 +117,30 @@ def _recompute(config: TrainingConfig, model: Family) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _data(config: TrainingConfig, vocabulary: int) -> list[Finding]:
-    if custom.chosen():
-        return custom.check(config)
+def _parts(config: TrainingConfig, *, is_test: bool) -> list[source.Part]:
+    """Those that are read."""
+    if is_test:
+        return ["test"]
+    return ["train", "validation"] if config.trainer.limit_val_batches else ["train"]
+
+
+def _data(config: TrainingConfig, vocabulary: int, parts: list[source.Part]) -> list[Finding]:
+    if config.data.data_module:
+        return custom.check(config, parts)
     if config.model_source == "megatron":
         from .data.megatron import check as megatron
 
-        return megatron.check(config, vocabulary)
-    from .data import rows  # 1.7 s (pandas, pyarrow): after the cheap checks
+        return megatron.check(config, vocabulary, parts)
+    from .data import rows
 
     data, length = config.data, config.model.encoder_seq_length
-    found = rows.check("data.train_dir", str(data.train_dir), length, vocabulary, data.global_batch_size)
-    if config.trainer.limit_val_batches:
-        found += rows.check("data.val_dir", str(data.val_dir), length, vocabulary, data.global_batch_size)
+    found = []
+    for part in parts:
+        key = source.FOLDER[part]
+        if (folder := getattr(data, key)) is None:
+            found.append(error(f"data.{key}", "it is not set.", "Write it with `neuron-train data prepare`."))
+        else:
+            found += rows.check(f"data.{key}", str(folder), length, vocabulary, data.global_batch_size)
     return found
 
 

@@ -23,7 +23,7 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.topology import Topology
 
-from . import fast_dev_run, logs
+from . import evaluation, fast_dev_run, logs
 from .checkpoint import rng
 from .errors import PeerLostError
 from .handoff import Handoff, Start
@@ -61,6 +61,8 @@ class Job:
     log_dir: str
     handoff: str
     accelerator: str
+    is_test: bool = False
+    """`neuron-train test`: a checkpoint is evaluated, nothing is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ def main(job: Job) -> str:
     phases = Phases(begun if start.since is None else start.since, start.phases)
     phases.mark("worker_start")
     config = fast_dev_run.applied(TrainingConfig.model_validate(job.resolved))
+    if job.is_test:
+        config = evaluation.applied(config)
     logs.configure(config.exp_manager, Path(job.log_dir), ranks.rank, ranks.local_rank)
     try:
         _initialise(config, job.accelerator)
@@ -126,10 +130,10 @@ def _initialise(config: TrainingConfig, accelerator: str) -> None:
 
 
 def _train(job: Job, config: TrainingConfig, ranks: Ranks, handoff: Handoff, own: Start, phases: Phases) -> Outcome:
+    from .loop import testing
     from .loop.run import Run  # Lightning: preloaded in the forkserver, not needed to unpickle this module
 
     start = _agree(own)
-    metrics = MetricsFile(Path(job.log_dir) / contract.METRICS_FILE) if ranks.rank == 0 else None
     run = Run.build(
         config=config,
         topology=Topology.of(config, job.processes_per_node),
@@ -139,6 +143,12 @@ def _train(job: Job, config: TrainingConfig, ranks: Ranks, handoff: Handoff, own
         phases=phases,
         is_fresh=start.checkpoint is None,
     )
+    if job.is_test:
+        testing.test(run, start, Path(job.log_dir), ranks.rank)
+        dist.barrier()
+        dist.destroy_process_group()
+        return Outcome.FINISHED
+    metrics = MetricsFile(Path(job.log_dir) / contract.METRICS_FILE) if ranks.rank == 0 else None
     is_preempted = run.fit(
         start,
         log_dir=Path(job.log_dir),

@@ -13,8 +13,14 @@ _SECTIONS: Final = ("data.train_ds", "data.fine_tuning")
 _LENGTH, _LONGEST = "data.seq_length", "model.encoder_seq_length"
 
 
+_OWN: Final = "data.data_module"
+_CLASS: Final = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
+
+
 def rules() -> Iterator[Rule]:
     """Directories, files, lengths, tokenizer."""
+    name = plain(_OWN)
+    yield Rule(2417, _OWN, f'{given(_OWN)} && !{is_interpolated(_OWN)} && !{name}.matches(r"{_CLASS}")')
     yield from _directories()
     yield from _megatron()
     yield from _records()
@@ -29,15 +35,15 @@ def rules() -> Iterator[Rule]:
 
 def _directories() -> Iterator[Rule]:
     train, val = "data.train_dir", "data.val_dir"
-    yield Rule(2401, train, f"{text(train)} == '' && !{READS_MEGATRON_DATA}", reason=Reason.REQUIRED)
+    yield Rule(2401, train, f"{text(train)} == '' && !{given(_OWN)} && !{READS_MEGATRON_DATA}", reason=Reason.REQUIRED)
     missing = f"{text(val)} == '' && {above('trainer.limit_val_batches', 0)}"
-    yield Rule(2402, val, f"{missing} && !{READS_MEGATRON_DATA}", reason=Reason.REQUIRED)
+    yield Rule(2402, val, f"{missing} && !{given(_OWN)} && !{READS_MEGATRON_DATA}", reason=Reason.REQUIRED)
 
 
 def _megatron() -> Iterator[Rule]:
     prefix = "data.data_prefix"
     missing = f"(!{loose(prefix)}.hasValue() || {loose(prefix)}.orValue('') == '')"
-    yield Rule(2403, prefix, f"{READS_MEGATRON_DATA} && {missing}", reason=Reason.REQUIRED)
+    yield Rule(2403, prefix, f"{READS_MEGATRON_DATA} && !{given(_OWN)} && {missing}", reason=Reason.REQUIRED)
     yield Rule(2405, "data.data_impl", f"{READS_MEGATRON_DATA} && {is_other('data.data_impl', 'mmap')}")
     pads, drops = flag("data.pad_samples_to_global_batch_size"), flag("data.validation_drop_last")
     yield Rule(2409, "data.validation_drop_last", f"{READS_MEGATRON_DATA} && !{drops} && !{pads}")

@@ -13,6 +13,7 @@ from neuron_api.registry import found
 _NEMO: Final = ("dataset_name", "subset_name", "prompt_name", "train_ds", "fine_tuning")
 _PARTS: Final = ("train", "validation", "test")
 _RECORDS: Final = (".jsonl", ".json", ".arrow")
+_CLASS: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", re.ASCII)
 _SPLITS: Final = re.compile(r"\d+(\.\d+)?([,/]\s*\d+(\.\d+)?){0,2}")
 
 
@@ -23,6 +24,8 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     for key in _NEMO:
         if getattr(data, key) not in (None, False):
             yield found(2410, f"data.{key}", "there is nothing behind this key of NeMo's here.")
+    if data.data_module is not None and "${" not in data.data_module and not _CLASS.fullmatch(data.data_module):
+        yield found(2417, "data.data_module", f"{data.data_module[:60]!r} is no class.")
     if module == "MegatronDataModule":
         yield from _megatron(config)
         return
@@ -35,6 +38,8 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
 
 def _directories(config: TrainingConfig) -> Iterator[Finding]:
     data = config.data
+    if data.data_module is not None:
+        return
     if not data.train_dir:
         yield found(2401, "data.train_dir", "it is not set: there is nothing to train on.")
     if config.trainer.limit_val_batches and not data.val_dir:
@@ -63,9 +68,9 @@ def _records(config: TrainingConfig) -> Iterator[Finding]:
 
 def _megatron(config: TrainingConfig) -> Iterator[Finding]:
     data, length = config.data, config.model.encoder_seq_length
-    if not data.data_prefix:
+    if not data.data_prefix and data.data_module is None:
         yield found(2403, "data.data_prefix", "it is not set: there is nothing to train on.")
-    elif problem := _blend_problem(data.data_prefix):
+    elif data.data_prefix and (problem := _blend_problem(data.data_prefix)):
         yield found(2404, "data.data_prefix", problem)
     if data.data_impl != "mmap":
         yield found(2405, "data.data_impl", f"{data.data_impl!r} does not exist here.")

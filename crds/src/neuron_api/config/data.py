@@ -21,6 +21,11 @@ class DataConfig(OpenSection):
     """Samples in one optimizer step over all processes; a multiple of micro_batch_size x data-parallel size.
     Required."""
 
+    data_module: str | None = None
+    """A class of your own that gives the samples, as package.module:Class, in the image or on PYTHONPATH; train_dir and
+    data_prefix need not be there then, and keys of your own are attributes of its cfg.data. Default null: the data
+    module that follows from model_source."""
+
     train_dir: str | None = None
     """Training data: a directory written by `neuron-train data prepare` or `datasets.save_to_disk` with input_ids,
     attention_mask and labels of equal length; for fine-tuning a .jsonl, .json or .arrow file. Default null."""
@@ -29,7 +34,7 @@ class DataConfig(OpenSection):
     """Validation data, as train_dir; needed when limit_val_batches is not 0. Default null."""
 
     test_dir: str | None = None
-    """Test data, as train_dir. Default null."""
+    """Test data, as train_dir, for `neuron-train test`; a training does not read it. Default null."""
 
     num_workers: Count = Field(default=0, ge=0)
     """Worker processes of the loader; the batches do not depend on it. Default 0."""
@@ -64,8 +69,8 @@ class DataConfig(OpenSection):
     """Megatron data: positions begin anew after each end of document. Default False."""
 
     reset_attention_mask: Flag = False
-    """Megatron data: no attention over the end of a document. The mask takes micro_batch_size x S x S bytes; not with
-    context parallel. Default False."""
+    """Megatron data: no attention over the end of a document. The mask takes micro_batch_size x S x S bytes; with
+    context parallel 4 or 2 times that over CP^2, one for each pair of parts. Default False."""
 
     eod_mask_loss: Flag = False
     """No loss at end-of-document tokens. Default False."""

@@ -1,4 +1,4 @@
-"""A data module of one's own: a class that is named by `neuron-train run --data-module package.module:Class`.
+"""A data module of one's own: a class that is named by `data.data_module`, as package.module:Class.
 
 Contract. `Class(cfg)` is made on each process for each part that is read, where `cfg` is the resolved configuration:
 `cfg.data` has the known keys, and keys of one's own as attributes. `samples(part)`, of `train`, `validation` or `test`,
@@ -7,7 +7,7 @@ and where a resume goes on, is not the class's business, so both hold for any cl
 """
 
 import importlib
-import os
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
@@ -18,19 +18,12 @@ from neuron_trainer.errors import InputError
 
 from .samples import Samples
 
-VARIABLE: Final = "NEURON_TRAIN_DATA_MODULE"
-"""Environment variable with the same meaning as `--data-module`, for pods."""
-KEY: Final = "--data-module"
-
-
-def chosen() -> str | None:
-    """The name of the class, where there is one: then no data module of the configuration is used."""
-    return os.environ.get(VARIABLE) or None
+KEY: Final = "data.data_module"
 
 
 def samples(config: TrainingConfig, part: str) -> Samples:
     """Of the class that is chosen; raises `InputError` where it does not keep the contract."""
-    name = chosen()
+    name = config.data.data_module
     assert name is not None
     module = _class(name)
     if not hasattr(module, "samples"):
@@ -43,29 +36,29 @@ def samples(config: TrainingConfig, part: str) -> Samples:
     return found  # type: ignore[no-any-return]  # a protocol, looked at above
 
 
-def check(config: TrainingConfig) -> list[Finding]:
+def check(config: TrainingConfig, parts: Sequence[str]) -> list[Finding]:
     """What would go wrong later, by the first sample of each part that is read."""
-    parts = ["train", *(["validation"] if config.trainer.limit_val_batches else [])]
     try:
         return [finding for part in parts for finding in _check_part(config, part)]
     except InputError as problem:
         return list(problem.findings)
     except Exception as problem:  # of the class's own
-        return [error(KEY, f"{chosen()} failed: {type(problem).__name__}: {problem}",
+        return [error(KEY, f"{config.data.data_module} failed: {type(problem).__name__}: {problem}",
                       "Mend the class; samples(part) and take([0]) of it are called here.")]  # fmt: skip
 
 
 def _check_part(config: TrainingConfig, part: str) -> list[Finding]:
+    name = config.data.data_module
     found, length, batch = samples(config, part), config.model.encoder_seq_length, config.data.global_batch_size
     if len(found) < batch:
-        return [error(KEY, f"{chosen()} has {len(found)} samples for {part}, fewer than one global batch of {batch}.",
+        return [error(KEY, f"{name} has {len(found)} samples for {part}, fewer than one global batch of {batch}.",
                       "Give it more data, or use a smaller data.global_batch_size.")]  # fmt: skip
     taken = found.take([0])
-    for name in ("input_ids", "labels"):
-        values = taken.get(name)
+    for column in ("input_ids", "labels"):
+        values = taken.get(column)
         if not isinstance(values, torch.Tensor) or values.dtype != torch.int64 or values.shape != (1, length):
             shape = f"{values.dtype} {list(values.shape)}" if isinstance(values, torch.Tensor) else repr(values)
-            return [error(KEY, f"{chosen()}: {name} of one sample for {part} is {shape}.",
+            return [error(KEY, f"{name}: {column} of one sample for {part} is {shape}.",
                           f"Needed is torch.int64 [1, {length}], model.encoder_seq_length.")]  # fmt: skip
     return []
 

@@ -13,20 +13,20 @@ from .samples import Samples
 
 Part = Literal["train", "validation", "test"]
 
-_FOLDER: Final = {"train": "train_dir", "validation": "val_dir", "test": "test_dir"}
+FOLDER: Final = {"train": "train_dir", "validation": "val_dir", "test": "test_dir"}
 
 
 def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
     """One process of all is the builder of what is shared on disk. Raises `InputError`."""
-    if custom.chosen():
+    if config.data.data_module:
         return custom.samples(config, part)
     if config.model_source == "megatron":
         from .megatron import build
 
         return build.samples(config, part, is_builder=is_builder)
-    from .rows import Rows  # 1.7 s (pandas, pyarrow)
+    from .rows import Rows
 
-    return Rows(str(getattr(config.data, _FOLDER[part])))
+    return Rows(str(getattr(config.data, FOLDER[part])))
 
 
 def steps(config: TrainingConfig, part: Part, found: Samples, share: Share, vocabulary: int | None = None) -> Steps:
@@ -34,11 +34,11 @@ def steps(config: TrainingConfig, part: Part, found: Samples, share: Share, voca
     data = config.data
     is_cyclic = part == "train" and _is_megatron(config) and data.dataloader_type == "cyclic"
     order: Order = Cyclic(len(found), config.seed) if is_cyclic else Single()
-    drops = data.validation_drop_last if part == "validation" else data.drop_last
+    drops = data.drop_last if part == "train" else data.validation_drop_last
     keeps_rest = data.pad_samples_to_global_batch_size or not drops
     trainer = config.trainer
     limit = trainer.overfit_batches or (trainer.limit_train_batches if part == "train" else None)
-    key = custom.KEY if custom.chosen() else f"data.{'data_prefix' if _is_megatron(config) else _FOLDER[part]}"
+    key = custom.KEY if data.data_module else f"data.{'data_prefix' if _is_megatron(config) else FOLDER[part]}"
     bounds = None if vocabulary is None else Vocabulary(vocabulary, key)
     return Steps(found, data.global_batch_size, share, order, keeps_rest=keeps_rest, limit=limit, vocabulary=bounds)
 
@@ -62,4 +62,4 @@ def first_validation_sample(config: TrainingConfig, consumed: int) -> int:
 
 
 def _is_megatron(config: TrainingConfig) -> bool:
-    return config.model_source == "megatron" and not custom.chosen()
+    return config.model_source == "megatron" and not config.data.data_module

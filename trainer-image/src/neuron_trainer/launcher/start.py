@@ -19,7 +19,7 @@ from neuron_api.findings import Severity, error, errors_of
 from neuron_api.loading import Loaded, load_text
 from neuron_api.progress import CheckpointReport, TrainerPhase, last_words
 from neuron_api.spec import FromScratch
-from neuron_trainer import fast_dev_run, logs
+from neuron_trainer import evaluation, fast_dev_run, logs
 from neuron_trainer.errors import CheckpointError, InputError, PeerLostError, PreemptedError, ProgressLostError
 from neuron_trainer.handoff import Handoff
 from neuron_trainer.handoff import replace as write_whole
@@ -28,7 +28,7 @@ from neuron_trainer.log_mirror import Mirror
 from neuron_trainer.phases import Phases, process_start
 from neuron_trainer.resume import Seen
 
-from . import forkserver, termination
+from . import forkserver, termination, variables
 from .node import Node, settled
 from .server import Server
 from .status import Status
@@ -48,13 +48,23 @@ class Ending:
     """For the operator, in place of the message, where training has ended well."""
 
 
-def main(path: str, overrides: Sequence[str]) -> int:
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be done."""
+
+    loaded: Loaded
+    config: TrainingConfig
+    """What is done of it: `fast_dev_run` or a test change some keys."""
+    is_test: bool
+
+
+def main(path: str, overrides: Sequence[str], *, is_test: bool = False) -> int:
     """Everything that a person or the kubelet sees ends here."""
     phases = Phases(process_start())
     phases.mark("process_start")
     logs.console()
     try:
-        end = _run(Path(path), overrides, phases)
+        end = _run(Path(path), overrides, phases, is_test=is_test)
     except InputError as problem:
         end = Ending(ExitCode.CONFIG, str(problem))
     except ProgressLostError as problem:
@@ -68,10 +78,11 @@ def main(path: str, overrides: Sequence[str]) -> int:
     return int(end.code)
 
 
-def _run(path: Path, overrides: Sequence[str], phases: Phases) -> Ending:
-    loaded = _load(path, (*overrides, *settled(os.environ)))
+def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool) -> Ending:
+    loaded = _load(path, (*variables.overrides(os.environ), *overrides, *settled(os.environ)))
     assert loaded.config is not None
     config = fast_dev_run.applied(loaded.config)
+    task = Task(loaded, evaluation.applied(config) if is_test else config, is_test)
     node = Node.of(config)
     os.environ.update(environment.apply(environment.derive(config), os.environ))
     # A store of its own for every round: with the agents' shared one the halves look for each other under different
@@ -85,7 +96,7 @@ def _run(path: Path, overrides: Sequence[str], phases: Phases) -> Ending:
     phases.mark("configuration")
     handoff = Handoff(Path(tempfile.mkdtemp(prefix="neuron-train-")))
     try:
-        return _supervise(loaded, config, node, handoff, phases)
+        return _supervise(task, node, handoff, phases)
     finally:
         shutil.rmtree(handoff.folder, ignore_errors=True)
 
@@ -107,18 +118,17 @@ def _load(path: Path, overrides: Sequence[str]) -> Loaded:
     return loaded
 
 
-def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Handoff, phases: Phases) -> Ending:
+def _supervise(task: Task, node: Node, handoff: Handoff, phases: Phases) -> Ending:
     stop = Stop(handoff)
     stop.listen()
-    folder = log_dir(config)
-    status = Status(
-        node, handoff, max_steps=config.trainer.max_steps, log_dir=str(folder), config_hash=loaded.hash
-    )  # fmt: skip
+    folder = log_dir(task.config)
+    max_steps = task.config.trainer.max_steps
+    status = Status(node, handoff, max_steps=max_steps, log_dir=str(folder), config_hash=task.loaded.hash)
     server = Server(status.report, "" if node.is_in_pod else "127.0.0.1", node.progress_port)
     server.start()
     log.info("progress at http://127.0.0.1:%d%s, log directory %s", server.port, contract.PROGRESS_PATH, folder)
     try:
-        end = _train(loaded, config, node, handoff, status, stop, folder, phases)
+        end = _train(task, node, handoff, status, stop, folder, phases)
         return replace(end, last_words=last_words(status.report())) if end.code is ExitCode.SUCCESS else end
     except BaseException:
         status.set(phase=TrainerPhase.FAILED)
@@ -128,14 +138,7 @@ def _supervise(loaded: Loaded, config: TrainingConfig, node: Node, handoff: Hand
 
 
 def _train(
-    loaded: Loaded,
-    config: TrainingConfig,
-    node: Node,
-    handoff: Handoff,
-    status: Status,
-    stop: Stop,
-    folder: Path,
-    phases: Phases,
+    task: Task, node: Node, handoff: Handoff, status: Status, stop: Stop, folder: Path, phases: Phases
 ) -> Ending:
     # Torch and datasets from here on: 6 s of imports that run beside those of the forkserver.
     from torch.distributed.elastic.agent.server.api import RunResult
@@ -147,30 +150,37 @@ def _train(
     from .agent import Budget, Parts
     from .choice import Chooser
 
+    loaded, config = task.loaded, task.config
     phases.mark("imports")
     if (there := mirror(config, folder)) is not None:
         _fetch(there)
-    preflight.check(config, node.processes, folder, node.accelerator)
+    preflight.check(config, node.processes, folder, node.accelerator, is_test=task.is_test)
     phases.mark("preflight")
     chooser = Chooser(config, folder, node.job_uid, lambda: _seen(node, status))
-    done = chooser.finished()
+    done = chooser.finished() if not task.is_test else None
     phases.mark("checkpoint_find")
     if done is not None:
         found = CheckpointReport(step=done.step, path=str(done.path), time=done.manifest.time)
         status.set(phase=TrainerPhase.SUCCEEDED, step=done.step, checkpoint=found)
         return Ending(ExitCode.SUCCESS, f"nothing to do: {done.path} is at the last step already")
-    if node.rank == 0:
+    if task.is_test and not chooser.decide().candidates:
+        told = f"there is no complete checkpoint of this run in {folder}: nothing to test."
+        raise InputError([error("exp_manager.resume_from_checkpoint", told, "Give one.")])
+    if node.rank == 0 and not task.is_test:
         write_whole(folder / RESOLVED_CONFIG, yaml.safe_dump(loaded.resolved, sort_keys=False))
         files.copy(config.exp_manager.files_to_copy or (), folder)
     can_resume = config.exp_manager.resume_if_exists or node.seen.from_scratch is FromScratch.ALWAYS
-    budget = Budget(node.max_process_restarts if can_resume else 0)
+    budget = Budget(node.max_process_restarts if can_resume and not task.is_test else 0)
     parts = Parts(handoff, status, stop, budget, _own_children(), phases)
-    job = Job(loaded.resolved, loaded.hash, node.processes, str(folder), str(handoff.folder), node.accelerator)
+    job = Job(loaded.resolved, loaded.hash, node.processes, str(folder), str(handoff.folder), node.accelerator,
+              task.is_test)  # fmt: skip
     result: RunResult = supervisor.run(node, job, parts, chooser.choose)
     if result.is_failed():
         status.set(phase=TrainerPhase.FAILED)
         return Ending(ExitCode.ERROR, parts.last_failure or "the processes failed")
     status.set(phase=TrainerPhase.SUCCEEDED)
+    if task.is_test:
+        return Ending(ExitCode.SUCCESS, f"tested; the loss is in {folder / evaluation.RESULTS_FILE}")
     return Ending(ExitCode.SUCCESS, f"training has ended at step {status.step}")
 
 

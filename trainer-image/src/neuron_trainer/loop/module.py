@@ -53,7 +53,10 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self.time_limit = TimeLimit(config.trainer.max_time)
         self._gradients = Gradients(backend, config.trainer.gradient_clip_val)
         self.optimizer: Optimizer = optim.of_run(config, backend.parameters())
-        self._val_losses: list[Tensor] = []
+        self.test_loss: float | None = None
+        self.test_batches = 0
+        self._losses: list[Tensor] = []
+        """Of the batches of a validation or a test."""
         self._samples: dict[source.Part, Samples] = {}
 
     def configure_optimizers(self) -> Any:
@@ -100,17 +103,31 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         """Loss of one global batch (B-18); no random number is drawn, so training is not changed."""
-        self._val_losses.append(self.backend.evaluate(batch))
+        self._losses.append(self.backend.evaluate(batch))
 
     def on_validation_epoch_end(self) -> None:
         """`val_loss`: mean over batches and processes."""
-        losses, self._val_losses = self._val_losses, []
-        if losses:
-            mean = torch.stack(losses).mean()
-            total, count = self.backend.sum_over_processes(torch.stack([mean, torch.ones_like(mean)])).tolist()
-            self.val_loss, self.val_step = total / count, self.trainer.global_step
+        if (mean := self._mean()) is not None:
+            self.val_loss, self.val_step = mean, self.trainer.global_step
             if self.config.exp_manager.create_early_stopping_callback:
                 self.log("val_loss", self.val_loss)
+
+    def test_step(self, batch: dict[str, Tensor], _: int) -> None:
+        """As `validation_step`."""
+        self._losses.append(self.backend.evaluate(batch))
+
+    def on_test_epoch_end(self) -> None:
+        """`test_loss`: mean over batches and processes."""
+        self.test_batches = len(self._losses)
+        self.test_loss = self._mean()
+
+    def _mean(self) -> float | None:
+        losses, self._losses = self._losses, []
+        if not losses:
+            return None
+        mean = torch.stack(losses).mean()
+        total, count = self.backend.sum_over_processes(torch.stack([mean, torch.ones_like(mean)])).tolist()
+        return float(total / count)
 
     def train_dataloader(self) -> StepLoader:
         """Begins at `consumed_samples`, which the checkpoint has restored by now."""
@@ -126,6 +143,10 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
 
         return self._loader("validation", first)
 
+    def test_dataloader(self) -> StepLoader:
+        """From the beginning of the test set."""
+        return self._loader("test", lambda: 0)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The counter of samples goes with the trainer's state."""
         checkpoint["consumed_samples"] = self.consumed_samples
@@ -140,4 +161,4 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
             self._samples[part] = source.samples(self.config, part, is_builder=is_builder)
         data = self.config.data
         steps = source.steps(self.config, part, self._samples[part], self.backend.share, self._sizes.vocab_size)
-        return StepLoader(steps, data.global_batch_size, consumed, data.num_workers, whole=part == "validation")
+        return StepLoader(steps, data.global_batch_size, consumed, data.num_workers, whole=part != "train")

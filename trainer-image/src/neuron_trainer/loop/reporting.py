@@ -150,10 +150,11 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._display.show(metrics)
         throughput = metrics.tokens_per_second / self._module.config.model.encoder_seq_length
         self._fastest = max(self._fastest, throughput)
+        manager = self._module.config.exp_manager
         scalars = {
             "reduced_train_loss": metrics.loss,
             "lr": metrics.lr,
-            "gradient_norm": metrics.gradient_norm,
+            "gradient_norm": metrics.gradient_norm if manager.log_gradient_norm else None,
             "parameter_norm": metrics.parameter_norm,
             "grad_norm_nonfinite_total": float(self._module.results.nonfinite_norms),
             "global_step": float(metrics.step),
@@ -163,7 +164,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             "throughput_peak": self._fastest,
             "epoch": float(self._trainer.current_epoch),
         }
-        if self._module.config.exp_manager.log_step_timing:
+        if manager.log_step_timing:
             scalars["train_step_timing in s"] = result.seconds
         for logger in self._trainer.loggers:
             logger.log_metrics({k: v for k, v in scalars.items() if v is not None}, step=metrics.step)

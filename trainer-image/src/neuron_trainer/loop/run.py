@@ -21,7 +21,7 @@ from neuron_trainer.handoff import Handoff, Start
 from neuron_trainer.log_dir import RECOVERY_FILE, mirror
 from neuron_trainer.metrics_file import MetricsFile, StartRecord
 from neuron_trainer.models.family import Family
-from neuron_trainer.parallel.native import NativeBackend
+from neuron_trainer.parallel.native.backend import NativeBackend
 from neuron_trainer.phases import Phases
 
 from .checkpointing import Checkpointing

@@ -15,7 +15,7 @@ from neuron_api.derive import checkpoint, precision
 from neuron_api.topology import Topology
 from neuron_trainer.checkpoint import published, reader, retention, rng, tensors
 from neuron_trainer.checkpoint.manifest import Manifest
-from neuron_trainer.checkpoint.published import PublishedReader
+from neuron_trainer.checkpoint.published_reader import PublishedReader
 from neuron_trainer.checkpoint.staging import Stage, Stored, in_place
 from neuron_trainer.checkpoint.writer import Snapshot
 from neuron_trainer.models.family import Family

@@ -41,6 +41,7 @@ def build(config: TrainingConfig, strategy: BackendStrategy, folder: Path, callb
         deterministic=trainer.deterministic,
         reload_dataloaders_every_n_epochs=trainer.reload_dataloaders_every_n_epochs,
         profiler=_profiler(trainer.profiler, folder),
+        limit_test_batches=trainer.limit_test_batches,
         **_validation(config),
     )
 

@@ -1,6 +1,7 @@
 """What would go wrong with Megatron data later, found before any process starts."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,8 @@ _LOOKED_AT: Final = 64
 _TOKENS: Final = 4096
 
 
-def check(config: TrainingConfig, vocabulary: int) -> list[Finding]:
+def check(config: TrainingConfig, vocabulary: int, parts: Sequence[str]) -> list[Finding]:
     """Files, splits, token ids and the tokenizer; token files are read in a few places only."""
-    parts = ["train", "validation"] if config.trainer.limit_val_batches else ["train"]
     found = [finding for part in parts for finding in _part(config, part, vocabulary)]
     found += _tokenizer(config)
     return list(dict.fromkeys(found))

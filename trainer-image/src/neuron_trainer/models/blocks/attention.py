@@ -30,8 +30,22 @@ def document_mask(documents: Tensor | None, window: int | None) -> Tensor | None
     return (documents[:, None, :, None] == documents[:, None, None, :]) & seen
 
 
-Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Causal attention of all tokens, without documents and dropout; shapes of `CoreAttention.forward`."""
+class Sight(nn.Module):
+    """What attention is given of a sample's documents; without weights."""
+
+    def __init__(self, window: int | None) -> None:
+        super().__init__()
+        self.window = window
+        self.is_left_to_kernel = False
+        """Set by a parallel backend whose kernel makes masks itself: of the parts that it meets."""
+
+    def forward(self, documents: Tensor | None) -> Tensor | None:
+        """The mask for all layers (see `document_mask`), or the documents for a kernel; None: every key before it."""
+        return documents if self.is_left_to_kernel else document_mask(documents, self.window)
+
+
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""Causal attention; shapes of `CoreAttention.forward`, last what `Sight` leaves to it: documents of whole samples."""
 
 
 class CoreAttention(nn.Module):
@@ -50,10 +64,10 @@ class CoreAttention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """[B, heads, S, head_dim] and [B, kv heads, S, head_dim] twice, to [B, heads, S, head_dim].
 
-        `mask`: what `document_mask` gives, in place of the causal one.
+        `mask`: what `Sight` gives, in place of the causal one.
         """
         if self.kernel is not None:
-            return self.kernel(query, key, value)
+            return self.kernel(query, key, value, mask)
         copies, length = query.shape[1] // key.shape[1], query.shape[2]
         if copies > 1:
             key, value = key.repeat_interleave(copies, dim=1), value.repeat_interleave(copies, dim=1)

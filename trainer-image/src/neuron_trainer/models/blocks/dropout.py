@@ -20,9 +20,17 @@ class Dropout(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Any shape to the same shape and dtype."""
+        return states if (seed := self.seed()) is None else states * kept(states, self.probability, seed)
+
+    def seed(self) -> int | None:
+        """Of the next mask; None: nothing is dropped."""
         if not self.training or self.probability == 0.0:
-            return states
-        seed = int(torch.randint(2**62, (), device="cpu")) + self.stream
-        generator = torch.Generator(states.device).manual_seed(seed)
-        kept = torch.empty_like(states, requires_grad=False).bernoulli_(1.0 - self.probability, generator=generator)
-        return states * kept / (1.0 - self.probability)
+            return None
+        return int(torch.randint(2**62, (), device="cpu")) + self.stream
+
+
+def kept(like: Tensor, probability: float, seed: int) -> Tensor:
+    """A factor for each element: 0 with this probability, else what keeps the mean."""
+    generator = torch.Generator(like.device).manual_seed(seed)
+    mask = torch.empty_like(like, requires_grad=False).bernoulli_(1.0 - probability, generator=generator)
+    return mask / (1.0 - probability)

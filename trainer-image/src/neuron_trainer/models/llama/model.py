@@ -5,7 +5,7 @@ With a `sliding_window` in its config it is Mistral. Class names: those that `ac
 
 from torch import Tensor, nn
 
-from neuron_trainer.models.blocks.attention import Attention, document_mask
+from neuron_trainer.models.blocks.attention import Attention, Sight
 from neuron_trainer.models.blocks.mlp import MLP
 from neuron_trainer.models.blocks.norm import RMSNorm
 from neuron_trainer.models.blocks.rotary import Rotary
@@ -64,7 +64,8 @@ class LlamaModel(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(LlamaDecoderLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = LlamaRMSNorm(config.hidden_size, config.rms_norm_eps)
-        self._rotary, self._window = Rotary(config.rope), config.sliding_window
+        self.sight = Sight(config.sliding_window)
+        self._rotary = Rotary(config.rope)
 
     def forward(
         self,
@@ -78,7 +79,7 @@ class LlamaModel(nn.Module):
         `positions` and `documents`: see `neuron_trainer.models.sequence`.
         """
         cos, sin = self._rotary.tables(part or Part.whole(input_ids.shape[1]), input_ids.device, positions)
-        mask = document_mask(documents, self._window)
+        mask = self.sight(documents)
         states = input_ids if input_ids.is_floating_point() else self.embed_tokens(input_ids)
         for layer in self.layers:
             states = layer(states, cos, sin, mask)

@@ -7,7 +7,7 @@ dropout. Class names are those that `activations_checkpoint_recompute` lists, pa
 import torch
 from torch import Tensor, nn
 
-from neuron_trainer.models.blocks.attention import Attention, document_mask
+from neuron_trainer.models.blocks.attention import Attention, Sight
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.mlp import MLP
 from neuron_trainer.models.blocks.moe import LoadBalancing, MoE, nothing_yet
@@ -99,7 +99,8 @@ class MegatronModel(nn.Module):
         self.layers = nn.ModuleList(ParallelTransformerLayer(config, index) for index in range(config.num_layers))
         self.norm = norm(config)
         self._rotary = Rotary(config.rope) if config.rope is not None else None
-        self._keeps_fp32, self._window = config.fp32_residual_connection, config.sliding_window_size
+        self.sight = Sight(config.sliding_window_size)
+        self._keeps_fp32 = config.fp32_residual_connection
         self._experts = config.moe.num_experts if config.moe is not None else 0
 
     def forward(
@@ -118,7 +119,7 @@ class MegatronModel(nn.Module):
         part = part or Part.whole(input_ids.shape[1])
         states = input_ids if input_ids.is_floating_point() else self._embed(input_ids, part, positions)
         cos, sin = self._rotary.tables(part, input_ids.device, positions) if self._rotary is not None else (None, None)
-        mask = document_mask(documents, self._window)
+        mask = self.sight(documents)
         total = nothing_yet(self._experts, states.device) if earlier is None else earlier
         for layer in self.layers:
             states, shares = layer(states, cos, sin, mask)

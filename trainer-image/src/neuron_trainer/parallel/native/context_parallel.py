@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Shard
 
-from neuron_trainer.models.blocks.attention import CoreAttention
+from neuron_trainer.models.blocks.attention import CoreAttention, Sight
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.moe.router import Router
 from neuron_trainer.models.sequence import Part
@@ -25,7 +25,9 @@ def apply(module: nn.Module, mesh: DeviceMesh, own: Part) -> None:
         if isinstance(child, Dropout):  # each process has other tokens
             child.stream += _STREAM * mesh.get_local_rank()
         if isinstance(child, CoreAttention):
-            child.kernel = partial(ring_attention, group=mesh.get_group(), window=child.window)
+            child.kernel = partial(ring_attention, group=mesh.get_group(), window=child.window, dropout=child.dropout)
+        if isinstance(child, Sight):
+            child.is_left_to_kernel = True
         if isinstance(child, Router):
             child.samples = WholeSamples(mesh, own)
 

@@ -5,30 +5,48 @@ merges the results by their log-sum-exp. A part that comes later in the sequence
 pass keys, values and their gradients go round once more, so that each gradient arrives complete where its keys are.
 With a sliding window they go only as far as a query can see, and in the backward pass straight home.
 
-The arithmetic of one pair of parts is PyTorch's flash attention for CPUs, which returns the log-sum-exp that merging
-needs; `scaled_dot_product_attention` itself does not.
+`pair_attention` is the arithmetic of one pair of parts.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import P2POp, ProcessGroup
 
-_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+from neuron_trainer.models.blocks.dropout import Dropout
+
+from . import pair_attention
+from .pair_attention import Drop, Sight
 
 
-def ring_attention(query: Tensor, key: Tensor, value: Tensor, group: ProcessGroup, window: int | None = None) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What is the same for all parts."""
+
+    group: ProcessGroup
+    window: int | None
+    documents: Tensor | None
+    drop: Drop | None
+
+
+def ring_attention(
+    query: Tensor, key: Tensor, value: Tensor, documents: Tensor | None = None, *, group: ProcessGroup,
+    window: int | None = None, dropout: Dropout | None = None,
+) -> Tensor:  # fmt: skip
     """softmax(Q K^T / sqrt(D)) V with a causal mask over the whole sequence; a query sees `window` keys with its own.
 
     `query` [B, heads, S/CP, D], `key` and `value` [B, kv heads, S/CP, D] (kv heads divide heads), this process's part
     by its rank in `group`; returns [B, heads, S/CP, D] in the query's dtype. A collective over `group`, backward too.
+    `documents`: see `neuron_trainer.models.sequence`.
     """
-    result: Tensor = _Ring.apply(query, key, value, group, window)
+    seed = dropout.seed() if dropout is not None else None
+    drop = Drop(dropout.probability, seed) if dropout is not None and seed is not None else None
+    result: Tensor = _Ring.apply(query, key, value, _Setting(group, window, documents, drop))
     return result
 
 
@@ -36,66 +54,62 @@ class _Ring(torch.autograd.Function):
     """The two rounds."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, group: ProcessGroup, window: int | None) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, setting: _Setting) -> Tensor:
         out, log_sum = torch.zeros_like(query, dtype=torch.float32), None
-        for distance, (keys, values) in _passing([key, value], group, window):
-            sight = _sight(distance, query, window)
+        for distance, (keys, values) in _passing([key, value], setting.group, setting.window):
+            sight = _sight(distance, query, setting)
             if sight is None:
                 continue
             copies = query.shape[1] // key.shape[1]
-            part, part_sum = _flash(
-                query, _widen(keys, copies), _widen(values, copies), 0.0, sight.is_causal, attn_mask=sight.mask
-            )
-            if sight.mask is not None:  # the kernel gives 0 for a query that sees none of these keys
-                part_sum = part_sum.masked_fill(sight.mask.isneginf().all(dim=-1), -torch.inf)
-            out, log_sum = _merge(out, log_sum, part.float(), part_sum)
+            wide = _widen(keys, copies), _widen(values, copies)
+            drop = setting.drop and setting.drop.of_pair(distance)
+            part, part_sum = pair_attention.forward(query, *wide, sight, drop)
+            out, log_sum = _merge(out, log_sum, part, part_sum)
         assert log_sum is not None, "a process always sees its own part"
         result = out.to(query.dtype)
         ctx.save_for_backward(query, key, value, result, log_sum)
-        ctx.group, ctx.window = group, window
+        ctx.setting = setting
         return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value, out, log_sum = ctx.saved_tensors
-        group, window, copies = ctx.group, ctx.window, query.shape[1] // key.shape[1]
+        setting, copies = ctx.setting, query.shape[1] // key.shape[1]
+        group, window = setting.group, setting.window
         of_query = torch.zeros_like(query, dtype=torch.float32)
         # The gradients travel with the keys they belong to; after the last part they go home.
         travelling = [torch.zeros(one.shape, dtype=torch.float32, device=one.device) for one in (key, value)]
         for step, (distance, (keys, values)) in enumerate(_passing([key, value], group, window)):
             travelling = _exchange(travelling, group) if step else travelling
-            sight = _sight(distance, query, window)
+            sight = _sight(distance, query, setting)
             if sight is None:
                 continue
             wide = _widen(keys, copies), _widen(values, copies)
-            parts = _flash_backward(gradient, query, *wide, out, log_sum, 0.0, sight.is_causal, attn_mask=sight.mask)
+            drop = setting.drop and setting.drop.of_pair(distance)
+            parts = pair_attention.backward(gradient, query, *wide, out, log_sum, sight, drop)
             of_query += parts[0]
             travelling = [one + _narrow(part, copies) for one, part in zip(travelling, parts[1:], strict=True)]
         travelling = _exchange(travelling, group, hops=1 - _parts(query, group, window))
         of_key, of_value = travelling
-        return of_query.to(query.dtype), of_key.to(key.dtype), of_value.to(value.dtype), None, None
+        return of_query.to(query.dtype), of_key.to(key.dtype), of_value.to(value.dtype), None
 
 
-class _Sight(NamedTuple):
-    """What queries see of the keys of one part."""
-
-    is_causal: bool
-    mask: Tensor | None
-    """Added to the scores [S/CP, S/CP], in the dtype of the queries."""
-
-
-def _sight(distance: int, query: Tensor, window: int | None) -> _Sight | None:
+def _sight(distance: int, query: Tensor, setting: _Setting) -> Sight | None:
     """None: nothing. `distance`: in parts, from the keys' to the queries', negative for keys that come later."""
-    length = query.shape[2]
+    length, window = query.shape[2], setting.window
     if distance < 0 or (window is not None and distance * length - length + 1 >= window):
         return None
-    if window is None or (distance + 1) * length <= window:
-        return _Sight(is_causal=distance == 0, mask=None)
+    if setting.documents is None and (window is None or (distance + 1) * length <= window):
+        return Sight(is_causal=distance == 0, mask=None)
     places = torch.arange(length, device=query.device)
     ages = distance * length + places[:, None] - places
-    hidden = (ages < 0) | (ages >= window)
-    mask = torch.zeros(length, length, dtype=query.dtype, device=query.device)
-    return _Sight(is_causal=False, mask=mask.masked_fill_(hidden, -torch.inf))
+    hidden = ages < 0 if window is None else (ages < 0) | (ages >= window)
+    if setting.documents is not None:
+        parts = torch.split(setting.documents, length, dim=1)
+        own = setting.group.rank()
+        hidden = hidden | (parts[own][:, None, :, None] != parts[own - distance][:, None, None, :])
+    mask = torch.zeros_like(hidden, dtype=query.dtype)
+    return Sight(is_causal=False, mask=mask.masked_fill_(hidden, -torch.inf))
 
 
 def _parts(query: Tensor, group: ProcessGroup, window: int | None) -> int:

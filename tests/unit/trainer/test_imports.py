@@ -1,0 +1,52 @@
+"""What a start imports: its largest phase, in a pod and after each loss of one."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def printed(code: str) -> str:
+    """By a fresh interpreter."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+WORKER = "import neuron_trainer.launcher.preload"
+BEFORE_THE_FORKSERVER = """
+import neuron_trainer.__main__
+import neuron_trainer.launcher.start
+"""
+LAUNCHER = f"""{BEFORE_THE_FORKSERVER}
+from torch.distributed.elastic.agent.server.api import RunResult
+from neuron_trainer import files, preflight
+from neuron_trainer.worker import Job
+from neuron_trainer.launcher import supervisor
+from neuron_trainer.launcher.agent import Budget, Parts
+from neuron_trainer.launcher.choice import Chooser
+"""
+SECONDS = ("matplotlib", "transformers", "pandas", "datasets", "tensorboard", "torchvision")
+"""Packages that take long and that a step does not need."""
+
+
+@pytest.mark.parametrize(("code", "absent"), [
+    (BEFORE_THE_FORKSERVER, (*SECONDS, "lightning", "torch", "numpy")),
+    (WORKER, SECONDS),
+    (LAUNCHER, (*SECONDS, "lightning", "sympy", "torch._dynamo", "torch.distributed.tensor", "torch.distributed.fsdp")),
+], ids=["first", "worker", "launcher"])  # fmt: skip
+def test_what_no_step_needs_is_not_imported(code: str, absent: tuple[str, ...]) -> None:
+    assert printed(f"{code}\nimport sys; print([name for name in {absent} if name in sys.modules])") == "[]"
+
+
+def test_who_imports_torchmetrics_in_a_worker_has_all_of_it() -> None:
+    """Lightning has had it without its plots and its scores of texts."""
+    code = f"""
+{WORKER}
+from lightning_utilities.core.imports import RequirementCache
+import torchmetrics
+from torchmetrics.functional.text import bert_score
+from torchmetrics.utilities.plot import _AX_TYPE
+print(_AX_TYPE.__name__, bert_score.__name__, bool(RequirementCache("transformers>=4.4.0")))
+"""
+    assert printed(code) == "Axes bert_score True"

@@ -1,0 +1,42 @@
+"""One test on one rank: the weights of a checkpoint, and their loss on the test set."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from neuron_trainer.checkpoint import storage
+from neuron_trainer.checkpoint.manifest import read
+from neuron_trainer.evaluation import RESULTS_FILE
+from neuron_trainer.handoff import Start
+
+from .run import Run
+from .strategy import BackendStrategy
+from .trainer import build
+
+log = logging.getLogger(__name__)
+
+
+def test(run: Run, start: Start, log_dir: Path, rank: int) -> float:
+    """The mean loss over batches and processes, the same on every rank; rank 0 adds a line to `tests.jsonl`."""
+    assert start.checkpoint is not None
+    place = storage.place(start.checkpoint)
+    run.state.load_weights(place)
+    module = run.module
+    strategy = BackendStrategy(module.backend.device, rank, _saves_nothing, run.state.load)
+    build(module.config, strategy, log_dir, []).test(module, verbose=False)
+    loss, batches = module.test_loss, module.test_batches
+    assert loss is not None
+    step = 0 if start.weights_only else read(place).step
+    if rank == 0:
+        log.info("step %d: test_loss %.6g over %d batches, of %s", step, loss, batches, start.checkpoint)
+        line = {"step": step, "test_loss": loss, "batches": batches, "checkpoint": start.checkpoint,
+                "time": round(time.time(), 3)}  # fmt: skip
+        with (log_dir / RESULTS_FILE).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    return loss
+
+
+def _saves_nothing(_: Path, __: dict[str, Any]) -> None:
+    raise AssertionError("a test saves nothing")
