@@ -2,6 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from neuron_api import contract
@@ -9,8 +12,9 @@ from neuron_api.progress import TrainerPhase
 from neuron_api.status import Phase
 from neuron_operator import cluster as api
 from neuron_operator.cluster import Cluster
+from neuron_operator.controller import StatusWrites
 
-from .world import JOB, World, manifest
+from .world import JOB, World, manifest, utc
 
 
 async def test_a_job_runs_to_its_end_and_kubectl_diff_is_empty_at_every_stage(world: World) -> None:
@@ -52,6 +56,82 @@ async def test_a_job_runs_to_its_end_and_kubectl_diff_is_empty_at_every_stage(wo
     assert await world.condition("Ready") == ("True", "Completed", "Training has ended as configured.")
     assert diff() == ""
     world.kubectl("wait", "--for=condition=Succeeded", f"ntj/{JOB}", "--timeout=1s")
+
+
+EVERY_FIELD: dict[str, Any] = {
+    "restartPolicy": {
+        "maxProcessRestarts": 5, "maxGangRestarts": 4, "windowSeconds": 86400, "rejoinTimeoutSeconds": 300,
+        "budgets": {"outOfMemory": 1, "processKilled": 2, "podFailed": 2}, "fromScratch": "beforeFirstCheckpoint",
+    },
+    "nodePolicy": {
+        "excludeFaultyNodes": True, "exclusionSeconds": 600, "repeatFailures": 1, "repeatWindowSeconds": 600,
+        "maxExcludedPercent": 50, "forceDeleteFenced": True,
+    },
+    "hangPolicy": {
+        "enabled": True, "stepFactor": 20, "minStepSeconds": 30, "firstStepSeconds": 600, "loadSeconds": 600,
+        "saveSeconds": 600, "validationSeconds": 600, "maxRestarts": 1,
+    },
+    "suspendPolicy": {"checkpointWaitSeconds": 0},
+    "startupPolicy": {"schedulingSeconds": 600, "imageSeconds": 600, "firstStepSeconds": 600},
+    "activeDeadlineSeconds": 86400,
+    "ttlSecondsAfterFinished": 3600,
+    "suspend": False,
+    "podTemplate": {"metadata": {"labels": {"team": "a"}}, "spec": {"terminationGracePeriodSeconds": 30}},
+}  # fmt: skip
+
+
+async def test_kubectl_diff_stays_empty_with_every_policy_set_through_failures_and_a_suspension(world: World) -> None:
+    """Also while no operator runs, which between two passes is always; and the operator owns nothing but the status."""
+    job = manifest()
+    job["spec"] |= EVERY_FIELD
+
+    async def is_untouched() -> None:
+        assert world.kubectl("diff", "-f", "-", stdin=job) == ""
+        metadata = (await world.cluster.get(api.JOB, world.namespace, JOB))["metadata"]
+        assert not {"finalizers", "ownerReferences"} & metadata.keys()
+        owned = {one["manager"]: set(one["fieldsV1"]) for one in metadata["managedFields"]}
+        assert owned.get(contract.FIELD_MANAGER, {"f:status"}) == {"f:status"}
+
+    world.apply(job)
+    await is_untouched()
+    await world.reconcile()
+    await world.run_all()
+    await world.report(20)
+    await world.reconcile()
+    await is_untouched()
+
+    await world.end(f"{JOB}-0-1", 1, "out of cheese")  # the gang is replaced, and a node avoided
+    await world.reconcile()  # decided and deleted
+    await world.reconcile()  # created
+    await world.run_all()
+    await world.report(30)
+    await world.reconcile()
+    assert (await world.job()).status.restart_count == 1
+    await is_untouched()
+
+    job["spec"]["suspend"] = True
+    world.apply(job)
+    await is_untouched()
+    await world.reconcile()
+    assert (await world.job()).status.phase in (Phase.SUSPENDING, Phase.SUSPENDED)
+    await is_untouched()
+
+
+async def test_steps_are_written_down_once_in_ten_seconds(world: World) -> None:
+    await world.start()
+    now, seconds = utc(), 0
+    saved = world.reports.by_index[0].checkpoint
+    operator = replace(world.controller(clock=lambda: now + timedelta(seconds=seconds)), writes=StatusWrites(10.0))
+    versions = []
+    for seconds in range(60):
+        await world.report(21 + seconds, checkpoint=saved)
+        await world.reconcile(operator)
+        versions.append((await world.job()).metadata.resource_version)
+    writes = 1 + sum(before != after for before, after in pairwise(versions))
+    assert writes == 6
+    progress = (await world.job()).status.progress
+    assert progress is not None
+    assert progress.step == 21 + 50
 
 
 async def test_the_children_have_what_the_gang_needs_and_belong_to_the_job(world: World) -> None:

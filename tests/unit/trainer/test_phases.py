@@ -3,9 +3,15 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from torch.distributed.elastic.agent.server.api import WorkerGroup
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 
+from neuron_trainer.launcher.agent import Agent, Parts
 from neuron_trainer.phases import Phases, process_start
 
 
@@ -56,3 +62,18 @@ def test_the_process_began_before_its_first_instruction() -> None:
     first, began = map(float, done.stdout.split())
     assert before - 0.02 <= began <= first, "the kernel counts in hundredths of a second"
     assert process_start() < before
+
+
+def test_a_restart_that_torch_decides_on_begins_anew_as_well(
+    clock: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another node waits to meet again, and the agent learns it from torch: its laps were added to the last start's."""
+    monkeypatch.setattr(LocalElasticAgent, "_restart_workers", lambda *_: None)
+    agent, phases = Agent.__new__(Agent), Phases()
+    agent._parts = cast("Parts", SimpleNamespace(phases=phases))
+    clock[0] += 1
+    phases.mark("rendezvous")
+    agent._restart_workers(cast("WorkerGroup", None))
+    clock[0] += 2
+    phases.mark("shutdown")
+    assert phases.seconds == {"shutdown": 2.0}

@@ -109,6 +109,11 @@ class Agent(LocalElasticAgent):
         started: dict[int, Any] = super()._start_workers(worker_group)
         return started
 
+    def _restart_workers(self, worker_group: WorkerGroup) -> None:
+        """Also called by torch itself, when another node waits to meet again before this one has missed it."""
+        self._parts.phases.begin_again()
+        super()._restart_workers(worker_group)
+
     def _stop_workers(self, _: WorkerGroup) -> None:
         """At once: what is to be saved was saved, and a process inside a collective does not hear SIGTERM."""
         self._shutdown(signal.SIGKILL)
@@ -163,7 +168,6 @@ class Agent(LocalElasticAgent):
 
     def _again(self, worker_group: WorkerGroup) -> RunResult:
         """A new round of the same agent; a lost store raises out of `run`."""
-        self._parts.phases.begin_again()
         self._restart_workers(worker_group)
         return RunResult(state=WorkerState.HEALTHY)
 
