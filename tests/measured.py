@@ -47,16 +47,22 @@ class Measured:
         return self.estimate.total / self.peak
 
 
-def values(folder: Path, micro_batches: int, data_parallel: int, **changes: Any) -> dict[str, Any]:
+EXPERTS = {**SMALL, "model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
+"""4.5 million; an expert is as wide as the other's MLP."""
+
+
+def values(
+    folder: Path, micro_batches: int, data_parallel: int, model: dict[str, Any] = SMALL, **changes: Any
+) -> dict[str, Any]:
     """A configuration of the small model with batches of two."""
-    (folder / "small.json").write_text(json.dumps(SMALL))
+    (folder / "small.json").write_text(json.dumps(model))
     batch = {"data__micro_batch_size": 2, "data__global_batch_size": 2 * micro_batches * data_parallel}
     path = {"model__model_config": str(folder / "small.json"), "model__encoder_seq_length": SEQUENCE}
     return config(folder, folder, **batch, **path, **changes)
 
 
 def step(configuration: dict[str, Any]) -> Measured:
-    """The second step of a run is measured (needs a process group); the first has made what is made once."""
+    """The second step of a run is measured (needs a process group); the first has made what is made once and stays."""
     loaded = load_text(yaml.safe_dump(configuration))
     assert loaded.config is not None, loaded.findings
     wanted = loaded.config
@@ -72,13 +78,15 @@ def step(configuration: dict[str, Any]) -> Measured:
         optimizer.step()
         backend.drop_gradients()
 
-    run()
     states = [tensor for state in optimizer.state.values() for tensor in state.values()]
     allocations = Allocations([*(parameter.whole for parameter in backend.parameters()), *states])
     at_rest = allocations.now
     with allocations:
         run()
-    shape, _ = architecture.from_json(SMALL, wanted.model)
+        allocations.restart()
+        run()
+    model = json.loads(Path(str(wanted.model.model_config_path)).read_text())
+    shape, _ = architecture.from_json(model, wanted.model)
     assert shape is not None
     estimate = footprint.of_process(wanted, topology, shape, is_native=True)
     assert estimate is not None

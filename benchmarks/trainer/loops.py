@@ -1,16 +1,19 @@
 """The loops: each trains so many steps and gives the times at which they ended."""
 
 import logging
+import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+
+from neuron_trainer.launcher import forkserver
 
 from .setting import CLIP, LR, Size, batches, config, loss_of, module
 
@@ -46,6 +49,19 @@ def bare(folder: Path, size: Size, dtype: str, steps: int) -> list[Time]:
     return ends
 
 
+@contextmanager
+def as_a_worker() -> Iterator[None]:
+    """With the variables that the launcher sets for its workers."""
+    before = dict(os.environ)
+    os.environ.update(forkserver.ON_CPU)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@as_a_worker()
 def ours(folder: Path, size: Size, dtype: str, steps: int) -> list[Time]:
     """A whole start on one rank: loader, metrics, hand-off, checkpoint hooks."""
     from neuron_api import contract

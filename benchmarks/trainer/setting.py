@@ -74,6 +74,7 @@ def config(folder: Path, size: Size, kind: str, steps: int, **changes: Any) -> T
         "distributed_strategy": {"zero1": False},
         "data": {"micro_batch_size": size.micro, "global_batch_size": size.rows, "train_dir": str(data)},
         "model": {"model_config": str(folder / "model.json"), "encoder_seq_length": size.length,
+                  "do_layer_norm_weight_decay": True,  # as the other loops' one group of parameters has it
                   "optim": {"name": "adamw", "lr": LR, "sched": {"name": "WarmupPolicy", "max_steps": 10**9}}},
         "precision": {"type": kind},
     }  # fmt: skip

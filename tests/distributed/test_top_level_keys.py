@@ -43,6 +43,7 @@ def test_a_worker_has_the_users_flags_then_the_configurations_then_those_of_its_
     assert variables["NEURON_RT_ASYNC_EXEC_MAX_INFLIGHT_REQUESTS"] == "5"
     assert variables["NEURON_EXPERIMENTAL_COMPRESS_RG"] == "1"
     assert variables["NEURON_RT_EXEC_TIMEOUT"] == "77", "the user's own value wins"
+    assert variables["CUDA_VISIBLE_DEVICES"] == "", "on CPUs nobody looks for other devices"
 
 
 def _peers(rank: int, folder: Path, values: dict[str, Any]) -> None:

@@ -146,7 +146,7 @@ def _look(split: Split, look: Look, changes: dict[str, Any], folder: Path) -> Of
     import torch.distributed as dist
 
     from neuron_api.topology import Topology
-    from neuron_trainer.parallel.native import NativeBackend
+    from neuron_trainer.parallel.native.backend import NativeBackend
 
     typed = families._config("llama", split, folder)
     top = {key: value for key, value in changes.items() if "__" not in key}

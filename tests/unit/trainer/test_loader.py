@@ -11,6 +11,7 @@ from datasets import Dataset, DatasetDict, load_from_disk
 from torch.utils.data import BatchSampler, DistributedSampler
 
 from distributed.tiny import write_rows
+from neuron_trainer.data import loader
 from neuron_trainer.data.loader import StepLoader, Steps
 from neuron_trainer.data.rows import Rows
 from neuron_trainer.parallel import Share
@@ -87,7 +88,8 @@ class Slow(Rows):
         return super().take(indices)
 
 
-def test_the_next_batch_is_read_while_a_step_computes(folder: Path) -> None:
+def test_the_next_batch_is_read_while_a_step_computes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "_WORTH", -1.0)  # every read takes long
     rows = Slow(str(folder))
     batches = iter(StepLoader(Steps(rows, BATCH, Share(0, 1)), BATCH, lambda: 0))
     rows.may_read.release()
@@ -98,6 +100,27 @@ def test_the_next_batch_is_read_while_a_step_computes(folder: Path) -> None:
     for _ in range(9):
         rows.may_read.release()
     assert len(list(batches)) == 4
+
+
+@pytest.mark.parametrize(("takes_long", "ahead"), [(True, [False, True, True, False, True]), (False, [False] * 5)])
+def test_only_reads_that_take_long_are_handed_to_a_thread_and_timed_again_after_some(
+    takes_long: bool, ahead: list[bool], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    class Watched(Rows):
+        def take(self, indices: Any) -> Any:
+            threads.append(threading.get_ident())
+            return super().take(indices)
+
+    monkeypatch.setattr(loader, "_WORTH", -1.0 if takes_long else 60.0)
+    monkeypatch.setattr(loader, "_BATCHES", 2)
+    found = [
+        batch["input_ids"].tolist()
+        for batch in StepLoader(Steps(Watched(str(folder)), BATCH, Share(0, 1)), BATCH, lambda: 0)
+    ]
+    assert found == dealt(folder, 0, 1)
+    assert [one != threading.get_ident() for one in threads] == ahead
 
 
 def test_a_failure_to_read_is_the_step_s_own(folder: Path) -> None:

@@ -30,7 +30,7 @@ def of_layer(model: Architecture, split: Sharding, tokens: int, width: int, part
     terms = _terms(model, split, tokens, width)
     everything = sum(terms.values())
     stream = width * tokens * model.hidden // split.sequence
-    gradients = width * tokens * (_mlp_width(model, split) + model.hidden)
+    gradients = width * tokens * (2 * _mlp_width(model, split) + model.hidden)
     if Part.LAYER in parts:
         return Layer(stream, everything - stream + gradients)
     kept = dict(terms)
@@ -39,7 +39,7 @@ def of_layer(model: Architecture, split: Sharding, tokens: int, width: int, part
     elif Part.CORE in parts:
         kept["core"] = width * tokens * (model.query_width + 2 * model.kv_width * split.kv_copies) // split.tensor
     if Part.MLP in parts:
-        kept["mlp"] = 0
+        kept |= {"mlp": 0, "routed": 0}
     elif Part.PRODUCT in parts and model.is_gated:
         kept["mlp"] = terms["mlp"] * 3 // 4
     if Part.NORM in parts:
@@ -52,6 +52,20 @@ def of_head(model: Architecture, split: Sharding, tokens: int, width: int) -> La
     logits = _FP32 * tokens * (padded_vocabulary(model, split.tensor) // split.tensor)
     inputs = tokens * model.hidden * (_FP32 + width) // split.sequence + width * tokens * model.hidden // _inputs(split)
     return Layer(inputs + logits, 2 * logits)
+
+
+def of_pipeline(stage: int, model: Architecture, split: Sharding, tokens: int, width: int, micro_batches: int) -> int:
+    """What PyTorch's pipelines hold beside, where they are used: buffers for states and gradients of every micro-batch,
+    gradients that are sent back, outputs of the micro-batches in flight; last the logits under their log-probabilities.
+    """
+    if split.pipeline == 1 or not split.keeps_gathered:
+        return 0
+    stream = width * tokens * model.hidden // split.sequence
+    is_last = stage == split.pipeline - 1
+    receiving, returning = split.virtual - (stage == 0), split.virtual - is_last
+    outputs = 0 if is_last and split.virtual == 1 else in_flight(stage, split, micro_batches)
+    logits = width * tokens * (padded_vocabulary(model, split.tensor) // split.tensor) if is_last else 0
+    return stream * (micro_batches * (2 * receiving + returning) + outputs) + logits
 
 
 def in_flight(stage: int, split: Sharding, micro_batches: int) -> int:
@@ -71,6 +85,7 @@ def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dic
     core:   q, k, v (the latter two repeated to all query heads) and a log-sum per head: 3 w T q / TP + 4 T h / TP
     mixed:  attention's output: w T q / TP
     mlp:    gate, up, activation(gate), product: 4 w T F / TP; without gate two of them
+    routed: of each token's experts: its states, what they give, and that times the affinity: 3 w T k H
     """
     wide = width * tokens
     return {
@@ -79,6 +94,7 @@ def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dic
         "core": (3 * wide * model.query_width + _FP32 * tokens * model.heads) // split.tensor,
         "mixed": wide * model.query_width // split.tensor,
         "mlp": (4 if model.is_gated else 2) * wide * _mlp_width(model, split),
+        "routed": int(3 * wide * model.hidden * _experts_of_token(model)),
     }
 
 
@@ -90,7 +106,10 @@ def _inputs(split: Sharding) -> int:
 def _mlp_width(model: Architecture, split: Sharding) -> int:
     """Features of the MLP per token on this process; a token goes through several experts (B-12: capacity)."""
     width = model.ffn // split.tensor
+    return width if model.experts is None else int(width * _experts_of_token(model))
+
+
+def _experts_of_token(model: Architecture) -> float:
     if model.experts is None:
-        return width
-    copies = model.experts.per_token * (model.experts.capacity or 1)
-    return int(width * min(copies, model.experts.count))
+        return 0.0
+    return min(model.experts.per_token * (model.experts.capacity or 1), model.experts.count)

@@ -109,6 +109,7 @@ def _activations(stage: int, model: Architecture, split: Sharding, own: Sequence
     """While one layer's backward pass runs, with that layer alone; and the most of the stage."""
     layer = activations.of_layer(model, split, work.tokens, work.widths.compute, work.parts)
     kept = layer.kept * max(own) * activations.in_flight(stage, split, work.micro_batches)
+    kept += activations.of_pipeline(stage, model, split, work.tokens, work.widths.compute, work.micro_batches)
     alone = layer.kept + layer.again
     if stage < split.pipeline - 1:
         return alone, kept + layer.again

@@ -92,6 +92,9 @@ def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a peer that is gone is news once, not per socket
     if node.host.startswith("127."):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    if node.accelerator == "cpu":
+        for name, value in forkserver.ON_CPU.items():
+            os.environ.setdefault(name, value)
     forkserver.start(node.processes)
     phases.mark("configuration")
     handoff = Handoff(Path(tempfile.mkdtemp(prefix="neuron-train-")))

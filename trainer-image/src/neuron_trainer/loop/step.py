@@ -27,6 +27,7 @@ class Gradients:
         self._backend, self._clip = backend, clip
         # fp64 on the CPU costs nothing for three numbers; the device has no fp64.
         self._small = torch.float64 if backend.device.type == "cpu" else torch.float32
+        self._one = torch.ones((), dtype=self._small, device=backend.device)
         self._shares: dict[tuple[int, ...], Tensor] = {}
 
     def compute(self, batch: dict[str, Tensor]) -> StepSums:
@@ -49,8 +50,8 @@ class Gradients:
         over all processes.
         """
         norms = torch.stack(torch._foreach_norm(gradients, dtype=torch.float32)).to(self._small)
-        squares = (norms.square() * self._parts(replicas, norms.device)).sum()
-        values = torch.stack([loss.to(self._small), squares, torch.ones_like(squares)])
+        squares = torch.dot(norms.square(), self._parts(replicas, norms.device))
+        values = torch.stack([loss.to(self._small), squares, self._one])
         total, squares, processes = self._backend.sum_over_processes(values).unbind()
         return StepSums(total / processes, squares.sqrt(), loss)
 

@@ -42,6 +42,15 @@ class BackendStrategy(SingleDeviceStrategy):  # type: ignore[misc]
     def model_to_device(self) -> None:
         """The backend built it there."""
 
+    def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
+        """On the CPU it is there: Lightning would walk through it in each step."""
+        where = device or self.root_device
+        return batch if where.type == "cpu" else super().batch_to_device(batch, device, dataloader_idx)
+
+    def optimizer_step(self, optimizer: Optimizer, *_: Any, **__: Any) -> Any:
+        """The step alone: gradients are clipped, and no plugin or callback has anything to do before it."""
+        return optimizer.step()
+
     def teardown(self) -> None:
         """Nothing is moved back to the CPU: after a failed collective that fails, too, and hides why."""
 

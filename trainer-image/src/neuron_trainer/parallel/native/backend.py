@@ -124,7 +124,8 @@ class NativeBackend:
             )
         if self._policy.is_autocast:
             dtypes.autocast(module, self.device.type)
-        module.register_forward_pre_hook(partial(_with_part, self._part), with_kwargs=True)
+        if self._meshes.context is not None or self._meshes.stages is not None:  # else ids say it: whole samples
+            module.register_forward_pre_hook(partial(_with_part, self._part), with_kwargs=True)
         if self._meshes.stages is not None:
             module.register_forward_hook(_plain)
         return module
@@ -182,7 +183,10 @@ class NativeBackend:
             further["positions"] = torch.split(context_parallel.cut(batch["position_ids"], self._part), rows)
         if "document_ids" in batch:
             further["documents"] = torch.split(batch["document_ids"], rows)
-        parts = zip(torch.split(ids, rows), torch.split(batch["labels"], rows), strict=True)
+        labels = batch["labels"]
+        if len(labels) == rows:
+            return [MicroBatch(ids, labels, {name: values[0] for name, values in further.items()})]
+        parts = zip(torch.split(ids, rows), torch.split(labels, rows), strict=True)
         return [
             MicroBatch(some, wanted, {name: values[index] for name, values in further.items()})
             for index, (some, wanted) in enumerate(parts)

@@ -57,4 +57,4 @@ def part(total: int, rank: int, size: int) -> Part:
 
 def cut(rows: Tensor, own: Part) -> Tensor:
     """[B, S, ...] to [B, own.length, ...]."""
-    return rows[:, own.start : own.start + own.length]
+    return rows if own.length == own.total else rows[:, own.start : own.start + own.length]

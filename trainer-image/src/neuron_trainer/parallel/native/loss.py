@@ -21,11 +21,12 @@ def share(output: Tensor | Prediction | tuple[Tensor, Tensor], labels: Tensor, o
     `labels` int64 [b, S] of whole samples, the target of the output at t in place t; they are cut here, so that the
     count is that of the whole samples. -100 does not count; no valid label: 0.
     """
-    logits, auxiliary = output if isinstance(output, tuple) else (output, 0.0)
+    logits, auxiliary = output if isinstance(output, tuple) else (output, None)
     count = (labels != IGNORED_LABEL).sum().clamp(min=1)
     wanted = context_parallel.cut(labels, own).flatten()
     total = F.cross_entropy(logits.float().flatten(0, 1), wanted, ignore_index=IGNORED_LABEL, reduction="sum")
     if isinstance(total, DTensor):
         total = total.full_tensor()
     processes = own.total // own.length
-    return total * processes / count + auxiliary if processes > 1 else total / count + auxiliary
+    mean = total * processes / count if processes > 1 else total / count
+    return mean if auxiliary is None else mean + auxiliary

@@ -44,13 +44,14 @@ class Straight:
 
     def train(self, batches: Sequence[MicroBatch]) -> Tensor:
         """See `Schedule`."""
-        total = torch.zeros((), device=batches[0].ids.device)
+        losses = []
         for index, batch in enumerate(batches):
             data_parallel.start_micro_batch(self._module, is_last=index == len(batches) - 1)
-            loss = self._of(batch) / len(batches)
+            loss = self._of(batch)
+            loss = loss / len(batches) if len(batches) > 1 else loss
             loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return total
+            losses.append(loss.detach())
+        return losses[0] if len(losses) == 1 else _sum(losses)
 
     def evaluate(self, batches: Sequence[MicroBatch]) -> Tensor:
         """See `Schedule`."""
@@ -60,6 +61,14 @@ class Straight:
 
     def _of(self, batch: MicroBatch) -> Tensor:
         return self._loss(self._module(batch.ids, **batch.further), batch.labels)
+
+
+def _sum(losses: Sequence[Tensor]) -> Tensor:
+    """In their order."""
+    total = torch.zeros_like(losses[0])
+    for loss in losses:
+        total += loss
+    return total
 
 
 class Pipelined:
