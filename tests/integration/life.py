@@ -6,7 +6,6 @@ Each driver must lead to the same end as an undisturbed operator: the same ledge
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from neuron_api import contract
@@ -121,9 +120,6 @@ async def _suspend(world: World, drive: Drive, *, is_set: bool) -> None:
 
 
 def _recovered(round: int, *, from_step: int, lost: int = 1) -> tuple[Recovery, ...]:
-    """The trainer's own account of a start; its first step comes after whatever the operator has just written."""
-    return (
-        Recovery(
-            round=round, resumed_from_step=from_step, steps_lost=lost, first_step_time=utc() + timedelta(seconds=1)
-        ),
-    )
+    """The trainer's own account of a start: its first step comes after what the operator has written about the failure
+    and before the next one."""
+    return (Recovery(round=round, resumed_from_step=from_step, steps_lost=lost, first_step_time=utc()),)

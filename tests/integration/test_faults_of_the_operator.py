@@ -122,8 +122,13 @@ class _Shaken:
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_a_clock_that_is_set_by_hours_ends_and_delays_nothing(world: World, trial: Trial, seed: int) -> None:
     wall = _Shaken(random.Random(seed))
-    clock = Clock(wall)
-    async with api.connect(heard=clock.heard) as connection:
+    clock, dates = Clock(wall), set[str | None]()
+
+    def heard(date: str | None) -> None:
+        dates.add(date)
+        clock.heard(date)
+
+    async with api.connect(heard=heard) as connection:
 
         async def drive() -> None:
             controller = world.controller(connection, clock=clock)
@@ -133,6 +138,11 @@ async def test_a_clock_that_is_set_by_hours_ends_and_delays_nothing(world: World
                     return
             raise AssertionError("the operator still has something to do")
 
+        async def a_second_begins() -> bool:
+            await connection.find(api.JOB, world.namespace, "nobody")
+            return len(dates) > 1
+
+        await until("the next second of the API server, whose times are cut to seconds", a_second_begins)
         startup = {"schedulingSeconds": 600, "imageSeconds": 600, "firstStepSeconds": 600}
         assert await live(world, drive, activeDeadlineSeconds=3600, startupPolicy=startup) == EXPECTED
     trial(Row("clock of the operator set by up to 12 h", "API server", wall.steps, end="Succeeded"))

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from .aliases import CANONICAL
 from .config import TrainingConfig
+from .derive import alignment
 from .findings import Finding, errors_of
 from .paths import field_of, fields, section_of
 from .registry import found
@@ -50,7 +51,9 @@ _DONE: Final[Mapping[str, str]] = {
     "virtual_pipeline_model_parallel_size context_parallel_size expert_model_parallel_size "
     "token_shuffle_group_size zero1 sequence_parallel kv_replicator",
     "data": "micro_batch_size global_batch_size data_module train_dir val_dir test_dir num_workers drop_last "
-    "validation_drop_last pad_samples_to_global_batch_size",
+    "validation_drop_last pad_samples_to_global_batch_size dev_choose_samples packing use_sft_style_data_module",
+    "model_alignment_strategy": "",
+    "model_alignment_strategy.sft": "packing",
     "model": "model_config encoder_seq_length max_position_embeddings num_layers hidden_size rope_theta qkv_linear "
     "fuse_qkv pipeline_cuts use_cpu_initialization activations_checkpoint_granularity activations_checkpoint_recompute "
     "do_layer_norm_weight_decay weight_init_only",
@@ -98,6 +101,8 @@ def check(config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding
     told_or_done = {CANONICAL.get(finding.key, finding.key) for finding in errors_of(told)}
     if config.model_source == "megatron":
         told_or_done |= _of_megatron()
+    if alignment.reads_records(config):
+        told_or_done |= {"data.seq_length", "data.tokenizer", "data.index_mapping_dir"}
     return tuple(finding for finding in _section(config, "") if finding.key not in told_or_done)
 
 

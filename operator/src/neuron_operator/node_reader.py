@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -11,7 +11,7 @@ from neuron_api.job import NeuronTrainingJob
 from . import cluster as api
 from .cluster import Cluster
 from .errors import NotFoundError, RefusedError
-from .planning import ledger, nodes
+from .planning import nodes
 from .planning.observation import Node, Pod
 
 log = logging.getLogger(__name__)
@@ -26,14 +26,9 @@ class Nodes:
     there: Mapping[str, Node] = field(default_factory=dict)
 
 
-async def read(cluster: Cluster, job: NeuronTrainingJob, own: Iterable[Pod]) -> Nodes:
+async def read(cluster: Cluster, job: NeuronTrainingJob, own: Collection[Pod]) -> Nodes:
     """The nodes of pods that are not well, or are gone, or in which a process has failed since the last step."""
-    own = tuple(own)
-    well = {pod.name for pod in own if pod.ready and not pod.terminating}
-    suspects = {pod.node for pod in own if pod.name not in well}
-    suspects |= {record.node for record in job.status.pods if record.name not in well}
-    suspects |= {entry.node for entry in ledger.open_entries(job.status) if entry.attempt == job.status.attempt}
-    names = sorted(suspects - {""})
+    names = sorted(nodes.suspects(job, own))
     found = await asyncio.gather(*(_read(cluster, name) for name in names))
     there = {node.name: node for node in found if isinstance(node, Node)}
     gone = {name for name, node in zip(names, found, strict=True) if node is None}

@@ -33,21 +33,14 @@ def test_published_llama_configurations_are_done(name: str) -> None:
     assert support.check(loaded.config) == ()
 
 
-MEGATRON = sorted(path.stem for path in CONFIGS.glob("megatron_*.yaml"))
+WITHOUT_ERRORS = ["hf_llama3_8B_SFT_config", *sorted(path.stem for path in CONFIGS.glob("megatron_*.yaml"))]
 
 
-BEYOND = {
-    "megatron_llama2_7B_SFT_config": {"data.dev_choose_samples", "data.packing", "data.use_sft_style_data_module",
-                                      "model_alignment_strategy"},
-}  # fmt: skip
-"""What this release does not do of them: fine-tuning."""
-
-
-@pytest.mark.parametrize("name", MEGATRON)
-def test_published_megatron_configurations_are_done(name: str) -> None:
+@pytest.mark.parametrize("name", WITHOUT_ERRORS)
+def test_published_megatron_and_fine_tuning_configurations_are_done(name: str) -> None:
     loaded = load_text((CONFIGS / f"{name}.yaml").read_text())
     assert loaded.config is not None
-    assert {finding.key for finding in errors_of(support.check(loaded.config))} == BEYOND.get(name, set())
+    assert errors_of(support.check(loaded.config)) == ()
 
 
 @pytest.mark.parametrize("key", support._MEGATRON["model"].split())
@@ -63,7 +56,8 @@ def test_a_key_of_megatron_models_is_not_ignored_with_another(key: str) -> None:
         ("+model.optim.sched.cycle=true", "model.optim.sched.cycle", "NTJ-4001"),
         ("+exp_manager.ema={enable: true}", "exp_manager.ema", "NTJ-4001"),
         ("+trainer.profiler=xla", "trainer.profiler", "NTJ-4001"),
-        ("+model_alignment_strategy.sft.packing=true", "model_alignment_strategy", "NTJ-4002"),
+        ("+model_alignment_strategy.dpo.max_prompt_length=9", "model_alignment_strategy.dpo", "NTJ-4002"),
+        ("+model_alignment_strategy.peft.lora_rank=9", "model_alignment_strategy.peft", "NTJ-4002"),
         ("+trainer.enable_progress_bar=false", "trainer.enable_progress_bar", "NTJ-4003"),
     ],
 )  # fmt: skip

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from builders import NOW, OPTIONS, make_pod, observed, running_gang
+from builders import NOW, OPTIONS, make_pod, make_report, observed, running_gang
 from neuron_api.job import NeuronTrainingJob
 from neuron_operator.planning import aftermath
 from neuron_operator.planning.observation import Observed
@@ -73,3 +73,14 @@ def test_a_start_that_is_written_down_is_followed_by_the_pods() -> None:
     after = aftermath.after(seen, starting, JOB.model_copy(update={"status": status}))
     assert after is not None
     assert len(plan(after, OPTIONS, NOW).creates) == 2
+
+
+def test_a_decision_about_a_node_that_nobody_has_looked_at_needs_another_look() -> None:
+    """A process failed in a pod that is well: its node's hardware is asked for only now."""
+    job = known(started(JOB), *running_gang(JOB))
+    pods = running_gang(JOB)
+    seen = observed(job, pods, [make_report(pods[0].build(), job).round(1).failure(0, 1)])
+    decided = plan(seen, OPTIONS, NOW)
+    now = written(job, decided)
+    assert now.status.restarts
+    assert aftermath.after(seen, dataclasses.replace(decided, requeue_after=0.0), now) is None

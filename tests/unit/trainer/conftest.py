@@ -15,7 +15,7 @@ from distributed.tiny import MODEL, config, write_rows
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.loading import load_text
-from neuron_trainer import log_dir
+from neuron_trainer import log_dir, tuning_length
 from neuron_trainer.handoff import Handoff, Start
 from neuron_trainer.phases import Phases
 
@@ -77,7 +77,7 @@ def train(
     from neuron_trainer.loop.run import Run
     from neuron_trainer.metrics_file import MetricsFile
 
-    typed_config = typed(values)
+    typed_config = tuning_length.applied(typed(values))
     folder = log_dir.log_dir(typed_config)
     folder.mkdir(parents=True, exist_ok=True)
     rng.seed(typed_config.seed)

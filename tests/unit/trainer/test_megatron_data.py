@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from neuron_api.config import TrainingConfig
-from neuron_trainer.data import source
+from neuron_trainer.data import cache, source
 from neuron_trainer.data.loader import StepLoader
-from neuron_trainer.data.megatron import build, cache, sizes
+from neuron_trainer.data.megatron import build, sizes
 from neuron_trainer.data.megatron.indexed import IndexedTokens
 from neuron_trainer.data.megatron.items import Form, fields
 from neuron_trainer.data.megatron.writer import IndexedWriter

@@ -10,7 +10,7 @@ import torch
 
 from neuron_api import checks
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import architecture
+from neuron_api.derive import alignment, architecture
 from neuron_api.findings import Finding, error
 from neuron_api.topology import Topology
 from neuron_api.topology import check as check_topology
@@ -127,6 +127,10 @@ def _parts(config: TrainingConfig, *, is_test: bool) -> list[source.Part]:
 def _data(config: TrainingConfig, vocabulary: int, parts: list[source.Part]) -> list[Finding]:
     if config.data.data_module:
         return custom.check(config, parts)
+    if alignment.reads_records(config):
+        from .data.tuning import build as tuning
+
+        return [finding for part in parts for finding in tuning.check(config, part, vocabulary)]
     if config.model_source == "megatron":
         from .data.megatron import check as megatron
 

@@ -23,7 +23,7 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.topology import Topology
 
-from . import evaluation, fast_dev_run, logs
+from . import evaluation, fast_dev_run, logs, tuning_length
 from .checkpoint import rng
 from .errors import PeerLostError
 from .handoff import Handoff, Start
@@ -90,7 +90,7 @@ def main(job: Job) -> str:
     start = handoff.read_start()
     phases = Phases(begun if start.since is None else start.since, start.phases)
     phases.mark("worker_start")
-    config = fast_dev_run.applied(TrainingConfig.model_validate(job.resolved))
+    config = tuning_length.applied(fast_dev_run.applied(TrainingConfig.model_validate(job.resolved)))
     if job.is_test:
         config = evaluation.applied(config)
     logs.configure(config.exp_manager, Path(job.log_dir), ranks.rank, ranks.local_rank)

@@ -26,6 +26,8 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
             yield found(2410, f"data.{key}", "there is nothing behind this key of NeMo's here.")
     if data.data_module is not None and "${" not in data.data_module and not _CLASS.fullmatch(data.data_module):
         yield found(2417, "data.data_module", f"{data.data_module[:60]!r} is no class.")
+    if data.dev_choose_samples is not None and module != "ModelAlignmentDataModule":
+        yield found(2414, "data.dev_choose_samples", f"{module} does not read it.")
     if module == "MegatronDataModule":
         yield from _megatron(config)
         return

@@ -21,6 +21,11 @@ def strategy(config: TrainingConfig) -> str:
     return f"{algorithm}+peft" if has_peft else algorithm
 
 
+def reads_records(config: TrainingConfig) -> bool:
+    """Whether the samples are made of records of text: with a strategy, unless a class of one's own gives them."""
+    return strategy(config) != PRETRAIN and config.data.data_module is None
+
+
 def data_module(model_source: str, chosen: str) -> str:
     """Section 1, `model_source`: either source with a strategy uses the alignment module."""
     if chosen != PRETRAIN:

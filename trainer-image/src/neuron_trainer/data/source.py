@@ -3,6 +3,7 @@
 from typing import Final, Literal
 
 from neuron_api.config import TrainingConfig
+from neuron_api.derive import alignment
 from neuron_trainer.parallel import Share
 
 from . import custom
@@ -20,6 +21,10 @@ def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
     """One process of all is the builder of what is shared on disk. Raises `InputError`."""
     if config.data.data_module:
         return custom.samples(config, part)
+    if alignment.reads_records(config):
+        from .tuning import build as tuning
+
+        return tuning.samples(config, part, is_builder=is_builder)
     if config.model_source == "megatron":
         from .megatron import build
 
@@ -32,8 +37,8 @@ def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
 def steps(config: TrainingConfig, part: Part, found: Samples, share: Share, vocabulary: int | None = None) -> Steps:
     """Global batches of them, in the order and with the end that the configuration wants; `vocabulary`: the model's."""
     data = config.data
-    is_cyclic = part == "train" and _is_megatron(config) and data.dataloader_type == "cyclic"
-    order: Order = Cyclic(len(found), config.seed) if is_cyclic else Single()
+    is_cyclic = alignment.reads_records(config) or (_is_megatron(config) and data.dataloader_type == "cyclic")
+    order: Order = Cyclic(len(found), config.seed) if is_cyclic and part == "train" else Single()
     drops = data.drop_last if part == "train" else data.validation_drop_last
     keeps_rest = data.pad_samples_to_global_batch_size or not drops
     trainer = config.trainer
@@ -62,4 +67,6 @@ def first_validation_sample(config: TrainingConfig, consumed: int) -> int:
 
 
 def _is_megatron(config: TrainingConfig) -> bool:
-    return config.model_source == "megatron" and not config.data.data_module
+    if config.data.data_module or alignment.reads_records(config):
+        return False
+    return config.model_source == "megatron"

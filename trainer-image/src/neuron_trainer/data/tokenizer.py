@@ -81,7 +81,23 @@ def _sentencepiece(model: str | None) -> TokenIds:
     return TokenIds(len(found.pieces), end, padding if padding >= 0 else end)
 
 
+def hugging_face(config: TokenizerConfig | None) -> Any:
+    """The tokenizer itself, for text; raises `InputError`."""
+    if config is None or not config.type:
+        raise _fault(".type", "it is not set, and records of text need it.", "Give a Hugging Face directory.")
+    if config.library == "sentencepiece" or config.type == _GPT2:
+        raise _fault(".type", "records of text need a Hugging Face tokenizer.", "Give its directory.")
+    return _loaded(config.type, use_fast=config.use_fast)
+
+
 def _hugging_face(name: str, *, use_fast: bool) -> TokenIds:
+    tokenizer = _loaded(name, use_fast=use_fast)
+    end, padding = tokenizer.eos_token_id, tokenizer.pad_token_id
+    return TokenIds(len(tokenizer), end, end if padding is None else padding)
+
+
+def _loaded(name: str, *, use_fast: bool) -> Any:
+    """With an end of text; raises `InputError`."""
     from transformers import AutoTokenizer  # seconds of imports
 
     path = expanded(name)
@@ -93,11 +109,9 @@ def _hugging_face(name: str, *, use_fast: bool) -> TokenIds:
         tokenizer: Any = AutoTokenizer.from_pretrained(where, use_fast=use_fast, local_files_only=is_local)
     except (OSError, ValueError) as problem:
         raise _fault(".type", f"{name} is not a tokenizer: {str(problem).splitlines()[0]}") from None
-    end = tokenizer.eos_token_id
-    if end is None:
+    if tokenizer.eos_token_id is None:
         raise _fault(".type", f"the tokenizer {name} has no end-of-text token.", "Set eos_token in its configuration.")
-    padding = tokenizer.pad_token_id
-    return TokenIds(len(tokenizer), end, end if padding is None else padding)
+    return tokenizer
 
 
 def _fault(key: str, message: str, remedy: str = "") -> InputError:

@@ -19,7 +19,7 @@ from neuron_api.findings import Severity, error, errors_of
 from neuron_api.loading import Loaded, load_text
 from neuron_api.progress import CheckpointReport, TrainerPhase, last_words
 from neuron_api.spec import FromScratch
-from neuron_trainer import evaluation, fast_dev_run, logs
+from neuron_trainer import evaluation, fast_dev_run, logs, tuning_length
 from neuron_trainer.errors import CheckpointError, InputError, PeerLostError, PreemptedError, ProgressLostError
 from neuron_trainer.handoff import Handoff
 from neuron_trainer.handoff import replace as write_whole
@@ -81,7 +81,7 @@ def main(path: str, overrides: Sequence[str], *, is_test: bool = False) -> int:
 def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool) -> Ending:
     loaded = _load(path, (*variables.overrides(os.environ), *overrides, *settled(os.environ)))
     assert loaded.config is not None
-    config = fast_dev_run.applied(loaded.config)
+    config = tuning_length.applied(fast_dev_run.applied(loaded.config))
     task = Task(loaded, evaluation.applied(config) if is_test else config, is_test)
     node = Node.of(config)
     os.environ.update(environment.apply(environment.derive(config), os.environ))

@@ -8,11 +8,11 @@ from zlib import crc32
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import error
 from neuron_trainer.data import tokenizer
+from neuron_trainer.data.cache import Arrays, Entry
 from neuron_trainer.data.paths import expanded
 from neuron_trainer.errors import InputError
 
 from . import blend, indices, sizes, splits
-from .cache import Arrays, Entry
 from .indexed import IndexedTokens
 from .items import Form, MegatronSamples
 from .prefix import Source, sources

@@ -20,7 +20,7 @@ from neuron_api.findings import error
 from neuron_trainer.errors import InputError
 
 Arrays = Mapping[str, NDArray[Any]]
-"""By name: `doc`, `sample`, `shuffle`."""
+"""By name: `doc`, `sample`, `shuffle`, or what another kind of data needs."""
 
 WAIT: Final = 120.0
 """Seconds that others wait for the process that builds; below the time after which a collective is given up."""
