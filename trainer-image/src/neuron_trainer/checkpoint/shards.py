@@ -3,9 +3,10 @@
 import io
 import pickle
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import xxhash
 from torch.distributed.checkpoint.filesystem import (
@@ -22,19 +23,29 @@ from torch.futures import Future
 from . import layout, storage
 from .manifest import FileEntry
 
+_LARGE: Final = 1 << 20
+"""Bytes; to hand over less takes longer than to hash it."""
+
 
 class Checked(io.RawIOBase):
     """A file that is written once, front to back."""
 
-    def __init__(self, file: Any) -> None:
-        self._file, self._digest, self._size = file, xxhash.xxh3_128(), 0
+    def __init__(self, file: Any, hasher: Executor) -> None:
+        self._file, self._hasher, self._digest, self._size = file, hasher, xxhash.xxh3_128(), 0
 
     def write(self, data: Any) -> int:
-        """All of it, or an error."""
+        """All of it, or an error; what is large is hashed while it is written (both leave the interpreter)."""
         view = memoryview(data)
-        self._digest.update(view)
         self._size += view.nbytes
-        self._file.write(view)
+        if view.nbytes < _LARGE:
+            self._digest.update(view)
+            self._file.write(view)
+            return view.nbytes
+        hashed = self._hasher.submit(self._digest.update, view)
+        try:
+            self._file.write(view)
+        finally:
+            hashed.result()  # the bytes are the caller's again when this returns
         return view.nbytes
 
     def tell(self) -> int:
@@ -66,6 +77,7 @@ class Files(FileSystem):
         super().__init__()
         self.entries: dict[str, FileEntry] = {}
         """Of the files written, by name."""
+        self._hasher = ThreadPoolExecutor(1, "checksum")
         self.problem: OSError | None = None
         """Why one could not be written: torch's own message does not say it."""
 
@@ -77,7 +89,7 @@ class Files(FileSystem):
             if "w" not in mode:
                 yield file
                 return
-            checked = Checked(_Remembering(file, self))
+            checked = Checked(_Remembering(file, self), self._hasher)
             yield checked
             self.entries[place.name] = checked.entry()
 
