@@ -21,6 +21,7 @@ SIZES: Final = {size.name: size for size in (NANO, SMALL, MEDIUM)}
 _WARM: Final = 3
 """Steps of a turn that do not count."""
 _WALL, _CPU = 0, 1
+_said: Final[list[dict[str, Any]]] = []
 
 
 def say(case: str, met: bool | None, **values: Any) -> bool:
@@ -28,7 +29,18 @@ def say(case: str, met: bool | None, **values: Any) -> bool:
     rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
     line = {"case": case, **rounded, "met": met, "load": round(os.getloadavg()[0], 1), "torch": torch.__version__}
     print(json.dumps(line), flush=True)
+    _said.append(line)
     return met is not False
+
+
+def table() -> str:
+    """What was said, for people; without what only has points."""
+    lines = ["| case | ours | Lightning | Hugging Face | bar | met |", "|---|---|---|---|---|---|"]
+    for line in (one for one in _said if "points" not in one):
+        peers = {**line.get("peers", {}), **{name.replace("_", " "): value for name, value in line.items()}}
+        cells = (line["ours"], peers.get("lightning", ""), peers.get("hugging face", ""), line["bar"])
+        lines.append(f"| {line['case']} | {' | '.join(map(str, cells))} | {'yes' if line['met'] else 'no'} |")
+    return "\n".join(lines)
 
 
 def throughput(folder: Path, rounds: int) -> Iterator[bool]:

@@ -140,7 +140,9 @@ def hugging_face(folder: Path, size: Size, dtype: str, steps: int) -> list[Time]
         report_to=[], disable_tqdm=True, dataloader_pin_memory=False,
     )  # fmt: skip
     rows = [{"input_ids": row, "labels": row} for row in batches(size)]
-    transformers.Trainer(Model(), arguments, train_dataset=rows, callbacks=[Clock()]).train()
+    trainer = transformers.Trainer(Model(), arguments, train_dataset=rows, callbacks=[Clock()])
+    trainer.remove_callback(transformers.PrinterCallback)  # its lines are not ours
+    trainer.train()
     return ends
 
 

@@ -86,6 +86,7 @@ def main(job: Job) -> str:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ranks, handoff = Ranks.from_environment(), Handoff(Path(job.handoff))
+    handoff.join_stderr(ranks.local_rank)
     _show_rank(ranks.rank)
     start = handoff.read_start()
     phases = Phases(begun if start.since is None else start.since, start.phases)

@@ -29,6 +29,7 @@ from neuron_trainer.worker import Job, Outcome
 from neuron_trainer.worker import main as worker_main
 
 from .status import Status
+from .stderr import Stderr
 from .stop import Stop, reap
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ class Agent(LocalElasticAgent):
         )  # fmt: skip
         parts.status.set(phase=TrainerPhase.LOADING, round=parts.budget.rounds)
         parts.budget.rounds += 1
+        parts.stderr.begin_again()
         started: dict[int, Any] = super()._start_workers(worker_group)
         return started
 
@@ -182,6 +184,8 @@ class Parts:
     budget: Budget
     own_children: set[int]
     """Processes that somebody else waits for: the forkserver and multiprocessing's resource tracker."""
+    stderr: Stderr
+    """Of the processes."""
     phases: Phases = field(default_factory=Phases)
     """Of the round that is being started."""
     last_failure: str = ""
@@ -189,8 +193,11 @@ class Parts:
 
     def record_failure(self, rank: int, failure: TorchFailure) -> None:
         """Into the report, the log and the termination message."""
-        text = _traceback(failure)
-        headline = text.strip().splitlines()[-1] if text else _signal_name(failure.exitcode)
+        text, headline = _traceback(failure), _signal_name(failure.exitcode)
+        if text:
+            headline = text.strip().splitlines()[-1]
+        elif said := self.stderr.tail(failure.local_rank):
+            text = f"{said}\n{headline}"
         self.status.add_failure(
             ProcessFailure(
                 time=datetime.now(UTC), round=self.budget.rounds - 1, rank=rank, local_rank=failure.local_rank,

@@ -152,6 +152,7 @@ def _train(
     from . import supervisor
     from .agent import Budget, Parts
     from .choice import Chooser
+    from .stderr import Stderr
 
     loaded, config = task.loaded, task.config
     phases.mark("imports")
@@ -174,10 +175,11 @@ def _train(
         files.copy(config.exp_manager.files_to_copy or (), folder)
     can_resume = config.exp_manager.resume_if_exists or node.seen.from_scratch is FromScratch.ALWAYS
     budget = Budget(node.max_process_restarts if can_resume and not task.is_test else 0)
-    parts = Parts(handoff, status, stop, budget, _own_children(), phases)
     job = Job(loaded.resolved, loaded.hash, node.processes, str(folder), str(handoff.folder), node.accelerator,
               task.is_test)  # fmt: skip
-    result: RunResult = supervisor.run(node, job, parts, chooser.choose)
+    with Stderr(handoff, node.processes) as stderr:
+        parts = Parts(handoff, status, stop, budget, _own_children(), stderr, phases)
+        result: RunResult = supervisor.run(node, job, parts, chooser.choose)
     if result.is_failed():
         status.set(phase=TrainerPhase.FAILED)
         return Ending(ExitCode.ERROR, parts.last_failure or "the processes failed")

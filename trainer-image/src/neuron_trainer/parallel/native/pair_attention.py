@@ -20,7 +20,7 @@ _STREAM = 15_485_863
 """Between the random streams of the pairs of one process."""
 
 
-class Sight(NamedTuple):
+class Seen(NamedTuple):
     """What the queries see of these keys."""
 
     is_causal: bool
@@ -40,35 +40,35 @@ class Drop(NamedTuple):
 
 
 def forward(
-    query: Tensor, key: Tensor, value: Tensor, sight: Sight, drop: Drop | None
+    query: Tensor, key: Tensor, value: Tensor, seen: Seen, drop: Drop | None
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """[B, heads, S/CP, D] each, to the attention over these keys alone (fp32) and its log-sum-exp [B, heads, S/CP]."""
     if drop is None:
-        out, log_sum = _flash(query, key, value, 0.0, sight.is_causal, attn_mask=sight.mask)
+        out, log_sum = _flash(query, key, value, 0.0, seen.is_causal, attn_mask=seen.mask)
         out = out.float()
     else:
-        scores = _scores(query, key, sight)
+        scores = _scores(query, key, seen)
         log_sum = scores.logsumexp(dim=-1)
         probabilities = (scores - log_sum.unsqueeze(-1)).exp().nan_to_num(0.0)
         out = (probabilities * kept(probabilities, *drop)).to(value.dtype) @ value
         out = out.float()
-    if sight.mask is not None:  # the kernel gives 0 for a query that sees none of these keys
-        log_sum = log_sum.masked_fill(sight.mask.isneginf().all(dim=-1), -torch.inf)
+    if seen.mask is not None:  # the kernel gives 0 for a query that sees none of these keys
+        log_sum = log_sum.masked_fill(seen.mask.isneginf().all(dim=-1), -torch.inf)
     return out, log_sum
 
 
 def backward(
-    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, log_sum: Tensor, sight: Sight,
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, log_sum: Tensor, seen: Seen,
     drop: Drop | None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of the three; `out` and `log_sum` are those over all keys of the sample."""
     if drop is None:
         found: tuple[Tensor, Tensor, Tensor] = _flash_backward(
-            gradient, query, key, value, out, log_sum, 0.0, sight.is_causal, attn_mask=sight.mask
+            gradient, query, key, value, out, log_sum, 0.0, seen.is_causal, attn_mask=seen.mask
         )
         return found
     wide, values = gradient.float(), value.float()
-    probabilities = (_scores(query, key, sight) - log_sum.unsqueeze(-1)).exp()
+    probabilities = (_scores(query, key, seen) - log_sum.unsqueeze(-1)).exp()
     factors = kept(probabilities, *drop)
     of_value = (probabilities * factors).transpose(-2, -1) @ wide
     of_probabilities = (wide @ values.transpose(-2, -1)) * factors
@@ -77,11 +77,11 @@ def backward(
     return of_scores @ key.float(), of_scores.transpose(-2, -1) @ query.float(), of_value
 
 
-def _scores(query: Tensor, key: Tensor, sight: Sight) -> Tensor:
+def _scores(query: Tensor, key: Tensor, seen: Seen) -> Tensor:
     """fp32, -inf where a query does not see a key."""
     scores = (query @ key.transpose(-2, -1)).float() / math.sqrt(query.shape[-1])
-    if sight.is_causal:
+    if seen.is_causal:
         length = query.shape[2]
         hidden = torch.ones(length, length, dtype=torch.bool, device=query.device).triu(1)
         return scores.masked_fill(hidden, -torch.inf)
-    return scores if sight.mask is None else scores + sight.mask.float()
+    return scores if seen.mask is None else scores + seen.mask.float()

@@ -21,7 +21,7 @@ from torch.distributed import P2POp, ProcessGroup
 from neuron_trainer.models.blocks.dropout import Dropout
 
 from . import pair_attention
-from .pair_attention import Drop, Sight
+from .pair_attention import Drop, Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ class _Ring(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, setting: _Setting) -> Tensor:
         out, log_sum = torch.zeros_like(query, dtype=torch.float32), None
         for distance, (keys, values) in _passing([key, value], setting.group, setting.window):
-            sight = _sight(distance, query, setting)
-            if sight is None:
+            seen = _seen(distance, query, setting)
+            if seen is None:
                 continue
             copies = query.shape[1] // key.shape[1]
             wide = _widen(keys, copies), _widen(values, copies)
             drop = setting.drop and setting.drop.of_pair(distance)
-            part, part_sum = pair_attention.forward(query, *wide, sight, drop)
+            part, part_sum = pair_attention.forward(query, *wide, seen, drop)
             out, log_sum = _merge(out, log_sum, part, part_sum)
         assert log_sum is not None, "a process always sees its own part"
         result = out.to(query.dtype)
@@ -81,12 +81,12 @@ class _Ring(torch.autograd.Function):
         travelling = [torch.zeros(one.shape, dtype=torch.float32, device=one.device) for one in (key, value)]
         for step, (distance, (keys, values)) in enumerate(_passing([key, value], group, window)):
             travelling = _exchange(travelling, group) if step else travelling
-            sight = _sight(distance, query, setting)
-            if sight is None:
+            seen = _seen(distance, query, setting)
+            if seen is None:
                 continue
             wide = _widen(keys, copies), _widen(values, copies)
             drop = setting.drop and setting.drop.of_pair(distance)
-            parts = pair_attention.backward(gradient, query, *wide, out, log_sum, sight, drop)
+            parts = pair_attention.backward(gradient, query, *wide, out, log_sum, seen, drop)
             of_query += parts[0]
             travelling = [one + _narrow(part, copies) for one, part in zip(travelling, parts[1:], strict=True)]
         travelling = _exchange(travelling, group, hops=1 - _parts(query, group, window))
@@ -94,13 +94,13 @@ class _Ring(torch.autograd.Function):
         return of_query.to(query.dtype), of_key.to(key.dtype), of_value.to(value.dtype), None
 
 
-def _sight(distance: int, query: Tensor, setting: _Setting) -> Sight | None:
+def _seen(distance: int, query: Tensor, setting: _Setting) -> Seen | None:
     """None: nothing. `distance`: in parts, from the keys' to the queries', negative for keys that come later."""
     length, window = query.shape[2], setting.window
     if distance < 0 or (window is not None and distance * length - length + 1 >= window):
         return None
     if setting.documents is None and (window is None or (distance + 1) * length <= window):
-        return Sight(is_causal=distance == 0, mask=None)
+        return Seen(is_causal=distance == 0, mask=None)
     places = torch.arange(length, device=query.device)
     ages = distance * length + places[:, None] - places
     hidden = ages < 0 if window is None else (ages < 0) | (ages >= window)
@@ -109,7 +109,7 @@ def _sight(distance: int, query: Tensor, setting: _Setting) -> Sight | None:
         own = setting.group.rank()
         hidden = hidden | (parts[own][:, None, :, None] != parts[own - distance][:, None, None, :])
     mask = torch.zeros_like(hidden, dtype=query.dtype)
-    return Sight(is_causal=False, mask=mask.masked_fill_(hidden, -torch.inf))
+    return Seen(is_causal=False, mask=mask.masked_fill_(hidden, -torch.inf))
 
 
 def _parts(query: Tensor, group: ProcessGroup, window: int | None) -> int:
