@@ -28,11 +28,14 @@ def test_who_comes_first_looks_for_the_other_many_times_a_second(monkeypatch: py
 
     monkeypatch.setattr(utils, "_delay", delay)
     node = replace(NODE, port=free_ports(1)[0])
+    handlers = [rendezvous.handler(one) for one in (node, replace(node, rank=1))]
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(lambda: rendezvous.handler(node).next_rendezvous())
+        first = pool.submit(handlers[0].next_rendezvous)
         assert has_waited.wait(20), "torch waits elsewhere: look at launcher/rendezvous.py"
-        second = pool.submit(lambda: rendezvous.handler(replace(node, rank=1)).next_rendezvous())
+        second = pool.submit(handlers[1].next_rendezvous)
         assert sorted((first.result(20).rank, second.result(20).rank)) == [0, 1]
+    for handler in handlers:
+        handler.shutdown()  # its heartbeats, too
     assert set(waited) == {0.05}
 
 
