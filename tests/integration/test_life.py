@@ -12,7 +12,7 @@ from neuron_api.progress import TrainerPhase
 from neuron_api.status import Phase
 from neuron_operator import cluster as api
 from neuron_operator.cluster import Cluster
-from neuron_operator.controller import StatusWrites
+from neuron_operator.status_writes import StatusWrites
 
 from .world import JOB, World, manifest, utc
 

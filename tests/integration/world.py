@@ -15,12 +15,13 @@ from neuron_api.job import NeuronTrainingJob, parse
 from neuron_api.progress import CheckpointReport, Progress, TrainerPhase
 from neuron_operator import cluster as api
 from neuron_operator.cluster import Cluster
-from neuron_operator.controller import Controller, StatusWrites
+from neuron_operator.controller import Controller
 from neuron_operator.metrics import Metrics
 from neuron_operator.planning.observation import Pod
 from neuron_operator.planning.options import Options
 from neuron_operator.progress_reader import ProgressReader
 from neuron_operator.recorder import Recorder
+from neuron_operator.status_writes import StatusWrites
 from neuron_operator.workqueue import Key
 
 Json = dict[str, Any]

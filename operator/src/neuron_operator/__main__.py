@@ -15,7 +15,7 @@ from . import cluster as api
 from . import health, logs, progress_reader
 from .clock import Clock
 from .cluster import Cluster
-from .controller import Controller, StatusWrites
+from .controller import Controller
 from .errors import ApiError, LeaseLostError, NotFoundError, WatchLostError
 from .failure_rules import FailureRules
 from .freshness import Freshness
@@ -29,6 +29,7 @@ from .pod_store import PodStore
 from .pod_watch import PodWatch
 from .recorder import Recorder
 from .settings import Settings, kopf_settings, parse
+from .status_writes import StatusWrites
 from .stillness import Stillness
 from .view import View
 from .workqueue import Key, WorkQueue

@@ -38,6 +38,7 @@ from .planning.scheduling import release
 from .planning.significance import only_numbers
 from .progress_reader import ProgressReader
 from .recorder import Recorder
+from .status_writes import StatusWrites
 from .stillness import RARE_SECONDS, Stillness
 from .view import View
 from .workqueue import Key, Result
@@ -76,7 +77,7 @@ class Controller:
     watcher: Watcher
     options: Options
     clock: Callable[[], datetime]
-    writes: "StatusWrites"
+    writes: StatusWrites
     view: View | None = None
     """What may be known without asking (`view`); None: nothing."""
     stillness: Stillness | None = None
@@ -108,15 +109,7 @@ class Controller:
         is_live = self.view is None or self.view.has_failed(key)  # then memory would not do
         seen = await self._look(self.cluster if is_live else self._writer, key)
         if seen is None:
-            self.watcher.job_gone(key.namespace, key.name)
-            self.writes.forget(key)
-            if self.view:
-                self.view.forget(key)
-            if self.stillness:
-                self.stillness.forget(key)
-            self.recorder.forget(key.namespace, key.name)
-            await self._let_go(key)
-            return Result()
+            return await self._gone(key)
         options = replace(self.options, failures=self.failures())
         planned = make_plan(seen.observed, options, self.clock())
         if not is_live and not safe_from_memory(planned, seen.observed.job):
@@ -125,17 +118,35 @@ class Controller:
             is_live, planned = True, make_plan(seen.observed, options, self.clock())
         told: list[Told] = []
         try:
-            for _ in range(MOST_PLANS):
-                result, body = await self._do(key, seen, planned, told)
-                if body is None or (known := aftermath.after(seen.observed, planned, parse(body))) is None:
-                    return result
-                seen, planned = Seen(body, known), make_plan(known, options, self.clock())
-                if not is_live and not safe_from_memory(planned, known.job):
-                    break
-            return Result(0.0)
+            return await self._follow(key, seen, planned, options, told, is_live=is_live)
         finally:
             for job, announced in told:
                 await self.recorder.post(job, announced)
+
+    async def _follow(
+        self, key: Key, seen: Seen, planned: Plan, options: Options, told: list[Told], *, is_live: bool
+    ) -> Result:
+        """Plan after plan, as long as what each leaves is known; one from memory only where it may be (`certainty`)."""
+        for _ in range(MOST_PLANS):
+            result, body = await self._do(key, seen, planned, told)
+            if body is None or (known := aftermath.after(seen.observed, planned, parse(body))) is None:
+                return result
+            seen, planned = Seen(body, known), make_plan(known, options, self.clock())
+            if not is_live and not safe_from_memory(planned, known.job):
+                break
+        return Result(0.0)
+
+    async def _gone(self, key: Key) -> Result:
+        """There is no such job any more."""
+        self.watcher.job_gone(key.namespace, key.name)
+        self.writes.forget(key)
+        if self.view:
+            self.view.forget(key)
+        if self.stillness:
+            self.stillness.forget(key)
+        self.recorder.forget(key.namespace, key.name)
+        await self._let_go(key)
+        return Result()
 
     async def _do(self, key: Key, seen: Seen, planned: Plan, told: list[Told]) -> tuple[Result, Json | None]:
         """One plan; also the job as it is stored then, None where that is not known. `told` gets what is to be told."""
@@ -248,26 +259,6 @@ class Controller:
     async def _write(self, seen: Seen, status: JobStatus) -> Json:
         value = status.model_dump(mode="json", by_alias=True, exclude_none=True)
         return await self._writer.replace(api.JOB, {**seen.body, "status": value}, "status")
-
-
-class StatusWrites:
-    """When each job's status was last written, to space out those that only bring numbers up to date."""
-
-    def __init__(self, least_seconds: float) -> None:
-        self._least, self._last = least_seconds, dict[Key, datetime]()
-
-    def wait(self, key: Key, now: datetime) -> float:
-        """Seconds until numbers may be written again; 0: now."""
-        last = self._last.get(key)
-        return min(self._least, max(0.0, self._least - (now - last).total_seconds())) if last else 0.0
-
-    def written(self, key: Key, now: datetime) -> None:
-        """Remember a write."""
-        self._last[key] = now
-
-    def forget(self, key: Key) -> None:
-        """The job is gone."""
-        self._last.pop(key, None)
 
 
 async def _all(actions: Any) -> list[Any]:
