@@ -113,6 +113,7 @@ async def test_a_node_that_does_not_answer_is_named_and_its_pod_is_not_replaced_
     since = {"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-11-24T12:00:00Z"}
     body["status"] = {**body.get("status", {}), "conditions": [since]}
     body["metadata"]["namespace"] = ""
+    del body["metadata"]["resourceVersion"]  # The node controller writes, too.
     await world.cluster.replace(api.NODE, body, "status")
     await world.kubelet(f"{JOB}-0-1", conditions=[{"type": "Ready", "status": "False"}])
     await world.reconcile()
