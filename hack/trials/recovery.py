@@ -68,9 +68,12 @@ class Series:
 def measure(ground: Ground, cause: Cause, tries: int, say: Callable[[str], None] = print) -> Series:
     """One job, the same fault again and again, each a few steps after the last recovery."""
     found = []
-    # With one node, exclusion of a node that "fails" again and again would be measured, not recovery.
-    policy = {"excludeFaultyNodes": False}
-    with TrialJob(ground, "recovery", steps=STEPS, nodePolicy=policy) as job, Timeline(job) as timeline:
+    # With one node, exclusion of a node that "fails" again and again would be measured, or the end of a budget.
+    policy = {
+        "nodePolicy": {"excludeFaultyNodes": False},
+        "restartPolicy": {"maxProcessRestarts": 1000, "maxGangRestarts": 1000, "rejoinTimeoutSeconds": 300},
+    }
+    with TrialJob(ground, "recovery", steps=STEPS, **policy) as job, Timeline(job) as timeline:
         for number in range(tries):
             job.wait_step(job.last_step() + EVERY + 1 + number % EVERY)
             found.append(_one(job, timeline, cause))

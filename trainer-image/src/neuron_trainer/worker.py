@@ -23,7 +23,7 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.topology import Topology
 
-from . import evaluation, fast_dev_run, logs, tuning_length
+from . import evaluation, fast_dev_run, logs, meeting, tuning_length
 from .checkpoint import rng
 from .errors import PeerLostError
 from .handoff import Handoff, Start
@@ -127,6 +127,8 @@ def _initialise(config: TrainingConfig, accelerator: str) -> None:
     rng.seed(config.seed)
     seconds = max(_MIN_TIMEOUT, config.neuron_rt_exec_timeout or _DEFAULT_TIMEOUT)
     backend = "gloo" if accelerator == "cpu" else f"cpu:gloo,{accelerator}:{accelerator}"
+    if os.environ["RANK"] != "0":
+        meeting.wait_for_port(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), seconds)
     dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
 
 

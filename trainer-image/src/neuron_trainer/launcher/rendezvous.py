@@ -1,8 +1,7 @@
 """torch's c10d rendezvous on node 0, with the waits that it does not have."""
 
-import socket
 import time
-from typing import Final
+from typing import Any, Final
 
 from torch.distributed.elastic.rendezvous import (
     RendezvousHandler,
@@ -13,6 +12,7 @@ from torch.distributed.elastic.rendezvous import (
 from torch.distributed.elastic.rendezvous import registry as rendezvous_registry
 
 from neuron_trainer.errors import PeerLostError
+from neuron_trainer.meeting import wait_for_port
 
 from .node import Node
 
@@ -30,7 +30,6 @@ _LOOKS_PER_SECOND: Final = 200
 
 def handler(node: Node) -> RendezvousHandler:
     """Join the store; node 0 makes it. Raises a torch error when the store cannot be reached."""
-    _look_oftener(node.num_nodes)
     parameters = RendezvousParameters(
         backend="c10d",
         endpoint=f"{node.host}:{node.port}",
@@ -44,7 +43,9 @@ def handler(node: Node) -> RendezvousHandler:
         keep_alive_interval=HEARTBEAT,
         keep_alive_max_attempt=MISSED,
     )
-    return rendezvous_registry.get_rendezvous_handler(parameters)
+    made = rendezvous_registry.get_rendezvous_handler(parameters)
+    _look_oftener(made, look_interval(node.num_nodes))
+    return made
 
 
 def look_interval(num_nodes: int) -> float:
@@ -52,26 +53,26 @@ def look_interval(num_nodes: int) -> float:
     return min(1.0, max(0.05, num_nodes / _LOOKS_PER_SECOND))
 
 
-def _look_oftener(num_nodes: int) -> None:
-    """torch looks once a second, a third of what a restart in place takes, and has no setting for it: the wait is
-    `_delay(seconds=1)` in `dynamic_rendezvous` (2.9.1 and 2.14.1). A torch without that name keeps its own interval.
+def _look_oftener(handler: RendezvousHandler, most: float) -> None:
+    """torch looks at the state once a second, twice over (it waits, and what it has seen counts for a second), and
+    spreads a first round over 0.3 s: half of what a restart in place takes, and there is no setting for it.
+
+    The names are those of torch 2.9.1 and 2.14.1; one without them keeps its own intervals.
     """
-    most = look_interval(num_nodes)
 
     def delay(seconds: float | tuple[float, float]) -> None:
-        utils._delay(seconds if isinstance(seconds, tuple) else min(seconds, most))
+        utils._delay((seconds[0], min(seconds[1], most)) if isinstance(seconds, tuple) else min(seconds, most))
 
     if hasattr(dynamic_rendezvous, "_delay"):
         dynamic_rendezvous._delay = delay
+    seen: Any = getattr(handler, "_state_holder", None)
+    if hasattr(seen, "_cache_duration"):
+        seen._cache_duration = most
 
 
 def wait_for_store(node: Node, deadline: float) -> None:
     """Until node 0's name resolves and its port answers; raises `PeerLostError` at the deadline (monotonic)."""
-    while not node.is_host:
-        try:
-            with socket.create_connection((node.host, node.port), timeout=2):
-                return
-        except OSError as problem:
-            if time.monotonic() > deadline:
-                raise PeerLostError(f"node 0 is not reachable at {node.host}:{node.port}: {problem}") from None
-        time.sleep(_POLL)
+    if node.is_host:
+        return
+    if problem := wait_for_port(node.host, node.port, deadline - time.monotonic(), _POLL):
+        raise PeerLostError(f"node 0 is not reachable at {node.host}:{node.port}: {problem}")

@@ -1,0 +1,24 @@
+"""Waiting for a store of torch to listen. A client of it that comes too early waits a second and longer before it tries
+again (its back-off begins at 0.5 to 1 s, in C++ and without a setting): half of what a restart in place takes.
+"""
+
+import socket
+import time
+from typing import Final
+
+_PAUSE: Final = 0.02
+_TRY: Final = 2.0
+"""Seconds until a host that does not answer at all is tried again: its name may stand for another by then."""
+
+
+def wait_for_port(host: str, port: int, seconds: float, pause: float = _PAUSE) -> OSError | None:
+    """Until it answers, at most so long; None, or what was wrong to the end (what comes next says it better)."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with socket.create_connection((host, port), timeout=_TRY):
+                return None
+        except OSError as problem:
+            if time.monotonic() > deadline:
+                return problem
+        time.sleep(pause)
