@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 _PAUSE: Final = 0.02
-_TRY: Final = 2.0
+_TRY: Final = 1.0
 """Seconds until a host that does not answer at all is tried again: its name may stand for another by then."""
 
 

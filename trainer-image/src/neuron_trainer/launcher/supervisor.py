@@ -21,6 +21,9 @@ from .node import Node
 log = logging.getLogger(__name__)
 
 _PAUSE: Final = 0.2
+_OLD_NAME: Final = 2.5
+"""Seconds after the loss of node 0 in which its name is not asked for: as long as its pod is not quite gone, the DNS of
+the cluster gives the old address, and 5 s more to whoever has asked (7 s lost). A new pod takes 4 s to be there."""
 _START_TIMEOUT: Final = 900
 """Seconds that the first rendezvous may take, when images are still being pulled elsewhere."""
 
@@ -38,11 +41,11 @@ def run(node: Node, job: Job, parts: Parts, choose: Callable[[], Choice]) -> Run
             return result
         except (RendezvousError, dist.DistError) as problem:
             # Nothing else tells that the store is gone: its clients get a connection error in whatever they do next.
-            now = time.monotonic()
-            if parts.budget.rounds > rounds:
+            now, was_up = time.monotonic(), parts.budget.rounds > rounds
+            if was_up:
                 deadline = now + node.rejoin_timeout
             if now > deadline:
                 raise PeerLostError(f"the other nodes did not come within {node.rejoin_timeout} s: {problem}") from None
             log.info("the rendezvous was lost (%s); joining it again", type(problem).__name__)
             parts.phases.begin_again()
-        time.sleep(_PAUSE)
+        time.sleep(_OLD_NAME if was_up and not node.is_host else _PAUSE)
