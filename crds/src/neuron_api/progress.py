@@ -65,7 +65,7 @@ class ProcessFailure(Wire):
     message: str = ""
     """Last line of the traceback, or the signal's name."""
     lines: tuple[str, ...] = ()
-    """Last lines before that, oldest first (`last_lines`)."""
+    """Last lines before that, oldest first (`last_lines`); without a traceback those of its standard error."""
 
 
 class Recovery(Wire):

@@ -98,7 +98,8 @@ class Restart(ApiObject):
     message: str = Field(default="", max_length=1024)
     """Last line that it said."""
     lines: tuple[str, ...] = Field(default=(), max_length=8)
-    """Last lines before that, oldest first, each cut to 240 characters."""
+    """Last lines before that, oldest first, each cut to 240 characters: of the traceback, or without one of what the
+    process wrote to its standard error."""
     step: int | None = None
     """Last finished step when it happened."""
     resumed_from_step: int | None = None

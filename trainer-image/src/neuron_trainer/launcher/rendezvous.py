@@ -57,7 +57,7 @@ def _look_oftener(handler: RendezvousHandler, most: float) -> None:
     """torch looks at the state once a second, twice over (it waits, and what it has seen counts for a second), and
     spreads a first round over 0.3 s: half of what a restart in place takes, and there is no setting for it.
 
-    The names are those of torch 2.9.1 and 2.14.1; one without them keeps its own intervals.
+    The names are those of torch 2.14.1; a torch without them keeps its own intervals.
     """
 
     def delay(seconds: float | tuple[float, float]) -> None:

@@ -1,0 +1,28 @@
+"""Waiting for a port of loopback that listens later, or never."""
+
+import socket
+import threading
+
+from localcluster.freeport import free_ports
+from neuron_trainer import meeting
+
+
+def test_it_returns_when_the_port_begins_to_listen() -> None:
+    (port,), tried = free_ports(1), threading.Event()
+    found: list[OSError | None] = []
+
+    def wait() -> None:
+        tried.set()
+        found.append(meeting.wait_for_port("127.0.0.1", port, 30.0))
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    assert tried.wait(10)
+    with socket.create_server(("127.0.0.1", port)):
+        waiter.join(20)
+    assert found == [None]
+
+
+def test_what_was_wrong_to_the_end_is_returned_in_time() -> None:
+    (port,) = free_ports(1)
+    assert isinstance(meeting.wait_for_port("127.0.0.1", port, 0.05), ConnectionRefusedError)
