@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import yaml
 from neuron_api.loading import load_text
 from neuron_trainer.launcher import forkserver
 
-from .nodes import BOUND, Gang, until, workers
+from .nodes import BOUND, Gang, free_port, until, workers
 from .tiny import config, write_config
 
 pytestmark = pytest.mark.distributed
@@ -46,7 +45,7 @@ def test_a_worker_has_the_users_flags_then_the_configurations_then_those_of_its_
     assert variables["CUDA_VISIBLE_DEVICES"] == "", "on CPUs nobody looks for other devices"
 
 
-def _peers(rank: int, folder: Path, values: dict[str, Any]) -> None:
+def _peers(rank: int, port: int, folder: Path, values: dict[str, Any]) -> None:
     """Rank 1 never joins the collective; rank 0 says how long it waited, and for what it takes the end."""
     import torch
     import torch.distributed as dist
@@ -54,17 +53,13 @@ def _peers(rank: int, folder: Path, values: dict[str, Any]) -> None:
     from neuron_trainer import worker
 
     os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     worker._MIN_TIMEOUT = 2  # type: ignore[misc]  # 30 in use
-    made = dist.init_process_group
-
-    def without_a_port(backend: str, timeout: timedelta) -> None:
-        made(backend, f"file://{folder}/store", rank=rank, world_size=2, timeout=timeout)
-
-    dist.init_process_group = without_a_port  # type: ignore[assignment]
     loaded = load_text(yaml.safe_dump(values))
     assert loaded.config is not None
+    _meet(folder, "ready", rank)  # the time that meeting may take is short too: both have their imports behind them
     worker._initialise(loaded.config, "cpu")
-    (folder / f"up-{rank}").touch()
+    _meet(folder, "up", rank)
     if rank == 1:
         time.sleep(BOUND)
     begun = time.monotonic()
@@ -75,6 +70,11 @@ def _peers(rank: int, folder: Path, values: dict[str, Any]) -> None:
         raise SystemExit(3) from None
 
 
+def _meet(folder: Path, where: str, rank: int) -> None:
+    (folder / f"{where}-{rank}").touch()
+    until(f"both ranks {where}", lambda: all((folder / f"{where}-{each}").exists() for each in range(2)) or None)
+
+
 @pytest.mark.parametrize("is_killed", [False, True], ids=["hangs", "is killed"])
 def test_a_rank_that_is_lost_ends_the_others_within_the_time_of_a_collective(
     is_killed: bool, tiny: Path, tmp_path: Path
@@ -82,7 +82,8 @@ def test_a_rank_that_is_lost_ends_the_others_within_the_time_of_a_collective(
     values = {**config(tiny, tmp_path), "neuron_rt_exec_timeout": 60 if is_killed else 3}
     forkserver.start(2)
     context = multiprocessing.get_context("forkserver")
-    zero, one = (context.Process(target=_peers, args=(rank, tmp_path, values)) for rank in range(2))
+    port = free_port()
+    zero, one = (context.Process(target=_peers, args=(rank, port, tmp_path, values)) for rank in range(2))
     zero.start()
     one.start()
     until("both ranks", lambda: all((tmp_path / f"up-{rank}").exists() for rank in range(2)) or None)
