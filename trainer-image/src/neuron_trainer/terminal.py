@@ -32,6 +32,8 @@ class StepDisplay:
             f"loss {metrics.loss:.4f}  lr {metrics.lr:.3g}  norm {metrics.gradient_norm:.3f}  "
             f"{metrics.tokens_per_second:,.0f} tokens/s"
         )
+        if metrics.mfu is not None:
+            text += f"  mfu {metrics.mfu:.1%}"
         if self._bar is not None:
             self._bar.update(self._task, completed=metrics.step, text=text, refresh=True)
         else:
