@@ -147,7 +147,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             step=result.step, loss=result.loss, lr=result.lr, gradient_norm=result.gradient_norm,
             consumed_samples=result.consumed_samples, tokens_per_second=result.tokens_per_second,
             time=round(result.time, 3), parameter_norm=result.parameter_norm,
-            mfu=self._utilization and self._utilization.at(result.tokens_per_second),
+            mfu=self._utilization.at(result.tokens_per_second) if self._utilization is not None else None,
         )  # fmt: skip
         self._metrics.append(metrics)
         self._display.show(metrics)
