@@ -75,6 +75,9 @@ ENV_PROGRESS_PORT: Final = "NTJ_PROGRESS_PORT"
 ENV_ACCELERATOR: Final = "NTJ_ACCELERATOR"
 """`neuron` or `cpu`."""
 
+ENV_PEAK_FLOPS: Final = "NTJ_PEAK_FLOPS"
+"""Dense FLOP/s of one process's device at the run's precision, for `mfu`; absent where it is not known (cpu)."""
+
 ENV_EXPERIMENT_VERSION: Final = "NEMO_EXPM_VERSION"
 """The same for every pod and every attempt of a job (upstream on EKS: the pod's UID, gaps row 30)."""
 

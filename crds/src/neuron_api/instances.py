@@ -9,6 +9,21 @@ _GIB: Final = 2**30
 
 
 @dataclass(frozen=True, slots=True)
+class Chip:
+    """Dense FLOP/s of one chip, as AWS publishes them."""
+
+    bf16: float
+    """As many in FP16 and TF32."""
+    fp32: float
+
+
+TRAINIUM_1: Final = Chip(190e12, 47.5e12)
+"""awsdocs-neuron.readthedocs-hosted.com, about-neuron/arch/neuron-hardware/trainium.rst, v2.28.1: two NeuronCore-v2."""
+TRAINIUM_2: Final = Chip(667e12, 181e12)
+"""The same, trainium2.rst, v2.29.0: eight NeuronCore-v3. Without structured sparsity."""
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceType:
     """What one node of an EC2 instance type has."""
 
@@ -24,6 +39,11 @@ class InstanceType:
     """`vpc.amazonaws.com/efa` interfaces."""
     chip_memory: int
     """Bytes of device memory of a chip."""
+    chip: Chip
+
+    def peak_flops(self, lnc: int, *, is_fp32: bool) -> float:
+        """Dense FLOP/s of a logical core."""
+        return (self.chip.fp32 if is_fp32 else self.chip.bf16) * lnc / self.cores_per_chip
 
     def logical_cores(self, lnc: int) -> int:
         """Most processes that a node can hold."""
@@ -34,13 +54,13 @@ INSTANCE_TYPES: Final[Mapping[str, InstanceType]] = MappingProxyType(
     {
         t.name: t
         for t in (
-            InstanceType("trn1.2xlarge", 1, 2, 1, 1, 0, 32 * _GIB),
-            InstanceType("trn1.32xlarge", 16, 2, 1, 1, 8, 32 * _GIB),
-            InstanceType("trn1n.32xlarge", 16, 2, 1, 1, 16, 32 * _GIB),
-            InstanceType("trn2.3xlarge", 1, 8, 2, 2, 1, 96 * _GIB),
-            InstanceType("trn2.48xlarge", 16, 8, 2, 2, 16, 96 * _GIB),
+            InstanceType("trn1.2xlarge", 1, 2, 1, 1, 0, 32 * _GIB, TRAINIUM_1),
+            InstanceType("trn1.32xlarge", 16, 2, 1, 1, 8, 32 * _GIB, TRAINIUM_1),
+            InstanceType("trn1n.32xlarge", 16, 2, 1, 1, 16, 32 * _GIB, TRAINIUM_1),
+            InstanceType("trn2.3xlarge", 1, 8, 2, 2, 1, 96 * _GIB, TRAINIUM_2),
+            InstanceType("trn2.48xlarge", 16, 8, 2, 2, 16, 96 * _GIB, TRAINIUM_2),
             # The number of EFA interfaces is not published; 16 is that of trn2.48xlarge (operator.md §3.1).
-            InstanceType("trn2u.48xlarge", 16, 8, 2, 2, 16, 96 * _GIB),
+            InstanceType("trn2u.48xlarge", 16, 8, 2, 2, 16, 96 * _GIB, TRAINIUM_2),
         )
     }
 )

@@ -7,13 +7,14 @@ cannot renew within `RENEW_SECONDS` ends (`LeaseLostError`), before anybody else
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from . import cluster as api
 from .cluster import Cluster
-from .errors import AlreadyExistsError, ApiError, ConflictError, LeaseLostError
+from .errors import AlreadyExistsError, ApiError, ConflictError, LeaseLostError, NotFoundError
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class Lease:
     """UTC, for the timestamps that people read."""
     monotonic: Callable[[], float]
     is_held: bool = False
+    _is_own: bool = False
+    """What was seen last was written here: it is renewed without being read again, as client-go does."""
     _seen: Json = field(default_factory=dict)
     _seen_at: float = 0.0
 
@@ -84,21 +87,29 @@ class Lease:
     async def _try(self) -> bool:
         """Take or renew it; False while somebody else has it, or where the API server gives no answer."""
         try:
+            if self._is_own:
+                with suppress(ConflictError, NotFoundError):
+                    return await self._write(self._seen)
+            self._is_own = False
             body = await self.cluster.find(api.LEASE, self.namespace, self.name)
             if body is None:
                 self._see(await self.cluster.create(api.LEASE, self._body({}, {})))
+                self._is_own = True
                 return True
             if body["metadata"]["resourceVersion"] != self._seen.get("metadata", {}).get("resourceVersion"):
                 self._see(body)
-            if not self._is_free():
-                return False
-            self._see(await self.cluster.replace(api.LEASE, self._body(body["metadata"], body["spec"])))
-            return True
+            return self._is_free() and await self._write(body)
         except (ConflictError, AlreadyExistsError):
             return False
         except ApiError as problem:
+            self._is_own = False
             log.warning("the lease cannot be read or written: %s", problem)
             return False
+
+    async def _write(self, body: Json) -> bool:
+        self._see(await self.cluster.replace(api.LEASE, self._body(body["metadata"], body["spec"])))
+        self._is_own = True
+        return True
 
     def _see(self, body: Json) -> None:
         self._seen, self._seen_at = body, self.monotonic()

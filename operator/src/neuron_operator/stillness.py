@@ -18,8 +18,9 @@ from .workqueue import Key
 
 LOOKS_PER_SECOND: Final = 5.0
 """At all still jobs together: 25 of them at the usual 5 s, 500 every 100 s."""
-PASSES_PER_SECOND: Final = 1.5
-"""Over all still jobs together, whatever seems to be: 7 of them at the usual 5 s, 500 every 333 s."""
+PASSES_PER_SECOND: Final = 0.5
+"""Over all still jobs together, whatever seems to be: 2 of them at the usual 5 s, 500 every 1000 s. Events, looks and
+due times bring all that is known to matter; this makes up for what nobody has thought of."""
 MOST_SECONDS: Final = 120.0
 """Between two looks."""
 RARE_SECONDS: Final = 3600.0

@@ -5,6 +5,7 @@ contract). What a worker calls says when to look again; nothing is ever pushed i
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -49,7 +50,8 @@ class WorkQueue:
 
     def __init__(self, observe: Observe = lambda *_: None) -> None:
         self._schedule: Schedule[Key] = Schedule()
-        self._changed = asyncio.Event()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._failures: dict[Key, int] = {}
         self._observe = observe
 
@@ -59,7 +61,7 @@ class WorkQueue:
     def add(self, key: Key, after: float = 0.0) -> None:
         """Want a pass; an earlier wish stands."""
         self._schedule.add(key, _now() + after)
-        self._changed.set()
+        self._call()
 
     def oldest_wait(self) -> float:
         """Seconds that a due key has waited for a worker."""
@@ -86,7 +88,7 @@ class WorkQueue:
                 log.exception("%s: a bug of the operator; again in %.1f s", key, self._again(key))
             finally:
                 self._schedule.done(key)
-                self._changed.set()
+                self._call()
                 self._observe(outcome, _now() - started)
 
     async def resync(self, keys: Callable[[], Awaitable[list[Key]]], seconds: float) -> None:
@@ -103,17 +105,28 @@ class WorkQueue:
             pause = min(2 * pause, seconds)
 
     async def _take(self) -> Key:
-        while True:
-            self._changed.clear()
-            if (key := self._schedule.take(_now())) is not None:
-                self._changed.set()  # there may be more, for another worker
-                return key
-            at = self._schedule.next_time()
-            try:
-                async with asyncio.timeout(None if at is None else max(0.0, at - _now())):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+        while (key := self._schedule.take(_now())) is None:
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            self._call()
+            await waiting
+        self._call()  # there may be more, for another worker
+        return key
+
+    def _call(self) -> None:
+        """One waiting worker for the next key that is due, now or by a timer: the others sleep on."""
+        while self._waiting and self._waiting[0].done():  # cancelled
+            self._waiting.popleft()
+        at = self._schedule.next_time()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if at is None or not self._waiting:
+            return
+        if at <= _now():
+            self._waiting.popleft().set_result(None)
+        else:
+            self._timer = asyncio.get_running_loop().call_at(at, self._call)
 
     def _again(self, key: Key, problem: BaseException | None = None) -> float:
         failures = self._failures.get(key, 0)

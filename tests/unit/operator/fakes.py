@@ -3,10 +3,11 @@
 Only what `Lease` and `Recorder` need of `cluster.Cluster`; everything else is tested on a real API server.
 """
 
+from copy import deepcopy
 from typing import Any
 
 from neuron_operator.cluster import Kind
-from neuron_operator.errors import AlreadyExistsError, ConflictError, UnavailableError
+from neuron_operator.errors import AlreadyExistsError, ConflictError, NotFoundError, UnavailableError
 
 Json = dict[str, Any]
 
@@ -32,7 +33,7 @@ class FakeCluster:
     async def find(self, kind: Kind, namespace: str, name: str) -> Json | None:
         self._answer()
         found = self.objects.get((kind.plural, namespace, name))
-        return {**found, "metadata": {**found["metadata"]}, "spec": {**found.get("spec", {})}} if found else None
+        return deepcopy(found)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Json:
         found = await self.find(kind, namespace, name)
@@ -49,6 +50,8 @@ class FakeCluster:
     async def replace(self, kind: Kind, body: Json, subresource: str = "") -> Json:
         self._answer()
         key = self._key(kind, body)
+        if key not in self.objects:
+            raise NotFoundError(404, "NotFound", f"{key} is not there")
         if self.objects[key]["metadata"]["resourceVersion"] != body["metadata"].get("resourceVersion"):
             raise ConflictError(409, "Conflict", key[2])
         return self._store(key, body)
@@ -62,5 +65,6 @@ class FakeCluster:
 
     def _store(self, key: tuple[str, str, str], body: Json) -> Json:
         self._version += 1
-        self.objects[key] = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self._version)}}
-        return self.objects[key]
+        metadata = {**body["metadata"], "resourceVersion": str(self._version)}
+        self.objects[key] = deepcopy({**body, "metadata": metadata})
+        return deepcopy(self.objects[key])

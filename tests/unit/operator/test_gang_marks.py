@@ -29,7 +29,7 @@ def pod(job: NeuronTrainingJob, attempt: int = 0) -> dict[str, Any]:
 
 
 def group(job: NeuronTrainingJob, attempt: int = 0, sight: Sight = SERVED) -> tuple[dict[str, Any], ...]:
-    return groups.applies(observed(job, scheduler=sight), attempt, 2, pod(job, attempt))
+    return groups.applies(observed(job, scheduler=sight), attempt, 2, lambda: pod(job, attempt))
 
 
 def stored(body: dict[str, Any], **metadata: Any) -> Child:

@@ -86,3 +86,27 @@ async def test_a_leader_whose_lease_was_taken_ends_at_once(no_pause: Clock) -> N
     with pytest.raises(LeaseLostError, match="is held by two"):
         await one.keep()
     assert no_pause.now - start == leases.RETRY_SECONDS
+
+
+async def test_a_leader_renews_without_reading_until_somebody_has_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, clock, reads = FakeCluster(), Clock(), 0
+    one, find = candidate(cluster, clock, "one"), cluster.find
+
+    async def counted(*where: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await find(*where)
+
+    monkeypatch.setattr(cluster, "find", counted)
+    assert await one._try()  # created
+    assert await one._try()
+    assert await one._try()
+    taken = reads
+    assert await one._try()
+    assert reads == taken
+    body = cluster.objects["leases", "ns", "lease"]
+    body["metadata"] = {**body["metadata"], "resourceVersion": "99", "labels": {"by": "somebody"}}
+    assert await one._try(), "an edit by hand does not end the operator"
+    assert cluster.objects["leases", "ns", "lease"]["metadata"]["labels"] == {"by": "somebody"}
+    del cluster.objects["leases", "ns", "lease"]
+    assert await one._try()

@@ -68,6 +68,23 @@ def test_compiler_and_runtime_agree_on_logical_cores_where_there_is_a_choice(job
     assert found.get("NEURON_LOGICAL_NC_CONFIG") == found.get("NEURON_RT_VIRTUAL_CORE_SIZE") == lnc
 
 
+@pytest.mark.parametrize(
+    ("job", "peak"),
+    [
+        (on("trn1.32xlarge", 32).config("precision.type", "mixed_precision"), 190e12 / 2),
+        (on("trn1.32xlarge", 32), 47.5e12 / 2),
+        (on("trn2.48xlarge", 64).config("precision.type", "mixed_precision"), 667e12 / 4),
+        (on("trn2.48xlarge", 128, lnc=1).config("precision.type", "autocast"), 667e12 / 8),
+        (on("trn1.2xlarge", 2, num_nodes=1).config("precision", {"type": "manual"}), 47.5e12 / 2),
+        (on("trn2.48xlarge", 64), 181e12 / 4),
+    ],
+)
+def test_a_process_is_told_the_peak_of_its_logical_core_at_its_precision(job: JobBuilder, peak: float) -> None:
+    """Figures of a chip as AWS publishes them (trainium.rst 2.28.1, trainium2.rst 2.29.0): 2 and 8 cores."""
+    found = placement.environment(job.build(), accepted(job.build()))
+    assert float(found["NTJ_PEAK_FLOPS"]) == peak
+
+
 AWAY = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["a", "b"]}
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 ZONE = {"key": "zone", "operator": "In", "values": ["z1"]}

@@ -74,4 +74,6 @@ def test_a_key_is_never_in_two_hands_and_no_wish_is_lost(script: list[tuple[str,
             if taken is not None:
                 busy.add(taken)
                 del wanted[taken]
+        idle = [at for one, at in wanted.items() if one not in busy]
+        assert schedule.next_time() == min(idle, default=None)
     assert len(schedule) == len(wanted)

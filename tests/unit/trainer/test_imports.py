@@ -26,7 +26,7 @@ from neuron_trainer.launcher import supervisor
 from neuron_trainer.launcher.agent import Budget, Parts
 from neuron_trainer.launcher.choice import Chooser
 """
-SECONDS = ("matplotlib", "transformers", "pandas", "datasets", "tensorboard", "torchvision")
+SECONDS = ("matplotlib", "transformers", "rich", "pandas", "datasets", "tensorboard", "torchvision")
 """Packages that take long and that a step does not need."""
 
 

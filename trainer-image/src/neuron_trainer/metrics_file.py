@@ -29,6 +29,8 @@ class StepMetrics:
     time: float
     """Unix time when it was finished."""
     parameter_norm: float | None = None
+    mfu: float | None = None
+    """Share of the devices' peak; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

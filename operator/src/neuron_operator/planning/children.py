@@ -1,6 +1,7 @@
 """What a job has beside its pods: its copy of the configuration, the Service of their host names, the gang's group."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from neuron_api import contract
@@ -22,7 +23,8 @@ def applies(observed: Observed, gate: Accepted, attempt: int) -> tuple[dict[str,
         for child, body in wanted
         if child is None or (child.owner_uid == job.metadata.uid and not desired.covers(child.body, body))
     )
-    return (*own, *groups.applies(observed, attempt, gate.topology.num_nodes, desired.pod(job, gate, attempt, 0)))
+    pod = partial(desired.pod, job, gate, attempt, 0)
+    return (*own, *groups.applies(observed, attempt, gate.topology.num_nodes, pod))
 
 
 def _own_text(child: Child | None) -> str:

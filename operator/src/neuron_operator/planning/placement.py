@@ -6,6 +6,8 @@ Variables that NxDT derives from the configuration are left to the trainer (`neu
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from neuron_api import contract
+from neuron_api.derive import precision
 from neuron_api.devices import EFA_RESOURCE, NEURON_RESOURCE
 from neuron_api.instances import INSTANCE_TYPES
 from neuron_api.job import NeuronTrainingJob
@@ -43,6 +45,9 @@ def environment(job: NeuronTrainingJob, accepted: Accepted) -> dict[str, str]:
     if accepted.devices.efa:
         found |= _EFA
     instance = INSTANCE_TYPES.get(job.spec.platform.instance_type or "")
+    if accepted.devices.lnc and instance:
+        peak = instance.peak_flops(accepted.devices.lnc, is_fp32=precision.policy(accepted.config).compute == "fp32")
+        found[contract.ENV_PEAK_FLOPS] = f"{peak:.0f}"
     if accepted.devices.lnc and instance and instance.max_lnc > 1:
         # The documentation uses both names; compiler and runtime must agree.
         found |= dict.fromkeys(("NEURON_LOGICAL_NC_CONFIG", "NEURON_RT_VIRTUAL_CORE_SIZE"), str(accepted.devices.lnc))

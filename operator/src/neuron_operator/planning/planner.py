@@ -240,13 +240,13 @@ def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, opti
     pause = backoff.remaining(status, now)
     may_create = not (others or wait or pause)
     avoid = exclusion.hostnames(status)
-    bodies = (Create(i, desired.pod(job, gate, gang.attempt, i, avoid)) for i in missing)
-    creates = tuple(bodies) if may_create else ()
-    if creates and status.start_time is None:
+    if may_create and missing and status.start_time is None:
         # From here on the configuration is fixed: saved before anything is made from it. That the pods are there is
         # said already: one write less for every job, and wrong for as long as a request takes.
         draft = _draft(status.model_copy(update={"start_time": now}), gang, observed, gate, requeue_after=0.0)
-        return replace(draft, facts=replace(draft.facts, existing=draft.facts.existing + len(creates)))
+        return replace(draft, facts=replace(draft.facts, existing=draft.facts.existing + len(missing)))
+    bodies = (Create(i, desired.pod(job, gate, gang.attempt, i, avoid)) for i in missing)
+    creates = tuple(bodies) if may_create else ()
     pods, told = gang.pods.values(), admission.of(observed, gang, now)
     wait = wait or waiting.for_nodes(pods, observed.nodes) or (told.wait if told else None)
     wait = wait or waiting.for_pods(job, pods)

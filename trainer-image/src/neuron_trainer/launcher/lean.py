@@ -1,8 +1,9 @@
-"""Lightning without matplotlib and transformers: a third of all that a worker imports, and no step needs either.
+"""Lightning without matplotlib, transformers and rich: a third of all that a worker imports, and no step needs them.
 
-Lightning imports torchmetrics for two classes, and torchmetrics imports those two, where they are installed, for plots
-and for scores of texts. While Lightning is imported they count as not installed. Then torchmetrics is forgotten: who
-imports it afterwards, as a data module of a user may, has all of it, and Lightning keeps the classes that it has.
+Lightning imports torchmetrics for two classes, and torchmetrics imports the first two, where they are installed, for
+plots and for scores of texts; rich is for a progress bar of its own. While Lightning is imported they count as not
+installed. Then torchmetrics is forgotten: who imports it afterwards, as a data module of a user may, has all of it, and
+Lightning keeps the classes that it has.
 """
 
 import sys
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from lightning_utilities.core import imports
 
-LEFT_OUT: Final = ("matplotlib", "transformers")
+LEFT_OUT: Final = ("matplotlib", "transformers", "rich")
 
 
 def import_lightning() -> None:

@@ -18,6 +18,7 @@ from neuron_trainer.terminal import StepDisplay
 from .module import TrainingModule
 from .results import StepResult
 from .stopwatch import Stopwatch
+from .utilization import Utilization
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +37,10 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         recovery: Recovery | None,
         round: int,
         times: Path | None = None,
+        utilization: Utilization | None = None,
     ) -> None:
         """`times`: where the seconds of this start are written to, as soon as they are known."""
-        self._times = times
+        self._times, self._utilization = times, utilization
         self._handoff, self._metrics, self._phases = handoff, metrics, phases
         self._recovery = recovery
         self._display: StepDisplay | None = None
@@ -145,6 +147,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             step=result.step, loss=result.loss, lr=result.lr, gradient_norm=result.gradient_norm,
             consumed_samples=result.consumed_samples, tokens_per_second=result.tokens_per_second,
             time=round(result.time, 3), parameter_norm=result.parameter_norm,
+            mfu=self._utilization.at(result.tokens_per_second) if self._utilization is not None else None,
         )  # fmt: skip
         self._metrics.append(metrics)
         self._display.show(metrics)
@@ -160,6 +163,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             "global_step": float(metrics.step),
             "consumed_samples": float(metrics.consumed_samples),
             "tokens_per_second": metrics.tokens_per_second,
+            "mfu": metrics.mfu,
             "throughput": throughput,
             "throughput_peak": self._fastest,
             "epoch": float(self._trainer.current_epoch),

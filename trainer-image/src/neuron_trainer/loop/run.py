@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import torch.distributed as dist
 
 from neuron_api.config import TrainingConfig
 from neuron_api.progress import Recovery
@@ -32,6 +33,7 @@ from .state import RunState
 from .stopping import Stopping
 from .strategy import BackendStrategy
 from .trainer import build as build_trainer
+from .utilization import Utilization
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Run:
     module: TrainingModule
     state: RunState
     phases: Phases
+    utilization: Utilization | None = None
 
     @classmethod
     def build(
@@ -57,12 +60,14 @@ class Run:
         is_fresh: bool = True,
     ) -> "Run":
         """Process groups, model, optimizer; a collective. Not fresh: a checkpoint will overwrite all weights."""
-        family = replace_field(Family.of(config, tokenizer.vocabulary(config)), is_drawn=is_fresh)
+        vocabulary = tokenizer.vocabulary(config)
+        family = replace_field(Family.of(config, vocabulary), is_drawn=is_fresh)
         backend = NativeBackend(config, topology, device)
         phases.mark("groups")
         module = TrainingModule(config, backend, backend.build(family), family.config, wants_stop)
         phases.mark("model_build")
-        return cls(module, RunState(module, family, topology, config_hash), phases)
+        utilization = Utilization.of(config, vocabulary, dist.get_world_size())
+        return cls(module, RunState(module, family, topology, config_hash), phases, utilization)
 
     def fit(
         self,
@@ -78,7 +83,7 @@ class Run:
         recovery = self._recovery(start, metrics)
         timed = metrics is not None and config.exp_manager.enable_recovery_time_instrumentation
         times = log_dir / RECOVERY_FILE if timed else None
-        reporting = Reporting(handoff, metrics, self.phases, recovery, start.round, times)
+        reporting = Reporting(handoff, metrics, self.phases, recovery, start.round, times, self.utilization)
         there = mirror(config, log_dir) if metrics is not None else None
         saving = Checkpointing(
             config.exp_manager, self.state, checkpoints, reporting, rank, there.bring if there else lambda: None

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from neuron_api.config import ModelConfig, TrainingConfig
+from neuron_api.derive import architecture
+from neuron_api.derive.architecture import Architecture
 from neuron_trainer.errors import CheckpointError
 
 from . import config_json
@@ -85,6 +87,10 @@ _OF_JSON: Final[Mapping[str, Callable[[Mapping[str, Any], ModelConfig | None], S
     "mixtral": mixtral_config.from_values,
 }
 """From a parsed config.json and the overrides to the family's config."""
+_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "mistral": mistral_config.DEFAULTS,
+    "mixtral": mixtral_config.DEFAULTS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,15 @@ class Family:
         if config.model.moe is not None and kind != "mixtral":
             raise config_json.wrong(f"a {kind} has no experts.", "Remove the section.", "model.moe")
         return cls(kind, _OF_JSON[kind](values, config.model), config.seed)
+
+    @staticmethod
+    def architecture(config: TrainingConfig, vocabulary: int | None = None) -> Architecture | None:
+        """The sizes, for arithmetic; None where one is missing. Raises `InputError` as `of`."""
+        if config.model_source == "megatron":
+            return architecture.from_megatron(config, vocabulary)
+        values = config_json.read(config.model)
+        kind = _kind(values, config.name)
+        return architecture.from_json({**_DEFAULTS.get(kind, {}), **values, "model_type": kind}, config.model)[0]
 
     @classmethod
     def bare(cls, values: Mapping[str, Any]) -> "Family":

@@ -1,6 +1,6 @@
 """The object that stands for the gang of an attempt: applied before its pods, gone with the attempt or the job."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from neuron_operator.planning.desired import covers, owned
@@ -11,10 +11,10 @@ from . import registry
 from .mechanism import Asked, Json, Mechanism, group_name
 
 
-def applies(observed: Observed, attempt: int, count: int, pod: Mapping[str, Any]) -> tuple[Json, ...]:
-    """The group of the attempt, where it is not as it should be. `pod` is one of its pods."""
+def applies(observed: Observed, attempt: int, count: int, pod: Callable[[], Mapping[str, Any]]) -> tuple[Json, ...]:
+    """The group of the attempt, where it is not as it should be. `pod` makes one of its pods."""
     mechanism = registry.of(observed.job)
-    wanted = _wanted(observed, mechanism, attempt, count, pod) if mechanism else None
+    wanted = _wanted(observed, mechanism, attempt, count, pod()) if mechanism else None
     if wanted is None:
         return ()
     there = next((one for one in _groups(observed) if one.name == wanted["metadata"]["name"]), None)

@@ -9,7 +9,7 @@ from neuron_trainer.models import config_json
 from neuron_trainer.models.blocks.moe import MoeSettings
 from neuron_trainer.models.llama.config import LlamaConfig
 
-_DEFAULTS: Final[Mapping[str, Any]] = {
+DEFAULTS: Final[Mapping[str, Any]] = {
     "num_key_value_heads": 8, "max_position_embeddings": 4096 * 32, "rms_norm_eps": 1e-5, "sliding_window": None,
     "num_local_experts": 8, "num_experts_per_tok": 2, "output_router_logits": False, "router_aux_loss_coef": 0.001,
 }  # fmt: skip
@@ -38,7 +38,7 @@ def from_values(values: Mapping[str, Any], overrides: ModelConfig | None = None)
 
     `max_position_embeddings` is the larger one of the file's and the override (config-keys.md, section 6).
     """
-    values = {**_DEFAULTS, **values}
+    values = {**DEFAULTS, **values}
     if not values.get("rope_parameters") and not values.get("rope_theta"):
         values["rope_theta"] = _THETA
     fields = config_json.common(values, overrides)
