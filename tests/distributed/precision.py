@@ -33,7 +33,7 @@ class Seen:
     """That linears compute with."""
     activations: set[str] = field(default_factory=set)
     micro_gradients: set[str] = field(default_factory=set)
-    """Of weights in the backward pass of one micro-batch."""
+    """Of weights in the backward pass of one micro-batch, as they come out of the products."""
     gradients: set[str] = field(default_factory=set)
     """That the optimizer is given."""
     states: set[str] = field(default_factory=set)
@@ -131,8 +131,6 @@ def _watch(module: Any, seen: Seen) -> None:
         seen.weights.add(str(weight.dtype))
         with _disable_current_modes():  # what the test gathers itself is not recorded
             seen.computed_with[name] = _full(weight)
-        if weight.requires_grad:
-            weight.register_hook(lambda gradient: seen.micro_gradients.add(str(gradient.dtype)) or gradient)
 
     for name, child in module.named_modules():
         if isinstance(child, nn.Linear):
@@ -142,12 +140,12 @@ def _watch(module: Any, seen: Seen) -> None:
 
 @contextmanager
 def _recorded(seen: Seen) -> Iterator[None]:
-    """Every collective, whoever issues it: they all go through the dispatcher."""
+    """Every collective and every gradient of a weight, whoever issues it: they all go through the dispatcher."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
 
-    class Collectives(TorchDispatchMode):
+    class Dispatched(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             name = func.name()
             if name.startswith(("c10d::", "_c10d_functional::")):
@@ -155,9 +153,12 @@ def _recorded(seen: Seen) -> Iterator[None]:
                 sizes = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, torch.Tensor)]
                 if kind is not None and any(t.numel() >= LARGE for t in sizes):
                     kind.update({str(t.dtype) for t in sizes})
-            return func(*args, **(kwargs or {}))
+            result = func(*args, **(kwargs or {}))
+            if name == "aten::mm" and torch._C._current_autograd_node() is not None:
+                seen.micro_gradients.add(str(result.dtype))
+            return result
 
-    with Collectives():
+    with Dispatched():
         yield
 
 

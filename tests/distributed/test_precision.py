@@ -63,6 +63,8 @@ SPLITS: dict[str, dict[str, Any]] = {
     "sequence": {"distributed_strategy__tensor_model_parallel_size": 2,
                  "distributed_strategy__sequence_parallel": True},
 }  # fmt: skip
+PIPELINE = {"distributed_strategy__pipeline_model_parallel_size": 2}
+IN_PIPELINES = ("mixed_precision", "mixed_precisionSR", "manual, summed in fp32", "manual, masters")
 ADAMW = {"name": "adamw", "lr": 3e-3, "betas": [0.9, 0.95], "sched": {"name": "WarmupPolicy", "max_steps": 99}}
 
 
@@ -75,6 +77,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> dict[str, list
         f"{name}/{split}": {"precision": row.keys, "model__optim": ADAMW, **changes}
         for name, row in ROWS.items()
         for split, changes in SPLITS.items()
+    }
+    cases |= {
+        f"{name}/pipeline": {"precision": ROWS[name].keys, "model__optim": ADAMW, **PIPELINE} for name in IN_PIPELINES
     }
     cases["bf16SR, fp32 states/zero1"] = {"precision": {"type": "bf16SR"}, **SPLITS["zero1"]}
     return precision.run(folder, 2, cases)
@@ -164,3 +169,15 @@ def test_losses_are_those_of_one_process(
     )
     for one in seen[f"{name}/{split}"]:
         assert one.losses == pytest.approx(alone[name].losses, rel=within)
+
+
+@pytest.mark.parametrize("name", IN_PIPELINES)
+def test_a_type_means_the_same_in_a_pipeline(name: str, seen: dict[str, list[Seen]], alone: dict[str, Seen]) -> None:
+    """PyTorch's schedules scale the gradients that modules have: weights apart from their masters must not escape."""
+    row, wanted = ROWS[name], alone[name]
+    for one in seen[f"{name}/pipeline"]:
+        assert one.weights == one.activations == one.micro_gradients == {row.compute}
+        assert (one.stored, one.gradients, one.states) == ({row.stored}, {row.given}, {row.state})
+        assert one.losses == pytest.approx(wanted.losses, rel=1e-6)
+        for weight, value in one.weights_after.items():
+            torch.testing.assert_close(value, wanted.weights_after[weight], rtol=1e-2, atol=1e-5)

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from neuron_api import contract
 from neuron_api.derive import precision
@@ -16,6 +19,7 @@ from neuron_trainer.handoff import Start
 from neuron_trainer.loop.step import Gradients
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel import LocalParameter
+from neuron_trainer.parallel.native import dtypes
 from neuron_trainer.parallel.native.backend import NativeBackend
 
 from .conftest import alone, train, typed
@@ -89,6 +93,40 @@ def test_gradients_of_512_micro_batches_stall_in_bf16_and_not_in_fp32(tiny: Path
     one = norm(1, **MANUAL)
     assert norm(512, **MANUAL, fp32_grad_acc=True) == pytest.approx(one, rel=5e-3)
     assert norm(512, **MANUAL) < 0.8 * one
+
+
+KINDS = {
+    "mixed_precision": {"type": "mixed_precision"},
+    "masters, summed in bf16": {**MANUAL, "master_weights": True},
+    "no masters, summed in fp32": {**MANUAL, "fp32_grad_acc": True},
+}
+
+
+@pytest.mark.parametrize("micro_batches", [1, 5])
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_and_gradients_are_those_of_fsdp_to_the_bit(
+    kind: str, micro_batches: int, tiny: Path, tmp_path: Path
+) -> None:
+    wanted, built = backend(tiny, tmp_path, micro_batches, **KINDS[kind])
+    policy, family = precision.policy(wanted), Family.of(wanted)
+    theirs = family.on_meta().to_empty(device="cpu").to(dtypes.TORCH[policy.stored])
+    theirs.load_state_dict({name: family.draw(name, p.shape) for name, p in theirs.named_parameters()})
+    fully_shard(theirs, mesh=init_device_mesh("cpu", (1,)), mp_policy=dtypes.mixed_precision(policy))
+    ids = rows(micro_batches, micro_batches)
+    found = built.accumulate({"input_ids": ids, "labels": ids})
+    built.finish_gradients()
+    losses = []
+    for index, one in enumerate(ids.split(1)):
+        theirs.set_requires_gradient_sync(index == micro_batches - 1)
+        loss = F.cross_entropy(theirs(one).float().flatten(0, 1), one.flatten()) / micro_batches
+        loss.backward()
+        losses.append(loss.detach())
+    assert found.item() == pytest.approx(sum(losses).item(), rel=1e-6)
+    for ours, (name, parameter) in zip(built.parameters(), theirs.named_parameters(), strict=True):
+        assert ours.name == name
+        assert ours.leaf.grad is not None and parameter.grad is not None
+        assert ours.leaf.grad.dtype is ours.leaf.dtype
+        assert torch.equal(ours.leaf.grad, parameter.grad.to_local()), name
 
 
 def part(whole: torch.Tensor, begin: int, end: int) -> LocalParameter:

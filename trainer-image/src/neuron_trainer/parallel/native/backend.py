@@ -36,6 +36,7 @@ from . import (
 )
 from .rounded_weights import RoundedWeights
 from .schedule import MicroBatch, Pipelined, Schedule, Straight
+from .working_weights import WorkingWeights
 
 
 class NativeBackend:
@@ -51,7 +52,6 @@ class NativeBackend:
             experts=config.distributed_strategy.expert_model_parallel_size,
             shuffle=config.distributed_strategy.token_shuffle_group_size,
             zero1=config.distributed_strategy.zero1,
-            always_data=dtypes.needs_fsdp(self._policy),
         )
         self.share = Share(self._meshes.data_rank, self._meshes.data_size)
         self._part = context_parallel.part(
@@ -61,7 +61,8 @@ class NativeBackend:
         self._copied: list[parameters.NativeParameter] = []
         """Those that another stage has, too."""
         self._updates = 0
-        self._rounded: RoundedWeights | None = None
+        self._rounded: RoundedWeights | WorkingWeights | None = None
+        """What is computed with where it has to be made from the masters; FSDP alone does so by itself."""
 
     def build(self, family: Family) -> nn.Module:
         """See `ParallelBackend`; with several blocks on this stage, all of them."""
@@ -75,7 +76,9 @@ class NativeBackend:
         each = dist.get_world_size() // self._topology.pipeline_parallel
         self._parameters = [one for module in blocks.values() for one in parameters.collect(module, each)]
         self._copied = shared_weight.mark(self._parameters, self._aliases)
-        if self._policy.is_stochastic and self._policy.has_masters:
+        if self._meshes.data is None and dtypes.is_mixed(self._policy):
+            self._rounded = WorkingWeights(list(blocks.values()), self._parameters, self._policy, self._config.seed)
+        elif self._policy.is_stochastic and self._policy.has_masters:
             self._rounded = RoundedWeights(list(blocks.values()), self._parameters, self._config.seed)
         share = partial(loss.share, own=self._part)
         self._schedule: Schedule
@@ -206,7 +209,7 @@ class NativeBackend:
     def drop_gradients(self) -> None:
         """See `ParallelBackend`."""
         for parameter in self._parameters:
-            parameter.whole.grad = None
+            parameter.used.grad = None
             parameter.leaf.grad = None
 
     def begin_vote(self, *wishes: bool) -> Callable[[], tuple[bool, ...]]:

@@ -15,8 +15,8 @@ from .reduction import Reduction
 TORCH: Final[Mapping[Dtype, torch.dtype]] = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def needs_fsdp(policy: Policy) -> bool:
-    """Whether even one process needs FSDP: it keeps masters, and sums gradients in another dtype than they come in."""
+def is_mixed(policy: Policy) -> bool:
+    """Whether what is computed with is not what is updated, or gradients are added up in another dtype."""
     return policy.has_masters or policy.accumulation != policy.compute
 
 

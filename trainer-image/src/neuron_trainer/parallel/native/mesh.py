@@ -31,15 +31,12 @@ class Meshes:
     """Data-parallel neighbours that mix their tokens."""
 
 
-def build(
-    device_type: str, topology: Topology, *, experts: int, shuffle: int, zero1: bool, always_data: bool
-) -> Meshes:
+def build(device_type: str, topology: Topology, *, experts: int, shuffle: int, zero1: bool) -> Meshes:
     """Make the process groups; `experts` and `shuffle` are sizes of groups of data-parallel processes.
 
-    `always_data` makes a data mesh for one process, too (mixed precision needs FSDP). Without zero1 FSDP2 is told to
-    shard over a dimension of size 1 and to replicate over the real one: gradients are averaged by one all-reduce per
-    unit and every rank keeps all states. One mechanism serves both. Processes that share a sample's sequence have all
-    weights and a part of each gradient: to FSDP they are data parallel.
+    Without zero1 FSDP2 is told to shard over a dimension of size 1 and to replicate over the real one: gradients are
+    averaged by one all-reduce per unit and every rank keeps all states. One mechanism serves both. Processes that share
+    a sample's sequence have all weights and a part of each gradient: to FSDP they are data parallel.
     """
     stages, data, context = topology.pipeline_parallel, topology.data_parallel, topology.context_parallel
     sizes = {"stage": stages, "rest": data // experts, "expert": experts, "context": context}
@@ -51,7 +48,7 @@ def build(
     tensor = ("tensor",) if topology.tensor_parallel > 1 else ()
     return Meshes(
         tensor=mesh["tensor"] if tensor else None,
-        data=_replicas(mesh, "data", ("rest", "expert", "context")) if data * context > 1 or always_data else None,
+        data=_replicas(mesh, "data", ("rest", "expert", "context")) if data * context > 1 else None,
         data_rank=_rank(mesh, "rest") * experts + _rank(mesh, "expert"),
         data_size=data,
         context=mesh["context"] if context > 1 else None,

@@ -1,6 +1,6 @@
 """Local shards of parameters as plain leaf tensors, and back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -20,6 +20,11 @@ class NativeParameter(LocalParameter):
     scale: float = 1.0
     """Of the averaged gradient: an expert's is averaged over the processes that hold it, and is the sum of tokens from
     all processes of their expert-parallel groups."""
+    used: Tensor = field(init=False)
+    """What modules compute with and autograd gives gradients to: the whole, or with `WorkingWeights` its copy."""
+
+    def __post_init__(self) -> None:
+        self.used = self.whole
 
     def wrap(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
         """See `LocalParameter`."""
@@ -51,8 +56,8 @@ def collect(module: nn.Module, world_size: int) -> list[NativeParameter]:
 
 
 def move_gradient(parameter: NativeParameter) -> None:
-    """Give the leaf the local shard of the whole's gradient; a partial sum (sequence parallel norms) is reduced."""
-    gradient, whole = parameter.whole.grad, parameter.whole
+    """Give the leaf its shard of the gradient in its dtype; a partial sum (sequence parallel norms) is reduced."""
+    gradient, whole = parameter.used.grad, parameter.whole
     if isinstance(gradient, DTensor):
         assert isinstance(whole, DTensor)
         if gradient.placements != whole.placements:
@@ -60,7 +65,7 @@ def move_gradient(parameter: NativeParameter) -> None:
         gradient = gradient.to_local()
     if gradient is not None and parameter.scale != 1.0:
         gradient = gradient.mul_(parameter.scale)
-    parameter.leaf.grad = gradient
+    parameter.leaf.grad = None if gradient is None else gradient.to(parameter.leaf.dtype)
 
 
 def _leaf(parameter: Tensor) -> nn.Parameter:
