@@ -44,7 +44,8 @@ def test_a_clock_that_was_set_back_by_hours_makes_no_wait_of_hours() -> None:
 
 
 def test_pods_that_were_lost_together_are_one_failure() -> None:
-    assert backoff.remaining(JobStatus(restarts=lost(0, 0, 0, 0, 1, 1)), at(1)) == 0
+    together = tuple(one.model_copy(update={"pod": f"tiny-0-{n}"}) for n, one in enumerate(lost(0, 0, 0, 0, 1, 1)))
+    assert backoff.remaining(JobStatus(restarts=together), at(1)) == 0
 
 
 def test_a_finished_step_ends_the_row() -> None:

@@ -21,10 +21,18 @@ USED_UP = {"gang_failures": 2, "counted_failures": (CountedFailure(cause=Reason.
 """Against a budget of 2."""
 
 
-def climb(*pods: PodBuilder, job: NeuronTrainingJob | None = None, **status: object) -> Decision | None:
+def climb(
+    *pods: PodBuilder, job: NeuronTrainingJob | None = None, when: float = 60, **status: object
+) -> Decision | None:
     job = with_status(job or JOB.build(), **{"pods": RECORDS, **status})
     gang = gangs.of(observed(job, pods), job.status, 3)
-    return ladder.climb(gang, job.status, job.spec.restart_policy, accepted(job).config, at(60))
+    return ladder.climb(gang, job.status, job.spec.restart_policy, accepted(job).config, at(when))
+
+
+def seen(status: JobStatus) -> dict[str, object]:
+    """What a status says of failures, for the next pass."""
+    return {name: getattr(status, name) for name in ("pods", "restarts", "counted_failures", "gang_failures",
+                                                     "restart_count")}  # fmt: skip
 
 
 def replaced(decision: Decision | None) -> JobStatus:
@@ -70,6 +78,26 @@ def test_pods_that_fall_together_are_lines_of_one_failure() -> None:
     status = replaced(climb(*fallen))
     assert status.restart_count == 2
     assert status.gang_failures == 1
+
+
+def test_pods_that_are_seen_to_fall_one_after_the_other_cost_no_more_than_when_seen_at_once() -> None:
+    """Both agents killed at once were two failures when the operator was quick (make test-faults, 2026-11-26)."""
+    one = replaced(climb(*PODS[:2], PODS[2].failed(137), when=60))
+    two = replaced(climb(PODS[0], PODS[1].failed(137), when=61, **seen(one)))
+    assert (two.restart_count, two.gang_failures) == (2, 1)
+    late = replaced(climb(PODS[0], PODS[1].failed(137), when=71, **seen(one)))
+    assert late.gang_failures == 2
+    evicted = replaced(climb(*PODS[:2], PODS[2].turned_away("Evicted"), when=60))
+    assert replaced(climb(PODS[0], PODS[1].failed(137), when=61, **seen(evicted))).gang_failures == 1
+
+
+def test_a_pod_that_falls_again_is_another_failure_however_soon() -> None:
+    one = replaced(climb(*PODS[:2], PODS[2].failed(137), when=60))
+    records = (*RECORDS[:2], RECORDS[2].model_copy(update={"uid": "pod-0-2b"}))
+    again = replaced(climb(*PODS[:2], PODS[2].uid("pod-0-2b").failed(137), when=62, **seen(one) | {"pods": records}))
+    assert again.gang_failures == 2
+    both = replaced(climb(PODS[0], PODS[2].uid("pod-0-2b").failed(137), when=62, **seen(one) | {"pods": records}))
+    assert both.gang_failures == 2
 
 
 def test_a_launcher_that_gives_up_costs_the_whole_gang_and_a_part_of_the_budget() -> None:

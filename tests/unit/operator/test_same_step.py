@@ -113,5 +113,10 @@ def test_an_earlier_step_in_between_does_not_hide_it() -> None:
 def test_one_failure_that_is_told_by_two_lines_counts_once() -> None:
     gave_up = line(27, 1, **GANG, round=1)
     assert found(line(27, 0), line(27, 1), gave_up) is None
-    together = [line(27, 5, rung=Rung.POD, cause=Reason.OUT_OF_MEMORY, pod_uid=f"pod-0-{n}") for n in range(3)]
+    together = [line(27, 5, rung=Rung.POD, cause=Reason.OUT_OF_MEMORY, pod=f"tiny-0-{n}") for n in range(3)]
     assert found(*together) is None
+    rolling = {"rung": Rung.POD, "cause": Reason.OUT_OF_MEMORY}
+    one_by_one = [line(27, 0, **rolling, time=at(n), pod=f"tiny-0-{n}", pod_uid=f"pod-0-{n}") for n in range(3)]
+    assert found(*one_by_one) is None, "each was told within a second of the one before"
+    again = [line(27, 0, **rolling, time=at(60 * n), pod=f"tiny-0-{n}", pod_uid=f"pod-0-{n}") for n in range(3)]
+    assert found(*again) is not None

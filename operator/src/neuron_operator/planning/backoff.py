@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Final
 
 from neuron_api.reasons import Reason
-from neuron_api.status import JobStatus, Rung
+from neuron_api.status import JobStatus
 
+from .incident import incidents
 from .ledger import open_entries
 
 FREE: Final = 2
@@ -18,9 +19,9 @@ MOST_SECONDS: Final = 300.0
 
 
 def remaining(status: JobStatus, now: datetime) -> float:
-    """Seconds until pods may be created; 0: now. Lines of one moment are one failure."""
+    """Seconds until pods may be created; 0: now."""
     failures = (entry for entry in open_entries(status) if entry.cause is not Reason.SUSPENDED)
-    moments = sorted({entry.time for entry in failures if entry.rung is not Rung.PROCESS})
+    moments = [group[0].time for group in incidents(sorted(failures, key=lambda entry: entry.time))]
     if len(moments) <= FREE:
         return 0.0
     delay = min(FIRST_SECONDS * 2.0 ** (len(moments) - FREE - 1), MOST_SECONDS)

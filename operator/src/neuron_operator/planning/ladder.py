@@ -17,7 +17,7 @@ from neuron_api.reasons import Reason
 from neuron_api.spec import JobSpec, RestartPolicy
 from neuron_api.status import JobStatus, PodStatus, Restart, Rung
 
-from . import budget, hold, ledger, same_step
+from . import budget, hold, incident, ledger, same_step
 from .conditions import End
 from .failure import Loss, Verdict, first
 from .gang import Gang
@@ -135,10 +135,9 @@ def _gang(
 
 
 def _pods(gang: Gang, status: JobStatus, policy: RestartPolicy, config: TrainingConfig, now: datetime) -> Decision:
-    # Pods that fall together fall for one reason: one failure.
     counted = next((loss for loss in gang.losses if loss.counted), None)
     told = ledger.append(status, *(_entry(loss, Rung.POD, loss.cause, status, now) for loss in gang.losses))
-    if counted:
+    if counted and not incident.is_charged(told):
         if end := _last(status, told, counted, policy, config, now):
             return Decision(status, end)
         told = budget.charge(told, counted.cause, policy, now)

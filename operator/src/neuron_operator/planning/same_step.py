@@ -15,6 +15,7 @@ from neuron_api.reasons import Reason
 from neuron_api.status import JobStatus, Restart, Rung
 
 from .conditions import End
+from .incident import incidents
 
 TIMES: Final = 3
 _OWN: Final = (
@@ -62,7 +63,7 @@ def _are_one(entry: Restart, later: Restart) -> bool:
     if later.rung is Rung.PROCESS:
         return False
     if entry.rung is not Rung.PROCESS:
-        return entry.time == later.time
+        return len(incidents((entry, later))) == 1
     same = (entry.pod_uid, entry.round, entry.attempt) == (later.pod_uid, later.round, later.attempt)
     return same and later.cause is Reason.POD_FAILED
 
