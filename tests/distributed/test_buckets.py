@@ -17,7 +17,7 @@ pytestmark = pytest.mark.distributed
 
 MODEL_BYTES = 4_035_072
 """fp32: 4 layers of 984064, embedding and head of 49152 each, a norm of 512; below 4 MiB."""
-WANTED = {None: 5, 1: 4, 2: 2, 3: 2, 64: 1}
+WANTED: dict[int | None, int] = {None: 5, 1: 4, 2: 2, 3: 2, 64: 1}
 """Bucket in MiB to collectives for all of it: the layers and the rest without one; else bytes by bucket, rounded up."""
 
 
@@ -35,11 +35,13 @@ def _rank(rank: int, world: int, folder: Path, zero1: bool) -> None:
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
     found = {size: _step(folder, world, zero1, size) for size in WANTED}
     dist.destroy_process_group()
-    assert {size: counts["reduced"] for size, (counts, _, _) in found.items()} == WANTED
+    _, loss, gradients = found[None]
+    if not zero1:
+        assert not found.pop(None)[0]["reduced"], "DistributedDataParallel has buckets of its own"
+    assert {size: counts["reduced"] for size, (counts, _, _) in found.items()} == {size: WANTED[size] for size in found}
     if zero1:
         assert {size: counts["gathered"] for size, (counts, _, _) in found.items()} == WANTED
     assert {sum(counts["elements"]) * 4 for counts, _, _ in found.values()} == {MODEL_BYTES}
-    _, loss, gradients = found[None]
     for _, other, others in found.values():
         assert torch.equal(other, loss)
         assert all(torch.equal(others[name], one) for name, one in gradients.items())

@@ -82,11 +82,20 @@ class NativeBackend:
             self._rounded = RoundedWeights(list(blocks.values()), self._parameters, self._config.seed)
         share = partial(loss.share, own=self._part)
         self._schedule: Schedule
-        if self._meshes.stages is None:
+        if self._meshes.data is not None and self._is_replicated:
+            self._schedule = Straight(data_parallel.replicated(blocks[0], self._meshes.data), share)
+        elif self._meshes.stages is None:
             self._schedule = Straight(blocks[0], share)
         else:
             self._schedule = Pipelined(blocks, self._meshes.stages, self._topology.micro_batches, share)
         return nn.ModuleList(blocks.values()) if len(blocks) > 1 else blocks[numbers[0]]
+
+    @property
+    def _is_replicated(self) -> bool:
+        """Whether processes share samples, whole weights and nothing else."""
+        meshes = self._meshes
+        is_split = self._config.distributed_strategy.zero1 or meshes.tensor or meshes.stages or meshes.experts
+        return not (is_split or dtypes.is_mixed(self._policy) or self._config.bucket_size_collectives)
 
     def _block(self, family: Family, number: int) -> nn.Module:
         """Meta device, this block's modules, tensor parallel, materialise shard by shard, data parallel."""
@@ -116,7 +125,7 @@ class NativeBackend:
         if self._meshes.context is not None:
             context_parallel.apply(module, self._meshes.context, self._part)
         recompute.apply(module, self._config.model, layers)
-        if self._meshes.data is not None:
+        if self._meshes.data is not None and not self._is_replicated:
             data_parallel.apply(
                 module,
                 self._meshes.data,
