@@ -25,8 +25,8 @@ class Vocabulary:
     def check(self, batch: dict[str, Tensor], samples: Sequence[int], step: int) -> None:
         """`input_ids` and `labels` int64 [len(samples), S]; raises `TokenError` for the first sample that is wrong."""
         ids, labels = batch["input_ids"], batch["labels"]
-        smallest, largest = torch.aminmax(ids)
-        least, most = torch.aminmax(labels)
+        smallest, largest = map(int, torch.aminmax(ids))
+        least, most = map(int, torch.aminmax(labels))
         if smallest >= 0 and largest < self.size and most < self.size and (least >= 0 or self._are_labels(labels)):
             return
         is_wrong = (ids < 0) | (ids >= self.size) | (labels >= self.size) | ((labels < 0) & (labels != IGNORED))

@@ -86,7 +86,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         step = self.trainer.global_step
         self.backend.weights_changed(step)
         self.consumed_samples += self.config.data.global_batch_size
-        self.is_stopping, self.is_over = vote()
+        if any(wishes := vote()):  # to set what a Module has costs more than to look
+            self.is_stopping, self.is_over = wishes
         norm = parameter_norm(self.backend) if self._norm_is_due(step) else None
         rate, seconds = self.throughput.step_done(), time.monotonic() - begun
         self.results.add(Pending(step, sums, used_lr, self.consumed_samples, rate, time.time(), norm, seconds))

@@ -57,7 +57,7 @@ def collect(module: nn.Module, world_size: int) -> list[NativeParameter]:
 
 def move_gradient(parameter: NativeParameter) -> None:
     """Give the leaf its shard of the gradient in its dtype; a partial sum (sequence parallel norms) is reduced."""
-    gradient, whole = parameter.used.grad, parameter.whole
+    gradient, whole, leaf = parameter.used.grad, parameter.whole, parameter.leaf
     if isinstance(gradient, DTensor):
         assert isinstance(whole, DTensor)
         if gradient.placements != whole.placements:
@@ -65,7 +65,9 @@ def move_gradient(parameter: NativeParameter) -> None:
         gradient = gradient.to_local()
     if gradient is not None and parameter.scale != 1.0:
         gradient = gradient.mul_(parameter.scale)
-    parameter.leaf.grad = None if gradient is None else gradient.to(parameter.leaf.dtype)
+    if gradient is not None and gradient.dtype != leaf.dtype:
+        gradient = gradient.to(leaf.dtype)
+    leaf.grad = gradient
 
 
 def _leaf(parameter: Tensor) -> nn.Parameter:
