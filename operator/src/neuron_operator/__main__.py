@@ -159,10 +159,8 @@ def _lister(
     controller: Controller, namespaces: Sequence[str], freshness: Freshness[Key]
 ) -> Callable[[], Awaitable[list[Key]]]:
     async def keys() -> list[Key]:
-        bodies = [
-            body for namespace in namespaces or ("",) for body in await controller.cluster.list(api.JOB, namespace)
-        ]
-        listed = [body["metadata"] for body in bodies]
+        lists = [await controller.cluster.list_metadata(api.JOB, namespace) for namespace in namespaces or ("",)]
+        listed = [one for some in lists for one in some]
         versions = {Key(one["namespace"], one["name"]): one["resourceVersion"] for one in listed}
         if missed := freshness.missed(versions):
             raise WatchLostError(f"no event told of {', '.join(map(str, missed[:3]))}")

@@ -45,6 +45,7 @@ SILENT_SECONDS: Final = 100.0
 """The API server sends a bookmark every minute or so: a stream without any is dead."""
 
 _PATCH: Final = {"Content-Type": "application/apply-patch+yaml"}
+_METADATA: Final = {"Accept": "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"}
 _MERGE: Final = {"Content-Type": "application/merge-patch+json"}
 
 
@@ -101,12 +102,19 @@ class Cluster:
         """All objects, as the newest state has them (no `resourceVersion=0`)."""
         return (await self.list_with_version(kind, namespace, selector))[0]
 
-    async def list_with_version(self, kind: Kind, namespace: str = "", selector: str = "") -> tuple["Objects", str]:
+    async def list_metadata(self, kind: Kind, namespace: str = "") -> "Objects":
+        """Of each object its metadata alone: 500 jobs are 4 MB with it, and their versions all that is wanted."""
+        items, _ = await self.list_with_version(kind, namespace, headers=_METADATA)
+        return [one["metadata"] for one in items]
+
+    async def list_with_version(
+        self, kind: Kind, namespace: str = "", selector: str = "", headers: Mapping[str, str] | None = None
+    ) -> tuple["Objects", str]:
         """All objects, and the version from which a watch goes on."""
         items: list[Json] = []
         query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
         while True:
-            page = await self._call("GET", kind, kind.path(namespace), query)
+            page = await self._call("GET", kind, kind.path(namespace), query, headers=headers)
             items += page.get("items") or []
             token = page.get("metadata", {}).get("continue")
             if not token:
