@@ -19,6 +19,8 @@ FIRST_DELAY: Final = 0.5
 MOST_DELAY: Final = 120.0
 FIRST_RESYNC: Final = 10.0
 """Seconds; doubled up to the set interval: what went wrong at the start is found soon."""
+RESYNC_PER_SECOND: Final = 50.0
+"""Jobs, on average: a pass is some 5 ms, and 500 within the first second held a failed pod up for 2.8 s."""
 PASS_TIMEOUT: Final = 120.0
 """Seconds that one pass may take: a bound above the sum of its requests' bounds that no healthy pass comes near."""
 
@@ -96,9 +98,10 @@ class WorkQueue:
         pause = min(FIRST_RESYNC, seconds)
         while True:
             try:
-                for key in await keys():
-                    # Spread over a tenth of the interval: a thousand jobs at once would be a wave at the API server.
-                    self.add(key, random.uniform(0, pause / 10))
+                found = await keys()
+                spread = max(pause / 10, len(found) / RESYNC_PER_SECOND)
+                for key in found:
+                    self.add(key, random.uniform(0, spread))
             except ApiError as problem:
                 log.warning("the jobs cannot be listed: %s", problem)
             await asyncio.sleep(pause)

@@ -189,6 +189,23 @@ async def test_a_lost_lease_ends_the_worker() -> None:
             await queue.work(reconcile)
 
 
+async def test_a_resync_of_many_jobs_leaves_room_for_what_happens_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda _low, high: high)
+    queue, asked = WorkQueue(), asyncio.Event()
+
+    async def keys() -> list[Key]:
+        asked.set()
+        return [Key("ns", f"job-{number}") for number in range(1000)]
+
+    task = asyncio.create_task(queue.resync(keys, 300.0))
+    await asked.wait()
+    await everybody()
+    task.cancel()
+    due = queue._schedule.next_time()
+    assert due is not None
+    assert due - asyncio.get_running_loop().time() > 1000 / workqueue.RESYNC_PER_SECOND - 1
+
+
 async def test_a_resync_adds_every_listed_key_and_survives_a_server_that_is_away() -> None:
     queue, answers, asked = WorkQueue(), iter([UnavailableError(503, "", "away"), [A, B]]), asyncio.Event()
 
