@@ -29,7 +29,7 @@ class Live(View):
         self.asked: list[str] = []
         super().__init__(Empty(), self.store, self.clock)
 
-    async def _call(self, verb: str, kind: Kind, path: str, *_: Any) -> Json:
+    async def _call(self, verb: str, kind: Kind, path: str, *_: Any, **__: Any) -> Json:
         self.asked.append(f"{verb} {path}")
         body = _[1] if len(_) > 1 and verb != "GET" else self.objects.get(path)
         if body is None:
