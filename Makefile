@@ -53,7 +53,7 @@ bench-recovery: venv ## seconds from a fault to the next step on the local clust
 	$(BIN)/python benchmarks/recovery_scale.py
 
 .PHONY: test-numerics
-test-numerics: venv ## every family under every split against one process, as a table (docs/numerics.md; an hour)
+test-numerics: venv ## every family under every split against one process, as a table (docs/numerics.md; a quarter of an hour)
 	$(BIN)/python hack/numerics
 
 .PHONY: test-kills
