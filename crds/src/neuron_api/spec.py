@@ -115,7 +115,8 @@ class RestartPolicy(ApiObject):
     """Restarts of all processes inside the running pods, per pod. Default 10."""
 
     max_gang_restarts: int = Field(default=3, ge=0, le=1000)
-    """Times that all pods are replaced after failures that restarts inside the pods could not mend. Default 3."""
+    """Times that all pods are replaced after failures that restarts inside the pods could not mend. Default 3. Pods
+    that fall within ten seconds of the first are one failure; disruptions are none."""
 
     budgets: CauseBudgets = CauseBudgets()
     """Less than maxGangRestarts for single causes: what is out of memory once will be again."""
