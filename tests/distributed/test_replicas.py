@@ -1,6 +1,7 @@
 """Replicas that share nothing but samples: what DistributedDataParallel must not change."""
 
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def _rank(rank: int, world: int, folder: Path) -> None:
     from neuron_trainer.models.family import Family
     from neuron_trainer.parallel.native.backend import NativeBackend
 
+    warnings.simplefilter("error")  # pytest's own filters do not reach a process of its own
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world, timeout=GLOO_TIMEOUT)

@@ -1,6 +1,5 @@
 """Data parallelism: FSDP2 for zero1 sharding and mixed precision, DistributedDataParallel for plain replicas."""
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -69,11 +68,11 @@ def replicated(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
     """Gradients are averaged while the backward pass goes on, which FSDP2 does not do on CPUs (a step is 12 % shorter).
 
     `find_unused_parameters` is for its side effect: without it the buckets are arranged anew after the first step, so
-    sums over more than two processes would have other last bits after a restart. `mesh` as `Meshes.data`.
+    sums over more than two processes would have other last bits after a restart. PyTorch's C++ says once on stderr that
+    there are none, which is so. `mesh` as `Meshes.data`.
     """
-    warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")  # there are none, as it says
     return DistributedDataParallel(
-        module, process_group=mesh.get_group(0), broadcast_buffers=False, init_sync=False,
+        module, process_group=mesh.get_group(0), forward_sync_buffers=False, init_sync=False,
         gradient_as_bucket_view=True, find_unused_parameters=True,
     )  # fmt: skip
 
