@@ -146,11 +146,23 @@ def numbers(log_dir: Path) -> dict[int, tuple[float, ...]]:
 
 
 def workers(launcher: Launcher) -> list[int]:
-    """Process ids of the ranks of a launcher, oldest first: the children of its forkserver."""
+    """Process ids of the ranks of a launcher, oldest first: the children of its forkserver.
+
+    Not those that run another program: importing torch calls `ldconfig -p`, for a few milliseconds.
+    """
     found = []
     for server in _children(launcher.process.pid):
-        found += _children(server)
+        found += [child for child in _children(server) if _program(child) == _program(server)]
     return sorted(found)
+
+
+def variables(pid: int) -> dict[str, str]:
+    """The environment that a process was started with; of one that has just ended, nothing."""
+    try:
+        content = Path(f"/proc/{pid}/environ").read_bytes().decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return dict(one.split("=", 1) for one in content.split("\0") if "=" in one)
 
 
 def kill_worker(launcher: Launcher, index: int = -1) -> int:
@@ -180,5 +192,12 @@ def _state(pid: int) -> str:
 def _children(pid: int) -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def _program(pid: int) -> bytes | None:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
