@@ -106,13 +106,13 @@ class Controller:
             return Result()
 
     async def _pass(self, key: Key) -> Result:
-        is_live = self.view is None or self.view.has_failed(key)  # then memory would not do
-        seen = await self._look(self.cluster if is_live else self._writer, key)
+        is_live = self.view is None
+        seen = await self._look(self.view.for_pass(key) if self.view else self.cluster, key)
         if seen is None:
             return await self._gone(key)
         options = replace(self.options, failures=self.failures())
         planned = make_plan(seen.observed, options, self.clock())
-        if not is_live and not safe_from_memory(planned, seen.observed.job):
+        if not is_live and not safe_from_memory(planned, seen.observed):
             if (seen := await self._look(self.cluster, key)) is None:
                 return Result(0.0)
             is_live, planned = True, make_plan(seen.observed, options, self.clock())
@@ -132,7 +132,7 @@ class Controller:
             if body is None or (known := aftermath.after(seen.observed, planned, parse(body))) is None:
                 return result
             seen, planned = Seen(body, known), make_plan(known, options, self.clock())
-            if not is_live and not safe_from_memory(planned, known.job):
+            if not is_live and not safe_from_memory(planned, known):
                 break
         return Result(0.0)
 

@@ -32,12 +32,28 @@ def _is_of(body: Json, key: Key) -> bool:
     return body["metadata"]["namespace"] == key.namespace and any(one.get("name") == key.name for one in owners)
 
 
-class View(Cluster):
-    """The same verbs."""
+class PodView(Cluster):
+    """The same verbs; pods of a job come from the store, everything else is asked for."""
+
+    def __init__(self, live: Cluster, store: PodStore) -> None:
+        vars(self).update(vars(live))  # one connection, one bound on requests, one count
+        self._store = store
+
+    async def list(self, kind: Kind, namespace: str = "", selector: str = "") -> list[Json]:
+        """Pods of a job from the store; everything else asked for."""
+        if kind == api.POD and selector.startswith(_PREFIX):
+            await self._store.complete()
+            return self._store.of(Key(namespace, selector.removeprefix(_PREFIX)))
+        return await super().list(kind, namespace, selector)
+
+
+class View(PodView):
+    """With a memory of its own writes as well."""
 
     def __init__(self, live: Cluster, store: PodStore, monotonic: Callable[[], float] = time.monotonic) -> None:
-        vars(self).update(vars(live))  # one connection, one bound on requests, one count
-        self._store, self._monotonic = store, monotonic
+        super().__init__(live, store)
+        self._monotonic, self._alert = monotonic, PodView(live, store)
+        self._to_check: set[Key] = set()
         self._made: dict[Where, tuple[float, Json]] = {}
         self._written: dict[Where, tuple[float, Json]] = {}
         self._versions: dict[Key, str] = {}
@@ -55,16 +71,17 @@ class View(Cluster):
         self._remember(kind, where, found)
         return found
 
-    async def list(self, kind: Kind, namespace: str = "", selector: str = "") -> list[Json]:
-        """Pods of a job from the store; everything else asked for."""
-        if kind == api.POD and selector.startswith(_PREFIX):
-            await self._store.complete()
-            return self._store.of(Key(namespace, selector.removeprefix(_PREFIX)))
-        return await super().list(kind, namespace, selector)
+    def for_pass(self, key: Key) -> Cluster:
+        """What a pass reads from: memory while a pod that ended is being replaced, the next one everything but pods.
 
-    def has_failed(self, key: Key) -> bool:
-        """Whether a pass over this job is going to decide something, as far as is known: then it looks for itself."""
-        return self._store.has_failed(key)
+        A successor waits for a Service or ConfigMap that somebody has deleted; it does not have to wait for our asking.
+        """
+        if self._store.has_failed(key):
+            self._to_check.add(key)
+        elif key in self._to_check:
+            self._to_check.discard(key)
+            return self._alert
+        return self
 
     def wrote(self, key: Key, version: str) -> bool:
         """Whether this version of a job is the last one that this operator wrote: its event is no news."""
@@ -105,6 +122,7 @@ class View(Cluster):
     def forget(self, key: Key) -> None:
         """The job is gone, and what it owned is going."""
         self._versions.pop(key, None)
+        self._to_check.discard(key)
         for where in [where for where, (_, body) in self._made.items() if _is_of(body, key)]:
             del self._made[where]
         self._written.pop((api.JOB.plural, *key), None)

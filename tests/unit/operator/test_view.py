@@ -8,7 +8,7 @@ from neuron_api import contract
 from neuron_operator import cluster as api
 from neuron_operator.cluster import Kind
 from neuron_operator.pod_store import PodStore
-from neuron_operator.view import JUST_SECONDS, KEPT_SECONDS, View
+from neuron_operator.view import JUST_SECONDS, KEPT_SECONDS, PodView, View
 from neuron_operator.workqueue import Key
 
 from .fakes import Clock
@@ -133,3 +133,16 @@ async def test_what_a_job_that_is_gone_owned_is_forgotten(view: Live) -> None:
     view.forget(Key("ns", "x"))
     assert await view.find(api.SERVICE, "ns", "x") is None
     assert await view.find(api.SERVICE, "ns", "y") is not None
+
+
+def test_the_pass_after_a_replacement_asks_for_everything_but_pods(view: Live) -> None:
+    """A pod that has ended is replaced out of memory; then it is seen whether its successor has what it needs."""
+    key = Key("ns", "a")
+    assert view.for_pass(key) is view
+    view.store.event("ADDED", pod("a-0", phase="Failed"))
+    assert view.for_pass(key) is view
+    view.store.replace("", [])
+    after = view.for_pass(key)
+    assert isinstance(after, PodView)
+    assert not isinstance(after, View)
+    assert view.for_pass(key) is view

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -13,7 +13,7 @@ from neuron_api.findings import Finding, Severity, error, errors_of, warning
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.loading import Loaded, load_object, load_text
 from neuron_api.reasons import Reason
-from neuron_api.spec import Accelerator
+from neuron_api.spec import Accelerator, JobSpec
 from neuron_api.topology import Topology
 
 from . import storage, template, template_conflicts
@@ -57,28 +57,48 @@ class Refused:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """All that an answer rests on."""
+
+    written: str
+    """The spec, as JSON."""
+    text: str
+    image: str
+    started_with: str
+    """Hash of the configuration that the job was started with; empty before."""
+    spec: JobSpec = field(compare=False, hash=False)
+
+
 def decide(job: NeuronTrainingJob, given: ConfigText, options: Options) -> Accepted | Refused:
     """Accept or refuse; all findings at once."""
     if given.text is None:
         return Refused(Reason.CONFIG_MAP_NOT_FOUND, given.missing)
-    loaded = _load(job, given.text)
-    shape = template.check(job.spec.pod_template)
+    spec, started_with = job.spec, job.status.config_hash if job.status.start_time else ""
+    image = spec.image or _default_image(spec, options)
+    return _answer(_Question(spec.model_dump_json(), given.text, image, started_with, spec))
+
+
+@lru_cache(maxsize=512)
+def _answer(asked: _Question) -> Accepted | Refused:
+    """A pass has up to four plans, and each asks: 0.3 ms of some 3."""
+    spec, loaded = asked.spec, _load(asked.spec, asked.text)
+    shape = template.check(spec.pod_template)
     if loaded.config is None:
         return Refused(Reason.CONFIG_INVALID, _sentences((*loaded.errors, *shape)))
-    found, wanted = _platform(job, loaded.config)
+    found, wanted = _platform(spec, loaded.config)
     found = (*support.check(loaded.config, loaded.findings), *found)
-    image = job.spec.image or _default_image(job, options)
-    if not image:
+    if not asked.image:
         found = (*found, error("spec.image", "it is not set, and the operator has no default image.",
                                "Set it, or the Helm value images.cpu or images.neuron."))  # fmt: skip
-    kept = storage.check(job.spec, loaded.config)
-    conflicts = template_conflicts.check(job.spec.pod_template, job.spec.scheduling, wanted)
-    everything = (*loaded.findings, *_bare_ones(job), *_too_many(loaded.config), *found, *shape, *conflicts, *kept)
+    kept = storage.check(spec, loaded.config)
+    conflicts = template_conflicts.check(spec.pod_template, spec.scheduling, wanted)
+    everything = (*loaded.findings, *_bare_ones(spec), *_too_many(loaded.config), *found, *shape, *conflicts, *kept)
     warnings = tuple(one for one in everything if one.severity is Severity.WARNING)
-    if errors := errors_of((*everything, *_changed(job, loaded))):
+    if errors := errors_of((*everything, *_changed(asked, loaded))):
         only_storage = all(one.key == storage.KEY for one in errors)
         return Refused(Reason.STORAGE_MISSING if only_storage else Reason.CONFIG_INVALID, _sentences(errors))
-    return Accepted(loaded.config, given.text, loaded.hash, Topology.of(loaded.config), wanted, image, warnings)
+    return Accepted(loaded.config, asked.text, loaded.hash, Topology.of(loaded.config), wanted, asked.image, warnings)
 
 
 def text_of(job: NeuronTrainingJob) -> str:
@@ -92,17 +112,17 @@ def _yaml(canonical: str) -> str:
     return yaml_text.dump(json.loads(canonical))
 
 
-def _load(job: NeuronTrainingJob, text: str) -> Loaded:
-    platform, config = job.spec.platform, job.spec.config
+def _load(spec: JobSpec, text: str) -> Loaded:
+    platform, config = spec.platform, spec.config
     instance_type = None if platform.accelerator is Accelerator.CPU else platform.instance_type
-    reference = job.spec.config_from.config_map_key_ref if job.spec.config_from else None
+    reference = spec.config_from.config_map_key_ref if spec.config_from else None
     source = f"ConfigMap {reference.name}, key {reference.key}" if reference else ""
     canonical = None if config is None else json.dumps(config)
 
     def read(changes: Sequence[str]) -> Loaded:
         return _from_text(text, source, *changes) if canonical is None else _from_object(canonical, *changes)
 
-    return processes.settle(read(()), read, instance_type, job.spec.devices_meaning)
+    return processes.settle(read(()), read, instance_type, spec.devices_meaning)
 
 
 @lru_cache(maxsize=512)
@@ -116,19 +136,19 @@ def _from_text(text: str, source: str, *changes: str) -> Loaded:
     return load_text(text, changes, source=source)
 
 
-def _platform(job: NeuronTrainingJob, config: TrainingConfig) -> tuple[tuple[Finding, ...], Devices]:
-    if job.spec.platform.accelerator is Accelerator.CPU:
+def _platform(spec: JobSpec, config: TrainingConfig) -> tuple[tuple[Finding, ...], Devices]:
+    if spec.platform.accelerator is Accelerator.CPU:
         return (), Devices(neuron=0, efa=0, lnc=None)
-    wanted, findings = devices(config, job.spec.platform.instance_type)
+    wanted, findings = devices(config, spec.platform.instance_type)
     return findings, wanted or Devices(neuron=0, efa=0, lnc=None)
 
 
-def _default_image(job: NeuronTrainingJob, options: Options) -> str:
-    return options.image_cpu if job.spec.platform.accelerator is Accelerator.CPU else options.image_neuron
+def _default_image(spec: JobSpec, options: Options) -> str:
+    return options.image_cpu if spec.platform.accelerator is Accelerator.CPU else options.image_neuron
 
 
-def _bare_ones(job: NeuronTrainingJob) -> tuple[Finding, ...]:
-    trainer = (job.spec.config or {}).get("trainer")
+def _bare_ones(spec: JobSpec) -> tuple[Finding, ...]:
+    trainer = (spec.config or {}).get("trainer")
     values = trainer if isinstance(trainer, dict) else {}
     return tuple(
         warning(
@@ -150,11 +170,11 @@ def _too_many(config: TrainingConfig) -> tuple[Finding, ...]:
     return (error("spec.config.trainer.num_nodes", message, "Use fewer, with more processes on each."),)
 
 
-def _changed(job: NeuronTrainingJob, loaded: Loaded) -> tuple[Finding, ...]:
+def _changed(asked: _Question, loaded: Loaded) -> tuple[Finding, ...]:
     """Another configuration than the checkpoints': the copy was lost and its source edited, or the schema bypassed."""
-    if not job.status.start_time or job.status.config_hash in ("", loaded.hash):
+    if asked.started_with in ("", loaded.hash):
         return ()
-    where = "spec.configFrom" if job.spec.config is None else "spec.config"
+    where = "spec.configFrom" if asked.spec.config is None else "spec.config"
     return (error(where, "the configuration was changed after the job had started.",
                   "Restore it, or create a new job with exp_manager.resume_from_checkpoint."),)  # fmt: skip
 
