@@ -27,7 +27,6 @@ import bursts
 import failures
 import peers
 import pictures
-import shapes
 import standing
 import writes
 from reports import reporting
@@ -104,12 +103,7 @@ async def _field(servers: Servers, floor: Path) -> Field:
     """With one of our pods as the bare client and the peers are to make them."""
     field = Field(servers, floor, {})
     async with running("ours", servers):
-        namespace = await field.namespace()
-        await field.submit("ours", namespace, 1, 8)
-        await field.created(namespace, 8)
-        listed = await servers.call("GET", shapes.PODS.format(namespace))
-        field.pod = shapes.bare(listed["items"][0])
-        await field.clear("ours", namespace)
+        await field.learn()
     return field
 
 
@@ -118,6 +112,7 @@ async def _created(field: Field, results: Results, rounds: int, others: Sequence
     small, large = [(1, 1), (1, 8), (1, 64), (10, 8), (10, 64), (100, 8)], [(1000, 8)]
     for _ in range(rounds):
         await bursts.created(field, results, "floor", small)
+        await bursts.created(field, results, "limit", small[2:])
         await bursts.created(field, results, "ours", small)
         if "tuned" in others:
             await bursts.created(field, results, "tuned", small)
@@ -129,6 +124,7 @@ async def _created(field: Field, results: Results, rounds: int, others: Sequence
             results.say(case="created shipped", not_measured=f"{problem}: {said}")
         for _ in range(min(3, rounds)):
             await bursts.created(field, results, "floor", large)
+            await bursts.created(field, results, "limit", large)
             await bursts.created(field, results, "ours", large)
         await bursts.created(field, results, "ours", [(500, 8)])
         if "tuned" in others:
@@ -145,6 +141,9 @@ async def _created(field: Field, results: Results, rounds: int, others: Sequence
         "1000x8": 1.3,
     }.items():
         results.compare(f"created {shape}", "ours", "floor", bar, "s")
+    for shape in ("1x64", "10x8", "10x64", "100x8", "1000x8"):
+        results.compare(f"created {shape}", "limit", "floor", None, "s")
+        results.compare(f"created {shape}", "ours", "limit", None, "s")
     for shape, bar in {"1x1": None, "1x8": 1.1, "1x64": 0.35, "10x64": None, "100x8": 0.5}.items():
         results.compare(f"created {shape}", "ours", "tuned", bar, "s")
     for shape in ("1x64", "10x8"):
@@ -202,7 +201,7 @@ async def _curves(field: Field, results: Results, folder: Path | None) -> None:
         return
     jobs = [(float(n), f"created {n}x8") for n in (1, 10, 100, 1000)]
     pods = [(float(n), f"created 1x{n}") for n in (1, 8, 64, 256, 1024)]
-    subjects = ("floor", "ours", "tuned")
+    subjects = ("floor", "limit", "ours", "tuned")
     pictures.draw(results, folder, "jobs", "Jobs of 8 pods: all pods created", "seconds", dict.fromkeys(subjects, jobs))
     pictures.draw(results, folder, "pods", "One job: all pods created", "seconds", dict.fromkeys(subjects, pods))
 

@@ -19,7 +19,7 @@ MANY = 4000
 
 async def created(field: Field, results: Results, who: str, shapes: Sequence[Shape]) -> None:
     """Seconds until all pods are there, no kubelet running: one round of every shape for one subject."""
-    if who == "floor":
+    if who in ("floor", "limit"):
         for shape in shapes:
             await _created(field, results, who, shape, None)
         return

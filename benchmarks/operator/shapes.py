@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -18,6 +19,11 @@ Json = dict[str, Any]
 OURS = f"/apis/{contract.API_VERSION}/namespaces/{{}}/{contract.PLURAL}"
 THEIRS = "/apis/kubeflow.org/v1/namespaces/{}/pytorchjobs"
 PODS = "/api/v1/namespaces/{}/pods"
+BESIDE_PODS = (
+    "/api/v1/namespaces/{}/configmaps",
+    "/api/v1/namespaces/{}/services",
+    "/apis/events.k8s.io/v1/namespaces/{}/events",
+)
 IMAGE = "trainer.example/cpu:1"
 
 CLAIM = {
@@ -58,12 +64,30 @@ def pytorch_job(name: str, pods: int, pod: Json) -> Json:
     }
 
 
-def bare(pod: Json) -> Json:
-    """What was sent to create a pod."""
-    body = {"apiVersion": "v1", "kind": "Pod", **copy.deepcopy({key: pod[key] for key in ("metadata", "spec")})}
+def bare(thing: Json) -> Json:
+    """What was sent to create it."""
+    body = {key: value for key, value in copy.deepcopy(thing).items() if key != "status"}
     for key in ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation", "namespace"):
         body["metadata"].pop(key, None)
     return body
+
+
+@dataclass
+class Written:
+    """What our operator writes for one job, beside its pods."""
+
+    job: str
+    """Name of the job that it was read from."""
+    status: Json
+    others: list[tuple[str, Json]]
+    """Path of a collection, and what is POSTed there: ConfigMap, Service, Event."""
+
+    def lines(self, namespace: str, names: Iterable[str]) -> str:
+        """The same for other jobs."""
+        found = [(f"PATCH {OURS.format(namespace)}/{self.job}/status", {"status": self.status})]
+        found += [(path.format(namespace), body) for path, body in self.others]
+        text = "".join(f"{path}\t{json.dumps(body)}\n" for path, body in found)
+        return "".join(text.replace(self.job, name) for name in names)
 
 
 def lines(path: str, bodies: Iterator[Json]) -> str:

@@ -24,6 +24,7 @@ from servers import Servers, until
 from localcluster.freeport import free_ports
 from localcluster.shell import tail
 
+_MOUNTED = Path("/tmp/k8s-webhook-server/serving-certs")
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -75,6 +76,7 @@ async def running(name: str, servers: Servers, *flags: str) -> AsyncIterator[Sub
                 process.kill()
                 process.wait()
             shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(_MOUNTED.parent, ignore_errors=True)
 
 
 async def _ours(servers: Servers, temporary: Path, log: Any, flags: Any) -> subprocess.Popen[bytes]:
@@ -93,8 +95,11 @@ async def _tuned(servers: Servers, temporary: Path, log: Any, flags: Any) -> sub
     return subprocess.Popen([program, *flags], env=servers.environment(temporary), stderr=log)  # noqa: ASYNC220
 
 
-async def _shipped(servers: Servers, temporary: Path, log: Any, flags: Any) -> subprocess.Popen[bytes]:
-    """Its certificates come from a volume in a cluster; here they are copied to where that would be mounted."""
+async def _shipped(servers: Servers, _: Path, log: Any, flags: Any) -> subprocess.Popen[bytes]:
+    """Its certificates come from a volume in a cluster; here they are copied to where that would be mounted.
+
+    That place is a constant of its `pkg/cert`; its webhook server looks under the folder for temporary files.
+    """
     await _prepare(servers)
     metrics, probe, webhook = free_ports(3)
     program = peers.programs("training-operator")["training-operator"]
@@ -102,9 +107,10 @@ async def _shipped(servers: Servers, temporary: Path, log: Any, flags: Any) -> s
         program, "--enable-scheme=pytorchjob", f"--metrics-bind-address=:{metrics}",
         f"--health-probe-bind-address=:{probe}", f"--webhook-server-port={webhook}", *flags,
     ]  # fmt: skip
-    process = subprocess.Popen(command, env=servers.environment(temporary), stderr=log)  # noqa: ASYNC220
+    shutil.rmtree(_MOUNTED, ignore_errors=True)
+    process = subprocess.Popen(command, env=servers.environment(_MOUNTED.parents[1]), stderr=log)  # noqa: ASYNC220
     secret = await until("its certificates", lambda: _secret(servers), 60)
-    place = temporary / "k8s-webhook-server" / "serving-certs"
+    place = _MOUNTED
     place.mkdir(parents=True, exist_ok=True)
     for key, value in secret.items():
         (place / key).write_bytes(base64.b64decode(value))

@@ -27,6 +27,7 @@ class Field:
     floor: Path
     pod: Json
     """One of our pods, as it is sent."""
+    written: shapes.Written | None = None
 
     async def namespace(self) -> str:
         """A fresh one with the claim."""
@@ -46,13 +47,45 @@ class Field:
         return float(said)
 
     async def burst(self, who: str, namespace: str, jobs: int, each: int) -> float:
-        """Seconds from the first job's POST until all pods are there; for `floor`, until all pods are posted."""
+        """Seconds from the first job's POST until all pods are there; for `floor`, until all pods are posted.
+
+        `limit` is the bare client with all that our operator writes: what no operator with these objects is under.
+        """
+        pods = shapes.lines(shapes.PODS.format(namespace), shapes.pods(jobs, each, self.pod))
         if who == "floor":
-            return await self.post(shapes.lines(shapes.PODS.format(namespace), shapes.pods(jobs, each, self.pod)))
+            return await self.post(pods)
+        if who == "limit":
+            assert self.written is not None
+            began = time.monotonic()
+            await self.submit("ours", namespace, jobs, each)
+            await self.post(self.written.lines(namespace, [f"j{number}" for number in range(jobs)]) + pods)
+            return time.monotonic() - began
         began = time.monotonic()
         await self.submit(who, namespace, jobs, each)
         await self.created(namespace, jobs * each)
         return time.monotonic() - began
+
+    async def learn(self) -> None:
+        """What our operator, which runs, sends for a job."""
+        namespace, name = await self.namespace(), "the-job"
+        await self.servers.call("POST", shapes.OURS.format(namespace), shapes.job(name, 8))
+        await self.created(namespace, 8)
+        self.pod = shapes.bare((await self._items(shapes.PODS, namespace))[0])
+
+        async def beside() -> list[tuple[str, Json]]:
+            found = [(path, one) for path in shapes.BESIDE_PODS for one in await self._items(path, namespace)]
+            mine = [(path, shapes.bare(one)) for path, one in found if name in one["metadata"]["name"]]
+            return mine if len(mine) == len(shapes.BESIDE_PODS) else []
+
+        others = await until("the event", beside, 30)
+        job = await self.servers.call("GET", f"{shapes.OURS.format(namespace)}/{name}")
+        self.written = shapes.Written(name, job["status"], others)
+        await self.clear("ours", namespace)
+
+    async def _items(self, path: str, namespace: str) -> list[Json]:
+        page = await self.servers.call("GET", path.format(namespace))
+        kind = page["kind"].removesuffix("List")
+        return [{"apiVersion": page["apiVersion"], "kind": kind, **one} for one in page["items"]]
 
     async def submit(self, who: str, namespace: str, jobs: int, each: int, prefix: str = "j") -> None:
         """The jobs alone."""
@@ -76,7 +109,7 @@ class Field:
     async def clear(self, who: str, namespace: str) -> None:
         """Remove jobs and pods, and wait until they are gone."""
         if who != "floor":
-            path = (shapes.OURS if who == "ours" else shapes.THEIRS).format(namespace)
+            path = (shapes.OURS if who in ("ours", "limit") else shapes.THEIRS).format(namespace)
             await self.servers.call("DELETE", path, {"propagationPolicy": "Background"})
         path = shapes.PODS.format(namespace)
 
