@@ -69,6 +69,20 @@ def test_the_third_failure_blamed_on_a_node_within_the_window_excludes_it() -> N
     assert "3 failures were blamed on it" in three.excluded_nodes[0].message
 
 
+def test_pods_of_a_node_that_fall_together_are_one_failure_of_it() -> None:
+    """Three pods of one node, one of them twice: two failures, where three exclude it."""
+    fallen = [
+        line("node-1", when, rung=Rung.POD, cause=Reason.POD_FAILED, pod=f"tiny-0-{index}", pod_uid=f"{index}-{when}")
+        for index, when in ((0, 0), (1, 2), (2, 4), (1, 300))
+    ]
+    status = follow(JobStatus(), *fallen, seconds=300)
+    assert excluded(status) == []
+    again = line("node-1", 600, rung=Rung.POD, cause=Reason.POD_FAILED, pod="tiny-0-2", pod_uid="another")
+    status = follow(status, again, seconds=600)
+    assert excluded(status) == [("node-1", Reason.REPEATED_FAILURES)]
+    assert status.excluded_nodes[0].message.startswith("3 failures")
+
+
 def test_failures_that_are_far_apart_do_not_add_up() -> None:
     day = 86400
     status = follow(JobStatus(), line("n", 0), line("n", 1), line("n", 2 * day), seconds=2 * day)

@@ -11,11 +11,12 @@ from typing import Final
 
 from neuron_api.reasons import Reason
 from neuron_api.spec import NodePolicy
-from neuron_api.status import ExcludedNode, JobStatus, Restart
+from neuron_api.status import ExcludedNode, JobStatus, Restart, Rung
 
 from .blame import lost_connection
 from .failure_table import FailureTable
 from .gang import Gang
+from .incident import incidents
 from .observation import Node, Pod
 
 UNPLACED_SECONDS: Final = 60.0
@@ -129,10 +130,11 @@ def _ground(
         return None
     since = now - timedelta(seconds=policy.repeat_window_seconds)
     alike = [one for one in status.restarts if one.node == entry.node and one.time > since and _is_blamed(one)]
-    if len(alike) < policy.repeat_failures:
+    count = sum(one.rung is Rung.PROCESS for one in alike) + len(incidents(sorted(alike, key=lambda one: one.time)))
+    if count < policy.repeat_failures:
         return None
     told = (
-        f"{len(alike)} failures were blamed on it within {policy.repeat_window_seconds} s "
+        f"{count} failures were blamed on it within {policy.repeat_window_seconds} s "
         f"(nodePolicy.repeatWindowSeconds); the last: {entry.message or entry.cause}"
     )
     return Reason.REPEATED_FAILURES, told
