@@ -17,7 +17,8 @@ from neuron_api.job import NeuronTrainingJob
 from neuron_api.progress import ProcessFailure, Progress, Recovery, TrainerPhase
 from neuron_api.status import JobStatus
 from neuron_operator.planning import configuration, ledger, nodes
-from neuron_operator.planning.observation import ConfigText, Node, Observed
+from neuron_operator.planning.certainty import safe_from_memory
+from neuron_operator.planning.observation import ConfigText, Node, Observed, Pod
 from neuron_operator.planning.outcome import Outcome
 from neuron_operator.planning.plan import Create, Delete, Plan
 from neuron_operator.planning.planner import plan, settle
@@ -59,6 +60,8 @@ class Cluster:
     """Nodes on which something failed by itself, rather than because of another."""
     claim_missing: bool = False
     applied: bool = False
+    heard: tuple[Pod, ...] = ()
+    """Pods as an operator knows them whose watch has brought nothing since the last pass that looked."""
     deleted_job: bool = False
     """spec.ttlDeletes: the job is gone, and nobody looks at it any more."""
     step: int = 0
@@ -84,8 +87,8 @@ class Cluster:
 
     # ---- what observe reads --------------------------------------------------------------------------------------
 
-    def observe(self) -> Observed:
-        found = tuple(pod.seen() for pod in self.pods.values())
+    def observe(self, heard: tuple[Pod, ...] | None = None) -> Observed:
+        found = tuple(pod.seen() for pod in self.pods.values()) if heard is None else heard
         names = {pod.node for pod in found if not pod.ready} | {record.node for record in self.status.pods}
         opened = {entry.node for entry in ledger.open_entries(self.status) if entry.attempt == self.status.attempt}
         return Observed(
@@ -135,10 +138,20 @@ class Cluster:
 
     # ---- what the controller does --------------------------------------------------------------------------------
 
-    def reconcile(self, kill_after: int | None = None, *, conflict: bool = False) -> tuple[Plan, bool]:
-        """One pass; killed after so many writes, or its status write refused. Tells whether there was work."""
+    def reconcile(
+        self, kill_after: int | None = None, *, conflict: bool = False, behind: bool = False
+    ) -> tuple[Plan, bool]:
+        """One pass; killed after so many writes, or its status write refused. Tells whether there was work.
+
+        `behind`: it knows the pods as they were, and looks at them only where that would not do.
+        """
         self.now += timedelta(milliseconds=10)
-        planned = plan(self.observe(), OPTIONS, self.now)
+        seen = self.observe(self.heard if behind else None)
+        planned = plan(seen, OPTIONS, self.now)
+        if behind and not safe_from_memory(planned, seen):
+            seen = self.observe()
+            planned = plan(seen, OPTIONS, self.now)
+        self.heard = seen.pods
         writes, created = [] if self.deleted_job else self._writes(planned), dict[int, str]()
         for write in writes[:kill_after]:
             created |= write()
@@ -179,10 +192,12 @@ class Cluster:
         assert attempt == self.status.attempt, "an attempt is acted on before it is saved"
         assert all(pod.attempt == attempt for pod in self.pods.values()), "two attempts at once"
         if create.name not in self.pods:
+            self.heard = tuple(one for one in self.heard if one.name != create.name)
             self.uids += 1
             pod = SimPod(create.name, f"uid-{self.uids}", create.index, attempt)
             pod.annotations, pod.away = dict(create.body["metadata"].get("annotations", {})), away(create.body["spec"])
             self.pods[create.name] = pod
+            self.heard = (*self.heard, pod.seen())
         return {create.index: self.pods[create.name].uid}
 
     def _save(self, status: JobStatus) -> None:

@@ -57,6 +57,8 @@ def happen(cluster: Cluster, name: str, number: int) -> None:
             cluster.reconcile()
         case "kill":
             cluster.reconcile(kill_after=number)
+        case "behind":
+            cluster.reconcile(behind=True)
         case "conflict":
             cluster.reconcile(conflict=True)
         case "hang":

@@ -19,7 +19,7 @@ FAULTS = ("exit 1", "exit 137", "out of memory")
 TRAINING = ("fail", "fail", "step", "step", "checkpoint", "rendezvous", "exit 0", "exit 0", "mute")
 CLUSTER = ("kubelet", "kubelet", "start", "claim", "hang", "hardware", "crash", "sick", "silent", "answer")
 USER = ("suspend", "suspend", "unsuspend", "unsuspend")
-OPERATOR = ("reconcile", "reconcile", "reconcile", "kill", "kill", "conflict")
+OPERATOR = ("reconcile", "reconcile", "reconcile", "kill", "kill", "conflict", "behind", "behind", "behind")
 ALL = (
     *DISRUPTIONS,
     *FAULTS,
@@ -37,7 +37,7 @@ ALL = (
 RESTARTS = (
     *("fail", "fail", "fail", "step", "step", "rendezvous", "rendezvous", "kubelet", "checkpoint", "mute"),
     *("hardware", "crash", "sick", "vanish", "delete", "exit 143", "exit 1"),
-    *("reconcile", "reconcile", "kill", "conflict", "go on", "go on"),
+    *("reconcile", "reconcile", "kill", "conflict", "behind", "behind", "behind", "go on", "go on"),
 )
 """What a gang lives through that never ends."""
 
