@@ -61,7 +61,7 @@ class WorkQueue:
         return len(self._schedule)
 
     def add(self, key: Key, after: float = 0.0) -> None:
-        """Want a pass; an earlier wish stands."""
+        """Want a pass; an earlier wish stands. `after` may be negative: before what has been due for a shorter time."""
         self._schedule.add(key, _now() + after)
         self._call()
 

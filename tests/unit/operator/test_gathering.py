@@ -1,6 +1,6 @@
 """How soon a pod event leads to a pass."""
 
-from neuron_operator.gathering import AT_ONCE, GATHER_SECONDS, Gathering
+from neuron_operator.gathering import AHEAD_SECONDS, AT_ONCE, GATHER_SECONDS, Gathering
 from neuron_operator.workqueue import Key
 
 from .fakes import Clock
@@ -28,7 +28,7 @@ def test_a_failure_is_looked_at_at_once_and_so_is_what_follows_from_it() -> None
     gather = Gathering(queue.add, Clock())
     for _ in range(AT_ONCE):
         gather(A, True)
-    assert queue == [0.0] * AT_ONCE
+    assert queue == [-AHEAD_SECONDS] * AT_ONCE
 
 
 def test_a_storm_of_failures_of_one_job_is_gathered_and_another_job_does_not_wait_for_it() -> None:
@@ -38,7 +38,7 @@ def test_a_storm_of_failures_of_one_job_is_gathered_and_another_job_does_not_wai
         gather(A, True)
     assert queue[AT_ONCE:] == [GATHER_SECONDS] * (100 - AT_ONCE)
     gather(B, True)
-    assert queue[-1] == 0.0
+    assert queue[-1] == -AHEAD_SECONDS
 
 
 def test_after_a_quiet_while_bad_news_is_urgent_again() -> None:
@@ -48,7 +48,7 @@ def test_after_a_quiet_while_bad_news_is_urgent_again() -> None:
         gather(A, True)
     clock.now += AT_ONCE * GATHER_SECONDS
     gather(A, True)
-    assert queue[-1] == 0.0
+    assert queue[-1] == -AHEAD_SECONDS
 
 
 def test_a_job_that_is_gone_is_forgotten() -> None:
@@ -58,4 +58,4 @@ def test_a_job_that_is_gone_is_forgotten() -> None:
         gather(A, True)
     gather.forget(A)
     gather(A, True)
-    assert queue[-1] == 0.0
+    assert queue[-1] == -AHEAD_SECONDS

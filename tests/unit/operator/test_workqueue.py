@@ -1,6 +1,7 @@
 """Workers around the schedule: what becomes of a pass that fails, hangs or wants another."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -8,6 +9,7 @@ import pytest
 
 from neuron_operator import workqueue
 from neuron_operator.errors import LeaseLostError, UnavailableError
+from neuron_operator.gathering import AHEAD_SECONDS, Gathering
 from neuron_operator.workqueue import Key, Result, WorkQueue
 
 A, B = Key("ns", "a"), Key("ns", "b")
@@ -55,6 +57,22 @@ async def test_a_key_added_while_it_is_worked_on_is_worked_on_again_afterwards()
         release.set()
         await both.wait()
     assert calls == [A, A]
+
+
+async def test_bad_news_goes_before_what_is_due_but_not_before_what_has_waited_long() -> None:
+    queue, calls = WorkQueue(), list[str]()
+
+    async def reconcile(key: Key) -> Result:
+        calls.append(key.name)
+        return Result()
+
+    queue.add(Key("ns", "long"), -2 * AHEAD_SECONDS)
+    for number in range(3):
+        queue.add(Key("ns", f"due-{number}"))
+    Gathering(queue.add, time.monotonic)(Key("ns", "lost"), True)
+    async with working(queue, reconcile, workers=1):
+        await everybody()
+    assert calls == ["long", "lost", "due-0", "due-1", "due-2"]
 
 
 async def test_one_key_wakes_one_worker_and_many_keys_all_of_them() -> None:
