@@ -35,7 +35,7 @@ def draw(
             medians=[round(one, 4) for one in middle],
             bar=1.05,
         )
-    axes.set(xscale="log", yscale="log", title=title, ylabel=unit)
+    axes.set(xscale="log", yscale="log", title=title, xlabel=name, ylabel=unit)
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
     figure.tight_layout()
