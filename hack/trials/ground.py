@@ -97,8 +97,9 @@ def _volume(kubectl: Kubectl, name: str) -> str:
 
 def rows(folder: Path) -> None:
     """Walks of small steps, so that the loss falls."""
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
 
+    disable_progress_bars()  # for a folder of 100 kB
     random = np.random.default_rng(3)
     walks = random.integers(0, VOCABULARY, (_ROWS, 1)) + random.integers(0, 4, (_ROWS, SEQUENCE)).cumsum(axis=1)
     ids = (walks % VOCABULARY).astype(np.int32)

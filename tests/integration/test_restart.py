@@ -5,7 +5,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import cast
 
-from neuron_api.progress import ProcessFailure, Progress, Recovery
+import pytest
+
+from neuron_api.progress import ProcessFailure, Progress, Recovery, TrainerPhase, last_words
 from neuron_api.status import Phase, Rung
 from neuron_operator import cluster as api
 from neuron_operator.planning.observation import Pod
@@ -119,6 +121,30 @@ async def test_a_process_that_is_restarted_in_its_pod_is_told_with_rank_and_sign
     (entry,) = (await world.job()).status.restarts
     assert (entry.rung, entry.rank, entry.exit_code, entry.message) == (Rung.PROCESS, 3, -9, "SIGKILL")
     assert (entry.steps_lost, entry.resumed_from_step) == (7, 20)
+
+
+@pytest.mark.parametrize("others_ended", [False, True], ids=["one pod still runs", "all pods are over"])
+async def test_a_process_that_failed_before_the_end_and_that_nobody_had_asked_for_is_told(
+    others_ended: bool, world: World
+) -> None:
+    """The operator was away from before the failure until the training had ended (found by `make soak`)."""
+    await world.start()
+    failure = ProcessFailure(time=utc(), round=0, rank=3, local_rank=1, exit_code=-9, step=27, message="")
+    recovery = Recovery(round=1, resumed_from_step=20, steps_lost=7, first_step_time=utc() + timedelta(seconds=2))
+    await world.report(240, round=1, phase=TrainerPhase.SUCCEEDED, recoveries=(recovery,))
+    first = world.reports.by_index.pop(0)
+    other = first.model_copy(update={"pod_uid": (await world.pods())[1]["metadata"]["uid"], "node_rank": 1})
+    other = other.model_copy(update={"recoveries": (), "failures": (failure,)})
+    if others_ended:
+        await world.end(f"{JOB}-0-1", 0, last_words(other))
+    else:
+        world.reports.by_index[1] = other
+    await world.end(f"{JOB}-0-0", 0, last_words(first))
+    await world.reconcile()
+    (entry,) = (await world.job()).status.restarts
+    assert (entry.rung, entry.rank, entry.pod) == (Rung.PROCESS, 3, f"{JOB}-0-1")
+    assert (entry.steps_lost, entry.recovered_time) == (7, recovery.first_step_time)
+    assert (await world.job()).status.phase is (Phase.SUCCEEDED if others_ended else Phase.RUNNING)
 
 
 async def test_a_launcher_that_gives_up_costs_the_whole_gang_until_the_budget_is_used_up(world: World) -> None:

@@ -131,18 +131,20 @@ async def _missing_claims(cluster: Cluster, job: NeuronTrainingJob, own: tuple[P
 
 
 async def _reports(reader: ProgressReader, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> Mapping[int, Progress]:
-    """Of pod 0, or what it said last; of all pods when there is a failure whose first process must be found."""
+    """Of pod 0; of all pods when there is a failure whose first process must be found."""
     current = {pod.index: pod for pod in own if pod.attempt == job.status.attempt}
-    running = {index: pod for index, pod in current.items() if pod.running}
-    host = running.get(0)
-    if host is None:
-        ended = current.get(0)
-        said = from_last_words(ended.termination_message) if ended and ended.succeeded else None
-        return {0: said} if said else {}
-    first = await reader.read(host)
-    if first is None:
+    host = current.get(0)
+    first = await _report(reader, host) if host else None
+    if host is None or first is None:
         return {}
-    others = [pod for index, pod in running.items() if index] if ledger.unsettled(job.status, first, host.uid) else []
-    rest = await asyncio.gather(*(reader.read(pod) for pod in others))
+    others = [pod for index, pod in current.items() if index] if ledger.unsettled(job.status, first, host.uid) else []
+    rest = await asyncio.gather(*(_report(reader, pod) for pod in others))
     found = {pod.index: report for pod, report in zip(others, rest, strict=True) if report is not None}
     return {0: first, **found}
+
+
+async def _report(reader: ProgressReader, pod: Pod) -> Progress | None:
+    """What it says; of one that has succeeded, what it said last: nobody may have asked it after its last failure."""
+    if pod.running:
+        return await reader.read(pod)
+    return from_last_words(pod.termination_message) if pod.succeeded else None
