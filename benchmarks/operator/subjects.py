@@ -76,7 +76,8 @@ async def running(name: str, servers: Servers, *flags: str) -> AsyncIterator[Sub
                 process.kill()
                 process.wait()
             shutil.rmtree(temporary, ignore_errors=True)
-            shutil.rmtree(_MOUNTED.parent, ignore_errors=True)
+            if name == "shipped":
+                shutil.rmtree(_MOUNTED.parent, ignore_errors=True)
 
 
 async def _ours(servers: Servers, temporary: Path, log: Any, flags: Any) -> subprocess.Popen[bytes]:
@@ -110,10 +111,9 @@ async def _shipped(servers: Servers, _: Path, log: Any, flags: Any) -> subproces
     shutil.rmtree(_MOUNTED, ignore_errors=True)
     process = subprocess.Popen(command, env=servers.environment(_MOUNTED.parents[1]), stderr=log)  # noqa: ASYNC220
     secret = await until("its certificates", lambda: _secret(servers), 60)
-    place = _MOUNTED
-    place.mkdir(parents=True, exist_ok=True)
+    _MOUNTED.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
     for key, value in secret.items():
-        (place / key).write_bytes(base64.b64decode(value))
+        (_MOUNTED / key).write_bytes(base64.b64decode(value))
     await until("it to be ready", lambda: _answers(servers, process, f"http://127.0.0.1:{probe}/readyz"), 90)
     return process
 

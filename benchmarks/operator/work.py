@@ -49,7 +49,8 @@ class Field:
     async def burst(self, who: str, namespace: str, jobs: int, each: int) -> float:
         """Seconds from the first job's POST until all pods are there; for `floor`, until all pods are posted.
 
-        `limit` is the bare client with all that our operator writes: what no operator with these objects is under.
+        `limit` is the bare client with all that our operator writes. No strict bound: the jobs go first, and a status
+        is merged (PATCH) where the operator replaces it (PUT), which is cheaper.
         """
         pods = shapes.lines(shapes.PODS.format(namespace), shapes.pods(jobs, each, self.pod))
         if who == "floor":

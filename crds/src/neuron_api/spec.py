@@ -145,7 +145,8 @@ class NodePolicy(ApiObject):
     """Seconds for which a node is avoided. Default 86400, a day."""
 
     repeat_failures: int = Field(default=3, ge=0, le=1000)
-    """Failures blamed on one node after which it is avoided; 0: only for faults of its hardware. Default 3."""
+    """Failures blamed on one node after which it is avoided; pods that fall within ten seconds of each other are one.
+    0: only for faults of its hardware. Default 3."""
 
     repeat_window_seconds: int = Field(default=86400, ge=60, le=31536000)
     """Seconds within which they count. Default 86400."""

@@ -11,8 +11,8 @@ from .workqueue import Key
 
 GATHER_SECONDS: Final = 0.2
 AHEAD_SECONDS: Final = 60.0
-"""Bad news goes before what has waited for a worker for less: 500 jobs that start together want 15 s of passes, and
-held a lost pod up for 2 s. What has waited for longer goes first: a storm of failures starves nobody."""
+"""Bad news goes before what has waited for a worker for less: 500 jobs that have just
+started held a lost pod up for 2 s. What has waited for longer goes first: a storm of failures starves nobody."""
 AT_ONCE: Final = 4
 """Passes without a pause for one job: told, deleted, created, and one to spare."""
 

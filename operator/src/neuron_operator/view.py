@@ -1,7 +1,8 @@
 """`Cluster` with a memory: pods out of the watch, what the operator made itself for a while, its own last status write.
 
-It serves passes that change nothing, which are most of them. A plan that deletes, replaces or ends something is made
-again from what the API server says at that moment (`planning.certainty`): the view may be behind, and never decides.
+It serves passes that change nothing, which are most of them, and those that replace a pod that has ended. Any other
+plan that deletes, replaces or ends something is made again from what the API server says at that moment
+(`planning.certainty`): the view may be behind.
 """
 
 import time
@@ -19,7 +20,7 @@ Json = dict[str, Any]
 Where = tuple[str, str, str]
 
 KEPT_SECONDS: Final = 300.0
-"""A Service that somebody deletes is made anew after so long, or with the next pod."""
+"""A Service that somebody deletes is made anew after so long, or by the pass after a pod was replaced."""
 JUST_SECONDS: Final = 1.0
 """A status that was written so shortly ago is what a read would give."""
 _MOST_MADE: Final = 20_000

@@ -61,7 +61,7 @@ class Cluster:
     claim_missing: bool = False
     applied: bool = False
     heard: tuple[Pod, ...] = ()
-    """Pods as an operator knows them whose watch has brought nothing since the last pass that looked."""
+    """Pods as a second operator knows them, whose watch has brought nothing since the last pass began that looked."""
     deleted_job: bool = False
     """spec.ttlDeletes: the job is gone, and nobody looks at it any more."""
     step: int = 0
@@ -143,7 +143,7 @@ class Cluster:
     ) -> tuple[Plan, bool]:
         """One pass; killed after so many writes, or its status write refused. Tells whether there was work.
 
-        `behind`: it knows the pods as they were, and looks at them only where that would not do.
+        `behind`: a second operator's, which knows pods as they were, and looks at them only where that would not do.
         """
         self.now += timedelta(milliseconds=10)
         seen = self.observe(self.heard if behind else None)
@@ -192,12 +192,10 @@ class Cluster:
         assert attempt == self.status.attempt, "an attempt is acted on before it is saved"
         assert all(pod.attempt == attempt for pod in self.pods.values()), "two attempts at once"
         if create.name not in self.pods:
-            self.heard = tuple(one for one in self.heard if one.name != create.name)
             self.uids += 1
             pod = SimPod(create.name, f"uid-{self.uids}", create.index, attempt)
             pod.annotations, pod.away = dict(create.body["metadata"].get("annotations", {})), away(create.body["spec"])
             self.pods[create.name] = pod
-            self.heard = (*self.heard, pod.seen())
         return {create.index: self.pods[create.name].uid}
 
     def _save(self, status: JobStatus) -> None:
