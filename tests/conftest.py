@@ -3,8 +3,15 @@
 from hypothesis import settings
 
 from fault_table import pytest_addoption, pytest_terminal_summary, trial
+from programs import pytest_collection_modifyitems, pytest_runtest_protocol
 
-__all__ = ["pytest_addoption", "pytest_terminal_summary", "trial"]
+__all__ = [
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_runtest_protocol",
+    "pytest_terminal_summary",
+    "trial",
+]
 
 # The same examples in every run, and no deadline: the machines are shared, a slow moment is no failure.
 settings.register_profile("project", derandomize=True, deadline=None)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 from localcluster.errors import CommandFailed, MissingRequirement
 from localcluster.locations import HACK, cache_directory, fingerprint
@@ -44,6 +45,7 @@ PACKAGES: dict[str, str] = {
 
 FOR_TESTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm")
 FOR_CLUSTER = tuple(PACKAGES)
+_POLL_SECONDS = 0.5
 
 _MAJOR, _MINOR, _ = KUBERNETES[1:].split(".")
 _VERSION_FLAGS = " ".join([
@@ -82,11 +84,17 @@ def programs(*names: str) -> dict[str, Path]:
     return {name: path for name, path in found.items() if path is not None}
 
 
+def check(*names: str) -> None:
+    """Raise `MissingRequirement` where one of these programs is missing and cannot be built here."""
+    if missing := [name for name in names if find(name) is None]:
+        _require_go(missing)
+
+
 def build(names: list[str]) -> None:
     """Build programs into the cache, one line each."""
     go, target = _require_go(names), binaries()
     target.mkdir(parents=True, exist_ok=True)
-    with _one_builder(target):
+    with _one_builder(target, names):
         todo = [name for name in names if not (target / name).exists()]
         if not todo:
             return
@@ -171,8 +179,21 @@ def _require_go(names: list[str]) -> str:
 
 
 @contextmanager
-def _one_builder(target: Path) -> Iterator[None]:
-    """Two `make` runs at once must not build the same thing twice: the second waits, then finds it done."""
+def _one_builder(target: Path, names: list[str]) -> Iterator[None]:
+    """Two builds at once must not do the same work twice: the second waits, says for what, then finds it done."""
     with (target.parent / "lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        missing: list[str] = []
+        while not _locks(handle):
+            if (now := [name for name in names if not (target / name).exists()]) != missing:
+                missing = now
+                print(f"Waiting for another process to build {', '.join(missing) or 'the rest'} …", flush=True)
+            time.sleep(_POLL_SECONDS)
         yield
+
+
+def _locks(handle: TextIO) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

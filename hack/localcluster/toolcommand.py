@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 from localcluster import toolchain
@@ -26,12 +27,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--for", dest="purpose", choices=["tests", "cluster"], default="cluster", help="a set of programs"
     )
+    parser.add_argument(
+        "--check", action="store_true", help="build nothing; fail where a program is missing and cannot be built"
+    )
     parser.add_argument("--prune", action="store_true", help="delete cached programs of other pins (600 MB each set)")
     options = parser.parse_args(arguments)
     chosen = options.name or (toolchain.FOR_TESTS if options.purpose == "tests" else toolchain.FOR_CLUSTER)
     if unknown := [name for name in chosen if name not in toolchain.PACKAGES]:
         parser.error(f"unknown program {', '.join(unknown)}; known: {', '.join(toolchain.PACKAGES)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and the compiler with it: see subprocess.run
     try:
+        if options.check:
+            toolchain.check(*chosen)
+            return 0
         for name, path in toolchain.programs(*chosen).items():
             print(name, path)
         if options.prune:

@@ -11,7 +11,6 @@ import yaml
 from neuron_api.loading import load_text
 
 from . import ranks
-from .nodes import BOUND
 from .ranks import GLOO_TIMEOUT
 from .splits import PACKED, REFERENCES, ROOMY, SPLITS, Split, fits
 from .tiny import MODEL, SEQUENCE, VOCABULARY, config
@@ -82,7 +81,7 @@ def train(folder: Path, runs: Sequence[Run]) -> None:
     for world, chosen in sorted(by_world.items()):
         for start in range(0, len(chosen), AT_ONCE):
             some = chosen[start : start + AT_ONCE]
-            ranks.run(_rank, world, folder, some, bound=BOUND * len(some))
+            ranks.run(_rank, world, folder, some)
 
 
 def result(folder: Path, family: str, split: str) -> Any:

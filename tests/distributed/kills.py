@@ -15,23 +15,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import cycle
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from bounds import BOUND
 from neuron_api import contract
 from neuron_api.loading import load_text
 from neuron_trainer.launcher import forkserver
 
 from .nodes import numbers
-from .ranks import GLOO_TIMEOUT
+from .ranks import GLOO_TIMEOUT, join
 from .tiny import config
 
 STEPS: Final = 10
 EVERY: Final = 2
-_BOUND: Final = 120.0
 _CAP_DAC: Final = 0b110
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: what lets root write where nobody may."""
 
@@ -167,8 +166,7 @@ class Campaign:
             rank.start()
         if mishap is not None and mishap.kind is not Kind.BYTE:
             self._strike(mishap, ranks, log)
-        _wait_for(ranks)
-        return [rank.exitcode for rank in ranks]
+        return join(ranks)
 
     def _strike(self, mishap: Mishap, ranks: Sequence[Any], log: Path) -> None:
         """At the drawn moment; a run that has ended by then was not hit."""
@@ -188,7 +186,7 @@ class Campaign:
 
 def _until_step(step: int, rank: Any, log: Path) -> None:
     """Wait until so many steps are logged, or the run has ended."""
-    lines, deadline = log / contract.METRICS_FILE, time.monotonic() + _BOUND
+    lines, deadline = log / contract.METRICS_FILE, time.monotonic() + BOUND
     while rank.is_alive() and time.monotonic() < deadline:
         if lines.exists() and lines.read_bytes().count(b"\n") >= step:
             return
@@ -208,19 +206,6 @@ def _left(checkpoints: Path) -> tuple[int, int]:
 
     complete = catalog.complete(checkpoints)
     return (complete[0].step if complete else 0), len(catalog.incomplete(checkpoints))
-
-
-def _wait_for(ranks: Sequence[Any]) -> None:
-    """When one has failed the others go, as a launcher does it."""
-    deadline = time.monotonic() + _BOUND
-    while running := [rank.sentinel for rank in ranks if rank.exitcode is None]:
-        if any(rank.exitcode not in (None, 0) for rank in ranks) or time.monotonic() >= deadline:
-            break
-        wait(running, deadline - time.monotonic())
-    for rank in ranks:
-        if any(one.exitcode not in (None, 0) for one in ranks) or time.monotonic() >= deadline:
-            rank.kill()
-        rank.join()
 
 
 def _rank(rank: int, world: int, store: str, values: dict[str, Any], kill_at: int, is_weak: bool) -> None:

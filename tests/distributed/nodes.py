@@ -12,13 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bounds import BOUND
 from neuron_api import contract, progress
 from neuron_api.progress import Progress
 
 T = TypeVar("T")
-
-BOUND = 90.0
-"""Seconds that any one condition may take; on idle cores none takes more than 20."""
 
 
 def free_port() -> int:
@@ -57,7 +55,7 @@ class Launcher:
             contract.ENV_NUM_NODES: str(gang.num_nodes),
             contract.ENV_RENDEZVOUS_ENDPOINT: f"127.0.0.1:{gang.port}",
             contract.ENV_PROGRESS_PORT: str(self.progress_port),
-            contract.ENV_REJOIN_TIMEOUT: "60",
+            contract.ENV_REJOIN_TIMEOUT: f"{BOUND:.0f}",
             "OMP_NUM_THREADS": "1",
         }
         with self.log.open("w") as file:
@@ -72,7 +70,7 @@ class Launcher:
     def get(self, path: str) -> bytes | None:
         """What the launcher serves there; None while nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.progress_port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.progress_port}{path}", timeout=BOUND) as answer:
                 body: bytes = answer.read()
                 return body
         except OSError:

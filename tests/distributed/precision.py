@@ -13,7 +13,6 @@ import yaml
 from neuron_api.loading import load_text
 
 from . import ranks
-from .nodes import BOUND
 from .ranks import GLOO_TIMEOUT
 from .tiny import SEQUENCE, VOCABULARY, config
 
@@ -54,7 +53,7 @@ def run(folder: Path, world: int, cases: dict[str, dict[str, Any]]) -> dict[str,
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
-    ranks.run(_rank, world, folder, cases, bound=BOUND + 10 * len(cases))
+    ranks.run(_rank, world, folder, cases)
     found = [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]
     return {name: [one[name] for one in found] for name in cases}
 

@@ -6,21 +6,22 @@ For questions about numbers, where starting launchers (10 s each) would only cos
 import multiprocessing
 import os
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import zip_longest
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from bounds import BOUND, IDLE
 from neuron_api import contract
 from neuron_api.loading import load_text
 from neuron_trainer.launcher import forkserver
 
-from .nodes import BOUND
-
-GLOO_TIMEOUT = timedelta(seconds=60)
+GLOO_TIMEOUT = timedelta(seconds=BOUND)
 
 
 def train(world: int, configurations: list[dict[str, Any]], checkpoints: Sequence[Path] = ()) -> None:
@@ -30,23 +31,47 @@ def train(world: int, configurations: list[dict[str, Any]], checkpoints: Sequenc
     """
     jobs = list(zip_longest(configurations, checkpoints))
     with tempfile.TemporaryDirectory() as folder:
-        run(_rank, world, f"{folder}/store", jobs, bound=BOUND * len(configurations))
+        run(_rank, world, f"{folder}/store", jobs)
 
 
-def run(target: Callable[..., None], world: int, *arguments: Any, bound: float = BOUND) -> None:
-    """`target(rank, world, *arguments)` on `world` processes, which must all end well within `bound` seconds."""
+def run(target: Callable[..., None], world: int, *arguments: Any) -> None:
+    """`target(rank, world, *arguments)` on `world` processes, which must all end well."""
     forkserver.start(4)  # more than one: each process computes with one thread
     context = multiprocessing.get_context("forkserver")
     ranks = [context.Process(target=target, args=(rank, world, *arguments)) for rank in range(world)]
     for rank in ranks:
         rank.start()
-    for rank in ranks:
-        rank.join(bound)
+    codes = join(ranks)
+    assert codes == [0] * world, f"ranks ended with {codes} (None: did not compute for {IDLE:.0f} s)"
+
+
+def join(ranks: Sequence[Any], idle: float = IDLE) -> list[int | None]:
+    """Wait for processes that belong together; their exit codes, None for those that had to be killed.
+
+    When one has failed the others go, as a launcher does it. A group is hung when none of its processes has used a
+    processor for `idle` seconds of wall clock: a busy machine slows all of them down, but stops none.
+    """
+    used, since = 0, time.monotonic()
+    while running := [rank for rank in ranks if rank.exitcode is None]:
+        if any(rank.exitcode for rank in ranks) or time.monotonic() - since > idle:
+            break
+        wait([rank.sentinel for rank in running], 1.0)
+        if (now := sum(map(_ticks, running))) != used:
+            used, since = now, time.monotonic()
     codes = [rank.exitcode for rank in ranks]
     for rank in ranks:
         rank.kill()
         rank.join()
-    assert codes == [0] * world, f"ranks ended with {codes}"
+    return codes
+
+
+def _ticks(rank: Any) -> int:
+    """Of a processor, that the process has used with all its threads; 0 where it has ended."""
+    try:
+        fields = Path(f"/proc/{rank.pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(fields[11]) + int(fields[12])
 
 
 def _rank(rank: int, world: int, store: str, jobs: list[tuple[dict[str, Any], Path | None]]) -> None:

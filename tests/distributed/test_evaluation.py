@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bounds import BOUND
+
 from .tiny import config, write_config
 
 pytestmark = pytest.mark.distributed
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.distributed
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "neuron_trainer", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=BOUND)
 
 
 def test_the_newest_checkpoint_of_a_run_is_tested(tiny: Path, tmp_path: Path) -> None:

@@ -78,7 +78,6 @@ def _config(tiny: Path, folder: Path, optimizer: str, world: int, split: dict[st
     return values
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("split", "name"), CASES)
 def test_numbers_weights_and_states_are_those_of_one_process(
     split: str, name: str, logs: dict[tuple[str, str], Path]
@@ -140,7 +139,6 @@ def masked(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, li
 PIPELINE: dict[str, Any] = {"pipeline_model_parallel_size": 2, "zero1": False}
 
 
-@pytest.mark.timeout(600)
 def test_a_pipeline_goes_on_with_the_masks_of_an_unbroken_run(masked: dict[str, list[float]]) -> None:
     assert masked["resumed"] == masked["unbroken"][STEPS // 2 :]
 
@@ -149,7 +147,6 @@ def test_evaluation_does_not_change_the_masks_of_a_pipeline(masked: dict[str, li
     assert masked["evaluated"] == masked["unbroken"]
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("precision", ["mixed_precision", "mixed_precisionSR"])
 def test_split_experts_train_in_bf16_with_fp32_masters(precision: str, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "mixtral.json").write_text(json.dumps(MIXTRAL))

@@ -24,7 +24,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("family", "split"), CASES)
 def test_losses_norms_and_weights_are_those_of_one_process(family: str, split: str, folder: Path) -> None:
     wanted = families.result(folder, family, SPLITS[split].reference)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.distributed
 COUNT = int(os.environ.get("KILLS", "20"))
 
 
-@pytest.mark.timeout(120 * COUNT)
+@pytest.mark.timeout(600 * COUNT)
 def test_every_start_after_a_mishap_continues_from_the_newest_complete_checkpoint(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

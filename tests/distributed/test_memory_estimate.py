@@ -1,7 +1,6 @@
 """The estimate of `kubectl neuron plan` against what each of several processes allocates."""
 
 import json
-import multiprocessing
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from neuron_trainer.launcher import forkserver
-
-from .nodes import BOUND
+from . import ranks
 from .ranks import GLOO_TIMEOUT
 
 pytestmark = pytest.mark.distributed
@@ -80,7 +77,6 @@ def ratios(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     return {name: estimate / max(peaks[name]) for name, estimate in estimates.items()}
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("case", CASES)
 def test_the_peak_of_a_step_is_estimated(precision: str, case: str, ratios: dict[str, float]) -> None:
@@ -88,18 +84,7 @@ def test_the_peak_of_a_step_is_estimated(precision: str, case: str, ratios: dict
 
 
 def _run(world: int, folder: Path) -> None:
-    forkserver.start(4)
-    context = multiprocessing.get_context("forkserver")
-    processes = [context.Process(target=_rank, args=(rank, world, folder)) for rank in range(world)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(BOUND)
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-        process.join()
-    assert codes == [0] * world
+    ranks.run(_rank, world, folder)
 
 
 def _rank(rank: int, world: int, folder: Path) -> None:

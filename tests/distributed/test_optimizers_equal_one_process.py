@@ -89,7 +89,6 @@ def _assert_equal(found: Path, wanted: Path) -> None:
     saved.assert_equal(saved.checkpoint(found, STEPS), saved.checkpoint(wanted, STEPS))
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("split", "name"), CASES)
 def test_a_split_changes_nothing(split: str, name: str, logs: dict[tuple[str, str], Path]) -> None:
     wanted, found = numbers(logs["one process", name]), numbers(logs[split, name])

@@ -83,7 +83,6 @@ def _config(
     )
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("split", SPLITS)
 def test_losses_and_gradient_norms_are_those_of_one_process(split: str, logs: dict[str, Path]) -> None:
     wanted, found = numbers(logs["one process"]), numbers(logs[split])

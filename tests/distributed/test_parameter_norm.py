@@ -45,7 +45,6 @@ def _config(tiny: Path, folder: Path, world: int, strategy: dict[str, Any]) -> d
     return values
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_norm_is_that_of_the_gathered_model(split: str, logs: dict[str, Path]) -> None:
     [checkpoint] = (logs[split] / "checkpoints").glob("*step=3-*")

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from bounds import BOUND
 from neuron_api.loading import load_text
 from neuron_trainer.launcher import forkserver
 
-from .nodes import BOUND, Gang, free_port, until, variables, workers
+from .nodes import Gang, free_port, until, variables, workers
 from .tiny import config, write_config
 
 pytestmark = pytest.mark.distributed
@@ -77,7 +78,7 @@ def _meet(folder: Path, where: str, rank: int) -> None:
 def test_a_rank_that_is_lost_ends_the_others_within_the_time_of_a_collective(
     is_killed: bool, tiny: Path, tmp_path: Path
 ) -> None:
-    values = {**config(tiny, tmp_path), "neuron_rt_exec_timeout": 60 if is_killed else 3}
+    values = {**config(tiny, tmp_path), "neuron_rt_exec_timeout": int(BOUND) if is_killed else 3}
     forkserver.start(2)
     context = multiprocessing.get_context("forkserver")
     port = free_port()
@@ -97,5 +98,5 @@ def test_a_rank_that_is_lost_ends_the_others_within_the_time_of_a_collective(
             process.join()
     seconds, is_loss, _ = (tmp_path / "said").read_text().split(" ", 2)
     assert is_loss == "True"
-    assert float(seconds) < 30, "well within the 60 that a rank may take whose peers are there"
+    assert float(seconds) < BOUND / 2, "well within the time that a rank may take whose peers are alive"
     assert is_killed or float(seconds) > 2.5

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bounds import BOUND
 from localcluster.controlplane import ControlPlane
 from localcluster.errors import CommandFailed
 from localcluster.shell import wait_until
@@ -36,7 +37,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
     components = ("etcd", "kube-apiserver", "kube-controller-manager")
     with ControlPlane.start(tmp_path_factory.mktemp("control-plane"), components) as plane:
         plane.kubectl("apply", "-f", ROOT / "crds")
-        wait_until("the CRD to be served", lambda: _serves_jobs(plane), seconds=30)
+        wait_until("the CRD to be served", lambda: _serves_jobs(plane), seconds=BOUND)
         yield plane
 
 

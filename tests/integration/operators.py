@@ -9,6 +9,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from bounds import BOUND
+
 from .world import IMAGE, World, until
 
 
@@ -41,13 +43,13 @@ class Operator:
             assert self.process.poll() is None, self.log.read_text()
             return self.said("is held by")
 
-        await until(f"{self.log.stem} to lead", check, bound=60)
+        await until(f"{self.log.stem} to lead", check)
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of one of the operator's own paths."""
         port = next(line.split()[3].rstrip(";") for line in self.lines() if line.startswith("listening on port"))
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=BOUND) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as problem:
             return problem.code, problem.read().decode()

@@ -14,6 +14,7 @@ import yaml
 from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
 
+from bounds import BOUND
 from localcluster import toolchain
 from localcluster.controlplane import ControlPlane
 from neuron_api import cel
@@ -44,7 +45,7 @@ def apply(plane: ControlPlane, jobs: Iterable[Json], *flags: str) -> tuple[str, 
     kubectl = toolchain.programs("kubectl")["kubectl"]
     command = [str(kubectl), f"--kubeconfig={plane.kubeconfig}", "--namespace", NAMESPACE, "apply", *flags, "-f", "-"]
     text = yaml.safe_dump_all(jobs)
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=BOUND, check=False)
     parts = re.split(_REFUSED, done.stderr, flags=re.MULTILINE)
     assert "Error" not in parts[0], parts[0]
     return done.stdout, dict(zip(parts[1::2], parts[2::2], strict=True))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bounds import BOUND
 from localcluster.controlplane import ControlPlane
 from localcluster.errors import CommandFailed
 from localcluster.shell import wait_until
@@ -111,7 +112,7 @@ def plane(control_plane: ControlPlane) -> ControlPlane:
     for body in (CRD, *policy()):
         control_plane.kubectl("apply", "-f", "-", stdin=json.dumps(body))
     told = {"conditions": [], "observedGeneration": 1}
-    wait_until("the policy to be in force", lambda: bool(health(said(control_plane, told))), seconds=30)
+    wait_until("the policy to be in force", lambda: bool(health(said(control_plane, told))), seconds=BOUND)
     return control_plane
 
 

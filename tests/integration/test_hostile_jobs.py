@@ -91,7 +91,7 @@ async def test_each_of_hundreds_of_hostile_jobs_gets_a_clear_message_and_leaves_
     assert len(named) >= 200
     assert judge.refused > 50, "the API server says most of it"
     assert judge.told > 20, "a condition says the rest"
-    await until("everything that they left to be gone", lambda: _is_clean(world), bound=60)
+    await until("everything that they left to be gone", lambda: _is_clean(world))
 
 
 async def _is_clean(world: World) -> bool:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
+from bounds import BOUND
 from neuron_api import contract
 from neuron_api.progress import TrainerPhase
 from neuron_api.status import Phase
@@ -55,7 +56,7 @@ async def test_a_job_runs_to_its_end_and_kubectl_diff_is_empty_at_every_stage(wo
     assert status.completion_time is not None
     assert await world.condition("Ready") == ("True", "Completed", "Training has ended as configured.")
     assert diff() == ""
-    world.kubectl("wait", "--for=condition=Succeeded", f"ntj/{JOB}", "--timeout=1s")
+    world.kubectl("wait", "--for=condition=Succeeded", f"ntj/{JOB}", "--timeout=10m")
 
 
 EVERY_FIELD: dict[str, Any] = {
@@ -159,7 +160,7 @@ class Together(Cluster):
         self._two = asyncio.Barrier(2)
 
     async def apply(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BOUND):
             await self._two.wait()
         return await super().apply(body)
 

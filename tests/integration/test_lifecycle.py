@@ -22,7 +22,7 @@ async def test_a_suspended_job_gives_its_nodes_back_and_goes_on_as_a_new_attempt
     assert (await world.job()).status.phase is Phase.SUSPENDING
     assert await world.pods() == [], "on no node, so that nobody has to be waited for"
     assert await world.reconcile() is None
-    world.kubectl("wait", f"ntj/{JOB}", "--for=condition=Suspended", "--timeout=1s")
+    world.kubectl("wait", f"ntj/{JOB}", "--for=condition=Suspended", "--timeout=10m")
     assert world.kubectl("get", "ntj", JOB).splitlines()[1].split()[1:3] == ["Suspended", "0/2"]
 
     suspend(world, False)
@@ -117,7 +117,7 @@ async def test_a_foreground_deletion_is_left_to_garbage_collection_by_an_operato
         await world.reconcile()
         return await world.cluster.find(api.JOB, world.namespace, JOB) is None and not await left(world)
 
-    await until("foreground deletion", is_gone, bound=90)
+    await until("foreground deletion", is_gone)
 
 
 PLACED = '{"spec": {"podTemplate": {"spec": {"priorityClassName": "low"}}}}'

@@ -49,7 +49,7 @@ async def test_killed_at_work_and_started_again_there_is_no_duplicate_and_no_orp
     async def at_work() -> bool:
         return bool(await world.pods()) or killed.process.poll() is not None
 
-    await until("the first pod", at_work, bound=60)
+    await until("the first pod", at_work)
     killed.process.kill()
     assert await killed.ended(5) == -signal.SIGKILL
     again = operators("one")  # the kubelet restarts the container in the same pod: the Lease is its own
@@ -72,7 +72,7 @@ async def test_a_second_one_stands_by_and_takes_over(world: World, operators: An
     async def ready() -> bool:
         return two.said("listening on port") and two.get("/readyz")[0] == 200
 
-    await until("the standby to be ready", ready, bound=60)
+    await until("the standby to be ready", ready)
     assert not two.said("is held by")
     one.process.terminate()
     assert await one.ended(10) == 0

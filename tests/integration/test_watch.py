@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from bounds import BOUND
 from neuron_api import contract
 from neuron_operator import cluster as api
 from neuron_operator.cluster import Cluster, Kind
@@ -42,7 +43,7 @@ async def watching(world: World) -> AsyncIterator[tuple[StalledCluster, PodStore
     store = PodStore(lambda key, _: woken.append(key))
     watch = PodWatch(cluster, store, [world.namespace])
     task = asyncio.create_task(watch.run())
-    await asyncio.wait_for(store.complete(), 30)
+    await asyncio.wait_for(store.complete(), BOUND)
     yield cluster, store, watch, woken
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -67,7 +68,7 @@ async def seen(world: World, store: PodStore, *jobs: str) -> None:
         known = [body for job in jobs for body in store.of(Key(world.namespace, job))]
         return there == {(one["metadata"]["name"], one["metadata"]["resourceVersion"]) for one in known}
 
-    await until("the store to be as the API server", same, bound=60)
+    await until("the store to be as the API server", same)
 
 
 def watchers_cut(world: World) -> int:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from bounds import BOUND
 from localcluster.controlplane import ControlPlane
 from neuron_api import contract
 from neuron_api.job import NeuronTrainingJob, parse
@@ -30,7 +31,6 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 JOB = "tiny"
 IMAGE = "trainer.example/cpu:1"
-BOUND = 30.0
 
 
 def utc() -> datetime:

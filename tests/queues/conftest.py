@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from bounds import BOUND
 from integration.conftest import ROOT, _serves_jobs
 from integration.world import World, until
 from localcluster.controlplane import ControlPlane
@@ -22,7 +23,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     components = ("etcd", "kube-apiserver", "kube-controller-manager")
     with ControlPlane.start(tmp_path_factory.mktemp("plane"), components) as found:
         found.kubectl("apply", "-f", ROOT / "crds")
-        wait_until("the CRD to be served", lambda: _serves_jobs(found), seconds=30)
+        wait_until("the CRD to be served", lambda: _serves_jobs(found), seconds=BOUND)
         yield found
 
 

@@ -124,6 +124,34 @@ def test_every_script_in_hack_can_be_run_and_says_how() -> None:
         assert re.search(r"Usage: hack/|--help", head), f"{name} says nothing of its usage in its first lines"
 
 
+# ---- tests that a busy machine passes ---------------------------------------------------------------------------
+
+CALLS = r"join|wait|acquire|result|asyncio\.timeout|wait_for"
+WAIT = re.compile(rf"(?:\b(?:timeout|bound)=|\b(?:{CALLS})\((?:[^()]*, )?)(\d+(?:\.\d+)?)[,)]")
+VIRTUAL = "watch.wait("
+"""Moves the clock of tests/unit/operator/test_clock.py."""
+ON_A_CLUSTER = ("tests/e2e/", "tests/queues/")
+"""Not part of `make test`."""
+
+
+def test_no_test_gives_up_before_a_busy_machine_is_done() -> None:
+    """A wait is bounded by `tests/bounds.py`, or by minutes; one of less than a second is there to end."""
+    short = [
+        f"{where}: {line.strip()}"
+        for where, line in lines(but=ON_A_CLUSTER)
+        if re.match(r"tests/.*\.py:", where) and VIRTUAL not in line
+        for seconds in WAIT.findall(line)
+        if 1 < float(seconds) < 300
+    ]
+    assert short == []
+
+
+def test_no_test_sleeps() -> None:
+    """Two looks of a wait are less than a second apart, and so is what a slow network adds."""
+    sleep = re.compile(r"\b(?:time|asyncio)\.sleep\([1-9]")
+    assert [where for where, line in lines() if re.match(r"tests/.*\.py:", where) and sleep.search(line)] == []
+
+
 # ---- pages that are true -----------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import hostile
+from bounds import BOUND
 
 MOST_SECONDS = 1.0
 """Of processor time, so that a busy machine does not matter."""
@@ -78,7 +79,7 @@ def measured(form: str) -> dict[str, dict[str, Any]]:
 
 def _measured_once(form: str) -> dict[str, dict[str, Any]]:
     command = [sys.executable, str(Path(hostile.__file__)), form]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=BOUND)
     assert (done.returncode, done.stderr) == (0, "")
     return {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bounds import BOUND
 from localcluster import toolchain
 from neuron_api import contract
 from neuron_operator import settings
@@ -43,7 +44,7 @@ def helm(*arguments: str, values: Json | None = None) -> subprocess.CompletedPro
     program = toolchain.programs("helm")["helm"]
     command = [program, *arguments, *(("--values", "-") if values is not None else ())]
     given = json.dumps(values) if values is not None else None
-    return subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=BOUND)
 
 
 @cache

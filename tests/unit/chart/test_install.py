@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bounds import BOUND
 from localcluster import toolchain
 from localcluster.controlplane import ControlPlane
 from localcluster.errors import CommandFailed
@@ -43,7 +44,7 @@ def helm(server: ControlPlane, *arguments: str) -> str:
     environment = os.environ | {"KUBECONFIG": str(server.kubeconfig)}
     program = toolchain.programs("helm")["helm"]
     command = [program, *arguments, "--namespace", NAMESPACE]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=BOUND)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -153,7 +154,7 @@ def test_the_definition_is_upgraded_as_the_page_says_and_the_jobs_stay(server: C
     definition["spec"]["names"]["shortNames"] = ["oldname"]
     file.write_text(yaml.safe_dump(definition))
     helm(server, "install", RELEASE, str(older), "--set", "images.operator=registry.example/neuron-operator:1")
-    wait_until("jobs to be accepted", lambda: _accepts(server), seconds=30)
+    wait_until("jobs to be accepted", lambda: _accepts(server), seconds=BOUND)
     helm(server, "upgrade", RELEASE, str(CHART), "--reset-then-reuse-values")
     assert "oldname" in server.kubectl("get", "crd", crd, "--output", "jsonpath={.spec.names.shortNames}")
     page = (CHART / "README.md").read_text()
@@ -207,15 +208,15 @@ def apply(server: ControlPlane, namespace: str, manifest: str) -> None:
 
 
 def until(condition: Callable[[], bool], what: str, operator: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + BOUND
     while not condition():
         assert operator.poll() is None, f"the operator ended before {what}:\n{log.read_text()}"
-        assert time.monotonic() < deadline, f"{what} did not happen within 90 s:\n{log.read_text()}"
+        assert time.monotonic() < deadline, f"{what} did not happen within {BOUND:.0f} s:\n{log.read_text()}"
         time.sleep(0.2)
 
 
 def requests_refused(port: int) -> list[str]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=BOUND) as answer:
         lines = answer.read().decode().splitlines()
     assert any(line.startswith("neuron_operator_api_requests_total") for line in lines)
     return [line for line in lines if line.startswith("neuron_operator_api_requests_total") and 'code="403"' in line]
@@ -252,6 +253,6 @@ def test_the_operator_does_its_work_with_the_charts_rights(
             assert requests_refused(port) == []
         finally:
             operator.terminate()
-            status = operator.wait(30)
+            status = operator.wait(BOUND)
     assert status == 0, log.read_text()
     assert not any(f" {level} " in log.read_text() for level in "WEC"), log.read_text()

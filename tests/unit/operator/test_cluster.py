@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bounds import BOUND
 from neuron_operator import cluster as api
 from neuron_operator.cluster import PARALLEL, Cluster
 
@@ -54,5 +55,5 @@ async def test_no_more_requests_run_at_once_than_the_bound(busy: Slow) -> None:
 
 
 async def test_the_lease_is_renewed_while_all_other_requests_are_held_up(busy: Slow) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BOUND):
         assert await busy.get(api.LEASE, "ns", "x") == {}

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bounds import BOUND
 from neuron_api import contract
 from neuron_operator.pod_store import PodStore
 from neuron_operator.workqueue import Key
@@ -58,7 +59,7 @@ async def test_it_is_complete_when_every_namespace_was_listed(woken: Woken) -> N
     await asyncio.sleep(0)
     assert not waiting.done()
     store.replace("y", [])
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, BOUND)
 
 
 def test_a_listing_wakes_each_job_and_is_sorted_by_name(store: PodStore, woken: Woken) -> None:

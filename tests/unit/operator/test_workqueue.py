@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from bounds import BOUND
 from neuron_operator import workqueue
 from neuron_operator.errors import LeaseLostError, UnavailableError
 from neuron_operator.gathering import AHEAD_SECONDS, Gathering
@@ -21,7 +22,7 @@ async def working(
 ) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(queue.work(reconcile)) for _ in range(workers)]
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BOUND):
             yield
     finally:
         for task in tasks:
@@ -203,7 +204,7 @@ async def test_a_lost_lease_ends_the_worker() -> None:
 
     queue.add(A)
     with pytest.raises(LeaseLostError):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BOUND):
             await queue.work(reconcile)
 
 
@@ -237,7 +238,7 @@ async def test_a_resync_adds_every_listed_key_and_survives_a_server_that_is_away
         return answer
 
     task = asyncio.create_task(queue.resync(keys, 0.001))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BOUND):
         await asked.wait()
     task.cancel()
     assert len(queue) == 2

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from bounds import BOUND
 from neuron_trainer.checkpoint import shards, staging, threads, verify, writer
 from neuron_trainer.checkpoint.staging import Stage, Stored
 from neuron_trainer.checkpoint.threads import Threads
@@ -33,7 +34,7 @@ def test_every_item_is_done_once_and_by_several_threads() -> None:
 
     def work(item: int) -> None:
         if item < 3:
-            together.wait(30)  # nobody passes alone
+            together.wait(BOUND)  # nobody passes alone
         done.append(item)
 
     Threads(3).each(work, range(100))
@@ -46,7 +47,7 @@ def test_the_error_of_any_thread_is_raised_when_all_have_ended(count: int) -> No
 
     def work(item: int) -> None:
         running.add(item)
-        together.wait(30)
+        together.wait(BOUND)
         running.remove(item)
         if item == count - 1:
             raise OSError(errno.EIO, "of one of them")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bounds import BOUND
 from neuron_api.progress import Progress, TrainerPhase
 from neuron_trainer.handoff import Handoff, Start, replace
 
@@ -53,7 +54,7 @@ def test_a_reader_never_sees_half_of_a_text(tmp_path: Path) -> None:
          "while True:\n    for c in 'ab': replace(Path(sys.argv[1]), c * 100_000)", str(path)],
     )  # fmt: skip
     try:
-        seen, deadline = set(), time.monotonic() + 20
+        seen, deadline = set(), time.monotonic() + BOUND
         while len(seen) < 2 and time.monotonic() < deadline:
             text = path.read_text()
             assert len(text) == 100_000

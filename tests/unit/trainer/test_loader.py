@@ -10,6 +10,7 @@ import pytest
 from datasets import Dataset, DatasetDict, load_from_disk
 from torch.utils.data import BatchSampler, DistributedSampler
 
+from bounds import BOUND
 from distributed.tiny import write_rows
 from neuron_trainer.data import loader
 from neuron_trainer.data.loader import StepLoader, Steps
@@ -84,7 +85,7 @@ class Slow(Rows):
     def take(self, indices: Any) -> Any:
         self.begun.append(indices[0])
         self.has_begun.release()
-        assert self.may_read.acquire(timeout=10)
+        assert self.may_read.acquire(timeout=BOUND)
         return super().take(indices)
 
 
@@ -94,8 +95,8 @@ def test_the_next_batch_is_read_while_a_step_computes(folder: Path, monkeypatch:
     batches = iter(StepLoader(Steps(rows, BATCH, Share(0, 1)), BATCH, lambda: 0))
     rows.may_read.release()
     next(batches)
-    assert rows.has_begun.acquire(timeout=10)
-    assert rows.has_begun.acquire(timeout=10), "the second is begun before it is asked for"
+    assert rows.has_begun.acquire(timeout=BOUND)
+    assert rows.has_begun.acquire(timeout=BOUND), "the second is begun before it is asked for"
     assert rows.begun == [0, 8], "and no further one"
     for _ in range(9):
         rows.may_read.release()

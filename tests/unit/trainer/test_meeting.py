@@ -3,6 +3,7 @@
 import socket
 import threading
 
+from bounds import BOUND
 from localcluster.freeport import free_ports
 from neuron_trainer import meeting
 
@@ -13,13 +14,13 @@ def test_it_returns_when_the_port_begins_to_listen() -> None:
 
     def wait() -> None:
         tried.set()
-        found.append(meeting.wait_for_port("127.0.0.1", port, 30.0))
+        found.append(meeting.wait_for_port("127.0.0.1", port, BOUND))
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    assert tried.wait(10)
+    assert tried.wait(BOUND)
     with socket.create_server(("127.0.0.1", port)):
-        waiter.join(20)
+        waiter.join(BOUND)
     assert found == [None]
 
 

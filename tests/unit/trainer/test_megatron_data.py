@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from bounds import BOUND
 from neuron_api.config import TrainingConfig
 from neuron_trainer.data import cache, source
 from neuron_trainer.data.loader import StepLoader
@@ -316,7 +317,7 @@ def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path, prefix: Path
 
 def _race(config: dict[str, Any], is_builder: bool, start: Any, results: Any) -> None:
     typed_config = TrainingConfig.model_validate(config)
-    start.wait(60)
+    start.wait(BOUND)
     samples = source.samples(typed_config, "train", is_builder=is_builder)
     results.put(samples.take(range(len(samples)))["input_ids"].sum().item())
 
@@ -332,9 +333,9 @@ def test_four_processes_at_once_have_the_same_index(builders: int, tmp_path: Pat
     ]
     for one in running:
         one.start()
-    found = {results.get(timeout=60) for _ in running}
+    found = {results.get(timeout=BOUND) for _ in running}
     for one in running:
-        one.join(60)
+        one.join(BOUND)
     assert [one.exitcode for one in running] == [0] * 4
     samples = source.samples(config, "train", is_builder=False)
     assert found == {samples.take(range(len(samples)))["input_ids"].sum().item()}

@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 from torch.distributed.elastic.rendezvous import utils
 
+from bounds import BOUND
 from localcluster.freeport import free_ports
 from neuron_trainer.launcher import rendezvous
 from neuron_trainer.launcher.node import Node
 
 NODE = Node(
     rank=0, num_nodes=2, processes=1, host="127.0.0.1", port=0, is_in_pod=False, progress_port=0,
-    max_process_restarts=0, rejoin_timeout=30, accelerator="cpu", job_uid="u", attempt=0,
+    max_process_restarts=0, rejoin_timeout=int(BOUND), accelerator="cpu", job_uid="u", attempt=0,
 )  # fmt: skip
 
 
@@ -31,9 +32,9 @@ def test_who_comes_first_looks_for_the_other_many_times_a_second(monkeypatch: py
     handlers = [rendezvous.handler(one) for one in (node, replace(node, rank=1))]
     with ThreadPoolExecutor() as pool:
         first = pool.submit(handlers[0].next_rendezvous)
-        assert has_waited.wait(20), "torch waits elsewhere: look at launcher/rendezvous.py"
+        assert has_waited.wait(BOUND), "torch waits elsewhere: look at launcher/rendezvous.py"
         second = pool.submit(handlers[1].next_rendezvous)
-        assert sorted((first.result(20).rank, second.result(20).rank)) == [0, 1]
+        assert sorted((first.result(BOUND).rank, second.result(BOUND).rank)) == [0, 1]
     for handler in handlers:
         handler.shutdown()  # its heartbeats, too
     assert set(waited) == {0.05}

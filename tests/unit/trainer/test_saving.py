@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict_loader import load
 
+from bounds import BOUND
 from neuron_api import contract
 from neuron_trainer.checkpoint import complete, contents, layout, reader, shards, verify, writer
 from neuron_trainer.checkpoint.background import Background
@@ -78,7 +79,7 @@ class Gate:
 
         def write(file: shards.Checked, data: Any) -> int:
             self.reached.set()
-            assert self.is_open.wait(30)
+            assert self.is_open.wait(BOUND)
             return plain(file, data)
 
         monkeypatch.setattr(shards.Checked, "write", write)
@@ -118,7 +119,7 @@ def test_a_step_does_not_wait_for_the_write_and_may_change_the_tensors(
     stage, background, tensors = Stage(), Background(), state(1.0)
     told = threading.Event()
     background.submit(snapshot(tmp_path, stage.copy(tensors), trained), told.set)
-    assert gate.reached.wait(30)
+    assert gate.reached.wait(BOUND)
     assert background.finished() is None
     tensors["model.a"].tensor.fill_(2.0)
     assert not layout.is_complete(tmp_path / "x.ckpt")
@@ -133,7 +134,7 @@ def test_a_checkpoint_is_complete_when_it_is_written_and_not_at_the_next_save(tm
     background = Background()
     done = threading.Event()
     background.submit(snapshot(tmp_path, Stage().copy(state(1.0)), trained), done.set)
-    assert done.wait(30), "no call of ours is needed"
+    assert done.wait(BOUND), "no call of ours is needed"
     assert layout.is_complete(tmp_path / "x.ckpt")
     background.join()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bounds import BOUND
 from neuron_api import progress
 from neuron_api.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
 from neuron_trainer.handoff import Handoff
@@ -44,7 +45,7 @@ def url(status: Status) -> Iterator[str]:
 
 
 def get(address: str) -> tuple[str, str]:
-    with urllib.request.urlopen(address, timeout=10) as answer:
+    with urllib.request.urlopen(address, timeout=BOUND) as answer:
         return answer.headers["Content-Type"], answer.read().decode()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bounds import BOUND
 from neuron_trainer.handoff import Handoff
 from neuron_trainer.launcher.stderr import KEPT, Stderr
 
@@ -35,7 +36,7 @@ def process(folder: Path, local_rank: int, program: str) -> int:
     """A process that joins and runs; its exit code."""
     head = f"import os; from pathlib import Path; from neuron_trainer.handoff import Handoff\n" \
            f"Handoff(Path({str(folder)!r})).join_stderr({local_rank})\n"  # fmt: skip
-    return subprocess.run([sys.executable, "-c", head + program], timeout=60, check=False).returncode
+    return subprocess.run([sys.executable, "-c", head + program], timeout=BOUND, check=False).returncode
 
 
 def test_the_last_words_of_a_native_abort_are_known(stderr: Stderr, tmp_path: Path, passed: Passed) -> None:
@@ -93,7 +94,7 @@ def test_without_a_launcher_that_asks_for_it_standard_error_stays_where_it_is(tm
     done = subprocess.run(
         [sys.executable, "-c", "import os, sys; from pathlib import Path; from neuron_trainer.handoff import Handoff\n"
          "Handoff(Path(sys.argv[1])).join_stderr(0); os.write(2, b'here')", str(tmp_path)],
-        timeout=60, check=True, capture_output=True,
+        timeout=BOUND, check=True, capture_output=True,
     )  # fmt: skip
     assert done.stderr == b"here"
 
