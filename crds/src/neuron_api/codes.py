@@ -246,7 +246,8 @@ TABLE: Final = (
     ("2414", _W, "data.data_prefix data.dev_choose_samples", "Data that is not read", "data_prefix is for model_source "
      "megatron without a fine-tuning strategy, dev_choose_samples for records of fine-tuning.", "Remove it."),
     ("2415", _E, "data.train_dir data.val_dir", "Not a file of records",
-     "Fine-tuning reads .jsonl, .json and .arrow files.", "Give such a file."),
+     "Fine-tuning reads .jsonl, .json, .csv, .parquet and .arrow files, also compressed as .gz or .zst.",
+     "Give such a file."),
     ("2417", _E, "data.data_module", "Not the name of a class", "It names a module and a class in it.",
      "Write package.module:Class."),
     ("2416", _N, "data.tokenizer.library", "Read as a Hugging Face tokenizer",

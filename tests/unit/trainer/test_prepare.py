@@ -164,7 +164,7 @@ def test_several_processes_give_the_same_rows(texts: list[Path], tmp_path: Path)
     [
         (("--tokenizer", "/nowhere/tokenizer.json"), None, "--tokenizer: there is no file /nowhere/tokenizer.json"),
         (("--processes", "1"), None, "--vocab-size: it is not given, nor is --tokenizer. Give one of the two."),
-        ((), "input", "--input: there is no file"),
+        ((), "input", "absent.txt cannot be read: No such file or directory."),
         ((), "output", "exists and was not made by this command. Use another name."),
         ((), "length", "fewer than one row of 99999. Use more text or shorter rows."),
         (("--vocab-size", "256"), None, "--vocab-size: 256 is less than the 256 bytes and the end of text. Give at"),
@@ -335,9 +335,10 @@ def test_progress_is_told_where_there_is_no_terminal(
 @pytest.mark.parametrize(
     ("content", "more", "sentence"),
     [
-        ('{"text": "a"}\n{"body": "b"}\n', (), "line 2 of .* has no field 'text'. Name the text with --text-key"),
-        ('{"text": "a"}\n{"tex', (), "line 2 of .* is not a JSON object"),
-        ('{"text": 5}\n', (), "the field 'text' of a line of .* is a int, not a text"),
+        ('{"text": "a"}\n{"body": "b"}\n', (),
+         "line 2 of .* has no field 'text'; its fields: 'body'. Name the text with --text-key"),
+        ('{"text": "a"}\n{"tex', (), r"line 2 of .* is not JSON: Unterminated string starting at \(column 2\)."),
+        ('{"text": 5}\n', (), "the field 'text' in line 1 of .* is a number, not text."),
         ('{"text": "a"}\n', ("--seq-length", "8"), "--seq-length: Megatron data is not cut into rows."),
         ('{"text": "a"}\n', ("--processes", "0"), "--processes: 0 cannot do anything. Use 1 or more."),
         ("\n", (), "--input: there is no text in it."),
@@ -358,7 +359,7 @@ def test_a_fault_of_records_is_one_sentence(
 
 def test_a_parquet_file_without_the_column_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert prepare_documents([write_records(tmp_path, "parquet", key="body")], tmp_path / "out", *LEARN) == 2
-    assert "has no column 'text', only body, other." in caplog.text
+    assert "has no column 'text'; its columns: 'body', 'other'." in caplog.text
     (tmp_path / "x.parquet").write_text("PAR1")
     assert prepare_documents([tmp_path / "x.parquet"], tmp_path / "out", *LEARN) == 2
-    assert "is not a parquet file" in caplog.text
+    assert "x.parquet cannot be read: Parquet file size is 4 bytes" in caplog.text

@@ -1,7 +1,9 @@
 """Fine-tuning on records: which tokens there are and which of them are learned; a run is the one of transformers."""
 
+import gzip
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,55 @@ def test_a_record_is_a_row_whose_answer_is_learned(
         rest = LENGTH - len(wanted)
         assert ids == wanted + [2] * rest
         assert labels == learned + [-100] * rest
+
+
+def as_csv(path: Path, records: list[dict[str, str]]) -> None:
+    path.write_text("input,output\n" + "".join(f"{one['input']},{one['output']}\n" for one in records))
+
+
+def as_parquet(path: Path, records: list[dict[str, str]]) -> None:
+    datasets.Dataset.from_list(records).to_parquet(str(path))
+
+
+@pytest.mark.parametrize(("name", "write"), [
+    ("a.ndjson", as_lines), ("a.JSONL", as_lines), ("list.jsonl", as_list), ("list.JSON", as_list),
+    ("bom.jsonl", lambda path, records: path.write_text("\ufeff" + json.dumps(records))),
+    ("blank.json", lambda path, records: path.write_text("\n  " + json.dumps(records, indent=2))),
+    ("wide.jsonl", lambda path, records: path.write_text("\n".join(map(json.dumps, records)), encoding="utf-16")),
+    ("a.jsonl.gz", lambda path, records: path.write_bytes(gzip.compress(json.dumps(records).encode()))),
+    ("a.csv", as_csv), ("a.parquet", as_parquet),
+])  # fmt: skip
+def test_records_are_read_from_every_form_of_file(
+    name: str, write: Callable[[Path, Any], None], tiny: Path, words: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / name, RECORDS)
+    assert len(typed(tuned(tiny, words, tmp_path, file=tmp_path / name)).data.train_dir or "") > 0
+    assert rows(tuned(tiny, words, tmp_path, file=tmp_path / name)) == rows(tuned(tiny, words, tmp_path / "plain"))
+
+
+def test_an_alpaca_record_asks_its_instruction_and_its_input(
+    tiny: Path, words: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The instruction was dropped without a word. Looked at: no input, an empty one, null, no instruction at all;
+    fields that nothing reads are reported at every start, also when the tokens come from the cache."""
+    records = [
+        {"instruction": text(0, 3), "input": text(5, 2), "output": text(9, 4), "id": 7},
+        {"instruction": text(1, 3), "input": "", "output": text(9, 4), "source": "web"},
+        {"instruction": text(2, 3), "output": text(9, 4), "id": 0},
+        {"instruction": text(3, 3), "input": None, "output": text(9, 4)},
+        {"input": text(4, 3), "output": text(9, 4)},
+    ] * 2
+    asked = [f"{text(0, 3)} {text(5, 2)}", *(text(n, 3) for n in range(1, 5))] * 2
+    values = tuned(tiny, words, tmp_path, records)
+    for (ids, labels), question in zip(rows(values), asked, strict=True):
+        wanted, learned = plain(words, {"input": question, "output": text(9, 4)})
+        assert ids[: len(wanted)] == wanted
+        assert labels[: len(wanted)] == learned
+    for _ in range(2):
+        caplog.clear()
+        preflight.check(tuning_length.applied(typed(values)), 1, tmp_path / "log")
+        assert "in 8 records the question is `instruction`, a line end and `input`" in caplog.text
+        assert "fields that are not used: id (in 4), source (in 2)" in caplog.text
 
 
 def test_packed_rows_have_every_record_once_with_its_own_labels(tiny: Path, words: Path, tmp_path: Path) -> None:
@@ -254,10 +305,24 @@ def no_output(path: Path) -> None:
 
 @pytest.mark.parametrize(("write", "changes", "says"), [
     (None, {"data__train_dir": "/nowhere/a.jsonl"}, "data.train_dir: /nowhere/a.jsonl cannot be read: No such file"),
-    (not_json, {}, "is no file of records: Expecting value"),
+    (not_json, {}, "train.jsonl is not JSON: Expecting value (column 1). Each record is"),
     (no_output, {}, "line 2 of "),
-    (no_output, {}, "has no text 'input'. Each record is"),
+    (no_output, {}, "has the fields 'prompt', 'output': rename prompt to input. Each record is"),
     (lambda path: path.write_text(""), {}, "has no records"),
+    (lambda path: path.write_text('{"messages": []}'), {}, "chat messages are not supported"),
+    (lambda path: path.write_text('{"input": "a", "chosen": "b", "rejected": "c"}'), {}, "preference pairs are not"),
+    (lambda path: path.write_text('{"input": "a", "output": 5}'), {}, "the field 'output' in line 1 of "),
+    (lambda path: path.write_text('{"input": "a", "output": "b", "output": "c"}'), {}, "'output' is there twice"),
+    (lambda path: path.write_text('{"input": "a",\n "output": b}'), {}, "line 1 of "),
+    (lambda path: path.write_text('{"input": "a", "output": "\\ud83d"}'), {}, "half of a surrogate pair"),
+    (lambda path: path.write_text('[{"input": "a", "output": "b"},\n{"input": "a"}]'), {}, "line 2 of "),
+    (lambda path: path.write_bytes(b'{"input": "n\xe9e", "output": "b"}'), {}, "is not UTF-8: byte 0xe9"),
+    (lambda path: path.write_bytes(b"\x1f\x8b broken"), {}, "cannot be "),
+    (lambda path: path.write_text("A text."), {}, "line 1 of "),
+    (lambda path: path.mkdir(), {}, "is a directory"),
+    (os.mkfifo, {}, "is not a regular file"),
+    (lambda path: as_lines(path, [{"input": text(0, 40), "output": "w1"}] * 9), {"data__seq_length": LENGTH},
+     "fits into 32 tokens with a part of its answer. Use a larger data.seq_length."),
     (lambda path: as_lines(path, RECORDS[:7]), {}, "its records are 7 samples, fewer than one global batch of 8"),
     (None, {"words": True}, "data.tokenizer.type: there is no directory /nowhere"),
 ])  # fmt: skip

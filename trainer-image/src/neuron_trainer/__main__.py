@@ -48,11 +48,17 @@ def _prepare_arguments(prepare: argparse.ArgumentParser) -> None:
     add = prepare.add_argument
     # fmt: off
     add("--input", nargs="+", required=True, type=Path, metavar="FILE",
-        help="by its suffix: .jsonl or .json (a record per line), .parquet, anything else plain text in UTF-8")
+        help="text, JSON lines or a JSON list, CSV, parquet or Arrow, also as .gz, .bz2, .xz, .zst or .lz4; found out "
+        "by content and suffix")
     add("--output", required=True, type=Path, metavar="PATH",
         help="directory for rows, prefix of .bin and .idx for megatron; complete or absent")
     add("--format", choices=["rows", "megatron"], default="rows", help="default rows, for data.train_dir")
     add("--seq-length", type=int, metavar="N", help="model.encoder_seq_length; rows only")
+    add("--input-format", choices=["text", "json", "csv", "parquet", "arrow"],
+        help="read every input as this; default: found out")
+    add("--encoding", metavar="NAME", help="of text, JSON and CSV, as latin-1; default UTF-8, or by a byte order mark")
+    add("--encoding-errors", choices=["strict", "replace"], default="strict",
+        help="strict (default): stop at the first byte that is not of the encoding; replace: put U+FFFD and count")
     add("--text-key", default="text", metavar="KEY", help="field of a record that is its text; default text")
     add("--vocab-size", type=int, metavar="V", help="size of the BPE vocabulary to learn from the text")
     add("--tokenizer", type=Path, metavar="PATH",
@@ -147,6 +153,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             format=chosen.format,
             text_key=chosen.text_key,
             end_of_text=chosen.end_of_text,
+            input_format=chosen.input_format,
+            encoding=chosen.encoding,
+            encoding_errors=chosen.encoding_errors,
         )
     )
 

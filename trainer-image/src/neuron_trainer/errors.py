@@ -28,6 +28,10 @@ class InputError(TrainerError):
         self.findings = tuple(findings)
         super().__init__("\n".join(str(finding) for finding in self.findings))
 
+    def __reduce__(self) -> tuple[type["InputError"], tuple[tuple[Finding, ...]]]:
+        """It crosses processes."""
+        return InputError, (self.findings,)
+
 
 class TokenError(TrainerError):
     """A sample has a token id outside of the model's vocabulary."""

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import Final
 
+from neuron_api import suffixes
+
 from .expressions import above, flag, given, is_interpolated, is_other, loose, numbers, plain, text
 from .purpose import IS_FINE_TUNING, READS_MEGATRON_DATA
 from .rule import Reason, Rule
 
-_RECORDS: Final = (".jsonl", ".json", ".arrow")
 _NAMES: Final = ("data.dataset_name", "data.subset_name", "data.prompt_name", "data.tokenizer.delimiter")
 _SECTIONS: Final = ("data.train_ds", "data.fine_tuning")
 _LENGTH, _LONGEST = "data.seq_length", "model.encoder_seq_length"
@@ -54,9 +55,9 @@ def _records() -> Iterator[Rule]:
     yield Rule(2407, _LENGTH, f"{given(_LENGTH)} && {numbers(_LENGTH, _LONGEST, that=_does_not_fit)}")
     for key in ("data.train_dir", "data.val_dir"):
         path = plain(key)
-        is_file = " || ".join(f"{path}.endsWith('{end}')" for end in _RECORDS)
+        is_file = f'{path}.matches(r"{suffixes.RECORDS}")'
         yield Rule(
-            2415, key, f"{IS_FINE_TUNING} && {given(key)} && {path} != '' && !{path}.contains('$') && !({is_file})"
+            2415, key, f"{IS_FINE_TUNING} && {given(key)} && {path} != '' && !{path}.contains('$') && !{is_file}"
         )
 
 

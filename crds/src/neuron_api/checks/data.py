@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
 from typing import Any, Final
 
+from neuron_api import suffixes
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment
 from neuron_api.findings import Finding
@@ -12,7 +12,6 @@ from neuron_api.registry import found
 
 _NEMO: Final = ("dataset_name", "subset_name", "prompt_name", "train_ds", "fine_tuning")
 _PARTS: Final = ("train", "validation", "test")
-_RECORDS: Final = (".jsonl", ".json", ".arrow")
 _CLASS: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", re.ASCII)
 _SPLITS: Final = re.compile(r"\d+(\.\d+)?([,/]\s*\d+(\.\d+)?){0,2}")
 
@@ -54,8 +53,8 @@ def _records(config: TrainingConfig) -> Iterator[Finding]:
     data, longest = config.data, config.model.encoder_seq_length
     for key in ("train_dir", "val_dir"):
         path = getattr(data, key)
-        if path and "$" not in path and PurePosixPath(path).suffix not in _RECORDS:
-            yield found(2415, f"data.{key}", f"{path!r} does not end in {', '.join(_RECORDS)}.")
+        if path and "$" not in path and not re.search(suffixes.RECORDS, path):
+            yield found(2415, f"data.{key}", f"{path!r} has no suffix of a file of records.")
     if data.seq_length is None:
         return
     if data.seq_length > longest:

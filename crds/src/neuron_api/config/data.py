@@ -28,7 +28,8 @@ class DataConfig(OpenSection):
 
     train_dir: str | None = None
     """Training data: a directory written by `neuron-train data prepare` or `datasets.save_to_disk` with input_ids,
-    attention_mask and labels of equal length; for fine-tuning a .jsonl, .json or .arrow file. Default null."""
+    attention_mask and labels of equal length; for fine-tuning a file of
+    records: .jsonl, .json, .csv, .parquet or .arrow, also compressed (.gz, .bz2, .xz, .zst, .lz4). Default null."""
 
     val_dir: str | None = None
     """Validation data, as train_dir; needed when limit_val_batches is not 0. Default null."""

@@ -19,8 +19,7 @@ from neuron_trainer import logs
 from neuron_trainer.data.megatron.layout import dtype_for, idx_path
 from neuron_trainer.errors import InputError
 
-from . import outputs, parts, vocabulary
-from .inputs import pieces
+from . import inputs, outputs, parts, vocabulary
 from .request import Request, check
 
 log = logging.getLogger(__name__)
@@ -32,11 +31,15 @@ def main(request: Request) -> int:
     """Run the command; returns an exit code."""
     logs.console()
     try:
-        if found := check(request):
+        if found := check(request) or inputs.check(request):
             raise InputError(found)
         _prepare(request)
     except InputError as problem:
         log.error("%s", problem)
+        return int(ExitCode.CONFIG)
+    except OSError as problem:
+        place = problem.filename or request.output
+        log.error("--output: %s: %s.", place, problem.strerror or problem)
         return int(ExitCode.CONFIG)
     return int(ExitCode.SUCCESS)
 
@@ -51,9 +54,10 @@ def _prepare(request: Request) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         outputs.write_request(folder / _REQUEST_FILE, fingerprint)
-    known = vocabulary.make(request, folder)
+    sources = inputs.open_all(request, folder)
+    known = vocabulary.make(request, sources, folder)
     dtype = dtype_for(known.size) if request.format == "megatron" else np.dtype(np.int32)
-    todo = parts.plan((p for path in request.inputs for p in pieces(path, request.text_key)), folder, known, dtype)
+    todo = parts.plan((p for source in sources for p in inputs.pieces(source)), folder, known, dtype)
     parts.tokenise(todo, request.processes)
     if request.format == "megatron":
         _finish_documents(request, fingerprint, todo, known, dtype)
@@ -68,12 +72,13 @@ def _finish_rows(request: Request, fingerprint: dict[str, Any], todo: list[parts
     shutil.rmtree(rows, ignore_errors=True)
     name = sha256(json.dumps(fingerprint).encode()).hexdigest()[:16]
     count = outputs.write_rows(todo, request.unfinished, request.seq_length, name)
-    shutil.copy(known.file, rows / vocabulary.TOKENIZER_FILE)
+    vocabulary.write_directory(known, request.tokenizer, rows)
     outputs.write_request(rows / request.prepared.name, fingerprint)
     if request.output.exists():
         shutil.rmtree(request.output)
     rows.rename(request.output)
-    log.info("%s: %d rows of %d tokens, vocabulary %d", request.output, count, request.seq_length, known.size)
+    log.info("%s: %d rows of %d tokens, vocabulary %d; data.tokenizer.type can name it, too",
+             request.output, count, request.seq_length, known.size)  # fmt: skip
 
 
 def _finish_documents(
@@ -81,9 +86,11 @@ def _finish_documents(
 ) -> None:
     request.prepared.unlink(missing_ok=True)
     count = outputs.write_documents(todo, request.output, dtype)
-    outputs.write_tokenizer(known, request.output.with_name(f"{request.output.name}.tokenizer"))
+    tokenizer = request.output.with_name(f"{request.output.name}.tokenizer")
+    vocabulary.write_directory(known, request.tokenizer, tokenizer)
     outputs.write_request(request.prepared, fingerprint)
-    log.info("%s: %d documents, %s, vocabulary %d", request.output, count, dtype.name, known.size)
+    log.info("%s: %d documents, %s, vocabulary %d; tokenizer %s", request.output, count, dtype.name, known.size,
+             tokenizer)  # fmt: skip
 
 
 def _is_there(request: Request) -> bool:

@@ -1,64 +1,161 @@
-"""Documents of text, JSON-lines and parquet files, in pieces of about a megabyte."""
+"""Documents of the input, in pieces of about a megabyte.
+
+Text in UTF-8, JSON lines and parquet are read where they are. Everything else (compressed, of another encoding, a list,
+CSV, Arrow) is copied once, beside the unfinished output, as one of the former: pieces need a file that can be entered
+anywhere.
+"""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
-from neuron_api.findings import error
+from neuron_api.findings import Finding, error
+from neuron_trainer.data.formats import compression, records, tables, text
+from neuron_trainer.data.formats.detection import Detected, Form, detect
+from neuron_trainer.data.formats.errors import FormatError, reading
 from neuron_trainer.errors import InputError
+
+from .request import Request
+
+log = logging.getLogger(__name__)
 
 PIECE: Final = 1 << 20
 """Bytes that are tokenised at once, up to a line's end; in parquet files, of compressed text."""
-_JSON_LINES: Final = (".jsonl", ".json")
-_PARQUET: Final = ".parquet"
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A file that can be entered anywhere: text in UTF-8, JSON lines or parquet."""
+
+    path: Path
+    form: Form
+    text_key: str
+    errors: text.Errors
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a file: bytes of a text or of lines, row groups of a parquet file."""
+    """A part of an input: bytes of a text or of lines, row groups of a parquet file."""
 
-    path: Path
+    source: Input
     start: int
     stop: int
     ends_document: bool
     """Whether the last document ends with the piece; a text file is one document."""
-    text_key: str
 
 
-def is_text(path: Path) -> bool:
-    """Whether the whole file is one document: whatever has no suffix of records."""
-    return path.suffix not in (*_JSON_LINES, _PARQUET)
+class Documents(NamedTuple):
+    """Of a piece."""
+
+    texts: list[str]
+    replaced: int
+    """Characters that the decoding replaced."""
 
 
-def pieces(path: Path, text_key: str, size: int = PIECE) -> list[Piece]:
+def check(request: Request) -> list[Finding]:
+    """All files that cannot be read."""
+    found = []
+    for path in request.inputs:
+        try:
+            _detect(path, request)
+        except FormatError as problem:
+            found.append(error("--input", problem.message, problem.remedy))
+    return found
+
+
+def open_all(request: Request, folder: Path) -> list[Input]:
+    """Every file of the request, copied to the folder where it cannot be entered anywhere; raises `InputError`."""
+    try:
+        return [_open(_detect(path, request), request, folder, index) for index, path in enumerate(request.inputs)]
+    except FormatError as problem:
+        raise fault(problem) from None
+
+
+def pieces(source: Input, size: int = PIECE) -> list[Piece]:
     """The whole file; raises `InputError`."""
-    bounds = _row_groups(path, text_key, size) if path.suffix == _PARQUET else _lines(path, size)
-    ends = [not is_text(path) or index == len(bounds) - 1 for index in range(len(bounds))]
-    return [Piece(path, start, stop, end, text_key) for (start, stop), end in zip(bounds, ends, strict=True)]
+    try:
+        bounds = _row_groups(source, size) if source.form is Form.PARQUET else _lines(source.path, size)
+    except FormatError as problem:
+        raise fault(problem) from None
+    ends = [source.form is not Form.TEXT or index == len(bounds) - 1 for index in range(len(bounds))]
+    return [Piece(source, start, stop, end) for (start, stop), end in zip(bounds, ends, strict=True)]
 
 
-def documents(piece: Piece) -> Iterator[str]:
+def documents(piece: Piece) -> Documents:
     """Their texts; raises `InputError`. Of a text file one, which goes on in the next piece if it does not end."""
-    if piece.path.suffix == _PARQUET:
-        yield from _rows(piece)
+    try:
+        return _documents(piece, first_line=1)
+    except FormatError as problem:
+        if not piece.start or piece.source.form is Form.PARQUET:
+            raise fault(problem) from None
+    try:  # again, with the lines counted: only a message needs them
+        return _documents(piece, _first_line(piece))
+    except FormatError as problem:
+        raise fault(problem) from None
+
+
+def fault(problem: FormatError) -> InputError:
+    """As the command reports it."""
+    remedy = problem.remedy or "Name the text with --text-key, or fix the file."
+    return InputError([error("--input", problem.message, remedy)])
+
+
+def report_replaced(count: int) -> None:
+    """Once for a command."""
+    if count:
+        log.warning("%d characters that could not be decoded were replaced by U+FFFD", count)
+
+
+def _detect(path: Path, request: Request) -> Detected:
+    form = None if request.input_format is None else Form(request.input_format)
+    return detect(path, form, request.encoding)
+
+
+def _open(found: Detected, request: Request, folder: Path, index: int) -> Input:
+    size = found.path.stat().st_size
+    log.info("%s: %s%s", found.path, found, "" if size else ", empty")
+    own = Input(found.path, found.form, request.text_key, request.encoding_errors)
+    is_plain = not found.compression and found.encoding in ("utf-8", "utf-8-sig", "utf8", "UTF-8")
+    if found.form is Form.PARQUET or (is_plain and (found.form is Form.TEXT or found.is_lines)):
+        return own
+    form = Form.TEXT if found.form is Form.TEXT else Form.JSON
+    copy = replace(own, path=folder / f"input-{index:06d}.{form}", form=form)
+    if not copy.path.exists():
+        _copy(found, copy)
+    return copy
+
+
+def _copy(found: Detected, copy: Input) -> None:
+    unfinished, replaced = copy.path.with_name(f".{copy.path.name}"), 0
+    with unfinished.open("w", encoding="utf-8") as file:
+        for one in _plain(found, copy):
+            file.write(one.text)
+            replaced += one.replaced
+    unfinished.replace(copy.path)
+    report_replaced(replaced)
+
+
+def _plain(found: Detected, copy: Input) -> Iterator[text.Text]:
+    """The text, or a line of JSON for each record's."""
+    if found.form is Form.TEXT:
+        with reading(found.path), compression.open_plain(found.path, found.compression) as stream:
+            for number, chunk in enumerate(text.chunks(stream, found.path, found.encoding, copy.errors)):
+                yield chunk if number else chunk._replace(text=chunk.text.removeprefix("\ufeff"))
         return
-    with piece.path.open("rb") as file:
-        file.seek(piece.start)
-        content = file.read(piece.stop - piece.start)
-    if is_text(piece.path):
-        yield content.decode(errors="replace")
-        return
-    for index, line in enumerate(content.split(b"\n")):
-        if line.strip():
-            yield _field(piece, index, line)
+    for place, value, replaced in records.read(found, copy.errors):
+        own = text.without_surrogates(records.field(value, copy.text_key, place), place, copy.errors)
+        line = json.dumps({copy.text_key: own.text}, ensure_ascii=False)
+        yield text.Text(f"{line}\n", own.replaced + replaced)
 
 
 def _lines(path: Path, size: int) -> list[tuple[int, int]]:
     """Byte ranges that end after a line."""
-    total, start, found = path.stat().st_size, 0, []
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
+        total, start, found = path.stat().st_size, 0, []
         while start < total:
             file.seek(min(start + size, total))
             file.readline()
@@ -67,52 +164,64 @@ def _lines(path: Path, size: int) -> list[tuple[int, int]]:
     return found
 
 
-def _field(piece: Piece, index: int, line: bytes) -> str:
-    try:
-        text = json.loads(line)[piece.text_key]
-    except (ValueError, KeyError, TypeError) as problem:
-        with piece.path.open("rb") as file:
-            number = file.read(piece.start).count(b"\n") + index + 1
-        said = f"no field {piece.text_key!r}" if isinstance(problem, KeyError) else "not a JSON object"
-        raise _fault(f"line {number} of {piece.path} has {said}." if "field" in said else
-                     f"line {number} of {piece.path} is {said}.") from None  # fmt: skip
-    if not isinstance(text, str):
-        raise _fault(f"the field {piece.text_key!r} of a line of {piece.path} is a {type(text).__name__}, not a text.")
-    return text
+def _read(piece: Piece) -> bytes:
+    with reading(piece.source.path), piece.source.path.open("rb") as file:
+        file.seek(piece.start)
+        content = file.read(piece.stop - piece.start)
+    return content if piece.start else content.removeprefix(_BOM)
 
 
-def _row_groups(path: Path, text_key: str, size: int) -> list[tuple[int, int]]:
+def _first_line(piece: Piece) -> int:
+    """The number of the piece's first line in the file."""
+    with reading(piece.source.path), piece.source.path.open("rb") as file:
+        return 1 + sum(file.read(min(PIECE, piece.start - at)).count(b"\n") for at in range(0, piece.start, PIECE))
+
+
+def _documents(piece: Piece, first_line: int) -> Documents:
+    source = piece.source
+    if source.form is Form.PARQUET:
+        return _clean(_rows(piece), source.errors)
+    found = text.decode(_read(piece), source.path, "utf-8", source.errors, first_line=first_line)
+    if source.form is Form.TEXT:
+        return Documents([found.text], found.replaced)
+    cleaned = _clean(_fields(found.text, source, first_line), source.errors)
+    return cleaned._replace(replaced=cleaned.replaced + found.replaced)
+
+
+def _clean(placed: Iterable[tuple[str, str]], errors: text.Errors) -> Documents:
+    texts = [text.without_surrogates(one, place, errors) for place, one in placed]
+    return Documents([one.text for one in texts], sum(one.replaced for one in texts))
+
+
+def _fields(content: str, source: Input, first_line: int) -> Iterator[tuple[str, str]]:
+    """Each record's text, with its place."""
+    for number, line in enumerate(content.split("\n"), start=first_line):
+        if stripped := line.strip(" \t\r"):
+            place = f"line {number} of {source.path}"
+            yield place, records.field(records.parse(stripped, place), source.text_key, place)
+
+
+def _row_groups(source: Input, size: int) -> list[tuple[int, int]]:
     """Ranges of row groups of about the size; one that is larger is a piece of its own."""
-    file = _parquet(path)
-    if text_key not in file.schema_arrow.names:
-        raise _fault(f"{path} has no column {text_key!r}, only {', '.join(file.schema_arrow.names)}.")
+    with tables.reading(source.path):
+        file = tables.parquet_file(source.path)
+        names, count = file.schema_arrow.names, file.metadata.num_row_groups
+        sizes = [file.metadata.row_group(index).total_byte_size for index in range(count)]
+    if source.text_key not in names:
+        shown = ", ".join(map(repr, names)) or "none"
+        raise FormatError(f"{source.path} has no column {source.text_key!r}; its columns: {shown}.")
     found, start, collected = [], 0, 0
-    count = file.metadata.num_row_groups
-    for index in range(count):
-        collected += file.metadata.row_group(index).total_byte_size
+    for index, one in enumerate(sizes):
+        collected += one
         if collected >= size or index == count - 1:
             found.append((start, index + 1))
             start, collected = index + 1, 0
     return found
 
 
-def _rows(piece: Piece) -> Iterator[str]:
-    groups = list(range(piece.start, piece.stop))
-    for batch in _parquet(piece.path).iter_batches(row_groups=groups, columns=[piece.text_key]):
-        for text in batch.column(0).to_pylist():
-            if not isinstance(text, str):
-                raise _fault(f"the column {piece.text_key!r} of {piece.path} has a value that is not a text.")
-            yield text
-
-
-def _parquet(path: Path) -> Any:
-    from pyarrow import ArrowInvalid, parquet  # comes with `datasets`
-
-    try:
-        return parquet.ParquetFile(path)
-    except ArrowInvalid as problem:
-        raise _fault(f"{path} is not a parquet file: {str(problem).splitlines()[0]}") from None
-
-
-def _fault(message: str) -> InputError:
-    return InputError([error("--input", message, "Name the text with --text-key, or mend the file.")])
+def _rows(piece: Piece) -> Iterator[tuple[str, str]]:
+    """Each row's text, with its place."""
+    path, key = piece.source.path, piece.source.text_key
+    for number, row in tables.parquet_rows(path, piece.start, piece.stop, [key]):
+        place = f"row {number} of {path}"
+        yield place, records.field(row, key, place)

@@ -15,7 +15,6 @@ from neuron_trainer.data.megatron.writer import IndexedWriter
 from neuron_trainer.errors import InputError
 
 from .parts import Part
-from .vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -71,14 +70,6 @@ def write_documents(parts: Sequence[Part], prefix: Path, dtype: np.dtype[Any]) -
         if not count:
             raise InputError([error("--input", "there is no text in it.", "Give files with text.")])
     return count
-
-
-def write_tokenizer(vocabulary: Vocabulary, folder: Path) -> None:
-    """As a Hugging Face directory, which `data.tokenizer.type` can name."""
-    from transformers import PreTrainedTokenizerFast
-
-    ends: dict[str, str] = {} if vocabulary.end_of_text is None else {"eos_token": vocabulary.end_of_text}
-    PreTrainedTokenizerFast(tokenizer_file=str(vocabulary.file), **ends).save_pretrained(str(folder))
 
 
 def write_request(path: Path, fingerprint: dict[str, Any]) -> None:

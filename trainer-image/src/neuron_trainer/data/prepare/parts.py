@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -20,7 +20,7 @@ from neuron_trainer.data.megatron.layout import bin_path, idx_path
 from neuron_trainer.data.megatron.writer import IndexedWriter
 from neuron_trainer.errors import InputError
 
-from .inputs import Piece, documents
+from .inputs import Piece, documents, report_replaced
 from .vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -67,11 +67,11 @@ def tokenise(parts: list[Part], processes: int) -> None:
     left = [part for part in parts if not part.is_done]
     if len(left) < len(parts):
         log.info("going on with %d of %d parts: the others are done", len(left), len(parts))
-    if processes == 1:
+    if processes == 1 or len(left) < 2:
         _follow(map(write, left), len(parts), len(left))
         return
     # spawn: this process has threads of the tokenizers library
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_alone) as pool:
+    with ProcessPoolExecutor(min(processes, len(left)), mp_context=get_context("spawn"), initializer=_alone) as pool:
         try:
             _follow(pool.map(write, left), len(parts), len(left))
         except BaseException:
@@ -79,12 +79,20 @@ def tokenise(parts: list[Part], processes: int) -> None:
             raise
 
 
-def write(part: Part) -> int:
-    """Tokenise one piece; returns its number of tokens."""
+class Written(NamedTuple):
+    """What a piece came to."""
+
+    tokens: int
+    replaced: int
+    """Characters that could not be decoded."""
+
+
+def write(part: Part) -> Written:
+    """Tokenise one piece."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(part.tokenizer))
-    texts = list(documents(part.piece))
+    texts, replaced = documents(part.piece)
     encoded = [one.ids for one in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
     if part.end_id is not None:
         for index, ids in enumerate(encoded):
@@ -94,7 +102,7 @@ def write(part: Part) -> int:
     tokens = np.fromiter(chain.from_iterable(encoded), np.int64, int(lengths.sum()))
     with IndexedWriter(part.prefix, np.dtype(part.dtype)) as writer:
         writer.extend(tokens, lengths)
-    return len(tokens)
+    return Written(len(tokens), replaced)
 
 
 def _alone() -> None:
@@ -102,18 +110,25 @@ def _alone() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
-def _follow(results: Iterator[int], total: int, left: int) -> None:
-    """A bar on a terminal, some lines elsewhere."""
-    done = total - left
-    if not sys.stderr.isatty():
-        step, tokens = max(1, left // _LINES), 0
-        for count, found in enumerate(results, 1):
-            tokens += found
-            if count % step == 0 or count == left:
-                log.info("tokenised %d of %d parts, %d tokens", done + count, total, tokens)
-        return
+def _follow(results: Iterator[Written], total: int, left: int) -> None:
+    """A bar on a terminal, some lines elsewhere; and what was replaced."""
+    report = _bar if sys.stderr.isatty() else _lines
+    report_replaced(sum(one.replaced for one in report(results, total, left)))
+
+
+def _lines(results: Iterator[Written], total: int, left: int) -> Iterator[Written]:
+    done, step, tokens = total - left, max(1, left // _LINES), 0
+    for count, found in enumerate(results, 1):
+        tokens += found.tokens
+        if count % step == 0 or count == left:
+            log.info("tokenised %d of %d parts, %d tokens", done + count, total, tokens)
+        yield found
+
+
+def _bar(results: Iterator[Written], total: int, left: int) -> Iterator[Written]:
     columns = (TextColumn("tokenising"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=total, completed=done)
-        for _ in results:
+        task = progress.add_task("", total=total, completed=total - left)
+        for found in results:
             progress.advance(task)
+            yield found

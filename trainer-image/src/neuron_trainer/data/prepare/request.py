@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from neuron_api.findings import Finding, error
+from neuron_trainer.data.formats.text import Errors, is_encoding
 from neuron_trainer.data.megatron.layout import bin_path
 
 LEAST_VOCABULARY: Final = 257
+MAX_VOCABULARY: Final = 10_000_000
 _CHUNK: Final = 1 << 20
 
 
@@ -28,6 +30,11 @@ class Request:
     """Field of a record with its text."""
     end_of_text: str | None = None
     """Token after each document; None: the tokenizer's own."""
+    input_format: str | None = None
+    """One of `formats.detection.Form`; None: found out."""
+    encoding: str | None = None
+    """Of text, JSON and CSV; None: UTF-8, or what a byte order mark says."""
+    encoding_errors: Errors = "strict"
 
     @property
     def prepared(self) -> Path:
@@ -51,13 +58,17 @@ class Request:
             "format": self.format,
             "text_key": self.text_key,
             "end_of_text": self.end_of_text,
+            "input_format": self.input_format,
+            "encoding": self.encoding,
+            "encoding_errors": self.encoding_errors,
         }
 
 
 def check(request: Request) -> list[Finding]:
     """All faults of the arguments."""
-    found = [error("--input", f"there is no file {path}.") for path in request.inputs if not path.is_file()]
-    found += [*_vocabulary(request), *_length(request)]
+    found = [*_vocabulary(request), *_length(request)]
+    if request.encoding is not None and not is_encoding(request.encoding):
+        found.append(error("--encoding", f"there is no encoding {request.encoding!r}.", "Use a name such as latin-1."))
     if request.processes < 1:
         found.append(error("--processes", f"{request.processes} cannot do anything.", "Use 1 or more."))
     there = bin_path(request.output) if request.format == "megatron" else request.output
@@ -73,6 +84,8 @@ def _vocabulary(request: Request) -> list[Finding]:
     elif request.vocab_size is not None and request.vocab_size < LEAST_VOCABULARY:
         found.append(error("--vocab-size", f"{request.vocab_size} is less than the 256 bytes and the end of text.",
                            f"Give at least {LEAST_VOCABULARY}."))  # fmt: skip
+    elif request.vocab_size is not None and request.vocab_size > MAX_VOCABULARY:
+        found.append(error("--vocab-size", f"{request.vocab_size} is more than {MAX_VOCABULARY}."))
     if request.tokenizer is not None and not request.tokenizer.exists():
         found.append(error("--tokenizer", f"there is no file {request.tokenizer}."))
     return found

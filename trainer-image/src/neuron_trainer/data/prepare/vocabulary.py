@@ -2,21 +2,26 @@
 
 import json
 import logging
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
 from neuron_api.findings import error
+from neuron_trainer.data import tokenizer_files
+from neuron_trainer.data.formats.detection import Form
 from neuron_trainer.errors import InputError
 
-from .inputs import documents, is_text, pieces
+from .inputs import Input, documents, pieces
 from .request import Request
 
 log = logging.getLogger(__name__)
 
 END_OF_TEXT: Final = "<|end_of_text|>"
-TOKENIZER_FILE: Final = "tokenizer.json"
+TOKENIZER_FILE: Final = tokenizer_files.TOKENIZER
+CONFIG_FILE: Final = tokenizer_files.CONFIG
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +35,22 @@ class Vocabulary:
     end_id: int | None
 
 
-def make(request: Request, folder: Path) -> Vocabulary:
+def make(request: Request, sources: Sequence[Input], folder: Path) -> Vocabulary:
     """Write `tokenizer.json` to the folder, unless an earlier start has; raises `InputError`."""
     from tokenizers import Tokenizer
 
     file = folder / TOKENIZER_FILE
     if not file.exists():
         unfinished = file.with_name(f".{file.name}")
-        (_given(request.tokenizer) if request.tokenizer else _learned(request)).save(str(unfinished))
+        (_given(request.tokenizer) if request.tokenizer else _learned(request, sources)).save(str(unfinished))
         unfinished.replace(file)
     tokenizer = Tokenizer.from_file(str(file))
     end = request.end_of_text or _own_end(request.tokenizer)
     end_id = tokenizer.token_to_id(end)
     if end_id is None and request.end_of_text is not None:
         raise InputError([error("--end-of-text", f"the tokenizer has no token {end!r}.")])
+    if end_id is None:
+        log.warning("the tokenizer has no token %r: nothing separates documents. Give --end-of-text.", end)
     size = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
     return Vocabulary(file, size, end if end_id is not None else None, end_id)
 
@@ -63,14 +70,34 @@ def _given(path: Path) -> Any:
 
 def _own_end(path: Path | None) -> str:
     """`eos_token` of a directory's configuration; ours elsewhere."""
-    if path is not None and (settings := path / "tokenizer_config.json").is_file():
-        token = json.loads(settings.read_text()).get("eos_token")
+    if path is not None and (settings := path / CONFIG_FILE).is_file():
+        try:
+            token = json.loads(settings.read_bytes())["eos_token"]
+        except KeyError:
+            return END_OF_TEXT
+        except (ValueError, TypeError, RecursionError) as problem:
+            raise InputError([error("--tokenizer", f"{settings} is not a JSON object: {problem}.")]) from None
         name = token.get("content") if isinstance(token, dict) else token
         return str(name or END_OF_TEXT)
     return END_OF_TEXT
 
 
-def _learned(request: Request) -> Any:
+def write_directory(vocabulary: Vocabulary, given: Path | None, folder: Path) -> None:
+    """The tokenizer as a Hugging Face directory, which `data.tokenizer.type` can name: the files of the directory that
+    was given, or `tokenizer.json` with a configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(vocabulary.file, folder / TOKENIZER_FILE)
+    if given is not None and (given / CONFIG_FILE).is_file():
+        for path in tokenizer_files.of_directory(given):
+            shutil.copyfile(path, folder / path.name)
+        return
+    settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    if vocabulary.end_of_text is not None:
+        settings["eos_token"] = vocabulary.end_of_text
+    (folder / CONFIG_FILE).write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _learned(request: Request, sources: Sequence[Input]) -> Any:
     """A byte-level BPE."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -84,14 +111,13 @@ def _learned(request: Request) -> Any:
         show_progress=False,
     )
     log.info("learning a vocabulary of %d from %d files", request.vocab_size, len(request.inputs))
-    if all(is_text(path) for path in request.inputs):
-        tokenizer.train([str(path) for path in request.inputs], trainer)
-    else:
-        tokenizer.train_from_iterator(_texts(request), trainer)
+    tokenizer.train_from_iterator(_texts(sources), trainer)
     return tokenizer
 
 
-def _texts(request: Request) -> Iterator[str]:
-    for path in request.inputs:
-        for piece in pieces(path, request.text_key):
-            yield from documents(piece)
+def _texts(sources: Sequence[Input]) -> Iterator[str]:
+    """Whole records; of a text its lines, each with its end."""
+    for source in sources:
+        for piece in pieces(source):
+            for text in documents(piece).texts:
+                yield from StringIO(text, newline="\n") if source.form is Form.TEXT else [text]

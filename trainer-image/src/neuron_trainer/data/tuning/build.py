@@ -10,6 +10,8 @@ from neuron_api.config import DataConfig, TrainingConfig
 from neuron_api.findings import Finding, error
 from neuron_trainer.data import tokenizer
 from neuron_trainer.data.cache import Arrays, Entry
+from neuron_trainer.data.formats.detection import detect
+from neuron_trainer.data.formats.errors import FormatError, reading
 from neuron_trainer.data.paths import expanded
 from neuron_trainer.data.source import FOLDER, Part
 from neuron_trainer.errors import InputError
@@ -36,6 +38,8 @@ def check(config: TrainingConfig, part: Part, vocabulary: int) -> list[Finding]:
     except InputError as problem:
         return list(problem.findings)
     key, batch = f"data.{FOLDER[part]}", config.data.global_batch_size
+    if found.note:
+        log.warning("%s: %s", key, found.note)
     if len(found) < batch:
         return [error(key, f"its records are {len(found)} samples, fewer than one global batch of {batch}.",
                       "Use more records or a smaller data.global_batch_size.")]  # fmt: skip
@@ -48,18 +52,18 @@ def check(config: TrainingConfig, part: Part, vocabulary: int) -> list[Finding]:
 def _entry(config: TrainingConfig, part: Part, key: str, file: Path) -> Entry:
     data = config.data
     try:
-        contents = zlib.crc32(file.read_bytes())
-    except OSError as problem:
-        raise InputError(
-            [error(key, f"{file} cannot be read: {problem.strerror}.", "Give a file of records.")]
-        ) from None
+        detect(file, is_records=True)  # a pipe or a device would be read without an end
+        with reading(file):
+            contents = zlib.crc32(file.read_bytes())
+    except FormatError as problem:
+        raise InputError([error(key, problem.message, problem.remedy or records.FORM)]) from None
     facts = {
         "contents": contents,
         "tokenizer": _tokenizer_files(data),
         "length": config.model.encoder_seq_length,
         "packing": _packs(config),
         "records": data.dev_choose_samples,
-        "format": 1,
+        "format": 2,
     }
     mark = zlib.crc32(repr(sorted(facts.items())).encode())
     folder = expanded(data.index_mapping_dir) if data.index_mapping_dir else file.parent
@@ -85,8 +89,12 @@ def _tokenised(config: TrainingConfig, key: str, path: str) -> Arrays:
     made = tokenizer.hugging_face(config.data.tokenizer)
     special, length = pieces.Special.of(made), config.model.encoder_seq_length
     found = records.read(key, path, config.data.dev_choose_samples)
-    each = pieces.of_records(found, made, special)
+    each = pieces.of_records(found.records, made, special)
     rows = packed.joined(each, length, special) if _packs(config) else packed.one_each(each, length)
-    log.info("%s: %d records are %d samples of %d tokens; %d were cut, %d left out.", path, len(found),
+    log.info("%s: %d records are %d samples of %d tokens; %d were cut, %d left out.", path, len(found.records),
              len(rows.arrays["row"]) - 1, length, rows.cut, rows.left_out)  # fmt: skip
-    return {**rows.arrays, "padding": np.array([special.padding], dtype=np.int32)}
+    if len(rows.arrays["row"]) < 2:
+        raise InputError([error(key, f"no record of {path} fits into {length} tokens with a part of its answer.",
+                                "Use a larger data.seq_length.")])  # fmt: skip
+    note = np.frombuffer(f"{found}\n".encode(), dtype=np.uint8)
+    return {**rows.arrays, "padding": np.array([special.padding], dtype=np.int32), "note": note}

@@ -73,9 +73,11 @@ class TunedSamples:
     labels_are_targets = False
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], length: int) -> None:
-        """`arrays`: of `Rows`, and `padding`, the token."""
+        """`arrays`: of `Rows`, `padding`, the token, and `note`, UTF-8."""
         self._tokens, self._piece, self._asked, self._row = (arrays[n] for n in ("tokens", "piece", "asked", "row"))
         self._length, self._padding = length, int(arrays["padding"][0])
+        self.note = arrays["note"].tobytes().decode().strip()
+        """What a user must know about how the file was read; empty: nothing."""
 
     def __len__(self) -> int:
         return len(self._row) - 1

@@ -1,17 +1,34 @@
-"""Files of records: .jsonl, .json (a list, or a record per line) and .arrow, with `input` and `output`."""
+"""Files of records with `input` and `output`, or Alpaca's `instruction`, `input` and `output`."""
 
-import json
-from collections.abc import Iterable, Iterator
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from neuron_api.findings import error
+from neuron_trainer.data.formats import records, text
+from neuron_trainer.data.formats.detection import detect
+from neuron_trainer.data.formats.errors import FormatError
 from neuron_trainer.data.paths import expanded
 from neuron_trainer.errors import InputError
 
-FIELDS: Final = ("input", "output")
-_FORM: Final = 'Each record is {"input": text, "output": text}.'
+log = logging.getLogger(__name__)
+
+FORM: Final = (
+    'Each record is {"input": text, "output": text}, or Alpaca\'s {"instruction": text, "input": text, "output": text}.'
+)
+_USED: Final = ("instruction", "input", "output")
+_OTHERS: Final = {
+    "messages": "chat messages are not supported", "conversations": "chat messages are not supported",
+    "chosen": "preference pairs are not records of fine-tuning",
+    "prompt": "rename prompt to input", "question": "rename question to input", "query": "rename query to input",
+    "completion": "rename completion to output", "response": "rename response to output",
+    "answer": "rename answer to output", "text": "plain text is for data prepare",
+}  # fmt: skip
+"""Fields of other layouts, and what to say of them."""
+_FEW: Final = 8
 
 
 class Record(NamedTuple):
@@ -21,56 +38,68 @@ class Record(NamedTuple):
     output: str
 
 
-def read(key: str, path: str, most: int | None) -> list[Record]:
-    """The first `most` records, or all; raises `InputError` with the place of the first that is none."""
-    file = expanded(path)
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Of a file."""
+
+    records: list[Record]
+    unused: Mapping[str, int]
+    """Fields that nothing reads, with the number of records that have them."""
+    instructed: int
+    """Records with an instruction."""
+
+    def __str__(self) -> str:
+        """What a user must know about how the file was read; empty where that is plain."""
+        parts = []
+        if self.instructed:
+            parts.append(f"in {self.instructed} records the question is `instruction`, a line end and `input`")
+        if self.unused:
+            shown = ", ".join(f"{name} (in {count})" for name, count in list(self.unused.items())[:_FEW])
+            more = len(self.unused) - _FEW
+            parts.append(f"fields that are not used: {shown}{f' and {more} more' if more > 0 else ''}")
+        return "; ".join(parts)
+
+
+def read(key: str, path: str, limit: int | None) -> Records:
+    """The first `limit` records, or all; raises `InputError` with the place of the first that is none."""
+    file, found = expanded(path), Counter[str]()
     try:
-        found = [_record(key, file, place, one) for place, one in islice(_items(file), most)]
-    except OSError as problem:
-        raise InputError([error(key, f"{file} cannot be read: {problem.strerror or problem}.")]) from None
-    except ValueError as problem:
-        raise InputError([error(key, f"{file} is no file of records: {problem}.", _FORM)]) from None
-    if not found:
-        raise InputError([error(key, f"{file} has no records.", _FORM)])
-    return found
+        each = [_record(one, found) for one in islice(_placed(key, path), limit)]
+    except FormatError as problem:
+        raise InputError([error(key, problem.message, problem.remedy or FORM)]) from None
+    if not each:
+        raise InputError([error(key, f"{file} has no records.", FORM)])
+    instructed = found.pop("instruction", 0)
+    return Records(each, {name: count for name, count in found.items() if name not in _USED}, instructed)
 
 
-def _items(file: Path) -> Iterator[tuple[str, Any]]:
-    """Each with its place in the file."""
-    if file.suffix == ".arrow":
-        yield from _numbered("record", _arrow(file))
-        return
-    with file.open() as lines:
-        if file.suffix == ".json" and lines.read(1) == "[":
-            yield from _numbered("record", json.loads(file.read_text()))
-            return
-        lines.seek(0)
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield f"line {number}", json.loads(line)
+def _placed(key: str, path: str) -> Iterator[records.Placed]:
+    detected = detect(expanded(path), is_records=True)
+    log.info("%s: %s: %s", key, path, detected)
+    return records.read(detected)
 
 
-def _numbered(word: str, items: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    return ((f"{word} {number}", one) for number, one in enumerate(items, start=1))
+def _record(placed: records.Placed, found: Counter[str]) -> Record:
+    """Counts the fields, empty ones left out."""
+    place, value, _ = placed
+    if isinstance(value, dict) and (hints := [said for name, said in _OTHERS.items() if name in value]):
+        names = ", ".join(map(repr, value))
+        if "output" not in value or not {"input", "instruction"} & set(value):
+            raise FormatError(f"{place} has the fields {names}: {'; '.join(hints)}.", FORM)
+    asked = _question(value, place)
+    answer = _text(value, "output", place)
+    found.update(name for name, one in value.items() if one not in (None, ""))
+    return Record(asked, answer)
 
 
-def _arrow(file: Path) -> Iterator[Any]:
-    """A file that `datasets` or pyarrow wrote, in either of Arrow's forms."""
-    import pyarrow as pa
-    import pyarrow.ipc
-
-    with pa.memory_map(str(file)) as mapped:
-        try:
-            table = pa.ipc.open_stream(mapped).read_all()
-        except pa.ArrowInvalid:
-            table = pa.ipc.open_file(mapped).read_all()
-        for batch in table.to_batches():
-            yield from batch.to_pylist()
+def _question(value: Any, place: str) -> str:
+    """`instruction` and `input`, whichever there are."""
+    if not isinstance(value, dict) or value.get("instruction") is None:
+        return _text(value, "input", place)
+    instruction = _text(value, "instruction", place)
+    context = _text(value, "input", place) if value.get("input") is not None else ""
+    return f"{instruction}\n{context}" if context else instruction
 
 
-def _record(key: str, file: Path, place: str, found: Any) -> Record:
-    values = [found.get(name) if isinstance(found, dict) else None for name in FIELDS]
-    if not all(isinstance(value, str) for value in values):
-        missing = next(name for name, value in zip(FIELDS, values, strict=True) if not isinstance(value, str))
-        raise InputError([error(key, f"{place} of {file} has no text {missing!r}.", _FORM)])
-    return Record(*(str(value) for value in values))
+def _text(value: Any, name: str, place: str) -> str:
+    return text.without_surrogates(records.field(value, name, place), place, "strict").text
