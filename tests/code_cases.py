@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from key_cases import CONFIGS, text_with
-from neuron_api import contract, support
+from neuron_api import contract, effects, support
 from neuron_api.loading import load_text
 from neuron_operator.cli.__main__ import main
 
@@ -35,6 +35,9 @@ class Cause:
         if "support" in self.row:
             assert loaded.config is not None
             findings = support.check(loaded.config)
+        if "effects" in self.row:
+            assert loaded.config is not None
+            findings = effects.check(loaded.config, self.row["effects"])
         return [(finding.code, finding.key) for finding in findings]
 
     def _text(self, before: bool) -> str:

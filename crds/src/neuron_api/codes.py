@@ -398,4 +398,7 @@ TABLE: Final = (
      "Remove the key."),
     ("4003", _W, "", "A key without effect in this release", "It is accepted and changes nothing; the numbers do not "
      "depend on it.", "Nothing, or remove the key."),
+    ("4004", _N, "", "Keys without effect where the job runs",
+     "Their values change nothing on this device, or beside the other keys of this configuration.",
+     "`kubectl neuron plan --explain KEY` says why."),
 )  # fmt: skip

@@ -2,12 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from .config import TrainingConfig
 
 _MIXED = ("mixed_precision", "mixed_precisionSR", "mixed_precision_SR", "bf16SR", "autocast")
 REDUCE_SCATTER_CAP_MB = 130
 """Above 140 MB the reduce-scatter buckets give NaN on the device (gaps row 47)."""
+_BUCKETS = "BUCKET_CAP_MB ALLREDUCE_BUCKET_CAP_MB ALL_GATHER_REDUCE_SCATTER_BUCKET_CAP_MB"
+_TYPES = "XLA_USE_BF16 XLA_DOWNCAST_BF16 NEURON_RT_STOCHASTIC_ROUNDING_EN NEURON_CC_FLAGS"
+VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
+    key: tuple(names.split())
+    for key, names in {
+        "model.fusions.softmax": "NEURON_FUSE_SOFTMAX",
+        "neuron_experimental_compress_rg": "NEURON_EXPERIMENTAL_COMPRESS_RG",
+        "aync_exec_max_inflight_requests": "NEURON_RT_ASYNC_EXEC_MAX_INFLIGHT_REQUESTS",
+        "bucket_size_collectives": _BUCKETS,
+        "compiler_cache_url": "NEURON_COMPILE_CACHE_URL",
+        "neuron_rt_exec_timeout": "NEURON_RT_EXEC_TIMEOUT",
+        "precision.type": _TYPES,
+        "precision.xla_use_bf16": "XLA_USE_BF16",
+        "precision.xla_downcast_bf16": "XLA_DOWNCAST_BF16",
+        "precision.neuron_rt_stochastic_rounding_en": "NEURON_RT_STOCHASTIC_ROUNDING_EN",
+        "trainer.lnc": "NEURON_LOGICAL_NC_CONFIG",
+        "compiler_flags": "NEURON_CC_FLAGS",
+    }.items()
+}
+"""Names of the variables that follow from a key, for the reference."""
 
 
 @dataclass(frozen=True, slots=True)

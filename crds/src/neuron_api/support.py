@@ -51,7 +51,8 @@ _DONE: Final[Mapping[str, str]] = {
     "virtual_pipeline_model_parallel_size context_parallel_size expert_model_parallel_size "
     "token_shuffle_group_size zero1 sequence_parallel kv_replicator",
     "data": "micro_batch_size global_batch_size data_module train_dir val_dir test_dir num_workers drop_last "
-    "validation_drop_last pad_samples_to_global_batch_size dev_choose_samples packing use_sft_style_data_module",
+    "validation_drop_last pad_samples_to_global_batch_size dev_choose_samples packing use_sft_style_data_module "
+    "seq_length",
     "model_alignment_strategy": "",
     "model_alignment_strategy.sft": "packing",
     "model": "model_config encoder_seq_length max_position_embeddings num_layers hidden_size rope_theta qkv_linear "
@@ -82,13 +83,15 @@ _MEGATRON: Final[Mapping[str, str]] = {
 }
 """Keys that are honoured with model_source megatron, and refused without it: nothing would read them."""
 
+OF_RECORDS: Final = frozenset(("data.tokenizer", "data.index_mapping_dir"))
+"""Those of them that fine-tuning reads, too, whatever the model_source."""
+
 _INERT: Final[Mapping[str, str]] = {
     "trainer": "enable_progress_bar enable_model_summary benchmark inference_mode default_root_dir "
     "limit_predict_batches enable_autolog_hparams model_registry sync_batchnorm",
     "exp_manager": "step_timing_kwargs wandb_logger_kwargs mlflow_logger_kwargs "
     "dllogger_logger_kwargs clearml_logger_kwargs neptune_logger_kwargs",
     "exp_manager.checkpoint_callback_params": "verbose always_save_nemo save_nemo_on_train_end",
-    "data": "seq_length",
     "model": "transpose_nki_inputs gradient_accumulation_fusion bias_activation_fusion bias_dropout_add_fusion "
     "bias_gelu_fusion masked_softmax_fusion persist_layer_norm megatron_amp_O2 save_logits",
 }
@@ -102,7 +105,7 @@ def check(config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding
     if config.model_source == "megatron":
         told_or_done |= _of_megatron()
     if alignment.reads_records(config):
-        told_or_done |= {"data.seq_length", "data.tokenizer", "data.index_mapping_dir"}
+        told_or_done |= OF_RECORDS
     return tuple(finding for finding in _section(config, "") if finding.key not in told_or_done)
 
 

@@ -1,9 +1,10 @@
 """`exp_manager.checkpoint_callback_params`: when checkpoints are written and which are kept."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from .effect import NoEffect
 from .section import Count, Flag, Number, Section
 
 
@@ -32,7 +33,7 @@ class CheckpointCallbackParams(Section):
     use_master_weights_in_ckpt: Flag = False
     """Save the fp32 master weights in place of the compute weights. Default False."""
 
-    model_parallel_size: Count | None = Field(default=None, ge=1)
+    model_parallel_size: Annotated[Count | None, NoEffect("it is only checked")] = Field(default=None, ge=1)
     """Accepted for compatibility: tensor times pipeline parallel size; checked, otherwise unused. Default null."""
 
     dirpath: str | None = None

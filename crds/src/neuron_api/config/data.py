@@ -1,11 +1,14 @@
 """`data`: what is read, and in which batches. Keys of three data modules, chosen by model_source and strategy."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from .effect import NoEffect
 from .section import Count, Flag, Number, Open, OpenSection
 from .tokenizer import TokenizerConfig
+
+_RECORDS: Final = NoEffect("encoder_seq_length counts", unless="model_alignment_strategy")
 
 DataPrefix = Annotated[str | tuple[Number | str, ...] | dict[str, Any], "loose"]
 """`p`, `[p]`, `[weight, p, weight, p]` or `{train: [...], validation: [...], test: [...]}`."""
@@ -48,14 +51,14 @@ class DataConfig(OpenSection):
     """Where the index files of Megatron data are kept. Default null: beside the .bin files, which must then be
     writable."""
 
-    data_impl: str = "mmap"
+    data_impl: Annotated[str, NoEffect("it has one legal value")] = "mmap"
     """Only mmap: how Megatron data is read. Default mmap."""
 
     splits_string: str = "980,10,10"
     """Proportions of documents for training, validation and test; not used when data_prefix is a mapping. Default
     980,10,10, as in upstream's files."""
 
-    seq_length: Count | None = Field(default=None, ge=1)
+    seq_length: Annotated[Count | None, _RECORDS] = Field(default=None, ge=1)
     """Tokens per sample; with a fine-tuning strategy the length that records are padded or packed to. Default null:
     model.encoder_seq_length."""
 

@@ -1,10 +1,15 @@
 """`exp_manager`: directories, checkpoints, what is logged, what a start resumes from."""
 
-from typing import Any
+from typing import Annotated, Any, Final
 
 from .checkpoint_callback import CheckpointCallbackParams
+from .effect import NoEffect
 from .section import Flag, Section
 from .trainer import MaxTime
+
+_RESUME: Final = NoEffect("nothing is resumed", unless="exp_manager.resume_if_exists")
+_TENSORBOARD: Final = NoEffect("no event files are written", unless="exp_manager.create_tensorboard_logger")
+_STOPPING: Final = NoEffect("early stopping is off", unless="exp_manager.create_early_stopping_callback")
 
 
 class ExpManagerConfig(Section):
@@ -21,7 +26,7 @@ class ExpManagerConfig(Section):
     create_tensorboard_logger: Flag = False
     """Write TensorBoard event files to the log directory. Default False, the document's."""
 
-    summary_writer_kwargs: dict[str, Any] | None = None
+    summary_writer_kwargs: Annotated[dict[str, Any] | None, _TENSORBOARD] = None
     """Arguments of TensorBoard's SummaryWriter. Default null."""
 
     explicit_log_dir: str | None = None
@@ -47,10 +52,10 @@ class ExpManagerConfig(Section):
     """Resume from the newest complete checkpoint in the log directory, if there is one. Default False: without it a
     restarted job starts from scratch."""
 
-    resume_ignore_no_checkpoint: Flag = False
+    resume_ignore_no_checkpoint: Annotated[Flag, _RESUME] = False
     """With resume_if_exists and no checkpoint there: start from scratch (True) or fail (False). Default False."""
 
-    resume_past_end: Flag = False
+    resume_past_end: Annotated[Flag, _RESUME] = False
     """With resume_if_exists, start again though the last checkpoint is at max_steps. Default False."""
 
     resume_from_checkpoint: str | None = None
@@ -99,7 +104,7 @@ class ExpManagerConfig(Section):
     step_timing_kwargs: dict[str, Any] | None = None
     """Arguments of NeMo's step timer. Default null."""
 
-    disable_validation_on_resume: Flag = True
+    disable_validation_on_resume: Annotated[Flag, NoEffect("there is no validation to repeat")] = True
     """Do not repeat the validation of the step that a resume begins at. A checkpoint is written after the validation of
     its step, so there is none to repeat: both values give the unbroken run. Default True, NeMo's."""
 
@@ -112,10 +117,10 @@ class ExpManagerConfig(Section):
     create_early_stopping_callback: Flag = False
     """Stop when a metric no longer improves. Default False."""
 
-    early_stopping_callback_params: dict[str, Any] | None = None
+    early_stopping_callback_params: Annotated[dict[str, Any] | None, _STOPPING] = None
     """Arguments of Lightning's EarlyStopping. Default null."""
 
-    create_preemption_callback: Flag = True
+    create_preemption_callback: Annotated[Flag, NoEffect("SIGTERM always saves")] = True
     """Save at SIGTERM; always on here. Default True."""
 
     create_wandb_logger: Flag = False

@@ -3,14 +3,20 @@
 One section for both model sources: keys that only one of them reads are optional, and checked by `checks.model`.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
+from .effect import NoEffect
 from .fusions import FusionsConfig
 from .moe import MoeConfig
 from .optim import OptimConfig
 from .section import Count, Flag, Number, Open, OpenSection, Share
+
+_QKV: Final = NoEffect(
+    "queries, keys and values are computed the same either way; `checkpoint convert` reads it",
+    unless="distributed_strategy.kv_replicator",
+)
 
 
 class ModelConfig(OpenSection):
@@ -38,10 +44,10 @@ class ModelConfig(OpenSection):
     rope_theta: Number | None = Field(default=None, gt=0)
     """Base of the rotary frequencies. Default null: config.json's."""
 
-    qkv_linear: Flag = False
+    qkv_linear: Annotated[Flag, _QKV] = False
     """Query, key and value as one grouped module; needed upstream for kv_replicator. Default False, upstream's."""
 
-    fuse_qkv: Flag = True
+    fuse_qkv: Annotated[Flag, NoEffect("only `checkpoint convert` reads it")] = True
     """Query, key and value weights in one tensor; only with qkv_linear. Default True."""
 
     transpose_nki_inputs: Flag = True
@@ -51,7 +57,7 @@ class ModelConfig(OpenSection):
     """Layers that end a pipeline stage, as model.layers.K; one less than there are chunks. Default null: an even
     split."""
 
-    use_cpu_initialization: Flag = True
+    use_cpu_initialization: Annotated[Flag, NoEffect("weights never depend on the topology")] = True
     """Draw whole weights on the CPU, so that they do not depend on the topology; here they never do, also with False.
     Default True, the document's recommendation."""
 
@@ -106,7 +112,7 @@ class ModelConfig(OpenSection):
     ffn_dropout: Share = 0.0
     """Dropout after the activation of the MLP. Default 0."""
 
-    apply_query_key_layer_scaling: Flag = True
+    apply_query_key_layer_scaling: Annotated[Flag, NoEffect("the mathematics is the same")] = True
     """Keep attention scores in the range of half precision; the mathematics is the same. Default True."""
 
     normalization: Literal["rmsnorm", "layernorm"] = "rmsnorm"

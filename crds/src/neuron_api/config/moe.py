@@ -1,10 +1,13 @@
 """`model.moe`: a mixture of experts in place of the MLP."""
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from .effect import NoEffect
 from .section import Count, Flag, Number, Section, Share
+
+_SINKHORN: Final = NoEffect("tokens are routed by top_k", unless="model.moe.routing_algorithm")
 
 
 class MoeConfig(Section):
@@ -32,10 +35,10 @@ class MoeConfig(Section):
     router_activation: Literal["sigmoid", "softmax"] | None = None
     """From router logits to scores. Default null: sigmoid for Megatron models, softmax for Hugging Face ones."""
 
-    sinkhorn_iterations: Count = Field(default=30, ge=1)
+    sinkhorn_iterations: Annotated[Count, _SINKHORN] = Field(default=30, ge=1)
     """Bound of sinkhorn's iterations. Default 30."""
 
-    sinkhorn_tol: Number | None = Field(default=None, gt=0)
+    sinkhorn_tol: Annotated[Number | None, _SINKHORN] = Field(default=None, gt=0)
     """Change at which sinkhorn's iterations end. Default null: run them all."""
 
     top_k: Count = Field(default=1, ge=1)

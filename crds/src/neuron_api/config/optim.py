@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from .effect import NoEffect
 from .sched import SchedulerConfig
 from .section import Flag, Number, Section, Share
 
@@ -41,7 +42,7 @@ class OptimConfig(Section):
     """Decoupled weight decay (adamw), or L2 in the gradient (others). Default 0.01 for adamw and adamw_fp32OptState,
     torch's; 0 for the others."""
 
-    capturable: Flag = False
+    capturable: Annotated[Flag, NoEffect("PyTorch has no captured graphs there")] = False
     """Accepted for compatibility; dropped on devices where PyTorch forbids it. Default False."""
 
     betas: tuple[Share, Share] = _DEFAULT_BETAS

@@ -1,11 +1,12 @@
 """The whole configuration: the top level of an NxDT file."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from .alignment import AlignmentConfig
 from .data import DataConfig
+from .effect import NEURON_ONLY
 from .exp_manager import ExpManagerConfig
 from .fusions import FusionsConfig
 from .model import ModelConfig
@@ -51,10 +52,10 @@ class TrainingConfig(Section):
     model_alignment_strategy: AlignmentConfig | None = None
     """Fine-tuning: one of sft, dpo and orpo, and peft beside it. Default null: pre-training."""
 
-    compiler_flags: str = ""
+    compiler_flags: Annotated[str, NEURON_ONLY] = ""
     """Appended to NEURON_CC_FLAGS, before the flags that the precision type adds. Default: none."""
 
-    compiler_cache_url: str | None = None
+    compiler_cache_url: Annotated[str | None, NEURON_ONLY] = None
     """NEURON_COMPILE_CACHE_URL: where compiled graphs are kept between runs; a path (on a mounted volume: a warning
     tells where it is lost with the pod) or s3://bucket/prefix. Default null: the compiler's own."""
 
@@ -74,7 +75,7 @@ class TrainingConfig(Section):
     """Seconds after which an execution or a collective that does not end is fatal (NEURON_RT_EXEC_TIMEOUT). Default
     null: the runtime's 30."""
 
-    neuron_experimental_compress_rg: Flag | None = None
+    neuron_experimental_compress_rg: Annotated[Flag | None, NEURON_ONLY] = None
     """Collectives name only the groups of this process (NEURON_EXPERIMENTAL_COMPRESS_RG); numbers do not change.
     Default null: not set."""
 

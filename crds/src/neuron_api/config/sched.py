@@ -1,10 +1,13 @@
 """`model.optim.sched`: the learning rate over the steps."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
+from .effect import NoEffect
 from .section import Count, Flag, Number, Section
+
+_HOLD: Final = NoEffect("WarmupHoldPolicy holds the rate to the end")
 
 ScheduleName = Literal[
     "LinearAnnealingWithWarmUp",
@@ -54,10 +57,10 @@ class SchedulerConfig(Section):
     min_lr: Number | None = Field(default=None, ge=0)
     """The rate does not fall below this; at most optim.lr. Default 0 (SquareAnnealing 1e-5)."""
 
-    hold_steps: Count | None = Field(default=None, ge=0)
+    hold_steps: Annotated[Count | None, _HOLD] = Field(default=None, ge=0)
     """WarmupHoldPolicy: steps at the full rate after the warm-up. Default 0."""
 
-    hold_ratio: Number | None = Field(default=None, ge=0, le=1)
+    hold_ratio: Annotated[Number | None, _HOLD] = Field(default=None, ge=0, le=1)
     """hold_steps as a part of max_steps. Default null."""
 
     d_model: Count | None = Field(default=None, ge=1)

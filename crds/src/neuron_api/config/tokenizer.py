@@ -1,7 +1,8 @@
 """`data.tokenizer`: which tokenizer, from where."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from .effect import NoEffect
 from .section import Flag, Section
 
 
@@ -23,10 +24,10 @@ class TokenizerConfig(Section):
     merge_file: str | None = None
     """Path of the merges of a GPT-2 tokenizer; together with vocab_file. Default null."""
 
-    delimiter: str | None = None
+    delimiter: Annotated[str | None, NoEffect("it has one legal value")] = None
     """Only null: tokenizers of tables are not supported."""
 
-    sentencepiece_legacy: Flag = False
+    sentencepiece_legacy: Annotated[Flag, NoEffect("token numbers do not depend on it")] = False
     """Allow special tokens in a sentencepiece model, as its older versions do; the numbers that are read from it do not
     depend on it. Default False."""
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from .effect import NEURON_ONLY, NoEffect
 from .section import Count, Flag, Number, Open, Quantity, Section
 
 MaxTime = Annotated[str | dict[str, Count], "loose"]
@@ -54,7 +55,7 @@ class TrainerConfig(Section):
     gradient_clip_val: Number | None = Field(default=1.0, ge=0)
     """Clip the gradient to this global L2 norm; null or 0 for no clipping. Default 1.0, as in every upstream file."""
 
-    lnc: Count | None = Field(default=None, ge=1, le=2)
+    lnc: Annotated[Count | None, NEURON_ONLY] = Field(default=None, ge=1, le=2)
     """Physical NeuronCores per logical core, 1 or 2 (NEURON_LOGICAL_NC_CONFIG). Default null: the platform's (Trn1 1,
     Trn2 2)."""
 
@@ -66,10 +67,10 @@ class TrainerConfig(Section):
     """Stop after this time on the clock, with a checkpoint: DD:HH:MM:SS, or a mapping of days, hours, minutes,
     seconds. Starts anew at each restart. Default null: no bound."""
 
-    accumulate_grad_batches: Count = Field(default=1, ge=1)
+    accumulate_grad_batches: Annotated[Count, NoEffect("it has one legal value")] = Field(default=1, ge=1)
     """Only 1: accumulation follows from global_batch_size / (micro_batch_size * data-parallel size)."""
 
-    gradient_clip_algorithm: str = "norm"
+    gradient_clip_algorithm: Annotated[str, NoEffect("it has one legal value")] = "norm"
     """Only norm: clipping is by the global L2 norm. Default norm."""
 
     enable_model_summary: Flag = False

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from typing import Final
 
-from neuron_api import keys, support
+from neuron_api import effects, keys, support
 from neuron_api.aliases import CANONICAL
 from neuron_api.config import TrainingConfig
 from neuron_api.keys import Key
 from neuron_api.paths import all_paths, field_of, fields, is_open, section_of
 from neuron_api.registry import ENTRIES
+from neuron_api.spec import Accelerator
 from neuron_api.support import Extent
 
 from . import links
@@ -32,6 +33,13 @@ are read:
 * `${a.b}` takes the value of another key, `${.b}` of one beside it; there are `multiply`, `add`, `divide`, `oc.decode`,
   `oc.select`, and in the pod `oc.env`.
 
+The tables say what a key does on each device with the parallel backend `native`, the only one of this release:
+
+* `yes`: its value takes effect. On Neuron the variables that it sets are named; nothing has been run on Trainium yet.
+* `no`: the value changes nothing there. A start, and `kubectl neuron plan`, list the keys of this kind that are set
+  to something else than their default ([NTJ-4004](findings.md#ntj-4004)).
+* `only beside KEY`: it takes effect where that key is set, too.
+
 ## Sections
 
 """
@@ -51,6 +59,8 @@ _CODES: Final = {
     Extent.MEGATRON: "NTJ-4001",
 }
 _TOP: Final = "top-level"
+_DEVICES: Final = {Accelerator.CPU: "CPU", Accelerator.NEURON: "Neuron"}
+_COLUMNS: Final = "|".join(f" on {name} " for name in _DEVICES.values())
 
 
 def page() -> str:
@@ -75,11 +85,22 @@ def _names(section: str) -> tuple[str, ...]:
 def _section(section: str) -> str:
     known, names = keys.of(section), _names(section)
     prefix = f"{section}." if section else ""
-    listed = " · ".join(links.key(f"{prefix}{name}", text=name) for name in names)
     head = f"\n{links.anchor(section or _TOP)}\n## {section or 'The top level'}\n\n"
     about = "\n".join(_about(known)) + "\n\n" if known else ""
     entries = (keys.of(f"{prefix}{name}") for name in names)
-    return head + about + f"{listed}\n" + "".join(_entry(one) for one in entries if one and not one.below)
+    return head + about + _effects(prefix, names) + "".join(_entry(one) for one in entries if one and not one.below)
+
+
+def _effects(prefix: str, names: tuple[str, ...]) -> str:
+    """The table of a section: what each key does on each device."""
+    cells = ((links.key(path, text=name), *(_effect(path, device) for device in _DEVICES))
+             for name in names for path in [f"{prefix}{name}"])  # fmt: skip
+    return f"| key |{_COLUMNS}|\n|---|{'---|' * len(_DEVICES)}\n" + "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
+def _effect(path: str, device: Accelerator) -> str:
+    known = keys.of(path)
+    return "" if known and known.below else effects.words(path, device)
 
 
 def _entry(known: Key) -> str:

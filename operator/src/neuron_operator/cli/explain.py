@@ -1,9 +1,10 @@
 """`--explain KEY`: what a key means, what it may be, what it is when it is absent; of a code, cause and remedy."""
 
-from neuron_api import keys
+from neuron_api import effects, keys
 from neuron_api.names import nearest
 from neuron_api.paths import all_paths
 from neuron_api.registry import ENTRIES
+from neuron_api.spec import Accelerator
 from neuron_operator.errors import UserInputError
 
 
@@ -19,6 +20,8 @@ def text(asked: str) -> str:
     lines = [path, f"  type     {key.kind}", f"  default  {key.default}"]
     if key.codes:
         lines.append(f"  checks   {', '.join(key.codes)}")
+    if not key.below:
+        lines += [f"  on {device:<8}{effects.words(path, device)}" for device in (Accelerator.CPU, Accelerator.NEURON)]
     lines += ["", f"  {key.meaning}"]
     if key.below:
         lines += ["", "  keys", *(f"    {name}" for name in key.below)]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from neuron_api import checks, processes, yaml_text
+from neuron_api import checks, effects, processes, yaml_text
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import hardware
 from neuron_api.derive import plan as derivation
@@ -67,6 +67,7 @@ def of_source(source: Source, overrides: Sequence[str], platform: Platform, mode
         *unread,
         *(checks.check_model(loaded.config, model) if model else ()),
         *plan.findings,
+        *effects.check(loaded.config, accelerator, loaded.findings),
         *_assumed(source, loaded.config, machines),
     )
     return Planned(source.label, plan, loaded.hash, (*loaded.findings, *source.located(findings)))

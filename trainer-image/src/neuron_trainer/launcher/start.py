@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from neuron_api import contract, environment, support
+from neuron_api import contract, effects, environment, support
 from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
 from neuron_api.findings import Severity, error, errors_of
@@ -84,6 +84,8 @@ def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool)
     config = tuning_length.applied(fast_dev_run.applied(loaded.config))
     task = Task(loaded, evaluation.applied(config) if is_test else config, is_test)
     node = Node.of(config)
+    for finding in effects.check(config, node.accelerator, loaded.findings):
+        log.info("%s", finding)
     os.environ.update(environment.apply(environment.derive(config), os.environ))
     # A store of its own for every round: with the agents' shared one the halves look for each other under different
     # keys after a restart and never meet (design.md, section 5).

@@ -1,0 +1,24 @@
+"""What a key does where: the metadata of a field that changes nothing on some device, or only beside another key.
+
+A field without it takes effect on every device; tests/unit/api/test_effects.py finds the code that reads it.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from neuron_api.spec import Accelerator
+
+
+@dataclass(frozen=True, slots=True)
+class NoEffect:
+    """In a field's `Annotated`: no value of this key changes a training run there."""
+
+    why: str
+    """Ends the sentence `no effect on cpu: …`."""
+    devices: tuple[Accelerator, ...] = tuple(Accelerator)
+    unless: str = ""
+    """Path of another key. Where that one has a value other than its default, this key takes effect."""
+
+
+NEURON_ONLY: Final = NoEffect("only Neuron's compiler and runtime read it", (Accelerator.CPU,))
+"""Of keys that are handed on as a variable and change nothing that PyTorch does."""
