@@ -22,6 +22,7 @@ from neuron_operator.planning.observation import Pod
 from neuron_operator.planning.options import Options
 from neuron_operator.progress_reader import ProgressReader
 from neuron_operator.recorder import Recorder
+from neuron_operator.status_writer import StatusWriter
 from neuron_operator.status_writes import StatusWrites
 from neuron_operator.workqueue import Key
 
@@ -121,7 +122,8 @@ class World:
         used = cluster or self.cluster
         recorder = Recorder(used, "test", clock)
         return Controller(
-            used, reports or self.reports, recorder, self.metrics, self.options, clock, StatusWrites(0.0)
+            used, reports or self.reports, recorder, self.metrics, self.options, clock, StatusWrites(0.0),
+            StatusWriter(used, recorder, self.metrics.status_refused),
         )  # fmt: skip
 
     async def reconcile(self, controller: Controller | None = None, passes: int = 20) -> float | None:
@@ -149,8 +151,8 @@ class World:
 
     async def condition(self, kind: str) -> tuple[str, str, str]:
         """Status, reason and message."""
-        found = next(c for c in (await self.job()).status.conditions if c.type.value == kind)
-        return found.status.value, found.reason.value, found.message
+        found = next(c for c in (await self.job()).status.conditions if c.type == kind)
+        return found.status.value, str(found.reason), found.message
 
     # ---- the kubelet and the launchers ------------------------------------------------------------------------------
 

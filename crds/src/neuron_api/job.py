@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, ValidationError
 
+from . import skew
 from .api_object import ApiObject
 from .spec import JobSpec
 from .status import JobStatus
@@ -28,8 +29,24 @@ class NeuronTrainingJob(ApiObject):
     metadata: Metadata
     spec: JobSpec
     status: JobStatus = JobStatus()
+    unread: tuple[str, ...] = Field(default=(), exclude=True)
+    """Parts of the status that this release cannot read, each with the reason; they are left out."""
 
 
 def parse(body: dict[str, Any]) -> NeuronTrainingJob:
-    """From the API server's JSON; raises `pydantic.ValidationError` where the schema was bypassed."""
-    return NeuronTrainingJob.model_validate(body)
+    """From the API server's JSON; raises `pydantic.ValidationError` where the schema of the spec was bypassed.
+
+    A status that another release has written never raises: what cannot be read of it is left out (`unread`).
+    """
+    unread: list[str] = []
+    while True:
+        try:
+            job = NeuronTrainingJob.model_validate(body)
+        except ValidationError as problem:
+            wrong = [one for one in problem.errors() if one["loc"][:1] == ("status",)]
+            if not wrong:
+                raise
+            unread += (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong)
+            body = skew.without(body, (one["loc"] for one in wrong))
+        else:
+            return job.model_copy(update={"unread": tuple(unread)}) if unread else job

@@ -1,4 +1,6 @@
-"""Types and reasons of conditions, causes of restarts: the closed list. One word, one meaning, one remedy.
+"""Types and reasons of conditions, causes of restarts: the list of this release. One word, one meaning, one remedy.
+
+In a status they are open words (`status`): another release may have more of them.
 
 `docs/reference/reasons.md` is generated from this module.
 """
@@ -45,6 +47,10 @@ class Reason(StrEnum):
     """spec.configFrom names a ConfigMap or a key that is not there. Create it; the job goes on by itself."""
     STORAGE_MISSING = "StorageMissing"
     """Several nodes, but no writable claim for checkpoints. Add one to spec.storage."""
+
+    STATUS_REFUSED = "StatusRefused"
+    """The API server does not store the job's status whole: the CRD is of another release than the operator. Apply the
+    CRD of the operator's release; the job goes on by itself. Its pods run on until then."""
 
     # -- queues and gangs
     NOT_QUEUED = "NotQueued"

@@ -14,7 +14,7 @@ import types
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from inspect import cleandoc
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel
@@ -24,6 +24,9 @@ from .config import TrainingConfig
 from .paths import choices
 
 Schema = dict[str, Any]
+
+WORD: Final = "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+"""Form of a word in a status: the pattern of `reason` in metav1.Condition."""
 
 
 class Dialect(StrEnum):
@@ -95,6 +98,8 @@ def _type(annotation: Any, dialect: Dialect, metadata: Iterable[Any] = ()) -> Sc
         return {"x-kubernetes-int-or-string": True}
     if dialect is Dialect.CONFIG and "loose" in metadata:
         return {"x-kubernetes-preserve-unknown-fields": True}
+    if _is_open_word(annotation):
+        return {"type": "string", "minLength": 1, "maxLength": 1024, "pattern": WORD}
     if get_origin(annotation) in (Union, types.UnionType):  # of two types: Kubernetes has none such
         return {"x-kubernetes-preserve-unknown-fields": True}
     if get_origin(annotation) is Literal:
@@ -106,6 +111,12 @@ def _type(annotation: Any, dialect: Dialect, metadata: Iterable[Any] = ()) -> Sc
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return object_schema(annotation, dialect)
     return _scalar(annotation, dialect, metadata)
+
+
+def _is_open_word(annotation: Any) -> bool:
+    """An enumeration that other releases may have more members of: `Reason | str`."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else ()
+    return len(members) == 2 and members[1] is str and isinstance(members[0], type) and issubclass(members[0], StrEnum)
 
 
 def _choice(values: list[str], dialect: Dialect) -> Schema:

@@ -1,8 +1,14 @@
-"""`status` of a NeuronTrainingJob: what people and tools read. Written by the operator only, once per pass."""
+"""`status` of a NeuronTrainingJob: what people and tools read. Written by the operator only, once per pass.
+
+Operator and CRD may be of different releases: an operator is rolled back, a CRD is upgraded late. So the words here
+(reasons, causes, phases) are open: the CRD checks their form, and a word that this release does not know is kept as it
+is. So are fields that it does not know.
+"""
 
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from .api_object import ApiObject
 from .contract import MOST_NODES
@@ -26,11 +32,6 @@ class Phase(StrEnum):
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
 
-    @property
-    def terminal(self) -> bool:
-        """Whether the job is over; a terminal job is never started again."""
-        return self in (Phase.SUCCEEDED, Phase.FAILED)
-
 
 class ConditionStatus(StrEnum):
     """As in metav1.Condition."""
@@ -38,23 +39,6 @@ class ConditionStatus(StrEnum):
     TRUE = "True"
     FALSE = "False"
     UNKNOWN = "Unknown"
-
-
-class Condition(ApiObject):
-    """metav1.Condition."""
-
-    type: ConditionType
-    """Kind of the condition."""
-    status: ConditionStatus
-    """True, False or Unknown."""
-    reason: Reason
-    """One word out of a documented list (docs/reference/reasons.md)."""
-    message: str = Field(default="", max_length=32768)
-    """A sentence for people: what, which key, what to do."""
-    observed_generation: int = 0
-    """Generation of the spec that this was told from."""
-    last_transition_time: AwareDatetime
-    """When the status of this condition last changed."""
 
 
 class Rung(StrEnum):
@@ -68,12 +52,42 @@ class Rung(StrEnum):
     """All pods replaced."""
 
 
-class Restart(ApiObject):
+OpenReason = Annotated[Reason | str, Field(union_mode="left_to_right")]
+OpenConditionType = Annotated[ConditionType | str, Field(union_mode="left_to_right")]
+OpenPhase = Annotated[Phase | str, Field(union_mode="left_to_right")]
+OpenScope = Annotated[Rung | str, Field(union_mode="left_to_right")]
+"""Each is a member of its enumeration, or a word of another release."""
+
+
+class StatusObject(ApiObject):
+    """Fields of a newer release are kept: a status is written as a whole, and what is missing in it is lost."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Condition(StatusObject):
+    """metav1.Condition."""
+
+    type: OpenConditionType
+    """Kind of the condition."""
+    status: ConditionStatus
+    """True, False or Unknown."""
+    reason: OpenReason
+    """One word out of a documented list (docs/reference/reasons.md)."""
+    message: str = Field(default="", max_length=32768)
+    """A sentence for people: what, which key, what to do."""
+    observed_generation: int = 0
+    """Generation of the spec that this was told from."""
+    last_transition_time: AwareDatetime
+    """When the status of this condition last changed."""
+
+
+class Restart(StatusObject):
     """One line of the ledger: what happened, what it cost."""
 
-    rung: Rung
+    rung: OpenScope
     """What was restarted: Process, Pod or Gang."""
-    cause: Reason
+    cause: OpenReason
     """Why."""
     time: AwareDatetime
     """When the failure was seen."""
@@ -119,7 +133,7 @@ class Restart(ApiObject):
     """How long the job had been suspended, where the line tells of that."""
 
 
-class PodStatus(ApiObject):
+class PodStatus(StatusObject):
     """One pod of the gang as last seen."""
 
     name: str
@@ -136,14 +150,14 @@ class PodStatus(ApiObject):
     """Whether its successor is awaited: its loss is in the ledger, or it is made anew for another node."""
 
 
-class ExcludedNode(ApiObject):
+class ExcludedNode(StatusObject):
     """A node that new pods of the job avoid."""
 
     node: str
     """Name of the node."""
     hostname: str
     """Its label kubernetes.io/hostname, by which pods avoid it."""
-    reason: Reason
+    reason: OpenReason
     """HardwareFault or RepeatedFailures."""
     message: str = Field(default="", max_length=1024)
     """What it was excluded for."""
@@ -153,7 +167,7 @@ class ExcludedNode(ApiObject):
     """When it may be used again."""
 
 
-class TopologyStatus(ApiObject):
+class TopologyStatus(StatusObject):
     """The shape that the configuration asks for."""
 
     nodes: int
@@ -174,7 +188,7 @@ class TopologyStatus(ApiObject):
     """Requested vpc.amazonaws.com/efa per pod."""
 
 
-class ProgressStatus(ApiObject):
+class ProgressStatus(StatusObject):
     """Where the training is, as the trainer reports it."""
 
     step: int = 0
@@ -206,7 +220,7 @@ class ProgressStatus(ApiObject):
     """Rendezvous round that the processes are in; failures of earlier rounds are in the ledger."""
 
 
-class CheckpointStatus(ApiObject):
+class CheckpointStatus(StatusObject):
     """The newest complete checkpoint."""
 
     step: int
@@ -219,10 +233,10 @@ class CheckpointStatus(ApiObject):
     """Whether every file has been read back and compared with the manifest; done before each resume."""
 
 
-class HoldStatus(ApiObject):
+class HoldStatus(StatusObject):
     """What the job stands still for, without pods, until somebody helps."""
 
-    reason: Reason
+    reason: OpenReason
     """One word out of the list of reasons."""
     message: str = Field(default="", max_length=4096)
     """What was found, and what to do."""
@@ -230,16 +244,16 @@ class HoldStatus(ApiObject):
     """Since when."""
 
 
-class CountedFailure(ApiObject):
+class CountedFailure(StatusObject):
     """A failure that uses up a part of a budget."""
 
-    cause: Reason
+    cause: OpenReason
     """What it was."""
     time: AwareDatetime
     """When it was seen; it counts for restartPolicy.windowSeconds from then."""
 
 
-class SuspensionStatus(ApiObject):
+class SuspensionStatus(StatusObject):
     """How far the job is with being suspended."""
 
     request_time: AwareDatetime
@@ -250,12 +264,12 @@ class SuspensionStatus(ApiObject):
     """When the pods were told to save and go; from then on no deadline runs."""
 
 
-class JobStatus(ApiObject):
+class JobStatus(StatusObject):
     """What has become of the job."""
 
     observed_generation: int = 0
     """Generation of the spec that this status was told from."""
-    phase: Phase = Phase.PENDING
+    phase: OpenPhase = Phase.PENDING
     """Pending, Starting, Running, Restarting, Suspending, Suspended, Succeeded or Failed."""
     conditions: tuple[Condition, ...] = Field(default=(), max_length=32)
     """Ready, Reconciling, Stalled (kstatus) and ConfigValid, Admitted, PodsReady, Progressing, Restarting, Suspended,
@@ -300,3 +314,11 @@ class JobStatus(ApiObject):
     """How long the job was suspended before, all times together; no deadline counts them."""
     completion_time: AwareDatetime | None = None
     """When the job succeeded or failed."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job is over; such a job is never started again. A phase of another release does not tell; that
+        the job has a completion time does."""
+        if isinstance(self.phase, Phase):
+            return self.phase in (Phase.SUCCEEDED, Phase.FAILED)
+        return self.completion_time is not None

@@ -29,6 +29,7 @@ from .pod_store import PodStore
 from .pod_watch import PodWatch
 from .recorder import Recorder
 from .settings import Settings, kopf_settings, parse
+from .status_writer import StatusWriter
 from .status_writes import StatusWrites
 from .stillness import Stillness
 from .view import View
@@ -87,9 +88,10 @@ async def _run(settings: Settings, rules: FailureRules) -> None:
             queue.add(key, after)
 
         pods = PodStore(Gathering(wake, time.monotonic))
+        recorder, view = Recorder(cluster, settings.identity, clock), View(cluster, pods)
         controller = Controller(
-            cluster, reader, Recorder(cluster, settings.identity, clock), metrics, settings.options, clock,
-            StatusWrites(settings.status_seconds), View(cluster, pods), stillness, rules,
+            cluster, reader, recorder, metrics, settings.options, clock, StatusWrites(settings.status_seconds),
+            StatusWriter(view, recorder, metrics.status_refused), view, stillness, rules,
         )  # fmt: skip
         beats = [asyncio.create_task(vitals.beat()), asyncio.create_task(rules.watch())]
         try:

@@ -255,10 +255,12 @@ def _error(status: int, content: bytes, retry_after: str | None) -> ApiError:
     try:
         answer = json.loads(content)
         reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
-    except (ValueError, AttributeError):
-        reason, message = "", content[:200].decode(errors="replace")
+        causes = (answer.get("details") or {}).get("causes") or ()
+        fields = tuple(str(cause["field"]) for cause in causes if cause.get("field"))
+    except (ValueError, AttributeError, TypeError):
+        reason, message, fields = "", content[:200].decode(errors="replace"), ()
     wait = float(retry_after) if retry_after and retry_after.isdigit() else None
-    return _class_of(status, reason)(status, reason, message, wait)
+    return _class_of(status, reason)(status, reason, message, wait, fields)
 
 
 def _class_of(status: int, reason: str) -> type[ApiError]:

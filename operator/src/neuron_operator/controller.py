@@ -15,8 +15,9 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from neuron_api import contract
-from neuron_api.job import NeuronTrainingJob, parse
+from neuron_api.job import Metadata, NeuronTrainingJob, parse
 from neuron_api.scheduling import GangScheduler
+from neuron_api.spec import JobSpec
 from neuron_api.status import JobStatus
 
 from . import cluster as api
@@ -38,6 +39,7 @@ from .planning.scheduling import release
 from .planning.significance import only_numbers
 from .progress_reader import ProgressReader
 from .recorder import Recorder
+from .status_writer import RETRY_SECONDS, StatusWriter
 from .status_writes import StatusWrites
 from .stillness import RARE_SECONDS, Stillness
 from .view import View
@@ -66,6 +68,10 @@ class Watcher(Protocol):
         """There is no such job any more."""
         ...
 
+    def status_refused(self) -> None:
+        """The API server has not stored a status whole."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Controller:
@@ -78,6 +84,7 @@ class Controller:
     options: Options
     clock: Callable[[], datetime]
     writes: StatusWrites
+    status_writer: StatusWriter
     view: View | None = None
     """What may be known without asking (`view`); None: nothing."""
     stillness: Stillness | None = None
@@ -102,7 +109,7 @@ class Controller:
         try:
             return await self._pass(key)
         except ValidationError as problem:
-            log.error("%s cannot be read, the CRD is older or newer than the operator: %s", key, problem)
+            await self._report_unreadable(key, problem)
             return Result()
 
     async def _pass(self, key: Key) -> Result:
@@ -136,10 +143,20 @@ class Controller:
                 break
         return Result(0.0)
 
+    async def _report_unreadable(self, key: Key, problem: ValidationError) -> None:
+        """A spec that the operator's own CRD would refuse: an event of the job says it, and nothing else is done."""
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problem.errors())
+        log.error("%s cannot be read, the CRD is older or newer than the operator: %s", key, wrong)
+        if body := await self.cluster.find(api.JOB, key.namespace, key.name):
+            job = NeuronTrainingJob(metadata=Metadata.model_validate(body["metadata"]), spec=JobSpec())
+            note = f"The operator cannot read this job and leaves it alone. Fix these fields: {wrong}"
+            await self.recorder.post(job, (Announcement("Warning", "SpecUnreadable", "Read", note),))
+
     async def _gone(self, key: Key) -> Result:
         """There is no such job any more."""
         self.watcher.job_gone(key.namespace, key.name)
         self.writes.forget(key)
+        self.status_writer.forget(key)
         if self.view:
             self.view.forget(key)
         if self.stillness:
@@ -243,11 +260,11 @@ class Controller:
         if "status" in seen.body and only_numbers(before, status) and (wait := self.writes.wait(key, self.clock())):
             return Result(min(wait, after.requeue_after or wait)), None
         try:
-            written = await self._write(seen, status)
+            written = await self.status_writer.write(key, seen, status, self.clock())
         except (ConflictError, NotFoundError):
             return Result(0.0), None  # somebody was quicker: look again
         self.writes.written(key, self.clock())
-        return after, written
+        return (after, written) if written is not None else (Result(RETRY_SECONDS), None)
 
     def _note_stillness(self, key: Key, seen: Seen, planned: Plan) -> None:
         """A plan with looks so rare that only what is due by the clock is left of them."""
@@ -255,10 +272,6 @@ class Controller:
             rare = replace(self.options, poll_seconds=RARE_SECONDS, failures=self.failures())
             due = make_plan(seen.observed, rare, self.clock()).requeue_after
             self.stillness.settle(key, seen.observed, due)
-
-    async def _write(self, seen: Seen, status: JobStatus) -> Json:
-        value = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return await self._writer.replace(api.JOB, {**seen.body, "status": value}, "status")
 
 
 async def _all(actions: Any) -> list[Any]:

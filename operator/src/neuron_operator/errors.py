@@ -25,8 +25,12 @@ class OperatorError(Exception):
 class ApiError(OperatorError):
     """An answer of the API server that is no success."""
 
-    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, status: int, reason: str, message: str, retry_after: float | None = None, fields: tuple[str, ...] = ()
+    ) -> None:
         self.status, self.reason, self.message, self.retry_after = status, reason, message, retry_after
+        self.fields = fields
+        """Those that the server names, such as `status.restarts[2].cause`."""
         super().__init__(f"{status} {reason}: {message}")
 
 

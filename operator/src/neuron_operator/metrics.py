@@ -47,6 +47,11 @@ class Metrics:
             "neuron_training_recovery_seconds", "From a fault to the first step after it.", ["rung", "cause"],
             buckets=_RECOVERIES, registry=self.registry,
         )  # fmt: skip
+        self._refused = Counter(
+            "neuron_operator_refused_status_writes",
+            "Statuses that the API server did not store whole: the CRD is of another release.",
+            registry=self.registry,
+        )
         self._lost = Counter(
             "neuron_training_lost_steps", "Steps that were done again, by the cause of the restart.", ["rung", "cause"],
             registry=self.registry,
@@ -76,15 +81,19 @@ class Metrics:
         before = known or job.status
         if known:
             for entry in after.restarts[len(after.restarts) - (after.restart_count - before.restart_count) :]:
-                self._restarts.labels(namespace, name, entry.rung.value, entry.cause.value).inc()
+                self._restarts.labels(namespace, name, entry.rung, entry.cause).inc()
             for entry in _recovered(before, after):
-                self._recoveries.labels(entry.rung.value, entry.cause.value).observe(entry.recovery_seconds or 0.0)
-                self._lost.labels(entry.rung.value, entry.cause.value).inc(entry.steps_lost or 0)
+                self._recoveries.labels(entry.rung, entry.cause).observe(entry.recovery_seconds or 0.0)
+                self._lost.labels(entry.rung, entry.cause).inc(entry.steps_lost or 0)
         if _is_complete(after) and not _is_complete(before) and after.attempt == 0 and job.metadata.creation_timestamp:
             # The API server writes whole seconds.
             waited = (self._clock() - job.metadata.creation_timestamp).total_seconds()
             self._placed.observe(max(0.0, waited))
         self._jobs.see(job, after)
+
+    def status_refused(self) -> None:
+        """See `controller.Watcher`."""
+        self._refused.inc()
 
     def job_gone(self, namespace: str, name: str) -> None:
         """See `controller.Watcher`."""

@@ -43,9 +43,9 @@ async def read(cluster: Cluster, reader: ProgressReader, namespace: str, name: s
     over = Observed(job, ConfigText(None), pods=own, abandoned=abandoned)
     if job.metadata.deletion_timestamp is not None:
         return Seen(body, over)
-    if job.status.phase.terminal and job.spec.ttl_seconds_after_finished is None:
+    if job.status.finished and job.spec.ttl_seconds_after_finished is None:
         return Seen(body, replace(over, scheduler=await gang_reader.read(cluster, job, options)))
-    if job.status.phase.terminal:
+    if job.status.finished:
         *left, sight = await asyncio.gather(*_children(cluster, job), gang_reader.read(cluster, job, options))
         service, config_map = (pods.child(found) for found in left)
         return Seen(body, replace(over, service=service, config_map=config_map, scheduler=sight))

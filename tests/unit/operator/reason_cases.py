@@ -9,6 +9,7 @@ from neuron_api.job import NeuronTrainingJob
 from neuron_api.progress import Progress
 from neuron_api.reasons import Reason
 from neuron_api.status import JobStatus
+from neuron_operator.planning import refusal
 from neuron_operator.planning.observation import ConfigText, Observed, Sight
 from neuron_operator.planning.outcome import Outcome, Rejection
 from neuron_operator.planning.planner import plan, settle
@@ -52,6 +53,11 @@ def training(step: int, when: float = 0.0) -> Progress:
 def after(*pods: PodBuilder, job: NeuronTrainingJob = JOB, seconds: float = 1) -> JobStatus:
     """A gang was up; this is what is left of it."""
     return passed(observed(known(job, *PODS), pods), seconds)
+
+
+@reaches(Reason.STATUS_REFUSED)
+def a_crd_of_another_release() -> JobStatus:
+    return refusal.explanation(JOB.status, "status.restarts[0].cause: Unsupported value", 1, NOW)
 
 
 def of(job: JobBuilder, status: JobStatus, *pods: PodBuilder, seconds: float = 0) -> JobStatus:

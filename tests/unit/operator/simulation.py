@@ -100,7 +100,7 @@ class Cluster:
             missing_claims=("training",) if self.claim_missing else (),
             lost_nodes=frozenset(names & self.gone_nodes),
             nodes={name: self._node(name) for name in sorted((names | opened) - self.gone_nodes - {""})},
-            reports={} if self.status.phase.terminal else self._reports(),
+            reports={} if self.status.finished else self._reports(),
         )
 
     def _node(self, name: str) -> Node:
@@ -188,7 +188,7 @@ class Cluster:
 
     def _create(self, create: Create) -> dict[int, str]:
         attempt = int(create.body["metadata"]["labels"][contract.LABEL_ATTEMPT])
-        assert not self.status.phase.terminal, "a job that is over is started again"
+        assert not self.status.finished, "a job that is over is started again"
         assert attempt == self.status.attempt, "an attempt is acted on before it is saved"
         assert all(pod.attempt == attempt for pod in self.pods.values()), "two attempts at once"
         if create.name not in self.pods:

@@ -66,9 +66,9 @@ def test_no_facts_lead_to_a_contradiction(given: Facts) -> None:
         assert ConditionType.PROGRESSING in true
     if phase is Phase.RESTARTING:
         assert ConditionType.RESTARTING in true
-    if ConditionType.SUSPENDED in true or phase.terminal:
+    if ConditionType.SUSPENDED in true or phase in (Phase.SUCCEEDED, Phase.FAILED):
         assert not true & {ConditionType.PROGRESSING, ConditionType.PODS_READY, ConditionType.RESTARTING}
-    if phase.terminal:
+    if phase in (Phase.SUCCEEDED, Phase.FAILED):
         assert ConditionType.SUSPENDED not in true
     assert all(condition.observed_generation == 3 for condition in found.values())
     assert all(condition.message for kind, condition in found.items() if kind is not ConditionType.CONFIG_VALID)

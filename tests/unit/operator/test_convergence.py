@@ -75,7 +75,7 @@ def assert_tells_no_contradiction(status: JobStatus) -> None:
         assert ConditionType.RESTARTING in true
     if ConditionType.SUSPENDED in true:
         assert not true & UNDER_WAY
-    if status.phase.terminal:
+    if status.finished:
         assert not true & {*UNDER_WAY, ConditionType.SUSPENDED}
         assert status.completion_time is not None
 
@@ -92,7 +92,7 @@ def assert_history_only_goes_forward(history: list[JobStatus]) -> None:
         assert len(own) == after.gang_failures, "without a window all of them count"
         assert after.suspended_seconds >= before.suspended_seconds
         assert after.steps_lost >= before.steps_lost
-        if before.phase.terminal:
+        if before.finished:
             assert after == before, "a job that is over changes"
 
 
@@ -134,7 +134,7 @@ def assert_exclusions_are_just(cluster: Cluster) -> None:
 def assert_unplaced_pods_avoid_what_they_should(cluster: Cluster) -> None:
     """At a fixed point."""
     excluded = {one.hostname for one in cluster.status.excluded_nodes}
-    if not cluster.status.phase.terminal:
+    if not cluster.status.finished:
         for pod in cluster.pods.values():
             assert pod.node or pod.away == excluded
 
@@ -142,7 +142,7 @@ def assert_unplaced_pods_avoid_what_they_should(cluster: Cluster) -> None:
 def assert_nothing_is_forgotten(cluster: Cluster) -> None:
     """At a fixed point with every launcher answering."""
     status = cluster.status
-    if status.phase.terminal or len(status.restarts) == 64:
+    if status.finished or len(status.restarts) == 64:
         return
     told = {entry.pod_uid for entry in status.restarts if entry.rung is not Rung.PROCESS}
     gangs = {entry.attempt for entry in status.restarts if entry.rung is Rung.GANG}
@@ -159,7 +159,7 @@ def assert_nothing_is_forgotten(cluster: Cluster) -> None:
 def assert_one_pod_per_place(cluster: Cluster) -> None:
     status = cluster.status
     live = [pod for pod in cluster.pods.values() if not pod.over]
-    if status.phase.terminal:
+    if status.finished:
         assert not live, "pods of a job that is over go on"
         return
     if cluster.job.spec.suspend:

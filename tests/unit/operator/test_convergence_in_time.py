@@ -48,7 +48,7 @@ def seconds_of(cluster: Cluster) -> float:
 
 
 def assert_ends_no_sooner_than_its_deadline(cluster: Cluster) -> None:
-    if not cluster.status.phase.terminal:
+    if not cluster.status.finished:
         return
     spec, reason = cluster.job.spec, reason_of_the_end(cluster.status)
     if reason is Reason.DEADLINE_EXCEEDED:
@@ -63,10 +63,10 @@ def assert_looks_again_in_time(cluster: Cluster) -> None:
     if worked or cluster.deleted_job:
         return
     due = None
-    if status.phase.terminal and status.completion_time and spec.ttl_seconds_after_finished is not None:
+    if status.finished and status.completion_time and spec.ttl_seconds_after_finished is not None:
         due = spec.ttl_seconds_after_finished - (cluster.now - status.completion_time).total_seconds()
     stopping = status.suspension is not None and status.suspension.stop_time is not None
-    if not status.phase.terminal and status.start_time and spec.active_deadline_seconds and not stopping:
+    if not status.finished and status.start_time and spec.active_deadline_seconds and not stopping:
         due = spec.active_deadline_seconds - seconds_of(cluster)
         assert due > 0, "its deadline is over and nothing was done"
     if due is not None and due > 0:
@@ -88,7 +88,7 @@ def test_a_job_is_over_when_its_time_is_and_not_before(whole: int, first_step: i
     settle_down(cluster)
     cluster.now += timedelta(seconds=whole)
     settle_down(cluster)
-    assert cluster.status.phase.terminal
+    assert cluster.status.finished
     assert_ends_no_sooner_than_its_deadline(cluster)
     assert not [pod for pod in cluster.pods.values() if pod.alive]
     ended = cluster.status
@@ -106,7 +106,7 @@ def test_what_a_job_leaves_is_kept_so_long_and_then_goes(kept: int, scope: str, 
     cluster.now += timedelta(seconds=3000)
     settle_down(cluster)
     ended = cluster.status
-    assert ended.phase.terminal
+    assert ended.finished
     assert ended.completion_time is not None
     cluster.now = max(cluster.now, ended.completion_time + timedelta(seconds=kept - 0.5))
     cluster.reconcile()  # Half a second before its time nothing may go: the cluster says so.

@@ -31,7 +31,7 @@ def failed(job: JobBuilder, pods: list[PodBuilder], seconds: float, status: JobS
     """The reason and message of a job that has failed at this moment, and goes on a millisecond before."""
     seen = reparsed(job, status or known(JOB, *pods).status)
     planned, before = one_pass(observed(seen, pods), seconds - 0.001)
-    assert not before.phase.terminal
+    assert not before.finished
     assert planned.requeue_after is not None
     assert planned.requeue_after <= 0.0011, "nothing announces a deadline"
     planned, after = one_pass(observed(seen, pods), seconds)
@@ -61,13 +61,13 @@ def test_time_in_which_the_job_was_suspended_does_not_count() -> None:
 def test_a_deadline_may_be_changed_while_the_job_runs() -> None:
     status = known(JOB, *PODS, start_time=NOW).status
     _, longer = one_pass(observed(reparsed(LIMITED.spec(activeDeadlineSeconds=7200), status), PODS), 3600)
-    assert not longer.phase.terminal
+    assert not longer.finished
     assert failed(LIMITED.spec(activeDeadlineSeconds=60), PODS, 60, status).startswith("DeadlineExceeded")
 
 
 def test_a_job_that_has_not_been_started_has_time() -> None:
     _, status = one_pass(observed(LIMITED.build(), missing_claims=("training",)), 99_999)
-    assert not status.phase.terminal
+    assert not status.finished
 
 
 def test_a_refused_job_whose_pods_run_has_a_deadline_too() -> None:
@@ -106,7 +106,7 @@ def test_a_first_step_after_a_failure_is_counted_from_it() -> None:
     failing = make_report(PODS[0].build(), JOB).round(1).failure(0, 1, when=at(5000)).build()
     _, status = one_pass(observed(job, PODS, [failing]), 5001)
     assert len(status.restarts) == 1
-    assert not one_pass(observed(reparsed(BOUNDED, status), PODS, [failing]), 5899)[1].phase.terminal
+    assert not one_pass(observed(reparsed(BOUNDED, status), PODS, [failing]), 5899)[1].finished
     assert one_pass(observed(reparsed(BOUNDED, status), PODS, [failing]), 5900)[1].phase is Phase.FAILED
 
 
@@ -120,7 +120,7 @@ def test_a_first_step_after_a_failure_is_counted_from_it() -> None:
 )
 def test_without_bounds_a_start_is_waited_for(pods: list[PodBuilder]) -> None:
     _, status = one_pass(observed(known(JOB, *pods), pods), 10_000_000)
-    assert not status.phase.terminal
+    assert not status.finished
 
 
 def test_a_job_that_trains_has_no_start_to_be_late_with() -> None:
@@ -149,5 +149,5 @@ def test_a_job_that_succeeds_at_its_last_moment_has_succeeded() -> None:
 def test_pods_that_go_are_not_late() -> None:
     pods = [created(BARE[0], 0).terminating(), PODS[1]]
     _, status = one_pass(observed(reparsed(BOUNDED, known(JOB, *PODS).status), pods), 100)
-    assert not status.phase.terminal
+    assert not status.finished
     assert names(one_pass(observed(started(JOB), []), 100)[0]) == []

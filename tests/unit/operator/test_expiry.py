@@ -16,7 +16,7 @@ BRIEF = TWO.spec(ttlSecondsAfterFinished=60)
 def ended(pods: list[PodBuilder] = DONE) -> JobStatus:
     """A job whose end is at 0 seconds."""
     _, status = one_pass(observed(known(JOB, *PODS), pods))
-    assert status.phase.terminal
+    assert status.finished
     return status
 
 

@@ -128,7 +128,7 @@ def test_hangs_and_failures_have_budgets_of_their_own() -> None:
     _, status = one_pass(observed(reparsed(job, trained()), PODS, [hung()]), 69)
     one_more = status.model_copy(update={"attempt": 0, "pods": trained().pods})
     _, status = one_pass(observed(reparsed(job, one_more), [PODS[0], PODS[1].failed(1)]), 70)
-    assert not status.phase.terminal
+    assert not status.finished
     assert [one.cause for one in status.counted_failures] == [Reason.HANG, Reason.POD_FAILED]
 
 

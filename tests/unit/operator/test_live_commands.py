@@ -323,10 +323,18 @@ def test_suspend_writes_the_field_once_and_never_to_a_job_that_is_over() -> None
 # ---- what cannot be read -----------------------------------------------------------------------------------------
 
 
-def test_a_status_of_another_version_is_one_sentence() -> None:
+def test_words_of_a_newer_operator_are_shown_as_they_are() -> None:
     body = Recorded("running").found["job"]
     body["status"]["phase"] = "Dreaming"
-    with pytest.raises(UserInputError, match=r"kubectl-neuron is older or newer than the operator: status\.phase"):
+    body["status"]["conditions"][0]["reason"] = "CountingSheep"
+    job = job_of(body)
+    assert (job.status.phase, job.status.conditions[0].reason) == ("Dreaming", "CountingSheep")
+
+
+def test_a_job_of_another_version_is_one_sentence() -> None:
+    body = Recorded("running").found["job"]
+    body["spec"]["storage"] = "/data"
+    with pytest.raises(UserInputError, match=r"kubectl-neuron is older or newer than the operator: spec\.storage"):
         job_of(body)
 
 

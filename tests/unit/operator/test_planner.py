@@ -238,7 +238,7 @@ def test_a_third_replacement_without_a_step_waits() -> None:
 
 def over(*pods: PodBuilder) -> JobStatus:
     _, status = one_pass(observed(known(JOB, *PODS), pods), 60)
-    assert status.phase.terminal
+    assert status.finished
     assert status.completion_time == at(60)
     return status
 

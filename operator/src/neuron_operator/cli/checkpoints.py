@@ -29,7 +29,7 @@ def run(connection: Connection, name: str) -> str:
 def live(connection: Connection, job: NeuronTrainingJob) -> CheckpointReport | None:
     """What pod 0 says; None where it is not there, does not answer, or may not be asked."""
     host = next(iter(job.status.pods), None)
-    if host is None or job.status.phase.terminal:
+    if host is None or job.status.finished:
         return None
     try:
         answer = connection.progress(host.name)
@@ -72,7 +72,7 @@ def _resumes(job: NeuronTrainingJob, step: int) -> str:
 
 def _cost(job: NeuronTrainingJob, found: Newest) -> str:
     name, done = job.metadata.name, job.status.progress.step if job.status.progress else 0
-    if job.status.phase.terminal:
+    if job.status.finished:
         return f"{name} is over ({job.status.phase})."
     if found is None:
         return f"{name} has no complete checkpoint yet; a failure now would cost all {done} steps."

@@ -18,7 +18,7 @@ def seconds_left(job: NeuronTrainingJob) -> float | None:
     if not progress.tokens_per_second:
         return None
     tokens = tokens_per_step(job)
-    if job.status.phase.terminal or tokens is None:
+    if job.status.finished or tokens is None:
         return None
     return max(0, progress.max_steps - progress.step) * tokens / progress.tokens_per_second
 

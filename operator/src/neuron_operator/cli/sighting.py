@@ -68,7 +68,7 @@ def look(connection: Connection, name: str) -> Sighting:
     """Three or more requests; only the job must be readable."""
     body = connection.job(name)
     job = job_of(body)
-    unread: list[str] = []
+    unread = [f"{one} (kubectl-neuron is older or newer than the operator)" for one in job.unread]
     listed = _allowed(lambda: connection.pods(name), unread)
     own = [pod for one in listed if pods.owner_uid(one) == job.metadata.uid and (pod := pods.read(one))]
     current = sorted((pod for pod in own if pod.attempt == job.status.attempt), key=lambda pod: pod.index)

@@ -50,7 +50,7 @@ def view(seen: Sighting, now: datetime) -> View:
         body=tuple(f"  {line}" for line in (*_facts(seen, now), *_restarts(seen, now), *_events(seen, now))),
         done=progress.step if progress else 0,
         total=progress.max_steps if progress else None,
-        over=job.status.phase.terminal,
+        over=job.status.finished,
     )
 
 
@@ -83,7 +83,7 @@ def sightings(
 ) -> Iterator[Sighting | UnreachableError]:
     """Again and again until the job is over; an API server that is away is told and asked again."""
     yield first
-    over = first.job.status.phase.terminal
+    over = first.job.status.finished
     while not over:
         pause(INTERVAL)
         try:
@@ -91,7 +91,7 @@ def sightings(
         except UnreachableError as problem:
             yield problem
             continue
-        over = seen.job.status.phase.terminal
+        over = seen.job.status.finished
         yield seen
 
 

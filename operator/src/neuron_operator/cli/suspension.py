@@ -10,7 +10,7 @@ def run(connection: Connection, name: str, *, suspend: bool) -> str:
     """The text to print; nothing is written where it is so already, or the job is over."""
     body = connection.job(name)
     job = job_of(body)
-    if job.status.phase.terminal:
+    if job.status.finished:
         return f"{name} is over ({job.status.phase}); nothing was changed.\n"
     if is_suspended(body) is suspend:
         return f"{name} is to be {_WORDS[suspend]} already; nothing was changed.\n"

@@ -25,8 +25,8 @@ class Answer:
     """What to print."""
 
     sentence: str
-    reason: Reason | None = None
-    """Out of the closed list; it has the remedy."""
+    reason: Reason | str | None = None
+    """It has the remedy, unless it is of another release."""
     remedy: str = ""
     """In place of the reason's own."""
     seen: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ def answer(seen: Sighting, now: datetime) -> Answer:
         return Answer(f"{name} is being deleted, since {ago}.", remedy=_wait_for_pods(seen), seen=_seen(seen, now))
     if headline is None:
         return _unseen(seen, now)
-    if status.phase.terminal:
+    if status.finished:
         return _ended(seen, headline, now)
     if status.observed_generation < job.metadata.generation:
         said = (
@@ -117,7 +117,7 @@ _SILENT: Final = (
 )
 
 
-def _waits(name: str, reason: Reason, message: str, headline: Condition, now: datetime) -> str:
+def _waits(name: str, reason: Reason | str, message: str, headline: Condition, now: datetime) -> str:
     verb = "stands still" if headline.type is ConditionType.STALLED else "waits"
     return f"{name} {verb} since {duration.since(headline.last_transition_time, now)}: {_stop(told(reason, message))}"
 

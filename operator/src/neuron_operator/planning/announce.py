@@ -87,7 +87,7 @@ def _exclusions(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
 
 def _stalled(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
     old, new = _condition(before, ConditionType.STALLED), _condition(after, ConditionType.STALLED)
-    if new is None or new.status is not ConditionStatus.TRUE or after.phase.terminal:
+    if new is None or new.status is not ConditionStatus.TRUE or after.finished:
         return
     if old is None or old.status is not ConditionStatus.TRUE or old.reason is not new.reason:
         yield Announcement("Warning", new.reason, "Wait", new.message)
@@ -96,7 +96,7 @@ def _stalled(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
 def _not_suspended(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
     """spec.suspend is set, and cannot be followed."""
     old, new = _condition(before, ConditionType.SUSPENDED), _condition(after, ConditionType.SUSPENDED)
-    refused = new is not None and new.reason is Reason.CANNOT_RESUME and not after.phase.terminal
+    refused = new is not None and new.reason is Reason.CANNOT_RESUME and not after.finished
     if new and refused and (old is None or old.reason is not new.reason):
         yield Announcement("Warning", new.reason, "Suspend", new.message)
 

@@ -84,7 +84,9 @@ def _order(candidate: Blame) -> tuple[bool, bool, float, int]:
     return _rank_of(candidate.cause, failure.exit_code, failure.message, failure.time, failure.rank)
 
 
-def _rank_of(cause: Reason, exit_code: int, message: str, time: datetime, rank: int) -> tuple[bool, bool, float, int]:
+def _rank_of(
+    cause: Reason | str, exit_code: int, message: str, time: datetime, rank: int
+) -> tuple[bool, bool, float, int]:
     # The agent ends the other processes of its pod with SIGTERM: they are victims, too.
     waited = cause is Reason.COLLECTIVE_HANG or exit_code == -SIGTERM or (exit_code >= 0 and lost_connection(message))
     proven = cause is Reason.HARDWARE_FAULT

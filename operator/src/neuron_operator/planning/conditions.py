@@ -20,7 +20,7 @@ from .waiting import Wait
 class End:
     """How the job ended."""
 
-    reason: Reason
+    reason: Reason | str
     message: str
 
     @property
@@ -84,7 +84,7 @@ _NOT_ASKED: Final = (Reason.SCHEDULER_NOT_ENABLED, Reason.SCHEDULER_NOT_INSTALLE
 @dataclass(frozen=True, slots=True)
 class _Word:
     status: bool
-    reason: Reason
+    reason: Reason | str
     message: str
 
 
@@ -104,13 +104,17 @@ def phase(facts: Facts) -> Phase:
 
 
 def conditions(facts: Facts, before: Iterable[Condition], now: datetime) -> tuple[Condition, ...]:
-    """Every condition, in a fixed order; the transition time moves only with the status."""
+    """Every condition, in a fixed order; the transition time moves only with the status.
+
+    Conditions of types that this release does not know stay as they are.
+    """
     old = {condition.type: condition for condition in before}
     words = _words(facts, old)
-    return tuple(_condition(kind, word, old.get(kind), facts.generation, now) for kind, word in words.items())
+    own = (_condition(kind, word, old.get(kind), facts.generation, now) for kind, word in words.items())
+    return (*own, *(condition for kind, condition in old.items() if kind not in words))
 
 
-def headline(facts: Facts) -> tuple[ConditionType, Reason, str]:
+def headline(facts: Facts) -> tuple[ConditionType, Reason | str, str]:
     """What the job is at, in the first words that apply."""
     ready, reconciling, stalled = ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED
     if facts.end:
@@ -135,6 +139,13 @@ def headline(facts: Facts) -> tuple[ConditionType, Reason, str]:
     return reconciling, Reason.PODS_CREATED, "The pods have been created and are starting."
 
 
+_REMEDIES: Final[Mapping[str, str]] = {
+    Rung.PROCESS: "All processes are restarted in their pods",
+    Rung.POD: "The pod is replaced, the others wait for it",
+    Rung.GANG: "All pods are replaced",
+}
+
+
 def sentence(restart: Restart) -> str:
     """A failure and what is done about it."""
     if restart.cause is Reason.SUSPENDED:
@@ -151,16 +162,12 @@ def sentence(restart: Restart) -> str:
     told = ", ".join(f"{name} {code}" for name, code in codes if code is not None)
     code = f" ({told})" if told else ""
     said = f": {restart.message}" if restart.message else ""
-    done = {
-        Rung.PROCESS: "All processes are restarted in their pods",
-        Rung.POD: "The pod is replaced, the others wait for it",
-        Rung.GANG: "All pods are replaced",
-    }[restart.rung]
+    done = _REMEDIES.get(restart.rung, f"Restarted: {restart.rung}")
     at = f" after step {restart.step}" if restart.step else ""
     return f"{restart.cause}: {who}{where}{code}{at}{said.rstrip('.')}. {done}."
 
 
-def _words(facts: Facts, before: Mapping[ConditionType, Condition]) -> dict[ConditionType, _Word]:
+def _words(facts: Facts, before: Mapping[ConditionType | str, Condition]) -> dict[ConditionType, _Word]:
     kind, reason, message = headline(facts)
     kinds = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
     return {

@@ -48,6 +48,8 @@ def begin(status: JobStatus, entry: Restart, said: str, now: datetime) -> JobSta
 
 def released(status: JobStatus, policy: RestartPolicy) -> JobStatus | None:
     """The new attempt that the spec allows; None: the job stands still."""
+    if status.hold and not isinstance(status.hold.reason, Reason):
+        return None  # Another release holds the job, for a reason that is not known here.
     if not policy.from_scratch.allows(seen_step=seen_step(status), saved=status.checkpoint is not None):
         return None
     return status.model_copy(update={"hold": None, "attempt": status.attempt + 1, "pods": ()})

@@ -105,7 +105,7 @@ def _refused(gang: Gang) -> End | None:
     return End(Reason.TRAINER_REFUSED_CONFIG, f"Pod {stop.pod}: {said}")
 
 
-def _explained(blamed: Loss, gang: Gang, status: JobStatus) -> tuple[Loss, Reason, bool]:
+def _explained(blamed: Loss, gang: Gang, status: JobStatus) -> tuple[Loss, Reason | str, bool]:
     """Pods that gave up waiting for a pod lost to a disruption fail because of the disruption: not counted."""
     taken = next((loss for loss in gang.losses if loss.disrupted), None)
     if taken is not None and blamed.is_victim:
@@ -120,7 +120,7 @@ def _explained(blamed: Loss, gang: Gang, status: JobStatus) -> tuple[Loss, Reaso
 def _gang(
     status: JobStatus,
     blamed: Loss,
-    cause: Reason,
+    cause: Reason | str,
     counted: bool,
     policy: RestartPolicy,
     config: TrainingConfig,
@@ -162,7 +162,7 @@ def _marked(gang: Gang, losses: Sequence[Loss]) -> tuple[PodStatus, ...]:
     )
 
 
-def _entry(loss: Loss, rung: Rung, cause: Reason, status: JobStatus, now: datetime) -> Restart:
+def _entry(loss: Loss, rung: Rung, cause: Reason | str, status: JobStatus, now: datetime) -> Restart:
     return Restart(
         rung=rung,
         cause=cause,

@@ -58,7 +58,7 @@ def _planned(observed: Observed, options: Options, now: datetime) -> Plan:
     job = observed.job
     if job.metadata.deletion_timestamp is not None:
         return Plan(job.status, Facts(0, None), told=True)  # Garbage collection does the rest.
-    if job.status.phase.terminal:
+    if job.status.finished:
         return _over(observed, options, now)
     gate = configuration.decide(job, observed.config, options)
     if isinstance(gate, Refused):
@@ -125,7 +125,7 @@ def _over(observed: Observed, options: Options, now: datetime) -> Plan:
     return Plan(job.status, facts, deletes=deletes, requeue_after=look)
 
 
-def _end_type(phase: Phase) -> ConditionType:
+def _end_type(phase: Phase | str) -> ConditionType:
     return ConditionType.SUCCEEDED if phase is Phase.SUCCEEDED else ConditionType.FAILED
 
 

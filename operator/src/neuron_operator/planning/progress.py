@@ -35,20 +35,22 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
     measured = pace.learn(before, report, pod_uid)
     total_seconds, total_steps = goodput.total(before, report, pod_uid)
     last = report.max_steps or max_steps
-    progress = ProgressStatus(
-        step=numbers.step,
-        max_steps=last,
-        furthest_step=max(before.furthest_step, before.step, numbers.step),
-        loss=numbers.loss,
-        tokens_per_second=numbers.tokens_per_second,
-        last_step_time=report.last_step_time,
-        pod_uid=pod_uid,
-        seconds_per_step=measured.seconds,
-        measured_steps=measured.steps,
-        total_step_seconds=total_seconds,
-        total_measured_steps=total_steps,
-        estimated_completion_time=pace.end(numbers.step, last, report.last_step_time, measured.seconds),
-        round=report.round,
+    progress = before.model_copy(
+        update={
+            "step": numbers.step,
+            "max_steps": last,
+            "furthest_step": max(before.furthest_step, before.step, numbers.step),
+            "loss": numbers.loss,
+            "tokens_per_second": numbers.tokens_per_second,
+            "last_step_time": report.last_step_time,
+            "pod_uid": pod_uid,
+            "seconds_per_step": measured.seconds,
+            "measured_steps": measured.steps,
+            "total_step_seconds": total_seconds,
+            "total_measured_steps": total_steps,
+            "estimated_completion_time": pace.end(numbers.step, last, report.last_step_time, measured.seconds),
+            "round": report.round,
+        }
     )
     found = report.checkpoint
     checkpoint = CheckpointStatus(**found.model_dump()) if found else status.checkpoint

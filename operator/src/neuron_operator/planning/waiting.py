@@ -18,7 +18,7 @@ _IMAGE: Final = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrIma
 class Wait:
     """What is being waited for."""
 
-    reason: Reason
+    reason: Reason | str
     message: str
     stalled: bool
     """Whether somebody must help."""

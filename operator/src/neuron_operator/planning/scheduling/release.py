@@ -18,7 +18,7 @@ from .kueue import FINALIZER, RETRIABLE
 def releases(observed: Observed, status: JobStatus) -> tuple[Release, ...]:
     """Of a job's pods, and of pods whose job is gone."""
     stopped = status.suspension is not None and status.suspension.stop_time is not None
-    own = of_pods(observed.pods, observed.lost_nodes, finished=status.phase.terminal or stopped)
+    own = of_pods(observed.pods, observed.lost_nodes, finished=status.finished or stopped)
     return (*own, *of_pods(observed.abandoned, observed.lost_nodes))
 
 

@@ -1,0 +1,132 @@
+"""Write a job's status; where its CRD is of another release, as much of it as that takes.
+
+Parts that the API server names in its refusal are left out, as long as every decision stays (`planning.refusal`).
+Where a decision would be lost, the job keeps the status that it has, with a condition that says so: its pods go on, the
+operator decides nothing, and both change as soon as the CRD is the operator's.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from neuron_api import skew
+from neuron_api.job import NeuronTrainingJob, parse
+from neuron_api.status import JobStatus
+
+from . import cluster as api
+from .cluster import Cluster
+from .errors import RefusedError
+from .observe import Seen
+from .planning import refusal
+from .planning.announce import Announcement
+from .recorder import Recorder
+from .workqueue import Key
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+RETRY_SECONDS: Final = 60.0
+"""Until a status that could not be stored is written again: somebody has to apply a CRD first."""
+_MAX_WRITES: Final = 8
+"""Of one status, each with less in it: the API server does not always name everything at once."""
+_MAX_MESSAGE: Final = 2000
+_REMEDY: Final = (
+    "The CRD is of another release than the operator. Apply the CRD of the operator's release; "
+    "the job goes on by itself. Its pods run on until then."
+)
+
+
+class StatusWriter:
+    """One for all jobs; what is wrong with the status of a job is reported once."""
+
+    def __init__(self, cluster: Cluster, recorder: Recorder, count: Callable[[], None]) -> None:
+        self._cluster, self._recorder, self._count = cluster, recorder, count
+        self._reported: dict[Key, str] = {}
+
+    async def write(self, key: Key, seen: Seen, status: JobStatus, now: datetime) -> Json | None:
+        """The job as stored; None where a decision could not be stored. Raises the `ApiError`s of `Cluster.replace`,
+        but for 422."""
+        value, problem = as_json(status), ""
+        if unread := seen.observed.job.unread:  # Gone with this write.
+            log.warning("%s: parts of the status cannot be read and are dropped: %s", key, "; ".join(unread))
+        written: Json | None
+        try:
+            written = await self._put(seen, value)
+        except RefusedError as refused:
+            if refused.status != 422:
+                raise
+            written, problem = await self._put_less(seen, status, value, refused), refused.message
+        if written is not None and not problem:
+            problem = _dropped(value, written)
+        if not problem:
+            self.forget(key)
+            return written
+        await self._report(key, seen.observed.job, problem)
+        if written is not None and refusal.decisions(parse(written).status) == refusal.decisions(status):
+            return written
+        await self._explain(seen, written, problem, now)
+        return None
+
+    def forget(self, key: Key) -> None:
+        """Everything is well with the job's status, or the job is gone."""
+        self._reported.pop(key, None)
+
+    async def _put(self, seen: Seen, value: Json) -> Json:
+        return await self._cluster.replace(api.JOB, {**seen.body, "status": value}, "status")
+
+    async def _put_less(self, seen: Seen, status: JobStatus, value: Json, problem: RefusedError) -> Json | None:
+        """What is left when the fields that are refused are left out; None: a decision is among them."""
+        for _ in range(_MAX_WRITES):
+            less = skew.without({"status": value}, (skew.path(field) for field in problem.fields)).get("status", {})
+            rest = parse({**seen.body, "status": less}).status
+            if less == value or refusal.decisions(rest) != refusal.decisions(status):
+                return None
+            try:
+                return await self._put(seen, less)
+            except RefusedError as again:
+                value, problem = less, again
+        return None
+
+    async def _explain(self, seen: Seen, written: Json | None, problem: str, now: datetime) -> None:
+        """Beside the log and the event, where the schema takes that much."""
+        body = written or seen.body
+        job = seen.observed.job
+        message = f"The API server does not store this status: {problem[:_MAX_MESSAGE]} {_REMEDY}"
+        explained = refusal.explanation(job.status, message, job.metadata.generation, now)
+        if written is None and explained == job.status:
+            return
+        try:
+            await self._cluster.replace(api.JOB, {**body, "status": as_json(explained)}, "status")
+        except RefusedError as refused:
+            log.debug("no condition explains it: %s", refused)
+
+    async def _report(self, key: Key, job: NeuronTrainingJob, problem: str) -> None:
+        self._count()
+        if self._reported.get(key) == problem:
+            return
+        self._reported[key] = problem
+        log.error("%s: the API server does not store the status: %s %s", key, problem, _REMEDY)
+        await self._recorder.post(job, (Announcement("Warning", "StatusRefused", "Save", f"{_REMEDY} {problem}"),))
+
+
+def as_json(status: JobStatus) -> Json:
+    """As it is on the wire."""
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _dropped(value: Json, written: Json) -> str:
+    """What the API server has left out without a word: fields that its schema does not have."""
+    stored = written.get("status") or {}
+    missing = sorted(_missing(value, stored, "status")) if stored != value else []
+    return f"fields that its schema does not have are dropped: {', '.join(missing)}." if missing else ""
+
+
+def _missing(value: Any, stored: Any, field: str) -> set[str]:
+    if isinstance(value, dict) and isinstance(stored, dict):
+        absent = {f"{field}.{key}" for key in value if key not in stored}
+        return absent.union(*(_missing(value[key], stored[key], f"{field}.{key}") for key in value if key in stored))
+    if isinstance(value, list) and isinstance(stored, list):
+        return set().union(*(_missing(one, two, f"{field}[]") for one, two in zip(value, stored, strict=False)))
+    return set()
