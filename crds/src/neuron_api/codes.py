@@ -243,8 +243,10 @@ TABLE: Final = (
      "A GPT-2 tokenizer has a vocabulary and merges.", "Give both or none."),
     ("2413", _E, "data.tokenizer.library data.tokenizer.model", "A sentencepiece tokenizer without its model",
      "library is sentencepiece and model is not set.", "Give data.tokenizer.model."),
-    ("2414", _W, "data.data_prefix data.dev_choose_samples", "Data that is not read", "data_prefix is for model_source "
-     "megatron without a fine-tuning strategy, dev_choose_samples for records of fine-tuning.", "Remove it."),
+    ("2414", _W, "data.data_prefix data.dev_choose_samples data.shuffle_rows", "Data that is not read",
+     "data_prefix is for model_source megatron without a fine-tuning strategy, dev_choose_samples for records of "
+     "fine-tuning, shuffle_rows for rows: Megatron data has dataloader_type, and records are always shuffled.",
+     "Remove it."),
     ("2415", _E, "data.train_dir data.val_dir", "Not a file of records",
      "Fine-tuning reads .jsonl, .json, .csv, .parquet and .arrow files, also compressed as .gz or .zst.",
      "Give such a file."),

@@ -40,7 +40,19 @@ class Loaded:
 
 def load_text(text: str, changes: Sequence[str] = (), *, source: str = "", in_pod: bool = False) -> Loaded:
     """Load YAML text (a file, a ConfigMap key); `source` is named in findings about the document as a whole."""
-    document = yaml_text.parse(text)
+    return _of_document(yaml_text.parse(text), changes, source, in_pod)
+
+
+def load_bytes(content: bytes, changes: Sequence[str] = (), *, source: str = "", in_pod: bool = False) -> Loaded:
+    """As `load_text`, of a file's bytes."""
+    try:
+        document = yaml_text.parse(yaml_text.decode(content))
+    except yaml_text.EncodingError as problem:
+        document = yaml_text.refused(problem)
+    return _of_document(document, changes, source, in_pod)
+
+
+def _of_document(document: yaml_text.Document, changes: Sequence[str], source: str, in_pod: bool) -> Loaded:
     if not document.value and errors_of(document.findings):
         loaded = Loaded(None, {}, "", document.findings)
     else:

@@ -50,9 +50,9 @@ _DONE: Final[Mapping[str, str]] = {
     "distributed_strategy": "tensor_model_parallel_size pipeline_model_parallel_size "
     "virtual_pipeline_model_parallel_size context_parallel_size expert_model_parallel_size "
     "token_shuffle_group_size zero1 sequence_parallel kv_replicator",
-    "data": "micro_batch_size global_batch_size data_module train_dir val_dir test_dir num_workers drop_last "
-    "validation_drop_last pad_samples_to_global_batch_size dev_choose_samples packing use_sft_style_data_module "
-    "seq_length",
+    "data": "micro_batch_size global_batch_size data_module train_dir val_dir test_dir shuffle_rows num_workers "
+    "drop_last validation_drop_last pad_samples_to_global_batch_size dev_choose_samples packing "
+    "use_sft_style_data_module seq_length",
     "model_alignment_strategy": "",
     "model_alignment_strategy.sft": "packing",
     "model": "model_config encoder_seq_length max_position_embeddings num_layers hidden_size rope_theta qkv_linear "

@@ -5,6 +5,7 @@ error with both lines). The input comes from strangers: its size, depth and numb
 before anything is built.
 """
 
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -77,6 +78,33 @@ def dump(value: Mapping[str, Any]) -> str:
     return yaml.dump(dict(value), Dumper=_Dumper, sort_keys=False, width=4096, allow_unicode=True)
 
 
+class EncodingError(ValueError):
+    """The bytes are no text; the message names the line."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def decode(content: bytes) -> str:
+    """The text of a file, a byte order mark left out: UTF-8, or UTF-16 with its mark, as YAML 1.1 has it. Raises
+    `EncodingError`."""
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as problem:
+        line = 1 + problem.object[: problem.start].decode(encoding, "ignore").count("\n")
+        byte, name = problem.object[problem.start], encoding.removesuffix("-sig").upper()
+        raise EncodingError(
+            f"line {line} is not {name} text (byte 0x{byte:02x}): save the file as UTF-8", line
+        ) from None
+
+
+def refused(problem: EncodingError) -> Document:
+    """What `parse` gives for bytes that are no text."""
+    return _not_one(f"{problem}.", problem.line)
+
+
 def parse(text: str) -> Document:
     """Parse one YAML document; faults are findings, never exceptions."""
     if len(text) > MAX_BYTES or len(text.encode(errors="replace")) > MAX_BYTES:
@@ -86,6 +114,9 @@ def parse(text: str) -> Document:
             return refused
         node = _Loader(text).get_single_node()
     except (yaml.YAMLError, UnicodeError) as problem:
+        if (control := yaml.reader.Reader.NON_PRINTABLE.search(text)) is not None:
+            line = text.count("\n", 0, control.start()) + 1
+            return _not_one(f"line {line} has the character U+{ord(control[0]):04X}, which YAML does not allow.", line)
         return _not_one(_sentence(problem), _line_of(problem))
     if node is None:
         return _not_one("the text is empty.")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from distributed.tiny import MODEL, write_config, write_rows
 from neuron_api.contract import ExitCode
@@ -161,6 +162,46 @@ def test_a_fault_is_one_sentence_and_exit_code_2(case: Case, run: Any, tiny: Pat
     assert f"E {case.key}" in lines[0]
     assert case.says in lines[0]
     assert case.remedy in lines[0]
+
+
+YAML: dict[str, tuple[bytes, str]] = {
+    "latin-1": (b"name: tiny\n# n\xe9e\n", "line 2 is not UTF-8 text (byte 0xe9): save the file as UTF-8."),
+    "binary": (b"\x7fELF\x02\x01\x01\0\0", "line 1 has the character U+007F, which YAML does not allow."),
+    "NUL": (b"name: tiny\nseed: 1\0\n", "line 2 has the character U+0000, which YAML does not allow."),
+    "half of UTF-16": (b"\xff\xfen", "line 1 is not UTF-16 text"),
+    "empty": (b"", "the text is empty."),
+    "a list": (b"- a\n", "the text is not a mapping of keys."),
+    "too large": (b"#" * 1_000_001, "the text has more than 1000000 bytes."),
+    "gzip": (b"\x1f\x8b\x08\x00abc", "line 1 is not UTF-8 text (byte 0x8b)"),
+}
+
+
+@pytest.mark.parametrize("name", YAML)
+def test_a_file_that_is_no_yaml_text_is_named_with_its_line(
+    name: str, tmp_path: Path, run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kind: a file of another encoding, or another file. A traceback was shown, which the operator restarts."""
+    content, sentence = YAML[name]
+    (tmp_path / "own.yaml").write_bytes(content)
+    assert start.main(str(tmp_path / "own.yaml"), ()) == ExitCode.CONFIG
+    (line,) = capsys.readouterr().err.splitlines()
+    assert sentence in line
+    assert f"{tmp_path}/own.yaml" in line
+
+
+def test_a_mark_and_utf_16_are_read_and_a_pipe_is_not_waited_for(
+    tiny: Path, tmp_path: Path, run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, sentence in ((tmp_path / "pipe", "is not a regular file."), (tmp_path, "is a directory."),
+                           (Path("/dev/zero"), "is not a regular file.")):  # fmt: skip
+        assert start.main(str(path), ()) == ExitCode.CONFIG
+        assert f"{path} {sentence} Give the path of a configuration in YAML." in capsys.readouterr().err
+    text = yaml.safe_dump(alone(tiny, tmp_path / "log", data__train_dir="/nowhere"))
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "own.yaml").write_bytes(text.encode(encoding))
+        assert start.main(str(tmp_path / "own.yaml"), ()) == ExitCode.CONFIG
+        assert "there is no directory /nowhere" in capsys.readouterr().err
 
 
 def test_a_device_that_this_pytorch_does_not_have_is_named(

@@ -12,10 +12,12 @@ from torch.utils.data import BatchSampler, DistributedSampler
 
 from bounds import BOUND
 from distributed.tiny import write_rows
-from neuron_trainer.data import loader
+from neuron_trainer.data import loader, source
 from neuron_trainer.data.loader import StepLoader, Steps
 from neuron_trainer.data.rows import Rows
 from neuron_trainer.parallel import Share
+
+from .conftest import alone, typed
 
 BATCH = 8
 
@@ -179,3 +181,31 @@ def test_the_usual_data_set_needs_no_import_of_datasets(folder: Path) -> None:
     code = "import sys; from neuron_trainer.data.rows import Rows; Rows(sys.argv[1]); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
     assert not {"datasets", "pandas"} & {*done.stdout.split()}
+
+
+def test_shuffled_rows_are_a_permutation_of_each_epoch_for_every_split(tiny: Path, tmp_path: Path) -> None:
+    """`data.shuffle_rows`: of the seed and the epoch alone. Looked at: 1, 2 and 4 processes, a resume in the middle,
+    another seed, validation (never shuffled), the default (the file's order)."""
+    values = alone(tiny, tmp_path / "log", data__shuffle_rows=True, data__val_dir=str(tiny / "data"))
+
+    def order(size: int, consumed: int = 0, part: source.Part = "train", **changes: Any) -> list[Any]:
+        config = typed({**values, **changes})
+        shares = [source.steps(config, part, source.samples(config, part, is_builder=True), Share(rank, size))
+                  for rank in range(size)]  # fmt: skip
+        steps = range(consumed // BATCH, 2 * len(shares[0]))
+        return [[sorted(ids for share in shares for ids in share[step]["input_ids"].tolist())] for step in steps]
+
+    whole = order(1)
+    assert order(2) == order(4) == whole
+    assert order(2, consumed=24) == whole[3:]
+    file = order(1, data={**values["data"], "shuffle_rows": False})
+    assert whole != file
+    half = len(whole) // 2
+    for epoch in (whole[:half], whole[half:]):
+        assert sorted(row for (step,) in epoch for row in step) == sorted(
+            row for (step,) in file[:half] for row in step
+        )
+    assert whole[:half] != whole[half:]
+    assert file[:half] == file[half:]
+    assert order(1, seed=8) != whole
+    assert order(1, part="validation") == file

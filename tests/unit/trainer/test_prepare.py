@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models
 
 from neuron_api.contract import ExitCode
 from neuron_trainer import __main__
-from neuron_trainer.data import rows
+from neuron_trainer.data import row_check
 from neuron_trainer.data.megatron.indexed import IndexedTokens
 from neuron_trainer.data.prepare import command, inputs, outputs, parts
 from neuron_trainer.data.prepare.vocabulary import END_OF_TEXT, TOKENIZER_FILE
@@ -149,7 +149,7 @@ def test_a_given_tokenizer_is_used_and_kept(texts: list[Path], tmp_path: Path) -
 
 def test_the_trainer_accepts_what_was_prepared(texts: list[Path], tmp_path: Path) -> None:
     run(texts, tmp_path / "out")
-    assert rows.check("data.train_dir", str(tmp_path / "out"), LENGTH, VOCABULARY, global_batch=8) == []
+    assert row_check.check("data.train_dir", str(tmp_path / "out"), LENGTH, VOCABULARY, global_batch=8) == []
 
 
 def test_several_processes_give_the_same_rows(texts: list[Path], tmp_path: Path) -> None:

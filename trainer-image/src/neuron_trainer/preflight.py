@@ -135,7 +135,7 @@ def _data(config: TrainingConfig, vocabulary: int, parts: list[source.Part]) -> 
         from .data.megatron import check as megatron
 
         return megatron.check(config, vocabulary, parts)
-    from .data import rows
+    from .data import row_check
 
     data, length = config.data, config.model.encoder_seq_length
     found = []
@@ -144,7 +144,7 @@ def _data(config: TrainingConfig, vocabulary: int, parts: list[source.Part]) -> 
         if (folder := getattr(data, key)) is None:
             found.append(error(f"data.{key}", "it is not set.", "Write it with `neuron-train data prepare`."))
         else:
-            found += rows.check(f"data.{key}", str(folder), length, vocabulary, data.global_batch_size)
+            found += row_check.check(f"data.{key}", str(folder), length, vocabulary, data.global_batch_size)
     return found
 
 

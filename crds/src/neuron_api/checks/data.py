@@ -27,6 +27,8 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
         yield found(2417, "data.data_module", f"{data.data_module[:60]!r} is no class.")
     if data.dev_choose_samples is not None and module != "ModelAlignmentDataModule":
         yield found(2414, "data.dev_choose_samples", f"{module} does not read it.")
+    if data.shuffle_rows and module != "HFDataModule" and data.data_module is None:
+        yield found(2414, "data.shuffle_rows", f"{module} does not read it.")
     if module == "MegatronDataModule":
         yield from _megatron(config)
         return

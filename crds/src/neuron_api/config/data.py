@@ -30,8 +30,8 @@ class DataConfig(OpenSection):
     module that follows from model_source."""
 
     train_dir: str | None = None
-    """Training data: a directory written by `neuron-train data prepare` or `datasets.save_to_disk` with input_ids,
-    attention_mask and labels of equal length; for fine-tuning a file of
+    """Training data: a directory written by `neuron-train data prepare` or `datasets.save_to_disk` with input_ids
+    and labels of equal length, and attention_mask where rows are padded, on the right; for fine-tuning a file of
     records: .jsonl, .json, .csv, .parquet or .arrow, also compressed (.gz, .bz2, .xz, .zst, .lz4). Default null."""
 
     val_dir: str | None = None
@@ -39,6 +39,11 @@ class DataConfig(OpenSection):
 
     test_dir: str | None = None
     """Test data, as train_dir, for `neuron-train test`; a training does not read it. Default null."""
+
+    shuffle_rows: Flag = False
+    """Read the rows of train_dir, or the samples of data_module, in an order of each epoch's own, drawn from seed and
+    epoch: the same on any number of processes and after a resume. Default False: in the order of the file, as upstream.
+    Megatron data has dataloader_type in its place; records of fine-tuning are always shuffled."""
 
     num_workers: Count = Field(default=0, ge=0)
     """Worker processes of the loader; the batches do not depend on it. Default 0."""

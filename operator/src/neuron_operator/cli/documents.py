@@ -91,9 +91,9 @@ def read(file: str) -> str:
     if len(data) > _MOST_BYTES:
         raise UserInputError(f"{file} has more than {_MOST_BYTES} bytes")
     try:
-        return data.decode()
-    except UnicodeDecodeError as problem:
-        raise UserInputError(f"{file} is not UTF-8 text: {problem}") from None
+        return yaml_text.decode(data)
+    except yaml_text.EncodingError as problem:
+        raise UserInputError(f"{file}: {problem}") from None
 
 
 def sources(text: str, file: str) -> list[Source]:

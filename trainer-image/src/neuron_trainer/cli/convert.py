@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
 from neuron_api.findings import errors_of
-from neuron_api.loading import load_text
+from neuron_api.loading import load_bytes
+from neuron_trainer import training_file
 from neuron_trainer.checkpoint import catalog, layout, published, storage
 from neuron_trainer.checkpoint.convert import config_file, hugging_face, native, nxd
 from neuron_trainer.checkpoint.convert.partition import Partition
@@ -93,7 +94,7 @@ def _read(request: Request) -> tuple[Weights, dict[str, Any]]:
 def _training_config(request: Request) -> TrainingConfig:
     if request.config is None:
         raise CheckpointError("neuronx-distributed's form depends on the split: give the NxDT file with --config")
-    loaded = load_text(request.config.read_text(), [], source=str(request.config))
+    loaded = load_bytes(training_file.read(request.config), [], source=str(request.config))
     if loaded.config is None or errors_of(loaded.findings):
         raise InputError(errors_of(loaded.findings))
     return loaded.config

@@ -15,7 +15,7 @@ class Order(Protocol):
 
 
 class Single:
-    """As the data set has them, in every epoch (`dataloader_type: single`)."""
+    """As the data set has them, in every epoch (`dataloader_type: single`, and rows by default)."""
 
     def at(self, epoch: int, places: range) -> Sequence[int]:  # noqa: ARG002
         """See `Order`."""
@@ -23,7 +23,7 @@ class Single:
 
 
 class Cyclic:
-    """Each epoch is a permutation of its own, drawn from seed + epoch (`dataloader_type: cyclic`)."""
+    """Each epoch is a permutation of its own, drawn from seed + epoch (`dataloader_type: cyclic`, `shuffle_rows`)."""
 
     def __init__(self, samples: int, seed: int) -> None:
         self._samples, self._seed = samples, seed

@@ -1,4 +1,4 @@
-"""The HF data module's rows: a directory of `datasets.save_to_disk` with three columns of equally long lists."""
+"""The HF data module's rows: a directory of `datasets.save_to_disk` with columns of equally long lists."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuron_api.findings import Finding, error
+from neuron_api.findings import error
+from neuron_trainer.errors import InputError, TokenError
 
 from . import matrices, saved
 
-COLUMNS: Final = ("input_ids", "attention_mask", "labels")
-_USED: Final = ("input_ids", "labels")
-_LOOKED_AT: Final = 64
-"""Rows that the preflight looks at, spread over the data set: reading all of 100 GB would take minutes."""
+COLUMNS: Final = ("input_ids", "labels")
+MASK: Final = "attention_mask"
+"""May be left out: it is all ones."""
 
 
 class Rows:
@@ -23,58 +23,86 @@ class Rows:
 
     labels_are_targets = False
 
-    def __init__(self, folder: str) -> None:
-        place = Path(folder).expanduser()
-        table = saved.table(place)
-        self._matrices = None if table is None else matrices.of_columns(table, _USED)
-        if self._matrices is not None:
-            self.columns, self._count = tuple(table.column_names), int(table.num_rows)
-            return
+    def __init__(self, folder: str, key: str = "data.train_dir") -> None:
+        """`key`: where the directory is configured. Raises `InputError` when it holds no such rows."""
+        self.key, self.folder = key, folder
+        try:
+            self._open(Path(folder).expanduser())
+        except InputError:
+            raise
+        except Exception as problem:  # `datasets` raises whatever a damaged file leads it to
+            said = str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
+            raise self.fault(f"{folder} is not a data set: {said.rstrip('.')}.") from None
+
+    def _open(self, place: Path) -> None:
+        if not place.is_dir():
+            raise self.fault(f"there is no directory {self.folder}.")
+        self.table = saved.table(place)
+        self._formatted: Any = None
+        self._matrices = None
+        if self.table is None:
+            self._formatted = self._view(place)
+            self.columns, self._count = tuple(self._formatted.column_names), len(self._formatted)
+            self.types = {name: self._formatted.data.schema.field(name).type for name in self.columns}
+        else:
+            self.columns, self._count = tuple(self.table.column_names), int(self.table.num_rows)
+            self.types = {name: self.table.schema.field(name).type for name in self.columns}
+        if missing := [name for name in COLUMNS if name not in self.columns]:
+            names = ", ".join(self.columns) or "none"
+            said = f"{self.folder} has no column {', '.join(missing)}; its columns: {names}."
+            raise self.fault(said, f"Needed are {', '.join(COLUMNS)}.")
+        self._used = [name for name in (*COLUMNS, MASK) if name in self.columns]
+        if self.table is not None:
+            self._matrices = matrices.of_columns(self.table, self._used)
+            if self._matrices is None and self._count:
+                self._formatted = self._view(place)
+        if self._formatted is not None:
+            self._formatted = self._formatted.with_format("numpy", columns=self._used)
+
+    def _view(self, place: Path) -> Any:
         import datasets  # 0.8 s (pandas)
 
         loaded = datasets.load_from_disk(str(place))
-        rows: Any = loaded["train"] if isinstance(loaded, datasets.DatasetDict) else loaded
-        self.columns, self._count = tuple(rows.column_names), len(rows)
-        self._formatted = rows.with_format("numpy", columns=[c for c in _USED if c in self.columns])
+        if not isinstance(loaded, datasets.DatasetDict):
+            return loaded
+        if saved.SPLIT not in loaded:
+            raise self.fault(f"{self.folder} has no split {saved.SPLIT!r}, only {', '.join(loaded) or 'none'}.",
+                             "Name the directory of the split that is meant.")  # fmt: skip
+        return loaded[saved.SPLIT]
 
     def __len__(self) -> int:
         return self._count
 
     def take(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """`input_ids` and `labels`, int64 [len(indices), S]."""
+        """`input_ids` and `labels`, int64 [len(indices), S]. Raises `TokenError` for padding before tokens."""
+        found = self.arrays(indices)
+        if MASK in found and (bad := left_padded(found[MASK])) is not None:
+            raise TokenError(f"{self.key}: {self.mask_fault(indices[bad])}")
+        return {name: torch.from_numpy(found[name]) for name in COLUMNS}
+
+    def arrays(self, indices: Sequence[int]) -> dict[str, Any]:
+        """All columns that are read, int64 [len(indices), S]; raises `ValueError` or `TypeError` where they are not
+        such."""
         if self._matrices is not None:
-            return {name: torch.from_numpy(self._matrices[name].take(indices)) for name in _USED}
+            return {name: self._matrices[name].take(indices) for name in self._used}
         picked = self._formatted[indices]
-        return {name: torch.from_numpy(np.ascontiguousarray(picked[name], dtype=np.int64)) for name in _USED}
+        return {name: np.ascontiguousarray(picked[name], dtype=np.int64) for name in self._used}
+
+    def mask_fault(self, index: int) -> str:
+        """A row whose mask cannot be obeyed."""
+        return (
+            f"row {index} of {self.folder} has padding before its tokens: attention_mask is not all ones followed by "
+            "zeros. Pad on the right, with labels of -100."
+        )
+
+    def fault(self, message: str, remedy: str = "Write it with `neuron-train data prepare`.") -> InputError:
+        """About the directory."""
+        return InputError([error(self.key, message, remedy)])
 
 
-def check(key: str, folder: str, length: int, vocabulary: int, global_batch: int) -> list[Finding]:
-    """What would go wrong with this directory later, found before any process starts."""
-    if not Path(folder).expanduser().is_dir():
-        return [error(key, f"there is no directory {folder}.", "Write it with `neuron-train data prepare`.")]
-    try:
-        rows = Rows(folder)
-    except (OSError, ValueError) as problem:
-        return [error(key, f"{folder} is not a data set: {problem}", "Write it with `neuron-train data prepare`.")]
-    if missing := [c for c in COLUMNS if c not in rows.columns]:
-        return [error(key, f"{folder} has no column {', '.join(missing)}.", f"Needed are {', '.join(COLUMNS)}.")]
-    if len(rows) < global_batch:
-        return [error(key, f"{folder} has {len(rows)} rows, fewer than one global batch of {global_batch}.",
-                      "Use more text, shorter rows or a smaller data.global_batch_size.")]  # fmt: skip
-    return _check_rows(key, folder, rows, length, vocabulary)
-
-
-def _check_rows(key: str, folder: str, rows: Rows, length: int, vocabulary: int) -> list[Finding]:
-    for index in range(0, len(rows), max(1, len(rows) // _LOOKED_AT)):
-        where = f"row {index} of {folder}"
-        try:
-            row = rows.take(range(index, index + 1))["input_ids"][0]
-        except (TypeError, ValueError) as problem:
-            return [error(key, f"{where} is not a list of numbers: {problem}.")]
-        if row.shape[0] != length:
-            return [error(key, f"{where} has {row.shape[0]} tokens, model.encoder_seq_length is {length}.",
-                          f"Prepare the data with --seq-length {length}, or change the key.")]  # fmt: skip
-        if (highest := int(row.max())) >= vocabulary:
-            return [error(key, f"{where} has token id {highest}, the model's vocab_size is {vocabulary}.",
-                          "Use the tokenizer that belongs to the model.")]  # fmt: skip
-    return []
+def left_padded(mask: Any) -> int | None:
+    """The first row of [n, S] in which a zero stands before a one: attention is causal, so only what follows is hidden
+    from a token."""
+    kept = mask != 0
+    rows = (kept[:, 1:] & ~kept[:, :-1]).any(axis=1).nonzero()[0]
+    return int(rows[0]) if len(rows) else None

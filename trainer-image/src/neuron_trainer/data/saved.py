@@ -10,6 +10,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.ipc
 
+SPLIT: Final = "train"
+"""Of several, the one that is read."""
 _VIEW: Final = ("_format_type", "_format_columns", "_indices_data_files", "_indices_files")
 """Keys of its state that change what the rows are."""
 
@@ -20,12 +22,14 @@ def table(folder: Path) -> Any:
     Raises:
         OSError, ValueError: a file is missing or is none of these.
     """
-    place = folder / "train" if (folder / "dataset_dict.json").is_file() else folder
+    place = folder / SPLIT if (folder / "dataset_dict.json").is_file() else folder
     state = place / "state.json"
     if not state.is_file() or not (place / "dataset_info.json").is_file():
         return None
     content = json.loads(state.read_text())
     files = [one["filename"] for one in content.get("_data_files", ())]
-    if not files or any(content.get(key) for key in _VIEW):
+    if not files:
+        raise ValueError("it has no rows")
+    if any(content.get(key) for key in _VIEW):
         return None
     return pa.concat_tables([pa.ipc.open_stream(pa.memory_map(str(place / name))).read_all() for name in files])

@@ -31,13 +31,14 @@ def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
         return build.samples(config, part, is_builder=is_builder)
     from .rows import Rows
 
-    return Rows(str(getattr(config.data, FOLDER[part])))
+    return Rows(str(getattr(config.data, FOLDER[part])), f"data.{FOLDER[part]}")
 
 
 def steps(config: TrainingConfig, part: Part, found: Samples, share: Share, vocabulary: int | None = None) -> Steps:
     """Global batches of them, in the order and with the end that the configuration wants; `vocabulary`: the model's."""
     data = config.data
-    is_cyclic = alignment.reads_records(config) or (_is_megatron(config) and data.dataloader_type == "cyclic")
+    is_cyclic = data.dataloader_type == "cyclic" if _is_megatron(config) else data.shuffle_rows
+    is_cyclic = is_cyclic or alignment.reads_records(config)
     order: Order = Cyclic(len(found), config.seed) if is_cyclic and part == "train" else Single()
     drops = data.drop_last if part == "train" else data.validation_drop_last
     keeps_rest = data.pad_samples_to_global_batch_size or not drops
@@ -46,6 +47,17 @@ def steps(config: TrainingConfig, part: Part, found: Samples, share: Share, voca
     key = custom.KEY if data.data_module else f"data.{'data_prefix' if _is_megatron(config) else FOLDER[part]}"
     bounds = None if vocabulary is None else Vocabulary(vocabulary, key)
     return Steps(found, data.global_batch_size, share, order, keeps_rest=keeps_rest, limit=limit, vocabulary=bounds)
+
+
+def order_note(config: TrainingConfig) -> str:
+    """What a user should know about the order of the rows; empty for other data."""
+    if config.model_source == "megatron" or config.data.data_module or alignment.reads_records(config):
+        return ""
+    if config.data.shuffle_rows:
+        return "data.shuffle_rows: each epoch has an order of its own, drawn from the seed"
+    return (
+        "data.train_dir: rows are read in the order of the file, in every epoch; data.shuffle_rows: True shuffles them"
+    )
 
 
 def first_validation_sample(config: TrainingConfig, consumed: int) -> int:

@@ -16,10 +16,10 @@ from neuron_api import contract, effects, environment, support
 from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
 from neuron_api.findings import Severity, error, errors_of
-from neuron_api.loading import Loaded, load_text
+from neuron_api.loading import Loaded, load_bytes
 from neuron_api.progress import CheckpointReport, TrainerPhase, last_words
 from neuron_api.spec import FromScratch
-from neuron_trainer import evaluation, fast_dev_run, logs, tuning_length
+from neuron_trainer import evaluation, fast_dev_run, logs, training_file, tuning_length
 from neuron_trainer.errors import CheckpointError, InputError, PeerLostError, PreemptedError, ProgressLostError
 from neuron_trainer.handoff import Handoff
 from neuron_trainer.handoff import replace as write_whole
@@ -107,12 +107,7 @@ def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool)
 
 
 def _load(path: Path, overrides: Sequence[str]) -> Loaded:
-    try:
-        text = path.read_text()
-    except OSError as problem:
-        remedy = "Give the path of a configuration in YAML."
-        raise InputError([error("", f"{path} cannot be read: {problem.strerror}.", remedy)]) from None
-    loaded = load_text(text, overrides, source=str(path), in_pod=True)
+    loaded = load_bytes(training_file.read(path), overrides, source=str(path), in_pod=True)
     beyond = support.check(loaded.config, loaded.findings) if loaded.config else ()
     findings = (*loaded.findings, *beyond)
     for finding in findings:
@@ -149,6 +144,7 @@ def _train(
     from torch.distributed.elastic.agent.server.api import RunResult
 
     from neuron_trainer import files, preflight
+    from neuron_trainer.data import source
     from neuron_trainer.worker import Job
 
     from . import supervisor
@@ -175,6 +171,8 @@ def _train(
     if node.rank == 0 and not task.is_test:
         write_whole(folder / RESOLVED_CONFIG, yaml.safe_dump(loaded.resolved, sort_keys=False))
         files.copy(config.exp_manager.files_to_copy or (), folder)
+        if note := source.order_note(config):
+            log.info("%s", note)
     can_resume = config.exp_manager.resume_if_exists or node.seen.from_scratch is FromScratch.ALWAYS
     budget = Budget(node.max_process_restarts if can_resume and not task.is_test else 0)
     job = Job(loaded.resolved, loaded.hash, node.processes, str(folder), str(handoff.folder), node.accelerator,

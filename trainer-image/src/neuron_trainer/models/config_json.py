@@ -5,28 +5,75 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
+from neuron_api.bounds import MAX_BYTES
 from neuron_api.config import ModelConfig
-from neuron_api.findings import Finding, Severity
+from neuron_api.findings import Finding, Severity, error
 from neuron_trainer.errors import InputError
 
 from .blocks.rotary import RopeScaling
+from .config_json_keys import ConfigJson
 
 SUPPORTED_ROPE: Final = ("default", "linear", "dynamic", "llama3")
+_SHOWN: Final = 60
+"""Characters of a wrong value in a message."""
+_UNION: Final = ("int", "float", "none", "nullable")
 
 
 def read(model: ModelConfig) -> dict[str, Any]:
-    """The file `model.model_config`, or the one in that directory, parsed; raises `InputError`."""
+    """The file `model.model_config`, or the one in that directory, parsed and checked; raises `InputError`."""
     path = Path(str(model.model_config_path)).expanduser()
     path = path / "config.json" if path.is_dir() else path
+    remedy = "Give the path of a Hugging Face config.json."
     try:
-        values: dict[str, Any] = json.loads(path.read_text())
+        if path.exists() and not path.is_file():
+            raise wrong(f"{path} is not a regular file.", remedy)
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except OSError as problem:
-        raise wrong(
-            f"{path} cannot be read: {problem.strerror}.", "Give the path of a Hugging Face config.json."
-        ) from None
-    except ValueError as problem:
-        raise wrong(f"{path} is not JSON: {problem}.") from None
+        raise wrong(f"{path} cannot be read: {problem.strerror}.", remedy) from None
+    if len(content) > MAX_BYTES:
+        raise wrong(f"{path} has more than {MAX_BYTES} bytes.", remedy)
+    return checked(_parsed(content, path), str(path))
+
+
+def checked(values: Any, source: str = "config.json") -> dict[str, Any]:
+    """The values, if each that is read has its type and range; raises `InputError` with all that have not."""
+    if not isinstance(values, dict):
+        raise wrong(f"{source} is a {type(values).__name__}, not an object with keys.",
+                    "Give the config.json of a Llama, Mistral or Mixtral model.")  # fmt: skip
+    try:
+        ConfigJson.model_validate(values)
+    except ValidationError as problem:
+        details = problem.errors(include_url=False)
+        raise InputError([error("model.model_config", f"{source}: {_sentence(one)}") for one in details]) from None
     return values
+
+
+def _parsed(content: bytes, path: Path) -> Any:
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as problem:
+        line = 1 + content.count(b"\n", 0, problem.start)
+        raise wrong(f"line {line} of {path} is not UTF-8 text.", "Save it as UTF-8.") from None
+    except (ValueError, RecursionError) as problem:
+        said = "it is nested too deeply" if isinstance(problem, RecursionError) else problem
+        raise wrong(f"{path} is not JSON: {said}.") from None
+
+
+def _sentence(detail: Any) -> str:
+    """Of an error of pydantic's."""
+    key = ".".join(str(part) for part in detail["loc"] if part not in _UNION)
+    text = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    if detail["type"] == "missing":
+        return f"{key} is missing."
+    return f"{key} is {_shown(detail['input'])}; expected: {text}." if key else f"{text}."
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def common(values: Mapping[str, Any], overrides: ModelConfig | None) -> dict[str, Any]:
@@ -51,6 +98,9 @@ def _fields(values: Mapping[str, Any], overrides: ModelConfig | None) -> dict[st
     own_head_dim = values.get("head_dim") if hidden == values["hidden_size"] else None
     if not own_head_dim and hidden % heads:
         raise wrong(f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}.", key="model.hidden_size")
+    head_size = own_head_dim or hidden // heads
+    if head_size % 2:
+        raise wrong(f"heads of {head_size} features cannot be rotated in pairs.", "Use an even hidden_size per head.")
     length = values.get("max_position_embeddings", 2048)
     return {
         "vocab_size": values["vocab_size"],
@@ -59,7 +109,7 @@ def _fields(values: Mapping[str, Any], overrides: ModelConfig | None) -> dict[st
         "num_hidden_layers": (overrides and overrides.num_layers) or values["num_hidden_layers"],
         "num_attention_heads": heads,
         "num_key_value_heads": values.get("num_key_value_heads") or heads,
-        "head_dim": own_head_dim or hidden // heads,
+        "head_dim": head_size,
         "rms_norm_eps": values.get("rms_norm_eps", 1e-6),
         "rope_theta": (overrides and overrides.rope_theta)
         or values.get("rope_theta")
@@ -80,10 +130,16 @@ def _rope_scaling(rope: Mapping[str, Any], length: int) -> RopeScaling | None:
         case "default":
             return None
         case "linear":
-            return RopeScaling(kind, rope["factor"])
+            return RopeScaling(kind, _factor(rope, "factor"))
         case "dynamic":
-            return RopeScaling(kind, rope["factor"], length)
+            return RopeScaling(kind, _factor(rope, "factor"), length)
         case "llama3":
             names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
-            return RopeScaling(kind, **{name: rope[name] for name in names})
+            return RopeScaling(kind, **{name: _factor(rope, name) for name in names})
     raise wrong(f"rope_scaling of type {kind!r} is not supported by this release.", f"Use {', '.join(SUPPORTED_ROPE)}.")
+
+
+def _factor(rope: Mapping[str, Any], name: str) -> Any:
+    if rope.get(name) is None:
+        raise wrong(f"rope_scaling has no {name}, which its type needs.")
+    return rope[name]

@@ -114,7 +114,7 @@ class Family:
     @classmethod
     def from_json(cls, values: Mapping[str, Any], config: TrainingConfig) -> "Family":
         """From a parsed config.json; raises `InputError`."""
-        kind = _kind(values, config.name)
+        kind = _kind(config_json.checked(values), config.name)
         if config.model.moe is not None and kind != "mixtral":
             raise config_json.wrong(f"a {kind} has no experts.", "Remove the section.", "model.moe")
         return cls(kind, _OF_JSON[kind](values, config.model), config.seed)
@@ -131,7 +131,7 @@ class Family:
     @classmethod
     def bare(cls, values: Mapping[str, Any]) -> "Family":
         """From a parsed config.json alone, for weights without a run; raises `InputError`."""
-        kind = _kind(values, "")
+        kind = _kind(config_json.checked(values), "")
         return cls(kind, _OF_JSON[kind](values, None), seed=0, is_drawn=False)
 
     def on_meta(self) -> nn.Module:

@@ -1,0 +1,93 @@
+"""Types and ranges of the keys of a Hugging Face `config.json` that are read; all others are ignored.
+
+A key without a default here is required. Bounds are far beyond any model, but below what overflows or runs for hours.
+"""
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Width = Annotated[int, Field(ge=1, le=2**24)]
+Rows = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Rope(BaseModel):
+    """`rope_scaling`, or `rope_parameters` of newer files."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    rope_type: str | None = None
+    type: str | None = None
+    rope_theta: Positive | None = None
+    factor: Positive | None = None
+    low_freq_factor: Positive | None = None
+    high_freq_factor: Positive | None = None
+    original_max_position_embeddings: Rows | None = None
+
+    @model_validator(mode="after")
+    def _factors(self) -> Self:
+        low, high = self.low_freq_factor, self.high_freq_factor
+        if low is not None and high is not None and low >= high:
+            raise ValueError(f"low_freq_factor {low:g} must be less than high_freq_factor {high:g}")
+        return self
+
+
+class ConfigJson(BaseModel):
+    """Llama's, Mistral's and Mixtral's."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", protected_namespaces=())
+
+    model_type: str | None = None
+    architectures: list[str] | None = None
+    hidden_act: str = "silu"
+    vocab_size: int = Field(ge=2, le=2**31 - 1)
+    hidden_size: Width
+    intermediate_size: Width
+    num_hidden_layers: int = Field(ge=1, le=1024)
+    num_attention_heads: int = Field(ge=1, le=2**16)
+    num_key_value_heads: Annotated[int, Field(ge=1, le=2**16)] | None = None
+    head_dim: Annotated[int, Field(ge=2, le=2**16)] | None = None
+    max_position_embeddings: Rows = 2048
+    rms_norm_eps: NotNegative = 1e-6
+    rope_theta: Positive | None = None
+    rope_scaling: Rope | None = None
+    rope_parameters: Rope | None = None
+    initializer_range: NotNegative = 0.02
+    tie_word_embeddings: bool = False
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    sliding_window: Rows | None = None
+    num_local_experts: int = Field(default=8, ge=1, le=2**16)
+    num_experts_per_tok: int = Field(default=2, ge=1, le=2**16)
+    output_router_logits: bool = False
+    router_aux_loss_coef: NotNegative = 0.001
+
+    @model_validator(mode="before")
+    @classmethod
+    def _zero_means_unset(cls, values: Any) -> Any:
+        """Some files have 0 where transformers writes null."""
+        unset = ("head_dim", "num_key_value_heads")
+        if not isinstance(values, dict):
+            return values
+        return {
+            key: None if key in unset and value == 0 and value is not False else value for key, value in values.items()
+        }
+
+    @model_validator(mode="after")
+    def _heads(self) -> Self:
+        heads, shared = self.num_attention_heads, self.num_key_value_heads
+        if shared is not None and (shared > heads or heads % shared):
+            raise ValueError(f"num_attention_heads {heads} is not a multiple of num_key_value_heads {shared}")
+        if self.head_dim is not None and self.head_dim % 2:
+            raise ValueError(f"head_dim {self.head_dim} is odd; rotary positions need an even one")
+        return self
+
+    @model_validator(mode="after")
+    def _experts(self) -> Self:
+        if self.model_type == "mixtral" and self.num_experts_per_tok > self.num_local_experts:
+            chosen, count = self.num_experts_per_tok, self.num_local_experts
+            raise ValueError(f"num_experts_per_tok {chosen} is more than num_local_experts {count}")
+        return self

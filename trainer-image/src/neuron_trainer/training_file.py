@@ -1,0 +1,31 @@
+"""The bytes of a configuration file: a regular file, or what a shell hands over as `<(command)` or /dev/stdin."""
+
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import Final
+
+from neuron_api.bounds import MAX_BYTES
+from neuron_api.findings import error
+from neuron_trainer.errors import InputError
+
+_OPEN_ALREADY: Final = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+"""Another pipe might have no writer: it would be waited for without an end."""
+_REMEDY: Final = "Give the path of a configuration in YAML."
+
+
+def read(path: Path) -> bytes:
+    """At most one byte more than a configuration may have. Raises `InputError`."""
+    try:
+        mode = path.stat().st_mode
+        if S_ISDIR(mode):
+            raise _fault(f"{path} is a directory.")
+        if not S_ISREG(mode) and not str(path).startswith(_OPEN_ALREADY):
+            raise _fault(f"{path} is not a regular file.")
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as problem:  # a NUL in the path
+        raise _fault(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}.") from None
+
+
+def _fault(message: str) -> InputError:
+    return InputError([error("", message, _REMEDY)])
