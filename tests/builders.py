@@ -152,7 +152,7 @@ def make_job(name: str = "tiny") -> JobBuilder:
                 "creationTimestamp": rfc3339(NOW),
             },
             "spec": {
-                "platform": {"accelerator": "cpu"},
+                "platform": {"accelerator": "CPU"},
                 "storage": [{"claimName": "training", "mountPath": "/training"}],
                 "config": copy.deepcopy(_CONFIG),
             },

@@ -94,7 +94,7 @@ WRITTEN: Final[Mapping[str, Callable[[Json], Json]]] = {
     "a config from nowhere": lambda base: _source(base, "nowhere", "a.yaml"),
     "a config from a name that cannot be": lambda base: _source(base, "../../etc/passwd", "../x"),
     "two configs": lambda base: _source(base, "nowhere", "a", both=True),
-    "no config": lambda base: {**base, "spec": {"platform": {"accelerator": "cpu"}}},
+    "no config": lambda base: {**base, "spec": {"platform": {"accelerator": "CPU"}}},
     "no spec": lambda base: {name: value for name, value in base.items() if name != "spec"},
     "a spec that is a list": lambda base: {**base, "spec": [1]},
     "100,000 nodes": lambda base: _changed(

@@ -52,7 +52,7 @@ class Case:
 
 @cache
 def _converted(base: str) -> Json:
-    result = convert.run(str(CONFIGS / f"{base}.yaml"), (), convert.Wrapping("x", ("cpu", None), "c", "/c", None))
+    result = convert.run(str(CONFIGS / f"{base}.yaml"), (), convert.Wrapping("x", ("CPU", None), "c", "/c", None))
     job: Json = yaml.safe_load(result.text)
     return job
 
@@ -120,7 +120,7 @@ CASES = (
     Case(2214, f"{_PARAMS}.monitor", {f"{_PARAMS}.monitor": "val_loss", "trainer.limit_val_batches": 0}),
     # ---- distributed_strategy ----
     Case(2301, _TP, {_TP: 3}),
-    Case(2301, _TP, {"trainer.devices": 64, "trainer.num_nodes": 3, _TP: 36, "spec.devicesMeaning": "perNode"}),
+    Case(2301, _TP, {"trainer.devices": 64, "trainer.num_nodes": 3, _TP: 36, "spec.deviceCountScope": "PerNode"}),
     Case(2302, "data.global_batch_size", {"data.global_batch_size": 1}),
     Case(2304, _VPP, {_VPP: 2}),
     Case(2305, _VPP, {"trainer.num_nodes": 3, _TP: 32, _PP: 3, _VPP: 2, "data.global_batch_size": 4,
@@ -211,10 +211,10 @@ CASES = (
     Case(3004, "trainer.devices", {"spec.platform": {"instanceType": "trn1.32xlarge"}, "trainer.devices": 64,
                                    "trainer.num_nodes": 1}),
     Case(3004, "trainer.devices", {"spec.platform": {"instanceType": "trn1.32xlarge"}, "trainer.devices": 64,
-                                   "trainer.num_nodes": 4, "spec.devicesMeaning": "perNode"}),
+                                   "trainer.num_nodes": 4, "spec.deviceCountScope": "PerNode"}),
     Case(3006, "trainer.num_nodes", {"spec.platform": {"instanceType": "trn1.2xlarge"}, "trainer.devices": 2,
                                      "trainer.num_nodes": 2, _TP: 2}),
-    Case(3011, "trainer.devices", {"spec.devicesMeaning": "total", "trainer.devices": 32, "trainer.num_nodes": 5}),
+    Case(3011, "trainer.devices", {"spec.deviceCountScope": "Total", "trainer.devices": 32, "trainer.num_nodes": 5}),
     Case(3013, _CP, {"spec.platform": {"instanceType": "trn2.48xlarge"}, "trainer.num_nodes": 3, _CP: 4, _TP: 8,
                      "model.encoder_seq_length": 2048,
                      "model.fusions": {"ring_attention": True}}),
@@ -240,7 +240,7 @@ ACCEPTED: Mapping[str, Mapping[str, Any]] = {
                                        "trainer.devices": 128},
     "a total, recognised": {"spec.platform": {"instanceType": "trn1.32xlarge"}, "trainer.devices": 128,
                             "trainer.num_nodes": 4},
-    "a total, said": {"spec.devicesMeaning": "total", "trainer.devices": 128, "trainer.num_nodes": 4,
+    "a total, said": {"spec.deviceCountScope": "Total", "trainer.devices": 128, "trainer.num_nodes": 4,
                       "data.global_batch_size": 4},
 }  # fmt: skip
 """Changes that are close to a code and legal."""

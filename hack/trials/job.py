@@ -71,7 +71,7 @@ class TrialJob:
             "kind": "NeuronTrainingJob",
             "metadata": {"name": self.name},
             "spec": {
-                "platform": {"accelerator": "cpu"},
+                "platform": {"accelerator": "CPU"},
                 "storage": [{"claimName": self.claim, "mountPath": "/training"}],
                 "restartPolicy": {"maxProcessRestarts": 100, "rejoinTimeoutSeconds": 300},
                 "podTemplate": {"spec": _pod_spec(self.name)},

@@ -62,7 +62,7 @@ async def test_a_job_runs_to_its_end_and_kubectl_diff_is_empty_at_every_stage(wo
 EVERY_FIELD: dict[str, Any] = {
     "restartPolicy": {
         "maxProcessRestarts": 5, "maxGangRestarts": 4, "windowSeconds": 86400, "rejoinTimeoutSeconds": 300,
-        "budgets": {"outOfMemory": 1, "processKilled": 2, "podFailed": 2}, "fromScratch": "beforeFirstCheckpoint",
+        "budgets": {"outOfMemory": 1, "processKilled": 2, "podFailed": 2}, "fromScratch": "BeforeFirstCheckpoint",
     },
     "nodePolicy": {
         "excludeFaultyNodes": True, "exclusionSeconds": 600, "repeatFailures": 1, "repeatWindowSeconds": 600,

@@ -102,7 +102,7 @@ async def test_children_of_a_finished_job_are_deleted_after_its_time_and_the_job
 
 
 async def test_the_job_itself_is_deleted_only_where_the_spec_asks_for_it(world: World) -> None:
-    await finish(world, ttlSecondsAfterFinished=0, ttlDeletes="job")
+    await finish(world, ttlSecondsAfterFinished=0, ttlDeletionPolicy="Job")
     await world.reconcile()
     assert await world.cluster.find(api.JOB, world.namespace, JOB) is None
 
@@ -128,7 +128,7 @@ PLACED = '{"spec": {"podTemplate": {"spec": {"priorityClassName": "low"}}}}'
     [
         '{"spec": {"image": "trainer.example/cpu:2"}}',
         '{"spec": {"storage": [{"claimName": "training", "mountPath": "/elsewhere"}]}}',
-        '{"spec": {"platform": {"accelerator": "neuron", "instanceType": "trn1.32xlarge"}}}',
+        '{"spec": {"platform": {"accelerator": "Neuron", "instanceType": "trn1.32xlarge"}}}',
         PLACED,
     ],
 )
@@ -145,8 +145,8 @@ async def test_what_pods_are_made_from_changes_only_while_there_are_none(world: 
 
 async def test_what_devices_counts_cannot_change_once_the_job_has_been_started(world: World) -> None:
     await world.start()
-    with pytest.raises(CommandFailed, match="devicesMeaning"):
-        world.kubectl("patch", "ntj", JOB, "--type", "merge", "-p", '{"spec": {"devicesMeaning": "total"}}')
+    with pytest.raises(CommandFailed, match="deviceCountScope"):
+        world.kubectl("patch", "ntj", JOB, "--type", "merge", "-p", '{"spec": {"deviceCountScope": "Total"}}')
 
 
 async def test_limits_of_a_running_job_may_change(world: World) -> None:

@@ -41,12 +41,12 @@ def queued(gang: str, **values: Any) -> Json:
 @asynccontextmanager
 async def installed(world: World, gang: str, kind: Kind) -> AsyncIterator[None]:
     """The definitions of a scheduler, for the time of a test."""
-    world.kubectl("apply", "--filename", str(SHAPES / f"{gang}.yaml"))
+    world.kubectl("apply", "--filename", str(SHAPES / f"{gang.lower()}.yaml"))
     try:
         await until("the definitions to be served", lambda: _serves(world, kind))
         yield
     finally:
-        world.kubectl("delete", "--filename", str(SHAPES / f"{gang}.yaml"), "--wait=true")
+        world.kubectl("delete", "--filename", str(SHAPES / f"{gang.lower()}.yaml"), "--wait=true")
 
 
 async def _serves(world: World, kind: Kind) -> bool:
@@ -113,7 +113,7 @@ async def test_a_job_waits_for_its_scheduler_and_its_group_lives_as_long_as_the_
 
 async def test_before_kubernetes_1_37_its_own_gangs_are_not_installed(world: World) -> None:
     world.options = replace(world.options, gang_schedulers=frozenset({GangScheduler.WORKLOAD}))
-    world.apply(queued("workload"))
+    world.apply(queued("Workload"))
     await world.reconcile()
     status, reason, message = await world.condition("Admitted")
     assert (status, reason) == ("False", "SchedulerNotInstalled")
@@ -129,7 +129,7 @@ async def test_the_group_of_kubernetes_own_gangs_has_the_fields_of_1_37(world: W
     try:
         await until("the definition", lambda: _serves(world, Kind("scheduling.example/v1beta1", "podgroups")))
         world.options = replace(world.options, gang_schedulers=frozenset({GangScheduler.WORKLOAD}))
-        made = parse(queued("workload") | {"metadata": {"name": JOB, "namespace": world.namespace, "uid": "x"}})
+        made = parse(queued("Workload") | {"metadata": {"name": JOB, "namespace": world.namespace, "uid": "x"}})
         asked = Asked(made, 0, 2)
         spec = MECHANISMS[GangScheduler.WORKLOAD].group(asked, {"spec": {"containers": []}})
         body = {"apiVersion": "scheduling.example/v1beta1", "kind": "PodGroup", "metadata": {"name": asked.name}}
@@ -175,10 +175,10 @@ class Kueue:
 async def test_a_job_waits_for_kueue_for_its_queue_for_quota_and_for_replacements(world: World) -> None:
     world.options = replace(world.options, gang_schedulers=frozenset({GangScheduler.KUEUE}))
     kueue = Kueue(world)
-    world.apply(queued("kueue", queueName="team"))
+    world.apply(queued("Kueue", queueName="team"))
     await world.reconcile()
     assert (await world.condition("Admitted"))[1] == "SchedulerNotInstalled"
-    async with installed(world, "kueue", WORKLOADS):
+    async with installed(world, "Kueue", WORKLOADS):
         await world.reconcile()
         assert (await world.condition("Admitted"))[1] == "QueueNotFound"
         assert await world.pods() == []
@@ -220,8 +220,8 @@ async def test_a_job_waits_for_kueue_for_its_queue_for_quota_and_for_replacement
 
 async def test_pods_that_kueue_holds_vanish_with_their_job(world: World) -> None:
     world.options = replace(world.options, gang_schedulers=frozenset({GangScheduler.KUEUE}))
-    async with installed(world, "kueue", WORKLOADS):
-        world.apply(queued("kueue", queueName="team"))
+    async with installed(world, "Kueue", WORKLOADS):
+        world.apply(queued("Kueue", queueName="team"))
         world.kubectl("apply", "-f", "-", stdin={"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "LocalQueue",
                                                  "metadata": {"name": "team"}, "spec": {}})  # fmt: skip
         await world.reconcile()
@@ -239,12 +239,12 @@ async def _all_going(world: World) -> bool:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"scheduling": {"gang": "kueue"}}, "spec.scheduling.queueName is not set"),
-        ({"scheduling": {"queueName": "team"}}, "queueName is for the gangs kueue and volcano"),
-        ({"scheduling": {"gang": "workload", "queueName": "team"}}, "queueName is for the gangs kueue and volcano"),
-        ({"scheduling": {"gang": "volcano", "scheduleTimeoutSeconds": 9}}, "is for the gang coscheduling only"),
+        ({"scheduling": {"gang": "Kueue"}}, "spec.scheduling.queueName is not set"),
+        ({"scheduling": {"queueName": "team"}}, "queueName is for the gangs Kueue and Volcano"),
+        ({"scheduling": {"gang": "Workload", "queueName": "team"}}, "queueName is for the gangs Kueue and Volcano"),
+        ({"scheduling": {"gang": "Volcano", "scheduleTimeoutSeconds": 9}}, "is for the gang Coscheduling only"),
         (
-            {"scheduling": {"gang": "kueue", "queueName": "a", "topology": {"required": "a", "preferred": "b"}}},
+            {"scheduling": {"gang": "Kueue", "queueName": "a", "topology": {"required": "a", "preferred": "b"}}},
             "Kueue takes one of required and preferred",
         ),
         ({"startupPolicy": {"admissionSeconds": 60}}, "bounds the wait in a queue"),
@@ -261,6 +261,6 @@ def test_what_does_not_go_together_is_refused_at_apply(world: World, spec: Json,
 
 async def test_scheduling_is_fixed_while_the_job_has_pods(world: World) -> None:
     await world.start()
-    job = queued("volcano")
+    job = queued("Volcano")
     with pytest.raises(CommandFailed, match=r"spec\.scheduling cannot be changed while the job has pods"):
         world.apply(job)

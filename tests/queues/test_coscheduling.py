@@ -63,7 +63,7 @@ async def test_two_gangs_on_room_for_one_and_a_half(worlds: list[World], schedul
         world.options = replace(world.options, gang_schedulers=frozenset({GangScheduler.COSCHEDULING}))
     for name in NODES:
         await node(first, name)
-    first.apply(job("coscheduling"))
+    first.apply(job("Coscheduling"))
     await first.reconcile()
     await until("the first gang to have its nodes", lambda: _placed(first))
     await first.reconcile()
@@ -78,7 +78,7 @@ async def test_two_gangs_on_room_for_one_and_a_half(worlds: list[World], schedul
     await until("the replacement to have its node", lambda: _placed(first))
     assert [pod["metadata"]["uid"] == lost for pod in await first.pods()] == [False, False]
     # The second finds one node, and takes none.
-    second.apply(job("coscheduling"))
+    second.apply(job("Coscheduling"))
     await second.reconcile()
 
     async def refused() -> bool:

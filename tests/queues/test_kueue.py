@@ -84,7 +84,7 @@ async def bind(world: World, name: str) -> None:
 
 async def train(world: World, **scheduling: object) -> None:
     """A job that has been admitted and trains."""
-    world.apply(job("kueue", queueName="team", **scheduling))
+    world.apply(job("Kueue", queueName="team", **scheduling))
     await world.reconcile()
     await free(world, "the gang to be admitted")
     await world.report(20)
@@ -119,7 +119,7 @@ async def test_a_gang_without_quota_waits_in_kueues_words_and_starts_when_the_ot
 ) -> None:
     first, second = teams
     await train(first)
-    second.apply(job("kueue", queueName="team"))
+    second.apply(job("Kueue", queueName="team"))
     await second.reconcile()
     message = await told(second, "insufficient unused quota for cpu")
     assert message.startswith("2 pods wait in LocalQueue team. Kueue says: ")
@@ -174,7 +174,7 @@ async def test_a_lost_pod_is_replaced_within_its_group_and_a_failed_gang_by_a_ne
 async def test_a_preempted_gang_is_a_disruption_and_comes_back_by_itself(teams: list[World]) -> None:
     first, second = teams
     await train(first)
-    second.apply(job("kueue", queueName="team", priorityClassName="urgent"))
+    second.apply(job("Kueue", queueName="team", priorityClassName="urgent"))
     await second.reconcile()
 
     async def preempted() -> bool:
@@ -203,7 +203,7 @@ async def test_a_preempted_gang_is_a_disruption_and_comes_back_by_itself(teams: 
 async def test_pods_of_a_deleted_job_vanish_gated_or_running_and_their_quota_is_free(teams: list[World]) -> None:
     first, second = teams
     await train(first)
-    second.apply(job("kueue", queueName="team"))
+    second.apply(job("Kueue", queueName="team"))
     await second.reconcile()
     await told(second, "insufficient unused quota")
     for world in teams:
@@ -224,7 +224,7 @@ async def test_pods_of_a_deleted_job_vanish_gated_or_running_and_their_quota_is_
 async def test_a_failed_job_keeps_its_pods_for_their_logs_and_no_quota(teams: list[World]) -> None:
     first, second = teams
     await train(first)
-    second.apply(job("kueue", queueName="team"))
+    second.apply(job("Kueue", queueName="team"))
     await second.reconcile()
     await told(second, "insufficient unused quota")
     await first.end(f"{JOB}-0-0", 2, "data.train_dir: no")

@@ -358,7 +358,7 @@ TABLE: Final = (
      "exp_manager.resume_from_checkpoint is not set.", "Set it."),
     # ---- 30xx platform -----------------------------------------------------------------------------------------------
     ("3001", _E, "trainer.devices", "No instance type", "The devices of a node are not known.",
-     "Set spec.platform.instanceType, or spec.platform.accelerator to cpu."),
+     "Set spec.platform.instanceType, or spec.platform.accelerator to CPU."),
     ("3002", _E, "trainer.devices", "An unknown instance type", "It is not one with Trainium.", "Use one of the list."),
     ("3003", _E, "trainer.lnc", "Cores that cannot be joined", "Trn1's physical cores are its logical ones.",
      "Use 1, or leave it out."),
@@ -381,11 +381,11 @@ TABLE: Final = (
      "Its size is the tokenizer's, which is not read; memory and checkpoint size need it.",
      "Give a config.json with vocab_size by --model-config."),
     ("3011", _E, "trainer.devices trainer.num_nodes", "A total that cannot be divided",
-     "spec.devicesMeaning is total, and trainer.devices is no multiple of trainer.num_nodes.", "Use a multiple."),
+     "spec.deviceCountScope is Total, and trainer.devices is no multiple of trainer.num_nodes.", "Use a multiple."),
     ("3012", _W, "trainer.devices", "Read as a total",
      "The number is more than a node can hold, and fits when it counts the processes of all nodes, as the document has "
      "it; upstream's launcher and files count per node.", "Write the processes of one node, or set "
-     "spec.devicesMeaning to total."),
+     "spec.deviceCountScope to Total."),
     ("3013", _E, f"{_CP} model.encoder_seq_length", "Parts that the ring attention kernel cannot take",
      "On Neuron a context-parallel part of a sample is a multiple of 1024 tokens.", "Use such a length."),
     ("3014", _E, "model.encoder_seq_length", "Samples that the ring attention kernel cannot take",

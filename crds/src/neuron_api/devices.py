@@ -51,7 +51,7 @@ def known(instance_type: str | None) -> tuple[InstanceType | None, tuple[Finding
     """The row of the table, or why there is none."""
     key, listed = "spec.platform.instanceType", ", ".join(INSTANCE_TYPES)
     if instance_type is None:
-        remedy = f"Set it to one of {listed}, or spec.platform.accelerator to cpu."
+        remedy = f"Set it to one of {listed}, or spec.platform.accelerator to CPU."
         return None, (found(3001, key, "it is not set, so the devices of a node are not known.", remedy),)
     if instance_type not in INSTANCE_TYPES:
         message = f"{instance_type!r} is not a known Trainium instance type."

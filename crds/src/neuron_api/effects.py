@@ -66,7 +66,7 @@ def words(path: str, device: Accelerator) -> str:
 
 def _accelerator(device: str) -> Accelerator:
     """PyTorch may know Neuron's device by a name of another backend."""
-    return Accelerator.CPU if device == Accelerator.CPU else Accelerator.NEURON
+    return Accelerator.CPU if device == Accelerator.CPU.device else Accelerator.NEURON
 
 
 def _is_set(config: TrainingConfig, path: str) -> bool:

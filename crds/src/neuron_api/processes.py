@@ -1,7 +1,7 @@
 """How many processes a node has: `trainer.devices` is meant per node, or as the total of all nodes (A1).
 
 The document says total, the launcher and all published files say per node. Per node is taken where it can be; a number
-that no node can hold, but that a total explains, is read as a total, with a warning. `spec.devicesMeaning` settles it.
+that no node can hold, but that a total explains, is read as a total, with a warning. `spec.deviceCountScope` decides.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,14 +12,14 @@ from .findings import Finding
 from .instances import INSTANCE_TYPES
 from .loading import Loaded
 from .registry import found
-from .spec import DevicesMeaning
+from .spec import DeviceCountScope
 
 
 def settle(
     loaded: Loaded,
     again: Callable[[Sequence[str]], Loaded],
     instance_type: str | None,
-    meaning: DevicesMeaning = DevicesMeaning.AUTO,
+    meaning: DeviceCountScope = DeviceCountScope.AUTO,
 ) -> Loaded:
     """The same configuration with `trainer.devices` per node. `again` loads it with further overrides, so that what is
     interpolated from the key follows; `instance_type`: None on CPU, or when it is not known."""
@@ -37,18 +37,18 @@ def override(count: int) -> str:
 
 
 def per_node(
-    config: TrainingConfig, instance_type: str | None, meaning: DevicesMeaning
+    config: TrainingConfig, instance_type: str | None, meaning: DeviceCountScope
 ) -> tuple[int, tuple[Finding, ...]]:
     """Processes of a node, and what is to be said about it."""
     given, nodes, key = config.trainer.devices, config.trainer.num_nodes, "trainer.devices"
-    if meaning is DevicesMeaning.TOTAL:
+    if meaning is DeviceCountScope.TOTAL:
         if given % nodes:
-            message = f"{given} in total (spec.devicesMeaning) cannot be divided over {nodes} nodes."
+            message = f"{given} in total (spec.deviceCountScope) cannot be divided over {nodes} nodes."
             return given, (found(3011, key, message, f"Use a multiple of {nodes}."),)
         return given // nodes, ()
     cores = _cores(config, instance_type)
     is_total = cores is not None and given > cores and given % nodes == 0 and given // nodes <= cores
-    if meaning is DevicesMeaning.PER_NODE or not is_total:
+    if meaning is DeviceCountScope.PER_NODE or not is_total:
         return given, ()
     message = (
         f"{given} is more than the {cores} logical NeuronCores of {instance_type}: it is read as the total of {nodes} "

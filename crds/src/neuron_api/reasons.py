@@ -54,7 +54,7 @@ class Reason(StrEnum):
 
     # -- queues and gangs
     NOT_QUEUED = "NotQueued"
-    """spec.scheduling.gang is none: no queue is asked. Nothing to do."""
+    """spec.scheduling.gang is None: no queue is asked. Nothing to do."""
     ADMITTED = "Admitted"
     """The queue or the gang scheduler lets the pods start. Nothing to do."""
     WAITING_FOR_QUOTA = "WaitingForQuota"
@@ -194,6 +194,6 @@ class Reason(StrEnum):
     NO_CHECKPOINT_FOUND = "NoCheckpointFound"
     """Steps were finished and no complete checkpoint is found: the job would begin again at step 0, so it stands still
     without pods. Restore a checkpoint and set spec.suspend to true and to false again, or set
-    restartPolicy.fromScratch to always to begin again."""
+    restartPolicy.fromScratch to Always to begin again."""
     CANNOT_RESUME = "CannotResume"
     """The job cannot resume (exp_manager.resume_if_exists is False) and has done steps. Set it to True in a new job."""

@@ -13,15 +13,15 @@ LABEL_KEY = rf"^({_NAME}(\.{_NAME})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$
 class GangScheduler(StrEnum):
     """What starts all pods of a job or none."""
 
-    NONE = "none"
+    NONE = "None"
     """The cluster's scheduler, pod by pod."""
-    KUEUE = "kueue"
+    KUEUE = "Kueue"
     """Kueue's queues, by a group of plain pods."""
-    VOLCANO = "volcano"
+    VOLCANO = "Volcano"
     """Volcano's PodGroup (scheduling.volcano.sh/v1beta1)."""
-    COSCHEDULING = "coscheduling"
+    COSCHEDULING = "Coscheduling"
     """The PodGroup of scheduler-plugins (scheduling.x-k8s.io/v1alpha1)."""
-    WORKLOAD = "workload"
+    WORKLOAD = "Workload"
     """Kubernetes' own PodGroup (scheduling.k8s.io/v1beta1), from 1.37 on."""
 
 
@@ -42,25 +42,25 @@ class Scheduling(ApiObject):
     (Helm value gangSchedulers)."""
 
     gang: GangScheduler = GangScheduler.NONE
-    """Who starts all pods or none: none, kueue, volcano, coscheduling or workload (Kubernetes 1.37 with the API
-    scheduling.k8s.io/v1beta1 on). Default none: pods are placed one by one, and may wait for each other half placed."""
+    """Scheduler that starts all pods of the job or none of them: Kueue, Volcano, Coscheduling, or Workload (Kubernetes
+    1.37 with the API scheduling.k8s.io/v1beta1 enabled). None: pods are placed one by one, and some may wait for others
+    that find no node. Default None."""
 
     queue_name: str | None = Field(default=None, min_length=1, max_length=63)
-    """Queue: with kueue a LocalQueue in the job's namespace (must be given), with volcano a Queue. Default with
-    volcano: default."""
+    """Queue. With Kueue: a LocalQueue in the job's namespace, required. With Volcano: a Queue, default `default`."""
 
     priority_class_name: str | None = Field(default=None, min_length=1, max_length=253)
-    """With kueue a WorkloadPriorityClass, which decides about order and preemption in the queue; otherwise the
+    """With Kueue a WorkloadPriorityClass, which decides about order and preemption in the queue; otherwise the
     PriorityClass of the pods and of their group. Default: the cluster's."""
 
     scheduler_name: str | None = Field(default=None, min_length=1, max_length=253)
-    """Scheduler of the pods. Default: volcano with volcano, scheduler-plugins-scheduler with coscheduling, otherwise
+    """Scheduler of the pods. Default: volcano with Volcano, scheduler-plugins-scheduler with Coscheduling, otherwise
     the cluster's."""
 
     topology: Topology = Topology()
-    """How near to each other the pods must be: with kueue by its topology-aware scheduling, otherwise by pod
+    """How near to each other the pods must be: with Kueue by its topology-aware scheduling, otherwise by pod
     affinity."""
 
     schedule_timeout_seconds: int | None = Field(default=None, ge=1, le=86400)
-    """With coscheduling only: seconds that a placed pod keeps its place while the others of the gang have none.
+    """With Coscheduling only: seconds that a placed pod keeps its place while the others of the gang have none.
     Default: the scheduler's."""

@@ -1,7 +1,8 @@
 """`spec` of a NeuronTrainingJob: the configuration and what Kubernetes needs beside it.
 
-The docstring under a field is its description in the CRD. Defaults are applied when the operator reads, never written
-to the object, so that GitOps tools see no difference.
+The docstring under a field is its description in the CRD and names the default. Defaults are applied when the operator
+reads, never written to the object: with `default:` in the schema `kubectl diff` and GitOps tools would see a difference
+after each release that adds a field. Values of enumerations are written as Kubernetes writes them (`PerNode`).
 """
 
 from enum import StrEnum
@@ -16,31 +17,36 @@ from .scheduling import Scheduling
 class Accelerator(StrEnum):
     """What the processes compute on."""
 
-    NEURON = "neuron"
-    CPU = "cpu"
+    NEURON = "Neuron"
+    CPU = "CPU"
+
+    @property
+    def device(self) -> str:
+        """PyTorch's name of the device: `neuron` or `cpu`."""
+        return self.lower()
 
 
-class DevicesMeaning(StrEnum):
+class DeviceCountScope(StrEnum):
     """What the number in `trainer.devices` counts."""
 
-    AUTO = "auto"
-    PER_NODE = "perNode"
-    TOTAL = "total"
+    AUTO = "Auto"
+    PER_NODE = "PerNode"
+    TOTAL = "Total"
 
 
-class TtlScope(StrEnum):
+class TtlDeletionPolicy(StrEnum):
     """What is deleted when the time after a job's end is over."""
 
-    CHILDREN = "children"
-    JOB = "job"
+    CHILDREN = "Children"
+    JOB = "Job"
 
 
 class FromScratch(StrEnum):
     """When a job that has finished steps may begin again at step 0."""
 
-    NEVER = "never"
-    BEFORE_FIRST_CHECKPOINT = "beforeFirstCheckpoint"
-    ALWAYS = "always"
+    NEVER = "Never"
+    BEFORE_FIRST_CHECKPOINT = "BeforeFirstCheckpoint"
+    ALWAYS = "Always"
 
     def allows(self, *, seen_step: int, saved: bool) -> bool:
         """Whether a start may be at step 0, after so many finished steps and with or without a complete checkpoint."""
@@ -53,7 +59,7 @@ class Platform(ApiObject):
     """The machines that the job runs on."""
 
     accelerator: Accelerator = Accelerator.NEURON
-    """neuron: Trainium devices (needs instanceType); cpu: no devices, for laptops and tests. Default neuron."""
+    """Neuron: Trainium devices, requires instanceType. CPU: no devices, for laptops and tests. Default Neuron."""
 
     instance_type: str | None = Field(default=None, max_length=63)
     """EC2 instance type of the nodes, for example trn1.32xlarge; with it the operator knows devices and EFA
@@ -126,9 +132,9 @@ class RestartPolicy(ApiObject):
     of them, if they are far apart. Default: for ever."""
 
     from_scratch: FromScratch = FromScratch.NEVER
-    """Whether a job that has finished steps may begin again at step 0 when no complete checkpoint is found: never, it
-    stands still (Stalled, NoCheckpointFound); beforeFirstCheckpoint, as long as none was ever complete; always. May be
-    changed while the job stands still. Default never."""
+    """Whether a job that has finished steps may start again at step 0 when no complete checkpoint is found. Never: the
+    job stops and waits (Stalled, NoCheckpointFound). BeforeFirstCheckpoint: only if no checkpoint was ever complete.
+    Always: yes. May be changed while the job waits. Default Never."""
 
     rejoin_timeout_seconds: int = Field(default=900, ge=10, le=86400)
     """Seconds that pods wait for a lost peer to be replaced, before the whole gang is. Default 900."""
@@ -237,10 +243,10 @@ class JobSpec(ApiObject):
     config_from: ConfigSource | None = None
     """The NxDT configuration as the text of a file. Exactly one of config and configFrom."""
 
-    devices_meaning: DevicesMeaning = DevicesMeaning.AUTO
-    """What config.trainer.devices counts: perNode, as upstream's launcher and all its files; total, as its document
-    says, the processes of all nodes; auto: perNode, but total for a number that only so fits the nodes, with a
-    warning. Default auto."""
+    device_count_scope: DeviceCountScope = DeviceCountScope.AUTO
+    """What config.trainer.devices counts. PerNode: the processes of one node, as NxDT's launcher and its files have it.
+    Total: the processes of all nodes, as NxDT's documentation says. Auto: PerNode, unless the value only fits the nodes
+    as a total; then Total, with a warning. Default Auto."""
 
     storage: tuple[VolumeMount, ...] = Field(default=(), max_length=16)
     """Claims for data, checkpoints and compile cache. Checkpoints must lie on one of them when the job has several
@@ -280,6 +286,6 @@ class JobSpec(ApiObject):
     """Seconds after the end of the job until its pods, with their logs, its Service and its ConfigMap are deleted. May
     be changed at any time. Default: they stay as long as the job."""
 
-    ttl_deletes: TtlScope = TtlScope.CHILDREN
-    """What ttlSecondsAfterFinished deletes: children, the job stays with its status; job, the job itself, too: a GitOps
-    tool would create it again, and it would be trained again. Default children."""
+    ttl_deletion_policy: TtlDeletionPolicy = TtlDeletionPolicy.CHILDREN
+    """What ttlSecondsAfterFinished deletes. Children: pods, Service and ConfigMap; the job stays with its status. Job:
+    the job as well. A GitOps tool would then create it again, and it would train again. Default Children."""

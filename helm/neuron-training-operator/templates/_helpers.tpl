@@ -36,7 +36,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "operator.jobRules" -}}
 - apiGroups: [neurontraining.dev]
   resources: [neurontrainingjobs]
-  verbs: [get, list, watch, delete]  # delete: spec.ttlDeletes
+  verbs: [get, list, watch, delete]  # delete: spec.ttlDeletionPolicy
 - apiGroups: [neurontraining.dev]
   resources: [neurontrainingjobs/status]
   verbs: [update]
@@ -53,7 +53,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
-{{- if has "kueue" .Values.gangSchedulers }}
+{{- if has "Kueue" .Values.gangSchedulers }}
 # Kueue's word about a gang, and its queue.
 - apiGroups: [kueue.x-k8s.io]
   resources: [workloads, localqueues]
@@ -63,8 +63,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [pods]
   verbs: [patch]
 {{- end }}
-{{- $groups := dict "volcano" "scheduling.volcano.sh" "coscheduling" "scheduling.x-k8s.io" "workload" "scheduling.k8s.io" }}
-{{- range $name := list "volcano" "coscheduling" "workload" }}
+{{- $groups := dict "Volcano" "scheduling.volcano.sh" "Coscheduling" "scheduling.x-k8s.io" "Workload" "scheduling.k8s.io" }}
+{{- range $name := list "Volcano" "Coscheduling" "Workload" }}
 {{- if has $name $.Values.gangSchedulers }}
 - apiGroups: [{{ get $groups $name }}]
   resources: [podgroups]

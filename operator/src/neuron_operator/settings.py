@@ -102,9 +102,9 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="neuron-operator", description="Run NeuronTrainingJobs on Kubernetes.")
     add = parser.add_argument
     add("--namespaces", default="", metavar="A,B", help="namespaces to look after; default all")
-    add("--image-cpu", default="", metavar="IMAGE", help="trainer image of jobs with accelerator cpu and no image")
+    add("--image-cpu", default="", metavar="IMAGE", help="trainer image of jobs with accelerator CPU and no image")
     add(
-        "--image-neuron", default="", metavar="IMAGE", help="trainer image of jobs with accelerator neuron and no image"
+        "--image-neuron", default="", metavar="IMAGE", help="trainer image of jobs with accelerator Neuron and no image"
     )
     add("--gang-schedulers", type=_schedulers, default=frozenset(), metavar="A,B",
         help=f"what jobs may name in spec.scheduling.gang, out of {', '.join(_SCHEDULERS)}; default none")  # fmt: skip

@@ -15,7 +15,7 @@ from neuron_api.loading import load_object
 from neuron_api.paths import all_paths, choices, field_of
 from neuron_api.registry import ENTRIES
 from neuron_api.schema import config_schema
-from neuron_api.spec import DevicesMeaning
+from neuron_api.spec import DeviceCountScope
 from refusals import ACCEPTED, CASES, HF, Case, job, names, put
 
 Json = dict[str, Any]
@@ -98,9 +98,9 @@ def findings(made: Json) -> tuple[Finding, ...]:
     """Errors of the loader and of the platform, as the operator asks for them."""
     spec = made["spec"]
     given, instance_type = load_object(spec["config"]), spec["platform"].get("instanceType")
-    meaning = DevicesMeaning(spec.get("devicesMeaning", "auto"))
+    meaning = DeviceCountScope(spec.get("deviceCountScope", "Auto"))
     loaded = processes.settle(given, lambda more: load_object(spec["config"], more), instance_type, meaning)
-    if loaded.config is None or spec["platform"].get("accelerator") == "cpu":
+    if loaded.config is None or spec["platform"].get("accelerator") == "CPU":
         return loaded.errors
     return (*loaded.errors, *errors_of(devices(loaded.config, instance_type)[1]))
 

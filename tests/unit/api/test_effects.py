@@ -23,6 +23,7 @@ from neuron_api.support import Extent
 ROOT: Final = Path(__file__).parents[3]
 CONFIGS: Final = ROOT / "tests" / "data" / "configs"
 LLAMA: Final = (CONFIGS / "hf_llama3_8B_config.yaml").read_text()
+DEVICES: Final = {one.device: one for one in Accelerator}
 TRAINER: Final = ROOT / "trainer-image" / "src" / "neuron_trainer"
 API: Final = ROOT / "crds" / "src" / "neuron_api"
 TABLES: Final = ("support", "codes", "aliases", "keys", "effects", "contract", "reasons", "status", "spec")
@@ -188,4 +189,4 @@ def test_there_are_words_for_every_key(device: Accelerator) -> None:
     ],
 )
 def test_the_words_say_what_a_key_does_where(path: str, device: str, words: str) -> None:
-    assert effects.words(path, Accelerator(device)) == words
+    assert effects.words(path, DEVICES[device]) == words

@@ -1,4 +1,4 @@
-"""`trainer.devices` per node or as a total (A1): what a node can hold decides, or `spec.devicesMeaning`."""
+"""`trainer.devices` per node or as a total (A1): what a node can hold decides, or `spec.deviceCountScope`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +8,14 @@ import pytest
 from neuron_api import processes
 from neuron_api.derive import hardware
 from neuron_api.loading import Loaded, load_text
-from neuron_api.spec import Accelerator, DevicesMeaning
+from neuron_api.spec import Accelerator, DeviceCountScope
 from neuron_api.topology import Topology
 
 LLAMA = (Path(__file__).parents[2] / "data" / "configs" / "hf_llama3_8B_config.yaml").read_text()
-AUTO, PER_NODE, TOTAL = DevicesMeaning.AUTO, DevicesMeaning.PER_NODE, DevicesMeaning.TOTAL
+AUTO, PER_NODE, TOTAL = DeviceCountScope.AUTO, DeviceCountScope.PER_NODE, DeviceCountScope.TOTAL
 
 
-def settled(devices: int, nodes: int, instance_type: str | None, meaning: DevicesMeaning, *more: str) -> Loaded:
+def settled(devices: int, nodes: int, instance_type: str | None, meaning: DeviceCountScope, *more: str) -> Loaded:
     given = (f"trainer.devices={devices}", f"trainer.num_nodes={nodes}", *more)
 
     def read(changes: Sequence[str]) -> Loaded:
@@ -41,7 +41,7 @@ def settled(devices: int, nodes: int, instance_type: str | None, meaning: Device
     ],
 )
 def test_the_number_is_read_as_it_can_be_meant(
-    devices: int, nodes: int, instance_type: str | None, meaning: DevicesMeaning, per_node: int, code: str | None
+    devices: int, nodes: int, instance_type: str | None, meaning: DeviceCountScope, per_node: int, code: str | None
 ) -> None:
     loaded = settled(devices, nodes, instance_type, meaning)
     assert loaded.config is not None

@@ -11,17 +11,17 @@ from .test_chart import CHART, JOB_RIGHTS, Rights, container, flags, needs_helm,
 
 PODGROUPS = {"list", "create", "patch", "delete"}
 GANG_RIGHTS: dict[str, Rights] = {
-    "kueue": {
+    "Kueue": {
         ("kueue.x-k8s.io", "workloads"): {"get"},
         ("kueue.x-k8s.io", "localqueues"): {"get"},
         ("", "pods"): JOB_RIGHTS["", "pods"] | {"patch"},
     },
-    "volcano": {
+    "Volcano": {
         ("scheduling.volcano.sh", "podgroups"): PODGROUPS,
         ("scheduling.volcano.sh", "queues"): {"get"},
     },
-    "coscheduling": {("scheduling.x-k8s.io", "podgroups"): PODGROUPS},
-    "workload": {("scheduling.k8s.io", "podgroups"): PODGROUPS},
+    "Coscheduling": {("scheduling.x-k8s.io", "podgroups"): PODGROUPS},
+    "Workload": {("scheduling.k8s.io", "podgroups"): PODGROUPS},
 }
 
 

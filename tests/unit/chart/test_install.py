@@ -106,7 +106,7 @@ def test_cluster_wide_rights_hold_in_every_namespace(server: ControlPlane, insta
     assert not may(server, "update", "leases.coordination.k8s.io", "team-a")
 
 
-@pytest.mark.parametrize("installed", [("gangSchedulers={kueue,coscheduling}",)], indirect=True)
+@pytest.mark.parametrize("installed", [("gangSchedulers={Kueue,Coscheduling}",)], indirect=True)
 def test_rights_for_gangs_are_those_of_the_schedulers_that_are_named(server: ControlPlane, installed: str) -> None:
     assert may(server, "patch", "pods", "team-a")
     assert may(server, "get", "workloads.kueue.x-k8s.io", "team-a")

@@ -108,48 +108,48 @@ def _queued(gang: str, *pods: PodBuilder, seconds: float = 0, sight: Sight = THE
 
 @reaches(Reason.ADMITTED)
 def _all_placed() -> JobStatus:
-    return _queued("coscheduling", *PODS)
+    return _queued("Coscheduling", *PODS)
 
 
 @reaches(Reason.WAITING_FOR_QUOTA)
 def _at_kueues_gate() -> JobStatus:
-    return _queued("kueue", _gated().labels(**{"kueue.x-k8s.io/managed": "true"}))
+    return _queued("Kueue", _gated().labels(**{"kueue.x-k8s.io/managed": "true"}))
 
 
 @reaches(Reason.WAITING_FOR_GANG)
 def _no_room_for_all() -> JobStatus:
-    return _queued("coscheduling", make_pod(JOB).unschedulable("0/3 nodes are available"))
+    return _queued("Coscheduling", make_pod(JOB).unschedulable("0/3 nodes are available"))
 
 
 @reaches(Reason.SCHEDULER_NOT_ENABLED)
 def _no_rights() -> JobStatus:
-    job = started(TWO.spec(scheduling={"gang": "volcano"}).build())
+    job = started(TWO.spec(scheduling={"gang": "Volcano"}).build())
     return settle(plan(observed(job), replace(OPTIONS, gang_schedulers=frozenset()), NOW), Outcome(), NOW)
 
 
 @reaches(Reason.SCHEDULER_NOT_INSTALLED)
 def _no_scheduler() -> JobStatus:
-    return _queued("volcano", sight=Sight(served=False))
+    return _queued("Volcano", sight=Sight(served=False))
 
 
 @reaches(Reason.SCHEDULER_SILENT)
 def _wrong_name() -> JobStatus:
-    return _queued("volcano", make_pod(JOB)._with("metadata", creationTimestamp=CREATED), seconds=61)
+    return _queued("Volcano", make_pod(JOB)._with("metadata", creationTimestamp=CREATED), seconds=61)
 
 
 @reaches(Reason.QUEUE_NOT_FOUND)
 def _no_queue() -> JobStatus:
-    return _queued("kueue", sight=Sight(True, queue=False))
+    return _queued("Kueue", sight=Sight(True, queue=False))
 
 
 @reaches(Reason.QUEUE_NOT_IN_CHARGE)
 def _namespace_without_kueue() -> JobStatus:
-    return _queued("kueue", _gated())
+    return _queued("Kueue", _gated())
 
 
 @reaches(Reason.ADMISSION_DEADLINE_EXCEEDED)
 def _queued_for_long() -> JobStatus:
-    return _queued("kueue", _gated()._with("metadata", creationTimestamp=CREATED), seconds=600)
+    return _queued("Kueue", _gated()._with("metadata", creationTimestamp=CREATED), seconds=600)
 
 
 def _gated() -> PodBuilder:

@@ -63,7 +63,7 @@ class Cluster:
     heard: tuple[Pod, ...] = ()
     """Pods as a second operator knows them, whose watch has brought nothing since the last pass began that looked."""
     deleted_job: bool = False
-    """spec.ttlDeletes: the job is gone, and nobody looks at it any more."""
+    """spec.ttlDeletionPolicy: the job is gone, and nobody looks at it any more."""
     step: int = 0
     checkpoint: int = 0
     uids: int = 0

@@ -24,7 +24,7 @@ BARE = [PodBuilder({**pod.body, "spec": {}, "status": {"phase": "Pending"}}) for
 
 
 def asked(gang: str, **values: Any) -> NeuronTrainingJob:
-    scheduling = {"gang": gang, **({"queueName": "team"} if gang == "kueue" else {})}
+    scheduling = {"gang": gang, **({"queueName": "team"} if gang == "Kueue" else {})}
     return started(TWO.spec(scheduling=scheduling, **values).build())
 
 
@@ -63,7 +63,7 @@ def admitted(status: JobStatus) -> Condition:
 def test_without_scheduler_or_queue_nothing_is_created_and_the_job_says_what_to_do(
     sight: Sight, reason: Reason, words: tuple[str, ...]
 ) -> None:
-    planned, status = one_pass(observed(asked("kueue"), service=None, config_map=None, scheduler=sight))
+    planned, status = one_pass(observed(asked("Kueue"), service=None, config_map=None, scheduler=sight))
     assert (planned.creates, planned.applies) == ((), ())
     assert true(status)[ConditionType.STALLED] is reason
     assert (admitted(status).status, admitted(status).reason) == (ConditionStatus.FALSE, reason)
@@ -83,7 +83,7 @@ def test_every_mechanism_says_that_its_api_is_missing_and_goes_on_once_it_is_the
 
 def test_a_scheduler_that_the_operator_has_no_rights_for_is_refused_with_the_helm_value() -> None:
     options = replace(OPTIONS, gang_schedulers=frozenset())
-    planned = plan(observed(asked("volcano")), options, NOW)
+    planned = plan(observed(asked("Volcano")), options, NOW)
     status = settle(planned, Outcome(), NOW)
     assert planned.creates == ()
     assert true(status)[ConditionType.STALLED] is Reason.SCHEDULER_NOT_ENABLED
@@ -91,7 +91,7 @@ def test_a_scheduler_that_the_operator_has_no_rights_for_is_refused_with_the_hel
 
 
 def test_a_queue_that_nobody_may_look_at_keeps_no_job() -> None:
-    planned, _ = one_pass(observed(asked("volcano"), scheduler=Sight(served=True, queue=None)))
+    planned, _ = one_pass(observed(asked("Volcano"), scheduler=Sight(served=True, queue=None)))
     assert len(planned.creates) == 2
 
 
@@ -108,20 +108,20 @@ NO_ROOM = {"QuotaReserved": ("False", "couldn't assign flavors: insufficient unu
 @pytest.mark.parametrize(
     ("gang", "pods", "sight", "reason", "words"),
     [
-        ("kueue", gated(), SERVED, Reason.WAITING_FOR_QUOTA, "Kueue has made no Workload of them yet"),
-        ("kueue", gated(), body(), Reason.WAITING_FOR_QUOTA, "Kueue has not looked at them yet"),
-        ("kueue", gated(), body(**NO_ROOM), Reason.WAITING_FOR_QUOTA,
+        ("Kueue", gated(), SERVED, Reason.WAITING_FOR_QUOTA, "Kueue has made no Workload of them yet"),
+        ("Kueue", gated(), body(), Reason.WAITING_FOR_QUOTA, "Kueue has not looked at them yet"),
+        ("Kueue", gated(), body(**NO_ROOM), Reason.WAITING_FOR_QUOTA,
          "Kueue says: couldn't assign flavors: insufficient unused quota for cpu."),
-        ("kueue", gated(), body(Evicted=("True", "Preempted to accommodate a workload")), Reason.WAITING_FOR_QUOTA,
+        ("Kueue", gated(), body(Evicted=("True", "Preempted to accommodate a workload")), Reason.WAITING_FOR_QUOTA,
          "Kueue says: Preempted to accommodate a workload."),
-        ("kueue", gated(managed=False), SERVED, Reason.QUEUE_NOT_IN_CHARGE, "managedJobsNamespaceSelector"),
-        ("volcano", BARE, body(phase="Pending", Unschedulable=("True", "queue resource quota insufficient")),
+        ("Kueue", gated(managed=False), SERVED, Reason.QUEUE_NOT_IN_CHARGE, "managedJobsNamespaceSelector"),
+        ("Volcano", BARE, body(phase="Pending", Unschedulable=("True", "queue resource quota insufficient")),
          Reason.WAITING_FOR_QUOTA, "Queue default. Volcano says: queue resource quota insufficient."),
-        ("volcano", BARE, body(phase="Inqueue", Unschedulable=("True", "2/2 tasks in gang unschedulable")),
+        ("Volcano", BARE, body(phase="Inqueue", Unschedulable=("True", "2/2 tasks in gang unschedulable")),
          Reason.WAITING_FOR_GANG, "Volcano says: 2/2 tasks in gang unschedulable."),
-        ("coscheduling", [BARE[0], BARE[1].unschedulable("0/3 nodes are available.")], SERVED,
+        ("Coscheduling", [BARE[0], BARE[1].unschedulable("0/3 nodes are available.")], SERVED,
          Reason.WAITING_FOR_GANG, "The Coscheduling plugin says: 0/3 nodes are available."),
-        ("workload", BARE, body(PodGroupInitiallyScheduled=("False", "no room for 2 pods")),
+        ("Workload", BARE, body(PodGroupInitiallyScheduled=("False", "no room for 2 pods")),
          Reason.WAITING_FOR_GANG, "The scheduler says: no room for 2 pods."),
     ],
 )  # fmt: skip
@@ -139,7 +139,7 @@ def test_a_gang_that_waits_says_for_what_in_the_schedulers_words(
     assert true(status)[headline] is reason
 
 
-@pytest.mark.parametrize("gang", ["volcano", "coscheduling", "workload"])
+@pytest.mark.parametrize("gang", ["Volcano", "Coscheduling", "Workload"])
 def test_pods_that_no_scheduler_has_looked_at_for_a_minute_name_the_scheduler_that_does_not_run(gang: str) -> None:
     pods = [pod._with("spec", schedulerName="mine") for pod in created(BARE)]
     job = asked(gang)
@@ -153,12 +153,12 @@ def test_pods_that_no_scheduler_has_looked_at_for_a_minute_name_the_scheduler_th
 @pytest.mark.parametrize(
     ("gang", "pods", "sight"),
     [
-        ("kueue", BARE, body(Admitted=("True", "The workload is admitted"))),
-        ("volcano", PODS, body(phase="Running")),
-        ("volcano", BARE, body(phase="Running")),
-        ("coscheduling", PODS, SERVED),
-        ("workload", PODS, SERVED),
-        ("workload", BARE, body(PodGroupInitiallyScheduled=("True", ""))),
+        ("Kueue", BARE, body(Admitted=("True", "The workload is admitted"))),
+        ("Volcano", PODS, body(phase="Running")),
+        ("Volcano", BARE, body(phase="Running")),
+        ("Coscheduling", PODS, SERVED),
+        ("Workload", PODS, SERVED),
+        ("Workload", BARE, body(PodGroupInitiallyScheduled=("True", ""))),
     ],
 )
 def test_a_gang_that_has_its_place_is_admitted(gang: str, pods: list[PodBuilder], sight: Sight) -> None:
@@ -166,7 +166,7 @@ def test_a_gang_that_has_its_place_is_admitted(gang: str, pods: list[PodBuilder]
     assert (admitted(status).status, admitted(status).reason) == (ConditionStatus.TRUE, Reason.ADMITTED)
 
 
-@pytest.mark.parametrize("gang", ["volcano", "coscheduling", "workload"])
+@pytest.mark.parametrize("gang", ["Volcano", "Coscheduling", "Workload"])
 def test_a_pod_that_replaces_another_of_an_admitted_gang_is_the_schedulers_business_alone(gang: str) -> None:
     pods = [PODS[0], BARE[1].unschedulable("0/3 nodes are available.")]
     _, status = one_pass(observed(asked(gang), pods, scheduler=SERVED))
@@ -176,13 +176,13 @@ def test_a_pod_that_replaces_another_of_an_admitted_gang_is_the_schedulers_busin
 
 def test_a_replacement_at_kueues_gate_is_told() -> None:
     pods = [PODS[0], gated()[1]]
-    _, status = one_pass(observed(asked("kueue"), pods, scheduler=body(Admitted=("True", "The workload is admitted"))))
+    _, status = one_pass(observed(asked("Kueue"), pods, scheduler=body(Admitted=("True", "The workload is admitted"))))
     assert admitted(status).reason is Reason.WAITING_FOR_QUOTA
     assert "1 pods wait in LocalQueue team. Kueue says: The workload is admitted." in admitted(status).message
 
 
 def test_each_way_into_a_queue_and_out_of_it_is_one_event() -> None:
-    job = asked("kueue")
+    job = asked("Kueue")
     _, queued = one_pass(observed(job, gated(), scheduler=body(**NO_ROOM)))
     said = [(one.reason, one.action) for one in announcements(job.status, queued)]
     assert ("WaitingForQuota", "Queue") in said
@@ -193,7 +193,7 @@ def test_each_way_into_a_queue_and_out_of_it_is_one_event() -> None:
 
 
 def test_what_was_said_stays_while_a_decision_is_only_written_down() -> None:
-    job = known(asked("coscheduling"), *PODS, start_time=NOW)
+    job = known(asked("Coscheduling"), *PODS, start_time=NOW)
     planned, status = one_pass(observed(job, [PODS[0]], scheduler=SERVED))
     assert planned.requeue_after == 0.0, "the loss of a pod is written down"
     assert admitted(status).reason is Reason.ADMITTED
@@ -211,7 +211,7 @@ def end(job: NeuronTrainingJob, pods: list[PodBuilder], sight: Sight, seconds: f
 
 
 def test_time_in_a_queue_is_not_counted_as_scheduling() -> None:
-    job, pods = asked("kueue", startupPolicy={"schedulingSeconds": 60}), created(gated())
+    job, pods = asked("Kueue", startupPolicy={"schedulingSeconds": 60}), created(gated())
     assert end(job, pods, body(**NO_ROOM), 86_400) is None
     free = created(BARE)
     taken = body(Admitted=("True", ""))
@@ -221,7 +221,7 @@ def test_time_in_a_queue_is_not_counted_as_scheduling() -> None:
 
 
 def test_a_gang_that_nobody_admits_ends_at_its_own_bound_with_the_queues_words() -> None:
-    job, pods = asked("kueue", startupPolicy=BOUNDS), created(gated())
+    job, pods = asked("Kueue", startupPolicy=BOUNDS), created(gated())
     assert end(job, pods, body(**NO_ROOM), 3599) is None
     late = end(job, pods, body(**NO_ROOM), 3600)
     assert late is not None and late.reason is Reason.ADMISSION_DEADLINE_EXCEEDED
@@ -229,7 +229,7 @@ def test_a_gang_that_nobody_admits_ends_at_its_own_bound_with_the_queues_words()
     assert "insufficient unused quota" in late.message
 
 
-@pytest.mark.parametrize("gang", ["volcano", "coscheduling", "workload"])
+@pytest.mark.parametrize("gang", ["Volcano", "Coscheduling", "Workload"])
 def test_waiting_for_room_for_all_is_waiting_to_be_admitted(gang: str) -> None:
     pods = created([pod.unschedulable("0/1 nodes are available.") for pod in BARE])
     job = asked(gang, startupPolicy=BOUNDS)

@@ -55,7 +55,7 @@ def test_a_total_number_of_devices_is_divided_over_the_nodes_with_a_warning() ->
     total = accept(job.config("trainer.devices", 64))
     assert (total.topology, total.devices, total.hash) == (per_node.topology, per_node.devices, per_node.hash)
     assert [one.code for one in total.warnings] == ["NTJ-3012"]
-    meant = accept(job.config("trainer.devices", 64).spec(devicesMeaning="total"))
+    meant = accept(job.config("trainer.devices", 64).spec(deviceCountScope="Total"))
     assert (meant.topology, meant.warnings) == (per_node.topology, ())
 
 

@@ -98,9 +98,11 @@ def test_a_job_is_over_when_its_time_is_and_not_before(whole: int, first_step: i
 
 
 @thorough(60)
-@given(st.integers(0, 30000), st.sampled_from(["children", "job"]), STORY)
+@given(st.integers(0, 30000), st.sampled_from(["Children", "Job"]), STORY)
 def test_what_a_job_leaves_is_kept_so_long_and_then_goes(kept: int, scope: str, story: list[Event]) -> None:
-    cluster = story_of({"ttlSecondsAfterFinished": kept, "ttlDeletes": scope, "activeDeadlineSeconds": 3000}, story)
+    cluster = story_of(
+        {"ttlSecondsAfterFinished": kept, "ttlDeletionPolicy": scope, "activeDeadlineSeconds": 3000}, story
+    )
     cluster.claim_missing = False
     finish(cluster)
     cluster.now += timedelta(seconds=3000)
@@ -114,7 +116,7 @@ def test_what_a_job_leaves_is_kept_so_long_and_then_goes(kept: int, scope: str, 
     settle_down(cluster)
     assert cluster.status == ended, "the status tells how the job ended, and stays"
     assert not cluster.applied
-    assert cluster.deleted_job is (scope == "job")
+    assert cluster.deleted_job is (scope == "Job")
     assert cluster.deleted_job or not cluster.pods
 
 

@@ -82,7 +82,7 @@ def test_what_is_not_given_is_assumed_and_said(capsys: pytest.CaptureFixture[str
     assert manifest["metadata"]["name"] == "hf-llama"
     assert manifest["spec"]["platform"] == {"instanceType": "trn2.48xlarge"}
     assert "assumed instance type trn2.48xlarge" in said
-    assert convert(capsys, "-f", str(FILES[0]), "--accelerator", "cpu")[1]["spec"]["platform"] == {"accelerator": "cpu"}
+    assert convert(capsys, "-f", str(FILES[0]), "--accelerator", "cpu")[1]["spec"]["platform"] == {"accelerator": "CPU"}
 
 
 def test_a_key_given_twice_is_refused_with_both_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

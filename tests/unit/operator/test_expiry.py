@@ -65,7 +65,7 @@ def test_pods_that_still_save_are_told_to_end_and_keep_their_service_meanwhile()
 
 
 def test_the_job_itself_goes_only_where_the_spec_asks_for_it() -> None:
-    whole = BRIEF.spec(ttlDeletes="job")
+    whole = BRIEF.spec(ttlDeletionPolicy="Job")
     assert gone(look(whole, 59)[0]) == []
     assert gone(look(whole, 60, [PODS[0]])[0]) == ["Pod/tiny-0-0"], "first it saves"
     (one,) = look(whole, 60)[0].deletes

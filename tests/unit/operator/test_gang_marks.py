@@ -38,7 +38,7 @@ def stored(body: dict[str, Any], **metadata: Any) -> Child:
 
 
 def test_pods_of_a_kueue_group_are_gated_and_carry_queue_group_count_and_one_role() -> None:
-    job = asked("kueue", queueName="team", priorityClassName="high")
+    job = asked("Kueue", queueName="team", priorityClassName="high")
     made = pod(job)
     labels, annotations = made["metadata"]["labels"], made["metadata"]["annotations"]
     assert labels["kueue.x-k8s.io/queue-name"] == "team"
@@ -53,14 +53,14 @@ def test_pods_of_a_kueue_group_are_gated_and_carry_queue_group_count_and_one_rol
 
 @pytest.mark.parametrize("way", ["required", "preferred"])
 def test_kueue_is_told_topology_and_rank_by_annotations(way: str) -> None:
-    made = pod(asked("kueue", queueName="team", topology={way: ZONE}))
+    made = pod(asked("Kueue", queueName="team", topology={way: ZONE}))
     annotations = made["metadata"]["annotations"]
     assert annotations[f"kueue.x-k8s.io/podset-{way}-topology"] == ZONE
     assert annotations["kueue.x-k8s.io/pod-group-pod-index-label"] == contract.LABEL_NODE_RANK
     assert "affinity" not in made["spec"]
 
 
-@pytest.mark.parametrize("gang", ["none", "volcano", "coscheduling", "workload"])
+@pytest.mark.parametrize("gang", ["None", "Volcano", "Coscheduling", "Workload"])
 def test_the_others_keep_pods_together_by_affinity_to_pods_of_the_same_job(gang: str) -> None:
     made = pod(asked(gang, topology={"required": ZONE, "preferred": LAYER}, priorityClassName="high"))
     mine = {"matchLabels": {contract.LABEL_JOB_UID: "uid-of-tiny"}}
@@ -77,19 +77,19 @@ def test_the_others_keep_pods_together_by_affinity_to_pods_of_the_same_job(gang:
     ("gang", "values", "marks", "kind", "spec"),
     [
         (
-            "volcano", {"queueName": "research", "priorityClassName": "high"},
+            "Volcano", {"queueName": "research", "priorityClassName": "high"},
             {"annotations": {"scheduling.k8s.io/group-name": "tiny-0"}, "schedulerName": "volcano"},
             "scheduling.volcano.sh/v1beta1 PodGroup",
             {"minMember": 2, "queue": "research", "priorityClassName": "high"},
         ),
         (
-            "coscheduling", {"scheduleTimeoutSeconds": 30},
+            "Coscheduling", {"scheduleTimeoutSeconds": 30},
             {"labels": {"scheduling.x-k8s.io/pod-group": "tiny-0"}, "schedulerName": "scheduler-plugins-scheduler"},
             "scheduling.x-k8s.io/v1alpha1 PodGroup",
             {"minMember": 2, "scheduleTimeoutSeconds": 30},
         ),
         (
-            "workload", {"priorityClassName": "high"},
+            "Workload", {"priorityClassName": "high"},
             {"schedulingGroup": {"podGroupName": "tiny-0"}},
             "scheduling.k8s.io/v1beta1 PodGroup",
             {"schedulingPolicy": {"gang": {"minCount": 2}}, "disruptionMode": {"all": {}}, "priorityClassName": "high"},
@@ -111,18 +111,18 @@ def test_the_others_have_a_group_that_the_job_owns_and_pods_that_name_it(
 
 
 def test_a_scheduler_of_another_name_is_asked_where_the_user_gives_one() -> None:
-    names = [pod(asked(gang, schedulerName="mine"))["spec"]["schedulerName"] for gang in ("volcano", "coscheduling")]
-    names.append(pod(asked("none", schedulerName="mine"))["spec"]["schedulerName"])
+    names = [pod(asked(gang, schedulerName="mine"))["spec"]["schedulerName"] for gang in ("Volcano", "Coscheduling")]
+    names.append(pod(asked("None", schedulerName="mine"))["spec"]["schedulerName"])
     assert names == ["mine"] * 3
 
 
 def test_volcano_reserves_the_devices_of_the_whole_gang() -> None:
     trainium = TWO.trainium("trn1.32xlarge").config("trainer.devices", 32).config("data.global_batch_size", 64)
-    (body,) = group(trainium.spec(scheduling={"gang": "volcano"}).build())
+    (body,) = group(trainium.spec(scheduling={"gang": "Volcano"}).build())
     assert body["spec"]["minResources"] == {"aws.amazon.com/neuron": "32", "vpc.amazonaws.com/efa": "16"}
 
 
-@pytest.mark.parametrize("gang", ["volcano", "coscheduling", "workload"])
+@pytest.mark.parametrize("gang", ["Volcano", "Coscheduling", "Workload"])
 def test_a_new_attempt_is_a_new_group_and_the_old_one_is_deleted(gang: str) -> None:
     job = asked(gang)
     (old,) = group(job)
@@ -137,13 +137,13 @@ def test_a_new_attempt_is_a_new_group_and_the_old_one_is_deleted(gang: str) -> N
 
 
 def test_a_group_of_another_owner_or_on_its_way_out_is_left_alone() -> None:
-    (body,) = group(asked("volcano"))
+    (body,) = group(asked("Volcano"))
     others = (Child("somebody", stored(body).body), stored(body, deletionTimestamp="2026-11-24T12:00:00Z"))
-    assert groups.deletes(observed(asked("volcano"), scheduler=Sight(True, others))) == ()
+    assert groups.deletes(observed(asked("Volcano"), scheduler=Sight(True, others))) == ()
 
 
 def test_the_group_is_applied_before_the_pods_that_need_it() -> None:
-    job = started(asked("coscheduling"))
+    job = started(asked("Coscheduling"))
     planned = plan(observed(job, scheduler=SERVED), OPTIONS, NOW)
     assert [body["kind"] for body in planned.applies] == ["PodGroup"]
     assert [create.name for create in planned.creates] == ["tiny-0-0", "tiny-0-1"]

@@ -71,7 +71,7 @@ def test_it_wins_over_other_pods_that_fail_with_it_and_not_over_a_refused_config
 
 
 def test_the_spec_may_let_it_begin_again() -> None:
-    allowed = TWO.restart_policy(fromScratch="always")
+    allowed = TWO.restart_policy(fromScratch="Always")
     planned, status = look(held(), PODS[0], job=allowed)
     assert (status.hold, status.attempt, status.pods) == (None, 1, ())
     assert (planned.creates, planned.requeue_after) == ((), 0.0)
@@ -106,7 +106,7 @@ def test_what_the_field_allows(policy: FromScratch, step: int, saved: bool, may:
 def test_a_pod_is_told_what_was_seen() -> None:
     found = env(TWO, trained(40, saved=30))
     assert (found[contract.ENV_SEEN_STEP], found[contract.ENV_SEEN_CHECKPOINT]) == ("40", "30")
-    assert found[contract.ENV_FROM_SCRATCH] == "never"
+    assert found[contract.ENV_FROM_SCRATCH] == "Never"
     assert contract.ENV_SEEN_CHECKPOINT not in env(TWO, trained(40))
 
 
@@ -119,7 +119,7 @@ def test_steps_that_are_done_again_are_not_forgotten() -> None:
 
 
 def test_a_job_that_may_not_resume_begins_again_where_the_spec_says_so() -> None:
-    job = TWO.cannot_resume().restart_policy(fromScratch="always")
+    job = TWO.cannot_resume().restart_policy(fromScratch="Always")
     first = known(job.build(), *PODS)
     _, status = one_pass(observed(first, PODS, [make_report(PODS[0].build(), first).step(40)]))
     _, status = look(status, PODS[0], PODS[1].failed(1), job=job)

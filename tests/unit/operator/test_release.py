@@ -12,7 +12,7 @@ from neuron_operator.planning.plan import Release
 
 from .passes import PODS, TWO, known, one_pass, started
 
-JOB = started(TWO.spec(scheduling={"gang": "kueue", "queueName": "team"}).build())
+JOB = started(TWO.spec(scheduling={"gang": "Kueue", "queueName": "team"}).build())
 FINALIZER = "kueue.x-k8s.io/managed"
 SIGHT = Sight(served=True, queue=True)
 
@@ -64,7 +64,7 @@ def test_pods_of_an_earlier_job_of_the_same_name_are_let_go_of_too() -> None:
 
 
 def test_pods_of_a_job_that_is_being_deleted_are_let_go_of() -> None:
-    job = TWO.spec(scheduling={"gang": "kueue", "queueName": "team"}).being_deleted().build()
+    job = TWO.spec(scheduling={"gang": "Kueue", "queueName": "team"}).being_deleted().build()
     assert [one.name for one in releases(held(PODS[0].failed(143).terminating()), job=job)] == ["tiny-0-0"]
 
 

@@ -26,7 +26,7 @@ POD = {
     contract.ENV_ACCELERATOR: "neuron",
     contract.ENV_SEEN_STEP: "41",
     contract.ENV_SEEN_CHECKPOINT: "40",
-    contract.ENV_FROM_SCRATCH: "never",
+    contract.ENV_FROM_SCRATCH: "Never",
 }
 
 

@@ -3,7 +3,7 @@
 from .expressions import IN_SPEC, above
 from .rule import Wire
 
-_FIXED = ("config", "configFrom", "devicesMeaning")
+_FIXED = ("config", "configFrom", "deviceCountScope")
 _PODS = ("platform", "image", "storage", "podTemplate", "scheduling")
 """What pods are made from, beside the configuration."""
 _IS_OF_STATUS = "(has(self.status) && self.status != oldSelf.status)"
@@ -26,7 +26,7 @@ def root_rules() -> list[Wire]:
     return [
         {
             "rule": f"!has(oldSelf.status) || !has(oldSelf.status.startTime) || {_IS_OF_STATUS} || ({_same(_FIXED)})",
-            "message": "spec.config, spec.configFrom and spec.devicesMeaning cannot be changed once the job has been "
+            "message": "spec.config, spec.configFrom and spec.deviceCountScope cannot be changed once the job has been "
             "started, since its checkpoints belong to them: create a new job with exp_manager.resume_from_checkpoint.",
         },
         {

@@ -15,13 +15,13 @@ from .parallel import CP
 from .rule import Reason, Rule
 
 _TYPE: Final = "self.?platform.?instanceType.orValue('')"
-_IS_CPU: Final = "self.?platform.?accelerator.orValue('neuron') == 'cpu'"
+_IS_CPU: Final = "self.?platform.?accelerator.orValue('Neuron') == 'CPU'"
 HAS_CONFIG: Final = f"has({IN_SPEC})"
 _NODE: Final = f"({_IS_CPU} ? '' : {_TYPE})"
 """The instance type; empty where nodes have no bound."""
 _LISTED: Final = ", ".join(INSTANCE_TYPES)
 
-_MEANING: Final = "self.?devicesMeaning.orValue('auto')"
+_MEANING: Final = "self.?deviceCountScope.orValue('Auto')"
 
 
 def _by_type(values: Mapping[str, int], otherwise: int) -> str:
@@ -53,7 +53,7 @@ class Processes:
         """Whether trainer.devices counts the processes of all nodes (`processes`)."""
         fits = f"{self.devices} % {self.nodes} == 0 && {self.devices} / {self.nodes} <= c"
         guess = f"[{self.cores}].exists(c, c > 0 && {self.devices} > c && {fits})"
-        return f"({_MEANING} == 'total' || {_MEANING} == 'auto' && {guess})"
+        return f"({_MEANING} == 'Total' || {_MEANING} == 'Auto' && {guess})"
 
     @property
     def is_divisible(self) -> str:
@@ -74,7 +74,7 @@ def rules() -> Iterator[Rule]:
         3001,
         key,
         f"!({_IS_CPU}) && {_TYPE} == ''",
-        remedy=f"Set it to one of {_LISTED}, or spec.platform.accelerator to cpu.",
+        remedy=f"Set it to one of {_LISTED}, or spec.platform.accelerator to CPU.",
         reason=Reason.REQUIRED,
     )
     types = ", ".join(f"'{name}'" for name in INSTANCE_TYPES)
@@ -92,7 +92,7 @@ def rules() -> Iterator[Rule]:
 def _processes() -> Iterator[Rule]:
     yield Rule(3004, "trainer.devices", f"{_PHYSICAL} > 0 && {processes(_are_too_many)}")
     uneven = processes(lambda them: f"!{them.is_divisible}")
-    yield Rule(3011, "trainer.devices", f"{_MEANING} == 'total' && {uneven}")
+    yield Rule(3011, "trainer.devices", f"{_MEANING} == 'Total' && {uneven}")
 
 
 def _are_too_many(them: Processes) -> str:

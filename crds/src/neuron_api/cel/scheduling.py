@@ -13,24 +13,24 @@ def rules() -> list[Wire]:
     """Rules of `spec.scheduling`."""
     return [
         _rule(
-            f"{_GANG} == 'kueue' && !{_has('queueName')}",
+            f"{_GANG} == 'Kueue' && !{_has('queueName')}",
             "queueName",
-            "spec.scheduling.queueName is not set: with gang kueue name a LocalQueue of the job's namespace.",
+            "spec.scheduling.queueName is not set: with gang Kueue name a LocalQueue of the job's namespace.",
         ),
         _rule(
-            f"!({_GANG} in ['kueue', 'volcano']) && {_has('queueName')}",
+            f"!({_GANG} in ['Kueue', 'Volcano']) && {_has('queueName')}",
             "queueName",
-            "spec.scheduling.queueName is for the gangs kueue and volcano; the others have no queues: remove it, or "
+            "spec.scheduling.queueName is for the gangs Kueue and Volcano; the others have no queues: remove it, or "
             "set spec.scheduling.gang.",
         ),
         _rule(
-            f"{_GANG} != 'coscheduling' && {_has('scheduleTimeoutSeconds')}",
+            f"{_GANG} != 'Coscheduling' && {_has('scheduleTimeoutSeconds')}",
             "scheduleTimeoutSeconds",
-            "spec.scheduling.scheduleTimeoutSeconds is for the gang coscheduling only: remove it, or bound the wait "
+            "spec.scheduling.scheduleTimeoutSeconds is for the gang Coscheduling only: remove it, or bound the wait "
             "with spec.startupPolicy.admissionSeconds.",
         ),
         _rule(
-            f"{_GANG} == 'kueue' && {_has('topology.required')} && {_has('topology.preferred')}",
+            f"{_GANG} == 'Kueue' && {_has('topology.required')} && {_has('topology.preferred')}",
             "topology",
             "spec.scheduling.topology: Kueue takes one of required and preferred, not both.",
         ),

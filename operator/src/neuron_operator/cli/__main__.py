@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TextIO
 
+from neuron_api.spec import Accelerator
 from neuron_operator.errors import UserInputError
 
 from . import live
@@ -116,8 +117,16 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--instance-type", help="EC2 instance type, trn1.32xlarge; default: the job's, or by trainer.lnc"
     )
-    parser.add_argument("--accelerator", choices=("neuron", "cpu"), help="default: the job's, or neuron")
+    parser.add_argument(
+        "--accelerator", type=_accelerator, choices=tuple(Accelerator), metavar="NAME",
+        help="Neuron or CPU; default: the job's, or Neuron",
+    )  # fmt: skip
     return parser
+
+
+def _accelerator(text: str) -> str:
+    """As the API writes it; the command line takes `cpu`, too."""
+    return next((one for one in Accelerator if one.device == text.lower()), text)
 
 
 def _platform(given: argparse.Namespace) -> tuple[str | None, str | None]:

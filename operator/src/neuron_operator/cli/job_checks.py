@@ -9,7 +9,7 @@ from neuron_api import support
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import Finding, Severity, error
 from neuron_api.registry import found
-from neuron_api.spec import JobSpec
+from neuron_api.spec import Accelerator, JobSpec
 
 from .documents import Source
 
@@ -28,7 +28,7 @@ def findings(source: Source, config: TrainingConfig, told: Iterable[Finding]) ->
         spec = JobSpec.model_validate(source.spec)
     except ValidationError as problem:
         return tuple(_wrong(".".join(map(str, one["loc"])), one["msg"]) for one in problem.errors(include_url=False))
-    platform = () if spec.platform.instance_type or spec.platform.accelerator == "cpu" else (_NO_TYPE,)
+    platform = () if spec.platform.instance_type or spec.platform.accelerator is Accelerator.CPU else (_NO_TYPE,)
     return (*limits, *platform, *template.check(spec.pod_template), *storage.check(spec, config))
 
 
@@ -38,7 +38,7 @@ _NO_TYPE = found(
     3001,
     "spec.platform.instanceType",
     "it is not set, so the devices of a node are not known.",
-    "Set it, or spec.platform.accelerator to cpu.",
+    "Set it, or spec.platform.accelerator to CPU.",
 )
 
 

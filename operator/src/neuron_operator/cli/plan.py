@@ -14,7 +14,7 @@ from neuron_api.findings import Finding, errors_of
 from neuron_api.instances import INSTANCE_TYPES
 from neuron_api.loading import Loaded
 from neuron_api.registry import found
-from neuron_api.spec import Accelerator, DevicesMeaning
+from neuron_api.spec import Accelerator, DeviceCountScope
 from neuron_operator.errors import UserInputError
 
 from . import documents, job_checks, model_files, report, table
@@ -67,7 +67,7 @@ def of_source(source: Source, overrides: Sequence[str], platform: Platform, mode
         *unread,
         *(checks.check_model(loaded.config, model) if model else ()),
         *plan.findings,
-        *effects.check(loaded.config, accelerator, loaded.findings),
+        *effects.check(loaded.config, accelerator.device, loaded.findings),
         *_assumed(source, loaded.config, machines),
     )
     return Planned(source.label, plan, loaded.hash, (*loaded.findings, *source.located(findings)))
@@ -75,8 +75,8 @@ def of_source(source: Source, overrides: Sequence[str], platform: Platform, mode
 
 def _settled(source: Source, overrides: Sequence[str], loaded: Loaded, machines: hardware.Hardware) -> Loaded:
     """With `trainer.devices` per node (A1)."""
-    given = (source.spec or {}).get("devicesMeaning")
-    meaning = DevicesMeaning(given) if given in list(DevicesMeaning) else DevicesMeaning.AUTO
+    given = (source.spec or {}).get("deviceCountScope")
+    meaning = DeviceCountScope(given) if given in list(DeviceCountScope) else DeviceCountScope.AUTO
     settled = processes.settle(loaded, lambda more: source.load((*overrides, *more)), machines.instance_type, meaning)
     return replace(settled, findings=tuple(source.located(settled.findings)))
 

@@ -122,7 +122,7 @@ def _load(spec: JobSpec, text: str) -> Loaded:
     def read(changes: Sequence[str]) -> Loaded:
         return _from_text(text, source, *changes) if canonical is None else _from_object(canonical, *changes)
 
-    return processes.settle(read(()), read, instance_type, spec.devices_meaning)
+    return processes.settle(read(()), read, instance_type, spec.device_count_scope)
 
 
 @lru_cache(maxsize=512)

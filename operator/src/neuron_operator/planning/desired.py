@@ -186,7 +186,7 @@ def _environment(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index
         contract.ENV_SEEN_STEP: hold.seen_step(job.status),
         **({contract.ENV_SEEN_CHECKPOINT: saved.step} if saved else {}),
         contract.ENV_PROGRESS_PORT: contract.PROGRESS_PORT,
-        contract.ENV_ACCELERATOR: job.spec.platform.accelerator.value,
+        contract.ENV_ACCELERATOR: job.spec.platform.accelerator.device,
         contract.ENV_EXPERIMENT_VERSION: _experiment_version(job),
         **placement.environment(job, accepted),
     }

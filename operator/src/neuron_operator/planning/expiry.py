@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from neuron_api import contract
 from neuron_api.job import NeuronTrainingJob
-from neuron_api.spec import TtlScope
+from neuron_api.spec import TtlDeletionPolicy
 
 from .observation import Child, Observed
 from .plan import Delete
@@ -26,7 +26,7 @@ def seconds_left(job: NeuronTrainingJob, now: datetime) -> float | None:
 def deletes(observed: Observed) -> tuple[Delete, ...]:
     """All that is there of a job whose time is over, and in which nothing runs any more."""
     job = observed.job
-    if job.spec.ttl_deletes is TtlScope.JOB:
+    if job.spec.ttl_deletion_policy is TtlDeletionPolicy.JOB:
         return (Delete(job.metadata.name, job.metadata.uid, kind=contract.KIND),)
     pods = (Delete(pod.name, pod.uid) for pod in observed.pods if not pod.terminating)
     own = {"Service": observed.service, "ConfigMap": observed.config_map}

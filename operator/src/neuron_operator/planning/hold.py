@@ -22,7 +22,7 @@ from .waiting import Wait
 _LIMIT: Final = 3000
 """Characters of what a launcher says; the kubelet keeps 4096 bytes."""
 _REMEDY: Final = (
-    "Restore a checkpoint and set spec.suspend to true and to false again, or set restartPolicy.fromScratch to always "
+    "Restore a checkpoint and set spec.suspend to true and to false again, or set restartPolicy.fromScratch to Always "
     "to begin again at step 0."
 )
 

@@ -49,7 +49,7 @@ def _scheduling(spec: Mapping[str, Any], wanted: Scheduling) -> Iterator[Finding
         ("priorityClassName", wanted.priority_class_name and wanted.gang is not GangScheduler.KUEUE,
          "spec.scheduling.priorityClassName"),
         ("schedulingGates", gang, "spec.scheduling.gang"),
-        ("schedulingGroup", True, "spec.scheduling.gang: workload"),
+        ("schedulingGroup", True, "spec.scheduling.gang: Workload"),
         ("nodeName", gang, "nodeSelector or affinity: with a node named no scheduler is asked,"),
     )  # fmt: skip
     for key, taken, instead in rules:
