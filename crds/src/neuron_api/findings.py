@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from .printable import printable
+
 MOST_OF_A_KIND: Final = 50
 """Findings of one code that are told one by one; the largest real file has 2."""
 
@@ -81,12 +83,8 @@ def presentable(findings: Iterable[Finding]) -> tuple[Finding, ...]:
         count, more = told[finding.code], total[finding.code] - MOST_OF_A_KIND
         if count > MOST_OF_A_KIND:
             continue
-        message = _printable(finding.message)[:_MOST_CHARACTERS]
+        message = printable(finding.message)[:_MOST_CHARACTERS]
         if count == MOST_OF_A_KIND and more > 0:
             message = f"{message} And {more} more of {finding.code} in this configuration."
-        result.append(replace(finding, key=_printable(finding.key), message=message, remedy=_printable(finding.remedy)))
+        result.append(replace(finding, key=printable(finding.key), message=message, remedy=printable(finding.remedy)))
     return tuple(result)
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)

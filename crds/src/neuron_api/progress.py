@@ -7,12 +7,16 @@ Times are UTC, ISO 8601. Steps count optimizer steps; `step` is the number of fi
 
 import re
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from .contract import TERMINATION_MESSAGE_LIMIT
+from .wire_values import MAX_LINE, Count, ExitCode, Line, Measured, Message, Moment, Name, PathText, Seconds
+
+LINES: Final = 8
+"""Lines of a failure that are kept, before its message."""
 
 
 class Wire(BaseModel):
@@ -41,9 +45,9 @@ class TrainerPhase(StrEnum):
 class CheckpointReport(Wire):
     """The newest complete checkpoint that this run wrote or resumed from."""
 
-    step: int
-    path: str
-    time: AwareDatetime
+    step: Count
+    path: PathText
+    time: Moment
     """When it was complete."""
     verified: bool = False
     """Whether every file has been read back and compared with the manifest, as is done before each resume."""
@@ -52,34 +56,34 @@ class CheckpointReport(Wire):
 class ProcessFailure(Wire):
     """The first failing process of one round in one pod."""
 
-    time: AwareDatetime
-    round: int
+    time: Moment
+    round: Count
     """Rendezvous round that ended with this failure, from 0."""
-    rank: int
+    rank: Count
     """Global rank."""
-    local_rank: int
-    exit_code: int
+    local_rank: Count
+    exit_code: ExitCode
     """Negative: ended by that signal, as Python reports it (-9: SIGKILL)."""
-    step: int | None = None
+    step: Count | None = None
     """Last finished step when it failed, where known."""
-    message: str = ""
+    message: Message = ""
     """Last line of the traceback, or the signal's name."""
-    lines: tuple[str, ...] = ()
+    lines: Annotated[tuple[Line, ...], AfterValidator(lambda lines: lines[-LINES:])] = ()
     """Last lines before that, oldest first (`last_lines`); without a traceback those of its standard error."""
 
 
 class Recovery(Wire):
     """A start that took up an earlier run: what it cost."""
 
-    round: int
-    resumed_from_step: int
-    steps_lost: int
+    round: Count
+    resumed_from_step: Count
+    steps_lost: Count
     """Steps that had been finished and were to be done again."""
-    first_step_time: AwareDatetime | None = None
+    first_step_time: Moment | None = None
     """When the first step after the resume was finished; absent until then."""
-    passed_over: str = ""
+    passed_over: Message = ""
     """What was wrong with newer checkpoints than the one that was taken up; empty: the newest was taken."""
-    phases: dict[str, float] = Field(default_factory=dict)
+    phases: dict[Name, Seconds] = Field(default_factory=dict, max_length=64)
     """Seconds of each phase of this start, to the first step (`neuron_trainer.phases`);
     empty until then."""
 
@@ -87,24 +91,24 @@ class Recovery(Wire):
 class Progress(Wire):
     """The document itself."""
 
-    job_uid: str = ""
-    attempt: int = 0
-    node_rank: int = 0
-    pod_uid: str = ""
+    job_uid: Name = ""
+    attempt: Count = 0
+    node_rank: Count = 0
+    pod_uid: Name = ""
     phase: TrainerPhase = TrainerPhase.STARTING
-    round: int = 0
-    step: int = 0
-    max_steps: int | None = None
-    loss: float | None = None
-    learning_rate: float | None = None
-    tokens_per_second: float | None = None
-    last_step_time: AwareDatetime | None = None
-    idle_seconds: float | None = None
+    round: Count = 0
+    step: Count = 0
+    max_steps: Count | None = None
+    loss: Measured = None
+    learning_rate: Measured = None
+    tokens_per_second: Measured = None
+    last_step_time: Moment | None = None
+    idle_seconds: Seconds | None = None
     """Seconds since anything new was reported (phase, round, step, checkpoint), by the launcher's own clock, which
     nobody sets; absent from trainers that do not measure it."""
-    start_time: AwareDatetime | None = None
-    log_dir: str = ""
-    config_hash: str = ""
+    start_time: Moment | None = None
+    log_dir: PathText = ""
+    config_hash: Name = ""
     checkpoint: CheckpointReport | None = None
     failures: tuple[ProcessFailure, ...] = Field(default=(), max_length=32)
     """Newest last; only this pod's own processes."""
@@ -112,8 +116,7 @@ class Progress(Wire):
     """Newest last; reported by pod 0."""
 
 
-LINES: Final = 8
-LINE_LENGTH: Final = 240
+LINE_LENGTH: Final = MAX_LINE
 
 
 def last_lines(text: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from neuron_api.job import NeuronTrainingJob
+from neuron_api.printable import printable_lines
 from neuron_api.progress import from_last_words
 from neuron_api.status import Restart, Rung
 from neuron_operator.errors import UserInputError
@@ -78,14 +79,14 @@ def window(log: str, since: datetime, until: datetime) -> list[str]:
 def last_words(failure: Failure, own: Iterable[Pod], *, is_there: bool) -> list[str]:
     """What is known without a log."""
     why = "has no log of that time any more" if is_there else "is gone, and its log with it"
-    said = failure.message.strip() or "it left no message."
+    said = printable_lines(failure.message.strip()) or "it left no message."
     return [f"Pod {failure.pod} {why}. Its last words:", f"  {said}", *_others(failure, own)]
 
 
 def _others(failure: Failure, own: Iterable[Pod]) -> Iterator[str]:
     for pod in own:
-        words = pod.termination_message.strip()
-        if words and pod.uid != failure.uid and from_last_words(words) is None:
+        words = printable_lines(pod.termination_message.strip())
+        if words and pod.uid != failure.uid and from_last_words(pod.termination_message) is None:
             yield f"last words of pod {pod.name} (exit code {pod.exit_code}):"
             yield from (f"  {line}" for line in words.splitlines())
 

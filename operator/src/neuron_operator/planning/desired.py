@@ -85,6 +85,15 @@ def covers(actual: object, wanted: object) -> bool:
     return actual == wanted
 
 
+_RESTRICTED: Final[Json] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+}
+"""With the pod's seccomp profile all that Pod Security's level `restricted` asks for. Of the trainer's container alone:
+another container of `spec.podTemplate`, such as one that hands a volume over, may have to be root."""
+
+
 def owner_reference(job: NeuronTrainingJob) -> Json:
     """The job controls the object: garbage collection cleans up, with the operator down as well."""
     return {
@@ -152,7 +161,7 @@ def _container(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: 
             "failureThreshold": 3,
         },
         **({"resources": {"requests": extended, "limits": dict(extended)}} if extended else {}),
-        "securityContext": {"allowPrivilegeEscalation": False},
+        "securityContext": dict(_RESTRICTED),
         "terminationMessagePath": contract.TERMINATION_LOG,
         "terminationMessagePolicy": "File",
         "volumeMounts": [

@@ -6,7 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from neuron_api.contract import ExitCode
+from neuron_api.contract import TERMINATION_MESSAGE_LIMIT, ExitCode
+from neuron_api.printable import clip_lines
 from neuron_api.progress import from_failure_headline
 from neuron_api.reasons import Reason
 
@@ -134,7 +135,7 @@ def _loss(pod: Pod, verdict: Verdict, cause: Reason, *, counted: bool) -> Loss:
     ended = pod.termination_reason if pod.termination_reason not in _SAYS_NOTHING else ""
     taken = pod.disruption_message if not counted else ""
     said = (pod.termination_message.strip(), pod.pod_message, taken, pod.waiting_message, ended, pod.pod_reason)
-    message = next(filter(None, said), "")
+    message = clip_lines(next(filter(None, said), ""), TERMINATION_MESSAGE_LIMIT)
     rank, step = from_failure_headline(message) or (None, None)
     return Loss(
         pod.index, verdict, cause, counted, pod.name, pod.uid, pod.node, pod.exit_code, message, pod.pod_reason,

@@ -1,11 +1,15 @@
-"""`/progress`, `/metrics` and `/healthz` on one port, alive across worker restarts."""
+"""`/progress`, `/metrics` and `/healthz` on one port, alive across worker restarts, whoever else may ask."""
 
+import logging
+import socket
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Final
+from threading import Lock, Thread
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,8 +19,14 @@ from prometheus_client.registry import Collector
 from neuron_api import contract, progress
 from neuron_api.progress import Progress
 
+log = logging.getLogger(__name__)
+
 Report = Callable[[], Progress]
 
+MAX_CONNECTIONS: Final = 64
+"""At once: the kubelet, the operator and Prometheus have one each, now and then."""
+TIMEOUT_SECONDS: Final = 10.0
+"""That a client may say, or read, nothing."""
 _POLL: Final = 0.05
 """Seconds until `close` is noticed: each end of a launcher waits for it."""
 
@@ -52,7 +62,11 @@ class _Collector(Collector):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Three paths, no state."""
+    """Three paths, no state. Anybody in the cluster may ask: nothing of a request comes back, or into the log."""
+
+    timeout = TIMEOUT_SECONDS
+    error_message_format = "%(code)d\n"
+    error_content_type = "text/plain"
 
     def __init__(self, report: Report, registry: CollectorRegistry, *args: object) -> None:
         self._report, self._registry = report, registry
@@ -60,15 +74,34 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer from the report of this moment."""
-        match self.path.partition("?")[0]:
+        try:
+            content = self._content(self.path.partition("?")[0])
+        except OSError as problem:
+            log.debug("no report can be made: %s", problem)
+            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
+            return
+        if content is None or self.request_version == "HTTP/0.9":
+            self.send_error(HTTPStatus.NOT_FOUND)
+        else:
+            self._answer(*content)
+
+    def _content(self, path: str) -> tuple[bytes, str] | None:
+        match path:
             case contract.PROGRESS_PATH:
-                self._answer(progress.to_json(self._report()).encode(), "application/json")
+                return progress.to_json(self._report()).encode(), "application/json"
             case contract.METRICS_PATH:
-                self._answer(generate_latest(self._registry), CONTENT_TYPE_PLAIN_1_0_0)
+                return generate_latest(self._registry), CONTENT_TYPE_PLAIN_1_0_0
             case contract.HEALTH_PATH:
-                self._answer(b"ok\n", "text/plain")
-            case _:
-                self.send_error(HTTPStatus.NOT_FOUND)
+                return b"ok\n", "text/plain"
+        return None
+
+    def send_error(self, code: int, *_: str | None) -> None:
+        """The code alone: the usual page repeats the request."""
+        super().send_error(code)
+
+    def version_string(self) -> str:
+        """Instead of the version of Python."""
+        return "neuron-trainer"
 
     def _answer(self, body: bytes, kind: str) -> None:
         self.send_response(HTTPStatus.OK)
@@ -81,14 +114,55 @@ class _Handler(BaseHTTPRequestHandler):
         """A probe every few seconds is not news."""
 
 
+class _Listener(ThreadingHTTPServer):
+    """A thread for each connection, up to a bound: then the oldest is closed, so that the next is always answered."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, host: str, port: int, handler: Callable[..., BaseHTTPRequestHandler]) -> None:
+        # An empty host is every address of the pod, which in some clusters has none of IPv4.
+        dual = not host and socket.has_dualstack_ipv6()
+        self.address_family = socket.AF_INET6 if dual else socket.AF_INET
+        self._lock, self._open = Lock(), dict[socket.socket, None]()
+        super().__init__((host, port), handler)
+
+    def server_bind(self) -> None:
+        """Of both families where there are both."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """See the class."""
+        with self._lock:
+            self._open[request] = None
+            oldest = next(iter(self._open)) if len(self._open) > MAX_CONNECTIONS else None
+            if oldest is not None:
+                del self._open[oldest]
+        if oldest is not None:
+            with suppress(OSError):
+                oldest.shutdown(socket.SHUT_RDWR)  # Its thread wakes up, and closes it.
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """A connection is over."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that leaves, or is closed, is no news."""
+        log.debug("a client of the status port is gone: %s", sys.exc_info()[1])
+
+
 class Server:
     """Runs in a daemon thread from `start` on."""
 
     def __init__(self, report: Report, host: str, port: int) -> None:
         registry = CollectorRegistry()
         registry.register(_Collector(report))
-        self._server = ThreadingHTTPServer((host, port), partial(_Handler, report, registry))
-        self._server.daemon_threads = True
+        self._server = _Listener(host, port, partial(_Handler, report, registry))
         self.port = self._server.server_address[1]
 
     def start(self) -> None:
