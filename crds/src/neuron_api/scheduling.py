@@ -7,6 +7,9 @@ from pydantic import Field
 from .api_object import ApiObject
 
 _NAME = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+OBJECT_NAME = rf"^{_NAME}(\.{_NAME})*$"
+"""Of most kinds: a DNS name."""
+CONFIG_MAP_KEY = r"^[-._a-zA-Z0-9]+$"
 LABEL_KEY = rf"^({_NAME}(\.{_NAME})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 
 
@@ -46,7 +49,7 @@ class Scheduling(ApiObject):
     1.37 with the API scheduling.k8s.io/v1beta1 enabled). None: pods are placed one by one, and some may wait for others
     that find no node. Default None."""
 
-    queue_name: str | None = Field(default=None, min_length=1, max_length=63)
+    queue_name: str | None = Field(default=None, min_length=1, max_length=63, pattern=OBJECT_NAME)
     """Queue. With Kueue: a LocalQueue in the job's namespace, required. With Volcano: a Queue, default `default`."""
 
     priority_class_name: str | None = Field(default=None, min_length=1, max_length=253)

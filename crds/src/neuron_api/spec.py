@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from .api_object import ApiObject
-from .scheduling import Scheduling
+from .scheduling import CONFIG_MAP_KEY, OBJECT_NAME, Scheduling
 
 
 class Accelerator(StrEnum):
@@ -69,7 +69,7 @@ class Platform(ApiObject):
 class VolumeMount(ApiObject):
     """A claim that outlives the pods, mounted into every pod of the job."""
 
-    claim_name: str = Field(min_length=1, max_length=253)
+    claim_name: str = Field(min_length=1, max_length=253, pattern=OBJECT_NAME)
     """Name of a PersistentVolumeClaim in the job's namespace; with several nodes it must allow ReadWriteMany."""
 
     mount_path: str = Field(min_length=1, max_length=1024, pattern="^/.*$")
@@ -86,10 +86,10 @@ class VolumeMount(ApiObject):
 class ConfigMapKey(ApiObject):
     """One key of a ConfigMap in the job's namespace."""
 
-    name: str = Field(min_length=1, max_length=253)
+    name: str = Field(min_length=1, max_length=253, pattern=OBJECT_NAME)
     """Name of the ConfigMap."""
 
-    key: str = Field(min_length=1, max_length=253)
+    key: str = Field(min_length=1, max_length=253, pattern=CONFIG_MAP_KEY)
     """Key that holds the YAML text."""
 
 

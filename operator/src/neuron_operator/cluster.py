@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import random
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ _METADATA: Final = {"Accept": "application/json;as=PartialObjectMetadataList;v=v
 _MERGE: Final = {"Content-Type": "application/merge-patch+json"}
 
 
+_NAME: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:-]+")
+"""All that a name of any kind may be made of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """Where the objects of a kind are found."""
@@ -63,6 +68,15 @@ class Kind:
         root = "/api/v1" if self.api_version == "v1" else f"/apis/{self.api_version}"
         place = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
         return "/".join(part for part in (f"{root}{place}/{self.plural}", name, subresource) if part)
+
+    def object_path(self, namespace: str, name: str, subresource: str = "") -> str:
+        """Path of an object; raises `NotFoundError` for a name that would make another path of it.
+
+        The HTTP client resolves `..`: a name out of a job's spec could lead to any path that the operator may read.
+        """
+        if not _NAME.fullmatch(name):
+            raise NotFoundError(404, "NotFound", f"{self.plural} {name!a}: no object can have this name")
+        return self.path(namespace, name, subresource)
 
 
 JOB: Final = Kind(contract.API_VERSION, contract.PLURAL)
@@ -90,7 +104,7 @@ class Cluster:
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Json:
         """One object; raises `NotFoundError`."""
-        return await self._call("GET", kind, kind.path(namespace, name))
+        return await self._call("GET", kind, kind.object_path(namespace, name))
 
     async def find(self, kind: Kind, namespace: str, name: str) -> Json | None:
         """One object, or None where there is none."""
@@ -153,12 +167,14 @@ class Cluster:
         """Server-side apply of what the operator owns whole."""
         kind, metadata = kind_of(body["kind"], body["apiVersion"]), body["metadata"]
         query = {**_MANAGED, "force": "true"}
-        return await self._call("PATCH", kind, kind.path(metadata["namespace"], metadata["name"]), query, body, _PATCH)
+        return await self._call(
+            "PATCH", kind, kind.object_path(metadata["namespace"], metadata["name"]), query, body, _PATCH
+        )
 
     async def patch(self, kind: Kind, body: Mapping[str, Any]) -> None:
         """Merge into an object; one that is gone, or not as it was (`metadata.uid`, `resourceVersion`), is no error."""
-        path = kind.path(body["metadata"]["namespace"], body["metadata"]["name"])
         try:
+            path = kind.object_path(body["metadata"]["namespace"], body["metadata"]["name"])
             await self._call("PATCH", kind, path, _MANAGED, body, _MERGE)
         except (NotFoundError, ConflictError):
             return
@@ -167,14 +183,14 @@ class Cluster:
         """Write an object (or its status) over the version that was read; raises `ConflictError`."""
         metadata = body["metadata"]
         return await self._call(
-            "PUT", kind, kind.path(metadata["namespace"], metadata["name"], subresource), _MANAGED, body
+            "PUT", kind, kind.object_path(metadata["namespace"], metadata["name"], subresource), _MANAGED, body
         )
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str, *, grace: int | None = None) -> None:
         """Delete this very object, with its own grace or so many seconds; one that is gone is no error."""
         body: Json = {"preconditions": {"uid": uid}, **({} if grace is None else {"gracePeriodSeconds": grace})}
         try:
-            await self._call("DELETE", kind, kind.path(namespace, name), None, body)
+            await self._call("DELETE", kind, kind.object_path(namespace, name), None, body)
         except (NotFoundError, ConflictError):
             return
 

@@ -12,7 +12,7 @@ from neuron_api.progress import Progress, from_last_words
 from . import cluster as api
 from . import gang_reader, node_reader
 from .cluster import Cluster
-from .planning import configuration, ledger, naming, pods
+from .planning import config_source, configuration, ledger, naming, pods
 from .planning.observation import ConfigText, Observed, Pod
 from .planning.options import Options
 from .progress_reader import ProgressReader
@@ -106,18 +106,7 @@ async def _config(cluster: Cluster, job: NeuronTrainingJob, own_copy: Json | Non
         return ConfigText("")
     source = job.spec.config_from.config_map_key_ref
     found = await cluster.find(api.CONFIG_MAP, job.metadata.namespace, source.name)
-    if found is None:
-        missing = f"there is no ConfigMap {source.name} in namespace {job.metadata.namespace}"
-        return ConfigText(None, _absent("name", missing))
-    text = found.get("data", {}).get(source.key)
-    if text is None:
-        known = ", ".join(sorted(found.get("data", {}))) or "none"
-        return ConfigText(None, _absent("key", f"ConfigMap {source.name} has no key {source.key} (it has: {known})"))
-    return ConfigText(text)
-
-
-def _absent(field: str, sentence: str) -> str:
-    return f"spec.configFrom.configMapKeyRef.{field}: {sentence}. Create it; the job goes on by itself."
+    return config_source.read(found, source, job.metadata.namespace)
 
 
 async def _missing_claims(cluster: Cluster, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> tuple[str, ...]:

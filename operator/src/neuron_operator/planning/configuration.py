@@ -23,6 +23,10 @@ from .options import Options
 _ONE_MEANS_ONE: Final = ("val_check_interval", "limit_val_batches", "limit_train_batches", "limit_test_batches")
 """Rule R3: the API server stores 1.0 as 1, and for these keys the two differ."""
 
+SMALL: Final = 65_536
+"""Letters of a job and its configuration; real ones have some 10,000."""
+MANY_LARGE: Final = 16
+"""Answers that are kept for jobs with more: a ConfigMap may have 1 MB, and 512 of them were the operator's memory."""
 _MESSAGE_LIMIT: Final = 16_000
 
 
@@ -76,12 +80,12 @@ def decide(job: NeuronTrainingJob, given: ConfigText, options: Options) -> Accep
         return Refused(Reason.CONFIG_MAP_NOT_FOUND, given.missing)
     spec, started_with = job.spec, job.status.config_hash if job.status.start_time else ""
     image = spec.image or _default_image(spec, options)
-    return _answer(_Question(spec.model_dump_json(), given.text, image, started_with, spec))
+    question = _Question(spec.model_dump_json(), given.text, image, started_with, spec)
+    is_small = len(question.written) + len(question.text) <= SMALL
+    return (_small_answer if is_small else _large_answer)(question)
 
 
-@lru_cache(maxsize=512)
 def _answer(asked: _Question) -> Accepted | Refused:
-    """A pass has up to four plans, and each asks: 0.3 ms of some 3."""
     spec, loaded = asked.spec, _load(asked.spec, asked.text)
     shape = template.check(spec.pod_template)
     if loaded.config is None:
@@ -101,15 +105,24 @@ def _answer(asked: _Question) -> Accepted | Refused:
     return Accepted(loaded.config, asked.text, loaded.hash, Topology.of(loaded.config), wanted, asked.image, warnings)
 
 
+_small_answer: Final = lru_cache(maxsize=512)(_answer)
+"""A pass has up to four plans, and each asks: 0.3 ms of some 3."""
+_large_answer: Final = lru_cache(maxsize=MANY_LARGE)(_answer)
+
+
 def text_of(job: NeuronTrainingJob) -> str:
     """`spec.config` as the text that pods read: interpolations as they are, strings and numbers told apart."""
-    return _yaml(json.dumps(job.spec.config or {}))
+    canonical = json.dumps(job.spec.config or {})
+    return (_small_yaml if len(canonical) <= SMALL else _large_yaml)(canonical)
 
 
-@lru_cache(maxsize=256)
 def _yaml(canonical: str) -> str:
-    """A pass asks several times, and a job takes several passes."""
     return yaml_text.dump(json.loads(canonical))
+
+
+_small_yaml: Final = lru_cache(maxsize=256)(_yaml)
+"""A pass asks several times, and a job takes several passes."""
+_large_yaml: Final = lru_cache(maxsize=MANY_LARGE)(_yaml)
 
 
 def _load(spec: JobSpec, text: str) -> Loaded:
