@@ -70,10 +70,10 @@ JOBS: Final = {
 }
 """In namespaces of jobs, in every mode."""
 GANGS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "kueue": {"workloads.kueue.x-k8s.io": ("get",), "localqueues.kueue.x-k8s.io": ("get",), "pods": ("patch",)},
-    "volcano": {"podgroups.scheduling.volcano.sh": ("list", "create", "patch", "delete")},
-    "coscheduling": {"podgroups.scheduling.x-k8s.io": ("list", "create", "patch", "delete")},
-    "workload": {"podgroups.scheduling.k8s.io": ("list", "create", "patch", "delete")},
+    "Kueue": {"workloads.kueue.x-k8s.io": ("get",), "localqueues.kueue.x-k8s.io": ("get",), "pods": ("patch",)},
+    "Volcano": {"podgroups.scheduling.volcano.sh": ("list", "create", "patch", "delete")},
+    "Coscheduling": {"podgroups.scheduling.x-k8s.io": ("list", "create", "patch", "delete")},
+    "Workload": {"podgroups.scheduling.k8s.io": ("list", "create", "patch", "delete")},
 }
 CLUSTER: Final = {"nodes": ("get",)}
 VOLCANO_QUEUES: Final = {"queues.scheduling.volcano.sh": ("get",)}
@@ -164,7 +164,7 @@ def allowed(requests: Requests, account: str, namespace: str) -> set[Asked]:
 def test_the_operator_may_do_what_it_does_and_nothing_else(installed: Installed, requests: Requests) -> None:
     mode = installed.mode
     of_jobs = pairs(JOBS, *(GANGS[gang] for gang in mode.gangs))
-    of_cluster = pairs(CLUSTER, VOLCANO_QUEUES if "volcano" in mode.gangs else {}) if not mode.by_namespace else set()
+    of_cluster = pairs(CLUSTER, VOLCANO_QUEUES if "Volcano" in mode.gangs else {}) if not mode.by_namespace else set()
     lease = {("create", "leases.coordination.k8s.io")}
     everywhere = set() if mode.by_namespace else of_jobs | of_cluster
     assert allowed(requests, installed.account, installed.team) == of_jobs | of_cluster

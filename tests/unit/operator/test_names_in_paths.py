@@ -100,4 +100,4 @@ def test_the_schema_refuses_it(field: str, name: str) -> None:
             case "claimName":
                 job.storage({"claimName": name, "mountPath": "/training"}).build()
             case "queueName":
-                job.spec(scheduling={"gang": "kueue", "queueName": name}).build()
+                job.spec(scheduling={"gang": "Kueue", "queueName": name}).build()

@@ -25,7 +25,7 @@ KINDS: Final[dict[str, JobBuilder]] = {
     .trainium("trn2.48xlarge")
     .config("trainer.devices", 64)
     .config("data.global_batch_size", 64),
-    "a queue": make_job().spec(scheduling={"gang": "kueue", "queueName": "q"}),
+    "a queue": make_job().spec(scheduling={"gang": "Kueue", "queueName": "q"}),
     "a topology": make_job().nodes(2).spec(scheduling={"topology": {"preferred": "zone"}}),
     "read-only claims": make_job().spec(
         storage=[

@@ -37,7 +37,7 @@ def connect(port: int) -> socket.socket:
 def receive(client: socket.socket) -> bytes:
     """All until the server closes."""
     received = bytearray()
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):
         while piece := client.recv(65_536):
             received += piece
     return bytes(received)
@@ -45,7 +45,7 @@ def receive(client: socket.socket) -> bytes:
 
 def exchange(port: int, request: bytes) -> bytes:
     with connect(port) as client:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):
             client.sendall(request)
             client.shutdown(socket.SHUT_WR)
         return receive(client)
