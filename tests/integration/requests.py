@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from bounds import BOUND
 from localcluster.controlplane import ControlPlane
 
 Json = dict[str, Any]
@@ -15,7 +16,7 @@ class Requests:
     """An open connection."""
 
     def __init__(self, plane: ControlPlane) -> None:
-        self._connection = http.client.HTTPSConnection(urlsplit(plane.url).netloc, context=plane.tls, timeout=120)
+        self._connection = http.client.HTTPSConnection(urlsplit(plane.url).netloc, context=plane.tls, timeout=BOUND)
 
     def __enter__(self) -> Self:
         return self

@@ -19,6 +19,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from bounds import BOUND
 from localcluster import toolchain
 from localcluster.controlplane import ControlPlane
 
@@ -146,7 +147,7 @@ def rendered(made: Installed) -> list[dict[str, Any]]:
         values += ["serviceAccount.create=false", f"serviceAccount.name={made.mode.account}"]
     command = [toolchain.programs("helm")["helm"], "template", made.release, str(CHART), "--namespace", made.own]
     command += [part for value in values for part in ("--set", value)]
-    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=True, timeout=BOUND)
     return [one for one in yaml.safe_load_all(done.stdout) if one]
 
 

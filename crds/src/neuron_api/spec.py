@@ -234,7 +234,8 @@ class JobSpec(ApiObject):
     """The machines that the job runs on."""
 
     image: str | None = Field(default=None, max_length=1024)
-    """Trainer image. Default: the operator's, by accelerator (Helm values images.cpu and images.neuron)."""
+    """Trainer image; its user must be a number other than 0 (the container has runAsNonRoot, which podTemplate may
+    unset). Default: the operator's, by accelerator (Helm values images.cpu and images.neuron)."""
 
     config: dict[str, Any] | None = None
     """The NxDT configuration as an object, key for key. Exactly one of config and configFrom. It cannot be changed

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import pytest
 
+from bounds import BOUND
 from builders import make_job, make_pod
 from neuron_api import progress
 from neuron_api.progress import ProcessFailure, Progress, Recovery
@@ -30,18 +31,16 @@ JOB: Final = make_job().build()
 POD: Final = replace(make_pod(JOB).ready().build(), address="127.0.0.1")
 NOW: Final = datetime(2026, 11, 30, tzinfo=UTC)
 GOOD: Final = b'{"step": 7}'
-TOO_LONG: Final = 240.0
-"""Seconds: a bound that no busy machine reaches."""
 
 
 @asynccontextmanager
 async def reading(port: int, **bounds: float) -> AsyncIterator[HttpProgressReader]:
-    async with over_http(port=port, **({"patience": 60.0, "bound": 60.0} | bounds)) as reader:
+    async with over_http(port=port, **({"patience": BOUND, "bound": BOUND} | bounds)) as reader:
         yield reader
 
 
 async def answer_to(script: Script, **bounds: float) -> Progress | None:
-    async with serve(script) as liar, reading(liar.port, **bounds) as reader, asyncio.timeout(TOO_LONG):
+    async with serve(script) as liar, reading(liar.port, **bounds) as reader, asyncio.timeout(BOUND):
         return await reader.read(POD)
 
 
@@ -88,7 +87,7 @@ HUGE: Final = {
 
 @pytest.mark.parametrize("name", HUGE)
 async def test_no_more_is_read_than_a_report_may_have(name: str) -> None:
-    assert await answer_to(HUGE[name], bound=2.0) is None
+    assert await answer_to(HUGE[name], bound=0.9) is None
 
 
 def bomb() -> bytes:
@@ -155,7 +154,7 @@ NO_HTTP: Final = {
 
 @pytest.mark.parametrize("name", NO_HTTP)
 async def test_what_is_no_answer_is_no_report(name: str) -> None:
-    assert await answer_to(NO_HTTP[name], bound=2.0) is None
+    assert await answer_to(NO_HTTP[name], bound=0.9) is None
 
 
 @pytest.mark.parametrize(
@@ -163,7 +162,7 @@ async def test_what_is_no_answer_is_no_report(name: str) -> None:
 )
 async def test_the_content_type_decides_nothing(kind: str) -> None:
     """The body is parsed as JSON, whatever it is said to be; a charset of the pod's choice is never looked up."""
-    found = await answer_to(reply(GOOD, f"Content-Type: {kind}"), bound=2.0)
+    found = await answer_to(reply(GOOD, f"Content-Type: {kind}"))
     assert found is None or found.step == 7
 
 
@@ -303,11 +302,11 @@ async def test_a_drip_is_bounded_in_time() -> None:
 
 async def test_a_pod_that_was_late_is_not_waited_for_again() -> None:
     """A pass has one of eight workers: pods that drip would hold all of them."""
-    async with serve(silence) as liar, reading(liar.port, patience=0.05, bound=60.0) as reader:
-        async with asyncio.timeout(TOO_LONG):
+    async with serve(silence) as liar, reading(liar.port, patience=0.05, bound=BOUND) as reader:
+        async with asyncio.timeout(BOUND):
             assert await reader.read(POD) is None
-        reader.patience = TOO_LONG
-        async with asyncio.timeout(TOO_LONG / 2):
+        reader.patience = BOUND
+        async with asyncio.timeout(BOUND / 2):
             assert await reader.read(POD) is None
         assert len(liar.requests) == 1, "one question at a time"
 
@@ -319,7 +318,7 @@ async def test_what_a_late_pod_said_meanwhile_is_there_at_the_next_look() -> Non
         await gate.wait()
         await reply(GOOD)(writer)
 
-    async with serve(late) as liar, reading(liar.port, patience=0.05) as reader, asyncio.timeout(TOO_LONG):
+    async with serve(late) as liar, reading(liar.port, patience=0.05) as reader, asyncio.timeout(BOUND):
         assert await reader.read(POD) is None
         gate.set()
         found = await look_until_it_answers(reader)
@@ -334,9 +333,9 @@ async def test_a_pod_that_answers_in_time_again_is_waited_for_again() -> None:
             await asyncio.sleep(0.2)
         await reply(GOOD, "Connection: close")(writer)
 
-    async with serve(late_at_first) as liar, reading(liar.port, patience=0.05) as reader, asyncio.timeout(TOO_LONG):
+    async with serve(late_at_first) as liar, reading(liar.port, patience=0.05) as reader, asyncio.timeout(BOUND):
         assert await reader.read(POD) is None
-        slow[0], reader.patience = False, TOO_LONG
+        slow[0], reader.patience = False, BOUND
         missing = 1
         while missing < 1_000 and reader.is_late(POD):
             missing += 1
@@ -348,14 +347,14 @@ async def test_a_pod_that_answers_in_time_again_is_waited_for_again() -> None:
 
 async def test_an_honest_pod_is_read_while_hundreds_are_silent() -> None:
     """More of them than any pool of connections: their waiting is their own."""
-    async with serve(silence) as liar, serve(reply(GOOD)) as honest, asyncio.timeout(TOO_LONG):
+    async with serve(silence) as liar, serve(reply(GOOD)) as honest, asyncio.timeout(BOUND):
         async with reading(liar.port, patience=0.01) as reader:
             for number in range(300):
                 assert await reader.read(replace(POD, uid=f"liar-{number}")) is None
-            reader.port, reader.patience = honest.port, TOO_LONG
+            reader.port, reader.patience = honest.port, BOUND
             begun = time.monotonic()
             found = await reader.read(replace(POD, uid="honest"))
-            assert time.monotonic() - begun < 30, "it did not wait for one of them to time out"
+            assert time.monotonic() - begun < BOUND / 2, "it did not wait for one of them to time out"
         assert found is not None
 
 

@@ -14,12 +14,11 @@ from typing import Final
 
 import pytest
 
+from bounds import BOUND
 from neuron_api.progress import Progress
 from neuron_trainer.launcher.server import MAX_CONNECTIONS, Server
 
 REPORT: Final = Progress(step=7, log_dir="x" * 200_000)
-WAIT: Final = 120.0
-"""Seconds: a bound that no busy machine reaches."""
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def port() -> Iterator[int]:
 
 
 def connect(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=WAIT)
+    return socket.create_connection(("127.0.0.1", port), timeout=BOUND)
 
 
 def receive(client: socket.socket) -> bytes:
@@ -172,7 +171,7 @@ def test_a_client_that_leaves_in_the_middle_is_no_news(port: int, capfd: pytest.
     assert is_healthy(port)
     server_threads = [thread for thread in threading.enumerate() if "process_request_thread" in thread.name]
     for thread in server_threads:
-        thread.join(WAIT)
+        thread.join(BOUND)
     assert capfd.readouterr() == ("", "")
 
 
@@ -196,7 +195,7 @@ def test_a_pod_of_an_ipv6_cluster_is_reached_over_both() -> None:
     server.start()
     try:
         for address in ("127.0.0.1", *(("::1",) if socket.has_dualstack_ipv6() else ())):
-            with socket.create_connection((address, server.port), timeout=WAIT) as client:
+            with socket.create_connection((address, server.port), timeout=BOUND) as client:
                 client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
                 assert receive(client).endswith(b"ok\n")
     finally:
