@@ -35,6 +35,10 @@ test: venv ## every test but the long ones: unit, distributed (gloo), integratio
 test-queues: venv ## the real Kueue and the real Coscheduling plugin against the API server (built once, minutes)
 	NTO_TEST_QUEUES=1 $(BIN)/python -m pytest tests/queues
 
+.PHONY: test-alerts
+test-alerts: venv ## the chart's alerts on synthetic series by Prometheus' own promtool (built once, minutes)
+	NTO_TEST_ALERTS=1 $(BIN)/python -m pytest tests/alerts
+
 .PHONY: test-unit
 test-unit: venv ## only the tests without processes and servers (a minute)
 	$(BIN)/python -m pytest tests/unit -m "not integration"

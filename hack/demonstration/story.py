@@ -53,9 +53,8 @@ def install_operator(setting: Setting) -> None:
     if setting.kubectl.kubeconfig:
         environment["KUBECONFIG"] = setting.kubectl.kubeconfig
     setting.kubectl.run("apply", "--filename", str(REPOSITORY / "crds"))
+    images = _parts("image", setting.operator_image) | _parts("trainerImages.cpu", setting.trainer_image)
     values = {
-        "images.operator": setting.operator_image,
-        "images.cpu": setting.trainer_image,
         # A run of a minute is watched more closely than one of a week.
         "pollSeconds": "1",
         # A node of two cores has better things to do than a standby.
@@ -66,11 +65,22 @@ def install_operator(setting: Setting) -> None:
         setting.helm, "upgrade", "--install", RELEASE, str(REPOSITORY / "helm" / RELEASE), "--skip-crds",
         "--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "2m",
         *(part for name, value in values.items() for part in ("--set", f"{name}={value}")),
+        # A tag of digits alone is a text all the same.
+        *(part for name, value in images.items() for part in ("--set-string", f"{name}={value}")),
     ]  # fmt: skip
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=330, check=False)
     if done.returncode:
         said = setting.kubectl.run("logs", f"deployment/{RELEASE}", "--tail=20", "--namespace", NAMESPACE, check=False)
         raise DemoError(f"helm: {done.stderr.strip()}\nThe operator says:\n{said}")
+
+
+def _parts(value: str, image: str) -> dict[str, str]:
+    """An image's full name as values of the chart; the registry may stand in the repository."""
+    name, _, digest = image.partition("@")
+    repository, colon, tag = name.rpartition(":")
+    if not colon or "/" in tag:
+        repository, tag = name, "" if digest else "latest"
+    return {f"{value}.repository": repository, f"{value}.tag": tag, f"{value}.digest": digest}
 
 
 def clean(kubectl: Kubectl) -> None:

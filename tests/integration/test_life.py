@@ -198,7 +198,7 @@ async def test_a_pass_over_a_converged_job_writes_nothing(world: World) -> None:
         assert await world.reconcile() == 5.0  # the next look at the progress
     assert (await world.job()).metadata.resource_version == before
     requests = world.metrics.registry.get_sample_value
-    assert requests("neuron_training_step", {"namespace": world.namespace, "job": JOB}) == 20
+    assert requests("neuron_training_step", {"training_namespace": world.namespace, "training_job": JOB}) == 20
 
 
 async def test_the_configuration_may_come_from_a_config_map_and_is_frozen_at_the_start(world: World) -> None:

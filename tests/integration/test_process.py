@@ -31,7 +31,7 @@ async def test_it_wakes_up_on_events_and_ends_on_sigterm_with_its_lease_given_ba
     await until("the replacement", replaced)
     status, text = one.get("/metrics")
     assert status == 200
-    assert 'neuron_operator_reconcile_seconds_count{result="success"}' in text
+    assert 'neuron_operator_reconcile_duration_seconds_count{result="success"}' in text
     assert 'result="bug"' not in text
     one.process.terminate()
     assert await one.ended(10) == 0

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from localcluster import queueprograms
+from localcluster import optionalprograms
 from localcluster.controlplane import ControlPlane
 from localcluster.errors import CommandFailed
 from localcluster.freeport import free_ports
@@ -28,7 +28,7 @@ NAMESPACE, SERVICE, SECRET = "kueue-system", "kueue-webhook-service", "kueue-web
 @contextmanager
 def kueue(plane: ControlPlane) -> Iterator[None]:
     """Running, and answering to the API server."""
-    source = queueprograms.source("kueue", "sigs.k8s.io/kueue")
+    source = optionalprograms.source("kueue", "sigs.k8s.io/kueue")
     webhook, health = free_ports(2)
     certificates = plane.directory / "kueue-certificates"
     certificates.mkdir()
@@ -38,7 +38,7 @@ def kueue(plane: ControlPlane) -> Iterator[None]:
     file, log = plane.directory / "kueue.yaml", plane.directory / "kueue.log"
     file.write_text(yaml.safe_dump(_configuration(webhook, health, certificates)))
     command: list[str | Path] = [
-        queueprograms.program("kueue"),
+        optionalprograms.program("kueue"),
         f"--config={file}",
         "--zap-log-level=2",
         "--feature-gates=VisibilityOnDemand=false",

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from integration.world import JOB, World, until
-from localcluster import queueprograms
+from localcluster import optionalprograms
 from localcluster.controlplane import ControlPlane
 from neuron_api.scheduling import GangScheduler
 from neuron_api.status import Phase
@@ -39,11 +39,11 @@ NODES = ("one", "two", "three")
 
 @pytest.fixture(scope="module")
 def scheduler(plane: ControlPlane) -> Iterator[None]:
-    source = queueprograms.source("coscheduling", "sigs.k8s.io/scheduler-plugins")
+    source = optionalprograms.source("coscheduling", "sigs.k8s.io/scheduler-plugins")
     plane.kubectl("apply", "--filename", source / "config" / "crd" / "bases" / "scheduling.x-k8s.io_podgroups.yaml")
     file, log = plane.directory / "coscheduling.yaml", plane.directory / "coscheduling.log"
     file.write_text(yaml.safe_dump({**CONFIGURATION, "clientConnection": {"kubeconfig": str(plane.kubeconfig)}}))
-    command = [queueprograms.program("coscheduling"), f"--config={file}", "--secure-port=0", "--v=3"]
+    command = [optionalprograms.program("coscheduling"), f"--config={file}", "--secure-port=0", "--v=3"]
     with running(command, log, plane.kubeconfig):
         wait_for_line(log, "Caches populated")
         yield

@@ -102,6 +102,8 @@ class Progress(Wire):
     loss: Measured = None
     learning_rate: Measured = None
     tokens_per_second: Measured = None
+    mfu: Measured = None
+    """Model FLOPs utilization, 0 to 1; absent where the peak of the device is unknown."""
     last_step_time: Moment | None = None
     idle_seconds: Seconds | None = None
     """Seconds since anything new was reported (phase, round, step, checkpoint), by the launcher's own clock, which

@@ -235,7 +235,7 @@ class JobSpec(ApiObject):
 
     image: str | None = Field(default=None, max_length=1024)
     """Trainer image; its user must be a number other than 0 (the container has runAsNonRoot, which podTemplate may
-    unset). Default: the operator's, by accelerator (Helm values images.cpu and images.neuron)."""
+    unset). Default: the operator's, by accelerator (Helm values trainerImages)."""
 
     config: dict[str, Any] | None = None
     """The NxDT configuration as an object, key for key. Exactly one of config and configFrom. It cannot be changed

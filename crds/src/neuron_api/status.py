@@ -201,6 +201,9 @@ class ProgressStatus(StatusObject):
     """Loss of the last finished step."""
     tokens_per_second: float | None = None
     """Tokens per second over all processes."""
+    mfu: float | None = None
+    """Model FLOPs utilization, 0 to 1: the share of the devices' peak that the job reaches. Absent where the peak is
+    unknown."""
     last_step_time: AwareDatetime | None = None
     """When the last step was finished."""
     pod_uid: str = ""

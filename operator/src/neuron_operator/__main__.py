@@ -69,7 +69,10 @@ async def _run(settings: Settings, rules: FailureRules) -> None:
         queue: WorkQueue
         lease: Lease
         freshness = Freshness[Key]()
-        metrics = Metrics(lambda: len(queue), lambda: lease.is_held, lambda: freshness.age() if lease.is_held else None)
+        metrics = Metrics(
+            lambda: len(queue), lambda: lease.is_held, lambda: freshness.age() if lease.is_held else None,
+            lease=(settings.lease_namespace, settings.lease_name),
+        )  # fmt: skip
         metrics.registry.register(TableMetrics(rules))
         queue = WorkQueue(metrics.observe_pass)
         clock = Clock()

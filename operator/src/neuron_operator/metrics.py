@@ -11,12 +11,14 @@ from neuron_api.job import NeuronTrainingJob
 from neuron_api.status import JobStatus, Restart
 
 from .failure_rules import FailureRules
-from .job_metrics import JobMetrics
+from .job_metrics import LABELS, JobMetrics
 
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _WAITS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
-_RECOVERIES = (1, 2, 3, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
+_RECOVERIES = (1, 3, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 """Seconds: a killed process is to be back in 3, a lost pod in 15; a large model loads for minutes."""
+RESULTS = ("success", "error", "bug")
+"""How a reconcile ends. Each begins at 0: `increase()` does not see the first one of a series that begins with it."""
 
 
 class Metrics:
@@ -28,24 +30,27 @@ class Metrics:
         is_leader: Callable[[], bool] = lambda: True,
         watch_age: Callable[[], float | None] = lambda: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        lease: tuple[str, str] = ("", ""),
     ) -> None:
         self.registry = CollectorRegistry()
-        self._clock, self._jobs = clock, JobMetrics()
+        self._clock, self._jobs = clock, JobMetrics(clock)
         self._requests = Counter(
             "neuron_operator_api_requests", "Requests to the API server.", ["verb", "resource", "code"],
             registry=self.registry,
         )  # fmt: skip
-        self._passes = Histogram(
-            "neuron_operator_reconcile_seconds", "Duration of a pass.", ["result"], buckets=_BUCKETS,
+        self._reconciles = Histogram(
+            "neuron_operator_reconcile_duration_seconds", "Duration of a reconcile.", ["result"], buckets=_BUCKETS,
             registry=self.registry,
         )  # fmt: skip
+        for result in RESULTS:
+            self._reconciles.labels(result)
         self._placed = Histogram(
-            "neuron_operator_apply_to_pods_seconds", "From a job's creation until all its pods have been created.",
-            buckets=_WAITS, registry=self.registry,
+            "neuron_operator_pod_creation_duration_seconds",
+            "From a job's creation until all its pods have been created.", buckets=_WAITS, registry=self.registry,
         )  # fmt: skip
         self._recoveries = Histogram(
-            "neuron_training_recovery_seconds", "From a fault to the first step after it.", ["rung", "cause"],
-            buckets=_RECOVERIES, registry=self.registry,
+            "neuron_training_recovery_duration_seconds", "From a failure to the first step after it.",
+            [*LABELS, "rung"], buckets=_RECOVERIES, registry=self.registry,
         )  # fmt: skip
         self._refused = Counter(
             "neuron_operator_refused_status_writes",
@@ -53,14 +58,14 @@ class Metrics:
             registry=self.registry,
         )
         self._lost = Counter(
-            "neuron_training_lost_steps", "Steps that were done again, by the cause of the restart.", ["rung", "cause"],
-            registry=self.registry,
+            "neuron_training_steps_lost_by_cause", "Finished steps that had to be done again, by cause of the restart.",
+            [*LABELS, "rung", "cause"], registry=self.registry,
         )  # fmt: skip
         self._restarts = Counter(
-            "neuron_training_restarts", "Lines of the restart ledgers.", ["namespace", "job", "rung", "cause"],
+            "neuron_training_restarts_by_cause", "Restarts, by rung and cause.", [*LABELS, "rung", "cause"],
             registry=self.registry,
         )  # fmt: skip
-        self.registry.register(_Process(queue_length, is_leader, watch_age))
+        self.registry.register(_Process(queue_length, is_leader, watch_age, lease))
         self.registry.register(self._jobs)
 
     def count_request(self, verb: str, resource: str, code: str) -> None:
@@ -69,7 +74,7 @@ class Metrics:
 
     def observe_pass(self, result: str, seconds: float) -> None:
         """For the queue."""
-        self._passes.labels(result).observe(seconds)
+        self._reconciles.labels(result).observe(seconds)
 
     def job_changed(self, job: NeuronTrainingJob, after: JobStatus) -> None:
         """See `controller.Watcher`; the first sight of a job counts none of its old restarts.
@@ -83,8 +88,8 @@ class Metrics:
             for entry in after.restarts[len(after.restarts) - (after.restart_count - before.restart_count) :]:
                 self._restarts.labels(namespace, name, entry.rung, entry.cause).inc()
             for entry in _recovered(before, after):
-                self._recoveries.labels(entry.rung, entry.cause).observe(entry.recovery_seconds or 0.0)
-                self._lost.labels(entry.rung, entry.cause).inc(entry.steps_lost or 0)
+                self._recoveries.labels(namespace, name, entry.rung).observe(entry.recovery_seconds or 0.0)
+                self._lost.labels(namespace, name, entry.rung, entry.cause).inc(entry.steps_lost or 0)
         if _is_complete(after) and not _is_complete(before) and after.attempt == 0 and job.metadata.creation_timestamp:
             # The API server writes whole seconds.
             waited = (self._clock() - job.metadata.creation_timestamp).total_seconds()
@@ -98,8 +103,8 @@ class Metrics:
     def job_gone(self, namespace: str, name: str) -> None:
         """See `controller.Watcher`."""
         if self._jobs.forget(namespace, name):
-            for labels in [one for one in self._restarts._metrics if one[:2] == (namespace, name)]:
-                self._restarts.remove(*labels)
+            for series in (self._restarts, self._lost, self._recoveries):
+                series.remove_by_labels(dict(zip(LABELS, (namespace, name), strict=True)))
 
 
 def _recovered(before: JobStatus, after: JobStatus) -> Iterator[Restart]:
@@ -125,14 +130,20 @@ class _Process(Collector):
         queue_length: Callable[[], int],
         is_leader: Callable[[], bool],
         watch_age: Callable[[], float | None],
+        lease: tuple[str, str],
     ) -> None:
         self._queue_length, self._is_leader, self._watch_age = queue_length, is_leader, watch_age
+        self._lease = lease
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("neuron_operator_queue_length", "Keys that wait for a pass.", self._queue_length())
-        yield GaugeMetricFamily("neuron_operator_is_leader", "1 where the Lease is held.", float(self._is_leader()))
+        yield GaugeMetricFamily("neuron_operator_queue_depth", "Jobs that wait for a reconcile.", self._queue_length())
+        leader = GaugeMetricFamily(
+            "neuron_operator_is_leader", "1 where this pod holds the Lease.", labels=["lease_namespace", "lease"]
+        )
+        leader.add_metric(self._lease, float(self._is_leader()))
+        yield leader
         family = GaugeMetricFamily(
-            "neuron_operator_watch_age_seconds", "Since an event, or a listing that had nothing new, showed the watch."
+            "neuron_operator_watch_age_seconds", "Seconds since the watch was last confirmed to work."
         )
         if (age := self._watch_age()) is not None:
             family.add_metric([], age)

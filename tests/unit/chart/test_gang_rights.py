@@ -7,7 +7,19 @@ import pytest
 from neuron_operator import settings
 from neuron_operator.planning.scheduling.registry import MECHANISMS
 
-from .test_chart import CHART, JOB_RIGHTS, Rights, container, flags, needs_helm, of_kind, refusal, render, rights
+from .test_chart import (
+    CHART,
+    JOB_RIGHTS,
+    NO_USER_ROLES,
+    Rights,
+    container,
+    flags,
+    needs_helm,
+    of_kind,
+    refusal,
+    render,
+    rights,
+)
 
 PODGROUPS = {"list", "create", "patch", "delete"}
 GANG_RIGHTS: dict[str, Rights] = {
@@ -28,7 +40,7 @@ GANG_RIGHTS: dict[str, Rights] = {
 @needs_helm
 @pytest.mark.parametrize("name", GANG_RIGHTS)
 def test_rights_for_a_scheduler_of_gangs_come_with_its_name_and_alone(name: str) -> None:
-    (role,) = of_kind(render(gangSchedulers=[name]), "ClusterRole")
+    (role,) = of_kind(render(gangSchedulers=[name], **NO_USER_ROLES), "ClusterRole")
     assert rights(role) == JOB_RIGHTS | {("", "nodes"): {"get"}} | GANG_RIGHTS[name]
     (near,) = [r for r in of_kind(render(gangSchedulers=[name], watchNamespaces=["a"]), "Role")
                if r["metadata"]["namespace"] == "a"]  # fmt: skip

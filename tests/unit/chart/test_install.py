@@ -23,6 +23,7 @@ from localcluster.shell import wait_until
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "helm" / "neuron-training-operator"
 RELEASE, NAMESPACE = "neuron-training-operator", "neuron-training-system"
+IMAGE = "image.repository=registry.example/neuron-operator"
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{RELEASE}"
 
 pytestmark = pytest.mark.integration
@@ -52,7 +53,7 @@ def helm(server: ControlPlane, *arguments: str) -> str:
 @pytest.fixture
 def installed(server: ControlPlane, request: pytest.FixtureRequest) -> Iterator[str]:
     """What Helm says after the installation with the values of the test."""
-    values = ("images.operator=registry.example/neuron-operator:1", *getattr(request, "param", ()))
+    values = (IMAGE, *getattr(request, "param", ()))
     yield helm(server, "install", RELEASE, str(CHART), *(part for value in values for part in ("--set", value)))
     helm(server, "uninstall", RELEASE)
 
@@ -79,7 +80,7 @@ def attributes(verb: str, resource: str, namespace: str) -> dict[str, str]:
 
 def test_the_notes_say_what_comes_next(server: ControlPlane, installed: str) -> None:
     assert "in all namespaces" in installed
-    assert "images.neuron is not set" in installed
+    assert "trainerImages.neuron is not set" in installed
     assert "kubectl explain ntj.spec.config.trainer" in installed
     assert server.kubectl("explain", "ntj.spec.config.trainer.lnc")
 
@@ -126,7 +127,7 @@ def test_rights_by_namespace_end_at_its_border(server: ControlPlane, installed: 
 
 
 def test_the_definition_outlives_an_uninstall_with_the_jobs_of_its_kind(server: ControlPlane) -> None:
-    helm(server, "install", RELEASE, str(CHART), "--set", "images.operator=registry.example/neuron-operator:1")
+    helm(server, "install", RELEASE, str(CHART), "--set", IMAGE)
     helm(server, "uninstall", RELEASE)
     assert "neurontrainingjobs.neurontraining.dev" in server.kubectl("get", "crds", "--output", "name")
 
@@ -153,12 +154,12 @@ def test_the_definition_is_upgraded_as_the_page_says_and_the_jobs_stay(server: C
     definition = yaml.safe_load(file.read_text())
     definition["spec"]["names"]["shortNames"] = ["oldname"]
     file.write_text(yaml.safe_dump(definition))
-    helm(server, "install", RELEASE, str(older), "--set", "images.operator=registry.example/neuron-operator:1")
-    wait_until("jobs to be accepted", lambda: _accepts(server), seconds=BOUND)
+    helm(server, "install", RELEASE, str(older), "--set", IMAGE)
+    wait_until("jobs to be accepted", lambda: _accepts(server), seconds=30)
     helm(server, "upgrade", RELEASE, str(CHART), "--reset-then-reuse-values")
     assert "oldname" in server.kubectl("get", "crd", crd, "--output", "jsonpath={.spec.names.shortNames}")
     page = (CHART / "README.md").read_text()
-    (command,) = [line for line in page.splitlines() if line.startswith("kubectl apply --server-side")]
+    (command,) = {line for line in page.splitlines() if line.startswith("kubectl apply --server-side")}
     words = [str(CHART / "crds") if word.endswith("/crds/") else word for word in command.split()[1:]]
     server.kubectl(*words)
     assert "ntj" in server.kubectl("get", "crd", crd, "--output", "jsonpath={.spec.names.shortNames}")

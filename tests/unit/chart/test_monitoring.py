@@ -1,89 +1,66 @@
-"""Dashboard and alerts against what the operator really exports, read by an independent parser of PromQL."""
+"""Metrics by Prometheus' conventions, and the dashboard against what both programs really export.
+
+Kind: a name that Prometheus changes, a panel that shows nothing or ignores its variables. PromQL is read by an
+independent parser; metrics and labels come from the programs' own registries. Grafana itself was not run.
+"""
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import promql_parser
 import pytest
 
-from builders import NOW, at, make_job
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import (
-    CheckpointStatus,
-    Condition,
-    ConditionStatus,
-    JobStatus,
-    Phase,
-    PodStatus,
-    ProgressStatus,
-    Restart,
-    Rung,
-    TopologyStatus,
-)
-from neuron_operator.failure_rules import FailureRules
-from neuron_operator.metrics import Metrics, TableMetrics
-
+from . import exported
+from .exported import unknown
 from .test_chart import CHART, needs_helm, of_kind, render
 
 Json = dict[str, Any]
 
-RULES = {"metrics": {"rules": {"enabled": True, "labels": {"release": "prometheus"}}}}
+ROOT = Path(__file__).parents[3]
+RUNBOOKS = ROOT / "docs" / "runbooks"
 VARIABLES = {"$namespace": ".*", "$job": ".*"}
+TARGET_LABELS = {"job", "instance", "namespace", "pod", "service", "endpoint", "container", "node"}
+"""What scrapes give their targets: where a metric has one of these, too, Prometheus renames the metric's."""
 
 
-def exported() -> dict[str, set[str]]:
-    """Names of samples with their labels, of an operator to which everything has happened."""
-    metrics = Metrics(watch_age=lambda: 1.0, clock=lambda: at(2))
-    stalled = Condition(
-        type=ConditionType.STALLED, status=ConditionStatus.TRUE, reason=Reason.CLAIM_NOT_FOUND, last_transition_time=NOW
-    )
-    fault = Restart(rung=Rung.POD, cause=Reason.NODE_LOST, time=NOW)
-    closed = fault.model_copy(update={"recovered_time": at(1), "recovery_seconds": 1.0, "steps_lost": 1})
-    status = JobStatus(
-        phase=Phase.RUNNING,
-        conditions=(stalled,),
-        topology=TopologyStatus(
-            nodes=1, processes_per_node=1, world_size=1, tensor_parallel=1, data_parallel=1, micro_batches=1
-        ),
-        pods=(PodStatus(name="a", uid="a"),),
-        progress=ProgressStatus(
-            step=1, max_steps=2, loss=1.0, tokens_per_second=1.0, last_step_time=NOW, estimated_completion_time=NOW
-        ),
-        goodput=0.5,
-        checkpoint=CheckpointStatus(step=1, path="/c", time=NOW),
-        restarts=(closed,),
-        restart_count=1,
-    )
-    job = make_job().build()
-    metrics.count_request("GET", "pods", "200")
-    metrics.observe_pass("success", 0.1)
-    metrics.job_changed(job, JobStatus())
-    metrics.job_changed(job, status)
-    metrics.registry.register(TableMetrics(FailureRules()))
-    samples = [sample for family in metrics.registry.collect() for sample in family.samples]
-    return {sample.name: set(sample.labels) for sample in samples if not sample.name.endswith("_created")}
+# ---- metrics ----------------------------------------------------------------------------------------------------
 
 
-def families() -> set[str]:
-    """A histogram's three samples are one."""
-    return {re.sub(r"_(bucket|count|sum)$", "", name) for name in exported()}
+def test_no_metric_has_a_label_that_prometheus_gives_its_targets() -> None:
+    """Without honorLabels `job` becomes `exported_job`, and every panel is empty."""
+    assert {name: labels & TARGET_LABELS for name, labels in exported.samples().items() if labels & TARGET_LABELS} == {}
 
 
-def selectors(expression: str) -> Iterator[tuple[str, set[str]]]:
-    """Metrics of an expression with the labels that its matchers name; the parser must accept the whole."""
-    found: list[tuple[str, set[str]]] = []
+@pytest.mark.parametrize("family", exported.families(), ids=lambda family: family.name)
+def test_a_metric_is_named_by_convention(family: Any) -> None:
+    """Counters end in `_total`, times are seconds and durations say so, nothing else does; base units only."""
+    names = {exported.base(sample.name) for sample in family.samples if not sample.name.endswith("_created")}
+    for name in names:
+        assert re.fullmatch(r"neuron_(operator|training|trainer)_[a-z]+(_[a-z]+)*", name)
+        assert (family.type == "counter") == name.endswith("_total"), name
+        assert (family.type == "histogram") == name.endswith("_duration_seconds"), name
+        assert not re.search(r"_(ms|milliseconds|minutes|hours|percent|length|gauge|counter)\b", name)
+        assert "lost_steps" not in name, "one word for it: steps_lost"
+    assert family.documentation.endswith(".")
 
-    def visit(node: Any) -> bool:
-        if isinstance(node, promql_parser.VectorSelector):
-            found.append((str(node.name), {matcher.name for matcher in node.matchers.matchers}))
-        return True
 
-    tree = promql_parser.parse(expression)
-    promql_parser.walk(tree, visit)
-    return iter(found)
+def test_an_expression_for_what_nobody_exports_is_found() -> None:
+    wrong = ["sum(neuron_training_setp)", 'neuron_training_step{job="a"}', "sum by (job) (neuron_training_step)"]
+    assert unknown(wrong) == [
+        ("neuron_training_setp", set()),
+        ("neuron_training_step", {"job"}),
+        ("sum by (job) (neuron_training_step)", {"job"}),
+    ]
+
+
+def test_the_page_of_metrics_names_every_one_and_no_other() -> None:
+    page = (ROOT / "docs" / "reference" / "README.md").read_text()
+    told = set(re.findall(r"`(neuron_(?:operator|training|trainer)_\w+)`", page))
+    assert told == exported.names()
+
+
+# ---- dashboard --------------------------------------------------------------------------------------------------
 
 
 def dashboard() -> Json:
@@ -91,36 +68,77 @@ def dashboard() -> Json:
     return found
 
 
-def of_dashboard() -> list[str]:
-    texts = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", ())]
+def panels() -> list[Json]:
+    return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+
+
+def expressions() -> list[str]:
+    targets = [target["expr"] for panel in panels() for target in panel["targets"]]
+    return [filled(text) for text in (*targets, *(one["expr"] for one in dashboard()["annotations"]["list"]))]
+
+
+def filled(text: str) -> str:
     for name, value in VARIABLES.items():
-        texts = [text.replace(name, value) for text in texts]
-    return texts
+        text = text.replace(name, value)
+    return text
 
 
-def rules() -> list[Json]:
-    (rule,) = of_kind(render(**RULES), "PrometheusRule")
-    return [one for group in rule["spec"]["groups"] for one in group["rules"]]
+def test_every_panel_and_annotation_asks_for_what_is_exported_with_labels_that_it_has() -> None:
+    assert unknown(expressions()) == []
+    variables = [one for one in dashboard()["templating"]["list"] if one["type"] == "query"]
+    for one in variables:
+        found = re.fullmatch(r"label_values\((.+), (\w+)\)", one["query"]["query"])
+        assert found
+        assert unknown([f"sum by ({found[2]}) ({filled(found[1])})"]) == []
 
 
-def unknown(expressions: list[str]) -> list[tuple[str, set[str]]]:
-    known = exported()
-    asked = [one for text in expressions for one in selectors(text)]
-    assert len(asked) >= len(expressions)
-    return [(name, labels) for name, labels in asked if name not in known or not labels <= known[name]]
+def test_every_panel_of_jobs_obeys_both_variables() -> None:
+    wanted = {"training_namespace": "$namespace", "training_job": "$job"}
+    sources = [target["expr"] for panel in panels() for target in panel["targets"]]
+    sources += [one["expr"] for one in dashboard()["annotations"]["list"]]
+    for text in sources:
+        for name, matchers in exported.selectors(text):
+            if name.startswith("neuron_training_"):
+                assert {label: matchers.get(label) for label in wanted} == wanted, text
 
 
-def test_every_panel_asks_for_what_is_exported_with_labels_that_it_has() -> None:
-    assert unknown(of_dashboard()) == []
-    assert unknown(["sum(neuron_training_setp)", 'neuron_training_jobs{job="a"}']) == [
-        ("neuron_training_setp", set()),
-        ("neuron_training_jobs", {"job"}),
-    ]
+def test_legends_name_labels_that_the_expression_keeps() -> None:
+    for panel in panels():
+        for target in panel["targets"]:
+            used = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            assert used <= kept(filled(target["expr"])), panel["title"]
 
 
-def test_every_metric_is_on_the_dashboard() -> None:
-    shown = {re.sub(r"_(bucket|count|sum)$", "", name) for text in of_dashboard() for name, _ in selectors(text)}
-    assert families() - shown == set()
+def kept(expression: str) -> set[str]:
+    """Labels of the result, as far as the expressions of this chart go."""
+    if by := re.search(r"\b(?:sum|max|min|count) by \(([^)]*)\)", expression):
+        return {label.strip() for label in by[1].split(",")}
+    first = next(exported.selectors(expression))[0]
+    dropped = re.search(r"without \(([^)]*)\)", expression)
+    return exported.samples()[first] - ({label.strip() for label in dropped[1].split(",")} if dropped else set())
+
+
+def test_every_metric_of_the_operator_is_on_the_dashboard() -> None:
+    shown = {exported.base(name) for text in expressions() for name, _ in exported.selectors(text)}
+    assert {name for name in exported.names() - shown if not name.startswith("neuron_trainer_")} == set()
+
+
+def test_every_panel_says_what_it_shows_and_its_thresholds_and_links_are_sound() -> None:
+    for panel in panels():
+        assert panel["title"] and panel["description"].endswith("."), panel["title"]
+        steps = panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [])
+        values = [one["value"] for one in steps[1:]]
+        assert not steps or (steps[0]["value"] is None and values == sorted(values)), panel["title"]
+        for link in panel.get("links", ()):
+            assert (RUNBOOKS / link["url"].removeprefix("${runbooks}/")).is_file(), panel["title"]
+
+
+def test_panels_of_what_alerts_watch_have_thresholds_and_every_alert_is_linked() -> None:
+    linked = {Path(link["url"]).stem for panel in panels() for link in panel.get("links", ())}
+    assert linked == {page.stem for page in RUNBOOKS.glob("Neuron*.md")}
+    bare = [one["title"] for one in panels() if "thresholds" not in one["fieldConfig"]["defaults"] and one.get("links")]
+    assert bare == ["Job states", "Steps since the last checkpoint", "Restarts per hour by cause",
+                    "Reconciles by result", "Failed API requests"]  # fmt: skip
 
 
 def test_panels_do_not_lie_on_each_other() -> None:
@@ -140,62 +158,21 @@ def test_panels_do_not_lie_on_each_other() -> None:
 
 
 @needs_helm
-def test_every_alert_asks_for_what_is_exported_with_labels_that_it_has() -> None:
-    assert unknown([one["expr"] for one in rules()]) == []
-
-
-@needs_helm
-def test_an_alert_is_named_once_and_says_what_to_do() -> None:
-    names = [one["alert"] for one in rules()]
-    assert len(names) == len(set(names)) == 12
-    for one in rules():
-        assert one["labels"]["severity"] in ("warning", "critical")
-        assert one["annotations"]["summary"]
-        assert one["annotations"]["description"]
-        allowed = {"alert", "expr", "for", "labels", "annotations"}
-        assert set(one) <= allowed
-
-
-@needs_helm
-def test_the_words_of_an_alert_name_labels_that_its_expression_keeps() -> None:
-    """An aggregation drops labels; `{{ $labels.job }}` would then be empty."""
-    for one in rules():
-        used = set(re.findall(r"\$labels\.(\w+)", " ".join(one["annotations"].values())))
-        if by := re.search(r"sum by \(([^)]*)\)", one["expr"]):
-            kept = {label.strip() for label in by.group(1).split(",")}
-        else:
-            kept = set.intersection(*(exported()[name] for name, _ in selectors(one["expr"])))
-            kept |= next(iter(exported()[name] for name, _ in selectors(one["expr"])))
-        assert used <= kept, one["alert"]
-
-
-@needs_helm
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [({"noStepSeconds": 60}, "> 60 and"), ({"checkpointSeconds": 90}, "> 90 and"), ({"budgetShare": 0.5}, ">= 0.5 and"),
-     ({"restartsPerHour": 9}, "[1h])) > 9")],
-)  # fmt: skip
-def test_thresholds_are_values(values: Json, words: str) -> None:
-    (rule,) = of_kind(render(metrics={"rules": {"enabled": True, **values}}), "PrometheusRule")
-    assert sum(words in one["expr"] for group in rule["spec"]["groups"] for one in group["rules"]) == 1
-
-
-@needs_helm
-def test_the_dashboard_is_a_config_map_that_a_sidecar_finds() -> None:
+def test_the_dashboard_is_a_config_map_that_a_sidecar_finds_and_links_to_the_runbooks() -> None:
     assert "neuron-training.json" not in [name for one in of_kind(render(), "ConfigMap") for name in one["data"]]
-    objects = of_kind(render(metrics={"dashboard": {"enabled": True}}), "ConfigMap")
+    metrics = {"dashboard": {"enabled": True}, "rules": {"runbookBaseUrl": "https://pages.example/runbooks/"}}
+    objects = of_kind(render(metrics=metrics), "ConfigMap")
     (found,) = [one for one in objects if "neuron-training.json" in one["data"]]
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
-    assert json.loads(found["data"]["neuron-training.json"]) == dashboard()
+    shown = json.loads(found["data"]["neuron-training.json"])
+    (variable,) = [one for one in shown["templating"]["list"] if one["name"] == "runbooks"]
+    assert variable["query"] == variable["current"]["value"] == "https://pages.example/runbooks"
+    variable["query"] = variable["current"]["value"] = variable["current"]["text"] = "docs/runbooks"
+    assert shown == dashboard()
 
 
 @needs_helm
-def test_a_scrape_keeps_the_names_of_the_jobs() -> None:
-    """Prometheus would rename `job` and `namespace` of the metrics: its own targets have labels of these names."""
+def test_a_scrape_needs_no_honor_labels() -> None:
+    """Then `namespace` and `pod` of a series are those of the operator's pod, as everywhere else."""
     (monitor,) = of_kind(render(metrics={"serviceMonitor": {"enabled": True}}), "ServiceMonitor")
-    assert monitor["spec"]["endpoints"][0]["honorLabels"] is True
-
-
-def test_the_page_of_metrics_names_every_one() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "reference" / "README.md").read_text()
-    assert [name for name in sorted(families()) if f"`{name}`" not in page] == []
+    assert "honorLabels" not in monitor["spec"]["endpoints"][0]

@@ -98,7 +98,7 @@ CASES = {
         ("spec.podTemplate.spec.containers[trainer].command:", "it cannot be set", "Remove it."),
     ),
     "no image at all": Case(
-        JOB, Reason.CONFIG_INVALID, ("spec.image:", "no default image", "Set it", "images.cpu"),
+        JOB, Reason.CONFIG_INVALID, ("spec.image:", "no default image", "Set it", "trainerImages.cpu"),
         seen={"options": Options()},
     ),
     "no node that fits": Case(

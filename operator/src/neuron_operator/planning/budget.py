@@ -24,6 +24,11 @@ def exhausted(status: JobStatus, cause: Reason, policy: RestartPolicy, now: date
     return None
 
 
+def used(status: JobStatus, policy: RestartPolicy, now: datetime) -> int:
+    """Failures that count against restartPolicy.maxGangRestarts now."""
+    return sum(one.cause is not Reason.HANG for one in _in_window(status.counted_failures, policy, now))
+
+
 def hangs_exhausted(status: JobStatus, hangs: HangPolicy, policy: RestartPolicy, now: datetime) -> str | None:
     """The same for one more hang, which has a budget of its own."""
     counting = [one for one in _in_window(status.counted_failures, policy, now) if one.cause is Reason.HANG]

@@ -94,7 +94,7 @@ def _answer(asked: _Question) -> Accepted | Refused:
     found = (*support.check(loaded.config, loaded.findings), *found)
     if not asked.image:
         found = (*found, error("spec.image", "it is not set, and the operator has no default image.",
-                               "Set it, or the Helm value images.cpu or images.neuron."))  # fmt: skip
+                               "Set it, or the Helm value trainerImages.cpu or trainerImages.neuron."))  # fmt: skip
     kept = storage.check(spec, loaded.config)
     conflicts = template_conflicts.check(spec.pod_template, spec.scheduling, wanted)
     everything = (*loaded.findings, *_bare_ones(spec), *_too_many(loaded.config), *found, *shape, *conflicts, *kept)

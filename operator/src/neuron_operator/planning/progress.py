@@ -42,6 +42,7 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
             "furthest_step": max(before.furthest_step, before.step, numbers.step),
             "loss": numbers.loss,
             "tokens_per_second": numbers.tokens_per_second,
+            "mfu": numbers.mfu,
             "last_step_time": report.last_step_time,
             "pod_uid": pod_uid,
             "seconds_per_step": measured.seconds,

@@ -15,6 +15,7 @@ _NUMBERS = (
     "furthest_step",
     "loss",
     "tokens_per_second",
+    "mfu",
     "last_step_time",
     "seconds_per_step",
     "measured_steps",

@@ -31,7 +31,7 @@ _POLL: Final = 0.05
 """Seconds until `close` is noticed: each end of a launcher waits for it."""
 
 
-class _Collector(Collector):
+class ReportCollector(Collector):
     """Reads the report at scrape time: there is no second place where numbers are kept."""
 
     def __init__(self, report: Report) -> None:
@@ -40,11 +40,12 @@ class _Collector(Collector):
     def collect(self) -> Iterator[Metric]:
         report = self._report()
         gauges = {
-            "step": ("Optimizer steps finished.", report.step),
-            "max_steps": ("Optimizer steps wanted.", report.max_steps),
+            "step": ("Finished optimizer steps.", report.step),
+            "max_steps": ("Step at which training ends.", report.max_steps),
             "loss": ("Training loss of the newest step.", report.loss),
             "learning_rate": ("Learning rate of the newest step.", report.learning_rate),
             "tokens_per_second": ("Throughput of the whole job over the last 10 steps.", report.tokens_per_second),
+            "mfu_ratio": ("Model FLOPs utilization, 0 to 1.", report.mfu),
             "checkpoint_step": (
                 "Step of the newest complete checkpoint.",
                 report.checkpoint.step if report.checkpoint is not None else None,
@@ -55,8 +56,8 @@ class _Collector(Collector):
                 yield GaugeMetricFamily(f"neuron_trainer_{name}", text, value)
         lost = sum(recovery.steps_lost for recovery in report.recoveries)
         counts = (("process_failures", "Processes of this pod that failed.", len(report.failures)),
-                  ("recoveries", "Starts that took up an earlier run.", len(report.recoveries)),
-                  ("steps_lost", "Steps that had to be done again.", lost))  # fmt: skip
+                  ("recoveries", "Starts that resumed an earlier run.", len(report.recoveries)),
+                  ("steps_lost", "Finished steps that had to be done again.", lost))  # fmt: skip
         for name, text, count in counts:
             yield CounterMetricFamily(f"neuron_trainer_{name}", text, count)
 
@@ -161,7 +162,7 @@ class Server:
 
     def __init__(self, report: Report, host: str, port: int) -> None:
         registry = CollectorRegistry()
-        registry.register(_Collector(report))
+        registry.register(ReportCollector(report))
         self._server = _Listener(host, port, partial(_Handler, report, registry))
         self.port = self._server.server_address[1]
 

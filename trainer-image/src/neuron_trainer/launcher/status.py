@@ -90,6 +90,7 @@ class Status:
                 "loss": worker.loss,
                 "learning_rate": worker.learning_rate,
                 "tokens_per_second": worker.tokens_per_second,
+                "mfu": worker.mfu,
                 "last_step_time": worker.last_step_time,
                 "checkpoint": self._checkpoint,
                 "recoveries": tuple(list(self._recoveries.values())[-_KEPT:]),

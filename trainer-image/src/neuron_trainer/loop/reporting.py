@@ -147,7 +147,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             step=result.step, loss=result.loss, lr=result.lr, gradient_norm=result.gradient_norm,
             consumed_samples=result.consumed_samples, tokens_per_second=result.tokens_per_second,
             time=round(result.time, 3), parameter_norm=result.parameter_norm,
-            mfu=self._utilization.at(result.tokens_per_second) if self._utilization is not None else None,
+            mfu=self._mfu(result.tokens_per_second),
         )  # fmt: skip
         self._metrics.append(metrics)
         self._display.show(metrics)
@@ -184,6 +184,9 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             self._recovery = self._recovery.model_copy(update=update)
         self._hand_over()
 
+    def _mfu(self, tokens_per_second: float) -> float | None:
+        return self._utilization.at(tokens_per_second) if self._utilization is not None else None
+
     def _hand_over(self, **changes: Any) -> None:
         """The report with these changes, and with the newest step."""
         self._handed_over = time.monotonic()
@@ -192,7 +195,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         if (newest := self._newest) is not None:
             changes = {
                 "step": newest.step, "loss": newest.loss, "learning_rate": newest.lr,
-                "tokens_per_second": newest.tokens_per_second,
+                "tokens_per_second": newest.tokens_per_second, "mfu": self._mfu(newest.tokens_per_second),
                 "last_step_time": datetime.fromtimestamp(newest.time, UTC), **changes,
             }  # fmt: skip
         recoveries = (self._recovery,) if self._recovery is not None else ()

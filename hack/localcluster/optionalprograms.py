@@ -1,9 +1,10 @@
-"""Queues and gang schedulers for `make test-queues`: built from their Go modules, each with pins of its own.
+"""Programs of single test targets: built from their Go modules when first needed, each with pins of its own.
 
     hack/tools/queues/coscheduling   kube-scheduler with the plugin of scheduler-plugins, on the pins of hack/tools
     hack/tools/queues/kueue          Kueue's manager
+    hack/tools/promtool              Prometheus' promtool
 
-They are not part of `hack/tools/go.mod`: Kueue needs newer Kubernetes libraries than the cluster has.
+They are not part of `hack/tools/go.mod`: they need newer libraries than the cluster has.
 """
 
 from __future__ import annotations
@@ -17,22 +18,32 @@ from pathlib import Path
 from localcluster.errors import CommandFailed, MissingRequirement
 from localcluster.locations import HACK, cache_directory, fingerprint
 
-MODULES = HACK / "tools" / "queues"
-PACKAGES = {"coscheduling": ".", "kueue": "sigs.k8s.io/kueue/cmd/kueue"}
+MODULES = {
+    "coscheduling": HACK / "tools" / "queues" / "coscheduling",
+    "kueue": HACK / "tools" / "queues" / "kueue",
+    "promtool": HACK / "tools" / "promtool",
+}
+PACKAGES = {
+    "coscheduling": ".",
+    "kueue": "sigs.k8s.io/kueue/cmd/kueue",
+    "promtool": "github.com/prometheus/prometheus/cmd/promtool",
+}
+TAGS = {"promtool": "remove_all_sd"}
+"""Without the service discovery of every cloud promtool is half as large."""
 
 
 def program(name: str) -> Path:
     """Path of the program; builds it where it is missing, which takes minutes the first time."""
-    sources = [path.read_bytes() for path in sorted((MODULES / name).glob("*"))]
-    target = cache_directory() / "queues" / fingerprint(*sources) / name
+    sources = [path.read_bytes() for path in sorted(MODULES[name].glob("*"))]
+    target = cache_directory() / "optional" / fingerprint(*sources) / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         print(
             f"Building {name} from source into {target}: once per machine, minutes on two cores … ", end="", flush=True
         )
         began, temporary = time.monotonic(), target.with_name(f".{name}.{os.getpid()}")
-        command = ["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", str(temporary), PACKAGES[name]]
-        _go(name, *command)
+        command = ["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", f"-tags={TAGS.get(name, '')}"]
+        _go(name, *command, "-o", str(temporary), PACKAGES[name])
         temporary.replace(target)
         print(f"{time.monotonic() - began:.0f} s", flush=True)
     return target
@@ -46,10 +57,10 @@ def source(name: str, module: str) -> Path:
 def _go(name: str, *arguments: str) -> str:
     go = shutil.which("go")
     if go is None:
-        raise MissingRequirement("Go is not installed, and the queues must be built. Install Go 1.25 or newer.")
+        raise MissingRequirement(f"Go is not installed, and {name} must be built. Install Go 1.25 or newer.")
     environment = os.environ | {"CGO_ENABLED": "0", "GOWORK": "off"}
     done = subprocess.run(
-        [go, *arguments], cwd=MODULES / name, env=environment, capture_output=True, text=True, check=False
+        [go, *arguments], cwd=MODULES[name], env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise CommandFailed(f"go {arguments[0]} of {name} failed:\n{done.stderr[-4000:]}")
