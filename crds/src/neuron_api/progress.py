@@ -112,6 +112,8 @@ class Progress(Wire):
     log_dir: PathText = ""
     config_hash: Name = ""
     checkpoint: CheckpointReport | None = None
+    resume: tuple[str, ...] = ()
+    """What the newest start has taken from where (`resumption.text`), a line each; empty where nothing was resumed."""
     failures: tuple[ProcessFailure, ...] = Field(default=(), max_length=32)
     """Newest last; only this pod's own processes."""
     recoveries: tuple[Recovery, ...] = Field(default=(), max_length=32)
@@ -155,6 +157,8 @@ def last_words(progress: Progress) -> str:
     """The report as a termination message: with as many failures and recoveries, newest first to stay, as fit."""
     progress = progress.model_copy(update={"failures": tuple(_headline_only(one) for one in progress.failures)})
     for kept in (8, 2, 0):
+        if not kept:
+            progress = progress.model_copy(update={"resume": progress.resume[:1]})
         fewer = {"failures": progress.failures[-kept:], "recoveries": progress.recoveries[-kept:]} if kept else {}
         text = to_json(progress.model_copy(update=fewer or {"failures": (), "recoveries": ()}))
         if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:

@@ -291,6 +291,9 @@ class JobStatus(StatusObject):
     """Where the training is."""
     checkpoint: CheckpointStatus | None = None
     """The newest complete checkpoint."""
+    resume: tuple[Annotated[str, Field(max_length=1024)], ...] = Field(default=(), max_length=128)
+    """How the newest start resumed: the step, and a line for each key of the configuration that differs from the one
+    that the checkpoint was written with. Empty where nothing was resumed."""
     restarts: tuple[Restart, ...] = Field(default=(), max_length=64)
     """Ledger of the last 64 restarts, oldest first."""
     restart_count: int = 0

@@ -129,6 +129,18 @@ def test_a_spec_that_the_operator_has_not_seen_is_told_before_the_old_status() -
     assert "the operator has not looked yet at the spec as it is now (generation 9)" in said.sentence
 
 
+def test_what_a_start_has_resumed_with_is_told() -> None:
+    seen, now = recorded("running")
+    lines = (
+        "resume at step 10: 1 key differs",
+        "model.optim.lr: 0.1 -> 0.01: the rate is the file's curve at this step",
+    )
+    status = seen.job.status.model_copy(update={"resume": lines})
+    seen = replace(seen, job=seen.job.model_copy(update={"status": status}))
+    text = why.with_resume(why.answer(seen, now), seen).text
+    assert all(f"  seen         {line}\n" in text for line in lines)
+
+
 def test_a_job_that_is_being_deleted_waits_for_its_pods() -> None:
     job = make_job().being_deleted().build()
     pod = make_pod(job, 0).terminating().build()

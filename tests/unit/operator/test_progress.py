@@ -9,6 +9,7 @@ from neuron_api.progress import TrainerPhase
 from neuron_api.status import CheckpointStatus, JobStatus, ProgressStatus
 from neuron_operator.planning import gang as gangs
 from neuron_operator.planning import progress
+from neuron_operator.planning.announce import announcements
 
 JOB = make_job().nodes(2).build()
 PODS = [make_pod(JOB, index).ready() for index in range(2)]
@@ -90,3 +91,29 @@ def test_stepping_is_said_of_the_pod_that_told_it() -> None:
     assert not progress.stepping(JobStatus(progress=BEFORE.model_copy(update={"pod_uid": ""})), "")
     assert not progress.stepping(JobStatus(progress=BEFORE.model_copy(update={"last_step_time": None})), "pod-0-0")
     assert not progress.stepping(JobStatus(), "pod-0-0")
+
+
+RESUME = ("resume at step 10: 1 key differs", "model.optim.lr: 0.1 -> 0.01: the rate is the file's curve at this step")
+
+
+def test_how_a_start_has_resumed_is_in_the_status_until_another_resumes() -> None:
+    status = update(JobStatus(), HOST._with(resume=RESUME))
+    assert status.resume == RESUME
+    assert update(status, HOST).resume == RESUME, "a pod that has not begun says nothing of it"
+    same = ("resume at step 20: the configuration is the one that the checkpoint was written with.",)
+    assert update(status, HOST._with(resume=same)).resume == same
+
+
+def test_a_long_text_of_a_resume_is_cut_to_what_the_status_takes() -> None:
+    """A trainer of another release may say more."""
+    status = update(JobStatus(), HOST._with(resume=("x" * 5000,) * 500))
+    assert JobStatus.model_validate(status.model_dump()) == status
+
+
+def test_changes_on_a_resume_are_announced_once() -> None:
+    before, after = JobStatus(), JobStatus(resume=RESUME)
+    (event,) = announcements(before, after)
+    assert (event.kind, event.reason, event.note) == ("Normal", "ResumedWithChanges", "\n".join(RESUME))
+    later = JobStatus(resume=("resume at step 15: 1 key differs", *RESUME[1:]))
+    assert announcements(after, later) == (), "the next restart differs by the same keys"
+    assert announcements(before, JobStatus(resume=("resume at step 10: the configuration is the one …",))) == ()

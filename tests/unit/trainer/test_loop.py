@@ -169,13 +169,6 @@ def test_save_top_k_keeps_the_best_by_the_monitored_metric(tiny: Path, tmp_path:
     assert kept == {*best, 8}, "the newest is kept, too: a restart takes it up"
 
 
-def test_a_checkpoint_before_the_first_validation_is_written_all_the_same(tiny: Path, tmp_path: Path) -> None:
-    values = alone(tiny, tmp_path, trainer__max_steps=5)
-    values["exp_manager"]["checkpoint_callback_params"]["monitor"] = "val_loss"
-    train(values)
-    assert [one.step for one in complete(tmp_path / contract.CHECKPOINTS_DIR)] == [5]
-
-
 BY_VALIDATION: dict[str, Any] = {
     "trainer__limit_val_batches": 2, "trainer__val_check_interval": 2,
     "exp_manager__checkpoint_callback_params__every_n_train_steps": 2,
@@ -244,12 +237,15 @@ def test_a_kill_in_a_validation_costs_the_steps_since_the_checkpoint_and_no_vali
     assert validations(tmp_path) == validations(by_validation)
 
 
-def test_without_a_validation_of_its_step_a_checkpoint_ranks_last(tiny: Path, tmp_path: Path) -> None:
-    changes = {**BY_VALIDATION, "trainer__val_check_interval": 4, "data__val_dir": str(tiny / "data")}
-    folder = train(alone(tiny, tmp_path, trainer__max_steps=10, **changes))
+def test_the_last_checkpoint_may_have_no_validation_and_ranks_last_aloud(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes = {**BY_VALIDATION, "data__val_dir": str(tiny / "data")}
+    folder = train(alone(tiny, tmp_path, trainer__max_steps=5, **changes))
     metrics = {one.step: one.manifest.metrics for one in complete(folder / contract.CHECKPOINTS_DIR)}
-    assert "val_loss" not in metrics[10], "the newest is kept"
-    assert metrics.keys() == {4, 8, 10}
+    assert "val_loss" not in metrics[5], "the newest is kept"
+    assert metrics.keys() == {2, 4, 5}
+    assert "the checkpoint of step 5 ranks last by monitor val_loss: there is no validation after it" in caplog.text
 
 
 @pytest.mark.parametrize("off", [{"exp_manager__create_checkpoint_callback": False},

@@ -2,6 +2,7 @@
 
     start.json       launcher → workers   which checkpoint to take up, round number (written before every start)
     stop             launcher → workers   SIGTERM arrived: save at the end of this step and leave
+    refusal.json     worker → launcher    the input is wrong: exit code 2, no restart
     progress.json    local rank 0 → launcher
     lost.<rank>      worker → launcher    a collective failed because a peer is gone; the worker waits to be stopped
     stderr.<rank>    worker → launcher    a named pipe; without it, standard error is the launcher's own
@@ -11,13 +12,17 @@ Files outlive a worker that is killed at any instruction, need no thread on eith
 
 import os
 from dataclasses import asdict, dataclass, field
-from json import dumps, loads
+from json import loads
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from neuron_api import progress
+from neuron_api.findings import error
 from neuron_api.progress import Progress
+
+from . import json_text
+from .errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class Start:
     """When that was done, on the monotonic clock; the worker goes on from there."""
     passed_over: str = ""
     """What was wrong with newer checkpoints than that one."""
+    text: list[str] = field(default_factory=list)
+    """How the checkpoint's configuration differs from the file's, a line each."""
 
 
 class Handoff:
@@ -48,7 +55,7 @@ class Handoff:
         """Clear what the last round left and say what this one begins with."""
         for old in self.folder.glob("lost.*"):
             old.unlink()
-        replace(self.folder / "start.json", dumps(asdict(start)))
+        replace(self.folder / "start.json", json_text.dumps(asdict(start)))
 
     def read_start(self) -> Start:
         """The newest decision."""
@@ -89,6 +96,18 @@ class Handoff:
         os.set_blocking(pipe, True)
         os.dup2(pipe, 2)
         os.close(pipe)
+
+    def report_refusal(self, problem: InputError) -> None:
+        """By a worker that has found the configuration or its inputs wrong: starting again cannot help."""
+        findings = [[one.key, one.message, one.remedy] for one in problem.findings]
+        replace(self.folder / "refusal.json", json_text.dumps(findings))
+
+    def refusal(self) -> InputError | None:
+        """What a worker of this node has reported so."""
+        try:
+            return InputError([error(*one) for one in loads((self.folder / "refusal.json").read_text())])
+        except FileNotFoundError:
+            return None
 
     def report_lost(self, local_rank: int, message: str) -> None:
         """By a worker that lost its peers."""

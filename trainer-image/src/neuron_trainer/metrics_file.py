@@ -1,8 +1,10 @@
 """What a run leaves of its steps in the log directory, a line each: `metrics.jsonl` (logged steps), `validations.jsonl`
-and `starts.jsonl`. The first two have each step once, in order, whatever happened in between.
+and `starts.jsonl`. The first two have each step once, in order, whatever happened in between. A number that is not
+finite is null in them, and NaN where it is read again.
 """
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, Final
 
 from neuron_api import contract
 
+from . import json_text
 from .handoff import replace
 
 VALIDATIONS_FILE: Final = "validations.jsonl"
@@ -31,6 +34,8 @@ class StepMetrics:
     parameter_norm: float | None = None
     mfu: float | None = None
     """Share of the devices' peak; None where that is not known."""
+    nonfinite_steps: int | None = None
+    """Steps of this start, up to this one, whose gradient was not finite; None: not one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ class StartRecord:
     step: int
     steps_lost: int
     time: float
+    resume: tuple[str, ...] | None = None
+    """How the configuration differed from the checkpoint's, a line each; None where nothing was resumed."""
 
 
 Entry = StepMetrics | ValidationMetrics | StartRecord
@@ -73,7 +80,7 @@ class MetricsFile:
     def append(self, entry: Entry) -> None:
         """One write of one line, so that a reader never sees half of one."""
         files = {StepMetrics: self.path, ValidationMetrics: self._validations, StartRecord: self._starts}
-        line = json.dumps({k: v for k, v in asdict(entry).items() if v is not None})
+        line = json_text.dumps({k: v for k, v in asdict(entry).items() if v is not None})
         with files[type(entry)].open("a") as file:
             file.write(line + "\n")
 
@@ -105,7 +112,7 @@ def _read(kind: type[Any], path: Path) -> Iterator[Any]:
     known = kind.__dataclass_fields__
     for _, line in _lines(path):
         try:
-            yield kind(**{name: value for name, value in line.items() if name in known})
+            yield kind(**{name: math.nan if value is None else value for name, value in line.items() if name in known})
         except TypeError:
             continue  # of another release, with other fields
 

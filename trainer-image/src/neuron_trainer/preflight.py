@@ -151,7 +151,7 @@ def _data(config: TrainingConfig, vocabulary: int, parts: list[source.Part]) -> 
 def _checkpoint_bytes(config: TrainingConfig, model: Family) -> int:
     """What one checkpoint needs; 0 when none is written."""
     manager = config.exp_manager
-    if not manager.create_checkpoint_callback or manager.checkpoint_callback_params.save_top_k == 0:
+    if not manager.writes_checkpoints:
         return 0
     return model.parameters * _BYTES_PER_PARAMETER
 

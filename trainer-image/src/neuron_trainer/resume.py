@@ -62,6 +62,8 @@ class Choice:
     weights_only: bool = False
     passed_over: str = ""
     """What was wrong with newer ones."""
+    text: tuple[str, ...] = ()
+    """How its configuration differs from the file's (`neuron_api.resumption`)."""
 
 
 def decide(

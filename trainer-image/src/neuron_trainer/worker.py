@@ -25,7 +25,7 @@ from neuron_api.topology import Topology
 
 from . import evaluation, fast_dev_run, logs, meeting, tuning_length
 from .checkpoint import rng
-from .errors import PeerLostError
+from .errors import InputError, PeerLostError
 from .handoff import Handoff, Start
 from .log_dir import checkpoints
 from .metrics_file import MetricsFile
@@ -49,6 +49,10 @@ class Outcome(StrEnum):
     """This node was asked to stop; the step is saved."""
     REJOIN = "rejoin"
     """Another node was asked to stop; the step is saved, wait for its replacement."""
+    OUT_OF_TIME = "out of time"
+    """`trainer.max_time` is over; the step is saved, and another start goes on from it."""
+    STOPPED_EARLY = "stopped early"
+    """Early stopping ended the training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,9 @@ def main(job: Job) -> str:
         _initialise(config, job.accelerator)
         phases.mark("rendezvous")
         return _train(job, config, ranks, handoff, start, phases).value
+    except InputError as problem:
+        handoff.report_refusal(problem)
+        raise
     except Exception as problem:
         if not is_peer_loss(problem):
             raise
@@ -135,6 +142,7 @@ def _initialise(config: TrainingConfig, accelerator: str) -> None:
 def _train(job: Job, config: TrainingConfig, ranks: Ranks, handoff: Handoff, own: Start, phases: Phases) -> Outcome:
     from .loop import testing
     from .loop.run import Run  # Lightning: preloaded in the forkserver, not needed to unpickle this module
+    from .loop.stopping import Stop
 
     start = _agree(own)
     run = Run.build(
@@ -152,7 +160,7 @@ def _train(job: Job, config: TrainingConfig, ranks: Ranks, handoff: Handoff, own
         dist.destroy_process_group()
         return Outcome.FINISHED
     metrics = MetricsFile(Path(job.log_dir) / contract.METRICS_FILE) if ranks.rank == 0 else None
-    is_preempted = run.fit(
+    stop = run.fit(
         start,
         log_dir=Path(job.log_dir),
         checkpoints=checkpoints(config, Path(job.log_dir)),
@@ -163,9 +171,9 @@ def _train(job: Job, config: TrainingConfig, ranks: Ranks, handoff: Handoff, own
     dist.barrier()  # no rank leaves while another may still need it: agents would take it for a loss
     stops_here = handoff.is_stopping
     dist.destroy_process_group()
-    if not is_preempted:
-        return Outcome.FINISHED
-    return Outcome.PREEMPTED if stops_here else Outcome.REJOIN
+    if stop is Stop.REQUEST:
+        return Outcome.PREEMPTED if stops_here else Outcome.REJOIN
+    return {Stop.TIME: Outcome.OUT_OF_TIME, Stop.EARLY: Outcome.STOPPED_EARLY}.get(stop, Outcome.FINISHED)
 
 
 def _agree(own: Start) -> Start:

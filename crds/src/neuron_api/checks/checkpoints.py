@@ -37,8 +37,12 @@ def _ranking(config: TrainingConfig) -> Iterator[Finding]:
         )
     if params.monitor == "step" and params.mode == "min" and params.save_top_k > 0:
         yield found(2203, f"{_SECTION}.mode", "min with monitor step keeps the oldest.")
-    writes = manager.create_checkpoint_callback and params.save_top_k != 0
-    if writes and (params.monitor or "").startswith("val") and not config.trainer.limit_val_batches:
+    if (
+        manager.writes_checkpoints
+        and params.save_top_k != 0
+        and (params.monitor or "").startswith("val")
+        and not config.trainer.limit_val_batches
+    ):
         yield found(
             2214,
             f"{_SECTION}.monitor",

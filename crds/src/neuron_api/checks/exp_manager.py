@@ -63,8 +63,7 @@ def _early_stopping(config: TrainingConfig) -> Iterator[Finding]:
 
 def _resume(config: TrainingConfig) -> Iterator[Finding]:
     manager, params = config.exp_manager, config.exp_manager.checkpoint_callback_params
-    writes = manager.create_checkpoint_callback and params.save_top_k != 0
-    if manager.resume_if_exists and not writes:
+    if manager.resume_if_exists and not manager.writes_checkpoints:
         yield found(2204, "exp_manager.resume_if_exists", "this job writes no checkpoints to resume from.")
     if manager.resume_if_exists and params.save_weights_only:
         yield found(

@@ -16,13 +16,14 @@ class CheckpointCallbackParams(Section):
     Default step: with mode max the newest are kept."""
 
     save_top_k: Count = Field(default=1, ge=-1)
-    """Keep the n best by monitor and mode; -1 keeps all, 0 writes none. Default 1, as in every upstream file."""
+    """Keep the n best by monitor and mode; -1 keeps all, 0 none (but for save_last). Default 1, as in every upstream
+    file."""
 
     mode: Literal["min", "max"] = "max"
     """Whether a smaller or a larger value of monitor is better. Default max, for monitor step."""
 
     save_last: Flag = False
-    """Also keep `<prefix>-last.ckpt`. Default False."""
+    """Also keep the newest as `<name>-last.ckpt`, with save_top_k 0 that one alone. Default False."""
 
     filename: str | None = None
     """Name of a checkpoint directory; `{x}` becomes `x=value`. Default `{epoch}-{step}`."""

@@ -152,3 +152,9 @@ class ExpManagerConfig(Section):
 
     neptune_logger_kwargs: dict[str, Any] | None = None
     """Arguments of the logger above. Default null."""
+
+    @property
+    def writes_checkpoints(self) -> bool:
+        """Whether a training writes any: save_top_k 0 leaves the copy that save_last asks for, as with Lightning."""
+        params = self.checkpoint_callback_params
+        return self.create_checkpoint_callback and (params.save_top_k != 0 or params.save_last)

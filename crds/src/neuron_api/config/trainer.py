@@ -65,7 +65,7 @@ class TrainerConfig(Section):
 
     max_time: MaxTime | None = None
     """Stop after this time on the clock, with a checkpoint: DD:HH:MM:SS, or a mapping of days, hours, minutes,
-    seconds. Starts anew at each restart. Default null: no bound."""
+    seconds. Starts anew at each restart; the next start goes on from that step. Default null: no bound."""
 
     accumulate_grad_batches: Annotated[Count, NoEffect("it has one legal value")] = Field(default=1, ge=1)
     """Only 1: accumulation follows from global_batch_size / (micro_batch_size * data-parallel size)."""

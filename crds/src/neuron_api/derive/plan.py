@@ -139,12 +139,11 @@ def _copies(config: TrainingConfig, model: Architecture | None) -> int | None:
 def _schedule(config: TrainingConfig) -> dict[str, Column]:
     steps, manager, optim = config.trainer.max_steps, config.exp_manager, config.model.optim
     params = manager.checkpoint_callback_params
-    writes = manager.create_checkpoint_callback and params.save_top_k != 0
     return {
         "max_steps": steps,
         "total_samples": total_samples(steps, config.data.global_batch_size),
         "save_every": params.every_n_train_steps,
-        "saves_before_end": saves_before_end(steps, params.every_n_train_steps if writes else 0),
+        "saves_before_end": saves_before_end(steps, params.every_n_train_steps if manager.writes_checkpoints else 0),
         "warmup": optim.sched.warmup_steps,
         "constant": optim.sched.constant_steps,
         "optimizer": optim.name,

@@ -1,7 +1,7 @@
 """`kubectl neuron why`: what a job waits for, or why it ended: one sentence, what to do, and what was seen."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -45,7 +45,13 @@ class Answer:
 
 def run(connection: Connection, name: str) -> str:
     """The text to print."""
-    return answer(look(connection, name), datetime.now(UTC)).text
+    seen = look(connection, name)
+    return with_resume(answer(seen, datetime.now(UTC)), seen).text
+
+
+def with_resume(found: Answer, seen: Sighting) -> Answer:
+    """And what the newest start took from its checkpoint, which explains a loss or a rate that nobody expects."""
+    return replace(found, seen=(*found.seen, *seen.job.status.resume))
 
 
 def answer(seen: Sighting, now: datetime) -> Answer:

@@ -25,6 +25,7 @@ def announcements(before: JobStatus, after: JobStatus) -> tuple[Announcement, ..
     return (
         *_restarts(before, after),
         *_recoveries(before, after),
+        *_resumes(before, after),
         *_admission(before, after),
         *_exclusions(before, after),
         *_not_suspended(before, after),
@@ -57,6 +58,12 @@ def _recoveries(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
             if entry.passed_over:
                 told = f"An older checkpoint was taken up, of step {entry.resumed_from_step}: {entry.passed_over}"
                 yield Announcement("Warning", "CheckpointPassedOver", "Restart", told)
+
+
+def _resumes(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
+    """Once for each set of keys that differ from the configuration of the checkpoint, not for each restart."""
+    if len(after.resume) > 1 and after.resume[1:] != before.resume[1:]:
+        yield Announcement("Normal", "ResumedWithChanges", "Resume", "\n".join(after.resume))
 
 
 def _admission(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:

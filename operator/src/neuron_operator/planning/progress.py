@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from neuron_api.progress import Progress, TrainerPhase
+from neuron_api.resumption import LINE_LENGTH, MAX_LINES
 from neuron_api.status import CheckpointStatus, JobStatus, Phase, ProgressStatus
 
 from . import goodput, pace
@@ -55,7 +56,8 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
     )
     found = report.checkpoint
     checkpoint = CheckpointStatus(**found.model_dump()) if found else status.checkpoint
-    told = status.model_copy(update={"progress": progress, "checkpoint": checkpoint})
+    resume = tuple(line[:LINE_LENGTH] for line in report.resume[: MAX_LINES + 2]) or status.resume
+    told = status.model_copy(update={"progress": progress, "checkpoint": checkpoint, "resume": resume})
     return told.model_copy(update={"goodput": goodput.until_last_step(told)})
 
 

@@ -29,7 +29,7 @@ def check(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
 
 def _checkpoints(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
     where = checkpoint_directory(spec, config)
-    if where is None or not _writes_checkpoints(config) or _lasts(spec, where):
+    if where is None or not config.exp_manager.writes_checkpoints or _lasts(spec, where):
         return ()
     nodes = config.trainer.num_nodes
     message = f"no writable claim holds {where}, where exp_manager puts checkpoints: they would end with the pods."
@@ -71,11 +71,6 @@ def checkpoint_directory(spec: JobSpec, config: TrainingConfig) -> str | None:
     if "://" in given:
         return None
     return str(PurePosixPath(working_directory(spec) or "/", given))
-
-
-def _writes_checkpoints(config: TrainingConfig) -> bool:
-    manager = config.exp_manager
-    return manager.create_checkpoint_callback and manager.checkpoint_callback_params.save_top_k != 0
 
 
 def _lasting_mounts(spec: JobSpec) -> Iterator[str]:

@@ -96,7 +96,7 @@ def _awaited(status: JobStatus, about: Situation, bound: float, now: datetime) -
         return None
     params = config.exp_manager.checkpoint_callback_params
     every, saved = params.every_n_train_steps, status.checkpoint.step if status.checkpoint else 0
-    if not (config.exp_manager.create_checkpoint_callback and params.save_top_k and every) or saved == progress.step:
+    if not (config.exp_manager.writes_checkpoints and every) or saved == progress.step:
         return None
     # A step that is due and not saved yet is being saved now.
     step = -(-progress.step // every) * every

@@ -36,6 +36,8 @@ class Manifest(BaseModel):
     job_uid: str = ""
     """Empty outside of Kubernetes."""
     config_hash: str
+    config: dict[str, object] | None = None
+    """The effective configuration that it was written with; None in checkpoints of older releases."""
     family: str = ""
     """`llama`, `mistral`, `mixtral` or `megatron`."""
     architecture: dict[str, object]

@@ -100,17 +100,23 @@ def _reason(problem: BaseException) -> str:
     return "; ".join(f"rank {rank}: {one}" for rank, (one, _) in sorted(problem.failures.items()))
 
 
-def copy_as_last(folder: Path) -> Path:
-    """Refresh the `-last` copy by hard links (no second copy of the bytes), its marker last."""
-    target = layout.last_of(folder)
-    old = [path for path in folder.parent.glob(f"*{contract.CHECKPOINT_SUFFIX}") if layout.is_last(path)]
-    if target in old:
+def _copy(folder: Path, target: Path) -> None:
+    if target.exists():
         layout.remove(target)
     storage.make(target)
     for path in folder.iterdir():
         if path.name != contract.CHECKPOINT_MARKER:
             storage.copy(path, target / path.name)
     layout.mark_complete(target)
+
+
+def copy_as_last(folder: Path) -> Path:
+    """Refresh the `-last` copy by hard links (no second copy of the bytes), its marker last; where the new checkpoint
+    itself has that name (`save_top_k` 0) only the old one goes."""
+    target = folder if layout.is_last(folder) else layout.last_of(folder)
+    old = [path for path in folder.parent.glob(f"*{contract.CHECKPOINT_SUFFIX}") if layout.is_last(path)]
+    if target != folder:
+        _copy(folder, target)
     for path in old:
         if path != target:
             layout.remove(path)

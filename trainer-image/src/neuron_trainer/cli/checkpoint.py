@@ -1,6 +1,5 @@
 """`neuron-train checkpoint list | verify | inspect`: what is there, whether it is whole, what is in it."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from neuron_api import contract
 from neuron_api.contract import ExitCode
+from neuron_trainer import json_text
 from neuron_trainer.checkpoint import catalog, contents, layout
 from neuron_trainer.checkpoint.manifest import read
 from neuron_trainer.errors import CheckpointError
@@ -115,4 +115,4 @@ def _size(count: int | None) -> str:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))  # noqa: T201
+    print(json_text.dumps(value, indent=2))  # noqa: T201

@@ -102,7 +102,7 @@ class Agent(LocalElasticAgent):
         parts.handoff.write_start(
             Start(
                 parts.budget.rounds, chosen.checkpoint, chosen.weights_only, parts.status.step,
-                parts.phases.seconds, parts.phases.last, chosen.passed_over,
+                parts.phases.seconds, parts.phases.last, chosen.passed_over, list(chosen.text),
             )
         )  # fmt: skip
         parts.status.set(phase=TrainerPhase.LOADING, round=parts.budget.rounds)
@@ -147,6 +147,8 @@ class Agent(LocalElasticAgent):
     def _failed(self, worker_group: WorkerGroup, result: RunResult) -> RunResult:
         rank, failure = next(iter(result.failures.items()))
         self._parts.record_failure(rank, failure)
+        if (refusal := self._parts.handoff.refusal()) is not None:
+            raise refusal
         if self._parts.stop.is_requested:
             raise PreemptedError("SIGTERM, and a process failed before it had saved")
         if not self._parts.budget.take():

@@ -1,14 +1,16 @@
 """Which checkpoint the next round takes up: found, decided (`resume`), and verified file by file."""
 
+import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
+from neuron_api import resumption
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import error
+from neuron_api.findings import Finding, error
+from neuron_api.resumption import Difference
 from neuron_trainer.checkpoint import Candidate, complete, layout, published, storage, verify
 from neuron_trainer.checkpoint.manifest import Manifest, read
 from neuron_trainer.data import tokenizer
@@ -18,12 +20,6 @@ from neuron_trainer.models.family import Family
 from neuron_trainer.resume import Choice, Decision, Origin, Seen, decide
 
 log = logging.getLogger(__name__)
-
-_SIZES: Final = (
-    "vocab_size", "hidden_size", "intermediate_size", "ffn_hidden_size", "num_hidden_layers", "num_layers",
-    "num_attention_heads", "num_key_value_heads", "num_kv_heads", "head_dim", "kv_channels", "tie_word_embeddings",
-)  # fmt: skip
-"""Of a family's config, those that the shapes of its tensors follow from."""
 
 
 class Chooser:
@@ -81,7 +77,8 @@ class Chooser:
             weights_only = decision.origin is Origin.WEIGHTS or self._has_weights_alone(candidate)
             if weights_only and not (seen := self._seen()).may_begin_again:
                 raise ProgressLostError(_lost(seen, f"{candidate.path} holds weights alone"))
-            return Choice(str(candidate.path), weights_only, "; ".join(damaged))
+            text = () if weights_only else self._differences(candidate)
+            return Choice(str(candidate.path), weights_only, "; ".join(damaged), text)
         if decision.candidates and not (seen := self._seen()).may_begin_again:
             told = f"every checkpoint in {decision.candidates[0].path.parent} is damaged ({'; '.join(damaged)})"
             raise ProgressLostError(_lost(seen, told))
@@ -129,17 +126,54 @@ class Chooser:
             remedy = "Give the directory of a complete checkpoint, or of a model of transformers."
             raise InputError([error(key, f"{problem}.", remedy)]) from None
 
+    def _differences(self, candidate: Candidate) -> tuple[str, ...]:
+        """What the resume takes from where; raises `InputError` for what it cannot go on with."""
+        manifest = candidate.manifest
+        if manifest.config is None:
+            return resumption.text(manifest.step, None)
+        keys = resumption.compare(manifest.config, resumption.effective(self._config))
+        if refused := [one for one in keys if one.is_refused]:
+            raise InputError([_refusal(candidate, one) for one in refused])
+        told = {one.key.rpartition(".")[2] for one in keys}
+        beside = [one for one in self._architecture(candidate) if one.key.rpartition(" ")[2] not in told]
+        batch = self._config.data.global_batch_size
+        again = manifest.consumed_samples % batch
+        return resumption.text(manifest.step, (*(_with_position(one, again) for one in keys), *beside))
+
+    def _architecture(self, candidate: Candidate) -> tuple[Difference, ...]:
+        family = Family.of(self._config, tokenizer.vocabulary(self._config))
+        return resumption.architecture(candidate.manifest.architecture, asdict(family.config))
+
     def _compare(self, candidate: Candidate) -> None:
         """A run cannot take up the tensors of another architecture."""
-        family = Family.of(self._config, tokenizer.vocabulary(self._config))
-        wanted, found = asdict(family.config), candidate.manifest.architecture
-        sizes = [size for size in _SIZES if size in wanted]
-        if different := [f"{k} {found.get(k)} there, {wanted[k]} here" for k in sizes if found.get(k) != wanted[k]]:
+        different = [
+            f"{one.key.rpartition(' ')[2]} {one.before} there, {one.after} here"
+            for one in self._architecture(candidate)
+            if one.is_refused
+        ]
+        if different:
             raise InputError([error(
                 "model" if self._config.model_source == "megatron" else "model.model_config",
                 f"{candidate.path} is of another model: {'; '.join(different)}.",
                 "Use another log directory, or the model it was written with.",
             )])  # fmt: skip
+
+
+def _with_position(one: Difference, again: int) -> Difference:
+    """A batch of another size begins at a whole number of such batches."""
+    if one.key != "data.global_batch_size" or not again:
+        return one
+    return replace(one, note=f"the last {again} samples before this step are read again")
+
+
+def _refusal(candidate: Candidate, one: Difference) -> Finding:
+    return error(
+        one.key,
+        f"{candidate.path} was written with {json.dumps(one.before)}; its state means nothing for "
+        f"{json.dumps(one.after)}, so it cannot be resumed.",
+        f"Set it back, or begin at step 0 with the weights alone: another log directory, "
+        f"exp_manager.resume_from_checkpoint: {candidate.path} and model.weight_init_only: True.",
+    )
 
 
 def _published(path: Path) -> Manifest:

@@ -186,7 +186,23 @@ def _train(
     status.set(phase=TrainerPhase.SUCCEEDED)
     if task.is_test:
         return Ending(ExitCode.SUCCESS, f"tested; the loss is in {folder / evaluation.RESULTS_FILE}")
-    return Ending(ExitCode.SUCCESS, f"training has ended at step {status.step}")
+    return Ending(ExitCode.SUCCESS, _sentence(set(result.return_values.values()), status, folder))
+
+
+def _sentence(outcomes: set[str], status: Status, folder: Path) -> str:
+    """How a training has ended that did not fail: whether there is more to do, and how to go on."""
+    from neuron_trainer.worker import Outcome
+
+    report = status.report()
+    at = f"at step {report.step}" + (f" of {report.max_steps}" if report.max_steps else "")
+    if Outcome.OUT_OF_TIME in outcomes:
+        return (
+            f"trainer.max_time is over {at}: training has not ended. To go on from there, start again with "
+            f"exp_manager.resume_if_exists and the log directory {folder}."
+        )
+    return (
+        f"early stopping ended the training {at}" if Outcome.STOPPED_EARLY in outcomes else f"training has ended {at}"
+    )
 
 
 def _seen(node: Node, status: Status) -> Seen:

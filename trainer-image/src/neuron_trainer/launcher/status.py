@@ -87,12 +87,14 @@ class Status:
             update={
                 "phase": phase,
                 "step": worker.step,
+                "max_steps": worker.max_steps or self._own.max_steps,
                 "loss": worker.loss,
                 "learning_rate": worker.learning_rate,
                 "tokens_per_second": worker.tokens_per_second,
                 "mfu": worker.mfu,
                 "last_step_time": worker.last_step_time,
                 "checkpoint": self._checkpoint,
+                "resume": worker.resume,
                 "recoveries": tuple(list(self._recoveries.values())[-_KEPT:]),
             }
         )

@@ -1,6 +1,7 @@
 """When a checkpoint is written: after steps, time or epochs, at the end, and when the node must go."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,9 @@ import torch
 
 from neuron_api.config import ExpManagerConfig
 from neuron_trainer.checkpoint import layout, retention, writer
+from neuron_trainer.errors import InputError
 
+from . import ranking
 from .module import TrainingModule
 from .saving import Saving
 from .state import RunState
@@ -52,7 +55,7 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
             manager.checkpoint_callback_params, state, folder, observer,
         )  # fmt: skip
         self._is_first, self._bring = rank == 0, bring
-        self._is_on = manager.create_checkpoint_callback and self._params.save_top_k != 0
+        self._is_on = manager.writes_checkpoints
         self.saving = Saving(state, self._tidy, is_async=self._is_on and manager.async_checkpointing)
         self.saved_step = 0
         """Step of the newest checkpoint of this start, or of the one it resumed from."""
@@ -60,14 +63,26 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         self._is_waiting = False
         """A checkpoint is due, as soon as this step's validation is over."""
 
-    def on_train_start(self, *_: Any) -> None:
-        """What killed saves left goes: it may be what fills the disk."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """What killed saves left goes: it may be what fills the disk. Raises `InputError`: see `ranking`."""
         self._last_time = time.monotonic()
+        self._check_ranking(trainer, pl_module)
         if self._is_on and self._is_first:
             try:
                 retention.remove_incomplete(self._folder)
             except OSError as problem:
                 log.error("what a killed save left in %s could not be removed: %s", self._folder, problem)
+
+    def _check_ranking(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        rhythm = ranking.Validations(
+            trainer.val_check_batch or 1,
+            trainer.check_val_every_n_epoch,
+            module.epoch_steps,
+            is_on=bool(trainer.enable_validation),
+        )
+        finding = ranking.check(self._params, rhythm, trainer.global_step, module.total_steps)
+        if self._is_on and finding is not None:
+            raise InputError([finding])
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Due by a rhythm, or because some node is going."""
@@ -121,18 +136,28 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         if self._is_on and step not in (0, self.saved_step):
             self._observer.checkpoint_begun()
             self._tell(self.saving.join())
-            trainer.save_checkpoint(self._path(step, trainer.current_epoch))
+            path = self._path(step)
+            self._warn_of_rank(step)
+            trainer.save_checkpoint(path)
             self.saved_step, self._last_time = step, time.monotonic()
             self._observer.checkpoint_staged()
             self._tell(self.saving.finished())
         if wait:
             self._tell(self.saving.join())
 
-    def _path(self, step: int, epoch: int) -> Path:
-        naming, values, version = layout.Naming.of(self._params), self._state.metrics(step, epoch), 0
+    def _warn_of_rank(self, step: int) -> None:
+        """The last one, and one on request, may come between two validations."""
+        value, monitor = self._state.metrics(step).get(retention.VALIDATION), self._params.monitor
+        if monitor == retention.VALIDATION and self._is_first and (value is None or not math.isfinite(value)):
+            what = "there is no validation after it" if value is None else f"its val_loss is {value}"
+            log.warning("the checkpoint of step %d ranks last by monitor val_loss: %s", step, what)
+
+    def _path(self, step: int) -> Path:
+        naming, values, version = layout.Naming.of(self._params), self._state.metrics(step), 0
         if self._params.enable_version_counter:
             version = self._of_rank_0(_free_version(self._folder, naming, values) if self._is_first else 0)
-        return self._folder / naming.name(values, version)
+        path = self._folder / naming.name(values, version)
+        return path if self._params.save_top_k else layout.last_of(path)
 
     def _tell(self, written: Any) -> None:
         if written is not None:

@@ -33,11 +33,18 @@ class TimeLimit:
         return self._until is not None and self._clock() >= self._until
 
 
+class _EarlyStopping(EarlyStopping):  # type: ignore[misc]
+    """Takes what it has counted from a checkpoint, and the patience from the file."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+
 def early_stopping(manager: ExpManagerConfig) -> list[EarlyStopping]:
     """Lightning's callback, where it is asked for."""
     if not manager.create_early_stopping_callback:
         return []
-    return [EarlyStopping(**{**_EARLY, **(manager.early_stopping_callback_params or {})})]
+    return [_EarlyStopping(**{**_EARLY, **(manager.early_stopping_callback_params or {})})]
 
 
 def _seconds(limit: str | Mapping[str, int] | None) -> float | None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import lightning.pytorch as pl
@@ -20,6 +21,7 @@ from neuron_trainer.models.family import Sizes
 from neuron_trainer.parallel import ParallelBackend
 
 from .ending import TimeLimit
+from .position import Position
 from .results import Pending, Results, depth
 from .step import Gradients, parameter_norm
 from .throughput import Throughput
@@ -61,16 +63,29 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
 
     def configure_optimizers(self) -> Any:
         """One optimizer, one schedule; Lightning saves the latter."""
-
-        def epoch_steps() -> int:
-            return len(self._loader("train", lambda: 0))
-
         trainer, sched = self.config.trainer, self.config.model.optim.sched
         steps = trainer.max_steps
         if steps < 0:  # NTJ-2112: where only the time ends it, the schedule has a length of its own
-            steps = trainer.max_epochs * epoch_steps() if trainer.max_epochs > 0 else sched.max_steps or 1
-        extent = optim.Extent(steps, epoch_steps, self._sizes.hidden_size)
+            steps = trainer.max_epochs * self.epoch_steps if trainer.max_epochs > 0 else sched.max_steps or 1
+        extent = optim.Extent(steps, lambda: self.epoch_steps, self._sizes.hidden_size)
         return [self.optimizer], [optim.schedule(self.config.model.optim, self.optimizer, extent)]
+
+    @cached_property
+    def epoch_steps(self) -> int:
+        """Optimizer steps of an epoch; at least 1."""
+        return max(1, len(self._loader("train", lambda: 0)))
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps after which training ends; None where only the time, or early stopping, ends it."""
+        trainer = self.config.trainer
+        ends = [trainer.max_steps] if trainer.max_steps >= 0 else []
+        ends += [trainer.max_epochs * self.epoch_steps] if trainer.max_epochs >= 0 else []
+        return min(ends, default=None)
+
+    def position(self, step: int) -> Position:
+        """Where the run is, with so many finished steps."""
+        return Position(step, self.consumed_samples // self.config.data.global_batch_size, self.epoch_steps)
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         """One optimizer step: gradients, update, schedule, counters."""
@@ -153,8 +168,14 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         checkpoint["consumed_samples"] = self.consumed_samples
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """And comes back before the loaders are made."""
-        self.consumed_samples = checkpoint["consumed_samples"]
+        """And comes back before the loaders are made; the loops are set to where it is in the data.
+
+        With another global batch size the position is rounded down to whole batches of it: no sample is left out.
+        """
+        samples, batch = checkpoint["consumed_samples"], self.config.data.global_batch_size
+        self.consumed_samples = samples - samples % batch
+        position = self.position(checkpoint["global_step"])
+        position.restore(checkpoint["loops"]["fit_loop"], self.config.trainer.max_epochs)
 
     def _loader(self, part: source.Part, consumed: Callable[[], int]) -> StepLoader:
         if part not in self._samples:

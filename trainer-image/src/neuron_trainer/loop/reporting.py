@@ -1,6 +1,5 @@
 """Every finished step goes to: the hand-off (for /progress), metrics.jsonl, TensorBoard, and the terminal or log."""
 
-import json
 import logging
 import time
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import Any, Final
 import lightning.pytorch as pl
 
 from neuron_api.progress import CheckpointReport, Progress, Recovery, TrainerPhase
+from neuron_trainer import json_text
 from neuron_trainer.handoff import Handoff, replace
 from neuron_trainer.metrics_file import MetricsFile, StepMetrics, ValidationMetrics
 from neuron_trainer.phases import Phases
@@ -62,8 +62,8 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._trainer, self._module = trainer, pl_module
         pl_module.results.on_read = self._read
         if self._metrics is not None:
-            self._display = StepDisplay(trainer.global_step, pl_module.config.trainer.max_steps)
-        self._hand_over(phase=TrainerPhase.TRAINING, step=trainer.global_step)
+            self._display = StepDisplay(trainer.global_step, pl_module.total_steps or -1)
+        self._hand_over(phase=TrainerPhase.TRAINING, step=trainer.global_step, max_steps=pl_module.total_steps)
 
     def on_train_batch_start(self, *_: Any) -> None:
         """The batch is there."""
@@ -118,6 +118,11 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             self._display.close()
         self._hand_over(phase=TrainerPhase.SAVING)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether training has not begun."""
+        return self._trainer is None
+
     def checkpoint_begun(self) -> None:
         """Called before each checkpoint is written."""
         self._read_all()
@@ -132,9 +137,17 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         """Called after each complete checkpoint."""
         self._hand_over(checkpoint=CheckpointReport(step=step, path=path, time=datetime.now(UTC)))
 
-    def checkpoint_taken_up(self, step: int, path: str, time: datetime) -> None:
-        """Called once, for the one that this start goes on from: the launcher has read every byte of it."""
-        self._hand_over(checkpoint=CheckpointReport(step=step, path=path, time=time, verified=True))
+    def checkpoint_taken_up(self, step: int, path: str, time: datetime, text: tuple[str, ...]) -> None:
+        """Called once, for the one that this start goes on from: the launcher has read every byte of it.
+
+        `text`: how its configuration differs from the file's, a line each.
+        """
+        self._hand_over(resume=text, checkpoint=CheckpointReport(step=step, path=path, time=time, verified=True))
+
+    def nothing_to_do(self, step: int) -> None:
+        """Called in place of training where the last step was done before this start."""
+        log.info("nothing to do: the last step is done already, step %d", step)
+        self._hand_over(step=step, max_steps=step)
 
     def _read_all(self) -> None:
         if self._module is not None:
@@ -147,6 +160,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             step=result.step, loss=result.loss, lr=result.lr, gradient_norm=result.gradient_norm,
             consumed_samples=result.consumed_samples, tokens_per_second=result.tokens_per_second,
             time=round(result.time, 3), parameter_norm=result.parameter_norm,
+            nonfinite_steps=self._module.results.nonfinite_norms or None,
             mfu=self._mfu(result.tokens_per_second),
         )  # fmt: skip
         self._metrics.append(metrics)
@@ -178,7 +192,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         if self._metrics is not None:
             log.info("first step done: %s; most of it: %s", self._phases, self._phases.longest)
         if self._times is not None:
-            replace(self._times, json.dumps(self._phases.seconds))
+            replace(self._times, json_text.dumps(self._phases.seconds))
         if self._recovery is not None:
             update = {"first_step_time": datetime.now(UTC), "phases": self._phases.seconds}
             self._recovery = self._recovery.model_copy(update=update)

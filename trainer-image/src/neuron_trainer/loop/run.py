@@ -30,7 +30,7 @@ from .ending import early_stopping
 from .module import TrainingModule
 from .reporting import Reporting
 from .state import RunState
-from .stopping import Stopping
+from .stopping import Stop, Stopping
 from .strategy import BackendStrategy
 from .trainer import build as build_trainer
 from .utilization import Utilization
@@ -77,8 +77,8 @@ class Run:
         handoff: Handoff | None,
         metrics: MetricsFile | None,
         rank: int,
-    ) -> bool:
-        """Train to the end, or to a stop: True then. `handoff` on local rank 0, `metrics` on global rank 0 only."""
+    ) -> Stop:
+        """Train to the end, or to a stop. `handoff` on local rank 0, `metrics` on global rank 0 only."""
         config = self.module.config
         recovery = self._recovery(start, metrics)
         timed = metrics is not None and config.exp_manager.enable_recovery_time_instrumentation
@@ -92,10 +92,13 @@ class Run:
         resumed = self._take_up(start, saving, reporting, metrics, recovery.steps_lost if recovery else 0)
         strategy = BackendStrategy(self.module.backend.device, rank, saving.saving.save, self._load)
         callbacks: list[pl.Callback] = [reporting, saving, *early_stopping(config.exp_manager), stopping]
-        build_trainer(config, strategy, log_dir, callbacks).fit(self.module, ckpt_path=resumed)
+        trainer = build_trainer(config, strategy, log_dir, callbacks)
+        trainer.fit(self.module, ckpt_path=resumed)
+        if reporting.is_idle:
+            reporting.nothing_to_do(trainer.global_step)
         if there is not None:
             there.bring()
-        return stopping.is_preempted
+        return stopping.stop
 
     def _take_up(
         self, start: Start, saving: Checkpointing, reporting: Reporting, metrics: MetricsFile | None, lost: int
@@ -105,14 +108,14 @@ class Run:
         if start.checkpoint is not None and not start.weights_only:
             manifest = read_manifest(storage.place(start.checkpoint))
             step = saving.saved_step = manifest.step
-            reporting.checkpoint_taken_up(step, start.checkpoint, manifest.time)
+            reporting.checkpoint_taken_up(step, start.checkpoint, manifest.time, tuple(start.text))
         elif start.checkpoint is not None:
             self.state.load_weights(storage.place(start.checkpoint))
             self.phases.mark("checkpoint_load")
         if metrics is not None:
             metrics.drop_after(step)
-            metrics.append(StartRecord(step, lost, round(time.time(), 3)))
-            log.info("%s", _sentence(start, step))
+            metrics.append(StartRecord(step, lost, round(time.time(), 3), tuple(start.text) or None))
+            log.info("%s", "\n".join([_sentence(start, step), *start.text]))
         return None if start.weights_only else start.checkpoint
 
     def _load(self, folder: Path) -> dict[str, Any]:

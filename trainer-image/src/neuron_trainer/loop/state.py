@@ -1,6 +1,7 @@
 """A whole run as a checkpoint, and back: tensors by shard, trainer state and generators by rank 0."""
 
 import io
+import math
 import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,11 +11,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from neuron_api import contract
+from neuron_api import contract, resumption
 from neuron_api.derive import checkpoint, precision
 from neuron_api.topology import Topology
 from neuron_trainer.checkpoint import published, reader, retention, rng, tensors
-from neuron_trainer.checkpoint.manifest import Manifest
+from neuron_trainer.checkpoint.manifest import Manifest, read
 from neuron_trainer.checkpoint.published_reader import PublishedReader
 from neuron_trainer.checkpoint.staging import Stage, Stored, in_place
 from neuron_trainer.checkpoint.writer import Snapshot
@@ -34,6 +35,8 @@ class RunState:
 
     def snapshot(self, folder: Path, trainer_state: dict[str, Any], stage: Stage | None) -> Snapshot:
         """The run at this moment, to be written to `folder`; with a stage it does not change when training goes on."""
+        # Lightning has counted the epoch in the end of which, or of a part of which, a start ends.
+        trainer_state = {**trainer_state, "epoch": self.module.position(trainer_state["global_step"]).epoch}
         manifest = self._manifest(trainer_state)
         stored = self._stored()
         return Snapshot(
@@ -45,7 +48,7 @@ class RunState:
         )
 
     def load(self, folder: Path) -> dict[str, Any]:
-        """Restore everything; generators only when there are as many ranks as there were."""
+        """Restore everything; generators only when there are as many ranks as there were, and with the same seed."""
         parameters, optimizer = self.module.backend.parameters(), self.module.optimizer
         reader.load_tensors(
             folder,
@@ -55,10 +58,9 @@ class RunState:
         state.setdefault("pytorch-lightning_version", self.module.config.exp_manager.ckpt_ptl_version)
         tensors.set_step(parameters, optimizer, state["global_step"])
         self.module.backend.weights_changed(state["global_step"])
-        for group, rate in zip(optimizer.param_groups, state["lr_schedulers"][0]["_last_lr"], strict=True):
-            group["lr"] = rate  # the schedule's state alone does not set it
-        generators = state["rng"]
-        if len(generators) == dist.get_world_size():
+        generators, saved = state["rng"], read(folder).config
+        is_seeded_anew = saved is not None and saved.get("seed") != self.module.config.seed
+        if len(generators) == dist.get_world_size() and not is_seeded_anew:
             rng.restore(generators[dist.get_rank()])
         return state
 
@@ -68,12 +70,12 @@ class RunState:
         files = PublishedReader(folder, self.family.theirs) if published.is_one(folder) else None
         reader.load_tensors(folder, lambda names: tensors.weights(parameters, names), files)
 
-    def metrics(self, step: int, epoch: int) -> dict[str, float]:
+    def metrics(self, step: int) -> dict[str, float]:
         """Values for file names and for save_top_k; raises `DivergenceError` where they are none."""
         module, newest = self.module, self.module.results.before_checkpoint()
         found = {
             "step": step,
-            "epoch": epoch,
+            "epoch": module.position(step).epoch,
             "global_step": float(step),
             "consumed_samples": float(module.consumed_samples),
             "reduced_train_loss": newest.loss if newest is not None else 0.0,
@@ -103,14 +105,15 @@ class RunState:
         return content.getvalue()
 
     def _manifest(self, trainer_state: dict[str, Any]) -> Manifest:
-        config, step, epoch = self.module.config, trainer_state["global_step"], trainer_state["epoch"]
+        config, step = self.module.config, trainer_state["global_step"]
         return Manifest(
             step=step,
-            epoch=epoch,
+            epoch=trainer_state["epoch"],
             consumed_samples=self.module.consumed_samples,
             global_batch_size=config.data.global_batch_size,
             job_uid=os.environ.get(contract.ENV_JOB_UID, ""),
             config_hash=self.config_hash,
+            config=resumption.effective(config),
             family=self.family.kind,
             architecture=asdict(self.family.config),
             topology={**asdict(self.topology), "zero1": config.distributed_strategy.zero1},
@@ -119,7 +122,7 @@ class RunState:
             if self._dtype()
             else {"bf16": "bfloat16", "fp32": "float32"}[precision.policy(config).stored],
             time=datetime.now(UTC),
-            metrics=self.metrics(step, epoch),
+            metrics={name: value for name, value in self.metrics(step).items() if math.isfinite(value)},
             by_tensor=config.exp_manager.save_xser,
             weights_only=config.exp_manager.checkpoint_callback_params.save_weights_only,
         )

@@ -1,11 +1,11 @@
 """One test on one rank: the weights of a checkpoint, and their loss on the test set."""
 
-import json
 import logging
 import time
 from pathlib import Path
 from typing import Any
 
+from neuron_trainer import json_text
 from neuron_trainer.checkpoint import storage
 from neuron_trainer.checkpoint.manifest import read
 from neuron_trainer.evaluation import RESULTS_FILE
@@ -34,7 +34,7 @@ def test(run: Run, start: Start, log_dir: Path, rank: int) -> float:
         line = {"step": step, "test_loss": loss, "batches": batches, "checkpoint": start.checkpoint,
                 "time": round(time.time(), 3)}  # fmt: skip
         with (log_dir / RESULTS_FILE).open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json_text.dumps(line) + "\n")
     return loss
 
 

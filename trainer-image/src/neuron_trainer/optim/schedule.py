@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -43,12 +43,28 @@ class Extent:
     hidden_size: int
 
 
-def schedule(optim: OptimConfig, optimizer: Optimizer, extent: Extent) -> LambdaLR:
+class Schedule(LambdaLR):
+    """Takes the number of finished steps from a checkpoint and nothing else: the rate is the file's curve there.
+
+    torch restores the base rates, and leaves the rate of the next step where the old curve ended.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Set the rate of the step after `last_epoch` finished ones, for each group of the optimizer."""
+        self.last_epoch, self._step_count = state_dict["last_epoch"], state_dict["last_epoch"] + 1
+        self._last_lr = [
+            base * share(self.last_epoch) for base, share in zip(self.base_lrs, self.lr_lambdas, strict=True)
+        ]
+        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+            group["lr"] = rate
+
+
+def schedule(optim: OptimConfig, optimizer: Optimizer, extent: Extent) -> Schedule:
     """The configured schedule; its state is the number of steps done, never the length of the curve."""
     rate, base = rates(optim, extent), optim.lr or 1.0  # adafactor's relative steps have no base rate of their own
     for group in optimizer.param_groups:
         group["lr"] = base
-    return LambdaLR(optimizer, lambda step: rate(step) / base)
+    return Schedule(optimizer, lambda step: rate(step) / base)
 
 
 def rates(optim: OptimConfig, extent: Extent) -> Callable[[int], float]:

@@ -1,0 +1,261 @@
+"""What a resume takes from where: the configuration that a checkpoint was written with, compared with the file's.
+
+The values are always the file's. Model, optimizer state, counters and generators are the checkpoint's. What that does
+to the numbers is said for each key that differs; where the checkpoint's state means nothing for the file's value, the
+resume is refused. Pure; the trainer compares, and everybody prints the same lines.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from .config import TrainingConfig
+from .paths import fields, section_of
+
+SIZES: Final = (
+    "vocab_size", "hidden_size", "intermediate_size", "ffn_hidden_size", "num_hidden_layers", "num_layers",
+    "num_attention_heads", "num_key_value_heads", "num_kv_heads", "head_dim", "kv_channels", "tie_word_embeddings",
+)  # fmt: skip
+"""Of a model's config, those that the shapes of its tensors follow from."""
+
+MAX_LINES: Final = 64
+"""Differences that are listed; the rest is counted."""
+LINE_LENGTH: Final = 240
+_VALUE_LENGTH: Final = 60
+
+
+class Effect(StrEnum):
+    """What it means that a key of the file differs from the checkpoint's."""
+
+    RATE = "the rate is the file's curve at this step"
+    FILE = "the file's from this step on"
+    NUMBERS = "the file's; the numbers change from this step on"
+    ROUNDING = "the file's; the numbers change by rounding, with dropout also by its draws"
+    START = "no effect: only a run that begins at step 0 uses it"
+    NONE = "the file's; the numbers do not change"
+    STATE = "the file's; the numbers change from this step on "
+    """As NUMBERS, and refused where it is switched on: the checkpoint has no state for it."""
+    SIZE = "the file's; the model's tensors are the same"
+    """REFUSED where both give a value: null is config.json's, and what is in that is compared by itself."""
+    REFUSED = "refused: the checkpoint's state means nothing for the file's value"
+
+
+_EFFECTS: Final[Mapping[Effect, Mapping[str, str]]] = {
+    Effect.RATE: {
+        "trainer": "max_steps max_epochs",
+        "model.optim": "lr relative_step warmup_init min_step",
+        "model.optim.sched": "name warmup_steps warmup_ratio max_steps constant_steps constant_ratio min_lr hold_steps "
+        "hold_ratio d_model step_size gamma interval last_epoch power cycle decay_rate",
+    },
+    Effect.FILE: {
+        "trainer": "val_check_interval check_val_every_n_epoch num_sanity_val_steps limit_val_batches "
+        "limit_test_batches max_time limit_predict_batches fast_dev_run min_steps min_epochs",
+        "exp_manager": "create_checkpoint_callback save_bf16 create_early_stopping_callback "
+        "early_stopping_callback_params max_time_per_run create_preemption_callback disable_validation_on_resume",
+        "exp_manager.checkpoint_callback_params": "monitor save_top_k mode save_last every_n_train_steps "
+        "use_master_weights_in_ckpt train_time_interval every_n_epochs save_weights_only save_on_train_epoch_end "
+        "always_save_nemo save_best_model save_nemo_on_train_end",
+        "data": "val_dir test_dir validation_drop_last",
+        "model": "save_logits",
+        "model_alignment_strategy.peft": "save_lora_base merge_lora save_lora_config_adapter merge_sharded_lora",
+    },
+    Effect.NUMBERS: {
+        "": "seed",
+        "trainer": "gradient_clip_val accumulate_grad_batches gradient_clip_algorithm limit_train_batches "
+        "overfit_batches sync_batchnorm callbacks precision",
+        "exp_manager": "ema",
+        "distributed_strategy": "token_shuffle_group_size",
+        "data": "micro_batch_size global_batch_size data_module train_dir data_prefix data_impl splits_string "
+        "seq_length dataloader_type reset_position_ids reset_attention_mask eod_mask_loss drop_last "
+        "no_seqlen_plus_one_input_tokens pad_samples_to_global_batch_size dataset_name subset_name prompt_name "
+        "train_ds fine_tuning tokenizer dev_choose_samples packing",
+        "data.tokenizer": "library type model vocab_file merge_file delimiter sentencepiece_legacy use_fast",
+        "model": "encoder_seq_length max_position_embeddings rope_theta do_layer_norm_weight_decay hidden_dropout "
+        "attention_dropout ffn_dropout layernorm_epsilon rotary_percentage sliding_window_size "
+        "fp32_residual_connection fp16_lm_cross_entropy positition_interpolation_factor position_freq_base "
+        "position_abf_factor precision",
+        "model.fusions": "do_layer_norm_weight_decay",
+        "fusions": "do_layer_norm_weight_decay",
+        "model.moe": "dropout capacity_factor dropless routing_algorithm router_activation sinkhorn_iterations "
+        "sinkhorn_tol top_k output_router_logits router_aux_loss_coef normalize_top_k_affinities moe_dropout",
+        "model.optim": "weight_decay betas eps dampening nesterov rho lr_decay alpha etas step_sizes correct_bias "
+        "grad_averaging luc luc_trust clip_threshold decay_rate scale_parameter",
+        "precision": "type master_weights fp32_grad_acc fp32_grads_cc xla_use_bf16 xla_downcast_bf16 "
+        "neuron_rt_stochastic_rounding_en parallel_layers_reduce_dtype",
+        "model_alignment_strategy.dpo": "kl_beta loss_type max_prompt_length precompute_ref_log_probs truncation_mode",
+        "model_alignment_strategy.sft": "packing",
+        "model_alignment_strategy.orpo": "beta max_prompt_length truncation_mode",
+        "model_alignment_strategy.peft": "lora_alpha lora_dropout",
+    },
+    Effect.ROUNDING: {
+        "": "bucket_size_collectives fusions",
+        "trainer": "devices num_nodes",
+        "distributed_strategy": "tensor_model_parallel_size pipeline_model_parallel_size "
+        "virtual_pipeline_model_parallel_size context_parallel_size expert_model_parallel_size zero1 "
+        "sequence_parallel kv_replicator pipeline_model_parallel_split_rank",
+        "model": "qkv_linear fuse_qkv pipeline_cuts apply_query_key_layer_scaling gradient_accumulation_fusion "
+        "use_emha megatron_amp_O2 bias_gelu_fusion bias_activation_fusion bias_dropout_add_fusion "
+        "masked_softmax_fusion",
+        "model.fusions": "softmax flash_attention ring_attention",
+        "fusions": "softmax flash_attention ring_attention",
+    },
+    Effect.START: {
+        "exp_manager": "resume_from_checkpoint resume_ignore_no_checkpoint",
+        "model": "use_cpu_initialization weight_init_only init_method_std use_scaled_init_method",
+        "model.optim": "initial_accumulator_value",
+        "model_alignment_strategy.peft": "load_lora_from_ckpt",
+    },
+    Effect.NONE: {
+        "": "name compiler_flags compiler_cache_url aync_exec_max_inflight_requests async_exec_max_inflight_requests "
+        "neuron_rt_exec_timeout neuron_experimental_compress_rg",
+        "trainer": "log_every_n_steps lnc sequential_move_factor enable_model_summary enable_progress_bar profiler "
+        "detect_anomaly benchmark deterministic inference_mode default_root_dir reload_dataloaders_every_n_epochs "
+        "barebones enable_autolog_hparams model_registry accelerator strategy plugins logger "
+        "use_distributed_sampler enable_checkpointing",
+        "exp_manager": "log_local_rank_0_only log_global_rank_0_only create_tensorboard_logger summary_writer_kwargs "
+        "explicit_log_dir exp_log_dir exp_dir name version use_datetime_version resume_if_exists resume_past_end "
+        "ckpt_ptl_version log_parameter_norm log_gradient_norm enable_recovery_time_instrumentation save_xser "
+        "load_xser async_checkpointing files_to_copy log_step_timing step_timing_kwargs create_wandb_logger "
+        "wandb_logger_kwargs create_mlflow_logger mlflow_logger_kwargs create_dllogger_logger dllogger_logger_kwargs "
+        "create_clearml_logger clearml_logger_kwargs create_neptune_logger neptune_logger_kwargs",
+        "exp_manager.checkpoint_callback_params": "filename model_parallel_size dirpath auto_insert_metric_name "
+        "enable_version_counter prefix postfix verbose",
+        "data": "num_workers index_mapping_dir skip_warmup use_sft_style_data_module",
+        "model": "transpose_nki_inputs activations_checkpoint_granularity activations_checkpoint_recompute "
+        "persist_layer_norm activations_checkpoint_method activations_checkpoint_num_layers "
+        "activations_checkpoint_layers_per_pipeline num_micro_batches_with_partial_activation_checkpoints "
+        "disable_layer_norm_checkpointing model_config make_vocab_size_divisible_by",
+        "model.optim": "capturable",
+        "model_alignment_strategy.peft": "lora_verbose",
+    },
+    Effect.SIZE: {
+        "model": "num_layers hidden_size ffn_hidden_size num_attention_heads num_kv_heads kv_channels",
+        "model.moe": "num_experts",
+    },
+    Effect.STATE: {"model.optim": "amsgrad momentum centered beta1"},
+    Effect.REFUSED: {
+        "": "model_source model_alignment_strategy",
+        "model": "normalization share_embeddings_and_output_weights position_embedding_type activation has_bias "
+        "transformer_block_type moe",
+        "model.moe": "frequency glu_mlp",
+        "model.optim": "name",
+        "model_alignment_strategy": "dpo sft orpo peft",
+        "model_alignment_strategy.peft": "lora_rank lora_bias target_modules",
+    },
+}
+"""Every documented key, under its section. The path of config.json is no number, and neither is the padding of the
+vocabulary: what comes of them is compared by itself (`architecture`)."""
+
+
+@cache
+def _by_path() -> Mapping[str, Effect]:
+    return {
+        f"{section}.{key}" if section else key: effect
+        for effect, sections in _EFFECTS.items()
+        for section, keys in sections.items()
+        for key in keys.split()
+    }
+
+
+def effect(path: str) -> Effect | None:
+    """Of a documented key that holds a value; None where there is no such key."""
+    return _by_path().get(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A key whose value in the file is not that of the checkpoint."""
+
+    key: str
+    before: Any
+    """In the checkpoint's configuration, as JSON has it."""
+    after: Any
+    """In the file."""
+    effect: Effect
+    note: str = ""
+    """What else follows."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the file cannot go on from the checkpoint."""
+        return self.effect is Effect.REFUSED
+
+    @property
+    def line(self) -> str:
+        """`key: before -> after: effect`, of at most `LINE_LENGTH` characters."""
+        told = f"{self.effect.strip()}{f'; {self.note}' if self.note else ''}"
+        return f"{self.key}: {_shown(self.before)} -> {_shown(self.after)}: {told}"[:LINE_LENGTH]
+
+
+def compare(checkpoint: Mapping[str, Any], file: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """Every key that differs, in the order of the models; both are effective configurations (`TrainingConfig`'s dump by
+    alias in JSON mode): a default that is written out is no difference."""
+    return tuple(_section(checkpoint, file, TrainingConfig, ""))
+
+
+def architecture(checkpoint: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """What differs in a model's sizes and constants, wherever they come from: `model_config` or the file."""
+    known = json.loads(json.dumps(model, default=str))
+    return tuple(
+        Difference(f"the model's {name}", checkpoint[name], value, Effect.REFUSED if name in SIZES else Effect.NUMBERS)
+        for name, value in known.items()
+        if name in checkpoint and checkpoint[name] != value
+    )
+
+
+def effective(config: TrainingConfig) -> dict[str, Any]:
+    """A configuration with all defaults, as a checkpoint's manifest keeps it."""
+    return config.model_dump(mode="json", by_alias=True)
+
+
+def text(step: int, differences: tuple[Difference, ...] | None) -> tuple[str, ...]:
+    """What a start says about a resume: a headline, and a line for each difference. None: not known."""
+    if differences is None:
+        return (
+            f"resume at step {step}: the checkpoint does not hold the configuration that it was written with (an older "
+            "release), so they are not compared. Every value is the file's.",
+        )
+    if not differences:
+        return (f"resume at step {step}: the configuration is the one that the checkpoint was written with.",)
+    keys = "1 key differs" if len(differences) == 1 else f"{len(differences)} keys differ"
+    lines = [one.line for one in differences[:MAX_LINES]]
+    rest = len(differences) - len(lines)
+    headline = f"resume at step {step}: {keys} from the checkpoint's configuration (checkpoint -> file):"
+    return (headline, *lines, *([f"and {rest} more"] if rest else []))
+
+
+def _section(
+    before: Mapping[str, Any], after: Mapping[str, Any], model: type[BaseModel] | None, prefix: str
+) -> Iterator[Difference]:
+    known = fields(model) if model is not None else {}
+    own = [key for key in (*before, *after) if key not in known]
+    for key in dict.fromkeys((*known, *own)):
+        old, new = before.get(key), after.get(key)
+        if old == new:
+            continue
+        path = f"{prefix}{key}"
+        section = section_of(known[key]) if key in known else None
+        if section is not None and isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _section(old, new, section, f"{path}.")
+        else:
+            yield Difference(path, old, new, _effect(path, old, new))
+
+
+def _effect(path: str, old: Any, new: Any) -> Effect:
+    """Keys of one's own are passed to the data module or the model: nobody knows that they do nothing."""
+    found = effect(path) or Effect.NUMBERS
+    if found is Effect.STATE:
+        return Effect.REFUSED if new and not old else Effect.NUMBERS
+    if found is Effect.SIZE and old is not None and new is not None:
+        return Effect.REFUSED
+    return found
+
+
+def _shown(value: Any) -> str:
+    told = json.dumps(value, ensure_ascii=False)
+    return told if len(told) <= _VALUE_LENGTH else f"{told[: _VALUE_LENGTH - 1]}…"
