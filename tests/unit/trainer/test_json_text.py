@@ -56,7 +56,7 @@ def test_files_of_older_releases_are_still_read(tmp_path: Path) -> None:
 
 def test_a_progress_report_is_json_too() -> None:
     text = progress.to_json(Progress(step=3, loss=math.nan, tokens_per_second=math.inf))
-    assert strict(text)["loss"] is None
+    assert strict(text).get("loss") is None
     assert progress.from_json(text).loss is None
 
 
