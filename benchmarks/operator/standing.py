@@ -74,7 +74,7 @@ async def _settled(field: Field, namespace: str, jobs: int) -> None:
 
     async def told() -> bool:
         listed = await field.servers.call("GET", shapes.OURS.format(namespace))
-        return sum(one.get("status", {}).get("nodesReady") == "1/1" for one in listed["items"]) == jobs
+        return sum(one.get("status", {}).get("readyNodes") == 1 for one in listed["items"]) == jobs
 
     await until("every job to say so", told, 300, 1.0)
 

@@ -19,8 +19,8 @@ def ledger(job: dict[str, Any], console: Console) -> None:
     for entry in job["status"].get("restarts", []):
         where = entry.get("pod", "") + (f" rank {entry['rank']}" if "rank" in entry else "")
         numbers = [entry.get(key) for key in ("step", "resumedFromStep", "stepsLost", "recoverySeconds")]
-        texts = ["-" if n is None else f"{n:.1f}" if isinstance(n, float) else str(n) for n in numbers]
-        table.add_row(entry["rung"], entry["cause"], where, *texts)
+        texts = ["-" if n is None else f"{float(n):.1f}" if isinstance(n, str) else str(n) for n in numbers]
+        table.add_row(entry["restartScope"], entry["cause"], where, *texts)
     console.print(table)
 
 

@@ -104,7 +104,7 @@ def interrupted(setting: Setting, max_steps: int) -> None:
         raise DemoError("the job ended before both faults were done")
     console.print(kubectl.run("get", "ntj", JOB).rstrip())
     report.ledger(job, console)
-    rungs = [entry["rung"] for entry in job["status"].get("restarts", [])]
+    rungs = [entry["restartScope"] for entry in job["status"].get("restarts", [])]
     if sorted(rungs) != ["Pod", "Process"]:
         raise DemoError(f"the ledger should have one restart of processes and one of a pod; it has {rungs}")
 

@@ -42,10 +42,10 @@ def follow(
             status = kubectl.get("ntj", job).get("status", {})
             progress = status.get("progress", {})
             phase, step = status.get("phase", "Pending"), progress.get("step", 0)
-            loss = f"loss {progress['loss']:.4f}" if "loss" in progress else ""
+            loss = f"loss {float(progress['loss']):.4f}" if "loss" in progress else ""
             bar.update(task, description=phase, completed=step, total=progress.get("maxSteps"), note=loss)
-            line = f"{phase:<11} nodes {status.get('nodesReady', '-'):<4} step {step:>4}  {loss}"
-            news = (phase, status.get("nodesReady"), step // _LINE_EVERY)
+            line = f"{phase:<11} ready {status.get('readyNodes', '-'):<2} step {step:>4}  {loss}"
+            news = (phase, status.get("readyNodes"), step // _LINE_EVERY)
             if not console.is_terminal and news != last:
                 console.print(f"  {line}")
                 last = news

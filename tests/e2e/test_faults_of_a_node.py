@@ -42,7 +42,7 @@ def test_a_kubelet_that_stops_and_comes_back_costs_nothing_that_the_ledger_does_
         finally:
             harm.start_kubelet(job)
         lost = finished(job, unbroken, restarts=len(job.restarts()))
-        told = [(line["rung"], line["cause"]) for line in job.restarts()]
+        told = [(line["restartScope"], line["cause"]) for line in job.restarts()]
         assert set(told) <= {("Pod", "NodeLost"), ("Pod", "PodEvicted"), ("Pod", "PodDeleted")}, job.why()
         seconds = [harm.seconds_since(at, line["recoveredTime"]) for line in job.restarts()]
         orphans = job.remove()
@@ -62,7 +62,7 @@ def test_a_node_without_power_that_is_deleted_is_replaced_by_another(
         at = harm.now()
         two_nodes.kubectl.run("delete", "node", SPARE)  # As a cloud's node controller does.
         (line,) = job.wait_recovered(1)
-        assert (line["rung"], line["cause"], line["node"]) == ("Pod", "NodeLost", SPARE), job.why()
+        assert (line["restartScope"], line["cause"], line["node"]) == ("Pod", "NodeLost", SPARE), job.why()
         seconds = harm.seconds_since(at, line["recoveredTime"])
         lost = finished(job, unbroken, restarts=1)
         assert {pod.node for pod in job.pods()} == {"node-0"}

@@ -29,7 +29,7 @@ def test_the_training_goes_on_and_a_rank_that_dies_meanwhile_is_told(
         at = harm.kill_rank(job)
         (line,) = job.wait_recovered(1)
         seconds = harm.seconds_since(at, line["recoveredTime"])
-        assert (line["rung"], line["cause"]) == ("Process", "ProcessKilled"), job.why()
+        assert (line["restartScope"], line["cause"]) == ("Process", "ProcessKilled"), job.why()
         act(job)
         lost = finished(job, unbroken, restarts=1)
         assert [pod.uid for pod in job.pods()] == pods, "no pod was replaced"

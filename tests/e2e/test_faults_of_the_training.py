@@ -54,7 +54,7 @@ def test_a_training_that_loses_a_part_goes_on_as_if_nothing_had_been(
             at = fault.harm(job)
             line = job.wait_recovered(number)[-1]
             seconds.append(harm.seconds_since(at, line["recoveredTime"]))
-            assert (line["rung"], line["cause"]) == (fault.rung, line["cause"]), job.why()
+            assert (line["restartScope"], line["cause"]) == (fault.rung, line["cause"]), job.why()
             assert line["cause"] in fault.causes, job.why()
             assert line["stepsLost"] <= fault.most_lost, job.why()
             assert fault.blamed or not line.get("pod"), job.why()

@@ -70,7 +70,7 @@ async def outcome(world: World) -> Outcome:
         gang_failures=status.gang_failures,
         steps_lost=status.steps_lost,
         ledger=tuple(
-            (line.rung.value, line.cause.value, line.step, line.steps_lost, line.resumed_from_step)
+            (line.restart_scope.value, line.cause.value, line.step, line.steps_lost, line.resumed_from_step)
             for line in status.restarts
         ),
         children=tuple(sorted((await inventory(world)).elements())),

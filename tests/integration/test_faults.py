@@ -3,7 +3,7 @@
 from neuron_api import contract
 from neuron_api.progress import ProcessFailure
 from neuron_api.reasons import Reason
-from neuron_api.status import Phase, Rung
+from neuron_api.status import Phase, RestartScope
 from neuron_operator import cluster as api
 
 from .world import JOB, World, manifest, utc
@@ -61,10 +61,10 @@ async def test_a_fault_of_the_hardware_moves_the_pod_to_another_node_and_the_use
     await world.report(20, round=1, failures=(failure(0, BAD),))
     await world.reconcile()
     status = (await world.job()).status
-    told = [(one.rung, one.cause, one.neuron_code, one.rule) for one in status.restarts]
+    told = [(one.restart_scope, one.cause, one.neuron_code, one.rule) for one in status.restarts]
     rule = "sram-uncorrectable-code"
-    assert told == [(rung, Reason.HARDWARE_FAULT, 1202, rule) for rung in (Rung.PROCESS, Rung.POD)]
-    assert status.restarts[0].lines == ("Traceback (most recent call last):", "  in step")
+    assert told == [(rung, Reason.HARDWARE_FAULT, 1202, rule) for rung in (RestartScope.PROCESS, RestartScope.POD)]
+    assert status.restarts[0].log_tail == ("Traceback (most recent call last):", "  in step")
     (one,) = status.excluded_nodes
     assert (one.node, one.hostname) == (f"{world.namespace}-a", "host-a")
     world.reports.by_index.clear()

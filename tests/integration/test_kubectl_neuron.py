@@ -121,7 +121,7 @@ def shown_config(job: Json) -> str:
 
 
 def span(seconds: float) -> str:
-    from neuron_operator.cli import duration
+    from neuron_operator.planning import duration
 
     return duration.text(seconds)
 

@@ -40,7 +40,7 @@ async def test_a_job_runs_to_its_end_and_kubectl_diff_is_empty_at_every_stage(wo
     await world.report(20)
     await world.reconcile()
     status = (await world.job()).status
-    assert (status.phase, status.nodes_ready) == (Phase.RUNNING, "2/2")
+    assert (status.phase, status.ready_nodes) == (Phase.RUNNING, 2)
     assert status.progress is not None
     assert status.progress.step == 20
     assert diff() == ""

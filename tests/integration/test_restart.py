@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from neuron_api.progress import ProcessFailure, Progress, Recovery, TrainerPhase, last_words
-from neuron_api.status import Phase, Rung
+from neuron_api.status import Phase, RestartScope
 from neuron_operator import cluster as api
 from neuron_operator.planning.observation import Pod
 from neuron_operator.stillness import Stillness
@@ -27,7 +27,7 @@ async def test_a_deleted_pod_is_replaced_alone_and_the_ledger_says_what_it_cost(
     assert now[f"{JOB}-0-1"] != first[f"{JOB}-0-1"]
     status = (await world.job()).status
     assert status.phase is Phase.RESTARTING
-    assert [entry.rung for entry in status.restarts] == [Rung.POD]
+    assert [entry.restart_scope for entry in status.restarts] == [RestartScope.POD]
 
     await world.run(f"{JOB}-0-1")
     recovery = Recovery(round=1, resumed_from_step=20, steps_lost=3, first_step_time=utc() + timedelta(seconds=1))
@@ -48,7 +48,7 @@ async def test_a_failed_pod_is_replaced_in_one_pass_and_told_once(world: World) 
     now = (await world.pods())[1]["metadata"]
     assert (now["name"], now["uid"] != failed["uid"]) == (failed["name"], True)
     status = (await world.job()).status
-    assert [(entry.rung, entry.pod_uid) for entry in status.restarts] == [(Rung.POD, failed["uid"])]
+    assert [(entry.restart_scope, entry.pod_uid) for entry in status.restarts] == [(RestartScope.POD, failed["uid"])]
     assert [record.uid for record in status.pods if record.name == now["name"]] == [now["uid"]]
 
 
@@ -119,7 +119,7 @@ async def test_a_process_that_is_restarted_in_its_pod_is_told_with_rank_and_sign
     await world.reconcile()
     assert await world.pod_names() == names
     (entry,) = (await world.job()).status.restarts
-    assert (entry.rung, entry.rank, entry.exit_code, entry.message) == (Rung.PROCESS, 3, -9, "SIGKILL")
+    assert (entry.restart_scope, entry.rank, entry.exit_code, entry.message) == (RestartScope.PROCESS, 3, -9, "SIGKILL")
     assert (entry.steps_lost, entry.resumed_from_step) == (7, 20)
 
 
@@ -142,7 +142,7 @@ async def test_a_process_that_failed_before_the_end_and_that_nobody_had_asked_fo
     await world.end(f"{JOB}-0-0", 0, last_words(first))
     await world.reconcile()
     (entry,) = (await world.job()).status.restarts
-    assert (entry.rung, entry.rank, entry.pod) == (Rung.PROCESS, 3, f"{JOB}-0-1")
+    assert (entry.restart_scope, entry.rank, entry.pod) == (RestartScope.PROCESS, 3, f"{JOB}-0-1")
     assert (entry.steps_lost, entry.recovered_time) == (7, recovery.first_step_time)
     assert (await world.job()).status.phase is (Phase.SUCCEEDED if others_ended else Phase.RUNNING)
 

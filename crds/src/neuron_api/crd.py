@@ -13,22 +13,24 @@ from .status import JobStatus
 
 _COLUMNS = (
     # name, type, path, priority (0: always, 1: with -o wide), description
-    ("Phase", "string", ".status.phase", 0, "Where the job is, in one word"),
-    ("Nodes", "string", ".status.nodesReady", 0, "Pods that are ready, of all"),
+    ("Phase", "string", ".status.phase", 0, "State of the job in one word"),
+    ("Nodes", "integer", ".status.topology.nodes", 0, "Nodes that the job uses, one pod each"),
     ("Step", "integer", ".status.progress.step", 0, "Finished optimizer steps"),
-    ("Of", "integer", ".status.progress.maxSteps", 0, "Steps after which training ends"),
+    ("Max Steps", "integer", ".status.progress.maxSteps", 0, "Steps after which training ends"),
     ("Checkpoint", "integer", ".status.checkpoint.step", 0, "Step of the newest complete checkpoint"),
-    ("Restarts", "integer", ".status.restartCount", 0, "Restarts of every kind"),
-    ("Lost", "integer", ".status.stepsLost", 0, "Steps that had to be done again"),
-    ("Age", "date", ".metadata.creationTimestamp", 0, "Since the job was created"),
-    ("ETA", "string", ".status.progress.estimatedCompletionTime", 1, "When the last step is finished at this pace"),
-    ("Goodput", "number", ".status.goodput", 1, "Share of the time that went into steps which were kept"),
-    ("Loss", "number", ".status.progress.loss", 1, "Loss of the last step"),
-    ("Tokens/s", "number", ".status.progress.tokensPerSecond", 1, "Tokens per second over all processes"),
-    ("Saved", "date", ".status.checkpoint.time", 1, "Since that checkpoint was complete"),
-    ("World", "integer", ".status.topology.worldSize", 1, "All processes"),
+    ("Restarts", "integer", ".status.restartCount", 0, "Restarts of processes, pods and the gang"),
+    ("Steps Lost", "integer", ".status.stepsLost", 0, "Steps that had to be repeated after restarts"),
+    ("Remaining", "string", ".status.progress.timeRemaining", 0, "Estimated time to the last step"),
+    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 0, "Why the job is in this phase"),
+    ("Age", "date", ".metadata.creationTimestamp", 0, "Time since the job was created"),
+    ("Ready", "integer", ".status.readyNodes", 1, "Nodes whose pod is ready; empty once the job is over"),
+    ("ETA", "string", ".status.progress.estimatedCompletionTime", 1, "When the last step will be finished"),
+    ("Goodput", "string", ".status.goodput", 1, "Share of the time spent on steps that were kept"),
+    ("Loss", "string", ".status.progress.loss", 1, "Loss of the last step"),
+    ("Tokens/s", "string", ".status.progress.tokensPerSecond", 1, "Tokens per second over all processes"),
+    ("Saved", "date", ".status.checkpoint.time", 1, "Time since that checkpoint was complete"),
+    ("World", "integer", ".status.topology.worldSize", 1, "Number of processes"),
     ("Attempt", "integer", ".status.attempt", 1, "Number of the gang attempt"),
-    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1, "Reason of the Ready condition"),
 )
 
 

@@ -27,6 +27,8 @@ Schema = dict[str, Any]
 
 WORD: Final = "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
 """Form of a word in a status: the pattern of `reason` in metav1.Condition."""
+DECIMAL: Final = r"^(-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?|-?inf|nan)$"
+"""Form of a number in a status that is no integer."""
 
 
 class Dialect(StrEnum):
@@ -94,6 +96,8 @@ def _type(annotation: Any, dialect: Dialect, metadata: Iterable[Any] = ()) -> Sc
     if get_origin(annotation) is Annotated:
         inner, *extra = get_args(annotation)
         return _type(inner, dialect, (*metadata, *extra))
+    if "decimal" in metadata:
+        return {"type": "string", "maxLength": 32, "pattern": DECIMAL}
     if dialect is Dialect.CONFIG and "quantity" in metadata:
         return {"x-kubernetes-int-or-string": True}
     if dialect is Dialect.CONFIG and "loose" in metadata:

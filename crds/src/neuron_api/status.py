@@ -8,7 +8,7 @@ is. So are fields that it does not know.
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field, PlainSerializer
 
 from .api_object import ApiObject
 from .contract import MOST_NODES
@@ -41,8 +41,8 @@ class ConditionStatus(StrEnum):
     UNKNOWN = "Unknown"
 
 
-class Rung(StrEnum):
-    """Steps of the restart ladder, cheapest first."""
+class RestartScope(StrEnum):
+    """What a restart replaces, cheapest first."""
 
     PROCESS = "Process"
     """All processes restarted inside the same pods."""
@@ -55,8 +55,13 @@ class Rung(StrEnum):
 OpenReason = Annotated[Reason | str, Field(union_mode="left_to_right")]
 OpenConditionType = Annotated[ConditionType | str, Field(union_mode="left_to_right")]
 OpenPhase = Annotated[Phase | str, Field(union_mode="left_to_right")]
-OpenScope = Annotated[Rung | str, Field(union_mode="left_to_right")]
+OpenScope = Annotated[RestartScope | str, Field(union_mode="left_to_right")]
 """Each is a member of its enumeration, or a word of another release."""
+
+
+Decimal = Annotated[float, PlainSerializer(repr, return_type=str), "decimal"]
+"""A number that is no integer, on the wire a decimal string: floating-point numbers do not survive every client of the
+API. The API conventions advise against them; JobSet and Kubeflow's TrainJob have none either."""
 
 
 class StatusObject(ApiObject):
@@ -85,8 +90,8 @@ class Condition(StatusObject):
 class Restart(StatusObject):
     """One line of the ledger: what happened, what it cost."""
 
-    rung: OpenScope
-    """What was restarted: Process, Pod or Gang."""
+    restart_scope: OpenScope
+    """What was restarted. Process: all processes, inside the same pods. Pod: one pod. Gang: all pods."""
     cause: OpenReason
     """Why."""
     time: AwareDatetime
@@ -95,8 +100,8 @@ class Restart(StatusObject):
     """Gang attempt in which it happened."""
     pod: str = ""
     """Pod of the first failure."""
-    pod_uid: str = ""
-    """UID of that pod, so that one loss is told once."""
+    pod_uid: str = Field(default="", alias="podUID")
+    """UID of that pod; one loss is counted once."""
     round: int | None = None
     """Rendezvous round that ended with it."""
     node: str = ""
@@ -111,26 +116,26 @@ class Restart(StatusObject):
     """Entry of the failure table that says what it was."""
     message: str = Field(default="", max_length=1024)
     """Last line that it said."""
-    lines: tuple[str, ...] = Field(default=(), max_length=8)
-    """Last lines before that, oldest first, each cut to 240 characters: of the traceback, or without one of what the
-    process wrote to its standard error."""
+    log_tail: tuple[str, ...] = Field(default=(), max_length=8)
+    """Lines before that one, oldest first, each cut to 240 characters: of the traceback; without a traceback, of the
+    process's standard error."""
     step: int | None = None
     """Last finished step when it happened."""
     resumed_from_step: int | None = None
     """Step of the checkpoint that training went on from."""
     steps_lost: int | None = None
     """Finished steps that had to be done again."""
-    passed_over: str = Field(default="", max_length=1024)
-    """What was wrong with newer checkpoints than that one; empty where the newest was taken."""
-    detection_seconds: float | None = None
-    """From the failure, as the launcher or the kubelet tells it by the node's clock (a hang: from the last finished
-    step), to when the operator saw it; absent where nobody tells it, or where the clocks contradict each other."""
+    skipped_checkpoints: str = Field(default="", max_length=1024)
+    """Why newer checkpoints were not used; empty if the newest was."""
+    detection_seconds: Decimal | None = None
+    """Seconds from the failure, by the node's clock (of a hang: from the last finished step), until the operator saw
+    it; absent if the time of the failure is unknown or the clocks contradict each other."""
     recovered_time: AwareDatetime | None = None
     """When the first step after it was finished."""
-    recovery_seconds: float | None = None
-    """From the failure to that step, without the time that the job was suspended."""
-    suspended_seconds: float | None = None
-    """How long the job had been suspended, where the line tells of that."""
+    recovery_seconds: Decimal | None = None
+    """Seconds from the failure to that step, without suspensions."""
+    suspended_seconds: Decimal | None = None
+    """Seconds for which the job had been suspended, if this entry resumes it."""
 
 
 class PodStatus(StatusObject):
@@ -161,9 +166,9 @@ class ExcludedNode(StatusObject):
     """HardwareFault or RepeatedFailures."""
     message: str = Field(default="", max_length=1024)
     """What it was excluded for."""
-    since: AwareDatetime
+    exclusion_time: AwareDatetime
     """When it was excluded."""
-    until: AwareDatetime
+    expiration_time: AwareDatetime
     """When it may be used again."""
 
 
@@ -197,28 +202,30 @@ class ProgressStatus(StatusObject):
     """Steps after which training ends."""
     furthest_step: int = 0
     """Most steps that were ever finished; more than step while steps are done again."""
-    loss: float | None = None
-    """Loss of the last finished step."""
-    tokens_per_second: float | None = None
-    """Tokens per second over all processes."""
-    mfu: float | None = None
-    """Model FLOPs utilization, 0 to 1: the share of the devices' peak that the job reaches. Absent where the peak is
-    unknown."""
+    loss: Decimal | None = None
+    """Loss of the last finished step, a decimal number."""
+    tokens_per_second: Decimal | None = None
+    """Tokens per second over all processes, a decimal number."""
+    mfu: Decimal | None = None
+    """Model FLOPs utilization, a decimal number from 0 to 1: the share of the devices' peak that the job reaches.
+    Absent if the peak is unknown."""
     last_step_time: AwareDatetime | None = None
     """When the last step was finished."""
-    pod_uid: str = ""
-    """UID of the pod that told it; rounds count from 0 in each."""
-    seconds_per_step: float | None = None
-    """Average of the last steps of this round, saves and validation included; the newest count most."""
+    pod_uid: str = Field(default="", alias="podUID")
+    """UID of the pod that reported it; rounds count from 0 in each pod."""
+    seconds_per_step: Decimal | None = None
+    """Average over the last steps of this round, saves and validation included; the newest count most."""
     measured_steps: int = 0
-    """Steps that secondsPerStep was learned from."""
-    total_step_seconds: float = 0.0
-    """Seconds that measured steps have taken, over all rounds: what goodput is told from."""
+    """Steps in secondsPerStep."""
+    total_step_seconds: Decimal = 0.0
+    """Seconds that all measured steps took, over all rounds; goodput follows from it."""
     total_measured_steps: int = 0
     """Steps in totalStepSeconds; the first of each start, which compiles, is none of them."""
     estimated_completion_time: AwareDatetime | None = None
-    """When maxSteps is reached at secondsPerStep, without a failure; absent while the job does not train, before its
-    pace is known, and without maxSteps."""
+    """When maxSteps is reached at secondsPerStep if nothing fails; absent while the job does not train, before its pace
+    is known, and without maxSteps."""
+    time_remaining: str = Field(default="", max_length=16)
+    """Time from the last step until then, for people: 12m, 3h05m, 2d4h. Programs read estimatedCompletionTime."""
     round: int = 0
     """Rendezvous round that the processes are in; failures of earlier rounds are in the ledger."""
 
@@ -236,8 +243,8 @@ class CheckpointStatus(StatusObject):
     """Whether every file has been read back and compared with the manifest; done before each resume."""
 
 
-class HoldStatus(StatusObject):
-    """What the job stands still for, without pods, until somebody helps."""
+class CheckpointGateStatus(StatusObject):
+    """Why the job waits without pods, until somebody acts."""
 
     reason: OpenReason
     """One word out of the list of reasons."""
@@ -283,8 +290,8 @@ class JobStatus(StatusObject):
     """SHA-256 of the effective configuration."""
     topology: TopologyStatus | None = None
     """The shape that the configuration asks for."""
-    nodes_ready: str = ""
-    """Pods that are ready, of all: 2/2."""
+    ready_nodes: int | None = None
+    """Pods that are ready, of topology.nodes; absent once the job is over."""
     pods: tuple[PodStatus, ...] = Field(default=(), max_length=MOST_NODES)
     """The pods of the current attempt by index."""
     progress: ProgressStatus | None = None
@@ -297,7 +304,7 @@ class JobStatus(StatusObject):
     restarts: tuple[Restart, ...] = Field(default=(), max_length=64)
     """Ledger of the last 64 restarts, oldest first."""
     restart_count: int = 0
-    """All restarts of every rung."""
+    """All restarts of every scope."""
     gang_failures: int = 0
     """Failures of the job's own, ever; disruptions are none."""
     counted_failures: tuple[CountedFailure, ...] = Field(default=(), max_length=2048)
@@ -306,18 +313,18 @@ class JobStatus(StatusObject):
     """Nodes that new pods avoid, each for a time (nodePolicy)."""
     steps_lost: int = 0
     """Sum of the steps that had to be done again."""
-    goodput: float | None = Field(default=None, ge=0, le=1)
-    """Share of the time since startTime, without suspensions, that went into steps which were kept: step x average
-    seconds of a step / seconds from startTime to the last step (in the end: to completionTime). What is missing to 1
-    went into waiting for nodes, start, compilation, recoveries, and steps that were done again."""
+    goodput: Decimal | None = None
+    """Share of the time since startTime, without suspensions, spent on steps that were kept; a decimal number from 0 to
+    1. It is step x average seconds of a step / seconds from startTime to the last step (at the end: to completionTime).
+    The rest went into waiting for nodes, start, compilation, recoveries, and repeated steps."""
     start_time: AwareDatetime | None = None
     """When the job was started: its pods are created from then on, and its configuration is fixed."""
-    hold: HoldStatus | None = None
-    """Where the job stands still until somebody helps: why."""
+    checkpoint_gate: CheckpointGateStatus | None = None
+    """Set while the job waits because no complete checkpoint was found and it must not start again at step 0."""
     suspension: SuspensionStatus | None = None
     """Where spec.suspend is set: how far that is."""
-    suspended_seconds: float = 0.0
-    """How long the job was suspended before, all times together; no deadline counts them."""
+    suspended_seconds: Decimal = 0.0
+    """Seconds for which the job was suspended before, in total; deadlines do not count them."""
     completion_time: AwareDatetime | None = None
     """When the job succeeded or failed."""
 

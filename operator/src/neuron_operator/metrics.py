@@ -86,10 +86,10 @@ class Metrics:
         before = known or job.status
         if known:
             for entry in after.restarts[len(after.restarts) - (after.restart_count - before.restart_count) :]:
-                self._restarts.labels(namespace, name, entry.rung, entry.cause).inc()
+                self._restarts.labels(namespace, name, entry.restart_scope, entry.cause).inc()
             for entry in _recovered(before, after):
-                self._recoveries.labels(namespace, name, entry.rung).observe(entry.recovery_seconds or 0.0)
-                self._lost.labels(namespace, name, entry.rung, entry.cause).inc(entry.steps_lost or 0)
+                self._recoveries.labels(namespace, name, entry.restart_scope).observe(entry.recovery_seconds or 0.0)
+                self._lost.labels(namespace, name, entry.restart_scope, entry.cause).inc(entry.steps_lost or 0)
         if _is_complete(after) and not _is_complete(before) and after.attempt == 0 and job.metadata.creation_timestamp:
             # The API server writes whole seconds.
             waited = (self._clock() - job.metadata.creation_timestamp).total_seconds()
@@ -114,7 +114,7 @@ def _recovered(before: JobStatus, after: JobStatus) -> Iterator[Restart]:
 
 
 def _identity(entry: Restart) -> tuple[object, ...]:
-    return entry.rung, entry.attempt, entry.pod_uid, entry.round, entry.time
+    return entry.restart_scope, entry.attempt, entry.pod_uid, entry.round, entry.time
 
 
 def _is_complete(status: JobStatus) -> bool:

@@ -34,10 +34,13 @@ NEWER: Final[Json] = {
         },
     ],
     "restarts": [
-        {"rung": "Node", "cause": "DriverUpgraded", "time": "2026-11-24T12:00:00Z", "attempt": 1, "driver": "2.27"},
+        {
+            "restartScope": "Node", "cause": "DriverUpgraded", "time": "2026-11-24T12:00:00Z", "attempt": 1,
+            "driver": "2.27",
+        },
     ],
     "countedFailures": [{"cause": "DriverUpgraded", "time": "2026-11-24T12:00:00Z"}],
-    "hold": {"reason": "LicenceExpired", "message": "renew it", "time": "2026-11-24T12:00:00Z"},
+    "checkpointGate": {"reason": "LicenceExpired", "message": "renew it", "time": "2026-11-24T12:00:00Z"},
     "progress": {"step": 7, "furthestStep": 9, "flops": "312T"},
     "pods": [{"name": "tiny-2-0", "uid": "u", "zone": "a"}],
     "energy": {"joules": 12},

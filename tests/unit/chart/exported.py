@@ -20,7 +20,7 @@ from neuron_api.status import (
     PodStatus,
     ProgressStatus,
     Restart,
-    Rung,
+    RestartScope,
     TopologyStatus,
 )
 from neuron_operator.failure_rules import FailureRules
@@ -34,7 +34,7 @@ def operator() -> CollectorRegistry:
     stalled = Condition(
         type=ConditionType.STALLED, status=ConditionStatus.TRUE, reason=Reason.CLAIM_NOT_FOUND, last_transition_time=NOW
     )
-    fault = Restart(rung=Rung.POD, cause=Reason.NODE_LOST, time=NOW)
+    fault = Restart(restart_scope=RestartScope.POD, cause=Reason.NODE_LOST, time=NOW)
     closed = fault.model_copy(update={"recovered_time": at(1), "recovery_seconds": 1.0, "steps_lost": 1})
     status = JobStatus(
         phase=Phase.RUNNING,

@@ -3,7 +3,7 @@
 from builders import NOW, PodBuilder, at, make_pod, make_report, observed, with_status
 from neuron_api.contract import ExitCode
 from neuron_api.reasons import Reason
-from neuron_api.status import CountedFailure, JobStatus, Restart, Rung
+from neuron_api.status import CountedFailure, JobStatus, Restart, RestartScope
 from neuron_operator.planning.observation import Node, NodeCondition, Taint
 
 from .passes import JOB, PODS, TWO, known, one_pass
@@ -139,8 +139,8 @@ def _failed(message: str, *nodes: Node, restarts: tuple[Restart, ...] = ()) -> J
 
 def _line(message: str, number: int) -> Restart:
     return Restart(
-        rung=Rung.PROCESS, cause=Reason.PROCESS_FAILED, time=at(-number), node="node-1", pod_uid=f"{number}",
-        step=number, message=message,
+        restart_scope=RestartScope.PROCESS, cause=Reason.PROCESS_FAILED, time=at(-number), node="node-1",
+        pod_uid=f"{number}", step=number, message=message,
     )  # fmt: skip
 
 

@@ -4,13 +4,15 @@ import pytest
 
 from builders import at
 from neuron_api.reasons import Reason
-from neuron_api.status import JobStatus, Restart, Rung
+from neuron_api.status import JobStatus, Restart, RestartScope
 from neuron_operator.planning import backoff
 
 
-def lost(*seconds: float, rung: Rung = Rung.POD, recovered: bool = False) -> tuple[Restart, ...]:
+def lost(*seconds: float, scope: RestartScope = RestartScope.POD, recovered: bool = False) -> tuple[Restart, ...]:
     return tuple(
-        Restart(rung=rung, cause=Reason.POD_EVICTED, time=at(s), recovered_time=at(s + 1) if recovered else None)
+        Restart(
+            restart_scope=scope, cause=Reason.POD_EVICTED, time=at(s), recovered_time=at(s + 1) if recovered else None
+        )
         for s in seconds
     )
 
@@ -54,8 +56,8 @@ def test_a_finished_step_ends_the_row() -> None:
 
 
 def test_restarts_inside_the_pods_create_no_pods_and_are_left_out() -> None:
-    assert backoff.remaining(JobStatus(restarts=lost(*range(9), rung=Rung.PROCESS)), at(9)) == 0
+    assert backoff.remaining(JobStatus(restarts=lost(*range(9), scope=RestartScope.PROCESS)), at(9)) == 0
 
 
 def test_gangs_wait_as_pods_do() -> None:
-    assert backoff.remaining(JobStatus(restarts=lost(0, 1, 2, rung=Rung.GANG)), at(2)) == backoff.FIRST_SECONDS
+    assert backoff.remaining(JobStatus(restarts=lost(0, 1, 2, scope=RestartScope.GANG)), at(2)) == backoff.FIRST_SECONDS

@@ -5,7 +5,7 @@ import pytest
 from builders import NOW, ReportBuilder, at, make_job, make_pod, make_report
 from neuron_api.progress import Progress
 from neuron_api.reasons import Reason
-from neuron_api.status import Restart, Rung
+from neuron_api.status import Restart, RestartScope
 from neuron_operator.planning import blame
 
 JOB = make_job().nodes(3).build()
@@ -94,7 +94,9 @@ def test_rounds_are_told_in_their_order() -> None:
 
 
 def test_a_culprit_comes_before_the_victim_that_was_told() -> None:
-    told = Restart(rung=Rung.PROCESS, cause=Reason.PROCESS_FAILED, time=NOW, rank=0, exit_code=1, message=LOST)
+    told = Restart(
+        restart_scope=RestartScope.PROCESS, cause=Reason.PROCESS_FAILED, time=NOW, rank=0, exit_code=1, message=LOST
+    )
     culprit = first(HOST, SECOND.failure(0, 2, exit_code=-9, when=at(1)))
     assert blame.comes_before(culprit, told)
     named = told.model_copy(update={"exit_code": -9, "message": "SIGKILL"})

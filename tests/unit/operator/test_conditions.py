@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from builders import NOW, accepted, at, make_job
 from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import Condition, ConditionStatus, Phase, Restart, Rung
+from neuron_api.status import Condition, ConditionStatus, Phase, Restart, RestartScope
 from neuron_operator.planning import conditions
 from neuron_operator.planning.conditions import End, Facts, Pause
 from neuron_operator.planning.configuration import Refused
@@ -15,7 +15,7 @@ from neuron_operator.planning.waiting import Wait
 
 ACCEPTED = accepted(make_job().nodes(2).build())
 REFUSED = Refused(Reason.CONFIG_INVALID, "trainer.max_steps: no. Mend it.")
-LOST = Restart(rung=Rung.POD, cause=Reason.NODE_LOST, time=NOW, pod="tiny-0-1", node="node-1", step=7)
+LOST = Restart(restart_scope=RestartScope.POD, cause=Reason.NODE_LOST, time=NOW, pod="tiny-0-1", node="node-1", step=7)
 STUCK = Wait(Reason.IMAGE_PULL_FAILED, "no image", stalled=True)
 PENDING = Wait(Reason.PODS_PENDING, "no node", stalled=False)
 FAILED = End(Reason.BUDGET_EXHAUSTED, "too often")
@@ -130,12 +130,13 @@ def test_the_time_of_a_transition_is_that_of_the_status_and_in_whole_seconds() -
     [
         (LOST, "NodeLost: pod tiny-0-1 on node node-1 after step 7. The pod is replaced, the others wait for it."),
         (
-            Restart(rung=Rung.PROCESS, cause=Reason.PROCESS_KILLED, time=NOW, pod="p", rank=3, exit_code=-9,
-                    message="SIGKILL"),
+            Restart(restart_scope=RestartScope.PROCESS, cause=Reason.PROCESS_KILLED, time=NOW, pod="p", rank=3,
+                    exit_code=-9, message="SIGKILL"),
             "ProcessKilled: rank 3 in pod p (exit code -9): SIGKILL. All processes are restarted in their pods.",
         ),
         (
-            Restart(rung=Rung.GANG, cause=Reason.POD_FAILED, time=NOW, pod="p", exit_code=1, message="KeyError: x."),
+            Restart(restart_scope=RestartScope.GANG, cause=Reason.POD_FAILED, time=NOW, pod="p", exit_code=1,
+                    message="KeyError: x."),
             "PodFailed: pod p (exit code 1): KeyError: x. All pods are replaced.",
         ),
     ],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from builders import NOW
 from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import ConditionStatus, JobStatus, Phase, Rung
+from neuron_api.status import ConditionStatus, JobStatus, Phase, RestartScope
 from unit.operator.simulation import Cluster
 from unit.operator.stories import Event, converge, finish, happen, settle_down
 
@@ -103,10 +103,10 @@ def assert_ledger_is_true(cluster: Cluster) -> None:
     assert status.gang_failures <= policy.max_gang_restarts
     assert status.gang_failures <= cluster.counted, "a disruption is counted"
     assert len([entry for entry in entries if entry.cause is Reason.HANG]) <= cluster.hung, "a hang is made up"
-    uids = Counter(entry.pod_uid for entry in entries if entry.rung is not Rung.PROCESS and entry.pod)
+    uids = Counter(entry.pod_uid for entry in entries if entry.restart_scope is not RestartScope.PROCESS and entry.pod)
     assert not [uid for uid, times in uids.items() if times > 1], "a lost pod is told twice"
     truth = {(failed.pod, failed.time): failed for failed in cluster.failed}
-    told = [(entry.pod_uid, entry.time) for entry in entries if entry.rung is Rung.PROCESS]
+    told = [(entry.pod_uid, entry.time) for entry in entries if entry.restart_scope is RestartScope.PROCESS]
     assert len(told) == len(set(told)), "a failed process is told twice"
     victims = [one for one in told if one not in truth]
     for pod, time in victims:
@@ -127,7 +127,7 @@ def assert_exclusions_are_just(cluster: Cluster) -> None:
     assert len(status.excluded_nodes) <= 1, "of at most three nodes one is excluded"
     for one in status.excluded_nodes:
         assert one.node in cluster.at_fault, "the node of a victim is excluded"
-        assert one.until > one.since
+        assert one.expiration_time > one.exclusion_time
         assert one.reason in (Reason.HARDWARE_FAULT, Reason.REPEATED_FAILURES)
 
 
@@ -144,8 +144,8 @@ def assert_nothing_is_forgotten(cluster: Cluster) -> None:
     status = cluster.status
     if status.finished or len(status.restarts) == 64:
         return
-    told = {entry.pod_uid for entry in status.restarts if entry.rung is not Rung.PROCESS}
-    gangs = {entry.attempt for entry in status.restarts if entry.rung is Rung.GANG}
+    told = {entry.pod_uid for entry in status.restarts if entry.restart_scope is not RestartScope.PROCESS}
+    gangs = {entry.attempt for entry in status.restarts if entry.restart_scope is RestartScope.GANG}
     for uid, attempt in cluster.lost.items():
         assert uid in told or attempt in gangs, f"the loss of pod {uid} is not told"
     living = {pod.uid for pod in cluster.pods.values() if pod.alive}
@@ -166,7 +166,7 @@ def assert_one_pod_per_place(cluster: Cluster) -> None:
         assert not live, "pods of a suspended job go on"
         assert status.phase is Phase.SUSPENDED
         return
-    if status.hold:
+    if status.checkpoint_gate:
         assert not live, "pods of a job that stands still go on"
         assert condition_is_true(status, ConditionType.STALLED)
         return
@@ -217,7 +217,10 @@ HAPPENINGS = tuple(name for name in ALL if name not in (*OPERATOR, "go on", "fin
 
 def outcome(cluster: Cluster) -> tuple[object, ...]:
     status = cluster.status
-    ledger = [(entry.rung, entry.cause, entry.attempt, entry.pod, entry.round, entry.rank) for entry in status.restarts]
+    ledger = [
+        (entry.restart_scope, entry.cause, entry.attempt, entry.pod, entry.round, entry.rank)
+        for entry in status.restarts
+    ]
     reasons = [(condition.type, condition.status, condition.reason) for condition in status.conditions]
     return status.phase, status.attempt, status.gang_failures, status.restart_count, ledger, reasons, status.steps_lost
 
@@ -300,9 +303,9 @@ def test_a_node_whose_hardware_fails_is_left_and_avoided_until_its_time_is_over(
     (one,) = cluster.status.excluded_nodes
     assert (one.node, one.reason) == ("node-1", Reason.HARDWARE_FAULT)
     assert {pod.node for pod in cluster.pods.values()} == {"node-0", "node-2"}
-    assert [(e.rung, e.cause, e.neuron_code) for e in cluster.status.restarts] == [
-        (Rung.PROCESS, Reason.HARDWARE_FAULT, 1202),
-        (Rung.POD, Reason.HARDWARE_FAULT, 1202),
+    assert [(e.restart_scope, e.cause, e.neuron_code) for e in cluster.status.restarts] == [
+        (RestartScope.PROCESS, Reason.HARDWARE_FAULT, 1202),
+        (RestartScope.POD, Reason.HARDWARE_FAULT, 1202),
     ]
     assert cluster.status.gang_failures == 0
     cluster.now += timedelta(days=2)

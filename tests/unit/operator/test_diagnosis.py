@@ -19,7 +19,7 @@ from neuron_api.job import NeuronTrainingJob
 from neuron_api.progress import failure_headline
 from neuron_api.reasons import Reason
 from neuron_api.spec import NodePolicy
-from neuron_api.status import ExcludedNode, JobStatus, Phase, Rung
+from neuron_api.status import ExcludedNode, JobStatus, Phase, RestartScope
 from neuron_operator.planning.observation import Node, NodeCondition, Taint
 from unit.operator.passes import known, names, one_pass, true
 
@@ -42,23 +42,27 @@ def after(
 def test_a_launcher_that_gives_up_over_broken_memory_costs_its_pod_and_its_node_and_no_budget() -> None:
     status = after(PODS[0], PODS[1].failed(1, TRACE), PODS[2])
     (entry,) = status.restarts
-    assert (entry.rung, entry.cause, entry.rule) == (Rung.POD, Reason.HARDWARE_FAULT, "sram-uncorrectable-code")
+    assert (entry.restart_scope, entry.cause, entry.rule) == (
+        RestartScope.POD,
+        Reason.HARDWARE_FAULT,
+        "sram-uncorrectable-code",
+    )
     assert (entry.node, entry.rank, entry.step, entry.exit_code, entry.neuron_code) == ("node-1", 5, 27, 1, 1202)
-    assert entry.lines == (TRACE.splitlines()[0], "Traceback", "  a", "  b")
+    assert entry.log_tail == (TRACE.splitlines()[0], "Traceback", "  a", "  b")
     assert status.gang_failures == 0
     assert [one.node for one in status.excluded_nodes] == ["node-1"]
 
 
 def test_the_same_without_a_word_about_the_hardware_costs_the_gang_and_a_part_of_the_budget() -> None:
     status = after(PODS[0], PODS[1].failed(1, "ValueError: bad"), PODS[2])
-    assert (status.restarts[0].rung, status.restarts[0].cause) == (Rung.GANG, Reason.POD_FAILED)
+    assert (status.restarts[0].restart_scope, status.restarts[0].cause) == (RestartScope.GANG, Reason.POD_FAILED)
     assert (status.gang_failures, status.excluded_nodes) == (1, ())
 
 
 @pytest.mark.parametrize("pod", [PODS[1].failed(1, "ValueError: bad"), PODS[1].failed(137), PODS[1].oom_killed()])
 def test_what_the_node_says_decides_where_the_failure_says_nothing(pod: PodBuilder) -> None:
     status = after(PODS[0], pod, PODS[2], node=SICK)
-    assert (status.restarts[0].rung, status.restarts[0].cause) == (Rung.POD, Reason.HARDWARE_FAULT)
+    assert (status.restarts[0].restart_scope, status.restarts[0].cause) == (RestartScope.POD, Reason.HARDWARE_FAULT)
     assert status.restarts[0].message.startswith("node node-1 has NeuronHealthy=False (Broken)")
     assert [(one.node, one.hostname) for one in status.excluded_nodes] == [("node-1", "host-1")]
     assert status.gang_failures == 0
@@ -67,7 +71,7 @@ def test_what_the_node_says_decides_where_the_failure_says_nothing(pod: PodBuild
 @pytest.mark.parametrize("pod", [PODS[1].failed(1, "ValueError: bad"), PODS[1].failed(137), PODS[1].oom_killed()])
 def test_a_failure_on_a_node_that_is_being_taken_away_is_not_counted(pod: PodBuilder) -> None:
     status = after(PODS[0], pod, PODS[2], node=LEAVING)
-    assert (status.restarts[0].rung, status.restarts[0].cause) == (Rung.POD, Reason.NODE_MAINTENANCE)
+    assert (status.restarts[0].restart_scope, status.restarts[0].cause) == (RestartScope.POD, Reason.NODE_MAINTENANCE)
     assert (status.gang_failures, status.excluded_nodes) == (0, ())
 
 
@@ -94,13 +98,15 @@ def test_the_victim_that_gave_up_is_not_blamed_for_the_fault_of_another_pod() ->
     victim = PODS[0].failed(1, "RuntimeError: Connection closed by peer", at=at(-5))
     status = after(victim, PODS[1].failed(1, TRACE), PODS[2])
     (entry,) = status.restarts
-    assert (entry.rung, entry.cause, entry.node) == (Rung.GANG, Reason.HARDWARE_FAULT, "node-1")
+    assert (entry.restart_scope, entry.cause, entry.node) == (RestartScope.GANG, Reason.HARDWARE_FAULT, "node-1")
     assert [one.node for one in status.excluded_nodes] == ["node-1"]
     assert status.gang_failures == 0
 
 
 def test_where_no_more_nodes_can_be_excluded_a_fault_of_the_hardware_counts() -> None:
-    elsewhere = ExcludedNode(node="x", hostname="x", reason=Reason.HARDWARE_FAULT, since=NOW, until=at(1e6))
+    elsewhere = ExcludedNode(
+        node="x", hostname="x", reason=Reason.HARDWARE_FAULT, exclusion_time=NOW, expiration_time=at(1e6)
+    )
     job = with_status(known(JOB, *PODS), excluded_nodes=(elsewhere,))
     status = one_pass(observed(job, (PODS[0], PODS[1].failed(1, TRACE), PODS[2])))[1]
     assert (status.restarts[0].cause, status.gang_failures) == (Reason.HARDWARE_FAULT, 1)
@@ -136,9 +142,9 @@ def in_place(message: str, *, node: Node | None = None, first_step: float | None
 
 def test_a_pod_that_runs_on_though_its_hardware_is_broken_is_moved_to_another_node() -> None:
     status, deleted = in_place(f"RuntimeError: {BAD}")
-    assert [(entry.rung, entry.cause) for entry in status.restarts] == [
-        (Rung.PROCESS, Reason.HARDWARE_FAULT),
-        (Rung.POD, Reason.HARDWARE_FAULT),
+    assert [(entry.restart_scope, entry.cause) for entry in status.restarts] == [
+        (RestartScope.PROCESS, Reason.HARDWARE_FAULT),
+        (RestartScope.POD, Reason.HARDWARE_FAULT),
     ]
     assert deleted == ["tiny-0-1"]
     assert [one.node for one in status.excluded_nodes] == ["node-1"]
@@ -172,7 +178,9 @@ def test_a_broken_node_is_blamed_before_a_process_that_failed_earlier_elsewhere(
 
 
 def test_new_pods_avoid_excluded_nodes_and_say_which() -> None:
-    one = ExcludedNode(node="node-1", hostname="host-1", reason=Reason.HARDWARE_FAULT, since=NOW, until=at(1e6))
+    one = ExcludedNode(
+        node="node-1", hostname="host-1", reason=Reason.HARDWARE_FAULT, exclusion_time=NOW, expiration_time=at(1e6)
+    )
     job = with_status(known(JOB, *PODS), excluded_nodes=(one,))
     records = tuple(record.model_copy(update={"lost": record.name == "tiny-0-1"}) for record in job.status.pods)
     planned, _ = one_pass(observed(with_status(job, pods=records), (PODS[0], PODS[2])))

@@ -8,7 +8,7 @@ from builders import NOW, PodBuilder, at, make_job, make_pod, observed
 from neuron_api import contract
 from neuron_api.reasons import Reason
 from neuron_api.spec import NodePolicy
-from neuron_api.status import ExcludedNode, JobStatus, PodStatus, Restart, Rung
+from neuron_api.status import ExcludedNode, JobStatus, PodStatus, Restart, RestartScope
 from neuron_operator.failure_rules import built_in
 from neuron_operator.planning import exclusion
 from neuron_operator.planning import gang as gangs
@@ -21,8 +21,8 @@ SRAM = "sram-uncorrectable-code"
 
 def line(node: str, number: int = 0, **values: object) -> Restart:
     defaults: dict[str, object] = {
-        "rung": Rung.PROCESS, "cause": Reason.PROCESS_FAILED, "time": at(number), "round": number, "pod": "tiny-0-1",
-        "pod_uid": "pod-0-1", "node": node, "exit_code": 1, "message": "ValueError: bad",
+        "restart_scope": RestartScope.PROCESS, "cause": Reason.PROCESS_FAILED, "time": at(number), "round": number,
+        "pod": "tiny-0-1", "pod_uid": "pod-0-1", "node": node, "exit_code": 1, "message": "ValueError: bad",
     }  # fmt: skip
     return Restart(**(defaults | values))  # type: ignore[arg-type]
 
@@ -47,7 +47,7 @@ def test_a_fault_of_the_hardware_excludes_at_once_for_a_day_by_the_nodes_host_na
     status = follow(JobStatus(), broken("node_1"), node_1="host-1")
     (one,) = status.excluded_nodes
     assert (one.node, one.hostname, one.reason) == ("node_1", "host-1", Reason.HARDWARE_FAULT)
-    assert (one.since, one.until) == (at(10), at(10) + timedelta(days=1))
+    assert (one.exclusion_time, one.expiration_time) == (at(10), at(10) + timedelta(days=1))
     assert one.message == f"{SRAM} in pod tiny-0-1, Neuron code 1202: ValueError: bad"
     assert exclusion.hostnames(status) == ("host-1",)
 
@@ -72,12 +72,21 @@ def test_the_third_failure_blamed_on_a_node_within_the_window_excludes_it() -> N
 def test_pods_of_a_node_that_fall_together_are_one_failure_of_it() -> None:
     """Three pods of one node, one of them twice: two failures, where three exclude it."""
     fallen = [
-        line("node-1", when, rung=Rung.POD, cause=Reason.POD_FAILED, pod=f"tiny-0-{index}", pod_uid=f"{index}-{when}")
+        line(
+            "node-1",
+            when,
+            restart_scope=RestartScope.POD,
+            cause=Reason.POD_FAILED,
+            pod=f"tiny-0-{index}",
+            pod_uid=f"{index}-{when}",
+        )
         for index, when in ((0, 0), (1, 2), (2, 4), (1, 300))
     ]
     status = follow(JobStatus(), *fallen, seconds=300)
     assert excluded(status) == []
-    again = line("node-1", 600, rung=Rung.POD, cause=Reason.POD_FAILED, pod="tiny-0-2", pod_uid="another")
+    again = line(
+        "node-1", 600, restart_scope=RestartScope.POD, cause=Reason.POD_FAILED, pod="tiny-0-2", pod_uid="another"
+    )
     status = follow(status, again, seconds=600)
     assert excluded(status) == [("node-1", Reason.REPEATED_FAILURES)]
     assert status.excluded_nodes[0].message.startswith("3 failures")
@@ -95,12 +104,12 @@ def test_failures_that_are_far_apart_do_not_add_up() -> None:
         {"message": "RuntimeError: Connection closed by peer"},
         {"message": "nrt: suspected hang in collectives"},
         {"cause": Reason.COLLECTIVE_HANG, "rule": "collective-hang"},
-        {"cause": Reason.OUT_OF_MEMORY, "rung": Rung.POD},
-        {"cause": Reason.HANG, "rung": Rung.GANG},
-        {"cause": Reason.POD_DELETED, "rung": Rung.POD},
-        {"cause": Reason.POD_EVICTED, "rung": Rung.POD},
-        {"cause": Reason.NODE_LOST, "rung": Rung.POD},
-        {"cause": Reason.NODE_MAINTENANCE, "rung": Rung.POD, "rule": "node-spot-interruption"},
+        {"cause": Reason.OUT_OF_MEMORY, "restart_scope": RestartScope.POD},
+        {"cause": Reason.HANG, "restart_scope": RestartScope.GANG},
+        {"cause": Reason.POD_DELETED, "restart_scope": RestartScope.POD},
+        {"cause": Reason.POD_EVICTED, "restart_scope": RestartScope.POD},
+        {"cause": Reason.NODE_LOST, "restart_scope": RestartScope.POD},
+        {"cause": Reason.NODE_MAINTENANCE, "restart_scope": RestartScope.POD, "rule": "node-spot-interruption"},
         {"node": ""},
     ],
 )
@@ -151,7 +160,7 @@ AFFINITY = "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/
 
 
 def one(reason: Reason, until: float = 1e6) -> ExcludedNode:
-    return ExcludedNode(node="node-1", hostname="host-1", reason=reason, since=NOW, until=at(until))
+    return ExcludedNode(node="node-1", hostname="host-1", reason=reason, exclusion_time=NOW, expiration_time=at(until))
 
 
 def waiting(avoids: str = "host-1", said: str = AFFINITY) -> PodBuilder:

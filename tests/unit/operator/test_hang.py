@@ -6,7 +6,7 @@ from builders import at, make_report, observed
 from neuron_api.progress import Progress, TrainerPhase
 from neuron_api.reasons import ConditionType, Reason
 from neuron_api.spec import HangPolicy
-from neuron_api.status import JobStatus, Phase, ProgressStatus, Rung
+from neuron_api.status import JobStatus, Phase, ProgressStatus, RestartScope
 from neuron_operator.planning import hang
 
 from .passes import JOB, PODS, TWO, known, one_pass, reparsed, true
@@ -86,7 +86,13 @@ def test_a_gang_that_hangs_is_replaced_and_no_process_is_blamed() -> None:
     assert (planned.deletes, planned.creates) == ((), ()), "decided, not done"
     assert (status.attempt, status.gang_failures, status.phase) == (1, 0, Phase.RESTARTING)
     (line,) = status.restarts
-    assert (line.rung, line.cause, line.pod, line.rank, line.step) == (Rung.GANG, Reason.HANG, "", None, 8)
+    assert (line.restart_scope, line.cause, line.pod, line.rank, line.step) == (
+        RestartScope.GANG,
+        Reason.HANG,
+        "",
+        None,
+        8,
+    )
     assert [one.cause for one in status.counted_failures] == [Reason.HANG]
     told = next(c.message for c in status.conditions if c.type is ConditionType.RESTARTING)
     assert told == (

@@ -15,7 +15,7 @@ from neuron_api.status import (
     PodStatus,
     ProgressStatus,
     Restart,
-    Rung,
+    RestartScope,
     TopologyStatus,
 )
 from neuron_operator import health
@@ -124,8 +124,8 @@ def topology(nodes: int) -> TopologyStatus:
 def test_restarts_are_counted_by_cause_from_the_first_sight_on_and_once_if_the_write_failed() -> None:
     metrics = Metrics()
     entries = tuple(
-        Restart(rung=rung, cause=cause, time=NOW)
-        for rung, cause in ((Rung.PROCESS, Reason.PROCESS_KILLED), (Rung.POD, Reason.POD_DELETED))
+        Restart(restart_scope=scope, cause=cause, time=NOW)
+        for scope, cause in ((RestartScope.PROCESS, Reason.PROCESS_KILLED), (RestartScope.POD, Reason.POD_DELETED))
     )
     before = make_job().status(JobStatus(restarts=entries[:1], restart_count=1)).build()
     after = JobStatus(restarts=entries, restart_count=2)
@@ -144,7 +144,7 @@ def test_restarts_are_counted_by_cause_from_the_first_sight_on_and_once_if_the_w
 
 def test_a_recovery_is_told_once_by_its_seconds_and_the_steps_that_it_cost() -> None:
     metrics = Metrics()
-    fault = Restart(rung=Rung.POD, cause=Reason.NODE_LOST, time=NOW)
+    fault = Restart(restart_scope=RestartScope.POD, cause=Reason.NODE_LOST, time=NOW)
     done = fault.model_copy(update={"recovered_time": at(12), "recovery_seconds": 12.0, "steps_lost": 7})
     job = make_job().status(JobStatus(restarts=(fault,), restart_count=1)).build()
     metrics.job_changed(job, job.status)

@@ -7,7 +7,7 @@ from neuron_api import contract
 from neuron_api.contract import ExitCode
 from neuron_api.reasons import ConditionType, Reason
 from neuron_api.spec import FromScratch
-from neuron_api.status import CheckpointStatus, JobStatus, Phase, Rung
+from neuron_api.status import CheckpointStatus, JobStatus, Phase, RestartScope
 from neuron_operator.planning import hold
 from neuron_operator.planning.announce import announcements
 from neuron_operator.planning.plan import Plan
@@ -47,7 +47,12 @@ def test_a_launcher_that_finds_no_checkpoint_holds_the_job_and_costs_no_budget()
     message = next(c.message for c in status.conditions if c.type is ConditionType.STALLED)
     assert message.startswith(f"Pod tiny-0-1: {SAID} Restore a checkpoint")
     (line,) = status.restarts
-    assert (line.rung, line.cause, line.pod, line.step) == (Rung.GANG, Reason.NO_CHECKPOINT_FOUND, "tiny-0-1", 40)
+    assert (line.restart_scope, line.cause, line.pod, line.step) == (
+        RestartScope.GANG,
+        Reason.NO_CHECKPOINT_FOUND,
+        "tiny-0-1",
+        40,
+    )
     assert (status.attempt, status.gang_failures) == (0, 0)
     told = [one.reason for one in announcements(before, status)]
     assert told == [Reason.NO_CHECKPOINT_FOUND, Reason.NO_CHECKPOINT_FOUND], "a line of the ledger, and Stalled"
@@ -65,7 +70,7 @@ def test_its_pods_go_and_nothing_comes_in_their_place() -> None:
 
 def test_it_wins_over_other_pods_that_fail_with_it_and_not_over_a_refused_configuration() -> None:
     _, status = look(trained(), PODS[0].failed(1, "lost"), PODS[1].failed(ExitCode.NO_CHECKPOINT, SAID))
-    assert status.hold is not None
+    assert status.checkpoint_gate is not None
     _, status = look(trained(), PODS[0].failed(ExitCode.CONFIG), PODS[1].failed(ExitCode.NO_CHECKPOINT, SAID))
     assert status.phase is Phase.FAILED
 
@@ -73,7 +78,7 @@ def test_it_wins_over_other_pods_that_fail_with_it_and_not_over_a_refused_config
 def test_the_spec_may_let_it_begin_again() -> None:
     allowed = TWO.restart_policy(fromScratch="Always")
     planned, status = look(held(), PODS[0], job=allowed)
-    assert (status.hold, status.attempt, status.pods) == (None, 1, ())
+    assert (status.checkpoint_gate, status.attempt, status.pods) == (None, 1, ())
     assert (planned.creates, planned.requeue_after) == ((), 0.0)
     planned, _ = look(status, job=allowed, seconds=90)
     assert [one.name for one in planned.creates] == ["tiny-1-0", "tiny-1-1"]
@@ -85,7 +90,7 @@ def test_a_suspension_that_is_taken_back_looks_again() -> None:
         _, status = look(status, job=TWO.spec(suspend=True), seconds=seconds)
     assert status.phase is Phase.SUSPENDED
     _, status = look(status, seconds=60)
-    assert (status.hold, status.attempt) == (None, 1)
+    assert (status.checkpoint_gate, status.attempt) == (None, 1)
 
 
 @pytest.mark.parametrize(
@@ -135,9 +140,9 @@ def test_an_older_checkpoint_that_was_taken_up_is_told_with_what_it_cost() -> No
     pods = [PODS[0], make_pod(JOB, 1).uid("new").on("node-2").ready()]
     _, status = one_pass(observed(reparsed(TWO, lost), pods, [report]), 60)
     (line,) = status.restarts
-    assert (line.resumed_from_step, line.steps_lost, line.passed_over) == (30, 10, wrong)
+    assert (line.resumed_from_step, line.steps_lost, line.skipped_checkpoints) == (30, 10, wrong)
     events = [(one.kind, one.reason, one.note) for one in announcements(lost, status)]
-    assert ("Warning", "CheckpointPassedOver", f"An older checkpoint was taken up, of step 30: {wrong}") in events
+    assert ("Warning", "CheckpointSkipped", f"Training resumed from an older checkpoint, of step 30: {wrong}") in events
 
 
 def test_the_status_says_whether_the_checkpoint_was_verified() -> None:

@@ -4,13 +4,15 @@ import pytest
 
 from builders import at
 from neuron_api.reasons import Reason
-from neuron_api.status import CountedFailure, JobStatus, Restart, Rung
+from neuron_api.status import CountedFailure, JobStatus, Restart, RestartScope
 from neuron_operator.planning import backoff, incident
 
 
-def line(pod: int, seconds: float, *, attempt: int = 0, rung: Rung = Rung.POD) -> Restart:
+def line(pod: int, seconds: float, *, attempt: int = 0, scope: RestartScope = RestartScope.POD) -> Restart:
     cause = Reason.OUT_OF_MEMORY
-    return Restart(rung=rung, cause=cause, time=at(seconds), attempt=attempt, pod=f"tiny-{attempt}-{pod}", step=7)
+    return Restart(
+        restart_scope=scope, cause=cause, time=at(seconds), attempt=attempt, pod=f"tiny-{attempt}-{pod}", step=7
+    )
 
 
 def sizes(*lines: Restart) -> list[int]:
@@ -27,8 +29,8 @@ def sizes(*lines: Restart) -> list[int]:
         ([line(0, 0), line(0, 2)], [1, 1]),
         ([line(0, 0), line(1, 1), line(0, 2), line(1, 3)], [2, 2]),
         ([line(0, 0), line(0, 1, attempt=1)], [1, 1]),
-        ([line(0, 0), line(1, 1, rung=Rung.GANG), line(0, 2, attempt=1)], [1, 1, 1]),
-        ([line(0, 0), line(1, 0.5, rung=Rung.PROCESS), line(1, 1)], [2]),
+        ([line(0, 0), line(1, 1, scope=RestartScope.GANG), line(0, 2, attempt=1)], [1, 1, 1]),
+        ([line(0, 0), line(1, 0.5, scope=RestartScope.PROCESS), line(1, 1)], [2]),
         ([line(0, 100), line(1, 0)], [1, 1]),
     ],
     ids=[

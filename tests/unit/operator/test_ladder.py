@@ -5,7 +5,7 @@ import pytest
 from builders import NOW, PodBuilder, accepted, at, make_job, make_pod, observed, running_gang, with_status
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.reasons import Reason
-from neuron_api.status import CountedFailure, JobStatus, PodStatus, ProgressStatus, Restart, Rung
+from neuron_api.status import CountedFailure, JobStatus, PodStatus, ProgressStatus, Restart, RestartScope
 from neuron_operator.planning import gang as gangs
 from neuron_operator.planning import ladder
 from neuron_operator.planning.conditions import End
@@ -14,7 +14,9 @@ from neuron_operator.planning.ladder import Decision
 JOB = make_job().nodes(3).restart_policy(maxGangRestarts=2)
 PODS = running_gang(JOB.build())
 RECORDS = tuple(PodStatus(name=f"tiny-0-{n}", uid=f"pod-0-{n}", node=f"node-{n}", ready=True) for n in range(3))
-EVICTED = Restart(rung=Rung.POD, cause=Reason.POD_EVICTED, time=NOW, attempt=0, pod="tiny-0-2", pod_uid="old")
+EVICTED = Restart(
+    restart_scope=RestartScope.POD, cause=Reason.POD_EVICTED, time=NOW, attempt=0, pod="tiny-0-2", pod_uid="old"
+)
 
 
 USED_UP = {"gang_failures": 2, "counted_failures": (CountedFailure(cause=Reason.POD_FAILED, time=at(0)),) * 2}
@@ -54,7 +56,12 @@ def test_nothing_is_decided_while_all_is_well() -> None:
 def test_one_lost_pod_is_replaced_alone() -> None:
     status = replaced(climb(*PODS[:2]))
     (entry,) = status.restarts
-    assert (entry.rung, entry.cause, entry.pod, entry.pod_uid) == (Rung.POD, Reason.POD_DELETED, "tiny-0-2", "pod-0-2")
+    assert (entry.restart_scope, entry.cause, entry.pod, entry.pod_uid) == (
+        RestartScope.POD,
+        Reason.POD_DELETED,
+        "tiny-0-2",
+        "pod-0-2",
+    )
     assert (entry.node, entry.time, entry.attempt) == ("node-2", at(60), 0)
     assert status.attempt == status.gang_failures == 0
     assert [record.lost for record in status.pods] == [False, False, True]
@@ -103,7 +110,7 @@ def test_a_pod_that_falls_again_is_another_failure_however_soon() -> None:
 def test_a_launcher_that_gives_up_costs_the_whole_gang_and_a_part_of_the_budget() -> None:
     status = replaced(climb(*PODS[:2], PODS[2].failed(1, "ValueError: bad")))
     assert (status.attempt, status.gang_failures, status.restart_count, status.pods) == (1, 1, 1, ())
-    assert status.restarts[0].rung is Rung.GANG
+    assert status.restarts[0].restart_scope is RestartScope.GANG
     assert status.restarts[0].message == "ValueError: bad"
     assert status.restarts[0].exit_code == 1
 
@@ -124,7 +131,7 @@ def test_a_used_up_budget_ends_the_job_with_the_last_failure(pod: PodBuilder) ->
 def test_a_disruption_is_never_counted(pod: PodBuilder) -> None:
     status = replaced(climb(*PODS[:2], pod, **USED_UP))
     assert status.gang_failures == 2
-    assert status.restarts[-1].rung is Rung.POD
+    assert status.restarts[-1].restart_scope is RestartScope.POD
 
 
 def test_exit_code_2_ends_the_job_at_once_with_what_the_launcher_said() -> None:

@@ -8,7 +8,7 @@ import pytest
 from builders import NOW, ReportBuilder, at, make_job, make_pod, make_report
 from neuron_api.progress import TrainerPhase
 from neuron_api.reasons import Reason
-from neuron_api.status import CheckpointStatus, JobStatus, ProgressStatus, Restart, Rung
+from neuron_api.status import CheckpointStatus, JobStatus, ProgressStatus, Restart, RestartScope
 from neuron_operator.planning import ledger
 from neuron_operator.planning.failure_table import EMPTY
 
@@ -36,8 +36,10 @@ def follow(status: JobStatus, *reports: ReportBuilder) -> JobStatus:
     return told.model_copy(update={"progress": now})
 
 
-def entry(rung: Rung = Rung.PROCESS, time: datetime = NOW, **values: Any) -> Restart:
-    return Restart(**{"rung": rung, "cause": Reason.PROCESS_KILLED, "time": time, "pod_uid": "p", "step": 30, **values})
+def entry(scope: RestartScope = RestartScope.PROCESS, time: datetime = NOW, **values: Any) -> Restart:
+    return Restart(
+        **{"restart_scope": scope, "cause": Reason.PROCESS_KILLED, "time": time, "pod_uid": "p", "step": 30, **values}
+    )
 
 
 # ---- telling -----------------------------------------------------------------------------------------------------
@@ -46,7 +48,12 @@ def entry(rung: Rung = Rung.PROCESS, time: datetime = NOW, **values: Any) -> Res
 def test_a_failed_process_becomes_a_line_with_everything_that_is_known() -> None:
     host, second = HOST.round(1), SECOND.round(1).failure(0, 2, exit_code=-9, when=at(1), step=31)
     (line,) = follow(seen(0), host, second).restarts
-    assert (line.rung, line.cause, line.rank, line.exit_code) == (Rung.PROCESS, Reason.PROCESS_KILLED, 2, -9)
+    assert (line.restart_scope, line.cause, line.rank, line.exit_code) == (
+        RestartScope.PROCESS,
+        Reason.PROCESS_KILLED,
+        2,
+        -9,
+    )
     assert (line.pod, line.pod_uid, line.node, line.round) == ("tiny-0-1", "pod-0-1", "node-1", 0)
     assert (line.step, line.message, line.time) == (31, "SIGKILL", at(1))
 
@@ -150,7 +157,7 @@ def test_reports_from_the_moment_between_two_rounds_are_set_right_by_the_next_lo
 
 @pytest.mark.parametrize("recovered", [None, at(20)])
 def test_processes_that_lost_a_pod_are_no_failure_of_their_own(recovered: datetime | None) -> None:
-    lost = entry(Rung.POD, cause=Reason.NODE_LOST, round=0, recovered_time=recovered)
+    lost = entry(RestartScope.POD, cause=Reason.NODE_LOST, round=0, recovered_time=recovered)
     status = seen(0, restarts=(lost,), restart_count=1)
     assert follow(status, HOST.round(1).failure(0, 0, message=LOST)).restarts == (lost,)
 
@@ -252,12 +259,12 @@ def test_a_second_failure_before_the_first_step_costs_what_the_first_had_lost() 
 
 
 def test_a_later_pod_0_counts_from_0_and_closes_lines_of_its_predecessor() -> None:
-    status = seen(5, restarts=(entry(Rung.POD, round=5),))
+    status = seen(5, restarts=(entry(RestartScope.POD, round=5),))
     assert recovered(status, HOST.started(at(3)).recovery(0, 20, 10, at(9))) == [(at(9), 20, 10, 9.0)]
 
 
 def test_a_later_attempt_closes_lines_of_an_earlier_one_though_clocks_differ() -> None:
-    status = seen(5, attempt=1, restarts=(entry(Rung.GANG, round=5),))
+    status = seen(5, attempt=1, restarts=(entry(RestartScope.GANG, round=5),))
     report = HOST._with(attempt=1, start_time=None).recovery(0, 20, 10, at(9))
     assert recovered(status, report) == [(at(9), 20, 10, 9.0)]
 

@@ -15,12 +15,13 @@ from builders import NOW, at, make_job, make_pod, with_status
 from neuron_api.progress import CheckpointReport
 from neuron_api.reasons import Reason
 from neuron_api.reference.reasons import meaning
-from neuron_api.status import JobStatus, Phase, ProgressStatus, Restart, Rung
-from neuron_operator.cli import checkpoints, duration, failure_log, pace, screen, status, suspension, why
+from neuron_api.status import JobStatus, Phase, ProgressStatus, Restart, RestartScope
+from neuron_operator.cli import checkpoints, failure_log, pace, screen, status, suspension, why
 from neuron_operator.cli.__main__ import main
 from neuron_operator.cli.connection import Connection
 from neuron_operator.cli.sighting import Sighting, job_of, look, told
 from neuron_operator.errors import MayNotError, UnreachableError, UserInputError
+from neuron_operator.planning import duration
 
 Json = dict[str, Any]
 
@@ -267,8 +268,8 @@ def test_the_log_of_a_pod_that_is_there_is_cut_around_the_failure() -> None:
 def test_a_pod_that_is_gone_leaves_its_last_words_and_those_of_the_others() -> None:
     job = with_status(
         make_job().nodes(2).build(),
-        restarts=(Restart(rung=Rung.GANG, cause=Reason.POD_FAILED, time=NOW, pod="tiny-0-0", pod_uid="gone",
-                          exit_code=1, message="boom"),),
+        restarts=(Restart(restart_scope=RestartScope.GANG, cause=Reason.POD_FAILED, time=NOW, pod="tiny-0-0",
+                          pod_uid="gone", exit_code=1, message="boom"),),
     )  # fmt: skip
     other = make_pod(job, 1).failed(1, "rank 3 failed:\nRuntimeError: boom", at=at(-1)).build()
     failure = failure_log.find(job, [other])
@@ -284,7 +285,9 @@ def test_a_pod_that_is_gone_leaves_its_last_words_and_those_of_the_others() -> N
 
 
 def test_the_first_of_the_pods_that_failed_after_the_last_line_of_the_ledger_is_taken() -> None:
-    old = Restart(rung=Rung.POD, cause=Reason.POD_DELETED, time=at(-600), pod="tiny-0-0", pod_uid="old")
+    old = Restart(
+        restart_scope=RestartScope.POD, cause=Reason.POD_DELETED, time=at(-600), pod="tiny-0-0", pod_uid="old"
+    )
     job = with_status(make_job().nodes(2).build(), restarts=(old,))
     first = make_pod(job, 1).failed(2, "no data", at=at(10)).build()
     second = make_pod(job, 0).failed(1, "peer lost", at=at(12)).build()
@@ -301,7 +304,7 @@ def test_the_first_of_the_pods_that_failed_after_the_last_line_of_the_ledger_is_
 
 
 def test_checkpoints_are_the_newest_that_anybody_knows_and_those_that_restarts_took_up() -> None:
-    restart = Restart(rung=Rung.POD, cause=Reason.POD_DELETED, time=NOW, resumed_from_step=10)
+    restart = Restart(restart_scope=RestartScope.POD, cause=Reason.POD_DELETED, time=NOW, resumed_from_step=10)
     job = with_status(make_job().build(), progress=ProgressStatus(step=47), restarts=(restart, restart))
     report = CheckpointReport(step=40, path="/training/40.ckpt", time=NOW)
     found = checkpoints.newest(job, report)

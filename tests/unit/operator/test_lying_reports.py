@@ -19,7 +19,7 @@ from builders import NOW, ReportBuilder, at, make_job, make_pod, make_report, ob
 from neuron_api import progress as wire
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.progress import Progress, TrainerPhase
-from neuron_api.status import JobStatus, Phase, Rung
+from neuron_api.status import JobStatus, Phase, RestartScope
 from neuron_api.wire_values import MAX_COUNT, MAX_SECONDS
 from neuron_operator.cli import failure_log
 from neuron_operator.job_metrics import GAUGES
@@ -145,7 +145,7 @@ def test_what_a_pod_says_of_its_own_failures_costs_its_own_job_no_more_than_a_re
         check(status)
         assert {delete.name for delete in planned.deletes} <= {"tiny-0-0", "tiny-0-1"}
         assert status.excluded_nodes == ()
-        assert len([entry for entry in status.restarts if entry.rung is not Rung.PROCESS]) <= 1
+        assert len([entry for entry in status.restarts if entry.restart_scope is not RestartScope.PROCESS]) <= 1
         job = reparsed(TWO, status)
 
 

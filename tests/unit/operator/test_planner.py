@@ -43,7 +43,7 @@ def test_a_started_job_gets_its_children_and_its_pods_in_one_pass() -> None:
         ConditionType.CONFIG_VALID: Reason.CONFIG_ACCEPTED,
     }
     assert [record.uid for record in status.pods] == ["new-tiny-0-0", "new-tiny-0-1"]
-    assert (status.nodes_ready, status.start_time, status.observed_generation) == ("0/2", NOW, 1)
+    assert (status.ready_nodes, status.start_time, status.observed_generation) == (0, NOW, 1)
 
 
 def test_the_same_input_gives_the_same_plan() -> None:
@@ -58,7 +58,7 @@ def test_a_pass_over_what_it_has_written_has_nothing_to_do() -> None:
     planned, third = one_pass(observed(reparsed(TWO, second), pods), 10)
     assert (planned.deletes, planned.applies, planned.creates) == ((), (), ())
     assert third == second
-    assert third.nodes_ready == "2/2"
+    assert third.ready_nodes == 2
 
 
 def test_pods_created_by_a_pass_that_was_killed_are_taken_over() -> None:
@@ -158,7 +158,7 @@ def test_a_status_that_was_lost_is_told_by_the_labels_of_the_pods() -> None:
     planned, status = one_pass(observed(reparsed(TWO, status), pods))
     assert (planned.deletes, planned.creates) == ((), ())
     assert status.restart_count == 0
-    assert status.nodes_ready == "2/2"
+    assert status.ready_nodes == 2
 
 
 def test_a_restored_status_does_not_bring_an_attempt_back() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from builders import accepted, at, make_job
 from neuron_api.reasons import Reason
-from neuron_api.status import JobStatus, ProgressStatus, Restart, Rung
+from neuron_api.status import JobStatus, ProgressStatus, Restart, RestartScope
 from neuron_operator.planning import same_step
 from neuron_operator.planning.conditions import End
 
@@ -14,8 +14,8 @@ CONFIG = accepted(JOB).config
 
 def line(step: int | None, number: int, **values: object) -> Restart:
     defaults: dict[str, object] = {
-        "rung": Rung.PROCESS, "cause": Reason.PROCESS_FAILED, "time": at(10 * number), "round": number, "step": step,
-        "pod": "tiny-0-1", "pod_uid": "pod-0-1", "node": "node-1", "rank": 3, "exit_code": 1,
+        "restart_scope": RestartScope.PROCESS, "cause": Reason.PROCESS_FAILED, "time": at(10 * number), "round": number,
+        "step": step, "pod": "tiny-0-1", "pod_uid": "pod-0-1", "node": "node-1", "rank": 3, "exit_code": 1,
         "message": "ValueError: bad token",
     }  # fmt: skip
     return Restart(**(defaults | values))  # type: ignore[arg-type]
@@ -56,7 +56,7 @@ def test_within_one_logging_interval_is_the_same_step(steps: tuple[int | None, .
     assert (found(*lines, interval=interval) is not None) is ends
 
 
-GANG = {"rung": Rung.GANG, "cause": Reason.POD_FAILED, "rank": 3}
+GANG = {"restart_scope": RestartScope.GANG, "cause": Reason.POD_FAILED, "rank": 3}
 
 
 def test_restarts_of_processes_and_of_gangs_count_alike() -> None:
@@ -66,17 +66,17 @@ def test_restarts_of_processes_and_of_gangs_count_alike() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        {"cause": Reason.POD_DELETED, "rung": Rung.POD},
-        {"cause": Reason.POD_EVICTED, "rung": Rung.POD},
-        {"cause": Reason.NODE_LOST, "rung": Rung.POD},
-        {"cause": Reason.POD_PREEMPTED, "rung": Rung.POD},
-        {"cause": Reason.NODE_MAINTENANCE, "rung": Rung.POD},
+        {"cause": Reason.POD_DELETED, "restart_scope": RestartScope.POD},
+        {"cause": Reason.POD_EVICTED, "restart_scope": RestartScope.POD},
+        {"cause": Reason.NODE_LOST, "restart_scope": RestartScope.POD},
+        {"cause": Reason.POD_PREEMPTED, "restart_scope": RestartScope.POD},
+        {"cause": Reason.NODE_MAINTENANCE, "restart_scope": RestartScope.POD},
         {"cause": Reason.HARDWARE_FAULT, "rule": "sram-uncorrectable"},
-        {"cause": Reason.SUSPENDED, "rung": Rung.GANG},
-        {"cause": Reason.HANG, "rung": Rung.GANG},
+        {"cause": Reason.SUSPENDED, "restart_scope": RestartScope.GANG},
+        {"cause": Reason.HANG, "restart_scope": RestartScope.GANG},
         {"cause": Reason.PROCESS_KILLED, "exit_code": -9},
         {"cause": Reason.PROCESS_KILLED, "exit_code": -15},
-        {"cause": Reason.PROCESS_KILLED, "exit_code": 137, "rung": Rung.POD},
+        {"cause": Reason.PROCESS_KILLED, "exit_code": 137, "restart_scope": RestartScope.POD},
         {**GANG, "message": "rank 3 failed at step 27: ended by SIGKILL"},
     ],
 )
@@ -91,7 +91,7 @@ def test_disruptions_faults_of_the_hardware_and_kills_from_outside_never_count(o
     [
         {"cause": Reason.PROCESS_KILLED, "exit_code": -11},
         {"cause": Reason.PROCESS_KILLED, "exit_code": -6},
-        {"cause": Reason.OUT_OF_MEMORY, "rung": Rung.POD, "exit_code": 137},
+        {"cause": Reason.OUT_OF_MEMORY, "restart_scope": RestartScope.POD, "exit_code": 137},
         {"cause": Reason.COLLECTIVE_HANG, "rule": "collective-hang"},
         {**GANG, "message": "rank 3 failed at step 27: ended by SIGSEGV"},
     ],
@@ -113,9 +113,11 @@ def test_an_earlier_step_in_between_does_not_hide_it() -> None:
 def test_one_failure_that_is_told_by_two_lines_counts_once() -> None:
     gave_up = line(27, 1, **GANG, round=1)
     assert found(line(27, 0), line(27, 1), gave_up) is None
-    together = [line(27, 5, rung=Rung.POD, cause=Reason.OUT_OF_MEMORY, pod=f"tiny-0-{n}") for n in range(3)]
+    together = [
+        line(27, 5, restart_scope=RestartScope.POD, cause=Reason.OUT_OF_MEMORY, pod=f"tiny-0-{n}") for n in range(3)
+    ]
     assert found(*together) is None
-    rolling = {"rung": Rung.POD, "cause": Reason.OUT_OF_MEMORY}
+    rolling = {"restart_scope": RestartScope.POD, "cause": Reason.OUT_OF_MEMORY}
     one_by_one = [line(27, 0, **rolling, time=at(n), pod=f"tiny-0-{n}", pod_uid=f"pod-0-{n}") for n in range(3)]
     assert found(*one_by_one) is None, "each was told within a second of the one before"
     again = [line(27, 0, **rolling, time=at(60 * n), pod=f"tiny-0-{n}", pod_uid=f"pod-0-{n}") for n in range(3)]

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 from builders import NOW, at
 from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import CheckpointStatus, JobStatus, Phase, PodStatus, ProgressStatus, Restart, Rung
+from neuron_api.status import CheckpointStatus, JobStatus, Phase, PodStatus, ProgressStatus, Restart, RestartScope
 from neuron_operator.planning import conditions
 from neuron_operator.planning.announce import announcements
 from neuron_operator.planning.significance import only_numbers
 
 RUNNING = JobStatus(phase=Phase.RUNNING, progress=ProgressStatus(step=1, loss=4.0, max_steps=9, pod_uid="u"))
 FACTS = conditions.Facts(1, None, nodes=2, existing=2)
-LOSS = Restart(rung=Rung.POD, cause=Reason.POD_DELETED, time=NOW, pod="a-0-1", pod_uid="u", step=7)
+LOSS = Restart(restart_scope=RestartScope.POD, cause=Reason.POD_DELETED, time=NOW, pod="a-0-1", pod_uid="u", step=7)
 
 
 def changed(**progress: object) -> JobStatus:
@@ -37,7 +37,7 @@ def test_a_new_round_pod_phase_or_checkpoint_is_more_than_numbers() -> None:
 
 def test_a_gang_that_comes_up_is_only_a_number_until_something_is_lost() -> None:
     pod = PodStatus(name="a-0-1", uid="u")
-    coming = RUNNING.model_copy(update={"nodes_ready": "1/2", "pods": (pod,)})
+    coming = RUNNING.model_copy(update={"ready_nodes": 1, "pods": (pod,)})
     assert only_numbers(RUNNING, coming)
     assert only_numbers(coming, coming.model_copy(update={"pods": (pod.model_copy(update={"ready": True}),)}))
     assert not only_numbers(coming, coming.model_copy(update={"pods": (pod.model_copy(update={"lost": True}),)}))

@@ -15,7 +15,16 @@ import pytest
 from builders import NOW, make_job, observed
 from neuron_api.job import parse
 from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import Condition, ConditionStatus, HoldStatus, JobStatus, Phase, ProgressStatus, Restart, Rung
+from neuron_api.status import (
+    CheckpointGateStatus,
+    Condition,
+    ConditionStatus,
+    JobStatus,
+    Phase,
+    ProgressStatus,
+    Restart,
+    RestartScope,
+)
 from neuron_operator.cluster import Kind
 from neuron_operator.errors import ApiError, ConflictError, RefusedError, UnavailableError
 from neuron_operator.observe import Seen
@@ -97,10 +106,10 @@ RESTARTED = RUNNING.model_copy(
     update={
         "attempt": 2,
         "restart_count": 1,
-        "restarts": (Restart(rung=Rung.GANG, cause=Reason.HARDWARE_FAULT, time=NOW, message="sram"),),
+        "restarts": (Restart(restart_scope=RestartScope.GANG, cause=Reason.HARDWARE_FAULT, time=NOW, message="sram"),),
     }
 )
-HELD = RUNNING.model_copy(update={"hold": HoldStatus(reason=Reason.NO_CHECKPOINT_FOUND, time=NOW)})
+HELD = RUNNING.model_copy(update={"checkpoint_gate": CheckpointGateStatus(reason=Reason.NO_CHECKPOINT_FOUND, time=NOW)})
 
 
 def closed(field: str, *words: str) -> Callable[[Json], list[str]]:
@@ -132,7 +141,8 @@ async def test_what_only_people_read_is_left_out_and_the_decisions_are_stored(ca
 
 
 @pytest.mark.parametrize(
-    ("status", "field"), [(RESTARTED, "restarts[].cause"), (RESTARTED, "restarts[].rung"), (HELD, "hold")]
+    ("status", "field"),
+    [(RESTARTED, "restarts[].cause"), (RESTARTED, "restarts[].restartScope"), (HELD, "checkpointGate")],
 )
 async def test_a_decision_that_is_refused_is_not_stored_in_part_and_the_job_says_why(
     status: JobStatus, field: str
@@ -197,11 +207,11 @@ async def test_fields_that_are_dropped_are_reported_and_the_job_goes_on() -> Non
 
 async def test_a_decision_that_is_dropped_is_not_acted_on() -> None:
     given = Writing()
-    given.server.drop = [("hold",)]
+    given.server.drop = [("checkpointGate",)]
     assert await given.write(HELD) is None
     stalled = next(one for one in given.server.status.conditions if one.type is ConditionType.STALLED)
     assert stalled.reason is Reason.STATUS_REFUSED
-    assert "status.hold" in stalled.message
+    assert "status.checkpointGate" in stalled.message
 
 
 async def test_a_status_that_is_stored_whole_is_one_write_and_no_word(caplog: pytest.LogCaptureFixture) -> None:

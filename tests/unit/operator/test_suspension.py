@@ -8,7 +8,7 @@ from builders import NOW, JobBuilder, PodBuilder, at, make_report, observed
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.progress import Progress, TrainerPhase
 from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import JobStatus, Phase, Rung
+from neuron_api.status import JobStatus, Phase, RestartScope
 from neuron_operator.planning.announce import announcements
 from neuron_operator.planning.observation import ConfigText
 from neuron_operator.planning.plan import Plan
@@ -165,7 +165,7 @@ def test_a_suspended_job_is_written_once_and_looked_at_no_more() -> None:
     status = suspended(trained(11, 10, 20.0))
     planned, again = look(status, [], seconds=600)
     assert (planned.requeue_after, again) == (None, status)
-    assert status.nodes_ready == "0/2"
+    assert status.ready_nodes == 0
     assert status.progress is not None
     assert "after step 11" in next(c.message for c in status.conditions if c.type is ConditionType.SUSPENDED)
 
@@ -177,7 +177,12 @@ def test_to_go_on_is_a_new_attempt_that_is_told_and_not_counted() -> None:
     assert (status.attempt, status.suspension, status.suspended_seconds) == (1, None, 600)
     assert (status.gang_failures, status.phase) == (0, Phase.PENDING)
     (line,) = status.restarts
-    assert (line.rung, line.cause, line.suspended_seconds, line.step) == (Rung.GANG, Reason.SUSPENDED, 600, 11)
+    assert (line.restart_scope, line.cause, line.suspended_seconds, line.step) == (
+        RestartScope.GANG,
+        Reason.SUSPENDED,
+        600,
+        11,
+    )
     planned, status = look(status, [], seconds=606, job=TWO)
     assert [create.name for create in planned.creates] == ["tiny-1-0", "tiny-1-1"]
     assert status.phase is Phase.STARTING

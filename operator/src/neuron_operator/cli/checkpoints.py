@@ -12,8 +12,8 @@ from neuron_api.job import NeuronTrainingJob
 from neuron_api.progress import CheckpointReport
 from neuron_api.status import CheckpointStatus
 from neuron_operator.errors import UserInputError
+from neuron_operator.planning import duration
 
-from . import duration
 from .connection import Connection
 from .sighting import job_of
 

@@ -12,7 +12,7 @@ from typing import Final
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.printable import printable_lines
 from neuron_api.progress import from_last_words
-from neuron_api.status import Restart, Rung
+from neuron_api.status import Restart, RestartScope
 from neuron_operator.errors import UserInputError
 from neuron_operator.planning import pods
 from neuron_operator.planning.conditions import sentence
@@ -101,7 +101,7 @@ def _of_pod(pod: Pod) -> Failure:
 def _of_entry(entry: Restart, failed: Iterable[Pod]) -> Failure:
     """A process's failure has its own time; a pod's is when the operator saw it, its container ended before."""
     same = next((pod for pod in failed if pod.uid == entry.pod_uid and pod.finished_at), None)
-    ended = _ended(same) if same and entry.rung is not Rung.PROCESS else entry.time
+    ended = _ended(same) if same and entry.restart_scope is not RestartScope.PROCESS else entry.time
     return Failure(sentence(entry), entry.pod, entry.pod_uid, ended, entry.message)
 
 

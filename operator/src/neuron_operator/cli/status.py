@@ -10,9 +10,10 @@ from typing import Final, TextIO
 from neuron_api.reasons import ConditionType, Reason
 from neuron_api.status import Restart
 from neuron_operator.errors import UnreachableError
+from neuron_operator.planning import duration
 from neuron_operator.planning.conditions import sentence
 
-from . import duration, pace
+from . import pace
 from .connection import Connection
 from .sighting import HEADLINE, Sighting, is_true, look, told
 
@@ -60,7 +61,7 @@ def line(seen: Sighting) -> str:
     checkpoint = f", checkpoint {status.checkpoint.step}" if status.checkpoint else ""
     restarts = f", restarts {status.restart_count} ({status.steps_lost} steps lost)" if status.restart_count else ""
     why = f", {seen.headline.reason}" if seen.headline else ""
-    return f"{status.phase}, nodes {status.nodes_ready or '-'}, {_numbers(seen)}{checkpoint}{restarts}{why}"
+    return f"{status.phase}, nodes {_nodes(seen) or '-'}, {_numbers(seen)}{checkpoint}{restarts}{why}"
 
 
 def run(connection: Connection, name: str, *, watch: bool, stream: TextIO | None = None) -> None:
@@ -146,6 +147,15 @@ def _numbers(seen: Sighting) -> str:
     return f"step {progress.step}{of}{loss}{speed}{eta}"
 
 
+def _nodes(seen: Sighting) -> str:
+    """Ready pods of all pods, `1/2`; of a job that is over, all pods."""
+    status = seen.job.status
+    if status.topology is None:
+        return ""
+    ready = f"{status.ready_nodes}/" if status.ready_nodes is not None else ""
+    return f"{ready}{status.topology.nodes}"
+
+
 def _share(done: int, total: int) -> int:
     return min(100, 100 * done // total)
 
@@ -154,7 +164,7 @@ def _facts(seen: Sighting, now: datetime) -> Iterator[str]:
     status = seen.job.status
     shape = status.topology
     each = f", {shape.processes_per_node} processes in each" if shape else ""
-    yield f"nodes        {status.nodes_ready or 'none wanted yet'}{each}"
+    yield f"nodes        {_nodes(seen) or 'none wanted yet'}{each}"
     newest = status.checkpoint
     if status.goodput is not None:
         yield f"goodput      {status.goodput:.0%} of the time went into steps that were kept"

@@ -8,10 +8,9 @@ from typing import Final
 from neuron_api.reasons import ConditionType, Reason
 from neuron_api.reference.reasons import meaning
 from neuron_api.status import Condition, Phase
-from neuron_operator.planning import waiting
+from neuron_operator.planning import duration, waiting
 from neuron_operator.planning.conditions import sentence
 
-from . import duration
 from .connection import Connection
 from .sighting import Sighting, is_true, look, told
 

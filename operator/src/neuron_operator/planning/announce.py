@@ -55,9 +55,10 @@ def _recoveries(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
                 f"{entry.recovery_seconds:.0f} s after {what}."
             )
             yield Announcement("Normal", "Recovered", "Restart", note)
-            if entry.passed_over:
-                told = f"An older checkpoint was taken up, of step {entry.resumed_from_step}: {entry.passed_over}"
-                yield Announcement("Warning", "CheckpointPassedOver", "Restart", told)
+            if entry.skipped_checkpoints:
+                older = f"Training resumed from an older checkpoint, of step {entry.resumed_from_step}"
+                note = f"{older}: {entry.skipped_checkpoints}"
+                yield Announcement("Warning", "CheckpointSkipped", "Restart", note)
 
 
 def _resumes(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
@@ -82,8 +83,9 @@ def _exclusions(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
     old = {one.node: one for one in before.excluded_nodes}
     new = {one.node: one for one in after.excluded_nodes}
     for name, one in new.items():
-        if name not in old or old[name].since != one.since:
-            note = f"New pods avoid node {name} until {one.until:%Y-%m-%d %H:%M} UTC. {one.reason}: {one.message}"
+        if name not in old or old[name].exclusion_time != one.exclusion_time:
+            end = f"{one.expiration_time:%Y-%m-%d %H:%M} UTC"
+            note = f"New pods avoid node {name} until {end}. {one.reason}: {one.message}"
             yield Announcement("Warning", "NodeExcluded", "Exclude", note)
     for name, gone in old.items():
         if name not in new:
@@ -129,7 +131,7 @@ def _phase(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
 
 
 def _identity(entry: Restart) -> tuple[object, ...]:
-    return entry.rung, entry.attempt, entry.pod_uid, entry.round, entry.time
+    return entry.restart_scope, entry.attempt, entry.pod_uid, entry.round, entry.time
 
 
 def _condition(status: JobStatus, kind: ConditionType) -> Condition | None:

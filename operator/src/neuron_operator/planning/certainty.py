@@ -29,7 +29,7 @@ def safe_from_memory(plan: Plan, seen: Observed) -> bool:
         plan.facts.end is not None
         or draft.attempt != before.attempt
         or draft.suspension != before.suspension
-        or draft.hold != before.hold
+        or draft.checkpoint_gate != before.checkpoint_gate
         or (draft.restarts != before.restarts and lost <= told)
         or not lost <= told | ended
     )

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import Condition, ConditionStatus, Phase, Restart, Rung
+from neuron_api.status import Condition, ConditionStatus, Phase, Restart, RestartScope
 
 from .configuration import Accepted, Refused
 from .scheduling.mechanism import Admission
@@ -140,9 +140,9 @@ def headline(facts: Facts) -> tuple[ConditionType, Reason | str, str]:
 
 
 _REMEDIES: Final[Mapping[str, str]] = {
-    Rung.PROCESS: "All processes are restarted in their pods",
-    Rung.POD: "The pod is replaced, the others wait for it",
-    Rung.GANG: "All pods are replaced",
+    RestartScope.PROCESS: "All processes are restarted in their pods",
+    RestartScope.POD: "The pod is replaced, the others wait for it",
+    RestartScope.GANG: "All pods are replaced",
 }
 
 
@@ -162,7 +162,7 @@ def sentence(restart: Restart) -> str:
     told = ", ".join(f"{name} {code}" for name, code in codes if code is not None)
     code = f" ({told})" if told else ""
     said = f": {restart.message}" if restart.message else ""
-    done = _REMEDIES.get(restart.rung, f"Restarted: {restart.rung}")
+    done = _REMEDIES.get(restart.restart_scope, f"Restarted: {restart.restart_scope}")
     at = f" after step {restart.step}" if restart.step else ""
     return f"{restart.cause}: {who}{where}{code}{at}{said.rstrip('.')}. {done}."
 
@@ -218,7 +218,7 @@ def _pods_ready(facts: Facts) -> _Word:
         return _Word(False, facts.wait.reason, facts.wait.message)
     if facts.ready == facts.nodes:
         return _Word(True, Reason.ALL_PODS_READY, "Every pod is up.")
-    return _Word(False, Reason.PODS_CREATED, "Not every pod is up yet; see nodesReady.")
+    return _Word(False, Reason.PODS_CREATED, "Not every pod is up yet; see readyNodes.")
 
 
 def _progressing(facts: Facts) -> _Word:

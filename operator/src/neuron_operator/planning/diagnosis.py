@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from neuron_api.spec import NodePolicy
-from neuron_api.status import JobStatus, Restart, Rung
+from neuron_api.status import JobStatus, Restart, RestartScope
 
 from . import exclusion, failure_table, signals
 from .failure import Loss, Verdict
@@ -65,7 +65,12 @@ def _standing(gang: Gang, lost: set[int], observed: Observed, table: FailureTabl
     living = {pod.uid: pod for index, pod in gang.pods.items() if index not in lost and not pod.over}
     for entry in about.status.restarts:
         pod = living.get(entry.pod_uid)
-        if entry.rung is not Rung.PROCESS or pod is None or pod.terminating or gang.records[pod.index].lost:
+        if (
+            entry.restart_scope is not RestartScope.PROCESS
+            or pod is None
+            or pod.terminating
+            or gang.records[pod.index].lost
+        ):
             continue
         found = signals.strongest((_told(entry, table), _shown(entry, pod.node, observed, table)))
         if found is None or found.rung is failure_table.Rung.PROCESS:
@@ -73,7 +78,7 @@ def _standing(gang: Gang, lost: set[int], observed: Observed, table: FailureTabl
         del living[entry.pod_uid]
         yield Loss(
             pod.index, _VERDICTS[found.rung], found.cause, about.counts(found, pod.node), pod.name, pod.uid, pod.node,
-            entry.exit_code, "\n".join((*entry.lines, entry.message)), neuron_code=entry.neuron_code, signal=found,
+            entry.exit_code, "\n".join((*entry.log_tail, entry.message)), neuron_code=entry.neuron_code, signal=found,
             rank=entry.rank, step=entry.step,
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from neuron_api.reasons import Reason
 from neuron_api.spec import NodePolicy
-from neuron_api.status import ExcludedNode, JobStatus, Restart, Rung
+from neuron_api.status import ExcludedNode, JobStatus, Restart, RestartScope
 
 from .blame import lost_connection
 from .failure_table import FailureTable
@@ -61,7 +61,7 @@ def hostnames(status: JobStatus) -> tuple[str, ...]:
 
 def seconds_until_next(status: JobStatus, gang: Gang, now: datetime) -> float | None:
     """Until an exclusion is over, or pods have waited long enough for a node; None: nothing of that."""
-    ends = [(one.until - now).total_seconds() for one in status.excluded_nodes]
+    ends = [(one.expiration_time - now).total_seconds() for one in status.excluded_nodes]
     waits = [
         UNPLACED_SECONDS - (now - pod.created_at).total_seconds()
         for pod in _unplaced(gang)
@@ -113,7 +113,7 @@ def _lasting(
     return tuple(
         one.model_copy(update={"hostname": nodes[one.node].hostname}) if one.node in nodes else one
         for one in status.excluded_nodes
-        if one.until > now
+        if one.expiration_time > now
     )
 
 
@@ -130,7 +130,9 @@ def _ground(
         return None
     since = now - timedelta(seconds=policy.repeat_window_seconds)
     alike = [one for one in status.restarts if one.node == entry.node and one.time > since and _is_blamed(one)]
-    count = sum(one.rung is Rung.PROCESS for one in alike) + len(incidents(sorted(alike, key=lambda one: one.time)))
+    count = sum(one.restart_scope is RestartScope.PROCESS for one in alike) + len(
+        incidents(sorted(alike, key=lambda one: one.time))
+    )
     if count < policy.repeat_failures:
         return None
     told = (
@@ -166,7 +168,7 @@ def _added(
     seen = nodes.get(node)
     one = ExcludedNode(
         node=node, hostname=seen.hostname if seen else known.hostname if known else node, reason=reason,
-        message=told[:1024], since=now, until=now + timedelta(seconds=policy.exclusion_seconds),
+        message=told[:1024], exclusion_time=now, expiration_time=now + timedelta(seconds=policy.exclusion_seconds),
     )  # fmt: skip
     return status.model_copy(update={"excluded_nodes": (*others, one)})
 
@@ -176,4 +178,4 @@ def _most(policy: NodePolicy, size: int) -> int:
 
 
 def _identity(entry: Restart) -> Iterator[object] | tuple[object, ...]:
-    return entry.rung, entry.attempt, entry.pod_uid, entry.round, entry.time, entry.rule
+    return entry.restart_scope, entry.attempt, entry.pod_uid, entry.round, entry.time, entry.rule

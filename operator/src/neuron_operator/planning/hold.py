@@ -14,7 +14,7 @@ from typing import Final
 from neuron_api.config import TrainingConfig
 from neuron_api.reasons import Reason
 from neuron_api.spec import FromScratch, RestartPolicy
-from neuron_api.status import HoldStatus, JobStatus, Restart
+from neuron_api.status import CheckpointGateStatus, JobStatus, Restart
 
 from . import ledger
 from .waiting import Wait
@@ -42,19 +42,23 @@ def can_resume(status: JobStatus, config: TrainingConfig, policy: RestartPolicy)
 def begin(status: JobStatus, entry: Restart, said: str, now: datetime) -> JobStatus:
     """The status of a job that stands still; `entry` tells of it in the ledger."""
     message = f"{said[:_LIMIT].rstrip()} {_REMEDY}"
-    found = HoldStatus(reason=Reason.NO_CHECKPOINT_FOUND, message=message, time=now)
-    return ledger.append(status, entry).model_copy(update={"hold": found})
+    found = CheckpointGateStatus(reason=Reason.NO_CHECKPOINT_FOUND, message=message, time=now)
+    return ledger.append(status, entry).model_copy(update={"checkpoint_gate": found})
 
 
 def released(status: JobStatus, policy: RestartPolicy) -> JobStatus | None:
     """The new attempt that the spec allows; None: the job stands still."""
-    if status.hold and not isinstance(status.hold.reason, Reason):
+    if status.checkpoint_gate and not isinstance(status.checkpoint_gate.reason, Reason):
         return None  # Another release holds the job, for a reason that is not known here.
     if not policy.from_scratch.allows(seen_step=seen_step(status), saved=status.checkpoint is not None):
         return None
-    return status.model_copy(update={"hold": None, "attempt": status.attempt + 1, "pods": ()})
+    return status.model_copy(update={"checkpoint_gate": None, "attempt": status.attempt + 1, "pods": ()})
 
 
 def wait(status: JobStatus) -> Wait | None:
     """What the conditions say about it."""
-    return Wait(status.hold.reason, status.hold.message, stalled=True) if status.hold else None
+    return (
+        Wait(status.checkpoint_gate.reason, status.checkpoint_gate.message, stalled=True)
+        if status.checkpoint_gate
+        else None
+    )

@@ -7,7 +7,7 @@ before the other is known. One incident must cost the budget once, wait once and
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from neuron_api.status import JobStatus, Restart, Rung
+from neuron_api.status import JobStatus, Restart, RestartScope
 
 TOGETHER_SECONDS: Final = 10.0
 """From its first line: kubelets look at containers every second and tell within a few; a successor takes 4 to start."""
@@ -16,7 +16,7 @@ TOGETHER_SECONDS: Final = 10.0
 def incidents(entries: Iterable[Restart]) -> list[list[Restart]]:
     """Lines of pods, oldest first, in groups. A pod that falls again is another incident, so is a restart of a gang."""
     found: list[list[Restart]] = []
-    for entry in (one for one in entries if one.rung is not Rung.PROCESS):
+    for entry in (one for one in entries if one.restart_scope is not RestartScope.PROCESS):
         if found and _joins(entry, found[-1]):
             found[-1].append(entry)
         else:
@@ -33,7 +33,10 @@ def is_charged(status: JobStatus) -> bool:
 
 def _joins(entry: Restart, incident: Sequence[Restart]) -> bool:
     first = incident[0]
-    if (entry.rung, entry.attempt) != (Rung.POD, first.attempt) or first.rung is not Rung.POD:
+    if (entry.restart_scope, entry.attempt) != (
+        RestartScope.POD,
+        first.attempt,
+    ) or first.restart_scope is not RestartScope.POD:
         return False
     is_near = 0 <= (entry.time - first.time).total_seconds() <= TOGETHER_SECONDS
     return is_near and entry.pod not in {one.pod for one in incident}

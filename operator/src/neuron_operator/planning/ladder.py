@@ -15,7 +15,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.progress import last_lines
 from neuron_api.reasons import Reason
 from neuron_api.spec import JobSpec, RestartPolicy
-from neuron_api.status import JobStatus, PodStatus, Restart, Rung
+from neuron_api.status import JobStatus, PodStatus, Restart, RestartScope
 
 from . import budget, hold, incident, ledger, same_step
 from .conditions import End
@@ -74,7 +74,8 @@ def unhang(told: str, status: JobStatus, spec: JobSpec, config: TrainingConfig, 
         message = f"{used_up}. {last} See the pods' logs, and the data of that step; then start a new job."
         return Decision(status, End(Reason.BUDGET_EXHAUSTED, message))
     line = Restart(
-        rung=Rung.GANG, cause=Reason.HANG, time=now, attempt=status.attempt, message=ledger.clip(told), step=step,
+        restart_scope=RestartScope.GANG, cause=Reason.HANG, time=now, attempt=status.attempt,
+        message=ledger.clip(told), step=step,
         round=status.progress.round if status.progress else None,
         detection_seconds=ledger.seconds_to_detect(status.progress.last_step_time if status.progress else None, now),
     )  # fmt: skip
@@ -91,7 +92,7 @@ def ended(gang: Gang, status: JobStatus) -> Decision | None:
 
 def _held(loss: Loss, status: JobStatus, now: datetime) -> JobStatus:
     said = loss.message or "the launcher gave no message (exit code 3)."
-    return hold.begin(status, _entry(loss, Rung.GANG, loss.cause, status, now), f"Pod {loss.pod}: {said}", now)
+    return hold.begin(status, _entry(loss, RestartScope.GANG, loss.cause, status, now), f"Pod {loss.pod}: {said}", now)
 
 
 def _refused(gang: Gang) -> End | None:
@@ -111,7 +112,11 @@ def _explained(blamed: Loss, gang: Gang, status: JobStatus) -> tuple[Loss, Reaso
     if taken is not None and blamed.is_victim:
         return blamed, taken.cause, False
     # Of this attempt only: what fails again and again in later attempts fails by itself.
-    entries = [one for one in ledger.open_entries(status) if one.rung is Rung.POD and one.attempt == status.attempt]
+    entries = [
+        one
+        for one in ledger.open_entries(status)
+        if one.restart_scope is RestartScope.POD and one.attempt == status.attempt
+    ]
     if entries and entries[-1].cause not in (Reason.OUT_OF_MEMORY, Reason.PROCESS_KILLED):
         return blamed, entries[-1].cause, False
     return blamed, blamed.cause, blamed.counted
@@ -126,7 +131,7 @@ def _gang(
     config: TrainingConfig,
     now: datetime,
 ) -> Decision:
-    told = ledger.append(status, _entry(blamed, Rung.GANG, cause, status, now))
+    told = ledger.append(status, _entry(blamed, RestartScope.GANG, cause, status, now))
     if counted:
         if end := _last(status, told, blamed, policy, config, now):
             return Decision(status, end)
@@ -136,7 +141,7 @@ def _gang(
 
 def _pods(gang: Gang, status: JobStatus, policy: RestartPolicy, config: TrainingConfig, now: datetime) -> Decision:
     counted = next((loss for loss in gang.losses if loss.counted), None)
-    told = ledger.append(status, *(_entry(loss, Rung.POD, loss.cause, status, now) for loss in gang.losses))
+    told = ledger.append(status, *(_entry(loss, RestartScope.POD, loss.cause, status, now) for loss in gang.losses))
     if counted and not incident.is_charged(told):
         if end := _last(status, told, counted, policy, config, now):
             return Decision(status, end)
@@ -162,9 +167,9 @@ def _marked(gang: Gang, losses: Sequence[Loss]) -> tuple[PodStatus, ...]:
     )
 
 
-def _entry(loss: Loss, rung: Rung, cause: Reason | str, status: JobStatus, now: datetime) -> Restart:
+def _entry(loss: Loss, scope: RestartScope, cause: Reason | str, status: JobStatus, now: datetime) -> Restart:
     return Restart(
-        rung=rung,
+        restart_scope=scope,
         cause=cause,
         time=now,
         attempt=status.attempt,
@@ -177,7 +182,7 @@ def _entry(loss: Loss, rung: Rung, cause: Reason | str, status: JobStatus, now: 
         neuron_code=loss.neuron_code,
         rule=loss.signal.rule if loss.signal else "",
         message=ledger.clip(loss.said),
-        lines=ledger.clip_lines(last_lines(loss.message)),
+        log_tail=ledger.clip_lines(last_lines(loss.message)),
         step=loss.step if loss.step is not None else ledger.last_step(status),
         detection_seconds=ledger.seconds_to_detect(loss.failed_at, now),
     )

@@ -10,7 +10,7 @@ from typing import Final
 
 from neuron_api.progress import LINE_LENGTH, LINES, Progress, TrainerPhase
 from neuron_api.reasons import Reason
-from neuron_api.status import JobStatus, Restart, Rung
+from neuron_api.status import JobStatus, Restart, RestartScope
 
 from . import blame, signals
 from .blame import Blame
@@ -66,7 +66,7 @@ def unsettled(status: JobStatus, report: Progress, pod_uid: str) -> bool:
         return True
     if report.phase not in _STEPPING and (report.round or report.last_step_time):
         return True  # A round has ended; the pod that knows why may not have answered yet.
-    return any(entry.rung is Rung.PROCESS for entry in open_entries(status))
+    return any(entry.restart_scope is RestartScope.PROCESS for entry in open_entries(status))
 
 
 def seen_round(status: JobStatus, pod_uid: str) -> int:
@@ -106,11 +106,11 @@ def _tell(
 ) -> JobStatus:
     same = {(pods[one.index].uid, one.failure.time) for one in found}
     for position, entry in enumerate(status.restarts):
-        known = entry.rung is Rung.PROCESS and (entry.pod_uid, entry.time) in same
+        known = entry.restart_scope is RestartScope.PROCESS and (entry.pod_uid, entry.time) in same
         in_round = entry.attempt == status.attempt and entry.round == new.round
         if not known and not (in_round and (since is None or entry.time >= since)):
             continue
-        if entry.rung is not Rung.PROCESS:
+        if entry.restart_scope is not RestartScope.PROCESS:
             return status  # Processes that lost their peers, not a failure of its own.
         better = known or blame.comes_before(found[0], entry)
         if not better or entry.recovered_time is not None:
@@ -134,7 +134,7 @@ def seconds_to_detect(failed: datetime | None, seen: datetime | None) -> float |
 def _entry(status: JobStatus, found: Blame, pods: Mapping[int, Pod], number: int, code: int | None) -> Restart:
     pod, failure = pods[found.index], found.failure
     return Restart(
-        rung=Rung.PROCESS,
+        restart_scope=RestartScope.PROCESS,
         cause=found.cause,
         time=failure.time,
         attempt=status.attempt,
@@ -147,7 +147,7 @@ def _entry(status: JobStatus, found: Blame, pods: Mapping[int, Pod], number: int
         neuron_code=code,
         rule=found.signal.rule if found.signal else "",
         message=clip(found.message),
-        lines=clip_lines(failure.lines),
+        log_tail=clip_lines(failure.lines),
         step=failure.step if failure.step is not None else last_step(status),
     )
 
@@ -174,7 +174,7 @@ def recover(status: JobStatus, report: Progress | None) -> JobStatus:
                     "resumed_from_step": resumed,
                     # Failures one after another without a step between them have lost the same steps.
                     "steps_lost": 0 if first_step in charged else lost,
-                    "passed_over": clip(passed_over),
+                    "skipped_checkpoints": clip(passed_over),
                     "recovered_time": first_step,
                     "recovery_seconds": round(_seconds(entry, first_step, status), 3),
                 }

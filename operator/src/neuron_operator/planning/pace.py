@@ -11,6 +11,8 @@ from typing import Final
 from neuron_api.progress import Progress
 from neuron_api.status import ProgressStatus
 
+from . import duration
+
 KEPT: Final = 0.9
 """Weight of what was known before one more step: half of the average is the last 7 steps (0.9 ** 7 = 0.48)."""
 
@@ -53,6 +55,11 @@ def end(step: int, max_steps: int | None, last_step: datetime | None, seconds: f
         return (last_step + timedelta(seconds=max(0, max_steps - step) * seconds)).replace(microsecond=0)
     except OverflowError:  # After the year 9999.
         return None
+
+
+def remaining(completion: datetime | None, last_step: datetime | None) -> str:
+    """The time from the last step to the end, for people; empty where the end is not known."""
+    return duration.text((completion - last_step).total_seconds()) if completion and last_step else ""
 
 
 def _same_start(before: ProgressStatus, report: Progress, pod_uid: str) -> bool:

@@ -72,7 +72,7 @@ def _planned(observed: Observed, options: Options, now: datetime) -> Plan:
         # Only written down; the next pass acts on what was saved.
         told = _avoiding(status, decision.status, observed, gang, options, now)
         return _draft(told, gang, observed, gate, end=decision.end, requeue_after=0.0)
-    if suspension.is_stopping(status) or status.hold:
+    if suspension.is_stopping(status) or status.checkpoint_gate:
         return _stopped(status, gang, observed, gate, options, now)
     return _act(status, gang, observed, gate, options, now)
 
@@ -100,6 +100,7 @@ def settle(plan: Plan, outcome: Outcome, now: datetime) -> JobStatus:
             "pods": tuple(record for _, record in sorted(records.items())),
             "start_time": first,
             "completion_time": end,
+            "ready_nodes": None if end else plan.draft.ready_nodes,
         }
     )
 
@@ -193,7 +194,7 @@ def _decided(
     job, about = observed.job, _situation(status, gang, observed, gate)
     if suspension.is_stopping(status):
         found = ladder.ended(gang, status)
-    elif status.hold:  # Its pods were told to go.
+    elif status.checkpoint_gate:  # Its pods were told to go.
         again = hold.released(status, job.spec.restart_policy)
         found = ladder.Decision(again) if again else None
     else:
@@ -201,7 +202,12 @@ def _decided(
     if found is None and (late := deadlines.exceeded(_deadlines(status, gang, observed, about, now), now)):
         found = ladder.Decision(status, late)
     found = found or suspension.decide(job.spec, status, now, about)
-    if found is None and status.suspension is None and status.hold is None and (told := _hang(status, gang, observed)):
+    if (
+        found is None
+        and status.suspension is None
+        and status.checkpoint_gate is None
+        and (told := _hang(status, gang, observed))
+    ):
         found = ladder.unhang(told, status, job.spec, gate.config, now)
     if found is None and not suspension.is_stopping(status) and (new := exclusion.corrected(status, gang, now)):
         found = ladder.Decision(new)
@@ -299,7 +305,7 @@ def _draft(
         admission=None if schedulers.of(observed.job) else unqueued.ADMISSION,
     )
     if gang.size:
-        status = status.model_copy(update={"nodes_ready": f"{ready}/{gang.size}"})
+        status = status.model_copy(update={"ready_nodes": ready})
     return Plan(status, facts, requeue_after=requeue_after)
 
 

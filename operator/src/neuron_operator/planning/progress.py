@@ -36,6 +36,7 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
     measured = pace.learn(before, report, pod_uid)
     total_seconds, total_steps = goodput.total(before, report, pod_uid)
     last = report.max_steps or max_steps
+    completion = pace.end(numbers.step, last, report.last_step_time, measured.seconds)
     progress = before.model_copy(
         update={
             "step": numbers.step,
@@ -50,7 +51,8 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
             "measured_steps": measured.steps,
             "total_step_seconds": total_seconds,
             "total_measured_steps": total_steps,
-            "estimated_completion_time": pace.end(numbers.step, last, report.last_step_time, measured.seconds),
+            "estimated_completion_time": completion,
+            "time_remaining": pace.remaining(completion, report.last_step_time),
             "round": report.round,
         }
     )
@@ -64,7 +66,7 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
 def settled(status: JobStatus, phase: Phase, end: datetime | None) -> JobStatus:
     """Nothing is estimated of a job that does not train; the goodput of one that is over is told to its end."""
     if status.progress is not None and phase is not Phase.RUNNING:
-        progress = status.progress.model_copy(update={"estimated_completion_time": None})
+        progress = status.progress.model_copy(update={"estimated_completion_time": None, "time_remaining": ""})
         status = status.model_copy(update={"progress": progress})
     return status.model_copy(update={"goodput": goodput.until_end(status, end)}) if end else status
 

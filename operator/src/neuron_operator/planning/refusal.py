@@ -22,13 +22,13 @@ def decisions(status: JobStatus) -> tuple[object, ...]:
         status.config_hash,
         tuple((pod.name, pod.uid, pod.lost, pod.succeeded) for pod in status.pods),
         tuple(
-            (one.rung, one.cause, one.time, one.attempt, one.pod_uid, one.round, one.step, one.recovered_time)
+            (one.restart_scope, one.cause, one.time, one.attempt, one.pod_uid, one.round, one.step, one.recovered_time)
             for one in status.restarts
         ),
         (status.restart_count, status.gang_failures, status.steps_lost),
         tuple((one.cause, one.time) for one in status.counted_failures),
-        tuple((one.node, one.hostname, one.reason, one.until) for one in status.excluded_nodes),
-        status.hold and (status.hold.reason, status.hold.time),
+        tuple((one.node, one.hostname, one.reason, one.expiration_time) for one in status.excluded_nodes),
+        status.checkpoint_gate and (status.checkpoint_gate.reason, status.checkpoint_gate.time),
         status.suspension and (status.suspension.request_time, status.suspension.stop_time),
         (status.start_time, status.completion_time, status.suspended_seconds),
         progress and (progress.step, progress.furthest_step, progress.pod_uid, progress.round),

@@ -12,7 +12,7 @@ from typing import Final
 
 from neuron_api.config import TrainingConfig
 from neuron_api.reasons import Reason
-from neuron_api.status import JobStatus, Restart, Rung
+from neuron_api.status import JobStatus, Restart, RestartScope
 
 from .conditions import End
 from .incident import incidents
@@ -60,9 +60,9 @@ def _failures(status: JobStatus, interval: int) -> Iterator[Restart]:
 
 def _are_one(entry: Restart, later: Restart) -> bool:
     """Whether two lines tell of one failure: pods that fell together; a process, and then the launcher that gave up."""
-    if later.rung is Rung.PROCESS:
+    if later.restart_scope is RestartScope.PROCESS:
         return False
-    if entry.rung is not Rung.PROCESS:
+    if entry.restart_scope is not RestartScope.PROCESS:
         return len(incidents((entry, later))) == 1
     same = (entry.pod_uid, entry.round, entry.attempt) == (later.pod_uid, later.round, later.attempt)
     return same and later.cause is Reason.POD_FAILED
@@ -72,7 +72,7 @@ def _is_own(entry: Restart) -> bool:
     if entry.cause not in _OWN:
         return False
     code, named = entry.exit_code or 0, _BY_SIGNAL.search(entry.message)
-    if entry.rung is not Rung.PROCESS:
+    if entry.restart_scope is not RestartScope.PROCESS:
         # A launcher says which signal ended its process; a container's own code is 128 + signal.
         by_signal = entry.cause is not Reason.OUT_OF_MEMORY and code - 128 in _OUTSIDE
         return not by_signal and (named is None or named[1] not in [one.name for one in _OUTSIDE])

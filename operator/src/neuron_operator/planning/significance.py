@@ -22,6 +22,7 @@ _NUMBERS = (
     "total_step_seconds",
     "total_measured_steps",
     "estimated_completion_time",
+    "time_remaining",
 )
 _OF_A_START = (
     ConditionType.READY,
@@ -38,7 +39,7 @@ def only_numbers(before: JobStatus, after: JobStatus) -> bool:
 
 
 def _without(status: JobStatus) -> dict[str, Any]:
-    values = status.model_dump(exclude={"nodes_ready", "goodput"})
+    values = status.model_dump(exclude={"ready_nodes", "goodput"})
     if status.phase is Phase.STARTING:
         values["conditions"] = [one for one in values["conditions"] if one["type"] not in _OF_A_START]
     values["pods"] = [record for record in values["pods"] if record["lost"] or record["succeeded"]]

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from neuron_api.config import TrainingConfig
 from neuron_api.reasons import Reason
 from neuron_api.spec import JobSpec, RestartPolicy
-from neuron_api.status import JobStatus, Restart, Rung, SuspensionStatus
+from neuron_api.status import JobStatus, Restart, RestartScope, SuspensionStatus
 
 from . import hold, ledger
 from .conditions import End, Pause
@@ -129,7 +129,7 @@ def _resumed(status: JobStatus, config: TrainingConfig | None, policy: RestartPo
     seconds = round((now - stopped).total_seconds(), 3)
     told = ledger.append(going, _line(status, seconds, now))
     update = {
-        "hold": None,
+        "checkpoint_gate": None,
         "attempt": status.attempt + 1,
         "pods": (),
         "suspended_seconds": status.suspended_seconds + seconds,
@@ -142,7 +142,7 @@ _AT_ZERO = "The job was suspended, and exp_manager.resume_if_exists is False: it
 
 def _line(status: JobStatus, seconds: float, now: datetime) -> Restart:
     return Restart(
-        rung=Rung.GANG,
+        restart_scope=RestartScope.GANG,
         cause=Reason.SUSPENDED,
         time=now,
         attempt=status.attempt,

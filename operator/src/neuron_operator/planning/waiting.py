@@ -100,7 +100,7 @@ def for_pods(job: NeuronTrainingJob, pods: Iterable[Pod]) -> Wait | None:
     unplaced = [pod for pod in down if pod.unschedulable]
     if not unplaced:
         return None
-    avoided = ", ".join(f"{one.node} until {one.until:%H:%M} UTC" for one in job.status.excluded_nodes[:3])
+    avoided = ", ".join(f"{one.node} until {one.expiration_time:%H:%M} UTC" for one in job.status.excluded_nodes[:3])
     without = f" The pods avoid {avoided} (status.excludedNodes)." if avoided else ""
     message = (
         f"{len(unplaced)} of the pods have no node. The scheduler says about {unplaced[0].name}: "
