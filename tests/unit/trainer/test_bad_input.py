@@ -132,7 +132,7 @@ CASES = [
           "model__moe": {"num_experts": 4, "top_k": 2, "capacity_factor": 1.0}}, prepare=_with_experts),
     Case("batch not divisible", "data.global_batch_size", "9", "", {"data__global_batch_size": 9}),
     Case("resume required and no checkpoint", "exp_manager.resume_ignore_no_checkpoint",
-         "there is no complete checkpoint in", "Set resume_ignore_no_checkpoint to True to start from scratch.",
+         "there is no complete checkpoint in", "For a first start set exp_manager.resume_ignore_no_checkpoint to True",
          {"exp_manager__resume_ignore_no_checkpoint": False}),
     Case("checkpoint to resume from is missing", "exp_manager.resume_from_checkpoint", "/nowhere/x.ckpt",
          "Give the directory of a complete checkpoint, or of a model of transformers.",
@@ -220,13 +220,22 @@ def test_an_unknown_key_is_answered_with_the_one_that_was_meant(run: Any, tiny: 
     assert "max_steps" in lines[0]
 
 
-def test_all_faults_are_told_at_once(run: Any, tiny: Path, tmp_path: Path) -> None:
-    changes = {"data__train_dir": "/nowhere", "model__encoder_seq_length": 64, **_file_in_the_way(tiny, tmp_path)}
+def test_all_faults_that_names_show_are_told_at_once(run: Any, tiny: Path, tmp_path: Path) -> None:
+    changes = {"data__train_dir": "/nowhere", "model__model_config": "/none", **_file_in_the_way(tiny, tmp_path)}
     code, lines = run(alone(tiny, tmp_path / "log", **changes))
     assert code == ExitCode.CONFIG
     said = "\n".join(lines)
     assert len(lines) == 3, said
-    assert all(key in said for key in ("data.train_dir", "model.encoder_seq_length", "exp_manager.exp_dir")), said
+    assert all(key in said for key in ("data.train_dir", "model.model_config", "exp_manager.exp_dir")), said
+
+
+def test_all_faults_of_model_and_data_are_told_at_once(run: Any, tiny: Path, tmp_path: Path) -> None:
+    changes = {**_short_rows(tiny, tmp_path), "model__encoder_seq_length": 64}
+    code, lines = run(alone(tiny, tmp_path / "log", **changes))
+    assert code == ExitCode.CONFIG
+    said = "\n".join(lines)
+    assert len(lines) == 2, said
+    assert all(key in said for key in ("data.train_dir", "model.encoder_seq_length")), said
 
 
 def test_a_fault_is_in_the_termination_message(

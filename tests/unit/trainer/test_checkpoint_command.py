@@ -88,3 +88,14 @@ def test_what_is_no_directory_is_one_sentence(tmp_path: Path, capsys: pytest.Cap
     broken.mkdir()
     assert main(["checkpoint", "inspect", str(broken)]) == 1
     assert "manifest.json" in capsys.readouterr().err
+
+
+def test_a_pipe_has_whole_names(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """80 columns cut the name, the very thing to copy; only a terminal has a width."""
+    monkeypatch.setenv("COLUMNS", "40")
+    long = newest(run).with_name(f"{'name-' * 40}-step=6.ckpt")
+    newest(run).rename(long)
+    assert main(["checkpoint", "list", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert long.name in shown
+    assert len([line for line in shown.splitlines() if "complete" in line]) == 3, "a row is a line"

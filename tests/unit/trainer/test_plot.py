@@ -51,6 +51,57 @@ def test_a_restart_is_a_dashed_line_where_it_went_on_and_says_what_it_cost(resta
     assert dashed[0].get_label() == "run: restarted 1x, 3 steps done again"
 
 
+def noisy(count: int) -> metrics_file.History:
+    steps = [StepMetrics(n, 5 - n / count + (-1) ** n, 1e-3, 0.5, 8 * n, 100.0, float(n)) for n in range(1, count + 1)]
+    return metrics_file.History(tuple(steps), (), ())
+
+
+def test_many_steps_have_a_smoothed_line_over_the_raw_one() -> None:
+    loss, rate, *_ = plot.draw({"run": noisy(200)}).axes
+    raw, mean = loss.lines
+    assert list(raw.get_ydata()) == [one.loss for one in noisy(200).steps]
+    assert mean.get_label() == "run (mean over about 8 steps)"
+    assert max(mean.get_ydata()) - min(mean.get_ydata()) < max(raw.get_ydata()) - min(raw.get_ydata())
+    assert len(rate.lines) == 1, "a schedule has no noise"
+
+
+def test_few_steps_are_drawn_as_they_are() -> None:
+    assert len(plot.draw({"run": noisy(10)}).axes[0].lines) == 1
+
+
+def test_the_smoothed_line_of_equal_values_is_that_value_and_a_gap_stays_one() -> None:
+    told = plot.smoothed([2.0, 2.0, float("nan"), 2.0, float("inf"), 2.0], 4)
+    assert [value for value in told if value == value] == [2.0] * 4
+    assert [value != value for value in told] == [False, False, True, False, True, False]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_legend_covers_no_panel_and_has_every_name(count: int) -> None:
+    runs = {f"a-long-directory-of-runs/with-a-long-name-{n}": noisy(60) for n in range(count)}
+    figure = plot.draw(runs)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert [text.get_text().partition(" (")[0] for text in legend.get_texts()] == list(runs)
+    assert all(not legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes)
+    assert figure.bbox.contains(*legend.get_window_extent().min)
+
+
+def test_the_title_says_which_run_or_how_many(restarted: Path) -> None:
+    history = metrics_file.of_run(restarted).history()
+    assert plot.draw({"mine": history}).get_suptitle() == "mine: step 10, loss 1, restarted"
+    assert plot.draw({"a": history, "b": history}).get_suptitle() == "2 runs"
+
+
+def test_amounts_begin_at_zero_and_a_loss_does_not(restarted: Path) -> None:
+    figure = plot.draw({"run": metrics_file.of_run(restarted).history()})
+    assert [axes.get_ylim()[0] == 0 for axes in figure.axes] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("last", ["2026-11-26_11-30-26", "version_3", "0befdcbb-1300-4e3f-8666-6a4dc20321bc"])
+def test_a_date_alone_is_no_name(last: str, tmp_path: Path) -> None:
+    assert list(plot._named([tmp_path / "mine" / last])) == [f"mine/{last}"]
+
+
 def test_validations_are_dots_on_the_loss(restarted: Path) -> None:
     figure = plot.draw({"run": metrics_file.of_run(restarted).history()})
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]

@@ -35,10 +35,11 @@ def _add_run(commands: Any) -> None:
     }
     for name, text in described.items():
         run = commands.add_parser(name, help=text)
-        run.add_argument("config", help="the YAML file")
+        run.add_argument("config", help="the YAML file; of a NeuronTrainingJob its spec.config is taken")
         run.add_argument(
             "overrides", nargs="*", metavar="key=value", help="e.g. trainer.devices=1 trainer.max_steps=20"
         )
+        run.add_argument("--job", metavar="NAME", help="which NeuronTrainingJob of a file with several")
         run.add_argument("--data-module", metavar="PACKAGE.MODULE:CLASS",
                          help="the same as data.data_module=…: samples come from this class; default: the environment "
                               "variable NEURON_TRAIN_DATA_MODULE, or what the file says")  # fmt: skip
@@ -129,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .launcher import start, variables
 
         own = [variables.data_module(chosen.data_module)] if chosen.data_module else []
-        return start.main(chosen.config, [*own, *chosen.overrides], is_test=chosen.command == "test")
+        return start.main(chosen.config, [*own, *chosen.overrides], is_test=chosen.command == "test", job=chosen.job)
     if chosen.command == "checkpoint" and chosen.checkpoint_command == "convert":
         return _convert(chosen)
     if chosen.command == "checkpoint":

@@ -3,7 +3,7 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from neuron_api.config import ExpManagerConfig
 
@@ -18,9 +18,21 @@ _SILENT: Final = ("torch.distributed.elastic", "torch.multiprocessing")
 first line, which took 12 s of a recovery on two busy cores."""
 
 
+class _Stderr(logging.StreamHandler[Any]):
+    """To `sys.stderr` of the moment: a live line on the terminal replaces it while it is drawn."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        """Asked for each line."""
+        return sys.stderr
+
+
 def console(who: str = "", level: int = logging.INFO) -> None:
     """One handler on stderr; called again, it replaces itself."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(logging.Formatter(_FORMAT.format(who=who), datefmt="%H:%M:%S"))
     handler.setLevel(level)
     root = logging.getLogger()

@@ -12,11 +12,9 @@ from neuron_api import checks
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment, architecture
 from neuron_api.findings import Finding, error
-from neuron_api.topology import Topology
-from neuron_api.topology import check as check_topology
 
-from . import evaluation, files
-from .checkpoint import retention, storage
+from . import early
+from .checkpoint import storage
 from .data import custom, source, tokenizer
 from .errors import CheckpointError, InputError
 from .log_dir import checkpoints
@@ -34,8 +32,7 @@ def check(
     config: TrainingConfig, processes: int, folder: Path, accelerator: str = "cpu", *, is_test: bool = False
 ) -> None:
     """Raise `InputError` with every finding; for a test only the test set is looked at."""
-    topology = Topology.of(config, processes)
-    found = [*_device(accelerator), *check_topology(topology, config), *_monitor(config)]
+    found = [*_device(accelerator), *early.findings(config, processes, is_test=is_test)]
     try:
         model = Family.of(config, tokenizer.vocabulary(config))
     except InputError as problem:
@@ -46,8 +43,6 @@ def check(
     found += _lengths(config, model)
     found += _recompute(config, model)
     found += _data(config, model.config.vocab_size, _parts(config, is_test=is_test))
-    found += evaluation.check(config) if is_test else []
-    found += files.check(config.exp_manager.files_to_copy or ())
     needed = _checkpoint_bytes(config, model)
     own, problems = _checkpoints(config, folder, needed)
     found += problems
@@ -64,15 +59,6 @@ def _device(accelerator: str) -> list[Finding]:
         return [error("spec.platform.accelerator", f"PyTorch {torch.__version__} in this image has no device "
                       f"{accelerator!r}.", "Use an image whose PyTorch has it, or accelerator cpu.")]  # fmt: skip
     return []
-
-
-def _monitor(config: TrainingConfig) -> list[Finding]:
-    params = config.exp_manager.checkpoint_callback_params
-    known = [name for name in retention.MONITORS if name != retention.VALIDATION or config.trainer.limit_val_batches]
-    if params.monitor is None or params.monitor in known or not config.exp_manager.create_checkpoint_callback:
-        return []
-    return [error("exp_manager.checkpoint_callback_params.monitor", f"there is no metric {params.monitor!r}.",
-                  f"Use one of {', '.join(known)}.")]  # fmt: skip
 
 
 def _compare_name(config: TrainingConfig, model: Family) -> None:
@@ -184,8 +170,7 @@ def _log_dir(folder: Path, needed: int) -> list[Finding]:
         probe.write_text("")
         probe.unlink()
     except OSError as problem:
-        return [error(key, f"the log directory {folder} cannot be written: {problem.strerror}.",
-                      "Give a directory on a volume that is mounted and writable.")]  # fmt: skip
+        return [error(key, early.UNWRITABLE.format(folder, problem.strerror), early.WRITABLE)]
     return _space(key, folder, needed)
 
 

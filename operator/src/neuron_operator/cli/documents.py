@@ -1,21 +1,18 @@
 """From a file to configurations: a job among other documents, or an NxDT file as it is; lines are those of the file."""
 
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from neuron_api import contract, yaml_text
+from neuron_api import contract, manifests, yaml_text
 from neuron_api.findings import Finding
 from neuron_api.loading import Loaded, line_of, load_object, load_text
 from neuron_operator.errors import UserInputError
 
-_SEPARATOR: Final = re.compile(r"^---(?:[ \t\r][^\n]*)?(?:\n|\Z)", re.MULTILINE)
-_CONTENT: Final = re.compile(r"^[ \t]*[^\s#]", re.MULTILINE)
 _PREFIX: Final = "spec.config."
 _MOST_BYTES: Final = 16_000_000
 """More is no manifest; a ConfigMap holds 1 MB."""
@@ -98,7 +95,7 @@ def read(file: str) -> str:
 
 def sources(text: str, file: str) -> list[Source]:
     """Every job of a file; or the file itself, when it is an NxDT file."""
-    parts = list(islice(_split(text), _MOST_DOCUMENTS + 1))
+    parts = list(islice(manifests.split(text), _MOST_DOCUMENTS + 1))
     if len(parts) > _MOST_DOCUMENTS:
         raise UserInputError(f"{file} has more than {_MOST_DOCUMENTS} documents")
     documents = [_parsed(part, line) for line, part in parts]
@@ -111,17 +108,6 @@ def sources(text: str, file: str) -> list[Source]:
         raise UserInputError(f"{file} has no {contract.KIND} ({kinds})")
     maps = {d.name: _texts(d.value.get("data")) for d in documents if d.kind == "ConfigMap"}
     return [_of_job(job, maps, documents, file) for job in jobs]
-
-
-def _split(text: str) -> Iterator[tuple[int, str]]:
-    """Documents with the line that each begins in; empty ones are left out."""
-    start, line = 0, 1
-    ends = ((found.start(), found.end()) for found in _SEPARATOR.finditer(text))
-    for end, following in chain(ends, [(len(text), len(text))]):
-        if _CONTENT.search(text, start, end):
-            yield line, text[start:end]
-        line += text.count("\n", start, following)
-        start = following
 
 
 def _parsed(text: str, first_line: int) -> _Document:

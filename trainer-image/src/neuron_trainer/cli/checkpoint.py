@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from neuron_api import contract
 from neuron_api.contract import ExitCode
@@ -17,6 +17,9 @@ from neuron_trainer.checkpoint.manifest import read
 from neuron_trainer.errors import CheckpointError
 
 _NOTHING = "no checkpoint is there"
+
+_NO_LIMIT: Final = 1_000
+"""Columns; a name of a file has at most 255."""
 
 
 def run(command: str, paths: Sequence[Path], output: str) -> int:
@@ -34,11 +37,12 @@ def _list(paths: Sequence[Path], output: str) -> ExitCode:
     if output == "json":
         _print_json(rows)
         return ExitCode.SUCCESS
-    table = Table("checkpoint", "step", "samples", "written", "size", "state")
+    name = Column("checkpoint", overflow="fold", no_wrap=True)
+    table = Table(name, "step", "samples", Column("written", no_wrap=True), "size", "state")
     for row in rows:
         shown = (row["name"], row["step"], row["consumed_samples"], row["time"], _size(row["bytes"]), row["state"])
         table.add_row(*("" if one is None else str(one) for one in shown))
-    Console().print(table if rows else _NOTHING)
+    _console().print(table if rows else _NOTHING)
     return ExitCode.SUCCESS
 
 
@@ -81,7 +85,7 @@ def _verify(paths: Sequence[Path], output: str) -> ExitCode:
     if output == "json":
         _print_json(told)
     elif not told:
-        Console().print(_NOTHING)
+        _console().print(_NOTHING)
     for one in told if output == "table" else ():
         print(" ".join(filter(None, (one["verdict"], one["name"], one["message"]))))  # noqa: T201
     is_whole = bool(told) and all(one["verdict"] == "whole" for one in told)
@@ -101,8 +105,13 @@ def _inspect(paths: Sequence[Path], output: str) -> ExitCode:
             table.add_row(tensor.name, " x ".join(map(str, tensor.shape)), tensor.dtype, _size(tensor.size))
         for name, value in {**facts, **manifest.topology, **manifest.architecture, **manifest.metrics}.items():
             print(f"{name:<28}{value}")  # noqa: T201
-        Console().print(table)
+        _console().print(table)
     return ExitCode.SUCCESS
+
+
+def _console() -> Console:
+    """For stdout. Only a terminal has a width; a pipe gets whole names."""
+    return Console() if sys.stdout.isatty() else Console(width=_NO_LIMIT)
 
 
 def _size(count: int | None) -> str:

@@ -1,23 +1,46 @@
 """`neuron-train plot RUN …`: loss, learning rate, gradient norm and throughput over the steps, as a picture."""
 
+import math
+import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from neuron_api import contract
 from neuron_api.contract import ExitCode
 from neuron_trainer import metrics_file
 from neuron_trainer.metrics_file import History, StepMetrics
 
-_PANELS: Final[Sequence[tuple[str, Callable[[StepMetrics], float]]]] = (
-    ("loss", lambda one: one.loss),
-    ("learning rate", lambda one: one.lr),
-    ("gradient norm", lambda one: one.gradient_norm),
-    ("tokens per second", lambda one: one.tokens_per_second),
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    label: str
+    value: Callable[[StepMetrics], float | None]
+    is_smoothed: bool = True
+    """Whether single steps are too noisy to see a course."""
+    has_zero: bool = True
+    """Whether the axis begins at 0: amounts do, a loss has no meaningful zero."""
+
+
+_PANELS: Final = (
+    _Panel("loss", lambda one: one.loss, has_zero=False),
+    _Panel("learning rate", lambda one: one.lr, is_smoothed=False),
+    _Panel("gradient norm", lambda one: one.gradient_norm),
+    _Panel("tokens per second", lambda one: one.tokens_per_second),
 )
+_MIN_STEPS: Final = 20
+"""Logged steps from which a smoothed line is drawn over the raw one."""
+_PART: Final = 25
+"""The smoothed line is a mean over such a part of the run, weights falling with the distance."""
+_LONG: Final = 50
+"""Characters from which labels stand one below the other."""
+_VERSION: Final = re.compile(r"\d{4}-\d\d-\d\d|version_\d+|[0-9a-f]{8}-[0-9a-f]{4}")
+"""Last part of a log directory that says when or which time a run was started, and not which run it is."""
 
 
 def run(folders: Sequence[Path], output: Path) -> int:
@@ -39,23 +62,50 @@ def run(folders: Sequence[Path], output: Path) -> int:
 
 def draw(runs: dict[str, History]) -> Figure:
     """Four panels that share the axis of steps; a dashed line where a run was started again, dots for validations."""
-    figure = Figure(figsize=(11, 7), layout="constrained", dpi=110)
-    panels = figure.subplots(2, 2, sharex=True).flat
-    for (label, value), axes in zip(_PANELS, panels, strict=True):
-        axes.set_ylabel(label)
+    figure = Figure(figsize=(11, 7.5), layout="constrained", dpi=110)
+    figure.suptitle(_title(runs), fontsize="large")
+    for panel, axes in zip(_PANELS, figure.subplots(2, 2, sharex=True).flat, strict=True):
+        axes.set_ylabel(panel.label)
         axes.grid(alpha=0.25)
         for number, (name, history) in enumerate(runs.items()):
-            _line(axes, history, value, name, f"C{number}")
-            if label == "loss" and history.validations:
-                _validations(axes, history, f"C{number}")
-    for axes in list(figure.axes)[2:]:
+            _line(axes, history, panel, name, f"C{number}")
+            if panel.label == "loss" and history.validations:
+                _validations(axes, history, name, f"C{number}")
+        if panel.has_zero:
+            axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+    for axes in figure.axes[2:]:
         axes.set_xlabel("optimizer step")
-    figure.axes[0].legend(fontsize="small")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(figure)
     return figure
 
 
-def _line(axes: Any, history: History, value: Callable[[StepMetrics], float], name: str, colour: str) -> None:
-    axes.plot([one.step for one in history.steps], [value(one) for one in history.steps], color=colour, label=name)
+def _title(runs: dict[str, History]) -> str:
+    """The run with its last step and loss, or how many runs are compared."""
+    if len(runs) > 1:
+        return f"{len(runs)} runs"
+    (name, history), last = next(iter(runs.items())), next(iter(runs.values())).steps[-1]
+    loss = f", loss {last.loss:.4g}" if last.loss is not None else ""
+    return f"{name}: step {last.step}{loss}{', restarted' if len(history.starts) > 1 else ''}"
+
+
+def _legend(figure: Figure) -> None:
+    """Below the panels, where it covers no curve."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    columns = 1 if any(len(label) > _LONG for label in labels) else min(len(labels), 3)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize="small", frameon=False)
+
+
+def _line(axes: Any, history: History, panel: _Panel, name: str, colour: str) -> None:
+    """The steps as they were logged; where they are many and noisy a smoothed line over them, which has the name."""
+    steps = [one.step for one in history.steps]
+    values = [_number(panel.value(one)) for one in history.steps]
+    is_smoothed = panel.is_smoothed and len(values) >= _MIN_STEPS
+    raw = {"alpha": 0.3, "linewidth": 1} if is_smoothed else {"label": name}
+    axes.plot(steps, values, color=colour, **raw)
+    if is_smoothed:
+        span = max(2, len(values) // _PART)
+        axes.plot(steps, smoothed(values, span), color=colour, label=f"{name} (mean over about {span} steps)")
     again = history.starts[1:]
     for number, start in enumerate(again):
         lost = sum(one.steps_lost for one in again)
@@ -63,18 +113,35 @@ def _line(axes: Any, history: History, value: Callable[[StepMetrics], float], na
         axes.axvline(start.step, color=colour, linestyle="--", linewidth=1, alpha=0.7, label=label)
 
 
-def _validations(axes: Any, history: History, colour: str) -> None:
-    steps, losses = [one.step for one in history.validations], [one.val_loss for one in history.validations]
-    axes.plot(steps, losses, "o", color=colour, markersize=4, label="validation")
+def smoothed(values: Sequence[float], span: int) -> list[float]:
+    """The exponential mean of what came before, with the centre of mass of a mean over `span` values; without the bias
+    of its start. A value that is no number leaves a gap and does not count."""
+    keep, total, weight, result = 1 - 2 / (span + 1), 0.0, 0.0, []
+    for value in values:
+        if math.isfinite(value):
+            total, weight = keep * total + value, keep * weight + 1
+        result.append(total / weight if math.isfinite(value) else math.nan)
+    return result
+
+
+def _number(value: float | None) -> float:
+    """A gap where a step has no number."""
+    return math.nan if value is None else value
+
+
+def _validations(axes: Any, history: History, name: str, colour: str) -> None:
+    steps, losses = [one.step for one in history.validations], [_number(one.val_loss) for one in history.validations]
+    axes.plot(steps, losses, "o", color=colour, markersize=4, label=f"{name}: validation")
 
 
 def _named(folders: Sequence[Path]) -> dict[str, Path]:
-    """By the last parts of their paths that tell them apart."""
+    """By the last parts of their paths that tell them apart, and the name of the run before a date."""
     found = [path.parent if path.name == contract.METRICS_FILE else path for path in folders]
     found = list(dict.fromkeys(path.absolute() for path in found))
     for depth in range(1, max(len(path.parts) for path in found) + 1):
         names = ["/".join(path.parts[-depth:]) for path in found]
-        if len(set(names)) == len(names):
+        has_version = any(_VERSION.match(name) for name in names) and depth == 1
+        if len(set(names)) == len(names) and not has_version:
             break
     return dict(zip(names, found, strict=True))
 

@@ -16,10 +16,10 @@ from neuron_api import contract, effects, environment, support
 from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
 from neuron_api.findings import Severity, error, errors_of
-from neuron_api.loading import Loaded, load_bytes
+from neuron_api.loading import Loaded
 from neuron_api.progress import CheckpointReport, TrainerPhase, last_words
 from neuron_api.spec import FromScratch
-from neuron_trainer import evaluation, fast_dev_run, logs, training_file, tuning_length
+from neuron_trainer import cpu, early, evaluation, fast_dev_run, logs, training_file, tuning_length
 from neuron_trainer.errors import CheckpointError, InputError, PeerLostError, PreemptedError, ProgressLostError
 from neuron_trainer.handoff import Handoff
 from neuron_trainer.handoff import replace as write_whole
@@ -28,7 +28,7 @@ from neuron_trainer.log_mirror import Mirror
 from neuron_trainer.phases import Phases, process_start
 from neuron_trainer.resume import Seen
 
-from . import forkserver, termination, variables
+from . import forkserver, job_file, termination, variables
 from .node import Node, settled
 from .server import Server
 from .status import Status
@@ -58,13 +58,13 @@ class Task:
     is_test: bool
 
 
-def main(path: str, overrides: Sequence[str], *, is_test: bool = False) -> int:
-    """Everything that a person or the kubelet sees ends here."""
+def main(path: str, overrides: Sequence[str], *, is_test: bool = False, job: str | None = None) -> int:
+    """Everything that a person or the kubelet sees ends here. `job`: which one of a file with several."""
     phases = Phases(process_start())
     phases.mark("process_start")
     logs.console()
     try:
-        end = _run(Path(path), overrides, phases, is_test=is_test)
+        end = _run(Path(path), overrides, phases, is_test=is_test, job=job)
     except InputError as problem:
         end = Ending(ExitCode.CONFIG, str(problem))
     except ProgressLostError as problem:
@@ -78,14 +78,14 @@ def main(path: str, overrides: Sequence[str], *, is_test: bool = False) -> int:
     return int(end.code)
 
 
-def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool) -> Ending:
-    loaded = _load(path, (*variables.overrides(os.environ), *overrides, *settled(os.environ)))
+def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool, job: str | None) -> Ending:
+    loaded = _load(path, (*variables.overrides(os.environ), *overrides, *settled(os.environ)), job)
     assert loaded.config is not None
     config = tuning_length.applied(fast_dev_run.applied(loaded.config))
     task = Task(loaded, evaluation.applied(config) if is_test else config, is_test)
     node = Node.of(config)
-    for finding in effects.check(config, node.accelerator, loaded.findings):
-        log.info("%s", finding)
+    early.check(task.config, node.processes, node.seen, is_test=is_test)
+    _advise(config, node, loaded)
     os.environ.update(environment.apply(environment.derive(config), os.environ))
     # A store of its own for every round: with the agents' shared one the halves look for each other under different
     # keys after a restart and never meet (design.md, section 5).
@@ -106,8 +106,16 @@ def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool)
         shutil.rmtree(handoff.folder, ignore_errors=True)
 
 
-def _load(path: Path, overrides: Sequence[str]) -> Loaded:
-    loaded = load_bytes(training_file.read(path), overrides, source=str(path), in_pod=True)
+def _advise(config: TrainingConfig, node: Node, loaded: Loaded) -> None:
+    """What is worth knowing at the start of a training that nothing is wrong with."""
+    for finding in effects.check(config, node.accelerator, loaded.findings):
+        log.info("%s", finding)
+    if node.accelerator == "cpu" and (advice := cpu.advice(config, cpu.cpuinfo())) is not None:
+        log.warning("%s", advice)
+
+
+def _load(path: Path, overrides: Sequence[str], job: str | None) -> Loaded:
+    loaded = job_file.load(training_file.read(path), str(path), overrides, job)
     beyond = support.check(loaded.config, loaded.findings) if loaded.config else ()
     findings = (*loaded.findings, *beyond)
     for finding in findings:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
@@ -12,8 +12,10 @@ from neuron_api.config import ModelConfig
 from neuron_api.findings import Finding, Severity, error
 from neuron_trainer.errors import InputError
 
-from .blocks.rotary import RopeScaling
 from .config_json_keys import ConfigJson
+
+if TYPE_CHECKING:
+    from .blocks.rotary import RopeScaling
 
 SUPPORTED_ROPE: Final = ("default", "linear", "dynamic", "llama3")
 _SHOWN: Final = 60
@@ -123,8 +125,10 @@ def _fields(values: Mapping[str, Any], overrides: ModelConfig | None) -> dict[st
     }
 
 
-def _rope_scaling(rope: Mapping[str, Any], length: int) -> RopeScaling | None:
+def _rope_scaling(rope: Mapping[str, Any], length: int) -> "RopeScaling | None":
     """`length`: config.json's own limit; `dynamic` stretches what is longer, so an override must not move it."""
+    from .blocks.rotary import RopeScaling  # torch, which reading the file needs not
+
     kind = rope.get("rope_type") or rope.get("type") or "default"
     match kind:
         case "default":

@@ -39,8 +39,9 @@ def pack(tokens: NDArray[np.int32], length: int, folder: Path, name: str) -> Non
     Columns are views of the tokens, so that a memory-mapped file is copied once.
     """
     import pyarrow as pa
-    from datasets import Dataset, DatasetInfo, Features, List, Value
+    from datasets import Dataset, DatasetInfo, Features, List, Value, disable_progress_bars
 
+    disable_progress_bars()  # its carriage returns would be one long line of a log
     count = len(tokens) // length
     kinds = {"input_ids": "int32", "attention_mask": "int8", "labels": "int32"}
     features = Features({name: List(Value(kind), length=length) for name, kind in kinds.items()})
