@@ -121,15 +121,15 @@ class RestartPolicy(ApiObject):
     """Restarts of all processes inside the running pods, per pod. Default 10."""
 
     max_gang_restarts: int = Field(default=3, ge=0, le=1000)
-    """Times that all pods are replaced after failures that restarts inside the pods could not mend. Default 3. Pods
-    that fall within ten seconds of the first are one failure; disruptions are none."""
+    """How often all pods are replaced after failures that restarts inside the pods could not fix. Pods that fail within
+    ten seconds of the first count as one failure; disruptions do not count. Default 3."""
 
     budgets: CauseBudgets = CauseBudgets()
-    """Less than maxGangRestarts for single causes: what is out of memory once will be again."""
+    """Lower limits than maxGangRestarts for single causes: a job that ran out of memory usually does so again."""
 
     window_seconds: int | None = Field(default=None, ge=60, le=31536000)
-    """Failures count against maxGangRestarts and budgets for so many seconds: a job that runs for weeks may have more
-    of them, if they are far apart. Default: for ever."""
+    """Seconds for which a failure counts against maxGangRestarts and budgets: a job that runs for weeks may have more
+    failures if they are far apart. Default: failures count for ever."""
 
     from_scratch: FromScratch = FromScratch.NEVER
     """Whether a job that has finished steps may start again at step 0 when no complete checkpoint is found. Never: the
@@ -137,18 +137,18 @@ class RestartPolicy(ApiObject):
     Always: yes. May be changed while the job waits. Default Never."""
 
     rejoin_timeout_seconds: int = Field(default=900, ge=10, le=86400)
-    """Seconds that pods wait for a lost peer to be replaced, before the whole gang is. Default 900."""
+    """Seconds that pods wait for the replacement of a lost pod before all pods are replaced. Default 900."""
 
 
 class NodePolicy(ApiObject):
     """Which nodes new pods of the job avoid, and what is done about pods on a node that does not answer."""
 
     exclude_faulty_nodes: bool = True
-    """New pods avoid a node whose hardware failed, or that failures were blamed on again and again: a required node
-    affinity in the pods, the node itself is left alone. Default true."""
+    """Whether new pods avoid a node whose hardware failed or that repeated failures point to. This is a required node
+    affinity of the pods; the node itself is not changed. Default true."""
 
     exclusion_seconds: int = Field(default=86400, ge=60, le=31536000)
-    """Seconds for which a node is avoided. Default 86400, a day."""
+    """Seconds for which a node is excluded. Default 86400, a day."""
 
     repeat_failures: int = Field(default=3, ge=0, le=1000)
     """Failures blamed on one node after which it is avoided; pods that fall within ten seconds of each other are one.
@@ -158,7 +158,7 @@ class NodePolicy(ApiObject):
     """Seconds within which they count. Default 86400."""
 
     max_excluded_percent: int = Field(default=10, ge=0, le=100)
-    """At most so many nodes are avoided at a time, in percent of the job's nodes, but always one. Default 10."""
+    """Maximum percentage of the job's nodes that are excluded at once; at least one is always allowed. Default 10."""
 
     force_delete_fenced: bool = False
     """True: pods are deleted without an answer of their node once somebody has said that it is off, by the taint
@@ -167,18 +167,18 @@ class NodePolicy(ApiObject):
 
 
 class HangPolicy(ApiObject):
-    """When processes that run and get nowhere are taken for hung: all pods are then replaced, within a budget of their
-    own. Every bound is counted from the last thing that the trainer reported, by its own clock."""
+    """When a job that makes no progress counts as hung. All pods are then replaced, within a budget of its own. Every
+    limit is counted from the trainer's last report, by its own clock."""
 
     enabled: bool = True
-    """False: a job that hangs, hangs. Default true."""
+    """If false, hangs are not detected. Default true."""
 
     step_factor: int = Field(default=10, ge=2, le=1000)
-    """A step may take so many times the job's own seconds per step (status.progress.secondsPerStep), which are learned
-    from its first 5 steps on. Default 10."""
+    """A step is a hang after this many times the job's own seconds per step (status.progress.secondsPerStep), which are
+    known after its first 5 steps. Default 10."""
 
     min_step_seconds: int = Field(default=60, ge=10, le=86400)
-    """A step may always take so many seconds. Default 60."""
+    """Seconds that a step may always take. Default 60."""
 
     first_step_seconds: int = Field(default=7200, ge=60, le=604800)
     """Seconds for each of the first steps, until the step time is known; kernels and graphs are compiled in them.
@@ -267,7 +267,7 @@ class JobSpec(ApiObject):
     """Which nodes new pods avoid."""
 
     hang_policy: HangPolicy = HangPolicy()
-    """When processes that run and get nowhere are taken for hung."""
+    """When a job that makes no progress counts as hung."""
 
     suspend: bool = False
     """True takes the pods away: they save and end, and their nodes are free; false goes on from there, as a new attempt
