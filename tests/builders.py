@@ -60,7 +60,7 @@ _CONFIG: Json = {
     "distributed_strategy": {"tensor_model_parallel_size": 2},
     "data": {"micro_batch_size": 1, "global_batch_size": 24, "train_dir": "/training/data"},
     "model": {
-        "model_config": "/model/config.json",
+        "model_config": "/training/model/config.json",
         "encoder_seq_length": 128,
         "optim": {"name": "adamw_fp32OptState", "lr": 0.003},
     },

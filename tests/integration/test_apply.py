@@ -114,11 +114,11 @@ def wrong(rule: Rule, info: FieldInfo) -> int | str:
         return "nonsense"
     for item in info.metadata:
         match item:
-            case Ge(ge=int(bound)) if rule.expected == f"it must be {bound} or more":
+            case Ge(ge=int(bound)) if rule.expected == f"must be {bound} or more":
                 return bound - 1
-            case Gt(gt=int(bound)) if rule.expected == f"it must be greater than {bound}":
+            case Gt(gt=int(bound)) if rule.expected == f"must be greater than {bound}":
                 return bound
-            case Le(le=int(bound)) if rule.expected == f"it must be {bound} or less":
+            case Le(le=int(bound)) if rule.expected == f"must be {bound} or less":
                 return bound + 1
     raise AssertionError(f"{rule.key} has no bound for {rule.expected!r}")
 

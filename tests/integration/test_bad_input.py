@@ -62,6 +62,7 @@ REFUSED: dict[str, tuple[Callable[[], Json], str, str]] = {
     ),
     "both sources": (lambda: with_both_sources(manifest()), "spec.configFrom", "give exactly one"),
     "a name that is no host name": (lambda: manifest(name="a" * 60), "metadata.name", "at most 48 characters"),
+    "a name that no Service can have": (lambda: manifest(name="7b-llama"), "metadata.name", "a letter first"),
     "a key without its value": (lambda: manifest(trainer__devices=None), "spec.config.trainer.devices", "Required"),
 }
 
@@ -95,7 +96,7 @@ TOLD: dict[str, tuple[Callable[[], Json], str, tuple[str, ...]]] = {
     "a schedule of a later release": (
         lambda: manifest(model__optim__sched__name="CyclicLR"),
         "ConfigInvalid",
-        ("model.optim.sched.name", "'CyclicLR' is not supported", "Use LinearAnnealingWithWarmUp"),
+        ("model.optim.sched.name", "'CyclicLR' is not supported", "Supported: LinearAnnealingWithWarmUp"),
     ),
     "no place for checkpoints on the claim": (
         lambda: manifest(exp_manager__exp_dir="/elsewhere"),

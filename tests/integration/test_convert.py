@@ -20,7 +20,8 @@ HASHES = {file: load_text(file.read_text()).hash for file in FILES}
 async def test_the_job_is_accepted_and_stored_without_a_change(
     world: World, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["convert", "-f", str(file), "--name", file.stem.lower().replace("_", "-").replace(".", "-")]) == 0
+    name = file.stem.lower().replace("_", "-").replace(".", "-")
+    assert main(["convert", "--force", "-f", str(file), "--name", name]) == 0
     job = tmp_path / "job.yaml"
     job.write_text(capsys.readouterr().out)
     world.kubectl("create", "--save-config", "-f", str(job))
@@ -33,7 +34,7 @@ async def test_what_kubectl_apply_stores_is_the_same_configuration_as_the_text(
     world: World, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Though it leaves out what is null."""
-    assert main(["convert", "-f", str(file), "--name", "applied"]) == 0
+    assert main(["convert", "--force", "-f", str(file), "--name", "applied"]) == 0
     job = tmp_path / "job.yaml"
     job.write_text(capsys.readouterr().out)
     assert "created" in world.kubectl("apply", "-f", str(job))

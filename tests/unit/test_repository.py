@@ -43,7 +43,7 @@ def lines(*, but: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
 
 IN_IMAGES = re.compile(r"target=/root/\.cache/")
 """Caches of a build, in the image's file system."""
-HOMES = re.compile(r"(?<![\w.$}])/(root|work)/|(?<![\w.$}])/home/(?!ubuntu/)|/Users/")
+HOMES = re.compile(r"(?<![\w.$}])/(root|work)/|(?<![\w.$}])/home/(?!ubuntu\b)|/Users/")
 """/home/ubuntu is in the published NxDT examples that the tests read."""
 
 

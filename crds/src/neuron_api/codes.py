@@ -5,6 +5,7 @@ Ranges are named there. An entry without keys is about any.
 
 from typing import Final
 
+from . import reading_codes
 from .findings import Severity
 
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
@@ -19,69 +20,7 @@ _CHECKPOINT = "exp_manager.checkpoint_callback_params"
 _ALIGNMENT = "model_alignment_strategy"
 
 TABLE: Final = (
-    # ---- 10xx reading ------------------------------------------------------------------------------------------------
-    ("1001", _E, "", "Not a configuration", "The text is empty, is not YAML, or is not a mapping of keys.",
-     "Mend the line that is named; compare with an example."),
-    ("1002", _E, "", "Too large to be a configuration",
-     "The text exceeds a bound on size, depth, number of values or length of one value; aliases count each time.",
-     "Remove what is not configuration: real files have 8 kB and 200 values."),
-    ("1003", _E, "", "A tag that is not allowed", "A value has a YAML tag (`!!python/…`), which could run code.",
-     "Write the value itself."),
-    ("1004", _E, "", "A key is given twice",
-     "Two keys of one mapping have the same name; YAML would silently keep the last. Often the lines under a key are "
-     "not indented.", "Keep one of them, or indent what belongs below another key."),
-    ("1005", _E, "", "A number that no key has", "An integer has more than 64 bits, or is infinite or not a number.",
-     "Write a number in the key's range."),
-    ("1006", _N, "", "The word None was read as null",
-     "Python's None is a string in YAML; for keys that are not texts it is read as null.", "Write null."),
-    # ---- 11xx interpolation ------------------------------------------------------------------------------------------
-    ("1101", _E, "", "An interpolation of a key that is not there", "`${a.b}` names no key of this configuration.",
-     "Name a key from the top of the file (`${trainer.max_steps}`), or relative to its own (`${.seq_length}`)."),
-    ("1102", _E, "", "Interpolations in a circle", "The value needs itself; the message shows the loop.",
-     "Write one of the values out."),
-    ("1103", _E, "", "An unknown resolver",
-     "`${name:…}` names a function that is not offered. `eval` is not: it would run code from a resource.",
-     "Use multiply, add, divide, oc.env (in the pod), oc.decode, oc.select, or write the value."),
-    ("1104", _E, "", "An interpolation that cannot be computed",
-     "Its form is wrong, or the function cannot work with these arguments.", "Mend the form, or write the value."),
-    ("1105", _N, "", "An environment variable, known in the pod only",
-     "`oc.env` is resolved in the pod; outside, the value is kept as it is written and not checked.",
-     "Nothing, or write the value itself to have it checked."),
-    ("1106", _E, "", "An environment variable in a key that decides the job's shape",
-     "The value is needed before there is a pod, so it cannot come from the pod's environment.",
-     "Write the value itself."),
-    ("1107", _E, "", "Interpolations that grow without bound",
-     "Resolving them takes more steps, or gives longer values, than any configuration needs.",
-     "Write the values out."),
-    # ---- 12xx overrides ----------------------------------------------------------------------------------------------
-    ("1201", _E, "", "An override that cannot be read", "An override is `key=value`, `+key=value` or `~key`.",
-     "Quote it for the shell and write the value as YAML."),
-    ("1202", _E, "", "An override deletes a key that is not there", "`~key` names a key that the file does not have.",
-     "Remove the override."),
-    ("1203", _E, "", "An override of an unknown key", "`key=value` changes keys that are documented or in the file.",
-     "Mend the name, or write `+key=value` to add a key of your own."),
-    # ---- 13xx key names ----------------------------------------------------------------------------------------------
-    ("1301", _E, "", "A misspelled key", "The name is one or two letters away from a documented one.",
-     "Use the name that the message proposes."),
-    ("1302", _E, "", "An unknown key", "The section knows no such key, and allows none of one's own.",
-     "Remove it, or move it to the section it belongs to."),
-    ("1303", _W, "data model", "A key of one's own", "data and model may hold further keys; they are passed on.",
-     "Nothing, if it is meant for a module of yours."),
-    ("1304", _W, "fusions", "fusions at the top level", "Documented under model; accepted here, as in a tutorial.",
-     "Move it under model."),
-    ("1305", _E, "exp_manager.exp_log_dir async_exec_max_inflight_requests "
-     "model.fusions.do_layer_norm_weight_decay exp_manager.max_time_per_run data.packing fusions",
-     "Two names of one key disagree", "A key and its other spelling are both given, with different values.",
-     "Give one of the two."),
-    # ---- 14xx single values ------------------------------------------------------------------------------------------
-    ("1401", _E, "", "A required key is missing", "There is no sensible default, or the key is null.", "Add it."),
-    ("1402", _E, "", "A value of the wrong type", "The key wants another kind of value.",
-     "Write a value of that kind."),
-    ("1403", _E, "", "A value out of range", "The number is outside the key's bounds.",
-     "Use a number within the bounds."),
-    ("1404", _E, "", "Not one of the allowed values", "The key has a fixed list of values.", "Use one of the list."),
-    ("1405", _E, "", "A text or list of the wrong length", "It is empty, too long, or has a wrong number of items.",
-     "Give as many as the message says."),
+    *reading_codes.TABLE,
     # ---- 20xx top level ----------------------------------------------------------------------------------------------
     ("2001", _N, "name", "A name that is changed in paths", "Paths keep letters, digits and . _ - only.",
      "Use a name of those."),
@@ -90,7 +29,7 @@ TABLE: Final = (
      "Lower it when the device memory is exhausted."),
     ("2003", _N, "bucket_size_collectives", "Bucket size capped for two collectives",
      "Reduce-scatter and all-gather buckets above 140 MB give NaN on the device; they are capped at 130.",
-     "Nothing to do."),
+     "No action needed."),
     ("2004", _W, "compiler_cache_url", "A compile cache that is neither a path nor s3",
      "The compiler knows paths and s3:// addresses only.", "Use one of the two."),
     # ---- 21xx trainer ------------------------------------------------------------------------------------------------
@@ -104,18 +43,21 @@ TABLE: Final = (
      "It follows from global_batch_size / (micro_batch_size x data-parallel size).", "Change the batch sizes."),
     ("2104", _E, "trainer.gradient_clip_algorithm", "Clipping by value", "Only clipping by the global norm exists.",
      "Use norm, or leave it out."),
-    ("2105", _E, "trainer.val_check_interval trainer.check_val_every_n_epoch", "A validation interval that cannot be",
+    ("2105", _E, "trainer.val_check_interval trainer.check_val_every_n_epoch trainer.limit_train_batches "
+     "trainer.overfit_batches", "A validation interval that cannot be",
      "A fraction is a part of an epoch: at most 1, and not together with check_val_every_n_epoch null; Megatron data "
-     "needs a number of steps.", "Write the number of steps."),
+     "needs a number of steps; a number of steps is at most those of an epoch unless check_val_every_n_epoch is null.",
+     "Write the number of steps."),
     ("2106", _E, "trainer.limit_val_batches trainer.limit_test_batches trainer.limit_train_batches "
      "trainer.limit_predict_batches trainer.overfit_batches", "More than all batches",
      "A fraction above 1 (1.5) is no part of a data set.", "Use a whole number, or a fraction up to 1.0."),
     ("2107", _E, "trainer.max_time exp_manager.max_time_per_run", "A time that cannot be read",
      "The form is DD:HH:MM:SS, or a mapping of weeks, days, hours, minutes and seconds.", "Write 00:12:00:00."),
     ("2108", _N, "trainer.sequential_move_factor", "More processes than the node has",
-     "Processes of one node build their weights in turns; it has fewer than this.", "Nothing: all go at once."),
-    ("2109", _E, "trainer.max_steps trainer.max_epochs", "Nothing to train", "0 steps or epochs.",
-     "Use a positive number, or -1 for no bound."),
+     "Processes of one node build their weights in turns; it has fewer than this.",
+     "No action needed: all go at once."),
+    ("2109", _E, "trainer.max_steps trainer.max_epochs trainer.limit_train_batches", "Nothing to train",
+     "0 steps, epochs or batches.", "Use a positive number, or -1 for no bound."),
     ("2110", _W, "trainer.num_sanity_val_steps", "Sanity steps without validation",
      "limit_val_batches is 0, so that validation is off.", "Set limit_val_batches, or num_sanity_val_steps to 0."),
     ("2111", _W, "trainer.fast_dev_run trainer.barebones", "A run without checkpoints",
@@ -123,6 +65,10 @@ TABLE: Final = (
     ("2112", _E, "trainer.max_time model.optim.sched.max_steps", "A schedule without a length",
      "Only max_time ends the training, so the learning-rate schedule has no number of steps.",
      "Set model.optim.sched.max_steps, or trainer.max_steps."),
+    ("2113", _W, "trainer.val_check_interval trainer.check_val_every_n_epoch", "A validation that never happens",
+     "The interval is longer than the run.", "Use a shorter interval, or set limit_val_batches to 0."),
+    ("2114", _W, "trainer.min_steps trainer.min_epochs", "A minimum above the maximum",
+     "Training ends at max_steps or max_epochs, whatever the minimum.", "Lower the minimum."),
     # ---- 22xx exp_manager --------------------------------------------------------------------------------------------
     ("2201", _E, "exp_manager.log_local_rank_0_only exp_manager.log_global_rank_0_only", "Two rules for log files",
      "One process per node, or one of all; not both.", "Set one of the two to False."),
@@ -148,22 +94,30 @@ TABLE: Final = (
     ("2212", _E, f"{_CHECKPOINT}.always_save_nemo {_CHECKPOINT}.save_best_model {_CHECKPOINT}.save_nemo_on_train_end",
      "No .nemo archives", ".nemo archives are not written here.", "Leave the key out."),
     ("2213", _E, "exp_manager.create_wandb_logger exp_manager.create_mlflow_logger exp_manager.create_dllogger_logger "
-     "exp_manager.create_clearml_logger exp_manager.create_neptune_logger", "A logger that is not there",
+     "exp_manager.create_clearml_logger exp_manager.create_neptune_logger", "A missing logger",
      "The image has TensorBoard and metrics.jsonl; the operator serves Prometheus metrics.",
      "Set it to False; use create_tensorboard_logger."),
-    ("2214", _E, f"{_CHECKPOINT}.monitor", "A metric that is never there",
+    ("2214", _E, f"{_CHECKPOINT}.monitor", "A metric that is never logged",
      "monitor is a validation metric, and validation is off.", "Set limit_val_batches, or monitor step."),
     ("2215", _W, f"{_CHECKPOINT}.filename", "Checkpoints of one name",
      "The file name has no {field}, so each checkpoint replaces the one before.", "Add {step}."),
     ("2216", _W, f"{_CHECKPOINT}.save_weights_only", "Checkpoints that cannot be resumed",
      "They hold weights only, and resume_if_exists is set.", "Set save_weights_only to False."),
     ("2217", _N, "exp_manager.create_preemption_callback", "Saving at SIGTERM is always on",
-     "False has no effect.", "Nothing to do."),
+     "False has no effect.", "No action needed."),
     ("2218", _E, "exp_manager.early_stopping_callback_params", "An argument that early stopping does not have",
-     "The arguments are those of Lightning's EarlyStopping.", "Use one of those that the message lists."),
+     "Names and values are those of Lightning's EarlyStopping.", "Use one of those that the message lists."),
     ("2219", _E, "exp_manager.create_early_stopping_callback exp_manager.early_stopping_callback_params",
-     "Early stopping on a metric that is never there", "It watches val_loss or reduced_train_loss; val_loss needs "
+     "Early stopping on a metric that is never logged", "It watches val_loss or reduced_train_loss; val_loss needs "
      "validation.", "Set limit_val_batches, or monitor reduced_train_loss."),
+    ("2220", _W, f"{_CHECKPOINT}.every_n_train_steps {_CHECKPOINT}.every_n_epochs {_CHECKPOINT}.train_time_interval",
+     "No checkpoint before the end", "The interval is as long as the run or longer: the only checkpoint is the one at "
+     "the end, and a failure loses everything before it.", "Use a shorter interval."),
+    ("2221", _N, f"exp_manager.create_checkpoint_callback {_CHECKPOINT}.save_top_k", "No checkpoints",
+     "They are switched off: nothing of the run remains but its metrics.", "No action needed if intended."),
+    ("2222", _E, "exp_manager.summary_writer_kwargs", "An argument that the TensorBoard logger does not have",
+     "The arguments are those of Lightning's TensorBoardLogger but for its directory.",
+     "Use one of those that the message lists."),
     # ---- 23xx distributed_strategy -----------------------------------------------------------------------------------
     ("2301", _E, f"{_TP} {_PP} {_CP} trainer.devices trainer.num_nodes", "The world cannot be divided",
      "devices x num_nodes is no multiple of tensor x pipeline x context parallel size.",
@@ -196,7 +150,7 @@ TABLE: Final = (
      "The number of key/value heads times kv_replicator is no multiple of the tensor-parallel size, or more than the "
      "query heads.", "Leave kv_replicator out."),
     ("2314", _N, "distributed_strategy.sequence_parallel", "Sequence parallel without tensor parallel",
-     "There is nothing to shard over with tensor_model_parallel_size 1.", "Nothing to do."),
+     "There is nothing to shard over with tensor_model_parallel_size 1.", "No action needed."),
     ("2315", _E, "model.encoder_seq_length distributed_strategy.sequence_parallel", "The sequence cannot be sharded",
      "sequence_parallel shards it (each context-parallel part of it) over the tensor-parallel processes.",
      "Use a multiple."),
@@ -204,7 +158,7 @@ TABLE: Final = (
      "Set model.qkv_linear to True, or leave kv_replicator out."),
     ("2317", _E, _KV, "Replication does not fit", "The tensor-parallel size is no multiple of kv_replicator.",
      "Leave it out: as many copies as needed are made."),
-    ("2318", _E, f"{_EP} {_SHUFFLE}", "There are no experts", "The key is about model.moe, which is not there.",
+    ("2318", _E, f"{_EP} {_SHUFFLE}", "There are no experts", "The key is about model.moe, which is missing.",
      "Set it to 1, or add model.moe."),
     ("2319", _E, f"{_EP} model.moe.num_experts", "Experts cannot be divided",
      "num_experts is no multiple of expert_model_parallel_size.", "Use a size that divides it."),
@@ -214,6 +168,9 @@ TABLE: Final = (
      "Set capacity_factor above 0, or token_shuffle_group_size to 1."),
     ("2322", _E, "distributed_strategy.pipeline_model_parallel_split_rank", "Encoder/decoder models",
      "Encoder/decoder models are not supported.", "Leave the key out."),
+    ("2323", _E, _TP, "The vocabulary cannot be divided",
+     "vocab_size of config.json is no multiple of the tensor-parallel size.",
+     "Use a size that divides it, or a model whose vocab_size and embeddings are padded."),
     # ---- 24xx data ---------------------------------------------------------------------------------------------------
     ("2401", _E, "data.train_dir", "Nothing to train on", "train_dir is not set.",
      "Give the directory that `neuron-train data prepare` wrote, or the file of records for fine-tuning."),
@@ -230,7 +187,8 @@ TABLE: Final = (
      "Megatron samples are as long as encoder_seq_length, records for fine-tuning at most.",
      "Use ${model.encoder_seq_length}."),
     ("2408", _W, "data.seq_length model.encoder_seq_length", "Samples shorter than the model",
-     "Records are padded or packed to data.seq_length; the model runs at that length.", "Nothing, if it is meant."),
+     "Records are padded or packed to data.seq_length; the model runs at that length.",
+     "No action needed if intended."),
     ("2409", _E, "data.validation_drop_last data.pad_samples_to_global_batch_size", "A partial batch without padding",
      "validation_drop_last False keeps a batch that is not full.", "Set pad_samples_to_global_batch_size to True."),
     ("2410", _E, "data.dataset_name data.subset_name data.prompt_name data.train_ds data.fine_tuning "
@@ -254,6 +212,9 @@ TABLE: Final = (
      "Write package.module:Class."),
     ("2416", _N, "data.tokenizer.library", "Read as a Hugging Face tokenizer",
      "library is megatron and type is a directory.", "Write huggingface."),
+    ("2418", _E, "data.splits_string trainer.limit_val_batches", "A split without documents",
+     "Its proportion is 0, and the run reads it: train always, validation unless limit_val_batches is 0.",
+     "Give it a proportion (980,10,10), or set limit_val_batches to 0."),
     # ---- 25xx model --------------------------------------------------------------------------------------------------
     ("2501", _E, "model.model_config model_source", "The architecture is not known",
      "model_source hf reads it from model.model_config.", "Give the path of a Hugging Face config.json."),
@@ -279,7 +240,7 @@ TABLE: Final = (
     ("2511", _E, "model.fusions.flash_attention model.fusions.ring_attention", "Two kinds of attention",
      "flash_attention and ring_attention exclude each other.", "Set one of the two to False."),
     ("2512", _N, "model.fusions.ring_attention", "A ring of one", "context_parallel_size is 1: the same as flash.",
-     "Nothing to do."),
+     "No action needed."),
     ("2513", _E, "model.attention_dropout model.fusions.flash_attention", "Dropout inside flash attention",
      "The kernel has no dropout on attention probabilities.", "Set one of the two to 0 or False."),
     ("2514", _W, "model.weight_init_only", "No checkpoint to take weights from",
@@ -320,6 +281,8 @@ TABLE: Final = (
     ("2617", _E, "model.optim.sched.step_size", "StepLR without its step", "step_size is not set.", "Set it."),
     ("2618", _W, "model.optim.sched.name", "An argument of another schedule", "This schedule does not read it.",
      "Remove it."),
+    ("2619", _N, "model.optim.sched", "No schedule", "Without model.optim.sched the rate is constant.",
+     "No action needed if intended; else add model.optim.sched with a name."),
     # ---- 27xx moe ----------------------------------------------------------------------------------------------------
     ("2701", _E, "model.moe.top_k model.moe.num_experts", "More experts per token than there are",
      "top_k is more than num_experts.", "Use at most num_experts."),
@@ -359,7 +322,8 @@ TABLE: Final = (
     # ---- 30xx platform -----------------------------------------------------------------------------------------------
     ("3001", _E, "trainer.devices", "No instance type", "The devices of a node are not known.",
      "Set spec.platform.instanceType, or spec.platform.accelerator to CPU."),
-    ("3002", _E, "trainer.devices", "An unknown instance type", "It is not one with Trainium.", "Use one of the list."),
+    ("3002", _E, "trainer.devices", "An unknown instance type", "It is not a Trainium instance type.",
+     "Use one of the list."),
     ("3003", _E, "trainer.lnc", "Cores that cannot be joined", "Trn1's physical cores are its logical ones.",
      "Use 1, or leave it out."),
     ("3004", _E, "trainer.devices", "More processes than cores",
@@ -374,7 +338,7 @@ TABLE: Final = (
      "data.micro_batch_size."),
     ("3008", _N, "trainer.devices", "An instance type that is assumed",
      "None was given; it follows from trainer.lnc and trainer.devices.", "Give --instance-type or --accelerator cpu."),
-    ("3009", _N, "model.model_config", "The architecture is not at hand",
+    ("3009", _N, "model.model_config", "The architecture is unknown",
      "The file is not on the machine that plans, so that what follows from it is not known.",
      "Give a copy of it with --model-config."),
     ("3010", _N, "data.tokenizer", "The vocabulary is not known",
@@ -393,13 +357,20 @@ TABLE: Final = (
     ("3015", _W, "trainer.devices", "A part of a node that is not given",
      "Neuron's scheduler and its DRA driver give 1, 4, 8 or 16 chips of a Trn1 node, those that are connected.",
      "Use processes for so many chips (two for each)."),
+    ("3016", _W, "data.train_dir data.val_dir data.test_dir data.data_prefix data.index_mapping_dir "
+     "data.tokenizer.type data.tokenizer.model data.tokenizer.vocab_file data.tokenizer.merge_file model.model_config "
+     "exp_manager.resume_from_checkpoint exp_manager.files_to_copy", "A path on no volume",
+     "Neither spec.storage nor spec.podTemplate mounts anything there.",
+     "Mount a claim above it (spec.storage), or move the path: `kubectl neuron convert --rewrite /home/ubuntu=/fsx`."),
     # ---- 40xx this release -------------------------------------------------------------------------------------------
-    ("4001", _E, "", "A value that this release does not do", "It is understood, and refused rather than ignored.",
-     "Use what the message names."),
-    ("4002", _E, "", "A part that this release does not do", "It is understood, and refused rather than ignored.",
-     "Remove the key."),
+    ("4001", _E, "", "A value that this release does not support",
+     "It is understood, and rejected rather than ignored.",
+     "Use what the message names; removing the key may train something else."),
+    ("4002", _E, "", "A section that this release does not support",
+     "It is understood, and rejected rather than ignored: without it the run would train something else.",
+     "Use a release that supports it."),
     ("4003", _W, "", "A key without effect in this release", "It is accepted and changes nothing; the numbers do not "
-     "depend on it.", "Nothing, or remove the key."),
+     "depend on it.", "No action needed."),
     ("4004", _N, "", "Keys without effect where the job runs",
      "Their values change nothing on this device, or beside the other keys of this configuration.",
      "`kubectl neuron plan --explain KEY` says why."),

@@ -7,7 +7,8 @@ from typing import Final
 
 from .config import TrainingConfig
 from .findings import Finding, errors_of
-from .instances import INSTANCE_TYPES, InstanceType
+from .instances import HYPERPOD, INSTANCE_TYPES, NAMES, InstanceType, instance_of
+from .names import nearest
 from .registry import found
 
 NEURON_RESOURCE: Final = "aws.amazon.com/neuron"
@@ -53,10 +54,13 @@ def known(instance_type: str | None) -> tuple[InstanceType | None, tuple[Finding
     if instance_type is None:
         remedy = f"Set it to one of {listed}, or spec.platform.accelerator to CPU."
         return None, (found(3001, key, "it is not set, so the devices of a node are not known.", remedy),)
-    if instance_type not in INSTANCE_TYPES:
-        message = f"{instance_type!r} is not a known Trainium instance type."
-        return None, (found(3002, key, message, f"Use one of {listed}."),)
-    return INSTANCE_TYPES[instance_type], ()
+    instance = instance_of(instance_type)
+    if instance is None:
+        near = nearest(instance_type, NAMES)
+        message = f"{instance_type!r} is not a Trainium instance type."
+        hint = f"Did you mean {near}?" if near else f"Use one of {listed}; on HyperPod with {HYPERPOD} in front."
+        return None, (found(3002, key, message, hint),)
+    return instance, ()
 
 
 def _fits(config: TrainingConfig, instance: InstanceType, lnc: int) -> Iterator[Finding]:

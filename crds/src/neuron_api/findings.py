@@ -47,7 +47,7 @@ class Finding:
 
     def __str__(self) -> str:
         where = f" (line {self.line})" if self.line else ""
-        head = f"{self.key}{where}: " if self.key else ""
+        head = f"{self.key}{where}: " if self.key else f"line {self.line}: " if self.line else ""
         tail = f" {self.remedy}" if self.remedy else ""
         code = f" [{self.code}]" if self.code else ""
         return f"{head}{self.message}{tail}{code}"

@@ -64,4 +64,16 @@ INSTANCE_TYPES: Final[Mapping[str, InstanceType]] = MappingProxyType(
         )
     }
 )
-"""By name."""
+"""By EC2's name."""
+
+HYPERPOD: Final = "ml."
+"""What HyperPod puts before EC2's name, in the API and in its nodes' label node.kubernetes.io/instance-type
+(docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-hyperpod-ref.html)."""
+
+NAMES: Final = (*INSTANCE_TYPES, *(f"{HYPERPOD}{name}" for name in INSTANCE_TYPES))
+"""All names that a node's label may have."""
+
+
+def instance_of(name: str | None) -> InstanceType | None:
+    """The type by EC2's or HyperPod's name; None for one without Trainium."""
+    return INSTANCE_TYPES.get((name or "").removeprefix(HYPERPOD))

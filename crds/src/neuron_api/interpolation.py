@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from .bounds import Effort, ExceededError, size
 from .findings import Finding
+from .foreign import LAUNCHER_ROOTS
 from .paths import field_of, section_of
 from .registry import found
 from .resolvers import RESOLVERS, ResolverError
@@ -165,7 +166,9 @@ class _Resolver:
                     1101,
                     _name(path),
                     f"the interpolation cannot be resolved: there is no key {raw}{where}.",
-                    "Name a key that exists, from the top of the file: ${trainer.max_steps}.",
+                    "Only the HyperPod launcher has it: write the value out."
+                    if target[0] in LAUNCHER_ROOTS
+                    else "Name a key that exists, from the top of the file: ${trainer.max_steps}.",
                 )
             )
         if any(target == one[: len(target)] for one in self.active):

@@ -4,13 +4,13 @@ Order: YAML text -> overrides -> interpolations -> other spellings -> names -> t
 release's trainer cannot do yet is not asked here: see `support`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from . import aliases, checks, fingerprint, interpolation, names, overrides, values, yaml_text
+from . import aliases, checks, fingerprint, foreign, interpolation, names, overrides, values, yaml_text
 from . import objects as object_form
 from .bounds import ExceededError
 from .config import TrainingConfig
@@ -58,7 +58,11 @@ def _of_document(document: yaml_text.Document, changes: Sequence[str], source: s
     else:
         read = (*document.findings, *values.unquoted(_unchanged(document.written, changes)))
         loaded = _with(read, _load(document.value, changes, in_pod))
-    numbered = (replace(f, key=f.key or source, line=f.line or line_of(document.lines, f.key)) for f in loaded.findings)
+    overridden = tuple(_overridden(changes))
+    numbered = (
+        replace(f, key=f.key or source, line=f.line or line_of(document.lines, f.key, overridden))
+        for f in loaded.findings
+    )
     return replace(loaded, findings=presentable(_in_order(numbered)))
 
 
@@ -72,9 +76,10 @@ def load_object(given: Mapping[str, Any], changes: Sequence[str] = (), *, in_pod
     return replace(loaded, findings=presentable(loaded.findings))
 
 
-def line_of(lines: Mapping[str, int], key: str) -> int | None:
-    """Line of the key, or of the nearest mapping above it (a missing key has none of its own)."""
-    while key:
+def line_of(lines: Mapping[str, int], key: str, overridden: Collection[str] = ()) -> int | None:
+    """Line of the key, or of the nearest mapping above it (a missing key has none of its own); None for a key that an
+    override has set, since the file's line holds another value."""
+    while key and key not in overridden:
         if key in lines:
             return lines[key]
         key = key.rpartition(".")[0]
@@ -83,6 +88,8 @@ def line_of(lines: Mapping[str, int], key: str) -> int | None:
 
 def _load(plain: dict[str, Any], changes: Sequence[str], in_pod: bool) -> Loaded:
     changed, overriding = overrides.apply(plain, changes)
+    if (other := foreign.recognized(changed)) is not None:
+        return Loaded(None, {}, "", (other,))
     resolved, unresolved = interpolation.resolve(changed, in_pod=in_pod)
     unified, aliased = aliases.unify(resolved)
     clean, nones = values.read_none(unified)
@@ -115,8 +122,13 @@ def _with(read: Sequence[Finding], loaded: Loaded) -> Loaded:
 
 
 def _unchanged(written: Mapping[str, str], changes: Sequence[str]) -> dict[str, str]:
-    changed = {text.lstrip("+~").partition("=")[0] for text in changes}
-    return {key: text for key, text in written.items() if key not in changed}
+    overridden = set(_overridden(changes))
+    return {key: text for key, text in written.items() if key not in overridden}
+
+
+def _overridden(changes: Sequence[str]) -> Iterator[str]:
+    """Keys that the overrides name."""
+    return (text.lstrip("+~").partition("=")[0] for text in changes)
 
 
 def _typed(plain: Any, refused: Iterable[str]) -> tuple[TrainingConfig | None, tuple[Finding, ...]]:

@@ -49,5 +49,5 @@ class _Copier:
                 return value
             self.findings.append(found(1005, path, "the value is not a usable number."))
             return None
-        self.findings.append(found(1402, path, f"a value of type {type(value).__name__} is not a legal value."))
+        self.findings.append(found(1402, path, f"must be a JSON value, got {type(value).__name__}."))
         return None

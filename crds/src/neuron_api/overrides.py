@@ -1,14 +1,19 @@
 """Overrides of the command line: `a.b=v` changes a key, `+a.b=v` adds one, `~a.b` deletes one (B-1)."""
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
+from . import values as single_values
 from . import yaml_text
 from .findings import Finding
 from .names import suggestion
 from .paths import field_of
 from .registry import found
+
+_STAND_IN: Final = "v"
+"""Key of the one-line document that a value is read from."""
 
 
 def apply(values: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], tuple[Finding, ...]]:
@@ -25,15 +30,32 @@ def _one(values: dict[str, Any], text: str) -> list[Finding]:
     key, equals, value = text.removeprefix("+").partition("=")
     if not equals or not all(key.split(".")):
         return [found(1201, text, "an override is written key=value, +key=value or ~key.")]
-    parsed = yaml_text.parse(f"v: {value}")
-    if parsed.findings:
-        return [found(1201, key, f"the override's value {value[:80]!r} is not YAML.")]
+    parsed = yaml_text.parse(f"{_STAND_IN}: {value}")
+    if parsed.findings or parsed.value.keys() != {_STAND_IN}:
+        return list(_unreadable(key, value, parsed.findings))
     if not text.startswith("+") and field_of(key) is None and not _has(values, key):
         near = suggestion(key)
         return [found(1203, key, "there is no such key.", f"Did you mean {near}?" if near else None)]
-    if not _set(values, key, parsed.value.get("v")):
+    if not _set(values, key, parsed.value[_STAND_IN]):
         return [found(1201, key, "it would be in a list, whose items have numbers.", "Name an item: betas.0=0.9.")]
-    return []
+    return list(single_values.unquoted({_path(key, where): text for where, text in parsed.written.items()}))
+
+
+def _unreadable(key: str, value: str, findings: Sequence[Finding]) -> Iterator[Finding]:
+    """The file reader's findings on the value, with the override's key; a value that is no YAML is the shell's."""
+    for one in findings:
+        if one.code != "NTJ-1001":
+            yield replace(one, key=_path(key, one.key), line=None)
+            continue
+        remedy = "Quote the whole override for the shell, and write its value as YAML."
+        yield found(1201, key, f"the value {value[:80]!r} is not YAML: {one.message.partition(': ')[2]}", remedy)
+    if not findings:
+        yield found(1201, key, f"the value {value[:80]!r} is more than one value.")
+
+
+def _path(key: str, where: str) -> str:
+    """The stand-in's path as the override's."""
+    return key + where.removeprefix(_STAND_IN)
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from .config import TrainingConfig
 from .findings import Finding
-from .instances import INSTANCE_TYPES
+from .instances import instance_of
 from .loading import Loaded
 from .registry import found
 from .spec import DeviceCountScope
@@ -58,5 +58,5 @@ def per_node(
 
 
 def _cores(config: TrainingConfig, instance_type: str | None) -> int | None:
-    instance = INSTANCE_TYPES.get(instance_type or "")
+    instance = instance_of(instance_type)
     return instance.logical_cores(config.trainer.lnc or instance.default_lnc) if instance else None

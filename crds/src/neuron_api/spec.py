@@ -62,8 +62,8 @@ class Platform(ApiObject):
     """Neuron: Trainium devices, requires instanceType. CPU: no devices, for laptops and tests. Default Neuron."""
 
     instance_type: str | None = Field(default=None, max_length=63)
-    """EC2 instance type of the nodes, for example trn1.32xlarge; with it the operator knows devices and EFA
-    interfaces, and selects nodes by the label node.kubernetes.io/instance-type."""
+    """EC2 instance type of the nodes, for example trn1.32xlarge, or ml.trn1.32xlarge on HyperPod; with it the operator
+    knows devices and EFA interfaces, and selects nodes whose label node.kubernetes.io/instance-type is this."""
 
 
 class VolumeMount(ApiObject):

@@ -139,17 +139,40 @@ def _below(where: str) -> bool:
     return any(path.startswith(f"{where}.") for path in _DONE)
 
 
+_TITLES: Final[Mapping[str, str]] = {
+    "model_alignment_strategy.dpo": "DPO",
+    "model_alignment_strategy.orpo": "ORPO",
+    "model_alignment_strategy.peft": "LoRA",
+    "exp_manager.ema": "EMA",
+}
+"""What a part is called."""
+
+_WITHOUT: Final[Mapping[str, str]] = {
+    "model_alignment_strategy.dpo": "Without this section the run would not train on preferences.",
+    "model_alignment_strategy.orpo": "Without this section the run would not train on preferences.",
+    "model_alignment_strategy.peft": "Without this section the run would train all weights.",
+    "exp_manager.ema": "Without it checkpoints would hold the last weights, not their average.",
+    "exp_manager.checkpoint_callback_params.save_on_train_epoch_end": "Use every_n_epochs.",
+    "model.optim.sched.cycle": "With False the rate stays at min_lr after max_steps.",
+}
+"""What the run would be without it: removing what is refused may train something else."""
+
+
 def _other_value(where: str, value: object) -> Finding:
     allowed = " or ".join(str(one) for one in _VALUES[where] if one is not None)
-    return found(4001, where, f"{value!r} is not supported by this release.", f"Use {allowed}.")
+    message = f"{value!r} is not supported in this release; the job will be rejected."
+    return found(4001, where, message, f"Supported: {allowed}. Another value may train something else.")
 
 
 def _not_done(where: str, value: Any, *, is_inert: bool, is_part: bool) -> Finding:
     if is_inert:
         return found(4003, where, "it has no effect in this release.")
+    remedy = _WITHOUT.get(where, "Removing it changes what is trained: decide that on purpose.")
     if is_part:
-        return found(4002, where, "it is not supported by this release.")
-    return found(4001, where, f"{value!r} is not supported by this release.", "Remove the key.")
+        title = _TITLES.get(where, "this section")
+        return found(4002, where, f"{title} is not supported in this release; the job will be rejected.", remedy)
+    what = _TITLES.get(where, repr(value))
+    return found(4001, where, f"{what} is not supported in this release; the job will be rejected.", remedy)
 
 
 class Extent(StrEnum):

@@ -14,9 +14,13 @@ from .interpolation import reads_environment
 from .names import nearest
 from .paths import field_of, fields, section_of
 from .registry import found
+from .switches import OFF
 
 _SHOWN: Final = 60
 """Characters of a wrong value that a message repeats."""
+
+_PLAIN: Final = (1402, 1403, 1404)
+"""Codes whose messages say what would be right, so that a remedy would repeat them."""
 
 _UNION: Final = re.compile(r"^(?:function-|dict\[|tuple\[|constrained-|str$|int$|float$|bool$|literal|lax-|json-or)")
 """Parts of pydantic's location that name a member of a union, not a key."""
@@ -45,7 +49,7 @@ def unquoted(written: Mapping[str, str]) -> Iterator[Finding]:
     for key, text in written.items():
         info = field_of(key)
         if info is not None and _is_text(info):
-            message = f"{text[:_SHOWN]} is a number in YAML, and a text is expected."
+            message = f"must be a string, got {text[:_SHOWN]}, which YAML reads as a number."
             yield found(1402, key, message, f"Write it in quotes: '{text[:_SHOWN]}'.")
 
 
@@ -60,7 +64,7 @@ def finding(problem: ErrorDetails) -> Finding:
     if kind == "missing" and isinstance(problem["loc"][-1], int):
         return found(1405, key.rpartition(".")[0], f"a list of {problem['loc'][-1]} is too short.")
     if kind == "missing":
-        return found(1401, key, "the key is required and is not there.")
+        return found(1401, key, "the key is required and missing.")
     if reads_environment(given):
         return found(1106, key, "oc.env is resolved in the pod, and this key is needed before.")
     if key == "model.optim.sched.name" and given == "rprop":
@@ -68,10 +72,12 @@ def finding(problem: ErrorDetails) -> Finding:
     number, expected = _expected(problem)
     shown = repr(given)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
-    hint = None
+    hint = "" if number in _PLAIN else None
     if number == 1404 and isinstance(given, str) and (near := nearest(given, _allowed(problem))):
         hint = f"Did you mean {near}?"
-    return found(number, key, f"{shown} is not a legal value: {expected}.", hint)
+    if number == 1403 and key in OFF:
+        hint = OFF[key]
+    return found(number, key, f"{expected}, got {shown}.", hint)
 
 
 def _key(location: tuple[int | str, ...]) -> str:
@@ -94,42 +100,48 @@ def _expected(problem: ErrorDetails) -> tuple[int, str]:
     context = problem.get("ctx") or {}
     kind = problem["type"]
     bounds = {
-        "greater_than": ("gt", "it must be greater than {}"),
-        "greater_than_equal": ("ge", "it must be {} or more"),
-        "less_than": ("lt", "it must be less than {}"),
-        "less_than_equal": ("le", "it must be {} or less"),
+        "greater_than": ("gt", "must be greater than {}"),
+        "greater_than_equal": ("ge", "must be {} or more"),
+        "less_than": ("lt", "must be less than {}"),
+        "less_than_equal": ("le", "must be {} or less"),
     }
     if kind in bounds:
         name, words = bounds[kind]
         return 1403, words.format(f"{context[name]:g}")
     if kind == "finite_number":
-        return 1403, "it must be finite"
+        return 1403, "must be finite"
     if kind == "literal_error":
-        return 1404, f"it must be one of {', '.join(_allowed(problem))}"
+        return 1404, f"must be one of {', '.join(_allowed(problem))}"
     if kind in ("too_short", "too_long", "string_too_short", "string_too_long"):
         return 1405, _length(context, "characters" if kind.startswith("string") else "items")
-    return 1402, _WANTED.get(kind) or problem["msg"][:1].lower() + problem["msg"][1:].replace("Value error, ", "")
+    return 1402, _WANTED.get(kind) or _reason(problem["msg"])
+
+
+def _reason(message: str) -> str:
+    """The words of one of our validators, or pydantic's."""
+    text = message.removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
 
 
 def _length(context: Mapping[str, Any], of_what: str) -> str:
     """What a text or a list should be long."""
     if "min_length" in context:
-        return f"it must have {context['min_length']} or more {of_what}"
-    return f"it must have {context['max_length']} {of_what} or fewer"
+        return f"must have {context['min_length']} or more {of_what}"
+    return f"must have {context['max_length']} {of_what} or fewer"
 
 
 _WANTED: Final = {
-    "int_parsing": "a whole number is expected",
-    "int_type": "a whole number is expected",
-    "int_from_float": "a whole number is expected, not a fraction",
-    "float_parsing": "a number is expected",
-    "float_type": "a number is expected",
-    "bool_parsing": "true or false is expected",
-    "bool_type": "true or false is expected",
-    "string_type": "a text is expected",
-    "tuple_type": "a list is expected",
-    "dict_type": "a mapping is expected",
-    "model_type": "a mapping of keys is expected",
-    "model_attributes_type": "a mapping of keys is expected",
+    "int_parsing": "must be an integer",
+    "int_type": "must be an integer",
+    "int_from_float": "must be an integer, not a fraction",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "string_type": "must be a string",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
     "extra_forbidden": "there is no such key",
 }

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import yaml
 
+from . import yaml_problems
 from .bounds import MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_SCALAR, Budget, ExceededError
 from .findings import MOST_OF_A_KIND, Finding
 from .registry import found
@@ -114,21 +115,19 @@ def parse(text: str) -> Document:
             return refused
         node = _Loader(text).get_single_node()
     except (yaml.YAMLError, UnicodeError) as problem:
-        if (control := yaml.reader.Reader.NON_PRINTABLE.search(text)) is not None:
-            line = text.count("\n", 0, control.start()) + 1
-            return _not_one(f"line {line} has the character U+{ord(control[0]):04X}, which YAML does not allow.", line)
-        return _not_one(_sentence(problem), _line_of(problem))
+        return _broken(problem, text)
     if node is None:
         return _not_one("the text is empty.")
     if not isinstance(node, yaml.MappingNode):
         return _not_one("the text is not a mapping of keys.")
-    return _Builder().build(node)
+    return _Builder(text).build(node)
 
 
 class _Builder:
     """Walks the node graph once: values, lines, duplicates."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
+        self.text = text
         self.lines: dict[str, int] = {}
         self.written: dict[str, str] = {}
         self.findings: list[Finding] = []
@@ -145,7 +144,7 @@ class _Builder:
         except RecursionError:
             return _not_one("an alias contains itself.")
         except (yaml.YAMLError, ValueError) as problem:
-            return _not_one(_sentence(problem), _line_of(problem))
+            return _broken(problem, self.text)
         return Document(value, self.lines, tuple(self.findings), self.written)
 
     def _value(self, node: yaml.Node, path: str) -> Any:
@@ -186,7 +185,7 @@ class _Builder:
                 merged += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                raise ValueError(f"the key in line {key_node.start_mark.line + 1} is not a word")
+                raise yaml.constructor.ConstructorError(None, None, "a key is not a word", key_node.start_mark)
             if key_node.tag not in (*_SCALARS, *_WORDS):
                 raise _RefusedError(_tagged(key_node))
             key, line = str(key_node.value), key_node.start_mark.line + 1
@@ -197,8 +196,9 @@ class _Builder:
             self.lines[where] = line
             result[key] = self._value(value_node, where)
         for source in merged:
-            inherited = self._value(source, path) if isinstance(source, yaml.MappingNode) else {}
-            result = {**inherited, **result}
+            if not isinstance(source, yaml.MappingNode):
+                raise yaml.constructor.ConstructorError(None, None, "<< merges mappings only", source.start_mark)
+            result = {**self._value(source, path), **result}
         return result
 
     def _twice(self, path: str, where: str, line: int) -> Finding:
@@ -213,7 +213,7 @@ class _Builder:
         finding = found(
             1004,
             where,
-            f"the key is given twice, in lines {first} and {line}: duplicate key {where} (lines {first}, {line}){hint}",
+            f"the key is given twice, in lines {first} and {line}{hint}",
         )
         return replace(finding, line=line)
 
@@ -247,7 +247,7 @@ def _bounds(text: str) -> Document | None:
 
 def _tagged(node: yaml.Node) -> Document:
     line = node.start_mark.line + 1
-    finding = found(1003, "", f"not a configuration: the tag {node.tag} in line {line} is not allowed.")
+    finding = found(1003, "", f"not a configuration: the tag {node.tag} is not allowed.")
     return Document({}, {}, (replace(finding, line=line),))
 
 
@@ -255,16 +255,10 @@ def _too_large(message: str, line: int | None = None) -> Document:
     return Document({}, {}, (replace(found(1002, "", f"not a configuration: {message}"), line=line),))
 
 
-def _not_one(message: str, line: int | None = None) -> Document:
-    return Document({}, {}, (replace(found(1001, "", f"not a configuration: {message}"), line=line),))
+def _not_one(message: str, line: int | None = None, remedy: str | None = None) -> Document:
+    return Document({}, {}, (replace(found(1001, "", f"not a configuration: {message}", remedy), line=line),))
 
 
-def _sentence(problem: Exception) -> str:
-    if isinstance(problem, yaml.MarkedYAMLError):
-        return f"{problem.problem or problem} (line {_line_of(problem)})."
-    return f"{str(problem).splitlines()[0] if str(problem) else 'unreadable'}."
-
-
-def _line_of(problem: Exception) -> int | None:
-    mark = getattr(problem, "problem_mark", None)
-    return mark.line + 1 if mark else None
+def _broken(problem: Exception, text: str) -> Document:
+    reason = yaml_problems.explain(problem, text)
+    return _not_one(reason.message, reason.line, reason.remedy)

@@ -10,7 +10,7 @@ from typing import Any
 
 import kopf
 
-from neuron_api import contract
+from neuron_api import contract, release
 from neuron_api.scheduling import GangScheduler
 
 from .logs import Format
@@ -101,6 +101,7 @@ class _Backoffs:
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="neuron-operator", description="Run NeuronTrainingJobs on Kubernetes.")
     add = parser.add_argument
+    add("--version", action="version", version=f"%(prog)s {release.version()}")
     add("--namespaces", default="", metavar="A,B", help="namespaces to look after; default all")
     add("--image-cpu", default="", metavar="IMAGE", help="trainer image of jobs with accelerator CPU and no image")
     add(

@@ -141,7 +141,7 @@ def test_06_resolves_its_relative_interpolation_and_its_short_float() -> None:
 def test_07_is_refused_with_both_lines_and_the_hint() -> None:
     alone = [f for f in load_text(document.fragment("07-model-megatron")).errors if f.code == "NTJ-1004"]
     assert [(f.key, f.line) for f in alone] == [("optim.name", 43)]
-    hint = "duplicate key optim.name (lines 35, 43); did you mean to indent the lines under sched?"
+    hint = "in lines 35 and 43; did you mean to indent the lines under sched?"
     assert hint in alone[0].message
     text = MEGATRON.replace(indent(document.repaired(), "  "), indent(document.fragment("07-model-megatron"), "  "))
     assert text != MEGATRON

@@ -58,7 +58,7 @@ REFUSED = {
 """The code of each form of attack."""
 
 EXIT_CODES = {
-    "benign": 0, "invalid UTF-8": 1, "UTF-16": 1, "binary": 1, "zeros": 2, "NUL": 2, "empty": 2, "10 MB": 2,
+    "benign": 0, "invalid UTF-8": 1, "UTF-16": 0, "binary": 1, "zeros": 2, "NUL": 2, "empty": 2, "10 MB": 2,
     "10 MB of lines": 2, "10 MB of documents": 1, "10 MB of jobs": 1, "100 MB": 1, "a job with an alias bomb": 2,
     "a job with 4,900 unknown keys": 2, "a job with growing interpolations": 2, "letters of a terminal": 2,
 }  # fmt: skip

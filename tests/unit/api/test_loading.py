@@ -49,9 +49,9 @@ def test_keys_can_be_added_and_deleted_by_overrides() -> None:
     [
         ("zero1:", "zero11:", ["distributed_strategy.zero11 (line 50)", "Did you mean zero1?"]),
         ("micro_batch_size:", "micro_batchsize:", ["data.micro_batchsize (line 55)", "Did you mean micro_batch_size?"]),
-        ("seed: 1234", "seed: 0", ["seed (line 3)", "0 is not a legal value", "it must be 1 or more"]),
-        ("seed: 1234", "", ["seed: the key is required and is not there. Add it."]),
-        ("max_steps: 10000", "max_steps: many", ["trainer.max_steps (line 9)", "'many' is not a legal value"]),
+        ("seed: 1234", "seed: 0", ["seed (line 3): must be 1 or more, got 0."]),
+        ("seed: 1234", "", ["seed: the key is required and missing. Add it."]),
+        ("max_steps: 10000", "max_steps: many", ["trainer.max_steps (line 9)", "must be an integer, got 'many'"]),
         ("devices: 32", "devices: 31", ["cannot be divided into groups of 32", "trainer.devices 31"]),
         ("global_batch_size: 1024", "global_batch_size: 1023", ["data.global_batch_size (line 56)", "1020 or 1024"]),
         ("${trainer.max_steps}", "${trainer.steps}", ["model.optim.sched.max_steps (line 97)", "trainer.steps"]),

@@ -102,7 +102,7 @@ def test_a_pod_asks_for_chips_and_interfaces(
     ("instance", "overrides", "expected"),
     [
         (None, [], "spec.platform.instanceType: it is not set"),
-        ("p5.48xlarge", [], "'p5.48xlarge' is not a known Trainium instance type"),
+        ("p5.48xlarge", [], "'p5.48xlarge' is not a Trainium instance type"),
         ("trn1.32xlarge", ["trainer.devices=64"], "64 processes per node are more than the 32 logical NeuronCores"),
         ("trn2.48xlarge", ["trainer.devices=128"], "128 processes per node are more than the 64 logical NeuronCores"),
         ("trn1.32xlarge", ["trainer.lnc=2"], "trainer.lnc: 2 is not possible on trn1.32xlarge"),

@@ -170,3 +170,26 @@ def test_devices_follow_from_the_instance_type(instance_type: str, devices: int,
     job = JOB.config("trainer.devices", devices).config("data.global_batch_size", 1024).trainium(instance_type)
     gate = accept(job)
     assert (gate.devices.neuron, gate.devices.efa) == (neuron, efa)
+
+
+def test_a_job_that_saves_at_its_end_only_says_so_in_its_condition() -> None:
+    params = "exp_manager.checkpoint_callback_params"
+    job = make_job().config(f"{params}.every_n_train_steps", 100).config("trainer.max_steps", 100)
+    found = accept(job)
+    assert found.reason is Reason.CONFIG_ACCEPTED_WITH_WARNINGS
+    assert "every 100 steps of a run of 100: the only checkpoint is the one at the end" in found.message
+    assert "NTJ-2220" in found.message
+
+
+@pytest.mark.parametrize("name", ["7b-llama", "a.b.c", "a" * 60])
+def test_a_name_that_an_older_crd_let_pass_is_refused_before_the_first_pod_only(name: str) -> None:
+    assert "metadata.name" in refuse(make_job(name)).message
+    started = with_status(make_job(name).build(), start_time=NOW)
+    assert isinstance(configuration.decide(started, ConfigText(configuration.text_of(started)), OPTIONS), Accepted)
+
+
+@pytest.mark.parametrize("name", ["trn1.2xlarge", "trn1.32xlarge", "trn1n.32xlarge", "trn2.3xlarge", "trn2.48xlarge"])
+def test_hyperpods_name_of_an_instance_type_has_the_same_devices(name: str) -> None:
+    ours, theirs = (accept(make_job().trainium(one)) for one in (name, f"ml.{name}"))
+    assert ours.devices == theirs.devices
+    assert ours.devices.neuron > 0

@@ -32,7 +32,7 @@ def stored(value: Any) -> Any:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_the_job_has_the_resolved_configuration_of_the_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, manifest, _ = convert(capsys, "-f", str(file))
+    code, manifest, _ = convert(capsys, "-f", str(file), "--force")
     assert code == 0
     assert (manifest["apiVersion"], manifest["kind"]) == ("neurontraining.dev/v1alpha1", "NeuronTrainingJob")
     wanted = load_text(file.read_text())
@@ -43,7 +43,7 @@ def test_the_job_has_the_resolved_configuration_of_the_file(file: Path, capsys: 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_plan_of_the_job_is_plan_of_the_file(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["convert", "-f", str(file)])
+    main(["convert", "-f", str(file), "--force"])
     job = tmp_path / "job.yaml"
     job.write_text(capsys.readouterr().out)
     plans = []
@@ -57,7 +57,7 @@ def test_interpolations_stay_and_fractions_become_strings(tmp_path: Path, capsys
     file = tmp_path / "c.yaml"
     text = (CONFIGS / "hf_llama3_8B_config.yaml").read_text()
     file.write_text(text.replace("limit_val_batches: 0.0", "limit_val_batches: 1.0"))
-    _, manifest, _ = convert(capsys, "-f", str(file), "+trainer.limit_train_batches=0.5")
+    _, manifest, _ = convert(capsys, "-f", str(file), "+trainer.limit_train_batches=0.5", "--force")
     trainer, model = manifest["spec"]["config"]["trainer"], manifest["spec"]["config"]["model"]
     assert model["optim"]["sched"]["max_steps"] == "${trainer.max_steps}"
     assert (trainer["limit_val_batches"], trainer["limit_train_batches"]) == ("1.0", "0.5")
@@ -81,7 +81,7 @@ def test_what_is_not_given_is_assumed_and_said(capsys: pytest.CaptureFixture[str
     _, manifest, said = convert(capsys, "-f", str(CONFIGS / "hf_llama3_8B_trn2_config.yaml"))
     assert manifest["metadata"]["name"] == "hf-llama"
     assert manifest["spec"]["platform"] == {"instanceType": "trn2.48xlarge"}
-    assert "assumed instance type trn2.48xlarge" in said
+    assert "trn2.48xlarge is assumed" in said
     assert convert(capsys, "-f", str(FILES[0]), "--accelerator", "cpu")[1]["spec"]["platform"] == {"accelerator": "CPU"}
 
 

@@ -1,8 +1,11 @@
 """Names are deterministic and sort as the places do."""
 
+import re
+
 import pytest
 
 from builders import make_job
+from neuron_api import job_name
 from neuron_operator.planning import naming
 
 JOB = make_job("llama").build()
@@ -39,3 +42,20 @@ def test_names_of_the_longest_job_are_legal() -> None:
     job = make_job("j" * 48).build()
     for name in (naming.pod(job, 10**6, 4095, 4096), naming.host(job, 4095, 4096), naming.config_map(job)):
         assert len(name) <= 63
+
+
+@pytest.mark.parametrize("name", ["7b-llama", "Abc", "a_b", "a.b.c", "a" * 60, "-a", "a-", ""])
+def test_a_name_that_no_service_or_label_can_have_is_refused(name: str) -> None:
+    """DNS-1035 for the Service (Kubernetes before 1.36), 63 characters for labels and hosts with what is behind it."""
+    (problem,) = job_name.check(name)
+    assert problem.key == "metadata.name"
+    assert job_name.check(job_name.legal(name)) == ()
+
+
+def test_every_child_of_the_longest_job_has_legal_names_and_labels() -> None:
+    name = job_name.legal("7B " + "x" * 80)
+    job = make_job(name).build()
+    assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", naming.service(job))
+    hosts = [naming.host(job, 4095, 4096), naming.pod(job, 10**6, 4095, 4096), f"{name}-{10**6}"]
+    assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", one) for one in hosts)
+    assert len(f"{naming.host(job, 4095, 4096)}.{name}.{'n' * 63}.svc.cluster.local") <= 253

@@ -18,7 +18,7 @@ def check(job: JobBuilder, nodes: int = 1) -> list[Severity]:
     wanted = job.build().spec.config or {}
     manager = config.exp_manager.model_validate(wanted["exp_manager"])
     config = config.model_copy(update={"exp_manager": manager})
-    return [finding.severity for finding in storage.check(job.build().spec, config)]
+    return [finding.severity for finding in storage.check(job.build().spec, config) if not finding.code]
 
 
 def template(volume: dict[str, Any], **mount: Any) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def test_checkpoints_that_end_with_the_pods_are_an_error_for_several_nodes_and_a
 
 def test_the_finding_says_where_checkpoints_go_and_what_to_do() -> None:
     job = JOB.no_storage().config("exp_manager.exp_dir", "runs")
-    (finding,) = storage.check(job.build().spec, accepted(job.build()).config)
+    (finding,) = (one for one in storage.check(job.build().spec, accepted(job.build()).config) if not one.code)
     assert str(finding).startswith("spec.storage: no writable claim holds /runs, where exp_manager puts checkpoints")
     assert "Add an entry with claimName and a mountPath above /runs" in str(finding)
 

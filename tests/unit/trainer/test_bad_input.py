@@ -166,8 +166,8 @@ def test_a_fault_is_one_sentence_and_exit_code_2(case: Case, run: Any, tiny: Pat
 
 YAML: dict[str, tuple[bytes, str]] = {
     "latin-1": (b"name: tiny\n# n\xe9e\n", "line 2 is not UTF-8 text (byte 0xe9): save the file as UTF-8."),
-    "binary": (b"\x7fELF\x02\x01\x01\0\0", "line 1 has the character U+007F, which YAML does not allow."),
-    "NUL": (b"name: tiny\nseed: 1\0\n", "line 2 has the character U+0000, which YAML does not allow."),
+    "binary": (b"\x7fELF\x02\x01\x01\0\0", "the character U+007F, which YAML does not allow."),
+    "NUL": (b"name: tiny\nseed: 1\0\n", "the character U+0000, which YAML does not allow."),
     "half of UTF-16": (b"\xff\xfen", "line 1 is not UTF-16 text"),
     "empty": (b"", "the text is empty."),
     "a list": (b"- a\n", "the text is not a mapping of keys."),

@@ -1,4 +1,4 @@
-"""`kubectl neuron plan` counts parameters without building the model; it must be what the model has."""
+"""`kubectl neuron plan` counts parameters without building the model; must be what the model has."""
 
 import json
 from pathlib import Path

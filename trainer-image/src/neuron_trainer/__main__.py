@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from neuron_api import release
+
 
 def parser() -> argparse.ArgumentParser:
     """All arguments; each help text says what the default means."""
     root = argparse.ArgumentParser(prog="neuron-train", description="Train from a NeuronX Distributed Training file.")
+    root.add_argument("--version", action="version", version=f"%(prog)s {release.version()}")
     commands = root.add_subparsers(dest="command", required=True)
 
     _add_run(commands)
@@ -37,7 +40,7 @@ def _add_run(commands: Any) -> None:
         run = commands.add_parser(name, help=text)
         run.add_argument("config", help="the YAML file; of a NeuronTrainingJob its spec.config is taken")
         run.add_argument(
-            "overrides", nargs="*", metavar="key=value", help="e.g. trainer.devices=1 trainer.max_steps=20"
+            "overrides", nargs="*", default=[], metavar="key=value", help="e.g. trainer.devices=1 trainer.max_steps=20"
         )
         run.add_argument("--job", metavar="NAME", help="which NeuronTrainingJob of a file with several")
         run.add_argument("--data-module", metavar="PACKAGE.MODULE:CLASS",

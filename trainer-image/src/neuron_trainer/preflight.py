@@ -11,11 +11,11 @@ import torch
 from neuron_api import checks
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment, architecture
-from neuron_api.findings import Finding, error
+from neuron_api.findings import Finding, Severity, error, errors_of
 
 from . import early
 from .checkpoint import storage
-from .data import custom, source, tokenizer
+from .data import custom, epoch, source, tokenizer
 from .errors import CheckpointError, InputError
 from .log_dir import checkpoints
 from .models import config_json
@@ -38,17 +38,21 @@ def check(
     except InputError as problem:
         raise InputError([*problem.findings, *_log_dir(folder, 0)]) from None
     _compare_name(config, model)
-    found += _divisions(config, model)
+    found += _divisions(config)
     found += limits.check(config)
     found += _lengths(config, model)
     found += _recompute(config, model)
-    found += _data(config, model.config.vocab_size, _parts(config, is_test=is_test))
+    found += _data(config, model.config.vocab_size, parts := _parts(config, is_test=is_test))
+    found += epoch.check(config, parts) if not errors_of(found) else []
     needed = _checkpoint_bytes(config, model)
     own, problems = _checkpoints(config, folder, needed)
     found += problems
     found += _log_dir(folder, needed if own == folder else 0)
-    if errors := [finding for finding in found if finding.severity == "error"]:
-        raise InputError(errors)
+    for one in found:
+        if one.severity is Severity.WARNING:
+            log.warning("%s", one)
+    if errors := errors_of(found):
+        raise InputError(list(errors))
 
 
 def _device(accelerator: str) -> list[Finding]:
@@ -67,21 +71,12 @@ def _compare_name(config: TrainingConfig, model: Family) -> None:
         log.warning("name: %r does not decide: the model is a %s, as its config.json says.", config.name, model.kind)
 
 
-def _divisions(config: TrainingConfig, model: Family) -> list[Finding]:
+def _divisions(config: TrainingConfig) -> list[Finding]:
     """Of a Megatron model the loader has asked."""
-    key, size = (
-        "distributed_strategy.tensor_model_parallel_size",
-        config.distributed_strategy.tensor_model_parallel_size,
-    )
     if config.model_source == "megatron":
         return []
     sizes, _ = architecture.from_json(config_json.read(config.model), config.model)
-    vocabulary = model.config.vocab_size
-    found = list(checks.check_model(config, sizes)) if sizes else []
-    if vocabulary % size:
-        found.append(error(key, f"vocab_size {vocabulary} of the model config cannot be divided over {size} processes.",
-                           "Use a size that divides it."))  # fmt: skip
-    return found
+    return list(checks.check_model(config, sizes)) if sizes else []
 
 
 def _lengths(config: TrainingConfig, model: Family) -> list[Finding]:

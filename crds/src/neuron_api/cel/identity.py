@@ -1,5 +1,7 @@
 """Rules without a code, since they are not about a configuration: the object's name, its sources, changes, storage."""
 
+from neuron_api import job_name
+
 from .expressions import IN_SPEC, above
 from .rule import Wire
 
@@ -36,8 +38,10 @@ def root_rules() -> list[Wire]:
             "spec.suspend to true first, and to false afterwards.",
         },
         {
-            "rule": "size(self.metadata.name) <= 48 && !self.metadata.name.contains('.')",
-            "message": "metadata.name becomes a host name: use at most 48 characters and no dot.",
+            # The API server itself asks for a DNS-1123 name. A job that has a status was created by an older rule.
+            "rule": f"has(self.status) || size(self.metadata.name) <= {job_name.MAX_LENGTH} && "
+            "!self.metadata.name.contains('.') && self.metadata.name >= 'a'",
+            "message": f"metadata.name becomes the name of a Service: {job_name.EXPECTED}.",
         },
     ]
 

@@ -4,11 +4,11 @@ What a node has is looked up in maps by the instance type; on CPU, and with a ty
 bound.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from neuron_api.instances import INSTANCE_TYPES
+from neuron_api.instances import HYPERPOD, INSTANCE_TYPES, NAMES
 
 from .expressions import IN_SPEC, Bound, above, numbers, numbers_of, raw, section
 from .parallel import CP
@@ -26,7 +26,12 @@ _MEANING: Final = "self.?deviceCountScope.orValue('Auto')"
 
 def _by_type(values: Mapping[str, int], otherwise: int) -> str:
     """A number looked up by the instance type; only what differs is written out."""
-    written = ", ".join(f"'{name}': {value}" for name, value in values.items() if value != otherwise)
+    written = ", ".join(
+        f"'{prefix}{name}': {value}"
+        for prefix in ("", HYPERPOD)
+        for name, value in values.items()
+        if value != otherwise
+    )
     return f"{{{written}}}[?{_NODE}].orValue({otherwise})"
 
 
@@ -77,16 +82,23 @@ def rules() -> Iterator[Rule]:
         remedy=f"Set it to one of {_LISTED}, or spec.platform.accelerator to CPU.",
         reason=Reason.REQUIRED,
     )
-    types = ", ".join(f"'{name}'" for name in INSTANCE_TYPES)
-    yield Rule(3002, key, f"!({_NODE} in ['', {types}])", remedy=f"Use one of {_LISTED}.")
+    types = ", ".join(f"'{name}'" for name in NAMES)
+    yield Rule(
+        3002, key, f"!({_NODE} in ['', {types}])", remedy=f"Use one of {_LISTED}; on HyperPod with {HYPERPOD} in front."
+    )
     joined = above("trainer.lnc", 1, IN_SPEC)
-    apart = ", ".join(f"'{t.name}'" for t in INSTANCE_TYPES.values() if t.max_lnc == 1)
+    apart = _quoted(t.name for t in INSTANCE_TYPES.values() if t.max_lnc == 1)
     yield Rule(3003, "trainer.lnc", f"{_NODE} in [{apart}] && {HAS_CONFIG} && {joined}")
     yield from _processes()
-    lone = ", ".join(f"'{t.name}'" for t in INSTANCE_TYPES.values() if t.efa == 0)
+    lone = _quoted(t.name for t in INSTANCE_TYPES.values() if t.efa == 0)
     several = above("trainer.num_nodes", 1, IN_SPEC)
     yield Rule(3006, "trainer.num_nodes", f"{_NODE} in [{lone}] && {HAS_CONFIG} && {several}")
     yield from _ring()
+
+
+def _quoted(names: Iterable[str]) -> str:
+    """EC2's and HyperPod's names as items of a CEL list."""
+    return ", ".join(f"'{prefix}{name}'" for name in names for prefix in ("", HYPERPOD))
 
 
 def _processes() -> Iterator[Rule]:
@@ -109,4 +121,5 @@ def _ring() -> Iterator[Rule]:
 
     odd = splits(lambda parts, tokens: f"{tokens} % ({parts} * 1024) != 0")
     yield Rule(3013, CP, f"{_NODE} != '' && {odd}")
-    yield Rule(3014, length, f"{_NODE}.startsWith('trn1') && {splits(lambda _, tokens: f'{tokens} > 32768')}")
+    first = _quoted(name for name in INSTANCE_TYPES if name.startswith("trn1"))
+    yield Rule(3014, length, f"{_NODE} in [{first}] && {splits(lambda _, tokens: f'{tokens} > 32768')}")

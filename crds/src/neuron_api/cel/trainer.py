@@ -22,7 +22,7 @@ def rules() -> Iterator[Rule]:
     yield Rule(2102, "trainer.max_steps", f"{endless} && {_NO_TIME}")
     yield Rule(2112, "trainer.max_time", f"{endless} && !({_NO_TIME}) && !{given('model.optim.sched.max_steps')}")
     for key in ENTRIES["NTJ-2109"].keys:
-        yield Rule(2109, key, f"{raw(key)} == 0")
+        yield Rule(2109, key, f"{raw(key, absent=-1)} == 0")
     yield Rule(2103, "trainer.accumulate_grad_batches", above("trainer.accumulate_grad_batches", 1))
     yield Rule(2104, "trainer.gradient_clip_algorithm", is_other("trainer.gradient_clip_algorithm", "norm"))
     yield from _validation()

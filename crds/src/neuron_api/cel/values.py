@@ -8,6 +8,7 @@ import annotated_types
 from pydantic.fields import FieldInfo
 
 from neuron_api.paths import all_paths, choices
+from neuron_api.switches import OFF
 
 from .rule import Rule
 
@@ -39,27 +40,27 @@ def add(schema: Schema) -> Schema:
 def rules(key: str, info: FieldInfo, node: Schema) -> Iterator[Rule]:
     """Of one key with its schema."""
     if node.get("x-kubernetes-int-or-string"):
-        what = "number" if "quantity" in repr((info.annotation, info.metadata)) else "whole number"
-        yield Rule(1402, key, _NOT_A_NUMBER, f"a {what} is expected")
+        what = "a number" if "quantity" in repr((info.annotation, info.metadata)) else "an integer"
+        yield Rule(1402, key, _NOT_A_NUMBER, f"must be {what}")
         yield from _bounds(key, info)
     elif allowed := choices(info):
         listed = ", ".join(f"'{one}'" for one in (*allowed, "None", *_TOLD_ELSEWHERE.get(key, ())))
         refused = f"!(self in [{listed}]) && !self.contains('${{')"
-        yield Rule(1404, key, refused, f"it must be one of {', '.join(allowed)}")
+        yield Rule(1404, key, refused, f"must be one of {', '.join(allowed)}")
 
 
 def _bounds(key: str, info: FieldInfo) -> Iterator[Rule]:
     but = " && self != -1" if key in _ELSEWHERE else ""
     for item in info.metadata:
         for refused, expected in _broken(item):
-            yield Rule(1403, key, f"type(self) == int && {refused}{but}", expected)
+            yield Rule(1403, key, f"type(self) == int && {refused}{but}", expected, OFF.get(key, ""))
 
 
 def _broken(item: object) -> Iterator[tuple[str, str]]:
     """When a bound is broken, and what it asks for."""
     if isinstance(item, annotated_types.Ge):
-        yield f"int(self) < {item.ge}", f"it must be {item.ge} or more"
+        yield f"int(self) < {item.ge}", f"must be {item.ge} or more"
     elif isinstance(item, annotated_types.Gt):
-        yield f"int(self) <= {item.gt}", f"it must be greater than {item.gt}"
+        yield f"int(self) <= {item.gt}", f"must be greater than {item.gt}"
     elif isinstance(item, annotated_types.Le):
-        yield f"int(self) > {item.le}", f"it must be {item.le} or less"
+        yield f"int(self) > {item.le}", f"must be {item.le} or less"

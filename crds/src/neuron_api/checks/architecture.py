@@ -19,8 +19,18 @@ def check(config: TrainingConfig, sizes: Architecture) -> Iterator[Finding]:
         yield found(2311, _TP, f"{sizes.heads} attention heads cannot be divided over {tensor} processes.")
     if sizes.ffn % tensor:
         yield found(2312, _TP, f"an MLP of width {sizes.ffn} cannot be divided over {tensor} processes.")
+    if sizes.vocabulary and sizes.vocabulary_multiple is None and sizes.vocabulary % tensor:
+        yield found(2323, _TP, f"a vocabulary of {sizes.vocabulary} cannot be divided over {tensor} processes.",
+                    _padded(sizes.vocabulary, tensor))  # fmt: skip
     yield from _key_value_heads(config, sizes)
     yield from _experts(config, sizes)
+
+
+def _padded(vocabulary: int, tensor: int) -> str:
+    return (
+        f"Use a size that divides it, or a model whose vocab_size and embeddings are padded to "
+        f"{-(-vocabulary // tensor) * tensor}."
+    )
 
 
 def _key_value_heads(config: TrainingConfig, sizes: Architecture) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from neuron_api.config import TrainingConfig
+from neuron_api.derive.steps import seconds_of
 from neuron_api.findings import Finding
 from neuron_api.registry import found
 
@@ -16,6 +17,7 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     """Ranking, rhythm, contents, archives."""
     yield from _ranking(config)
     yield from _contents(config)
+    yield from _before_the_end(config)
     params = config.exp_manager.checkpoint_callback_params
     rhythms = [
         name
@@ -52,6 +54,40 @@ def _ranking(config: TrainingConfig) -> Iterator[Finding]:
         yield found(
             2215, f"{_SECTION}.filename", f"{params.filename!r} names no {{field}}: all checkpoints have one name."
         )
+
+
+def _before_the_end(config: TrainingConfig) -> Iterator[Finding]:
+    """A run of which a failure at any moment leaves nothing; see also `derive.steps`."""
+    manager, params, trainer = config.exp_manager, config.exp_manager.checkpoint_callback_params, config.trainer
+    if not manager.create_checkpoint_callback:
+        yield found(2221, "exp_manager.create_checkpoint_callback", "False: no checkpoint is written, nor at the end.")
+        return
+    if not manager.writes_checkpoints:
+        yield found(2221, f"{_SECTION}.save_top_k", "0: no checkpoint is written, nor at the end.")
+        return
+    steps, epochs, seconds = params.every_n_train_steps, params.every_n_epochs, params.train_time_interval
+    limit = _limit(config)
+    if not steps and not epochs and not seconds:
+        yield _only_at_the_end("every_n_train_steps", "no interval is set")
+    elif steps and 0 < trainer.max_steps <= steps:
+        yield _only_at_the_end("every_n_train_steps", f"every {steps} steps of a run of {trainer.max_steps}")
+    elif epochs and 0 < trainer.max_epochs <= epochs:
+        yield _only_at_the_end("every_n_epochs", f"every {epochs} epochs of a run of {trainer.max_epochs}")
+    elif seconds and limit is not None and limit <= seconds:
+        yield _only_at_the_end("train_time_interval", f"every {seconds:g} seconds of a run of {limit:g}")
+
+
+def _limit(config: TrainingConfig) -> float | None:
+    """Seconds of `trainer.max_time`; None where it has none that can be read, which NTJ-2107 says."""
+    try:
+        return seconds_of(config.trainer.max_time)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _only_at_the_end(name: str, interval: str) -> Finding:
+    message = f"{interval}: the only checkpoint is the one at the end, so a failure loses every step before it."
+    return found(2220, f"{_SECTION}.{name}", message, "Use a shorter interval, for example a tenth of the run.")
 
 
 def _contents(config: TrainingConfig) -> Iterator[Finding]:

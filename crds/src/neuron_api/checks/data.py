@@ -79,6 +79,8 @@ def _megatron(config: TrainingConfig) -> Iterator[Finding]:
         yield found(2405, "data.data_impl", f"{data.data_impl!r} does not exist here.")
     if "${" not in data.splits_string and not _is_splits(data.splits_string):
         yield found(2406, "data.splits_string", f"{data.splits_string[:60]!r} are not proportions of documents.")
+    elif not isinstance(data.data_prefix, dict) and "${" not in data.splits_string and data.data_module is None:
+        yield from _empty_splits(config)
     if data.seq_length is not None and data.seq_length != length:
         yield found(
             2407,
@@ -87,6 +89,16 @@ def _megatron(config: TrainingConfig) -> Iterator[Finding]:
         )
     if not data.validation_drop_last and not data.pad_samples_to_global_batch_size:
         yield found(2409, "data.validation_drop_last", "False needs pad_samples_to_global_batch_size True.")
+
+
+def _empty_splits(config: TrainingConfig) -> Iterator[Finding]:
+    text = config.data.splits_string.strip()
+    train, validation, *_ = [*(float(number) for number in re.split(r"[,/]", text)), 0.0, 0.0]
+    if not train:
+        yield found(2418, "data.splits_string", f"'{text}' gives no documents to train.", "Give train a proportion.")
+    if not validation and config.trainer.limit_val_batches:
+        message = f"'{text}' gives no documents to validation, and trainer.limit_val_batches is not 0."
+        yield found(2418, "data.splits_string", message)
 
 
 def _is_splits(text: str) -> bool:

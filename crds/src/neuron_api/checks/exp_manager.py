@@ -14,6 +14,14 @@ _EARLY_STOPPING: Final = (
     "divergence_threshold", "check_on_train_epoch_end", "log_rank_zero_only",
 )  # fmt: skip
 """Arguments of Lightning's EarlyStopping."""
+_TENSORBOARD: Final = (
+    "log_graph", "default_hp_metric", "prefix", "sub_dir", "comment", "purge_step", "max_queue", "flush_secs",
+    "filename_suffix", "write_to_disk",
+)  # fmt: skip
+"""Arguments of Lightning's TensorBoardLogger and its SummaryWriter, but for those that the framework sets: the
+directory, name and version."""
+_NUMBERS: Final = ("patience", "min_delta", "stopping_threshold", "divergence_threshold")
+"""Arguments of EarlyStopping that are numbers."""
 _VERSION: Final = re.compile(r"v?(\d+!)?\d+(\.\d+)*((a|b|c|rc|\.?post|\.?dev)\d*)*(\+[A-Za-z0-9.]+)?")
 """The normal forms of PEP 440."""
 
@@ -30,6 +38,9 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     yield from _directories(config)
     yield from _resume(config)
     yield from _early_stopping(config)
+    for name in sorted(set(manager.summary_writer_kwargs or ()) - set(_TENSORBOARD)):
+        message = f"TensorBoardLogger has no argument {name!r} that can be set: {', '.join(_TENSORBOARD)}."
+        yield found(2222, "exp_manager.summary_writer_kwargs", message)
     for name in _LOGGERS:
         key = f"create_{name}_logger"
         if getattr(manager, key):
@@ -52,6 +63,11 @@ def _early_stopping(config: TrainingConfig) -> Iterator[Finding]:
     given = manager.early_stopping_callback_params or {}
     for name in sorted(set(given) - set(_EARLY_STOPPING)):
         yield found(2218, key, f"{name!r} is none of {', '.join(_EARLY_STOPPING)}.")
+    if given.get("mode", "min") not in ("min", "max"):
+        yield found(2218, key, f"mode must be min or max, got {given['mode']!r}.", "Use min for a loss.")
+    for name in _NUMBERS:
+        if name in given and not _is_number(given[name]):
+            yield found(2218, key, f"{name} must be a number, got {given[name]!r}.", "Write a number.")
     if not manager.create_early_stopping_callback:
         return
     monitor = given.get("monitor", "val_loss")
@@ -59,6 +75,11 @@ def _early_stopping(config: TrainingConfig) -> Iterator[Finding]:
         yield found(2219, key, f"there is no metric {monitor!r}: it is val_loss or reduced_train_loss.")
     elif monitor == "val_loss" and not config.trainer.limit_val_batches:
         yield found(2219, key, "it watches val_loss, and validation is off (trainer.limit_val_batches is 0).")
+
+
+def _is_number(value: object) -> bool:
+    is_known = not (isinstance(value, str) and "${" in value)
+    return not is_known or value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _resume(config: TrainingConfig) -> Iterator[Finding]:

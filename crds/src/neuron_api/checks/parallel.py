@@ -65,7 +65,7 @@ def _experts(config: TrainingConfig, topology: Topology) -> Iterator[Finding]:
     }
     for name, size in groups.items():
         if size > 1 and moe is None:
-            yield found(2318, f"{_SECTION}.{name}", f"{size} is about experts, and model.moe is not there.")
+            yield found(2318, f"{_SECTION}.{name}", f"{size} is about experts, and model.moe is missing.")
         elif size > 1 and topology.data_parallel % size:
             yield found(
                 2320,

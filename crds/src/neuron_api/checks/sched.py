@@ -36,12 +36,21 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     if sched.min_lr is not None and sched.min_lr > optim.lr > 0:
         yield found(2614, f"{_SECTION}.min_lr", f"{sched.min_lr:g} is more than model.optim.lr {optim.lr:g}.")
     yield from _lengths(config, sched)
+    yield from _unnamed(config)
     if sched.name == "StepLR" and sched.step_size is None:
         yield found(2617, f"{_SECTION}.step_size", "it is not set, and StepLR needs it.")
     for key, info in fields(SchedulerConfig).items():
         known = (*_COMMON, *_ARGUMENTS.get(sched.name, ()))
         if key not in known and getattr(sched, key) not in (info.get_default(), 0):
             yield found(2618, f"{_SECTION}.{key}", f"{sched.name} does not read it.")
+
+
+def _unnamed(config: TrainingConfig) -> Iterator[Finding]:
+    optim = config.model.optim
+    if optim.name == "adafactor" and optim.relative_step:
+        return
+    if "sched" not in optim.model_fields_set:
+        yield found(2619, _SECTION, f"it is not set: the rate is constant, {optim.lr:g} from the first step on.")
 
 
 def _lengths(config: TrainingConfig, sched: SchedulerConfig) -> Iterator[Finding]:

@@ -27,6 +27,10 @@ _LIMITS: Final = (
     "overfit_batches",
 )
 _CLOCK: Final = re.compile(r"\d+:\d{1,2}:\d{1,2}:\d{1,2}")
+LONGER_THAN_AN_EPOCH: Final = (
+    "Use fewer steps, or set trainer.check_val_every_n_epoch to null to count over epoch borders."
+)
+"""Remedy of a val_check_interval that no epoch reaches."""
 _UNITS: Final = frozenset(("weeks", "days", "hours", "minutes", "seconds"))
 
 
@@ -66,6 +70,11 @@ def _end(config: TrainingConfig) -> Iterator[Finding]:
     for key in ("max_steps", "max_epochs"):
         if getattr(trainer, key) == 0:
             yield found(2109, f"trainer.{key}", "0 trains nothing.")
+    if trainer.limit_train_batches == 0:
+        yield found(2109, "trainer.limit_train_batches", "0 trains nothing.", "Leave it out for all batches.")
+    for least, most in (("min_steps", trainer.max_steps), ("min_epochs", trainer.max_epochs)):
+        if (value := getattr(trainer, least)) is not None and 0 < most < value:
+            yield found(2114, f"trainer.{least}", f"{value} is more than trainer.max{least[3:]} {most}, which wins.")
     if trainer.max_time is not None and not _is_time(trainer.max_time):
         yield found(2107, "trainer.max_time", f"{trainer.max_time!r} is not a time.")
 
@@ -89,8 +98,29 @@ def _validation(config: TrainingConfig) -> Iterator[Finding]:
         yield found(2105, key, f"a part of an epoch ({interval}) needs check_val_every_n_epoch, which is null.")
     elif isinstance(interval, float) and trainer.limit_val_batches and _is_megatron_data(config):
         yield found(2105, key, f"Megatron data needs a whole number of steps, not {interval} of an epoch.")
+    yield from _intervals(config)
     if trainer.num_sanity_val_steps and not trainer.limit_val_batches:
         yield found(2110, "trainer.num_sanity_val_steps", "validation is off, since limit_val_batches is 0.")
+
+
+def _intervals(config: TrainingConfig) -> Iterator[Finding]:
+    """Intervals longer than an epoch or the run, as far as the numbers alone tell; the data's length is asked by the
+    trainer before any process starts."""
+    trainer = config.trainer
+    interval, every = trainer.val_check_interval, trainer.check_val_every_n_epoch
+    if not trainer.limit_val_batches:
+        return
+    limit = trainer.overfit_batches or trainer.limit_train_batches
+    name = "overfit_batches" if trainer.overfit_batches else "limit_train_batches"
+    if isinstance(interval, int) and isinstance(limit, int) and every is not None and 0 < limit < interval:
+        message = f"{interval} steps are more than the {limit} of an epoch (trainer.{name})."
+        yield found(2105, "trainer.val_check_interval", message, LONGER_THAN_AN_EPOCH)
+    elif isinstance(interval, int) and 0 < trainer.max_steps < interval:
+        message = f"{interval} steps are more than trainer.max_steps {trainer.max_steps}: no validation runs."
+        yield found(2113, "trainer.val_check_interval", message)
+    if every is not None and 0 < trainer.max_epochs < every:
+        message = f"{every} epochs are more than trainer.max_epochs {trainer.max_epochs}: no validation runs."
+        yield found(2113, "trainer.check_val_every_n_epoch", message)
 
 
 def _is_megatron_data(config: TrainingConfig) -> bool:

@@ -118,8 +118,8 @@ class OptimConfig(Section):
     min_step: Number = Field(default=1e-2, gt=0)
     """adafactor: largest relative step. Default 1e-2."""
 
-    sched: SchedulerConfig = SchedulerConfig()
-    """The learning rate over the steps."""
+    sched: SchedulerConfig = SchedulerConfig(name="WarmupPolicy")
+    """The learning rate over the steps. Default: without this section the rate is constant, as upstream."""
 
     @model_validator(mode="before")
     @classmethod

@@ -24,7 +24,7 @@ def _flag(value: Any) -> Any:
 def _number(value: Any) -> Any:
     """A boolean is no number, though Python counts it as one."""
     if isinstance(value, bool):
-        raise ValueError("a number is expected, not a boolean")
+        raise ValueError("must be a number, not a boolean")
     return value
 
 
@@ -37,9 +37,9 @@ def _quantity(value: Any) -> Any:
     if isinstance(value, str):
         text = value.strip()
         try:
-            value = int(text)
+            value = float(text) if any(letter in text for letter in ".eE") else int(text)
         except ValueError:
-            value = float(text)
+            raise ValueError("must be a number") from None
     return 0 if value == 0 else value
 
 

@@ -87,7 +87,7 @@ class TrainerConfig(Section):
     """Train on this number (integer) or part (fraction) of the batches over and over, to test a model. Default 0:
     off."""
 
-    fast_dev_run: int | bool = False
+    fast_dev_run: Annotated[int, Field(ge=0)] | bool = False
     """Run this many steps (True: 1) of everything and stop, without loggers and checkpoints. Default False."""
 
     min_steps: Count | None = Field(default=None, ge=0)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from neuron_api.config import TrainingConfig
-from neuron_api.instances import INSTANCE_TYPES
+from neuron_api.instances import HYPERPOD, INSTANCE_TYPES
 from neuron_api.spec import Accelerator
 
 _WHOLE_NODE: Final = {"trn1": "trn1.32xlarge", "trn2": "trn2.48xlarge"}
@@ -27,7 +27,7 @@ def of(config: TrainingConfig, accelerator: Accelerator, instance_type: str | No
     if accelerator is Accelerator.CPU:
         return Hardware("cpu", None)
     if instance_type is not None:
-        return Hardware(instance_type.partition(".")[0].rstrip("nu"), instance_type)
+        return Hardware(instance_type.removeprefix(HYPERPOD).partition(".")[0].rstrip("nu"), instance_type)
     name = generation(config)
     return Hardware(name, _WHOLE_NODE[name], is_assumed=True)
 

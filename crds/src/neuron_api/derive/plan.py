@@ -11,7 +11,7 @@ from neuron_api import environment
 from neuron_api.config import TrainingConfig
 from neuron_api.devices import Devices, devices
 from neuron_api.findings import Finding
-from neuron_api.instances import INSTANCE_TYPES
+from neuron_api.instances import instance_of
 from neuron_api.registry import found
 from neuron_api.topology import Topology
 
@@ -152,9 +152,9 @@ def _schedule(config: TrainingConfig) -> dict[str, Column]:
 
 
 def _device_memory(hardware: Hardware, wanted: Devices | None) -> int | None:
-    if hardware.instance_type is None or wanted is None or wanted.lnc is None:
+    instance = instance_of(hardware.instance_type)
+    if instance is None or wanted is None or wanted.lnc is None:
         return None
-    instance = INSTANCE_TYPES[hardware.instance_type]
     return instance.chip_memory * wanted.lnc // instance.cores_per_chip
 
 

@@ -1,4 +1,7 @@
-"""What a number of optimizer steps comes to: samples, and checkpoints before the last step."""
+"""What a number of optimizer steps comes to: samples, and checkpoints before the last step; a limit on the clock."""
+
+from collections.abc import Mapping
+from datetime import timedelta
 
 
 def total_samples(max_steps: int, global_batch: int) -> int | None:
@@ -11,3 +14,14 @@ def saves_before_end(max_steps: int, every: int) -> int | None:
     if max_steps <= 0:
         return None
     return max_steps // every if every > 0 else 0
+
+
+def seconds_of(limit: str | Mapping[str, int] | None) -> float | None:
+    """Seconds of `trainer.max_time` (DD:HH:MM:SS, or a mapping of units); None without one, or where only the pod
+    knows it. Raises ValueError for a text of another form, TypeError for an unknown unit."""
+    if limit is None or (isinstance(limit, str) and "${" in limit):
+        return None
+    if isinstance(limit, str):
+        days, hours, minutes, seconds = map(int, limit.split(":"))
+        limit = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+    return timedelta(**limit).total_seconds()

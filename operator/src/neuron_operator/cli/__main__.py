@@ -3,10 +3,12 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final, TextIO
 
+from neuron_api import release
+from neuron_api.names import nearest
 from neuron_api.spec import Accelerator
 from neuron_operator.errors import UserInputError
 
@@ -29,13 +31,15 @@ From a file, without a cluster:
 {_lines(_FILES)}
 Of a job on the cluster:
 {_lines(live.COMMANDS)}
-`kubectl neuron COMMAND --help` has the options.
+`kubectl neuron COMMAND --help` has the options, `kubectl neuron version` the version.
 """
 
 Command = Callable[[Sequence[str]], int]
 
 _CONFIG_ERRORS: Final = 2
 """Also what argparse ends with when it is called wrongly."""
+_HELP: Final = ("-h", "--help", "help")
+_VERSION: Final = ("--version", "version")
 
 
 _INTERRUPTED: Final = 130
@@ -43,14 +47,13 @@ _INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point: 0, 1 when a file or a cluster cannot be read, 2 when the configuration has errors."""
+    """Entry point: 0, 1 when a file or a cluster cannot be read, 2 when the configuration has errors or the command
+    line is wrong."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, Command] = {"plan": _plan, "convert": _convert}
     commands |= {name: partial(live.run, name, write=_write) for name in live.COMMANDS}
     if not given or given[0] not in commands:
-        is_help = bool(given) and given[0] in ("-h", "--help", "help")
-        _write(_USAGE, sys.stdout if is_help else sys.stderr)
-        return 0 if is_help else _CONFIG_ERRORS
+        return _without_command(given[0] if given else "", commands)
     try:
         return commands[given[0]](given[1:])
     except UserInputError as problem:
@@ -64,6 +67,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _without_command(word: str, commands: Collection[str]) -> int:
+    """Help, the version, or what is wrong with the first word."""
+    if word in _HELP:
+        _write(_USAGE)
+    elif word in _VERSION:
+        _write(f"kubectl-neuron {release.version()}\n")
+    elif not word:
+        _write(_USAGE, sys.stderr)
+    else:
+        near = nearest(word, commands)
+        hint = f"did you mean {near}?" if near else f"commands: {', '.join(commands)}"
+        _write(f"kubectl neuron: unknown command {word!r}; {hint}\n", sys.stderr)
+    return 0 if word in (*_HELP, *_VERSION) else _CONFIG_ERRORS
+
+
 def _plan(arguments: Sequence[str]) -> int:
     parser = _parser("plan", "What a job will be, worked out from its configuration without a cluster.")
     parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="default: table")
@@ -73,17 +91,17 @@ def _plan(arguments: Sequence[str]) -> int:
         metavar="KEY",
         help="what a key means, its type and default, or what a code (NTJ-2302) means; needs no file",
     )
-    given = parser.parse_intermixed_args(arguments)
+    given = _parsed(parser, arguments, needs_file=False)
     if given.explain:
         from . import explain
 
         _write(explain.text(given.explain))
         return 0
-    if not given.file:
-        parser.error("the following arguments are required: -f/--file")
+    if not given.files:
+        parser.error(_NO_FILE)
     from . import plan
 
-    text, has_errors = plan.run(given.file, given.overrides, _platform(given), given.model_config, given.output)
+    text, has_errors = plan.run(given.files, given.overrides, _platform(given), given.model_config, given.output)
     _write(text)
     return _CONFIG_ERRORS if has_errors else 0
 
@@ -94,25 +112,63 @@ def _convert(arguments: Sequence[str]) -> int:
     parser.add_argument("--claim", default="training", help="PersistentVolumeClaim; default: training")
     parser.add_argument("--mount-path", default="/training", help="where it is mounted; default: /training")
     parser.add_argument("--image", help="trainer image; default: the operator's")
-    given = parser.parse_intermixed_args(arguments)
-    if not given.file:
-        parser.error("the following arguments are required: -f/--file")
+    parser.add_argument(
+        "--rewrite",
+        metavar="OLD=NEW",
+        action="append",
+        default=[],
+        help="move paths: /home/ubuntu=/fsx makes /fsx/data of /home/ubuntu/data; may be given several times",
+    )
+    parser.add_argument("--force", action="store_true", help="write a job that has errors, too")
+    given = _parsed(parser, arguments, needs_file=True)
     from . import convert
 
-    wrapping = convert.Wrapping(given.name, _platform(given), given.claim, given.mount_path, given.image)
-    result = convert.run(given.file, given.overrides, wrapping)
-    _write(result.remarks, sys.stderr)
-    _write(result.text)
-    return 0 if result.text else _CONFIG_ERRORS
+    rewrites = [_rewrite(parser, one) for one in given.rewrite]
+    wrapping = convert.Wrapping(given.name, _platform(given), given.claim, given.mount_path, given.image, rewrites)
+    results = [convert.run(file, given.overrides, wrapping) for file in given.files]
+    is_refused = any(one.is_refused for one in results)
+    _write("".join(one.remarks for one in results), sys.stderr)
+    if is_refused and not given.force:
+        _write("kubectl neuron: no job was written, since it would be rejected; --force writes it\n", sys.stderr)
+        return _CONFIG_ERRORS
+    _write("---\n".join(one.text for one in results if one.text))
+    return 0 if all(one.text for one in results) else _CONFIG_ERRORS
+
+
+def _rewrite(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
+    old, _, new = text.partition("=")
+    if not (old.startswith("/") and new.startswith("/")):
+        parser.error(f"--rewrite {text}: two absolute paths are required, for example /home/ubuntu=/fsx")
+    return old, new
+
+
+_NO_FILE: Final = "-f FILE is required"
+
+
+def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str], *, needs_file: bool) -> argparse.Namespace:
+    """The arguments; a file that is given without -f is not taken for an override."""
+    given = parser.parse_intermixed_args(arguments)
+    for word in given.overrides:
+        if "=" not in word and not word.startswith("~"):
+            parser.error(f"{word!r} is neither key=value nor ~key; give a file with -f {word}")
+    if needs_file and not given.files:
+        parser.error(_NO_FILE)
+    return given
 
 
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(f"kubectl neuron {command}", description=description)
     parser.add_argument(
-        "-f", "--file", help="a NeuronTrainingJob, also among other documents, or an NxDT file; - reads stdin"
+        "-f",
+        "--file",
+        dest="files",
+        action="append",
+        metavar="FILE",
+        help="a NeuronTrainingJob, also among other documents, or an NxDT file; - reads stdin; a folder: its YAML and "
+        "JSON files; may be given several times",
     )
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="changes of the configuration, +key=value, ~key"
+        "overrides", nargs="*", default=[], metavar="key=value", help="changes of the configuration, +key=value, ~key"
     )
     parser.add_argument(
         "--instance-type", help="EC2 instance type, trn1.32xlarge; default: the job's, or by trainer.lnc"

@@ -1,23 +1,20 @@
 """`kubectl neuron convert`: an NxDT file as a NeuronTrainingJob that the API server stores without changing it."""
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Final, get_args, get_origin
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Annotated, Any, get_args, get_origin
 
-from neuron_api import contract, overrides, yaml_text
+from neuron_api import contract, job_name, overrides, yaml_text
 from neuron_api.aliases import CANONICAL
 from neuron_api.derive import hardware
-from neuron_api.findings import Finding, errors_of
-from neuron_api.loading import load_text
+from neuron_api.findings import Finding, Severity, errors_of, note
 from neuron_api.paths import field_of
 from neuron_api.spec import Accelerator
 from neuron_operator.errors import UserInputError
 
-from . import documents
-
-_LONGEST_NAME: Final = 48
-"""metadata.name becomes a host name (CEL rule of the CRD)."""
+from . import documents, job_checks
+from . import plan as planning
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +27,8 @@ class Wrapping:
     claim: str
     mount_path: str
     image: str | None
+    rewrites: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    """Paths that begin with the first are on the claim below the second: /home/ubuntu, /fsx."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,34 +38,87 @@ class Result:
     text: str
     """Empty when the file is no configuration."""
     remarks: str
+    is_refused: bool
+    """Whether the operator would refuse the job, or the file is no configuration."""
 
 
 def run(file: str, changes: Sequence[str], wrapping: Wrapping) -> Result:
-    """Wrap the file; only what cannot be understood at all is refused here, the rest is told."""
+    """Wrap the file, with the findings that `plan` has of the file and of the job."""
     text = documents.read(file)
-    sources = documents.sources(text, file)
-    if sources[0].spec is not None:
+    source = documents.sources(text, file)[0]
+    if source.spec is not None:
         raise UserInputError(f"{file} is a {contract.KIND} already")
     document = yaml_text.parse(text)
-    loaded = load_text(text, changes)
+    loaded = source.load(changes)
     if errors_of(document.findings) or loaded.config is None:
-        return Result("", _remarks(loaded.findings))
+        return Result("", _remarks(loaded.findings), is_refused=True)
     changed, _ = overrides.apply(document.value, changes)
-    accelerator, instance_type = wrapping.platform
-    machines = hardware.of(loaded.config, Accelerator(accelerator or Accelerator.NEURON), instance_type)
-    spec: dict[str, Any] = {"platform": _platform(machines)}
-    if wrapping.image:
-        spec["image"] = wrapping.image
-    spec["storage"] = [{"claimName": wrapping.claim, "mountPath": wrapping.mount_path}]
-    spec["config"] = _object_form(changed, loaded.resolved)
+    rewritten, paths = _rewritten(changed, wrapping.rewrites)
+    changes = (*changes, *(f"{key}={value}" for key, value in paths.items()))
+    planned = planning.of_source(source, changes, wrapping.platform, None)
+    moved = source.load(changes)
+    if moved.config is None:
+        return Result("", _remarks(moved.findings), is_refused=True)
+    machines = hardware.of(loaded.config, Accelerator(wrapping.platform[0] or Accelerator.NEURON), wrapping.platform[1])
+    name = wrapping.name or job_name.legal(loaded.config.name)
+    spec = _spec(machines, wrapping, _object_form(rewritten, moved.resolved))
     manifest = {
         "apiVersion": contract.API_VERSION,
         "kind": contract.KIND,
-        "metadata": {"name": wrapping.name or _name(loaded.config.name)},
+        "metadata": {"name": name},
         "spec": spec,
     }
-    assumed = f"kubectl neuron: assumed instance type {machines.instance_type}\n" if machines.is_assumed else ""
-    return Result(yaml_text.dump(manifest), assumed + _remarks(loaded.findings))
+    findings = (
+        *planned.findings,
+        *source.located(job_checks.around(spec, moved.config, planned.findings)),
+        *_renamed(name, loaded.config.name, wrapping),
+        *(note(key, f"rewritten to {value}.") for key, value in paths.items()),
+    )
+    return Result(yaml_text.dump(manifest), _remarks(findings), is_refused=bool(errors_of(findings)))
+
+
+def _spec(machines: hardware.Hardware, wrapping: Wrapping, config: Mapping[str, Any]) -> dict[str, Any]:
+    image = {"image": wrapping.image} if wrapping.image else {}
+    storage = [{"claimName": wrapping.claim, "mountPath": wrapping.mount_path}]
+    return {"platform": _platform(machines), **image, "storage": storage, "config": config}
+
+
+def _renamed(name: str, experiment: str, wrapping: Wrapping) -> Iterator[Finding]:
+    """Of a name that is given, what is wrong with it; of one that is made, that it is another."""
+    if wrapping.name:
+        yield from job_name.check(name)
+    elif name != experiment:
+        message = f"{name}, since {experiment[:80]!r} cannot be the name of a job."
+        yield note(job_name.KEY, message, "Give another one with --name.")
+
+
+def _rewritten(value: Mapping[str, Any], rewrites: Sequence[tuple[str, str]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """A copy with the paths moved, and the moved ones by key; raises `UserInputError` for a prefix of none."""
+    moved: dict[str, str] = {}
+    copied: dict[str, Any] = _moved(value, rewrites, "", moved)
+    unused = [old for old, new in rewrites if not any(_is_below(path, new) for path in moved.values())]
+    if unused:
+        raise UserInputError(f"--rewrite {unused[0]}=…: no value of the file begins with {unused[0]}")
+    return copied, moved
+
+
+def _moved(value: Any, rewrites: Sequence[tuple[str, str]], path: str, moved: dict[str, str]) -> Any:
+    below = f"{path}." if path else ""
+    if isinstance(value, Mapping):
+        return {key: _moved(item, rewrites, f"{below}{key}", moved) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_moved(item, rewrites, f"{below}{index}", moved) for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    for old, new in rewrites:
+        if _is_below(value, old):
+            moved[path] = str(PurePosixPath(new, PurePosixPath(value).relative_to(old)))
+            return moved[path]
+    return value
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith("/") and PurePosixPath(path).is_relative_to(folder)
 
 
 def _platform(machines: hardware.Hardware) -> dict[str, str]:
@@ -135,11 +187,7 @@ def _has_marker(annotation: Any, marker: str) -> bool:
     return any(_has_marker(member, marker) for member in get_args(annotation))
 
 
-def _name(experiment: str) -> str:
-    """The experiment's name as an object's: lower case, digits, hyphens."""
-    name = re.sub(r"[^a-z0-9]+", "-", experiment.lower()).strip("-")[:_LONGEST_NAME].rstrip("-")
-    return name or "training"
-
-
 def _remarks(findings: Sequence[Finding]) -> str:
-    return "".join(f"{one.severity}: {one}\n" for one in findings)
+    """A line for each, errors first."""
+    worst_first = sorted(findings, key=lambda one: list(Severity).index(one.severity))
+    return "".join(f"{one.severity}: {one}\n" for one in worst_first)

@@ -8,12 +8,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from neuron_api import contract, manifests, yaml_text
+from neuron_api import contract, envelope, manifests, yaml_text
 from neuron_api.findings import Finding
 from neuron_api.loading import Loaded, line_of, load_object, load_text
+from neuron_api.names import nearest
 from neuron_operator.errors import UserInputError
 
 _PREFIX: Final = "spec.config."
+_MANIFEST: Final = ("spec.", "metadata.")
+"""Where keys of a manifest begin."""
+_SUFFIXES: Final = (".yaml", ".yml", ".json")
+"""Of files that are taken from a folder, as kubectl does."""
 _MOST_BYTES: Final = 16_000_000
 """More is no manifest; a ConfigMap holds 1 MB."""
 _MOST_DOCUMENTS: Final = 1_000
@@ -30,10 +35,12 @@ class Source:
     spec: Mapping[str, Any] | None = None
     """`spec` of the job; None for an NxDT file."""
     text: str | None = None
-    given: Mapping[str, Any] = field(default_factory=dict)
-    """Object form, where there is no text."""
+    given: Mapping[str, Any] | None = None
+    """Object form, where there is no text; None where the job has no configuration, which its findings say."""
     lines: Mapping[str, int] = field(default_factory=dict)
     """Key of the configuration to line of the file."""
+    manifest_lines: Mapping[str, int] = field(default_factory=dict)
+    """Key of the manifest (`spec.storage`) to line of the file."""
     first_line: int = 1
     """Line of the file that the text begins in."""
     findings: tuple[Finding, ...] = ()
@@ -43,8 +50,10 @@ class Source:
 
     def load(self, overrides: Sequence[str]) -> Loaded:
         """With findings that name lines of the file."""
+        if self.text is None and self.given is None:
+            return Loaded(None, {}, "", self.findings)
         if self.text is None:
-            loaded = load_object(self.given, overrides)
+            loaded = load_object(self.given or {}, overrides)
             return replace(loaded, findings=(*self.findings, *self.located(loaded.findings)))
         loaded = load_text(self.text, overrides)
         numbered = (replace(f, line=f.line and f.line + self.first_line - 1) for f in loaded.findings)
@@ -57,7 +66,8 @@ class Source:
             lines, before = yaml_text.parse(self.text).lines, self.first_line - 1
         for one in findings:
             line = line_of(lines, one.key)
-            yield replace(one, line=one.line or (line and line + before))
+            around = line_of(self.manifest_lines, one.key) if one.key.startswith(_MANIFEST) else None
+            yield replace(one, line=one.line or around or (line and line + before))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +80,32 @@ class _Document:
 
     @property
     def kind(self) -> str:
-        return str(self.value.get("kind", "")) if "apiVersion" in self.value else ""
+        is_object = "apiVersion" in self.value or "metadata" in self.value or "spec" in self.value
+        return str(self.value.get("kind", "")) if is_object else ""
 
     @property
     def name(self) -> str:
         metadata = self.value.get("metadata")
         return str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
+
+
+def of_files(files: Sequence[str]) -> list[Source]:
+    """Every configuration of these files and folders, in order."""
+    if files.count("-") > 1:
+        raise UserInputError("stdin (-) can be read once")
+    return [source for file in _expanded(files) for source in sources(read(file), file)]
+
+
+def _expanded(files: Sequence[str]) -> Iterator[str]:
+    for file in files:
+        folder = Path(file)
+        if not folder.is_dir():
+            yield file
+            continue
+        inside = sorted(str(one) for one in folder.iterdir() if one.suffix in _SUFFIXES and one.is_file())
+        if not inside:
+            raise UserInputError(f"{file} has no {' or '.join(_SUFFIXES)} file")
+        yield from inside
 
 
 def read(file: str) -> str:
@@ -99,15 +129,21 @@ def sources(text: str, file: str) -> list[Source]:
     if len(parts) > _MOST_DOCUMENTS:
         raise UserInputError(f"{file} has more than {_MOST_DOCUMENTS} documents")
     documents = [_parsed(part, line) for line, part in parts]
-    jobs = [document for document in documents if document.kind == contract.KIND]
+    jobs = [document for document in documents if envelope.is_job(document.kind)]
     if not jobs and len(documents) <= 1 and not (documents and documents[0].kind):
         return [Source("stdin" if file == "-" else Path(file).stem, text=text)]
     if not jobs:
         named = dict.fromkeys(document.kind or "no kind" for document in documents)
         kinds = ", ".join([*islice(named, _MOST_KINDS), *(["…"] if len(named) > _MOST_KINDS else [])])
-        raise UserInputError(f"{file} has no {contract.KIND} ({kinds})")
+        near = [f"{one.kind} (line {one.lines.get('kind', one.first_line)})" for one in documents if _is_typo(one.kind)]
+        hint = f"; did you mean {contract.KIND} in place of {near[0]}?" if near else f": it has {kinds}"
+        raise UserInputError(f"{file} has no {contract.KIND}{hint}")
     maps = {d.name: _texts(d.value.get("data")) for d in documents if d.kind == "ConfigMap"}
     return [_of_job(job, maps, documents, file) for job in jobs]
+
+
+def _is_typo(kind: str) -> bool:
+    return nearest(kind, [contract.KIND]) is not None
 
 
 def _parsed(text: str, first_line: int) -> _Document:
@@ -121,13 +157,15 @@ def _parsed(text: str, first_line: int) -> _Document:
 def _of_job(job: _Document, maps: Mapping[str, Mapping[str, str]], documents: Sequence[_Document], file: str) -> Source:
     spec = job.value.get("spec")
     spec = spec if isinstance(spec, dict) else {}
-    around = Source(job.name, spec, findings=_own(job.findings), config_maps=maps)
+    faults = (replace(one, line=line_of(job.lines, one.key) or job.first_line) for one in envelope.check(job.value))
+    own = (*_own(job.findings), *faults)
+    around = Source(job.name, spec, findings=own, config_maps=maps, manifest_lines=job.lines)
     if isinstance(spec.get("config"), dict):
         lines = {key.removeprefix(_PREFIX): n for key, n in job.lines.items() if key.startswith(_PREFIX)}
         return replace(around, given=spec["config"], lines=lines)
     reference = _reference(spec)
     if reference is None:
-        raise UserInputError(f"{file}: {job.name} has neither spec.config nor spec.configFrom.configMapKeyRef")
+        return around
     name, key = reference
     if key not in maps.get(name, {}):
         raise UserInputError(

@@ -7,6 +7,9 @@ from neuron_api.registry import ENTRIES
 from neuron_api.spec import Accelerator
 from neuron_operator.errors import UserInputError
 
+_MAX_PLACES = 5
+"""Keys that a hint names."""
+
 
 def text(asked: str) -> str:
     """A few lines for a key path, with or without `spec.config.` before it, or for a code."""
@@ -15,8 +18,7 @@ def text(asked: str) -> str:
     path = asked.removeprefix("spec.").removeprefix("config.")
     key = keys.of(path)
     if key is None:
-        near = nearest(path, [known for known, _ in all_paths()])
-        raise UserInputError(f"there is no key {path}{f'; did you mean {near}?' if near else ''}")
+        raise UserInputError(f"there is no key {path}{_hint(path)}")
     lines = [path, f"  type     {key.kind}", f"  default  {key.default}"]
     if key.codes:
         lines.append(f"  checks   {', '.join(key.codes)}")
@@ -28,6 +30,16 @@ def text(asked: str) -> str:
     if key.below:
         lines += ["", "  keys", *(f"    {name}" for name in key.below)]
     return "\n".join(lines) + "\n"
+
+
+def _hint(path: str) -> str:
+    """A key of this name in a section, or one that is written nearly so."""
+    known = [one for one, _ in all_paths()]
+    places = [one for one in known if one.rpartition(".")[2] == path.rpartition(".")[2]]
+    near = nearest(path, known) or nearest(path, {one.rpartition(".")[2] for one in known})
+    if not places and near:
+        places = [one for one in known if near in (one, one.rpartition(".")[2])]
+    return f"; did you mean {' or '.join(places[:_MAX_PLACES])}?" if places else ""
 
 
 def _code(code: str) -> str:

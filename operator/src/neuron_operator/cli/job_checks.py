@@ -1,13 +1,13 @@
 """What the operator would say about a job that loads: the release's limits, storage, pod template."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pydantic import ValidationError
 
 from neuron_api import support
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding, Severity, error
+from neuron_api.findings import Finding, error, errors_of
 from neuron_api.registry import found
 from neuron_api.spec import Accelerator, JobSpec
 
@@ -15,24 +15,26 @@ from .documents import Source
 
 
 def findings(source: Source, config: TrainingConfig, told: Iterable[Finding]) -> tuple[Finding, ...]:
-    """In the words of the operator's own gate (`planning.configuration`).
-
-    Of an NxDT file it is only asked what it would be: that this release cannot train it yet is a warning there.
-    """
+    """In the words of the operator's own gate (`planning.configuration`); the manifest itself is `envelope`'s."""
     limits = support.check(config, told)
     if source.spec is None:
-        return tuple(replace(one, severity=min(one.severity, Severity.WARNING, key=_HARMLESS.index)) for one in limits)
+        return limits
+    return (*limits, *around(source.spec, config, source.findings))
+
+
+def around(spec: Mapping[str, Any], config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding, ...]:
+    """Platform, pod template and storage of a job's spec; nothing where `told` has errors of its fields already."""
     from neuron_operator.planning import storage, template
 
     try:
-        spec = JobSpec.model_validate(source.spec)
+        parsed = JobSpec.model_validate(spec)
     except ValidationError as problem:
-        return tuple(_wrong(".".join(map(str, one["loc"])), one["msg"]) for one in problem.errors(include_url=False))
-    platform = () if spec.platform.instance_type or spec.platform.accelerator is Accelerator.CPU else (_NO_TYPE,)
-    return (*limits, *platform, *template.check(spec.pod_template), *storage.check(spec, config))
+        wrong = tuple(_wrong(".".join(map(str, one["loc"])), one["msg"]) for one in problem.errors(include_url=False))
+        return () if errors_of(told) else wrong
+    is_known = parsed.platform.instance_type or parsed.platform.accelerator is Accelerator.CPU
+    platform = () if is_known or any(one.key.startswith("spec.p") for one in errors_of(told)) else (_NO_TYPE,)
+    return (*platform, *template.check(parsed.pod_template), *storage.check(parsed, config))
 
-
-_HARMLESS = (Severity.NOTE, Severity.WARNING, Severity.ERROR)
 
 _NO_TYPE = found(
     3001,

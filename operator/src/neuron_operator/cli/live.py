@@ -11,7 +11,7 @@ Print = Callable[[str], None]
 COMMANDS: Final = {
     "status": "phase, steps, checkpoint, restarts and what they cost, last events; --watch keeps it up to date",
     "why": "what a job waits for, or why it ended, and what to do",
-    "logs": "--first-failure: what the first failing process said around its failure",
+    "logs": "what the first failing process said around its failure",
     "checkpoints": "what a restart would take up, and what it would cost",
     "suspend": "end the pods of a job after a checkpoint, and keep the job",
     "resume": "let a suspended job go on from its newest checkpoint",
@@ -62,7 +62,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
     if command == "status":
         parser.add_argument("-w", "--watch", action="store_true", help="until the job is over; every 2 s")
     if command == "logs":
-        parser.add_argument("--first-failure", action="store_true", required=True, help="the only log so far")
+        parser.add_argument(
+            "--first-failure", action="store_true", default=True, help="the default, and the only log so far"
+        )
         parser.add_argument(
             "--restart", type=int, metavar="N", help="line N of the ledger; default: the newest failure"
         )

@@ -1,6 +1,8 @@
 """`kubectl neuron plan`: every configuration of a file, loaded, checked and worked out."""
 
 import json
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +17,6 @@ from neuron_api.instances import INSTANCE_TYPES
 from neuron_api.loading import Loaded
 from neuron_api.registry import found
 from neuron_api.spec import Accelerator, DeviceCountScope
-from neuron_operator.errors import UserInputError
 
 from . import documents, job_checks, model_files, report, table
 from .documents import Source
@@ -36,19 +37,23 @@ class Planned:
 
 
 def run(
-    file: str, overrides: Sequence[str], platform: Platform, model_config: str | None, output: str
+    files: Sequence[str], overrides: Sequence[str], platform: Platform, model_config: str | None, output: str
 ) -> tuple[str, bool]:
     """The text to print, and whether there are errors."""
-    sources = documents.sources(documents.read(file), file)
-    plans = [of_source(source, overrides, platform, model_config) for source in sources]
+    plans = [of_source(source, overrides, platform, model_config) for source in documents.of_files(files)]
     has_errors = any(errors_of(one.findings) for one in plans)
     if output == "table":
-        return "\n".join(table.render(one) for one in plans), has_errors
+        return "\n".join(table.render(one, _columns()) for one in plans), has_errors
     values: Any = [report.of(one) for one in plans]
     values = values[0] if len(values) == 1 else values
     if output == "json":
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n", has_errors
     return yaml_text.dump(values), has_errors
+
+
+def _columns() -> int | None:
+    """Of the terminal that the table goes to; None for a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def of_source(source: Source, overrides: Sequence[str], platform: Platform, model_config: str | None) -> Planned:
@@ -85,9 +90,8 @@ def _platform(source: Source, given: Platform) -> tuple[Accelerator, str | None]
     """The command line wins over the job."""
     of_job = (source.spec or {}).get("platform")
     of_job = of_job if isinstance(of_job, dict) else {}
-    accelerator = given[0] or of_job.get("accelerator") or Accelerator.NEURON
-    if accelerator not in list(Accelerator):
-        raise UserInputError(f"spec.platform.accelerator is {accelerator!r}: use {' or '.join(Accelerator)}")
+    accelerator = given[0] or of_job.get("accelerator")
+    accelerator = accelerator if accelerator in list(Accelerator) else Accelerator.NEURON  # the envelope reports it
     instance_type = given[1] or of_job.get("instanceType")
     return Accelerator(accelerator), str(instance_type) if instance_type else None
 

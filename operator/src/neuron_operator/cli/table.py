@@ -12,18 +12,37 @@ if TYPE_CHECKING:
     from .plan import Planned
 
 _LABEL: Final = 18
+_INDENT: Final = " " * 4
 _WIDTH: Final = 100
+"""Characters of a line where the output is no terminal, and at most."""
+_MIN_WIDTH: Final = 40
 _UNKNOWN: Final = "not known"
 _TITLES: Final = {Severity.ERROR: "errors", Severity.WARNING: "warnings", Severity.NOTE: "notes"}
 
 
-def render(planned: "Planned") -> str:
-    """Rows of label and value, then the findings, errors first."""
+def render(planned: "Planned", columns: int | None = None) -> str:
+    """Rows of label and value, then the findings, errors first; `columns`: of the terminal, None without one."""
+    width = max(_MIN_WIDTH, columns or _WIDTH)
     lines = [planned.label]
     if planned.plan is not None:
-        lines += [f"  {label:<{_LABEL}}{value}" for label, value in _rows(planned.plan)]
-        lines.append(f"  {'config hash':<{_LABEL}}{planned.hash}")
-    return "\n".join([*lines, *_findings(planned.findings)]) + "\n"
+        rows = (*_rows(planned.plan), ("config hash", planned.hash))
+        lines += [line for label, value in rows for line in _row(label, value, columns and width)]
+    return "\n".join([*lines, *_findings(planned.findings, min(width, _WIDTH + len(_INDENT)))]) + "\n"
+
+
+def _row(label: str, value: str, width: int | None) -> list[str]:
+    """One line, or as many as the terminal needs."""
+    head = f"  {label:<{_LABEL}}"
+    if width is None:
+        return [f"{head}{value}"]
+    return wrap(
+        value,
+        width,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_on_hyphens=False,
+        break_long_words=False,
+    ) or [head]
 
 
 def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -86,8 +105,8 @@ def _checkpoints(plan: Plan, c: _Words) -> str:
     size = _UNKNOWN if plan.checkpoint_bytes is None else _gb(plan.checkpoint_bytes)
     if not plan.columns["save_every"]:
         return f"at the end only; size {size}"
-    saves = plan.columns["saves_before_end"]
-    return f"every {c.save_every} steps, {c.saves_before_end} before the end{'' if saves else ' (!)'}; size {size}"
+    before = "none before the end" if plan.columns["saves_before_end"] == 0 else f"{c.saves_before_end} before the end"
+    return f"every {c.save_every} steps, {before}; size {size}"
 
 
 def _total(plan: Plan) -> str:
@@ -117,7 +136,7 @@ def _gb(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 10**9 else f"{size / 1e6:.1f} MB"
 
 
-def _findings(findings: tuple[Finding, ...]) -> Iterator[str]:
+def _findings(findings: tuple[Finding, ...], width: int) -> Iterator[str]:
     for severity, title in _TITLES.items():
         chosen = [one for one in findings if one.severity is severity]
         if not chosen:
@@ -125,11 +144,13 @@ def _findings(findings: tuple[Finding, ...]) -> Iterator[str]:
         yield ""
         yield f"{title} ({len(chosen)})"
         for one in chosen:
-            yield from _finding(one)
+            yield from _finding(one, width)
 
 
-def _finding(one: Finding) -> Iterator[str]:
-    where = f" line {one.line}" if one.line else ""
-    code = f" {one.code}" if one.code else ""
-    yield f"  {one.key or 'the document'}{where}{code}"
-    yield from (f"    {line}" for line in wrap(f"{one.message} {one.remedy}".strip(), _WIDTH))
+def _finding(one: Finding, width: int) -> Iterator[str]:
+    where = f"line {one.line}" if one.line else "" if one.key else "the document"
+    yield f"  {' '.join(word for word in (one.key, where, one.code) if word)}"
+    yield from wrap(
+        f"{one.message} {one.remedy}".strip(), width, initial_indent=_INDENT, subsequent_indent=_INDENT,
+        break_on_hyphens=False, break_long_words=False,
+    )  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from neuron_api import contract, processes, support, yaml_text
+from neuron_api import contract, job_name, processes, support, yaml_text
 from neuron_api.config import TrainingConfig
 from neuron_api.devices import Devices, devices
 from neuron_api.findings import Finding, Severity, error, errors_of, warning
@@ -78,6 +78,8 @@ def decide(job: NeuronTrainingJob, given: ConfigText, options: Options) -> Accep
     """Accept or refuse; all findings at once."""
     if given.text is None:
         return Refused(Reason.CONFIG_MAP_NOT_FOUND, given.missing)
+    if not job.status.start_time and (wrong := job_name.check(job.metadata.name)):  # the CRD may be an older one
+        return Refused(Reason.CONFIG_INVALID, _sentences(wrong))
     spec, started_with = job.spec, job.status.config_hash if job.status.start_time else ""
     image = spec.image or _default_image(spec, options)
     question = _Question(spec.model_dump_json(), given.text, image, started_with, spec)

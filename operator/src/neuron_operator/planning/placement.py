@@ -9,7 +9,7 @@ from typing import Any, Final
 from neuron_api import contract
 from neuron_api.derive import precision
 from neuron_api.devices import EFA_RESOURCE, NEURON_RESOURCE
-from neuron_api.instances import INSTANCE_TYPES
+from neuron_api.instances import instance_of
 from neuron_api.job import NeuronTrainingJob
 from neuron_api.spec import Accelerator
 
@@ -44,7 +44,7 @@ def environment(job: NeuronTrainingJob, accepted: Accepted) -> dict[str, str]:
     found = dict(_NEURON)
     if accepted.devices.efa:
         found |= _EFA
-    instance = INSTANCE_TYPES.get(job.spec.platform.instance_type or "")
+    instance = instance_of(job.spec.platform.instance_type)
     if accepted.devices.lnc and instance:
         peak = instance.peak_flops(accepted.devices.lnc, is_fp32=precision.policy(accepted.config).compute == "fp32")
         found[contract.ENV_PEAK_FLOPS] = f"{peak:.0f}"

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from neuron_api import contract
+from neuron_api import contract, inputs
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import Finding, error, warning
+from neuron_api.registry import found
 from neuron_api.spec import Accelerator, JobSpec
 
 _DEFAULT_EXP_DIR: Final = "nemo_experiments"
@@ -23,8 +24,8 @@ def working_directory(spec: JobSpec) -> str | None:
 
 def check(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
     """Checkpoints that would end with the pods: an error for several nodes, a warning for one; compiled graphs that
-    would: a warning."""
-    return (*_checkpoints(spec, config), *_compile_cache(spec, config))
+    would, and data that no volume holds: warnings."""
+    return (*_checkpoints(spec, config), *_compile_cache(spec, config), *_inputs(spec, config))
 
 
 def _checkpoints(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
@@ -58,6 +59,29 @@ def _compile_cache(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]
     return (warning(KEY, message, remedy),)
 
 
+def _inputs(spec: JobSpec, config: TrainingConfig) -> Iterator[Finding]:
+    """Files that the trainer reads, on no volume: only an image that holds them has them."""
+    mounts = (*(mount.mount_path for mount in spec.storage), *_template_mounts(spec))
+    for key, path in inputs.paths(config):
+        where = PurePosixPath(working_directory(spec) or "/", path)
+        if not any(where.is_relative_to(mount) for mount in mounts):
+            yield found(3016, key, f"{where} is on no volume of the job, and is missing unless the image has it.")
+
+
+def _template_mounts(spec: JobSpec) -> Iterator[str]:
+    """Whatever the pod template mounts into the trainer's container."""
+    for container in _mappings(_pod(spec).get("containers")):
+        if container.get("name") == contract.CONTAINER:
+            yield from (
+                str(one["mountPath"]) for one in _mappings(container.get("volumeMounts")) if one.get("mountPath")
+            )
+
+
+def _pod(spec: JobSpec) -> Mapping[str, Any]:
+    pod = (spec.pod_template or {}).get("spec")
+    return pod if isinstance(pod, Mapping) else {}
+
+
 def _lasts(spec: JobSpec, where: str) -> bool:
     return any(PurePosixPath(where).is_relative_to(mount) for mount in _lasting_mounts(spec))
 
@@ -75,8 +99,7 @@ def checkpoint_directory(spec: JobSpec, config: TrainingConfig) -> str | None:
 
 def _lasting_mounts(spec: JobSpec) -> Iterator[str]:
     yield from (mount.mount_path for mount in spec.storage if not mount.read_only)
-    template = (spec.pod_template or {}).get("spec")
-    template = template if isinstance(template, Mapping) else {}
+    template = _pod(spec)
     passing = {
         volume.get("name") for volume in _mappings(template.get("volumes")) if any(kind in volume for kind in _PASSING)
     }

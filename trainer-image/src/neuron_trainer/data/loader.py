@@ -28,6 +28,16 @@ _BATCHES: Final = 100
 """That are then read ahead, until one is timed again."""
 
 
+def batches(samples: int, global_batch: int, *, keeps_rest: bool, limit: int | float | None = None) -> int:
+    """Global batches of an epoch; `limit`: see `Steps`."""
+    length = samples // global_batch
+    if keeps_rest and samples % global_batch:
+        length += 1
+    if isinstance(limit, float):
+        limit = max(1, int(limit * length))
+    return min(length, limit) if limit else length
+
+
 class Steps(Dataset[dict[str, Tensor]]):
     """Item k is this process's part of global batch k, counted over all epochs."""
 
@@ -47,13 +57,7 @@ class Steps(Dataset[dict[str, Tensor]]):
         self._samples, self._global_batch, self._share = samples, global_batch, share
         self._vocabulary = vocabulary
         self._order = order or Single()
-        self._length = len(samples) // global_batch
-        if keeps_rest and len(samples) % global_batch:
-            self._length += 1
-        if isinstance(limit, float):
-            limit = max(1, int(limit * self._length))
-        if limit:
-            self._length = min(self._length, limit)
+        self._length = batches(len(samples), global_batch, keeps_rest=keeps_rest, limit=limit)
 
     def __len__(self) -> int:
         """Of one epoch."""

@@ -40,13 +40,23 @@ def steps(config: TrainingConfig, part: Part, found: Samples, share: Share, voca
     is_cyclic = data.dataloader_type == "cyclic" if _is_megatron(config) else data.shuffle_rows
     is_cyclic = is_cyclic or alignment.reads_records(config)
     order: Order = Cyclic(len(found), config.seed) if is_cyclic and part == "train" else Single()
-    drops = data.drop_last if part == "train" else data.validation_drop_last
-    keeps_rest = data.pad_samples_to_global_batch_size or not drops
-    trainer = config.trainer
-    limit = trainer.overfit_batches or (trainer.limit_train_batches if part == "train" else None)
     key = custom.KEY if data.data_module else f"data.{'data_prefix' if _is_megatron(config) else FOLDER[part]}"
     bounds = None if vocabulary is None else Vocabulary(vocabulary, key)
-    return Steps(found, data.global_batch_size, share, order, keeps_rest=keeps_rest, limit=limit, vocabulary=bounds)
+    rest, most = keeps_rest(config, part), limit(config, part)
+    return Steps(found, data.global_batch_size, share, order, keeps_rest=rest, limit=most, vocabulary=bounds)
+
+
+def keeps_rest(config: TrainingConfig, part: Part) -> bool:
+    """Whether a last batch that is not full counts."""
+    data = config.data
+    drops = data.drop_last if part == "train" else data.validation_drop_last
+    return data.pad_samples_to_global_batch_size or not drops
+
+
+def limit(config: TrainingConfig, part: Part) -> int | float | None:
+    """Batches of an epoch (whole), or their part (a fraction), that are taken before Lightning's own limits."""
+    trainer = config.trainer
+    return trainer.overfit_batches or (trainer.limit_train_batches if part == "train" else None)
 
 
 def order_note(config: TrainingConfig) -> str:

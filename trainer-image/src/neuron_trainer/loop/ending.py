@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Any, Final
 
 from lightning.pytorch.callbacks import EarlyStopping
 
 from neuron_api.config import ExpManagerConfig
+from neuron_api.derive.steps import seconds_of
 
 _EARLY: Final[Mapping[str, Any]] = {
     "monitor": "val_loss", "mode": "min", "min_delta": 0.001, "patience": 10, "verbose": True,
@@ -19,7 +19,7 @@ class TimeLimit:
     """`trainer.max_time`: counted anew by each start, from the moment when training begins (B-15)."""
 
     def __init__(self, limit: str | Mapping[str, int] | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds, self._clock = _seconds(limit), clock
+        self._seconds, self._clock = seconds_of(limit), clock
         self._until: float | None = None
 
     def begin(self) -> None:
@@ -45,12 +45,3 @@ def early_stopping(manager: ExpManagerConfig) -> list[EarlyStopping]:
     if not manager.create_early_stopping_callback:
         return []
     return [_EarlyStopping(**{**_EARLY, **(manager.early_stopping_callback_params or {})})]
-
-
-def _seconds(limit: str | Mapping[str, int] | None) -> float | None:
-    if limit is None:
-        return None
-    if isinstance(limit, str):
-        days, hours, minutes, seconds = map(int, limit.split(":"))
-        limit = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
-    return timedelta(**limit).total_seconds()

@@ -1,0 +1,15 @@
+"""The version of this release, which all its programs have."""
+
+from importlib import metadata
+from typing import Final
+
+DISTRIBUTION: Final = "neuron-training-operator"
+_UNKNOWN: Final = "unknown (not installed as a package)"
+
+
+def version() -> str:
+    """As the installed package says; a source tree without one has none."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return _UNKNOWN

@@ -1,0 +1,81 @@
+"""The first words that a newcomer types: versions, misspelled commands, usage, narrow terminals.
+
+The kind: a command line that is wrong is answered with one sentence about the wrong word and exit code 2.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from neuron_api import release
+from neuron_operator import settings
+from neuron_operator.cli import table
+from neuron_operator.cli.__main__ import main
+from neuron_operator.cli.documents import of_files
+from neuron_operator.cli.plan import of_source
+
+CONFIGS = Path(__file__).parents[3] / "tests/data/configs"
+
+
+@pytest.mark.parametrize("word", ["version", "--version"])
+def test_the_plugin_says_its_version(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 0
+    assert capsys.readouterr().out == f"kubectl-neuron {release.version()}\n"
+
+
+def test_the_operator_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        settings.parse(["--version"])
+    assert capsys.readouterr().out == f"neuron-operator {release.version()}\n"
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    text = (Path(__file__).parents[3] / "pyproject.toml").read_text()
+    assert f'version = "{release.version()}"' in text
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("pla", "did you mean plan?"), ("stauts", "did you mean status?"), ("train", "commands: plan,")]
+)
+def test_an_unknown_command_is_named(word: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"kubectl neuron: unknown command {word!r}; {hint}")
+
+
+def test_help_and_no_word_are_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "usage: kubectl neuron" in capsys.readouterr().out
+    assert main([]) == 2
+    assert "usage: kubectl neuron" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("lnc", "trainer.lnc"),
+        ("lr", "model.optim.lr"),
+        ("max_stepz", "trainer.max_steps"),
+        ("train.lnc", "trainer.lnc"),
+    ],
+)
+def test_a_key_without_its_section_is_found(key: str, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--explain", key]) == 1
+    assert place in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
+    [source] = of_files([str(CONFIGS / "hf_mixtral_8x7b_config.yaml")])
+    text = table.render(of_source(source, (), (None, None), None), columns)
+    words = re.compile(r"\S{30,}")
+    assert [one for one in text.splitlines() if len(one) > columns and not words.search(one)] == []
+
+
+def test_a_pipe_has_one_line_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not sys.stdout.isatty()
+    main(["plan", "-f", str(CONFIGS / "hf_mixtral_8x7b_config.yaml")])
+    assert max(map(len, capsys.readouterr().out.splitlines())) > 100
