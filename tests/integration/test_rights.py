@@ -1,16 +1,18 @@
 """`kubectl auth can-i` for all that the chart's roles must not allow, and all that they must: on a real API server.
 
-Every verb on every resource of a long list is asked for, in the jobs' namespace, in another one and for the cluster,
-and exactly those of the table are allowed. So a right too many fails as a right too few does, whoever adds it. How far
-this looked: every mode of the chart (cluster-wide, by namespace, schedulers of gangs one by one and together, an
-account that exists), verbs that RBAC has beside those of requests (escalate, bind, impersonate, approve), paths that
-are no resources, and the account that pods of jobs run as, which has no rights at all.
+Where all schedulers are allowed every verb on every resource of a long list is asked for, in the jobs' namespace, in
+the operator's own and for the cluster, and exactly those of the table are allowed: a right too many fails as a right
+too few does, whoever adds it. In every other mode all rights are asked for that the chart ever gives. How far this
+looked: every mode of the chart (cluster-wide, by namespace, schedulers of gangs one by one and together, an account
+that exists), verbs that RBAC has beside those of requests (escalate, bind, impersonate, approve), paths that are no
+resources, the roles that the chart adds for people, and the account that pods of jobs run as, which has no rights at
+all.
 """
 
 import os
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -30,7 +32,7 @@ RBAC: Final = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "Serv
 
 VERBS: Final = (
     "get", "list", "watch", "create", "update", "patch", "delete", "deletecollection",
-    "escalate", "bind", "impersonate", "approve", "sign", "use", "*",
+    "escalate", "bind", "impersonate", "*",
 )  # fmt: skip
 RESOURCES: Final = (
     "*", "*.*", "secrets", "configmaps", "services", "services/proxy", "endpoints", "events", "namespaces",
@@ -58,6 +60,11 @@ RESOURCES: Final = (
     "clusterqueues.kueue.x-k8s.io", "podgroups.scheduling.volcano.sh", "queues.scheduling.volcano.sh",
     "podgroups.scheduling.x-k8s.io", "podgroups.scheduling.k8s.io", "workloads.scheduling.k8s.io",
 )  # fmt: skip
+RARE: Final = (
+    ("approve", "signers.certificates.k8s.io"), ("sign", "signers.certificates.k8s.io"),
+    ("use", "podsecuritypolicies.policy"), ("attest", "signers.certificates.k8s.io"),
+)  # fmt: skip
+"""Verbs that are for one resource."""
 PATHS: Final = ("/metrics", "/logs", "/debug/pprof", "/configz", "/flagz", "/", "*")
 
 JOBS: Final = {
@@ -77,6 +84,8 @@ GANGS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "Workload": {"podgroups.scheduling.k8s.io": ("list", "create", "patch", "delete")},
 }
 CLUSTER: Final = {"nodes": ("get",)}
+LEASE: Final = ("create", "leases.coordination.k8s.io")
+"""In its own namespace; a name cannot be asked for at creation."""
 VOLCANO_QUEUES: Final = {"queues.scheduling.volcano.sh": ("get",)}
 """For the cluster; not with namespaces that are named, since a Role cannot grant it."""
 
@@ -99,6 +108,7 @@ MODES: Final = {
     "by namespace, all schedulers": Mode(tuple(GANGS), by_namespace=True),
     "an account that exists": Mode(account="mine"),
 }
+ALL_SCHEDULERS: Final = {name: mode for name, mode in MODES.items() if len(mode.gangs) > 1}
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,7 @@ def installed(control_plane: ControlPlane, request: pytest.FixtureRequest) -> It
 
 
 def rendered(made: Installed) -> list[dict[str, Any]]:
-    values = ["images.operator=registry.example/neuron-operator:1"]
+    values = ["image.repository=registry.example/neuron-operator"]
     if made.mode.gangs:
         values.append(f"gangSchedulers={{{','.join(made.mode.gangs)}}}")
     if made.mode.by_namespace:
@@ -155,24 +165,40 @@ def pairs(*tables: dict[str, tuple[str, ...]]) -> set[Asked]:
     return {(verb, resource) for table in tables for resource, verbs in table.items() for verb in verbs}
 
 
-def allowed(requests: Requests, account: str, namespace: str) -> set[Asked]:
-    """All of the long list that the account may do in a namespace (empty: in the cluster)."""
-    every = product(VERBS, RESOURCES)
-    return {(verb, resource) for verb, resource in every if requests.allows(account, namespace, verb, resource)}
+EVERY: Final = (*product(VERBS, RESOURCES), *RARE)
+DIFFERENT: Final = sorted(pairs(JOBS, CLUSTER, VOLCANO_QUEUES, *GANGS.values()) | {LEASE})
+"""What is allowed in some mode or other."""
+
+
+def allowed(requests: Requests, account: str, namespace: str, asked: Iterable[Asked] = EVERY) -> set[Asked]:
+    """All of a list that the account may do in a namespace (empty: in the cluster)."""
+    return {(verb, resource) for verb, resource in asked if requests.allows(account, namespace, verb, resource)}
+
+
+def expected(mode: Mode) -> tuple[set[Asked], set[Asked]]:
+    """What is allowed in a namespace of jobs, and in any other."""
+    of_jobs = pairs(JOBS, *(GANGS[gang] for gang in mode.gangs))
+    if mode.by_namespace:
+        return of_jobs, set()
+    everywhere = of_jobs | pairs(CLUSTER, VOLCANO_QUEUES if "Volcano" in mode.gangs else {})
+    return everywhere, everywhere
+
+
+@pytest.mark.parametrize("installed", ALL_SCHEDULERS.values(), ids=ALL_SCHEDULERS.keys(), indirect=True)
+def test_the_operator_may_do_what_it_does_and_nothing_else(installed: Installed, requests: Requests) -> None:
+    team, elsewhere = expected(installed.mode)
+    assert allowed(requests, installed.account, installed.team) == team
+    assert allowed(requests, installed.account, "") == elsewhere
+    assert allowed(requests, installed.account, installed.own) == elsewhere | {LEASE}
 
 
 @pytest.mark.parametrize("installed", MODES.values(), ids=MODES.keys(), indirect=True)
-def test_the_operator_may_do_what_it_does_and_nothing_else(installed: Installed, requests: Requests) -> None:
-    mode = installed.mode
-    of_jobs = pairs(JOBS, *(GANGS[gang] for gang in mode.gangs))
-    of_cluster = pairs(CLUSTER, VOLCANO_QUEUES if "Volcano" in mode.gangs else {}) if not mode.by_namespace else set()
-    lease = {("create", "leases.coordination.k8s.io")}
-    everywhere = set() if mode.by_namespace else of_jobs | of_cluster
-    assert allowed(requests, installed.account, installed.team) == of_jobs | of_cluster
-    assert allowed(requests, installed.account, installed.other) == everywhere
-    assert allowed(requests, installed.account, "kube-system") == everywhere
-    assert allowed(requests, installed.account, "") == everywhere
-    assert allowed(requests, installed.account, installed.own) == everywhere | lease
+def test_each_mode_has_its_own_rights_of_these(installed: Installed, requests: Requests) -> None:
+    team, elsewhere = expected(installed.mode)
+    assert allowed(requests, installed.account, installed.team, DIFFERENT) == team
+    for namespace in (installed.other, "kube-system", ""):
+        assert allowed(requests, installed.account, namespace, DIFFERENT) == elsewhere
+    assert allowed(requests, installed.account, installed.own, DIFFERENT) == elsewhere | {LEASE}
 
 
 @pytest.mark.parametrize("installed", [MODES["cluster-wide"], MODES["by namespace"]], indirect=True)
@@ -195,5 +221,36 @@ def test_no_path_of_the_api_servers_own_is_open(installed: Installed, requests: 
 @pytest.mark.parametrize("installed", [MODES["cluster-wide, all schedulers"]], indirect=True)
 def test_pods_of_jobs_have_no_rights_at_all(installed: Installed, requests: Requests) -> None:
     """Nothing is bound to the account that they run as; nor do they get its token (`test_restricted_pods.py`)."""
-    for namespace in (installed.team, installed.other, ""):
+    for namespace in (installed.team, ""):
         assert allowed(requests, f"{installed.team}:default", namespace) == set()
+
+
+PEOPLE: Final = {
+    "view": {
+        "neurontrainingjobs.neurontraining.dev": ("get", "list", "watch"),
+        "neurontrainingjobs/status.neurontraining.dev": ("get", "list", "watch"),
+    },
+    "edit": {
+        "neurontrainingjobs.neurontraining.dev": ("create", "update", "patch", "delete", "deletecollection"),
+    },
+}
+"""What the chart adds to Kubernetes' own roles, by what it is added to."""
+
+
+@pytest.mark.parametrize("installed", [MODES["cluster-wide"]], indirect=True)
+@pytest.mark.parametrize("role", PEOPLE)
+def test_people_may_do_with_jobs_what_their_role_says_and_nothing_else(
+    installed: Installed, role: str, requests: Requests, control_plane: ControlPlane
+) -> None:
+    (added,) = (
+        one["metadata"]["name"]
+        for one in rendered(installed)
+        if one["kind"] == "ClusterRole" and one["metadata"]["name"].endswith(f"-{role}")
+    )
+    account = f"{installed.team}:people"
+    control_plane.kubectl(
+        "create", "rolebinding", "people", f"--clusterrole={added}", f"--serviceaccount={account}",
+        f"--namespace={installed.team}",
+    )  # fmt: skip
+    assert allowed(requests, account, installed.team) == pairs(PEOPLE[role])
+    assert allowed(requests, account, "") == set()
