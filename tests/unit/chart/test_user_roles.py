@@ -12,7 +12,7 @@ from localcluster.controlplane import ControlPlane
 from localcluster.errors import CommandFailed
 from localcluster.shell import wait_until
 
-from .test_install import CHART, IMAGE, NAMESPACE, RELEASE, helm, quickstart
+from .test_install import CHART, IMAGE, NAMESPACE, RELEASE, ROOT, helm, quickstart
 
 pytestmark = pytest.mark.integration
 
@@ -67,3 +67,11 @@ def test_a_job_is_created_by_an_editor_and_refused_to_a_viewer(server: ControlPl
         server.kubectl(*create, "vera")
     assert "created" in server.kubectl(*create, "eddi")
     assert "quickstart" in server.kubectl("get", "ntj", "--namespace", "team-a", "--output", "name", "--as", "vera")
+
+
+@pytest.mark.parametrize("name", ["storage", "files", "job"])
+def test_manifests_for_eks_are_accepted_by_the_api_server(server: ControlPlane, name: str) -> None:
+    """What of examples/eks is Kubernetes' own or ours; an unknown field would be refused."""
+    path = ROOT / "examples" / "eks" / f"{name}.yaml"
+    words = ("create", "--dry-run=server", "--validate=strict", "--namespace", "team-b", "--filename", str(path))
+    assert "created" in server.kubectl(*words)
