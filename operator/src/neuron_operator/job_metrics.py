@@ -84,7 +84,7 @@ GAUGES: Final[Table] = {
 
 COUNTERS: Final[Table] = {
     "neuron_training_restarts": (
-        "Restarts of every rung since the job began.",
+        "Restarts of every scope since the job began.",
         lambda status: status.restart_count,
     ),
     "neuron_training_steps_lost": (

@@ -50,7 +50,7 @@ class Metrics:
         )  # fmt: skip
         self._recoveries = Histogram(
             "neuron_training_recovery_duration_seconds", "From a failure to the first step after it.",
-            [*LABELS, "rung"], buckets=_RECOVERIES, registry=self.registry,
+            [*LABELS, "restart_scope"], buckets=_RECOVERIES, registry=self.registry,
         )  # fmt: skip
         self._refused = Counter(
             "neuron_operator_refused_status_writes",
@@ -59,10 +59,10 @@ class Metrics:
         )
         self._lost = Counter(
             "neuron_training_steps_lost_by_cause", "Finished steps that had to be done again, by cause of the restart.",
-            [*LABELS, "rung", "cause"], registry=self.registry,
+            [*LABELS, "restart_scope", "cause"], registry=self.registry,
         )  # fmt: skip
         self._restarts = Counter(
-            "neuron_training_restarts_by_cause", "Restarts, by rung and cause.", [*LABELS, "rung", "cause"],
+            "neuron_training_restarts_by_cause", "Restarts, by scope and cause.", [*LABELS, "restart_scope", "cause"],
             registry=self.registry,
         )  # fmt: skip
         self.registry.register(_Process(queue_length, is_leader, watch_age, lease))

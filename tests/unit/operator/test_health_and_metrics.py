@@ -133,13 +133,21 @@ def test_restarts_are_counted_by_cause_from_the_first_sight_on_and_once_if_the_w
     metrics.job_changed(before, after)
     metrics.job_changed(before, after)  # a conflict: the same job is read, decided about and told again
     labels = {"training_namespace": "team", "training_job": "tiny"}
-    assert value(metrics, "neuron_training_restarts_by_cause_total", **labels, rung="Pod", cause="PodDeleted") == 1
     assert (
-        value(metrics, "neuron_training_restarts_by_cause_total", **labels, rung="Process", cause="ProcessKilled")
+        value(metrics, "neuron_training_restarts_by_cause_total", **labels, restart_scope="Pod", cause="PodDeleted")
+        == 1
+    )
+    assert (
+        value(
+            metrics, "neuron_training_restarts_by_cause_total", **labels, restart_scope="Process", cause="ProcessKilled"
+        )
         is None
     )
     metrics.job_gone("team", "tiny")
-    assert value(metrics, "neuron_training_restarts_by_cause_total", **labels, rung="Pod", cause="PodDeleted") is None
+    assert (
+        value(metrics, "neuron_training_restarts_by_cause_total", **labels, restart_scope="Pod", cause="PodDeleted")
+        is None
+    )
 
 
 def test_a_recovery_is_told_once_by_its_seconds_and_the_steps_that_it_cost() -> None:
@@ -150,7 +158,7 @@ def test_a_recovery_is_told_once_by_its_seconds_and_the_steps_that_it_cost() -> 
     metrics.job_changed(job, job.status)
     for _ in range(2):
         metrics.job_changed(job, JobStatus(restarts=(done,), restart_count=1))
-    labels = {"training_namespace": "team", "training_job": "tiny", "rung": "Pod"}
+    labels = {"training_namespace": "team", "training_job": "tiny", "restart_scope": "Pod"}
     assert value(metrics, "neuron_training_recovery_duration_seconds_count", **labels) == 1
     assert value(metrics, "neuron_training_recovery_duration_seconds_sum", **labels) == 12
     assert value(metrics, "neuron_training_steps_lost_by_cause_total", **labels, cause="NodeLost") == 7
