@@ -28,8 +28,8 @@ MANIFESTS = sorted((ROOT / "examples" / "eks").glob("*.yaml"))
 
 def blocks(page: Path) -> list[str]:
     """Commands, continued lines joined."""
-    found = re.findall(r"^```(?:sh|bash|)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
-    return [block.replace("\\\n", " ") for block in found]
+    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [block.replace("\\\n", " ") for language, block in found if language in ("", "sh", "bash")]
 
 
 def commands(page: Path, start: str) -> list[str]:
