@@ -17,6 +17,8 @@ from .wire_values import MAX_LINE, Count, ExitCode, Line, Measured, Message, Mom
 
 LINES: Final = 8
 """Lines of a failure that are kept, before its message."""
+RESUME_LINES: Final = 64
+"""Of what a start has taken up; a real one has some ten."""
 
 
 class Wire(BaseModel):
@@ -112,7 +114,7 @@ class Progress(Wire):
     log_dir: PathText = ""
     config_hash: Name = ""
     checkpoint: CheckpointReport | None = None
-    resume: tuple[str, ...] = ()
+    resume: Annotated[tuple[Message, ...], AfterValidator(lambda lines: lines[:RESUME_LINES])] = ()
     """What the newest start has taken from where (`resumption.text`), a line each; empty where nothing was resumed."""
     failures: tuple[ProcessFailure, ...] = Field(default=(), max_length=32)
     """Newest last; only this pod's own processes."""

@@ -24,6 +24,8 @@ KEPT_SECONDS: Final = 300.0
 JUST_SECONDS: Final = 1.0
 """A status that was written so shortly ago is what a read would give."""
 _MOST_MADE: Final = 20_000
+MAX_TEXT: Final = 65_536
+"""Characters of a ConfigMap that is remembered: its configuration may have 1 MB, and thousands of jobs one each."""
 _REMEMBERED: Final[Mapping[str, Kind]] = {"Service": api.SERVICE, "ConfigMap": api.CONFIG_MAP}
 _PREFIX: Final = f"{contract.LABEL_JOB}="
 
@@ -31,6 +33,10 @@ _PREFIX: Final = f"{contract.LABEL_JOB}="
 def _is_of(body: Json, key: Key) -> bool:
     owners = body["metadata"].get("ownerReferences", ())
     return body["metadata"]["namespace"] == key.namespace and any(one.get("name") == key.name for one in owners)
+
+
+def _is_small(body: Json) -> bool:
+    return sum(len(str(text)) for text in (body.get("data") or {}).values()) <= MAX_TEXT
 
 
 class PodView(Cluster):
@@ -111,7 +117,7 @@ class View(PodView):
         if kind == api.JOB:
             metadata = made["metadata"]
             key = Key(metadata["namespace"], metadata["name"])
-            self._written[(kind.plural, *key)] = (self._monotonic(), made)
+            self._keep_written((kind.plural, *key), made)
             self._versions[key] = metadata["resourceVersion"]
         return made
 
@@ -136,12 +142,19 @@ class View(PodView):
             one.get("controller") and one.get("kind") == contract.KIND
             for one in found["metadata"].get("ownerReferences", ())
         )
-        if found is not None and (kind == api.CLAIM or (kind in _REMEMBERED.values() and owned)):
+        if found is not None and (kind == api.CLAIM or (kind in _REMEMBERED.values() and owned and _is_small(found))):
             self._made[where] = (self._monotonic(), found)
         else:
             self._made.pop(where, None)
         while len(self._made) > _MOST_MADE:
             self._made.pop(next(iter(self._made)))
+
+    def _keep_written(self, where: Where, body: Json) -> None:
+        """Bodies of jobs may have a megabyte: those that are too old to be read go."""
+        self._written.pop(where, None)
+        self._written[where] = (self._monotonic(), body)
+        while self._age(self._written[oldest := next(iter(self._written))]) >= JUST_SECONDS:
+            del self._written[oldest]
 
     def _age(self, one: tuple[float, Json]) -> float:
         return self._monotonic() - one[0]

@@ -246,6 +246,7 @@ async def test_text_is_printable_and_short_when_it_comes_out_of_the_reader() -> 
         told(
             step=7,
             logDir=bad,
+            resume=[bad] * 2,
             configHash=bad,
             checkpoint={"step": 1, "path": bad, "time": at},
             failures=[failure],
@@ -256,7 +257,7 @@ async def test_text_is_printable_and_short_when_it_comes_out_of_the_reader() -> 
     assert found.checkpoint is not None
     texts = (
         found.log_dir, found.config_hash, found.checkpoint.path, found.failures[0].message,
-        *found.failures[0].lines, found.recoveries[0].passed_over,
+        *found.failures[0].lines, *found.resume, found.recoveries[0].passed_over,
     )  # fmt: skip
     for text in texts:
         assert text.isprintable(), text[:80]

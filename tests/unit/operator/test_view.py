@@ -8,7 +8,7 @@ from neuron_api import contract
 from neuron_operator import cluster as api
 from neuron_operator.cluster import Kind
 from neuron_operator.pod_store import PodStore
-from neuron_operator.view import JUST_SECONDS, KEPT_SECONDS, PodView, View
+from neuron_operator.view import JUST_SECONDS, KEPT_SECONDS, MAX_TEXT, PodView, View
 from neuron_operator.workqueue import Key
 
 from .fakes import Clock
@@ -146,3 +146,21 @@ def test_the_pass_after_a_replacement_asks_for_everything_but_pods(view: Live) -
     assert isinstance(after, PodView)
     assert not isinstance(after, View)
     assert view.for_pass(key) is view
+
+
+async def test_a_configuration_of_a_megabyte_is_asked_for_and_not_kept(view: Live) -> None:
+    """Hundreds of jobs may each have one: they would be the operator's memory."""
+    put(view, api.CONFIG_MAP, **OWNED)
+    view.objects[api.CONFIG_MAP.path("ns", "x")]["data"] = {"config.yaml": "x" * (MAX_TEXT + 1)}
+    for _ in range(2):
+        assert await view.find(api.CONFIG_MAP, "ns", "x") is not None
+    assert len(view.asked) == 2
+    assert view._made == {}
+
+
+async def test_jobs_that_were_written_are_kept_for_a_moment_only(view: Live) -> None:
+    for number in range(5):
+        body = {"metadata": {"name": f"job-{number}", "namespace": "ns", "resourceVersion": "1"}}
+        await view.replace(api.JOB, body, "status")
+        view.clock.now += JUST_SECONDS
+    assert len(view._written) == 1
