@@ -22,6 +22,8 @@ WORLD = 3
 def test_a_step_has_the_same_bits_however_many_came_before_it(tmp_path: Path) -> None:
     """Else a restart would not give the losses of the unbroken run: buckets may not be arranged anew on the way."""
     ranks.run(_rank, WORLD, tmp_path)
+    said = [(tmp_path / f"stderr-{rank}").read_text() for rank in range(WORLD)]
+    assert [text for text in said if "find_unused_parameters" in text] == [], "a user cannot act on it"
 
 
 def _rank(rank: int, world: int, folder: Path) -> None:
@@ -32,6 +34,7 @@ def _rank(rank: int, world: int, folder: Path) -> None:
     from neuron_trainer.models.family import Family
     from neuron_trainer.parallel.native.backend import NativeBackend
 
+    os.dup2(os.open(folder / f"stderr-{rank}", os.O_WRONLY | os.O_CREAT), 2)  # C++ writes to the descriptor
     warnings.simplefilter("error")  # pytest's own filters do not reach a process of its own
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from neuron_api.loading import Loaded
+from neuron_trainer.__main__ import parser
 from neuron_trainer.errors import InputError
 from neuron_trainer.launcher import job_file
 
@@ -123,3 +124,9 @@ def test_the_quickstart_names_what_a_laptop_must_give() -> None:
     assert keys == ["exp_manager.exp_dir", "data.train_dir", "model.model_config"]
     paths = ("exp_manager.exp_dir=runs", "data.train_dir=data", "model.model_config=config.json")
     assert job_file.load(QUICKSTART.read_bytes(), str(QUICKSTART), paths, None).config is not None
+
+
+def test_a_command_without_arguments_asks_for_the_file_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(["run"])
+    assert "the following arguments are required: config\n" in capsys.readouterr().err

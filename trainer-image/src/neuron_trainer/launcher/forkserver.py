@@ -16,6 +16,9 @@ def start(processes: int) -> None:
     # One thread per process as torchrun does: the result of a sum depends on the number of threads, and a run must not
     # change when it is resumed on a node with other cores. A user's own value wins.
     os.environ.setdefault("OMP_NUM_THREADS", "1" if processes > 1 else str(len(os.sched_getaffinity(0))))
+    # A peer that is gone is news once, not per socket; and DDP says on every rank that it found no unused parameters
+    # (`data_parallel.replicated`). Read when torch is loaded.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's pool would be threads before the fork
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # jemalloc's background thread likewise

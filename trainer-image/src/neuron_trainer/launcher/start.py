@@ -91,7 +91,6 @@ def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool,
     # keys after a restart and never meet (design.md, section 5).
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     os.environ.setdefault("LOGLEVEL", "CRITICAL")  # torch's agent logs every failure again, with its own stack
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a peer that is gone is news once, not per socket
     if node.host.startswith("127."):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     if node.accelerator == "cpu":

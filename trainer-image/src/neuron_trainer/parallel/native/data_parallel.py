@@ -68,8 +68,8 @@ def replicated(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
     """Gradients are averaged while the backward pass goes on, which FSDP2 does not do on CPUs (a step is 12 % shorter).
 
     `find_unused_parameters` is for its side effect: without it the buckets are arranged anew after the first step, so
-    sums over more than two processes would have other last bits after a restart. PyTorch's C++ says once on stderr that
-    there are none, which is so. `mesh` as `Meshes.data`.
+    sums over more than two processes would have other last bits after a restart. PyTorch's C++ would say on every
+    rank that there are none, which is so: TORCH_CPP_LOG_LEVEL of the forkserver keeps it quiet. `mesh`: `Meshes.data`.
     """
     return DistributedDataParallel(
         module, process_group=mesh.get_group(0), forward_sync_buffers=False, init_sync=False,
