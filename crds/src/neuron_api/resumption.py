@@ -71,7 +71,7 @@ _EFFECTS: Final[Mapping[Effect, Mapping[str, str]]] = {
         "exp_manager": "ema",
         "distributed_strategy": "token_shuffle_group_size",
         "data": "micro_batch_size global_batch_size data_module train_dir data_prefix data_impl splits_string "
-        "seq_length dataloader_type reset_position_ids reset_attention_mask eod_mask_loss drop_last "
+        "seq_length shuffle_rows dataloader_type reset_position_ids reset_attention_mask eod_mask_loss drop_last "
         "no_seqlen_plus_one_input_tokens pad_samples_to_global_batch_size dataset_name subset_name prompt_name "
         "train_ds fine_tuning tokenizer dev_choose_samples packing",
         "data.tokenizer": "library type model vocab_file merge_file delimiter sentencepiece_legacy use_fast",

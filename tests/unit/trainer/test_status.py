@@ -16,7 +16,9 @@ from neuron_api.progress import CheckpointReport, ProcessFailure, Progress, Reco
 from neuron_trainer.handoff import Handoff
 from neuron_trainer.launcher.node import Node
 from neuron_trainer.launcher.server import Server
+from neuron_trainer.launcher.start import last_sentence
 from neuron_trainer.launcher.status import Status
+from neuron_trainer.worker import Outcome
 
 from .conftest import alone, typed
 from .test_node import POD
@@ -156,3 +158,17 @@ def test_health_is_answered_and_other_paths_are_not(url: str) -> None:
         get(f"{url}/other")
     assert problem.value.code == 404
     problem.value.close()
+
+
+@pytest.mark.parametrize(("outcome", "words"), [
+    (Outcome.FINISHED, ["training has ended at step 11 of 155"]),
+    (Outcome.STOPPED_EARLY, ["early stopping ended the training at step 11 of 155"]),
+    (Outcome.OUT_OF_TIME, ["max_time is over at step 11 of 155", "has not ended", "resume_if_exists", "/log"]),
+])  # fmt: skip
+def test_the_last_line_says_whether_there_is_more_to_do(
+    outcome: Outcome, words: list[str], status: Status, handoff: Handoff
+) -> None:
+    """Bounds by epochs: the processes know how many steps that are (Lightning#19617)."""
+    handoff.write_progress(Progress(step=11, max_steps=155))
+    text = last_sentence({outcome.value}, status, Path("/log"))
+    assert all(word in text for word in words)

@@ -193,10 +193,10 @@ def _train(
     status.set(phase=TrainerPhase.SUCCEEDED)
     if task.is_test:
         return Ending(ExitCode.SUCCESS, f"tested; the loss is in {folder / evaluation.RESULTS_FILE}")
-    return Ending(ExitCode.SUCCESS, _sentence(set(result.return_values.values()), status, folder))
+    return Ending(ExitCode.SUCCESS, last_sentence(set(result.return_values.values()), status, folder))
 
 
-def _sentence(outcomes: set[str], status: Status, folder: Path) -> str:
+def last_sentence(outcomes: set[str], status: Status, folder: Path) -> str:
     """How a training has ended that did not fail: whether there is more to do, and how to go on."""
     from neuron_trainer.worker import Outcome
 

@@ -115,7 +115,8 @@ class Run:
         if metrics is not None:
             metrics.drop_after(step)
             metrics.append(StartRecord(step, lost, round(time.time(), 3), tuple(start.text) or None))
-            log.info("%s", "\n".join([_sentence(start, step), *start.text]))
+            for line in (_sentence(start, step), *start.text):
+                log.info("%s", line)
         return None if start.weights_only else start.checkpoint
 
     def _load(self, folder: Path) -> dict[str, Any]:
