@@ -127,9 +127,11 @@ class Gang:
 
 
 def metrics(log_dir: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl."""
+    """The lines of metrics.jsonl, of each step the last one: steps that were done again have several."""
     path = log_dir / contract.METRICS_FILE
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = [json.loads(line) for line in path.read_text().splitlines() if line] if path.exists() else []
+    newest = {line["step"]: line for line in lines}
+    return [newest[step] for step in sorted(newest)]
 
 
 def last_step(log_dir: Path) -> int:

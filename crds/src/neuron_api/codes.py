@@ -22,7 +22,8 @@ _ALIGNMENT = "model_alignment_strategy"
 TABLE: Final = (
     *reading_codes.TABLE,
     # ---- 20xx top level ----------------------------------------------------------------------------------------------
-    ("2001", _N, "name", "A name that is changed in paths", "Paths keep letters, digits and . _ - only.",
+    ("2001", _N, "name exp_manager.name exp_manager.version", "A name that is changed in paths",
+     "Paths keep letters, digits and . _ - only.",
      "Use a name of those."),
     ("2002", _N, "aync_exec_max_inflight_requests async_exec_max_inflight_requests", "A deep execution queue",
      "Upstream's documentation says that more than 3 requests in flight may run out of device memory.",
@@ -77,8 +78,9 @@ TABLE: Final = (
     ("2203", _W, f"{_CHECKPOINT}.mode", "The oldest checkpoint is kept", "mode min with monitor step.", "Use max."),
     ("2204", _W, "exp_manager.resume_if_exists", "Nothing to resume from", "This job writes no checkpoints.",
      "Set create_checkpoint_callback to True and save_top_k to 1 or more."),
-    ("2205", _W, "exp_manager.explicit_log_dir exp_manager.exp_dir exp_manager.version", "A directory that is not used",
-     "explicit_log_dir is the log directory as it is; exp_dir and version are ignored.", "Remove them."),
+    ("2205", _W, "exp_manager.explicit_log_dir exp_manager.exp_dir exp_manager.name exp_manager.version",
+     "A directory that is not used",
+     "explicit_log_dir is the log directory as it is; exp_dir, name and version are ignored.", "Remove them."),
     ("2206", _E, f"{_CHECKPOINT}.every_n_train_steps {_CHECKPOINT}.train_time_interval {_CHECKPOINT}.every_n_epochs",
      "Two rhythms of checkpoints", "Steps, epochs and seconds exclude each other.", "Keep one."),
     ("2207", _E, f"exp_manager.save_bf16 {_CHECKPOINT}.use_master_weights_in_ckpt", "Two data types of one checkpoint",
@@ -118,6 +120,9 @@ TABLE: Final = (
     ("2222", _E, "exp_manager.summary_writer_kwargs", "An argument that the TensorBoard logger does not have",
      "The arguments are those of Lightning's TensorBoardLogger but for its directory.",
      "Use one of those that the message lists."),
+    ("2223", _E, f"{_CHECKPOINT}.filename {_CHECKPOINT}.prefix {_CHECKPOINT}.postfix", "A checkpoint without a name",
+     "filename, prefix and postfix make the name of one directory; its {fields} are those that the message lists.",
+     "Use a name without / and with {step}; choose the directory with dirpath."),
     # ---- 23xx distributed_strategy -----------------------------------------------------------------------------------
     ("2301", _E, f"{_TP} {_PP} {_CP} trainer.devices trainer.num_nodes", "The world cannot be divided",
      "devices x num_nodes is no multiple of tensor x pipeline x context parallel size.",

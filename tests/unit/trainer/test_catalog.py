@@ -266,8 +266,9 @@ def test_a_job_whose_checkpoints_are_all_damaged_does_not_begin_again(run: tuple
 
 def test_a_damaged_checkpoint_is_passed_over_with_the_reason(run: tuple[TrainingConfig, Path]) -> None:
     config, folder = run
-    shard(at(folder, 6)).write_bytes(b"")
+    newest = at(folder, 6)
+    shard(newest).write_bytes(b"")
     chosen = after_steps(config, folder).choose()
     assert chosen.checkpoint == str(at(folder, 4))
-    assert str(at(folder, 6)) in chosen.passed_over
+    assert str(newest) in chosen.passed_over
     assert "0 bytes" in chosen.passed_over

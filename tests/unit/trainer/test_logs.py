@@ -1,6 +1,7 @@
 """Which processes write a log file: all, the first of each node, or the first of the job."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,3 +45,14 @@ def test_two_nodes_of_two_processes_write_these_files(keys: dict[str, Any], rank
         f"nemo_log_globalrank-{rank}_localrank-{rank % 2}.txt" for rank in ranks
     ]
     assert all(path.read_text().count("a line of rank") == 1 for path in tmp_path.iterdir())
+
+
+def test_each_process_has_a_file_though_it_has_nothing_to_say(tmp_path: Path) -> None:
+    """`log_local_rank_0_only: False` looked like True: the steps are told by the first process alone."""
+    for rank in range(2):
+        logs.configure(ExpManagerConfig(), tmp_path, rank, rank)
+        for handler in logging.getLogger().handlers:
+            handler.close()
+    for rank in range(2):
+        text = (tmp_path / f"nemo_log_globalrank-{rank}_localrank-{rank}.txt").read_text()
+        assert f"rank {rank}, local rank {rank}: process {os.getpid()} on " in text

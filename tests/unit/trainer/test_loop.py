@@ -29,7 +29,10 @@ pytestmark = pytest.mark.usefixtures("one_process")
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / contract.METRICS_FILE).read_text().splitlines()]
+    """Of each step the last one."""
+    found = [json.loads(line) for line in (folder / contract.METRICS_FILE).read_text().splitlines()]
+    newest = {line["step"]: line for line in found}
+    return [newest[step] for step in sorted(newest)]
 
 
 def numbers(folder: Path) -> list[tuple[float, ...]]:
@@ -180,7 +183,7 @@ BY_VALIDATION: dict[str, Any] = {
 
 def validations(folder: Path) -> list[tuple[int, float]]:
     found = [json.loads(line) for line in (folder / VALIDATIONS_FILE).read_text().splitlines()]
-    return [(one["step"], one["val_loss"]) for one in found]
+    return sorted({one["step"]: one["val_loss"] for one in found}.items())
 
 
 @pytest.fixture(scope="module")

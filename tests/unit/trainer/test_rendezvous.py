@@ -1,8 +1,12 @@
 """Real rendezvous over a TCPStore on loopback: a node that waits for another looks often enough."""
 
+import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from torch.distributed.elastic.rendezvous import utils
@@ -44,3 +48,38 @@ def test_who_comes_first_looks_for_the_other_many_times_a_second(monkeypatch: py
 @pytest.mark.parametrize(("nodes", "seconds"), [(1, 0.05), (2, 0.05), (10, 0.05), (64, 0.32), (200, 1), (1000, 1)])
 def test_many_nodes_look_less_often(nodes: int, seconds: float) -> None:
     assert rendezvous.look_interval(nodes) == pytest.approx(seconds)
+
+
+class _Handler:
+    """As torch's: its thread knows it by a weak reference, and holds it during a heartbeat."""
+
+    def __init__(self, is_in_beat: threading.Event, goes_on: threading.Event) -> None:
+        self.is_in_beat, self.goes_on = is_in_beat, goes_on
+        self._keep_alive_timer = utils._PeriodicTimer(timedelta(milliseconds=1), _Handler._beat, weakref.ref(self))
+        self._keep_alive_timer.start()
+
+    @staticmethod
+    def _beat(weak: "weakref.ref[_Handler]") -> None:
+        if (own := weak()) is not None:
+            own.is_in_beat.set()
+            own.goes_on.wait(BOUND)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_thread_of_torch_does_not_destroy_what_waits_for_it(leaves: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`RuntimeError: cannot join current thread` after a good run, one in twenty. False: that this is its reason."""
+    raised = list[str]()
+    monkeypatch.setattr(sys, "unraisablehook", lambda one: raised.append(str(one.exc_value)))
+    monkeypatch.setattr(threading, "excepthook", lambda one: raised.append(str(one.exc_value)))
+    monkeypatch.setattr(rendezvous, "_LEFT", [])
+    is_in_beat, goes_on = threading.Event(), threading.Event()
+    handler: Any = _Handler(is_in_beat, goes_on)
+    thread: threading.Thread = handler._keep_alive_timer._thread
+    assert is_in_beat.wait(BOUND)
+    if leaves:
+        rendezvous.leave(handler)
+    del handler
+    goes_on.set()
+    thread.join(BOUND)
+    assert not thread.is_alive()
+    assert raised == ([] if leaves else ["cannot join current thread"])

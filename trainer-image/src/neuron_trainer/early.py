@@ -130,6 +130,8 @@ def _resume(config: TrainingConfig, seen: Seen) -> Iterator[Finding]:
         return
     yield error(
         "exp_manager.resume_ignore_no_checkpoint",
-        f"resume_if_exists is set and there is no complete checkpoint in {place}.",
+        f"resume_if_exists is set and there is no complete checkpoint in {place}"
+        + "".join(f"; {one.reason}" for one in catalog.survey(place).broken)
+        + ".",
         _RESUME,
     )

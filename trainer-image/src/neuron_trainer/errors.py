@@ -6,6 +6,8 @@
     ├── DivergenceError     the loss or the gradients are not finite: starting again from the checkpoint may help
     ├── CheckpointError     a checkpoint cannot be read: the reader falls back to the one before
     ├── ProgressLostError   steps were finished and nothing is there to take them up from: exit code 3
+    ├── LeaseHeldError      another run holds the directory: exit code 2
+    ├── LeaseLostError      this run was away for so long that another one has taken its directory
     ├── PeerLostError       a collective failed because another process is gone: wait for the new round
     └── PreemptedError      SIGTERM: exit code 143
 
@@ -13,6 +15,7 @@ Anything else that is raised is a bug of ours or of the user's module and is sho
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from neuron_api.findings import Finding
 
@@ -47,6 +50,18 @@ class CheckpointError(TrainerError):
 
 class ProgressLostError(TrainerError):
     """The job would begin again at step 0 after finished steps, and its spec does not allow that."""
+
+
+class LeaseHeldError(TrainerError):
+    """Another run holds the directory."""
+
+    def __init__(self, folder: Path, holder: str, lock: str) -> None:
+        self.folder, self.holder, self.lock = folder, holder, lock
+        super().__init__(f"{folder} is held by another run: {holder}")
+
+
+class LeaseLostError(TrainerError):
+    """Another run has the directory now: nothing more may be written there."""
 
 
 class PeerLostError(TrainerError):

@@ -4,6 +4,7 @@
     stop             launcher → workers   SIGTERM arrived: save at the end of this step and leave
     refusal.json     worker → launcher    the input is wrong: exit code 2, no restart
     progress.json    local rank 0 → launcher
+    lease.json       launcher → workers   until when the run's directory is surely its own, or that it is lost
     lost.<rank>      worker → launcher    a collective failed because a peer is gone; the worker waits to be stopped
     stderr.<rank>    worker → launcher    a named pipe; without it, standard error is the launcher's own
 
@@ -11,9 +12,12 @@ Files outlive a worker that is killed at any instruction, need no thread on eith
 """
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from json import loads
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -22,7 +26,11 @@ from neuron_api.findings import error
 from neuron_api.progress import Progress
 
 from . import json_text
-from .errors import InputError
+from .errors import InputError, LeaseLostError
+from .file_errors import naming
+from .lease import boot_time
+
+_PAUSE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,8 @@ class Start:
     """What was wrong with newer checkpoints than that one."""
     text: list[str] = field(default_factory=list)
     """How the checkpoint's configuration differs from the file's, a line each."""
+    run_id: str = ""
+    """Of the run that the log directory is of, for the manifests of its checkpoints."""
 
 
 class Handoff:
@@ -69,6 +79,31 @@ class Handoff:
     def is_stopping(self) -> bool:
         """Whether this node was asked to stop."""
         return (self.folder / "stop").exists()
+
+    def write_lease(self, until: float, lost: str) -> None:
+        """`until`: by `lease.boot_time`, which all processes of a machine share."""
+        replace(self.folder / "lease.json", json_text.dumps([until, lost]))
+
+    def guard(self, clock: Callable[[], float] = boot_time, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Before anything is written to the run's directory: returns while it is the run's.
+
+        Waits while that is not known, as after a suspension; raises `LeaseLostError` when another run has it.
+        """
+        while (lease := self._read_lease()) is not None:
+            until, lost = lease
+            if lost:
+                raise LeaseLostError(lost)
+            if clock() < until:
+                return
+            sleep(_PAUSE)
+
+    def _read_lease(self) -> tuple[float, str] | None:
+        """None where nothing is held: on other nodes, and in a test of a model."""
+        try:
+            until, lost = loads((self.folder / "lease.json").read_text())
+        except FileNotFoundError:
+            return None
+        return until, lost
 
     def write_progress(self, report: Progress) -> None:
         """By local rank 0, after every step."""
@@ -123,5 +158,6 @@ class Handoff:
 def replace(path: Path, text: str) -> None:
     """Write so that a reader sees the old or the new text, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
+    with naming(path):
+        temporary.write_text(text)
+        temporary.replace(path)

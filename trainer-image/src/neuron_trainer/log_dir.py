@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from neuron_api import contract
+from neuron_api import contract, directories
 from neuron_api.config import TrainingConfig
 
 from . import log_mirror
@@ -25,13 +25,14 @@ def log_dir(config: TrainingConfig) -> Path:
         return log_mirror.local(there)
     if manager.explicit_log_dir:
         return _path(manager.explicit_log_dir)
-    base = _path(manager.exp_dir or "nemo_experiments") / (manager.name or config.name)
+    exp_dir = _path(manager.exp_dir or "nemo_experiments")
+    base = exp_dir / directories.experiment(config, None)
     if manager.resume_if_exists:
         return base
     version = os.environ.get(contract.ENV_EXPERIMENT_VERSION) or manager.version
     if version is None and manager.use_datetime_version:
         version = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return base / (version or _next_version(base))
+    return exp_dir / directories.experiment(config, version or _next_version(base))
 
 
 def address(config: TrainingConfig) -> str | None:
@@ -45,7 +46,7 @@ def address(config: TrainingConfig) -> str | None:
     version = "" if manager.resume_if_exists else os.environ.get(contract.ENV_EXPERIMENT_VERSION) or manager.version
     if version is None:
         version = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return "/".join(filter(None, (given, manager.name or config.name, version)))
+    return f"{given}/{directories.experiment(config, version or None)}"
 
 
 def mirror(config: TrainingConfig, folder: Path) -> log_mirror.Mirror | None:

@@ -1,6 +1,8 @@
 """Where log lines go: rank 0's to the console, everyone's to a file in the log directory (B-11)."""
 
 import logging
+import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +51,8 @@ def configure(manager: ExpManagerConfig, folder: Path, rank: int, local_rank: in
     console(who=f"[{rank}] ", level=logging.INFO if rank == 0 else logging.ERROR)
     if (local_rank and manager.log_local_rank_0_only) or (rank and manager.log_global_rank_0_only):
         return
-    file = logging.FileHandler(folder / f"nemo_log_globalrank-{rank}_localrank-{local_rank}.txt", delay=True)
+    file = logging.FileHandler(folder / f"nemo_log_globalrank-{rank}_localrank-{local_rank}.txt")
     file.setFormatter(logging.Formatter(_FORMAT.format(who="")))
     logging.getLogger().addHandler(file)
+    begin = f"rank {rank}, local rank {local_rank}: process {os.getpid()} on {socket.gethostname()}"
+    file.handle(logging.LogRecord(__name__, logging.INFO, __file__, 0, begin, None, None))

@@ -13,7 +13,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment, architecture
 from neuron_api.findings import Finding, Severity, error, errors_of
 
-from . import early
+from . import early, sizes
 from .checkpoint import storage
 from .data import custom, epoch, source, tokenizer
 from .errors import CheckpointError, InputError
@@ -171,6 +171,6 @@ def _log_dir(folder: Path, needed: int) -> list[Finding]:
 
 def _space(key: str, folder: Path, needed: int) -> list[Finding]:
     if (free := shutil.disk_usage(folder).free) < needed:
-        return [error(key, f"a checkpoint needs {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free.",
+        return [error(key, f"a checkpoint needs {sizes.decimal(needed)}, {folder} has {sizes.decimal(free)} free.",
                       "Free some space or use a larger volume.")]  # fmt: skip
     return []

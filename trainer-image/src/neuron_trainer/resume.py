@@ -64,6 +64,8 @@ class Choice:
     """What was wrong with newer ones."""
     text: tuple[str, ...] = ()
     """How its configuration differs from the file's (`neuron_api.resumption`)."""
+    run_id: str = ""
+    """Of the run that the log directory is of."""
 
 
 def decide(
@@ -72,12 +74,14 @@ def decide(
     find_given: Callable[[], Candidate | None],
     job_uid: str,
     seen: Seen,
+    run_id: str = "",
 ) -> Decision:
     """The table of B-11, and the gate over it: what would begin again at step 0 is lost, unless that is allowed.
 
-    `found`: complete checkpoints of the log directory, newest first; `find_given`: resume_from_checkpoint, if set.
+    `found`: complete checkpoints of the log directory, newest first; `find_given`: resume_from_checkpoint, if set;
+    `run_id`: of the run that the directory is of.
     """
-    decision = _decide(config, found, find_given, job_uid)
+    decision = _decide(config, of_run(found, job_uid, run_id), find_given, job_uid)
     at_zero = decision.origin in (Origin.SCRATCH, Origin.WEIGHTS, Origin.MISSING)
     return Decision(Origin.LOST) if at_zero and not seen.may_begin_again else decision
 
@@ -102,3 +106,14 @@ def _decide(
     if manager.resume_if_exists and not manager.resume_ignore_no_checkpoint:
         return Decision(Origin.MISSING)
     return Decision(Origin.SCRATCH)
+
+
+def of_run(found: Sequence[Candidate], job_uid: str, run_id: str) -> tuple[Candidate, ...]:
+    """Those that a start may take up: of the run that the directory is of, else of this very job.
+
+    `run_id` empty: an older release wrote the directory, and whatever is there may be taken.
+    """
+    if not run_id:
+        return tuple(found)
+    same = tuple(candidate for candidate in found if candidate.manifest.run_id == run_id)
+    return same or tuple(candidate for candidate in found if job_uid and candidate.manifest.job_uid == job_uid)

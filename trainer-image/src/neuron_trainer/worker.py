@@ -159,7 +159,7 @@ def _train(job: Job, config: TrainingConfig, ranks: Ranks, handoff: Handoff, own
         dist.barrier()
         dist.destroy_process_group()
         return Outcome.FINISHED
-    metrics = MetricsFile(Path(job.log_dir) / contract.METRICS_FILE) if ranks.rank == 0 else None
+    metrics = MetricsFile(Path(job.log_dir) / contract.METRICS_FILE, handoff.guard) if ranks.rank == 0 else None
     stop = run.fit(
         start,
         log_dir=Path(job.log_dir),

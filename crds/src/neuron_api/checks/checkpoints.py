@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-from neuron_api.config import TrainingConfig
+from neuron_api import directories
+from neuron_api.config import CheckpointCallbackParams, TrainingConfig
 from neuron_api.derive.steps import seconds_of
 from neuron_api.findings import Finding
 from neuron_api.registry import found
@@ -18,6 +19,7 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     yield from _ranking(config)
     yield from _contents(config)
     yield from _before_the_end(config)
+    yield from _name(config.exp_manager.checkpoint_callback_params)
     params = config.exp_manager.checkpoint_callback_params
     rhythms = [
         name
@@ -88,6 +90,35 @@ def _limit(config: TrainingConfig) -> float | None:
 def _only_at_the_end(name: str, interval: str) -> Finding:
     message = f"{interval}: the only checkpoint is the one at the end, so a failure loses every step before it."
     return found(2220, f"{_SECTION}.{name}", message, "Use a shorter interval, for example a tenth of the run.")
+
+
+def _name(params: CheckpointCallbackParams) -> Iterator[Finding]:
+    """Of the directory, which `filename`, `prefix` and `postfix` make together."""
+    given = [key for key in ("filename", "prefix", "postfix") if getattr(params, key)]
+    if not given or any("${" in getattr(params, key) for key in given):
+        return  # nothing to look at, or known in the pod only
+    template = params.filename or directories.DEFAULT_FILENAME
+    unknown = [field for field in directories.fields(template) if field.partition(":")[0] not in directories.FIELDS]
+    if unknown:
+        known = ", ".join(directories.FIELDS)
+        yield found(2223, f"{_SECTION}.filename", f"there is no value {unknown[0]!r} to insert: there are {known}.")
+        return
+    try:
+        name = directories.Naming.of(params).stem(directories.FIELDS)
+    except ValueError as problem:
+        yield found(2223, f"{_SECTION}.filename", f"{template!r} has a format that its value does not take: {problem}.")
+        return
+    guilty = next((key for key in given if not _is_part(getattr(params, key))), None)
+    if guilty is not None:
+        yield found(2223, f"{_SECTION}.{guilty}", f"{getattr(params, guilty)!r} is no name of one directory.")
+    elif name.endswith(directories.LAST) or set(name) <= {"."}:
+        yield found(2223, f"{_SECTION}.{given[-1]}", f"a checkpoint cannot be named {name!r}.")
+    elif len(name.encode()) > directories.MAX_NAME:
+        yield found(2223, f"{_SECTION}.{given[0]}", f"{name[:40]!r}… has more than {directories.MAX_NAME} bytes.")
+
+
+def _is_part(text: str) -> bool:
+    return text.isprintable() and not {"/", "\\"} & set(text)
 
 
 def _contents(config: TrainingConfig) -> Iterator[Finding]:

@@ -53,7 +53,7 @@ def _directories(config: TrainingConfig) -> Iterator[Finding]:
     manager = config.exp_manager
     if manager.explicit_log_dir is None:
         return
-    for key in ("exp_dir", "version"):
+    for key in ("exp_dir", "name", "version"):
         if getattr(manager, key) is not None:
             yield found(2205, f"exp_manager.{key}", "it is not used, since explicit_log_dir is set.", "Remove it.")
 

@@ -26,7 +26,8 @@ class CheckpointCallbackParams(Section):
     """Also keep the newest as `<name>-last.ckpt`, with save_top_k 0 that one alone. Default False."""
 
     filename: str | None = None
-    """Name of a checkpoint directory; `{x}` becomes `x=value`. Default `{epoch}-{step}`."""
+    """Name of a checkpoint directory, without `/`; `{x}` becomes `x=value` for step, epoch, global_step,
+    consumed_samples, reduced_train_loss and val_loss. Default `{epoch}-{step}`."""
 
     every_n_train_steps: Count = Field(default=0, ge=0)
     """Write a checkpoint at every n-th optimizer step; 0 writes one at the end only. Default 0."""
@@ -56,7 +57,8 @@ class CheckpointCallbackParams(Section):
     """Write at the end of the training epoch rather than after validation. Default False."""
 
     enable_version_counter: Flag = False
-    """Number checkpoints of one name rather than replace them. Default False."""
+    """Keep checkpoints of one name side by side, with numbers. Default False: the old one goes when the new one is
+    complete."""
 
     prefix: str | None = None
     """Put before filename. Default null."""

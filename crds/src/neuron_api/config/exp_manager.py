@@ -30,7 +30,8 @@ class ExpManagerConfig(Section):
     """Arguments of TensorBoard's SummaryWriter. Default null."""
 
     explicit_log_dir: str | None = None
-    """The log directory as it is; exp_dir, name and version are then not used. Default null."""
+    """The log directory as it is; exp_dir, name and version are then not used. One run at a time: a second one is
+    refused. Default null."""
 
     exp_log_dir: str | None = None
     """The same as explicit_log_dir, under the name that the document gives; give one of the two. Default null."""
@@ -40,10 +41,12 @@ class ExpManagerConfig(Section):
     Default ./nemo_experiments."""
 
     name: str | None = None
-    """Second part of the log directory. Default: the configuration's name."""
+    """Second part of the log directory, one directory: what is no letter, digit or `. _ -` becomes `_`. Default: the
+    configuration's name."""
 
     version: str | None = None
-    """Third part of the log directory where resume_if_exists is False. Default null: the job's UID."""
+    """Third part of the log directory where resume_if_exists is False, one directory as name is. Default null: the
+    job's UID."""
 
     use_datetime_version: Flag = True
     """Outside a cluster, take the date for version. Default True, NeMo's."""

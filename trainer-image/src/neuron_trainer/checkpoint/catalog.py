@@ -8,7 +8,7 @@ from typing import Final
 from neuron_api import contract
 from neuron_trainer.errors import CheckpointError
 
-from . import layout
+from . import layout, storage
 from .manifest import Manifest, entry, read
 
 _READERS: Final = 4
@@ -33,37 +33,91 @@ class Candidate:
         return not self.manifest.weights_only
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A directory with the name of a checkpoint that none can be taken from."""
+
+    path: Path
+    reason: str
+    was_complete: bool
+    """Whether it has its marker: a killed save leaves none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All that a directory has of checkpoints."""
+
+    complete: tuple[Candidate, ...]
+    """Highest step first (never by time of modification)."""
+    broken: tuple[Broken, ...]
+    """By name."""
+
+
+def survey(folder: Path) -> Survey:
+    """What is in a directory of checkpoints; shards are not read. A file with such a name is nobody's checkpoint."""
+    found, broken = list[Candidate](), list[Broken]()
+    for path in sorted(folder.glob(f"*{contract.CHECKPOINT_SUFFIX}")):
+        if not path.is_dir():
+            continue
+        if not layout.is_complete(path):
+            broken.append(Broken(path, _cut_off(path), was_complete=False))
+            continue
+        try:
+            found.append(Candidate(path, read(path)))
+        except CheckpointError as problem:
+            broken.append(Broken(path, str(problem), was_complete=True))
+    found.sort(key=lambda candidate: (candidate.step, not layout.is_last(candidate.path)), reverse=True)
+    return Survey(tuple(found), tuple(broken))
+
+
 def complete(folder: Path) -> list[Candidate]:
     """Checkpoints with their marker, highest step first (never by time of modification)."""
-    found = []
-    for path in folder.glob(f"*{contract.CHECKPOINT_SUFFIX}"):
-        if layout.is_complete(path):
-            try:
-                found.append(Candidate(path, read(path)))
-            except CheckpointError:
-                continue
-    return sorted(found, key=lambda candidate: (candidate.step, not layout.is_last(candidate.path)), reverse=True)
+    return list(survey(folder).complete)
 
 
 def incomplete(folder: Path) -> list[Path]:
     """Directories that a killed save left."""
-    return [path for path in folder.glob(f"*{contract.CHECKPOINT_SUFFIX}") if not layout.is_complete(path)]
+    return [one.path for one in survey(folder).broken if not one.was_complete]
 
 
 def verify(path: Path) -> Manifest:
     """Compare every file with the manifest: sizes first, then checksums; raises `CheckpointError`."""
     if not layout.is_complete(path):
-        raise CheckpointError(f"{path} has no marker `{contract.CHECKPOINT_MARKER}`: it was never completed")
+        raise CheckpointError(_cut_off(path))
     manifest = read(path)
     for name, expected in manifest.files.items():
-        try:
-            size = (path / name).stat().st_size
-        except OSError:
-            raise CheckpointError(f"{path / name} is missing") from None
-        if size != expected.size:
-            raise CheckpointError(f"{path / name} has {size} bytes, {expected.size} were written")
+        _verify_size(path / name, expected.size)
     with ThreadPoolExecutor(_READERS) as pool:
         for name, found in zip(manifest.files, pool.map(entry, (path / n for n in manifest.files)), strict=True):
             if found != manifest.files[name]:
                 raise CheckpointError(f"{path / name} is corrupt: its checksum is not the one that was written")
+    _verify_contents(path, manifest)
     return manifest
+
+
+def _cut_off(path: Path) -> str:
+    return f"{path} has no marker `{contract.CHECKPOINT_MARKER}`: it was never completed"
+
+
+def _verify_size(file: Path, expected: int) -> None:
+    if not storage.is_remote(file) and file.is_symlink():
+        raise CheckpointError(f"{file} is a symbolic link: a checkpoint has files of its own; copy what it points to")
+    try:
+        size = file.stat().st_size
+    except OSError:
+        raise CheckpointError(f"{file} is missing") from None
+    if size != expected:
+        raise CheckpointError(f"{file} has {size} bytes, {expected} were written")
+
+
+def _verify_contents(path: Path, manifest: Manifest) -> None:
+    """What the checksums cannot know: that the files are a checkpoint, whoever has written them."""
+    from . import contents, reader  # torch, which a launcher does not wait for before it needs it
+
+    for name, end in contents.files(path).items():
+        if name not in manifest.files or manifest.files[name].size < end:
+            raise CheckpointError(f"{path / layout.TENSOR_INDEX} names {end} bytes of {name}, which are not there")
+    if not manifest.weights_only:
+        state = reader.load_trainer_state(path)
+        if state["global_step"] != manifest.step:
+            raise CheckpointError(f"{path} is of step {state['global_step']} and of step {manifest.step}")

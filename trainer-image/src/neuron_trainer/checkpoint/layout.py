@@ -1,15 +1,14 @@
 """Names of checkpoint directories and of the files in them; the marker is written last and removed first."""
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
-from neuron_api import contract
-from neuron_api.config import CheckpointCallbackParams
+from neuron_api import contract, directories
+from neuron_api.directories import Naming
 
 from . import storage
+
+__all__ = ["Naming"]
 
 TRAINER_STATE: Final = "user_content.pt"
 """Counters, loops, schedule, random generators: everything that is not a tensor of the model or the optimizer."""
@@ -17,45 +16,18 @@ TRAINER_STATE: Final = "user_content.pt"
 TENSOR_INDEX: Final = ".metadata"
 """Written by torch.distributed.checkpoint, beside its shards `__<rank>_0.distcp`."""
 
-DEFAULT_TEMPLATE: Final = "{epoch}-{step}"
-_LAST: Final = "-last"
+_LAST: Final = directories.LAST
 
 
-@dataclass(frozen=True, slots=True)
-class Naming:
-    """How a checkpoint directory is named: Lightning's formatting of `filename`, and what stands around it.
-
-    `{x}` and `{x:fmt}` become `x=` and the value (without the name, the value alone); `/` in names becomes `_`.
-    Integers stay integers and floats are written in full: `hf--step=10-consumed_samples=10240.0.ckpt`.
-    """
-
-    template: str | None = None
-    prefix: str | None = None
-    postfix: str | None = None
-    with_names: bool = True
-
-    @classmethod
-    def of(cls, params: CheckpointCallbackParams) -> "Naming":
-        """As configured."""
-        return cls(params.filename, params.prefix, params.postfix, params.auto_insert_metric_name)
-
-    def name(self, values: Mapping[str, float], version: int = 0) -> str:
-        """With suffix; `version` tells directories of one name apart (`enable_version_counter`)."""
-
-        def insert(match: re.Match[str]) -> str:
-            key, _, form = match[1].partition(":")
-            label = f"{key.replace('/', '_')}=" if self.with_names else ""
-            return f"{label}{format(values.get(key, 0), form)}"
-
-        stem = re.sub(r"\{(.*?)\}", insert, self.template or DEFAULT_TEMPLATE)
-        stem = "-".join(filter(None, (self.prefix, stem)))
-        postfix = (self.postfix or "").removesuffix(contract.CHECKPOINT_SUFFIX)
-        return stem + postfix + (f"-v{version}" if version else "") + contract.CHECKPOINT_SUFFIX
+def is_plain(name: object) -> bool:
+    """Whether it names a file of the directory itself."""
+    return isinstance(name, str) and PurePosixPath(name).name == name and not {"\0", "\\"} & set(name) and name != ".."
 
 
-def last_of(folder: Path) -> Path:
-    """Name of the copy that `save_last` refreshes."""
-    return folder.with_name(folder.name.removesuffix(contract.CHECKPOINT_SUFFIX) + _LAST + contract.CHECKPOINT_SUFFIX)
+def last_of(folder: Path, number: int = 0) -> Path:
+    """Name of the copy that `save_last` refreshes; `number` tells two of one name apart."""
+    stem = folder.name.removesuffix(contract.CHECKPOINT_SUFFIX) + (f"-{number}" if number else "")
+    return folder.with_name(stem + _LAST + contract.CHECKPOINT_SUFFIX)
 
 
 def is_last(folder: Path) -> bool:

@@ -1,14 +1,29 @@
 """`manifest.json`: what is in a checkpoint directory, from what run, and how every file must look."""
 
 from pathlib import Path
+from typing import Annotated, Final
 
 import xxhash
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from neuron_api import contract
 from neuron_trainer.errors import CheckpointError
 
-_CHUNK = 1 << 20
+from . import layout
+
+_CHUNK: Final = 1 << 20
+_VERSION: Final = 2
+_MAX_SIZE: Final = 1 << 28
+"""Bytes; 2 million files of a checkpoint take as much."""
+
+
+def _plain(name: str) -> str:
+    if not layout.is_plain(name):
+        raise ValueError(f"{name!r} is no name of a file in the checkpoint")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_plain)]
 
 
 class FileEntry(BaseModel):
@@ -16,7 +31,7 @@ class FileEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    size: int
+    size: NonNegativeInt
     """Bytes."""
     xxh128: str
     """XXH3 of 128 bits, in hex: it finds what storage damages, at several times the speed of SHA-256."""
@@ -27,14 +42,16 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    version: int = 2
-    step: int
+    version: int = _VERSION
+    step: NonNegativeInt
     """Optimizer steps done."""
-    epoch: int
-    consumed_samples: int
-    global_batch_size: int
+    epoch: NonNegativeInt
+    consumed_samples: NonNegativeInt
+    global_batch_size: NonNegativeInt
     job_uid: str = ""
     """Empty outside of Kubernetes."""
+    run_id: str = ""
+    """Of the run that its log directory was of; empty: of a release that did not write it."""
     config_hash: str
     config: dict[str, object] | None = None
     """The effective configuration that it was written with; None in checkpoints of older releases."""
@@ -53,7 +70,7 @@ class Manifest(BaseModel):
     """Whether each tensor has a file of its own (`save_xser`), and not each process one."""
     weights_only: bool = False
     """Without optimizer and counters: nothing can be resumed from it, weights can be begun with."""
-    files: dict[str, FileEntry] = {}
+    files: dict[FileName, FileEntry] = {}
     """By name, all but the manifest and the marker."""
 
 
@@ -61,11 +78,26 @@ def read(folder: Path) -> Manifest:
     """Parse the manifest of a directory; raises `CheckpointError`."""
     path = folder / contract.CHECKPOINT_MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        if (size := path.stat().st_size) > _MAX_SIZE:
+            raise CheckpointError(f"{path} is not a manifest: it has {size} bytes")
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except OSError as problem:
         raise CheckpointError(f"{path}: {problem.strerror or 'there is no such object'}") from None
     except ValidationError as problem:
-        raise CheckpointError(f"{path} is not a manifest: {problem.error_count()} wrong values") from None
+        raise CheckpointError(f"{path} is not a manifest: {_first(problem)}") from None
+    if manifest.version > _VERSION:
+        raise CheckpointError(
+            f"{path} has version {manifest.version}, this release reads up to {_VERSION}: use the release that wrote it"
+        )
+    return manifest
+
+
+def _first(problem: ValidationError) -> str:
+    """What is wrong, where, and how many more."""
+    first, count = problem.errors(include_url=False, include_input=False)[0], problem.error_count()
+    where = ".".join(map(str, first["loc"]))
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return f"{where + ': ' if where else ''}{first['msg']}{more}"
 
 
 def entry(path: Path) -> FileEntry:

@@ -10,12 +10,21 @@ from safetensors import SafetensorError, safe_open
 
 from neuron_trainer.errors import CheckpointError
 
-from . import storage
+from . import layout, storage
 from .manifest import Manifest
 
 CONFIG: Final = "config.json"
 SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
+_PICKLED: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+REFUSAL: Final = (
+    "{} is a pickle, which can run any code, and is not read. Save the model as safetensors (`save_pretrained` of "
+    "transformers does)"
+)
+"""Takes the file."""
+
+_MAX_JSON: Final = 1 << 27
+"""Bytes; an index of a million tensors has as many."""
 
 
 def is_one(folder: Path) -> bool:
@@ -25,11 +34,12 @@ def is_one(folder: Path) -> bool:
 
 def config(folder: Path) -> dict[str, Any]:
     """config.json; raises `CheckpointError`."""
-    try:
-        values: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-    except (OSError, ValueError) as problem:
-        raise CheckpointError(f"{folder / CONFIG} cannot be read: {problem}") from None
-    return values
+    return _mapping(folder / CONFIG)
+
+
+def pickled(folder: Path) -> Path | None:
+    """A file with the weights as a pickle, which is never read: it could run any function."""
+    return None if storage.is_remote(folder) else next((f for f in map(folder.joinpath, _PICKLED) if f.is_file()), None)
 
 
 class Stored(NamedTuple):
@@ -68,9 +78,22 @@ def manifest(folder: Path, family: str, architecture: dict[str, object]) -> Mani
 
 
 def _files(folder: Path) -> list[Path]:
+    """The cache of huggingface_hub has links to them, so a link is followed; a name leaves the directory never."""
     if not (folder / INDEX).is_file():
         return [folder / SINGLE]
+    names = _mapping(folder / INDEX).get("weight_map")
+    if not isinstance(names, dict) or not names or not all(layout.is_plain(name) for name in names.values()):
+        raise CheckpointError(f"{folder / INDEX} cannot be read: weight_map must give each tensor's file by its name")
+    return [folder / name for name in sorted(set(names.values()))]
+
+
+def _mapping(path: Path) -> dict[str, Any]:
     try:
-        return [folder / name for name in sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))]
-    except (ValueError, KeyError) as problem:
-        raise CheckpointError(f"{folder / INDEX} cannot be read: {problem!r}") from None
+        if path.stat().st_size > _MAX_JSON:
+            raise CheckpointError(f"{path} cannot be read: it has {path.stat().st_size} bytes")
+        values: Any = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as problem:
+        raise CheckpointError(f"{path} cannot be read: {problem}") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} cannot be read: it is no mapping")
+    return values

@@ -6,15 +6,19 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from neuron_trainer.errors import CheckpointError
 
 from . import contents, layout
-from .shards import ShardReader
+from .shards import ShardReader, reasons
 
 _SHOWN: Final = 5
+_MAX_REASON: Final = 300
+_STATE: Final = {"epoch": int, "global_step": int, "lr_schedulers": list, "rng": list}
+"""What a resume cannot do without."""
 
 
 def load_tensors(
@@ -40,7 +44,10 @@ def load_tensors(
             f"{folder} does not fit this run: {'; '.join(what)}. Use the model and the optimizer that it was written "
             "with, or begin with its weights alone (model.weight_init_only)"
         )
-    load(tensors, storage_reader=files)
+    try:
+        load(tensors, storage_reader=files)
+    except CheckpointException as problem:
+        raise CheckpointError(f"{folder} cannot be loaded: {reasons(problem)}") from problem
 
 
 def _some(names: list[str]) -> str:
@@ -49,7 +56,28 @@ def _some(names: list[str]) -> str:
 
 
 def load_trainer_state(folder: Path) -> dict[str, Any]:
-    """Counters, loops, schedule, generators; plain types only, so nothing in the file can run code."""
-    with (folder / layout.TRAINER_STATE).open("rb") as file:
-        state: dict[str, Any] = torch.load(file, weights_only=True)
+    """Counters, loops, schedule, generators; plain types only, so nothing in the file can run code.
+
+    Raises `CheckpointError` where the file is damaged, holds anything else, or lacks what a resume needs.
+    """
+    path = folder / layout.TRAINER_STATE
+    try:
+        with path.open("rb") as file:
+            state: Any = torch.load(file, weights_only=True, map_location="cpu")
+    except OSError as problem:
+        raise CheckpointError(f"{path} cannot be read: {problem.strerror or problem}") from None
+    except Exception as problem:  # a damaged archive raises anything
+        raise CheckpointError(f"{path} {refusal(problem)}") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} is not the state of a trainer: it holds a {type(state).__name__}")
+    for key, kind in _STATE.items():
+        if not isinstance(state.get(key), kind):
+            raise CheckpointError(f"{path} is not the state of a trainer: it has no {key}")
     return state
+
+
+def refusal(problem: Exception) -> str:
+    """Of a file that `torch.load` does not take, in one sentence."""
+    lines = str(problem).strip().splitlines() or [type(problem).__name__]
+    reason = next((line for line in lines if "GLOBAL" in line or "Unsupported" in line), lines[0]).strip()
+    return f"cannot be read ({reason[:_MAX_REASON]}). Nothing of it was run; use another checkpoint"

@@ -1,14 +1,17 @@
 """Which checkpoints stay: the best `save_top_k` by monitor and mode; the new one is complete before an old one goes."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from neuron_api import contract
 from neuron_api.config import CheckpointCallbackParams
 
-from . import layout
+from . import aside, layout, storage
 from .catalog import Candidate, complete, incomplete
 
+_NUMBER: Final = re.compile(rf"-v\d+(?={re.escape(contract.CHECKPOINT_SUFFIX)}$)")
 VALIDATION: Final = "val_loss"
 MONITORS: Final = ("step", "epoch", "global_step", "consumed_samples", "reduced_train_loss", VALIDATION)
 """What checkpoints may be ranked by; one that has no validation before it ranks last."""
@@ -29,17 +32,35 @@ def surplus(candidates: Sequence[Candidate], newest: Path, params: CheckpointCal
     return [c for c in ranked[params.save_top_k :] if c.path != newest or params.save_top_k == 0]
 
 
-def apply(folder: Path, newest: Path, params: CheckpointCallbackParams) -> list[Path]:
-    """Delete the surplus and what killed saves left; by global rank 0 only, with no save under way. What went."""
-    gone = [candidate.path for candidate in surplus(complete(folder), newest, params)]
+def apply(folder: Path, newest: Path, params: CheckpointCallbackParams, run_id: str = "") -> list[Path]:
+    """Delete the surplus, and what was kept of killed saves; by global rank 0 only, with no save under way. What went.
+
+    Checkpoints of another run than `run_id` are left alone, and so is a link to one elsewhere.
+    """
+    there = [candidate for candidate in complete(folder) if not _is_link(candidate.path)]
+    own = [candidate for candidate in there if candidate.manifest.run_id == run_id]
+    gone = [candidate.path for candidate in surplus(own, newest, params)]
     for path in gone:
         layout.remove(path)
-    return gone + remove_incomplete(folder)
+    return gone + remove_incomplete(folder) + aside.remove_cut_off(folder)
+
+
+def remove_replaced(newest: Path, run_id: str) -> None:
+    """Delete the run's own checkpoints of the same name, but for the number that tells them apart."""
+    name = _NUMBER.sub("", newest.name)
+    for candidate in complete(newest.parent):
+        is_same = candidate.path != newest and _NUMBER.sub("", candidate.path.name) == name
+        if is_same and candidate.manifest.run_id == run_id and not _is_link(candidate.path):
+            layout.remove(candidate.path)
 
 
 def remove_incomplete(folder: Path) -> list[Path]:
     """Delete what killed saves left; by global rank 0 only, with no save under way. What went."""
-    gone = incomplete(folder)
+    gone = [path for path in incomplete(folder) if not _is_link(path)]
     for path in gone:
         layout.remove(path)
     return gone
+
+
+def _is_link(path: Path) -> bool:
+    return not storage.is_remote(path) and path.is_symlink()

@@ -7,21 +7,24 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import IO, Any, Final, cast
 
 import xxhash
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import (
     CURRENT_DCP_VERSION,
     FileSystem,
     FileSystemReader,
     FileSystemWriter,
 )
-from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 from torch.distributed.checkpoint.planner import SavePlan, SavePlanner, WriteItem
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
-from . import layout, storage
+from neuron_trainer.file_errors import naming
+
+from . import layout, storage, tensor_index
 from .manifest import FileEntry
 from .threads import available
 
@@ -89,7 +92,7 @@ class Files(FileSystem):
     def create_stream(self, path: Any, mode: str) -> Iterator[Any]:
         """`wb` or `rb`."""
         place: Path = path
-        with place.open(mode) as file:
+        with naming(place), place.open(mode) as file:
             if "w" not in mode:
                 yield file
                 return
@@ -167,7 +170,7 @@ class ShardWriter(FileSystemWriter):
         """The index of tensors, by rank 0; under its own name at once: the marker, not the name, says complete."""
         metadata.version = CURRENT_DCP_VERSION
         metadata.storage_data = {one.index: one.storage_data for part in results for one in part}
-        metadata.storage_meta = self.storage_meta()
+        metadata.storage_meta = StorageMeta()  # torch's names the directory, which may be copied elsewhere
         content = pickle.dumps(metadata)
         storage.write(self._folder / layout.TENSOR_INDEX, content)
         self.entries[layout.TENSOR_INDEX] = FileEntry(size=len(content), xxh128=xxhash.xxh3_128_hexdigest(content))
@@ -204,3 +207,15 @@ class ShardReader(FileSystemReader):
         super().__init__(".")
         self.fs = Files()
         self.path = folder
+
+    def read_metadata(self, *_: Any, **__: Any) -> Metadata:
+        """The index of tensors; raises `CheckpointError`. torch's own runs whatever the file asks for."""
+        with self.fs.create_stream(self.fs.concat_path(self.path, layout.TENSOR_INDEX), "rb") as file:
+            return tensor_index.read(cast(IO[bytes], file), self.path)
+
+
+def reasons(problem: BaseException) -> str:
+    """Why torch.distributed.checkpoint failed, of each rank."""
+    if not isinstance(problem, CheckpointException):
+        return str(problem)
+    return "; ".join(f"rank {rank}: {one}" for rank, (one, _) in sorted(problem.failures.items()))

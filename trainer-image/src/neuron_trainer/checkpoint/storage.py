@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from neuron_trainer.errors import CheckpointError
+from neuron_trainer.file_errors import naming
 
 _NO_CACHE: Final[dict[str, dict[str, Any]]] = {"s3": {"use_listings_cache": False}}
 """Options by protocol: another process writes there, too, so a listing must not be remembered."""
@@ -77,7 +78,7 @@ def sync(path: Path) -> None:
 
 def write(path: Path, content: bytes) -> None:
     """Write and wait until it is on the disk."""
-    with path.open("wb") as file:
+    with naming(path), path.open("wb") as file:
         file.write(content)
         if not is_remote(path):
             file.flush()

@@ -17,11 +17,12 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from neuron_api import contract
-from neuron_trainer.errors import CheckpointError
+from neuron_trainer.errors import CheckpointError, TrainerError
 
 from . import layout, storage
+from .catalog import complete
 from .manifest import FileEntry, Manifest
-from .shards import ShardWriter
+from .shards import ShardWriter, reasons
 
 T = TypeVar("T")
 
@@ -37,6 +38,8 @@ class Snapshot:
     manifest: Manifest
     """Without its files; on rank 0."""
     one_file_per_tensor: bool = False
+    guard: Callable[[], None] = lambda: None
+    """Raises where the directory is no longer the run's; asked on rank 0, before the first file and the marker."""
 
 
 def write(snapshot: Snapshot, group: ProcessGroup | None = None) -> None:
@@ -48,7 +51,7 @@ def write(snapshot: Snapshot, group: ProcessGroup | None = None) -> None:
     """
     folder = snapshot.folder
     try:
-        _on_rank_0(lambda: _prepare(folder), group)
+        _on_rank_0(lambda: _prepare(snapshot), group)
         shards = ShardWriter(folder, one_file_per_tensor=snapshot.one_file_per_tensor)
         save(snapshot.tensors, storage_writer=shards, process_group=group)
         gathered: list[dict[str, FileEntry]] | None = None
@@ -62,11 +65,13 @@ def write(snapshot: Snapshot, group: ProcessGroup | None = None) -> None:
             with suppress(OSError):
                 layout.remove(folder)
         raise CheckpointError(
-            f"the checkpoint of step {snapshot.manifest.step} could not be written to {folder}: {_reason(problem)}"
+            f"the checkpoint of step {snapshot.manifest.step} could not be written to {folder}: {reasons(problem)}"
         ) from problem
 
 
-def _prepare(folder: Path) -> None:
+def _prepare(snapshot: Snapshot) -> None:
+    snapshot.guard()
+    folder = snapshot.folder
     layout.remove(folder)  # a killed save of the same step, or a step that is done again
     storage.make(folder)
 
@@ -78,6 +83,7 @@ def _finish(snapshot: Snapshot, files: dict[str, FileEntry]) -> None:
         files[layout.TRAINER_STATE] = FileEntry(size=len(state), xxh128=xxhash.xxh3_128_hexdigest(state))
     manifest = snapshot.manifest.model_copy(update={"files": files})
     storage.write(folder / contract.CHECKPOINT_MANIFEST, manifest.model_dump_json(indent=1).encode())
+    snapshot.guard()
     layout.mark_complete(folder)
 
 
@@ -87,37 +93,36 @@ def _on_rank_0(action: Callable[[], None], group: ProcessGroup | None) -> None:
     if dist.get_rank() == 0:
         try:
             action()
-        except OSError as problem:
+        except (OSError, TrainerError) as problem:
             outcome = [problem]
     dist.broadcast_object_list(outcome, src=0, group=group)
     if outcome[0] is not None:
         raise outcome[0]
 
 
-def _reason(problem: BaseException) -> str:
-    if not isinstance(problem, CheckpointException):
-        return str(problem)
-    return "; ".join(f"rank {rank}: {one}" for rank, (one, _) in sorted(problem.failures.items()))
+def copy_as_last(folder: Path, run_id: str = "") -> Path:
+    """Refresh the `-last` copy by hard links (no second copy of the bytes), its marker last; where the new checkpoint
+    itself has that name (`save_top_k` 0) only the old one goes.
+
+    The one before goes when this one is complete, of whatever name it is. Another run's stays.
+    """
+    old = [one.path for one in complete(folder.parent) if layout.is_last(one.path) and one.manifest.run_id == run_id]
+    target = folder if layout.is_last(folder) else _copy(folder)
+    for path in old:
+        if path != target:
+            layout.remove(path)
+    return target
 
 
-def _copy(folder: Path, target: Path) -> None:
-    if target.exists():
-        layout.remove(target)
+def _copy(folder: Path) -> Path:
+    target, number = layout.last_of(folder), 0
+    while layout.is_complete(target):
+        number += 1
+        target = layout.last_of(folder, number)
+    layout.remove(target)
     storage.make(target)
     for path in folder.iterdir():
         if path.name != contract.CHECKPOINT_MARKER:
             storage.copy(path, target / path.name)
     layout.mark_complete(target)
-
-
-def copy_as_last(folder: Path) -> Path:
-    """Refresh the `-last` copy by hard links (no second copy of the bytes), its marker last; where the new checkpoint
-    itself has that name (`save_top_k` 0) only the old one goes."""
-    target = folder if layout.is_last(folder) else layout.last_of(folder)
-    old = [path for path in folder.parent.glob(f"*{contract.CHECKPOINT_SUFFIX}") if layout.is_last(path)]
-    if target != folder:
-        _copy(folder, target)
-    for path in old:
-        if path != target:
-            layout.remove(path)
     return target

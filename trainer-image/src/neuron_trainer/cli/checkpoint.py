@@ -11,8 +11,8 @@ from rich.table import Column, Table
 
 from neuron_api import contract
 from neuron_api.contract import ExitCode
-from neuron_trainer import json_text
-from neuron_trainer.checkpoint import catalog, contents, layout
+from neuron_trainer import json_text, sizes
+from neuron_trainer.checkpoint import aside, catalog, contents, layout
 from neuron_trainer.checkpoint.manifest import read
 from neuron_trainer.errors import CheckpointError
 
@@ -33,7 +33,7 @@ def run(command: str, paths: Sequence[Path], output: str) -> int:
 
 
 def _list(paths: Sequence[Path], output: str) -> ExitCode:
-    rows = [_row(path) for folder in paths for path in _in(folder)]
+    rows = [_row(path) for place in paths for path in (*_in(place), *aside.everything(_folder(place)))]
     if output == "json":
         _print_json(rows)
         return ExitCode.SUCCESS
@@ -46,30 +46,41 @@ def _list(paths: Sequence[Path], output: str) -> ExitCode:
     return ExitCode.SUCCESS
 
 
-def _in(folder: Path) -> list[Path]:
-    """Complete ones, newest first, then those that a killed save left; a log directory stands for its checkpoints."""
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a directory")
-    below = folder / contract.CHECKPOINTS_DIR
-    folder = below if below.is_dir() else folder
+def _folder(place: Path) -> Path:
+    """A log directory stands for its checkpoints."""
+    if not place.is_dir():
+        raise CheckpointError(f"{place} is not a directory")
+    below = place / contract.CHECKPOINTS_DIR
+    return below if below.is_dir() else place
+
+
+def _in(place: Path) -> list[Path]:
+    """Complete ones, newest first, then those that no start can take up."""
+    folder = _folder(place)
     if folder.name.endswith(contract.CHECKPOINT_SUFFIX):
         return [folder]
-    return [candidate.path for candidate in catalog.complete(folder)] + sorted(catalog.incomplete(folder))
+    there = catalog.survey(folder)
+    return [candidate.path for candidate in there.complete] + [one.path for one in there.broken]
 
 
 def _row(path: Path) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(("name", "step", "consumed_samples", "time", "bytes", "state"))
+    row: dict[str, Any] = dict.fromkeys(("name", "step", "consumed_samples", "time", "bytes", "state", "message"))
     row |= {"name": path.name, "state": "incomplete"}
-    if layout.is_complete(path):
+    if not path.name.endswith(contract.CHECKPOINT_SUFFIX):
+        return row | {"state": "moved aside"}
+    if not layout.is_complete(path):
+        return row
+    try:
         manifest = read(path)
-        row |= {
-            "step": manifest.step,
-            "consumed_samples": manifest.consumed_samples,
-            "time": manifest.time.strftime("%Y-%m-%d %H:%M:%S"),
-            "bytes": sum(file.size for file in manifest.files.values()),
-            "state": "complete",
-        }
-    return row
+    except CheckpointError as problem:
+        return row | {"state": "damaged", "message": str(problem)}
+    return row | {
+        "step": manifest.step,
+        "consumed_samples": manifest.consumed_samples,
+        "time": manifest.time.strftime("%Y-%m-%d %H:%M:%S"),
+        "bytes": sum(file.size for file in manifest.files.values()),
+        "state": "complete",
+    }
 
 
 def _verify(paths: Sequence[Path], output: str) -> ExitCode:
@@ -115,12 +126,7 @@ def _console() -> Console:
 
 
 def _size(count: int | None) -> str:
-    if count is None:
-        return ""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} B"
+    return "" if count is None else sizes.decimal(count)
 
 
 def _print_json(value: Any) -> None:

@@ -20,6 +20,7 @@ from neuron_trainer.checkpoint import catalog, layout, published, storage
 from neuron_trainer.checkpoint.convert import config_file, hugging_face, native, nxd
 from neuron_trainer.checkpoint.convert.partition import Partition
 from neuron_trainer.checkpoint.convert.weights import Weights, in_dtype, stacked, unstacked
+from neuron_trainer.checkpoint.manifest import Manifest
 from neuron_trainer.errors import CheckpointError, InputError
 from neuron_trainer.models import config_json
 from neuron_trainer.models.family import Family
@@ -83,12 +84,21 @@ def _read(request: Request) -> tuple[Weights, dict[str, Any]]:
         return hugging_face.read(source), published.config(source)
     if (source / layout.TENSOR_INDEX).is_file():
         manifest = catalog.verify(source)
-        values = config_file.of(manifest.family, manifest.architecture, request.dtype or manifest.dtype)
+        values = _config_of(manifest, request.dtype)
         return unstacked(native.read(source, masters=request.masters), Family.bare(values).theirs), values
     if (source / "model").is_dir():
         values = _model_values(request)
         return nxd.read(source, _partition(request, Family.bare(values))), values
+    if (pickle := published.pickled(source)) is not None:
+        raise CheckpointError(published.REFUSAL.format(pickle))
     raise CheckpointError(f"{source} is no checkpoint of this trainer, of transformers or of neuronx-distributed")
+
+
+def _config_of(manifest: Manifest, dtype: str | None) -> dict[str, Any]:
+    try:
+        return config_file.of(manifest.family, manifest.architecture, dtype or manifest.dtype)
+    except (KeyError, TypeError) as problem:
+        raise CheckpointError(f"the manifest does not describe a {manifest.family}: {problem!r}") from None
 
 
 def _training_config(request: Request) -> TrainingConfig:

@@ -97,12 +97,13 @@ class Agent(LocalElasticAgent):
         parts = self._parts
         self._lost_since, self._first_step_of_round = None, parts.status.step
         parts.phases.mark("rendezvous")
+        parts.check_lease()
         chosen = self._choose() if worker_group.group_rank == 0 else Choice()
         parts.phases.mark("checkpoint_find")
         parts.handoff.write_start(
             Start(
                 parts.budget.rounds, chosen.checkpoint, chosen.weights_only, parts.status.step,
-                parts.phases.seconds, parts.phases.last, chosen.passed_over, list(chosen.text),
+                parts.phases.seconds, parts.phases.last, chosen.passed_over, list(chosen.text), chosen.run_id,
             )
         )  # fmt: skip
         parts.status.set(phase=TrainerPhase.LOADING, round=parts.budget.rounds)
@@ -124,6 +125,7 @@ class Agent(LocalElasticAgent):
     # ---- what the workers are doing ---------------------------------------------------------------------------------
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
+        self._parts.check_lease()
         reap(self._parts.own_children)
         result: RunResult = super()._monitor_workers(worker_group)
         match result.state:
@@ -188,6 +190,8 @@ class Parts:
     """Processes that somebody else waits for: the forkserver and multiprocessing's resource tracker."""
     stderr: Stderr
     """Of the processes."""
+    check_lease: Callable[[], None] = lambda: None
+    """Raises `LeaseLostError` once another run has the directory."""
     phases: Phases = field(default_factory=Phases)
     """Of the round that is being started."""
     last_failure: str = ""

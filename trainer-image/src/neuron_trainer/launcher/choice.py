@@ -6,26 +6,43 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from neuron_api import resumption
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import Finding, error
 from neuron_api.resumption import Difference
-from neuron_trainer.checkpoint import Candidate, complete, layout, published, storage, verify
+from neuron_trainer import run_identity
+from neuron_trainer.checkpoint import Candidate, aside, layout, published, storage, verify
+from neuron_trainer.checkpoint.catalog import Broken, Survey, survey
 from neuron_trainer.checkpoint.manifest import Manifest, read
 from neuron_trainer.data import tokenizer
 from neuron_trainer.errors import CheckpointError, InputError, ProgressLostError
 from neuron_trainer.log_dir import checkpoints
 from neuron_trainer.models.family import Family
-from neuron_trainer.resume import Choice, Decision, Origin, Seen, decide
+from neuron_trainer.resume import Choice, Decision, Origin, Seen, decide, of_run
 
 log = logging.getLogger(__name__)
+
+_MAX_NAMES: Final = 5
 
 
 class Chooser:
     """Remembers what it has verified: a checksum over 100 GB takes minutes, a restart should not."""
 
-    def __init__(self, config: TrainingConfig, folder: Path, job_uid: str, seen: Callable[[], Seen] = Seen) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        folder: Path,
+        job_uid: str,
+        seen: Callable[[], Seen] = Seen,
+        *,
+        is_test: bool = False,
+    ) -> None:
+        """`is_test`: nothing in the directory may be touched."""
+        self.run_id = run_identity.read(folder)
+        """Of the run that the directory is of; the caller changes it when it begins another."""
+        self._is_test = is_test
         self._config, self._folder, self._job_uid = config, checkpoints(config, folder), job_uid
         self._verified: set[tuple[Path, datetime]] = set()
         self._seen = seen
@@ -33,15 +50,19 @@ class Chooser:
     def decide(self) -> Decision:
         """Without reading shards; raises `InputError` where a checkpoint is required and there is none, and
         `ProgressLostError` where finished steps would be done again from step 0."""
+        return self._decide(survey(self._folder))
+
+    def _decide(self, there: Survey) -> Decision:
         seen = self._seen()
-        found = [candidate for candidate in complete(self._folder) if candidate.is_resumable]
-        decision = decide(self._config, found, self._given, self._job_uid, seen)
+        found = [candidate for candidate in there.complete if candidate.is_resumable]
+        decision = decide(self._config, found, self._given, self._job_uid, seen, self.run_id)
+        broken = "".join(f"; {one.reason}" for one in there.broken)
         if decision.origin is Origin.LOST:
-            raise ProgressLostError(_lost(seen, f"there is no complete checkpoint in {self._folder}"))
+            raise ProgressLostError(_lost(seen, f"there is no complete checkpoint in {self._folder}{broken}"))
         if decision.origin is Origin.MISSING:
             raise InputError([error(
                 "exp_manager.resume_ignore_no_checkpoint",
-                f"resume_if_exists is set and there is no complete checkpoint in {self._folder}.",
+                f"resume_if_exists is set and there is no complete checkpoint in {self._folder}{broken}.",
                 "Set resume_ignore_no_checkpoint to True to start from scratch.",
             )])  # fmt: skip
         return decision
@@ -62,15 +83,16 @@ class Chooser:
     def choose(self) -> Choice:
         """For the next round: the newest candidate that is what its manifest says.
 
-        Damaged ones are passed over, aloud.
+        Others that are newer, or of which nobody can say how new they are, are passed over, aloud, and moved aside.
         """
-        decision, damaged = self.decide(), list[str]()
+        there = survey(self._folder)
+        self._name_foreign(there)
+        decision, broken = self._decide(there), list(there.broken)
         for candidate in decision.candidates:
             try:
                 self._verify(candidate)
             except CheckpointError as problem:
-                log.error("checkpoint passed over: %s", problem)
-                damaged.append(str(problem))
+                broken.append(Broken(candidate.path, str(problem), was_complete=True))
                 continue
             self._compare(candidate)
             self._compare_form(candidate)
@@ -78,17 +100,37 @@ class Chooser:
             if weights_only and not (seen := self._seen()).may_begin_again:
                 raise ProgressLostError(_lost(seen, f"{candidate.path} holds weights alone"))
             text = () if weights_only else self._differences(candidate)
-            return Choice(str(candidate.path), weights_only, "; ".join(damaged), text)
-        if decision.candidates and not (seen := self._seen()).may_begin_again:
-            told = f"every checkpoint in {decision.candidates[0].path.parent} is damaged ({'; '.join(damaged)})"
-            raise ProgressLostError(_lost(seen, told))
+            return self._chosen(str(candidate.path), weights_only, broken, text)
         if decision.candidates:
-            raise InputError([error(
-                "exp_manager.resume_if_exists",
-                f"every checkpoint in {decision.candidates[0].path.parent} is damaged.",
-                "Restore one, or remove them to start from scratch.",
-            )])  # fmt: skip
-        return Choice()
+            self._refuse(decision, [one.reason for one in broken])
+        return self._chosen(None, False, broken)
+
+    def _name_foreign(self, there: Survey) -> None:
+        """What another run left in this directory is neither taken up nor removed."""
+        own = of_run(there.complete, self._job_uid, self.run_id)
+        if others := [candidate.path.name for candidate in there.complete if candidate not in own]:
+            log.warning(
+                "%s has checkpoints of another run, which are left alone: %s. To go on from one, name it in "
+                "exp_manager.resume_from_checkpoint.", self._folder, ", ".join(others[:_MAX_NAMES]) + "…" * (
+                    len(others) > _MAX_NAMES),
+            )  # fmt: skip
+
+    def _refuse(self, decision: Decision, damages: list[str]) -> None:
+        """Nothing of a run that has checkpoints is whole."""
+        found = f"every checkpoint in {decision.candidates[0].path.parent} is damaged ({'; '.join(damages)})"
+        if not (seen := self._seen()).may_begin_again:
+            raise ProgressLostError(_lost(seen, found))
+        remedy = "Restore one, or remove them to start from scratch."
+        raise InputError([error("exp_manager.resume_if_exists", f"{found}.", remedy)])
+
+    def _chosen(
+        self, checkpoint: str | None, weights_only: bool, broken: list[Broken], text: tuple[str, ...] = ()
+    ) -> Choice:
+        for one in broken:
+            log.error("checkpoint passed over: %s", one.reason)
+        if not self._is_test:
+            aside.move(self._folder, broken)
+        return Choice(checkpoint, weights_only, "; ".join(one.reason for one in broken), text, self.run_id)
 
     def _compare_form(self, candidate: Candidate) -> None:
         """The form is read from the files (A8)."""
@@ -119,6 +161,8 @@ class Chooser:
             return None
         try:
             path = storage.place(text)
+            if not published.is_one(path) and (pickle := published.pickled(path)) is not None:
+                raise CheckpointError(published.REFUSAL.format(pickle))
             candidate = Candidate(path, _published(path) if published.is_one(path) else read(path))
             self._verify(candidate)
             return candidate

@@ -24,6 +24,7 @@ only slow loses nothing by it: it is asked for again at the next round."""
 _STORE_TIMEOUT: Final = 15
 """Seconds until an unanswered request to the store is an error (torch: 60)."""
 _POLL: Final = 0.2
+_LEFT: Final[list[RendezvousHandler]] = []
 _LOOKS_PER_SECOND: Final = 200
 """At the store, of all nodes that wait in a rendezvous together: 2 nodes look every 50 ms, from 200 on each second."""
 
@@ -46,6 +47,17 @@ def handler(node: Node) -> RendezvousHandler:
     made = rendezvous_registry.get_rendezvous_handler(parameters)
     _look_oftener(made, look_interval(node.num_nodes))
     return made
+
+
+def leave(handler: RendezvousHandler) -> None:
+    """Its heartbeats end; it stays in memory until the process ends.
+
+    torch's thread holds the handler during a heartbeat. Is that the last reference, then the thread destroys the
+    handler, which waits for the thread: `RuntimeError: cannot join current thread`, with a traceback after a good run.
+    """
+    _LEFT.append(handler)
+    if (timer := getattr(handler, "_keep_alive_timer", None)) is not None:
+        timer._ctx.stop_event.set()
 
 
 def look_interval(num_nodes: int) -> float:

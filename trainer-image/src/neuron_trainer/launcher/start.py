@@ -7,10 +7,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import yaml
 
 from neuron_api import contract, effects, environment, support
 from neuron_api.config import TrainingConfig
@@ -19,16 +18,23 @@ from neuron_api.findings import Severity, error, errors_of
 from neuron_api.loading import Loaded
 from neuron_api.progress import CheckpointReport, TrainerPhase, last_words
 from neuron_api.spec import FromScratch
-from neuron_trainer import cpu, early, evaluation, fast_dev_run, logs, training_file, tuning_length
-from neuron_trainer.errors import CheckpointError, InputError, PeerLostError, PreemptedError, ProgressLostError
+from neuron_trainer import cpu, early, evaluation, fast_dev_run, lease, logs, training_file, tuning_length
+from neuron_trainer.errors import (
+    CheckpointError,
+    InputError,
+    LeaseLostError,
+    PeerLostError,
+    PreemptedError,
+    ProgressLostError,
+)
 from neuron_trainer.handoff import Handoff
-from neuron_trainer.handoff import replace as write_whole
-from neuron_trainer.log_dir import RESOLVED_CONFIG, log_dir, mirror
+from neuron_trainer.log_dir import checkpoints, log_dir, mirror
 from neuron_trainer.log_mirror import Mirror
 from neuron_trainer.phases import Phases, process_start
 from neuron_trainer.resume import Seen
 
-from . import forkserver, job_file, termination, variables
+from . import forkserver, holding, job_file, termination, variables
+from .holding import Holding
 from .node import Node, settled
 from .server import Server
 from .status import Status
@@ -71,7 +77,7 @@ def main(path: str, overrides: Sequence[str], *, is_test: bool = False, job: str
         end = Ending(ExitCode.NO_CHECKPOINT, str(problem))
     except PreemptedError as problem:
         end = Ending(ExitCode.PREEMPTED, f"stopped on request: {problem}")
-    except PeerLostError as problem:
+    except (PeerLostError, LeaseLostError) as problem:
         end = Ending(ExitCode.ERROR, str(problem))
     log.log(logging.INFO if end.code in (ExitCode.SUCCESS, ExitCode.PREEMPTED) else logging.ERROR, "%s", end.message)
     termination.write(end.last_words or end.message)
@@ -150,11 +156,11 @@ def _train(
     # Torch and datasets from here on: 6 s of imports that run beside those of the forkserver.
     from torch.distributed.elastic.agent.server.api import RunResult
 
-    from neuron_trainer import files, preflight
-    from neuron_trainer.data import source
+    from neuron_trainer import preflight, run_identity
+    from neuron_trainer.checkpoint import complete
     from neuron_trainer.worker import Job
 
-    from . import supervisor
+    from . import record, supervisor
     from .agent import Budget, Parts
     from .choice import Chooser
     from .stderr import Stderr
@@ -165,7 +171,7 @@ def _train(
         _fetch(there)
     preflight.check(config, node.processes, folder, node.accelerator, is_test=task.is_test)
     phases.mark("preflight")
-    chooser = Chooser(config, folder, node.job_uid, lambda: _seen(node, status))
+    chooser = Chooser(config, folder, node.job_uid, lambda: _seen(node, status), is_test=task.is_test)
     done = chooser.finished() if not task.is_test else None
     phases.mark("checkpoint_find")
     if done is not None:
@@ -175,17 +181,21 @@ def _train(
     if task.is_test and not chooser.decide().candidates:
         told = f"there is no complete checkpoint of this run in {folder}: nothing to test."
         raise InputError([error("exp_manager.resume_from_checkpoint", told, "Give one.")])
-    if node.rank == 0 and not task.is_test:
-        write_whole(folder / RESOLVED_CONFIG, yaml.safe_dump(loaded.resolved, sort_keys=False))
-        files.copy(config.exp_manager.files_to_copy or (), folder)
-        if note := source.order_note(config):
-            log.info("%s", note)
     can_resume = config.exp_manager.resume_if_exists or node.seen.from_scratch is FromScratch.ALWAYS
     budget = Budget(node.max_process_restarts if can_resume and not task.is_test else 0)
     job = Job(loaded.resolved, loaded.hash, node.processes, str(folder), str(handoff.folder), node.accelerator,
               task.is_test)  # fmt: skip
-    with Stderr(handoff, node.processes) as stderr:
-        parts = Parts(handoff, status, stop, budget, _own_children(), stderr, phases)
+    with ExitStack() as held, Stderr(handoff, node.processes) as stderr:
+        parts = Parts(handoff, status, stop, budget, _own_children(), stderr, phases=phases)
+        if node.rank == 0 and not task.is_test:
+            parts.check_lease = _hold(held, config, node, folder, handoff, stop).check
+            chooser.run_id = run_identity.take(
+                folder,
+                complete(checkpoints(config, folder)),
+                resumes=config.exp_manager.resume_if_exists,
+                job_uid=node.job_uid,
+            )
+            record.write(folder, loaded, config)
         result: RunResult = supervisor.run(node, job, parts, chooser.choose)
     if result.is_failed():
         status.set(phase=TrainerPhase.FAILED)
@@ -210,6 +220,14 @@ def last_sentence(outcomes: set[str], status: Status, folder: Path) -> str:
     return (
         f"early stopping ended the training {at}" if Outcome.STOPPED_EARLY in outcomes else f"training has ended {at}"
     )
+
+
+def _hold(held: ExitStack, config: TrainingConfig, node: Node, folder: Path, handoff: Handoff, stop: Stop) -> Holding:
+    """The directories that the run writes to; raises `InputError` where another run has one."""
+    holder = lease.myself(node.job_uid, os.environ.get(contract.ENV_JOB_NAME, ""), node.attempt)
+    leases = [lease.Lease(one, holder) for one in holding.folders(folder, checkpoints(config, folder))]
+    patience = holding.POD_PATIENCE if node.is_in_pod else 0.0
+    return held.enter_context(holding.Holding(leases, handoff, stop, patience))
 
 
 def _seen(node: Node, status: Status) -> Seen:

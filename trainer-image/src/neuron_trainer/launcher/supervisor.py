@@ -7,7 +7,7 @@ from typing import Final
 
 import torch.distributed as dist
 from torch.distributed.elastic.agent.server.api import RunResult
-from torch.distributed.elastic.rendezvous import RendezvousError
+from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousHandler
 
 from neuron_api.progress import TrainerPhase
 from neuron_trainer.errors import PeerLostError
@@ -37,8 +37,7 @@ def run(node: Node, job: Job, parts: Parts, choose: Callable[[], Choice]) -> Run
             parts.status.set(phase=TrainerPhase.RENDEZVOUS)
             parts.stop.is_waiting = True
             rendezvous.wait_for_store(node, deadline)
-            result: RunResult = Agent(rendezvous.handler(node), job, parts, choose).run()
-            return result
+            return _serve(Agent(handler := rendezvous.handler(node), job, parts, choose), handler)
         except (RendezvousError, dist.DistError) as problem:
             # Nothing else tells that the store is gone: its clients get a connection error in whatever they do next.
             now, was_up = time.monotonic(), parts.budget.rounds > rounds
@@ -49,3 +48,11 @@ def run(node: Node, job: Job, parts: Parts, choose: Callable[[], Choice]) -> Run
             log.info("the rendezvous was lost (%s); joining it again", type(problem).__name__)
             parts.phases.begin_again()
         time.sleep(_OLD_NAME if was_up and not node.is_host else _PAUSE)
+
+
+def _serve(agent: Agent, handler: RendezvousHandler) -> RunResult:
+    try:
+        result: RunResult = agent.run()
+        return result
+    finally:
+        rendezvous.leave(handler)

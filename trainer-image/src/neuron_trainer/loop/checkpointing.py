@@ -64,14 +64,9 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         """A checkpoint is due, as soon as this step's validation is over."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """What killed saves left goes: it may be what fills the disk. Raises `InputError`: see `ranking`."""
+        """`train_time_interval` counts from here. Raises `InputError`: see `ranking`."""
         self._last_time = time.monotonic()
         self._check_ranking(trainer, pl_module)
-        if self._is_on and self._is_first:
-            try:
-                retention.remove_incomplete(self._folder)
-            except OSError as problem:
-                log.error("what a killed save left in %s could not be removed: %s", self._folder, problem)
 
     def _check_ranking(self, trainer: pl.Trainer, module: TrainingModule) -> None:
         rhythm = ranking.Validations(
@@ -153,10 +148,15 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
             log.warning("the checkpoint of step %d ranks last by monitor val_loss: %s", step, what)
 
     def _path(self, step: int) -> Path:
-        naming, values, version = layout.Naming.of(self._params), self._state.metrics(step), 0
-        if self._params.enable_version_counter:
-            version = self._of_rank_0(_free_version(self._folder, naming, values) if self._is_first else 0)
-        path = self._folder / naming.name(values, version)
+        """A name that no complete checkpoint has: the run's own goes when this one is complete, another run's stays."""
+        naming, values = layout.Naming.of(self._params), self._state.metrics(step)
+        version = 0
+        while self._is_first and layout.is_complete(self._named(naming.name(values, version))):
+            version += 1
+        return self._named(naming.name(values, self._of_rank_0(version)))
+
+    def _named(self, name: str) -> Path:
+        path = self._folder / name
         return path if self._params.save_top_k else layout.last_of(path)
 
     def _tell(self, written: Any) -> None:
@@ -169,9 +169,12 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
             return
         log.info("checkpoint %s is complete", path.name)
         try:
+            self._state.guard()
             if self._params.save_last:
-                writer.copy_as_last(path)
-            if gone := retention.apply(self._folder, path, self._params):
+                writer.copy_as_last(path, self._state.run_id)
+            if not self._params.enable_version_counter:
+                retention.remove_replaced(path, self._state.run_id)
+            if gone := retention.apply(self._folder, path, self._params, self._state.run_id):
                 log.info("removed %s", ", ".join(one.name for one in gone))
             self._bring()
         except OSError as problem:
@@ -183,10 +186,3 @@ def _is_validated(trainer: pl.Trainer) -> bool:
     loop = trainer.fit_loop
     assert loop._data_fetcher is not None
     return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
-
-
-def _free_version(folder: Path, naming: layout.Naming, values: dict[str, float]) -> int:
-    version = 0
-    while layout.is_complete(folder / naming.name(values, version)):
-        version += 1
-    return version

@@ -80,13 +80,16 @@ class Run:
     ) -> Stop:
         """Train to the end, or to a stop. `handoff` on local rank 0, `metrics` on global rank 0 only."""
         config = self.module.config
+        state = replace_field(
+            self.state, run_id=start.run_id, guard=handoff.guard if handoff is not None else lambda: None
+        )
         recovery = self._recovery(start, metrics)
         timed = metrics is not None and config.exp_manager.enable_recovery_time_instrumentation
         times = log_dir / RECOVERY_FILE if timed else None
         reporting = Reporting(handoff, metrics, self.phases, recovery, start.round, times, self.utilization)
         there = mirror(config, log_dir) if metrics is not None else None
         saving = Checkpointing(
-            config.exp_manager, self.state, checkpoints, reporting, rank, there.bring if there else lambda: None
+            config.exp_manager, state, checkpoints, reporting, rank, there.bring if there else lambda: None
         )
         stopping = Stopping()
         resumed = self._take_up(start, saving, reporting, metrics, recovery.steps_lost if recovery else 0)
@@ -113,9 +116,8 @@ class Run:
             self.state.load_weights(storage.place(start.checkpoint))
             self.phases.mark("checkpoint_load")
         if metrics is not None:
-            metrics.drop_after(step)
-            metrics.append(StartRecord(step, lost, round(time.time(), 3), tuple(start.text) or None))
-            for line in (_sentence(start, step), *start.text):
+            metrics.begin(StartRecord(step, lost, round(time.time(), 3), tuple(start.text) or None))
+            for line in (_sentence(start, step, lost), *start.text):
                 log.info("%s", line)
         return None if start.weights_only else start.checkpoint
 
@@ -127,18 +129,24 @@ class Run:
 
     def _recovery(self, start: Start, metrics: MetricsFile | None) -> Recovery | None:
         """What this start costs, where there was one before: known to rank 0."""
-        if metrics is None or (start.checkpoint is None and start.last_step == 0):
+        logged = metrics.last_step() if metrics is not None and self._continues(start) else 0
+        if metrics is None or (start.checkpoint is None and max(start.last_step, logged) == 0):
             return None
         resumed = 0
         if start.checkpoint is not None and not start.weights_only:
             resumed = read_manifest(storage.place(start.checkpoint)).step
-        lost = max(0, max(start.last_step, metrics.last_step()) - resumed)
+        lost = max(0, max(start.last_step, logged) - resumed)
         return Recovery(round=start.round, resumed_from_step=resumed, steps_lost=lost, passed_over=start.passed_over)
 
+    def _continues(self, start: Start) -> bool:
+        """Whether what the log directory has of steps is this run's; without a resume it is of a run before it."""
+        return start.round > 0 or start.checkpoint is not None or self.module.config.exp_manager.resume_if_exists
 
-def _sentence(start: Start, step: int) -> str:
-    if start.checkpoint is None:
-        return "training begins at step 0"
-    if start.weights_only:
-        return f"training begins at step 0 with the weights of {start.checkpoint}"
-    return f"training resumes at step {step} from {start.checkpoint}"
+
+def _sentence(start: Start, step: int, lost: int) -> str:
+    begin = f"training begins at step {step}"
+    if start.checkpoint is not None:
+        own = "with the weights of" if start.weights_only else "from"
+        begin = f"training {'begins' if start.weights_only else 'resumes'} at step {step} {own} {start.checkpoint}"
+    again = f"; {lost} finished step{'s are' if lost > 1 else ' is'} done again" if lost else ""
+    return begin + again + (f"; passed over: {start.passed_over}" if start.passed_over else "")

@@ -3,6 +3,7 @@
 import io
 import math
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +33,9 @@ class RunState:
     family: Family
     topology: Topology
     config_hash: str
+    run_id: str = ""
+    guard: Callable[[], None] = lambda: None
+    """Raises where the log directory is no longer the run's."""
 
     def snapshot(self, folder: Path, trainer_state: dict[str, Any], stage: Stage | None) -> Snapshot:
         """The run at this moment, to be written to `folder`; with a stage it does not change when training goes on."""
@@ -45,6 +49,7 @@ class RunState:
             b"" if manifest.weights_only else self._with_generators(trainer_state),
             manifest,
             one_file_per_tensor=manifest.by_tensor,
+            guard=self.guard,
         )
 
     def load(self, folder: Path) -> dict[str, Any]:
@@ -114,6 +119,7 @@ class RunState:
             job_uid=os.environ.get(contract.ENV_JOB_UID, ""),
             config_hash=self.config_hash,
             config=resumption.effective(config),
+            run_id=self.run_id,
             family=self.family.kind,
             architecture=asdict(self.family.config),
             topology={**asdict(self.topology), "zero1": config.distributed_strategy.zero1},

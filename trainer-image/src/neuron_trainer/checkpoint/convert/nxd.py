@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from neuron_api import contract
-from neuron_trainer.checkpoint import storage
+from neuron_trainer.checkpoint import reader, storage
 from neuron_trainer.errors import CheckpointError
 
 from .partition import Partition
@@ -106,22 +106,35 @@ def _their_class() -> Iterator[None]:
 
 def _part(file: Path) -> dict[str, Callable[[], Tensor]]:
     """Names to tensors of one file; plain ones are mapped and not read."""
-    try:
-        with torch.serialization.safe_globals([(TensorReference, f"{_MODULE}.{_CLASS}")]):
-            stored: dict[str, Any] = torch.load(file, weights_only=True, mmap=True, map_location="cpu")
-    except OSError as problem:
-        raise CheckpointError(f"{file}: {problem.strerror}: is the split another?") from None
-    stored = stored["model"] if isinstance(stored.get("model"), dict) else stored
+    stored = _loaded(file, mmap=True)
+    stored = stored["model"] if isinstance(stored, dict) and isinstance(stored.get("model"), dict) else stored
+    if not isinstance(stored, dict):
+        raise CheckpointError(f"{file} has no tensors by name")
     return {name: _one(file, value) for name, value in stored.items() if isinstance(value, Tensor | TensorReference)}
 
 
 def _one(file: Path, value: Any) -> Callable[[], Tensor]:
     if isinstance(value, Tensor):
         return lambda: value
-    path = Path(f"{file}.tensors") / f"tensor_{value.tid}.pt"
+    if not isinstance(number := getattr(value, "tid", None), int):
+        raise CheckpointError(f"{file} refers to the tensor {number!r}: a number is expected")
+    path = Path(f"{file}.tensors") / f"tensor_{number}.pt"
 
     def load() -> Tensor:
-        tensor: Tensor = torch.load(path, weights_only=True, map_location="cpu")
+        tensor = _loaded(path)
+        if not isinstance(tensor, Tensor):
+            raise CheckpointError(f"{path} has no tensor")
         return tensor
 
     return load
+
+
+def _loaded(file: Path, *, mmap: bool = False) -> Any:
+    """Tensors, plain types and references: what else a file asks for is not looked up."""
+    try:
+        with torch.serialization.safe_globals([(TensorReference, f"{_MODULE}.{_CLASS}")]):
+            return torch.load(file, weights_only=True, mmap=mmap, map_location="cpu")
+    except OSError as problem:
+        raise CheckpointError(f"{file}: {problem.strerror}: is the split another?") from None
+    except Exception as problem:  # a damaged archive raises anything
+        raise CheckpointError(f"{file} {reader.refusal(problem)}") from None
