@@ -64,6 +64,12 @@ test-numerics: venv ## every family under every split against one process, as a 
 test-kills: venv ## 200 runs that are killed or whose storage fails, each resumed bit for bit, as a table (10 minutes)
 	KILLS=200 $(BIN)/python -m pytest -q --durations=0 tests/distributed/test_kills.py
 
+INPUTS ?= 500
+SEED ?= 1
+.PHONY: test-inputs
+test-inputs: venv ## 500 hostile files through `neuron-train run` and `data prepare`: read or refused in words, as a table
+	$(BIN)/python hack/test-inputs --count $(INPUTS) --seed $(SEED)
+
 .PHONY: demo
 demo: venv ## cluster, images, chart, a job that loses a rank and a pod and succeeds (CLUSTER=current: your own cluster)
 	CLUSTER=$(CLUSTER) $(BIN)/python hack/demo

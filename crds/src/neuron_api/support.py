@@ -57,7 +57,7 @@ _DONE: Final[Mapping[str, str]] = {
     "model_alignment_strategy.sft": "packing",
     "model": "model_config encoder_seq_length max_position_embeddings num_layers hidden_size rope_theta qkv_linear "
     "fuse_qkv pipeline_cuts use_cpu_initialization activations_checkpoint_granularity activations_checkpoint_recompute "
-    "do_layer_norm_weight_decay weight_init_only",
+    "do_layer_norm_weight_decay weight_init_only token_weighted_loss",
     "model.fusions": "softmax flash_attention ring_attention",
     "model.moe": "num_experts frequency dropout capacity_factor dropless routing_algorithm router_activation "
     "sinkhorn_iterations sinkhorn_tol top_k output_router_logits router_aux_loss_coef normalize_top_k_affinities "

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from distributed.tiny import MODEL
+from neuron_trainer import preflight, tuning_length
 from neuron_trainer.__main__ import main
 from neuron_trainer.checkpoint import verify
 from neuron_trainer.checkpoint.convert import native, nxd
 from neuron_trainer.checkpoint.convert.partition import Partition
+from neuron_trainer.errors import InputError
 from neuron_trainer.handoff import Start
 from neuron_trainer.launcher.choice import Chooser
+from neuron_trainer.log_dir import RESOLVED_CONFIG
 from neuron_trainer.models.family import Family
 from neuron_trainer.resume import Choice
 
@@ -228,3 +232,62 @@ def test_what_is_missing_is_one_sentence(
 def test_a_directory_of_something_else_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["checkpoint", "convert", str(tmp_path), str(tmp_path / "x"), "--to", "hf"]) == 1
     assert "is no checkpoint of this trainer" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("one_process")
+def test_one_tokenizer_goes_from_prepare_through_a_run_to_transformers(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """F66: it was lost between the tools. Looked at: rows that name no tokenizer, records that name the rows'
+    directory, a run in place of a checkpoint, the umask, `--tokenizer`, and none at all."""
+    (tmp_path / "a.txt").write_text("some words, and some more words\n" * 400)
+    arguments = ["--input", str(tmp_path / "a.txt"), "--seq-length", "32", "--vocab-size", "280"]
+    assert main(["data", "prepare", *arguments, "--output", str(tmp_path / "rows")]) == 0
+    (tmp_path / "config.json").write_text(json.dumps({**MODEL, "vocab_size": 280}))
+    values = alone(tiny, tmp_path / "log", data__train_dir=str(tmp_path / "rows"), trainer__max_steps=2,
+                   model__model_config=str(tmp_path))  # fmt: skip
+    values["exp_manager"]["checkpoint_callback_params"]["every_n_train_steps"] = 1
+    run = train(values)
+    (run / RESOLVED_CONFIG).write_text(yaml.safe_dump(values))
+    capsys.readouterr()
+    old = os.umask(0o027)
+    try:
+        convert(run, tmp_path / "hf", "--to", "hf")
+    finally:
+        os.umask(old)
+    said = capsys.readouterr().out
+    assert f".ckpt is the newest checkpoint of {run}" in said
+    assert "step=2-" in said
+    assert f"files of the tokenizer in {tmp_path}/rows" in said
+    made = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    assert made.eos_token == "<|end_of_text|>"
+    assert made.decode(made.encode("some words")) == "some words"
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "hf").iterdir()} == {0o640}
+
+    records = [{"input": "some", "output": "words"}] * 8
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    tuned = alone(tiny, tmp_path / "sft", data__train_dir=str(tmp_path / "r.jsonl"), data__seq_length=16,
+                  model__model_config=str(tmp_path))  # fmt: skip
+    tuned["data"]["tokenizer"] = {"type": str(tmp_path / "rows")}
+    tuned["model_alignment_strategy"] = {"sft": {}}
+    preflight.check(tuning_length.applied(typed(tuned)), 1, tmp_path / "sft")
+
+    (run / RESOLVED_CONFIG).unlink()
+    convert(run, tmp_path / "bare", "--to", "hf")
+    assert "no tokenizer: none was found beside the source; give --tokenizer DIR" in capsys.readouterr().out
+    convert(run, tmp_path / "given", "--to", "hf", "--tokenizer", tmp_path / "hf")
+    assert (tmp_path / "given" / "tokenizer.json").is_file()
+    assert main(["checkpoint", "convert", str(run), str(tmp_path / "x"), "--to", "hf", "--tokenizer", str(run)]) == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_tokenizer_without_an_end_is_named_with_file_and_key(tmp_path: Path) -> None:
+    from neuron_api.config.tokenizer import TokenizerConfig
+    from neuron_trainer.data import tokenizer
+
+    (tmp_path / "a.txt").write_text("some words\n" * 99)
+    arguments = ["--input", str(tmp_path / "a.txt"), "--seq-length", "32", "--vocab-size", "280"]
+    assert main(["data", "prepare", *arguments, "--output", str(tmp_path / "rows")]) == 0
+    (tmp_path / "rows" / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    with pytest.raises(InputError, match=f"{tmp_path}/rows/tokenizer_config.json sets no eos_token"):
+        tokenizer.load(TokenizerConfig(type=str(tmp_path / "rows")))

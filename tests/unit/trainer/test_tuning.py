@@ -316,7 +316,7 @@ def no_output(path: Path) -> None:
     (lambda path: path.write_text('{"input": "a",\n "output": b}'), {}, "line 1 of "),
     (lambda path: path.write_text('{"input": "a", "output": "\\ud83d"}'), {}, "half of a surrogate pair"),
     (lambda path: path.write_text('[{"input": "a", "output": "b"},\n{"input": "a"}]'), {}, "line 2 of "),
-    (lambda path: path.write_bytes(b'{"input": "n\xe9e", "output": "b"}'), {}, "is not UTF-8: byte 0xe9"),
+    (lambda path: path.write_bytes(b'{"input": "n\xe9e", "output": "b"}'), {}, "end. Save the file as UTF-8."),
     (lambda path: path.write_bytes(b"\x1f\x8b broken"), {}, "cannot be "),
     (lambda path: path.write_text("A text."), {}, "line 1 of "),
     (lambda path: path.mkdir(), {}, "is a directory"),

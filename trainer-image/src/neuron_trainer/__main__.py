@@ -93,7 +93,8 @@ def _add_convert(of_checkpoint: Any) -> None:
     )
     add = convert.add_argument
     # fmt: off
-    add("source", metavar="SOURCE", help="a checkpoint of this trainer, of transformers or of neuronx-distributed")
+    add("source", metavar="SOURCE",
+        help="a checkpoint of this trainer, transformers or neuronx-distributed; of a log directory the newest")
     add("target", metavar="TARGET", help="directory to write; complete or without its marker")
     add("--to", required=True, choices=("native", "hf", "nxd"),
         help="native: for resume_from_checkpoint; hf: safetensors and config.json; nxd: neuronx-distributed's files")
@@ -102,6 +103,8 @@ def _add_convert(of_checkpoint: Any) -> None:
     add("--dtype", choices=("float32", "bfloat16", "float16"), help="default: as the tensors are stored")
     add("--masters", action="store_true", help="of a native source, the weights that the optimizer updates")
     add("--max-shard-size", type=float, default=5.0, metavar="GB", help="largest safetensors file; default 5")
+    add("--tokenizer", type=Path, metavar="DIR",
+        help="hf: copy the tokenizer from here; default: the one that the run was configured with, or the source's")
     add("--xser", action="store_true", help="nxd: a file for each tensor, as save_xser writes it")
     add("--kv-layout", choices=("tiled", "grouped"), default="tiled",
         help="nxd: order of copied key/value heads, tiled as on trn1 (default) or grouped as on trn2")
@@ -122,6 +125,7 @@ def _convert(chosen: Any) -> int:
             xser=chosen.xser,
             grouped=chosen.kv_layout == "grouped",
             masters=chosen.masters,
+            tokenizer=chosen.tokenizer,
         )
     )
 

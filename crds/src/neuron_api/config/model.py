@@ -64,6 +64,11 @@ class ModelConfig(OpenSection):
     weight_init_only: Flag = False
     """Take only the weights from resume_from_checkpoint and start at step 0. Default False."""
 
+    token_weighted_loss: Flag = False
+    """Divide a step's loss by the labels of its whole global batch, so that each label weighs the same, whatever
+    micro_batch_size and the number of processes are. Default False: micro-batches weigh equally, as upstream, and so a
+    label of a short answer weighs more than one of a long answer."""
+
     activations_checkpoint_granularity: Literal["selective", "full"] | None = None
     """Recompute in the backward pass: chosen modules (selective), each layer (full) or nothing (null). Default
     null."""

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,13 +11,14 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
 from neuron_api.findings import errors_of
 from neuron_api.loading import load_bytes
 from neuron_trainer import training_file
 from neuron_trainer.checkpoint import catalog, layout, published, storage
-from neuron_trainer.checkpoint.convert import config_file, hugging_face, native, nxd
+from neuron_trainer.checkpoint.convert import config_file, hugging_face, native, nxd, tokenizer
 from neuron_trainer.checkpoint.convert.partition import Partition
 from neuron_trainer.checkpoint.convert.weights import Weights, in_dtype, stacked, unstacked
 from neuron_trainer.checkpoint.manifest import Manifest
@@ -42,19 +43,48 @@ class Request:
     xser: bool
     grouped: bool
     masters: bool
+    tokenizer: Path | None = None
+    """Directory to copy the tokenizer from; None: found by the source."""
 
 
 def run(request: Request) -> int:
     """Returns an exit code; one sentence says what is wrong."""
     try:
+        request = replace(request, source=_newest(request.source))
         _convert(request)
+        print(_summary(request))  # noqa: T201
     except (CheckpointError, InputError, OSError, ValueError) as problem:
         print(f"neuron-train: {problem}", file=sys.stderr)  # noqa: T201
         return int(ExitCode.CONFIG if isinstance(problem, InputError) else ExitCode.ERROR)
     return int(ExitCode.SUCCESS)
 
 
+def _newest(source: Path) -> Path:
+    """The newest complete checkpoint of a run's log directory; any other source as it is. Raises `CheckpointError`."""
+    folder = source / contract.CHECKPOINTS_DIR
+    if not folder.is_dir() or published.is_one(source) or layout.is_complete(source):
+        return source
+    if not (found := catalog.complete(folder)):
+        raise CheckpointError(f"{folder} has no complete checkpoint")
+    print(f"{found[0].path.name} is the newest checkpoint of {source}")  # noqa: T201
+    return found[0].path
+
+
+def _summary(request: Request) -> str:
+    """What was written, with its size; of a Hugging Face directory with the tokenizer, which is copied here."""
+    size = sum(path.stat().st_size for path in request.target.rglob("*") if path.is_file())
+    text = f"{request.target}: {size / 1e6:.1f} MB"
+    if request.to != "hf":
+        return text
+    folder = tokenizer.find(request.source, request.tokenizer)
+    if folder is None:
+        return f"{text}, no tokenizer: none was found beside the source; give --tokenizer DIR"
+    return f"{text}, {len(tokenizer.copy(folder, request.target))} files of the tokenizer in {folder}"
+
+
 def _convert(request: Request) -> None:
+    if request.tokenizer is not None:
+        tokenizer.find(request.source, request.tokenizer)
     weights, values = _read(request)
     family = Family.bare(values)
     dtype = getattr(torch, request.dtype) if request.dtype else None

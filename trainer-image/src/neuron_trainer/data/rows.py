@@ -53,6 +53,7 @@ class Rows:
             raise self.fault(said, f"Needed are {', '.join(COLUMNS)}.")
         self._used = [name for name in (*COLUMNS, MASK) if name in self.columns]
         if self.table is not None:
+            self.table.select(self._used).validate(full=True)  # offsets in a damaged file may point anywhere
             self._matrices = matrices.of_columns(self.table, self._used)
             if self._matrices is None and self._count:
                 self._formatted = self._view(place)

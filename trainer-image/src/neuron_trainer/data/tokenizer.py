@@ -8,6 +8,7 @@ from neuron_api.config import TokenizerConfig, TrainingConfig
 from neuron_api.findings import error
 from neuron_trainer.errors import InputError
 
+from . import tokenizer_files
 from .paths import expanded
 
 _GPT2: Final = "GPT2BPETokenizer"
@@ -107,10 +108,15 @@ def _loaded(name: str, *, use_fast: bool) -> Any:
     where, is_local = (str(path), True) if path.is_dir() else (name, False)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(where, use_fast=use_fast, local_files_only=is_local)
-    except (OSError, ValueError) as problem:
-        raise _fault(".type", f"{name} is not a tokenizer: {str(problem).splitlines()[0]}") from None
-    if tokenizer.eos_token_id is None:
-        raise _fault(".type", f"the tokenizer {name} has no end-of-text token.", "Set eos_token in its configuration.")
+        end = tokenizer.eos_token_id
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as problem:  # whatever a damaged file leads the library to, its Rust half's panics too
+        said = str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
+        raise _fault(".type", f"{name} is not a tokenizer: {said}", "Save it with transformers again.") from None
+    if end is None:
+        place = path / tokenizer_files.CONFIG if is_local else f"{name}, {tokenizer_files.CONFIG}"
+        raise _fault(".type", f"{place} sets no eos_token.", 'Add "eos_token": "<the token that ends a text>" there.')
     return tokenizer
 
 

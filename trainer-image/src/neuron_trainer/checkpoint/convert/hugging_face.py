@@ -1,6 +1,7 @@
 """A directory of `transformers` (see `published`): whole tensors out of it, and a new one."""
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ def write(
     `tell` is called with the name of each tensor.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / published.CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     parts: list[list[str]] = []
     held: dict[str, Tensor] = {}
     total, size = 0, 0
@@ -43,11 +45,12 @@ def write(
         tell(name)
     _save(folder, held, parts)
     _name(folder, parts, total)
-    (folder / published.CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _save(folder: Path, held: dict[str, Tensor], parts: list[list[str]]) -> None:
-    save_file(held, folder / f"part-{len(parts)}.safetensors", metadata={"format": "pt"})
+    path = folder / f"part-{len(parts)}.safetensors"
+    save_file(held, path, metadata={"format": "pt"})
+    shutil.copymode(folder / published.CONFIG, path)  # the library writes 0600, whatever the umask is
     parts.append(list(held))
 
 

@@ -3,6 +3,7 @@
 import logging
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def _entry(config: TrainingConfig, part: Part, key: str, file: Path) -> Entry:
         with reading(file):
             contents = zlib.crc32(file.read_bytes())
     except FormatError as problem:
-        raise InputError([error(key, problem.message, problem.remedy or records.FORM)]) from None
+        raise records.fault(key, problem) from None
     facts = {
         "contents": contents,
         "tokenizer": _tokenizer_files(data),
@@ -85,11 +86,21 @@ def _packs(config: TrainingConfig) -> bool:
     return given is not None and given.sft is not None and given.sft.packing
 
 
+def _encoded(found: records.Records, made: Any, special: pieces.Special, config: TrainingConfig) -> list[pieces.Piece]:
+    """The records as tokens; a tokenizer whose files are damaged may fail in any way. Raises `InputError`."""
+    try:
+        return list(pieces.of_records(found.records, made, special))
+    except Exception as problem:
+        assert config.data.tokenizer is not None
+        said = f"{config.data.tokenizer.type} fails on the records: {type(problem).__name__}: {problem}."
+        raise InputError([error("data.tokenizer.type", said, "Save it with transformers again.")]) from None
+
+
 def _tokenised(config: TrainingConfig, key: str, path: str) -> Arrays:
     made = tokenizer.hugging_face(config.data.tokenizer)
     special, length = pieces.Special.of(made), config.model.encoder_seq_length
     found = records.read(key, path, config.data.dev_choose_samples)
-    each = pieces.of_records(found.records, made, special)
+    each = _encoded(found, made, special, config)
     rows = packed.joined(each, length, special) if _packs(config) else packed.one_each(each, length)
     log.info("%s: %d records are %d samples of %d tokens; %d were cut, %d left out.", path, len(found.records),
              len(rows.arrays["row"]) - 1, length, rows.cut, rows.left_out)  # fmt: skip

@@ -60,13 +60,19 @@ class Records:
         return "; ".join(parts)
 
 
+def fault(key: str, problem: FormatError) -> InputError:
+    """As the launcher reports it: the options that a remedy may name are those of `data prepare`."""
+    remedy = problem.remedy if "--" not in problem.remedy else "Save the file as UTF-8."
+    return InputError([error(key, problem.message, remedy or FORM)])
+
+
 def read(key: str, path: str, limit: int | None) -> Records:
     """The first `limit` records, or all; raises `InputError` with the place of the first that is none."""
     file, found = expanded(path), Counter[str]()
     try:
         each = [_record(one, found) for one in islice(_placed(key, path), limit)]
     except FormatError as problem:
-        raise InputError([error(key, problem.message, problem.remedy or FORM)]) from None
+        raise fault(key, problem) from None
     if not each:
         raise InputError([error(key, f"{file} has no records.", FORM)])
     instructed = found.pop("instruction", 0)

@@ -1,7 +1,7 @@
 """`ParallelBackend` over what PyTorch has."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -80,7 +80,7 @@ class NativeBackend:
             self._rounded = WorkingWeights(list(blocks.values()), self._parameters, self._policy, self._config.seed)
         elif self._policy.is_stochastic and self._policy.has_masters:
             self._rounded = RoundedWeights(list(blocks.values()), self._parameters, self._config.seed)
-        share = partial(loss.share, own=self._part)
+        share = self._loss = loss.Loss(self._part)
         self._schedule: Schedule
         if self._meshes.data is not None and self._is_replicated:
             self._schedule = Straight(data_parallel.replicated(blocks[0], self._meshes.data), share)
@@ -174,13 +174,13 @@ class NativeBackend:
     def accumulate(self, batch: Batch) -> Tensor:
         """See `ParallelBackend`."""
         self._gather()
-        with self._loss_scope():
+        with self._loss_scope(batch):
             return self._schedule.train(self._micro_batches(batch))
 
     def evaluate(self, batch: Batch) -> Tensor:
         """See `ParallelBackend`."""
         self._gather()
-        with self._loss_scope():
+        with self._loss_scope(batch):
             return self._schedule.evaluate(self._micro_batches(batch))
 
     def _gather(self) -> None:
@@ -204,9 +204,23 @@ class NativeBackend:
             for index, (some, wanted) in enumerate(parts)
         ]
 
-    def _loss_scope(self) -> AbstractContextManager[Any]:
-        """Cross-entropy on logits that stay split over the vocabulary."""
-        return loss_parallel() if self._meshes.tensor is not None else nullcontext()
+    @contextmanager
+    def _loss_scope(self, batch: Batch) -> Iterator[None]:
+        """Cross-entropy on logits that stay split over the vocabulary; over which labels the mean is taken."""
+        with (
+            loss_parallel() if self._meshes.tensor is not None else nullcontext(),
+            self._loss.divided_by(self._labels_of_one(batch) if self._config.model.token_weighted_loss else None),
+        ):
+            yield
+
+    def _labels_of_one(self, batch: Batch) -> Tensor:
+        """Labels that count in an average micro-batch of the global batch, at least one in all of it: the mean over
+        micro-batches and data-parallel processes is then that over the labels. A collective."""
+        number = torch.float64 if self.device.type == "cpu" else torch.float32
+        labels = self.sum_over_processes(loss.count(batch["labels"]).to(number).reshape(1))[0]
+        # The processes of a replica count the same samples, so the sum has each label as often as a replica processes.
+        copies = dist.get_world_size() / self.share.size
+        return (labels.clamp(min=copies) / (dist.get_world_size() * self._topology.micro_batches)).float()
 
     def finish_gradients(self) -> None:
         """See `ParallelBackend`; FSDP has averaged over data-parallel ranks during the last backward pass."""
