@@ -156,8 +156,14 @@ def altered(rng: random.Random, value: Any) -> Any:
 # ---- good files -----------------------------------------------------------------------------------------------------
 
 
+def shown(text: str, second: str) -> str:
+    """Of a record of fine-tuning less: question and answer are to fit into a sample."""
+    return text[:9] if second else text
+
+
 def json_lines(rng: random.Random, key: str = "text", second: str = "") -> bytes:
-    records: list[Any] = [{key: text, **({second: text[:9]} if second else {}), "n": n} for n, text in enumerate(TEXTS)]
+    records: list[Any] = [{key: shown(text, second), **({second: text[:9]} if second else {}), "n": n}
+                          for n, text in enumerate(TEXTS)]  # fmt: skip
     if rng.random() < 0.4:
         records = altered(rng, records)
     records = records if isinstance(records, list) else [records]
@@ -170,7 +176,8 @@ def json_list(rng: random.Random, key: str = "text", second: str = "") -> bytes:
 
 
 def table(rng: random.Random, key: str = "text", second: str = "") -> bytes:
-    columns: dict[str, Any] = {key: TEXTS, **({second: TEXTS} if second else {}), "n": list(range(12))}
+    texts = [shown(text, second) for text in TEXTS]
+    columns: dict[str, Any] = {key: texts, **({second: texts} if second else {}), "n": list(range(12))}
     if rng.random() < 0.3:
         columns[key] = [rng.choice((None, "a")) for _ in TEXTS] if rng.random() < 0.5 else list(range(12))
     sink = pa.BufferOutputStream()
@@ -187,7 +194,8 @@ def table(rng: random.Random, key: str = "text", second: str = "") -> bytes:
 def comma(rng: random.Random, key: str = "text", second: str = "") -> bytes:
     header = f"n,{key},{second}\n" if second else f"n,{key}\n"
     return (
-        header + "".join(f'{n},"{text}"' + (',"b"' if second else "") + "\n" for n, text in enumerate(TEXTS))
+        header
+        + "".join(f'{n},"{shown(text, second)}"' + (',"b"' if second else "") + "\n" for n, text in enumerate(TEXTS))
     ).encode()
 
 

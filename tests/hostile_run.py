@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import huggingface_hub.constants
 import yaml
 
 from distributed.tiny import MODEL, config, write_rows
@@ -92,6 +93,7 @@ def alone() -> Iterator[io.StringIO]:
         with (
             mock.patch.object(forkserver, "start", lambda _: None),
             mock.patch.object(supervisor, "run", accept),
+            mock.patch.object(huggingface_hub.constants, "HF_HUB_OFFLINE", True),  # a name is no file: nothing is asked
             redirect_stderr(written),
         ):
             yield written

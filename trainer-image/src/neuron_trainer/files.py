@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from neuron_api.findings import Finding, error
+from neuron_trainer.data.paths import exists
 
 
 def copy(paths: Iterable[str], folder: Path) -> None:
@@ -23,7 +24,7 @@ def check(paths: Iterable[str]) -> list[Finding]:
     return [
         error("exp_manager.files_to_copy", f"{text} is not there.", "Give files that the pod can read.")
         for text in paths
-        if not _path(text).exists()
+        if not exists(_path(text))
     ]
 
 

@@ -9,7 +9,7 @@ from neuron_api.findings import error
 from neuron_trainer.errors import InputError
 
 from . import tokenizer_files
-from .paths import expanded
+from .paths import expanded, is_directory, is_file
 
 _GPT2: Final = "GPT2BPETokenizer"
 _GPT2_END: Final = "<|endoftext|>"
@@ -49,7 +49,7 @@ def _gpt2(config: TokenizerConfig) -> TokenIds:
     if not config.vocab_file or not config.merge_file:
         raise _fault(".vocab_file", f"{_GPT2} needs vocab_file and merge_file.", "Give both.")
     for key, path in (("vocab_file", config.vocab_file), ("merge_file", config.merge_file)):
-        if not expanded(path).is_file():
+        if not is_file(expanded(path)):
             raise _fault(f".{key}", f"there is no file {path}.")
     try:
         vocabulary: dict[str, int] = json.loads(expanded(config.vocab_file).read_bytes())
@@ -103,9 +103,9 @@ def _loaded(name: str, *, use_fast: bool) -> Any:
 
     path = expanded(name)
     looks_like_path = name.startswith((".", "/", "~", "$"))
-    if looks_like_path and not path.is_dir():
+    if looks_like_path and not is_directory(path):
         raise _fault(".type", f"there is no directory {name}.", "Give a Hugging Face tokenizer directory.")
-    where, is_local = (str(path), True) if path.is_dir() else (name, False)
+    where, is_local = (str(path), True) if is_directory(path) else (name, False)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(where, use_fast=use_fast, local_files_only=is_local)
         end = tokenizer.eos_token_id

@@ -26,9 +26,9 @@ _UNION: Final = ("int", "float", "none", "nullable")
 def read(model: ModelConfig) -> dict[str, Any]:
     """The file `model.model_config`, or the one in that directory, parsed and checked; raises `InputError`."""
     path = Path(str(model.model_config_path)).expanduser()
-    path = path / "config.json" if path.is_dir() else path
     remedy = "Give the path of a Hugging Face config.json."
     try:
+        path = path / "config.json" if path.is_dir() else path
         if path.exists() and not path.is_file():
             raise wrong(f"{path} is not a regular file.", remedy)
         with path.open("rb") as file:

@@ -9,7 +9,7 @@ import numpy as np
 
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import Finding, error
-from neuron_trainer.data.paths import expanded
+from neuron_trainer.data.paths import exists, expanded
 from neuron_trainer.errors import InputError
 
 from . import build, sizes
@@ -73,7 +73,7 @@ def _folder(config: TrainingConfig, prefix: Path) -> list[Finding]:
     """Where index files go; the worker that writes them tells what the file system says beyond the permissions."""
     given = config.data.index_mapping_dir
     folder = expanded(given) if given else prefix.parent
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    existing = next(path for path in (folder, *folder.parents) if exists(path))
     if existing.is_dir() and os.access(existing, os.W_OK):
         return []
     return [error("data.index_mapping_dir", f"index files cannot be written to {folder}.",

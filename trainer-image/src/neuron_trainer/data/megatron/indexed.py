@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuron_api.findings import error
+from neuron_trainer.data.paths import is_file
 from neuron_trainer.errors import InputError
 
 from .layout import CODES, HEADER, MAGIC, VERSION, Header, bin_path, idx_path
@@ -63,7 +64,7 @@ class IndexedTokens:
     def _check(self) -> None:
         """Whether index and tokens belong together: a few comparisons, at every start."""
         index, tokens = idx_path(self.prefix), bin_path(self.prefix)
-        if not tokens.is_file():
+        if not is_file(tokens):
             raise _fault(f"there is {index.name} but no {tokens}.")
         wanted = int(self.lengths.sum(dtype=np.int64)) * self.dtype.itemsize
         if (size := tokens.stat().st_size) != wanted:
@@ -80,7 +81,7 @@ class IndexedTokens:
 
 
 def _header(path: Path) -> Header:
-    if not path.is_file():
+    if not is_file(path):
         raise InputError([error(_KEY, f"there is no file {path}.", "Give the path without .bin and .idx.")])
     with path.open("rb") as file:
         first, size = file.read(HEADER.size), os.fstat(file.fileno()).st_size

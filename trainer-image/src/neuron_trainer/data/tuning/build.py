@@ -13,7 +13,7 @@ from neuron_trainer.data import tokenizer
 from neuron_trainer.data.cache import Arrays, Entry
 from neuron_trainer.data.formats.detection import detect
 from neuron_trainer.data.formats.errors import FormatError, reading
-from neuron_trainer.data.paths import expanded
+from neuron_trainer.data.paths import expanded, is_directory
 from neuron_trainer.data.source import FOLDER, Part
 from neuron_trainer.errors import InputError
 
@@ -76,7 +76,7 @@ def _tokenizer_files(data: DataConfig) -> dict[str, int] | str:
     assert data.tokenizer is not None
     assert data.tokenizer.type is not None
     folder = expanded(data.tokenizer.type)
-    if not folder.is_dir():
+    if not is_directory(folder):
         return data.tokenizer.type
     return {file.name: zlib.crc32(file.read_bytes()) for file in sorted(folder.glob("*token*")) if file.is_file()}
 
