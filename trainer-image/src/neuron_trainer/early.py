@@ -16,7 +16,7 @@ from neuron_api.topology import check as check_topology
 
 from . import evaluation, files
 from .checkpoint import catalog, retention, storage
-from .data.paths import expanded
+from .data.paths import exists, expanded, is_directory, is_file
 from .errors import InputError
 from .log_dir import checkpoints, log_dir
 from .models import config_json
@@ -78,8 +78,8 @@ def _model(config: TrainingConfig) -> tuple[Finding, ...]:
 def _log_dir(config: TrainingConfig) -> Iterator[Finding]:
     """Whether the nearest directory that exists may be written; nothing is created before all else is right."""
     folder = log_dir(config)
-    place = next((one for one in (folder, *folder.parents) if one.exists() or one.is_symlink()), folder)
-    if not place.is_dir():
+    place = next((one for one in (folder, *folder.parents) if exists(one) or one.is_symlink()), folder)
+    if not is_directory(place):
         yield error("exp_manager.exp_dir", UNWRITABLE.format(folder, os.strerror(errno.ENOTDIR)), WRITABLE)
     elif not os.access(place, os.W_OK | os.X_OK):
         yield error("exp_manager.exp_dir", UNWRITABLE.format(folder, os.strerror(errno.EACCES)), WRITABLE)
@@ -94,7 +94,7 @@ def _data(config: TrainingConfig, *, is_test: bool) -> Iterator[Finding]:
         return
     for part in ["test"] if is_test else ["train", *(["validation"] if config.trainer.limit_val_batches else [])]:
         key, given = f"data.{_FOLDERS[part]}", getattr(config.data, _FOLDERS[part])
-        if given is None or storage.is_remote(given) or expanded(given).exists():
+        if given is None or storage.is_remote(given) or exists(expanded(given)):
             continue
         if reads_records:
             yield error(key, f"there is no file {given}.", "Give a file of records.")
@@ -107,12 +107,12 @@ def _tokenizer(config: TrainingConfig) -> Iterator[Finding]:
     given = config.data.tokenizer
     if given is None or config.data.data_module or not _reads_text(config):
         return
-    if given.type and given.type.startswith((".", "/", "~", "$")) and not expanded(given.type).is_dir():
+    if given.type and given.type.startswith((".", "/", "~", "$")) and not is_directory(expanded(given.type)):
         remedy = "Give a Hugging Face tokenizer directory."
         yield error("data.tokenizer.type", f"there is no directory {given.type}.", remedy)
     for key in ("vocab_file", "merge_file"):
         path = getattr(given, key)
-        if path and given.vocab_file and given.merge_file and not expanded(path).is_file():
+        if path and given.vocab_file and given.merge_file and not is_file(expanded(path)):
             yield error(f"data.tokenizer.{key}", f"there is no file {path}.")
 
 
