@@ -183,3 +183,16 @@ def test_what_another_run_left_is_named_and_left_alone(log: Path, tiny: Path, ca
     params = typed(alone(tiny, log, exp_manager__checkpoint_callback_params__save_top_k=1))
     retention.apply(own.parent, own, params.exp_manager.checkpoint_callback_params, "mine")
     assert len(checkpoints(log)) == 3, "the other run's count in save_top_k"
+
+
+@pytest.mark.parametrize("other", [{}, {"step": None, "place": "elsewhere"}], ids=["same fields", "other fields"])
+def test_a_checkpoint_of_a_later_release_is_no_damage(other: dict[str, Any], log: Path, tiny: Path) -> None:
+    """After a roll-back of the image the steps that the later release saved are neither done again nor moved away."""
+    newest = checkpoints(log)[-1]
+    path = newest / contract.CHECKPOINT_MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 99, **other}))
+    with pytest.raises(InputError, match="has version 99, this release reads up to 2: use the release that wrote it"):
+        Chooser(config(tiny, log, exp_manager__resume_if_exists=True), log, "").choose()
+    without = config(tiny, log, exp_manager__resume_if_exists=False, exp_manager__resume_ignore_no_checkpoint=True)
+    assert Chooser(without, log, "").choose().checkpoint is None
+    assert newest.is_dir()

@@ -48,6 +48,10 @@ class CheckpointError(TrainerError):
     """A checkpoint directory is not what its manifest says."""
 
 
+class NewerReleaseError(CheckpointError):
+    """A checkpoint was written by a later release: it is not damaged, and its steps are not to be done again."""
+
+
 class ProgressLostError(TrainerError):
     """The job would begin again at step 0 after finished steps, and its spec does not allow that."""
 

@@ -25,9 +25,11 @@ DAMAGED: Final = ".damaged"
 def move(folder: Path, broken: Iterable[Broken]) -> None:
     """By the one who holds the run's directory, with no save under way.
 
-    One that cannot be moved stays, and is named in the log: that is no reason not to train.
+    One that cannot be moved stays, and is named in the log: that is no reason not to train. One of a later release
+    stays for that release.
     """
-    own = [one for one in broken if storage.is_remote(one.path) or not one.path.is_symlink()]
+    movable = [one for one in broken if not one.is_newer]
+    own = [one for one in movable if storage.is_remote(one.path) or not one.path.is_symlink()]
     cut_off = [one.path for one in own if not one.was_complete]
     for path in cut_off[:-1]:
         _attempt(_delete, path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from neuron_api import contract
-from neuron_trainer.errors import CheckpointError
+from neuron_trainer.errors import CheckpointError, NewerReleaseError
 
 from . import layout, storage
 from .manifest import Manifest, entry, read
@@ -41,6 +41,8 @@ class Broken:
     reason: str
     was_complete: bool
     """Whether it has its marker: a killed save leaves none."""
+    is_newer: bool = False
+    """Whether a later release wrote it, which can take it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ def survey(folder: Path) -> Survey:
         try:
             found.append(Candidate(path, read(path)))
         except CheckpointError as problem:
-            broken.append(Broken(path, str(problem), was_complete=True))
+            is_newer = isinstance(problem, NewerReleaseError)
+            broken.append(Broken(path, str(problem), was_complete=True, is_newer=is_newer))
     found.sort(key=lambda candidate: (candidate.step, not layout.is_last(candidate.path)), reverse=True)
     return Survey(tuple(found), tuple(broken))
 

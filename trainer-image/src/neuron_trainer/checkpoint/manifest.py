@@ -7,7 +7,7 @@ import xxhash
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from neuron_api import contract
-from neuron_trainer.errors import CheckpointError
+from neuron_trainer.errors import CheckpointError, NewerReleaseError
 
 from . import layout
 
@@ -74,22 +74,38 @@ class Manifest(BaseModel):
     """By name, all but the manifest and the marker."""
 
 
+class _Version(BaseModel):
+    """All that every later form has in common."""
+
+    version: int = _VERSION
+
+
 def read(folder: Path) -> Manifest:
-    """Parse the manifest of a directory; raises `CheckpointError`."""
+    """Parse the manifest of a directory; raises `CheckpointError`, for one of a later release `NewerReleaseError`."""
     path = folder / contract.CHECKPOINT_MANIFEST
     try:
         if (size := path.stat().st_size) > _MAX_SIZE:
             raise CheckpointError(f"{path} is not a manifest: it has {size} bytes")
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        _check_version(path, content)
+        manifest = Manifest.model_validate_json(content)
     except OSError as problem:
         raise CheckpointError(f"{path}: {problem.strerror or 'there is no such object'}") from None
     except ValidationError as problem:
         raise CheckpointError(f"{path} is not a manifest: {_first(problem)}") from None
-    if manifest.version > _VERSION:
-        raise CheckpointError(
-            f"{path} has version {manifest.version}, this release reads up to {_VERSION}: use the release that wrote it"
-        )
     return manifest
+
+
+def _check_version(path: Path, content: bytes) -> None:
+    """Before anything else is looked at, since a later form may have other fields."""
+    try:
+        version = _Version.model_validate_json(content).version
+    except ValidationError:
+        return  # no later form, and the manifest's own check says what is wrong
+    if version > _VERSION:
+        raise NewerReleaseError(
+            f"{path} has version {version}, this release reads up to {_VERSION}: use the release that wrote it"
+        )
 
 
 def _first(problem: ValidationError) -> str:

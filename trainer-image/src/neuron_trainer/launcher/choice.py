@@ -54,6 +54,8 @@ class Chooser:
 
     def _decide(self, there: Survey) -> Decision:
         seen = self._seen()
+        if self._config.exp_manager.resume_if_exists:
+            _refuse_newer(there)
         found = [candidate for candidate in there.complete if candidate.is_resumable]
         decision = decide(self._config, found, self._given, self._job_uid, seen, self.run_id)
         broken = "".join(f"; {one.reason}" for one in there.broken)
@@ -227,3 +229,10 @@ def _published(path: Path) -> Manifest:
 
 def _lost(seen: Seen, found: str) -> str:
     return f"{seen.step} steps were finished and {found}: the job would begin again at step 0."
+
+
+def _refuse_newer(there: Survey) -> None:
+    """After a roll-back: an older checkpoint would do steps again that a later release has saved."""
+    if newer := [one.reason for one in there.broken if one.is_newer]:
+        remedy = "Start this run with that release, or move the checkpoint to another directory to go on without it."
+        raise InputError([error("exp_manager.resume_if_exists", f"{newer[0]}.", remedy)])
