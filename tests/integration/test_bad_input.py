@@ -141,7 +141,7 @@ async def test_an_image_that_does_not_exist_is_told_with_the_kubelets_words(worl
     status, reason, message = await world.condition("Stalled")
     assert (status, reason) == ("True", "ImagePullFailed")
     assert "spec.image: " in message
-    assert "Mend the name or the pull secret" in message
+    assert "Fix the name or the pull secret" in message
 
 
 async def test_a_pod_template_that_the_api_server_refuses_is_told_with_its_words(world: World) -> None:

@@ -79,7 +79,7 @@ async def test_a_job_is_followed_from_its_creation_to_its_end(world: World, say:
     told = say("why", f"ntj/{JOB}")  # before the operator has seen it
     assert told.startswith(f"{JOB} waits since ")
     assert "ImagePullFailed: the operator's default image (spec.image is not set): trainer.example/cpu:1" in told
-    assert "Mend spec.image or the pull secret" in told.splitlines()[1]
+    assert "Fix spec.image or the pull secret" in told.splitlines()[1]
     await world.reconcile()
     await record(world, "image")
     assert say("why", JOB).startswith(f"{JOB} stands still since ")

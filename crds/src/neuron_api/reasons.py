@@ -42,9 +42,9 @@ class Reason(StrEnum):
     CONFIG_ACCEPTED_WITH_WARNINGS = "ConfigAcceptedWithWarnings"
     """The job runs; the message lists what is probably not meant. Read it once."""
     CONFIG_INVALID = "ConfigInvalid"
-    """The configuration cannot be trained as it is. Mend the keys that the message names, in a new job."""
+    """The configuration cannot be trained as it is. Fix the keys that the message names, in a new job."""
     CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
-    """spec.configFrom names a ConfigMap or a key that is not there. Create it; the job goes on by itself."""
+    """spec.configFrom names a ConfigMap or a key that does not exist. Create it; the job goes on by itself."""
     STORAGE_MISSING = "StorageMissing"
     """Several nodes, but no writable claim for checkpoints. Add one to spec.storage."""
 
@@ -67,13 +67,13 @@ class Reason(StrEnum):
     """The operator may not use the scheduler that spec.scheduling.gang names. Add it to the Helm value gangSchedulers;
     the job goes on by itself."""
     SCHEDULER_NOT_INSTALLED = "SchedulerNotInstalled"
-    """The API of the scheduler that spec.scheduling.gang names is not there, and no pod is created. Install it; the job
+    """The API of the scheduler that spec.scheduling.gang names is missing, and no pod is created. Install it; the job
     goes on by itself. Or choose another one."""
     SCHEDULER_SILENT = "SchedulerSilent"
-    """No scheduler has said anything about the pods for a minute. Mend spec.scheduling.schedulerName, or see why the
+    """No scheduler has said anything about the pods for a minute. Fix spec.scheduling.schedulerName, or see why the
     scheduler does not run."""
     QUEUE_NOT_FOUND = "QueueNotFound"
-    """spec.scheduling.queueName names a queue that is not there. Create it; the job goes on by itself."""
+    """spec.scheduling.queueName names a queue that does not exist. Create it; the job goes on by itself."""
     QUEUE_NOT_IN_CHARGE = "QueueNotInCharge"
     """Kueue is there, but does not care for pods of this namespace. Let managedJobsNamespaceSelector of Kueue's
     configuration select it and its integrations name pod; then delete the pods."""
@@ -87,15 +87,15 @@ class Reason(StrEnum):
     PODS_PENDING = "PodsPending"
     """The scheduler has not placed every pod; the message quotes it. Add nodes or ask for less."""
     CLAIM_NOT_FOUND = "ClaimNotFound"
-    """spec.storage names a PersistentVolumeClaim that is not there. Create it; the job goes on by itself."""
+    """spec.storage names a PersistentVolumeClaim that does not exist. Create it; the job goes on by itself."""
     IMAGE_PULL_FAILED = "ImagePullFailed"
-    """The image cannot be pulled. Mend spec.image or the pull secret, in a new job."""
+    """The image cannot be pulled. Fix spec.image or the pull secret, in a new job."""
     POD_REJECTED = "PodRejected"
-    """The API server refused a pod; the message quotes it. Mend spec.podTemplate, the quota or the admission policy."""
+    """The API server refused a pod; the message quotes it. Fix spec.podTemplate, the quota or the admission policy."""
     NAME_TAKEN = "NameTaken"
     """An object with a name that the job needs exists and is not the job's. Delete it, or give the job another name."""
     CONTAINER_NOT_STARTING = "ContainerNotStarting"
-    """The container cannot be created; the message quotes the kubelet. Mend what it names."""
+    """The container cannot be created; the message quotes the kubelet. Fix what it names."""
     NODE_NOT_READY = "NodeNotReady"
     """The node of a pod does not answer, so nobody knows whether its processes still write: the pod is not replaced
     before Kubernetes has removed it. Wait; or delete the Node, or give it the taint node.kubernetes.io/out-of-service,
@@ -170,14 +170,14 @@ class Reason(StrEnum):
     INCOMPLETE_COMPLETION = "IncompleteCompletion"
     """Some pods had ended when another was lost; the gang is started again to end together. Nothing to do."""
     BUDGET_EXHAUSTED = "BudgetExhausted"
-    """A budget of restartPolicy is used up; the message names it and the last failure. Mend that, then start a new
+    """A budget of restartPolicy is used up; the message names it and the last failure. Fix that, then start a new
     job."""
     SAME_STEP_CRASH = "SameStepCrash"
     """The job failed three times at the same step, without a sign of a fault of the hardware: to start again does not
-    help. The message names the step and the first process that failed; mend the code or the data of that step, then
+    help. The message names the step and the first process that failed; fix the code or the data of that step, then
     start a new job."""
     TRAINER_REFUSED_CONFIG = "TrainerRefusedConfig"
-    """The trainer ended with exit code 2: the data, the model or a checkpoint is not as configured. Mend what it
+    """The trainer ended with exit code 2: the data, the model or a checkpoint is not as configured. Fix what it
     says."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     """spec.activeDeadlineSeconds is over; the pods were told to save and end. Start a new job with more time, that goes
@@ -186,7 +186,7 @@ class Reason(StrEnum):
     """A pod had no node for startupPolicy.schedulingSeconds; the message quotes the scheduler. Add nodes, ask for less,
     or raise the bound, in a new job."""
     IMAGE_DEADLINE_EXCEEDED = "ImageDeadlineExceeded"
-    """A container did not run startupPolicy.imageSeconds after its pod had a node; the message quotes the kubelet. Mend
+    """A container did not run startupPolicy.imageSeconds after its pod had a node; the message quotes the kubelet. Fix
     the image or the volumes it names, or raise the bound, in a new job."""
     FIRST_STEP_DEADLINE_EXCEEDED = "FirstStepDeadlineExceeded"
     """No step was finished startupPolicy.firstStepSeconds after the containers ran. The pods' logs say what they were

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         rules = FailureRules(settings.failure_table)
     except TableError as problem:
-        log.error("%s Mend it, or leave out --failure-table: the built-in table is used then.", problem)
+        log.error("%s Fix it, or leave out --failure-table: the built-in table is used then.", problem)
         return 1
     try:
         asyncio.run(_run(settings, rules))

@@ -75,17 +75,17 @@ CASES = {
     ),
     "an image that cannot be pulled": Case(
         JOB.spec(image="registry/none:1"), Reason.IMAGE_PULL_FAILED,
-        ("spec.image:", "registry/none:1 cannot be pulled", "not found", "Mend the name or the pull secret"),
+        ("spec.image:", "registry/none:1 cannot be pulled", "not found", "Fix the name or the pull secret"),
         seen={"waiting": ("ErrImagePull", "not found.", "registry/none:1")},
     ),
     "an image that is still not pulled": Case(
         JOB, Reason.IMAGE_PULL_FAILED,
-        ("the operator's default image (spec.image is not set)", "trainer:cpu", "Mend the name"),
+        ("the operator's default image (spec.image is not set)", "trainer:cpu", "Fix the name"),
         seen={"waiting": ("ImagePullBackOff", "Back-off pulling image", "trainer:cpu")},
     ),
     "a container that cannot be made": Case(
         JOB, Reason.CONTAINER_NOT_STARTING,
-        ("spec.podTemplate", "CreateContainerConfigError", "secret \"x\" not found", "Mend what it names"),
+        ("spec.podTemplate", "CreateContainerConfigError", "secret \"x\" not found", "Fix what it names"),
         seen={"waiting": ("CreateContainerConfigError", 'secret "x" not found', "trainer:cpu")},
     ),
     "a ConfigMap that is not there": Case(

@@ -14,7 +14,7 @@ from neuron_operator.planning.ladder import COMPLETED
 from neuron_operator.planning.waiting import Wait
 
 ACCEPTED = accepted(make_job().nodes(2).build())
-REFUSED = Refused(Reason.CONFIG_INVALID, "trainer.max_steps: no. Mend it.")
+REFUSED = Refused(Reason.CONFIG_INVALID, "trainer.max_steps: no. Fix it.")
 LOST = Restart(restart_scope=RestartScope.POD, cause=Reason.NODE_LOST, time=NOW, pod="tiny-0-1", node="node-1", step=7)
 STUCK = Wait(Reason.IMAGE_PULL_FAILED, "no image", stalled=True)
 PENDING = Wait(Reason.PODS_PENDING, "no node", stalled=False)

@@ -90,7 +90,7 @@ def test_a_container_that_does_not_run_quotes_the_kubelet() -> None:
     pods = [PODS[0], placed(created(BARE[1], 0), "node-1", 30).waiting("ImagePullBackOff", "no such image.")]
     said = failed(BOUNDED, pods, 330)
     assert said.startswith("ImageDeadlineExceeded: The container of pod tiny-0-1 does not run on node node-1")
-    assert "The kubelet says: ImagePullBackOff: no such image. Mend" in said
+    assert "The kubelet says: ImagePullBackOff: no such image. Fix" in said
 
 
 def test_a_first_step_that_does_not_come_is_counted_from_the_last_container() -> None:

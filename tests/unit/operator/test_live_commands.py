@@ -211,10 +211,10 @@ def test_on_a_terminal_there_is_a_bar_and_no_word_of_a_job_is_markup() -> None:
     shown = status.view(seen, now)
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=200, color_system=None)
-    console.print(screen.drawn(replace(shown, body=("  [bold]Mend it[/bold]",))))
+    console.print(screen.drawn(replace(shown, body=("  [bold]Fix it[/bold]",))))
     assert "━" in out.getvalue()
     assert "step 20 of 240" in out.getvalue()
-    assert "[bold]Mend it[/bold]" in out.getvalue()
+    assert "[bold]Fix it[/bold]" in out.getvalue()
     screen.show(iter((shown,)), out)
 
 

@@ -16,7 +16,7 @@ from neuron_api.status import JobStatus
 from . import reason_cases_of_failures  # noqa: F401
 from .reason_cases import CASES
 
-ADVICE: Final = ("add", "apply", "ask", "create", "delete", "give", "install", "look", "lower", "mend", "raise", "read",
+ADVICE: Final = ("add", "apply", "ask", "create", "delete", "give", "install", "look", "lower", "fix", "raise", "read",
                  "restore", "see", "set", "start", "wait")  # fmt: skip
 """Verbs that tell a reader to do something."""
 

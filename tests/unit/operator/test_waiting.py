@@ -36,7 +36,7 @@ def test_an_image_that_cannot_be_pulled_is_named(reason: str) -> None:
     wait = for_pods(PODS[0].waiting(reason, "manifest unknown.", "registry/none:1"))
     assert (wait.reason, wait.stalled) == (Reason.IMAGE_PULL_FAILED, True)
     assert "registry/none:1 cannot be pulled for pod tiny-0-0" in wait.message
-    assert "The kubelet says: manifest unknown. Mend" in wait.message
+    assert "The kubelet says: manifest unknown. Fix" in wait.message
     assert ".." not in wait.message
 
 

@@ -80,7 +80,7 @@ def answer(seen: Sighting, now: datetime) -> Answer:
 
 
 _OPERATOR: Final = (
-    "If this stays so, see whether the operator runs (its Deployment, its log) and cares for this namespace."
+    "If this stays so, check that the operator runs (its Deployment, its log) and watches this namespace."
 )
 
 

@@ -94,7 +94,7 @@ def _stages(spec: JobSpec, living: list[Pod], admitted: datetime | None, *, plac
             said = f"{pod.waiting_reason}: {pod.waiting_message}" if pod.waiting_reason else "nothing about it."
             message = (
                 f"The container of pod {pod.name} does not run on node {pod.node} after startupPolicy.imageSeconds "
-                f"({policy.image_seconds}). The kubelet says: {said} Mend spec.image or what it names, or raise the "
+                f"({policy.image_seconds}). The kubelet says: {said} Fix spec.image or what it names, or raise the "
                 "bound, in a new job."
             )
             yield _deadline(pod.scheduled_at, policy.image_seconds, Reason.IMAGE_DEADLINE_EXCEEDED, message)

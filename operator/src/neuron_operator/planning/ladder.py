@@ -189,7 +189,7 @@ def _entry(loss: Loss, scope: RestartScope, cause: Reason | str, status: JobStat
 
 
 def _exhausted(loss: Loss, used_up: str) -> End:
-    message = f"{used_up}. The last failure: {_tell(loss)} Mend it, then start a new job."
+    message = f"{used_up}. The last failure: {_tell(loss)} Fix it, then start a new job."
     return End(Reason.BUDGET_EXHAUSTED, message)
 
 

@@ -40,7 +40,7 @@ def found(status: JobStatus, config: TrainingConfig) -> End | None:
     return End(
         Reason.SAME_STEP_CRASH,
         f"{TIMES} failures after {where}, without a sign of a fault of the hardware: to start again does not help. "
-        f"The last one: {_tell(first)} Mend the code or the data of the next step, then start a new job.",
+        f"The last one: {_tell(first)} Fix the code or the data of the next step, then start a new job.",
     )
 
 

@@ -60,7 +60,7 @@ def for_rejection(rejections: Iterable[Rejection]) -> Wait | None:
         return Wait(Reason.NAME_TAKEN, message, stalled=True)
     message = (
         f"The API server refused {first.name}: {first.message} "
-        "Mend spec.podTemplate, the quota or the admission policy; the operator tries again by itself."
+        "Fix spec.podTemplate, the quota or the admission policy; the operator tries again by itself."
     )
     return Wait(Reason.POD_REJECTED, message, stalled=True)
 
@@ -94,7 +94,7 @@ def for_pods(job: NeuronTrainingJob, pods: Iterable[Pod]) -> Wait | None:
         if pod.waiting_reason:
             message = (
                 f"Pod {pod.name}: {pod.waiting_reason}: {pod.waiting_message or 'the kubelet gives no message.'} "
-                "Mend what it names in spec.podTemplate or spec.storage."
+                "Fix what it names in spec.podTemplate or spec.storage."
             )
             return Wait(Reason.CONTAINER_NOT_STARTING, message, stalled=True)
     unplaced = [pod for pod in down if pod.unschedulable]
@@ -114,6 +114,6 @@ def _image(job: NeuronTrainingJob, pod: Pod) -> str:
     said = f" The kubelet says: {pod.waiting_message}" if pod.waiting_message else ""
     return (
         f"{where}: {pod.image or job.spec.image} cannot be pulled for pod {pod.name} ({pod.waiting_reason})."
-        f"{said.rstrip('.')}{'.' if said else ''} Mend the name or the pull secret, or push the image; "
+        f"{said.rstrip('.')}{'.' if said else ''} Fix the name or the pull secret, or push the image; "
         "the kubelet tries again by itself."
     )

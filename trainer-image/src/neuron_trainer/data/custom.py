@@ -44,7 +44,7 @@ def check(config: TrainingConfig, parts: Sequence[str]) -> list[Finding]:
         return list(problem.findings)
     except Exception as problem:  # of the class's own
         return [error(KEY, f"{config.data.data_module} failed: {type(problem).__name__}: {problem}.",
-                      "Mend the class; samples(part) and take([0]) of it are called here.")]  # fmt: skip
+                      "Fix the class; samples(part) and take([0]) of it are called here.")]  # fmt: skip
 
 
 def _check_part(config: TrainingConfig, part: str) -> list[Finding]:

@@ -237,7 +237,7 @@ def _seen(node: Node, status: Status) -> Seen:
 
 
 def _fetch(there: Mirror) -> None:
-    """The address is reached for the first time: what is wrong with it is the user's to mend."""
+    """The address is reached for the first time: what is wrong with it is the user's to fix."""
     try:
         there.fetch()
     except (OSError, CheckpointError) as problem:
