@@ -15,6 +15,8 @@ from neuron_api import contract
 from neuron_api.names import nearest
 from neuron_operator.errors import MayNotError, UnreachableError, UserInputError
 
+from . import impersonation
+
 Json = dict[str, Any]
 
 TIMEOUT: Final = 20.0
@@ -54,8 +56,8 @@ class _Answer:
 class Connection:
     """One namespace of one cluster; made by `connect`."""
 
-    def __init__(self, client: Any, namespace: str) -> None:
-        self._client, self.namespace = client, namespace
+    def __init__(self, client: Any, namespace: str, impersonated: impersonation.Headers = ()) -> None:
+        self._client, self.namespace, self._impersonated = client, namespace, impersonated
 
     def job(self, name: str) -> Json:
         """The NeuronTrainingJob; where it is not, the sentence names those that might be meant."""
@@ -127,12 +129,15 @@ class Connection:
         from kubernetes.client.exceptions import ApiException
 
         headers = {"Accept": "application/json, */*", **({"Content-Type": _MERGE_PATCH} if body else {})}
-        request = self._client.param_serialize(
+        verb, url, headers, *rest = self._client.param_serialize(
             verb, path, query_params=list((query or {}).items()), body=body, header_params=headers,
             auth_settings=["BearerToken"],
         )  # fmt: skip
+        repeated = urllib3.HTTPHeaderDict(headers)
+        for name, value in self._impersonated:
+            repeated.add(name, value)
         try:
-            response = self._client.call_api(*request, _request_timeout=TIMEOUT)
+            response = self._client.call_api(verb, url, repeated, *rest, _request_timeout=TIMEOUT)
             answer = _Answer(response.status, response.read())
         except (urllib3.exceptions.HTTPError, ApiException, OSError) as problem:
             host = self._client.configuration.host
@@ -159,18 +164,29 @@ def connect(access: Access) -> Iterator[Connection]:
     file = access.kubeconfig or os.environ.get("KUBECONFIG") or None
     try:
         config.load_kube_config(file, access.context, settings, persist_config=False)
-        namespace = access.namespace or _namespace(config, file, access.context)
+        context = _context(config, file, access.context)
+        namespace = access.namespace or str(context.get("namespace") or "default")
+        impersonated = impersonation.headers(_user(file, context))
     except (config.ConfigException, OSError, TypeError, AttributeError) as problem:
         raise UserInputError(f"no cluster: {problem} Give --kubeconfig, --context or $KUBECONFIG.") from None
     with client.ApiClient(settings) as api:
-        yield Connection(api, namespace)
+        yield Connection(api, namespace, impersonated)
 
 
-def _namespace(config: Any, file: str | None, context: str | None) -> str:
-    """That of the context, as kubectl chooses it."""
+def _context(config: Any, file: str | None, name: str | None) -> Json:
+    """Cluster, user and namespace, as kubectl chooses them."""
     contexts, active = config.list_kube_config_contexts(file)
-    chosen = next((one for one in contexts if one["name"] == context), active) if context else active
-    return str(chosen["context"].get("namespace") or "default")
+    chosen = next((one for one in contexts if one["name"] == name), active) if name else active
+    return dict(chosen["context"])
+
+
+def _user(file: str | None, context: Json) -> Json:
+    """The context's entry under `users`; empty where it has none, which the client has accepted."""
+    from kubernetes.config import kube_config
+
+    merged = kube_config.KubeConfigMerger(file or kube_config.KUBE_CONFIG_DEFAULT_LOCATION).config.value
+    entries = (one.value if isinstance(one, kube_config.ConfigNode) else one for one in merged.get("users") or ())
+    return next((dict(one.get("user") or {}) for one in entries if one["name"] == context.get("user")), {})
 
 
 def _needed(verb: str, path: str, resource: str, namespace: str, said: str) -> str:
