@@ -4,17 +4,19 @@ Kind: an alert that can never fire, that names nothing, or that nobody knows how
 """
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from neuron_api.reasons import Reason
 from neuron_api.reference.on_call import RESPONSES, Alert
 from neuron_operator.cli import live
 
 from . import exported
-from .test_chart import needs_helm, of_kind, refusal, render
+from .test_chart import CHART, IMAGES, KUBERNETES, NAMESPACE, RELEASE, helm, needs_helm, of_kind, refusal, render
 from .test_monitoring import RUNBOOKS, kept
 
 Json = dict[str, Any]
@@ -130,6 +132,22 @@ def test_runbooks_and_alerts_name_commands_that_the_plugin_has() -> None:
     assert used <= {*live.COMMANDS, "plan", "convert"}
 
 
+@needs_helm
+def test_runbooks_find_an_operator_of_any_release_name() -> None:
+    """Kind: a command that takes Helm's release name for the name of its objects. With release `nto` they differ."""
+    done = helm("template", "nto", str(CHART), "--namespace", NAMESPACE, *KUBERNETES, values=IMAGES)
+    assert done.returncode == 0, done.stderr
+    (found,) = of_kind(list(yaml.safe_load_all(done.stdout)), "Deployment")
+    name, labels = found["metadata"]["name"], found["metadata"]["labels"]
+    assert (name, labels["app.kubernetes.io/instance"]) == ("nto-neuron-training-operator", "nto")
+    assert f"--lease-name={name}" in found["spec"]["template"]["spec"]["containers"][0]["args"]
+    for page in RUNBOOKS.glob("NeuronOperator*.md"):
+        text = page.read_text()
+        assert "RELEASE=$(kubectl -n $NAMESPACE get deployment $OPERATOR -o jsonpath=" in text, page.name
+        for before in re.findall(r"(\S+[ =/:]+)\$RELEASE", text):
+            assert before in ("app.kubernetes.io/instance=", "rollback "), (page.name, before)
+
+
 def test_anchors_of_the_page_of_reasons_lead_somewhere() -> None:
     anchors = set(re.findall(r'<a id="([^"]+)"></a>', REASONS.read_text()))
     assert anchors == {reason.value.lower() for reason in Reason}
@@ -138,9 +156,31 @@ def test_anchors_of_the_page_of_reasons_lead_somewhere() -> None:
         assert linked <= anchors, page.name
 
 
-def test_a_runbook_explains_the_reasons_that_set_its_alert_off() -> None:
-    """All, or those whose remedy differs: the page of the reasons has the rest."""
-    for alert in (Alert.JOB_FAILED, Alert.JOB_STALLED, Alert.JOB_QUEUED):
-        text = (RUNBOOKS / f"{alert}.md").read_text()
-        missing = [reason for reason, one in RESPONSES.items() if alert in one.alerts and f"`{reason}`" not in text]
-        assert missing == [], alert
+@pytest.mark.parametrize("alert", Alert)
+def test_a_runbook_and_the_page_of_reasons_name_each_other(alert: Alert) -> None:
+    """Kind: a reason whose link leads to a page that does not mention it. All reasons, both ways."""
+    linked = set(re.findall(r"\[`(\w+)`\]\(\.\./reference/reasons\.md", (RUNBOOKS / f"{alert}.md").read_text()))
+    expected = {reason.value for reason, one in RESPONSES.items() if alert in one.alerts}
+    assert linked == expected
+
+
+@needs_helm
+def test_runbooks_that_no_pager_can_open_are_announced_at_the_installation(tmp_path: Path) -> None:
+    """Kind: a default that nobody can use: `runbook_url: docs/runbooks/…`. The notes name the value to set."""
+    chart = shutil.copytree(CHART, tmp_path / CHART.name)
+    shutil.copy(chart / "templates" / "NOTES.txt", chart / "files")
+    (chart / "templates" / "printed.yaml").write_text('notes: {{ tpl (.Files.Get "files/NOTES.txt") . | toJson }}\n')
+
+    def notes(**metrics: Json) -> str:
+        values = IMAGES | {"metrics": metrics}
+        done = helm(
+            "template", RELEASE, str(chart), *KUBERNETES, "--show-only", "templates/printed.yaml", values=values
+        )
+        assert done.returncode == 0, done.stderr
+        return str(yaml.safe_load(done.stdout)["notes"])
+
+    address = {"runbookBaseUrl": "https://pages.example/runbooks"}
+    assert "metrics.rules.runbookBaseUrl is docs/runbooks, which is not a URL" in notes(rules={"enabled": True})
+    assert "runbookBaseUrl" in notes(dashboard={"enabled": True})
+    assert "runbookBaseUrl" not in notes()
+    assert "runbookBaseUrl" not in notes(rules={"enabled": True, **address}, dashboard={"enabled": True})

@@ -127,6 +127,16 @@ def test_flags_variables_and_volumes_of_the_user_come_after_the_charts() -> None
 
 
 @needs_helm
+def test_no_variable_of_the_chart_can_be_hidden_by_one_of_the_user() -> None:
+    """Kind: a second variable of one name wins. POD_NAME made one Lease identity of two replicas."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    refused = schema["properties"]["extraEnv"]["items"]["properties"]["name"]["not"]["enum"]
+    assert refused == [one["name"] for one in container()["env"]]
+    for name in refused:
+        assert "extraEnv" in refusal(extraEnv=[{"name": name, "value": "x"}])
+
+
+@needs_helm
 def test_priority_and_spread_are_values() -> None:
     assert "priorityClassName" not in pod()["spec"]
     assert pod(priorityClassName="system-cluster-critical")["spec"]["priorityClassName"] == "system-cluster-critical"
@@ -208,6 +218,7 @@ def test_a_memory_limit_in_every_form_is_accepted(memory: int | str) -> None:
         ({"priorityClassName": "High"}, "priorityClassName"),
         ({"extraArgs": ["poll-seconds=2"]}, "extraArgs"),
         ({"extraEnv": [{"value": "x"}]}, "extraEnv"),
+        ({"extraEnv": [{"name": "A", "value": "1"}, {"name": "POD_NAME", "value": "x"}]}, "/extraEnv/1/name"),
         ({"extraVolumeMounts": [{"name": "x"}]}, "extraVolumeMounts"),
         ({"topologySpreadConstraints": [{"maxSkew": 1}]}, "topologySpreadConstraints"),
         ({"rbac": {"create": False}}, "rbac"),

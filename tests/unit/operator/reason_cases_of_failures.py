@@ -179,3 +179,12 @@ def _silent_node() -> JobStatus:
     node = Node("node-1", "node-1", conditions=(NodeCondition("Ready", "Unknown", since=NOW),))
     down = make_pod(JOB, 1).on("node-1").running()
     return one_pass(observed(known(JOB, *PODS), (PODS[0], down), nodes={"node-1": node}))[1]
+
+
+@reaches(Reason.NODE_NOT_READY)
+def _silent_node_whose_pod_kubernetes_has_given_up() -> JobStatus:
+    node = Node("node-1", "node-1", conditions=(NodeCondition("Ready", "Unknown", since=NOW),))
+    down = make_pod(JOB, 1).on("node-1").running().disrupted("DeletionByTaintManager").terminating()
+    noticed = one_pass(observed(known(JOB, *PODS), (PODS[0], down), nodes={"node-1": node}))[1]
+    job = with_status(JOB, **dict(noticed))
+    return one_pass(observed(job, (PODS[0], down), nodes={"node-1": node}))[1]

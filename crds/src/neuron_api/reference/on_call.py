@@ -69,7 +69,7 @@ RESPONSES: Final[Mapping[Reason, Response]] = {
     Reason.POD_REJECTED: Response(_USER, (Alert.JOB_STALLED,)),
     Reason.NAME_TAKEN: Response(_USER, (Alert.JOB_PENDING,)),
     Reason.CONTAINER_NOT_STARTING: Response(_USER, (Alert.JOB_STALLED,)),
-    Reason.NODE_NOT_READY: Response(_PLATFORM, (Alert.JOB_PENDING, Alert.NO_STEP)),
+    Reason.NODE_NOT_READY: Response(_PLATFORM, (Alert.JOB_PENDING, Alert.JOB_STALLED, Alert.NO_STEP)),
     Reason.ALL_PODS_READY: Response(_NOBODY),
     Reason.WAITING_FOR_FIRST_STEP: Response(_USER, (Alert.JOB_PENDING,)),
     Reason.STEPS_ADVANCING: Response(_NOBODY),
