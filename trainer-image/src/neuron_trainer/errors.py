@@ -9,7 +9,10 @@
     ├── LeaseHeldError      another run holds the directory: exit code 2
     ├── LeaseLostError      this run was away for so long that another one has taken its directory
     ├── PeerLostError       a collective failed because another process is gone: wait for the new round
+    ├── StartError          the processes could not be started: exit code 1
+    ├── ReportedError       what a worker reports in one sentence; its stack is in the log file alone
     └── PreemptedError      SIGTERM: exit code 143
+        └── NotBegunError   the same before training began
 
 Anything else that is raised is a bug of ours or of the user's module and is shown with its traceback.
 """
@@ -72,5 +75,20 @@ class PeerLostError(TrainerError):
     """The other side of a collective is gone, or the rendezvous did not complete in time."""
 
 
+class StartError(TrainerError):
+    """The processes of a round could not be started."""
+
+
+class ReportedError(TrainerError):
+    """The world around a worker, not the trainer, is wrong: one sentence with a remedy says so."""
+
+
 class PreemptedError(TrainerError):
     """The node asked for its resources back."""
+
+
+class NotBegunError(PreemptedError):
+    """It asked before training began: there is nothing to save."""
+
+    def __init__(self) -> None:
+        super().__init__("before training began")

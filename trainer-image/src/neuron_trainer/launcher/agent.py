@@ -28,6 +28,7 @@ from neuron_trainer.resume import Choice
 from neuron_trainer.worker import Job, Outcome
 from neuron_trainer.worker import main as worker_main
 
+from . import forkserver
 from .status import Status
 from .stderr import Stderr
 from .stop import Stop, reap
@@ -87,7 +88,7 @@ class Agent(LocalElasticAgent):
     def _rendezvous(self, worker_group: WorkerGroup) -> None:
         parts = self._parts
         parts.status.set(phase=TrainerPhase.RENDEZVOUS)
-        parts.stop.is_waiting = True
+        parts.stop.is_waiting, parts.stop.has_steps = True, False
         if parts.stop.is_requested:
             raise PreemptedError("SIGTERM before the processes were started")
         super()._rendezvous(worker_group)
@@ -109,7 +110,9 @@ class Agent(LocalElasticAgent):
         parts.status.set(phase=TrainerPhase.LOADING, round=parts.budget.rounds)
         parts.budget.rounds += 1
         parts.stderr.begin_again()
-        started: dict[int, Any] = super()._start_workers(worker_group)
+        parts.stop.check()
+        with forkserver.forking():
+            started: dict[int, Any] = super()._start_workers(worker_group)
         return started
 
     def _restart_workers(self, worker_group: WorkerGroup) -> None:
@@ -160,6 +163,7 @@ class Agent(LocalElasticAgent):
 
     def _running(self, worker_group: WorkerGroup, result: RunResult) -> RunResult:
         lost = self._parts.handoff.lost()
+        self._parts.stop.has_steps = self._parts.status.worker_phase is not TrainerPhase.LOADING
         if self._parts.stop.is_requested and (lost or self._parts.status.worker_phase is TrainerPhase.LOADING):
             raise PreemptedError("SIGTERM while there was nothing to save")
         if not lost:

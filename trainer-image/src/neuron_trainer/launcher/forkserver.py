@@ -2,9 +2,14 @@
 
 import multiprocessing
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Final
+
+from neuron_trainer.errors import StartError
 
 ON_CPU: Final[Mapping[str, str]] = {"CUDA_VISIBLE_DEVICES": ""}
 """Variables of workers on CPUs: otherwise each optimizer step of a PyTorch with CUDA looks for the driver, 0.12
@@ -23,4 +28,34 @@ def start(processes: int) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # jemalloc's background thread likewise
     multiprocessing.set_forkserver_preload(["neuron_trainer.launcher.preload"])
-    multiprocessing.forkserver.ensure_running()
+    multiprocessing.resource_tracker.ensure_running()  # it unblocks the signals that it blocks
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        multiprocessing.forkserver.ensure_running()  # the mask is inherited; `preload` ignores both, then unblocks them
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def pid() -> int | None:
+    """Of the forkserver; None before the first start."""
+    found: int | None = vars(multiprocessing.forkserver)["_forkserver"]._forkserver_pid
+    return found
+
+
+def kill() -> None:
+    """End it at once, with what it has begun to import: nothing is to be forked any more."""
+    if (number := pid()) is not None:
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+
+
+@contextmanager
+def forking() -> Iterator[None]:
+    """Workers are forked inside; raises `StartError` when the forkserver is gone."""
+    try:
+        yield
+    except (EOFError, ConnectionError):
+        raise StartError(
+            "the process that the workers are forked from ended while it was starting; the system may have killed it "
+            "for its memory. Start again with more memory, or see the system's log."
+        ) from None

@@ -7,6 +7,12 @@ import signal
 import threading
 import warnings
 
+# A signal for the whole process group (Ctrl-C, a stop by a service manager) is for the launcher to answer;
+# `forkserver.start` blocks both until here.
+for _number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(_number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+
 # Lightning 2.6 on torch 2.14, about its own code.
 warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
 

@@ -1,7 +1,6 @@
 """`neuron-train run`: from the text of a configuration to an exit code."""
 
 import logging
-import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
 import shutil
@@ -23,9 +22,11 @@ from neuron_trainer.errors import (
     CheckpointError,
     InputError,
     LeaseLostError,
+    NotBegunError,
     PeerLostError,
     PreemptedError,
     ProgressLostError,
+    StartError,
 )
 from neuron_trainer.handoff import Handoff
 from neuron_trainer.log_dir import checkpoints, log_dir, mirror
@@ -75,9 +76,12 @@ def main(path: str, overrides: Sequence[str], *, is_test: bool = False, job: str
         end = Ending(ExitCode.CONFIG, str(problem))
     except ProgressLostError as problem:
         end = Ending(ExitCode.NO_CHECKPOINT, str(problem))
+    except (NotBegunError, KeyboardInterrupt):
+        forkserver.kill()
+        end = Ending(ExitCode.PREEMPTED, "stopped on request before training began")
     except PreemptedError as problem:
         end = Ending(ExitCode.PREEMPTED, f"stopped on request: {problem}")
-    except (PeerLostError, LeaseLostError) as problem:
+    except (PeerLostError, LeaseLostError, StartError) as problem:
         end = Ending(ExitCode.ERROR, str(problem))
     log.log(logging.INFO if end.code in (ExitCode.SUCCESS, ExitCode.PREEMPTED) else logging.ERROR, "%s", end.message)
     termination.write(end.last_words or end.message)
@@ -102,11 +106,13 @@ def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool,
     if node.accelerator == "cpu":
         for name, value in forkserver.ON_CPU.items():
             os.environ.setdefault(name, value)
-    forkserver.start(node.processes)
-    phases.mark("configuration")
     handoff = Handoff(Path(tempfile.mkdtemp(prefix="neuron-train-")))
+    stop = Stop(handoff)
+    stop.listen()  # before the forkserver is there: a stop finds both, or neither
     try:
-        return _supervise(task, node, handoff, phases)
+        forkserver.start(node.processes)
+        phases.mark("configuration")
+        return _supervise(task, node, handoff, stop, phases)
     finally:
         shutil.rmtree(handoff.folder, ignore_errors=True)
 
@@ -131,9 +137,7 @@ def _load(path: Path, overrides: Sequence[str], job: str | None) -> Loaded:
     return loaded
 
 
-def _supervise(task: Task, node: Node, handoff: Handoff, phases: Phases) -> Ending:
-    stop = Stop(handoff)
-    stop.listen()
+def _supervise(task: Task, node: Node, handoff: Handoff, stop: Stop, phases: Phases) -> Ending:
     folder = log_dir(task.config)
     max_steps = task.config.trainer.max_steps
     status = Status(node, handoff, max_steps=max_steps, log_dir=str(folder), config_hash=task.loaded.hash)
@@ -167,17 +171,21 @@ def _train(
 
     loaded, config = task.loaded, task.config
     phases.mark("imports")
+    stop.check()
     if (there := mirror(config, folder)) is not None:
         _fetch(there)
+    stop.check()
     preflight.check(config, node.processes, folder, node.accelerator, is_test=task.is_test)
     phases.mark("preflight")
+    stop.check()
     chooser = Chooser(config, folder, node.job_uid, lambda: _seen(node, status), is_test=task.is_test)
     done = chooser.finished() if not task.is_test else None
     phases.mark("checkpoint_find")
+    stop.check()
     if done is not None:
         found = CheckpointReport(step=done.step, path=str(done.path), time=done.manifest.time)
         status.set(phase=TrainerPhase.SUCCEEDED, step=done.step, checkpoint=found)
-        return Ending(ExitCode.SUCCESS, f"nothing to do: {done.path} is at the last step already")
+        return Ending(ExitCode.SUCCESS, _nothing_left(done.path, done.step, config.trainer.max_steps))
     if task.is_test and not chooser.decide().candidates:
         told = f"there is no complete checkpoint of this run in {folder}: nothing to test."
         raise InputError([error("exp_manager.resume_from_checkpoint", told, "Give one.")])
@@ -196,6 +204,7 @@ def _train(
                 job_uid=node.job_uid,
             )
             record.write(folder, loaded, config)
+        stop.check()
         result: RunResult = supervisor.run(node, job, parts, chooser.choose)
     if result.is_failed():
         status.set(phase=TrainerPhase.FAILED)
@@ -204,6 +213,11 @@ def _train(
     if task.is_test:
         return Ending(ExitCode.SUCCESS, f"tested; the loss is in {folder / evaluation.RESULTS_FILE}")
     return Ending(ExitCode.SUCCESS, last_sentence(set(result.return_values.values()), status, folder))
+
+
+def _nothing_left(path: Path, step: int, max_steps: int) -> str:
+    past = f"at step {step}, {step - max_steps} past max_steps {max_steps}" if step > max_steps else "at the last step"
+    return f"nothing to do: {path} is {past}" + ("" if step > max_steps else " already")
 
 
 def last_sentence(outcomes: set[str], status: Status, folder: Path) -> str:
@@ -247,6 +261,5 @@ def _fetch(there: Mirror) -> None:
 
 def _own_children() -> set[int]:
     """Children that multiprocessing waits for itself."""
-    server = vars(multiprocessing.forkserver)["_forkserver"]
     tracker = vars(multiprocessing.resource_tracker)["_resource_tracker"]
-    return {pid for pid in (server._forkserver_pid, tracker._pid) if pid is not None}
+    return {pid for pid in (forkserver.pid(), tracker._pid) if pid is not None}

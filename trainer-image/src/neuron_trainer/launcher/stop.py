@@ -4,9 +4,10 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 
-from neuron_trainer.errors import PreemptedError
+from neuron_trainer.errors import NotBegunError, PreemptedError
 from neuron_trainer.handoff import Handoff
 
 log = logging.getLogger(__name__)
@@ -18,6 +19,8 @@ class Stop:
     def __init__(self, handoff: Handoff) -> None:
         self._handoff = handoff
         self.is_requested = False
+        self.has_steps = False
+        """Set while workers train: a signal has them finish their step and save."""
         self.is_waiting = False
         """Set while no worker runs and the launcher waits for somebody: then a signal ends the wait at once."""
 
@@ -27,12 +30,19 @@ class Stop:
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
 
+    def check(self) -> None:
+        """Between the phases of a start; raises `NotBegunError` once a signal has arrived."""
+        if self.is_requested:
+            raise NotBegunError
+
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self.is_requested and number == signal.SIGINT:
             sys.exit(128 + number)  # a second Ctrl-C: the person does not want to wait for the checkpoint
         self.is_requested = True
-        self._handoff.ask_to_stop()
-        log.info("%s: finishing the step and saving", signal.Signals(number).name)
+        with suppress(FileNotFoundError):  # the hand-off is gone: the run has ended
+            self._handoff.ask_to_stop()
+        consequence = "finishing the step and saving" if self.has_steps else "stopping; there is nothing to save yet"
+        log.info("%s: %s", signal.Signals(number).name, consequence)
         if self.is_waiting:
             raise PreemptedError(f"{signal.Signals(number).name} while waiting for other nodes")
 
