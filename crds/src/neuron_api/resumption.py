@@ -13,6 +13,8 @@ from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from .config import TrainingConfig
 from .paths import fields, section_of
@@ -76,6 +78,7 @@ _EFFECTS: Final[Mapping[Effect, Mapping[str, str]]] = {
         "train_ds fine_tuning tokenizer dev_choose_samples packing",
         "data.tokenizer": "library type model vocab_file merge_file delimiter sentencepiece_legacy use_fast",
         "model": "encoder_seq_length max_position_embeddings rope_theta do_layer_norm_weight_decay hidden_dropout "
+        "token_weighted_loss "
         "attention_dropout ffn_dropout layernorm_epsilon rotary_percentage sliding_window_size "
         "fp32_residual_connection fp16_lm_cross_entropy positition_interpolation_factor position_freq_base "
         "position_abf_factor precision",
@@ -235,7 +238,8 @@ def _section(
     known = fields(model) if model is not None else {}
     own = [key for key in (*before, *after) if key not in known]
     for key in dict.fromkeys((*known, *own)):
-        old, new = before.get(key), after.get(key)
+        old = before.get(key) if key in before or key not in after else _default(known.get(key))
+        new = after.get(key)
         if old == new:
             continue
         path = f"{prefix}{key}"
@@ -244,6 +248,13 @@ def _section(
             yield from _section(old, new, section, f"{path}.")
         else:
             yield Difference(path, old, new, _effect(path, old, new))
+
+
+def _default(info: FieldInfo | None) -> Any:
+    """What a release that did not know the key did: what leaving it out does today."""
+    if info is None or info.is_required():
+        return None
+    return to_jsonable_python(info.get_default(call_default_factory=True), by_alias=True)
 
 
 def _effect(path: str, old: Any, new: Any) -> Effect:

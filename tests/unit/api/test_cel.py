@@ -31,7 +31,7 @@ LEFT_TO_THE_OPERATOR = {
     "mappings of any keys": "2218 2219 2222",
     "a null that means something looks absent to CEL": "2202",
     "sizes in config.json, which the object does not have": "2323",
-    "forms and names inside texts": "2211 2406 2418 2508 2510 2907",
+    "forms and names inside texts": "2211 2223 2406 2418 2508 2510 2907",
     "what this release does": "4001 4002",
 }
 """Codes of errors without a rule, and why."""

@@ -5,6 +5,7 @@ with the legal value of every documented key (tests/unit/api/keys) in both direc
 run then does with an edited file: tests/unit/trainer/test_resume_edits.py.
 """
 
+import copy
 import itertools
 from functools import cache
 from typing import Any
@@ -147,3 +148,12 @@ def test_however_much_differs_the_text_and_the_last_words_are_bounded() -> None:
     assert read is not None
     assert read.step == 7
     assert read.resume == found[:1]
+
+
+def test_a_key_that_the_release_of_the_checkpoint_did_not_know_counts_as_its_default() -> None:
+    """Kind: an upgrade between two starts. No edit by the user, so nothing is reported; a value that is set is."""
+    before, after = (copy.deepcopy(effective(text_with(BASE))) for _ in range(2))
+    del before["model"]["token_weighted_loss"], before["data"]["shuffle_rows"], before["exp_manager"]["version"]
+    assert resumption.compare(before, after) == ()
+    after["model"]["token_weighted_loss"] = True
+    assert [one.key for one in resumption.compare(before, after)] == ["model.token_weighted_loss"]

@@ -7,6 +7,7 @@ not, twice in a row, with directories that were moved aside before, and with a n
 
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,13 @@ def test_a_checkpoint_of_a_later_release_is_no_damage(other: dict[str, Any], log
     without = config(tiny, log, exp_manager__resume_if_exists=False, exp_manager__resume_ignore_no_checkpoint=True)
     assert Chooser(without, log, "").choose().checkpoint is None
     assert newest.is_dir()
+
+
+def test_of_several_that_were_cut_off_the_newest_is_kept(log: Path, tiny: Path) -> None:
+    """By time: step=10 comes before step=5 by name."""
+    for number, checkpoint in enumerate(checkpoints(log)):
+        cut_off(checkpoint)
+        os.utime(checkpoint, (1000 - number, 1000 - number))
+    Chooser(config(tiny, log, exp_manager__resume_ignore_no_checkpoint=True), log, "").choose()
+    assert [path.name.partition(".ckpt")[2] for path in checkpoints(log)] == [".cut-off"]
+    assert checkpoints(log)[0].stat().st_mtime == 1000

@@ -30,7 +30,7 @@ def move(folder: Path, broken: Iterable[Broken]) -> None:
     """
     movable = [one for one in broken if not one.is_newer]
     own = [one for one in movable if storage.is_remote(one.path) or not one.path.is_symlink()]
-    cut_off = [one.path for one in own if not one.was_complete]
+    cut_off = sorted((one.path for one in own if not one.was_complete), key=lambda path: path.stat().st_mtime)
     for path in cut_off[:-1]:
         _attempt(_delete, path)
     for path in cut_off[-1:]:
