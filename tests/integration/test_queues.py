@@ -239,15 +239,16 @@ async def _all_going(world: World) -> bool:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"scheduling": {"gang": "Kueue"}}, "spec.scheduling.queueName is not set"),
-        ({"scheduling": {"queueName": "team"}}, "queueName is for the gangs Kueue and Volcano"),
-        ({"scheduling": {"gang": "Workload", "queueName": "team"}}, "queueName is for the gangs Kueue and Volcano"),
+        ({"scheduling": {"gang": "Kueue"}}, "it is required with gang Kueue"),
+        ({"scheduling": {"queueName": "team"}}, "is for the gangs Kueue and Volcano"),
+        ({"scheduling": {"gang": "Workload", "queueName": "team"}}, "is for the gangs Kueue and Volcano"),
         ({"scheduling": {"gang": "Volcano", "scheduleTimeoutSeconds": 9}}, "is for the gang Coscheduling only"),
         (
             {"scheduling": {"gang": "Kueue", "queueName": "a", "topology": {"required": "a", "preferred": "b"}}},
             "Kueue takes one of required and preferred",
         ),
         ({"startupPolicy": {"admissionSeconds": 60}}, "bounds the wait in a queue"),
+        ({"scheduling": {"gang": "None"}, "startupPolicy": {"admissionSeconds": 60}}, "bounds the wait in a queue"),
         ({"scheduling": {"gang": "slurm"}}, 'Unsupported value: "slurm"'),
         ({"scheduling": {"topology": {"required": "no key!"}}}, "spec.scheduling.topology.required"),
     ],

@@ -77,7 +77,7 @@ def _schema() -> dict[str, Any]:
     spec = object_schema(JobSpec, Dialect.API, replace={"config": config})
     spec["description"] = "What is to be trained, on what, with which storage."
     spec["x-kubernetes-validations"] = cel.spec_rules()
-    spec["properties"]["scheduling"]["x-kubernetes-validations"] = cel.scheduling_rules()
+    spec["properties"]["scheduling"]["x-kubernetes-validations"] = cel.wires("spec.scheduling")
     status = object_schema(JobStatus, Dialect.API)
     status["description"] = "What has become of the job; written by the operator."
     status["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}

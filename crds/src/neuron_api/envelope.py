@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Final
 
-from . import contract, job_name
+from . import cel, contract, job_name
 from .findings import Finding, error
 from .names import nearest
 from .scheduling import CONFIG_MAP_KEY, LABEL_KEY, OBJECT_NAME
@@ -81,8 +81,7 @@ def _spec(spec: Any) -> Iterator[Finding]:
         yield error("spec", f"must be a mapping, got {_shown(spec)}.")
         return
     yield from _value(spec, _schema(), "spec")
-    if ("config" in spec) == ("configFrom" in spec):
-        yield error("spec.config", "exactly one of spec.config and spec.configFrom is required.")
+    yield from cel.spec_findings(spec)
 
 
 @cache

@@ -1,5 +1,6 @@
 """The rules of the CRD without a server: their words are the table's, and the loader says the same of each object."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,15 +8,16 @@ import pytest
 from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
 
-from neuron_api import cel, crd, processes
+from neuron_api import cel, crd, envelope, processes
 from neuron_api.cel import Rule, values
 from neuron_api.devices import devices
 from neuron_api.findings import Finding, Severity, errors_of
 from neuron_api.loading import load_object
 from neuron_api.paths import all_paths, choices, field_of
 from neuron_api.registry import ENTRIES
+from neuron_api.scheduling import GangScheduler
 from neuron_api.schema import config_schema
-from neuron_api.spec import DeviceCountScope
+from neuron_api.spec import Accelerator, DeviceCountScope
 from refusals import ACCEPTED, CASES, HF, Case, job, names, put
 
 Json = dict[str, Any]
@@ -64,6 +66,70 @@ def test_a_rule_is_an_error_of_a_key_that_exists_in_the_tables_words(rule: Rule)
     assert rule.key.startswith("spec.platform.") or field_of(rule.key) is not None
     assert rule.message.startswith(f"{rule.key}: {rule.expected or entry.cause}")
     assert rule.message.endswith(f" {rule.remedy or entry.remedy} [{entry.code}]")
+
+
+ENUMS = {str(one) for enum in (Accelerator, DeviceCountScope, GangScheduler) for one in enum}
+
+
+@pytest.mark.parametrize("wire", [*cel.spec_rules(), *cel.wires("spec.scheduling")], ids=lambda wire: wire["message"])
+def test_words_of_enumerations_are_written_as_the_api_has_them(wire: Json) -> None:
+    """A value that no object can have makes a rule that never refuses, or always: of every rule of `spec`, whatever
+    differs from a value of an enumeration by capital letters only."""
+    words = set(re.findall(r'"([^"]*)"', wire["rule"]))
+    assert {word for word in words if word.lower() in {one.lower() for one in ENUMS}} <= ENUMS
+
+
+LEGAL: dict[str, Json] = {
+    "nothing": {},
+    "null": {"scheduling": {"gang": "Kueue", "queueName": "team", "scheduleTimeoutSeconds": None}},
+    "a default queue": {"scheduling": {"gang": "Volcano"}, "startupPolicy": {"admissionSeconds": 9}},
+    "both for another gang": {"scheduling": {"gang": "Volcano", "topology": {"required": "a", "preferred": "b"}}},
+    "one node without storage": {"config": {"trainer": {"num_nodes": 1}}, "storage": None},
+    "nodes that are interpolated": {"config": {"trainer": {"num_nodes": "${n}"}}, "storage": []},
+}
+ILLEGAL: list[tuple[Json, str]] = [
+    ({"scheduling": {"gang": "Kueue"}}, "spec.scheduling.queueName"),
+    ({"scheduling": {"gang": "Kueue", "queueName": None}}, "spec.scheduling.queueName"),
+    ({"scheduling": {"queueName": "team"}}, "spec.scheduling.queueName"),
+    ({"scheduling": {"gang": "None", "queueName": "team"}}, "spec.scheduling.queueName"),
+    ({"scheduling": {"gang": "Workload", "queueName": "team"}}, "spec.scheduling.queueName"),
+    ({"scheduling": {"gang": "Volcano", "scheduleTimeoutSeconds": 9}}, "spec.scheduling.scheduleTimeoutSeconds"),
+    ({"scheduling": {"gang": "Kueue", "queueName": "a", "topology": {"required": "a", "preferred": "b"}}},
+     "spec.scheduling.topology"),
+    ({"startupPolicy": {"admissionSeconds": 9}}, "spec.startupPolicy.admissionSeconds"),
+    ({"startupPolicy": {"admissionSeconds": 9}, "scheduling": {"gang": "None"}},
+     "spec.startupPolicy.admissionSeconds"),
+    ({"config": {"trainer": {"num_nodes": 2}}}, "spec.storage"),
+    ({"config": {"trainer": {"num_nodes": 2}}, "storage": [{"claimName": "a", "mountPath": "/a", "readOnly": True}]},
+     "spec.storage"),
+    ({"config": None}, "spec.config"),
+    ({"configFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}, "spec.config"),
+]  # fmt: skip
+"""One for each rule of the spec beside the configuration, and what is near it; tests/integration/test_queues.py asks
+the API server."""
+
+
+def manifest(spec: Json) -> Json:
+    return {"apiVersion": "neurontraining.dev/v1alpha1", "kind": "NeuronTrainingJob", "metadata": {"name": "x"},
+            "spec": {"config": {}} | spec}  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "key"), ILLEGAL)
+def test_a_manifest_is_refused_without_a_server_in_the_words_of_the_api_server(spec: Json, key: str) -> None:
+    wires = [*cel.wires("spec"), *cel.wires("spec.scheduling")]
+    [finding] = errors_of(envelope.check(manifest(spec)))
+    assert finding.key == key
+    assert str(finding) in [wire["message"] for wire in wires]
+
+
+@pytest.mark.parametrize("spec", LEGAL.values(), ids=LEGAL)
+def test_what_is_near_a_rule_of_the_spec_is_accepted(spec: Json) -> None:
+    assert envelope.check(manifest(spec)) == ()
+
+
+def test_every_rule_of_the_spec_beside_the_configuration_has_a_case() -> None:
+    seen = {str(finding) for spec, _ in ILLEGAL for finding in envelope.check(manifest(spec))}
+    assert seen == {str(rule.finding) for rule in cel.BESIDE_CONFIG}
 
 
 def test_a_code_is_asked_once_for_a_key() -> None:

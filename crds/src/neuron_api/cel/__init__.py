@@ -5,8 +5,11 @@ what an interpolation hides are the operator's. A rule says when the object is r
 the same code in `checks`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
+from typing import Any, Final
+
+from neuron_api.findings import Finding
 
 from . import (
     alignment,
@@ -19,6 +22,7 @@ from . import (
     place,
     platform,
     scheduling,
+    spec_rule,
     spellings,
     trainer,
     values,
@@ -26,13 +30,17 @@ from . import (
 )
 from .rule import Rule, Wire
 
-__all__ = ["Rule", "add_config_rules", "of_config", "of_spec", "root_rules", "scheduling_rules", "spec_rules"]
+__all__ = [
+    "BESIDE_CONFIG", "Rule", "add_config_rules", "of_config", "of_spec", "root_rules", "spec_findings", "spec_rules",
+    "wires",
+]  # fmt: skip
 
 _OF_CONFIG = (trainer, exp_manager, parallel, data, model, optim, alignment, spellings)
 _OF_SPEC = (platform, world)
 
 root_rules = identity.root_rules
-scheduling_rules = scheduling.rules
+BESIDE_CONFIG: Final = (*identity.RULES, *scheduling.RULES)
+"""Rules of the spec beside the configuration."""
 
 
 def of_config() -> Iterator[Rule]:
@@ -52,4 +60,14 @@ def add_config_rules(schema: values.Schema) -> values.Schema:
 
 def spec_rules() -> list[Wire]:
     """`x-kubernetes-validations` of `spec`."""
-    return [*identity.spec_rules(), *scheduling.spec_rules(), *(rule.of_spec() for rule in of_spec())]
+    return [*wires("spec"), *(rule.of_spec() for rule in of_spec())]
+
+
+def wires(part: str) -> list[Wire]:
+    """`x-kubernetes-validations` of a part of the spec, as far as they are beside the configuration."""
+    return [rule.wire() for rule in BESIDE_CONFIG if rule.part == part]
+
+
+def spec_findings(spec: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """What the API server would say of a `spec` beside its configuration, in its words."""
+    return tuple(spec_rule.findings(BESIDE_CONFIG, spec))

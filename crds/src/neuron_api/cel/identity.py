@@ -1,9 +1,13 @@
 """Rules without a code, since they are not about a configuration: the object's name, its sources, changes, storage."""
 
+from collections.abc import Mapping
+from typing import Final
+
 from neuron_api import job_name
 
 from .expressions import IN_SPEC, above
 from .rule import Wire
+from .spec_rule import Part, SpecRule, value
 
 _FIXED = ("config", "configFrom", "deviceCountScope")
 _PODS = ("platform", "image", "storage", "podTemplate", "scheduling")
@@ -46,17 +50,32 @@ def root_rules() -> list[Wire]:
     ]
 
 
-def spec_rules() -> list[Wire]:
-    """Sources of the configuration, and a claim for what several nodes write."""
-    return [
-        {
-            "rule": "has(self.config) != has(self.configFrom)",
-            "message": "give exactly one of spec.config and spec.configFrom.",
-        },
-        {
-            "rule": f"!has({IN_SPEC}) || !{above('trainer.num_nodes', 1, IN_SPEC)} || "
-            "(has(self.storage) && self.storage.exists(s, !has(s.readOnly) || !s.readOnly))",
-            "message": "spec.storage has no writable claim, but spec.config.trainer.num_nodes is more than 1: "
-            "checkpoints would be lost with the pods; add an entry with claimName and mountPath.",
-        },
-    ]
+def _has_lone_storage(spec: Part) -> bool:
+    """Several nodes, and nothing that they may write to; an interpolated number is not known here."""
+    nodes, storage = value(spec, "config.trainer.num_nodes"), spec.get("storage")
+    entries = storage if isinstance(storage, list) else ()
+    is_writable = any(isinstance(one, Mapping) and not one.get("readOnly") for one in entries)
+    return isinstance(nodes, int) and nodes > 1 and not is_writable
+
+
+RULES: Final = (
+    SpecRule(
+        "spec",
+        "config",
+        "exactly one of spec.config and spec.configFrom is required.",
+        "",
+        "has(self.config) == has(self.configFrom)",
+        lambda spec: (spec.get("config") is None) == (spec.get("configFrom") is None),
+    ),
+    SpecRule(
+        "spec",
+        "storage",
+        "it has no writable claim, but spec.config.trainer.num_nodes is more than 1: checkpoints would be lost with "
+        "the pods.",
+        "Add an entry with claimName and mountPath.",
+        f"has({IN_SPEC}) && {above('trainer.num_nodes', 1, IN_SPEC)} && "
+        "!(has(self.storage) && self.storage.exists(s, !has(s.readOnly) || !s.readOnly))",
+        _has_lone_storage,
+    ),
+)
+"""Sources of the configuration, and a claim for what several nodes write."""

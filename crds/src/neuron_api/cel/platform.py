@@ -63,7 +63,7 @@ class Processes:
     @property
     def is_divisible(self) -> str:
         """Whether every node has the same number of them."""
-        return f"({_MEANING} != 'total' || {self.devices} % {self.nodes} == 0)"
+        return f"({_MEANING} != 'Total' || {self.devices} % {self.nodes} == 0)"
 
 
 def processes(that: Callable[[Processes], str]) -> str:

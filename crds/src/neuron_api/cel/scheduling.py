@@ -1,54 +1,70 @@
 """What cannot go together in `spec.scheduling`: a field that the chosen scheduler would ignore is refused."""
 
-from .rule import Wire
+from typing import Any, Final
 
-_GANG = "self.?gang.orValue('none')"
+from neuron_api.scheduling import GangScheduler
+
+from .spec_rule import Part, SpecRule, value
+
+_PART: Final = "spec.scheduling"
+_GANG: Final = f"self.?gang.orValue('{GangScheduler.NONE}')"
+_IN_SPEC: Final = f"self.?scheduling.?gang.orValue('{GangScheduler.NONE}')"
+_QUEUES: Final = (GangScheduler.KUEUE, GangScheduler.VOLCANO)
 
 
 def _has(field: str) -> str:
     return f"self.?{field.replace('.', '.?')}.hasValue()"
 
 
-def rules() -> list[Wire]:
-    """Rules of `spec.scheduling`."""
-    return [
-        _rule(
-            f"{_GANG} == 'Kueue' && !{_has('queueName')}",
-            "queueName",
-            "spec.scheduling.queueName is not set: with gang Kueue name a LocalQueue of the job's namespace.",
-        ),
-        _rule(
-            f"!({_GANG} in ['Kueue', 'Volcano']) && {_has('queueName')}",
-            "queueName",
-            "spec.scheduling.queueName is for the gangs Kueue and Volcano; the others have no queues: remove it, or "
-            "set spec.scheduling.gang.",
-        ),
-        _rule(
-            f"{_GANG} != 'Coscheduling' && {_has('scheduleTimeoutSeconds')}",
-            "scheduleTimeoutSeconds",
-            "spec.scheduling.scheduleTimeoutSeconds is for the gang Coscheduling only: remove it, or bound the wait "
-            "with spec.startupPolicy.admissionSeconds.",
-        ),
-        _rule(
-            f"{_GANG} == 'Kueue' && {_has('topology.required')} && {_has('topology.preferred')}",
-            "topology",
-            "spec.scheduling.topology: Kueue takes one of required and preferred, not both.",
-        ),
-    ]
+def _gang(scheduling: Any) -> Any:
+    return value(scheduling or {}, "gang") or GangScheduler.NONE
 
 
-def spec_rules() -> list[Wire]:
-    """Rules of `spec`."""
-    return [
-        {
-            "rule": "!self.?startupPolicy.?admissionSeconds.hasValue() || "
-            'self.?scheduling.?gang.orValue("none") != "none"',
-            "message": "spec.startupPolicy.admissionSeconds bounds the wait in a queue, but spec.scheduling.gang is "
-            "none: use schedulingSeconds.",
-            "fieldPath": ".startupPolicy.admissionSeconds",
-        },
-    ]
+def _sets(part: Part, *paths: str) -> bool:
+    return all(value(part, path) is not None for path in paths)
 
 
-def _rule(refused: str, field: str, message: str) -> Wire:
-    return {"rule": f"!({refused})".replace("'", '"'), "message": message, "fieldPath": f".{field}"}
+RULES: Final = (
+    SpecRule(
+        _PART,
+        "queueName",
+        "it is required with gang Kueue.",
+        "Name a LocalQueue of the job's namespace.",
+        f"{_GANG} == '{GangScheduler.KUEUE}' && !{_has('queueName')}",
+        lambda part: _gang(part) == GangScheduler.KUEUE and not _sets(part, "queueName"),
+    ),
+    SpecRule(
+        _PART,
+        "queueName",
+        "it is for the gangs Kueue and Volcano; the others have no queues.",
+        "Remove it, or set spec.scheduling.gang.",
+        f"!({_GANG} in ['{_QUEUES[0]}', '{_QUEUES[1]}']) && {_has('queueName')}",
+        lambda part: _gang(part) not in _QUEUES and _sets(part, "queueName"),
+    ),
+    SpecRule(
+        _PART,
+        "scheduleTimeoutSeconds",
+        "it is for the gang Coscheduling only.",
+        "Remove it, or bound the wait with spec.startupPolicy.admissionSeconds.",
+        f"{_GANG} != '{GangScheduler.COSCHEDULING}' && {_has('scheduleTimeoutSeconds')}",
+        lambda part: _gang(part) != GangScheduler.COSCHEDULING and _sets(part, "scheduleTimeoutSeconds"),
+    ),
+    SpecRule(
+        _PART,
+        "topology",
+        "Kueue takes one of required and preferred, not both.",
+        "Remove one of them.",
+        f"{_GANG} == '{GangScheduler.KUEUE}' && {_has('topology.required')} && {_has('topology.preferred')}",
+        lambda part: _gang(part) == GangScheduler.KUEUE and _sets(part, "topology.required", "topology.preferred"),
+    ),
+    SpecRule(
+        "spec",
+        "startupPolicy.admissionSeconds",
+        "it bounds the wait in a queue, but spec.scheduling.gang is None.",
+        "Use spec.startupPolicy.schedulingSeconds, or set spec.scheduling.gang.",
+        f"{_IN_SPEC} == '{GangScheduler.NONE}' && {_has('startupPolicy.admissionSeconds')}",
+        lambda spec: (
+            _gang(spec.get("scheduling")) == GangScheduler.NONE and _sets(spec, "startupPolicy.admissionSeconds")
+        ),
+    ),
+)

@@ -33,7 +33,8 @@ def around(spec: Mapping[str, Any], config: TrainingConfig, told: Iterable[Findi
         return () if errors_of(told) else wrong
     is_known = parsed.platform.instance_type or parsed.platform.accelerator is Accelerator.CPU
     platform = () if is_known or any(one.key.startswith("spec.p") for one in errors_of(told)) else (_NO_TYPE,)
-    return (*platform, *template.check(parsed.pod_template), *storage.check(parsed, config))
+    lacking = () if any(one.key == storage.KEY for one in errors_of(told)) else storage.check(parsed, config)
+    return (*platform, *template.check(parsed.pod_template), *lacking)
 
 
 _NO_TYPE = found(

@@ -8,7 +8,7 @@ from neuron_api.reasons import Reason
 from . import topology
 from .mechanism import Admission
 
-ADMISSION = Admission(True, Reason.NOT_QUEUED, "spec.scheduling.gang is none: no queue is asked.")
+ADMISSION = Admission(True, Reason.NOT_QUEUED, "spec.scheduling.gang is None: the job waits in no queue.")
 
 
 def mark(job: NeuronTrainingJob) -> dict[str, Any]:
