@@ -8,11 +8,18 @@ from neuron_api.progress import ProcessFailure
 from neuron_api.reasons import Reason
 from neuron_operator.failure_rules import built_in
 from neuron_operator.planning import failure_table, nodes, signals
-from neuron_operator.planning.failure_table import Rung, TableError
+from neuron_operator.planning.failure_table import MinimumScope, TableError
 from neuron_operator.planning.observation import Node, NodeCondition, Taint
 
-ENTRY = {"name": "a", "neuronCodes": [1], "cause": "HardwareFault", "counted": False, "rung": "pod", "exclude": True}
-TAINTED = {"name": "b", "cause": "NodeMaintenance", "counted": False, "rung": "pod", "exclude": False}
+ENTRY = {
+    "name": "a",
+    "neuronCodes": [1],
+    "cause": "HardwareFault",
+    "counted": False,
+    "restartScope": "Pod",
+    "exclude": True,
+}
+TAINTED = {"name": "b", "cause": "NodeMaintenance", "counted": False, "restartScope": "Pod", "exclude": False}
 TABLE = built_in()
 
 
@@ -32,14 +39,21 @@ def text(*failures: object, **more: object) -> str:
             text({**ENTRY, "counted": "maybe"}),
             "failures[0] (a).counted: input should be a valid boolean",
         ),
-        (text({**ENTRY, "rung": "moon"}), "failures[0] (a).rung: input should be 'process', 'pod', 'gang' or 'stop'"),
+        (
+            text({**ENTRY, "restartScope": "moon"}),
+            "failures[0] (a).restartScope: input should be 'Process', 'Pod', 'Gang' or 'Stop'",
+        ),
         (text({**ENTRY, "cause": "Completed"}), "failures[0] (a).cause: input should be 'HardwareFault', 'Collective"),
         (text({**ENTRY, "message": "("}), "failures[0] (a).message: input should be a valid regular expression"),
         (text({**ENTRY, "neuronCodes": []}), "failures[0] (a): it has no criterion: give neuronCodes"),
         (text({**ENTRY, "neuronCodes": ["x"]}), "failures[0] (a).neuronCodes[0]: input should be a valid integer"),
-        (text({**ENTRY, "rung": "process"}), "failures[0] (a): exclude is true, and rung process leaves no pod"),
+        (
+            text({**ENTRY, "restartScope": "Process"}),
+            "failures[0] (a): exclude is true, and restartScope Process leaves no pod",
+        ),
         (text({k: v for k, v in ENTRY.items() if k != "exclude"}), "failures[0] (a).exclude: field required."),
         (text({**ENTRY, "name": "A b"}), "failures[0] (A b).name: string should match pattern"),
+        (text({**ENTRY, "rung": "pod"}), "failures[0] (a): rung is now restartScope: Process, Pod, Gang or Stop"),
         (text(ENTRY, ENTRY), "two entries are called a."),
         (text(nodes=[TAINTED]), "nodes[0] (b): give one of condition, label and taint."),
         (text(nodes=[{**TAINTED, "taint": {}}]), "nodes[0] (b).taint.key: field required."),
@@ -62,7 +76,7 @@ def test_a_table_that_is_wrong_is_refused_with_file_entry_and_key(content: str, 
 
 
 def test_many_faults_are_told_at_once_but_not_without_end() -> None:
-    entries = [{**ENTRY, "name": f"n{n}", "rung": "x"} for n in range(9)]
+    entries = [{**ENTRY, "name": f"n{n}", "restartScope": "x"} for n in range(9)]
     with pytest.raises(TableError, match=r"n0.*n4.*and 4 more"):
         failure_table.parse(text(*entries), "t.yaml")
 
@@ -84,9 +98,9 @@ def test_the_code_of_the_neuron_runtime_is_found_in_what_was_said(said: str, cod
     assert signals.neuron_code(TABLE, said) == code
 
 
-HARDWARE = (Reason.HARDWARE_FAULT, False, Rung.POD, True)
-HANG = (Reason.COLLECTIVE_HANG, True, Rung.PROCESS, False)
-MAINTENANCE = (Reason.NODE_MAINTENANCE, False, Rung.POD, False)
+HARDWARE = (Reason.HARDWARE_FAULT, False, MinimumScope.POD, True)
+HANG = (Reason.COLLECTIVE_HANG, True, MinimumScope.PROCESS, False)
+MAINTENANCE = (Reason.NODE_MAINTENANCE, False, MinimumScope.POD, False)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +118,7 @@ MAINTENANCE = (Reason.NODE_MAINTENANCE, False, Rung.POD, False)
         ("kernel: NEURON_HW_ERR=HBM_UE instance-id=i-1 action=TERMINATE_INSTANCE", HARDWARE),
         ("status_code=1200", HANG),
         ("status_code=5: suspected hang in collectives, execution timeout", HANG),
-        ("status_code=10", (Reason.NEURON_SOFTWARE_MISMATCH, False, Rung.STOP, False)),
+        ("status_code=10", (Reason.NEURON_SOFTWARE_MISMATCH, False, MinimumScope.STOP, False)),
         ("status_code=1004: completed with error", None),
         ("status_code=5", None),
         ("status_code=1", None),
@@ -116,7 +130,7 @@ MAINTENANCE = (Reason.NODE_MAINTENANCE, False, Rung.POD, False)
 def test_what_processes_say_is_understood_by_the_built_in_table(said: str, meant: object) -> None:
     failure = ProcessFailure(time=NOW, round=0, rank=3, local_rank=1, exit_code=1, message="gone", lines=(said,))
     found = signals.of_process(TABLE, failure)
-    assert (found and (found.cause, found.counted, found.rung, found.exclude)) == meant
+    assert (found and (found.cause, found.counted, found.restart_scope, found.exclude)) == meant
 
 
 def node(**values: object) -> Node:
@@ -156,7 +170,7 @@ def condition(kind: str, status: str, reason: str = "") -> Node:
 )
 def test_both_polarities_of_what_nodes_say_are_understood(seen: Node, meant: object) -> None:
     found = signals.of_node(TABLE, seen)
-    assert (found and (found.cause, found.counted, found.rung, found.exclude)) == meant
+    assert (found and (found.cause, found.counted, found.restart_scope, found.exclude)) == meant
     assert found is None or "node ip-1 has" in found.evidence
 
 

@@ -18,10 +18,10 @@ from .observation import Observed
 from .signals import Signal
 
 _VERDICTS = {
-    failure_table.Rung.PROCESS: Verdict.REPLACE,  # There are no processes left to restart.
-    failure_table.Rung.POD: Verdict.REPLACE,
-    failure_table.Rung.GANG: Verdict.GANG,
-    failure_table.Rung.STOP: Verdict.STOP,
+    failure_table.MinimumScope.PROCESS: Verdict.REPLACE,  # There are no processes left to restart.
+    failure_table.MinimumScope.POD: Verdict.REPLACE,
+    failure_table.MinimumScope.GANG: Verdict.GANG,
+    failure_table.MinimumScope.STOP: Verdict.STOP,
 }
 
 
@@ -53,8 +53,8 @@ def _judged(loss: Loss, observed: Observed, table: FailureTable, about: _About) 
     loss = replace(loss, neuron_code=signals.neuron_code(table, loss.message))
     if found is None or not (loss.counted or found.exclude):
         return loss  # What Kubernetes took needs no other reason.
-    verdict = _VERDICTS[found.rung]
-    if found.rung is failure_table.Rung.PROCESS and loss.verdict is Verdict.GANG:
+    verdict = _VERDICTS[found.restart_scope]
+    if found.restart_scope is failure_table.MinimumScope.PROCESS and loss.verdict is Verdict.GANG:
         verdict = Verdict.GANG
     counted = loss.counted and about.counts(found, loss.node)
     return replace(loss, verdict=verdict, cause=found.cause, counted=counted, signal=found)
@@ -73,20 +73,20 @@ def _standing(gang: Gang, lost: set[int], observed: Observed, table: FailureTabl
         ):
             continue
         found = signals.strongest((_told(entry, table), _shown(entry, pod.node, observed, table)))
-        if found is None or found.rung is failure_table.Rung.PROCESS:
+        if found is None or found.restart_scope is failure_table.MinimumScope.PROCESS:
             continue
         del living[entry.pod_uid]
         yield Loss(
-            pod.index, _VERDICTS[found.rung], found.cause, about.counts(found, pod.node), pod.name, pod.uid, pod.node,
-            entry.exit_code, "\n".join((*entry.log_tail, entry.message)), neuron_code=entry.neuron_code, signal=found,
-            rank=entry.rank, step=entry.step,
+            pod.index, _VERDICTS[found.restart_scope], found.cause, about.counts(found, pod.node), pod.name, pod.uid,
+            pod.node, entry.exit_code, "\n".join((*entry.log_tail, entry.message)), neuron_code=entry.neuron_code,
+            signal=found, rank=entry.rank, step=entry.step,
         )  # fmt: skip
 
 
 def _told(entry: Restart, table: FailureTable) -> Signal | None:
     """As it was when it was told: a table that came later does not judge old failures anew."""
     rule = table.entry(entry.rule) if entry.rule else None
-    return Signal(rule.name, rule.cause, rule.counted, rule.rung, rule.exclude) if rule else None
+    return Signal(rule.name, rule.cause, rule.counted, rule.restart_scope, rule.exclude) if rule else None
 
 
 def _shown(entry: Restart, node: str, observed: Observed, table: FailureTable) -> Signal | None:

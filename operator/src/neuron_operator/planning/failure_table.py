@@ -39,16 +39,16 @@ class _Part(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
 
 
-class Rung(StrEnum):
+class MinimumScope(StrEnum):
     """What a failure calls for at least; where that cannot be, the next one."""
 
-    PROCESS = "process"
+    PROCESS = "Process"
     """Nothing beyond the processes that the elastic agent has restarted."""
-    POD = "pod"
+    POD = "Pod"
     """This pod is replaced."""
-    GANG = "gang"
+    GANG = "Gang"
     """All pods are replaced."""
-    STOP = "stop"
+    STOP = "Stop"
     """The job has failed."""
 
 
@@ -68,14 +68,22 @@ class _Entry(_Part):
     """Reason that the failure is told with."""
     counted: StrictBool
     """Whether it uses up a part of a budget of restartPolicy."""
-    rung: Rung
+    restart_scope: MinimumScope
     exclude: StrictBool
     """Whether new pods are to avoid the node."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_former_name(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "rung" in content:
+            raise ValueError("rung is now restartScope: Process, Pod, Gang or Stop (docs/upgrade.md)")
+        return content
+
     @model_validator(mode="after")
     def _excludes_what_is_left(self) -> Self:
-        if self.exclude and self.rung in (Rung.PROCESS, Rung.STOP):
-            raise ValueError(f"exclude is true, and rung {self.rung} leaves no pod to be moved: take pod or gang")
+        if self.exclude and self.restart_scope in (MinimumScope.PROCESS, MinimumScope.STOP):
+            scope = f"restartScope {self.restart_scope}"
+            raise ValueError(f"exclude is true, and {scope} leaves no pod to be moved: take Pod or Gang")
         return self
 
 

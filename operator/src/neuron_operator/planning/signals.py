@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from neuron_api.progress import ProcessFailure
 from neuron_api.reasons import Reason
 
-from .failure_table import FailureRule, FailureTable, NodeRule, Rung
+from .failure_table import FailureRule, FailureTable, MinimumScope, NodeRule
 from .observation import Node
 
 
@@ -17,7 +17,7 @@ class Signal:
     rule: str
     cause: Reason
     counted: bool
-    rung: Rung
+    restart_scope: MinimumScope
     exclude: bool
     evidence: str = ""
     """What the node says; empty where the entry is about what the failure itself said."""
@@ -96,4 +96,4 @@ def _evidence(rule: NodeRule, node: Node) -> str | None:
 
 
 def _signal(rule: FailureRule | NodeRule, evidence: str = "") -> Signal:
-    return Signal(rule.name, rule.cause, rule.counted, rule.rung, rule.exclude, evidence)
+    return Signal(rule.name, rule.cause, rule.counted, rule.restart_scope, rule.exclude, evidence)
