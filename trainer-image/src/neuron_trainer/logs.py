@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from neuron_api.config import ExpManagerConfig
 
+log = logging.getLogger(__name__)
+
 _FORMAT: Final = "%(asctime)s %(levelname).1s {who}%(message)s"
 _QUIET: Final = (
     "lightning", "lightning.pytorch", "lightning.fabric", "torch.distributed",
@@ -32,6 +34,28 @@ class _Stderr(logging.StreamHandler[Any]):
         return sys.stderr
 
 
+class _File(logging.FileHandler):
+    """A volume that is full costs lines of the log, not the console the stack of each."""
+
+    has_failed = False
+
+    def handleError(self, _: logging.LogRecord) -> None:  # noqa: N802
+        """Said once, to the other handlers."""
+        if not self.has_failed:
+            self.has_failed = True
+            log.warning("%s: lines are missing there: %s", self.baseFilename, sys.exception())
+
+
+def stack(problem: BaseException) -> None:
+    """The stack of an error, to the log file alone."""
+    record = logging.LogRecord(
+        __name__, logging.ERROR, __file__, 0, "stack:", None, (type(problem), problem, problem.__traceback__)
+    )
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+
+
 def console(who: str = "", level: int = logging.INFO) -> None:
     """One handler on stderr; called again, it replaces itself."""
     handler = _Stderr()
@@ -51,7 +75,7 @@ def configure(manager: ExpManagerConfig, folder: Path, rank: int, local_rank: in
     console(who=f"[{rank}] ", level=logging.INFO if rank == 0 else logging.ERROR)
     if (local_rank and manager.log_local_rank_0_only) or (rank and manager.log_global_rank_0_only):
         return
-    file = logging.FileHandler(folder / f"nemo_log_globalrank-{rank}_localrank-{local_rank}.txt")
+    file = _File(folder / f"nemo_log_globalrank-{rank}_localrank-{local_rank}.txt")
     file.setFormatter(logging.Formatter(_FORMAT.format(who="")))
     logging.getLogger().addHandler(file)
     begin = f"rank {rank}, local rank {local_rank}: process {os.getpid()} on {socket.gethostname()}"

@@ -23,9 +23,9 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.topology import Topology
 
-from . import evaluation, fast_dev_run, logs, meeting, tuning_length
+from . import evaluation, failure, fast_dev_run, logs, meeting, tuning_length
 from .checkpoint import rng
-from .errors import InputError, PeerLostError
+from .errors import InputError, PeerLostError, ReportedError
 from .handoff import Handoff, Start
 from .log_dir import checkpoints
 from .metrics_file import MetricsFile
@@ -108,7 +108,10 @@ def main(job: Job) -> str:
         raise
     except Exception as problem:
         if not is_peer_loss(problem):
-            raise
+            if (sentence := failure.sentence(problem, is_own_module=bool(config.data.data_module))) is None:
+                raise
+            logs.stack(problem)
+            raise ReportedError(sentence) from None
         # Leaving now would look like a failure of this process; the launcher stops it as soon as it has seen the note.
         handoff.report_lost(ranks.local_rank, f"{type(problem).__name__}: {problem}".splitlines()[0])
         time.sleep(LOST_WAIT)

@@ -21,7 +21,7 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure as T
 from torch.distributed.elastic.rendezvous import RendezvousHandler
 
 from neuron_api.progress import ProcessFailure, TrainerPhase, failure_headline, last_lines
-from neuron_trainer.errors import PreemptedError
+from neuron_trainer.errors import PreemptedError, ReportedError
 from neuron_trainer.handoff import Handoff, Start
 from neuron_trainer.phases import Phases
 from neuron_trainer.resume import Choice
@@ -204,7 +204,9 @@ class Parts:
     def record_failure(self, rank: int, failure: TorchFailure) -> None:
         """Into the report, the log and the termination message."""
         text, headline = _traceback(failure), _signal_name(failure.exitcode)
-        if text:
+        if sentence := _sentence(failure):
+            text, headline = "", sentence
+        elif text:
             headline = text.strip().splitlines()[-1]
         elif said := self.stderr.tail(failure.local_rank):
             text = f"{said}\n{headline}"
@@ -215,17 +217,29 @@ class Parts:
                 lines=last_lines(text),
             )
         )  # fmt: skip
-        self.last_failure = f"{failure_headline(rank, self.status.step, headline)}\n{text}"
-        log.error("%s", self.last_failure.strip())
+        self.last_failure = f"{failure_headline(rank, self.status.step, headline)}\n{text}".strip()
+        log.error("%s", self.last_failure)
 
 
 def _traceback(failure: TorchFailure) -> str:
     """torch's `record` wrote it into the error file of the process."""
     try:
-        content = json.loads(Path(failure.error_file).read_text())
-        return str(content["message"]["extraInfo"]["py_callstack"])
+        return str(_message(failure)["extraInfo"]["py_callstack"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def _sentence(failure: TorchFailure) -> str:
+    """Of a `ReportedError`; empty where the process failed in another way."""
+    try:
+        name, _, sentence = str(_message(failure)["message"]).partition(": ")
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return sentence if name == ReportedError.__name__ else ""
+
+
+def _message(failure: TorchFailure) -> Any:
+    return json.loads(Path(failure.error_file).read_text())["message"]
 
 
 def _signal_name(code: int) -> str:
