@@ -60,6 +60,19 @@ def test_every_variable_of_the_page_is_set_on_the_page_or_explained() -> None:
     assert "<" not in re.sub(r"<<|&lt;", "", text), "a placeholder in angle brackets"
 
 
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_the_page_replaces_every_placeholder_of_a_manifest_and_nothing_is_fixed_beside_a_variable(path: Path) -> None:
+    """Kind: a region, zone or cluster written out in a manifest while the page sets a variable for it."""
+    content = re.sub(r"^\s*#.*$", "", path.read_text(), flags=re.MULTILINE)
+    assert re.search(r"\b[a-z]{2}-[a-z]+-\d", content) is None, "a region or zone"
+    line = next((one for one in "\n".join(blocks(EKS)).splitlines() if one.startswith("sed") and path.name in one), "")
+    for name, value in re.findall(r"\"s[/#](\w+)[/#]([^\"/#]*)", line):
+        assert value.startswith("$")
+        content = re.sub(rf"\b{name}\b", "set", content)
+    placeholders = {"CLUSTER", "AWS_REGION", "ZONE", "SUBNET", "SECURITY_GROUP", "TRAINER_IMAGE"}
+    assert set(re.findall(r"[A-Z][A-Z_]{3,}", content)) & placeholders == set()
+
+
 @needs_helm
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
 def test_the_chart_takes_the_values_that_a_page_gives_it(page: Path) -> None:
