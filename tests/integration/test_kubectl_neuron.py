@@ -77,12 +77,12 @@ async def test_a_job_is_followed_from_its_creation_to_its_end(world: World, say:
 
     await world.waiting(f"{JOB}-0-1", "ImagePullBackOff", "Back-off pulling image")
     told = say("why", f"ntj/{JOB}")  # before the operator has seen it
-    assert told.startswith(f"{JOB} waits since ")
+    assert told.startswith(f"{JOB} has waited for ")
     assert "ImagePullFailed: the operator's default image (spec.image is not set): trainer.example/cpu:1" in told
     assert "Fix spec.image or the pull secret" in told.splitlines()[1]
     await world.reconcile()
     await record(world, "image")
-    assert say("why", JOB).startswith(f"{JOB} stands still since ")
+    assert say("why", JOB).startswith(f"{JOB} has stood still for ")
 
     await world.run_all()
     await world.report(0, phase=TrainerPhase.LOADING)
@@ -170,7 +170,7 @@ async def test_a_claim_that_is_not_there_and_a_configuration_that_cannot_be_are_
     await world.reconcile()
     await record(world, "claim")
     told = say("why", JOB)
-    assert told.startswith(f"{JOB} stands still since ")
+    assert told.startswith(f"{JOB} has stood still for ")
     assert "ClaimNotFound: spec.storage[0].claimName: there is no PersistentVolumeClaim training" in told
     world.kubectl("delete", "ntj", JOB)
     world.apply(manifest(model__num_layer=3))
@@ -190,7 +190,7 @@ async def test_suspend_and_resume_write_one_field_under_a_name_of_their_own(worl
     (entry,) = [one for one in body["metadata"]["managedFields"] if one["manager"] == "kubectl-neuron"]
     assert entry["fieldsV1"] == {"f:spec": {"f:suspend": {}}}
     version = body["metadata"]["resourceVersion"]
-    assert "already; nothing was changed" in say("suspend", JOB)
+    assert "is already suspended or being suspended (spec.suspend is true)" in say("suspend", JOB)
     assert (await world.cluster.get(api.JOB, world.namespace, JOB))["metadata"]["resourceVersion"] == version
     assert say("resume", JOB).startswith(f"{JOB} will be resumed")
     assert (await world.cluster.get(api.JOB, world.namespace, JOB))["spec"]["suspend"] is False

@@ -366,7 +366,7 @@ TABLE: Final = (
      "data.tokenizer.type data.tokenizer.model data.tokenizer.vocab_file data.tokenizer.merge_file model.model_config "
      "exp_manager.resume_from_checkpoint exp_manager.files_to_copy", "A path on no volume",
      "Neither spec.storage nor spec.podTemplate mounts anything there.",
-     "Mount a claim above it (spec.storage), or move the path: `kubectl neuron convert --rewrite /home/ubuntu=/fsx`."),
+     "Change it to a path on a volume of the job, or mount one that holds it (spec.storage)."),
     # ---- 40xx this release -------------------------------------------------------------------------------------------
     ("4001", _E, "", "A value that this release does not support",
      "It is understood, and rejected rather than ignored.",

@@ -42,7 +42,7 @@ _PATTERNS: Final = {
 
 def check(document: Mapping[str, Any]) -> tuple[Finding, ...]:
     """Every fault of a job's manifest; keys are paths from its top (`spec.restartPolicy`)."""
-    return (*_identity(document), *_metadata(document.get("metadata")), *_spec(document.get("spec")))
+    return (*_identity(document), *_metadata(document.get("metadata")), *check_spec(document.get("spec")))
 
 
 def is_job(kind: str) -> bool:
@@ -74,6 +74,11 @@ def _metadata(metadata: Any) -> Iterator[Finding]:
         for one, value in (values if isinstance(values, Mapping) else {}).items():
             if not isinstance(value, str):
                 yield error(f"metadata.{key}.{one}", f"must be a string, got {_shown(value)}.", "Write it in quotes.")
+
+
+def check_spec(spec: Any) -> tuple[Finding, ...]:
+    """Every fault of a job's `spec` beside its configuration."""
+    return tuple(_spec(spec))
 
 
 def _spec(spec: Any) -> Iterator[Finding]:

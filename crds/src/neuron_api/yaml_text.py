@@ -74,9 +74,10 @@ _Dumper.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeDumper.yaml_i
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
-def dump(value: Mapping[str, Any]) -> str:
-    """The text of a mapping, such that `parse` gives it back, type for type."""
-    return yaml.dump(dict(value), Dumper=_Dumper, sort_keys=False, width=4096, allow_unicode=True)
+def dump(value: Mapping[str, Any] | list[Any]) -> str:
+    """The text of a mapping, such that `parse` gives it back, type for type; or of a list."""
+    plain = value if isinstance(value, list) else dict(value)
+    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, width=4096, allow_unicode=True)
 
 
 class EncodingError(ValueError):

@@ -174,7 +174,73 @@ def test_a_volume_of_the_pod_template_holds_a_path(tmp_path: Path, capsys: pytes
     assert "NTJ-3016" not in capsys.readouterr().out
 
 
-def test_several_files_are_several_documents(capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["convert", "-f", str(LLAMA), "-f", str(LLAMA), "exp_manager.exp_dir=/training"])
-    assert code == 0
-    assert len(list(yaml.safe_load_all(capsys.readouterr().out))) == 2
+LARGE = CONFIGS / "hf_llama3_70B_config.yaml"
+
+
+def names_of(text: str) -> list[str]:
+    return [one["metadata"]["name"] for one in yaml.safe_load_all(text)]
+
+
+def test_files_of_one_name_become_jobs_named_after_their_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two jobs of one name would overwrite each other: of two files, of a folder, of one file twice, with --name."""
+    for name, source in (("llama-8B.yaml", LLAMA), ("llama-70B.yaml", LARGE)):
+        (tmp_path / name).write_text(source.read_text())
+    files = ["-f", str(tmp_path / "llama-8B.yaml"), "-f", str(tmp_path / "llama-70B.yaml")]
+    for given, names in ((files, ["llama-8b", "llama-70b"]), (["-f", str(tmp_path)], ["llama-70b", "llama-8b"])):
+        assert main(["convert", *given, "exp_manager.exp_dir=/training", "--force"]) == 0
+        out, err = capsys.readouterr()
+        assert names_of(out) == names
+        assert err.count("as the file, since several files are named 'hf_llama'") == 2
+    assert main(["convert", *files[:2], *files[:2], "--force"]) == 1
+    assert "several files would be jobs of one name" in capsys.readouterr().err
+    assert main(["convert", *files, "--name", "mine"]) == 1
+    assert "--name is for one file, and there are 2" in capsys.readouterr().err
+
+
+def test_files_of_different_names_are_several_documents(capsys: pytest.CaptureFixture[str]) -> None:
+    other = str(CONFIGS / "megatron_llama_7B_config.yaml")
+    main(["convert", "-f", str(LLAMA), "-f", other, "exp_manager.exp_dir=/training", "--force"])
+    out, err = capsys.readouterr()
+    assert len(set(names_of(out))) == 2
+    assert "as the file" not in err
+
+
+def test_an_assumed_claim_and_mount_path_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    said = convert(capsys, "-f", str(LLAMA), "--force")[2]
+    assert "the claim training is assumed. Give another one with --claim." in said
+    assert "the mount path /training is assumed. Give another one with --mount-path." in said
+    said = convert(capsys, "-f", str(LLAMA), "--force", "--claim", "fsx", "--mount-path", "/fsx")[2]
+    assert not [line for line in said.splitlines() if "spec.storage" in line and "assumed" in line]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "words"),
+    [
+        ("--mount-path", "fsx", "spec.storage.0.mountPath: must be an absolute path, such as /training, got 'fsx'."),
+        ("--claim", "FSX_x", "spec.storage.0.claimName: must be the name of an object: lower-case letters, digits"),
+    ],
+)
+def test_a_wrong_claim_or_mount_path_is_reported_in_the_words_of_plan(
+    flag: str, value: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, manifest, said = convert(capsys, "-f", str(LLAMA), flag, value)
+    assert (code, manifest) == (2, None)
+    assert words in said
+    assert "pattern" not in said
+
+
+def test_a_path_on_no_volume_names_the_mounts_and_in_convert_the_flag(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ("data.train_dir=/data/sets/train", "exp_manager.exp_dir=/fsx", "model.model_config=/fsx/config.json")
+    _, manifest, said = convert(capsys, "-f", str(LLAMA), *changes, "--mount-path", "/fsx", "--force")
+    assert "Change it to a path below /fsx, or mount a volume that holds it" in said
+    assert "--rewrite /data/sets=/fsx." in said
+    job = tmp_path / "job.yaml"
+    job.write_text(yaml.safe_dump(manifest))
+    main(["plan", "-f", str(job), "-o", "json"])
+    out = capsys.readouterr().out
+    assert "Change it to a path below /fsx, or mount a volume that holds it" in out
+    assert "--rewrite" not in out

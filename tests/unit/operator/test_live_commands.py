@@ -15,7 +15,7 @@ import pytest
 
 from builders import NOW, at, make_job, make_pod, with_status
 from neuron_api.progress import CheckpointReport
-from neuron_api.reasons import Reason
+from neuron_api.reasons import ConditionType, Reason
 from neuron_api.reference.reasons import meaning
 from neuron_api.status import JobStatus, Phase, ProgressStatus, Restart, RestartScope
 from neuron_operator.cli import checkpoints, failure_log, pace, screen, status, suspension, why
@@ -82,13 +82,13 @@ def as_connection(found: Recorded) -> Connection:
     ("stage", "begins", "names"),
     [
         ("created", "tiny waits for the operator", None),
-        ("starting", "tiny waits since 0s: PodsCreated: ", Reason.PODS_CREATED),
-        ("image", "tiny stands still since 0s: ImagePullFailed: ", Reason.IMAGE_PULL_FAILED),
-        ("loading", "tiny waits since 0s: WaitingForFirstStep: ", Reason.WAITING_FOR_FIRST_STEP),
+        ("starting", "tiny has waited for 0s: PodsCreated: ", Reason.PODS_CREATED),
+        ("image", "tiny has stood still for 0s: ImagePullFailed: ", Reason.IMAGE_PULL_FAILED),
+        ("loading", "tiny has waited for 0s: WaitingForFirstStep: ", Reason.WAITING_FOR_FIRST_STEP),
         ("running", "tiny waits for nothing: step 20 of 240 was finished 0s ago.", Reason.STEPS_ADVANCING),
-        ("restarting", "tiny waits since 0s: ProcessFailed: rank 3 in pod tiny-0-0", Reason.PROCESS_FAILED),
-        ("claim", "tiny stands still since 0s: ClaimNotFound: spec.storage[0].claimName", Reason.CLAIM_NOT_FOUND),
-        ("invalid", "tiny stands still since 0s: ConfigInvalid: ", Reason.CONFIG_INVALID),
+        ("restarting", "tiny has waited for 0s: ProcessFailed: rank 3 in pod tiny-0-0", Reason.PROCESS_FAILED),
+        ("claim", "tiny has stood still for 0s: ClaimNotFound: spec.storage[0].claimName", Reason.CLAIM_NOT_FOUND),
+        ("invalid", "tiny has stood still for 0s: ConfigInvalid: ", Reason.CONFIG_INVALID),
         ("failed", "tiny failed 0s ago at step 20: TrainerRefusedConfig: Pod tiny-0-0", Reason.TRAINER_REFUSED_CONFIG),
         ("succeeded", "tiny has ended as configured 0s ago at step 240.", Reason.COMPLETED),
     ],
@@ -99,6 +99,13 @@ def test_why_is_one_sentence_and_the_remedy_of_the_closed_list(stage: str, begin
     assert re.sub(r"\b\ds", "0s", first).startswith(begins)
     assert first.endswith(".")
     assert do.removeprefix("  what to do   ") == (meaning(names) if names else why._OPERATOR)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_why_says_no_sentence_twice(stage: str) -> None:
+    seen, now = recorded(stage)
+    sentences = why.answer(seen, now).text.replace("\n", " ").split(". ")
+    assert len(sentences) == len(set(sentences))
 
 
 def test_every_stage_that_was_recorded_is_asked_about() -> None:
@@ -148,11 +155,20 @@ def test_a_job_that_is_being_deleted_waits_for_its_pods() -> None:
     job = make_job().being_deleted().build()
     pod = make_pod(job, 0).terminating().build()
     said = why.answer(Sighting(job, (pod,)), at(5)).text
-    assert "tiny is being deleted, since 5s." in said
+    assert "tiny has been in deletion for 5s." in said
     assert f"Its pods go first: {pod.name}." in said
 
 
 # ---- status ------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_of_status_is_labelled_in_words() -> None:
+    assert [status._label(one) for one in ("ConfigValid", "Stalled", "PodsReady")] == [
+        "config",
+        "stalled",
+        "pods ready",
+    ]
+    assert all(len(status._label(one)) < 13 for one in ConditionType)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -319,6 +335,11 @@ def test_checkpoints_are_the_newest_that_anybody_knows_and_those_that_restarts_t
     assert "would cost all 47 steps" in checkpoints.text(with_status(job, restarts=()), None, NOW)
 
 
+def test_a_job_without_a_finished_step_has_nothing_to_lose() -> None:
+    said = checkpoints.text(make_job().build(), None, NOW)
+    assert said == "tiny has no complete checkpoint and no finished step yet.\n"
+
+
 def test_pod_0_that_does_not_answer_costs_nothing_but_freshness() -> None:
     assert "20" in checkpoints.run(as_connection(Recorded("running")), "tiny")
     assert "is over (Succeeded)" in checkpoints.run(as_connection(Recorded("succeeded")), "tiny")
@@ -330,7 +351,8 @@ def test_pod_0_that_does_not_answer_costs_nothing_but_freshness() -> None:
 def test_suspend_writes_the_field_once_and_never_to_a_job_that_is_over() -> None:
     connection = Recorded("running")
     assert "will be suspended" in suspension.run(as_connection(connection), "tiny", suspend=True)
-    assert "nothing was changed" in suspension.run(as_connection(connection), "tiny", suspend=False)
+    said = suspension.run(as_connection(connection), "tiny", suspend=False)
+    assert said == "tiny is not suspended (spec.suspend is false); nothing was changed.\n"
     assert connection.changes == [{"suspend": True}]
     over = Recorded("succeeded")
     assert "is over (Succeeded)" in suspension.run(as_connection(over), "tiny", suspend=True)

@@ -270,6 +270,16 @@ def test_sizes_that_every_pod_would_refuse_are_found_before_there_is_one(
 # ---- output ------------------------------------------------------------------------------------------------------
 
 
+def test_several_configurations_are_a_list_in_yaml_as_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    files = ["-f", str(CONFIGS / "hf_llama3_8B_config.yaml"), "-f", str(CONFIGS / "megatron_llama_7B_config.yaml")]
+    texts = []
+    for output in ("yaml", "json"):
+        main(["plan", *files, "-o", output])
+        texts.append(yaml.safe_load(capsys.readouterr().out))
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == 2
+
+
 def test_yaml_says_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = arguments_of("hf_llama3_8B_config")
     found = plan(capsys, *arguments)[1]

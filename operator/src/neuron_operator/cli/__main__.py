@@ -109,8 +109,8 @@ def _plan(arguments: Sequence[str]) -> int:
 def _convert(arguments: Sequence[str]) -> int:
     parser = _parser("convert", "Wrap an NxDT file into a NeuronTrainingJob; its interpolations stay, comments do not.")
     parser.add_argument("--name", help="metadata.name; default: the configuration's name")
-    parser.add_argument("--claim", default="training", help="PersistentVolumeClaim; default: training")
-    parser.add_argument("--mount-path", default="/training", help="where it is mounted; default: /training")
+    parser.add_argument("--claim", help="PersistentVolumeClaim; default: training")
+    parser.add_argument("--mount-path", help="where it is mounted; default: /training")
     parser.add_argument("--image", help="trainer image; default: the operator's")
     parser.add_argument(
         "--rewrite",
@@ -125,7 +125,7 @@ def _convert(arguments: Sequence[str]) -> int:
 
     rewrites = [_rewrite(parser, one) for one in given.rewrite]
     wrapping = convert.Wrapping(given.name, _platform(given), given.claim, given.mount_path, given.image, rewrites)
-    results = [convert.run(file, given.overrides, wrapping) for file in given.files]
+    results = convert.run_all(given.files, given.overrides, wrapping)
     is_refused = any(one.is_refused for one in results)
     _write("".join(one.remarks for one in results), sys.stderr)
     if is_refused and not given.force:

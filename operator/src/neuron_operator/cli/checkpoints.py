@@ -74,6 +74,8 @@ def _cost(job: NeuronTrainingJob, found: Newest) -> str:
     name, done = job.metadata.name, job.status.progress.step if job.status.progress else 0
     if job.status.finished:
         return f"{name} is over ({job.status.phase})."
+    if not done and found is None:
+        return f"{name} has no complete checkpoint and no finished step yet."
     if found is None:
         return f"{name} has no complete checkpoint yet; a failure now would cost all {done} steps."
     return f"A failure now would cost {max(0, done - found.step)} of {name}'s {done} steps."

@@ -1,12 +1,14 @@
 """`kubectl neuron convert`: an NxDT file as a NeuronTrainingJob that the API server stores without changing it."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Final, get_args, get_origin
 
-from neuron_api import contract, job_name, overrides, yaml_text
+from neuron_api import contract, envelope, inputs, job_name, overrides, yaml_text
 from neuron_api.aliases import CANONICAL
+from neuron_api.config import TrainingConfig
 from neuron_api.derive import hardware
 from neuron_api.findings import Finding, Severity, errors_of, note
 from neuron_api.paths import field_of
@@ -16,6 +18,9 @@ from neuron_operator.errors import UserInputError
 from . import documents, job_checks
 from . import plan as planning
 
+CLAIM: Final = "training"
+MOUNT_PATH: Final = "/training"
+
 
 @dataclass(frozen=True, slots=True)
 class Wrapping:
@@ -24,8 +29,10 @@ class Wrapping:
     name: str | None
     platform: tuple[str | None, str | None]
     """Accelerator and instance type."""
-    claim: str
-    mount_path: str
+    claim: str | None
+    """None: `CLAIM` is assumed."""
+    mount_path: str | None
+    """None: `MOUNT_PATH` is assumed."""
     image: str | None
     rewrites: Sequence[tuple[str, str]] = field(default_factory=tuple)
     """Paths that begin with the first are on the claim below the second: /home/ubuntu, /fsx."""
@@ -40,11 +47,34 @@ class Result:
     remarks: str
     is_refused: bool
     """Whether the operator would refuse the job, or the file is no configuration."""
+    name: str = ""
+    """Of the job."""
+
+
+def run_all(files: Sequence[str], changes: Sequence[str], wrapping: Wrapping) -> list[Result]:
+    """Wrap each of these files and of the files in these folders. Jobs whose configurations have one name are named
+    after their files; raises `UserInputError` where that leaves two of one name."""
+    texts = [(file, documents.read(file)) for file in documents.expanded(files)]
+    if wrapping.name and len(texts) > 1:
+        raise UserInputError(f"--name is for one file, and there are {len(texts)}")
+    results = [_wrapped(file, text, changes, wrapping) for file, text in texts]
+    count = Counter(one.name for one in results)
+    results = [
+        _wrapped(file, text, changes, wrapping, by_file=True) if one.name and count[one.name] > 1 else one
+        for (file, text), one in zip(texts, results, strict=True)
+    ]
+    [*repeated] = [name for name, times in Counter(one.name for one in results if one.name).items() if times > 1]
+    if repeated:
+        raise UserInputError(f"several files would be jobs of one name, {repeated[0]}: convert each with its --name")
+    return results
 
 
 def run(file: str, changes: Sequence[str], wrapping: Wrapping) -> Result:
     """Wrap the file, with the findings that `plan` has of the file and of the job."""
-    text = documents.read(file)
+    return _wrapped(file, documents.read(file), changes, wrapping)
+
+
+def _wrapped(file: str, text: str, changes: Sequence[str], wrapping: Wrapping, *, by_file: bool = False) -> Result:
     source = documents.sources(text, file)[0]
     if source.spec is not None:
         raise UserInputError(f"{file} is a {contract.KIND} already")
@@ -60,7 +90,7 @@ def run(file: str, changes: Sequence[str], wrapping: Wrapping) -> Result:
     if moved.config is None:
         return Result("", _remarks(moved.findings), is_refused=True)
     machines = hardware.of(loaded.config, Accelerator(wrapping.platform[0] or Accelerator.NEURON), wrapping.platform[1])
-    name = wrapping.name or job_name.legal(loaded.config.name)
+    name = wrapping.name or job_name.legal(source.label if by_file else loaded.config.name)
     spec = _spec(machines, wrapping, _object_form(rewritten, moved.resolved))
     manifest = {
         "apiVersion": contract.API_VERSION,
@@ -68,25 +98,49 @@ def run(file: str, changes: Sequence[str], wrapping: Wrapping) -> Result:
         "metadata": {"name": name},
         "spec": spec,
     }
+    faults = envelope.check_spec(spec)
+    around = job_checks.around(spec, moved.config, (*planned.findings, *faults))
     findings = (
         *planned.findings,
-        *source.located(job_checks.around(spec, moved.config, planned.findings)),
-        *_renamed(name, loaded.config.name, wrapping),
+        *faults,
+        *source.located(_with_rewrite(one, moved.config, spec["storage"][0]["mountPath"]) for one in around),
+        *_renamed(name, loaded.config.name, wrapping, by_file=by_file),
+        *_assumed(wrapping),
         *(note(key, f"rewritten to {value}.") for key, value in paths.items()),
     )
-    return Result(yaml_text.dump(manifest), _remarks(findings), is_refused=bool(errors_of(findings)))
+    return Result(yaml_text.dump(manifest), _remarks(findings), is_refused=bool(errors_of(findings)), name=name)
+
+
+def _with_rewrite(finding: Finding, config: TrainingConfig, mount: str) -> Finding:
+    """A path on no volume, with the flag that moves it."""
+    paths = (path for key, path in inputs.paths(config) if key == finding.key and path in finding.message)
+    path = next(paths, None) if finding.code == "NTJ-3016" else None
+    if path is None or not path.startswith("/"):
+        return finding
+    folder = PurePosixPath(path).parent
+    moved = path if folder == PurePosixPath("/") else folder
+    return replace(finding, remedy=f"{finding.remedy} Or move it: --rewrite {moved}={mount}.")
+
+
+def _assumed(wrapping: Wrapping) -> Iterator[Finding]:
+    if wrapping.claim is None:
+        yield note("spec.storage", f"the claim {CLAIM} is assumed.", "Give another one with --claim.")
+    if wrapping.mount_path is None:
+        yield note("spec.storage", f"the mount path {MOUNT_PATH} is assumed.", "Give another one with --mount-path.")
 
 
 def _spec(machines: hardware.Hardware, wrapping: Wrapping, config: Mapping[str, Any]) -> dict[str, Any]:
     image = {"image": wrapping.image} if wrapping.image else {}
-    storage = [{"claimName": wrapping.claim, "mountPath": wrapping.mount_path}]
+    storage = [{"claimName": wrapping.claim or CLAIM, "mountPath": wrapping.mount_path or MOUNT_PATH}]
     return {"platform": _platform(machines), **image, "storage": storage, "config": config}
 
 
-def _renamed(name: str, experiment: str, wrapping: Wrapping) -> Iterator[Finding]:
+def _renamed(name: str, experiment: str, wrapping: Wrapping, *, by_file: bool) -> Iterator[Finding]:
     """Of a name that is given, what is wrong with it; of one that is made, that it is another."""
     if wrapping.name:
         yield from job_name.check(name)
+    elif by_file:
+        yield note(job_name.KEY, f"{name}, as the file, since several files are named {experiment[:80]!r}.")
     elif name != experiment:
         message = f"{name}, since {experiment[:80]!r} cannot be the name of a job."
         yield note(job_name.KEY, message, "Give another one with --name.")

@@ -91,12 +91,13 @@ class _Document:
 
 def of_files(files: Sequence[str]) -> list[Source]:
     """Every configuration of these files and folders, in order."""
+    return [source for file in expanded(files) for source in sources(read(file), file)]
+
+
+def expanded(files: Sequence[str]) -> Iterator[str]:
+    """These files, and the YAML and JSON files of these folders."""
     if files.count("-") > 1:
         raise UserInputError("stdin (-) can be read once")
-    return [source for file in _expanded(files) for source in sources(read(file), file)]
-
-
-def _expanded(files: Sequence[str]) -> Iterator[str]:
     for file in files:
         folder = Path(file)
         if not folder.is_dir():

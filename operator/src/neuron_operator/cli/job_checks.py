@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from neuron_api import support
+from neuron_api import envelope, support
 from neuron_api.config import TrainingConfig
 from neuron_api.findings import Finding, error, errors_of
 from neuron_api.registry import found
@@ -30,7 +30,7 @@ def around(spec: Mapping[str, Any], config: TrainingConfig, told: Iterable[Findi
         parsed = JobSpec.model_validate(spec)
     except ValidationError as problem:
         wrong = tuple(_wrong(".".join(map(str, one["loc"])), one["msg"]) for one in problem.errors(include_url=False))
-        return () if errors_of(told) else wrong
+        return () if errors_of(told) else envelope.check_spec(spec) or wrong
     is_known = parsed.platform.instance_type or parsed.platform.accelerator is Accelerator.CPU
     platform = () if is_known or any(one.key.startswith("spec.p") for one in errors_of(told)) else (_NO_TYPE,)
     lacking = () if any(one.key == storage.KEY for one in errors_of(told)) else storage.check(parsed, config)

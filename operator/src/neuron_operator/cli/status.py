@@ -1,5 +1,6 @@
 """`kubectl neuron status`: where a job is, what it has cost, what happened last; `--watch` keeps it up to date."""
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -173,13 +174,18 @@ def _facts(seen: Sighting, now: datetime) -> Iterator[str]:
     if seen.headline is None:
         yield "state        no operator has looked at it yet"
     else:
-        yield f"{seen.headline.type.lower():<13}{told(seen.headline.reason, seen.headline.message)}"
+        yield f"{_label(seen.headline.type):<13}{told(seen.headline.reason, seen.headline.message)}"
     for one in status.conditions:
         remarkable = one.type is ConditionType.CONFIG_VALID and one.reason is Reason.CONFIG_ACCEPTED_WITH_WARNINGS
         repeated = seen.headline is not None and one.message == seen.headline.message
         if not repeated and (remarkable or (is_true(one) and one.type not in _USUAL)):
-            yield f"{one.type.lower():<13}{told(one.reason, one.message)}"
+            yield f"{_label(one.type):<13}{told(one.reason, one.message)}"
     yield from (f"not read     {why}" for why in seen.unread)
+
+
+def _label(condition: str) -> str:
+    """Of a row: the condition's type in words."""
+    return "config" if condition == ConditionType.CONFIG_VALID else re.sub(r"\B(?=[A-Z])", " ", condition).lower()
 
 
 def _restarts(seen: Sighting, now: datetime) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from .connection import Connection, Json
 from .sighting import job_of
 
-_WORDS = {True: "suspended", False: "running (spec.suspend is false)"}
+_ALREADY = {True: "is already suspended or being suspended", False: "is not suspended"}
 
 
 def run(connection: Connection, name: str, *, suspend: bool) -> str:
@@ -13,12 +13,12 @@ def run(connection: Connection, name: str, *, suspend: bool) -> str:
     if job.status.finished:
         return f"{name} is over ({job.status.phase}); nothing was changed.\n"
     if is_suspended(body) is suspend:
-        return f"{name} is to be {_WORDS[suspend]} already; nothing was changed.\n"
+        return f"{name} {_ALREADY[suspend]} (spec.suspend is {str(suspend).lower()}); nothing was changed.\n"
     connection.change(name, {"suspend": suspend})
     see = f"See: kubectl neuron status {name} -n {connection.namespace} --watch\n"
     if suspend:
-        return f"{name} will be suspended: its pods are ended after a checkpoint, and go on from it at resume. {see}"
-    return f"{name} will be resumed: its pods are created anew and go on from the newest checkpoint. {see}"
+        return f"{name} will be suspended: its pods end after a checkpoint; resume continues from it. {see}"
+    return f"{name} will be resumed: its pods are recreated and continue from the newest checkpoint. {see}"
 
 
 def is_suspended(body: Json) -> bool:

@@ -35,11 +35,17 @@ class Answer:
         """For a terminal and for a pipe alike."""
         do = self.remedy or (meaning(self.reason) if self.reason else "")
         lines = [
-            self.sentence,
+            _without_remedy(self.sentence, do),
             *([f"  what to do   {do}"] if do else ()),
             *(f"  seen         {one}" for one in self.seen),
         ]
         return "\n".join(lines) + "\n"
+
+
+def _without_remedy(sentence: str, remedy: str) -> str:
+    """Less a last sentence that the remedy has as well."""
+    before, _, last = sentence.rpartition(". ")
+    return f"{before}." if before and last in remedy else sentence
 
 
 def run(connection: Connection, name: str) -> str:
@@ -59,7 +65,7 @@ def answer(seen: Sighting, now: datetime) -> Answer:
     name, headline = job.metadata.name, seen.headline
     if job.metadata.deletion_timestamp is not None:
         ago = duration.since(job.metadata.deletion_timestamp, now)
-        return Answer(f"{name} is being deleted, since {ago}.", remedy=_wait_for_pods(seen), seen=_seen(seen, now))
+        return Answer(f"{name} has been in deletion for {ago}.", remedy=_wait_for_pods(seen), seen=_seen(seen, now))
     if headline is None:
         return _unseen(seen, now)
     if status.finished:
@@ -123,8 +129,8 @@ _SILENT: Final = (
 
 
 def _waits(name: str, reason: Reason | str, message: str, headline: Condition, now: datetime) -> str:
-    verb = "stands still" if headline.type is ConditionType.STALLED else "waits"
-    return f"{name} {verb} since {duration.since(headline.last_transition_time, now)}: {_stop(told(reason, message))}"
+    verb = "has stood still" if headline.type is ConditionType.STALLED else "has waited"
+    return f"{name} {verb} for {duration.since(headline.last_transition_time, now)}: {_stop(told(reason, message))}"
 
 
 def _stop(message: str) -> str:

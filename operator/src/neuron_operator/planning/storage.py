@@ -61,11 +61,13 @@ def _compile_cache(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]
 
 def _inputs(spec: JobSpec, config: TrainingConfig) -> Iterator[Finding]:
     """Files that the trainer reads, on no volume: only an image that holds them has them."""
-    mounts = (*(mount.mount_path for mount in spec.storage), *_template_mounts(spec))
+    mounts = tuple(dict.fromkeys((*(mount.mount_path for mount in spec.storage), *_template_mounts(spec))))
+    below = f"Change it to a path below {' or '.join(mounts)}, or mount" if mounts else "Mount"
     for key, path in inputs.paths(config):
         where = PurePosixPath(working_directory(spec) or "/", path)
         if not any(where.is_relative_to(mount) for mount in mounts):
-            yield found(3016, key, f"{where} is on no volume of the job, and is missing unless the image has it.")
+            message = f"{where} is on no volume of the job, and is missing unless the image has it."
+            yield found(3016, key, message, f"{below} a volume that holds it (spec.storage).")
 
 
 def _template_mounts(spec: JobSpec) -> Iterator[str]:
