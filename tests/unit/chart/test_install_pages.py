@@ -16,7 +16,7 @@ import yaml
 
 from neuron_api.instances import INSTANCE_TYPES
 
-from .test_chart import CHART, KUBERNETES, helm, needs_helm
+from .test_chart import CHART, JOB_RIGHTS, KUBERNETES, helm, needs_helm
 
 Json = dict[str, Any]
 
@@ -95,6 +95,17 @@ def test_the_definition_is_installed_one_way_on_every_page(page: Path) -> None:
     assert "--skip-crds" in installed
     text = page.read_text()
     assert text.index("kubectl apply --server-side") < text.index("helm install neuron-training-operator")
+
+
+def test_the_charts_page_names_the_rights_that_its_roles_have() -> None:
+    """Kind: a security review reads the page, and the role grants more (`delete` of jobs, Services, ConfigMaps)."""
+    rows = re.findall(r"^\| (`[^|]+`) \| ([a-z, ]+) \|", (CHART / "README.md").read_text(), re.MULTILINE)
+    page = {
+        name.split(".")[0]: set(verbs.split(", ")) for cell, verbs in rows for name in re.findall(r"`([^`]+)`", cell)
+    }
+    assert {resource: page[resource] for _, resource in JOB_RIGHTS} == {
+        resource: verbs for (_, resource), verbs in JOB_RIGHTS.items()
+    }
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
