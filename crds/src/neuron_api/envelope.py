@@ -9,6 +9,7 @@ from typing import Any, Final
 from . import cel, contract, job_name
 from .findings import Finding, error
 from .names import nearest
+from .renamed_fields import RENAMED
 from .scheduling import CONFIG_MAP_KEY, LABEL_KEY, OBJECT_NAME
 from .schema import Dialect, Schema, object_schema
 from .spec import JobSpec
@@ -148,8 +149,8 @@ def _unknown(value: Mapping[str, Any], path: str, known: Any) -> Iterator[Findin
     for key in value:
         if key in known:
             continue
-        near = nearest(str(key), known)
         where = f"{path}.{key}" if path else str(key)
+        near = RENAMED.get(where) or nearest(str(key), known)
         rest = f"{path or 'A job'} has: {', '.join(sorted(known))}."
         yield error(where, "unknown field.", f"Did you mean {near}?" if near else rest)
 

@@ -30,7 +30,7 @@ _COPY: Final = "Start from a file in examples/ and copy the values."
 KINDS: Final = (
     Kind("the configuration of the HyperPod recipe launcher", frozenset((
         "recipes", "cluster", "cluster_type", "base_results_dir", "launcher_scripts_path", "instance_type",
-        "training_config", "container_mounts", "git", "env_vars",
+        "training_config", "training_cfg", "container", "container_mounts", "git", "env_vars", "defaults", "hydra",
     )), 3, "Take the recipe that it names under `recipes`, without its `run` section."),
     Kind("a values file of Helm or Kubernetes metadata", frozenset((
         "apiVersion", "kind", "metadata", "spec", "data", "status",
@@ -85,6 +85,9 @@ def recognized(values: Mapping[str, Any]) -> Finding | None:
     if _is_nemo(values):
         return _finding("a NeMo configuration", "Move the parallel sizes from `model` to `distributed_strategy`, the "
                         "batch sizes and `model.data` to `data`, and add `model_source: megatron`.")  # fmt: skip
+    launcher = KINDS[0]
+    if len(launcher.keys & values.keys()) >= launcher.needed:  # also around sections that are ours
+        return _finding(launcher.name, launcher.remedy)
     if _is_own(values):
         return None
     names = {str(key).replace("-", "_") for key in values}

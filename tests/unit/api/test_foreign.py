@@ -22,6 +22,12 @@ RECIPE = "run:\n  name: hf-llama3-8b\n  results_dir: ${base_results_dir}/${.name
 FILES = {
     "HyperPod recipe": RECIPE,
     "recipe launcher": "recipes: training/llama\ncluster: k8s\ncluster_type: k8s\nbase_results_dir: /r\ngit: {}\n",
+    "recipe launcher (defaults)": "defaults: [_self_, {recipes: training/llama}]\ninstance_type: trn1.32xlarge\n"
+    "base_results_dir: /r\ncontainer: image:1\n",
+    "recipe launcher (with its sections)": "defaults: [_self_]\ninstance_type: trn1.32xlarge\nbase_results_dir: /r\n"
+    f"container: image:1\n{LLAMA}",
+    "recipe launcher (HyperPod CLI)": "defaults: [{override hydra/job_logging: stdout}]\nhydra: {}\ncluster: {}\n"
+    "training_cfg: {}\n",
     "TrainingArguments": "output_dir: /out\nlearning_rate: 1e-4\nnum_train_epochs: 3\nper_device_train_batch_size: 1\n",
     "TrainingArguments (LLaMA-Factory)": "model_name_or_path: meta/llama\nstage: sft\ndo_train: true\n"
     "finetuning_type: lora\ndataset: alpaca\ntemplate: llama3\ncutoff_len: 2048\noutput_dir: /o\n",

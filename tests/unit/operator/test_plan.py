@@ -328,6 +328,41 @@ def test_a_misspelled_key_is_not_explained_but_corrected(capsys: pytest.CaptureF
     assert "did you mean trainer.devices?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        ("spec.storage", "spec.storage is no key of the configuration: kubectl explain ntj.spec.storage"),
+        ("podTemplate", "kubectl explain ntj.spec.podTemplate"),
+        ("spec.restartPolicy.windowSeconds", "kubectl explain ntj.spec.restartPolicy.windowSeconds"),
+        ("status.progress", "kubectl explain ntj.status.progress"),
+        ("devicesMeaning", "devicesMeaning is called spec.deviceCountScope now"),
+        ("spec.ttlDeletes", "spec.ttlDeletes is called spec.ttlDeletionPolicy now"),
+        ("rung", "rung is called status.restarts.restartScope now"),
+        ("status.restarts[0].passedOver", "is called status.restarts.skippedCheckpoints now"),
+    ],
+)
+def test_a_field_beside_the_configuration_is_explained_by_kubectl(
+    asked: str, answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--explain", asked]) == 1
+    assert answer in capsys.readouterr().err
+
+
+def test_a_new_name_is_a_field_and_an_old_one_is_not() -> None:
+    from neuron_api import crd, envelope
+    from neuron_api.renamed_fields import RENAMED
+
+    def field(path: str) -> Any:
+        node = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        for part in path.split("."):
+            node = node.get("items", node).get("properties", {}).get(part, {})
+        return node
+
+    assert all(field(new) and not field(old) for old, new in RENAMED.items())
+    (fault,) = envelope.check_spec({"config": {}, "devicesMeaning": "total"})
+    assert fault.remedy == "Did you mean spec.deviceCountScope?"
+
+
 def test_every_code_can_be_explained(capsys: pytest.CaptureFixture[str]) -> None:
     from neuron_api.registry import ENTRIES
 

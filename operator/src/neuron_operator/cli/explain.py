@@ -1,12 +1,16 @@
 """`--explain KEY`: what a key means, what it may be, what it is when it is absent; of a code, cause and remedy."""
 
 from neuron_api import effects, keys
+from neuron_api.contract import SHORT_NAME
 from neuron_api.names import nearest
 from neuron_api.paths import all_paths
 from neuron_api.registry import ENTRIES
-from neuron_api.spec import Accelerator
+from neuron_api.renamed_fields import new_name
+from neuron_api.schema import Dialect, object_schema
+from neuron_api.spec import Accelerator, JobSpec
 from neuron_operator.errors import UserInputError
 
+_PARTS = ("apiVersion", "kind", "metadata", "spec", "status")
 _MAX_PLACES = 5
 """Keys that a hint names."""
 
@@ -18,7 +22,7 @@ def text(asked: str) -> str:
     path = asked.removeprefix("spec.").removeprefix("config.")
     key = keys.of(path)
     if key is None:
-        raise UserInputError(f"there is no key {path}{_hint(path)}")
+        raise UserInputError(_elsewhere(asked) or f"there is no key {path}{_hint(path)}")
     lines = [path, f"  type     {key.kind}", f"  default  {key.default}"]
     if key.codes:
         lines.append(f"  checks   {', '.join(key.codes)}")
@@ -30,6 +34,17 @@ def text(asked: str) -> str:
     if key.below:
         lines += ["", "  keys", *(f"    {name}" for name in key.below)]
     return "\n".join(lines) + "\n"
+
+
+def _elsewhere(asked: str) -> str:
+    """Of a field of the job beside its configuration, who explains it; of an old name, the new one."""
+    if (new := new_name(asked)) is not None:
+        return f"{asked} is called {new} now: kubectl explain {SHORT_NAME}.{new}"
+    path = asked if asked.partition(".")[0] in _PARTS else f"spec.{asked}"
+    _, _, below = path.partition(".")
+    if path.startswith("spec.") and below.partition(".")[0] not in object_schema(JobSpec, Dialect.API)["properties"]:
+        return ""
+    return f"{asked} is no key of the configuration: kubectl explain {SHORT_NAME}.{path}"
 
 
 def _hint(path: str) -> str:
