@@ -82,12 +82,19 @@ def test_people_get_tables(run: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_what_is_no_directory_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["checkpoint", "list", str(tmp_path / "none")]) == 1
-    assert capsys.readouterr().err == f"neuron-train: {tmp_path / 'none'} is not a directory\n"
+    assert main(["checkpoint", "list", str(tmp_path / "none")]) == 2
+    remedy = "Give the log directory of a run, or a checkpoint in it."
+    assert capsys.readouterr().err == f"neuron-train: there is no directory {tmp_path / 'none'}. {remedy}\n"
+    assert main(["checkpoint", "list", "x" * 300]) == 2
+    assert capsys.readouterr().err.startswith("neuron-train: there is no directory xxx")
     broken = tmp_path / "x.ckpt"
     broken.mkdir()
-    assert main(["checkpoint", "inspect", str(broken)]) == 1
-    assert "manifest.json" in capsys.readouterr().err
+    assert main(["checkpoint", "inspect", str(broken)]) == 2
+    said = capsys.readouterr().err
+    assert "manifest.json" in said
+    assert f"`neuron-train checkpoint list {tmp_path}` shows which checkpoints are complete." in said
+    assert main(["checkpoint", "inspect", str(tmp_path / "none")]) == 2
+    assert remedy in capsys.readouterr().err
 
 
 def test_a_pipe_has_whole_names(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,6 +230,8 @@ def test_what_is_missing_is_one_sentence(
 
 
 def test_a_directory_of_something_else_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["checkpoint", "convert", str(tmp_path / "none"), str(tmp_path / "x"), "--to", "hf"]) == 2
+    assert "there is no directory" in capsys.readouterr().err
     assert main(["checkpoint", "convert", str(tmp_path), str(tmp_path / "x"), "--to", "hf"]) == 1
     assert "is no checkpoint of this trainer" in capsys.readouterr().err
 

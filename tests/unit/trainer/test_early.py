@@ -58,16 +58,31 @@ def test_with_a_checkpoint_the_launcher_decides(tiny: Path, tmp_path: Path, trai
 @pytest.mark.parametrize(
     ("changes", "seen"),
     [
-        ({"exp_manager__resume_from_checkpoint": "/elsewhere"}, Seen()),
+        ({"exp_manager__resume_from_checkpoint": "/"}, Seen()),
+        ({"exp_manager__resume_from_checkpoint": "s3://bucket/run/x.ckpt"}, Seen()),
         ({"exp_manager__explicit_log_dir": "s3://bucket/run"}, Seen()),
         ({}, Seen(step=9, saved=True, from_scratch=FromScratch.NEVER)),
     ],
-    ids=["another checkpoint is given", "an object store", "finished steps would be lost: exit code 3 is later"],
+    ids=[
+        "another checkpoint is given",
+        "one in an object store is given",
+        "an object store",
+        "finished steps would be lost: exit code 3 is later",
+    ],
 )
 def test_what_a_listing_cannot_know_is_left_to_the_launcher(
     changes: dict[str, Any], seen: Seen, tiny: Path, tmp_path: Path
 ) -> None:
     assert refusals(resuming(tiny, tmp_path, **changes), seen) == []
+
+
+def test_a_run_with_checkpoints_needs_the_given_one_no_more(tiny: Path, trained: Path) -> None:
+    assert refusals(resuming(tiny, trained, exp_manager__resume_from_checkpoint="/nowhere")) == []
+
+
+def test_a_name_of_the_hub_is_left_to_the_hub(tiny: Path, tmp_path: Path) -> None:
+    sft = {"model_alignment_strategy": {"sft": {}}, "data__train_dir": str(tiny / "model.json")}
+    assert refusals(alone(tiny, tmp_path, **sft, data__tokenizer={"type": "some/model"})) == []
 
 
 def test_a_test_needs_no_checkpoint_to_resume_from(tiny: Path, tmp_path: Path) -> None:
@@ -88,6 +103,15 @@ def test_a_test_needs_no_checkpoint_to_resume_from(tiny: Path, tmp_path: Path) -
         ({"trainer__devices": 3}, "data.global_batch_size"),
         ({"model_alignment_strategy": {"sft": {}}, "data__tokenizer": {"type": "/nowhere"}},
          "data.tokenizer.type: there is no directory /nowhere"),
+        ({"model_alignment_strategy": {"sft": {}}, "data__tokenizer": {"type": "nowhere"}},
+         "data.tokenizer.type: there is no directory nowhere"),
+        ({"model_alignment_strategy": {"sft": {}}, "data__tokenizer": {"type": "some/where/else"}},
+         "data.tokenizer.type: there is no directory some/where/else"),
+        ({"exp_manager__resume_from_checkpoint": "nowhere"},
+         "exp_manager.resume_from_checkpoint: there is no directory nowhere"),
+        ({"exp_manager__resume_from_checkpoint": "x" * 300}, "exp_manager.resume_from_checkpoint: there is no"),
+        ({"exp_manager__resume_from_checkpoint": "nowhere", "exp_manager__resume_if_exists": True},
+         "exp_manager.resume_from_checkpoint: there is no directory nowhere"),
     ],
 )  # fmt: skip
 def test_a_path_or_number_that_is_wrong_is_refused(

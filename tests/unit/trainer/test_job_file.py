@@ -117,6 +117,13 @@ def test_a_volume_that_this_machine_has_is_used(values: dict[str, Any], tmp_path
     assert load(job("a", config=values, storage=claims)).config is not None
 
 
+def test_a_volume_whose_name_the_file_system_refuses_is_not_on_this_machine(values: dict[str, Any]) -> None:
+    mount = f"/{'x' * 300}"
+    values["data"]["train_dir"] = f"{mount}/data"
+    told = refusal(job("a", config=values, storage=[{"claimName": "training", "mountPath": mount}]))
+    assert "this machine has no such directory" in told
+
+
 def test_the_quickstart_names_what_a_laptop_must_give() -> None:
     with pytest.raises(InputError) as problem:
         job_file.load(QUICKSTART.read_bytes(), str(QUICKSTART), (), None)

@@ -120,16 +120,23 @@ def test_runs_are_named_by_what_tells_them_apart(restarted: Path, tmp_path: Path
     assert list(plot._named([tmp_path / "a" / "log", tmp_path / "b" / "log"])) == ["a/log", "b/log"]
 
 
-@pytest.mark.parametrize("what", ["nothing is logged", "a suffix that is no picture", "a folder that is not there"])
+@pytest.mark.parametrize(
+    "what",
+    ["nothing is logged", "a run that does not exist", "a suffix that is no picture", "a folder that is not there"],
+)
 def test_what_cannot_be_drawn_is_said(
     what: str, restarted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments, words = {
-        "nothing is logged": ([tmp_path / "none"], "metrics.jsonl: no step has been logged there"),
+        "nothing is logged": ([tmp_path], "metrics.jsonl: no step has been logged there"),
+        "a run that does not exist": ([tmp_path / "none"], f"there is no directory {tmp_path / 'none'}. Give the log"),
         "a suffix that is no picture": ([restarted, "-o", tmp_path / "a.xyz"], "a.xyz: Format 'xyz' is not supported"),
-        "a folder that is not there": ([restarted, "-o", tmp_path / "x" / "a.png"], "No such file or directory"),
+        "a folder that is not there": (
+            [restarted, "-o", tmp_path / "x" / "a.png"],
+            f"there is no directory {tmp_path / 'x'}. Create",
+        ),
     }[what]
-    assert main(["plot", *map(str, arguments)]) == 1
+    assert main(["plot", *map(str, arguments)]) == 2
     assert words in capsys.readouterr().err
 
 

@@ -63,6 +63,8 @@ def damage(what: str, folder: Path) -> None:
             (folder / "model.safetensors.index.json").write_text("[")
         case "no config.json":
             (folder / "config.json").unlink()
+        case "config.json in another encoding":
+            (folder / "config.json").write_bytes(b'{"a": "caf\xe9"}')
         case "another model":
             (folder / "config.json").write_text(json.dumps({**MODEL, "num_attention_heads": 8}))
 
@@ -75,6 +77,7 @@ def damage(what: str, folder: Path) -> None:
         ("a file is missing", "model-00001-of-00001.safetensors cannot be read"),
         ("no index", "model.safetensors.index.json cannot be read"),
         ("no config.json", "config.json cannot be read"),
+        ("config.json in another encoding", "config.json cannot be read: it is not UTF-8 text. Save it"),
         ("another model", "is of another model: num_attention_heads 8 there, 4 here"),
     ],
 )

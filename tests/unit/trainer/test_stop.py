@@ -135,3 +135,11 @@ def test_a_stop_is_looked_at_after_each_phase(
     lines = capsys.readouterr().err.splitlines()
     assert any("SIGTERM: stopping; there is nothing to save yet" in line for line in lines)
     assert lines[-1].endswith("stopped on request before training began")
+
+
+@pytest.mark.parametrize(
+    ("step", "says"), [(8, "nothing to do: /c is at the last step already"),
+                       (10, "nothing to do: /c is at step 10, 2 past max_steps 8")],
+)  # fmt: skip
+def test_a_checkpoint_at_or_past_the_end_is_told_with_its_step(step: int, says: str) -> None:
+    assert start._nothing_left(Path("/c"), step, 8) == says

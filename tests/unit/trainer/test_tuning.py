@@ -18,6 +18,7 @@ from distributed.tiny import MODEL
 from key_cases import text_with
 from neuron_trainer import preflight, tuning_length
 from neuron_trainer.data import source, tokenizer
+from neuron_trainer.data.tuning import records as tuning_records
 from neuron_trainer.errors import InputError
 from neuron_trainer.handoff import Start
 from neuron_trainer.models.family import Family
@@ -301,6 +302,18 @@ def not_json(path: Path) -> None:
 
 def no_output(path: Path) -> None:
     path.write_text('{"input": "a", "output": "b"}\n{"prompt": "a", "output": "b"}\n')
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("", "is empty"), (" \n\n", "is empty"), ("A text.", "it is plain text")]
+)
+def test_a_file_without_a_form_of_records_is_told_the_forms(content: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text(content)
+    with pytest.raises(InputError) as refused:
+        tuning_records.read("data.train_dir", str(tmp_path / "train.txt"), None)
+    (finding,) = refused.value.findings
+    assert says in finding.message
+    assert all(suffix in finding.remedy for suffix in (".jsonl", ".csv", ".parquet", ".arrow", ".gz"))
 
 
 @pytest.mark.parametrize(("write", "changes", "says"), [

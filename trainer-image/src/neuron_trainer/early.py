@@ -16,6 +16,7 @@ from neuron_api.topology import check as check_topology
 
 from . import evaluation, files
 from .checkpoint import catalog, retention, storage
+from .data import tokenizer
 from .data.paths import exists, expanded, is_directory, is_file
 from .errors import InputError
 from .log_dir import checkpoints, log_dir
@@ -107,9 +108,9 @@ def _tokenizer(config: TrainingConfig) -> Iterator[Finding]:
     given = config.data.tokenizer
     if given is None or config.data.data_module or not _reads_text(config):
         return
-    if given.type and given.type.startswith((".", "/", "~", "$")) and not is_directory(expanded(given.type)):
-        remedy = "Give a Hugging Face tokenizer directory."
-        yield error("data.tokenizer.type", f"there is no directory {given.type}.", remedy)
+    is_named = given.type and given.library != "sentencepiece" and given.type != tokenizer.GPT2
+    if is_named and (finding := tokenizer.missing(str(given.type))) is not None:
+        yield finding
     for key in ("vocab_file", "merge_file"):
         path = getattr(given, key)
         if path and given.vocab_file and given.merge_file and not is_file(expanded(path)):
@@ -120,9 +121,23 @@ def _reads_text(config: TrainingConfig) -> bool:
     return config.model_source == "megatron" or alignment.reads_records(config)
 
 
+def _given(config: TrainingConfig) -> Iterator[Finding]:
+    """Whether there is anything at `resume_from_checkpoint`; a run with checkpoints of its own needs it no more."""
+    manager, key = config.exp_manager, "exp_manager.resume_from_checkpoint"
+    text = manager.resume_from_checkpoint
+    if not text or storage.is_remote(text) or is_directory(expanded(text)):
+        return
+    place = checkpoints(config, log_dir(config))
+    if manager.resume_if_exists and (storage.is_remote(place) or catalog.complete(place)):
+        return
+    remedy = "Give the directory of a complete checkpoint, or of a model of transformers."
+    yield error(key, f"there is no directory {text}.", remedy)
+
+
 def _resume(config: TrainingConfig, seen: Seen) -> Iterator[Finding]:
     """A listing of names: the launcher looks into the checkpoints later, and may find none of them whole."""
     manager = config.exp_manager
+    yield from _given(config)
     if not manager.resume_if_exists or manager.resume_ignore_no_checkpoint or manager.resume_from_checkpoint:
         return
     place = checkpoints(config, log_dir(config))

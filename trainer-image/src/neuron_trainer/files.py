@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from neuron_api.findings import Finding, error
-from neuron_trainer.data.paths import exists
+from neuron_trainer.data.paths import exists, is_directory
 
 
 def copy(paths: Iterable[str], folder: Path) -> None:
     """Each under its own name; what an earlier start copied is replaced."""
     for text in paths:
         source = _path(text)
-        if source.is_dir():
+        if is_directory(source):
             shutil.copytree(source, folder / source.name, dirs_exist_ok=True)
         else:
             shutil.copy2(source, folder / source.name)

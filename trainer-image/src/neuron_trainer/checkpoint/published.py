@@ -92,6 +92,8 @@ def _mapping(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _MAX_JSON:
             raise CheckpointError(f"{path} cannot be read: it has {path.stat().st_size} bytes")
         values: Any = json.loads(path.read_bytes())
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{path} cannot be read: it is not UTF-8 text. Save it as UTF-8") from None
     except (OSError, ValueError, RecursionError) as problem:
         raise CheckpointError(f"{path} cannot be read: {problem}") from None
     if not isinstance(values, dict):

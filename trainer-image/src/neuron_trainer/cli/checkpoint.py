@@ -13,9 +13,11 @@ from neuron_api import contract
 from neuron_api.contract import ExitCode
 from neuron_trainer import json_text, sizes
 from neuron_trainer.checkpoint import aside, catalog, contents, layout
-from neuron_trainer.checkpoint.manifest import read
+from neuron_trainer.checkpoint.manifest import Manifest, read
+from neuron_trainer.data.paths import is_directory
 from neuron_trainer.errors import CheckpointError
 
+_REMEDY: Final = "Give the log directory of a run, or a checkpoint in it."
 _NOTHING = "no checkpoint is there"
 
 _NO_LIMIT: Final = 1_000
@@ -29,7 +31,7 @@ def run(command: str, paths: Sequence[Path], output: str) -> int:
         return int(commands[command](paths, output))
     except CheckpointError as problem:
         print(f"neuron-train: {problem}", file=sys.stderr)  # noqa: T201
-        return int(ExitCode.ERROR)
+        return int(ExitCode.CONFIG)
 
 
 def _list(paths: Sequence[Path], output: str) -> ExitCode:
@@ -48,10 +50,10 @@ def _list(paths: Sequence[Path], output: str) -> ExitCode:
 
 def _folder(place: Path) -> Path:
     """A log directory stands for its checkpoints."""
-    if not place.is_dir():
-        raise CheckpointError(f"{place} is not a directory")
+    if not is_directory(place):
+        raise CheckpointError(f"there is no directory {place}. {_REMEDY}")
     below = place / contract.CHECKPOINTS_DIR
-    return below if below.is_dir() else place
+    return below if is_directory(below) else place
 
 
 def _in(place: Path) -> list[Path]:
@@ -105,7 +107,7 @@ def _verify(paths: Sequence[Path], output: str) -> ExitCode:
 
 def _inspect(paths: Sequence[Path], output: str) -> ExitCode:
     for path in paths:
-        manifest, tensors = read(path), contents.tensors(path)
+        manifest, tensors = _contents(path)
         if output == "json":
             shown = [{"name": t.name, "shape": list(t.shape), "dtype": t.dtype, "bytes": t.size} for t in tensors]
             _print_json({**manifest.model_dump(mode="json"), "tensors": shown})
@@ -118,6 +120,16 @@ def _inspect(paths: Sequence[Path], output: str) -> ExitCode:
             print(f"{name:<28}{value}")  # noqa: T201
         _console().print(table)
     return ExitCode.SUCCESS
+
+
+def _contents(path: Path) -> tuple[Manifest, list[contents.StoredTensor]]:
+    if not is_directory(path):
+        raise CheckpointError(f"there is no directory {path}. {_REMEDY}")
+    try:
+        return read(path), contents.tensors(path)
+    except CheckpointError as problem:
+        remedy = f"`neuron-train checkpoint list {path.parent}` shows which checkpoints are complete."
+        raise CheckpointError(f"{problem}. {remedy}") from None
 
 
 def _console() -> Console:

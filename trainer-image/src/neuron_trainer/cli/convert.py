@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
-from neuron_api.findings import errors_of
+from neuron_api.findings import error, errors_of
 from neuron_api.loading import load_bytes
 from neuron_trainer import training_file
 from neuron_trainer.checkpoint import catalog, layout, published, storage
@@ -22,6 +22,7 @@ from neuron_trainer.checkpoint.convert import config_file, hugging_face, native,
 from neuron_trainer.checkpoint.convert.partition import Partition
 from neuron_trainer.checkpoint.convert.weights import Weights, in_dtype, stacked, unstacked
 from neuron_trainer.checkpoint.manifest import Manifest
+from neuron_trainer.data.paths import exists
 from neuron_trainer.errors import CheckpointError, InputError
 from neuron_trainer.models import config_json
 from neuron_trainer.models.family import Family
@@ -60,7 +61,10 @@ def run(request: Request) -> int:
 
 
 def _newest(source: Path) -> Path:
-    """The newest complete checkpoint of a run's log directory; any other source as it is. Raises `CheckpointError`."""
+    """The newest complete checkpoint of a run's log directory; any other source as it is. Raises `CheckpointError`, and
+    `InputError` where nothing is."""
+    if not storage.is_remote(source) and not exists(source):
+        raise InputError([error("", f"there is no directory {source}.", "Give a checkpoint or a log directory.")])
     folder = source / contract.CHECKPOINTS_DIR
     if not folder.is_dir() or published.is_one(source) or layout.is_complete(source):
         return source

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from neuron_api import contract
 from neuron_api.contract import ExitCode
 from neuron_trainer import metrics_file
+from neuron_trainer.data.paths import exists
 from neuron_trainer.metrics_file import History, StepMetrics
 
 
@@ -48,12 +49,19 @@ def run(folders: Sequence[Path], output: Path) -> int:
     named = _named(folders)
     runs = {name: metrics_file.of_run(folder).history() for name, folder in named.items()}
     for name, history in runs.items():
+        if not exists(named[name]):
+            return _refuse(
+                f"there is no directory {named[name]}. Give the log directory of a run, or its metrics file."
+            )
         if not history.steps:
             return _refuse(f"{named[name] / contract.METRICS_FILE}: no step has been logged there")
     try:
         draw(runs).savefig(output)
+    except FileNotFoundError:
+        return _refuse(f"there is no directory {output.absolute().parent}. Create it, or write elsewhere with -o.")
     except OSError as problem:
-        return _refuse(str(problem))
+        print(f"neuron-train: {output}: {problem.strerror}", file=sys.stderr)  # noqa: T201
+        return int(ExitCode.ERROR)
     except ValueError as problem:  # matplotlib: the suffix names no format
         return _refuse(f"{output}: {problem}")
     print(output)  # noqa: T201
@@ -148,4 +156,4 @@ def _named(folders: Sequence[Path]) -> dict[str, Path]:
 
 def _refuse(message: str) -> int:
     print(f"neuron-train: {message}", file=sys.stderr)  # noqa: T201
-    return int(ExitCode.ERROR)
+    return int(ExitCode.CONFIG)

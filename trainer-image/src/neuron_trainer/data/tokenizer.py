@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from neuron_api.config import TokenizerConfig, TrainingConfig
-from neuron_api.findings import error
+from neuron_api.findings import Finding, error
 from neuron_trainer.errors import InputError
 
-from . import tokenizer_files
+from . import hub, tokenizer_files
 from .paths import expanded, is_directory, is_file
 
-_GPT2: Final = "GPT2BPETokenizer"
+GPT2: Final = "GPT2BPETokenizer"
 _GPT2_END: Final = "<|endoftext|>"
 
 
@@ -32,10 +32,10 @@ def load(config: TokenizerConfig | None) -> TokenIds:
         raise _fault("", "it is not set; the end of documents is not known.", "Give data.tokenizer.type.")
     if config.library == "sentencepiece":
         return _sentencepiece(config.model)
-    if config.type == _GPT2:
+    if config.type == GPT2:
         return _gpt2(config)
     if not config.type:
-        raise _fault(".type", "it is not set.", f"Give a Hugging Face directory or {_GPT2}.")
+        raise _fault(".type", "it is not set.", f"Give a Hugging Face directory or {GPT2}.")
     return _hugging_face(config.type, use_fast=config.use_fast)
 
 
@@ -47,7 +47,7 @@ def vocabulary(config: TrainingConfig) -> int | None:
 
 def _gpt2(config: TokenizerConfig) -> TokenIds:
     if not config.vocab_file or not config.merge_file:
-        raise _fault(".vocab_file", f"{_GPT2} needs vocab_file and merge_file.", "Give both.")
+        raise _fault(".vocab_file", f"{GPT2} needs vocab_file and merge_file.", "Give both.")
     for key, path in (("vocab_file", config.vocab_file), ("merge_file", config.merge_file)):
         if not is_file(expanded(path)):
             raise _fault(f".{key}", f"there is no file {path}.")
@@ -86,9 +86,19 @@ def hugging_face(config: TokenizerConfig | None) -> Any:
     """The tokenizer itself, for text; raises `InputError`."""
     if config is None or not config.type:
         raise _fault(".type", "it is not set, and records of text need it.", "Give a Hugging Face directory.")
-    if config.library == "sentencepiece" or config.type == _GPT2:
+    if config.library == "sentencepiece" or config.type == GPT2:
         raise _fault(".type", "records of text need a Hugging Face tokenizer.", "Give its directory.")
     return _loaded(config.type, use_fast=config.use_fast)
+
+
+def missing(name: str) -> Finding | None:
+    """What is wrong with a name that is no directory and cannot be one of the hub."""
+    if is_directory(expanded(name)):
+        return None
+    if not name.startswith((".", "/", "~", "$")) and hub.may_have(name):
+        return None
+    remedy = "Give a Hugging Face tokenizer directory, or a name of the hub (organisation/name)."
+    return error("data.tokenizer.type", f"there is no directory {name}.", remedy)
 
 
 def _hugging_face(name: str, *, use_fast: bool) -> TokenIds:
@@ -102,20 +112,26 @@ def _loaded(name: str, *, use_fast: bool) -> Any:
     from transformers import AutoTokenizer  # seconds of imports
 
     path = expanded(name)
-    looks_like_path = name.startswith((".", "/", "~", "$"))
-    if looks_like_path and not is_directory(path):
-        raise _fault(".type", f"there is no directory {name}.", "Give a Hugging Face tokenizer directory.")
-    where, is_local = (str(path), True) if is_directory(path) else (name, False)
+    if (fault := missing(name)) is not None:
+        raise InputError([fault])
+    is_here = is_directory(path)
+    where, is_local = (str(path), True) if is_here else (name, not hub.is_reachable())
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(where, use_fast=use_fast, local_files_only=is_local)
         end = tokenizer.eos_token_id
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as problem:  # whatever a damaged file leads the library to, its Rust half's panics too
+        if is_local and not is_here:
+            raise _fault(
+                ".type",
+                f"there is no directory {name}, and the Hugging Face hub cannot be reached for it.",
+                f"Give a directory: `hf download {name}` writes one where there is a network.",
+            ) from None
         said = str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
         raise _fault(".type", f"{name} is not a tokenizer: {said}", "Save it with transformers again.") from None
     if end is None:
-        place = path / tokenizer_files.CONFIG if is_local else f"{name}, {tokenizer_files.CONFIG}"
+        place = path / tokenizer_files.CONFIG if is_here else f"{name}, {tokenizer_files.CONFIG}"
         raise _fault(".type", f"{place} sets no eos_token.", 'Add "eos_token": "<the token that ends a text>" there.')
     return tokenizer
 

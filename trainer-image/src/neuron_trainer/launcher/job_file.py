@@ -9,6 +9,7 @@ from typing import Any, Final
 from neuron_api import contract, manifests, yaml_text
 from neuron_api.findings import Finding, error
 from neuron_api.loading import Loaded, line_of, load_bytes, load_object, load_text
+from neuron_trainer.data.paths import is_directory
 from neuron_trainer.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def _lines(job: _Document) -> dict[str, int]:
 
 def _off_this_machine(job: _Document, resolved: Mapping[str, Any]) -> Iterator[Finding]:
     """Paths on a volume that a pod would have, and this machine has not."""
-    missing = [mount for mount in _mounts(job.spec) if not Path(mount).is_dir()]
+    missing = [mount for mount in _mounts(job.spec) if not is_directory(Path(mount))]
     for key, value in _texts(resolved):
         mount = next((one for one in missing if f"{value}/".startswith(f"{one.rstrip('/')}/")), None)
         if mount is not None:

@@ -32,6 +32,10 @@ _BINARY: Final = {
     b"\x93NUMPY": "a NumPy array", b"MMIDIDX": "a Megatron index",
     b"\x80\x02": "a pickle", b"\x80\x04": "a pickle", b"\x80\x05": "a pickle",
 }  # fmt: skip
+_FORMS_OF_RECORDS: Final = (
+    f"a file whose name ends in {', '.join(suffix for suffix, form in suffixes.FORMS.items() if form != 'text')}; "
+    f"compressed ones have {', '.join(suffixes.COMPRESSIONS)} after that"
+)
 _HEAD: Final = 1 << 16
 _BLANK: Final = " \t\r\n"
 
@@ -91,7 +95,8 @@ def detect(path: Path, form: Form | None = None, encoding: str | None = None, *,
                               "Say how to read it: --input-format json or --input-format text.")  # fmt: skip
         chosen = Form.JSON
     if is_records and chosen in (None, Form.TEXT):
-        raise FormatError(f"{path} has no records: it is plain text.", "Give JSON lines, CSV, parquet or Arrow.")
+        reason = "has no records: it is plain text" if start else "is empty"
+        raise FormatError(f"{path} {reason}.", f"Give JSON lines, CSV, parquet or Arrow: {_FORMS_OF_RECORDS}.")
     if chosen is Form.CSV:
         return Detected(path, Form.CSV, packed, found, delimiter="\t" if suffix == ".tsv" else ",")
     is_lines = chosen is Form.JSON and not start.startswith("[") and start.partition("\n")[0].strip() != "{"
