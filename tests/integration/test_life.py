@@ -1,6 +1,7 @@
 """From `kubectl apply` to Succeeded, and what a user sees at each stage."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -185,10 +186,11 @@ async def test_events_tell_each_transition_once(world: World) -> None:
 async def test_kubectl_get_shows_phase_nodes_steps_and_loss(world: World) -> None:
     await world.start()
     header, row = world.kubectl("get", "ntj", JOB).splitlines()
-    assert header.split() == ["NAME", "PHASE", "NODES", "STEP", "OF", "CHECKPOINT", "RESTARTS", "LOST", "AGE"]
-    assert row.split()[:8] == [JOB, "Running", "2/2", "20", "240", "20", "0", "0"]
+    columns = "NAME PHASE NODES STEP MAX_STEPS CHECKPOINT RESTARTS STEPS_LOST REMAINING REASON AGE"
+    assert re.split(r"\s{2,}", header.strip()) == [column.replace("_", " ") for column in columns.split()]
+    assert row.split()[:8] == [JOB, "Running", "2", "20", "240", "20", "0", "0"]
     wide = world.kubectl("get", "ntj", JOB, "-o", "wide").splitlines()[0]
-    assert {"LOSS", "TOKENS/S", "SAVED", "WORLD", "ATTEMPT", "REASON"} <= set(wide.split()) - set(header.split())
+    assert {"LOSS", "TOKENS/S", "SAVED", "WORLD", "ATTEMPT", "READY"} <= set(wide.split()) - set(header.split())
 
 
 async def test_a_pass_over_a_converged_job_writes_nothing(world: World) -> None:

@@ -23,7 +23,7 @@ async def test_a_suspended_job_gives_its_nodes_back_and_goes_on_as_a_new_attempt
     assert await world.pods() == [], "on no node, so that nobody has to be waited for"
     assert await world.reconcile() is None
     world.kubectl("wait", f"ntj/{JOB}", "--for=condition=Suspended", "--timeout=10m")
-    assert world.kubectl("get", "ntj", JOB).splitlines()[1].split()[1:3] == ["Suspended", "0/2"]
+    assert world.kubectl("get", "ntj", JOB).splitlines()[1].split()[1:3] == ["Suspended", "2"]
 
     suspend(world, False)
     await world.reconcile()

@@ -109,8 +109,10 @@ def state(value: float) -> dict[str, Stored]:
 
 
 def snapshot(folder: Path, tensors: dict[str, Tensor], like: Path) -> writer.Snapshot:
-    manifest = read_manifest(checkpoint_at(like, 2)).model_copy(update={"files": {}})
-    return writer.Snapshot(folder / "x.ckpt", tensors, b"state", manifest)
+    """The tensors, with manifest and trainer state of a checkpoint that is whole."""
+    whole = checkpoint_at(like, 2)
+    manifest = read_manifest(whole).model_copy(update={"files": {}})
+    return writer.Snapshot(folder / "x.ckpt", tensors, (whole / layout.TRAINER_STATE).read_bytes(), manifest)
 
 
 def test_a_step_does_not_wait_for_the_write_and_may_change_the_tensors(
