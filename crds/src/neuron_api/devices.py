@@ -58,7 +58,9 @@ def known(instance_type: str | None) -> tuple[InstanceType | None, tuple[Finding
     if instance is None:
         near = nearest(instance_type, NAMES)
         message = f"{instance_type!r} is not a Trainium instance type."
-        hint = f"Did you mean {near}?" if near else f"Use one of {listed}; on HyperPod with {HYPERPOD} in front."
+        hint = f"Use one of {listed}; on HyperPod with {HYPERPOD} in front."
+        if near:
+            hint = f"Did you mean {near}? {hint}"
         return None, (found(3002, key, message, hint),)
     return instance, ()
 
