@@ -34,7 +34,14 @@ EXPECTED: dict[str, tuple[Any, ...]] = {
     "megatron_moe_sinkhorn": (64, 8, "24x1", "pretrain"),
 }
 """World, data parallel, layers per stage, strategy: by hand from the files."""
-WARNED = {"hf_llama2_70b_context": ["fusions"], "hf_llama2_13b_pipeline": ["data.shuffle_buffer"]}
+RHYTHM = "exp_manager.checkpoint_callback_params.every_n_train_steps"
+"""Neither file saves before its end (NTJ-2220)."""
+WARNED = {
+    "hf_llama2_70b_context": ["fusions"],
+    "hf_llama2_13b_pipeline": ["data.shuffle_buffer"],
+    "hf_llama3_8b_orpo_lora": [RHYTHM],
+    "megatron_moe_sinkhorn": [RHYTHM],
+}
 
 
 @pytest.mark.parametrize("file", SHAPES, ids=lambda path: path.stem)
@@ -129,7 +136,7 @@ DATA_VARIANTS = [
     ("megatron", ["data.data_prefix=[.5,/fsx/a,.5,/fsx/b]"]),
     ("megatron", ["data.data_prefix=['0.5',/fsx/a,'0.5',/fsx/b]"]),
     ("megatron", ["data.data_prefix={train: [1.0,/a], validation: [/b], test: /c}"]),
-    ("megatron", ["data.splits_string=980"]),
+    ("megatron", ["data.splits_string=980", "trainer.limit_val_batches=0"]),
     ("megatron", ["data.splits_string=969/30/1"]),
     ("megatron", ["data.tokenizer={library: sentencepiece, model: /x.model}"]),
     ("megatron", ["data.index_mapping_dir=/idx", "data.dataloader_type=cyclic", "data.num_workers=4"]),
