@@ -8,8 +8,8 @@ from typing import Final
 from .config import TrainingConfig
 from .findings import Finding, errors_of
 from .instances import HYPERPOD, INSTANCE_TYPES, NAMES, InstanceType, instance_of
-from .names import nearest
 from .registry import found
+from .suggestions import nearest
 
 NEURON_RESOURCE: Final = "aws.amazon.com/neuron"
 EFA_RESOURCE: Final = "vpc.amazonaws.com/efa"

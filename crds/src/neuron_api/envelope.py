@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from . import cel, contract, job_name
 from .findings import Finding, error
-from .names import nearest
 from .renamed_fields import RENAMED
 from .scheduling import CONFIG_MAP_KEY, LABEL_KEY, OBJECT_NAME
 from .schema import Dialect, Schema, object_schema
 from .spec import JobSpec
+from .suggestions import nearest
 
 _METADATA: Final = (
     "name", "generateName", "namespace", "labels", "annotations", "finalizers", "ownerReferences", "uid",

@@ -1,8 +1,7 @@
 """Names of keys (R5): unknown ones are refused with "did you mean"; in `data` and `model` others are passed on."""
 
-import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -11,12 +10,7 @@ from .config import TrainingConfig
 from .findings import Finding
 from .paths import all_paths, fields, is_open, section_of
 from .registry import found
-
-_DISTANCE: Final = 2
-"""Letters from which a name is taken for a misspelled one."""
-
-_CLOSE: Final = 0.8
-"""Similarity from which a longer name is (`tensor_model_paralel_sizes`: 0.96)."""
+from .suggestions import misspelled, nearest
 
 
 def unknown(values: Mapping[str, Any], model: type[BaseModel] = TrainingConfig, path: str = "") -> list[Finding]:
@@ -34,25 +28,6 @@ def unknown(values: Mapping[str, Any], model: type[BaseModel] = TrainingConfig, 
     return result
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant."""
-    candidates = list(known)
-    if exact := misspelled(name, candidates):
-        return exact
-    return next(iter(difflib.get_close_matches(name, candidates, n=1, cutoff=_CLOSE)), None)
-
-
-def misspelled(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is this one but for upper and lower case, or one or two letters (R5); the nearest."""
-    candidates = list(known)
-    for one in candidates:
-        if one.lower() == name.lower():
-            return one
-    distances = {one: _distance(name, one, _DISTANCE) for one in candidates}
-    near = [one for one in candidates if distances[one] <= _edits(one)]
-    return min(near, key=distances.__getitem__, default=None)
-
-
 def suggestion(path: str) -> str | None:
     """A documented key path near this one."""
     parent, _, name = path.rpartition(".")
@@ -60,11 +35,6 @@ def suggestion(path: str) -> str | None:
     if near := nearest(name, siblings):
         return siblings[near]
     return _elsewhere(name)
-
-
-def _edits(name: str) -> int:
-    """Short names are near each other by chance: `lr`, `eps`, `mode`."""
-    return _DISTANCE if len(name) > 5 else 1
 
 
 def _unknown(key: str, where: str, known: list[str], allows_more: bool) -> Finding:
@@ -85,22 +55,3 @@ def _elsewhere(name: str) -> str | None:
     """The same name in another section, where there is exactly one."""
     places = [path for path, _ in all_paths() if path.rpartition(".")[2] == name]
     return places[0] if len(places) == 1 else None
-
-
-def _distance(a: str, b: str, bound: int) -> int:
-    """Edits (insert, delete, replace, swap) from one name to the other; more than `bound` is not told apart."""
-    if abs(len(a) - len(b)) > bound or len({*a} ^ {*b}) > 2 * bound:
-        return bound + 1  # one edit changes at most two of the letters that there are
-    before: list[int] = []
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        previous, row = row, [i]
-        for j, y in enumerate(b, 1):
-            cost = min(previous[j] + 1, row[j - 1] + 1, previous[j - 1] + (x != y))
-            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
-                cost = min(cost, before[j - 2] + 1)
-            row.append(cost)
-        if min(row) > bound and min(previous) > bound:
-            return bound + 1
-        before = previous
-    return row[-1]

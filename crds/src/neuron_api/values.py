@@ -11,9 +11,9 @@ from pydantic_core import ErrorDetails
 from .config import TrainingConfig
 from .findings import Finding
 from .interpolation import reads_environment
-from .names import nearest
 from .paths import field_of, fields, section_of
 from .registry import found
+from .suggestions import nearest
 from .switches import OFF
 
 _SHOWN: Final = 60

@@ -11,7 +11,7 @@ from typing import Any, Final
 from neuron_api import contract, envelope, manifests, yaml_text
 from neuron_api.findings import Finding
 from neuron_api.loading import Loaded, line_of, load_object, load_text
-from neuron_api.names import nearest
+from neuron_api.suggestions import nearest
 from neuron_operator.errors import UserInputError
 
 _PREFIX: Final = "spec.config."

@@ -2,12 +2,12 @@
 
 from neuron_api import effects, keys
 from neuron_api.contract import SHORT_NAME
-from neuron_api.names import nearest
 from neuron_api.paths import all_paths
 from neuron_api.registry import ENTRIES
 from neuron_api.renamed_fields import new_name
 from neuron_api.schema import Dialect, object_schema
 from neuron_api.spec import Accelerator, JobSpec
+from neuron_api.suggestions import nearest
 from neuron_operator.errors import UserInputError
 
 _PARTS = ("apiVersion", "kind", "metadata", "spec", "status")
