@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from builders import OPTIONS, make_job  # noqa: E402
-from neuron_api.progress import from_json, to_json  # noqa: E402
+from neuron_api.resource.progress import from_json, to_json  # noqa: E402
 from neuron_operator.planning import pods  # noqa: E402
 from neuron_operator.planning.outcome import Outcome  # noqa: E402
 from neuron_operator.planning.planner import plan, settle  # noqa: E402

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from neuron_api import config
 from neuron_api.config import TrainingConfig
-from neuron_api.paths import all_paths, section_of
+from neuron_api.schema.key_path import all_paths, section_of
 
 Section = type[BaseModel]
 _CLASSES: Final[Mapping[str, Section]] = {name: getattr(config, name) for name in config.__all__}

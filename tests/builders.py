@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from neuron_api import contract
-from neuron_api.job import NeuronTrainingJob, parse
-from neuron_api.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
-from neuron_api.status import JobStatus
+from neuron_api.resource.job import NeuronTrainingJob, parse
+from neuron_api.resource.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
+from neuron_api.resource.status import JobStatus
 from neuron_operator import failure_rules
 from neuron_operator.planning import configuration, desired, naming, pods
 from neuron_operator.planning.configuration import Accepted

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from key_cases import CONFIGS, text_with
-from neuron_api import contract, effects, support
-from neuron_api.loading import load_text
+from neuron_api import contract
+from neuron_api.loading.loader import load_text
+from neuron_api.schema import effects, support
 from neuron_operator.cli.__main__ import main
 
 TABLE: Final = Path(__file__).parent / "unit" / "api" / "codes.yaml"

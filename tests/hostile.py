@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from neuron_api import yaml_text
-from neuron_api.loading import Loaded, load_object, load_text
+from neuron_api.loading import yaml_text
+from neuron_api.loading.loader import Loaded, load_object, load_text
 from neuron_operator.cli.__main__ import main
 
 _MOST_SECONDS: Final = 20

@@ -12,8 +12,8 @@ from allocations import Allocations
 from distributed.tiny import MODEL, config
 from neuron_api.derive import architecture, footprint
 from neuron_api.derive.memory import Memory
-from neuron_api.loading import load_text
-from neuron_api.topology import Topology
+from neuron_api.loading.loader import load_text
+from neuron_api.platform.topology import Topology
 from neuron_trainer import optim
 from neuron_trainer.loop.step import Gradients
 from neuron_trainer.models.family import Family

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from neuron_api import contract
-from neuron_api.progress import Progress, TrainerPhase
+from neuron_api.resource.progress import Progress, TrainerPhase
 
 
 @dataclass

@@ -65,7 +65,7 @@ def as_a_worker() -> Iterator[None]:
 def ours(folder: Path, size: Size, dtype: str, steps: int) -> list[Time]:
     """A whole start on one rank: loader, metrics, hand-off, checkpoint hooks."""
     from neuron_api import contract
-    from neuron_api.topology import Topology
+    from neuron_api.platform.topology import Topology
     from neuron_trainer.handoff import Handoff, Start
     from neuron_trainer.loop.run import Run
     from neuron_trainer.metrics_file import MetricsFile

@@ -69,7 +69,7 @@ def _time(step: Any) -> dict[str, float]:
 
 
 def _ours(folder: Path, size: Size, world: int) -> Any:
-    from neuron_api.topology import Topology
+    from neuron_api.platform.topology import Topology
     from neuron_trainer import optim
     from neuron_trainer.loop.step import Gradients
     from neuron_trainer.models.family import Family

@@ -13,7 +13,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 
 from neuron_api.config import TrainingConfig
-from neuron_api.loading import load_text
+from neuron_api.loading.loader import load_text
 from neuron_trainer.models.family import Family
 
 LR: Final = 1e-4

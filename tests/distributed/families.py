@@ -8,7 +8,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 import yaml
 
-from neuron_api.loading import load_text
+from neuron_api.loading.loader import load_text
 
 from . import ranks
 from .ranks import GLOO_TIMEOUT
@@ -119,7 +119,7 @@ def _train(family: str, split: Split, folder: Path) -> dict[str, Any]:
     import torch
     import torch.distributed as dist
 
-    from neuron_api.topology import Topology
+    from neuron_api.platform.topology import Topology
     from neuron_trainer import optim
     from neuron_trainer.checkpoint import rng
     from neuron_trainer.loop.step import Gradients

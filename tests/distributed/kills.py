@@ -22,7 +22,7 @@ import yaml
 
 from bounds import BOUND
 from neuron_api import contract
-from neuron_api.loading import load_text
+from neuron_api.loading.loader import load_text
 from neuron_trainer.launcher import forkserver
 
 from .nodes import numbers
@@ -269,7 +269,7 @@ def _drop_rights() -> None:
 def _train(rank: int, values: dict[str, Any]) -> None:
     import torch
 
-    from neuron_api.topology import Topology
+    from neuron_api.platform.topology import Topology
     from neuron_trainer.checkpoint import rng
     from neuron_trainer.handoff import Start
     from neuron_trainer.launcher.choice import Chooser

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bounds import BOUND
-from neuron_api import contract, progress
-from neuron_api.progress import Progress
+from neuron_api import contract
+from neuron_api.resource import progress
+from neuron_api.resource.progress import Progress
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from neuron_api.loading import load_text
+from neuron_api.loading.loader import load_text
 
 from . import ranks
 from .ranks import GLOO_TIMEOUT
@@ -83,7 +83,7 @@ def train(folder: Path, world: int, **changes: Any) -> Seen:
     """A few steps in a process group of `world` processes."""
     import torch
 
-    from neuron_api.topology import Topology
+    from neuron_api.platform.topology import Topology
     from neuron_trainer import optim
     from neuron_trainer.loop.step import Gradients
     from neuron_trainer.models.family import Family

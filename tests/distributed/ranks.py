@@ -18,7 +18,7 @@ import yaml
 
 from bounds import BOUND, IDLE
 from neuron_api import contract
-from neuron_api.loading import load_text
+from neuron_api.loading.loader import load_text
 from neuron_trainer.launcher import forkserver
 
 GLOO_TIMEOUT = timedelta(seconds=BOUND)
@@ -87,7 +87,7 @@ def _rank(rank: int, world: int, store: str, jobs: list[tuple[dict[str, Any], Pa
 def _train(rank: int, world: int, values: dict[str, Any], checkpoint: Path | None) -> None:
     import torch
 
-    from neuron_api.topology import Topology
+    from neuron_api.platform.topology import Topology
     from neuron_trainer.checkpoint import rng
     from neuron_trainer.handoff import Start
     from neuron_trainer.log_dir import checkpoints, log_dir

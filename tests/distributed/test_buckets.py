@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from neuron_api.loading import load_text
+from neuron_api.loading.loader import load_text
 
 from . import ranks
 from .ranks import GLOO_TIMEOUT
@@ -51,7 +51,7 @@ def _step(folder: Path, world: int, zero1: bool, bucket: int | None) -> tuple[di
     """Counts of collectives, loss and gradients."""
     import torch
 
-    from neuron_api.topology import Topology
+    from neuron_api.platform.topology import Topology
     from neuron_trainer.models.family import Family
     from neuron_trainer.parallel.native.backend import NativeBackend
 

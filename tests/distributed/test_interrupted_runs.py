@@ -10,7 +10,7 @@ import pytest
 
 from neuron_api import contract
 from neuron_api.contract import ExitCode
-from neuron_api.progress import Progress, TrainerPhase
+from neuron_api.resource.progress import Progress, TrainerPhase
 
 from .nodes import Gang, Launcher, is_alive, kill_worker, last_step, metrics, numbers, until, workers
 from .tiny import config, write_config

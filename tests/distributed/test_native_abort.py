@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from neuron_api.progress import ProcessFailure
+from neuron_api.resource.progress import ProcessFailure
 from neuron_operator import failure_rules
 from neuron_operator.planning import signals
 

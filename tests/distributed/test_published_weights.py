@@ -13,7 +13,7 @@ import torch
 import transformers
 import yaml
 
-from neuron_api.loading import load_text
+from neuron_api.loading.loader import load_text
 
 from . import ranks
 from .ranks import GLOO_TIMEOUT
@@ -63,7 +63,7 @@ def typed(folder: Path, log: Path, world: int, split: dict[str, Any], **model: A
 
 def state_of(folder: Path, wanted: Any, world: int) -> Any:
     """A built run that has read the model, as a start with `resume_from_checkpoint` makes it."""
-    from neuron_api.topology import Topology
+    from neuron_api.platform.topology import Topology
     from neuron_trainer.loop.run import Run
     from neuron_trainer.phases import Phases
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from neuron_api.loading import load_text
+from neuron_api.loading.loader import load_text
 
 from . import ranks
 from .ranks import GLOO_TIMEOUT
@@ -30,7 +30,7 @@ def _rank(rank: int, world: int, folder: Path) -> None:
     import torch
     import torch.distributed as dist
 
-    from neuron_api.topology import Topology
+    from neuron_api.platform.topology import Topology
     from neuron_trainer.models.family import Family
     from neuron_trainer.parallel.native.backend import NativeBackend
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 
-from neuron_api.loading import load_object
+from neuron_api.loading.loader import load_object
 from neuron_trainer.models.family import Family
 
 from . import ranks

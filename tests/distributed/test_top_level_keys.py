@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bounds import BOUND
-from neuron_api.loading import load_text
+from neuron_api.loading.loader import load_text
 from neuron_trainer.launcher import forkserver
 
 from .nodes import Gang, free_port, until, variables, workers

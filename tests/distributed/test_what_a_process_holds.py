@@ -145,7 +145,7 @@ def _look(split: Split, look: Look, changes: dict[str, Any], folder: Path) -> Of
     import torch
     import torch.distributed as dist
 
-    from neuron_api.topology import Topology
+    from neuron_api.platform.topology import Topology
     from neuron_trainer.parallel.native.backend import NativeBackend
 
     typed = families._config("llama", split, folder)

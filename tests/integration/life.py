@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuron_api import contract
-from neuron_api.progress import ProcessFailure, Recovery, TrainerPhase
+from neuron_api.resource.progress import ProcessFailure, Recovery, TrainerPhase
 from neuron_operator import cluster as api
 
 from .world import JOB, World, manifest, utc

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from neuron_api.progress import Progress
+from neuron_api.resource.progress import Progress
 from neuron_operator.cluster import Cluster
 from neuron_operator.planning.observation import Pod
 

@@ -19,8 +19,8 @@ from localcluster import toolchain
 from localcluster.controlplane import ControlPlane
 from neuron_api import cel
 from neuron_api.cel import Rule, values
-from neuron_api.paths import all_paths
-from neuron_api.schema import config_schema
+from neuron_api.manifest.openapi import config_schema
+from neuron_api.schema.key_path import all_paths
 from refusals import ACCEPTED, CASES, HF, Case, job, names
 
 Json = dict[str, Any]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from neuron_api.loading import load_object, load_text
+from neuron_api.loading.loader import load_object, load_text
 from neuron_operator.cli.__main__ import main
 
 from .world import ROOT, World

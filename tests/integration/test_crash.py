@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from neuron_api.status import Phase
+from neuron_api.resource.status import Phase
 from neuron_operator.errors import UnavailableError
 
 from .life import inventory

@@ -1,9 +1,9 @@
 """Faults of hardware and program, on a real API server: what is said of them, where new pods go, when the job ends."""
 
 from neuron_api import contract
-from neuron_api.progress import ProcessFailure
-from neuron_api.reasons import Reason
-from neuron_api.status import Phase, RestartScope
+from neuron_api.resource.progress import ProcessFailure
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import Phase, RestartScope
 from neuron_operator import cluster as api
 
 from .world import JOB, World, manifest, utc

@@ -8,8 +8,8 @@ import pytest
 
 import hostile_jobs
 from neuron_api import contract
-from neuron_api.job import parse
-from neuron_api.status import ConditionStatus
+from neuron_api.resource.job import parse
+from neuron_api.resource.status import ConditionStatus
 from neuron_operator import cluster as api
 from neuron_operator.controller import Controller
 from neuron_operator.errors import ApiError, NotFoundError

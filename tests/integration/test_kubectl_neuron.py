@@ -15,7 +15,7 @@ import yaml
 
 from localcluster.errors import CommandFailed
 from neuron_api import contract
-from neuron_api.progress import ProcessFailure, Recovery, TrainerPhase
+from neuron_api.resource.progress import ProcessFailure, Recovery, TrainerPhase
 from neuron_operator import cluster as api
 from neuron_operator.cli.__main__ import main
 

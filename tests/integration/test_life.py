@@ -10,8 +10,8 @@ from typing import Any
 
 from bounds import BOUND
 from neuron_api import contract
-from neuron_api.progress import TrainerPhase
-from neuron_api.status import Phase
+from neuron_api.resource.progress import TrainerPhase
+from neuron_api.resource.status import Phase
 from neuron_operator import cluster as api
 from neuron_operator.cluster import Cluster
 from neuron_operator.status_writes import StatusWrites

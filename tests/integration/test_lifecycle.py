@@ -4,8 +4,8 @@ import pytest
 
 from localcluster.errors import CommandFailed
 from neuron_api import contract
-from neuron_api.progress import TrainerPhase
-from neuron_api.status import Phase
+from neuron_api.resource.progress import TrainerPhase
+from neuron_api.resource.status import Phase
 from neuron_operator import cluster as api
 
 from .world import JOB, World, manifest, until

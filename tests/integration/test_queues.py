@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from localcluster.errors import CommandFailed
-from neuron_api.job import parse
-from neuron_api.scheduling import GangScheduler
-from neuron_api.status import Phase
+from neuron_api.resource.job import parse
+from neuron_api.resource.scheduling import GangScheduler
+from neuron_api.resource.status import Phase
 from neuron_operator import cluster as api
 from neuron_operator.cluster import Kind
 from neuron_operator.errors import NotFoundError

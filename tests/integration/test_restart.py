@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from neuron_api.progress import ProcessFailure, Progress, Recovery, TrainerPhase, last_words
-from neuron_api.status import Phase, RestartScope
+from neuron_api.resource.progress import ProcessFailure, Progress, Recovery, TrainerPhase, last_words
+from neuron_api.resource.status import Phase, RestartScope
 from neuron_operator import cluster as api
 from neuron_operator.planning.observation import Pod
 from neuron_operator.stillness import Stillness

@@ -12,8 +12,8 @@ import yaml
 from bounds import BOUND
 from localcluster.controlplane import ControlPlane
 from neuron_api import contract
-from neuron_api.job import NeuronTrainingJob, parse
-from neuron_api.progress import CheckpointReport, Progress, TrainerPhase
+from neuron_api.resource.job import NeuronTrainingJob, parse
+from neuron_api.resource.progress import CheckpointReport, Progress, TrainerPhase
 from neuron_operator import cluster as api
 from neuron_operator.cluster import Cluster
 from neuron_operator.controller import Controller

@@ -9,8 +9,8 @@ import yaml
 from integration.world import JOB, World, until
 from localcluster import optionalprograms
 from localcluster.controlplane import ControlPlane
-from neuron_api.scheduling import GangScheduler
-from neuron_api.status import Phase
+from neuron_api.resource.scheduling import GangScheduler
+from neuron_api.resource.status import Phase
 from neuron_operator import cluster as api
 
 from .running import job, node, running, wait_for_line

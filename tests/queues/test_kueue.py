@@ -8,8 +8,8 @@ import pytest
 
 from integration.world import JOB, Json, World, until
 from localcluster.controlplane import ControlPlane
-from neuron_api.scheduling import GangScheduler
-from neuron_api.status import Phase
+from neuron_api.resource.scheduling import GangScheduler
+from neuron_api.resource.status import Phase
 from neuron_operator import cluster as api
 from neuron_operator.cluster import Kind
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from neuron_api.job import parse
+from neuron_api.resource.job import parse
 from neuron_operator.planning import configuration
 from neuron_operator.planning.observation import ConfigText
 from neuron_operator.planning.options import Options

@@ -84,7 +84,7 @@ ENV_EXPERIMENT_VERSION: Final = "NEMO_EXPM_VERSION"
 ENV_DATA_MODULE: Final = "NEURON_TRAIN_DATA_MODULE"
 """The same as `data.data_module`, as `neuron-train run --data-module` is; of the three the command line wins."""
 
-MOST_NODES: Final = 4096
+MAX_NODES: Final = 4096
 """Pods of a job: its status holds a record of each, about 100 bytes of the 1.5 MB that etcd takes."""
 
 # ---- in the pod ---------------------------------------------------------------------------------------------------

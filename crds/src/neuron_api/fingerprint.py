@@ -9,10 +9,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from .config import TrainingConfig
-from .paths import fields, section_of
+from .schema.key_path import fields, section_of
 
 
-def of(effective: Mapping[str, Any]) -> str:
+def compute(effective: Mapping[str, Any]) -> str:
     """SHA-256 of canonical JSON, hexadecimal."""
     text = json.dumps(_section(effective, TrainingConfig), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()

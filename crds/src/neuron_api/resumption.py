@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from .config import TrainingConfig
-from .paths import fields, section_of
+from .schema.key_path import fields, section_of
 
 SIZES: Final = (
     "vocab_size", "hidden_size", "intermediate_size", "ffn_hidden_size", "num_hidden_layers", "num_layers",

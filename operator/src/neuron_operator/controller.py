@@ -15,10 +15,10 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from neuron_api import contract
-from neuron_api.job import Metadata, NeuronTrainingJob, parse
-from neuron_api.scheduling import GangScheduler
-from neuron_api.spec import JobSpec
-from neuron_api.status import JobStatus
+from neuron_api.resource.job import Metadata, NeuronTrainingJob, parse
+from neuron_api.resource.scheduling import GangScheduler
+from neuron_api.resource.spec import JobSpec
+from neuron_api.resource.status import JobStatus
 
 from . import cluster as api
 from . import observe

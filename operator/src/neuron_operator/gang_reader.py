@@ -7,7 +7,7 @@ import asyncio
 from typing import Any
 
 from neuron_api import contract
-from neuron_api.job import NeuronTrainingJob
+from neuron_api.resource.job import NeuronTrainingJob
 
 from .cluster import Cluster, Kind
 from .errors import NotFoundError, RefusedError

@@ -12,10 +12,10 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.reasons import ConditionType
-from neuron_api.spec import RestartPolicy
-from neuron_api.status import Condition, ConditionStatus, JobStatus
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import ConditionType
+from neuron_api.resource.spec import RestartPolicy
+from neuron_api.resource.status import Condition, ConditionStatus, JobStatus
 
 from .planning import budget
 

@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.status import JobStatus, Restart
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.status import JobStatus, Restart
 
 from .failure_rules import FailureRules
 from .job_metrics import LABELS, JobMetrics

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
-from neuron_api.job import NeuronTrainingJob
+from neuron_api.resource.job import NeuronTrainingJob
 
 from . import cluster as api
 from .cluster import Cluster

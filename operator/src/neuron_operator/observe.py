@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from neuron_api import contract
-from neuron_api.job import NeuronTrainingJob, parse
-from neuron_api.progress import Progress, from_last_words
+from neuron_api.resource.job import NeuronTrainingJob, parse
+from neuron_api.resource.progress import Progress, from_last_words
 
 from . import cluster as api
 from . import gang_reader, node_reader

@@ -1,9 +1,9 @@
 """Ask a pod's launcher how far it is: `GET /progress`. No answer is an answer: None.
 
 The pod is the user's, and its answer may be anything. It is bounded in size and time, no redirection is followed,
-nothing is unpacked, and `neuron_api.wire_values` says what a report may hold. A pass waits for a pod for a moment only:
-one that is late is asked in the background from then on, each look takes what came since the last one, and it is
-waited for again after `PROBATION` answers in time. So pods that drip hold up no other job.
+nothing is unpacked, and `neuron_api.resource.wire_values` says what a report may hold. A pass waits for a pod for a
+moment only: one that is late is asked in the background from then on, each look takes what came since the last one, and
+it is waited for again after `PROBATION` answers in time. So pods that drip hold up no other job.
 """
 
 import asyncio
@@ -16,9 +16,10 @@ from typing import Final, Protocol
 import aiohttp
 from pydantic import ValidationError
 
-from neuron_api import contract, progress
-from neuron_api.printable import clip
-from neuron_api.progress import Progress
+from neuron_api import contract
+from neuron_api.findings.printable import clip
+from neuron_api.resource import progress
+from neuron_api.resource.progress import Progress
 
 from .planning.observation import Pod
 

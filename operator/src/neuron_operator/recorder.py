@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from neuron_api import contract
-from neuron_api.job import NeuronTrainingJob
+from neuron_api.resource.job import NeuronTrainingJob
 
 from . import cluster as api
 from .cluster import Cluster

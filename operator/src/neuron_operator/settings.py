@@ -11,7 +11,7 @@ from typing import Any
 import kopf
 
 from neuron_api import contract, release
-from neuron_api.scheduling import GangScheduler
+from neuron_api.resource.scheduling import GangScheduler
 
 from .logs import Format
 from .planning.options import Options

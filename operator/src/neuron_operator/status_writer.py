@@ -10,9 +10,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from neuron_api import skew
-from neuron_api.job import NeuronTrainingJob, parse
-from neuron_api.status import JobStatus
+from neuron_api.resource import skew
+from neuron_api.resource.job import NeuronTrainingJob, parse
+from neuron_api.resource.status import JobStatus
 
 from . import cluster as api
 from .cluster import Cluster

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.progress import Progress
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.progress import Progress
 
 from .planning import hang
 from .planning.observation import Observed, Pod

@@ -8,16 +8,18 @@ import pytest
 from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
 
-from neuron_api import cel, crd, envelope, processes
+from neuron_api import cel
 from neuron_api.cel import Rule, values
-from neuron_api.devices import devices
-from neuron_api.findings import Finding, Severity, errors_of
-from neuron_api.loading import load_object
-from neuron_api.paths import all_paths, choices, field_of
-from neuron_api.registry import ENTRIES
-from neuron_api.scheduling import GangScheduler
-from neuron_api.schema import config_schema
-from neuron_api.spec import Accelerator, DeviceCountScope
+from neuron_api.findings.finding import Finding, Severity, errors_of
+from neuron_api.findings.registry import ENTRIES
+from neuron_api.loading import device_count
+from neuron_api.loading.loader import load_object
+from neuron_api.manifest import crd, envelope
+from neuron_api.manifest.openapi import config_schema
+from neuron_api.platform.devices import devices
+from neuron_api.resource.scheduling import GangScheduler
+from neuron_api.resource.spec import Accelerator, DeviceCountScope
+from neuron_api.schema.key_path import all_paths, choices, field_of
 from refusals import ACCEPTED, CASES, HF, Case, job, names, put
 
 Json = dict[str, Any]
@@ -167,7 +169,9 @@ def findings(made: Json) -> tuple[Finding, ...]:
     spec = made["spec"]
     given, instance_type = load_object(spec["config"]), spec["platform"].get("instanceType")
     meaning = DeviceCountScope(spec.get("deviceCountScope", "Auto"))
-    loaded = processes.settle(given, lambda more: load_object(spec["config"], more), instance_type, meaning)
+    loaded = device_count.resolve_device_count(
+        given, lambda more: load_object(spec["config"], more), instance_type, meaning
+    )
     if loaded.config is None or spec["platform"].get("accelerator") == "CPU":
         return loaded.errors
     return (*loaded.errors, *errors_of(devices(loaded.config, instance_type)[1]))

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from neuron_api.directories import FIELDS, Naming
-from neuron_api.findings import Finding
-from neuron_api.loading import load_text
+from neuron_api.findings.finding import Finding
+from neuron_api.loading.loader import load_text
+from neuron_api.platform.directories import FIELDS, Naming
 
 CONFIG = Path(__file__).parents[2] / "data" / "configs" / "hf_llama3_8B_config.yaml"
 

@@ -11,9 +11,9 @@ from code_cases import Cause, causes
 from key_cases import Case, cases, get, line_of, text_with
 from key_table import sources, table
 from neuron_api.config import TrainerConfig
-from neuron_api.loading import load_text
-from neuron_api.paths import all_paths, field_of, fields
-from neuron_api.registry import ENTRIES
+from neuron_api.findings.registry import ENTRIES
+from neuron_api.loading.loader import load_text
+from neuron_api.schema.key_path import all_paths, field_of, fields
 
 CASES, CAUSES = cases(), causes()
 EACH = pytest.mark.parametrize("case", CASES, ids=lambda case: case.key)

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import pytest
 
-from neuron_api import crd
-from neuron_api.job import parse
-from neuron_api.status import JobStatus, ProgressStatus
+from neuron_api.manifest import crd
+from neuron_api.resource.job import parse
+from neuron_api.resource.status import JobStatus, ProgressStatus
 
 Json = dict[str, Any]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from neuron_api import crd
-from neuron_api.reasons import Reason
+from neuron_api.manifest import crd
+from neuron_api.resource.reasons import Reason
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "crds" / "neurontrainingjobs.neurontraining.dev.yaml"

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment, hardware, heads, stages, steps
-from neuron_api.devices import devices
-from neuron_api.instances import INSTANCE_TYPES
-from neuron_api.spec import Accelerator
-from neuron_api.topology import Topology
+from neuron_api.platform.devices import devices
+from neuron_api.platform.instances import INSTANCE_TYPES
+from neuron_api.platform.topology import Topology
+from neuron_api.resource.spec import Accelerator
 
 SIZES = st.sampled_from([1, 2, 3, 4, 8, 16, 32])
 
@@ -177,15 +177,15 @@ def test_a_whole_node_asks_for_all_of_its_chips_and_one_process_more_is_refused(
 def test_hardware_that_is_not_given_follows_from_lnc_and_devices(
     trainer: dict[str, int], name: str, instance: str
 ) -> None:
-    found = hardware.of(config(trainer=trainer), Accelerator.NEURON, None)
+    found = hardware.from_config(config(trainer=trainer), Accelerator.NEURON, None)
     assert (found.name, found.instance_type, found.is_assumed) == (name, instance, True)
 
 
 @pytest.mark.parametrize("name", sorted(INSTANCE_TYPES))
 def test_hardware_that_is_given_is_the_generation_of_its_instance_type(name: str) -> None:
-    found = hardware.of(config(), Accelerator.NEURON, name)
+    found = hardware.from_config(config(), Accelerator.NEURON, name)
     assert (found.name, found.instance_type, found.is_assumed) == (name[:4], name, False)
-    assert hardware.of(config(), Accelerator.CPU, name).name == "cpu"
+    assert hardware.from_config(config(), Accelerator.CPU, name).name == "cpu"
 
 
 @pytest.mark.parametrize(("sizes", "text"), [((80,), "80x1"), ((3, 3, 4), "3x2,4x1"), ((9, 8, 8, 9), "9x1,8x2,9x1")])

@@ -5,16 +5,16 @@ from textwrap import indent
 import pytest
 
 import document
-from neuron_api import yaml_text
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import hardware
 from neuron_api.derive.architecture import from_megatron
 from neuron_api.derive.plan import derive
-from neuron_api.devices import devices
-from neuron_api.findings import Finding, Severity
-from neuron_api.loading import Loaded, load_object, load_text
-from neuron_api.paths import fields
-from neuron_api.spec import Accelerator
+from neuron_api.findings.finding import Finding, Severity
+from neuron_api.loading import yaml_text
+from neuron_api.loading.loader import Loaded, load_object, load_text
+from neuron_api.platform.devices import devices
+from neuron_api.resource.spec import Accelerator
+from neuron_api.schema.key_path import fields
 
 HF, MEGATRON = document.hf_job(), document.megatron_job()
 REQUIRED = {"name", "model_source", "seed", "trainer", "data", "model"}
@@ -46,7 +46,7 @@ def test_a_whole_job_of_the_document_loads_and_can_be_planned(text: str) -> None
     loaded = load_text(text)
     config = job_of(loaded)
     assert load_object(yaml_text.parse(text).value).hash == loaded.hash != ""
-    plan = derive(config, hardware.of(config, Accelerator.NEURON, None), from_megatron(config, 32000))
+    plan = derive(config, hardware.from_config(config, Accelerator.NEURON, None), from_megatron(config, 32000))
     columns = plan.columns
     assert (columns["world"], columns["dp"], columns["num_microbatches"]) == (32, 4, 256)
     assert (columns["layers_per_stage"], columns["hardware"]) == (f"{columns['layers']}x1", "trn2")
@@ -112,7 +112,7 @@ def test_04_replicates_with_qkv_linear_and_warns_without(is_linear: bool, told: 
     config = job_of(loaded)
     about = {f.code for f in loaded.findings if f.key == "distributed_strategy.kv_replicator"}
     assert about == told
-    plan = derive(config, hardware.of(config, Accelerator.NEURON, None), from_megatron(config))
+    plan = derive(config, hardware.from_config(config, Accelerator.NEURON, None), from_megatron(config))
     assert plan.columns["kv_replicator"] == 4
     assert plan.columns["kv_rep_effective"] == (4 if is_linear else None)
 
@@ -158,9 +158,9 @@ def test_07_repaired_is_accepted() -> None:
     assert (model.optim.sched.warmup_steps, model.optim.sched.min_lr) == (2000, 3e-5)
     assert model.layernorm_epsilon == 1e-5
     # selective without a list: the document's default, [CoreAttention]
-    from neuron_api.derive.recompute import Part, parts
+    from neuron_api.derive.recompute import RecomputeUnit, parts
 
-    assert parts(model) == {Part.CORE}
+    assert parts(model) == {RecomputeUnit.CORE}
 
 
 # ---- 08 precision -------------------------------------------------------------------------------------------------

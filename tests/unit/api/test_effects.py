@@ -11,14 +11,15 @@ from typing import Any, Final
 import pytest
 
 from attribute_reads import field_names, reads
-from neuron_api import effects, environment, support
-from neuron_api.aliases import CANONICAL
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Severity
-from neuron_api.loading import load_text
-from neuron_api.paths import all_paths, field_of, section_of
-from neuron_api.spec import Accelerator
-from neuron_api.support import Extent
+from neuron_api.findings.finding import Severity
+from neuron_api.loading.loader import load_text
+from neuron_api.platform import environment
+from neuron_api.resource.spec import Accelerator
+from neuron_api.schema import effects, support
+from neuron_api.schema.aliases import CANONICAL
+from neuron_api.schema.key_path import all_paths, field_of, section_of
+from neuron_api.schema.support import SupportLevel
 
 ROOT: Final = Path(__file__).parents[3]
 CONFIGS: Final = ROOT / "tests" / "data" / "configs"
@@ -33,7 +34,7 @@ FIELDS: Final = field_names()
 FILES: Final = (*TRAINER.rglob("*.py"), *(API / "derive").glob("*.py"),
                 *(file for file in API.glob("*.py") if file.stem not in TABLES))  # fmt: skip
 READERS: Final = reads(FILES)
-DONE: Final = (Extent.DONE, Extent.MEGATRON, Extent.SOME)
+DONE: Final = (SupportLevel.DONE, SupportLevel.MEGATRON, SupportLevel.SOME)
 
 
 def config(*changes: str) -> TrainingConfig:
@@ -72,7 +73,7 @@ def test_a_key_of_neuron_alone_is_a_variable_and_nothing_that_trains_reads_it(pa
     assert not readers(path) & TRAINS
 
 
-@pytest.mark.parametrize("path", [path for path in LEAVES if support.extent(path) is Extent.INERT])
+@pytest.mark.parametrize("path", [path for path in LEAVES if support.extent(path) is SupportLevel.INERT])
 def test_a_key_without_effect_in_this_release_is_read_by_nothing(path: str) -> None:
     assert not readers(path)
 

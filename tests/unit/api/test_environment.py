@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from neuron_api.environment import apply, derive
-from neuron_api.loading import load_text
+from neuron_api.loading.loader import load_text
+from neuron_api.platform.environment import apply, derive
 
 LLAMA = (Path(__file__).parents[2] / "data" / "configs" / "hf_llama3_8B_config.yaml").read_text()
 

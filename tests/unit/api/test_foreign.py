@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from neuron_api.loading import load_object, load_text
+from neuron_api.loading.loader import load_object, load_text
 
 CONFIGS = Path(__file__).parents[2] / "data" / "configs"
 LLAMA = (CONFIGS / "hf_llama3_8B_config.yaml").read_text()

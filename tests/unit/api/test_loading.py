@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from neuron_api import yaml_text
-from neuron_api.findings import Severity
-from neuron_api.loading import Loaded, load_object, load_text
+from neuron_api.findings.finding import Severity
+from neuron_api.loading import yaml_text
+from neuron_api.loading.loader import Loaded, load_object, load_text
 
 CONFIGS = Path(__file__).parents[2] / "data" / "configs"
 LLAMA = (CONFIGS / "hf_llama3_8B_config.yaml").read_text()
@@ -25,7 +25,7 @@ def test_real_configurations_load_without_errors(path: Path) -> None:
 
 
 def test_text_and_object_give_the_same_hash() -> None:
-    from neuron_api.yaml_text import parse
+    from neuron_api.loading.yaml_text import parse
 
     assert load_text(LLAMA).hash == load_object(parse(LLAMA).value).hash != ""
 

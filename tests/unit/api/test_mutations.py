@@ -14,17 +14,19 @@ import yaml
 import document
 import mutations
 from mutations import Mistake
-from neuron_api import checks, support, yaml_text
-from neuron_api.aliases import CANONICAL
+from neuron_api import checks
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import architecture, hardware
 from neuron_api.derive.architecture import Architecture
 from neuron_api.derive.plan import derive
-from neuron_api.findings import Finding, Severity
-from neuron_api.loading import Loaded, line_of, load_text
-from neuron_api.paths import field_of, fields, section_of
-from neuron_api.registry import ENTRIES
-from neuron_api.spec import Accelerator
+from neuron_api.findings.finding import Finding, Severity
+from neuron_api.findings.registry import ENTRIES
+from neuron_api.loading import yaml_text
+from neuron_api.loading.loader import Loaded, line_of, load_text
+from neuron_api.resource.spec import Accelerator
+from neuron_api.schema import support
+from neuron_api.schema.aliases import CANONICAL
+from neuron_api.schema.key_path import field_of, fields, section_of
 
 CONFIGS = Path(__file__).parents[2] / "data" / "configs"
 FILES = {path.stem: path.read_text() for path in sorted(CONFIGS.glob("*.yaml"))}
@@ -155,7 +157,7 @@ def unplanned(
     name: str, mistake: Mistake, config: TrainingConfig, told: Iterable[Finding]
 ) -> Iterator[tuple[Any, ...]]:
     """With and without the model's sizes, whatever else is wrong."""
-    machines = hardware.of(config, Accelerator.NEURON, None)
+    machines = hardware.from_config(config, Accelerator.NEURON, None)
     sizes, _ = sizes_of(name, config)
     further = [*support.check(config, told), *(checks.check_model(config, sizes) if sizes else ())]
     for model in (None, sizes) if sizes else (None,):

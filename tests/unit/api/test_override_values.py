@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from neuron_api.findings import Finding
-from neuron_api.loading import load_text
+from neuron_api.findings.finding import Finding
+from neuron_api.loading.loader import load_text
 
 LLAMA = (Path(__file__).parents[2] / "data" / "configs" / "hf_llama3_8B_config.yaml").read_text()
 

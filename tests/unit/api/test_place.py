@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 
-from neuron_api import cel, crd
-from neuron_api.cel import Rule, place
-from neuron_api.loading import load_object
-from neuron_api.schema import config_schema
+from neuron_api import cel
+from neuron_api.cel import Rule, scoping
+from neuron_api.loading.loader import load_object
+from neuron_api.manifest import crd
+from neuron_api.manifest.openapi import config_schema
 from refusals import HF, MEGATRON, SFT, job
 
 Json = dict[str, Any]
 
 SCHEMA = config_schema()
-PLACED = [(rule, tuple(place.place_of(rule, SCHEMA))) for rule in cel.of_config()]
+PLACED = [(rule, tuple(scoping.place_of(rule, SCHEMA))) for rule in cel.of_config()]
 IDS = [f"{rule.number}-{rule.key}" for rule, _ in PLACED]
 ROOT = ("spec", "config")
 
@@ -41,8 +42,8 @@ def test_a_rule_is_found_once_and_points_at_its_key(rule: Rule, path: tuple[str,
 
 @pytest.mark.parametrize(("rule", "path"), PLACED, ids=IDS)
 def test_a_rule_reads_nothing_above_the_part_it_stands_on(rule: Rule, path: tuple[str, ...]) -> None:
-    assert all(tuple(keys[: len(path)]) == path for keys in place.reads(rule.refused))
-    within = place.within(path, rule.refused)
+    assert all(tuple(keys[: len(path)]) == path for keys in scoping.reads(rule.refused))
+    within = scoping.within(path, rule.refused)
     assert not path or f"{'.?'.join(path)}" not in within
 
 
@@ -62,17 +63,17 @@ def test_the_loader_does_not_refuse_the_absence_of_the_part_either(
 
 def test_a_rule_of_one_key_stands_on_the_key_and_reads_itself() -> None:
     assert standing(2515, "model.use_emha") == ("model", "use_emha")
-    assert place.within(("model", "use_emha"), "self.model.?use_emha.orValue(false)") == "self"
+    assert scoping.within(("model", "use_emha"), "self.model.?use_emha.orValue(false)") == "self"
     assert (
-        place.within(("a", "b"), "self.?a.?b.hasValue() && type(self.?a.?b.orValue(0)) == int") == "type(self) == int"
+        scoping.within(("a", "b"), "self.?a.?b.hasValue() && type(self.?a.?b.orValue(0)) == int") == "type(self) == int"
     )
-    assert place.within(("a",), "!self.?a.hasValue()") == "!true"
+    assert scoping.within(("a",), "!self.?a.hasValue()") == "!true"
 
 
 def test_a_key_whose_type_is_left_open_is_asked_from_its_section() -> None:
     """CEL does not know such keys (`unknownPreserved`)."""
     assert standing(2101, "trainer.callbacks") == ("trainer",)
-    assert place.within(("trainer",), "dyn(self).?trainer.?callbacks.hasValue()") == "dyn(self).?callbacks.hasValue()"
+    assert scoping.within(("trainer",), "dyn(self).?trainer.?callbacks.hasValue()") == "dyn(self).?callbacks.hasValue()"
 
 
 def test_a_rule_between_keys_stands_on_their_nearest_section() -> None:
@@ -85,7 +86,7 @@ def test_a_rule_that_reads_two_sections_stands_on_the_configuration() -> None:
 
 
 def test_a_key_that_begins_like_another_is_another() -> None:
-    assert place.within(("trainer", "max"), "self.trainer.max_steps == -1") == "self.trainer.max_steps == -1"
+    assert scoping.within(("trainer", "max"), "self.trainer.max_steps == -1") == "self.trainer.max_steps == -1"
 
 
 def test_most_rules_cost_nothing_where_their_key_is_absent() -> None:

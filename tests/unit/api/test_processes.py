@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from neuron_api import processes
 from neuron_api.derive import hardware
-from neuron_api.loading import Loaded, load_text
-from neuron_api.spec import Accelerator, DeviceCountScope
-from neuron_api.topology import Topology
+from neuron_api.loading import device_count
+from neuron_api.loading.loader import Loaded, load_text
+from neuron_api.platform.topology import Topology
+from neuron_api.resource.spec import Accelerator, DeviceCountScope
 
 LLAMA = (Path(__file__).parents[2] / "data" / "configs" / "hf_llama3_8B_config.yaml").read_text()
 AUTO, PER_NODE, TOTAL = DeviceCountScope.AUTO, DeviceCountScope.PER_NODE, DeviceCountScope.TOTAL
@@ -21,7 +21,7 @@ def settled(devices: int, nodes: int, instance_type: str | None, meaning: Device
     def read(changes: Sequence[str]) -> Loaded:
         return load_text(LLAMA, (*given, *changes))
 
-    return processes.settle(read(()), read, instance_type, meaning)
+    return device_count.resolve_device_count(read(()), read, instance_type, meaning)
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_rules_are_asked_of_the_number_that_is_meant() -> None:
 def test_the_generation_is_told_from_a_total_too(devices: int, nodes: int, name: str) -> None:
     loaded = load_text(LLAMA, (f"trainer.devices={devices}", f"trainer.num_nodes={nodes}"))
     assert loaded.config is not None
-    assert hardware.of(loaded.config, Accelerator.NEURON, None).name == name
+    assert hardware.from_config(loaded.config, Accelerator.NEURON, None).name == name

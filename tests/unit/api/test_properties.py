@@ -9,18 +9,18 @@ from typing import Any
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from neuron_api import yaml_text
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import footprint, hardware, stages, steps
 from neuron_api.derive.architecture import from_megatron
-from neuron_api.derive.plan import Plan, derive
-from neuron_api.findings import errors_of
-from neuron_api.instances import INSTANCE_TYPES
-from neuron_api.loading import Loaded, load_object, load_text
-from neuron_api.paths import all_paths
-from neuron_api.registry import ENTRIES
-from neuron_api.spec import Accelerator
-from neuron_api.topology import Topology
+from neuron_api.derive.plan import TrainingPlan, derive
+from neuron_api.findings.finding import errors_of
+from neuron_api.findings.registry import ENTRIES
+from neuron_api.loading import yaml_text
+from neuron_api.loading.loader import Loaded, load_object, load_text
+from neuron_api.platform.instances import INSTANCE_TYPES
+from neuron_api.platform.topology import Topology
+from neuron_api.resource.spec import Accelerator
+from neuron_api.schema.key_path import all_paths
 
 Tree = dict[str, Any]
 SMALL = st.integers(1, 6)
@@ -90,8 +90,8 @@ def accepted(tree: Tree) -> tuple[Loaded, TrainingConfig]:
     return loaded, loaded.config
 
 
-def planned(config: TrainingConfig) -> Plan:
-    return derive(config, hardware.of(config, Accelerator.CPU, None), from_megatron(config, 32_000))
+def planned(config: TrainingConfig) -> TrainingPlan:
+    return derive(config, hardware.from_config(config, Accelerator.CPU, None), from_megatron(config, 32_000))
 
 
 def sizes_of(text: Any) -> list[int]:
@@ -167,7 +167,7 @@ def test_cuts_are_followed_stage_for_stage(tree: Tree, data: st.DataObject) -> N
 @given(configurations(), st.sampled_from(sorted(INSTANCE_TYPES)), st.sampled_from([None, 1, 2]))
 def test_a_node_holds_its_processes_and_asks_for_the_chips_they_touch(tree: Tree, name: str, lnc: int | None) -> None:
     _, config = accepted({**tree, "trainer": {**tree["trainer"], "lnc": lnc}})
-    plan = derive(config, hardware.of(config, Accelerator.NEURON, name), None)
+    plan = derive(config, hardware.from_config(config, Accelerator.NEURON, name), None)
     instance, count = INSTANCE_TYPES[name], config.trainer.devices
     if plan.devices is None:
         assert errors_of(plan.findings)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from neuron_api import crd
-from neuron_api.paths import all_paths
+from neuron_api.findings.registry import ENTRIES
+from neuron_api.manifest import crd
 from neuron_api.reference import config, fields, findings, reasons
-from neuron_api.registry import ENTRIES
+from neuron_api.schema.key_path import all_paths
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "docs" / "reference"

@@ -15,10 +15,10 @@ import yaml
 
 from key_cases import Case, cases, text_with
 from neuron_api import resumption
-from neuron_api.loading import load_text
-from neuron_api.paths import all_paths, section_of
-from neuron_api.progress import Progress, from_last_words, last_words
+from neuron_api.loading.loader import load_text
+from neuron_api.resource.progress import Progress, from_last_words, last_words
 from neuron_api.resumption import Difference, Effect
+from neuron_api.schema.key_path import all_paths, section_of
 
 BASE = "hf_llama3_8B_config"
 

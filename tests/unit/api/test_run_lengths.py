@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from neuron_api.loading import load_text
+from neuron_api.loading.loader import load_text
 
 CONFIGS = Path(__file__).parents[2] / "data" / "configs"
 HF = (CONFIGS / "hf_llama3_8B_config.yaml").read_text()

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from neuron_api import yaml_text
 from neuron_api.derive import hardware
 from neuron_api.derive.plan import derive
-from neuron_api.findings import Severity
-from neuron_api.loading import load_object, load_text
-from neuron_api.spec import Accelerator
+from neuron_api.findings.finding import Severity
+from neuron_api.loading import yaml_text
+from neuron_api.loading.loader import load_object, load_text
+from neuron_api.resource.spec import Accelerator
 
 DATA = Path(__file__).parents[2] / "data"
 SHAPES = sorted((DATA / "shapes").glob("*.yaml"))
@@ -50,7 +50,7 @@ def test_a_shape_loads_and_is_worked_out(file: Path) -> None:
     assert loaded.errors == ()
     assert loaded.config is not None
     assert [f.key for f in loaded.findings if f.severity is Severity.WARNING] == WARNED.get(file.stem, [])
-    columns = derive(loaded.config, hardware.of(loaded.config, Accelerator.NEURON, None), None).columns
+    columns = derive(loaded.config, hardware.from_config(loaded.config, Accelerator.NEURON, None), None).columns
     found = (columns["world"], columns["dp"], columns["layers_per_stage"], columns["strategy"])
     assert found == EXPECTED[file.stem]
 

@@ -13,10 +13,11 @@ from typing import Any, Final
 import pytest
 
 from builders import make_job
-from neuron_api import crd, skew
-from neuron_api.job import parse
-from neuron_api.reasons import Reason
-from neuron_api.status import JobStatus, Phase
+from neuron_api.manifest import crd
+from neuron_api.resource import skew
+from neuron_api.resource.job import parse
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import JobStatus, Phase
 
 Json = dict[str, Any]
 

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from neuron_api import support
-from neuron_api.aliases import CANONICAL
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import errors_of
-from neuron_api.loading import load_text
-from neuron_api.paths import all_paths, fields, section_of
-from neuron_api.support import Extent
+from neuron_api.findings.finding import errors_of
+from neuron_api.loading.loader import load_text
+from neuron_api.schema import support
+from neuron_api.schema.aliases import CANONICAL
+from neuron_api.schema.key_path import all_paths, fields, section_of
+from neuron_api.schema.support import SupportLevel
 
 CONFIGS = Path(__file__).parents[2] / "data" / "configs"
 LLAMA = (CONFIGS / "hf_llama3_8B_config.yaml").read_text()
@@ -129,8 +129,8 @@ def test_the_extent_of_a_key_is_what_the_check_says_of_it() -> None:
                 continue
             value = part() if part else "something else"
             told = {f.key: f.code for f in support.check(with_value(base, where.split("."), value))}
-            expected = {Extent.DONE: None, Extent.INERT: "NTJ-4003", Extent.PART: "NTJ-4002"}
-            if part and support.extent(where) is Extent.MEGATRON:
+            expected = {SupportLevel.DONE: None, SupportLevel.INERT: "NTJ-4003", SupportLevel.PART: "NTJ-4002"}
+            if part and support.extent(where) is SupportLevel.MEGATRON:
                 assert told.get(where) == "NTJ-4002", where
                 continue
             assert told.get(where) == expected.get(support.extent(where), "NTJ-4001"), where

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from neuron_api.cel import values as cel_values
-from neuron_api.crd import definition
-from neuron_api.loading import load_text
-from neuron_api.paths import field_of
-from neuron_api.switches import OFF
+from neuron_api.loading.loader import load_text
+from neuron_api.manifest.crd import definition
+from neuron_api.schema.key_path import field_of
+from neuron_api.schema.off_switches import OFF
 
 LLAMA = (Path(__file__).parents[2] / "data" / "configs" / "hf_llama3_8B_config.yaml").read_text()
 

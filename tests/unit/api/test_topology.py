@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuron_api.config import TrainingConfig
-from neuron_api.devices import devices
-from neuron_api.instances import INSTANCE_TYPES
-from neuron_api.loading import load_text
-from neuron_api.topology import Topology, check
+from neuron_api.loading.loader import load_text
+from neuron_api.platform.devices import devices
+from neuron_api.platform.instances import INSTANCE_TYPES
+from neuron_api.platform.topology import Topology, check
 
 LLAMA = (Path(__file__).parents[2] / "data" / "configs" / "hf_llama3_8B_config.yaml").read_text()
 SHARED = Path(__file__).parents[4] / "shared" / "configs"

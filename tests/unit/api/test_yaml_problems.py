@@ -6,7 +6,7 @@ quotes, brackets and braces, reserved characters, colons, indents, aliases, docu
 
 import pytest
 
-from neuron_api.yaml_text import parse
+from neuron_api.loading.yaml_text import parse
 
 
 @pytest.mark.parametrize(

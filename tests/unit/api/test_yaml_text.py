@@ -2,8 +2,8 @@
 
 import pytest
 
-from neuron_api.bounds import MAX_BYTES
-from neuron_api.yaml_text import parse
+from neuron_api.loading.limits import MAX_BYTES
+from neuron_api.loading.yaml_text import parse
 
 
 @pytest.mark.parametrize(

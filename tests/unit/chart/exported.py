@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from builders import NOW, at, make_job
-from neuron_api.progress import CheckpointReport, Progress
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import (
+from neuron_api.resource.progress import CheckpointReport, Progress
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import (
     CheckpointStatus,
     Condition,
     ConditionStatus,

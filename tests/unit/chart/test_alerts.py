@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from neuron_api.reasons import Reason
 from neuron_api.reference.on_call import RESPONSES, Alert
+from neuron_api.resource.reasons import Reason
 from neuron_operator.cli import live
 
 from . import exported

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from neuron_api.instances import INSTANCE_TYPES
+from neuron_api.platform.instances import INSTANCE_TYPES
 
 from .test_chart import CHART, JOB_RIGHTS, KUBERNETES, helm, needs_helm
 

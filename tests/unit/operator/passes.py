@@ -11,9 +11,9 @@ from builders import (
     running_gang,
     with_status,
 )
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import ConditionStatus, JobStatus
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import ConditionStatus, JobStatus
 from neuron_operator.planning.observation import Observed
 from neuron_operator.planning.outcome import Outcome
 from neuron_operator.planning.plan import Plan

@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Final
 
 from builders import NOW, OPTIONS, JobBuilder, PodBuilder, at, make_job, make_pod, make_report, observed, with_status
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.progress import Progress
-from neuron_api.reasons import Reason
-from neuron_api.status import JobStatus
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.progress import Progress
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import JobStatus
 from neuron_operator.planning import refusal
 from neuron_operator.planning.observation import ConfigText, Observed, Sight
 from neuron_operator.planning.outcome import Outcome, Rejection

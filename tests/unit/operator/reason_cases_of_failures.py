@@ -2,8 +2,8 @@
 
 from builders import NOW, PodBuilder, at, make_pod, make_report, observed, with_status
 from neuron_api.contract import ExitCode
-from neuron_api.reasons import Reason
-from neuron_api.status import CountedFailure, JobStatus, Restart, RestartScope
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import CountedFailure, JobStatus, Restart, RestartScope
 from neuron_operator.planning.observation import Node, NodeCondition, Taint
 
 from .passes import JOB, PODS, TWO, known, one_pass

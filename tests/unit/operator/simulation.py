@@ -13,9 +13,9 @@ from typing import Any
 
 from builders import NOW, OPTIONS, children, make_job, rfc3339
 from neuron_api import contract
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.progress import ProcessFailure, Progress, Recovery, TrainerPhase
-from neuron_api.status import JobStatus
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.progress import ProcessFailure, Progress, Recovery, TrainerPhase
+from neuron_api.resource.status import JobStatus
 from neuron_operator.planning import configuration, ledger, nodes
 from neuron_operator.planning.certainty import safe_from_memory
 from neuron_operator.planning.observation import ConfigText, Node, Observed, Pod

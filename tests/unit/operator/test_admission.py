@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from builders import NOW, OPTIONS, PodBuilder, at, observed, rfc3339
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import Condition, ConditionStatus, JobStatus, Phase
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import Condition, ConditionStatus, JobStatus, Phase
 from neuron_operator.planning.announce import announcements
 from neuron_operator.planning.observation import Child, Sight
 from neuron_operator.planning.outcome import Outcome

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from builders import NOW, OPTIONS, make_pod, make_report, observed, running_gang
-from neuron_api.job import NeuronTrainingJob
+from neuron_api.resource.job import NeuronTrainingJob
 from neuron_operator.planning import aftermath
 from neuron_operator.planning.observation import Observed
 from neuron_operator.planning.plan import Plan

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from neuron_api.reasons import ConditionType, Reason
 from neuron_api.reference import on_call
 from neuron_api.reference.on_call import Alert, Owner
-from neuron_api.status import ConditionStatus, JobStatus, Phase
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import ConditionStatus, JobStatus, Phase
 
 from . import reason_cases_of_failures  # noqa: F401
 from .reason_cases import CASES

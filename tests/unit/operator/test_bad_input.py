@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from builders import NOW, OPTIONS, JobBuilder, make_job, make_pod, observed, with_status
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import Condition, ConditionStatus, JobStatus, Phase
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import Condition, ConditionStatus, JobStatus, Phase
 from neuron_operator.planning.observation import ConfigText
 from neuron_operator.planning.options import Options
 from neuron_operator.planning.outcome import Outcome, Rejection

@@ -3,9 +3,9 @@
 import pytest
 
 from builders import NOW, ReportBuilder, at, make_job, make_pod, make_report
-from neuron_api.progress import Progress
-from neuron_api.reasons import Reason
-from neuron_api.status import Restart, RestartScope
+from neuron_api.resource.progress import Progress
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import Restart, RestartScope
 from neuron_operator.planning import blame
 
 JOB = make_job().nodes(3).build()

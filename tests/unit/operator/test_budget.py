@@ -3,9 +3,9 @@
 import pytest
 
 from builders import at
-from neuron_api.reasons import Reason
-from neuron_api.spec import RestartPolicy
-from neuron_api.status import JobStatus
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.spec import RestartPolicy
+from neuron_api.resource.status import JobStatus
 from neuron_operator.planning import budget
 
 MEMORY, KILLED, FAILED = Reason.OUT_OF_MEMORY, Reason.PROCESS_KILLED, Reason.POD_FAILED

@@ -3,7 +3,7 @@
 import dataclasses
 
 from builders import NOW, OPTIONS, make_pod, observed, running_gang, with_status
-from neuron_api.job import NeuronTrainingJob
+from neuron_api.resource.job import NeuronTrainingJob
 from neuron_operator.planning.certainty import safe_from_memory
 from neuron_operator.planning.observation import Child, Observed
 from neuron_operator.planning.planner import plan

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import NOW, accepted, at, make_job
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import Condition, ConditionStatus, Phase, Restart, RestartScope
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import Condition, ConditionStatus, Phase, Restart, RestartScope
 from neuron_operator.planning import conditions
 from neuron_operator.planning.conditions import End, Facts, Pause
 from neuron_operator.planning.configuration import Refused

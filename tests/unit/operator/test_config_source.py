@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from builders import NOW, OPTIONS, make_job, observed
-from neuron_api.bounds import MAX_BYTES
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.spec import ConfigMapKey
-from neuron_api.status import Condition
+from neuron_api.loading.limits import MAX_BYTES
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.spec import ConfigMapKey
+from neuron_api.resource.status import Condition
 from neuron_operator.planning import config_source, configuration
 from neuron_operator.planning.configuration import SMALL, Accepted, Refused
 from neuron_operator.planning.observation import ConfigText

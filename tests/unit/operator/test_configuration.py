@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from builders import NOW, OPTIONS, JobBuilder, make_job, with_status
-from neuron_api.reasons import Reason
+from neuron_api.resource.reasons import Reason
 from neuron_operator.planning import configuration
 from neuron_operator.planning.configuration import Accepted, Refused
 from neuron_operator.planning.observation import ConfigText

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builders import NOW
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import ConditionStatus, JobStatus, Phase, RestartScope
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import ConditionStatus, JobStatus, Phase, RestartScope
 from unit.operator.simulation import Cluster
 from unit.operator.stories import Event, converge, finish, happen, settle_down
 

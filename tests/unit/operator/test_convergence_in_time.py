@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builders import make_job
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import JobStatus, Phase
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import JobStatus, Phase
 from unit.operator.simulation import Cluster
 from unit.operator.stories import Event, converge, finish, happen, settle_down
 

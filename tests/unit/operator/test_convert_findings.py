@@ -67,12 +67,12 @@ UNSUPPORTED = ("+exp_manager.ema={enable: true}",)
 
 def test_no_remedy_trains_something_else(capsys: pytest.CaptureFixture[str]) -> None:
     """`Remove the key` of a section such as dpo would be another training; its remedy says so."""
-    from neuron_api import support
-    from neuron_api.loading import load_text
-    from neuron_api.paths import all_paths, section_of
+    from neuron_api.loading.loader import load_text
+    from neuron_api.schema import support
+    from neuron_api.schema.key_path import all_paths, section_of
 
     for path, info in all_paths():
-        if support.extent(path) not in (support.Extent.REFUSED, support.Extent.PART) or section_of(info):
+        if support.extent(path) not in (support.SupportLevel.REFUSED, support.SupportLevel.PART) or section_of(info):
             continue
         loaded = load_text(DPO.read_text(), [f"+{path}=true"])
         for one in support.check(loaded.config) if loaded.config else ():

@@ -3,8 +3,8 @@
 import pytest
 
 from builders import NOW, OPTIONS, JobBuilder, PodBuilder, at, make_report, observed, rfc3339, with_status
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import JobStatus, Phase
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import JobStatus, Phase
 from neuron_operator.planning.observation import ConfigText
 from neuron_operator.planning.planner import plan
 

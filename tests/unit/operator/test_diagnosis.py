@@ -15,11 +15,11 @@ from builders import (
     with_status,
 )  # fmt: skip
 from neuron_api.contract import ANNOTATION_EXCLUDED
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.progress import failure_headline
-from neuron_api.reasons import Reason
-from neuron_api.spec import NodePolicy
-from neuron_api.status import ExcludedNode, JobStatus, Phase, RestartScope
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.progress import failure_headline
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.spec import NodePolicy
+from neuron_api.resource.status import ExcludedNode, JobStatus, Phase, RestartScope
 from neuron_operator.planning.observation import Node, NodeCondition, Taint
 from unit.operator.passes import known, names, one_pass, true
 

@@ -6,9 +6,9 @@ import pytest
 
 from builders import NOW, PodBuilder, at, make_job, make_pod, observed
 from neuron_api import contract
-from neuron_api.reasons import Reason
-from neuron_api.spec import NodePolicy
-from neuron_api.status import ExcludedNode, JobStatus, PodStatus, Restart, RestartScope
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.spec import NodePolicy
+from neuron_api.resource.status import ExcludedNode, JobStatus, PodStatus, Restart, RestartScope
 from neuron_operator.failure_rules import built_in
 from neuron_operator.planning import exclusion
 from neuron_operator.planning import gang as gangs

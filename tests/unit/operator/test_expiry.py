@@ -3,7 +3,7 @@
 import pytest
 
 from builders import OPTIONS, JobBuilder, PodBuilder, children, observed
-from neuron_api.status import JobStatus, Phase
+from neuron_api.resource.status import JobStatus, Phase
 from neuron_operator.planning.observation import Child
 from neuron_operator.planning.plan import Plan
 

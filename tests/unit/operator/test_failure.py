@@ -3,7 +3,7 @@
 import pytest
 
 from builders import PodBuilder, at, make_job, make_pod
-from neuron_api.reasons import Reason
+from neuron_api.resource.reasons import Reason
 from neuron_operator.planning.failure import Verdict, first, judge, vanished
 
 JOB = make_job().nodes(2).build()

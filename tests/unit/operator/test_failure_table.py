@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from builders import NOW, at, rfc3339
-from neuron_api.progress import ProcessFailure
-from neuron_api.reasons import Reason
+from neuron_api.resource.progress import ProcessFailure
+from neuron_api.resource.reasons import Reason
 from neuron_operator.failure_rules import built_in
 from neuron_operator.planning import failure_table, nodes, signals
 from neuron_operator.planning.failure_table import MinimumScope, TableError

@@ -6,8 +6,8 @@ import pytest
 
 from builders import NOW, OPTIONS, accepted, observed
 from neuron_api import contract
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.scheduling import GangScheduler
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.scheduling import GangScheduler
 from neuron_operator.planning import desired
 from neuron_operator.planning.observation import Child, Sight
 from neuron_operator.planning.plan import Delete

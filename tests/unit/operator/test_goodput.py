@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import NOW, at, make_job, make_pod, make_report
-from neuron_api.status import JobStatus, Phase, ProgressStatus, SuspensionStatus
+from neuron_api.resource.status import JobStatus, Phase, ProgressStatus, SuspensionStatus
 from neuron_operator.planning import goodput, pace, progress
 
 JOB = make_job().build()

@@ -3,10 +3,10 @@
 import pytest
 
 from builders import at, make_report, observed
-from neuron_api.progress import Progress, TrainerPhase
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.spec import HangPolicy
-from neuron_api.status import JobStatus, Phase, ProgressStatus, RestartScope
+from neuron_api.resource.progress import Progress, TrainerPhase
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.spec import HangPolicy
+from neuron_api.resource.status import JobStatus, Phase, ProgressStatus, RestartScope
 from neuron_operator.planning import hang
 
 from .passes import JOB, PODS, TWO, known, one_pass, reparsed, true

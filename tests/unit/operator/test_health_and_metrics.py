@@ -4,8 +4,8 @@ import aiohttp
 from prometheus_client import CollectorRegistry
 
 from builders import NOW, at, make_job
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import (
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import (
     CheckpointStatus,
     Condition,
     ConditionStatus,

@@ -5,9 +5,9 @@ import pytest
 from builders import JobBuilder, PodBuilder, at, make_pod, make_report, observed
 from neuron_api import contract
 from neuron_api.contract import ExitCode
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.spec import FromScratch
-from neuron_api.status import CheckpointStatus, JobStatus, Phase, RestartScope
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.spec import FromScratch
+from neuron_api.resource.status import CheckpointStatus, JobStatus, Phase, RestartScope
 from neuron_operator.planning import hold
 from neuron_operator.planning.announce import announcements
 from neuron_operator.planning.plan import Plan

@@ -3,8 +3,8 @@
 import pytest
 
 from builders import at
-from neuron_api.reasons import Reason
-from neuron_api.status import CountedFailure, JobStatus, Restart, RestartScope
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import CountedFailure, JobStatus, Restart, RestartScope
 from neuron_operator.planning import backoff, incident
 
 

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from neuron_api import contract, envelope, job_name
+from neuron_api import contract
+from neuron_api.manifest import envelope
+from neuron_api.resource import job_name
 from neuron_operator.cli.__main__ import main
 
 ROOT = Path(__file__).parents[3]

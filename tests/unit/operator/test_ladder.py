@@ -3,9 +3,9 @@
 import pytest
 
 from builders import NOW, PodBuilder, accepted, at, make_job, make_pod, observed, running_gang, with_status
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.reasons import Reason
-from neuron_api.status import CountedFailure, JobStatus, PodStatus, ProgressStatus, Restart, RestartScope
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import CountedFailure, JobStatus, PodStatus, ProgressStatus, Restart, RestartScope
 from neuron_operator.planning import gang as gangs
 from neuron_operator.planning import ladder
 from neuron_operator.planning.conditions import End

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from builders import NOW, ReportBuilder, at, make_job, make_pod, make_report
-from neuron_api.progress import TrainerPhase
-from neuron_api.reasons import Reason
-from neuron_api.status import CheckpointStatus, JobStatus, ProgressStatus, Restart, RestartScope
+from neuron_api.resource.progress import TrainerPhase
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import CheckpointStatus, JobStatus, ProgressStatus, Restart, RestartScope
 from neuron_operator.planning import ledger
 from neuron_operator.planning.failure_table import EMPTY
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from builders import NOW, at, make_job, make_pod, with_status
-from neuron_api.progress import CheckpointReport
-from neuron_api.reasons import ConditionType, Reason
 from neuron_api.reference.reasons import meaning
-from neuron_api.status import JobStatus, Phase, ProgressStatus, Restart, RestartScope
+from neuron_api.resource.progress import CheckpointReport
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import JobStatus, Phase, ProgressStatus, Restart, RestartScope
 from neuron_operator.cli import checkpoints, failure_log, pace, screen, status, suspension, why
 from neuron_operator.cli.__main__ import main
 from neuron_operator.cli.connection import Connection

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import NOW, ReportBuilder, at, make_job, make_pod, make_report, observed, running_gang
-from neuron_api import progress as wire
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.progress import Progress, TrainerPhase
-from neuron_api.status import JobStatus, Phase, RestartScope
-from neuron_api.wire_values import MAX_COUNT, MAX_SECONDS
+from neuron_api.resource import progress as wire
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.progress import Progress, TrainerPhase
+from neuron_api.resource.status import JobStatus, Phase, RestartScope
+from neuron_api.resource.wire_values import MAX_COUNT, MAX_SECONDS
 from neuron_operator.cli import failure_log
 from neuron_operator.job_metrics import GAUGES
 from neuron_operator.planning.failure import judge

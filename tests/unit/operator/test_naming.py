@@ -5,7 +5,7 @@ import re
 import pytest
 
 from builders import make_job
-from neuron_api import job_name
+from neuron_api.resource import job_name
 from neuron_operator.planning import naming
 
 JOB = make_job("llama").build()

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import at
-from neuron_api.progress import Progress, TrainerPhase
-from neuron_api.status import ProgressStatus
+from neuron_api.resource.progress import Progress, TrainerPhase
+from neuron_api.resource.status import ProgressStatus
 from neuron_operator.planning.pace import Pace, learn
 
 

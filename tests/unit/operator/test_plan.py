@@ -314,7 +314,7 @@ def test_a_key_is_explained_with_type_default_and_meaning(key: str, capsys: pyte
 
 
 def test_every_key_can_be_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    from neuron_api.paths import all_paths
+    from neuron_api.schema.key_path import all_paths
 
     for path, _ in all_paths():
         assert main(["plan", "--explain", path]) == 0
@@ -349,8 +349,8 @@ def test_a_field_beside_the_configuration_is_explained_by_kubectl(
 
 
 def test_a_new_name_is_a_field_and_an_old_one_is_not() -> None:
-    from neuron_api import crd, envelope
-    from neuron_api.renamed_fields import RENAMED
+    from neuron_api.manifest import crd, envelope
+    from neuron_api.manifest.renamed_fields import RENAMED
 
     def field(path: str) -> Any:
         node = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
@@ -364,7 +364,7 @@ def test_a_new_name_is_a_field_and_an_old_one_is_not() -> None:
 
 
 def test_every_code_can_be_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    from neuron_api.registry import ENTRIES
+    from neuron_api.findings.registry import ENTRIES
 
     for code, entry in ENTRIES.items():
         assert main(["plan", "--explain", code.lower()]) == 0

@@ -15,8 +15,8 @@ from builders import (
 )
 from neuron_api import contract
 from neuron_api.contract import LABEL_ATTEMPT
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import JobStatus, Phase
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import JobStatus, Phase
 from neuron_operator.planning.observation import Child, ConfigText, Observed
 from neuron_operator.planning.outcome import Outcome, Rejection
 from neuron_operator.planning.planner import plan, settle

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from builders import NOW, ReportBuilder, at, make_job, make_pod, make_report, observed
-from neuron_api.progress import TrainerPhase
-from neuron_api.status import CheckpointStatus, JobStatus, ProgressStatus
+from neuron_api.resource.progress import TrainerPhase
+from neuron_api.resource.status import CheckpointStatus, JobStatus, ProgressStatus
 from neuron_operator.planning import gang as gangs
 from neuron_operator.planning import progress
 from neuron_operator.planning.announce import announcements

@@ -9,9 +9,9 @@ from typing import Final
 
 import pytest
 
-from neuron_api.reasons import Reason
 from neuron_api.reference import reasons
-from neuron_api.status import JobStatus
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import JobStatus
 
 from . import reason_cases_of_failures  # noqa: F401
 from .reason_cases import CASES

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from builders import PodBuilder, make_pod, observed, with_status
-from neuron_api.reasons import Reason
-from neuron_api.status import Phase
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import Phase
 from neuron_operator.planning.observation import Sight
 from neuron_operator.planning.plan import Release
 

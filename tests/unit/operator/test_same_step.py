@@ -3,8 +3,8 @@
 import pytest
 
 from builders import accepted, at, make_job
-from neuron_api.reasons import Reason
-from neuron_api.status import JobStatus, ProgressStatus, Restart, RestartScope
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import JobStatus, ProgressStatus, Restart, RestartScope
 from neuron_operator.planning import same_step
 from neuron_operator.planning.conditions import End
 

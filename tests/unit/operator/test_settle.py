@@ -8,7 +8,7 @@ from builders import (
     make_pod,
     observed,
 )
-from neuron_api.reasons import ConditionType, Reason
+from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_operator.planning.outcome import Outcome, Rejection
 from neuron_operator.planning.planner import plan, settle
 

@@ -3,8 +3,16 @@
 from dataclasses import replace
 
 from builders import NOW, at
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import CheckpointStatus, JobStatus, Phase, PodStatus, ProgressStatus, Restart, RestartScope
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import (
+    CheckpointStatus,
+    JobStatus,
+    Phase,
+    PodStatus,
+    ProgressStatus,
+    Restart,
+    RestartScope,
+)
 from neuron_operator.planning import conditions
 from neuron_operator.planning.announce import announcements
 from neuron_operator.planning.significance import only_numbers

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from builders import NOW, make_job, observed
-from neuron_api.job import parse
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import (
+from neuron_api.resource.job import parse
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import (
     CheckpointGateStatus,
     Condition,
     ConditionStatus,

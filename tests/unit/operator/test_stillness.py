@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from builders import make_report, observed, with_status
-from neuron_api.progress import Progress
+from neuron_api.resource.progress import Progress
 from neuron_operator.planning.observation import Pod
 from neuron_operator.stillness import LOOKS_PER_SECOND, MOST_SECONDS, PASSES_PER_SECOND, Stillness
 from neuron_operator.workqueue import Key

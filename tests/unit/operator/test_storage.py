@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from builders import JobBuilder, accepted, make_job
-from neuron_api.findings import Severity
+from neuron_api.findings.finding import Severity
 from neuron_operator.planning import storage
 
 JOB = make_job()

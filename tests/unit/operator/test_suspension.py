@@ -5,10 +5,10 @@ from itertools import pairwise
 import pytest
 
 from builders import NOW, JobBuilder, PodBuilder, at, make_report, observed
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.progress import Progress, TrainerPhase
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import JobStatus, Phase, RestartScope
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.progress import Progress, TrainerPhase
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import JobStatus, Phase, RestartScope
 from neuron_operator.planning.announce import announcements
 from neuron_operator.planning.observation import ConfigText
 from neuron_operator.planning.plan import Plan

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from builders import accepted, make_job
-from neuron_api.devices import Devices
-from neuron_api.scheduling import Scheduling
+from neuron_api.platform.devices import Devices
+from neuron_api.resource.scheduling import Scheduling
 from neuron_operator.planning import desired, template_conflicts
 
 NONE = Devices(neuron=0, efa=0, lnc=None)

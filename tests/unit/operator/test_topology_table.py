@@ -1,9 +1,9 @@
 """Every row of the tables of instance types and of multi-node variables, against the pods that are made.
 
 The facts are copied here as data, with their sources, from the project's notes on Trainium (operator.md, sections 3.1
-and 3.3, of 2026-11-24); the code has its own in `neuron_api.instances` and `planning.placement`. Codes of the sources:
-SDK aws-neuron-sdk, HPC sagemaker-hyperpod-cli, KP karpenter-provider-aws, NxDT neuronx-distributed-training, ADA
-awsome-distributed-ai, TFK amazon-eks-machine-learning-with-terraform-and-kubeflow.
+and 3.3, of 2026-11-24); the code has its own in `neuron_api.platform.instances` and `planning.placement`. Codes of the
+sources: SDK aws-neuron-sdk, HPC sagemaker-hyperpod-cli, KP karpenter-provider-aws, NxDT neuronx-distributed-training,
+ADA awsome-distributed-ai, TFK amazon-eks-machine-learning-with-terraform-and-kubeflow.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ from typing import Any, Final
 import pytest
 
 from builders import OPTIONS, JobBuilder, accepted, make_job
-from neuron_api import contract, environment
-from neuron_api.instances import INSTANCE_TYPES
+from neuron_api import contract
+from neuron_api.platform import environment
+from neuron_api.platform.instances import INSTANCE_TYPES
 from neuron_operator.planning import configuration, desired
 from neuron_operator.planning.configuration import Refused
 from neuron_operator.planning.observation import ConfigText

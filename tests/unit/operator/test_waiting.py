@@ -3,7 +3,7 @@
 import pytest
 
 from builders import PodBuilder, make_job, make_pod
-from neuron_api.reasons import Reason
+from neuron_api.resource.reasons import Reason
 from neuron_operator.planning import waiting
 from neuron_operator.planning.outcome import Rejection
 from neuron_operator.planning.waiting import Wait

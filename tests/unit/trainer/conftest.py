@@ -14,7 +14,7 @@ import yaml
 from distributed.tiny import MODEL, config, write_rows
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
-from neuron_api.loading import load_text
+from neuron_api.loading.loader import load_text
 from neuron_trainer import log_dir, tuning_length
 from neuron_trainer.handoff import Handoff, Start
 from neuron_trainer.phases import Phases
@@ -72,7 +72,7 @@ def train(
     wants_stop: Callable[[], Any] = lambda: False,
 ) -> Path:
     """A start of a run in this process (fixture `one_process`); returns its log directory."""
-    from neuron_api.topology import Topology
+    from neuron_api.platform.topology import Topology
     from neuron_trainer.checkpoint import rng
     from neuron_trainer.loop.run import Run
     from neuron_trainer.metrics_file import MetricsFile

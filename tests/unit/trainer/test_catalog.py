@@ -9,7 +9,7 @@ import pytest
 
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
-from neuron_api.spec import FromScratch
+from neuron_api.resource.spec import FromScratch
 from neuron_trainer.checkpoint import catalog, complete, layout, storage, verify, writer
 from neuron_trainer.errors import CheckpointError, InputError, ProgressLostError
 from neuron_trainer.launcher.choice import Chooser

@@ -14,7 +14,7 @@ import pytest
 
 from distributed.tiny import write_config
 from neuron_api.contract import ExitCode
-from neuron_api.spec import FromScratch
+from neuron_api.resource.spec import FromScratch
 from neuron_trainer import early
 from neuron_trainer.errors import InputError
 from neuron_trainer.resume import Seen

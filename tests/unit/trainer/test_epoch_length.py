@@ -17,7 +17,7 @@ from lightning.pytorch.trainer.states import RunningStage
 
 from distributed.tiny import write_rows
 from neuron_api.config import TrainingConfig
-from neuron_api.loading import load_object
+from neuron_api.loading.loader import load_object
 from neuron_trainer.data import epoch
 from neuron_trainer.data.loader import batches
 

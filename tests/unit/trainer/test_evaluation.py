@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from distributed.tiny import write_rows
-from neuron_api.topology import Topology
+from neuron_api.platform.topology import Topology
 from neuron_trainer import evaluation, preflight
 from neuron_trainer.__main__ import main
 from neuron_trainer.errors import InputError

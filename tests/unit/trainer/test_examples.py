@@ -10,10 +10,10 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from neuron_api import support
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import errors_of
-from neuron_api.loading import load_text
+from neuron_api.findings.finding import errors_of
+from neuron_api.loading.loader import load_text
+from neuron_api.schema import support
 from neuron_operator.cli.__main__ import main as kubectl_neuron
 from neuron_trainer import early, metrics_file, preflight
 from neuron_trainer.__main__ import main

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bounds import BOUND
-from neuron_api.progress import Progress, TrainerPhase
+from neuron_api.resource.progress import Progress, TrainerPhase
 from neuron_trainer.handoff import Handoff, Start, replace
 
 

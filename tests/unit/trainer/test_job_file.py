@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from neuron_api.loading import Loaded
+from neuron_api.loading.loader import Loaded
 from neuron_trainer.__main__ import parser
 from neuron_trainer.errors import InputError
 from neuron_trainer.launcher import job_file

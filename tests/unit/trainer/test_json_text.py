@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from neuron_api import contract, progress
-from neuron_api.progress import Progress
+from neuron_api import contract
+from neuron_api.resource import progress
+from neuron_api.resource.progress import Progress
 from neuron_trainer import json_text
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.loop.step import Gradients

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from neuron_api import contract
-from neuron_api.loading import load_text
+from neuron_api.loading.loader import load_text
 from neuron_trainer.log_dir import address, checkpoints, log_dir
 
 from .conftest import alone, typed

@@ -14,7 +14,7 @@ import transformers
 
 from distributed.tiny import MODEL
 from neuron_api import contract
-from neuron_api.progress import Progress
+from neuron_api.resource.progress import Progress
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.handoff import Handoff, Start

@@ -49,7 +49,7 @@ def configuration(tmp_path: Path, prefix: Any, **changes: Any) -> TrainingConfig
     for key, value in changes.items():
         section = "trainer" if key in TrainingConfig.model_fields["trainer"].annotation.model_fields else "data"
         values[section][key] = value
-    from neuron_api.loading import load_text
+    from neuron_api.loading.loader import load_text
 
     try:
         return typed(values)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from neuron_api import contract, yaml_text
-from neuron_api.loading import load_text
-from neuron_api.spec import FromScratch
+from neuron_api import contract
+from neuron_api.loading import yaml_text
+from neuron_api.loading.loader import load_text
+from neuron_api.resource.spec import FromScratch
 from neuron_trainer.errors import InputError
 from neuron_trainer.launcher.node import Node, settled
 from neuron_trainer.resume import Seen

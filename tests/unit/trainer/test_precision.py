@@ -13,7 +13,7 @@ from torch.distributed.fsdp import fully_shard
 
 from neuron_api import contract
 from neuron_api.derive import precision
-from neuron_api.topology import Topology
+from neuron_api.platform.topology import Topology
 from neuron_trainer import optim
 from neuron_trainer.handoff import Start
 from neuron_trainer.loop.step import Gradients

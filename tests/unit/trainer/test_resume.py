@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from neuron_api.spec import FromScratch
+from neuron_api.resource.spec import FromScratch
 from neuron_trainer.checkpoint import Candidate, Manifest
 from neuron_trainer.resume import Decision, Origin, Seen, decide
 

@@ -19,7 +19,7 @@ import yaml
 
 from distributed.tiny import MODEL
 from neuron_api import contract
-from neuron_api.loading import load_text
+from neuron_api.loading.loader import load_text
 from neuron_trainer import optim
 from neuron_trainer.checkpoint.reader import load_trainer_state
 from neuron_trainer.errors import InputError

@@ -12,8 +12,8 @@ from torch import nn
 from torch.optim.lr_scheduler import ExponentialLR, LRScheduler, StepLR
 from transformers import get_linear_schedule_with_warmup
 
-from neuron_api import support
 from neuron_api.config import OptimConfig
+from neuron_api.schema import support
 from neuron_trainer import optim
 from neuron_trainer.errors import InputError
 

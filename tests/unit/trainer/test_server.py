@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from bounds import BOUND
-from neuron_api.progress import Progress
+from neuron_api.resource.progress import Progress
 from neuron_trainer.launcher.server import MAX_CONNECTIONS, Server
 
 REPORT: Final = Progress(step=7, log_dir="x" * 200_000)

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bounds import BOUND
-from neuron_api import progress
-from neuron_api.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
+from neuron_api.resource import progress
+from neuron_api.resource.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
 from neuron_trainer.handoff import Handoff
 from neuron_trainer.launcher.node import Node
 from neuron_trainer.launcher.server import Server

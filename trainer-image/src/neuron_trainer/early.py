@@ -10,9 +10,9 @@ from typing import Final
 
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment
-from neuron_api.findings import Finding, error
-from neuron_api.topology import Topology
-from neuron_api.topology import check as check_topology
+from neuron_api.findings.finding import Finding, error
+from neuron_api.platform.topology import Topology
+from neuron_api.platform.topology import check as check_topology
 
 from . import evaluation, files
 from .checkpoint import catalog, retention, storage

@@ -20,7 +20,7 @@ Anything else that is raised is a bug of ours or of the user's module and is sho
 from collections.abc import Iterable
 from pathlib import Path
 
-from neuron_api.findings import Finding
+from neuron_api.findings.finding import Finding
 
 
 class TrainerError(Exception):

@@ -3,7 +3,7 @@
 from typing import Final
 
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding, error
+from neuron_api.findings.finding import Finding, error
 
 RESULTS_FILE: Final = "tests.jsonl"
 """In the log directory: a line for each test."""

@@ -21,9 +21,9 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from neuron_api import progress
-from neuron_api.findings import error
-from neuron_api.progress import Progress
+from neuron_api.findings.finding import error
+from neuron_api.resource import progress
+from neuron_api.resource.progress import Progress
 
 from . import json_text
 from .errors import InputError, LeaseLostError

@@ -5,8 +5,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from neuron_api import contract, directories
+from neuron_api import contract
 from neuron_api.config import TrainingConfig
+from neuron_api.platform import directories
 
 from . import log_mirror
 from .checkpoint import storage

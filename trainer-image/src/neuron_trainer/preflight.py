@@ -11,7 +11,7 @@ import torch
 from neuron_api import checks
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment, architecture
-from neuron_api.findings import Finding, Severity, error, errors_of
+from neuron_api.findings.finding import Finding, Severity, error, errors_of
 
 from . import early, sizes
 from .checkpoint import storage

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from neuron_api.config import TrainingConfig
-from neuron_api.spec import FromScratch
+from neuron_api.resource.spec import FromScratch
 
 from .checkpoint import Candidate
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Final
 
-from neuron_api.bounds import MAX_BYTES
-from neuron_api.findings import error
+from neuron_api.findings.finding import error
+from neuron_api.loading.limits import MAX_BYTES
 from neuron_trainer.errors import InputError
 
 _OPEN_ALREADY: Final = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")

@@ -21,7 +21,7 @@ from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-d
 
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
-from neuron_api.topology import Topology
+from neuron_api.platform.topology import Topology
 
 from . import evaluation, failure, fast_dev_run, logs, meeting, tuning_length
 from .checkpoint import rng

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
-from neuron_api.findings import Finding
+from neuron_api.findings.finding import Finding
 
 from . import (
+    aliases,
     alignment,
     data,
     exp_manager,
@@ -19,14 +20,13 @@ from . import (
     model,
     optim,
     parallel,
-    place,
     platform,
     scheduling,
+    scoping,
     spec_rule,
-    spellings,
     trainer,
     values,
-    world,
+    world_size,
 )
 from .rule import Rule, Wire
 
@@ -35,8 +35,8 @@ __all__ = [
     "wires",
 ]  # fmt: skip
 
-_OF_CONFIG = (trainer, exp_manager, parallel, data, model, optim, alignment, spellings)
-_OF_SPEC = (platform, world)
+_OF_CONFIG = (trainer, exp_manager, parallel, data, model, optim, alignment, aliases)
+_OF_SPEC = (platform, world_size)
 
 root_rules = identity.root_rules
 BESIDE_CONFIG: Final = (*identity.RULES, *scheduling.RULES)
@@ -55,7 +55,7 @@ def of_spec() -> Iterator[Rule]:
 
 def add_config_rules(schema: values.Schema) -> values.Schema:
     """The schema of `spec.config` with all its rules."""
-    return place.add(values.add(schema), of_config())
+    return scoping.add(values.add(schema), of_config())
 
 
 def spec_rules() -> list[Wire]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from .expressions import flag, given, numbers
-from .rule import Reason, Rule
+from .rule import Rule, RuleReason
 
 _SECTION: Final = "model_alignment_strategy"
 _LENGTH: Final = "data.seq_length"
@@ -16,7 +16,7 @@ def rules() -> Iterator[Rule]:
     yield Rule(2901, _SECTION, f"{chosen} > 1")
     for name in ("dpo", "orpo"):
         section, key = f"{_SECTION}.{name}", f"{_SECTION}.{name}.max_prompt_length"
-        yield Rule(2902, key, f"{given(section)} && !{given(key)}", reason=Reason.REQUIRED)
+        yield Rule(2902, key, f"{given(section)} && !{given(key)}", reason=RuleReason.REQUIRED)
         too_long = numbers(key, _LENGTH, that=lambda prompt, length: f"{prompt} >= {length}")
         yield Rule(2903, key, f"{given(key)} && {too_long}")
     precomputed = f"{_SECTION}.dpo.precompute_ref_log_probs"

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Final
 
-from neuron_api.registry import ENTRIES
+from neuron_api.findings.registry import ENTRIES
 
 from .expressions import above, flag, loose, raw, text
-from .rule import Reason, Rule
+from .rule import Rule, RuleReason
 
 _PARAMS: Final = "exp_manager.checkpoint_callback_params"
 
@@ -21,7 +21,7 @@ def rules() -> Iterator[Rule]:
     yield from _ranking()
     for number in (2212, 2213):
         for key in ENTRIES[f"NTJ-{number}"].keys:
-            yield Rule(number, key, flag(key), reason=Reason.FORBIDDEN)
+            yield Rule(number, key, flag(key), reason=RuleReason.FORBIDDEN)
 
 
 def _rhythms() -> Iterator[Rule]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from neuron_api.paths import field_of
+from neuron_api.schema.key_path import field_of
 
 CONFIG: Final = "self"
 IN_SPEC: Final = "self.config"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from neuron_api import job_name
+from neuron_api.resource import job_name
 
 from .expressions import IN_SPEC, above
 from .rule import Wire

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Final
 
-from neuron_api.registry import ENTRIES
+from neuron_api.findings.registry import ENTRIES
 
 from .expressions import above, flag, given, is_other, loose, numbers, raw, text
 from .parallel import fusion
-from .purpose import IS_HF, IS_MEGATRON
-from .rule import Reason, Rule
+from .rule import Rule, RuleReason
+from .training_mode import IS_HF, IS_MEGATRON
 
 _SIZES: Final = ("model.num_layers", "model.hidden_size", "model.ffn_hidden_size", "model.num_attention_heads")
 _HIDDEN, _HEADS, _KV_HEADS = "model.hidden_size", "model.num_attention_heads", "model.num_kv_heads"
@@ -29,9 +29,9 @@ def rules() -> Iterator[Rule]:
 
 def _sizes() -> Iterator[Rule]:
     path = "model.model_config"
-    yield Rule(2501, path, f"{IS_HF} && {text(path)} == ''", reason=Reason.REQUIRED)
+    yield Rule(2501, path, f"{IS_HF} && {text(path)} == ''", reason=RuleReason.REQUIRED)
     for key in _SIZES:
-        yield Rule(2502, key, f"{IS_MEGATRON} && (!{given(key)} || {raw(key)} == -1)", reason=Reason.REQUIRED)
+        yield Rule(2502, key, f"{IS_MEGATRON} && (!{given(key)} || {raw(key)} == -1)", reason=RuleReason.REQUIRED)
 
 
 def _heads() -> Iterator[Rule]:
@@ -44,17 +44,20 @@ def _heads() -> Iterator[Rule]:
 def _switches() -> Iterator[Rule]:
     for key in ENTRIES["NTJ-2515"].keys:
         if key != "model.precision":
-            yield Rule(2515, key, flag(key), reason=Reason.FORBIDDEN)
+            yield Rule(2515, key, flag(key), reason=RuleReason.FORBIDDEN)
     method, layers = f"{_OTHER_RECOMPUTE}_method", f"{_OTHER_RECOMPUTE}_num_layers"
-    yield Rule(2516, method, is_other(method, "uniform"), reason=Reason.FORBIDDEN)
+    yield Rule(2516, method, is_other(method, "uniform"), reason=RuleReason.FORBIDDEN)
     yield Rule(
-        2516, layers, f"type({raw(layers, absent=1)}) == int && {raw(layers, absent=1)} != 1", reason=Reason.FORBIDDEN
+        2516,
+        layers,
+        f"type({raw(layers, absent=1)}) == int && {raw(layers, absent=1)} != 1",
+        reason=RuleReason.FORBIDDEN,
     )
     partial = "model.num_micro_batches_with_partial_activation_checkpoints"
     for key in (f"{_OTHER_RECOMPUTE}_layers_per_pipeline", partial):
-        yield Rule(2516, key, f"{given(key)} && type({raw(key)}) == int", reason=Reason.FORBIDDEN)
+        yield Rule(2516, key, f"{given(key)} && type({raw(key)}) == int", reason=RuleReason.FORBIDDEN)
     norms = "model.disable_layer_norm_checkpointing"
-    yield Rule(2516, norms, f"{given(norms)} && !{flag(norms)}", reason=Reason.FORBIDDEN)
+    yield Rule(2516, norms, f"{given(norms)} && !{flag(norms)}", reason=RuleReason.FORBIDDEN)
     yield Rule(2517, "model.transformer_block_type", is_other("model.transformer_block_type", "pre_ln"))
 
 

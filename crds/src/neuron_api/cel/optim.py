@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from neuron_api.checks.optim import ARGUMENTS
-from neuron_api.paths import field_of
+from neuron_api.schema.key_path import field_of
 
 from .expressions import flag, given, is_interpolated, loose, raw, text
-from .rule import Reason, Rule
+from .rule import Rule, RuleReason
 
 _SECTION: Final = "model.optim"
 _SCHED: Final = "model.optim.sched"
@@ -19,7 +19,7 @@ _COMPUTES_RATE: Final = f"({_NAME} == 'adafactor' && {flag(f'{_SECTION}.relative
 def rules() -> Iterator[Rule]:
     """Rates, arguments, lengths."""
     rate = f"{_SECTION}.lr"
-    yield Rule(1401, rate, f"!{_RATE}.hasValue() && !{_COMPUTES_RATE}", reason=Reason.REQUIRED)
+    yield Rule(1401, rate, f"!{_RATE}.hasValue() && !{_COMPUTES_RATE}", reason=RuleReason.REQUIRED)
     yield Rule(2601, rate, f"({_RATE}.orValue(1) == 0 || {_RATE}.orValue(1) == 0.0) && !{_COMPUTES_RATE}")
     yield from _arguments()
     warmup, relative = flag(f"{_SECTION}.warmup_init"), flag(f"{_SECTION}.relative_step")
@@ -52,4 +52,4 @@ def _schedule() -> Iterator[Rule]:
         steps, ratio = f"{_SCHED}.{part}_steps", f"{_SCHED}.{part}_ratio"
         has_steps = f"{given(steps)} && type({raw(steps)}) == int"
         yield Rule(2612, ratio, f"{has_steps} && {loose(ratio)}.hasValue()")
-    yield Rule(2617, step, f"{name} == 'StepLR' && !{given(step)}", reason=Reason.REQUIRED)
+    yield Rule(2617, step, f"{name} == 'StepLR' && !{given(step)}", reason=RuleReason.REQUIRED)

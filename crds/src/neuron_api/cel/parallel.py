@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from .expressions import above, flag, given, numbers, raw
-from .purpose import IS_MEGATRON, sample
-from .rule import Reason, Rule
+from .rule import Rule, RuleReason
+from .training_mode import IS_MEGATRON, sample
 
 TP: Final = "distributed_strategy.tensor_model_parallel_size"
 PP: Final = "distributed_strategy.pipeline_model_parallel_size"
@@ -30,7 +30,7 @@ def rules() -> Iterator[Rule]:
     yield from _sequence()
     yield from _heads()
     yield from _experts()
-    yield Rule(2322, _SPLIT, f"type({raw(_SPLIT, absent=-1)}) == int && {given(_SPLIT)}", reason=Reason.FORBIDDEN)
+    yield Rule(2322, _SPLIT, f"type({raw(_SPLIT, absent=-1)}) == int && {given(_SPLIT)}", reason=RuleReason.FORBIDDEN)
 
 
 def _stages() -> Iterator[Rule]:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from neuron_api.instances import HYPERPOD, INSTANCE_TYPES, NAMES
+from neuron_api.platform.instances import HYPERPOD, INSTANCE_TYPES, NAMES
 
 from .expressions import IN_SPEC, Bound, above, numbers, numbers_of, raw, section
 from .parallel import CP
-from .rule import Reason, Rule
+from .rule import Rule, RuleReason
 
 _TYPE: Final = "self.?platform.?instanceType.orValue('')"
 _IS_CPU: Final = "self.?platform.?accelerator.orValue('Neuron') == 'CPU'"
@@ -80,7 +80,7 @@ def rules() -> Iterator[Rule]:
         key,
         f"!({_IS_CPU}) && {_TYPE} == ''",
         remedy=f"Set it to one of {_LISTED}, or spec.platform.accelerator to CPU.",
-        reason=Reason.REQUIRED,
+        reason=RuleReason.REQUIRED,
     )
     types = ", ".join(f"'{name}'" for name in NAMES)
     yield Rule(

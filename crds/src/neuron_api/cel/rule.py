@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from neuron_api.registry import ENTRIES, found
+from neuron_api.findings.registry import ENTRIES, make_finding
 
 Wire = dict[str, str]
 """An item of `x-kubernetes-validations`."""
@@ -16,7 +16,7 @@ Wire = dict[str, str]
 _SPEC: Final = "spec"
 
 
-class Reason(StrEnum):
+class RuleReason(StrEnum):
     """How the API server introduces the message."""
 
     INVALID = "FieldValueInvalid"
@@ -41,13 +41,13 @@ class Rule:
     """What would be legal, in place of the table's cause, where one code is about many keys."""
     remedy: str = ""
     """In place of the table's."""
-    reason: Reason = Reason.INVALID
+    reason: RuleReason = RuleReason.INVALID
 
     @property
     def message(self) -> str:
         """Key, cause, remedy and code."""
         cause = f"{self.expected}." if self.expected else ENTRIES[f"NTJ-{self.number}"].cause
-        return str(found(self.number, self.key, cause, self.remedy or None))
+        return str(make_finding(self.number, self.key, cause, self.remedy or None))
 
     def at(self, place: str, refused: str) -> Wire:
         """As a rule of a part of the configuration, in that part's words; an empty place is the configuration."""
@@ -67,6 +67,6 @@ class Rule:
         wire = {"rule": f"!({refused})", "message": self.message}
         if path:
             wire["fieldPath"] = path
-        if self.reason is not Reason.INVALID:
+        if self.reason is not RuleReason.INVALID:
             wire["reason"] = self.reason.value
         return wire

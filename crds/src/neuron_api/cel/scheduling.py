@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from neuron_api.scheduling import GangScheduler
+from neuron_api.resource.scheduling import GangScheduler
 
 from .spec_rule import Part, SpecRule, value
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from neuron_api.findings import Finding, error
+from neuron_api.findings.finding import Finding, error
 
 from .rule import Wire
 

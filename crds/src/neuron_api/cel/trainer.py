@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Final
 
-from neuron_api.registry import ENTRIES
+from neuron_api.findings.registry import ENTRIES
 
 from .expressions import above, fraction, given, is_other, loose, plain, raw
-from .purpose import READS_MEGATRON_DATA
-from .rule import Reason, Rule
+from .rule import Rule, RuleReason
+from .training_mode import READS_MEGATRON_DATA
 
 _NO_TIME: Final = " && ".join(
     f"!{loose(key)}.hasValue()" for key in ("trainer.max_time", "exp_manager.max_time_per_run")
@@ -17,7 +17,7 @@ _NO_TIME: Final = " && ".join(
 def rules() -> Iterator[Rule]:
     """What Lightning's Trainer would refuse later."""
     for key in ENTRIES["NTJ-2101"].keys:
-        yield Rule(2101, key, f"{loose(key)}.hasValue()", reason=Reason.FORBIDDEN)
+        yield Rule(2101, key, f"{loose(key)}.hasValue()", reason=RuleReason.FORBIDDEN)
     endless = " && ".join(f"{raw(key)} == -1" for key in ENTRIES["NTJ-2102"].keys)
     yield Rule(2102, "trainer.max_steps", f"{endless} && {_NO_TIME}")
     yield Rule(2112, "trainer.max_time", f"{endless} && !({_NO_TIME}) && !{given('model.optim.sched.max_steps')}")

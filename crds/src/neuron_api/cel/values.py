@@ -7,8 +7,8 @@ from typing import Any, Final
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from neuron_api.paths import all_paths, choices
-from neuron_api.switches import OFF
+from neuron_api.schema.key_path import all_paths, choices
+from neuron_api.schema.off_switches import OFF
 
 from .rule import Rule
 

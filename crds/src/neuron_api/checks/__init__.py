@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from neuron_api.config import TrainingConfig
 from neuron_api.derive.architecture import Architecture, from_megatron
-from neuron_api.findings import Finding
+from neuron_api.findings.finding import Finding
 
 from . import (
     alignment,

@@ -5,8 +5,8 @@ from typing import Final
 
 from neuron_api.config import DpoConfig, OrpoConfig, PeftConfig, TrainingConfig
 from neuron_api.derive import alignment
-from neuron_api.findings import Finding
-from neuron_api.registry import found
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
 
 _SECTION: Final = "model_alignment_strategy"
 TARGETS: Final = (
@@ -21,13 +21,13 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     if alignment.strategy(config) == alignment.PRETRAIN:
         return
     if config.data.seq_length is None:
-        yield found(2905, "data.seq_length", "it is not set, and records are padded or packed to it.")
+        yield make_finding(2905, "data.seq_length", "it is not set, and records are padded or packed to it.")
     given = config.model_alignment_strategy
     if given is None:
         return
     chosen = [name for name in ("dpo", "sft", "orpo") if getattr(given, name) is not None]
     if len(chosen) > 1:
-        yield found(2901, _SECTION, f"{', '.join(chosen)} are alternatives: pick one of dpo, sft, orpo.")
+        yield make_finding(2901, _SECTION, f"{', '.join(chosen)} are alternatives: pick one of dpo, sft, orpo.")
     for name, section in (("dpo", given.dpo), ("orpo", given.orpo)):
         if section is not None:
             yield from _preferences(config, f"{_SECTION}.{name}", section)
@@ -38,24 +38,24 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
 def _preferences(config: TrainingConfig, section: str, wanted: DpoConfig | OrpoConfig) -> Iterator[Finding]:
     prompt, length = wanted.max_prompt_length, config.data.seq_length
     if prompt is None:
-        yield found(2902, f"{section}.max_prompt_length", "it is required.")
+        yield make_finding(2902, f"{section}.max_prompt_length", "it is required.")
     elif length is not None and prompt >= length:
-        yield found(
+        yield make_finding(
             2903, f"{section}.max_prompt_length", f"{prompt} leaves no token of data.seq_length {length} to the answer."
         )
     if isinstance(wanted, DpoConfig) and not wanted.precompute_ref_log_probs:
-        yield found(2904, f"{section}.precompute_ref_log_probs", "False is not supported.")
+        yield make_finding(2904, f"{section}.precompute_ref_log_probs", "False is not supported.")
 
 
 def _adapters(config: TrainingConfig, peft: PeftConfig) -> Iterator[Finding]:
     section = f"{_SECTION}.peft"
     for name in peft.target_modules:
         if name.rpartition(".")[2] not in TARGETS:
-            yield found(
+            yield make_finding(
                 2907, f"{section}.target_modules", f"no module's name ends with {name[:60]!r}.",
                 f"Use {', '.join(TARGETS)}.",
             )  # fmt: skip
     if peft.merge_lora and not peft.save_lora_base:
-        yield found(2906, f"{section}.merge_lora", "it needs save_lora_base, which is False.")
+        yield make_finding(2906, f"{section}.merge_lora", "it needs save_lora_base, which is False.")
     if peft.load_lora_from_ckpt and config.exp_manager.resume_from_checkpoint is None:
-        yield found(2908, f"{section}.load_lora_from_ckpt", "exp_manager.resume_from_checkpoint is not set.")
+        yield make_finding(2908, f"{section}.load_lora_from_ckpt", "exp_manager.resume_from_checkpoint is not set.")

@@ -6,8 +6,8 @@ from typing import Final
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import heads
 from neuron_api.derive.architecture import Architecture
-from neuron_api.findings import Finding
-from neuron_api.registry import found
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
 
 _TP: Final = "distributed_strategy.tensor_model_parallel_size"
 
@@ -16,11 +16,11 @@ def check(config: TrainingConfig, sizes: Architecture) -> Iterator[Finding]:
     """Divisions by the tensor- and the expert-parallel size."""
     tensor = config.distributed_strategy.tensor_model_parallel_size
     if sizes.heads % tensor:
-        yield found(2311, _TP, f"{sizes.heads} attention heads cannot be divided over {tensor} processes.")
+        yield make_finding(2311, _TP, f"{sizes.heads} attention heads cannot be divided over {tensor} processes.")
     if sizes.ffn % tensor:
-        yield found(2312, _TP, f"an MLP of width {sizes.ffn} cannot be divided over {tensor} processes.")
+        yield make_finding(2312, _TP, f"an MLP of width {sizes.ffn} cannot be divided over {tensor} processes.")
     if sizes.vocabulary and sizes.vocabulary_multiple is None and sizes.vocabulary % tensor:
-        yield found(2323, _TP, f"a vocabulary of {sizes.vocabulary} cannot be divided over {tensor} processes.",
+        yield make_finding(2323, _TP, f"a vocabulary of {sizes.vocabulary} cannot be divided over {tensor} processes.",
                     _padded(sizes.vocabulary, tensor))  # fmt: skip
     yield from _key_value_heads(config, sizes)
     yield from _experts(config, sizes)
@@ -39,13 +39,13 @@ def _key_value_heads(config: TrainingConfig, sizes: Architecture) -> Iterator[Fi
     copies = heads.replication(sizes.kv_heads, tensor, asked) or 1
     where = "distributed_strategy.kv_replicator" if asked else _TP
     if sizes.kv_heads * copies % tensor:
-        yield found(
+        yield make_finding(
             2313,
             where,
             f"{sizes.kv_heads} key/value heads x {copies} copies cannot be divided over {tensor} processes.",
         )
     elif sizes.kv_heads * copies > sizes.heads and sizes.heads % tensor == 0:
-        yield found(
+        yield make_finding(
             2313,
             where,
             f"{sizes.kv_heads} key/value heads x {copies} copies are more than the {sizes.heads} query heads.",
@@ -57,10 +57,12 @@ def _experts(config: TrainingConfig, sizes: Architecture) -> Iterator[Finding]:
     count = sizes.experts.count if sizes.experts else 1
     group = strategy.expert_model_parallel_size
     if group > 1 and config.model.moe is not None and count % group:
-        yield found(
+        yield make_finding(
             2319,
             "distributed_strategy.expert_model_parallel_size",
             f"{count} experts cannot be divided over {group} processes.",
         )
     if sizes.experts and sizes.experts.per_token > count:
-        yield found(2701, "model.moe.top_k", f"{sizes.experts.per_token} experts per token, and there are {count}.")
+        yield make_finding(
+            2701, "model.moe.top_k", f"{sizes.experts.per_token} experts per token, and there are {count}."
+        )

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Final
 
-from neuron_api import directories
 from neuron_api.config import CheckpointCallbackParams, TrainingConfig
 from neuron_api.derive.steps import seconds_of
-from neuron_api.findings import Finding
-from neuron_api.registry import found
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
+from neuron_api.platform import directories
 
 _SECTION: Final = "exp_manager.checkpoint_callback_params"
 _ARCHIVES: Final = ("always_save_nemo", "save_best_model", "save_nemo_on_train_end")
@@ -27,33 +27,33 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
         if getattr(params, name) not in (0, None)
     ]
     if len(rhythms) > 1:
-        yield found(2206, f"{_SECTION}.{rhythms[1]}", f"it contradicts {rhythms[0]}: one rhythm only.")
+        yield make_finding(2206, f"{_SECTION}.{rhythms[1]}", f"it contradicts {rhythms[0]}: one rhythm only.")
     for key in _ARCHIVES:
         if getattr(params, key):
-            yield found(2212, f"{_SECTION}.{key}", ".nemo archives are not written here.")
+            yield make_finding(2212, f"{_SECTION}.{key}", ".nemo archives are not written here.")
 
 
 def _ranking(config: TrainingConfig) -> Iterator[Finding]:
     manager, params = config.exp_manager, config.exp_manager.checkpoint_callback_params
     if params.monitor is None and params.save_top_k not in (-1, 0, 1):
-        yield found(
+        yield make_finding(
             2202, f"{_SECTION}.save_top_k", f"{params.save_top_k} checkpoints cannot be ranked without a monitor."
         )
     if params.monitor == "step" and params.mode == "min" and params.save_top_k > 0:
-        yield found(2203, f"{_SECTION}.mode", "min with monitor step keeps the oldest.")
+        yield make_finding(2203, f"{_SECTION}.mode", "min with monitor step keeps the oldest.")
     if (
         manager.writes_checkpoints
         and params.save_top_k != 0
         and (params.monitor or "").startswith("val")
         and not config.trainer.limit_val_batches
     ):
-        yield found(
+        yield make_finding(
             2214,
             f"{_SECTION}.monitor",
             f"{params.monitor!r} is never there: trainer.limit_val_batches is 0, so that validation is off.",
         )
     if params.filename is not None and "{" not in params.filename and params.save_top_k != 1:
-        yield found(
+        yield make_finding(
             2215, f"{_SECTION}.filename", f"{params.filename!r} names no {{field}}: all checkpoints have one name."
         )
 
@@ -62,10 +62,12 @@ def _before_the_end(config: TrainingConfig) -> Iterator[Finding]:
     """A run of which a failure at any moment leaves nothing; see also `derive.steps`."""
     manager, params, trainer = config.exp_manager, config.exp_manager.checkpoint_callback_params, config.trainer
     if not manager.create_checkpoint_callback:
-        yield found(2221, "exp_manager.create_checkpoint_callback", "False: no checkpoint is written, nor at the end.")
+        yield make_finding(
+            2221, "exp_manager.create_checkpoint_callback", "False: no checkpoint is written, nor at the end."
+        )
         return
     if not manager.writes_checkpoints:
-        yield found(2221, f"{_SECTION}.save_top_k", "0: no checkpoint is written, nor at the end.")
+        yield make_finding(2221, f"{_SECTION}.save_top_k", "0: no checkpoint is written, nor at the end.")
         return
     steps, epochs, seconds = params.every_n_train_steps, params.every_n_epochs, params.train_time_interval
     limit = _limit(config)
@@ -89,7 +91,7 @@ def _limit(config: TrainingConfig) -> float | None:
 
 def _only_at_the_end(name: str, interval: str) -> Finding:
     message = f"{interval}: the only checkpoint is the one at the end, so a failure loses every step before it."
-    return found(2220, f"{_SECTION}.{name}", message, "Use a shorter interval, for example a tenth of the run.")
+    return make_finding(2220, f"{_SECTION}.{name}", message, "Use a shorter interval, for example a tenth of the run.")
 
 
 def _name(params: CheckpointCallbackParams) -> Iterator[Finding]:
@@ -101,20 +103,26 @@ def _name(params: CheckpointCallbackParams) -> Iterator[Finding]:
     unknown = [field for field in directories.fields(template) if field.partition(":")[0] not in directories.FIELDS]
     if unknown:
         known = ", ".join(directories.FIELDS)
-        yield found(2223, f"{_SECTION}.filename", f"there is no value {unknown[0]!r} to insert: there are {known}.")
+        yield make_finding(
+            2223, f"{_SECTION}.filename", f"there is no value {unknown[0]!r} to insert: there are {known}."
+        )
         return
     try:
         name = directories.Naming.of(params).stem(directories.FIELDS)
     except ValueError as problem:
-        yield found(2223, f"{_SECTION}.filename", f"{template!r} has a format that its value does not take: {problem}.")
+        yield make_finding(
+            2223, f"{_SECTION}.filename", f"{template!r} has a format that its value does not take: {problem}."
+        )
         return
     guilty = next((key for key in given if not _is_part(getattr(params, key))), None)
     if guilty is not None:
-        yield found(2223, f"{_SECTION}.{guilty}", f"{getattr(params, guilty)!r} is no name of one directory.")
+        yield make_finding(2223, f"{_SECTION}.{guilty}", f"{getattr(params, guilty)!r} is no name of one directory.")
     elif name.endswith(directories.LAST) or set(name) <= {"."}:
-        yield found(2223, f"{_SECTION}.{given[-1]}", f"a checkpoint cannot be named {name!r}.")
+        yield make_finding(2223, f"{_SECTION}.{given[-1]}", f"a checkpoint cannot be named {name!r}.")
     elif len(name.encode()) > directories.MAX_NAME:
-        yield found(2223, f"{_SECTION}.{given[0]}", f"{name[:40]!r}… has more than {directories.MAX_NAME} bytes.")
+        yield make_finding(
+            2223, f"{_SECTION}.{given[0]}", f"{name[:40]!r}… has more than {directories.MAX_NAME} bytes."
+        )
 
 
 def _is_part(text: str) -> bool:
@@ -124,17 +132,19 @@ def _is_part(text: str) -> bool:
 def _contents(config: TrainingConfig) -> Iterator[Finding]:
     manager, params = config.exp_manager, config.exp_manager.checkpoint_callback_params
     if manager.save_bf16 and params.use_master_weights_in_ckpt:
-        yield found(2207, "exp_manager.save_bf16", "it contradicts use_master_weights_in_ckpt, which writes fp32.")
+        yield make_finding(
+            2207, "exp_manager.save_bf16", "it contradicts use_master_weights_in_ckpt, which writes fp32."
+        )
     precision = config.precision
     has_masters = precision.type in _WITH_MASTERS or (precision.type == "manual" and precision.master_weights)
     if params.use_master_weights_in_ckpt and not has_masters:
-        yield found(
+        yield make_finding(
             2208, f"{_SECTION}.use_master_weights_in_ckpt", f"precision.type {precision.type} keeps no master weights."
         )
     strategy = config.distributed_strategy
     product = strategy.tensor_model_parallel_size * strategy.pipeline_model_parallel_size
     if params.model_parallel_size is not None and params.model_parallel_size != product:
-        yield found(
+        yield make_finding(
             2209,
             f"{_SECTION}.model_parallel_size",
             f"{params.model_parallel_size} is not tensor_model_parallel_size x pipeline_model_parallel_size = "

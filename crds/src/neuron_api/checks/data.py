@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from neuron_api import suffixes
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment
-from neuron_api.findings import Finding
-from neuron_api.registry import found
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
+from neuron_api.platform import suffixes
 
 _NEMO: Final = ("dataset_name", "subset_name", "prompt_name", "train_ds", "fine_tuning")
 _PARTS: Final = ("train", "validation", "test")
@@ -22,18 +22,18 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     data = config.data
     for key in _NEMO:
         if getattr(data, key) not in (None, False):
-            yield found(2410, f"data.{key}", "there is nothing behind this key of NeMo's here.")
+            yield make_finding(2410, f"data.{key}", "there is nothing behind this key of NeMo's here.")
     if data.data_module is not None and "${" not in data.data_module and not _CLASS.fullmatch(data.data_module):
-        yield found(2417, "data.data_module", f"{data.data_module[:60]!r} is no class.")
+        yield make_finding(2417, "data.data_module", f"{data.data_module[:60]!r} is no class.")
     if data.dev_choose_samples is not None and module != "ModelAlignmentDataModule":
-        yield found(2414, "data.dev_choose_samples", f"{module} does not read it.")
+        yield make_finding(2414, "data.dev_choose_samples", f"{module} does not read it.")
     if data.shuffle_rows and module != "HFDataModule" and data.data_module is None:
-        yield found(2414, "data.shuffle_rows", f"{module} does not read it.")
+        yield make_finding(2414, "data.shuffle_rows", f"{module} does not read it.")
     if module == "MegatronDataModule":
         yield from _megatron(config)
         return
     if data.data_prefix is not None:
-        yield found(2414, "data.data_prefix", f"{module} does not read it.")
+        yield make_finding(2414, "data.data_prefix", f"{module} does not read it.")
     yield from _directories(config)
     if module == "ModelAlignmentDataModule":
         yield from _records(config)
@@ -44,9 +44,9 @@ def _directories(config: TrainingConfig) -> Iterator[Finding]:
     if data.data_module is not None:
         return
     if not data.train_dir:
-        yield found(2401, "data.train_dir", "it is not set: there is nothing to train on.")
+        yield make_finding(2401, "data.train_dir", "it is not set: there is nothing to train on.")
     if config.trainer.limit_val_batches and not data.val_dir:
-        yield found(
+        yield make_finding(
             2402, "data.val_dir", f"it is not set, but trainer.limit_val_batches is {config.trainer.limit_val_batches}."
         )
 
@@ -56,13 +56,15 @@ def _records(config: TrainingConfig) -> Iterator[Finding]:
     for key in ("train_dir", "val_dir"):
         path = getattr(data, key)
         if path and "$" not in path and not re.search(suffixes.RECORDS, path):
-            yield found(2415, f"data.{key}", f"{path!r} has no suffix of a file of records.")
+            yield make_finding(2415, f"data.{key}", f"{path!r} has no suffix of a file of records.")
     if data.seq_length is None:
         return
     if data.seq_length > longest:
-        yield found(2407, "data.seq_length", f"{data.seq_length} is more than model.encoder_seq_length {longest}.")
+        yield make_finding(
+            2407, "data.seq_length", f"{data.seq_length} is more than model.encoder_seq_length {longest}."
+        )
     elif data.seq_length < longest:
-        yield found(
+        yield make_finding(
             2408,
             "data.seq_length",
             f"{data.seq_length} is less than model.encoder_seq_length {longest}; the model runs at {data.seq_length}.",
@@ -72,33 +74,35 @@ def _records(config: TrainingConfig) -> Iterator[Finding]:
 def _megatron(config: TrainingConfig) -> Iterator[Finding]:
     data, length = config.data, config.model.encoder_seq_length
     if not data.data_prefix and data.data_module is None:
-        yield found(2403, "data.data_prefix", "it is not set: there is nothing to train on.")
+        yield make_finding(2403, "data.data_prefix", "it is not set: there is nothing to train on.")
     elif data.data_prefix and (problem := _blend_problem(data.data_prefix)):
-        yield found(2404, "data.data_prefix", problem)
+        yield make_finding(2404, "data.data_prefix", problem)
     if data.data_impl != "mmap":
-        yield found(2405, "data.data_impl", f"{data.data_impl!r} does not exist here.")
+        yield make_finding(2405, "data.data_impl", f"{data.data_impl!r} does not exist here.")
     if "${" not in data.splits_string and not _is_splits(data.splits_string):
-        yield found(2406, "data.splits_string", f"{data.splits_string[:60]!r} are not proportions of documents.")
+        yield make_finding(2406, "data.splits_string", f"{data.splits_string[:60]!r} are not proportions of documents.")
     elif not isinstance(data.data_prefix, dict) and "${" not in data.splits_string and data.data_module is None:
         yield from _empty_splits(config)
     if data.seq_length is not None and data.seq_length != length:
-        yield found(
+        yield make_finding(
             2407,
             "data.seq_length",
             f"Megatron samples are as long as the model's: {data.seq_length} is not model.encoder_seq_length {length}.",
         )
     if not data.validation_drop_last and not data.pad_samples_to_global_batch_size:
-        yield found(2409, "data.validation_drop_last", "False needs pad_samples_to_global_batch_size True.")
+        yield make_finding(2409, "data.validation_drop_last", "False needs pad_samples_to_global_batch_size True.")
 
 
 def _empty_splits(config: TrainingConfig) -> Iterator[Finding]:
     text = config.data.splits_string.strip()
     train, validation, *_ = [*(float(number) for number in re.split(r"[,/]", text)), 0.0, 0.0]
     if not train:
-        yield found(2418, "data.splits_string", f"'{text}' gives no documents to train.", "Give train a proportion.")
+        yield make_finding(
+            2418, "data.splits_string", f"'{text}' gives no documents to train.", "Give train a proportion."
+        )
     if not validation and config.trainer.limit_val_batches:
         message = f"'{text}' gives no documents to validation, and trainer.limit_val_batches is not 0."
-        yield found(2418, "data.splits_string", message)
+        yield make_finding(2418, "data.splits_string", message)
 
 
 def _is_splits(text: str) -> bool:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding
-from neuron_api.registry import found
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
 
 _LOGGERS: Final = ("wandb", "mlflow", "dllogger", "clearml", "neptune")
 _EARLY_STOPPING: Final = (
@@ -30,7 +30,7 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     """Everything but the checkpoint callback."""
     manager = config.exp_manager
     if manager.log_local_rank_0_only and manager.log_global_rank_0_only:
-        yield found(
+        yield make_finding(
             2201,
             "exp_manager.log_global_rank_0_only",
             "it contradicts log_local_rank_0_only: one log file of the job, or one of each node.",
@@ -40,13 +40,13 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     yield from _early_stopping(config)
     for name in sorted(set(manager.summary_writer_kwargs or ()) - set(_TENSORBOARD)):
         message = f"TensorBoardLogger has no argument {name!r} that can be set: {', '.join(_TENSORBOARD)}."
-        yield found(2222, "exp_manager.summary_writer_kwargs", message)
+        yield make_finding(2222, "exp_manager.summary_writer_kwargs", message)
     for name in _LOGGERS:
         key = f"create_{name}_logger"
         if getattr(manager, key):
-            yield found(2213, f"exp_manager.{key}", "this logger is not part of the image.")
+            yield make_finding(2213, f"exp_manager.{key}", "this logger is not part of the image.")
     if not manager.create_preemption_callback:
-        yield found(2217, "exp_manager.create_preemption_callback", "False has no effect: SIGTERM always saves.")
+        yield make_finding(2217, "exp_manager.create_preemption_callback", "False has no effect: SIGTERM always saves.")
 
 
 def _directories(config: TrainingConfig) -> Iterator[Finding]:
@@ -55,26 +55,28 @@ def _directories(config: TrainingConfig) -> Iterator[Finding]:
         return
     for key in ("exp_dir", "name", "version"):
         if getattr(manager, key) is not None:
-            yield found(2205, f"exp_manager.{key}", "it is not used, since explicit_log_dir is set.", "Remove it.")
+            yield make_finding(
+                2205, f"exp_manager.{key}", "it is not used, since explicit_log_dir is set.", "Remove it."
+            )
 
 
 def _early_stopping(config: TrainingConfig) -> Iterator[Finding]:
     manager, key = config.exp_manager, "exp_manager.early_stopping_callback_params"
     given = manager.early_stopping_callback_params or {}
     for name in sorted(set(given) - set(_EARLY_STOPPING)):
-        yield found(2218, key, f"{name!r} is none of {', '.join(_EARLY_STOPPING)}.")
+        yield make_finding(2218, key, f"{name!r} is none of {', '.join(_EARLY_STOPPING)}.")
     if given.get("mode", "min") not in ("min", "max"):
-        yield found(2218, key, f"mode must be min or max, got {given['mode']!r}.", "Use min for a loss.")
+        yield make_finding(2218, key, f"mode must be min or max, got {given['mode']!r}.", "Use min for a loss.")
     for name in _NUMBERS:
         if name in given and not _is_number(given[name]):
-            yield found(2218, key, f"{name} must be a number, got {given[name]!r}.", "Write a number.")
+            yield make_finding(2218, key, f"{name} must be a number, got {given[name]!r}.", "Write a number.")
     if not manager.create_early_stopping_callback:
         return
     monitor = given.get("monitor", "val_loss")
     if monitor not in ("val_loss", "reduced_train_loss"):
-        yield found(2219, key, f"there is no metric {monitor!r}: it is val_loss or reduced_train_loss.")
+        yield make_finding(2219, key, f"there is no metric {monitor!r}: it is val_loss or reduced_train_loss.")
     elif monitor == "val_loss" and not config.trainer.limit_val_batches:
-        yield found(2219, key, "it watches val_loss, and validation is off (trainer.limit_val_batches is 0).")
+        yield make_finding(2219, key, "it watches val_loss, and validation is off (trainer.limit_val_batches is 0).")
 
 
 def _is_number(value: object) -> bool:
@@ -85,20 +87,20 @@ def _is_number(value: object) -> bool:
 def _resume(config: TrainingConfig) -> Iterator[Finding]:
     manager, params = config.exp_manager, config.exp_manager.checkpoint_callback_params
     if manager.resume_if_exists and not manager.writes_checkpoints:
-        yield found(2204, "exp_manager.resume_if_exists", "this job writes no checkpoints to resume from.")
+        yield make_finding(2204, "exp_manager.resume_if_exists", "this job writes no checkpoints to resume from.")
     if manager.resume_if_exists and params.save_weights_only:
-        yield found(
+        yield make_finding(
             2216,
             "exp_manager.checkpoint_callback_params.save_weights_only",
             "checkpoints of weights alone cannot be resumed from, and resume_if_exists is True.",
         )
     resumes = manager.resume_if_exists or manager.resume_from_checkpoint is not None
     if manager.resume_if_exists and resumes and manager.load_xser != manager.save_xser:
-        yield found(
+        yield make_finding(
             2210,
             "exp_manager.load_xser",
             f"{manager.load_xser} does not fit save_xser {manager.save_xser}; the form is read from the files.",
         )
     version = manager.ckpt_ptl_version
     if "${" not in version and not _VERSION.fullmatch(version):
-        yield found(2211, "exp_manager.ckpt_ptl_version", f"{version!r} is not a version.")
+        yield make_finding(2211, "exp_manager.ckpt_ptl_version", f"{version!r} is not a version.")

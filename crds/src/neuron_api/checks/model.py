@@ -5,8 +5,8 @@ from typing import Final
 
 from neuron_api.config import TrainingConfig
 from neuron_api.derive.recompute import CLASSES
-from neuron_api.findings import Finding
-from neuron_api.registry import found
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
 
 _SIZES: Final = ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads")
 _MEGATRON_ONLY: Final = (
@@ -37,28 +37,28 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     yield from _switches(config)
     model = config.model
     if model.max_position_embeddings is not None and model.max_position_embeddings < model.encoder_seq_length:
-        yield found(
+        yield make_finding(
             2506,
             "model.max_position_embeddings",
             f"{model.max_position_embeddings} is less than encoder_seq_length {model.encoder_seq_length}.",
         )
     if model.weight_init_only and config.exp_manager.resume_from_checkpoint is None:
-        yield found(2514, "model.weight_init_only", "exp_manager.resume_from_checkpoint is not set.")
+        yield make_finding(2514, "model.weight_init_only", "exp_manager.resume_from_checkpoint is not set.")
 
 
 def _source(config: TrainingConfig) -> Iterator[Finding]:
     model = config.model
     if config.model_source == "hf":
         if not model.model_config_path:
-            yield found(2501, "model.model_config", "it is not set, so the architecture is not known.")
+            yield make_finding(2501, "model.model_config", "it is not set, so the architecture is not known.")
         others = [key for key in _MEGATRON_ONLY if getattr(model, key) is not None]
     else:
         for key in _SIZES:
             if getattr(model, key) is None:
-                yield found(2502, f"model.{key}", "it is required with model_source megatron.")
+                yield make_finding(2502, f"model.{key}", "it is required with model_source megatron.")
         others = ["model_config"] if model.model_config_path else []
     for key in others:
-        yield found(2503, f"model.{key}", f"it is not read with model_source {config.model_source}.")
+        yield make_finding(2503, f"model.{key}", f"it is not read with model_source {config.model_source}.")
 
 
 def _heads(config: TrainingConfig) -> Iterator[Finding]:
@@ -67,14 +67,14 @@ def _heads(config: TrainingConfig) -> Iterator[Finding]:
     if config.model_source != "megatron" or heads is None or hidden is None:
         return
     if model.kv_channels is None and hidden % heads:
-        yield found(2504, "model.hidden_size", f"{hidden} is not a multiple of num_attention_heads {heads}.")
+        yield make_finding(2504, "model.hidden_size", f"{hidden} is not a multiple of num_attention_heads {heads}.")
     if model.num_kv_heads is not None and heads % model.num_kv_heads:
-        yield found(
+        yield make_finding(
             2505, "model.num_kv_heads", f"num_attention_heads {heads} is not a multiple of {model.num_kv_heads}."
         )
     rotated = int((model.kv_channels or hidden // heads) * model.rotary_percentage)
     if model.position_embedding_type == "rope" and rotated % 2:
-        yield found(
+        yield make_finding(
             2518,
             "model.rotary_percentage",
             f"{model.rotary_percentage} of a head of {model.kv_channels or hidden // heads} are {rotated} dimensions.",
@@ -84,11 +84,13 @@ def _heads(config: TrainingConfig) -> Iterator[Finding]:
 def _attention(config: TrainingConfig) -> Iterator[Finding]:
     fusions = config.model.fusions
     if fusions.flash_attention and fusions.ring_attention:
-        yield found(2511, "model.fusions.ring_attention", "it contradicts flash_attention.")
+        yield make_finding(2511, "model.fusions.ring_attention", "it contradicts flash_attention.")
     elif fusions.ring_attention and config.distributed_strategy.context_parallel_size == 1:
-        yield found(2512, "model.fusions.ring_attention", "context_parallel_size is 1: the same as flash_attention.")
+        yield make_finding(
+            2512, "model.fusions.ring_attention", "context_parallel_size is 1: the same as flash_attention."
+        )
     if fusions.flash_attention and config.model.attention_dropout > 0:
-        yield found(
+        yield make_finding(
             2513, "model.attention_dropout", f"{config.model.attention_dropout} cannot be done by flash_attention."
         )
 
@@ -98,24 +100,28 @@ def _recompute(config: TrainingConfig) -> Iterator[Finding]:
     names = model.activations_checkpoint_recompute or ()
     granularity = model.activations_checkpoint_granularity
     if names and granularity != "selective":
-        yield found(2509, key, f"it is not used: activations_checkpoint_granularity is {granularity or 'null'}.")
+        yield make_finding(2509, key, f"it is not used: activations_checkpoint_granularity is {granularity or 'null'}.")
         return
     for name in names:
         if name not in CLASSES:
-            yield found(2510, key, f"there is no module class {name[:60]!r}.", f"There are {', '.join(CLASSES)}.")
+            yield make_finding(
+                2510, key, f"there is no module class {name[:60]!r}.", f"There are {', '.join(CLASSES)}."
+            )
 
 
 def _switches(config: TrainingConfig) -> Iterator[Finding]:
     model = config.model
     for key in _GPU:
         if getattr(model, key):
-            yield found(2515, f"model.{key}", "there is nothing behind it on Neuron.")
+            yield make_finding(2515, f"model.{key}", "there is nothing behind it on Neuron.")
     if model.precision is not None:
-        yield found(2515, "model.precision", "the precision section decides.")
+        yield make_finding(2515, "model.precision", "the precision section decides.")
     for key in _other_recompute(config):
-        yield found(2516, f"model.{key}", f"{getattr(model, key)!r} does not exist here.")
+        yield make_finding(2516, f"model.{key}", f"{getattr(model, key)!r} does not exist here.")
     if model.transformer_block_type != "pre_ln":
-        yield found(2517, "model.transformer_block_type", f"{model.transformer_block_type!r} does not exist here.")
+        yield make_finding(
+            2517, "model.transformer_block_type", f"{model.transformer_block_type!r} does not exist here."
+        )
 
 
 def _other_recompute(config: TrainingConfig) -> Iterator[str]:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from neuron_api.config import OptimConfig, TrainingConfig
-from neuron_api.findings import Finding
-from neuron_api.paths import fields
-from neuron_api.registry import found
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
+from neuron_api.schema.key_path import fields
 
 _COMMON: Final = ("name", "lr", "weight_decay", "capturable", "sched")
 _ADAM: Final = ("betas", "eps", "amsgrad")
@@ -33,14 +33,14 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     yield from _foreign(optim)
     computes_rate = optim.name == "adafactor" and optim.relative_step
     if optim.lr == 0 and not computes_rate:
-        yield found(2601, "model.optim.lr", "0 learns nothing.")
+        yield make_finding(2601, "model.optim.lr", "0 learns nothing.")
     if computes_rate and optim.lr:
-        yield found(2603, "model.optim.lr", f"{optim.lr} is given, and relative_step computes the rate.")
+        yield make_finding(2603, "model.optim.lr", f"{optim.lr} is given, and relative_step computes the rate.")
     if optim.name == "adafactor" and optim.warmup_init and not optim.relative_step:
-        yield found(2604, "model.optim.warmup_init", "it needs relative_step, which is False.")
+        yield make_finding(2604, "model.optim.warmup_init", "it needs relative_step, which is False.")
     yield from _eps(optim)
     if optim.name == "sgd" and optim.nesterov and (not optim.momentum or optim.dampening):
-        yield found(
+        yield make_finding(
             2606,
             "model.optim.nesterov",
             f"it needs momentum above 0 and no dampening; they are {optim.momentum:g} and {optim.dampening:g}.",
@@ -55,7 +55,7 @@ def _foreign(optim: OptimConfig) -> Iterator[Finding]:
         neutral = 0 if key == "weight_decay" else info.get_default()
         if key not in known and getattr(optim, key) != neutral:
             remedy = f"It has {', '.join(known)}."
-            yield found(2602, f"model.optim.{key}", f"{optim.name} has no such argument.", remedy)
+            yield make_finding(2602, f"model.optim.{key}", f"{optim.name} has no such argument.", remedy)
 
 
 def _eps(optim: OptimConfig) -> Iterator[Finding]:
@@ -64,10 +64,12 @@ def _eps(optim: OptimConfig) -> Iterator[Finding]:
         return
     if isinstance(eps, tuple):
         if optim.name != "adafactor":
-            yield found(2605, key, f"a pair is adafactor's, and the optimizer is {optim.name}.", "Give one number.")
+            yield make_finding(
+                2605, key, f"a pair is adafactor's, and the optimizer is {optim.name}.", "Give one number."
+            )
         elif min(eps) <= 0:
-            yield found(2605, key, f"{eps} are not both above 0.")
+            yield make_finding(2605, key, f"{eps} are not both above 0.")
     elif optim.name == "adafactor":
-        yield found(2605, key, f"adafactor needs a pair, not {eps:g}.", "Give two numbers: [1e-30, 1e-3].")
+        yield make_finding(2605, key, f"adafactor needs a pair, not {eps:g}.", "Give two numbers: [1e-30, 1e-3].")
     elif eps <= 0:
-        yield found(2605, key, f"{eps:g} is not above 0.")
+        yield make_finding(2605, key, f"{eps:g} is not above 0.")

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from neuron_api.config import SchedulerConfig, TrainingConfig
-from neuron_api.findings import Finding
-from neuron_api.paths import fields
-from neuron_api.registry import found
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
+from neuron_api.schema.key_path import fields
 
 _SECTION: Final = "model.optim.sched"
 _COMMON: Final = ("name", "max_steps", "last_epoch", "warmup_steps", "warmup_ratio", "min_lr", "interval")
@@ -32,17 +32,17 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     sched, optim = config.model.optim.sched, config.model.optim
     for name in ("warmup", "constant", "hold"):
         if getattr(sched, f"{name}_steps") is not None and getattr(sched, f"{name}_ratio") is not None:
-            yield found(2612, f"{_SECTION}.{name}_ratio", f"it contradicts {name}_steps.")
+            yield make_finding(2612, f"{_SECTION}.{name}_ratio", f"it contradicts {name}_steps.")
     if sched.min_lr is not None and sched.min_lr > optim.lr > 0:
-        yield found(2614, f"{_SECTION}.min_lr", f"{sched.min_lr:g} is more than model.optim.lr {optim.lr:g}.")
+        yield make_finding(2614, f"{_SECTION}.min_lr", f"{sched.min_lr:g} is more than model.optim.lr {optim.lr:g}.")
     yield from _lengths(config, sched)
     yield from _unnamed(config)
     if sched.name == "StepLR" and sched.step_size is None:
-        yield found(2617, f"{_SECTION}.step_size", "it is not set, and StepLR needs it.")
+        yield make_finding(2617, f"{_SECTION}.step_size", "it is not set, and StepLR needs it.")
     for key, info in fields(SchedulerConfig).items():
         known = (*_COMMON, *_ARGUMENTS.get(sched.name, ()))
         if key not in known and getattr(sched, key) not in (info.get_default(), 0):
-            yield found(2618, f"{_SECTION}.{key}", f"{sched.name} does not read it.")
+            yield make_finding(2618, f"{_SECTION}.{key}", f"{sched.name} does not read it.")
 
 
 def _unnamed(config: TrainingConfig) -> Iterator[Finding]:
@@ -50,7 +50,7 @@ def _unnamed(config: TrainingConfig) -> Iterator[Finding]:
     if optim.name == "adafactor" and optim.relative_step:
         return
     if "sched" not in optim.model_fields_set:
-        yield found(2619, _SECTION, f"it is not set: the rate is constant, {optim.lr:g} from the first step on.")
+        yield make_finding(2619, _SECTION, f"it is not set: the rate is constant, {optim.lr:g} from the first step on.")
 
 
 def _lengths(config: TrainingConfig, sched: SchedulerConfig) -> Iterator[Finding]:
@@ -59,9 +59,11 @@ def _lengths(config: TrainingConfig, sched: SchedulerConfig) -> Iterator[Finding
         return
     warmup, constant = sched.warmup_steps or 0, sched.constant_steps or 0
     if warmup > total:
-        yield found(2615, f"{_SECTION}.warmup_steps", f"{warmup} is more than the {total} steps of the schedule.")
+        yield make_finding(
+            2615, f"{_SECTION}.warmup_steps", f"{warmup} is more than the {total} steps of the schedule."
+        )
     elif sched.name == "CosineAnnealing" and constant and warmup + constant >= total:
-        yield found(
+        yield make_finding(
             2616,
             f"{_SECTION}.constant_steps",
             f"warmup_steps {warmup} + constant_steps {constant} leave no room for the decay in {total} steps.",

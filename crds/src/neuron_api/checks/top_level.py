@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Final
 
-from neuron_api import directories
 from neuron_api.config import TrainingConfig
-from neuron_api.environment import REDUCE_SCATTER_CAP_MB
-from neuron_api.findings import Finding
-from neuron_api.registry import found
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
+from neuron_api.platform import directories
+from neuron_api.platform.environment import REDUCE_SCATTER_CAP_MB
 
 _DEEP: Final = 3
 """Requests in flight above which upstream's documentation warns of the device's memory."""
@@ -22,13 +22,15 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
         ("exp_manager.version", manager.version),
     ):
         if name and name != directories.one_part(name):
-            yield found(2001, key, f"in paths {name!r} becomes {directories.one_part(name)!r}.")
+            yield make_finding(2001, key, f"in paths {name!r} becomes {directories.one_part(name)!r}.")
     depth = config.aync_exec_max_inflight_requests
     if depth is not None and depth > _DEEP:
-        yield found(2002, "aync_exec_max_inflight_requests", f"{depth} requests in flight may run out of memory.")
+        yield make_finding(
+            2002, "aync_exec_max_inflight_requests", f"{depth} requests in flight may run out of memory."
+        )
     bucket = config.bucket_size_collectives
     if bucket is not None and bucket > REDUCE_SCATTER_CAP_MB:
-        yield found(
+        yield make_finding(
             2003,
             "bucket_size_collectives",
             f"{bucket} MB is used for all-reduce; reduce-scatter and all-gather take {REDUCE_SCATTER_CAP_MB} MB on "
@@ -36,4 +38,4 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
         )
     cache = config.compiler_cache_url
     if cache is not None and "://" in cache and not cache.startswith("s3://"):
-        yield found(2004, "compiler_cache_url", f"{cache!r} is neither a path nor an s3:// address.")
+        yield make_finding(2004, "compiler_cache_url", f"{cache!r} is neither a path nor an s3:// address.")

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding
-from neuron_api.registry import found
-from neuron_api.topology import Topology
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
+from neuron_api.platform.topology import Topology
 
 _OWNED: Final = {
     "accelerator": "spec.platform.accelerator decides",
@@ -39,44 +39,50 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     trainer = config.trainer
     for key, owner in _OWNED.items():
         if getattr(trainer, key) is not None:
-            yield found(2101, f"trainer.{key}", f"the framework sets it: {owner}.", "Leave it out.")
+            yield make_finding(2101, f"trainer.{key}", f"the framework sets it: {owner}.", "Leave it out.")
     yield from _end(config)
     yield from _validation(config)
     if trainer.accumulate_grad_batches != 1:
         yield _accumulation(config)
     if trainer.gradient_clip_algorithm != "norm":
-        yield found(
+        yield make_finding(
             2104,
             "trainer.gradient_clip_algorithm",
             f"{trainer.gradient_clip_algorithm!r} does not exist here: gradients are clipped by their global norm.",
         )
     if "sequential_move_factor" in trainer.model_fields_set and trainer.sequential_move_factor > trainer.devices:
-        yield found(
+        yield make_finding(
             2108,
             "trainer.sequential_move_factor",
             f"{trainer.sequential_move_factor} is more than the {trainer.devices} processes of a node.",
         )
     for key in ("fast_dev_run", "barebones"):
         if getattr(trainer, key):
-            yield found(2111, f"trainer.{key}", "it switches loggers and checkpoints off.")
+            yield make_finding(2111, f"trainer.{key}", "it switches loggers and checkpoints off.")
 
 
 def _end(config: TrainingConfig) -> Iterator[Finding]:
     trainer = config.trainer
     if trainer.max_steps == -1 and trainer.max_epochs == -1 and trainer.max_time is None:
-        yield found(2102, "trainer.max_steps", "-1 together with max_epochs -1 never ends, and max_time is not set.")
+        yield make_finding(
+            2102, "trainer.max_steps", "-1 together with max_epochs -1 never ends, and max_time is not set."
+        )
     elif trainer.max_steps == trainer.max_epochs == -1 and config.model.optim.sched.max_steps is None:
-        yield found(2112, "trainer.max_time", "it alone ends the training, and model.optim.sched.max_steps is not set.")
+        yield make_finding(
+            2112, "trainer.max_time", "it alone ends the training, and model.optim.sched.max_steps is not set."
+        )
     for key in ("max_steps", "max_epochs"):
         if getattr(trainer, key) == 0:
-            yield found(2109, f"trainer.{key}", "0 trains nothing.")
+            yield make_finding(2109, f"trainer.{key}", "0 trains nothing.")
     if trainer.limit_train_batches == 0:
-        yield found(2109, "trainer.limit_train_batches", "0 trains nothing.", "Leave it out for all batches.")
+        yield make_finding(2109, "trainer.limit_train_batches", "0 trains nothing.", "Leave it out for all batches.")
     for least, most in (("min_steps", trainer.max_steps), ("min_epochs", trainer.max_epochs)):
         if (value := getattr(trainer, least)) is not None and 0 < most < value:
-            yield found(2114, f"trainer.{least}", f"{value} is more than trainer.max{least[3:]} {most}, which wins.")
+            yield make_finding(
+                2114, f"trainer.{least}", f"{value} is more than trainer.max{least[3:]} {most}, which wins."
+            )
     if trainer.max_time is not None and not _is_time(trainer.max_time):
-        yield found(2107, "trainer.max_time", f"{trainer.max_time!r} is not a time.")
+        yield make_finding(2107, "trainer.max_time", f"{trainer.max_time!r} is not a time.")
 
 
 def _is_time(value: object) -> bool:
@@ -90,17 +96,17 @@ def _validation(config: TrainingConfig) -> Iterator[Finding]:
     for key in _LIMITS:
         value = getattr(trainer, key)
         if isinstance(value, float) and value > 1:
-            yield found(2106, f"trainer.{key}", f"{value} as a part of all batches is more than all of them.")
+            yield make_finding(2106, f"trainer.{key}", f"{value} as a part of all batches is more than all of them.")
     interval, key = trainer.val_check_interval, "trainer.val_check_interval"
     if isinstance(interval, float) and interval > 1:
-        yield found(2105, key, f"{interval} as a part of an epoch is more than the epoch.")
+        yield make_finding(2105, key, f"{interval} as a part of an epoch is more than the epoch.")
     elif isinstance(interval, float) and trainer.check_val_every_n_epoch is None:
-        yield found(2105, key, f"a part of an epoch ({interval}) needs check_val_every_n_epoch, which is null.")
+        yield make_finding(2105, key, f"a part of an epoch ({interval}) needs check_val_every_n_epoch, which is null.")
     elif isinstance(interval, float) and trainer.limit_val_batches and _is_megatron_data(config):
-        yield found(2105, key, f"Megatron data needs a whole number of steps, not {interval} of an epoch.")
+        yield make_finding(2105, key, f"Megatron data needs a whole number of steps, not {interval} of an epoch.")
     yield from _intervals(config)
     if trainer.num_sanity_val_steps and not trainer.limit_val_batches:
-        yield found(2110, "trainer.num_sanity_val_steps", "validation is off, since limit_val_batches is 0.")
+        yield make_finding(2110, "trainer.num_sanity_val_steps", "validation is off, since limit_val_batches is 0.")
 
 
 def _intervals(config: TrainingConfig) -> Iterator[Finding]:
@@ -114,13 +120,13 @@ def _intervals(config: TrainingConfig) -> Iterator[Finding]:
     name = "overfit_batches" if trainer.overfit_batches else "limit_train_batches"
     if isinstance(interval, int) and isinstance(limit, int) and every is not None and 0 < limit < interval:
         message = f"{interval} steps are more than the {limit} of an epoch (trainer.{name})."
-        yield found(2105, "trainer.val_check_interval", message, LONGER_THAN_AN_EPOCH)
+        yield make_finding(2105, "trainer.val_check_interval", message, LONGER_THAN_AN_EPOCH)
     elif isinstance(interval, int) and 0 < trainer.max_steps < interval:
         message = f"{interval} steps are more than trainer.max_steps {trainer.max_steps}: no validation runs."
-        yield found(2113, "trainer.val_check_interval", message)
+        yield make_finding(2113, "trainer.val_check_interval", message)
     if every is not None and 0 < trainer.max_epochs < every:
         message = f"{every} epochs are more than trainer.max_epochs {trainer.max_epochs}: no validation runs."
-        yield found(2113, "trainer.check_val_every_n_epoch", message)
+        yield make_finding(2113, "trainer.check_val_every_n_epoch", message)
 
 
 def _is_megatron_data(config: TrainingConfig) -> bool:
@@ -132,4 +138,4 @@ def _accumulation(config: TrainingConfig) -> Finding:
     follows = (
         f"data.global_batch_size / (data.micro_batch_size x data-parallel size){f' = {batches}' if batches else ''}"
     )
-    return found(2103, "trainer.accumulate_grad_batches", f"{given} cannot be set: accumulation is {follows}.")
+    return make_finding(2103, "trainer.accumulate_grad_batches", f"{given} cannot be set: accumulation is {follows}.")

@@ -6,7 +6,7 @@ A field without it takes effect on every device; tests/unit/api/test_effects.py 
 from dataclasses import dataclass
 from typing import Final
 
-from neuron_api.spec import Accelerator
+from neuron_api.resource.spec import Accelerator
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .architecture import Architecture
 from .parameters import padded_vocabulary
-from .recompute import Part
+from .recompute import RecomputeUnit
 from .sharding import Sharding
 
 _FP32 = 4
@@ -25,24 +25,24 @@ class Layer:
     """More of them while its backward pass runs: what is recomputed, and the gradients on the way."""
 
 
-def of_layer(model: Architecture, split: Sharding, tokens: int, width: int, parts: Set[Part]) -> Layer:
+def of_layer(model: Architecture, split: Sharding, tokens: int, width: int, parts: Set[RecomputeUnit]) -> Layer:
     """`tokens` of one micro-batch on this process (after context parallelism), `width` bytes of the compute type."""
     terms = _terms(model, split, tokens, width)
     everything = sum(terms.values())
     stream = width * tokens * model.hidden // split.sequence
     gradients = width * tokens * (2 * _mlp_width(model, split) + model.hidden)
-    if Part.LAYER in parts:
+    if RecomputeUnit.LAYER in parts:
         return Layer(stream, everything - stream + gradients)
     kept = dict(terms)
-    if Part.ATTENTION in parts:
+    if RecomputeUnit.ATTENTION in parts:
         kept |= {"core": 0, "mixed": 0}
-    elif Part.CORE in parts:
+    elif RecomputeUnit.CORE in parts:
         kept["core"] = width * tokens * (model.query_width + 2 * model.kv_width * split.kv_copies) // split.tensor
-    if Part.MLP in parts:
+    if RecomputeUnit.MLP in parts:
         kept |= {"mlp": 0, "routed": 0}
-    elif Part.PRODUCT in parts and model.is_gated:
+    elif RecomputeUnit.PRODUCT in parts and model.is_gated:
         kept["mlp"] = terms["mlp"] * 3 // 4
-    if Part.NORM in parts:
+    if RecomputeUnit.NORM in parts:
         kept["norms"] = 2 * stream
     return Layer(sum(kept.values()), everything - sum(kept.values()) + gradients)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from neuron_api.config import ModelConfig, TrainingConfig
-from neuron_api.findings import Finding, error
+from neuron_api.findings.finding import Finding, error
 
 _GATED: Final = ("swiglu", "geglu", "reglu")
 _REQUIRED: Final = (

@@ -1,7 +1,7 @@
 """From a configuration to what memory arithmetic needs: how the model is split, and what a process does in a step."""
 
 from neuron_api.config import PeftConfig, TrainingConfig
-from neuron_api.topology import Topology
+from neuron_api.platform.topology import Topology
 
 from . import adapters, alignment, checkpoint, heads, memory, optimizer_state, parameters, precision, recompute, stages
 from .architecture import Architecture

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from neuron_api.config import TrainingConfig
-from neuron_api.instances import HYPERPOD, INSTANCE_TYPES
-from neuron_api.spec import Accelerator
+from neuron_api.platform.instances import HYPERPOD, INSTANCE_TYPES
+from neuron_api.resource.spec import Accelerator
 
 _WHOLE_NODE: Final = {"trn1": "trn1.32xlarge", "trn2": "trn2.48xlarge"}
 
@@ -22,7 +22,7 @@ class Hardware:
     """The instance type was not given but follows from `trainer.lnc` and `trainer.devices`."""
 
 
-def of(config: TrainingConfig, accelerator: Accelerator, instance_type: str | None) -> Hardware:
+def from_config(config: TrainingConfig, accelerator: Accelerator, instance_type: str | None) -> Hardware:
     """By the instance type where it is given, else by the configuration."""
     if accelerator is Accelerator.CPU:
         return Hardware("cpu", None)

@@ -11,7 +11,7 @@ from . import activations
 from .architecture import Architecture
 from .parameters import Parameters, count
 from .precision import Widths
-from .recompute import Part
+from .recompute import RecomputeUnit
 from .sharding import Sharding
 
 
@@ -25,7 +25,7 @@ class Work:
     states: int
     """Tensors per parameter that the optimizer keeps."""
     widths: Widths
-    parts: Set[Part]
+    parts: Set[RecomputeUnit]
     """What is recomputed."""
     adapters_of_layer: int = 0
     """Trained parameters of a layer with LoRA, whose base is frozen; 0: everything is trained."""

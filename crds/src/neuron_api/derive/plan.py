@@ -7,13 +7,13 @@ a finding says why.
 from dataclasses import dataclass, field
 from typing import Final
 
-from neuron_api import environment
 from neuron_api.config import TrainingConfig
-from neuron_api.devices import Devices, devices
-from neuron_api.findings import Finding
-from neuron_api.instances import instance_of
-from neuron_api.registry import found
-from neuron_api.topology import Topology
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
+from neuron_api.platform import environment
+from neuron_api.platform.devices import Devices, devices
+from neuron_api.platform.instances import instance_of
+from neuron_api.platform.topology import Topology
 
 from . import alignment, footprint, heads, parameters
 from . import stages as pipeline
@@ -34,7 +34,7 @@ COLUMNS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """What a job will be."""
 
     columns: dict[str, Column]
@@ -55,13 +55,13 @@ class Plan:
     """Of the platform; those of the configuration come with its loading."""
 
 
-def derive(config: TrainingConfig, hardware: Hardware, model: Architecture | None) -> Plan:
+def derive(config: TrainingConfig, hardware: Hardware, model: Architecture | None) -> TrainingPlan:
     """`model` is None when its `config.json` is not at hand; what needs it is then None."""
     topology = Topology.of(config)
     wanted, findings = (None, ()) if hardware.instance_type is None else devices(config, hardware.instance_type)
     estimated = footprint.of_process(config, topology, model, is_native=hardware.name == "cpu") if model else None
     available = _device_memory(hardware, wanted)
-    return Plan(
+    return TrainingPlan(
         columns=_columns(config, topology, hardware, model),
         hardware=hardware,
         devices=wanted,
@@ -163,7 +163,7 @@ def _too_much(estimated: Memory | None, available: int | None) -> tuple[Finding,
         return ()
     gib = 2**30
     return (
-        found(
+        make_finding(
             3007,
             "distributed_strategy",
             f"a process is estimated to need {estimated.total / gib:.1f} GiB of device memory and has "

@@ -7,7 +7,7 @@ from typing import Final
 from neuron_api.config import ModelConfig
 
 
-class Part(StrEnum):
+class RecomputeUnit(StrEnum):
     """Parts of a layer, whatever the model family calls them."""
 
     LAYER = "layer"
@@ -20,22 +20,30 @@ class Part(StrEnum):
     NORM = "norm"
 
 
-CLASSES: Final[Mapping[str, Part]] = {
-    "LlamaDecoderLayer": Part.LAYER, "LlamaAttention": Part.ATTENTION, "CoreAttention": Part.CORE,
-    "LlamaMLP": Part.MLP, "ActivationMultiplyMLP": Part.PRODUCT, "LlamaRMSNorm": Part.NORM,
-    "MixtralDecoderLayer": Part.LAYER, "MixtralAttention": Part.ATTENTION, "MixtralRMSNorm": Part.NORM,
-    "MoE": Part.MLP,
-    "ParallelTransformerLayer": Part.LAYER, "ParallelAttention": Part.ATTENTION, "ParallelMLP": Part.MLP,
-    "NeuronSwitchMLP": Part.MLP,
-}  # fmt: skip
+CLASSES: Final[Mapping[str, RecomputeUnit]] = {
+    "LlamaDecoderLayer": RecomputeUnit.LAYER,
+    "LlamaAttention": RecomputeUnit.ATTENTION,
+    "CoreAttention": RecomputeUnit.CORE,
+    "LlamaMLP": RecomputeUnit.MLP,
+    "ActivationMultiplyMLP": RecomputeUnit.PRODUCT,
+    "LlamaRMSNorm": RecomputeUnit.NORM,
+    "MixtralDecoderLayer": RecomputeUnit.LAYER,
+    "MixtralAttention": RecomputeUnit.ATTENTION,
+    "MixtralRMSNorm": RecomputeUnit.NORM,
+    "MoE": RecomputeUnit.MLP,
+    "ParallelTransformerLayer": RecomputeUnit.LAYER,
+    "ParallelAttention": RecomputeUnit.ATTENTION,
+    "ParallelMLP": RecomputeUnit.MLP,
+    "NeuronSwitchMLP": RecomputeUnit.MLP,
+}
 """Values of `activations_checkpoint_recompute` (B-6, "Class names")."""
 
 
-def parts(model: ModelConfig) -> frozenset[Part]:
+def parts(model: ModelConfig) -> frozenset[RecomputeUnit]:
     """From the `model` section: the whole layer, the named classes (CoreAttention when none is), or nothing."""
     match model.activations_checkpoint_granularity:
         case "full":
-            return frozenset({Part.LAYER})
+            return frozenset({RecomputeUnit.LAYER})
         case "selective":
             names = model.activations_checkpoint_recompute or ("CoreAttention",)
             return frozenset(CLASSES[name] for name in names if name in CLASSES)

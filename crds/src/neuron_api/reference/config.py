@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from typing import Final
 
-from neuron_api import effects, keys, support
-from neuron_api.aliases import CANONICAL
 from neuron_api.config import TrainingConfig
-from neuron_api.keys import Key
-from neuron_api.paths import all_paths, field_of, fields, is_open, section_of
-from neuron_api.registry import ENTRIES
-from neuron_api.spec import Accelerator
-from neuron_api.support import Extent
+from neuron_api.findings.registry import ENTRIES
+from neuron_api.resource.spec import Accelerator
+from neuron_api.schema import effects, key_docs, support
+from neuron_api.schema.aliases import CANONICAL
+from neuron_api.schema.key_docs import KeyDoc
+from neuron_api.schema.key_path import all_paths, field_of, fields, is_open, section_of
+from neuron_api.schema.support import SupportLevel
 
 from . import links
 
@@ -45,18 +45,18 @@ The tables say what a key does on each device with the parallel backend `native`
 """
 
 _RELEASE: Final = {
-    Extent.DONE: "",
-    Extent.MEGATRON: "with `model_source: megatron` ({})",
-    Extent.INERT: "it has no effect ({})",
-    Extent.REFUSED: "only the default ({})",
-    Extent.PART: "not done ({})",
+    SupportLevel.DONE: "",
+    SupportLevel.MEGATRON: "with `model_source: megatron` ({})",
+    SupportLevel.INERT: "it has no effect ({})",
+    SupportLevel.REFUSED: "only the default ({})",
+    SupportLevel.PART: "not done ({})",
 }
 _CODES: Final = {
-    Extent.INERT: "NTJ-4003",
-    Extent.REFUSED: "NTJ-4001",
-    Extent.PART: "NTJ-4002",
-    Extent.SOME: "NTJ-4001",
-    Extent.MEGATRON: "NTJ-4001",
+    SupportLevel.INERT: "NTJ-4003",
+    SupportLevel.REFUSED: "NTJ-4001",
+    SupportLevel.PART: "NTJ-4002",
+    SupportLevel.SOME: "NTJ-4001",
+    SupportLevel.MEGATRON: "NTJ-4001",
 }
 _TOP: Final = "top-level"
 _DEVICES: Final = {Accelerator.CPU: "CPU", Accelerator.NEURON: "Neuron"}
@@ -78,16 +78,16 @@ def _listed(section: str) -> str:
 
 
 def _names(section: str) -> tuple[str, ...]:
-    known = keys.of(section)
+    known = key_docs.lookup(section)
     return known.below if known else tuple(fields(TrainingConfig))
 
 
 def _section(section: str) -> str:
-    known, names = keys.of(section), _names(section)
+    known, names = key_docs.lookup(section), _names(section)
     prefix = f"{section}." if section else ""
     head = f"\n{links.anchor(section or _TOP)}\n## {section or 'The top level'}\n\n"
     about = "\n".join(_about(known)) + "\n\n" if known else ""
-    entries = (keys.of(f"{prefix}{name}") for name in names)
+    entries = (key_docs.lookup(f"{prefix}{name}") for name in names)
     return head + about + _effects(prefix, names) + "".join(_entry(one) for one in entries if one and not one.below)
 
 
@@ -99,15 +99,15 @@ def _effects(prefix: str, names: tuple[str, ...]) -> str:
 
 
 def _effect(path: str, device: Accelerator) -> str:
-    known = keys.of(path)
+    known = key_docs.lookup(path)
     return "" if known and known.below else effects.words(path, device)
 
 
-def _entry(known: Key) -> str:
+def _entry(known: KeyDoc) -> str:
     return f"\n{links.anchor(known.path)}\n### {known.path}\n\n" + "\n".join(_about(known)) + "\n"
 
 
-def _about(known: Key) -> Iterator[str]:
+def _about(known: KeyDoc) -> Iterator[str]:
     yield f"{known.kind} · {'**required**' if known.is_required else f'default `{known.default}`'}"
     yield ""
     yield links.prose(_without_default(known))
@@ -124,7 +124,7 @@ def _about(known: Key) -> Iterator[str]:
         yield f"*This release*: {said}."
 
 
-def _without_default(known: Key) -> str:
+def _without_default(known: KeyDoc) -> str:
     """The meaning without a last sentence that only repeats the default."""
     for sentence in (f"Default {known.default}.", "Required."):
         if known.meaning.endswith(sentence) and known.meaning != sentence:
@@ -132,13 +132,13 @@ def _without_default(known: Key) -> str:
     return known.meaning
 
 
-def _release(known: Key) -> str:
+def _release(known: KeyDoc) -> str:
     if known.path in CANONICAL:
-        return f"as {links.key(CANONICAL[known.path])}" if known.extent is not Extent.DONE else ""
-    if known.meaning.startswith(("Only ", "Owned ")) and known.extent is Extent.REFUSED:
+        return f"as {links.key(CANONICAL[known.path])}" if known.extent is not SupportLevel.DONE else ""
+    if known.meaning.startswith(("Only ", "Owned ")) and known.extent is SupportLevel.REFUSED:
         return ""
     code = links.code(_CODES.get(known.extent, "NTJ-4001"), links.FINDINGS)
-    if known.extent is Extent.SOME:
+    if known.extent is SupportLevel.SOME:
         values = ", ".join(f"`{'null' if one is None else one}`" for one in support.allowed(known.path))
         return f"only {values} ({code})"
     return _RELEASE[known.extent].format(code)

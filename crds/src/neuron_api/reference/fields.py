@@ -8,8 +8,8 @@ from typing import Final, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from neuron_api.spec import JobSpec
-from neuron_api.status import JobStatus
+from neuron_api.resource.spec import JobSpec
+from neuron_api.resource.status import JobStatus
 
 _MARKED: Final = re.compile(r"(<!-- generated: (spec|status) -->\n).*?(<!-- end -->\n)", re.DOTALL)
 

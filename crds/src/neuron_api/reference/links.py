@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from neuron_api.paths import all_paths
+from neuron_api.schema.key_path import all_paths
 
 CONFIG: Final = "config.md"
 FINDINGS: Final = "findings.md"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from neuron_api.reasons import Reason
+from neuron_api.resource.reasons import Reason
 
 
 class Owner(StrEnum):

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Final, TextIO
 
 from neuron_api import release
-from neuron_api.spec import Accelerator
-from neuron_api.suggestions import nearest
+from neuron_api.findings.suggestions import nearest
+from neuron_api.resource.spec import Accelerator
 from neuron_operator.errors import UserInputError
 
 from . import live

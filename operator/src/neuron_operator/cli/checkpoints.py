@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from neuron_api import progress
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.progress import CheckpointReport
-from neuron_api.status import CheckpointStatus
+from neuron_api.resource import progress
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.progress import CheckpointReport
+from neuron_api.resource.status import CheckpointStatus
 from neuron_operator.errors import UserInputError
 from neuron_operator.planning import duration
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from neuron_api import contract
-from neuron_api.suggestions import nearest
+from neuron_api.findings.suggestions import nearest
 from neuron_operator.errors import MayNotError, UnreachableError, UserInputError
 
 from . import impersonation

@@ -6,13 +6,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, get_args, get_origin
 
-from neuron_api import contract, envelope, inputs, job_name, overrides, yaml_text
-from neuron_api.aliases import CANONICAL
+from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import hardware
-from neuron_api.findings import Finding, Severity, errors_of, note
-from neuron_api.paths import field_of
-from neuron_api.spec import Accelerator
+from neuron_api.findings.finding import Finding, Severity, errors_of, note
+from neuron_api.loading import overrides, yaml_text
+from neuron_api.manifest import envelope
+from neuron_api.platform import inputs
+from neuron_api.resource import job_name
+from neuron_api.resource.spec import Accelerator
+from neuron_api.schema.aliases import CANONICAL
+from neuron_api.schema.key_path import field_of
 from neuron_operator.errors import UserInputError
 
 from . import documents, job_checks
@@ -89,7 +93,9 @@ def _wrapped(file: str, text: str, changes: Sequence[str], wrapping: Wrapping, *
     moved = source.load(changes)
     if moved.config is None:
         return Result("", _remarks(moved.findings), is_refused=True)
-    machines = hardware.of(loaded.config, Accelerator(wrapping.platform[0] or Accelerator.NEURON), wrapping.platform[1])
+    machines = hardware.from_config(
+        loaded.config, Accelerator(wrapping.platform[0] or Accelerator.NEURON), wrapping.platform[1]
+    )
     name = wrapping.name or job_name.legal(source.label if by_file else loaded.config.name)
     spec = _spec(machines, wrapping, _object_form(rewritten, moved.resolved))
     manifest = {

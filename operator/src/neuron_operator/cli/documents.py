@@ -8,10 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from neuron_api import contract, envelope, manifests, yaml_text
-from neuron_api.findings import Finding
-from neuron_api.loading import Loaded, line_of, load_object, load_text
-from neuron_api.suggestions import nearest
+from neuron_api import contract
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.suggestions import nearest
+from neuron_api.loading import yaml_text
+from neuron_api.loading.loader import Loaded, line_of, load_object, load_text
+from neuron_api.manifest import documents as manifests
+from neuron_api.manifest import envelope
 from neuron_operator.errors import UserInputError
 
 _PREFIX: Final = "spec.config."

@@ -1,13 +1,13 @@
 """`--explain KEY`: what a key means, what it may be, what it is when it is absent; of a code, cause and remedy."""
 
-from neuron_api import effects, keys
 from neuron_api.contract import SHORT_NAME
-from neuron_api.paths import all_paths
-from neuron_api.registry import ENTRIES
-from neuron_api.renamed_fields import new_name
-from neuron_api.schema import Dialect, object_schema
-from neuron_api.spec import Accelerator, JobSpec
-from neuron_api.suggestions import nearest
+from neuron_api.findings.registry import ENTRIES
+from neuron_api.findings.suggestions import nearest
+from neuron_api.manifest.openapi import Dialect, object_schema
+from neuron_api.manifest.renamed_fields import new_name
+from neuron_api.resource.spec import Accelerator, JobSpec
+from neuron_api.schema import effects, key_docs
+from neuron_api.schema.key_path import all_paths
 from neuron_operator.errors import UserInputError
 
 _PARTS = ("apiVersion", "kind", "metadata", "spec", "status")
@@ -20,7 +20,7 @@ def text(asked: str) -> str:
     if asked.upper().startswith("NTJ-"):
         return _code(asked.upper())
     path = asked.removeprefix("spec.").removeprefix("config.")
-    key = keys.of(path)
+    key = key_docs.lookup(path)
     if key is None:
         raise UserInputError(_elsewhere(asked) or f"there is no key {path}{_hint(path)}")
     lines = [path, f"  type     {key.kind}", f"  default  {key.default}"]

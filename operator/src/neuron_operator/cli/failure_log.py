@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.printable import printable_lines
-from neuron_api.progress import from_last_words
-from neuron_api.status import Restart, RestartScope
+from neuron_api.findings.printable import printable_lines
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.progress import from_last_words
+from neuron_api.resource.status import Restart, RestartScope
 from neuron_operator.errors import UserInputError
 from neuron_operator.planning import pods
 from neuron_operator.planning.conditions import sentence

@@ -5,11 +5,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from neuron_api import envelope, support
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding, error, errors_of
-from neuron_api.registry import found
-from neuron_api.spec import Accelerator, JobSpec
+from neuron_api.findings.finding import Finding, error, errors_of
+from neuron_api.findings.registry import make_finding
+from neuron_api.manifest import envelope
+from neuron_api.resource.spec import Accelerator, JobSpec
+from neuron_api.schema import support
 
 from .documents import Source
 
@@ -37,7 +38,7 @@ def around(spec: Mapping[str, Any], config: TrainingConfig, told: Iterable[Findi
     return (*platform, *template.check(parsed.pod_template), *lacking)
 
 
-_NO_TYPE = found(
+_NO_TYPE = make_finding(
     3001,
     "spec.platform.instanceType",
     "it is not set, so the devices of a node are not known.",

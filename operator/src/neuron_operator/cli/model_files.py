@@ -9,8 +9,8 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import architecture
 from neuron_api.derive.architecture import Architecture
-from neuron_api.findings import Finding
-from neuron_api.registry import found
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
 from neuron_operator.errors import UserInputError
 
 from .documents import Source
@@ -27,7 +27,7 @@ def find(config: TrainingConfig, source: Source, given: str | None) -> tuple[Arc
         return None, ()  # NTJ-2501 has said it
     if text is None:
         return None, (
-            found(
+            make_finding(
                 3009,
                 _KEY,
                 f"{config.model.model_config_path} is not on this machine, so that what follows from it is not known.",
@@ -36,7 +36,7 @@ def find(config: TrainingConfig, source: Source, given: str | None) -> tuple[Arc
     values = _json(text)
     if values is None:
         where = given or config.model.model_config_path
-        return None, (found(2501, _KEY, f"{where} is not a JSON object."),)
+        return None, (make_finding(2501, _KEY, f"{where} is not a JSON object."),)
     return architecture.from_json(values, config.model)
 
 
@@ -47,7 +47,7 @@ def _megatron(config: TrainingConfig, given: str | None) -> tuple[Architecture |
     if model is None or model.vocabulary is not None:
         return model, ()
     return model, (
-        found(
+        make_finding(
             3010,
             "data.tokenizer",
             "the size of the vocabulary is the tokenizer's, which is not read here: memory and checkpoint size are "

@@ -1,8 +1,8 @@
 """How long a job will still take: as its status says, or else the steps that are left at the throughput it reports."""
 
 from neuron_api.derive import alignment
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.loading import load_object
+from neuron_api.loading.loader import load_object
+from neuron_api.resource.job import NeuronTrainingJob
 
 
 def seconds_left(job: NeuronTrainingJob) -> float | None:

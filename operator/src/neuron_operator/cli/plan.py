@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from neuron_api import checks, effects, processes, yaml_text
+from neuron_api import checks
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import hardware
 from neuron_api.derive import plan as derivation
-from neuron_api.derive.plan import Plan
-from neuron_api.findings import Finding, errors_of
-from neuron_api.instances import INSTANCE_TYPES
-from neuron_api.loading import Loaded
-from neuron_api.registry import found
-from neuron_api.spec import Accelerator, DeviceCountScope
+from neuron_api.derive.plan import TrainingPlan
+from neuron_api.findings.finding import Finding, errors_of
+from neuron_api.findings.registry import make_finding
+from neuron_api.loading import device_count, yaml_text
+from neuron_api.loading.loader import Loaded
+from neuron_api.platform.instances import INSTANCE_TYPES
+from neuron_api.resource.spec import Accelerator, DeviceCountScope
+from neuron_api.schema import effects
 
 from . import documents, job_checks, model_files, report, table
 from .documents import Source
@@ -30,7 +32,7 @@ class Planned:
     """One configuration."""
 
     label: str
-    plan: Plan | None
+    plan: TrainingPlan | None
     """None when it cannot be read."""
     hash: str
     findings: tuple[Finding, ...]
@@ -62,7 +64,7 @@ def of_source(source: Source, overrides: Sequence[str], platform: Platform, mode
     if loaded.config is None:
         return Planned(source.label, None, "", loaded.findings)
     accelerator, instance_type = _platform(source, platform)
-    machines = hardware.of(loaded.config, accelerator, instance_type)
+    machines = hardware.from_config(loaded.config, accelerator, instance_type)
     loaded = _settled(source, overrides, loaded, machines)
     assert loaded.config is not None
     model, unread = model_files.find(loaded.config, source, model_config)
@@ -82,7 +84,9 @@ def _settled(source: Source, overrides: Sequence[str], loaded: Loaded, machines:
     """With `trainer.devices` per node (A1)."""
     given = (source.spec or {}).get("deviceCountScope")
     meaning = DeviceCountScope(given) if given in list(DeviceCountScope) else DeviceCountScope.AUTO
-    settled = processes.settle(loaded, lambda more: source.load((*overrides, *more)), machines.instance_type, meaning)
+    settled = device_count.resolve_device_count(
+        loaded, lambda more: source.load((*overrides, *more)), machines.instance_type, meaning
+    )
     return replace(settled, findings=tuple(source.located(settled.findings)))
 
 
@@ -101,7 +105,7 @@ def _assumed(source: Source, config: TrainingConfig, machines: hardware.Hardware
         return ()
     lnc = f"trainer.lnc is {config.trainer.lnc}" if config.trainer.lnc else "trainer.lnc is not set"
     return (
-        found(
+        make_finding(
             3008,
             "trainer.devices",
             f"no instance type was given; {machines.instance_type} is assumed, since {lnc} and trainer.devices is "

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from neuron_api.derive.plan import COLUMNS, Plan
-from neuron_api.findings import Finding
+from neuron_api.derive.plan import COLUMNS, TrainingPlan
+from neuron_api.findings.finding import Finding
 
 if TYPE_CHECKING:
     from .plan import Planned
@@ -26,7 +26,7 @@ def of(planned: "Planned") -> dict[str, Any]:
     }
 
 
-def _machines(plan: Plan | None) -> dict[str, Any]:
+def _machines(plan: TrainingPlan | None) -> dict[str, Any]:
     if plan is None:
         return dict.fromkeys(("instance_type", "neuron_devices_per_node", "efa_per_node"))
     nothing = 0 if plan.hardware.instance_type is None else None
@@ -37,7 +37,7 @@ def _machines(plan: Plan | None) -> dict[str, Any]:
     }
 
 
-def _memory(plan: Plan | None) -> dict[str, Any] | None:
+def _memory(plan: TrainingPlan | None) -> dict[str, Any] | None:
     """Bytes of the process that needs most."""
     if plan is None or plan.memory is None:
         return None

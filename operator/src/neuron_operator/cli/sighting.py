@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from neuron_api.job import NeuronTrainingJob, parse
-from neuron_api.reasons import ConditionType
-from neuron_api.status import Condition, ConditionStatus
+from neuron_api.resource.job import NeuronTrainingJob, parse
+from neuron_api.resource.reasons import ConditionType
+from neuron_api.resource.status import Condition, ConditionStatus
 from neuron_operator.errors import MayNotError, UserInputError
 from neuron_operator.planning import pods
 from neuron_operator.planning.observation import Pod

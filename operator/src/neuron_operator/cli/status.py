@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import Restart
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import Restart
 from neuron_operator.errors import UnreachableError
 from neuron_operator.planning import duration
 from neuron_operator.planning.conditions import sentence

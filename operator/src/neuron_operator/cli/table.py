@@ -5,8 +5,8 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
 from neuron_api.derive.memory import Memory
-from neuron_api.derive.plan import Plan
-from neuron_api.findings import Finding, Severity
+from neuron_api.derive.plan import TrainingPlan
+from neuron_api.findings.finding import Finding, Severity
 
 if TYPE_CHECKING:
     from .plan import Planned
@@ -45,7 +45,7 @@ def _row(label: str, value: str, width: int | None) -> list[str]:
     ) or [head]
 
 
-def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
+def _rows(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
     c = _Words(plan.columns)
     yield "training", f"{c.strategy}, {c.model_source}, {c.data_module}, precision {c.precision}"
     yield "nodes", f"{c.num_nodes}, {_machine(plan)}"
@@ -81,13 +81,13 @@ class _Words:
         return self[name]
 
 
-def _machine(plan: Plan) -> str:
+def _machine(plan: TrainingPlan) -> str:
     if plan.hardware.instance_type is None:
         return "CPU only"
     return f"{plan.hardware.instance_type}{' (assumed)' if plan.hardware.is_assumed else ''}"
 
 
-def _in_each(plan: Plan, c: _Words) -> str:
+def _in_each(plan: TrainingPlan, c: _Words) -> str:
     if plan.devices is None:
         return f"{c.devices} processes"
     lnc = f", lnc {plan.devices.lnc}" if plan.devices.lnc else ""
@@ -101,7 +101,7 @@ def _options(c: _Words) -> str:
     return ", ".join([*on, *more]) or "none"
 
 
-def _checkpoints(plan: Plan, c: _Words) -> str:
+def _checkpoints(plan: TrainingPlan, c: _Words) -> str:
     size = _UNKNOWN if plan.checkpoint_bytes is None else _gb(plan.checkpoint_bytes)
     if not plan.columns["save_every"]:
         return f"at the end only; size {size}"
@@ -109,7 +109,7 @@ def _checkpoints(plan: Plan, c: _Words) -> str:
     return f"every {c.save_every} steps, {before}; size {size}"
 
 
-def _total(plan: Plan) -> str:
+def _total(plan: TrainingPlan) -> str:
     if plan.memory is None:
         return _UNKNOWN
     available = f" of {_gib(plan.device_memory)}" if plan.device_memory else ""

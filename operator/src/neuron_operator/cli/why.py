@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from neuron_api.reasons import ConditionType, Reason
 from neuron_api.reference.reasons import meaning
-from neuron_api.status import Condition, Phase
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import Condition, Phase
 from neuron_operator.planning import duration, waiting
 from neuron_operator.planning.conditions import sentence
 

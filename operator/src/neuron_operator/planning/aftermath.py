@@ -7,7 +7,7 @@ names are taken only once, and a status is written over the version that was rea
 
 from dataclasses import replace
 
-from neuron_api.job import NeuronTrainingJob
+from neuron_api.resource.job import NeuronTrainingJob
 
 from . import nodes
 from .observation import Observed, Pod

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import Condition, ConditionStatus, JobStatus, Phase, Restart
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import Condition, ConditionStatus, JobStatus, Phase, Restart
 
 from .conditions import sentence
 

@@ -6,8 +6,8 @@ A pod that the kubelet turns away at once would otherwise be created a thousand 
 from datetime import datetime
 from typing import Final
 
-from neuron_api.reasons import Reason
-from neuron_api.status import JobStatus
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import JobStatus
 
 from .incident import incidents
 from .ledger import open_entries

@@ -11,9 +11,9 @@ from datetime import datetime
 from signal import SIGTERM, Signals
 from typing import Final
 
-from neuron_api.progress import ProcessFailure, Progress
-from neuron_api.reasons import Reason
-from neuron_api.status import Restart
+from neuron_api.resource.progress import ProcessFailure, Progress
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import Restart
 
 from . import signals
 from .failure_table import EMPTY, FailureTable

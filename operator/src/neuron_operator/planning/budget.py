@@ -6,9 +6,9 @@ The budgets of restarts inside the pods are the launchers'. Disruptions never co
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from neuron_api.reasons import Reason
-from neuron_api.spec import HangPolicy, RestartPolicy
-from neuron_api.status import CountedFailure, JobStatus
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.spec import HangPolicy, RestartPolicy
+from neuron_api.resource.status import CountedFailure, JobStatus
 
 
 def exhausted(status: JobStatus, cause: Reason, policy: RestartPolicy, now: datetime) -> str | None:

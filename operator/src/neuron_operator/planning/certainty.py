@@ -12,9 +12,9 @@ take the API server up to 0.1 s, the time in which its cache asks etcd how far i
 
 from collections.abc import Collection
 
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.reasons import Reason
-from neuron_api.status import JobStatus
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import JobStatus
 
 from .observation import Observed
 from .plan import Plan

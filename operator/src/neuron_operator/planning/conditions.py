@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import Condition, ConditionStatus, Phase, Restart, RestartScope
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import Condition, ConditionStatus, Phase, Restart, RestartScope
 
 from .configuration import Accepted, Refused
 from .scheduling.mechanism import Admission

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from neuron_api.printable import clip
-from neuron_api.spec import ConfigMapKey
+from neuron_api.findings.printable import clip
+from neuron_api.resource.spec import ConfigMapKey
 
 from .observation import ConfigText
 

@@ -6,15 +6,18 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from neuron_api import contract, job_name, processes, support, yaml_text
+from neuron_api import contract
 from neuron_api.config import TrainingConfig
-from neuron_api.devices import Devices, devices
-from neuron_api.findings import Finding, Severity, error, errors_of, warning
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.loading import Loaded, load_object, load_text
-from neuron_api.reasons import Reason
-from neuron_api.spec import Accelerator, JobSpec
-from neuron_api.topology import Topology
+from neuron_api.findings.finding import Finding, Severity, error, errors_of, warning
+from neuron_api.loading import device_count, yaml_text
+from neuron_api.loading.loader import Loaded, load_object, load_text
+from neuron_api.platform.devices import Devices, devices
+from neuron_api.platform.topology import Topology
+from neuron_api.resource import job_name
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.spec import Accelerator, JobSpec
+from neuron_api.schema import support
 
 from . import storage, template, template_conflicts
 from .observation import ConfigText
@@ -137,7 +140,7 @@ def _load(spec: JobSpec, text: str) -> Loaded:
     def read(changes: Sequence[str]) -> Loaded:
         return _from_text(text, source, *changes) if canonical is None else _from_object(canonical, *changes)
 
-    return processes.settle(read(()), read, instance_type, spec.device_count_scope)
+    return device_count.resolve_device_count(read(()), read, instance_type, spec.device_count_scope)
 
 
 @lru_cache(maxsize=512)
@@ -179,9 +182,9 @@ def _bare_ones(spec: JobSpec) -> tuple[Finding, ...]:
 def _too_many(config: TrainingConfig) -> tuple[Finding, ...]:
     """More pods than a status has room for: its write would be refused after they were created."""
     nodes = config.trainer.num_nodes
-    if nodes <= contract.MOST_NODES:
+    if nodes <= contract.MAX_NODES:
         return ()
-    message = f"{nodes} nodes are more than the {contract.MOST_NODES} that a job can have."
+    message = f"{nodes} nodes are more than the {contract.MAX_NODES} that a job can have."
     return (error("spec.config.trainer.num_nodes", message, "Use fewer, with more processes on each."),)
 
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from neuron_api.reasons import Reason
-from neuron_api.spec import JobSpec
-from neuron_api.status import JobStatus
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.spec import JobSpec
+from neuron_api.resource.status import JobStatus
 
 from .conditions import End
 from .gang import Gang

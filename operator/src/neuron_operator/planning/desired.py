@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from neuron_api import contract
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.spec import FromScratch
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.spec import FromScratch
 
 from . import hold, naming, placement, storage
 from .configuration import Accepted

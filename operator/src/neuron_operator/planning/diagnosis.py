@@ -7,8 +7,8 @@ The table of exits (`failure`) says what Kubernetes knows; the failure table, wh
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from neuron_api.spec import NodePolicy
-from neuron_api.status import JobStatus, Restart, RestartScope
+from neuron_api.resource.spec import NodePolicy
+from neuron_api.resource.status import JobStatus, Restart, RestartScope
 
 from . import exclusion, failure_table, signals
 from .failure import Loss, Verdict

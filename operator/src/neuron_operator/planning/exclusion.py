@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from neuron_api.reasons import Reason
-from neuron_api.spec import NodePolicy
-from neuron_api.status import ExcludedNode, JobStatus, Restart, RestartScope
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.spec import NodePolicy
+from neuron_api.resource.status import ExcludedNode, JobStatus, Restart, RestartScope
 
 from .blame import lost_connection
 from .failure_table import FailureTable

@@ -7,8 +7,8 @@ the spec asks for it; what it owned is then left to garbage collection.
 from datetime import datetime, timedelta
 
 from neuron_api import contract
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.spec import TtlDeletionPolicy
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.spec import TtlDeletionPolicy
 
 from .observation import Child, Observed
 from .plan import Delete

@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import Final
 
 from neuron_api.contract import TERMINATION_MESSAGE_LIMIT, ExitCode
-from neuron_api.printable import clip_lines
-from neuron_api.progress import from_failure_headline
-from neuron_api.reasons import Reason
+from neuron_api.findings.printable import clip_lines
+from neuron_api.resource.progress import from_failure_headline
+from neuron_api.resource.reasons import Reason
 
 from .blame import lost_connection
 from .observation import Pod

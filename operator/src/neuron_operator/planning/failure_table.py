@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from neuron_api.reasons import Reason
+from neuron_api.resource.reasons import Reason
 
 MAX_CHARACTERS: Final = 262_144
 _MOST_TOLD: Final = 5

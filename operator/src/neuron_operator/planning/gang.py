@@ -7,7 +7,7 @@ as told.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from neuron_api.status import JobStatus, PodStatus
+from neuron_api.resource.status import JobStatus, PodStatus
 
 from . import failure
 from .failure import Loss

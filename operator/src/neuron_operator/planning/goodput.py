@@ -8,8 +8,8 @@ never from the clock, so that a pass without news changes nothing: up to the las
 
 from datetime import datetime
 
-from neuron_api.progress import Progress
-from neuron_api.status import JobStatus, ProgressStatus
+from neuron_api.resource.progress import Progress
+from neuron_api.resource.status import JobStatus, ProgressStatus
 
 from . import pace
 

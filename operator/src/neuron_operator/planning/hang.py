@@ -8,9 +8,9 @@ answer is no hang either: silence is not known to be one.
 from dataclasses import dataclass
 from typing import Final
 
-from neuron_api.progress import Progress, TrainerPhase
-from neuron_api.spec import HangPolicy
-from neuron_api.status import ProgressStatus
+from neuron_api.resource.progress import Progress, TrainerPhase
+from neuron_api.resource.spec import HangPolicy
+from neuron_api.resource.status import ProgressStatus
 
 KNOWN_AFTER: Final = 5
 """Steps from which on the job's own pace is trusted: compilations fall into the first ones."""

@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Final
 
 from neuron_api.config import TrainingConfig
-from neuron_api.reasons import Reason
-from neuron_api.spec import FromScratch, RestartPolicy
-from neuron_api.status import CheckpointGateStatus, JobStatus, Restart
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.spec import FromScratch, RestartPolicy
+from neuron_api.resource.status import CheckpointGateStatus, JobStatus, Restart
 
 from . import ledger
 from .waiting import Wait

@@ -7,7 +7,7 @@ before the other is known. One incident must cost the budget once, wait once and
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from neuron_api.status import JobStatus, Restart, RestartScope
+from neuron_api.resource.status import JobStatus, Restart, RestartScope
 
 TOGETHER_SECONDS: Final = 10.0
 """From its first line: kubelets look at containers every second and tell within a few; a successor takes 4 to start."""

@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Final
 
 from neuron_api.config import TrainingConfig
-from neuron_api.progress import last_lines
-from neuron_api.reasons import Reason
-from neuron_api.spec import JobSpec, RestartPolicy
-from neuron_api.status import JobStatus, PodStatus, Restart, RestartScope
+from neuron_api.resource.progress import last_lines
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.spec import JobSpec, RestartPolicy
+from neuron_api.resource.status import JobStatus, PodStatus, Restart, RestartScope
 
 from . import budget, hold, incident, ledger, same_step
 from .conditions import End

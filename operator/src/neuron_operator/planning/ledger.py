@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from neuron_api.progress import LINE_LENGTH, LINES, Progress, TrainerPhase
-from neuron_api.reasons import Reason
-from neuron_api.status import JobStatus, Restart, RestartScope
+from neuron_api.resource.progress import LINE_LENGTH, LINES, Progress, TrainerPhase
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import JobStatus, Restart, RestartScope
 
 from . import blame, signals
 from .blame import Blame

@@ -1,6 +1,6 @@
 """Names of children: deterministic, so that a second creation of the same thing is refused by the API server."""
 
-from neuron_api.job import NeuronTrainingJob
+from neuron_api.resource.job import NeuronTrainingJob
 
 
 def padded(index: int, count: int) -> str:

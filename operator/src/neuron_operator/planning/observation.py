@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.progress import Progress
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

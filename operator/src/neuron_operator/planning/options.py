@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from neuron_api.scheduling import GangScheduler
+from neuron_api.resource.scheduling import GangScheduler
 
 from . import failure_table
 from .failure_table import FailureTable

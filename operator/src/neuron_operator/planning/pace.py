@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from neuron_api.progress import Progress
-from neuron_api.status import ProgressStatus
+from neuron_api.resource.progress import Progress
+from neuron_api.resource.status import ProgressStatus
 
 from . import duration
 

@@ -1,6 +1,6 @@
 """What one pod asks of its node, and the environment that the platform needs (operator.md §3.1-§3.3). Pure.
 
-Variables that NxDT derives from the configuration are left to the trainer (`neuron_api.environment`).
+Variables that NxDT derives from the configuration are left to the trainer (`neuron_api.platform.environment`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from neuron_api import contract
 from neuron_api.derive import precision
-from neuron_api.devices import EFA_RESOURCE, NEURON_RESOURCE
-from neuron_api.instances import instance_of
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.spec import Accelerator
+from neuron_api.platform.devices import EFA_RESOURCE, NEURON_RESOURCE
+from neuron_api.platform.instances import instance_of
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.spec import Accelerator
 
 from . import nodes
 from .configuration import Accepted

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neuron_api.status import JobStatus
+from neuron_api.resource.status import JobStatus
 
 from .conditions import Facts
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import JobStatus, Phase, PodStatus, TopologyStatus
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import JobStatus, Phase, PodStatus, TopologyStatus
 
 from . import (
     backoff,

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from neuron_api.progress import Progress, TrainerPhase
+from neuron_api.resource.progress import Progress, TrainerPhase
+from neuron_api.resource.status import CheckpointStatus, JobStatus, Phase, ProgressStatus
 from neuron_api.resumption import LINE_LENGTH, MAX_LINES
-from neuron_api.status import CheckpointStatus, JobStatus, Phase, ProgressStatus
 
 from . import goodput, pace
 from .gang import Gang

@@ -7,8 +7,8 @@ people read may be left out.
 from datetime import datetime
 from typing import Final
 
-from neuron_api.reasons import ConditionType, Reason
-from neuron_api.status import Condition, ConditionStatus, JobStatus
+from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.status import Condition, ConditionStatus, JobStatus
 
 _HEADLINE: Final = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
 

@@ -11,8 +11,8 @@ from signal import SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM
 from typing import Final
 
 from neuron_api.config import TrainingConfig
-from neuron_api.reasons import Reason
-from neuron_api.status import JobStatus, Restart, RestartScope
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import JobStatus, Restart, RestartScope
 
 from .conditions import End
 from .incident import incidents

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from neuron_api.progress import ProcessFailure
-from neuron_api.reasons import Reason
+from neuron_api.resource.progress import ProcessFailure
+from neuron_api.resource.reasons import Reason
 
 from .failure_table import FailureRule, FailureTable, MinimumScope, NodeRule
 from .observation import Node

@@ -7,8 +7,8 @@ another phase, and that it trains as well.
 
 from typing import Any
 
-from neuron_api.reasons import ConditionType
-from neuron_api.status import JobStatus, Phase, ProgressStatus
+from neuron_api.resource.reasons import ConditionType
+from neuron_api.resource.status import JobStatus, Phase, ProgressStatus
 
 _NUMBERS = (
     "step",

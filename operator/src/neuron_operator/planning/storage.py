@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from neuron_api import contract, inputs
+from neuron_api import contract
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding, error, warning
-from neuron_api.registry import found
-from neuron_api.spec import Accelerator, JobSpec
+from neuron_api.findings.finding import Finding, error, warning
+from neuron_api.findings.registry import make_finding
+from neuron_api.platform import inputs
+from neuron_api.resource.spec import Accelerator, JobSpec
 
 _DEFAULT_EXP_DIR: Final = "nemo_experiments"
 _PASSING: Final = ("emptyDir", "configMap", "secret", "downwardAPI", "projected", "image", "ephemeral")
@@ -67,7 +68,7 @@ def _inputs(spec: JobSpec, config: TrainingConfig) -> Iterator[Finding]:
         where = PurePosixPath(working_directory(spec) or "/", path)
         if not any(where.is_relative_to(mount) for mount in mounts):
             message = f"{where} is on no volume of the job, and is missing unless the image has it."
-            yield found(3016, key, message, f"{below} a volume that holds it (spec.storage).")
+            yield make_finding(3016, key, message, f"{below} a volume that holds it (spec.storage).")
 
 
 def _template_mounts(spec: JobSpec) -> Iterator[str]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from neuron_api.config import TrainingConfig
-from neuron_api.reasons import Reason
-from neuron_api.spec import JobSpec, RestartPolicy
-from neuron_api.status import JobStatus, Restart, RestartScope, SuspensionStatus
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.spec import JobSpec, RestartPolicy
+from neuron_api.resource.status import JobStatus, Restart, RestartScope, SuspensionStatus
 
 from . import hold, ledger
 from .conditions import End, Pause

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from neuron_api import contract
-from neuron_api.findings import Finding, error
+from neuron_api.findings.finding import Finding, error
 
 _ROOT: Final = "spec.podTemplate"
 CONFIG_VOLUME: Final = "neuron-training-config"

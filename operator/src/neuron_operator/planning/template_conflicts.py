@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from neuron_api import contract
-from neuron_api.devices import EFA_RESOURCE, NEURON_RESOURCE, Devices
-from neuron_api.findings import Finding, error
-from neuron_api.scheduling import GangScheduler, Scheduling
+from neuron_api.findings.finding import Finding, error
+from neuron_api.platform.devices import EFA_RESOURCE, NEURON_RESOURCE, Devices
+from neuron_api.resource.scheduling import GangScheduler, Scheduling
 
 from .strategic_merge import merge
 

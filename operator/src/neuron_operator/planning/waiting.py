@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.reasons import Reason
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import Reason
 
 from .observation import OUT_OF_SERVICE, Node, Pod
 from .outcome import Rejection

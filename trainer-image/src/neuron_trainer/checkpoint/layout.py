@@ -3,8 +3,9 @@
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from neuron_api import contract, directories
-from neuron_api.directories import Naming
+from neuron_api import contract
+from neuron_api.platform import directories
+from neuron_api.platform.directories import Naming
 
 from . import storage
 

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
-from neuron_api.findings import error, errors_of
-from neuron_api.loading import load_bytes
+from neuron_api.findings.finding import error, errors_of
+from neuron_api.loading.loader import load_bytes
 from neuron_trainer import training_file
 from neuron_trainer.checkpoint import catalog, layout, published, storage
 from neuron_trainer.checkpoint.convert import config_file, hugging_face, native, nxd, tokenizer

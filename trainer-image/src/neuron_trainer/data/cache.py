@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuron_api.findings import error
+from neuron_api.findings.finding import error
 from neuron_trainer.errors import InputError
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding, error
+from neuron_api.findings.finding import Finding, error
 from neuron_trainer.errors import InputError
 
 from .samples import Samples

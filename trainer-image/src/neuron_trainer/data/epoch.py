@@ -6,8 +6,8 @@ from typing import Final
 
 from neuron_api.checks.trainer import LONGER_THAN_AN_EPOCH
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding, error
-from neuron_api.registry import found
+from neuron_api.findings.finding import Finding, error
+from neuron_api.findings.registry import make_finding
 
 from . import source
 from .loader import batches
@@ -92,4 +92,4 @@ def _saves(config: TrainingConfig, epoch: int) -> Iterator[Finding]:
     if config.exp_manager.writes_checkpoints and ends_by_epochs and 0 < steps <= every:
         key = "exp_manager.checkpoint_callback_params.every_n_train_steps"
         run = f"a run of {steps} ({trainer.max_epochs} epochs)"
-        yield found(2220, key, f"every {every} steps of {run}: the only checkpoint is the one at the end.")
+        yield make_finding(2220, key, f"every {every} steps of {run}: the only checkpoint is the one at the end.")

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from neuron_api.findings import Finding
+from neuron_api.findings.finding import Finding
 from neuron_trainer.errors import InputError
 
 from .bounds import IGNORED

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuron_api.findings import error
+from neuron_api.findings.finding import error
 from neuron_trainer.errors import InputError, TokenError
 
 from . import matrices, saved

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from neuron_api.config import TokenizerConfig, TrainingConfig
-from neuron_api.findings import Finding, error
+from neuron_api.findings.finding import Finding, error
 from neuron_trainer.errors import InputError
 
 from . import hub, tokenizer_files

@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure as TorchFailure
 from torch.distributed.elastic.rendezvous import RendezvousHandler
 
-from neuron_api.progress import ProcessFailure, TrainerPhase, failure_headline, last_lines
+from neuron_api.resource.progress import ProcessFailure, TrainerPhase, failure_headline, last_lines
 from neuron_trainer.errors import PreemptedError, ReportedError
 from neuron_trainer.handoff import Handoff, Start
 from neuron_trainer.phases import Phases

@@ -10,7 +10,7 @@ from typing import Final
 
 from neuron_api import resumption
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding, error
+from neuron_api.findings.finding import Finding, error
 from neuron_api.resumption import Difference
 from neuron_trainer import run_identity
 from neuron_trainer.checkpoint import Candidate, aside, layout, published, storage, verify

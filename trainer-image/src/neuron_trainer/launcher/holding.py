@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from neuron_api.findings import error
+from neuron_api.findings.finding import error
 from neuron_trainer.errors import InputError, LeaseHeldError, LeaseLostError
 from neuron_trainer.handoff import Handoff
 from neuron_trainer.lease import LEASE_SECONDS, RENEW_SECONDS, Holder, Lease

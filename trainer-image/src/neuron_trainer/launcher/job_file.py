@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from neuron_api import contract, manifests, yaml_text
-from neuron_api.findings import Finding, error
-from neuron_api.loading import Loaded, line_of, load_bytes, load_object, load_text
+from neuron_api import contract
+from neuron_api.findings.finding import Finding, error
+from neuron_api.loading import yaml_text
+from neuron_api.loading.loader import Loaded, line_of, load_bytes, load_object, load_text
+from neuron_api.manifest import documents
 from neuron_trainer.data.paths import is_directory
 from neuron_trainer.errors import InputError
 
@@ -56,7 +58,7 @@ def _objects(text: str) -> Iterator[_Document]:
     """Kubernetes' objects; nothing where the file has none."""
     if contract.KIND not in text and "kind:" not in text:
         return
-    for first, part in manifests.split(text):
+    for first, part in documents.split(text):
         parsed = yaml_text.parse(part)
         document = _Document(parsed.value, {key: line + first - 1 for key, line in parsed.lines.items()})
         if document.kind:

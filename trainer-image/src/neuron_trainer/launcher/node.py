@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from neuron_api import contract, processes
+from neuron_api import contract
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import error
-from neuron_api.spec import FromScratch
+from neuron_api.findings.finding import error
+from neuron_api.loading import device_count
+from neuron_api.resource.spec import FromScratch
 from neuron_trainer.errors import InputError
 from neuron_trainer.resume import Seen
 
@@ -21,7 +22,7 @@ _NOTHING_SEEN: Final = Seen()
 def settled(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The override that a pod loads its configuration with: `trainer.devices` as the operator read it (A1)."""
     count = environ.get(contract.ENV_PROCESSES_PER_NODE)
-    return (processes.override(int(count)),) if count else ()
+    return (device_count.override(int(count)),) if count else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Final
 import yaml
 
 from neuron_api.config import TrainingConfig
-from neuron_api.loading import Loaded
+from neuron_api.loading.loader import Loaded
 from neuron_trainer import files
 from neuron_trainer.data import source
 from neuron_trainer.file_errors import naming

@@ -16,8 +16,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 from prometheus_client.registry import Collector
 
-from neuron_api import contract, progress
-from neuron_api.progress import Progress
+from neuron_api import contract
+from neuron_api.resource import progress
+from neuron_api.resource.progress import Progress
 
 log = logging.getLogger(__name__)
 

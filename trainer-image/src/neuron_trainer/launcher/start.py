@@ -10,13 +10,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from neuron_api import contract, effects, environment, support
+from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
-from neuron_api.findings import Severity, error, errors_of
-from neuron_api.loading import Loaded
-from neuron_api.progress import CheckpointReport, TrainerPhase, last_words
-from neuron_api.spec import FromScratch
+from neuron_api.findings.finding import Severity, error, errors_of
+from neuron_api.loading.loader import Loaded
+from neuron_api.platform import environment
+from neuron_api.resource.progress import CheckpointReport, TrainerPhase, last_words
+from neuron_api.resource.spec import FromScratch
+from neuron_api.schema import effects, support
 from neuron_trainer import cpu, early, evaluation, fast_dev_run, lease, logs, training_file, tuning_length
 from neuron_trainer.errors import (
     CheckpointError,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any, Final
 
-from neuron_api.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
+from neuron_api.resource.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
 from neuron_trainer.handoff import Handoff
 
 from .node import Node

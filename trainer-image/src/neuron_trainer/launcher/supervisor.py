@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch.distributed.elastic.agent.server.api import RunResult
 from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousHandler
 
-from neuron_api.progress import TrainerPhase
+from neuron_api.resource.progress import TrainerPhase
 from neuron_trainer.errors import PeerLostError
 from neuron_trainer.resume import Choice
 from neuron_trainer.worker import Job

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from neuron_api.config import CheckpointCallbackParams
-from neuron_api.findings import Finding, error
+from neuron_api.findings.finding import Finding, error
 from neuron_trainer.checkpoint import retention
 
 _SAVES: Final = 1000

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import lightning.pytorch as pl
 
-from neuron_api.progress import CheckpointReport, Progress, Recovery, TrainerPhase
+from neuron_api.resource.progress import CheckpointReport, Progress, Recovery, TrainerPhase
 from neuron_trainer import json_text
 from neuron_trainer.handoff import Handoff, replace
 from neuron_trainer.metrics_file import MetricsFile, StepMetrics, ValidationMetrics

@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 
 from neuron_api.config import TrainingConfig
-from neuron_api.progress import Recovery
-from neuron_api.topology import Topology
+from neuron_api.platform.topology import Topology
+from neuron_api.resource.progress import Recovery
 from neuron_trainer.checkpoint import storage
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data import tokenizer

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from neuron_api import contract, resumption
 from neuron_api.derive import checkpoint, precision
-from neuron_api.topology import Topology
+from neuron_api.platform.topology import Topology
 from neuron_trainer.checkpoint import published, reader, retention, rng, tensors
 from neuron_trainer.checkpoint.manifest import Manifest, read
 from neuron_trainer.checkpoint.published_reader import PublishedReader

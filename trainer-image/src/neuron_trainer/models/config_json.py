@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from neuron_api.bounds import MAX_BYTES
 from neuron_api.config import ModelConfig
-from neuron_api.findings import Finding, Severity, error
+from neuron_api.findings.finding import Finding, Severity, error
+from neuron_api.loading.limits import MAX_BYTES
 from neuron_trainer.errors import InputError
 
 from .config_json_keys import ConfigJson

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from neuron_api.config import ModelConfig, OptimConfig, TrainingConfig
 from neuron_api.derive import precision
-from neuron_api.findings import error
+from neuron_api.findings.finding import error
 from neuron_trainer.errors import InputError
 from neuron_trainer.parallel import LocalParameter
 

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from neuron_api.config import OptimConfig
-from neuron_api.findings import error
+from neuron_api.findings.finding import error
 from neuron_trainer.errors import InputError
 
 from . import curves

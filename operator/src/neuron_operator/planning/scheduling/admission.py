@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.reasons import Reason
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import Reason
 from neuron_operator.planning.gang import Gang
 from neuron_operator.planning.observation import Observed, Sight
 from neuron_operator.planning.options import Options

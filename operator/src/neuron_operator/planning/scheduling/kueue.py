@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from neuron_api import contract
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.reasons import Reason
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import Reason
 from neuron_operator.planning.observation import GroupKind, Pod, QueueKind
 
 from .mechanism import Admission, Asked, Json, Seen, conditions, moment

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.reasons import Reason
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import Reason
 from neuron_operator.planning.observation import GroupKind, Pod, QueueKind
 from neuron_operator.planning.waiting import Wait
 

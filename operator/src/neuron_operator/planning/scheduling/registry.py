@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.scheduling import GangScheduler
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.scheduling import GangScheduler
 
 from . import unqueued
 from .coscheduling import Coscheduling

@@ -8,7 +8,7 @@ free.
 
 from collections.abc import Iterable
 
-from neuron_api.status import JobStatus
+from neuron_api.resource.status import JobStatus
 from neuron_operator.planning.observation import Observed, Pod
 from neuron_operator.planning.plan import Release
 

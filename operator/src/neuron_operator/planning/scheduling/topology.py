@@ -3,7 +3,7 @@
 from typing import Any
 
 from neuron_api import contract
-from neuron_api.job import NeuronTrainingJob
+from neuron_api.resource.job import NeuronTrainingJob
 
 Json = dict[str, Any]
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from neuron_api.job import NeuronTrainingJob
-from neuron_api.reasons import Reason
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import Reason
 
 from . import topology
 from .mechanism import Admission

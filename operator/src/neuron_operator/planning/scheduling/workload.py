@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from neuron_api.reasons import Reason
+from neuron_api.resource.reasons import Reason
 from neuron_operator.planning.observation import GroupKind, QueueKind
 
 from . import topology

@@ -7,7 +7,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Final
 
-from neuron_api import suffixes
+from neuron_api.platform import suffixes
 
 from . import compression, text
 from .errors import FormatError, reading

@@ -6,7 +6,7 @@ from pathlib import Path
 from zlib import crc32
 
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import error
+from neuron_api.findings.finding import error
 from neuron_trainer.data import tokenizer
 from neuron_trainer.data.cache import Arrays, Entry
 from neuron_trainer.data.paths import expanded

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding, error
+from neuron_api.findings.finding import Finding, error
 from neuron_trainer.data.paths import exists, expanded
 from neuron_trainer.errors import InputError
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from neuron_api.findings import Finding, error
+from neuron_api.findings.finding import Finding, error
 from neuron_trainer.data.formats import compression, records, tables, text
 from neuron_trainer.data.formats.detection import Detected, Form, detect
 from neuron_trainer.data.formats.errors import FormatError, reading

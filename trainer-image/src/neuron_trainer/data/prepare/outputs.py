@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuron_api.findings import error
+from neuron_api.findings.finding import error
 from neuron_trainer.data.megatron.indexed import IndexedTokens
 from neuron_trainer.data.megatron.writer import IndexedWriter
 from neuron_trainer.errors import InputError

@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from neuron_api.findings import Finding, error
+from neuron_api.findings.finding import Finding, error
 from neuron_trainer.data.formats.text import Errors, is_encoding
 from neuron_trainer.data.megatron.layout import bin_path
 

@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
-from neuron_api.findings import error
+from neuron_api.findings.finding import error
 from neuron_trainer.data import tokenizer_files
 from neuron_trainer.data.formats.detection import Form
 from neuron_trainer.errors import InputError

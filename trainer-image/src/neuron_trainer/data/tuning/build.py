@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from neuron_api.config import DataConfig, TrainingConfig
-from neuron_api.findings import Finding, error
+from neuron_api.findings.finding import Finding, error
 from neuron_trainer.data import tokenizer
 from neuron_trainer.data.cache import Arrays, Entry
 from neuron_trainer.data.formats.detection import detect

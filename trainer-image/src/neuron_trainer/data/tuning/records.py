@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from neuron_api.findings import error
+from neuron_api.findings.finding import error
 from neuron_trainer.data.formats import records, text
 from neuron_trainer.data.formats.detection import detect
 from neuron_trainer.data.formats.errors import FormatError

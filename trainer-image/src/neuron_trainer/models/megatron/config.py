@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from neuron_api.config import ModelConfig, TrainingConfig
 from neuron_api.derive.architecture import from_megatron
 from neuron_api.derive.parameters import padded_vocabulary
-from neuron_api.findings import error
+from neuron_api.findings.finding import error
 from neuron_trainer.errors import InputError
 from neuron_trainer.models.blocks.moe import MoeSettings
 from neuron_trainer.models.blocks.rotary import Rope, RopeScaling

@@ -13,7 +13,7 @@ from torch.distributed.tensor.parallel import loss_parallel
 
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import heads, precision
-from neuron_api.topology import Topology
+from neuron_api.platform.topology import Topology
 from neuron_trainer.models import recompute
 from neuron_trainer.models.family import Family
 from neuron_trainer.models.prediction import Prediction

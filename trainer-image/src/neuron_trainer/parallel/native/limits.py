@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from neuron_api.config import TrainingConfig
-from neuron_api.findings import Finding
-from neuron_api.registry import found
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
 
 _SHUFFLE = "distributed_strategy.token_shuffle_group_size"
 
@@ -15,5 +15,5 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     group = strategy.token_shuffle_group_size
     tokens = config.data.micro_batch_size * config.model.encoder_seq_length // strategy.context_parallel_size
     if tokens % group:
-        yield found(4001, _SHUFFLE, f"{group} is no divisor of the {tokens} tokens of a micro-batch on a process.",
-                    "Use one that is.")  # fmt: skip
+        message = f"{group} is no divisor of the {tokens} tokens of a micro-batch on a process."
+        yield make_finding(4001, _SHUFFLE, message, "Use one that is.")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from neuron_api.topology import Topology
+from neuron_api.platform.topology import Topology
 
 
 @dataclass(frozen=True, slots=True)

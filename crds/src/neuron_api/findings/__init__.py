@@ -1,0 +1,1 @@
+"""What is wrong with an input, one typed sentence per fault, and the table of their codes."""

@@ -1,0 +1,1 @@
+"""From text or objects to a typed configuration with its findings."""

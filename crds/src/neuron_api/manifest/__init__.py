@@ -1,0 +1,1 @@
+"""The resource as a file: its CRD and schema, documents around it, versions that differ."""

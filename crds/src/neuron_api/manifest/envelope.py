@@ -1,0 +1,183 @@
+"""What is around a configuration: apiVersion, kind, metadata and spec of a NeuronTrainingJob, against the schema that
+the API server has. What is below `spec.config` is `loading`'s, and the pod template's parts are the operator's."""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, Final
+
+from neuron_api import cel, contract
+from neuron_api.findings.finding import Finding, error
+from neuron_api.findings.suggestions import nearest
+from neuron_api.resource import job_name
+from neuron_api.resource.scheduling import CONFIG_MAP_KEY, LABEL_KEY, OBJECT_NAME
+from neuron_api.resource.spec import JobSpec
+
+from .openapi import Dialect, Schema, object_schema
+from .renamed_fields import RENAMED
+
+_METADATA: Final = (
+    "name", "generateName", "namespace", "labels", "annotations", "finalizers", "ownerReferences", "uid",
+    "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink",
+    "managedFields",
+)  # fmt: skip
+_TOP: Final = ("apiVersion", "kind", "metadata", "spec", "status")
+_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+}
+_WORDS: Final = {
+    "object": "a mapping", "array": "a list", "string": "a string", "boolean": "true or false",
+    "integer": "an integer", "number": "a number",
+}  # fmt: skip
+_PATTERNS: Final = {
+    "^/.*$": "an absolute path, such as /training",
+    OBJECT_NAME: "the name of an object: lower-case letters, digits, hyphens and dots",
+    CONFIG_MAP_KEY: "a key of a ConfigMap: letters, digits, hyphens, dots and underscores",
+    LABEL_KEY: "the key of a label, such as topology.kubernetes.io/zone",
+}
+"""Patterns of the schema in words."""
+
+
+def check(document: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Every fault of a job's manifest; keys are paths from its top (`spec.restartPolicy`)."""
+    return (*_identity(document), *_metadata(document.get("metadata")), *check_spec(document.get("spec")))
+
+
+def is_job(kind: str) -> bool:
+    """Whether a kind is ours, by its letters."""
+    return kind.lower() == contract.KIND.lower()
+
+
+def _identity(document: Mapping[str, Any]) -> Iterator[Finding]:
+    version, kind = document.get("apiVersion"), document.get("kind")
+    if version != contract.API_VERSION:
+        yield error("apiVersion", f"must be {contract.API_VERSION}, got {_shown(version)}.")
+    if kind != contract.KIND:
+        yield error("kind", f"must be {contract.KIND}, got {_shown(kind)}.")
+    yield from _unknown(document, "", _TOP)
+
+
+def _metadata(metadata: Any) -> Iterator[Finding]:
+    if not isinstance(metadata, Mapping):
+        yield error("metadata", "must be a mapping with a name.", "Add metadata.name.")
+        return
+    yield from _unknown(metadata, "metadata", _METADATA)
+    name = metadata.get("name")
+    if isinstance(name, str):
+        yield from job_name.check(name)
+    elif name is not None or "generateName" not in metadata:
+        yield error(job_name.KEY, f"must be a string, got {_shown(name)}.", f"{job_name.EXPECTED.capitalize()}.")
+    for key in ("labels", "annotations"):
+        values = metadata.get(key)
+        for one, value in (values if isinstance(values, Mapping) else {}).items():
+            if not isinstance(value, str):
+                yield error(f"metadata.{key}.{one}", f"must be a string, got {_shown(value)}.", "Write it in quotes.")
+
+
+def check_spec(spec: Any) -> tuple[Finding, ...]:
+    """Every fault of a job's `spec` beside its configuration."""
+    return tuple(_spec(spec))
+
+
+def _spec(spec: Any) -> Iterator[Finding]:
+    if not isinstance(spec, Mapping):
+        yield error("spec", f"must be a mapping, got {_shown(spec)}.")
+        return
+    yield from _value(spec, _schema(), "spec")
+    yield from cel.spec_findings(spec)
+
+
+@cache
+def _schema() -> Schema:
+    """Of `spec`, as in the CustomResourceDefinition; the configuration is left open, it has rules of its own."""
+    return object_schema(JobSpec, Dialect.API, replace={"config": {"type": "object"}})
+
+
+def _value(value: Any, schema: Schema, path: str) -> Iterator[Finding]:
+    kind = schema.get("type")
+    if kind is None or value is None:  # open, or null: the API server drops it
+        return
+    if not _is(value, kind):
+        yield error(path, f"must be {_WORDS[kind]}, got {_shown(value)}.", _quote(value, kind))
+    elif kind == "object":
+        yield from _object(value, schema, path)
+    elif kind == "array":
+        yield from _array(value, schema, path)
+    elif fault := _scalar(value, schema):
+        yield error(path, f"must be {fault}, got {_shown(value)}.", _choice(value, schema))
+
+
+def _object(value: Mapping[str, Any], schema: Schema, path: str) -> Iterator[Finding]:
+    properties = schema.get("properties")
+    if properties is None:
+        return
+    yield from _unknown(value, path, properties)
+    for key in schema.get("required", ()):
+        if value.get(key) is None:
+            yield error(f"{path}.{key}", "is required and missing.", "Add it.")
+    for key, item in value.items():
+        if key in properties:
+            yield from _value(item, properties[key], f"{path}.{key}")
+
+
+def _array(value: list[Any], schema: Schema, path: str) -> Iterator[Finding]:
+    if len(value) > schema.get("maxItems", len(value)):
+        yield error(path, f"must have at most {schema['maxItems']} items, got {len(value)}.")
+    for index, item in enumerate(value):
+        yield from _value(item, schema["items"], f"{path}.{index}")
+
+
+def _scalar(value: Any, schema: Schema) -> str:
+    """What the value must be and is not; empty where it is."""
+    if "enum" in schema and value not in schema["enum"]:
+        return f"one of {', '.join(schema['enum'])}"
+    if "minimum" in schema and value < schema["minimum"]:
+        return f"at least {schema['minimum']}"
+    if "maximum" in schema and value > schema["maximum"]:
+        return f"at most {schema['maximum']}"
+    if isinstance(value, str) and not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
+        return f"{schema.get('minLength', 0)} to {schema.get('maxLength', 'any number of')} characters long"
+    if "pattern" in schema and not re.search(schema["pattern"], value):
+        return _PATTERNS.get(schema["pattern"], f"a match of {schema['pattern']}")
+    return ""
+
+
+def _unknown(value: Mapping[str, Any], path: str, known: Any) -> Iterator[Finding]:
+    for key in value:
+        if key in known:
+            continue
+        where = f"{path}.{key}" if path else str(key)
+        near = RENAMED.get(where) or nearest(str(key), known)
+        rest = f"{path or 'A job'} has: {', '.join(sorted(known))}."
+        yield error(where, "unknown field.", f"Did you mean {near}?" if near else rest)
+
+
+def _is(value: Any, kind: str) -> bool:
+    if isinstance(value, bool):
+        return kind == "boolean"
+    if kind == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, _TYPES[kind])
+
+
+def _quote(value: Any, kind: str) -> str:
+    return f"Write it in quotes: '{value}'." if kind == "string" and isinstance(value, bool | int | float) else ""
+
+
+def _choice(value: Any, schema: Schema) -> str:
+    near = nearest(str(value), schema.get("enum", ()))
+    return f"Did you mean {near}?" if near else ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

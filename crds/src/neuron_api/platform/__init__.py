@@ -1,0 +1,1 @@
+"""Nodes and processes: topology, instance types, devices, environment, directories."""

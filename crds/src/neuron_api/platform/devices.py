@@ -1,0 +1,129 @@
+"""What one pod asks its node for on Trainium: chips and EFA interfaces, from the processes and the instance type."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from neuron_api.config import TrainingConfig
+from neuron_api.findings.finding import Finding, errors_of
+from neuron_api.findings.registry import make_finding
+from neuron_api.findings.suggestions import nearest
+
+from .instances import HYPERPOD, INSTANCE_TYPES, NAMES, InstanceType, instance_of
+
+NEURON_RESOURCE: Final = "aws.amazon.com/neuron"
+EFA_RESOURCE: Final = "vpc.amazonaws.com/efa"
+_RING_BLOCK: Final = 1024
+"""Tokens that a context-parallel part must be a multiple of on Neuron (B-6)."""
+_PARTS_OF_TRN1: Final = (1, 4, 8)
+"""Chips of a node that are given together, beside all 16 (SDK:deploy/infrastructure/scheduler.rst:18-28)."""
+_LONGEST_ON_TRN1: Final = 32_768
+"""Tokens of a sample with context parallelism on Trn1 (B-6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """What one pod asks its node for."""
+
+    neuron: int
+    """Chips (`aws.amazon.com/neuron`)."""
+    efa: int
+    """`vpc.amazonaws.com/efa` interfaces; with whole nodes only."""
+    lnc: int | None
+    """Physical cores per logical core; None on CPU."""
+
+
+def devices(config: TrainingConfig, instance_type: str | None) -> tuple[Devices | None, tuple[Finding, ...]]:
+    """Chips and EFA interfaces of one pod on Trainium; None with the reason where the node cannot hold it."""
+    instance, unknown = known(instance_type)
+    if instance is None:
+        return None, unknown
+    lnc = config.trainer.lnc or instance.default_lnc
+    chips = math.ceil(config.trainer.devices * lnc / instance.cores_per_chip)
+    parts = _parts(instance, chips)
+    findings = (*_fits(config, instance, lnc), *_network(config, instance, chips), *parts, *_ring(config, instance))
+    if errors_of(findings):
+        return None, findings
+    efa = instance.efa if chips == instance.chips else 0
+    return Devices(neuron=chips, efa=efa, lnc=lnc), findings
+
+
+def known(instance_type: str | None) -> tuple[InstanceType | None, tuple[Finding, ...]]:
+    """The row of the table, or why there is none."""
+    key, listed = "spec.platform.instanceType", ", ".join(INSTANCE_TYPES)
+    if instance_type is None:
+        remedy = f"Set it to one of {listed}, or spec.platform.accelerator to CPU."
+        return None, (make_finding(3001, key, "it is not set, so the devices of a node are not known.", remedy),)
+    instance = instance_of(instance_type)
+    if instance is None:
+        near = nearest(instance_type, NAMES)
+        message = f"{instance_type!r} is not a Trainium instance type."
+        hint = f"Use one of {listed}; on HyperPod with {HYPERPOD} in front."
+        if near:
+            hint = f"Did you mean {near}? {hint}"
+        return None, (make_finding(3002, key, message, hint),)
+    return instance, ()
+
+
+def _fits(config: TrainingConfig, instance: InstanceType, lnc: int) -> Iterator[Finding]:
+    if lnc > instance.max_lnc:
+        yield make_finding(
+            3003, "trainer.lnc", f"{lnc} is not possible on {instance.name}, whose cores cannot be joined."
+        )
+        return
+    processes, cores = config.trainer.devices, instance.logical_cores(lnc)
+    if processes > cores:
+        yield make_finding(
+            3004,
+            "trainer.devices",
+            f"{processes} processes per node are more than the {cores} logical NeuronCores of {instance.name} "
+            f"({instance.chips} chips x {instance.cores_per_chip} cores / lnc {lnc}).",
+            f"Use at most {cores}; more processes come from more nodes (trainer.num_nodes).",
+        )
+
+
+def _network(config: TrainingConfig, instance: InstanceType, chips: int) -> Iterator[Finding]:
+    if config.trainer.num_nodes == 1:
+        return
+    if instance.efa == 0:
+        yield make_finding(
+            3006,
+            "trainer.num_nodes",
+            f"{instance.name} has no EFA interface and cannot join a multi-node job.",
+            "Use trainer.num_nodes 1 or a larger instance type.",
+        )
+    elif chips < instance.chips:
+        yield make_finding(
+            3005,
+            "trainer.devices",
+            f"{chips} of {instance.chips} chips per node over several nodes leave its EFA interfaces unused.",
+            "Use whole nodes for multi-node training.",
+        )
+
+
+def _parts(instance: InstanceType, chips: int) -> Iterator[Finding]:
+    """Chips of a Trn1 node are a torus; only whole pieces of it are given (operator.md §3.1)."""
+    if instance.name.startswith("trn1") and chips < instance.chips and chips not in _PARTS_OF_TRN1:
+        given = ", ".join(map(str, _PARTS_OF_TRN1))
+        message = f"{chips} of {instance.chips} chips: Neuron's scheduler gives {given} or {instance.chips} of a node."
+        yield make_finding(3015, "trainer.devices", message)
+
+
+def _ring(config: TrainingConfig, instance: InstanceType) -> Iterator[Finding]:
+    """Limits of the ring attention kernel."""
+    parts, tokens = config.distributed_strategy.context_parallel_size, config.model.encoder_seq_length
+    if parts > 1 and tokens % (parts * _RING_BLOCK):
+        yield make_finding(
+            3013,
+            "distributed_strategy.context_parallel_size",
+            f"on Neuron each of {parts} parts of a sample must be a multiple of {_RING_BLOCK} tokens; {tokens} tokens "
+            "give none.",
+            f"Use an encoder_seq_length that is a multiple of {parts * _RING_BLOCK}, or fewer parts.",
+        )
+    if parts > 1 and instance.name.startswith("trn1") and tokens > _LONGEST_ON_TRN1:
+        yield make_finding(
+            3014,
+            "model.encoder_seq_length",
+            f"{tokens} tokens are more than the {_LONGEST_ON_TRN1} that ring attention takes on Trn1.",
+        )

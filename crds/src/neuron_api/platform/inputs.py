@@ -1,0 +1,50 @@
+"""Paths that a configuration reads: data, tokenizer, model, checkpoint."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from neuron_api.config import TrainingConfig
+
+_DATA: Final = ("train_dir", "val_dir", "test_dir", "data_prefix", "index_mapping_dir")
+_TOKENIZER: Final = ("type", "model", "vocab_file", "merge_file")
+_ANYWHERE: Final = ("data.tokenizer.type",)
+"""Keys whose relative values are names on the Hugging Face Hub."""
+
+
+def paths(config: TrainingConfig) -> Iterator[tuple[str, str]]:
+    """Key and path of every file or folder that is read; without addresses (s3://…) and what only the pod knows."""
+    for key, value in _values(config):
+        for path in _texts(value):
+            is_name = key in _ANYWHERE and not path.startswith(("/", ".", "~"))
+            if path and "://" not in path and "${" not in path and "$" not in path and not is_name:
+                yield key, path
+
+
+def _values(config: TrainingConfig) -> Iterator[tuple[str, Any]]:
+    yield from ((f"data.{name}", getattr(config.data, name)) for name in _DATA)
+    if config.data.tokenizer is not None:
+        yield from ((f"data.tokenizer.{name}", getattr(config.data.tokenizer, name, None)) for name in _TOKENIZER)
+    yield "model.model_config", config.model.model_config_path
+    yield "exp_manager.resume_from_checkpoint", config.exp_manager.resume_from_checkpoint
+    yield "exp_manager.files_to_copy", config.exp_manager.files_to_copy
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The paths of a value: a text, a list with or without weights, a mapping of such lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            if not _is_weight(item):
+                yield from _texts(item)
+
+
+def _is_weight(item: Any) -> bool:
+    try:
+        float(item)
+    except (TypeError, ValueError):
+        return False
+    return True

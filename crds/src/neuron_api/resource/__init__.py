@@ -1,0 +1,1 @@
+"""NeuronTrainingJob as Kubernetes stores it: spec, status, and what the pods report."""

@@ -1,0 +1,181 @@
+"""What the launcher of a pod reports at `GET /progress`, and the operator reads: one typed document.
+
+A launcher that ends well leaves its last report as the container's termination message, for nobody can ask it any more.
+The reader is tolerant (unknown fields are ignored: an older operator meets a newer trainer), the writer is not.
+Times are UTC, ISO 8601. Steps count optimizer steps; `step` is the number of finished ones.
+"""
+
+import re
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from neuron_api.contract import TERMINATION_MESSAGE_LIMIT
+
+from .wire_values import MAX_LINE, Count, ExitCode, Line, Measured, Message, Moment, Name, PathText, Seconds
+
+LINES: Final = 8
+"""Lines of a failure that are kept, before its message."""
+RESUME_LINES: Final = 64
+"""Of what a start has taken up; a real one has some ten."""
+
+
+class Wire(BaseModel):
+    """camelCase on the wire, snake_case in Python, frozen."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+
+
+class TrainerPhase(StrEnum):
+    """Where the processes of a pod are."""
+
+    STARTING = "Starting"
+    """The launcher runs; configuration and inputs are being checked."""
+    RENDEZVOUS = "Rendezvous"
+    """Waiting for the other pods."""
+    LOADING = "Loading"
+    """Processes are up: building the model, loading the checkpoint, seeking in the data."""
+    TRAINING = "Training"
+    SAVING = "Saving"
+    """A checkpoint is being written, a periodic one or the last."""
+    VALIDATING = "Validating"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class CheckpointReport(Wire):
+    """The newest complete checkpoint that this run wrote or resumed from."""
+
+    step: Count
+    path: PathText
+    time: Moment
+    """When it was complete."""
+    verified: bool = False
+    """Whether every file has been read back and compared with the manifest, as is done before each resume."""
+
+
+class ProcessFailure(Wire):
+    """The first failing process of one round in one pod."""
+
+    time: Moment
+    round: Count
+    """Rendezvous round that ended with this failure, from 0."""
+    rank: Count
+    """Global rank."""
+    local_rank: Count
+    exit_code: ExitCode
+    """Negative: ended by that signal, as Python reports it (-9: SIGKILL)."""
+    step: Count | None = None
+    """Last finished step when it failed, where known."""
+    message: Message = ""
+    """Last line of the traceback, or the signal's name."""
+    lines: Annotated[tuple[Line, ...], AfterValidator(lambda lines: lines[-LINES:])] = ()
+    """Last lines before that, oldest first (`last_lines`); without a traceback those of its standard error."""
+
+
+class Recovery(Wire):
+    """A start that took up an earlier run: what it cost."""
+
+    round: Count
+    resumed_from_step: Count
+    steps_lost: Count
+    """Steps that had been finished and were to be done again."""
+    first_step_time: Moment | None = None
+    """When the first step after the resume was finished; absent until then."""
+    passed_over: Message = ""
+    """What was wrong with newer checkpoints than the one that was taken up; empty: the newest was taken."""
+    phases: dict[Name, Seconds] = Field(default_factory=dict, max_length=64)
+    """Seconds of each phase of this start, to the first step (`neuron_trainer.phases`);
+    empty until then."""
+
+
+class Progress(Wire):
+    """The document itself."""
+
+    job_uid: Name = ""
+    attempt: Count = 0
+    node_rank: Count = 0
+    pod_uid: Name = ""
+    phase: TrainerPhase = TrainerPhase.STARTING
+    round: Count = 0
+    step: Count = 0
+    max_steps: Count | None = None
+    loss: Measured = None
+    learning_rate: Measured = None
+    tokens_per_second: Measured = None
+    mfu: Measured = None
+    """Model FLOPs utilization, 0 to 1; absent where the peak of the device is unknown."""
+    last_step_time: Moment | None = None
+    idle_seconds: Seconds | None = None
+    """Seconds since anything new was reported (phase, round, step, checkpoint), by the launcher's own clock, which
+    nobody sets; absent from trainers that do not measure it."""
+    start_time: Moment | None = None
+    log_dir: PathText = ""
+    config_hash: Name = ""
+    checkpoint: CheckpointReport | None = None
+    resume: Annotated[tuple[Message, ...], AfterValidator(lambda lines: lines[:RESUME_LINES])] = ()
+    """What the newest start has taken from where (`resumption.text`), a line each; empty where nothing was resumed."""
+    failures: tuple[ProcessFailure, ...] = Field(default=(), max_length=32)
+    """Newest last; only this pod's own processes."""
+    recoveries: tuple[Recovery, ...] = Field(default=(), max_length=32)
+    """Newest last; reported by pod 0."""
+
+
+LINE_LENGTH: Final = MAX_LINE
+
+
+def last_lines(text: str) -> tuple[str, ...]:
+    """The lines that say something, without the very last, which is the message: at most `LINES`, each cut."""
+    said = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return tuple(line[:LINE_LENGTH] for line in said[-LINES - 1 : -1])
+
+
+def failure_headline(rank: int, step: int, message: str) -> str:
+    """First line of the termination message of a launcher that gives up."""
+    return f"rank {rank} failed at step {step}: {message}"
+
+
+def from_failure_headline(message: str) -> tuple[int, int] | None:
+    """Rank and step out of such a message; None where it is something else."""
+    found = _HEADLINE.match(message)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+_HEADLINE: Final = re.compile(r"rank (\d{1,9}) failed at step (\d{1,12}): ")
+
+
+def to_json(progress: Progress) -> str:
+    """The document as it goes over the wire."""
+    return progress.model_dump_json(by_alias=True, exclude_none=True)
+
+
+def from_json(text: str | bytes) -> Progress:
+    """Parse a report; raises `pydantic.ValidationError` on anything that is not one."""
+    return Progress.model_validate_json(text)
+
+
+def last_words(progress: Progress) -> str:
+    """The report as a termination message: with as many failures and recoveries, newest first to stay, as fit."""
+    progress = progress.model_copy(update={"failures": tuple(_headline_only(one) for one in progress.failures)})
+    for kept in (8, 2, 0):
+        if not kept:
+            progress = progress.model_copy(update={"resume": progress.resume[:1]})
+        fewer = {"failures": progress.failures[-kept:], "recoveries": progress.recoveries[-kept:]} if kept else {}
+        text = to_json(progress.model_copy(update=fewer or {"failures": (), "recoveries": ()}))
+        if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
+            return text
+    return ""
+
+
+def _headline_only(failure: ProcessFailure) -> ProcessFailure:
+    return failure.model_copy(update={"lines": ()})
+
+
+def from_last_words(message: str) -> Progress | None:
+    """None where the message is something else (an older trainer, a user's own image)."""
+    try:
+        return from_json(message)
+    except ValidationError:
+        return None

@@ -1,0 +1,338 @@
+"""`status` of a NeuronTrainingJob: what people and tools read. Written by the operator only, once per pass.
+
+Operator and CRD may be of different releases: an operator is rolled back, a CRD is upgraded late. So the words here
+(reasons, causes, phases) are open: the CRD checks their form, and a word that this release does not know is kept as it
+is. So are fields that it does not know.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AwareDatetime, ConfigDict, Field, PlainSerializer
+
+from neuron_api.contract import MAX_NODES
+
+from .api_object import ApiObject
+from .reasons import ConditionType, Reason
+
+
+class Phase(StrEnum):
+    """One word for people; programs read the conditions."""
+
+    PENDING = "Pending"
+    """Accepted, or waiting for something that the conditions name."""
+    STARTING = "Starting"
+    """Pods exist; no step has been finished in this attempt."""
+    RUNNING = "Running"
+    RESTARTING = "Restarting"
+    """A failure or a lost pod is being recovered from."""
+    SUSPENDING = "Suspending"
+    """spec.suspend is set; pods go on to a near checkpoint, or are saving and ending."""
+    SUSPENDED = "Suspended"
+    """spec.suspend is set and no pod runs."""
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class ConditionStatus(StrEnum):
+    """As in metav1.Condition."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class RestartScope(StrEnum):
+    """What a restart replaces, cheapest first."""
+
+    PROCESS = "Process"
+    """All processes restarted inside the same pods."""
+    POD = "Pod"
+    """One lost pod replaced; the others waited."""
+    GANG = "Gang"
+    """All pods replaced."""
+
+
+OpenReason = Annotated[Reason | str, Field(union_mode="left_to_right")]
+OpenConditionType = Annotated[ConditionType | str, Field(union_mode="left_to_right")]
+OpenPhase = Annotated[Phase | str, Field(union_mode="left_to_right")]
+OpenScope = Annotated[RestartScope | str, Field(union_mode="left_to_right")]
+"""Each is a member of its enumeration, or a word of another release."""
+
+
+Decimal = Annotated[float, PlainSerializer(repr, return_type=str), "decimal"]
+"""A number that is no integer, on the wire a decimal string: floating-point numbers do not survive every client of the
+API. The API conventions advise against them; JobSet and Kubeflow's TrainJob have none either."""
+
+
+class StatusObject(ApiObject):
+    """Fields of a newer release are kept: a status is written as a whole, and what is missing in it is lost."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Condition(StatusObject):
+    """metav1.Condition."""
+
+    type: OpenConditionType
+    """Kind of the condition."""
+    status: ConditionStatus
+    """True, False or Unknown."""
+    reason: OpenReason
+    """One word out of a documented list (docs/reference/reasons.md)."""
+    message: str = Field(default="", max_length=32768)
+    """A sentence for people: what, which key, what to do."""
+    observed_generation: int = 0
+    """Generation of the spec that this was told from."""
+    last_transition_time: AwareDatetime
+    """When the status of this condition last changed."""
+
+
+class Restart(StatusObject):
+    """One line of the ledger: what happened, what it cost."""
+
+    restart_scope: OpenScope
+    """What was restarted. Process: all processes, inside the same pods. Pod: one pod. Gang: all pods."""
+    cause: OpenReason
+    """Why."""
+    time: AwareDatetime
+    """When the failure was seen."""
+    attempt: int = 0
+    """Gang attempt in which it happened."""
+    pod: str = ""
+    """Pod of the first failure."""
+    pod_uid: str = Field(default="", alias="podUID")
+    """UID of that pod; one loss is counted once."""
+    round: int | None = None
+    """Rendezvous round that ended with it."""
+    node: str = ""
+    """Node that the pod was on."""
+    rank: int | None = None
+    """Global rank of the first failing process, where one failed."""
+    exit_code: int | None = None
+    """Its exit code; negative: the signal that ended it."""
+    neuron_code: int | None = None
+    """Code of the Neuron runtime (NRT) in what it said."""
+    rule: str = Field(default="", max_length=63)
+    """Entry of the failure table that says what it was."""
+    message: str = Field(default="", max_length=1024)
+    """Last line that it said."""
+    log_tail: tuple[str, ...] = Field(default=(), max_length=8)
+    """Lines before that one, oldest first, each cut to 240 characters: of the traceback; without a traceback, of the
+    process's standard error."""
+    step: int | None = None
+    """Last finished step when it happened."""
+    resumed_from_step: int | None = None
+    """Step of the checkpoint that training went on from."""
+    steps_lost: int | None = None
+    """Finished steps that had to be done again."""
+    skipped_checkpoints: str = Field(default="", max_length=1024)
+    """Why newer checkpoints were not used; empty if the newest was."""
+    detection_seconds: Decimal | None = None
+    """Seconds from the failure, by the node's clock (of a hang: from the last finished step), until the operator saw
+    it; absent if the time of the failure is unknown or the clocks contradict each other."""
+    recovered_time: AwareDatetime | None = None
+    """When the first step after it was finished."""
+    recovery_seconds: Decimal | None = None
+    """Seconds from the failure to that step, without suspensions."""
+    suspended_seconds: Decimal | None = None
+    """Seconds for which the job had been suspended, if this entry resumes it."""
+
+
+class PodStatus(StatusObject):
+    """One pod of the gang as last seen."""
+
+    name: str
+    """Name of the pod."""
+    uid: str
+    """UID of the pod."""
+    node: str = ""
+    """Node that it is on."""
+    ready: bool = False
+    """Whether its launcher answers."""
+    succeeded: bool = False
+    """Whether its launcher has ended with exit code 0."""
+    lost: bool = False
+    """Whether its successor is awaited: its loss is in the ledger, or it is made anew for another node."""
+
+
+class ExcludedNode(StatusObject):
+    """A node that new pods of the job avoid."""
+
+    node: str
+    """Name of the node."""
+    hostname: str
+    """Its label kubernetes.io/hostname, by which pods avoid it."""
+    reason: OpenReason
+    """HardwareFault or RepeatedFailures."""
+    message: str = Field(default="", max_length=1024)
+    """What it was excluded for."""
+    exclusion_time: AwareDatetime
+    """When it was excluded."""
+    expiration_time: AwareDatetime
+    """When it may be used again."""
+
+
+class TopologyStatus(StatusObject):
+    """The shape that the configuration asks for."""
+
+    nodes: int
+    """Pods of the job, one per node."""
+    processes_per_node: int
+    """Processes in each pod."""
+    world_size: int
+    """All processes."""
+    tensor_parallel: int
+    """Processes that share a layer."""
+    data_parallel: int
+    """Copies of the model."""
+    micro_batches: int
+    """Micro-batches per optimizer step."""
+    neuron_devices_per_node: int = 0
+    """Requested aws.amazon.com/neuron per pod."""
+    efa_per_node: int = 0
+    """Requested vpc.amazonaws.com/efa per pod."""
+
+
+class ProgressStatus(StatusObject):
+    """Where the training is, as the trainer reports it."""
+
+    step: int = 0
+    """Finished optimizer steps."""
+    max_steps: int | None = None
+    """Steps after which training ends."""
+    furthest_step: int = 0
+    """Most steps that were ever finished; more than step while steps are done again."""
+    loss: Decimal | None = None
+    """Loss of the last finished step, a decimal number."""
+    tokens_per_second: Decimal | None = None
+    """Tokens per second over all processes, a decimal number."""
+    mfu: Decimal | None = None
+    """Model FLOPs utilization, a decimal number from 0 to 1: the share of the devices' peak that the job reaches.
+    Absent if the peak is unknown."""
+    last_step_time: AwareDatetime | None = None
+    """When the last step was finished."""
+    pod_uid: str = Field(default="", alias="podUID")
+    """UID of the pod that reported it; rounds count from 0 in each pod."""
+    seconds_per_step: Decimal | None = None
+    """Average over the last steps of this round, saves and validation included; the newest count most."""
+    measured_steps: int = 0
+    """Steps in secondsPerStep."""
+    total_step_seconds: Decimal = 0.0
+    """Seconds that all measured steps took, over all rounds; goodput follows from it."""
+    total_measured_steps: int = 0
+    """Steps in totalStepSeconds; the first of each start, which compiles, is none of them."""
+    estimated_completion_time: AwareDatetime | None = None
+    """When maxSteps is reached at secondsPerStep if nothing fails; absent while the job does not train, before its pace
+    is known, and without maxSteps."""
+    time_remaining: str = Field(default="", max_length=16)
+    """Time from the last step until then, for people: 12m, 3h05m, 2d4h. Programs read estimatedCompletionTime."""
+    round: int = 0
+    """Rendezvous round that the processes are in; failures of earlier rounds are in the ledger."""
+
+
+class CheckpointStatus(StatusObject):
+    """The newest complete checkpoint."""
+
+    step: int
+    """Its step."""
+    path: str
+    """Directory, as the pods see it."""
+    time: AwareDatetime
+    """When it was complete."""
+    verified: bool = False
+    """Whether every file has been read back and compared with the manifest; done before each resume."""
+
+
+class CheckpointGateStatus(StatusObject):
+    """Why the job waits without pods, until somebody acts."""
+
+    reason: OpenReason
+    """One word out of the list of reasons."""
+    message: str = Field(default="", max_length=4096)
+    """What was found, and what to do."""
+    time: AwareDatetime
+    """Since when."""
+
+
+class CountedFailure(StatusObject):
+    """A failure that uses up a part of a budget."""
+
+    cause: OpenReason
+    """What it was."""
+    time: AwareDatetime
+    """When it was seen; it counts for restartPolicy.windowSeconds from then."""
+
+
+class SuspensionStatus(StatusObject):
+    """How far the job is with being suspended."""
+
+    request_time: AwareDatetime
+    """When spec.suspend was seen."""
+    awaited_step: int | None = None
+    """Step of the checkpoint that is waited for; absent where none is near."""
+    stop_time: AwareDatetime | None = None
+    """When the pods were told to save and go; from then on no deadline runs."""
+
+
+class JobStatus(StatusObject):
+    """What has become of the job."""
+
+    observed_generation: int = 0
+    """Generation of the spec that this status was told from."""
+    phase: OpenPhase = Phase.PENDING
+    """Pending, Starting, Running, Restarting, Suspending, Suspended, Succeeded or Failed."""
+    conditions: tuple[Condition, ...] = Field(default=(), max_length=32)
+    """Ready, Reconciling, Stalled (kstatus) and ConfigValid, Admitted, PodsReady, Progressing, Restarting, Suspended,
+    Succeeded, Failed."""
+    attempt: int = 0
+    """Number of the gang attempt; pods carry it as a label."""
+    config_hash: str = ""
+    """SHA-256 of the effective configuration."""
+    topology: TopologyStatus | None = None
+    """The shape that the configuration asks for."""
+    ready_nodes: int | None = None
+    """Pods that are ready, of topology.nodes; absent once the job is over."""
+    pods: tuple[PodStatus, ...] = Field(default=(), max_length=MAX_NODES)
+    """The pods of the current attempt by index."""
+    progress: ProgressStatus | None = None
+    """Where the training is."""
+    checkpoint: CheckpointStatus | None = None
+    """The newest complete checkpoint."""
+    resume: tuple[Annotated[str, Field(max_length=1024)], ...] = Field(default=(), max_length=128)
+    """How the newest start resumed: the step, and a line for each key of the configuration that differs from the one
+    that the checkpoint was written with. Empty where nothing was resumed."""
+    restarts: tuple[Restart, ...] = Field(default=(), max_length=64)
+    """Ledger of the last 64 restarts, oldest first."""
+    restart_count: int = 0
+    """All restarts of every scope."""
+    gang_failures: int = 0
+    """Failures of the job's own, ever; disruptions are none."""
+    counted_failures: tuple[CountedFailure, ...] = Field(default=(), max_length=2048)
+    """Those that count against the budgets of restartPolicy now, oldest first."""
+    excluded_nodes: tuple[ExcludedNode, ...] = Field(default=(), max_length=512)
+    """Nodes that new pods avoid, each for a time (nodePolicy)."""
+    steps_lost: int = 0
+    """Sum of the steps that had to be done again."""
+    goodput: Decimal | None = None
+    """Share of the time since startTime, without suspensions, spent on steps that were kept; a decimal number from 0 to
+    1. It is step x average seconds of a step / seconds from startTime to the last step (at the end: to completionTime).
+    The rest went into waiting for nodes, start, compilation, recoveries, and repeated steps."""
+    start_time: AwareDatetime | None = None
+    """When the job was started: its pods are created from then on, and its configuration is fixed."""
+    checkpoint_gate: CheckpointGateStatus | None = None
+    """Set while the job waits because no complete checkpoint was found and it must not start again at step 0."""
+    suspension: SuspensionStatus | None = None
+    """Where spec.suspend is set: how far that is."""
+    suspended_seconds: Decimal = 0.0
+    """Seconds for which the job was suspended before, in total; deadlines do not count them."""
+    completion_time: AwareDatetime | None = None
+    """When the job succeeded or failed."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job is over; such a job is never started again. A phase of another release does not tell; that
+        the job has a completion time does."""
+        if isinstance(self.phase, Phase):
+            return self.phase in (Phase.SUCCEEDED, Phase.FAILED)
+        return self.completion_time is not None

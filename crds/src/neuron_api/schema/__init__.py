@@ -1,0 +1,1 @@
+"""What is known about the keys of a configuration: paths, types, support, effects, other spellings."""
