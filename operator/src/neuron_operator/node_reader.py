@@ -11,7 +11,7 @@ from neuron_api.resource.job import NeuronTrainingJob
 from . import cluster as api
 from .cluster import Cluster
 from .errors import NotFoundError, RefusedError
-from .planning import nodes
+from .planning import diagnosis, nodes
 from .planning.observation import Node, Pod
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Nodes:
 
 async def read(cluster: Cluster, job: NeuronTrainingJob, own: Collection[Pod]) -> Nodes:
     """The nodes of pods that are not well, or are gone, or in which a process has failed since the last step."""
-    names = sorted(nodes.suspects(job, own))
+    names = sorted(diagnosis.suspects(job, own))
     found = await asyncio.gather(*(_read(cluster, name) for name in names))
     there = {node.name: node for node in found if isinstance(node, Node)}
     gone = {name for name, node in zip(names, found, strict=True) if node is None}

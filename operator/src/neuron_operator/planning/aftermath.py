@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from neuron_api.resource.job import NeuronTrainingJob
 
-from . import nodes
+from . import diagnosis
 from .observation import Observed, Pod
 from .plan import Plan
 
@@ -22,7 +22,7 @@ def after(observed: Observed, plan: Plan, job: NeuronTrainingJob) -> Observed | 
     """
     if plan.creates or plan.applies or plan.releases:
         return None
-    if nodes.suspects(job, observed.pods) - nodes.suspects(observed.job, observed.pods):
+    if diagnosis.suspects(job, observed.pods) - diagnosis.suspects(observed.job, observed.pods):
         return None  # the decision is about a node that nobody has looked at
     if not plan.deletes:
         return replace(observed, job=job) if plan.requeue_after == 0.0 else None

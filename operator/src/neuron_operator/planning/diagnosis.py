@@ -4,17 +4,18 @@ their node is not to be trusted.
 The table of exits (`failure`) says what Kubernetes knows; the failure table, what Neuron's texts and the nodes mean.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
+from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.spec import NodePolicy
 from neuron_api.resource.status import JobStatus, Restart, RestartScope
 
-from . import exclusion, failure_table, signals
+from . import exclusion, failure_table, ledger, signals
 from .failure import Loss, Verdict
 from .failure_table import FailureTable
 from .gang import Gang
-from .observation import Observed
+from .observation import Observed, Pod
 from .signals import Signal
 
 _VERDICTS = {
@@ -95,3 +96,12 @@ def _shown(entry: Restart, node: str, observed: Observed, table: FailureTable) -
         return None
     found = signals.of_node(table, observed.nodes.get(node))
     return found if found is not None and found.exclude else None
+
+
+def suspects(job: NeuronTrainingJob, own: Collection[Pod]) -> set[str]:
+    """Nodes of pods that are not well, or are gone, or in which a process has failed since the last step."""
+    well = {pod.name for pod in own if pod.ready and not pod.terminating}
+    names = {pod.node for pod in own if pod.name not in well}
+    names |= {record.node for record in job.status.pods if record.name not in well}
+    names |= {entry.node for entry in ledger.open_entries(job.status) if entry.attempt == job.status.attempt}
+    return names - {""}

@@ -1,13 +1,10 @@
 """From the API server's JSON of a node to `observation.Node`. Tolerant, as `pods` is."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from neuron_api.resource.job import NeuronTrainingJob
-
-from . import ledger
-from .observation import Node, NodeCondition, Pod, Taint
+from .observation import Node, NodeCondition, Taint
 
 Json = Mapping[str, Any]
 
@@ -27,15 +24,6 @@ def read(body: Json) -> Node:
             Taint(one["key"], one.get("value") or "", one.get("effect") or "") for one in spec.get("taints") or ()
         ),
     )
-
-
-def suspects(job: NeuronTrainingJob, own: Collection[Pod]) -> set[str]:
-    """Nodes of pods that are not well, or are gone, or in which a process has failed since the last step."""
-    well = {pod.name for pod in own if pod.ready and not pod.terminating}
-    names = {pod.node for pod in own if pod.name not in well}
-    names |= {record.node for record in job.status.pods if record.name not in well}
-    names |= {entry.node for entry in ledger.open_entries(job.status) if entry.attempt == job.status.attempt}
-    return names - {""}
 
 
 def _condition(one: Json) -> NodeCondition:
