@@ -17,9 +17,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from builders import OPTIONS, make_job  # noqa: E402
 from neuron_api.resource.progress import from_json, to_json  # noqa: E402
-from neuron_operator.planning import pods  # noqa: E402
-from neuron_operator.planning.outcome import Outcome  # noqa: E402
-from neuron_operator.planning.planner import plan, settle  # noqa: E402
+from neuron_operator.planning.observation import pods  # noqa: E402
+from neuron_operator.planning.outcome import PlanOutcome  # noqa: E402
+from neuron_operator.planning.planner import finalize_status, plan  # noqa: E402
 from unit.operator.simulation import Cluster  # noqa: E402
 
 SIZES = (10, 32, 100, 320, 1000)
@@ -101,7 +101,7 @@ def _pass(cluster: Cluster) -> float:
 
     def once() -> None:
         planned = plan(seen, OPTIONS, cluster.now)
-        settle(planned, Outcome({one.index: "uid" for one in planned.creates}), cluster.now)
+        finalize_status(planned, PlanOutcome({one.index: "uid" for one in planned.creates}), cluster.now)
 
     return _least(once)
 

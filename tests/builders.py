@@ -15,11 +15,13 @@ from neuron_api.resource.job import NeuronTrainingJob, parse
 from neuron_api.resource.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
 from neuron_api.resource.status import JobStatus
 from neuron_operator import failure_rules
-from neuron_operator.planning import configuration, desired, naming, pods
-from neuron_operator.planning.configuration import Accepted
-from neuron_operator.planning.observation import Child, ConfigText, Observed, Pod
+from neuron_operator.planning.objects import desired, naming
+from neuron_operator.planning.observation import pods
+from neuron_operator.planning.observation.observation import Child, ConfigText, Observed, Pod
 from neuron_operator.planning.options import Options
 from neuron_operator.planning.scheduling.registry import MECHANISMS
+from neuron_operator.planning.validation import validation
+from neuron_operator.planning.validation.validation import Accepted
 
 Json = dict[str, Any]
 
@@ -167,7 +169,7 @@ def with_status(job: NeuronTrainingJob, **values: Any) -> NeuronTrainingJob:
 
 def accepted(job: NeuronTrainingJob, options: Options = OPTIONS) -> Accepted:
     """What the gate says about a job that nothing is wrong with."""
-    gate = configuration.decide(job, ConfigText(configuration.text_of(job)), options)
+    gate = validation.decide(job, ConfigText(validation.text_of(job)), options)
     assert isinstance(gate, Accepted), gate
     return gate
 
@@ -271,7 +273,7 @@ class PodBuilder:
 
 
 def make_pod(job: NeuronTrainingJob, index: int = 0, attempt: int = 0) -> PodBuilder:
-    gate = configuration.decide(job, ConfigText(configuration.text_of(job)), OPTIONS)
+    gate = validation.decide(job, ConfigText(validation.text_of(job)), OPTIONS)
     count = gate.topology.num_nodes if isinstance(gate, Accepted) else 1
     return PodBuilder(
         {
@@ -367,7 +369,7 @@ class Children:
 
 
 def children(job: NeuronTrainingJob) -> Children:
-    bodies = desired.service(job), desired.config_map(job, configuration.text_of(job))
+    bodies = desired.service(job), desired.config_map(job, validation.text_of(job))
     service, config_map = (pods.child({**body, "metadata": {**body["metadata"], "uid": "x"}}) for body in bodies)
     assert service and config_map
     return Children(service, config_map)
@@ -383,7 +385,7 @@ def observed(
     own = children(job)
     found = [report.build() if isinstance(report, ReportBuilder) else report for report in reports]
     defaults: Json = {
-        "config": ConfigText(configuration.text_of(job)),
+        "config": ConfigText(validation.text_of(job)),
         "service": own.service,
         "config_map": own.config_map,
     }

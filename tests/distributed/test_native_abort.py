@@ -7,7 +7,7 @@ import pytest
 
 from neuron_api.resource.progress import ProcessFailure
 from neuron_operator import failure_rules
-from neuron_operator.planning import signals
+from neuron_operator.planning.failures import signals
 
 from .nodes import Gang, until
 from .tiny import config, write_config

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fault_table import Row, Trial
-from neuron_operator.planning.hang import KNOWN_AFTER
+from neuron_operator.planning.failures.hang import KNOWN_AFTER
 from trials import harm
 from trials.ground import Ground
 from trials.harm import Harm

@@ -14,8 +14,8 @@ from bounds import BOUND
 from localcluster.controlplane import ControlPlane
 from localcluster.errors import CommandFailed
 from localcluster.shell import wait_until
-from neuron_operator import cluster as api
-from neuron_operator.cluster import Cluster
+from neuron_operator.kube import gateway as api
+from neuron_operator.kube.gateway import Cluster
 
 from .faultproxy import FaultProxy
 from .operators import Operator

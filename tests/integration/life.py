@@ -10,7 +10,7 @@ from typing import Any
 
 from neuron_api import contract
 from neuron_api.resource.progress import ProcessFailure, Recovery, TrainerPhase
-from neuron_operator import cluster as api
+from neuron_operator.kube import gateway as api
 
 from .world import JOB, World, manifest, utc
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuron_api.resource.progress import Progress
-from neuron_operator.cluster import Cluster
-from neuron_operator.planning.observation import Pod
+from neuron_operator.kube.gateway import Cluster
+from neuron_operator.planning.observation.observation import Pod
 
 from .world import Reports
 

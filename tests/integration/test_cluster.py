@@ -1,6 +1,6 @@
 """The verbs that no other test needs, against a real API server."""
 
-from neuron_operator import cluster as api
+from neuron_operator.kube import gateway as api
 
 from .world import World
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from neuron_api.resource.status import Phase
-from neuron_operator.errors import UnavailableError
+from neuron_operator.kube.errors import UnavailableError
 
 from .life import inventory
 from .mortality import WRITES, Death, Killed, MortalCluster

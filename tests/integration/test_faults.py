@@ -4,7 +4,7 @@ from neuron_api import contract
 from neuron_api.resource.progress import ProcessFailure
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import Phase, RestartScope
-from neuron_operator import cluster as api
+from neuron_operator.kube import gateway as api
 
 from .world import JOB, World, manifest, utc
 

@@ -15,10 +15,10 @@ from typing import Any, cast
 import pytest
 
 from fault_table import Row, Trial
-from neuron_operator import cluster as api
-from neuron_operator.clock import Clock
-from neuron_operator.cluster import Cluster
-from neuron_operator.errors import ApiError
+from neuron_operator.kube import gateway as api
+from neuron_operator.kube.errors import ApiError
+from neuron_operator.kube.gateway import Cluster
+from neuron_operator.kube.server_clock import Clock
 
 from .faultproxy import FaultProxy, Storm
 from .life import Outcome, events, live

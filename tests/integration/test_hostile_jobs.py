@@ -10,10 +10,10 @@ import hostile_jobs
 from neuron_api import contract
 from neuron_api.resource.job import parse
 from neuron_api.resource.status import ConditionStatus
-from neuron_operator import cluster as api
 from neuron_operator.controller import Controller
-from neuron_operator.errors import ApiError, NotFoundError
-from neuron_operator.workqueue import Key
+from neuron_operator.kube import gateway as api
+from neuron_operator.kube.errors import ApiError, NotFoundError
+from neuron_operator.queue.workqueue import JobKey
 
 from .world import World, manifest, until
 
@@ -42,14 +42,14 @@ class Judge:
                 self.faults.append(f"{what}: refused without a clear word: {problem}")
             return
         try:
-            await self._reconcile(self.controller, Key(namespace, name))
+            await self._reconcile(self.controller, JobKey(namespace, name))
             await self._check(what, name)
         except Exception as problem:  # what a pass must not raise is what is looked for
             self.faults.append(f"{what}: {type(problem).__name__}: {str(problem)[:300]}")
         finally:
             await self._delete(name)
 
-    async def _reconcile(self, controller: Controller, key: Key) -> None:
+    async def _reconcile(self, controller: Controller, key: JobKey) -> None:
         for _ in range(PASSES):
             if (await controller.reconcile(key)).requeue_after != 0.0:
                 return

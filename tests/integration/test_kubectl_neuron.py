@@ -16,8 +16,8 @@ import yaml
 from localcluster.errors import CommandFailed
 from neuron_api import contract
 from neuron_api.resource.progress import ProcessFailure, Recovery, TrainerPhase
-from neuron_operator import cluster as api
 from neuron_operator.cli.__main__ import main
+from neuron_operator.kube import gateway as api
 
 from .world import JOB, World, manifest, until, utc
 
@@ -121,7 +121,7 @@ def shown_config(job: Json) -> str:
 
 
 def span(seconds: float) -> str:
-    from neuron_operator.planning import duration
+    from neuron_operator.planning.status import duration
 
     return duration.text(seconds)
 

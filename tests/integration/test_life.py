@@ -12,9 +12,9 @@ from bounds import BOUND
 from neuron_api import contract
 from neuron_api.resource.progress import TrainerPhase
 from neuron_api.resource.status import Phase
-from neuron_operator import cluster as api
-from neuron_operator.cluster import Cluster
-from neuron_operator.status_writes import StatusWrites
+from neuron_operator.cache.status_throttle import StatusThrottle
+from neuron_operator.kube import gateway as api
+from neuron_operator.kube.gateway import Cluster
 
 from .world import JOB, World, manifest, utc
 
@@ -123,7 +123,7 @@ async def test_steps_are_written_down_once_in_ten_seconds(world: World) -> None:
     await world.start()
     now, seconds = utc(), 0
     saved = world.reports.by_index[0].checkpoint
-    operator = replace(world.controller(clock=lambda: now + timedelta(seconds=seconds)), writes=StatusWrites(10.0))
+    operator = replace(world.controller(clock=lambda: now + timedelta(seconds=seconds)), writes=StatusThrottle(10.0))
     versions = []
     for seconds in range(60):
         await world.report(21 + seconds, checkpoint=saved)

@@ -6,7 +6,7 @@ from localcluster.errors import CommandFailed
 from neuron_api import contract
 from neuron_api.resource.progress import TrainerPhase
 from neuron_api.resource.status import Phase
-from neuron_operator import cluster as api
+from neuron_operator.kube import gateway as api
 
 from .world import JOB, World, manifest, until
 

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from neuron_operator import cluster as api
-from neuron_operator.cluster import Cluster
+from neuron_operator.cache.cached_client import CachedClient
+from neuron_operator.cache.pod_store import PodStore
 from neuron_operator.controller import Controller
-from neuron_operator.pod_store import PodStore
-from neuron_operator.view import View
+from neuron_operator.kube import gateway as api
+from neuron_operator.kube.gateway import Cluster
 
 from .test_watch import seen, watching
 from .world import JOB, World
@@ -20,7 +20,7 @@ async def remembering(world: World) -> AsyncIterator[tuple[Controller, PodStore,
     asked: list[str] = []
     async with watching(world) as (cluster, store, _, _):
         counted = Cluster(cluster._api, lambda verb, plural, _: asked.append(f"{verb} {plural}"))
-        view = View(counted, store)
+        view = CachedClient(counted, store)
         yield replace(world.controller(counted), view=view), store, asked
 
 

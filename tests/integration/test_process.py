@@ -6,7 +6,7 @@ from typing import Any
 
 from bounds import BOUND
 from neuron_api import contract
-from neuron_operator import cluster as api
+from neuron_operator.kube import gateway as api
 
 from .operators import pods_are
 from .world import JOB, World, manifest, until

@@ -17,10 +17,10 @@ from localcluster.errors import CommandFailed
 from neuron_api.resource.job import parse
 from neuron_api.resource.scheduling import GangScheduler
 from neuron_api.resource.status import Phase
-from neuron_operator import cluster as api
-from neuron_operator.cluster import Kind
-from neuron_operator.errors import NotFoundError
-from neuron_operator.planning.scheduling.mechanism import Asked
+from neuron_operator.kube import gateway as api
+from neuron_operator.kube.errors import NotFoundError
+from neuron_operator.kube.gateway import Kind
+from neuron_operator.planning.scheduling.adapter import GangRequest
 from neuron_operator.planning.scheduling.registry import MECHANISMS
 
 from .world import JOB, Json, World, manifest, now_text, until
@@ -130,7 +130,7 @@ async def test_the_group_of_kubernetes_own_gangs_has_the_fields_of_1_37(world: W
         await until("the definition", lambda: _serves(world, Kind("scheduling.example/v1beta1", "podgroups")))
         world.options = replace(world.options, gang_schedulers=frozenset({GangScheduler.WORKLOAD}))
         made = parse(queued("Workload") | {"metadata": {"name": JOB, "namespace": world.namespace, "uid": "x"}})
-        asked = Asked(made, 0, 2)
+        asked = GangRequest(made, 0, 2)
         spec = MECHANISMS[GangScheduler.WORKLOAD].group(asked, {"spec": {"containers": []}})
         body = {"apiVersion": "scheduling.example/v1beta1", "kind": "PodGroup", "metadata": {"name": asked.name}}
         world.kubectl("create", "--validate=strict", "-f", "-", stdin={**body, "spec": spec})

@@ -9,9 +9,9 @@ import pytest
 
 from neuron_api.resource.progress import ProcessFailure, Progress, Recovery, TrainerPhase, last_words
 from neuron_api.resource.status import Phase, RestartScope
-from neuron_operator import cluster as api
-from neuron_operator.planning.observation import Pod
-from neuron_operator.stillness import Stillness
+from neuron_operator.cache.idle_jobs import IdleTracker
+from neuron_operator.kube import gateway as api
+from neuron_operator.planning.observation.observation import Pod
 
 from .world import JOB, World, utc
 
@@ -97,7 +97,7 @@ async def test_a_pod_that_is_lost_in_the_middle_of_a_pass_is_replaced_by_the_nex
             return await world.reports.read(pod)
 
     reader = Reader()
-    stillness = Stillness(reader, 5.0, time.monotonic)
+    stillness = IdleTracker(reader, 5.0, time.monotonic)
     operator = replace(world.controller(reports=reader), stillness=stillness)
     await operator.reconcile(world.key)
     assert await world.pod_names() == [f"{JOB}-0-0"]

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from builders import JobBuilder, accepted, make_job
-from neuron_operator.planning import desired
+from neuron_operator.planning.objects import desired
 
 from .requests import Requests
 from .world import World

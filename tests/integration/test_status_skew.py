@@ -14,8 +14,8 @@ import pytest
 
 from localcluster.errors import CommandFailed
 from localcluster.shell import wait_until
-from neuron_operator import cluster as api
-from neuron_operator.errors import RefusedError
+from neuron_operator.kube import gateway as api
+from neuron_operator.kube.errors import RefusedError
 from neuron_operator.status_writer import RETRY_SECONDS
 
 from .world import JOB, ROOT, World

@@ -9,11 +9,11 @@ from typing import Any
 
 from bounds import BOUND
 from neuron_api import contract
-from neuron_operator import cluster as api
-from neuron_operator.cluster import Cluster, Kind
-from neuron_operator.pod_store import PodStore
-from neuron_operator.pod_watch import PodWatch
-from neuron_operator.workqueue import Key
+from neuron_operator.cache.pod_store import PodStore
+from neuron_operator.cache.pod_watch import PodWatch
+from neuron_operator.kube import gateway as api
+from neuron_operator.kube.gateway import Cluster, Kind
+from neuron_operator.queue.workqueue import JobKey
 
 from .world import World, until
 
@@ -37,9 +37,9 @@ class StalledCluster(Cluster):
 
 
 @asynccontextmanager
-async def watching(world: World) -> AsyncIterator[tuple[StalledCluster, PodStore, PodWatch, list[Key]]]:
+async def watching(world: World) -> AsyncIterator[tuple[StalledCluster, PodStore, PodWatch, list[JobKey]]]:
     """A watch of the world's namespace."""
-    cluster, woken = StalledCluster(world.cluster), list[Key]()
+    cluster, woken = StalledCluster(world.cluster), list[JobKey]()
     store = PodStore(lambda key, _: woken.append(key))
     watch = PodWatch(cluster, store, [world.namespace])
     task = asyncio.create_task(watch.run())
@@ -65,7 +65,7 @@ async def seen(world: World, store: PodStore, *jobs: str) -> None:
     async def same() -> bool:
         listed = await world.cluster.list(api.POD, world.namespace, contract.LABEL_JOB)
         there = {(one["metadata"]["name"], one["metadata"]["resourceVersion"]) for one in listed}
-        known = [body for job in jobs for body in store.of(Key(world.namespace, job))]
+        known = [body for job in jobs for body in store.of(JobKey(world.namespace, job))]
         return there == {(one["metadata"]["name"], one["metadata"]["resourceVersion"]) for one in known}
 
     await until("the store to be as the API server", same)
@@ -99,7 +99,7 @@ async def test_a_watcher_that_was_cut_for_being_slow_catches_up_with_everything(
         woken.clear()
         cluster.may_read.set()
         await seen(world, store, "fat", "stays", "goes")
-        assert {Key(world.namespace, "stays"), Key(world.namespace, "goes")} <= set(woken)
+        assert {JobKey(world.namespace, "stays"), JobKey(world.namespace, "goes")} <= set(woken)
         assert watch.listings == 1  # it went on from the last event
 
 
@@ -137,12 +137,12 @@ async def test_it_goes_on_when_the_server_was_away(world: World) -> None:
 
 
 def test_what_a_pass_needs_of_a_pod_is_in_the_store(world: World) -> None:
-    """The trimmed body reads the same as the whole one (`planning.pods`)."""
-    from neuron_operator.planning import pods
+    """The trimmed body reads the same as the whole one (`planning.observation.pods`)."""
+    from neuron_operator.planning.observation import pods
 
     body = json.loads(world.kubectl("create", "-f", "-", "-o", "json", stdin=pod(world, "a-0", "a")))
     body["metadata"]["labels"] |= {contract.LABEL_ATTEMPT: "0", contract.LABEL_NODE_RANK: "0"}
     body["spec"]["nodeName"] = "n"
     store = PodStore(lambda *_: None)
     store.created(body)
-    assert pods.read(store.of(Key(world.namespace, "a"))[0]) == pods.read(body)
+    assert pods.read(store.of(JobKey(world.namespace, "a"))[0]) == pods.read(body)

@@ -14,17 +14,17 @@ from localcluster.controlplane import ControlPlane
 from neuron_api import contract
 from neuron_api.resource.job import NeuronTrainingJob, parse
 from neuron_api.resource.progress import CheckpointReport, Progress, TrainerPhase
-from neuron_operator import cluster as api
-from neuron_operator.cluster import Cluster
+from neuron_operator.cache.status_throttle import StatusThrottle
 from neuron_operator.controller import Controller
-from neuron_operator.metrics import Metrics
-from neuron_operator.planning.observation import Pod
+from neuron_operator.kube import gateway as api
+from neuron_operator.kube.event_recorder import Recorder
+from neuron_operator.kube.gateway import Cluster
+from neuron_operator.monitoring.metrics import Metrics
+from neuron_operator.planning.observation.observation import Pod
 from neuron_operator.planning.options import Options
-from neuron_operator.progress_reader import ProgressReader
-from neuron_operator.recorder import Recorder
+from neuron_operator.queue.workqueue import JobKey
+from neuron_operator.readers.progress_reader import ProgressReader
 from neuron_operator.status_writer import StatusWriter
-from neuron_operator.status_writes import StatusWrites
-from neuron_operator.workqueue import Key
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class World:
     def __init__(self, plane: ControlPlane, cluster: Cluster, namespace: str) -> None:
         self.plane, self.cluster, self.namespace = plane, cluster, namespace
         self.reports, self.metrics = Reports(), Metrics()
-        self.key = Key(namespace, JOB)
+        self.key = JobKey(namespace, JOB)
         self.options = Options(image_cpu=IMAGE)
         self._started: dict[str, datetime] = {}
         """When each pod's launcher was first heard of."""
@@ -122,7 +122,7 @@ class World:
         used = cluster or self.cluster
         recorder = Recorder(used, "test", clock)
         return Controller(
-            used, reports or self.reports, recorder, self.metrics, self.options, clock, StatusWrites(0.0),
+            used, reports or self.reports, recorder, self.metrics, self.options, clock, StatusThrottle(0.0),
             StatusWriter(used, recorder, self.metrics.status_refused),
         )  # fmt: skip
 

@@ -11,8 +11,8 @@ from integration.conftest import ROOT, _serves_jobs
 from integration.world import World, until
 from localcluster.controlplane import ControlPlane
 from localcluster.shell import wait_until
-from neuron_operator import cluster as api
-from neuron_operator.cluster import Cluster
+from neuron_operator.kube import gateway as api
+from neuron_operator.kube.gateway import Cluster
 
 collect_ignore_glob = [] if os.environ.get("NTO_TEST_QUEUES") else ["test_*.py"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from integration.world import Json, World, manifest
 from localcluster.shell import tail, wait_until
-from neuron_operator import cluster as api
+from neuron_operator.kube import gateway as api
 
 
 @contextmanager

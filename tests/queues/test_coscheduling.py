@@ -11,7 +11,7 @@ from localcluster import optionalprograms
 from localcluster.controlplane import ControlPlane
 from neuron_api.resource.scheduling import GangScheduler
 from neuron_api.resource.status import Phase
-from neuron_operator import cluster as api
+from neuron_operator.kube import gateway as api
 
 from .running import job, node, running, wait_for_line
 

@@ -10,8 +10,8 @@ from integration.world import JOB, Json, World, until
 from localcluster.controlplane import ControlPlane
 from neuron_api.resource.scheduling import GangScheduler
 from neuron_api.resource.status import Phase
-from neuron_operator import cluster as api
-from neuron_operator.cluster import Kind
+from neuron_operator.kube import gateway as api
+from neuron_operator.kube.gateway import Kind
 
 from .kueue_programs import kueue
 from .running import job, node

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from neuron_api.resource.job import parse
-from neuron_operator.planning import configuration
-from neuron_operator.planning.observation import ConfigText
+from neuron_operator.planning.observation.observation import ConfigText
 from neuron_operator.planning.options import Options
+from neuron_operator.planning.validation import validation
 
 ROOT = Path(__file__).parents[2]
 MOST_LINES = 400
@@ -217,8 +217,8 @@ def test_jobs_of_examples_and_pages_are_accepted_without_a_warning(body: dict[st
     metadata = {"namespace": "default", "uid": "1f5b", **body["metadata"]}
     job = parse({**body, "metadata": metadata})
     options = Options(image_cpu="trainer:cpu", image_neuron="trainer:neuron")
-    gate = configuration.decide(job, ConfigText(configuration.text_of(job)), options)
-    assert isinstance(gate, configuration.Accepted), gate.message
+    gate = validation.decide(job, ConfigText(validation.text_of(job)), options)
+    assert isinstance(gate, validation.Accepted), gate.message
     assert gate.warnings == ()
 
 

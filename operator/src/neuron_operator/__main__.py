@@ -11,29 +11,31 @@ from typing import Any, cast
 
 import kopf
 
-from . import cluster as api
-from . import health, logs, progress_reader
-from .clock import Clock
-from .cluster import Cluster
+from . import logs
+from .cache.cached_client import CachedClient
+from .cache.event_coalescer import EventCoalescer
+from .cache.idle_jobs import IdleTracker
+from .cache.pod_store import PodStore
+from .cache.pod_watch import PodWatch
+from .cache.status_throttle import StatusThrottle
+from .cache.watch_staleness import WatchStalenessDetector
 from .controller import Controller
-from .errors import ApiError, LeaseLostError, NotFoundError, WatchLostError
 from .failure_rules import FailureRules
-from .freshness import Freshness
-from .gathering import Gathering
 from .handlers import registry
-from .health import Vitals
-from .lease import Lease
-from .metrics import Metrics, TableMetrics
-from .planning.failure_table import TableError
-from .pod_store import PodStore
-from .pod_watch import PodWatch
-from .recorder import Recorder
+from .kube import gateway as api
+from .kube.errors import ApiError, LeaseLostError, NotFoundError, WatchLostError
+from .kube.event_recorder import Recorder
+from .kube.gateway import Cluster
+from .kube.lease import Lease
+from .kube.server_clock import Clock
+from .monitoring import health
+from .monitoring.health import HealthState
+from .monitoring.metrics import Metrics, TableMetrics
+from .planning.failures.failure_table import TableError
+from .queue.workqueue import JobKey, WorkQueue
+from .readers import progress_reader
 from .settings import Settings, kopf_settings, parse
 from .status_writer import StatusWriter
-from .status_writes import StatusWrites
-from .stillness import Stillness
-from .view import View
-from .workqueue import Key, WorkQueue
 
 log = logging.getLogger("neuron_operator")
 
@@ -68,7 +70,7 @@ async def _run(settings: Settings, rules: FailureRules) -> None:
     async with AsyncExitStack() as stack:
         queue: WorkQueue
         lease: Lease
-        freshness = Freshness[Key]()
+        freshness = WatchStalenessDetector[JobKey]()
         metrics = Metrics(
             lambda: len(queue), lambda: lease.is_held, lambda: freshness.age() if lease.is_held else None,
             lease=(settings.lease_namespace, settings.lease_name),
@@ -79,21 +81,21 @@ async def _run(settings: Settings, rules: FailureRules) -> None:
         cluster = await stack.enter_async_context(api.connect(metrics.count_request, clock.heard))
         reader = await stack.enter_async_context(progress_reader.over_http())
         lease = Lease(cluster, settings.lease_namespace, settings.lease_name, settings.identity, clock, time.monotonic)
-        vitals = Vitals(time.monotonic, queue.oldest_wait)
+        vitals = HealthState(time.monotonic, queue.oldest_wait)
         # With no port given, IPv4 and IPv6 would each get another one.
         host = None if settings.http_port else "127.0.0.1"
         port = await stack.enter_async_context(health.serve(vitals, metrics.registry, host, settings.http_port))
         log.info("listening on port %d; namespaces: %s", port, ", ".join(settings.namespaces) or "all")
-        stillness = Stillness(reader, settings.options.poll_seconds, time.monotonic)
+        stillness = IdleTracker(reader, settings.options.poll_seconds, time.monotonic)
 
-        def wake(key: Key, after: float) -> None:
+        def wake(key: JobKey, after: float) -> None:
             stillness.end(key)
             queue.add(key, after)
 
-        pods = PodStore(Gathering(wake, time.monotonic))
-        recorder, view = Recorder(cluster, settings.identity, clock), View(cluster, pods)
+        pods = PodStore(EventCoalescer(wake, time.monotonic))
+        recorder, view = Recorder(cluster, settings.identity, clock), CachedClient(cluster, pods)
         controller = Controller(
-            cluster, reader, recorder, metrics, settings.options, clock, StatusWrites(settings.status_seconds),
+            cluster, reader, recorder, metrics, settings.options, clock, StatusThrottle(settings.status_seconds),
             StatusWriter(view, recorder, metrics.status_refused), view, stillness, rules,
         )  # fmt: skip
         beats = [asyncio.create_task(vitals.beat()), asyncio.create_task(rules.watch())]
@@ -105,7 +107,7 @@ async def _run(settings: Settings, rules: FailureRules) -> None:
                 beat.cancel()
 
 
-async def _prepare(cluster: Cluster, settings: Settings, vitals: Vitals, lease: Lease) -> None:
+async def _prepare(cluster: Cluster, settings: Settings, vitals: HealthState, lease: Lease) -> None:
     """Reach the API server, find the CRD, become the leader."""
     while True:
         if await _has_crd(cluster, settings):
@@ -132,9 +134,9 @@ async def _lead(
     queue: WorkQueue,
     controller: Controller,
     lease: Lease,
-    freshness: Freshness[Key],
+    freshness: WatchStalenessDetector[JobKey],
     pods: PodStore,
-    wake: Callable[[Key, float], None],
+    wake: Callable[[JobKey, float], None],
 ) -> None:
     """All parts in one group: any crash ends the process, which is cheap, and silence is not."""
     try:
@@ -161,12 +163,12 @@ async def _lead(
 
 
 def _lister(
-    controller: Controller, namespaces: Sequence[str], freshness: Freshness[Key]
-) -> Callable[[], Awaitable[list[Key]]]:
-    async def keys() -> list[Key]:
+    controller: Controller, namespaces: Sequence[str], freshness: WatchStalenessDetector[JobKey]
+) -> Callable[[], Awaitable[list[JobKey]]]:
+    async def keys() -> list[JobKey]:
         lists = [await controller.cluster.list_metadata(api.JOB, namespace) for namespace in namespaces or ("",)]
         listed = [one for some in lists for one in some]
-        versions = {Key(one["namespace"], one["name"]): one["resourceVersion"] for one in listed}
+        versions = {JobKey(one["namespace"], one["name"]): one["resourceVersion"] for one in listed}
         if missed := freshness.missed(versions):
             raise WatchLostError(f"no event told of {', '.join(map(str, missed[:3]))}")
         return [key for key, version in versions.items() if not controller.is_still(key, version)]

@@ -20,30 +20,31 @@ from neuron_api.resource.scheduling import GangScheduler
 from neuron_api.resource.spec import JobSpec
 from neuron_api.resource.status import JobStatus
 
-from . import cluster as api
-from . import observe
-from .cluster import Cluster
-from .errors import AlreadyExistsError, ConflictError, NotFoundError, RefusedError, UnavailableError
+from .cache.cached_client import CachedClient
+from .cache.idle_jobs import RARE_SECONDS, IdleTracker
+from .cache.status_throttle import StatusThrottle
 from .failure_rules import built_in
-from .observe import Seen
-from .planning import aftermath, pods
-from .planning.announce import Announcement, announcements
-from .planning.certainty import safe_from_memory
-from .planning.failure_table import FailureTable
+from .kube import gateway as api
+from .kube.errors import AlreadyExistsError, ConflictError, NotFoundError, RefusedError, UnavailableError
+from .kube.event_recorder import Recorder
+from .kube.gateway import Cluster
+from .planning import projection
+from .planning.cache_safety import needs_no_live_read
+from .planning.failures.failure_table import FailureTable
+from .planning.objects import release
+from .planning.observation import pods
 from .planning.options import Options
-from .planning.outcome import Outcome, Rejection
+from .planning.outcome import PlanOutcome, Rejection
 from .planning.plan import Create, Plan, Release
+from .planning.planner import finalize_status
 from .planning.planner import plan as make_plan
-from .planning.planner import settle
-from .planning.scheduling import release
-from .planning.significance import only_numbers
-from .progress_reader import ProgressReader
-from .recorder import Recorder
+from .planning.status.announce import Announcement, announcements
+from .planning.status.status_diff import is_progress_only_change
+from .queue.workqueue import JobKey, Result
+from .readers import job_reader
+from .readers.job_reader import Observation
+from .readers.progress_reader import ProgressReader
 from .status_writer import RETRY_SECONDS, StatusWriter
-from .status_writes import StatusWrites
-from .stillness import RARE_SECONDS, Stillness
-from .view import View
-from .workqueue import Key, Result
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ Json = dict[str, Any]
 Told = tuple[NeuronTrainingJob, tuple[Announcement, ...]]
 """A job as it was, and what is to be said about the change."""
 
-MOST_PLANS: Final = 4
+MAX_PLANS_PER_PASS: Final = 4
 """In one pass, each from what the one before has left (`aftermath`): told, deleted, created, and one to spare."""
 _WEBHOOK = "failed calling webhook"
 """500, but a plain word: the webhook of a queue (or of anybody else) does not answer, so no pod is made."""
@@ -83,24 +84,24 @@ class Controller:
     watcher: Watcher
     options: Options
     clock: Callable[[], datetime]
-    writes: StatusWrites
+    writes: StatusThrottle
     status_writer: StatusWriter
-    view: View | None = None
+    view: CachedClient | None = None
     """What may be known without asking (`view`); None: nothing."""
-    stillness: Stillness | None = None
+    stillness: IdleTracker | None = None
     """Which jobs need only a look at their progress; None: none."""
     failures: Callable[[], FailureTable] = built_in
     """The failure table of this moment."""
 
-    def wrote(self, key: Key, version: str) -> bool:
+    def wrote(self, key: JobKey, version: str) -> bool:
         """Whether a version of a job is this operator's own last write."""
         return self.view is not None and self.view.wrote(key, version)
 
-    def is_still(self, key: Key, version: str) -> bool:
+    def is_still(self, key: JobKey, version: str) -> bool:
         """Whether the job of this version needs no pass now."""
         return self.stillness is not None and self.stillness.is_current(key, version)
 
-    async def reconcile(self, key: Key) -> Result:
+    async def reconcile(self, key: JobKey) -> Result:
         """One pass; raises what `errors` lists, and the queue comes back later."""
         if self.stillness and (next_look := await self.stillness.look(key)) is not None:
             return Result(next_look)
@@ -112,14 +113,14 @@ class Controller:
             await self._report_unreadable(key, problem)
             return Result()
 
-    async def _pass(self, key: Key) -> Result:
+    async def _pass(self, key: JobKey) -> Result:
         is_live = self.view is None
         seen = await self._look(self.view.for_pass(key) if self.view else self.cluster, key)
         if seen is None:
             return await self._gone(key)
         options = replace(self.options, failures=self.failures())
         planned = make_plan(seen.observed, options, self.clock())
-        if not is_live and not safe_from_memory(planned, seen.observed):
+        if not is_live and not needs_no_live_read(planned, seen.observed):
             if (seen := await self._look(self.cluster, key)) is None:
                 return Result(0.0)
             is_live, planned = True, make_plan(seen.observed, options, self.clock())
@@ -131,19 +132,19 @@ class Controller:
                 await self.recorder.post(job, announced)
 
     async def _follow(
-        self, key: Key, seen: Seen, planned: Plan, options: Options, told: list[Told], *, is_live: bool
+        self, key: JobKey, seen: Observation, planned: Plan, options: Options, told: list[Told], *, is_live: bool
     ) -> Result:
         """Plan after plan, as long as what each leaves is known; one from memory only where it may be (`certainty`)."""
-        for _ in range(MOST_PLANS):
+        for _ in range(MAX_PLANS_PER_PASS):
             result, body = await self._do(key, seen, planned, told)
-            if body is None or (known := aftermath.after(seen.observed, planned, parse(body))) is None:
+            if body is None or (known := projection.project(seen.observed, planned, parse(body))) is None:
                 return result
-            seen, planned = Seen(body, known), make_plan(known, options, self.clock())
-            if not is_live and not safe_from_memory(planned, known):
+            seen, planned = Observation(body, known), make_plan(known, options, self.clock())
+            if not is_live and not needs_no_live_read(planned, known):
                 break
         return Result(0.0)
 
-    async def _report_unreadable(self, key: Key, problem: ValidationError) -> None:
+    async def _report_unreadable(self, key: JobKey, problem: ValidationError) -> None:
         """A spec that the operator's own CRD would refuse: an event of the job says it, and nothing else is done."""
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problem.errors())
         log.error("%s cannot be read, the CRD is older or newer than the operator: %s", key, wrong)
@@ -152,7 +153,7 @@ class Controller:
             note = f"The operator cannot read this job and leaves it alone. Fix these fields: {wrong}"
             await self.recorder.post(job, (Announcement("Warning", "SpecUnreadable", "Read", note),))
 
-    async def _gone(self, key: Key) -> Result:
+    async def _gone(self, key: JobKey) -> Result:
         """There is no such job any more."""
         self.watcher.job_gone(key.namespace, key.name)
         self.writes.forget(key)
@@ -165,18 +166,18 @@ class Controller:
         await self._let_go(key)
         return Result()
 
-    async def _do(self, key: Key, seen: Seen, planned: Plan, told: list[Told]) -> tuple[Result, Json | None]:
+    async def _do(self, key: JobKey, seen: Observation, planned: Plan, told: list[Told]) -> tuple[Result, Json | None]:
         """One plan; also the job as it is stored then, None where that is not known. `told` gets what is to be told."""
         job = seen.observed.job
-        status = settle(planned, await self._carry_out(job, planned), self.clock())
+        status = finalize_status(planned, await self._carry_out(job, planned), self.clock())
         self.watcher.job_changed(job, status)
         result, written = await self._save(key, seen, planned, status)
         if written is not None and written is not seen.body:
             told.append((job, announcements(job.status, status)))
         return result, written
 
-    async def _look(self, cluster: Cluster, key: Key) -> Seen | None:
-        return await observe.read(cluster, self.reader, key.namespace, key.name, self.options)
+    async def _look(self, cluster: Cluster, key: JobKey) -> Observation | None:
+        return await job_reader.read(cluster, self.reader, key.namespace, key.name, self.options)
 
     # ---- acting -----------------------------------------------------------------------------------------------------
 
@@ -185,7 +186,7 @@ class Controller:
         """The memory learns of every write."""
         return self.view or self.cluster
 
-    async def _carry_out(self, job: NeuronTrainingJob, planned: Plan) -> Outcome:
+    async def _carry_out(self, job: NeuronTrainingJob, planned: Plan) -> PlanOutcome:
         namespace = job.metadata.namespace
         await _all(
             self._writer.delete(api.kind_of(one.kind, one.api_version), namespace, one.name, one.uid, grace=one.grace)
@@ -193,10 +194,10 @@ class Controller:
         )
         await self._release(namespace, planned.releases)
         if refused := tuple(filter(None, await _all(self._apply(body) for body in planned.applies))):
-            return Outcome(rejections=refused)
+            return PlanOutcome(rejections=refused)
         results = await _all(self._create(job, one) for one in planned.creates)
         created = {index: uid for index, uid in results if isinstance(uid, str)}
-        return Outcome(created, tuple(found for _, found in results if isinstance(found, Rejection)))
+        return PlanOutcome(created, tuple(found for _, found in results if isinstance(found, Rejection)))
 
     async def _apply(self, body: Mapping[str, Any]) -> Rejection | None:
         """What the job needs beside its pods; these do not need each other, and the pods need all of them."""
@@ -206,7 +207,7 @@ class Controller:
             return Rejection(f"{body['kind']} {body['metadata']['name']}", problem.message)
         return None
 
-    async def _let_go(self, key: Key) -> None:
+    async def _let_go(self, key: JobKey) -> None:
         """Kueue may hold pods of a job that is gone (`scheduling.release`)."""
         if GangScheduler.KUEUE in self.options.gang_schedulers:
             listed = await self.cluster.list(api.POD, key.namespace, f"{contract.LABEL_JOB}={key.name}")
@@ -252,12 +253,18 @@ class Controller:
 
     # ---- telling ----------------------------------------------------------------------------------------------------
 
-    async def _save(self, key: Key, seen: Seen, planned: Plan, status: JobStatus) -> tuple[Result, Json | None]:
+    async def _save(
+        self, key: JobKey, seen: Observation, planned: Plan, status: JobStatus
+    ) -> tuple[Result, Json | None]:
         before, after = seen.observed.job.status, Result(planned.requeue_after)
         if status == before and "status" in seen.body:
             self._note_stillness(key, seen, planned)
             return after, seen.body
-        if "status" in seen.body and only_numbers(before, status) and (wait := self.writes.wait(key, self.clock())):
+        if (
+            "status" in seen.body
+            and is_progress_only_change(before, status)
+            and (wait := self.writes.wait(key, self.clock()))
+        ):
             return Result(min(wait, after.requeue_after or wait)), None
         try:
             written = await self.status_writer.write(key, seen, status, self.clock())
@@ -266,7 +273,7 @@ class Controller:
         self.writes.written(key, self.clock())
         return (after, written) if written is not None else (Result(RETRY_SECONDS), None)
 
-    def _note_stillness(self, key: Key, seen: Seen, planned: Plan) -> None:
+    def _note_stillness(self, key: JobKey, seen: Observation, planned: Plan) -> None:
         """A plan with looks so rare that only what is due by the clock is left of them."""
         if self.stillness and not (planned.deletes or planned.applies or planned.creates or seen.observed.lost_nodes):
             rare = replace(self.options, poll_seconds=RARE_SECONDS, failures=self.failures())

@@ -12,8 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from .planning import failure_table
-from .planning.failure_table import FailureTable, TableError
+from .planning.failures import failure_table
+from .planning.failures.failure_table import FailureTable, TableError
 
 log = logging.getLogger(__name__)
 

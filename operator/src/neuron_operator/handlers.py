@@ -10,15 +10,15 @@ import kopf
 
 from neuron_api import contract
 
-from .workqueue import Key
+from .queue.workqueue import JobKey
 
 ECHO_SECONDS: Final = 0.1
 """An event of our own status write may come before the answer to it: by then it is known as ours."""
 
-Add = Callable[[Key, float], None]
-Saw = Callable[[Key, str], None]
+Add = Callable[[JobKey, float], None]
+Saw = Callable[[JobKey, str], None]
 """Called with the resource version of each job that an event brings."""
-Wrote = Callable[[Key, str], bool]
+Wrote = Callable[[JobKey, str], bool]
 """Whether the operator wrote this version itself."""
 
 
@@ -34,7 +34,7 @@ def registry(add: Add, saw: Saw, wrote: Wrote = lambda *_: False) -> kopf.Operat
     async def job(
         namespace: str | None, name: str | None, type: str | None, meta: kopf.Meta, status: kopf.Status, **_: Any
     ) -> None:
-        key, version = Key(str(namespace), str(name)), str(meta.get("resourceVersion", ""))
+        key, version = JobKey(str(namespace), str(name)), str(meta.get("resourceVersion", ""))
         saw(key, version)
         told = type == "MODIFIED" and not meta.get("deletionTimestamp") and (
             meta.get("generation") == status.get("observedGeneration")

@@ -1,8 +1,8 @@
 """Write a job's status; where its CRD is of another release, as much of it as that takes.
 
-Parts that the API server names in its refusal are left out, as long as every decision stays (`planning.refusal`).
-Where a decision would be lost, the job keeps the status that it has, with a condition that says so: its pods go on, the
-operator decides nothing, and both change as soon as the CRD is the operator's.
+Parts that the API server names in its refusal are left out, as long as every decision stays
+(`planning.status.refusal`). Where a decision would be lost, the job keeps the status that it has, with a condition that
+says so: its pods go on, the operator decides nothing, and both change as soon as the CRD is the operator's.
 """
 
 import logging
@@ -14,14 +14,14 @@ from neuron_api.resource import skew
 from neuron_api.resource.job import NeuronTrainingJob, parse
 from neuron_api.resource.status import JobStatus
 
-from . import cluster as api
-from .cluster import Cluster
-from .errors import RefusedError
-from .observe import Seen
-from .planning import refusal
-from .planning.announce import Announcement
-from .recorder import Recorder
-from .workqueue import Key
+from .kube import gateway as api
+from .kube.errors import RefusedError
+from .kube.event_recorder import Recorder
+from .kube.gateway import Cluster
+from .planning.status import refusal
+from .planning.status.announce import Announcement
+from .queue.workqueue import JobKey
+from .readers.job_reader import Observation
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +43,9 @@ class StatusWriter:
 
     def __init__(self, cluster: Cluster, recorder: Recorder, count: Callable[[], None]) -> None:
         self._cluster, self._recorder, self._count = cluster, recorder, count
-        self._reported: dict[Key, str] = {}
+        self._reported: dict[JobKey, str] = {}
 
-    async def write(self, key: Key, seen: Seen, status: JobStatus, now: datetime) -> Json | None:
+    async def write(self, key: JobKey, seen: Observation, status: JobStatus, now: datetime) -> Json | None:
         """The job as stored; None where a decision could not be stored. Raises the `ApiError`s of `Cluster.replace`,
         but for 422."""
         value, problem = as_json(status), ""
@@ -69,14 +69,14 @@ class StatusWriter:
         await self._explain(seen, written, problem, now)
         return None
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: JobKey) -> None:
         """Everything is well with the job's status, or the job is gone."""
         self._reported.pop(key, None)
 
-    async def _put(self, seen: Seen, value: Json) -> Json:
+    async def _put(self, seen: Observation, value: Json) -> Json:
         return await self._cluster.replace(api.JOB, {**seen.body, "status": value}, "status")
 
-    async def _put_less(self, seen: Seen, status: JobStatus, value: Json, problem: RefusedError) -> Json | None:
+    async def _put_less(self, seen: Observation, status: JobStatus, value: Json, problem: RefusedError) -> Json | None:
         """What is left when the fields that are refused are left out; None: a decision is among them."""
         for _ in range(_MAX_WRITES):
             less = skew.without({"status": value}, (skew.path(field) for field in problem.fields)).get("status", {})
@@ -89,7 +89,7 @@ class StatusWriter:
                 value, problem = less, again
         return None
 
-    async def _explain(self, seen: Seen, written: Json | None, problem: str, now: datetime) -> None:
+    async def _explain(self, seen: Observation, written: Json | None, problem: str, now: datetime) -> None:
         """Beside the log and the event, where the schema takes that much."""
         body = written or seen.body
         job = seen.observed.job
@@ -102,7 +102,7 @@ class StatusWriter:
         except RefusedError as refused:
             log.debug("no condition explains it: %s", refused)
 
-    async def _report(self, key: Key, job: NeuronTrainingJob, problem: str) -> None:
+    async def _report(self, key: JobKey, job: NeuronTrainingJob, problem: str) -> None:
         self._count()
         if self._reported.get(key) == problem:
             return

@@ -24,7 +24,7 @@ from neuron_api.resource.status import (
     TopologyStatus,
 )
 from neuron_operator.failure_rules import FailureRules
-from neuron_operator.metrics import Metrics, TableMetrics
+from neuron_operator.monitoring.metrics import Metrics, TableMetrics
 from neuron_trainer.launcher.server import ReportCollector
 
 

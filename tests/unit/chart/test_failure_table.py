@@ -1,7 +1,7 @@
 """The failure table as the chart brings it to the operator."""
 
 from neuron_operator import failure_rules
-from neuron_operator.planning import failure_table
+from neuron_operator.planning.failures import failure_table
 
 from .test_chart import container, deployment, flags, needs_helm, of_kind, refusal, render
 

@@ -6,8 +6,8 @@ Only what `Lease` and `Recorder` need of `cluster.Cluster`; everything else is t
 from copy import deepcopy
 from typing import Any
 
-from neuron_operator.cluster import Kind
-from neuron_operator.errors import AlreadyExistsError, ConflictError, NotFoundError, UnavailableError
+from neuron_operator.kube.errors import AlreadyExistsError, ConflictError, NotFoundError, UnavailableError
+from neuron_operator.kube.gateway import Kind
 
 Json = dict[str, Any]
 

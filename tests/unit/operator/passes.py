@@ -14,10 +14,10 @@ from builders import (
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import ConditionStatus, JobStatus
-from neuron_operator.planning.observation import Observed
-from neuron_operator.planning.outcome import Outcome
+from neuron_operator.planning.observation.observation import Observed
+from neuron_operator.planning.outcome import PlanOutcome
 from neuron_operator.planning.plan import Plan
-from neuron_operator.planning.planner import plan, settle
+from neuron_operator.planning.planner import finalize_status, plan
 
 TWO = make_job().nodes(2)
 JOB = TWO.build()
@@ -29,7 +29,7 @@ def one_pass(seen: Observed, seconds: float = 0) -> tuple[Plan, JobStatus]:
     """As the controller does it where nothing is refused."""
     planned = plan(seen, OPTIONS, at(seconds))
     created = {create.index: f"new-{create.name}" for create in planned.creates}
-    return planned, settle(planned, Outcome(created), at(seconds))
+    return planned, finalize_status(planned, PlanOutcome(created), at(seconds))
 
 
 def started(job: NeuronTrainingJob) -> NeuronTrainingJob:

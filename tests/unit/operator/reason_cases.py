@@ -9,10 +9,10 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.progress import Progress
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import JobStatus
-from neuron_operator.planning import refusal
-from neuron_operator.planning.observation import ConfigText, Observed, Sight
-from neuron_operator.planning.outcome import Outcome, Rejection
-from neuron_operator.planning.planner import plan, settle
+from neuron_operator.planning.observation.observation import ConfigText, Observed, SchedulerState
+from neuron_operator.planning.outcome import PlanOutcome, Rejection
+from neuron_operator.planning.planner import finalize_status, plan
+from neuron_operator.planning.status import refusal
 
 from .passes import JOB, PODS, TWO, known, one_pass, reparsed, started
 
@@ -22,7 +22,7 @@ CASES: Final[dict[Reason, list[Case]]] = {}
 
 CREATED: Final = "2026-11-24T12:00:00Z"
 """NOW, as the API server writes it."""
-THERE: Final = Sight(served=True, queue=True)
+THERE: Final = SchedulerState(served=True, queue=True)
 
 
 def reaches(reason: Reason) -> Callable[[Case], Case]:
@@ -101,7 +101,7 @@ def _no_gang() -> JobStatus:
     return alone(TWO)
 
 
-def _queued(gang: str, *pods: PodBuilder, seconds: float = 0, sight: Sight = THERE) -> JobStatus:
+def _queued(gang: str, *pods: PodBuilder, seconds: float = 0, sight: SchedulerState = THERE) -> JobStatus:
     job = TWO.spec(scheduling={"gang": gang, "queueName": "team"}, startupPolicy={"admissionSeconds": 600})
     return passed(observed(started(job.build()), pods, scheduler=sight), seconds)
 
@@ -124,12 +124,12 @@ def _no_room_for_all() -> JobStatus:
 @reaches(Reason.SCHEDULER_NOT_ENABLED)
 def _no_rights() -> JobStatus:
     job = started(TWO.spec(scheduling={"gang": "Volcano"}).build())
-    return settle(plan(observed(job), replace(OPTIONS, gang_schedulers=frozenset()), NOW), Outcome(), NOW)
+    return finalize_status(plan(observed(job), replace(OPTIONS, gang_schedulers=frozenset()), NOW), PlanOutcome(), NOW)
 
 
 @reaches(Reason.SCHEDULER_NOT_INSTALLED)
 def _no_scheduler() -> JobStatus:
-    return _queued("Volcano", sight=Sight(served=False))
+    return _queued("Volcano", sight=SchedulerState(served=False))
 
 
 @reaches(Reason.SCHEDULER_SILENT)
@@ -139,7 +139,7 @@ def _wrong_name() -> JobStatus:
 
 @reaches(Reason.QUEUE_NOT_FOUND)
 def _no_queue() -> JobStatus:
-    return _queued("Kueue", sight=Sight(True, queue=False))
+    return _queued("Kueue", sight=SchedulerState(True, queue=False))
 
 
 @reaches(Reason.QUEUE_NOT_IN_CHARGE)
@@ -187,7 +187,7 @@ def _no_image() -> JobStatus:
 @reaches(Reason.POD_REJECTED)
 def _quota() -> JobStatus:
     planned = plan(observed(started(JOB)), OPTIONS, NOW)
-    return settle(planned, Outcome(rejections=(Rejection("Pod tiny-0-0", "exceeded quota"),)), NOW)
+    return finalize_status(planned, PlanOutcome(rejections=(Rejection("Pod tiny-0-0", "exceeded quota"),)), NOW)
 
 
 @reaches(Reason.NAME_TAKEN)

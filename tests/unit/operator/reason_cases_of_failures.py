@@ -4,7 +4,7 @@ from builders import NOW, PodBuilder, at, make_pod, make_report, observed, with_
 from neuron_api.contract import ExitCode
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import CountedFailure, JobStatus, Restart, RestartScope
-from neuron_operator.planning.observation import Node, NodeCondition, Taint
+from neuron_operator.planning.observation.observation import Node, NodeCondition, Taint
 
 from .passes import JOB, PODS, TWO, known, one_pass
 from .reason_cases import CREATED, after, of, passed, reaches, training

@@ -7,8 +7,8 @@ from typing import Any
 from builders import NOW, rfc3339
 from neuron_api import contract
 from neuron_api.resource.progress import ProcessFailure, Recovery, TrainerPhase
-from neuron_operator.planning import pods
-from neuron_operator.planning.observation import Pod
+from neuron_operator.planning.observation import pods
+from neuron_operator.planning.observation.observation import Pod
 
 Json = dict[str, Any]
 

@@ -16,12 +16,14 @@ from neuron_api import contract
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.progress import ProcessFailure, Progress, Recovery, TrainerPhase
 from neuron_api.resource.status import JobStatus
-from neuron_operator.planning import configuration, ledger, nodes
-from neuron_operator.planning.certainty import safe_from_memory
-from neuron_operator.planning.observation import ConfigText, Node, Observed, Pod
-from neuron_operator.planning.outcome import Outcome
+from neuron_operator.planning.cache_safety import needs_no_live_read
+from neuron_operator.planning.observation import nodes
+from neuron_operator.planning.observation.observation import ConfigText, Node, Observed, Pod
+from neuron_operator.planning.outcome import PlanOutcome
 from neuron_operator.planning.plan import Create, Delete, Plan
-from neuron_operator.planning.planner import plan, settle
+from neuron_operator.planning.planner import finalize_status, plan
+from neuron_operator.planning.restarts import ledger
+from neuron_operator.planning.validation import validation
 from unit.operator.simulated_pod import Launcher, SimPod, away
 
 Json = dict[str, Any]
@@ -83,7 +85,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.size = int((self.job.spec.config or {})["trainer"]["num_nodes"])
-        self._text, self._children = configuration.text_of(self.job), children(self.job)
+        self._text, self._children = validation.text_of(self.job), children(self.job)
 
     # ---- what observe reads --------------------------------------------------------------------------------------
 
@@ -148,14 +150,14 @@ class Cluster:
         self.now += timedelta(milliseconds=10)
         seen = self.observe(self.heard if behind else None)
         planned = plan(seen, OPTIONS, self.now)
-        if behind and not safe_from_memory(planned, seen):
+        if behind and not needs_no_live_read(planned, seen):
             seen = self.observe()
             planned = plan(seen, OPTIONS, self.now)
         self.heard = seen.pods
         writes, created = [] if self.deleted_job else self._writes(planned), dict[int, str]()
         for write in writes[:kill_after]:
             created |= write()
-        status = settle(planned, Outcome(created), self.now)
+        status = finalize_status(planned, PlanOutcome(created), self.now)
         worked = bool(writes) or status != self.status
         killed = kill_after is not None and kill_after <= len(writes)
         if status != self.status and not killed and not conflict:

@@ -9,16 +9,16 @@ from builders import NOW, OPTIONS, PodBuilder, at, observed, rfc3339
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Condition, ConditionStatus, JobStatus, Phase
-from neuron_operator.planning.announce import announcements
-from neuron_operator.planning.observation import Child, Sight
-from neuron_operator.planning.outcome import Outcome
-from neuron_operator.planning.planner import plan, settle
+from neuron_operator.planning.observation.observation import Child, SchedulerState
+from neuron_operator.planning.outcome import PlanOutcome
+from neuron_operator.planning.planner import finalize_status, plan
 from neuron_operator.planning.scheduling.registry import MECHANISMS
+from neuron_operator.planning.status.announce import announcements
 
 from .passes import PODS, TWO, known, one_pass, started, true
 
 GATE = "kueue.x-k8s.io/admission"
-SERVED = Sight(served=True, queue=True)
+SERVED = SchedulerState(served=True, queue=True)
 BARE = [PodBuilder({**pod.body, "spec": {}, "status": {"phase": "Pending"}}) for pod in PODS]
 """Freshly created."""
 
@@ -37,7 +37,7 @@ def created(pods: list[PodBuilder], seconds: float = 0) -> list[PodBuilder]:
     return [pod._with("metadata", creationTimestamp=rfc3339(at(seconds))) for pod in pods]
 
 
-def body(name: str = "tiny-0", phase: str = "", **conditions: tuple[str, str]) -> Sight:
+def body(name: str = "tiny-0", phase: str = "", **conditions: tuple[str, str]) -> SchedulerState:
     """A group with conditions: type to status and message."""
     told = [{"type": kind, "status": status, "message": text, "lastTransitionTime": rfc3339(at(500))}
             for kind, (status, text) in conditions.items()]  # fmt: skip
@@ -56,12 +56,12 @@ def admitted(status: JobStatus) -> Condition:
 @pytest.mark.parametrize(
     ("sight", "reason", "words"),
     [
-        (Sight(served=False), Reason.SCHEDULER_NOT_INSTALLED, ("kueue.x-k8s.io/v1beta2", "No pod is created")),
-        (Sight(served=True, queue=False), Reason.QUEUE_NOT_FOUND, ("LocalQueue team", "namespace team")),
+        (SchedulerState(served=False), Reason.SCHEDULER_NOT_INSTALLED, ("kueue.x-k8s.io/v1beta2", "No pod is created")),
+        (SchedulerState(served=True, queue=False), Reason.QUEUE_NOT_FOUND, ("LocalQueue team", "namespace team")),
     ],
 )
 def test_without_scheduler_or_queue_nothing_is_created_and_the_job_says_what_to_do(
-    sight: Sight, reason: Reason, words: tuple[str, ...]
+    sight: SchedulerState, reason: Reason, words: tuple[str, ...]
 ) -> None:
     planned, status = one_pass(observed(asked("Kueue"), service=None, config_map=None, scheduler=sight))
     assert (planned.creates, planned.applies) == ((), ())
@@ -74,7 +74,7 @@ def test_without_scheduler_or_queue_nothing_is_created_and_the_job_says_what_to_
 @pytest.mark.parametrize("gang", list(MECHANISMS))
 def test_every_mechanism_says_that_its_api_is_missing_and_goes_on_once_it_is_there(gang: str) -> None:
     job = asked(gang)
-    _, status = one_pass(observed(job, scheduler=Sight(served=False)))
+    _, status = one_pass(observed(job, scheduler=SchedulerState(served=False)))
     assert admitted(status).reason is Reason.SCHEDULER_NOT_INSTALLED
     later = job.model_copy(update={"status": status})
     planned, _ = one_pass(observed(later, scheduler=SERVED))
@@ -84,14 +84,14 @@ def test_every_mechanism_says_that_its_api_is_missing_and_goes_on_once_it_is_the
 def test_a_scheduler_that_the_operator_has_no_rights_for_is_refused_with_the_helm_value() -> None:
     options = replace(OPTIONS, gang_schedulers=frozenset())
     planned = plan(observed(asked("Volcano")), options, NOW)
-    status = settle(planned, Outcome(), NOW)
+    status = finalize_status(planned, PlanOutcome(), NOW)
     assert planned.creates == ()
     assert true(status)[ConditionType.STALLED] is Reason.SCHEDULER_NOT_ENABLED
     assert "gangSchedulers" in admitted(status).message
 
 
 def test_a_queue_that_nobody_may_look_at_keeps_no_job() -> None:
-    planned, _ = one_pass(observed(asked("Volcano"), scheduler=Sight(served=True, queue=None)))
+    planned, _ = one_pass(observed(asked("Volcano"), scheduler=SchedulerState(served=True, queue=None)))
     assert len(planned.creates) == 2
 
 
@@ -126,7 +126,7 @@ NO_ROOM = {"QuotaReserved": ("False", "couldn't assign flavors: insufficient unu
     ],
 )  # fmt: skip
 def test_a_gang_that_waits_says_for_what_in_the_schedulers_words(
-    gang: str, pods: list[PodBuilder], sight: Sight, reason: Reason, words: str
+    gang: str, pods: list[PodBuilder], sight: SchedulerState, reason: Reason, words: str
 ) -> None:
     job = asked(gang)
     planned, status = one_pass(observed(job, pods, scheduler=sight))
@@ -161,7 +161,7 @@ def test_pods_that_no_scheduler_has_looked_at_for_a_minute_name_the_scheduler_th
         ("Workload", BARE, body(PodGroupInitiallyScheduled=("True", ""))),
     ],
 )
-def test_a_gang_that_has_its_place_is_admitted(gang: str, pods: list[PodBuilder], sight: Sight) -> None:
+def test_a_gang_that_has_its_place_is_admitted(gang: str, pods: list[PodBuilder], sight: SchedulerState) -> None:
     _, status = one_pass(observed(asked(gang), pods, scheduler=sight))
     assert (admitted(status).status, admitted(status).reason) == (ConditionStatus.TRUE, Reason.ADMITTED)
 
@@ -204,7 +204,7 @@ def test_what_was_said_stays_while_a_decision_is_only_written_down() -> None:
 BOUNDS = {"schedulingSeconds": 60, "admissionSeconds": 3600}
 
 
-def end(job: NeuronTrainingJob, pods: list[PodBuilder], sight: Sight, seconds: float) -> Condition | None:
+def end(job: NeuronTrainingJob, pods: list[PodBuilder], sight: SchedulerState, seconds: float) -> Condition | None:
     _, status = one_pass(observed(job, pods, scheduler=sight), seconds)
     failed = next(one for one in status.conditions if one.type is ConditionType.FAILED)
     return failed if failed.status is ConditionStatus.TRUE else None

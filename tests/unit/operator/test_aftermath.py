@@ -6,8 +6,8 @@ import pytest
 
 from builders import NOW, OPTIONS, make_pod, make_report, observed, running_gang
 from neuron_api.resource.job import NeuronTrainingJob
-from neuron_operator.planning import aftermath
-from neuron_operator.planning.observation import Observed
+from neuron_operator.planning import projection
+from neuron_operator.planning.observation.observation import Observed
 from neuron_operator.planning.plan import Plan
 from neuron_operator.planning.planner import plan
 
@@ -32,19 +32,19 @@ def test_a_decision_leaves_everything_but_the_job_as_it_was() -> None:
     seen = observed(job, (make_pod(job, 0).running(), make_pod(job, 1).turned_away("Evicted")))
     decided = plan(seen, OPTIONS, NOW)
     now = written(job, decided)
-    assert aftermath.after(seen, decided, now) == dataclasses.replace(seen, job=now)
+    assert projection.project(seen, decided, now) == dataclasses.replace(seen, job=now)
 
 
 def test_a_plan_that_only_waits_is_followed_by_none() -> None:
     job = known(started(JOB), *running_gang(JOB))
     seen = observed(job, running_gang(JOB))
-    assert aftermath.after(seen, plan(seen, OPTIONS, NOW), job) is None
+    assert projection.project(seen, plan(seen, OPTIONS, NOW), job) is None
 
 
 def test_a_failed_pod_is_gone_with_its_deletion_and_its_successor_is_next() -> None:
     seen, deleting = failed_pod_told()
     assert names(deleting) == ["tiny-0-1"]
-    after = aftermath.after(seen, deleting, seen.job)
+    after = projection.project(seen, deleting, seen.job)
     assert after is not None
     assert [pod.name for pod in after.pods] == ["tiny-0-0"]
     assert [create.name for create in plan(after, OPTIONS, NOW).creates] == ["tiny-0-1"]
@@ -56,21 +56,21 @@ def test_a_failed_pod_is_gone_with_its_deletion_and_its_successor_is_next() -> N
 def test_a_pod_that_something_keeps_is_not_gone(state: dict[str, object]) -> None:
     seen, deleting = failed_pod_told()
     kept = tuple(dataclasses.replace(pod, **state) if pod.index else pod for pod in seen.pods)
-    assert aftermath.after(dataclasses.replace(seen, pods=kept), deleting, seen.job) is None
+    assert projection.project(dataclasses.replace(seen, pods=kept), deleting, seen.job) is None
 
 
 def test_what_came_of_a_creation_is_looked_up() -> None:
     seen = observed(started(JOB), ())
     creating, _ = one_pass(seen)
     assert creating.creates
-    assert aftermath.after(seen, creating, seen.job) is None
+    assert projection.project(seen, creating, seen.job) is None
 
 
 def test_a_start_that_is_written_down_is_followed_by_the_pods() -> None:
     seen = observed(JOB, ())
     starting, status = one_pass(seen)
     assert not starting.creates
-    after = aftermath.after(seen, starting, JOB.model_copy(update={"status": status}))
+    after = projection.project(seen, starting, JOB.model_copy(update={"status": status}))
     assert after is not None
     assert len(plan(after, OPTIONS, NOW).creates) == 2
 
@@ -83,4 +83,4 @@ def test_a_decision_about_a_node_that_nobody_has_looked_at_needs_another_look() 
     decided = plan(seen, OPTIONS, NOW)
     now = written(job, decided)
     assert now.status.restarts
-    assert aftermath.after(seen, dataclasses.replace(decided, requeue_after=0.0), now) is None
+    assert projection.project(seen, dataclasses.replace(decided, requeue_after=0.0), now) is None

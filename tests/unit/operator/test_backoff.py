@@ -5,7 +5,7 @@ import pytest
 from builders import at
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import JobStatus, Restart, RestartScope
-from neuron_operator.planning import backoff
+from neuron_operator.planning.restarts import backoff
 
 
 def lost(*seconds: float, scope: RestartScope = RestartScope.POD, recovered: bool = False) -> tuple[Restart, ...]:

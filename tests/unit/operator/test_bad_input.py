@@ -8,10 +8,10 @@ import pytest
 from builders import NOW, OPTIONS, JobBuilder, make_job, make_pod, observed, with_status
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Condition, ConditionStatus, JobStatus, Phase
-from neuron_operator.planning.observation import ConfigText
+from neuron_operator.planning.observation.observation import ConfigText
 from neuron_operator.planning.options import Options
-from neuron_operator.planning.outcome import Outcome, Rejection
-from neuron_operator.planning.planner import plan, settle
+from neuron_operator.planning.outcome import PlanOutcome, Rejection
+from neuron_operator.planning.planner import finalize_status, plan
 
 JOB = make_job().nodes(2)
 KSTATUS = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
@@ -123,9 +123,9 @@ def status_of(case: Case) -> JobStatus:
     if message := seen.pop("unschedulable", None):
         pods = [make_pod(job, index).unschedulable(message) for index in range(2)]
     planned = plan(observed(job, pods, **seen), options, NOW)
-    outcome = Outcome({}, (Rejection("Pod tiny-0-0", refused),)) if refused else Outcome()
+    outcome = PlanOutcome({}, (Rejection("Pod tiny-0-0", refused),)) if refused else PlanOutcome()
     assert refused or not planned.creates, "something is started"
-    return settle(planned, outcome, NOW)
+    return finalize_status(planned, outcome, NOW)
 
 
 def one(status: JobStatus, kind: ConditionType) -> Condition:

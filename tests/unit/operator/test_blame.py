@@ -6,7 +6,7 @@ from builders import NOW, ReportBuilder, at, make_job, make_pod, make_report
 from neuron_api.resource.progress import Progress
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import Restart, RestartScope
-from neuron_operator.planning import blame
+from neuron_operator.planning.failures import blame
 
 JOB = make_job().nodes(3).build()
 PODS = [make_pod(JOB, index).ready().build() for index in range(3)]

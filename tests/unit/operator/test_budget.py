@@ -6,7 +6,7 @@ from builders import at
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.spec import RestartPolicy
 from neuron_api.resource.status import JobStatus
-from neuron_operator.planning import budget
+from neuron_operator.planning.restarts import budget
 
 MEMORY, KILLED, FAILED = Reason.OUT_OF_MEMORY, Reason.PROCESS_KILLED, Reason.POD_FAILED
 

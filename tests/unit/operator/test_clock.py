@@ -6,7 +6,7 @@ from email.utils import format_datetime
 import pytest
 
 from builders import NOW
-from neuron_operator.clock import TOLERANCE, Clock
+from neuron_operator.kube.server_clock import TOLERANCE, Clock
 
 
 class Watch:

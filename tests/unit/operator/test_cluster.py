@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bounds import BOUND
-from neuron_operator import cluster as api
-from neuron_operator.cluster import PARALLEL, Cluster
+from neuron_operator.kube import gateway as api
+from neuron_operator.kube.gateway import PARALLEL, Cluster
 
 
 class Slow(Cluster):

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from builders import NOW, accepted, at, make_job
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Condition, ConditionStatus, Phase, Restart, RestartScope
-from neuron_operator.planning import conditions
-from neuron_operator.planning.conditions import End, Facts, Pause
-from neuron_operator.planning.configuration import Refused
-from neuron_operator.planning.ladder import COMPLETED
-from neuron_operator.planning.waiting import Wait
+from neuron_operator.planning.observation.waiting import Wait
+from neuron_operator.planning.restarts.ladder import COMPLETED
+from neuron_operator.planning.status import conditions
+from neuron_operator.planning.status.conditions import End, Facts, Pause
+from neuron_operator.planning.validation.validation import Refused
 
 ACCEPTED = accepted(make_job().nodes(2).build())
 REFUSED = Refused(Reason.CONFIG_INVALID, "trainer.max_steps: no. Fix it.")

@@ -5,7 +5,7 @@ import pytest
 from builders import NOW, OPTIONS, JobBuilder, PodBuilder, at, make_report, observed, rfc3339, with_status
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import JobStatus, Phase
-from neuron_operator.planning.observation import ConfigText
+from neuron_operator.planning.observation.observation import ConfigText
 from neuron_operator.planning.planner import plan
 
 from .passes import JOB, PODS, TWO, known, names, one_pass, reparsed, started, true

@@ -20,7 +20,7 @@ from neuron_api.resource.progress import failure_headline
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.spec import NodePolicy
 from neuron_api.resource.status import ExcludedNode, JobStatus, Phase, RestartScope
-from neuron_operator.planning.observation import Node, NodeCondition, Taint
+from neuron_operator.planning.observation.observation import Node, NodeCondition, Taint
 from unit.operator.passes import known, names, one_pass, true
 
 JOB = make_job().nodes(3).build()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from neuron_operator.planning import duration
+from neuron_operator.planning.status import duration
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from neuron_api.resource.reasons import Reason
 from neuron_api.resource.spec import NodePolicy
 from neuron_api.resource.status import ExcludedNode, JobStatus, PodStatus, Restart, RestartScope
 from neuron_operator.failure_rules import built_in
-from neuron_operator.planning import exclusion
-from neuron_operator.planning import gang as gangs
-from neuron_operator.planning.gang import Gang
-from neuron_operator.planning.observation import Node
+from neuron_operator.planning.failures import gang as gangs
+from neuron_operator.planning.failures.gang import Gang
+from neuron_operator.planning.observation.observation import Node
+from neuron_operator.planning.restarts import exclusion
 
 POLICY = NodePolicy()
 SRAM = "sram-uncorrectable-code"
@@ -171,7 +171,7 @@ def waiting(avoids: str = "host-1", said: str = AFFINITY) -> PodBuilder:
 
 def gang(*pods: PodBuilder) -> Gang:
     records = tuple(PodStatus(name=f"tiny-0-{n}", uid=f"pod-0-{n}") for n in range(2))
-    return gangs.of(observed(JOB, (make_pod(JOB, 0).on("node-0").ready(), *pods)), JobStatus(pods=records), 2)
+    return gangs.assemble(observed(JOB, (make_pod(JOB, 0).on("node-0").ready(), *pods)), JobStatus(pods=records), 2)
 
 
 def test_pods_without_a_node_are_made_anew_when_they_avoid_other_nodes_than_they_should() -> None:

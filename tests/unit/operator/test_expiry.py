@@ -4,7 +4,7 @@ import pytest
 
 from builders import OPTIONS, JobBuilder, PodBuilder, children, observed
 from neuron_api.resource.status import JobStatus, Phase
-from neuron_operator.planning.observation import Child
+from neuron_operator.planning.observation.observation import Child
 from neuron_operator.planning.plan import Plan
 
 from .passes import FOREIGN, JOB, PODS, TWO, known, one_pass, reparsed

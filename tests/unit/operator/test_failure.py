@@ -4,7 +4,7 @@ import pytest
 
 from builders import PodBuilder, at, make_job, make_pod
 from neuron_api.resource.reasons import Reason
-from neuron_operator.planning.failure import Verdict, first, judge, vanished
+from neuron_operator.planning.failures.failure import Verdict, classify_exit, first, vanished
 
 JOB = make_job().nodes(2).build()
 POD = make_pod(JOB, 1).on("node-1")
@@ -41,7 +41,7 @@ REPLACE, GANG, STOP = Verdict.REPLACE, Verdict.GANG, Verdict.STOP
     ],
 )
 def test_an_end_has_one_verdict(pod: PodBuilder, verdict: Verdict, cause: Reason, counted: bool) -> None:
-    loss = judge(pod.build())
+    loss = classify_exit(pod.build())
     assert loss is not None
     assert (loss.verdict, loss.cause, loss.counted) == (verdict, cause, counted)
     assert (loss.index, loss.pod, loss.uid, loss.node) == (1, "tiny-0-1", "pod-0-1", "node-1")
@@ -61,23 +61,23 @@ def test_an_end_has_one_verdict(pod: PodBuilder, verdict: Verdict, cause: Reason
     ],
 )
 def test_a_pod_that_lives_or_has_succeeded_is_no_loss(pod: PodBuilder) -> None:
-    assert judge(pod.build()) is None
+    assert classify_exit(pod.build()) is None
 
 
 def test_a_pod_that_had_succeeded_before_it_was_deleted_is_no_loss() -> None:
-    assert judge(POD.succeeded().terminating().build()) is None
-    assert judge(POD.succeeded().disrupted().build(), node_lost=True) is None
+    assert classify_exit(POD.succeeded().terminating().build()) is None
+    assert classify_exit(POD.succeeded().disrupted().build(), node_lost=True) is None
 
 
 @pytest.mark.parametrize("pod", [UP, POD.failed(1), UP.terminating(), make_pod(JOB).on("node-1")])
 def test_a_pod_without_its_node_is_lost_with_it(pod: PodBuilder) -> None:
-    loss = judge(pod.build(), node_lost=True)
+    loss = classify_exit(pod.build(), node_lost=True)
     assert loss is not None
     assert (loss.verdict, loss.cause, loss.counted) == (REPLACE, Reason.NODE_LOST, False)
 
 
 def test_a_wrong_configuration_stays_wrong_on_another_node() -> None:
-    loss = judge(POD.failed(2).build(), node_lost=True)
+    loss = classify_exit(POD.failed(2).build(), node_lost=True)
     assert loss is not None
     assert loss.verdict is STOP
 
@@ -90,7 +90,7 @@ def test_a_pod_that_is_nowhere_is_replaced_and_not_counted(node_lost: bool, caus
 
 def test_a_loss_says_the_last_line_of_what_the_launcher_said() -> None:
     said = "rank 3 failed at step 7: ValueError: bad\nTraceback (most recent call last):\n  ...\nValueError: bad\n"
-    loss = judge(POD.failed(1, said).build())
+    loss = classify_exit(POD.failed(1, said).build())
     assert loss is not None
     assert loss.last_line == "ValueError: bad"
     assert loss.message == said.strip()
@@ -98,7 +98,7 @@ def test_a_loss_says_the_last_line_of_what_the_launcher_said() -> None:
 
 
 def test_a_failed_init_container_is_named() -> None:
-    loss = judge(POD.init_failed(7, "wget: bad address").build())
+    loss = classify_exit(POD.init_failed(7, "wget: bad address").build())
     assert loss is not None
     assert loss.exit_code is None, "the exit code of another container is none of the contract's"
     assert "fetch" in loss.message
@@ -107,15 +107,15 @@ def test_a_failed_init_container_is_named() -> None:
 
 
 def test_the_kubelets_word_stands_where_the_launcher_said_nothing() -> None:
-    loss = judge(POD.turned_away("OutOfcpu", "Node didn't have enough resource: cpu").build())
+    loss = classify_exit(POD.turned_away("OutOfcpu", "Node didn't have enough resource: cpu").build())
     assert loss is not None
     assert loss.message == "Node didn't have enough resource: cpu"
 
 
 def test_the_first_to_end_by_itself_is_blamed() -> None:
-    victim = judge(POD.failed(1, "RuntimeError: Connection closed by peer").build())
-    later = judge(make_pod(JOB, 0).failed(1, "ValueError: bad").build())
-    last = judge(make_pod(JOB, 2).failed(1, "KeyError: x").build())
+    victim = classify_exit(POD.failed(1, "RuntimeError: Connection closed by peer").build())
+    later = classify_exit(make_pod(JOB, 0).failed(1, "ValueError: bad").build())
+    last = classify_exit(make_pod(JOB, 2).failed(1, "KeyError: x").build())
     assert victim and later and last
     ended = {victim.uid: at(0).timestamp(), later.uid: at(5).timestamp(), last.uid: at(9).timestamp()}
     assert first([victim, last, later], ended) is later
@@ -123,7 +123,9 @@ def test_the_first_to_end_by_itself_is_blamed() -> None:
 
 
 def test_pods_that_waited_in_vain_are_victims() -> None:
-    waited = judge(make_pod(JOB, 0).failed(1, "the other nodes did not come within 900 s: TimeoutError").build())
-    culprit = judge(POD.failed(1, "ValueError: bad").build())
+    waited = classify_exit(
+        make_pod(JOB, 0).failed(1, "the other nodes did not come within 900 s: TimeoutError").build()
+    )
+    culprit = classify_exit(POD.failed(1, "ValueError: bad").build())
     assert waited and culprit
     assert first([waited, culprit], {}) is culprit

@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry
 
 from neuron_operator.__main__ import main
 from neuron_operator.failure_rules import FILE, FailureRules, built_in
-from neuron_operator.metrics import TableMetrics
-from neuron_operator.planning.failure_table import TableError
+from neuron_operator.monitoring.metrics import TableMetrics
+from neuron_operator.planning.failures.failure_table import TableError
 
 ROOT = Path(__file__).parents[3]
 GOOD = "version: 1\nrevision: ours\n"

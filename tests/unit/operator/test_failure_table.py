@@ -7,9 +7,10 @@ from builders import NOW, at, rfc3339
 from neuron_api.resource.progress import ProcessFailure
 from neuron_api.resource.reasons import Reason
 from neuron_operator.failure_rules import built_in
-from neuron_operator.planning import failure_table, nodes, signals
-from neuron_operator.planning.failure_table import MinimumScope, TableError
-from neuron_operator.planning.observation import Node, NodeCondition, Taint
+from neuron_operator.planning.failures import failure_table, signals
+from neuron_operator.planning.failures.failure_table import MinimumScope, TableError
+from neuron_operator.planning.observation import nodes
+from neuron_operator.planning.observation.observation import Node, NodeCondition, Taint
 
 ENTRY = {
     "name": "a",

@@ -8,15 +8,15 @@ from builders import NOW, OPTIONS, accepted, observed
 from neuron_api import contract
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.scheduling import GangScheduler
-from neuron_operator.planning import desired
-from neuron_operator.planning.observation import Child, Sight
+from neuron_operator.planning.objects import desired, groups
+from neuron_operator.planning.observation.observation import Child, SchedulerState
 from neuron_operator.planning.plan import Delete
 from neuron_operator.planning.planner import plan
-from neuron_operator.planning.scheduling import groups, registry
+from neuron_operator.planning.scheduling import registry
 
 from .passes import TWO, started
 
-SERVED = Sight(served=True)
+SERVED = SchedulerState(served=True)
 ZONE, LAYER = "topology.kubernetes.io/zone", "topology.k8s.aws/network-node-layer-3"
 
 
@@ -28,7 +28,7 @@ def pod(job: NeuronTrainingJob, attempt: int = 0) -> dict[str, Any]:
     return desired.pod(job, accepted(job), attempt, 1)
 
 
-def group(job: NeuronTrainingJob, attempt: int = 0, sight: Sight = SERVED) -> tuple[dict[str, Any], ...]:
+def group(job: NeuronTrainingJob, attempt: int = 0, sight: SchedulerState = SERVED) -> tuple[dict[str, Any], ...]:
     return groups.applies(observed(job, scheduler=sight), attempt, 2, lambda: pod(job, attempt))
 
 
@@ -107,7 +107,7 @@ def test_the_others_have_a_group_that_the_job_owns_and_pods_that_name_it(
     assert body["spec"] == spec
     assert body["metadata"]["name"] == "tiny-0"
     assert body["metadata"]["ownerReferences"] == [desired.owner_reference(job)]
-    assert group(job, sight=Sight(True, (stored(body),))) == (), "it is as it should be"
+    assert group(job, sight=SchedulerState(True, (stored(body),))) == (), "it is as it should be"
 
 
 def test_a_scheduler_of_another_name_is_asked_where_the_user_gives_one() -> None:
@@ -126,7 +126,7 @@ def test_volcano_reserves_the_devices_of_the_whole_gang() -> None:
 def test_a_new_attempt_is_a_new_group_and_the_old_one_is_deleted(gang: str) -> None:
     job = asked(gang)
     (old,) = group(job)
-    sight = Sight(True, (stored(old),))
+    sight = SchedulerState(True, (stored(old),))
     (new,) = group(job, attempt=1, sight=sight)
     assert new["metadata"]["name"] == "tiny-1"
     seen = observed(job, scheduler=sight)
@@ -139,7 +139,7 @@ def test_a_new_attempt_is_a_new_group_and_the_old_one_is_deleted(gang: str) -> N
 def test_a_group_of_another_owner_or_on_its_way_out_is_left_alone() -> None:
     (body,) = group(asked("Volcano"))
     others = (Child("somebody", stored(body).body), stored(body, deletionTimestamp="2026-11-24T12:00:00Z"))
-    assert groups.deletes(observed(asked("Volcano"), scheduler=Sight(True, others))) == ()
+    assert groups.deletes(observed(asked("Volcano"), scheduler=SchedulerState(True, others))) == ()
 
 
 def test_the_group_is_applied_before_the_pods_that_need_it() -> None:

@@ -1,23 +1,23 @@
 """How soon a pod event leads to a pass."""
 
-from neuron_operator.gathering import AHEAD_SECONDS, AT_ONCE, GATHER_SECONDS, Gathering
-from neuron_operator.workqueue import Key
+from neuron_operator.cache.event_coalescer import AHEAD_SECONDS, AT_ONCE, GATHER_SECONDS, EventCoalescer
+from neuron_operator.queue.workqueue import JobKey
 
 from .fakes import Clock
 
-A, B = Key("ns", "a"), Key("ns", "b")
+A, B = JobKey("ns", "a"), JobKey("ns", "b")
 
 
 class Queue(list[float]):
     """Delays, in order."""
 
-    def add(self, key: Key, after: float) -> None:
+    def add(self, key: JobKey, after: float) -> None:
         self.append(after)
 
 
 def test_a_gang_that_comes_up_is_looked_at_once_a_while() -> None:
     queue = Queue()
-    gather = Gathering(queue.add, Clock())
+    gather = EventCoalescer(queue.add, Clock())
     for _ in range(3):
         gather(A, False)
     assert queue == [GATHER_SECONDS] * 3
@@ -25,7 +25,7 @@ def test_a_gang_that_comes_up_is_looked_at_once_a_while() -> None:
 
 def test_a_failure_is_looked_at_at_once_and_so_is_what_follows_from_it() -> None:
     queue = Queue()
-    gather = Gathering(queue.add, Clock())
+    gather = EventCoalescer(queue.add, Clock())
     for _ in range(AT_ONCE):
         gather(A, True)
     assert queue == [-AHEAD_SECONDS] * AT_ONCE
@@ -33,7 +33,7 @@ def test_a_failure_is_looked_at_at_once_and_so_is_what_follows_from_it() -> None
 
 def test_a_storm_of_failures_of_one_job_is_gathered_and_another_job_does_not_wait_for_it() -> None:
     queue = Queue()
-    gather = Gathering(queue.add, Clock())
+    gather = EventCoalescer(queue.add, Clock())
     for _ in range(100):
         gather(A, True)
     assert queue[AT_ONCE:] == [GATHER_SECONDS] * (100 - AT_ONCE)
@@ -43,7 +43,7 @@ def test_a_storm_of_failures_of_one_job_is_gathered_and_another_job_does_not_wai
 
 def test_after_a_quiet_while_bad_news_is_urgent_again() -> None:
     queue, clock = Queue(), Clock()
-    gather = Gathering(queue.add, clock)
+    gather = EventCoalescer(queue.add, clock)
     for _ in range(10):
         gather(A, True)
     clock.now += AT_ONCE * GATHER_SECONDS
@@ -53,7 +53,7 @@ def test_after_a_quiet_while_bad_news_is_urgent_again() -> None:
 
 def test_a_job_that_is_gone_is_forgotten() -> None:
     queue = Queue()
-    gather = Gathering(queue.add, Clock())
+    gather = EventCoalescer(queue.add, Clock())
     for _ in range(10):
         gather(A, True)
     gather.forget(A)

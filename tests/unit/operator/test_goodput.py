@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from builders import NOW, at, make_job, make_pod, make_report
 from neuron_api.resource.status import JobStatus, Phase, ProgressStatus, SuspensionStatus
-from neuron_operator.planning import goodput, pace, progress
+from neuron_operator.planning.status import goodput, pace, progress
 
 JOB = make_job().build()
 HOST = make_report(make_pod(JOB, 0).ready().build(), JOB)

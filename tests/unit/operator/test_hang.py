@@ -7,7 +7,7 @@ from neuron_api.resource.progress import Progress, TrainerPhase
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.spec import HangPolicy
 from neuron_api.resource.status import JobStatus, Phase, ProgressStatus, RestartScope
-from neuron_operator.planning import hang
+from neuron_operator.planning.failures import hang
 
 from .passes import JOB, PODS, TWO, known, one_pass, reparsed, true
 
@@ -38,8 +38,8 @@ def paced(seconds: float, steps: int = 50) -> ProgressStatus:
 def test_each_thing_that_processes_do_has_its_bound(
     phase: TrainerPhase, progress: ProgressStatus | None, bound: float
 ) -> None:
-    assert hang.found(report(phase, bound), progress, POLICY) is None
-    told = hang.found(report(phase, bound + 1), progress, POLICY)
+    assert hang.detect_hang(report(phase, bound), progress, POLICY) is None
+    told = hang.detect_hang(report(phase, bound + 1), progress, POLICY)
     assert told is not None
     assert f": {bound} s)" in told
 
@@ -48,19 +48,19 @@ def test_each_thing_that_processes_do_has_its_bound(
     "phase", [TrainerPhase.STARTING, TrainerPhase.RENDEZVOUS, TrainerPhase.SUCCEEDED, TrainerPhase.FAILED]
 )
 def test_who_waits_for_others_or_is_over_does_not_hang(phase: TrainerPhase) -> None:
-    assert hang.found(report(phase, 1e9), paced(1.0), POLICY) is None
+    assert hang.detect_hang(report(phase, 1e9), paced(1.0), POLICY) is None
 
 
 def test_silence_is_no_hang() -> None:
-    assert hang.found(None, paced(1.0), POLICY) is None
-    assert hang.found(report(TRAINING, None), paced(1.0), POLICY) is None
+    assert hang.detect_hang(None, paced(1.0), POLICY) is None
+    assert hang.detect_hang(report(TRAINING, None), paced(1.0), POLICY) is None
 
 
 def test_the_policy_sets_every_bound_and_may_be_off() -> None:
     quick = HangPolicy(step_factor=3, min_step_seconds=10)
-    assert hang.found(report(TRAINING, 31), paced(10.0), quick) is not None
-    assert hang.found(report(TRAINING, 29), paced(10.0), quick) is None
-    assert hang.found(report(TRAINING, 1e9), paced(10.0), HangPolicy(enabled=False)) is None
+    assert hang.detect_hang(report(TRAINING, 31), paced(10.0), quick) is not None
+    assert hang.detect_hang(report(TRAINING, 29), paced(10.0), quick) is None
+    assert hang.detect_hang(report(TRAINING, 1e9), paced(10.0), HangPolicy(enabled=False)) is None
 
 
 # ---- in the planner ------------------------------------------------------------------------------------------------

@@ -18,16 +18,16 @@ from neuron_api.resource.status import (
     RestartScope,
     TopologyStatus,
 )
-from neuron_operator import health
-from neuron_operator.health import Vitals
-from neuron_operator.metrics import RESULTS, Metrics
+from neuron_operator.monitoring import health
+from neuron_operator.monitoring.health import HealthState
+from neuron_operator.monitoring.metrics import RESULTS, Metrics
 
 from .fakes import Clock
 
 
 def test_a_loop_that_stands_still_and_a_queue_that_nobody_empties_are_illnesses() -> None:
     clock, waits = Clock(), [0.0]
-    vitals = Vitals(clock, lambda: waits[0])
+    vitals = HealthState(clock, lambda: waits[0])
     vitals._beat = clock.now
     assert vitals.illness() == ""
     clock.now += health.LAG_LIMIT + 1
@@ -39,7 +39,7 @@ def test_a_loop_that_stands_still_and_a_queue_that_nobody_empties_are_illnesses(
 
 async def test_the_three_paths_answer_by_the_state_of_the_process() -> None:
     clock = Clock()
-    vitals = Vitals(clock)
+    vitals = HealthState(clock)
     vitals._beat = clock.now
     async with (
         health.serve(vitals, CollectorRegistry(), "127.0.0.1", 0) as port,

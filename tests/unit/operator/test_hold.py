@@ -8,9 +8,9 @@ from neuron_api.contract import ExitCode
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.spec import FromScratch
 from neuron_api.resource.status import CheckpointStatus, JobStatus, Phase, RestartScope
-from neuron_operator.planning import hold
-from neuron_operator.planning.announce import announcements
 from neuron_operator.planning.plan import Plan
+from neuron_operator.planning.restarts import checkpoint_gate
+from neuron_operator.planning.status.announce import announcements
 
 from .passes import JOB, PODS, TWO, known, names, one_pass, reparsed, true
 
@@ -120,7 +120,7 @@ def test_steps_that_are_done_again_are_not_forgotten() -> None:
     back = make_report(PODS[0].build(), JOB).round(1).step(31, at(60))
     _, status = one_pass(observed(reparsed(TWO, status), PODS, [back]), 60)
     assert status.progress is not None
-    assert (status.progress.step, status.progress.furthest_step, hold.seen_step(status)) == (31, 40, 40)
+    assert (status.progress.step, status.progress.furthest_step, checkpoint_gate.seen_step(status)) == (31, 40, 40)
 
 
 def test_a_job_that_may_not_resume_begins_again_where_the_spec_says_so() -> None:

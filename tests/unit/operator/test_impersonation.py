@@ -11,7 +11,7 @@ import pytest
 
 from neuron_operator.cli.__main__ import main
 from neuron_operator.cli.connection import Access, connect
-from neuron_operator.errors import MayNotError
+from neuron_operator.kube.errors import MayNotError
 
 Json = dict[str, Any]
 

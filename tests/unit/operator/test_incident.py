@@ -5,7 +5,8 @@ import pytest
 from builders import at
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import CountedFailure, JobStatus, Restart, RestartScope
-from neuron_operator.planning import backoff, incident
+from neuron_operator.planning.failures import incident
+from neuron_operator.planning.restarts import backoff
 
 
 def line(pod: int, seconds: float, *, attempt: int = 0, scope: RestartScope = RestartScope.POD) -> Restart:

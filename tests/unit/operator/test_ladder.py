@@ -6,10 +6,10 @@ from builders import NOW, PodBuilder, accepted, at, make_job, make_pod, observed
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import CountedFailure, JobStatus, PodStatus, ProgressStatus, Restart, RestartScope
-from neuron_operator.planning import gang as gangs
-from neuron_operator.planning import ladder
-from neuron_operator.planning.conditions import End
-from neuron_operator.planning.ladder import Decision
+from neuron_operator.planning.failures import gang as gangs
+from neuron_operator.planning.restarts import ladder
+from neuron_operator.planning.restarts.ladder import RestartDecision
+from neuron_operator.planning.status.conditions import End
 
 JOB = make_job().nodes(3).restart_policy(maxGangRestarts=2)
 PODS = running_gang(JOB.build())
@@ -25,10 +25,10 @@ USED_UP = {"gang_failures": 2, "counted_failures": (CountedFailure(cause=Reason.
 
 def climb(
     *pods: PodBuilder, job: NeuronTrainingJob | None = None, when: float = 60, **status: object
-) -> Decision | None:
+) -> RestartDecision | None:
     job = with_status(job or JOB.build(), **{"pods": RECORDS, **status})
-    gang = gangs.of(observed(job, pods), job.status, 3)
-    return ladder.climb(gang, job.status, job.spec.restart_policy, accepted(job).config, at(when))
+    gang = gangs.assemble(observed(job, pods), job.status, 3)
+    return ladder.decide_restart(gang, job.status, job.spec.restart_policy, accepted(job).config, at(when))
 
 
 def seen(status: JobStatus) -> dict[str, object]:
@@ -37,13 +37,13 @@ def seen(status: JobStatus) -> dict[str, object]:
                                                      "restart_count")}  # fmt: skip
 
 
-def replaced(decision: Decision | None) -> JobStatus:
+def replaced(decision: RestartDecision | None) -> JobStatus:
     assert decision is not None
     assert decision.end is None
     return decision.status
 
 
-def ended(decision: Decision | None) -> End:
+def ended(decision: RestartDecision | None) -> End:
     assert decision is not None
     assert decision.end is not None
     return decision.end

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from builders import NOW
-from neuron_operator import lease as leases
-from neuron_operator.errors import LeaseLostError
-from neuron_operator.lease import Lease
+from neuron_operator.kube import lease as leases
+from neuron_operator.kube.errors import LeaseLostError
+from neuron_operator.kube.lease import Lease
 
 from .fakes import Clock, FakeCluster
 

@@ -9,8 +9,8 @@ from builders import NOW, ReportBuilder, at, make_job, make_pod, make_report
 from neuron_api.resource.progress import TrainerPhase
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import CheckpointStatus, JobStatus, ProgressStatus, Restart, RestartScope
-from neuron_operator.planning import ledger
-from neuron_operator.planning.failure_table import EMPTY
+from neuron_operator.planning.failures.failure_table import EMPTY
+from neuron_operator.planning.restarts import ledger
 
 JOB = make_job().nodes(2).build()
 PODS = {index: make_pod(JOB, index).on(f"node-{index}").ready().build() for index in range(2)}

@@ -19,8 +19,8 @@ from neuron_api.resource.status import JobStatus, Phase, ProgressStatus, Restart
 from neuron_operator.cli import checkpoints, failure_log, pace, screen, status, suspension, why
 from neuron_operator.cli.__main__ import main
 from neuron_operator.cli.connection import Connection
-from neuron_operator.cli.sighting import Sighting, job_of, look, told
-from neuron_operator.errors import MayNotError, UnreachableError, UserInputError
+from neuron_operator.cli.job_snapshot import JobSnapshot, job_of, look, told
+from neuron_operator.kube.errors import MayNotError, UnreachableError, UserInputError
 
 Json = dict[str, Any]
 
@@ -63,7 +63,7 @@ class Recorded:
         return self.found["job"] | {"spec": self.found["job"]["spec"] | spec}
 
 
-def recorded(stage: str) -> tuple[Sighting, datetime]:
+def recorded(stage: str) -> tuple[JobSnapshot, datetime]:
     connection = Recorded(stage)
     return look(as_connection(connection), "tiny"), connection.moment
 
@@ -151,7 +151,7 @@ def test_what_a_start_has_resumed_with_is_told() -> None:
 def test_a_job_that_is_being_deleted_waits_for_its_pods() -> None:
     job = make_job().being_deleted().build()
     pod = make_pod(job, 0).terminating().build()
-    said = why.answer(Sighting(job, (pod,)), at(5)).text
+    said = why.answer(JobSnapshot(job, (pod,)), at(5)).text
     assert "tiny has been in deletion for 5s." in said
     assert f"Its pods go first: {pod.name}." in said
 
@@ -255,8 +255,8 @@ def test_a_watch_outlives_an_api_server_that_is_away_and_ends_with_the_job() -> 
     connection = as_connection(Watched())
     pauses: list[float] = []
     found = list(status.sightings(connection, "tiny", look(connection, "tiny"), pauses.append))
-    assert [type(one) for one in found] == [Sighting, UnreachableError, Sighting]
-    assert isinstance(found[-1], Sighting)
+    assert [type(one) for one in found] == [JobSnapshot, UnreachableError, JobSnapshot]
+    assert isinstance(found[-1], JobSnapshot)
     assert found[-1].job.status.phase is Phase.SUCCEEDED
     assert pauses == [status.INTERVAL] * 2
 
@@ -395,4 +395,4 @@ def test_without_a_cluster_there_is_one_sentence(tmp_path: Path, capsys: pytest.
 
 def test_a_status_that_nobody_wrote_is_told_as_that() -> None:
     job = make_job().status(JobStatus()).build()
-    assert "no operator has looked at it yet" in status.view(Sighting(job), NOW).text
+    assert "no operator has looked at it yet" in status.view(JobSnapshot(job), NOW).text

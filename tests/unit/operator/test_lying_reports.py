@@ -22,8 +22,8 @@ from neuron_api.resource.progress import Progress, TrainerPhase
 from neuron_api.resource.status import JobStatus, Phase, RestartScope
 from neuron_api.resource.wire_values import MAX_COUNT, MAX_SECONDS
 from neuron_operator.cli import failure_log
-from neuron_operator.job_metrics import GAUGES
-from neuron_operator.planning.failure import judge
+from neuron_operator.monitoring.job_metrics import GAUGES
+from neuron_operator.planning.failures.failure import classify_exit
 
 from .passes import JOB, PODS, TWO, known, one_pass, reparsed
 
@@ -164,7 +164,7 @@ def test_another_pods_lies_are_its_own() -> None:
 
 def test_the_last_words_of_a_container_command_no_terminal() -> None:
     pod = make_pod(JOB).failed(1, f"rank 0 failed at step 3: {EVIL}\nline\twith a tab\n{EVIL}last").build()
-    loss = judge(pod)
+    loss = classify_exit(pod)
     assert loss is not None
     assert "\n" in loss.message
     assert all(line.isprintable() for line in loss.message.split("\n"))

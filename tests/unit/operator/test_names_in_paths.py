@@ -14,10 +14,10 @@ import yarl
 from pydantic import ValidationError
 
 from builders import make_job
-from neuron_operator import cluster as api
-from neuron_operator import observe
-from neuron_operator.cluster import Cluster
-from neuron_operator.errors import NotFoundError
+from neuron_operator.kube import gateway as api
+from neuron_operator.kube.errors import NotFoundError
+from neuron_operator.kube.gateway import Cluster
+from neuron_operator.readers import job_reader
 
 EVIL: Final = (
     "../../other/configmaps/theirs", "..", ".", "../pods", "a/b", "/", "a/../../b", "x?watch=true", "x#y", "x\\y",
@@ -79,7 +79,7 @@ async def test_a_job_reads_no_configuration_of_another_namespace(name: str) -> N
     )
     stored = job.model_copy(update={"spec": job.spec.model_copy(update={"config_from": evil})})
     cluster = Recording()
-    found = await observe._config(cluster, stored, None)
+    found = await job_reader._config(cluster, stored, None)
     assert found.text is None
     assert "there is no ConfigMap" in found.missing
     assert found.missing.isprintable()

@@ -6,7 +6,7 @@ import pytest
 
 from builders import make_job
 from neuron_api.resource import job_name
-from neuron_operator.planning import naming
+from neuron_operator.planning.objects import naming
 
 JOB = make_job("llama").build()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from builders import at
 from neuron_api.resource.progress import Progress, TrainerPhase
 from neuron_api.resource.status import ProgressStatus
-from neuron_operator.planning.pace import Pace, learn
+from neuron_operator.planning.status.pace import Pace, learn
 
 
 def known(

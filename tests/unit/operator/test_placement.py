@@ -7,7 +7,7 @@ import pytest
 
 from builders import JobBuilder, accepted, make_job
 from neuron_api import contract
-from neuron_operator.planning import desired, placement
+from neuron_operator.planning.objects import desired, placement
 
 CPU = make_job().nodes(2)
 

@@ -17,9 +17,9 @@ from neuron_api import contract
 from neuron_api.contract import LABEL_ATTEMPT
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import JobStatus, Phase
-from neuron_operator.planning.observation import Child, ConfigText, Observed
-from neuron_operator.planning.outcome import Outcome, Rejection
-from neuron_operator.planning.planner import plan, settle
+from neuron_operator.planning.observation.observation import Child, ConfigText, Observed
+from neuron_operator.planning.outcome import PlanOutcome, Rejection
+from neuron_operator.planning.planner import finalize_status, plan
 
 from .passes import FOREIGN, JOB, PODS, TWO, known, names, one_pass, reparsed, started, true
 
@@ -71,7 +71,7 @@ def test_pods_created_by_a_pass_that_was_killed_are_taken_over() -> None:
 def test_after_a_creation_the_operator_looks_again_even_if_no_event_comes() -> None:
     planned = plan(observed(JOB), OPTIONS, NOW)
     assert planned.requeue_after is not None
-    refused = settle(planned, Outcome(rejections=(Rejection("Pod tiny-0-0", "exceeded quota"),)), NOW)
+    refused = finalize_status(planned, PlanOutcome(rejections=(Rejection("Pod tiny-0-0", "exceeded quota"),)), NOW)
     assert true(refused)[ConditionType.STALLED] is Reason.POD_REJECTED
 
 

@@ -7,23 +7,23 @@ import pytest
 
 from bounds import BOUND
 from neuron_api import contract
-from neuron_operator.pod_store import PodStore
-from neuron_operator.workqueue import Key
+from neuron_operator.cache.pod_store import PodStore
+from neuron_operator.queue.workqueue import JobKey
 
-A, B = Key("ns", "a"), Key("ns", "b")
+A, B = JobKey("ns", "a"), JobKey("ns", "b")
 
 
-class Woken(list[Key]):
+class Woken(list[JobKey]):
     """What the store woke."""
 
     def __init__(self) -> None:
         self.bad: list[bool] = []
 
-    def __call__(self, key: Key, bad: bool) -> None:
+    def __call__(self, key: JobKey, bad: bool) -> None:
         self.append(key)
         self.bad.append(bad)
 
-    def take(self) -> list[Key]:
+    def take(self) -> list[JobKey]:
         found = list(self)
         self.clear()
         return found
@@ -47,7 +47,7 @@ def store(woken: Woken) -> PodStore:
     return made
 
 
-def names(store: PodStore, key: Key) -> list[str]:
+def names(store: PodStore, key: JobKey) -> list[str]:
     return [body["metadata"]["name"] for body in store.of(key)]
 
 
@@ -82,7 +82,7 @@ def test_a_listing_of_one_namespace_leaves_the_others(store: PodStore) -> None:
     other["metadata"]["namespace"] = "elsewhere"
     store.replace("", [pod("a-0"), other])
     store.replace("ns", [])
-    assert (names(store, A), names(store, Key("elsewhere", "a"))) == ([], ["a-0"])
+    assert (names(store, A), names(store, JobKey("elsewhere", "a"))) == ([], ["a-0"])
 
 
 def test_an_event_that_changes_only_the_version_wakes_nobody(store: PodStore, woken: Woken) -> None:

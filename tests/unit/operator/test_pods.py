@@ -4,7 +4,7 @@ import pytest
 
 from builders import NOW, children, make_job, make_pod
 from neuron_api import contract
-from neuron_operator.planning import pods
+from neuron_operator.planning.observation import pods
 
 JOB = make_job().nodes(2).build()
 POD = make_pod(JOB, 1, attempt=3)

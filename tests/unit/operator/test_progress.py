@@ -7,9 +7,9 @@ import pytest
 from builders import NOW, ReportBuilder, at, make_job, make_pod, make_report, observed
 from neuron_api.resource.progress import TrainerPhase
 from neuron_api.resource.status import CheckpointStatus, JobStatus, ProgressStatus
-from neuron_operator.planning import gang as gangs
-from neuron_operator.planning import progress
-from neuron_operator.planning.announce import announcements
+from neuron_operator.planning.failures import gang as gangs
+from neuron_operator.planning.status import progress
+from neuron_operator.planning.status.announce import announcements
 
 JOB = make_job().nodes(2).build()
 PODS = [make_pod(JOB, index).ready() for index in range(2)]
@@ -75,13 +75,13 @@ def test_a_checkpoint_stays_known_when_a_new_pod_does_not_know_it() -> None:
 )
 def test_an_answer_counts_only_if_it_is_of_the_pod_that_was_asked(change: dict[str, Any], trusted: bool) -> None:
     seen = observed(JOB, PODS, [HOST._with(**change)])
-    gang = gangs.of(seen, JOB.status, 2)
+    gang = gangs.assemble(seen, JOB.status, 2)
     assert bool(progress.trusted(seen, gang)) is trusted
 
 
 def test_an_answer_of_a_place_without_a_pod_is_not_trusted() -> None:
     seen = observed(JOB, PODS[1:], [HOST])
-    assert progress.trusted(seen, gangs.of(seen, JOB.status, 2)) == {}
+    assert progress.trusted(seen, gangs.assemble(seen, JOB.status, 2)) == {}
 
 
 def test_stepping_is_said_of_the_pod_that_told_it() -> None:

@@ -23,7 +23,7 @@ from bounds import BOUND
 from builders import make_job, make_pod
 from neuron_api.resource import progress
 from neuron_api.resource.progress import ProcessFailure, Progress, Recovery
-from neuron_operator.progress_reader import MAX_BYTES, HttpProgressReader, over_http, url_of
+from neuron_operator.readers.progress_reader import MAX_BYTES, HttpProgressReader, over_http, url_of
 
 from .liar import Script, endless, raw, reply, serve, silence
 

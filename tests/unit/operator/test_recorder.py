@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 
 from builders import NOW, make_job
-from neuron_operator.planning.announce import Announcement
-from neuron_operator.recorder import BURST, REFILL_SECONDS, Recorder
+from neuron_operator.kube.event_recorder import BURST, REFILL_SECONDS, Recorder
+from neuron_operator.planning.status.announce import Announcement
 
 from .fakes import FakeCluster
 

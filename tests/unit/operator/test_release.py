@@ -7,14 +7,14 @@ import pytest
 from builders import PodBuilder, make_pod, observed, with_status
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import Phase
-from neuron_operator.planning.observation import Sight
+from neuron_operator.planning.observation.observation import SchedulerState
 from neuron_operator.planning.plan import Release
 
 from .passes import PODS, TWO, known, one_pass, started
 
 JOB = started(TWO.spec(scheduling={"gang": "Kueue", "queueName": "team"}).build())
 FINALIZER = "kueue.x-k8s.io/managed"
-SIGHT = Sight(served=True, queue=True)
+SIGHT = SchedulerState(served=True, queue=True)
 
 
 def held(pod: PodBuilder, *others: str) -> PodBuilder:

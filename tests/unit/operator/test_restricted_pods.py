@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from builders import JobBuilder, accepted, make_job
-from neuron_operator.planning import desired
+from neuron_operator.planning.objects import desired
 
 Json = dict[str, Any]
 

@@ -5,8 +5,8 @@ import pytest
 from builders import accepted, at, make_job
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import JobStatus, ProgressStatus, Restart, RestartScope
-from neuron_operator.planning import same_step
-from neuron_operator.planning.conditions import End
+from neuron_operator.planning.restarts import crash_loop
+from neuron_operator.planning.status.conditions import End
 
 JOB = make_job().nodes(2).build()
 CONFIG = accepted(JOB).config
@@ -24,7 +24,7 @@ def line(step: int | None, number: int, **values: object) -> Restart:
 def found(*lines: Restart, now_at: int = 0, interval: int = 1) -> End | None:
     status = JobStatus(restarts=lines, progress=ProgressStatus(step=now_at))
     trainer = CONFIG.trainer.model_copy(update={"log_every_n_steps": interval})
-    return same_step.found(status, CONFIG.model_copy(update={"trainer": trainer}))
+    return crash_loop.detect_crash_loop(status, CONFIG.model_copy(update={"trainer": trainer}))
 
 
 def test_three_process_failures_at_one_step_are_the_end_and_it_names_step_rank_pod_node_and_last_line() -> None:

@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuron_operator.schedule import Schedule
+from neuron_operator.queue.due_times import DueTimes
 
 
 def test_a_key_waits_once_at_its_earliest_time() -> None:
-    schedule: Schedule[str] = Schedule()
+    schedule: DueTimes[str] = DueTimes()
     schedule.add("a", 10)
     schedule.add("a", 5)
     schedule.add("a", 20)
@@ -19,7 +19,7 @@ def test_a_key_waits_once_at_its_earliest_time() -> None:
 
 
 def test_a_key_that_is_worked_on_is_handed_out_again_only_when_done() -> None:
-    schedule: Schedule[str] = Schedule()
+    schedule: DueTimes[str] = DueTimes()
     schedule.add("a", 0)
     assert schedule.take(0) == "a"
     schedule.add("a", 0)
@@ -32,14 +32,14 @@ def test_a_key_that_is_worked_on_is_handed_out_again_only_when_done() -> None:
 
 
 def test_keys_come_in_the_order_of_their_times_and_then_of_their_arrival() -> None:
-    schedule: Schedule[str] = Schedule()
+    schedule: DueTimes[str] = DueTimes()
     for key, at in (("late", 2), ("first", 1), ("second", 1)):
         schedule.add(key, at)
     assert [schedule.take(3) for _ in range(3)] == ["first", "second", "late"]
 
 
 def test_the_longest_wait_is_that_of_the_oldest_due_key() -> None:
-    schedule: Schedule[str] = Schedule()
+    schedule: DueTimes[str] = DueTimes()
     assert schedule.oldest_wait(7) == 0
     schedule.add("a", 2)
     schedule.add("b", 5)
@@ -57,7 +57,7 @@ steps = st.lists(
 
 @given(steps)
 def test_a_key_is_never_in_two_hands_and_no_wish_is_lost(script: list[tuple[str, int, int]]) -> None:
-    schedule: Schedule[int] = Schedule()
+    schedule: DueTimes[int] = DueTimes()
     now, busy, wanted = 0.0, set[int](), dict[int, float]()
     for verb, key, amount in script:
         if verb == "add":

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from neuron_operator import handlers, settings
-from neuron_operator.workqueue import Key
+from neuron_operator.queue.workqueue import JobKey
 
 
 def test_defaults_come_from_the_pods_environment() -> None:
@@ -59,14 +59,14 @@ def test_every_handler_is_an_event_handler_that_returns_nothing() -> None:
         assert not list(others.get_all_handlers())
 
 
-KEY = Key("ns", "a")
+KEY = JobKey("ns", "a")
 
 
 class Wakes:
     """What a handler did with events of a job whose version 8 the operator wrote itself."""
 
     def __init__(self) -> None:
-        self.added: list[tuple[Key, float]] = []
+        self.added: list[tuple[JobKey, float]] = []
         self.seen: list[str] = []
         registry = handlers.registry(
             lambda key, after: self.added.append((key, after)),

@@ -9,16 +9,16 @@ from builders import (
     observed,
 )
 from neuron_api.resource.reasons import ConditionType, Reason
-from neuron_operator.planning.outcome import Outcome, Rejection
-from neuron_operator.planning.planner import plan, settle
+from neuron_operator.planning.outcome import PlanOutcome, Rejection
+from neuron_operator.planning.planner import finalize_status, plan
 
 from .passes import JOB, PODS, TWO, known, names, one_pass, reparsed, started, true
 
 
 def test_what_was_created_is_in_the_status_and_the_rest_is_not() -> None:
     planned = plan(observed(started(JOB)), OPTIONS, NOW)
-    outcome = Outcome({0: "u0"}, (Rejection("Pod tiny-0-1", "exceeded quota: pods"),))
-    status = settle(planned, outcome, NOW)
+    outcome = PlanOutcome({0: "u0"}, (Rejection("Pod tiny-0-1", "exceeded quota: pods"),))
+    status = finalize_status(planned, outcome, NOW)
     assert [record.uid for record in status.pods] == ["u0"]
     assert true(status)[ConditionType.STALLED] is Reason.POD_REJECTED
     assert status.start_time == NOW

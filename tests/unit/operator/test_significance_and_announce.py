@@ -13,9 +13,9 @@ from neuron_api.resource.status import (
     Restart,
     RestartScope,
 )
-from neuron_operator.planning import conditions
-from neuron_operator.planning.announce import announcements
-from neuron_operator.planning.significance import only_numbers
+from neuron_operator.planning.status import conditions
+from neuron_operator.planning.status.announce import announcements
+from neuron_operator.planning.status.status_diff import is_progress_only_change
 
 RUNNING = JobStatus(phase=Phase.RUNNING, progress=ProgressStatus(step=1, loss=4.0, max_steps=9, pod_uid="u"))
 FACTS = conditions.Facts(1, None, nodes=2, existing=2)
@@ -28,28 +28,34 @@ def changed(**progress: object) -> JobStatus:
 
 
 def test_step_loss_and_throughput_are_only_numbers() -> None:
-    assert only_numbers(RUNNING, changed(step=2, loss=3.5, tokens_per_second=10.0, last_step_time=NOW))
-    assert only_numbers(RUNNING, RUNNING)
-    assert only_numbers(RUNNING, changed(estimated_completion_time=at(9), total_step_seconds=1.0))
-    assert only_numbers(RUNNING, RUNNING.model_copy(update={"goodput": 0.5}))
+    assert is_progress_only_change(RUNNING, changed(step=2, loss=3.5, tokens_per_second=10.0, last_step_time=NOW))
+    assert is_progress_only_change(RUNNING, RUNNING)
+    assert is_progress_only_change(RUNNING, changed(estimated_completion_time=at(9), total_step_seconds=1.0))
+    assert is_progress_only_change(RUNNING, RUNNING.model_copy(update={"goodput": 0.5}))
 
 
 def test_a_new_round_pod_phase_or_checkpoint_is_more_than_numbers() -> None:
-    assert not only_numbers(RUNNING, changed(round=1))
-    assert not only_numbers(RUNNING, changed(pod_uid="other"))
-    assert not only_numbers(RUNNING, RUNNING.model_copy(update={"phase": Phase.RESTARTING}))
+    assert not is_progress_only_change(RUNNING, changed(round=1))
+    assert not is_progress_only_change(RUNNING, changed(pod_uid="other"))
+    assert not is_progress_only_change(RUNNING, RUNNING.model_copy(update={"phase": Phase.RESTARTING}))
     checkpoint = CheckpointStatus(step=1, path="/c", time=NOW)
-    assert not only_numbers(RUNNING, RUNNING.model_copy(update={"checkpoint": checkpoint}))
-    assert not only_numbers(JobStatus(), RUNNING)
+    assert not is_progress_only_change(RUNNING, RUNNING.model_copy(update={"checkpoint": checkpoint}))
+    assert not is_progress_only_change(JobStatus(), RUNNING)
 
 
 def test_a_gang_that_comes_up_is_only_a_number_until_something_is_lost() -> None:
     pod = PodStatus(name="a-0-1", uid="u")
     coming = RUNNING.model_copy(update={"ready_nodes": 1, "pods": (pod,)})
-    assert only_numbers(RUNNING, coming)
-    assert only_numbers(coming, coming.model_copy(update={"pods": (pod.model_copy(update={"ready": True}),)}))
-    assert not only_numbers(coming, coming.model_copy(update={"pods": (pod.model_copy(update={"lost": True}),)}))
-    assert not only_numbers(coming, coming.model_copy(update={"pods": (pod.model_copy(update={"succeeded": True}),)}))
+    assert is_progress_only_change(RUNNING, coming)
+    assert is_progress_only_change(
+        coming, coming.model_copy(update={"pods": (pod.model_copy(update={"ready": True}),)})
+    )
+    assert not is_progress_only_change(
+        coming, coming.model_copy(update={"pods": (pod.model_copy(update={"lost": True}),)})
+    )
+    assert not is_progress_only_change(
+        coming, coming.model_copy(update={"pods": (pod.model_copy(update={"succeeded": True}),)})
+    )
 
 
 def test_while_a_job_starts_its_conditions_are_numbers_too_but_for_its_configuration() -> None:
@@ -57,12 +63,12 @@ def test_while_a_job_starts_its_conditions_are_numbers_too_but_for_its_configura
     up = conditions.conditions(replace(FACTS, ready=2), before, NOW)
     assert before != up
     starting = JobStatus(phase=Phase.STARTING, conditions=before)
-    assert only_numbers(starting, starting.model_copy(update={"conditions": up}))
-    assert not only_numbers(
+    assert is_progress_only_change(starting, starting.model_copy(update={"conditions": up}))
+    assert not is_progress_only_change(
         RUNNING.model_copy(update={"conditions": before}), RUNNING.model_copy(update={"conditions": up})
     )
     valid = [one for one in before if one.type is not ConditionType.CONFIG_VALID]
-    assert not only_numbers(starting, starting.model_copy(update={"conditions": tuple(valid)}))
+    assert not is_progress_only_change(starting, starting.model_copy(update={"conditions": tuple(valid)}))
 
 
 def test_that_pod_0_answers_is_only_a_number_until_there_is_a_step_or_a_second_round() -> None:
@@ -71,13 +77,13 @@ def test_that_pod_0_answers_is_only_a_number_until_there_is_a_step_or_a_second_r
     def answers(**progress: object) -> JobStatus:
         return starting.model_copy(update={"progress": ProgressStatus.model_validate({"pod_uid": "u", **progress})})
 
-    assert only_numbers(starting, answers(max_steps=9))
-    assert not only_numbers(starting, answers(step=1, furthest_step=1))
-    assert not only_numbers(starting, answers(last_step_time=NOW))
-    assert not only_numbers(starting, answers(round=1))
-    assert not only_numbers(answers(round=1), answers(round=1).model_copy(update={"progress": None}))
+    assert is_progress_only_change(starting, answers(max_steps=9))
+    assert not is_progress_only_change(starting, answers(step=1, furthest_step=1))
+    assert not is_progress_only_change(starting, answers(last_step_time=NOW))
+    assert not is_progress_only_change(starting, answers(round=1))
+    assert not is_progress_only_change(answers(round=1), answers(round=1).model_copy(update={"progress": None}))
     running = {"phase": Phase.RUNNING}
-    assert not only_numbers(starting.model_copy(update=running), answers().model_copy(update=running))
+    assert not is_progress_only_change(starting.model_copy(update=running), answers().model_copy(update=running))
 
 
 def test_a_restart_is_told_when_it_happens_and_again_when_it_is_over() -> None:

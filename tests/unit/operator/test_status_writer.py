@@ -25,17 +25,17 @@ from neuron_api.resource.status import (
     Restart,
     RestartScope,
 )
-from neuron_operator.cluster import Kind
-from neuron_operator.errors import ApiError, ConflictError, RefusedError, UnavailableError
-from neuron_operator.observe import Seen
-from neuron_operator.recorder import Recorder
+from neuron_operator.kube.errors import ApiError, ConflictError, RefusedError, UnavailableError
+from neuron_operator.kube.event_recorder import Recorder
+from neuron_operator.kube.gateway import Kind
+from neuron_operator.queue.workqueue import JobKey
+from neuron_operator.readers.job_reader import Observation
 from neuron_operator.status_writer import StatusWriter
-from neuron_operator.workqueue import Key
 
 from .fakes import FakeCluster
 
 Json = dict[str, Any]
-KEY = Key("team", "tiny")
+KEY = JobKey("team", "tiny")
 JOB = ("neurontrainingjobs", "team", "tiny")
 
 
@@ -86,7 +86,7 @@ class Writing:
 
     async def write(self, status: JobStatus) -> Json | None:
         body = self.server.job
-        return await self.writer.write(KEY, Seen(body, observed(parse(body))), status, NOW)
+        return await self.writer.write(KEY, Observation(body, observed(parse(body))), status, NOW)
 
     def _counted(self) -> None:
         self.count += 1

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from builders import NOW
 from neuron_operator.controller import StatusWrites
-from neuron_operator.workqueue import Key
+from neuron_operator.queue.workqueue import JobKey
 
-KEY = Key("default", "tiny")
+KEY = JobKey("default", "tiny")
 
 
 def test_the_next_write_waits_until_the_interval_is_over() -> None:

@@ -6,14 +6,14 @@ import pytest
 
 from builders import make_report, observed, with_status
 from neuron_api.resource.progress import Progress
-from neuron_operator.planning.observation import Pod
-from neuron_operator.stillness import LOOKS_PER_SECOND, MOST_SECONDS, PASSES_PER_SECOND, Stillness
-from neuron_operator.workqueue import Key
+from neuron_operator.cache.idle_jobs import LOOKS_PER_SECOND, MAX_SECONDS, PASSES_PER_SECOND, IdleTracker
+from neuron_operator.planning.observation.observation import Pod
+from neuron_operator.queue.workqueue import JobKey
 
 from .fakes import Clock
 from .passes import JOB, PODS, known
 
-KEY = Key("ns", "tiny")
+KEY = JobKey("ns", "tiny")
 REPORT = make_report(PODS[0].build(), JOB).build()
 
 
@@ -34,7 +34,7 @@ class Setting:
 
     def __init__(self) -> None:
         self.reader, self.clock = Reader(), Clock()
-        self.stillness = Stillness(self.reader, 5.0, self.clock)
+        self.stillness = IdleTracker(self.reader, 5.0, self.clock)
         self.stillness.settle(KEY, SEEN, None)
 
 
@@ -89,7 +89,7 @@ async def test_a_full_pass_is_due_by_the_clock_and_by_the_plan(setting: Setting)
     setting.clock.now += 5.0
     assert await setting.stillness.look(KEY) is None
     for number in range(150):
-        setting.stillness.settle(Key("ns", f"other-{number}"), SEEN, None)
+        setting.stillness.settle(JobKey("ns", f"other-{number}"), SEEN, None)
     setting.stillness.settle(KEY, SEEN, 12.0)
     setting.clock.now += 9.0
     assert await setting.stillness.look(KEY) == 3.0
@@ -100,24 +100,24 @@ async def test_a_full_pass_is_due_by_the_clock_and_by_the_plan(setting: Setting)
 async def test_many_still_jobs_are_looked_at_no_more_often_than_a_few() -> None:
     setting = Setting()
     for number in range(500):
-        setting.stillness.settle(Key("ns", f"job-{number}"), SEEN, None)
+        setting.stillness.settle(JobKey("ns", f"job-{number}"), SEEN, None)
     assert setting.stillness.seconds == 501 / LOOKS_PER_SECOND
-    assert setting.stillness.is_current(Key("ns", "job-499"), JOB.metadata.resource_version)
+    assert setting.stillness.is_current(JobKey("ns", "job-499"), JOB.metadata.resource_version)
     setting.clock.now += 501 / PASSES_PER_SECOND
-    assert not setting.stillness.is_current(Key("ns", "job-499"), JOB.metadata.resource_version)
+    assert not setting.stillness.is_current(JobKey("ns", "job-499"), JOB.metadata.resource_version)
     for number in range(5000):
-        setting.stillness.settle(Key("ns", f"other-{number}"), SEEN, None)
-    assert setting.stillness.seconds == MOST_SECONDS
+        setting.stillness.settle(JobKey("ns", f"other-{number}"), SEEN, None)
+    assert setting.stillness.seconds == MAX_SECONDS
 
 
 def test_a_listing_needs_no_pass_for_the_version_that_was_seen(setting: Setting) -> None:
     version = JOB.metadata.resource_version
     assert setting.stillness.is_current(KEY, version)
     assert not setting.stillness.is_current(KEY, "another")
-    assert not setting.stillness.is_current(Key("ns", "unknown"), version)
+    assert not setting.stillness.is_current(JobKey("ns", "unknown"), version)
 
 
 async def test_a_job_without_a_running_pod_zero_is_not_still() -> None:
     setting = Setting()
-    setting.stillness.settle(Key("ns", "b"), observed(with_status(JOB), ()), None)
-    assert await setting.stillness.look(Key("ns", "b")) is None
+    setting.stillness.settle(JobKey("ns", "b"), observed(with_status(JOB), ()), None)
+    assert await setting.stillness.look(JobKey("ns", "b")) is None

@@ -6,7 +6,7 @@ import pytest
 
 from builders import JobBuilder, accepted, make_job
 from neuron_api.findings.finding import Severity
-from neuron_operator.planning import storage
+from neuron_operator.planning.validation import storage
 
 JOB = make_job()
 CLAIM = {"claimName": "training", "mountPath": "/training"}

@@ -9,10 +9,10 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.progress import Progress, TrainerPhase
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import JobStatus, Phase, RestartScope
-from neuron_operator.planning.announce import announcements
-from neuron_operator.planning.observation import ConfigText
+from neuron_operator.planning.observation.observation import ConfigText
 from neuron_operator.planning.plan import Plan
 from neuron_operator.planning.planner import plan
+from neuron_operator.planning.status.announce import announcements
 
 from .passes import JOB, OPTIONS, PODS, TWO, known, names, one_pass, reparsed, started, true
 

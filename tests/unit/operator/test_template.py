@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from neuron_operator.planning import template
+from neuron_operator.planning.validation import template
 
 
 def trainer(**values: Any) -> dict[str, Any]:

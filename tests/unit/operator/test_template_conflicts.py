@@ -7,7 +7,8 @@ import pytest
 from builders import accepted, make_job
 from neuron_api.platform.devices import Devices
 from neuron_api.resource.scheduling import Scheduling
-from neuron_operator.planning import desired, template_conflicts
+from neuron_operator.planning.objects import desired
+from neuron_operator.planning.validation import template_conflicts
 
 NONE = Devices(neuron=0, efa=0, lnc=None)
 SIXTEEN = Devices(neuron=16, efa=8, lnc=1)

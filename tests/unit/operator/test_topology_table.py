@@ -1,9 +1,9 @@
 """Every row of the tables of instance types and of multi-node variables, against the pods that are made.
 
 The facts are copied here as data, with their sources, from the project's notes on Trainium (operator.md, sections 3.1
-and 3.3, of 2026-11-24); the code has its own in `neuron_api.platform.instances` and `planning.placement`. Codes of the
-sources: SDK aws-neuron-sdk, HPC sagemaker-hyperpod-cli, KP karpenter-provider-aws, NxDT neuronx-distributed-training,
-ADA awsome-distributed-ai, TFK amazon-eks-machine-learning-with-terraform-and-kubeflow.
+and 3.3, of 2026-11-24); the code has its own in `neuron_api.platform.instances` and `planning.objects.placement`. Codes
+of the sources: SDK aws-neuron-sdk, HPC sagemaker-hyperpod-cli, KP karpenter-provider-aws, NxDT
+neuronx-distributed-training, ADA awsome-distributed-ai, TFK amazon-eks-machine-learning-with-terraform-and-kubeflow.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ from builders import OPTIONS, JobBuilder, accepted, make_job
 from neuron_api import contract
 from neuron_api.platform import environment
 from neuron_api.platform.instances import INSTANCE_TYPES
-from neuron_operator.planning import configuration, desired
-from neuron_operator.planning.configuration import Refused
-from neuron_operator.planning.observation import ConfigText
+from neuron_operator.planning.objects import desired
+from neuron_operator.planning.observation.observation import ConfigText
+from neuron_operator.planning.validation import validation
+from neuron_operator.planning.validation.validation import Refused
 
 from .passes import TWO
 
@@ -85,7 +86,7 @@ def variables_of(job: JobBuilder) -> dict[str, str]:
 
 def refused(job: JobBuilder) -> str:
     built = job.build()
-    gate = configuration.decide(built, ConfigText(configuration.text_of(built)), OPTIONS)
+    gate = validation.decide(built, ConfigText(validation.text_of(built)), OPTIONS)
     assert isinstance(gate, Refused)
     return gate.message
 

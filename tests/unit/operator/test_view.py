@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from neuron_api import contract
-from neuron_operator import cluster as api
-from neuron_operator.cluster import Kind
-from neuron_operator.pod_store import PodStore
-from neuron_operator.view import JUST_SECONDS, KEPT_SECONDS, MAX_TEXT, PodView, View
-from neuron_operator.workqueue import Key
+from neuron_operator.cache.cached_client import JUST_SECONDS, KEPT_SECONDS, MAX_TEXT, CachedClient, PodView
+from neuron_operator.cache.pod_store import PodStore
+from neuron_operator.kube import gateway as api
+from neuron_operator.kube.gateway import Kind
+from neuron_operator.queue.workqueue import JobKey
 
 from .fakes import Clock
 from .test_pod_store import pod
@@ -18,7 +18,7 @@ Json = dict[str, Any]
 OWNED = {"ownerReferences": [{"controller": True, "kind": contract.KIND, "uid": "u"}]}
 
 
-class Live(View):
+class Live(CachedClient):
     """A view whose requests are answered out of a table, and counted."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ async def test_a_status_that_was_just_written_is_read_once_without_a_request(vie
     put(view, api.JOB, resourceVersion="8")
     body = await view.get(api.JOB, "ns", "x")
     await view.replace(api.JOB, body, "status")
-    assert view.wrote(Key("ns", "x"), "9")
+    assert view.wrote(JobKey("ns", "x"), "9")
     found = await view.find(api.JOB, "ns", "x")
     assert found is not None
     assert found["metadata"]["resourceVersion"] == "9"
@@ -116,8 +116,8 @@ async def test_pods_of_a_job_come_out_of_the_store_and_all_others_are_asked_for(
 async def test_a_job_that_is_gone_is_forgotten(view: Live) -> None:
     put(view, api.JOB, resourceVersion="8")
     await view.replace(api.JOB, await view.get(api.JOB, "ns", "x"), "status")
-    view.forget(Key("ns", "x"))
-    assert not view.wrote(Key("ns", "x"), "9")
+    view.forget(JobKey("ns", "x"))
+    assert not view.wrote(JobKey("ns", "x"), "9")
     await view.find(api.JOB, "ns", "x")
     assert len(view.asked) == 3
 
@@ -130,21 +130,21 @@ async def test_what_a_job_that_is_gone_owned_is_forgotten(view: Live) -> None:
         view.objects[api.SERVICE.path("ns", name)] = body
         await view.find(api.SERVICE, "ns", name)
     view.objects.clear()
-    view.forget(Key("ns", "x"))
+    view.forget(JobKey("ns", "x"))
     assert await view.find(api.SERVICE, "ns", "x") is None
     assert await view.find(api.SERVICE, "ns", "y") is not None
 
 
 def test_the_pass_after_a_replacement_asks_for_everything_but_pods(view: Live) -> None:
     """A pod that has ended is replaced out of memory; then it is seen whether its successor has what it needs."""
-    key = Key("ns", "a")
+    key = JobKey("ns", "a")
     assert view.for_pass(key) is view
     view.store.event("ADDED", pod("a-0", phase="Failed"))
     assert view.for_pass(key) is view
     view.store.replace("", [])
     after = view.for_pass(key)
     assert isinstance(after, PodView)
-    assert not isinstance(after, View)
+    assert not isinstance(after, CachedClient)
     assert view.for_pass(key) is view
 
 

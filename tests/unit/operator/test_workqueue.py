@@ -8,17 +8,17 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bounds import BOUND
-from neuron_operator import workqueue
-from neuron_operator.errors import LeaseLostError, UnavailableError
-from neuron_operator.gathering import AHEAD_SECONDS, Gathering
-from neuron_operator.workqueue import Key, Result, WorkQueue
+from neuron_operator.cache.event_coalescer import AHEAD_SECONDS, EventCoalescer
+from neuron_operator.kube.errors import LeaseLostError, UnavailableError
+from neuron_operator.queue import workqueue
+from neuron_operator.queue.workqueue import JobKey, Result, WorkQueue
 
-A, B = Key("ns", "a"), Key("ns", "b")
+A, B = JobKey("ns", "a"), JobKey("ns", "b")
 
 
 @asynccontextmanager
 async def working(
-    queue: WorkQueue, reconcile: Callable[[Key], Awaitable[Result]], workers: int = 2
+    queue: WorkQueue, reconcile: Callable[[JobKey], Awaitable[Result]], workers: int = 2
 ) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(queue.work(reconcile)) for _ in range(workers)]
     try:
@@ -40,7 +40,7 @@ async def test_a_key_added_while_it_is_worked_on_is_worked_on_again_afterwards()
     queue, running, release, calls = WorkQueue(), asyncio.Event(), asyncio.Event(), []
     both = asyncio.Event()
 
-    async def reconcile(key: Key) -> Result:
+    async def reconcile(key: JobKey) -> Result:
         calls.append(key)
         running.set()
         if len(calls) == 1:
@@ -63,14 +63,14 @@ async def test_a_key_added_while_it_is_worked_on_is_worked_on_again_afterwards()
 async def test_bad_news_goes_before_what_is_due_but_not_before_what_has_waited_long() -> None:
     queue, calls = WorkQueue(), list[str]()
 
-    async def reconcile(key: Key) -> Result:
+    async def reconcile(key: JobKey) -> Result:
         calls.append(key.name)
         return Result()
 
-    queue.add(Key("ns", "long"), -2 * AHEAD_SECONDS)
+    queue.add(JobKey("ns", "long"), -2 * AHEAD_SECONDS)
     for number in range(3):
-        queue.add(Key("ns", f"due-{number}"))
-    Gathering(queue.add, time.monotonic)(Key("ns", "lost"), True)
+        queue.add(JobKey("ns", f"due-{number}"))
+    EventCoalescer(queue.add, time.monotonic)(JobKey("ns", "lost"), True)
     async with working(queue, reconcile, workers=1):
         await everybody()
     assert calls == ["long", "lost", "due-0", "due-1", "due-2"]
@@ -81,15 +81,15 @@ async def test_one_key_wakes_one_worker_and_many_keys_all_of_them() -> None:
     queue, taken, together = WorkQueue(), 0, asyncio.Event()
     take = queue._schedule.take
 
-    def counted(now: float) -> Key | None:
+    def counted(now: float) -> JobKey | None:
         nonlocal taken
         taken += 1
         return take(now)
 
     queue._schedule.take = counted  # type: ignore[method-assign]
-    running: set[Key] = set()
+    running: set[JobKey] = set()
 
-    async def reconcile(key: Key) -> Result:
+    async def reconcile(key: JobKey) -> Result:
         running.add(key)
         if len(running) == 8:
             together.set()
@@ -104,14 +104,14 @@ async def test_one_key_wakes_one_worker_and_many_keys_all_of_them() -> None:
         assert running == {A}
         assert taken - before == 1
         for number in range(7):
-            queue.add(Key("ns", f"job-{number}"), 0.001)
+            queue.add(JobKey("ns", f"job-{number}"), 0.001)
         await together.wait()
 
 
 async def test_a_key_that_is_due_later_is_worked_on_then_also_when_an_earlier_one_comes() -> None:
-    queue, calls, both = WorkQueue(), list[Key](), asyncio.Event()
+    queue, calls, both = WorkQueue(), list[JobKey](), asyncio.Event()
 
-    async def reconcile(key: Key) -> Result:
+    async def reconcile(key: JobKey) -> Result:
         calls.append(key)
         if len(calls) == 2:
             both.set()
@@ -128,7 +128,7 @@ async def test_a_key_that_is_due_later_is_worked_on_then_also_when_an_earlier_on
 async def test_a_result_asks_for_another_pass() -> None:
     queue, calls, third = WorkQueue(), 0, asyncio.Event()
 
-    async def reconcile(_: Key) -> Result:
+    async def reconcile(_: JobKey) -> Result:
         nonlocal calls
         calls += 1
         if calls == 3:
@@ -150,7 +150,7 @@ async def test_a_pass_that_fails_is_tried_again_and_does_not_hold_up_others(
     outcomes: list[str] = []
     queue, done, calls = WorkQueue(lambda outcome, _: outcomes.append(outcome)), asyncio.Event(), {A: 0, B: 0}
 
-    async def reconcile(key: Key) -> Result:
+    async def reconcile(key: JobKey) -> Result:
         calls[key] += 1
         if key == A and calls[A] < 3:
             raise problem
@@ -171,7 +171,7 @@ async def test_the_servers_retry_after_is_obeyed_and_the_delay_grows(monkeypatch
     queue = WorkQueue()
     delays = [queue._again(A) for _ in range(12)]
     assert delays[:4] == [0.5, 1.0, 2.0, 4.0]
-    assert delays[-1] == workqueue.MOST_DELAY
+    assert delays[-1] == workqueue.MAX_DELAY
     assert queue._again(B, UnavailableError(429, "", "slow down", retry_after=33.0)) == 33.0
 
 
@@ -186,7 +186,7 @@ async def test_a_pass_that_hangs_is_ended_and_counted(monkeypatch: pytest.Monkey
 
     queue = WorkQueue(observe)
 
-    async def reconcile(_: Key) -> Result:
+    async def reconcile(_: JobKey) -> Result:
         await asyncio.Event().wait()
         raise AssertionError("unreachable")
 
@@ -199,7 +199,7 @@ async def test_a_pass_that_hangs_is_ended_and_counted(monkeypatch: pytest.Monkey
 async def test_a_lost_lease_ends_the_worker() -> None:
     queue = WorkQueue()
 
-    async def reconcile(_: Key) -> Result:
+    async def reconcile(_: JobKey) -> Result:
         raise LeaseLostError("gone")
 
     queue.add(A)
@@ -212,9 +212,9 @@ async def test_a_resync_of_many_jobs_leaves_room_for_what_happens_meanwhile(monk
     monkeypatch.setattr("random.uniform", lambda _low, high: high)
     queue, asked = WorkQueue(), asyncio.Event()
 
-    async def keys() -> list[Key]:
+    async def keys() -> list[JobKey]:
         asked.set()
-        return [Key("ns", f"job-{number}") for number in range(1000)]
+        return [JobKey("ns", f"job-{number}") for number in range(1000)]
 
     task = asyncio.create_task(queue.resync(keys, 300.0))
     await asked.wait()
@@ -228,7 +228,7 @@ async def test_a_resync_of_many_jobs_leaves_room_for_what_happens_meanwhile(monk
 async def test_a_resync_adds_every_listed_key_and_survives_a_server_that_is_away() -> None:
     queue, answers, asked = WorkQueue(), iter([UnavailableError(503, "", "away"), [A, B]]), asyncio.Event()
 
-    async def keys() -> list[Key]:
+    async def keys() -> list[JobKey]:
         answer = next(answers, None)
         if answer is None:
             asked.set()

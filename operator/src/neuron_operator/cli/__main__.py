@@ -10,7 +10,7 @@ from typing import Final, TextIO
 from neuron_api import release
 from neuron_api.findings.suggestions import nearest
 from neuron_api.resource.spec import Accelerator
-from neuron_operator.errors import UserInputError
+from neuron_operator.kube.errors import UserInputError
 
 from . import live
 

@@ -11,11 +11,11 @@ from neuron_api.resource import progress
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.progress import CheckpointReport
 from neuron_api.resource.status import CheckpointStatus
-from neuron_operator.errors import UserInputError
-from neuron_operator.planning import duration
+from neuron_operator.kube.errors import UserInputError
+from neuron_operator.planning.status import duration
 
 from .connection import Connection
-from .sighting import job_of
+from .job_snapshot import job_of
 
 Newest = CheckpointReport | CheckpointStatus | None
 

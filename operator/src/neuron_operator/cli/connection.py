@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from neuron_api import contract
 from neuron_api.findings.suggestions import nearest
-from neuron_operator.errors import MayNotError, UnreachableError, UserInputError
+from neuron_operator.kube.errors import MayNotError, UnreachableError, UserInputError
 
 from . import impersonation
 
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 TIMEOUT: Final = 20.0
 FIELD_MANAGER: Final = "kubectl-neuron"
-_MOST_NAMES: Final = 10
+_MAX_NAMES: Final = 10
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _JOBS: Final = f"/apis/{contract.API_VERSION}/namespaces/{{}}/{contract.PLURAL}"
 
@@ -113,7 +113,7 @@ class Connection:
             jobs = []
         names = sorted(job["metadata"]["name"] for job in jobs)
         near = nearest(name, names)
-        some = f"{', '.join(names[:_MOST_NAMES])}{' …' if len(names) > _MOST_NAMES else ''}"
+        some = f"{', '.join(names[:_MAX_NAMES])}{' …' if len(names) > _MAX_NAMES else ''}"
         hint = f"did you mean {near}?" if near else f"there are: {some}" if names else "is it in another one (-n)?"
         return f"there is no {contract.KIND} {name} in namespace {self.namespace}; {hint}"
 

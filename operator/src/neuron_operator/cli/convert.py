@@ -17,7 +17,7 @@ from neuron_api.resource import job_name
 from neuron_api.resource.spec import Accelerator
 from neuron_api.schema.aliases import CANONICAL
 from neuron_api.schema.key_path import field_of
-from neuron_operator.errors import UserInputError
+from neuron_operator.kube.errors import UserInputError
 
 from . import documents, job_checks
 from . import plan as planning

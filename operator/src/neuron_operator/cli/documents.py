@@ -15,17 +15,17 @@ from neuron_api.loading import yaml_text
 from neuron_api.loading.loader import Loaded, line_of, load_object, load_text
 from neuron_api.manifest import documents as manifests
 from neuron_api.manifest import envelope
-from neuron_operator.errors import UserInputError
+from neuron_operator.kube.errors import UserInputError
 
 _PREFIX: Final = "spec.config."
 _MANIFEST: Final = ("spec.", "metadata.")
 """Where keys of a manifest begin."""
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 """Of files that are taken from a folder, as kubectl does."""
-_MOST_BYTES: Final = 16_000_000
+_MAX_BYTES: Final = 16_000_000
 """More is no manifest; a ConfigMap holds 1 MB."""
-_MOST_DOCUMENTS: Final = 1_000
-_MOST_KINDS: Final = 5
+_MAX_DOCUMENTS: Final = 1_000
+_MAX_KINDS: Final = 5
 """Kinds that a message names."""
 
 
@@ -116,11 +116,11 @@ def read(file: str) -> str:
     """The text of a file, or of stdin for `-`."""
     try:
         with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as stream:
-            data = stream.read(_MOST_BYTES + 1)
+            data = stream.read(_MAX_BYTES + 1)
     except OSError as problem:
         raise UserInputError(f"{file}: {problem.strerror}") from None
-    if len(data) > _MOST_BYTES:
-        raise UserInputError(f"{file} has more than {_MOST_BYTES} bytes")
+    if len(data) > _MAX_BYTES:
+        raise UserInputError(f"{file} has more than {_MAX_BYTES} bytes")
     try:
         return yaml_text.decode(data)
     except yaml_text.EncodingError as problem:
@@ -129,16 +129,16 @@ def read(file: str) -> str:
 
 def sources(text: str, file: str) -> list[Source]:
     """Every job of a file; or the file itself, when it is an NxDT file."""
-    parts = list(islice(manifests.split(text), _MOST_DOCUMENTS + 1))
-    if len(parts) > _MOST_DOCUMENTS:
-        raise UserInputError(f"{file} has more than {_MOST_DOCUMENTS} documents")
+    parts = list(islice(manifests.split(text), _MAX_DOCUMENTS + 1))
+    if len(parts) > _MAX_DOCUMENTS:
+        raise UserInputError(f"{file} has more than {_MAX_DOCUMENTS} documents")
     documents = [_parsed(part, line) for line, part in parts]
     jobs = [document for document in documents if envelope.is_job(document.kind)]
     if not jobs and len(documents) <= 1 and not (documents and documents[0].kind):
         return [Source("stdin" if file == "-" else Path(file).stem, text=text)]
     if not jobs:
         named = dict.fromkeys(document.kind or "no kind" for document in documents)
-        kinds = ", ".join([*islice(named, _MOST_KINDS), *(["…"] if len(named) > _MOST_KINDS else [])])
+        kinds = ", ".join([*islice(named, _MAX_KINDS), *(["…"] if len(named) > _MAX_KINDS else [])])
         near = [f"{one.kind} (line {one.lines.get('kind', one.first_line)})" for one in documents if _is_typo(one.kind)]
         hint = f"; did you mean {contract.KIND} in place of {near[0]}?" if near else f": it has {kinds}"
         raise UserInputError(f"{file} has no {contract.KIND}{hint}")

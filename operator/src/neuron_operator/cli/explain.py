@@ -8,7 +8,7 @@ from neuron_api.manifest.renamed_fields import new_name
 from neuron_api.resource.spec import Accelerator, JobSpec
 from neuron_api.schema import effects, key_docs
 from neuron_api.schema.key_path import all_paths
-from neuron_operator.errors import UserInputError
+from neuron_operator.kube.errors import UserInputError
 
 _PARTS = ("apiVersion", "kind", "metadata", "spec", "status")
 _MAX_PLACES = 5

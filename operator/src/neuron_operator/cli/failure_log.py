@@ -13,18 +13,18 @@ from neuron_api.findings.printable import printable_lines
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.progress import from_last_words
 from neuron_api.resource.status import Restart, RestartScope
-from neuron_operator.errors import UserInputError
-from neuron_operator.planning import pods
-from neuron_operator.planning.conditions import sentence
-from neuron_operator.planning.observation import Pod
+from neuron_operator.kube.errors import UserInputError
+from neuron_operator.planning.observation import pods
+from neuron_operator.planning.observation.observation import Pod
+from neuron_operator.planning.status.conditions import sentence
 
 from .connection import Connection
-from .sighting import job_of
+from .job_snapshot import job_of
 
 BEFORE: Final = 60.0
 AFTER: Final = 15.0
 """Seconds after a failure in which those that it made fail still speak, and a traceback reaches the log."""
-MOST_LINES: Final = 500
+MAX_LINES: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def window(log: str, since: datetime, until: datetime) -> list[str]:
         inside = since <= moment <= until if moment else inside
         if inside:
             kept.append(line)
-    return kept[-MOST_LINES:]
+    return kept[-MAX_LINES:]
 
 
 def last_words(failure: Failure, own: Iterable[Pod], *, is_there: bool) -> list[str]:

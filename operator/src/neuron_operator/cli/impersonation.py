@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from neuron_operator.errors import UserInputError
+from neuron_operator.kube.errors import UserInputError
 
 Headers = tuple[tuple[str, str], ...]
 """Pairs, since groups and extra values repeat a name."""

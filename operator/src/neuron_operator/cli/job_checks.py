@@ -16,7 +16,7 @@ from .documents import Source
 
 
 def findings(source: Source, config: TrainingConfig, told: Iterable[Finding]) -> tuple[Finding, ...]:
-    """In the words of the operator's own gate (`planning.configuration`); the manifest itself is `envelope`'s."""
+    """In the words of the operator's own gate (`planning.validation`); the manifest itself is `envelope`'s."""
     limits = support.check(config, told)
     if source.spec is None:
         return limits
@@ -25,7 +25,7 @@ def findings(source: Source, config: TrainingConfig, told: Iterable[Finding]) ->
 
 def around(spec: Mapping[str, Any], config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding, ...]:
     """Platform, pod template and storage of a job's spec; nothing where `told` has errors of its fields already."""
-    from neuron_operator.planning import storage, template
+    from neuron_operator.planning.validation import storage, template
 
     try:
         parsed = JobSpec.model_validate(spec)

@@ -11,7 +11,7 @@ from neuron_api.derive import architecture
 from neuron_api.derive.architecture import Architecture
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
-from neuron_operator.errors import UserInputError
+from neuron_operator.kube.errors import UserInputError
 
 from .documents import Source
 

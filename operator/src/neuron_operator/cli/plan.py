@@ -46,7 +46,7 @@ def run(
     has_errors = any(errors_of(one.findings) for one in plans)
     if output == "table":
         return "\n".join(table.render(one, _columns()) for one in plans), has_errors
-    values: Any = [report.of(one) for one in plans]
+    values: Any = [report.to_dict(one) for one in plans]
     values = values[0] if len(values) == 1 else values
     if output == "json":
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n", has_errors

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .plan import Planned
 
 
-def of(planned: "Planned") -> dict[str, Any]:
+def to_dict(planned: "Planned") -> dict[str, Any]:
     """What `-o json` and `-o yaml` print; a name stays, whatever is known."""
     plan = planned.plan
     columns = plan.columns if plan else dict.fromkeys(COLUMNS)

@@ -9,13 +9,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .status import View
+from .status import StatusView
 
 _WIDTH = 40
 _COLOURS = {"Running": "green", "Succeeded": "green", "Failed": "red", "Restarting": "yellow"}
 
 
-def show(views: Iterator[View], stream: TextIO) -> None:
+def show(views: Iterator[StatusView], stream: TextIO) -> None:
     """Until there are no more; the last one stays on the screen."""
     console = Console(file=stream)
     # auto_refresh False: no thread; nothing moves between two looks.
@@ -24,7 +24,7 @@ def show(views: Iterator[View], stream: TextIO) -> None:
             live.update(drawn(view), refresh=True)
 
 
-def drawn(view: View) -> RenderableType:
+def drawn(view: StatusView) -> RenderableType:
     """Title, bar, lines; words of a job are never taken for markup."""
     title = Text(view.title, style="bold")
     for word, colour in _COLOURS.items():

@@ -10,13 +10,13 @@ from typing import Final, TextIO
 
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Restart
-from neuron_operator.errors import UnreachableError
-from neuron_operator.planning import duration
-from neuron_operator.planning.conditions import sentence
+from neuron_operator.kube.errors import UnreachableError
+from neuron_operator.planning.status import duration
+from neuron_operator.planning.status.conditions import sentence
 
 from . import pace
 from .connection import Connection
-from .sighting import HEADLINE, Sighting, is_true, look, told
+from .job_snapshot import HEADLINE, JobSnapshot, is_true, look, told
 
 INTERVAL: Final = 2.0
 _EVENTS: Final = 5
@@ -26,7 +26,7 @@ _USUAL: Final = (*HEADLINE, ConditionType.PODS_READY, ConditionType.PROGRESSING,
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class StatusView:
     """One moment, as lines."""
 
     title: str
@@ -43,10 +43,10 @@ class View:
         return "\n".join((self.title, f"  {self.steps}", *self.body)) + "\n"
 
 
-def view(seen: Sighting, now: datetime) -> View:
+def view(seen: JobSnapshot, now: datetime) -> StatusView:
     """Everything that a person wants to know, most wanted first."""
     job, progress = seen.job, seen.job.status.progress
-    return View(
+    return StatusView(
         title=_title(seen, now),
         steps=_steps(seen, now),
         body=tuple(f"  {line}" for line in (*_facts(seen, now), *_restarts(seen, now), *_events(seen, now))),
@@ -56,7 +56,7 @@ def view(seen: Sighting, now: datetime) -> View:
     )
 
 
-def line(seen: Sighting) -> str:
+def line(seen: JobSnapshot) -> str:
     """The moment in one line, for a log."""
     status = seen.job.status
     checkpoint = f", checkpoint {status.checkpoint.step}" if status.checkpoint else ""
@@ -81,8 +81,8 @@ def run(connection: Connection, name: str, *, watch: bool, stream: TextIO | None
 
 
 def sightings(
-    connection: Connection, name: str, first: Sighting, pause: Callable[[float], None] = time.sleep
-) -> Iterator[Sighting | UnreachableError]:
+    connection: Connection, name: str, first: JobSnapshot, pause: Callable[[float], None] = time.sleep
+) -> Iterator[JobSnapshot | UnreachableError]:
     """Again and again until the job is over; an API server that is away is told and asked again."""
     yield first
     over = first.job.status.finished
@@ -97,28 +97,28 @@ def sightings(
         yield seen
 
 
-def _views(connection: Connection, name: str, first: Sighting) -> Iterator[View]:
+def _views(connection: Connection, name: str, first: JobSnapshot) -> Iterator[StatusView]:
     last = first
     for one in sightings(connection, name, first):
-        if isinstance(one, Sighting):
+        if isinstance(one, JobSnapshot):
             last = one
         shown = view(last, _now())
-        note = () if isinstance(one, Sighting) else (f"  {one}; trying again",)
-        yield View(shown.title, shown.steps, (*note, *shown.body), shown.done, shown.total, shown.over)
+        note = () if isinstance(one, JobSnapshot) else (f"  {one}; trying again",)
+        yield StatusView(shown.title, shown.steps, (*note, *shown.body), shown.done, shown.total, shown.over)
 
 
-def _log(connection: Connection, name: str, first: Sighting, out: TextIO) -> None:
+def _log(connection: Connection, name: str, first: JobSnapshot, out: TextIO) -> None:
     """A line for each change: what a CI job or a file wants."""
     before = ""
     for one in sightings(connection, name, first):
-        text = line(one) if isinstance(one, Sighting) else f"{one}; trying again"
+        text = line(one) if isinstance(one, JobSnapshot) else f"{one}; trying again"
         if text != before:
             out.write(f"{_now():%H:%M:%S} {text}\n")
             out.flush()
         before = text
 
 
-def _title(seen: Sighting, now: datetime) -> str:
+def _title(seen: JobSnapshot, now: datetime) -> str:
     job, status = seen.job, seen.job.status
     began = status.start_time
     end = status.completion_time
@@ -127,7 +127,7 @@ def _title(seen: Sighting, now: datetime) -> str:
     return f"{job.metadata.name}  {status.phase}  in namespace {job.metadata.namespace}{started}{ran}"
 
 
-def _steps(seen: Sighting, now: datetime) -> str:
+def _steps(seen: JobSnapshot, now: datetime) -> str:
     progress = seen.job.status.progress
     if progress is None:
         return "steps        none has been finished"
@@ -135,7 +135,7 @@ def _steps(seen: Sighting, now: datetime) -> str:
     return f"steps        {_numbers(seen)}{ago}"
 
 
-def _numbers(seen: Sighting) -> str:
+def _numbers(seen: JobSnapshot) -> str:
     progress = seen.job.status.progress
     if progress is None:
         return "no step"
@@ -148,7 +148,7 @@ def _numbers(seen: Sighting) -> str:
     return f"step {progress.step}{of}{loss}{speed}{eta}"
 
 
-def _nodes(seen: Sighting) -> str:
+def _nodes(seen: JobSnapshot) -> str:
     """Ready pods of all pods, `1/2`; of a job that is over, all pods."""
     status = seen.job.status
     if status.topology is None:
@@ -161,7 +161,7 @@ def _share(done: int, total: int) -> int:
     return min(100, 100 * done // total)
 
 
-def _facts(seen: Sighting, now: datetime) -> Iterator[str]:
+def _facts(seen: JobSnapshot, now: datetime) -> Iterator[str]:
     status = seen.job.status
     shape = status.topology
     each = f", {shape.processes_per_node} processes in each" if shape else ""
@@ -188,7 +188,7 @@ def _label(condition: str) -> str:
     return "config" if condition == ConditionType.CONFIG_VALID else re.sub(r"\B(?=[A-Z])", " ", condition).lower()
 
 
-def _restarts(seen: Sighting, now: datetime) -> Iterator[str]:
+def _restarts(seen: JobSnapshot, now: datetime) -> Iterator[str]:
     status = seen.job.status
     lost = f", {status.steps_lost} steps lost" if status.restart_count else ""
     yield f"restarts     {status.restart_count}{lost}"
@@ -203,7 +203,7 @@ def _told(entry: Restart) -> str:
     return f"{sentence(entry)} Recovered: {cost}."
 
 
-def _events(seen: Sighting, now: datetime) -> Iterator[str]:
+def _events(seen: JobSnapshot, now: datetime) -> Iterator[str]:
     if not seen.events:
         return
     yield "events"

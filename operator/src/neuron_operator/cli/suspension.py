@@ -1,7 +1,7 @@
 """`kubectl neuron suspend` and `resume`: one field of the spec, merged in; the operator does the rest."""
 
 from .connection import Connection, Json
-from .sighting import job_of
+from .job_snapshot import job_of
 
 _ALREADY = {True: "is already suspended or being suspended", False: "is not suspended"}
 

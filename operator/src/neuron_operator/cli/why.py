@@ -8,11 +8,12 @@ from typing import Final
 from neuron_api.reference.reasons import meaning
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Condition, Phase
-from neuron_operator.planning import duration, waiting
-from neuron_operator.planning.conditions import sentence
+from neuron_operator.planning.observation import waiting
+from neuron_operator.planning.status import duration
+from neuron_operator.planning.status.conditions import sentence
 
 from .connection import Connection
-from .sighting import Sighting, is_true, look, told
+from .job_snapshot import JobSnapshot, is_true, look, told
 
 SILENCE: Final = 300.0
 """Seconds without a finished step after which a job that is Running is no longer said to be well."""
@@ -54,12 +55,12 @@ def run(connection: Connection, name: str) -> str:
     return with_resume(answer(seen, datetime.now(UTC)), seen).text
 
 
-def with_resume(found: Answer, seen: Sighting) -> Answer:
+def with_resume(found: Answer, seen: JobSnapshot) -> Answer:
     """And what the newest start took from its checkpoint, which explains a loss or a rate that nobody expects."""
     return replace(found, seen=(*found.seen, *seen.job.status.resume))
 
 
-def answer(seen: Sighting, now: datetime) -> Answer:
+def answer(seen: JobSnapshot, now: datetime) -> Answer:
     """The first case that applies; what the pods say now is worth more than what the status said."""
     job, status = seen.job, seen.job.status
     name, headline = job.metadata.name, seen.headline
@@ -90,14 +91,14 @@ _OPERATOR: Final = (
 )
 
 
-def _unseen(seen: Sighting, now: datetime) -> Answer:
+def _unseen(seen: JobSnapshot, now: datetime) -> Answer:
     created = seen.job.metadata.creation_timestamp
     since = f" since it was created {duration.since(created, now)} ago" if created else ""
     said = f"{seen.job.metadata.name} waits for the operator, which has not looked at it{since}."
     return Answer(said, remedy=_OPERATOR, seen=_seen(seen, now))
 
 
-def _ended(seen: Sighting, headline: Condition, now: datetime) -> Answer:
+def _ended(seen: JobSnapshot, headline: Condition, now: datetime) -> Answer:
     status, name = seen.job.status, seen.job.metadata.name
     ago = f" {duration.since(status.completion_time, now)} ago" if status.completion_time else ""
     at = f" at step {status.progress.step}" if status.progress and status.progress.step else ""
@@ -109,7 +110,7 @@ def _ended(seen: Sighting, headline: Condition, now: datetime) -> Answer:
     return Answer(failed, headline.reason, seen=(*last, f"the log of the first failure: {logs}"))
 
 
-def _well(seen: Sighting, headline: Condition, now: datetime) -> Answer:
+def _well(seen: JobSnapshot, headline: Condition, now: datetime) -> Answer:
     name, progress = seen.job.metadata.name, seen.job.status.progress
     if progress is None or progress.last_step_time is None:
         return Answer(f"{name} waits for nothing: {_stop(headline.message)}", headline.reason)
@@ -137,16 +138,16 @@ def _stop(message: str) -> str:
     return message if message.endswith((".", "!", "?")) else f"{message}."
 
 
-def _wait_for_pods(seen: Sighting) -> str:
+def _wait_for_pods(seen: JobSnapshot) -> str:
     names = [pod.name for pod in seen.pods]
     return f"Its pods go first: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}." if names else ""
 
 
-def _seen(seen: Sighting, now: datetime) -> tuple[str, ...]:
+def _seen(seen: JobSnapshot, now: datetime) -> tuple[str, ...]:
     return (*_others(seen), *_warnings(seen, now), *(f"not everything: {why}" for why in seen.unread))
 
 
-def _others(seen: Sighting) -> Iterator[str]:
+def _others(seen: JobSnapshot) -> Iterator[str]:
     """What else is told by conditions: a restart that is under way, a suspension."""
     usual = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED, ConditionType.CONFIG_VALID)
     healthy = (*usual, ConditionType.PODS_READY, ConditionType.PROGRESSING)
@@ -156,7 +157,7 @@ def _others(seen: Sighting) -> Iterator[str]:
             yield f"{one.type}: {told(one.reason, one.message)}"
 
 
-def _warnings(seen: Sighting, now: datetime) -> Iterator[str]:
+def _warnings(seen: JobSnapshot, now: datetime) -> Iterator[str]:
     """Of pods, the newest of each kind; the operator's own say what the conditions say."""
     newest = {(one.about, one.reason): one for one in seen.events if one.is_warning and one.about}
     for one in sorted(newest.values(), key=lambda event: event.time)[-_EVENTS:]:

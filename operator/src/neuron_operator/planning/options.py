@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from neuron_api.resource.scheduling import GangScheduler
 
-from . import failure_table
-from .failure_table import FailureTable
+from .failures import failure_table
+from .failures.failure_table import FailureTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PlanOutcome:
     """All of it; empty where nothing was to be done."""
 
     created: Mapping[int, str] = field(default_factory=dict)

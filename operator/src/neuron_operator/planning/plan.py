@@ -6,7 +6,7 @@ from typing import Any
 
 from neuron_api.resource.status import JobStatus
 
-from .conditions import Facts
+from .status.conditions import Facts
 
 
 @dataclass(frozen=True, slots=True)

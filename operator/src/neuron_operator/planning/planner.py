@@ -13,35 +13,23 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import JobStatus, Phase, PodStatus, TopologyStatus
 
-from . import (
-    backoff,
-    children,
-    conditions,
-    configuration,
-    deadlines,
-    desired,
-    diagnosis,
-    exclusion,
-    expiry,
-    hang,
-    hold,
-    ladder,
-    ledger,
-    progress,
-    suspension,
-    waiting,
-)
-from . import gang as gangs
-from .conditions import End, Facts
-from .configuration import Accepted, Refused
-from .gang import Gang
-from .observation import Observed, Pod
+from .failures import gang as gangs
+from .failures import hang
+from .failures.gang import Gang
+from .objects import children, desired, expiry, groups, release
+from .observation import waiting
+from .observation.observation import Observed, Pod
 from .options import Options
-from .outcome import Outcome
+from .outcome import PlanOutcome
 from .plan import Create, Delete, Plan
-from .scheduling import admission, groups, release, unqueued
+from .restarts import backoff, checkpoint_gate, deadlines, diagnosis, exclusion, ladder, ledger, suspension
+from .restarts.suspension import SuspendContext
+from .scheduling import admission, default_scheduler
 from .scheduling import registry as schedulers
-from .suspension import Situation
+from .status import conditions, progress
+from .status.conditions import End, Facts
+from .validation import validation
+from .validation.validation import Accepted, Refused
 
 HUNG_GRACE_SECONDS: Final = 10
 """For pods of a gang that hangs, in place of the grace to save: a process inside a collective never gets to its end."""
@@ -60,24 +48,24 @@ def _planned(observed: Observed, options: Options, now: datetime) -> Plan:
         return Plan(job.status, Facts(0, None), told=True)  # Garbage collection does the rest.
     if job.status.finished:
         return _over(observed, options, now)
-    gate = configuration.decide(job, observed.config, options)
+    gate = validation.decide(job, observed.config, options)
     if isinstance(gate, Refused):
         return _refused(observed, gate, options, now)
-    status = _identified(job, gate, observed)
-    gang = gangs.of(observed, status, gate.topology.num_nodes)
-    status = _followed(status, observed, gang, gate, options, now)
-    gang = diagnosis.of(gang, status, observed, options.failures)
-    status = _avoiding(job.status, status, observed, gang, options, now)
+    status = _with_identity(job, gate, observed)
+    gang = gangs.assemble(observed, status, gate.topology.num_nodes)
+    status = _with_progress(status, observed, gang, gate, options, now)
+    gang = diagnosis.diagnose(gang, status, observed, options.failures)
+    status = _with_node_exclusions(job.status, status, observed, gang, options, now)
     if decision := _decided(status, gang, observed, gate, now):
         # Only written down; the next pass acts on what was saved.
-        told = _avoiding(status, decision.status, observed, gang, options, now)
+        told = _with_node_exclusions(status, decision.status, observed, gang, options, now)
         return _draft(told, gang, observed, gate, end=decision.end, requeue_after=0.0)
     if suspension.is_stopping(status) or status.checkpoint_gate:
         return _stopped(status, gang, observed, gate, options, now)
     return _act(status, gang, observed, gate, options, now)
 
 
-def settle(plan: Plan, outcome: Outcome, now: datetime) -> JobStatus:
+def finalize_status(plan: Plan, outcome: PlanOutcome, now: datetime) -> JobStatus:
     """The status to write, now that it is known what came of the plan."""
     if plan.told:
         return plan.draft
@@ -134,7 +122,7 @@ def _refused(observed: Observed, gate: Refused, options: Options, now: datetime)
     """Nothing is started. Pods that run already are left alone, they have what they need, and may end."""
     job = observed.job
     by_itself = gate.reason is Reason.CONFIG_MAP_NOT_FOUND
-    gang = gangs.of(observed, job.status, job.status.topology.nodes if job.status.topology else 0)
+    gang = gangs.assemble(observed, job.status, job.status.topology.nodes if job.status.topology else 0)
     end = ladder.COMPLETED if gang.size and gang.over else None
     status = job.status.model_copy(update={"pods": gang.sorted_records}) if gang.size else job.status
     about = _situation(status, gang, observed, gate)
@@ -148,7 +136,7 @@ def _refused(observed: Observed, gate: Refused, options: Options, now: datetime)
     return _draft(status, gang, observed, gate, end=end, requeue_after=min(filter(None, looks), default=None))
 
 
-def _identified(job: NeuronTrainingJob, gate: Accepted, observed: Observed) -> JobStatus:
+def _with_identity(job: NeuronTrainingJob, gate: Accepted, observed: Observed) -> JobStatus:
     """Hash, shape and attempt. A status that was lost (restored from a backup) is told by the pods' labels."""
     topology = TopologyStatus(
         nodes=gate.topology.num_nodes,
@@ -167,7 +155,7 @@ def _identified(job: NeuronTrainingJob, gate: Accepted, observed: Observed) -> J
     return job.status.model_copy(update=update)
 
 
-def _avoiding(
+def _with_node_exclusions(
     before: JobStatus, after: JobStatus, observed: Observed, gang: Gang, options: Options, now: datetime
 ) -> JobStatus:
     """Nodes that new pods avoid, by what has been told in between."""
@@ -175,7 +163,7 @@ def _avoiding(
     return exclusion.follow(before, after, options.failures, observed.nodes, policy, gang.size, now)
 
 
-def _followed(
+def _with_progress(
     status: JobStatus, observed: Observed, gang: Gang, gate: Accepted, options: Options, now: datetime
 ) -> JobStatus:
     """What is there, and what the trainer reports: process failures, recoveries, numbers."""
@@ -189,18 +177,18 @@ def _followed(
 
 def _decided(
     status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, now: datetime
-) -> ladder.Decision | None:
+) -> ladder.RestartDecision | None:
     """The first decision that is due. What pods do that were told to go is no failure of theirs."""
     job, about = observed.job, _situation(status, gang, observed, gate)
     if suspension.is_stopping(status):
         found = ladder.ended(gang, status)
     elif status.checkpoint_gate:  # Its pods were told to go.
-        again = hold.released(status, job.spec.restart_policy)
-        found = ladder.Decision(again) if again else None
+        again = checkpoint_gate.released(status, job.spec.restart_policy)
+        found = ladder.RestartDecision(again) if again else None
     else:
-        found = ladder.climb(gang, status, job.spec.restart_policy, gate.config, now)
+        found = ladder.decide_restart(gang, status, job.spec.restart_policy, gate.config, now)
     if found is None and (late := deadlines.exceeded(_deadlines(status, gang, observed, about, now), now)):
-        found = ladder.Decision(status, late)
+        found = ladder.RestartDecision(status, late)
     found = found or suspension.decide(job.spec, status, now, about)
     if (
         found is None
@@ -208,16 +196,16 @@ def _decided(
         and status.checkpoint_gate is None
         and (told := _hang(status, gang, observed))
     ):
-        found = ladder.unhang(told, status, job.spec, gate.config, now)
+        found = ladder.restart_hung_gang(told, status, job.spec, gate.config, now)
     if found is None and not suspension.is_stopping(status) and (new := exclusion.corrected(status, gang, now)):
-        found = ladder.Decision(new)
-    return found or (ladder.Decision(status) if status.attempt != job.status.attempt else None)
+        found = ladder.RestartDecision(new)
+    return found or (ladder.RestartDecision(status) if status.attempt != job.status.attempt else None)
 
 
 def _hang(status: JobStatus, gang: Gang, observed: Observed) -> str | None:
     if len(gang.pods) < gang.size or any(pod.terminating for pod in gang.pods.values()):
         return None  # They wait for a pod that is coming.
-    return hang.found(progress.trusted(observed, gang).get(0), status.progress, observed.job.spec.hang_policy)
+    return hang.detect_hang(progress.trusted(observed, gang).get(0), status.progress, observed.job.spec.hang_policy)
 
 
 def _stopped(
@@ -239,8 +227,8 @@ def _stopped(
 def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, options: Options, now: datetime) -> Plan:
     job, missing = observed.job, gang.missing
     others = [pod for pod in observed.pods if gang.pods.get(pod.index) is not pod]
-    left = waiting.for_earlier_job(job, (*observed.foreign_pods, *children.left(observed)))
-    wait = waiting.for_rejection(children.taken(observed))
+    left = waiting.for_earlier_job(job, (*observed.foreign_pods, *children.leftover_names(observed)))
+    wait = waiting.for_rejection(children.conflicting_names(observed))
     if missing:  # Pods that are there do without.
         wait = waiting.for_claims(job, observed.missing_claims) or left or admission.gate(observed, options) or wait
     pause = backoff.remaining(status, now)
@@ -253,7 +241,7 @@ def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, opti
         return replace(draft, facts=replace(draft.facts, existing=draft.facts.existing + len(missing)))
     bodies = (Create(i, desired.pod(job, gate, gang.attempt, i, avoid)) for i in missing)
     creates = tuple(bodies) if may_create else ()
-    pods, told = gang.pods.values(), admission.of(observed, gang, now)
+    pods, told = gang.pods.values(), admission.decide_admission(observed, gang, now)
     wait = wait or waiting.for_nodes(pods, observed.nodes) or (told.wait if told else None)
     wait = wait or waiting.for_pods(job, pods)
     draft = _draft(status, gang, observed, gate, wait=wait)
@@ -300,17 +288,17 @@ def _draft(
         stepping=about.stepping,
         restart=ledger.last_open(status),
         end=end,
-        hold=hold.wait(status),
+        hold=checkpoint_gate.wait(status),
         pause=suspension.pause(observed.job.spec, status, about),
-        admission=None if schedulers.of(observed.job) else unqueued.ADMISSION,
+        admission=None if schedulers.adapter_for(observed.job) else default_scheduler.ADMISSION,
     )
     if gang.size:
         status = status.model_copy(update={"ready_nodes": ready})
     return Plan(status, facts, requeue_after=requeue_after)
 
 
-def _situation(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted | Refused) -> Situation:
-    return Situation(
+def _situation(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted | Refused) -> SuspendContext:
+    return SuspendContext(
         config=gate.config if isinstance(gate, Accepted) else None,
         stepping=bool(gang.pods) and progress.stepping(status, gang.pod_zero_uid),
         active=bool(_active(observed)),
@@ -318,10 +306,10 @@ def _situation(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted
 
 
 def _deadlines(
-    status: JobStatus, gang: Gang, observed: Observed, about: Situation, now: datetime
+    status: JobStatus, gang: Gang, observed: Observed, about: SuspendContext, now: datetime
 ) -> tuple[deadlines.Deadline, ...]:
-    told = admission.of(observed, gang, now)
-    return deadlines.of(observed.job.spec, status, gang, told, stepping=about.stepping)
+    told = admission.decide_admission(observed, gang, now)
+    return deadlines.deadlines_of(observed.job.spec, status, gang, told, stepping=about.stepping)
 
 
 def _active(observed: Observed) -> list[Pod]:

@@ -4,35 +4,35 @@ from datetime import datetime
 
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import Reason
-from neuron_operator.planning.gang import Gang
-from neuron_operator.planning.observation import Observed, Sight
+from neuron_operator.planning.failures.gang import Gang
+from neuron_operator.planning.observation.observation import Observed, SchedulerState
+from neuron_operator.planning.observation.waiting import Wait
 from neuron_operator.planning.options import Options
-from neuron_operator.planning.waiting import Wait
 
-from . import registry, unqueued
-from .mechanism import Admission, Mechanism, Seen, group_name
+from . import default_scheduler, registry
+from .adapter import Admission, GangSchedulerAdapter, GangState, group_name
 
 
 def gate(observed: Observed, options: Options) -> Wait | None:
     """Why no pod is created: the scheduler or its queue is not there, or not allowed to the operator."""
-    job, mechanism = observed.job, registry.of(observed.job)
+    job, mechanism = observed.job, registry.adapter_for(observed.job)
     if mechanism is None:
         return None
     if job.spec.scheduling.gang not in options.gang_schedulers:
         return _not_enabled(job)
-    sight = observed.scheduler or Sight(served=False)
+    sight = observed.scheduler or SchedulerState(served=False)
     if not sight.served:
         return _not_installed(job, mechanism)
     return _no_queue(job, mechanism) if sight.queue is False else None
 
 
-def of(observed: Observed, gang: Gang, now: datetime) -> Admission | None:
+def decide_admission(observed: Observed, gang: Gang, now: datetime) -> Admission | None:
     """The scheduler's word about the attempt; None while no pod of it lives."""
-    job, mechanism = observed.job, registry.of(observed.job)
+    job, mechanism = observed.job, registry.adapter_for(observed.job)
     if mechanism is None:
-        return unqueued.ADMISSION
+        return default_scheduler.ADMISSION
     living = [pod for _, pod in sorted(gang.pods.items()) if not pod.over and not pod.terminating]
-    return mechanism.admission(Seen(job, _body(observed, gang.attempt), living, now)) if living else None
+    return mechanism.admission(GangState(job, _body(observed, gang.attempt), living, now)) if living else None
 
 
 def _body(observed: Observed, attempt: int) -> dict[str, object] | None:
@@ -50,7 +50,7 @@ def _not_enabled(job: NeuronTrainingJob) -> Wait:
     return Wait(Reason.SCHEDULER_NOT_ENABLED, message, stalled=True)
 
 
-def _not_installed(job: NeuronTrainingJob, mechanism: Mechanism) -> Wait:
+def _not_installed(job: NeuronTrainingJob, mechanism: GangSchedulerAdapter) -> Wait:
     versions = " or ".join(mechanism.kind.api_versions)
     message = (
         f"spec.scheduling.gang is {job.spec.scheduling.gang}, but the cluster has no {mechanism.kind.plural} of "
@@ -60,7 +60,7 @@ def _not_installed(job: NeuronTrainingJob, mechanism: Mechanism) -> Wait:
     return Wait(Reason.SCHEDULER_NOT_INSTALLED, message, stalled=True)
 
 
-def _no_queue(job: NeuronTrainingJob, mechanism: Mechanism) -> Wait:
+def _no_queue(job: NeuronTrainingJob, mechanism: GangSchedulerAdapter) -> Wait:
     queue = mechanism.queue
     kind = queue.kind if queue else "queue"
     where = f" in namespace {job.metadata.namespace}" if queue and queue.namespaced else ""

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from neuron_operator.planning.observation import GroupKind, QueueKind
+from neuron_operator.planning.observation.observation import GroupKind, QueueKind
 
 from . import topology
-from .mechanism import Admission, Asked, Json, Seen, placed, silent, waiting_for_gang
+from .adapter import Admission, GangRequest, GangState, Json, placed, silent, waiting_for_gang
 
 _KIND: Final = GroupKind(("scheduling.x-k8s.io/v1alpha1",), "podgroups", "PodGroup")
 
@@ -25,7 +25,7 @@ class Coscheduling:
     kind: GroupKind = _KIND
     queue: QueueKind | None = None
 
-    def mark(self, asked: Asked) -> Json:
+    def mark(self, asked: GangRequest) -> Json:
         """See `Mechanism`."""
         return {
             "metadata": {"labels": {"scheduling.x-k8s.io/pod-group": asked.name}},
@@ -36,11 +36,11 @@ class Coscheduling:
             },
         }
 
-    def group(self, asked: Asked, _pod: Mapping[str, Any]) -> Json | None:
+    def group(self, asked: GangRequest, _pod: Mapping[str, Any]) -> Json | None:
         """See `Mechanism`."""
         timeout = asked.job.spec.scheduling.schedule_timeout_seconds
         return {"minMember": asked.count, **({"scheduleTimeoutSeconds": timeout} if timeout else {})}
 
-    def admission(self, seen: Seen) -> Admission:
+    def admission(self, seen: GangState) -> Admission:
         """See `Mechanism`."""
         return placed(seen.pods) or silent(self.title, seen) or waiting_for_gang(self.title, "", seen.pods)

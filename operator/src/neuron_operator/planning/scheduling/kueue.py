@@ -16,9 +16,9 @@ from typing import Any, Final
 from neuron_api import contract
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import Reason
-from neuron_operator.planning.observation import GroupKind, Pod, QueueKind
+from neuron_operator.planning.observation.observation import GroupKind, Pod, QueueKind
 
-from .mechanism import Admission, Asked, Json, Seen, conditions, moment
+from .adapter import Admission, GangRequest, GangState, Json, conditions, moment
 
 GATE: Final = "kueue.x-k8s.io/admission"
 FINALIZER: Final = "kueue.x-k8s.io/managed"
@@ -37,7 +37,7 @@ class Kueue:
     kind: GroupKind = _KIND
     queue: QueueKind | None = _QUEUE
 
-    def mark(self, asked: Asked) -> Json:
+    def mark(self, asked: GangRequest) -> Json:
         """See `Mechanism`."""
         wanted = asked.job.spec.scheduling
         labels = {
@@ -59,11 +59,11 @@ class Kueue:
             "spec": {"schedulingGates": [{"name": GATE}]},
         }
 
-    def group(self, _asked: Asked, _pod: Mapping[str, Any]) -> Json | None:
+    def group(self, _asked: GangRequest, _pod: Mapping[str, Any]) -> Json | None:
         """Kueue makes the Workload."""
         return None
 
-    def admission(self, seen: Seen) -> Admission:
+    def admission(self, seen: GangState) -> Admission:
         """See `Mechanism`."""
         job, group = seen.job, seen.group
         gated = [pod for pod in seen.pods if GATE in pod.gates]

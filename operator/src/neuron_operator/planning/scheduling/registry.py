@@ -6,14 +6,14 @@ from typing import Any, Final
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.scheduling import GangScheduler
 
-from . import unqueued
+from . import default_scheduler
+from .adapter import GangRequest, GangSchedulerAdapter
 from .coscheduling import Coscheduling
 from .kueue import Kueue
-from .mechanism import Asked, Mechanism
 from .volcano import Volcano
 from .workload import Workload
 
-MECHANISMS: Final[Mapping[GangScheduler, Mechanism]] = {
+MECHANISMS: Final[Mapping[GangScheduler, GangSchedulerAdapter]] = {
     GangScheduler.KUEUE: Kueue(),
     GangScheduler.VOLCANO: Volcano(),
     GangScheduler.COSCHEDULING: Coscheduling(),
@@ -21,12 +21,12 @@ MECHANISMS: Final[Mapping[GangScheduler, Mechanism]] = {
 }
 
 
-def of(job: NeuronTrainingJob) -> Mechanism | None:
+def adapter_for(job: NeuronTrainingJob) -> GangSchedulerAdapter | None:
     """None: none is asked for."""
     return MECHANISMS.get(job.spec.scheduling.gang)
 
 
 def mark(job: NeuronTrainingJob, attempt: int, count: int) -> dict[str, Any]:
     """What the template of a pod needs of it."""
-    mechanism = of(job)
-    return mechanism.mark(Asked(job, attempt, count)) if mechanism else unqueued.mark(job)
+    mechanism = adapter_for(job)
+    return mechanism.mark(GangRequest(job, attempt, count)) if mechanism else default_scheduler.mark(job)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from neuron_api.resource.reasons import Reason
-from neuron_operator.planning.observation import GroupKind, QueueKind
+from neuron_operator.planning.observation.observation import GroupKind, QueueKind
 
 from . import topology
-from .mechanism import Admission, Asked, Json, Seen, conditions, placed, silent, waiting_for_gang
+from .adapter import Admission, GangRequest, GangState, Json, conditions, placed, silent, waiting_for_gang
 
 _VERSIONS: Final = ("scheduling.volcano.sh/v1beta1",)
 _KIND: Final = GroupKind(_VERSIONS, "podgroups", "PodGroup")
@@ -28,7 +28,7 @@ class Volcano:
     kind: GroupKind = _KIND
     queue: QueueKind | None = _QUEUE
 
-    def mark(self, asked: Asked) -> Json:
+    def mark(self, asked: GangRequest) -> Json:
         """See `Mechanism`."""
         return {
             "metadata": {"annotations": {"scheduling.k8s.io/group-name": asked.name}},
@@ -39,7 +39,7 @@ class Volcano:
             },
         }
 
-    def group(self, asked: Asked, pod: Mapping[str, Any]) -> Json | None:
+    def group(self, asked: GangRequest, pod: Mapping[str, Any]) -> Json | None:
         """See `Mechanism`."""
         least = _least(pod, asked.count)
         return {
@@ -49,7 +49,7 @@ class Volcano:
             **({"minResources": least} if least else {}),
         }
 
-    def admission(self, seen: Seen) -> Admission:
+    def admission(self, seen: GangState) -> Admission:
         """See `Mechanism`."""
         if found := placed(seen.pods) or silent(self.title, seen):
             return found

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from neuron_api.resource.reasons import Reason
-from neuron_operator.planning.observation import GroupKind, QueueKind
+from neuron_operator.planning.observation.observation import GroupKind, QueueKind
 
 from . import topology
-from .mechanism import Admission, Asked, Json, Seen, conditions, moment, placed, silent, waiting_for_gang
+from .adapter import Admission, GangRequest, GangState, Json, conditions, moment, placed, silent, waiting_for_gang
 
 _KIND: Final = GroupKind(("scheduling.k8s.io/v1beta1",), "podgroups", "PodGroup")
 
@@ -26,7 +26,7 @@ class Workload:
     kind: GroupKind = _KIND
     queue: QueueKind | None = None
 
-    def mark(self, asked: Asked) -> Json:
+    def mark(self, asked: GangRequest) -> Json:
         """See `Mechanism`."""
         name = asked.job.spec.scheduling.scheduler_name
         return {
@@ -38,7 +38,7 @@ class Workload:
             }
         }
 
-    def group(self, asked: Asked, _pod: Mapping[str, Any]) -> Json | None:
+    def group(self, asked: GangRequest, _pod: Mapping[str, Any]) -> Json | None:
         """See `Mechanism`."""
         return {
             "schedulingPolicy": {"gang": {"minCount": asked.count}},
@@ -46,7 +46,7 @@ class Workload:
             **topology.priority(asked.job),
         }
 
-    def admission(self, seen: Seen) -> Admission:
+    def admission(self, seen: GangState) -> Admission:
         """See `Mechanism`."""
         if found := placed(seen.pods) or silent(self.title, seen):
             return found

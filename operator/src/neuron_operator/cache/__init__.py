@@ -1,0 +1,1 @@
+"""What the operator remembers between passes, and when that memory is too old to act on."""

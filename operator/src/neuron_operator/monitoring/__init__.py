@@ -1,0 +1,1 @@
+"""What on-call engineers see of the operator: metrics and probes."""

@@ -1,0 +1,95 @@
+"""What one pod asks of its node, and the environment that the platform needs (operator.md §3.1-§3.3). Pure.
+
+Variables that NxDT derives from the configuration are left to the trainer (`neuron_api.platform.environment`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from neuron_api import contract
+from neuron_api.derive import precision
+from neuron_api.platform.devices import EFA_RESOURCE, NEURON_RESOURCE
+from neuron_api.platform.instances import instance_of
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.spec import Accelerator
+from neuron_operator.planning.observation import nodes
+from neuron_operator.planning.validation.validation import Accepted
+
+INSTANCE_TYPE_LABEL: Final = "node.kubernetes.io/instance-type"
+
+_EFA: Final = {
+    "FI_PROVIDER": "efa",
+    "FI_EFA_USE_DEVICE_RDMA": "1",
+    "FI_EFA_FORK_SAFE": "1",
+}
+_NEURON: Final = {
+    "CCOM_SOCKET_IFNAME": "eth0",
+    "MALLOC_ARENA_MAX": "128",
+    "XLA_DISABLE_FUNCTIONALIZATION": "0",
+}
+"""Values of NxDT's examples/train_setup.sh."""
+
+
+def resources(accepted: Accepted) -> dict[str, str]:
+    """Extended resources; request and limit are the same by Kubernetes' rule."""
+    wanted = {NEURON_RESOURCE: accepted.devices.neuron, EFA_RESOURCE: accepted.devices.efa}
+    return {name: str(count) for name, count in wanted.items() if count}
+
+
+def environment(job: NeuronTrainingJob, accepted: Accepted) -> dict[str, str]:
+    """Variables of the platform, for Trainium only."""
+    if not _neuron(job):
+        return {}
+    found = dict(_NEURON)
+    if accepted.devices.efa:
+        found |= _EFA
+    instance = instance_of(job.spec.platform.instance_type)
+    if accepted.devices.lnc and instance:
+        peak = instance.peak_flops(accepted.devices.lnc, is_fp32=precision.policy(accepted.config).compute == "fp32")
+        found[contract.ENV_PEAK_FLOPS] = f"{peak:.0f}"
+    if accepted.devices.lnc and instance and instance.max_lnc > 1:
+        # The documentation uses both names; compiler and runtime must agree.
+        found |= dict.fromkeys(("NEURON_LOGICAL_NC_CONFIG", "NEURON_RT_VIRTUAL_CORE_SIZE"), str(accepted.devices.lnc))
+    return found
+
+
+def node_fields(job: NeuronTrainingJob) -> dict[str, Any]:
+    """Node selection of the pod's spec."""
+    if not _neuron(job):
+        return {}
+    return {
+        "nodeSelector": {INSTANCE_TYPE_LABEL: job.spec.platform.instance_type},
+        "tolerations": [{"key": NEURON_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}],
+    }
+
+
+def avoiding(spec: Mapping[str, Any], hostnames: Sequence[str]) -> dict[str, Any]:
+    """The pod's spec with a required node affinity away from these nodes, and with the affinity that it had.
+
+    By the label of the host name: Karpenter makes no node for a pod that selects fields (metadata.name), and simulates
+    new nodes with a host name of their own. Terms are alternatives, so the requirement goes into each.
+    """
+    away = {"key": nodes.HOSTNAME_LABEL, "operator": "NotIn", "values": list(hostnames)}
+    affinity, key = _mapping(spec.get("affinity")), "requiredDuringSchedulingIgnoredDuringExecution"
+    node_affinity = _mapping(affinity.get("nodeAffinity"))
+    required = _mapping(node_affinity.get(key))
+    terms = [
+        {**term, "matchExpressions": [*(term.get("matchExpressions") or ()), away]} if _selects(term) else term
+        for term in required.get("nodeSelectorTerms") or ()
+    ]
+    terms = terms or [{"matchExpressions": [away]}]
+    node_affinity |= {key: {**required, "nodeSelectorTerms": terms}}
+    return {**spec, "affinity": {**affinity, "nodeAffinity": node_affinity}}
+
+
+def _selects(term: object) -> bool:
+    """A term without requirements matches no node at all, and must not come to match most."""
+    return isinstance(term, Mapping) and bool(term.get("matchExpressions") or term.get("matchFields"))
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _neuron(job: NeuronTrainingJob) -> bool:
+    return job.spec.platform.accelerator is Accelerator.NEURON

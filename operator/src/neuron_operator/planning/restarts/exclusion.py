@@ -1,0 +1,180 @@
+"""Nodes that new pods of a job avoid: which, how long, how many. The node itself is left alone (no cordon, no taint).
+
+Learned from new lines of the ledger, saved in the same write: a failure excludes once. Two grounds: the failure table
+says that the hardware is at fault; or failures are blamed on a node again and again. Whoever only lost its connection,
+or waits in a collective, is never blamed.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.spec import NodePolicy
+from neuron_api.resource.status import ExcludedNode, JobStatus, Restart, RestartScope
+from neuron_operator.planning.failures.blame import lost_connection
+from neuron_operator.planning.failures.failure_table import FailureTable
+from neuron_operator.planning.failures.gang import Gang
+from neuron_operator.planning.failures.incident import incidents
+from neuron_operator.planning.observation.observation import Node, Pod
+
+UNPLACED_SECONDS: Final = 60.0
+"""Pods without a node for so long, because of node affinity, end exclusions that nothing but repetition is behind."""
+_LIMIT: Final = 512
+_BLAMED: Final = (Reason.PROCESS_FAILED, Reason.PROCESS_KILLED, Reason.POD_FAILED)
+"""Not what is out of memory: that is the container's limit. Not a hang: nobody is blamed."""
+
+
+def follow(
+    before: JobStatus,
+    after: JobStatus,
+    table: FailureTable,
+    nodes: Mapping[str, Node],
+    policy: NodePolicy,
+    size: int,
+    now: datetime,
+) -> JobStatus:
+    """`after`, without exclusions that are over and with those that its new lines call for."""
+    known = {_identity(entry) for entry in before.restarts}
+    status = after.model_copy(update={"excluded_nodes": _lasting(after, nodes, policy, now)})
+    if not policy.exclude_faulty_nodes:
+        return status
+    for entry in after.restarts:
+        if _identity(entry) not in known and entry.node and (ground := _ground(entry, status, table, policy, now)):
+            status = _added(status, entry.node, *ground, nodes, policy, size, now)
+    return status
+
+
+def has_room(status: JobStatus, node: str, policy: NodePolicy, size: int) -> bool:
+    """Whether a node whose hardware is at fault is or can be avoided."""
+    if not policy.exclude_faulty_nodes or not node:
+        return False
+    kept = [one for one in status.excluded_nodes if one.reason is Reason.HARDWARE_FAULT]
+    return node in {one.node for one in kept} or len(kept) < _most(policy, size)
+
+
+def hostnames(status: JobStatus) -> tuple[str, ...]:
+    """What new pods are to avoid."""
+    return tuple(sorted({one.hostname for one in status.excluded_nodes}))
+
+
+def seconds_until_next(status: JobStatus, gang: Gang, now: datetime) -> float | None:
+    """Until an exclusion is over, or pods have waited long enough for a node; None: nothing of that."""
+    ends = [(one.expiration_time - now).total_seconds() for one in status.excluded_nodes]
+    waits = [
+        UNPLACED_SECONDS - (now - pod.created_at).total_seconds()
+        for pod in _unplaced(gang)
+        if pod.created_at and any(one.reason is Reason.REPEATED_FAILURES for one in status.excluded_nodes)
+    ]
+    return min((seconds for seconds in (*ends, *waits) if seconds > 0), default=None)
+
+
+def corrected(status: JobStatus, gang: Gang, now: datetime) -> JobStatus | None:
+    """Pods that wait for a node and avoid others than they should are to be made anew; None: there are none.
+
+    An affinity cannot be changed in a pod. Where nothing but repeated failures keeps pods from their place, they come
+    first: those exclusions end.
+    """
+    waiting = _unplaced(gang)
+    if any(_is_hindered(pod, now) for pod in waiting):
+        kept = tuple(one for one in status.excluded_nodes if one.reason is not Reason.REPEATED_FAILURES)
+        status = status.model_copy(update={"excluded_nodes": kept})
+    wanted = frozenset(hostnames(status))
+    stale = {pod.index for pod in waiting if pod.avoids != wanted}
+    if not stale:
+        return None
+    records = tuple(
+        record.model_copy(update={"lost": True, "ready": False}) if index in stale else record
+        for index, record in sorted(gang.records.items())
+    )
+    return status.model_copy(update={"pods": records})
+
+
+def _unplaced(gang: Gang) -> list[Pod]:
+    return [
+        pod
+        for index, pod in gang.pods.items()
+        if not pod.node and not pod.over and not pod.terminating and not gang.records[index].lost
+    ]
+
+
+def _is_hindered(pod: Pod, now: datetime) -> bool:
+    waited = pod.created_at is not None and (now - pod.created_at).total_seconds() >= UNPLACED_SECONDS
+    return waited and bool(pod.avoids) and "affinity" in pod.unschedulable
+
+
+def _lasting(
+    status: JobStatus, nodes: Mapping[str, Node], policy: NodePolicy, now: datetime
+) -> tuple[ExcludedNode, ...]:
+    """With host names as the nodes have them: what processes say excludes before the node has been read."""
+    if not policy.exclude_faulty_nodes:
+        return ()
+    return tuple(
+        one.model_copy(update={"hostname": nodes[one.node].hostname}) if one.node in nodes else one
+        for one in status.excluded_nodes
+        if one.expiration_time > now
+    )
+
+
+def _ground(
+    entry: Restart, status: JobStatus, table: FailureTable, policy: NodePolicy, now: datetime
+) -> tuple[Reason, str] | None:
+    rule = table.entry(entry.rule) if entry.rule else None
+    if rule is not None:
+        code = f", Neuron code {entry.neuron_code}" if entry.neuron_code is not None else ""
+        said = f": {entry.message}" if entry.message else ""
+        told = f"{entry.rule} in pod {entry.pod}{code}{said}"
+        return (Reason.HARDWARE_FAULT, told) if rule.exclude else None
+    if not policy.repeat_failures or not _is_blamed(entry):
+        return None
+    since = now - timedelta(seconds=policy.repeat_window_seconds)
+    alike = [one for one in status.restarts if one.node == entry.node and one.time > since and _is_blamed(one)]
+    count = sum(one.restart_scope is RestartScope.PROCESS for one in alike) + len(
+        incidents(sorted(alike, key=lambda one: one.time))
+    )
+    if count < policy.repeat_failures:
+        return None
+    told = (
+        f"{count} failures were blamed on it within {policy.repeat_window_seconds} s "
+        f"(nodePolicy.repeatWindowSeconds); the last: {entry.message or entry.cause}"
+    )
+    return Reason.REPEATED_FAILURES, told
+
+
+def _is_blamed(entry: Restart) -> bool:
+    return entry.cause in _BLAMED and not entry.rule and not lost_connection(entry.message)
+
+
+def _added(
+    status: JobStatus,
+    node: str,
+    reason: Reason,
+    told: str,
+    nodes: Mapping[str, Node],
+    policy: NodePolicy,
+    size: int,
+    now: datetime,
+) -> JobStatus:
+    others = [one for one in status.excluded_nodes if one.node != node]
+    if len(others) >= _most(policy, size):
+        weaker = next((one for one in others if one.reason is Reason.REPEATED_FAILURES), None)
+        if weaker is None or reason is not Reason.HARDWARE_FAULT:
+            return status
+        others.remove(weaker)
+    known = next((one for one in status.excluded_nodes if one.node == node), None)
+    if known is not None and known.reason is Reason.HARDWARE_FAULT and reason is not Reason.HARDWARE_FAULT:
+        return status
+    seen = nodes.get(node)
+    one = ExcludedNode(
+        node=node, hostname=seen.hostname if seen else known.hostname if known else node, reason=reason,
+        message=told[:1024], exclusion_time=now, expiration_time=now + timedelta(seconds=policy.exclusion_seconds),
+    )  # fmt: skip
+    return status.model_copy(update={"excluded_nodes": (*others, one)})
+
+
+def _most(policy: NodePolicy, size: int) -> int:
+    return min(_LIMIT, max(1, size * policy.max_excluded_percent // 100))
+
+
+def _identity(entry: Restart) -> Iterator[object] | tuple[object, ...]:
+    return entry.restart_scope, entry.attempt, entry.pod_uid, entry.round, entry.time, entry.rule

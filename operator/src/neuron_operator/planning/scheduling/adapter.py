@@ -1,0 +1,142 @@
+"""What a scheduler of gangs is to the operator: marks on pods, an object for the group, and a word about it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import Reason
+from neuron_operator.planning.observation.observation import GroupKind, Pod, QueueKind
+from neuron_operator.planning.observation.waiting import Wait
+
+Json = dict[str, Any]
+
+SILENCE_SECONDS: Final = 60.0
+"""A scheduler that runs says something about a new pod within seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Whether the pods may start, by the word of the scheduler."""
+
+    admitted: bool
+    reason: Reason
+    message: str
+    since: datetime | None = None
+    """When they were admitted, where that is known."""
+    stalled: bool = False
+    """Whether somebody must help."""
+
+    @property
+    def wait(self) -> Wait | None:
+        """What is waited for; None: nothing."""
+        return None if self.admitted else Wait(self.reason, self.message, self.stalled)
+
+
+@dataclass(frozen=True, slots=True)
+class GangRequest:
+    """The gang of an attempt."""
+
+    job: NeuronTrainingJob
+    attempt: int
+    count: int
+    """Its pods."""
+
+    @property
+    def name(self) -> str:
+        """Of the object that stands for it."""
+        return group_name(self.job, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class GangState:
+    """What a word about a gang depends on."""
+
+    job: NeuronTrainingJob
+    group: Mapping[str, Any] | None
+    """The object that stands for it, as it is in the cluster."""
+    pods: Sequence[Pod]
+    """Those of the attempt that live, at least one."""
+    now: datetime
+
+
+class GangSchedulerAdapter(Protocol):
+    """One scheduler."""
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        ...
+
+    @property
+    def kind(self) -> GroupKind:
+        """Of the object that stands for the gang."""
+        ...
+
+    @property
+    def queue(self) -> QueueKind | None:
+        """Where it has queues that must be there."""
+        ...
+
+    def mark(self, asked: GangRequest, /) -> Json:
+        """What a pod's template needs: labels, annotations, fields of its spec."""
+        ...
+
+    def group(self, asked: GangRequest, pod: Mapping[str, Any], /) -> Json | None:
+        """`spec` of the object for the gang of pods like this; None where the scheduler makes it itself."""
+        ...
+
+    def admission(self, seen: GangState, /) -> Admission:
+        """What has become of the gang."""
+        ...
+
+
+def group_name(job: NeuronTrainingJob, attempt: int) -> str:
+    """`<job>-<attempt>`: a new attempt is a new gang, whatever is left of the last one."""
+    return f"{job.metadata.name}-{attempt}"
+
+
+def conditions(body: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """By type."""
+    return {str(one.get("type")): one for one in ((body or {}).get("status") or {}).get("conditions") or ()}
+
+
+def moment(condition: Mapping[str, Any] | None) -> datetime | None:
+    """When a condition became what it is."""
+    text = (condition or {}).get("lastTransitionTime")
+    return datetime.fromisoformat(text) if text else None
+
+
+def placed(pods: Sequence[Pod]) -> Admission | None:
+    """Whether the gang has its nodes: they are given together, so one that lacks its own is a replacement."""
+    if not any(pod.node for pod in pods):
+        return None
+    times = [pod.scheduled_at for pod in pods if pod.scheduled_at]
+    message = "The gang has its nodes." if all(pod.node for pod in pods) else "The gang was admitted together."
+    return Admission(True, Reason.ADMITTED, message, since=max(times, default=None))
+
+
+def silent(title: str, seen: GangState) -> Admission | None:
+    """Nobody looks at these pods: no scheduler of that name runs."""
+    pods, bound = seen.pods, seen.now - timedelta(seconds=SILENCE_SECONDS)
+    if any(pod.node or pod.seen_by_scheduler or not pod.created_at or pod.created_at > bound for pod in pods):
+        return None
+    message = (
+        f"{title} has said nothing about the pods for {SILENCE_SECONDS:.0f} s: no scheduler called "
+        f"{pods[0].scheduler or 'default-scheduler'} runs. Start it, or set spec.scheduling.schedulerName to its name "
+        "(suspend the job for that)."
+    )
+    return Admission(False, Reason.SCHEDULER_SILENT, message, stalled=True)
+
+
+def waiting_for_gang(title: str, said: str, pods: Sequence[Pod]) -> Admission:
+    """There is no place for all of them."""
+    quoted = said or next((pod.unschedulable for pod in pods if pod.unschedulable), "")
+    word = f" {title} says: {quoted.rstrip('.')}." if quoted else ""
+    return Admission(
+        False,
+        Reason.WAITING_FOR_GANG,
+        f"{len(pods)} pods wait to be placed together.{word} Add nodes, or ask for less (spec.platform, "
+        "spec.podTemplate).",
+    )

@@ -1,0 +1,129 @@
+"""What `spec.podTemplate` may not say since another field of the spec says it, or since pods would not find each other.
+
+`template` refuses what no job can do without; here it depends on the rest of the spec: devices, queue, gang, topology.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from neuron_api import contract
+from neuron_api.findings.finding import Finding, error
+from neuron_api.platform.devices import EFA_RESOURCE, NEURON_RESOURCE, Devices
+from neuron_api.resource.scheduling import GangScheduler, Scheduling
+from neuron_operator.planning.objects.strategic_merge import merge
+
+_ROOT: Final = "spec.podTemplate"
+_QUEUE_PREFIXES: Final = ("kueue.x-k8s.io/", "scheduling.x-k8s.io/", "scheduling.volcano.sh/", "volcano.sh/")
+_QUEUE_KEYS: Final = ("scheduling.k8s.io/group-name", "pod-group.scheduling.sigs.k8s.io")
+_OTHER_DEVICES: Final = ("aws.amazon.com/neuroncore", "aws.amazon.com/neurondevice")
+
+
+def check(template: Mapping[str, Any] | None, wanted: Scheduling, devices: Devices) -> tuple[Finding, ...]:
+    """All of them at once. `devices`: what the configuration needs of a node."""
+    metadata, spec = (_mapping((template or {}).get(part)) for part in ("metadata", "spec"))
+    return (
+        *_marks(metadata),
+        *_scheduling(spec, wanted),
+        *_network(spec),
+        *_devices(spec, devices),
+    )
+
+
+def _marks(metadata: Mapping[str, Any]) -> Iterator[Finding]:
+    """Pods queued one by one would wait for each other for ever."""
+    for part in ("labels", "annotations"):
+        for key in _mapping(metadata.get(part)):
+            if str(key).startswith(_QUEUE_PREFIXES) or key in _QUEUE_KEYS:
+                yield error(
+                    f"{_ROOT}.metadata.{part}[{key}]",
+                    "it cannot be set: pods that are queued one by one wait for each other for ever.",
+                    "Use spec.scheduling.",
+                )
+
+
+def _scheduling(spec: Mapping[str, Any], wanted: Scheduling) -> Iterator[Finding]:
+    gang = wanted.gang is not GangScheduler.NONE
+    rules = (
+        ("schedulerName", gang or wanted.scheduler_name, "spec.scheduling.schedulerName"),
+        ("priorityClassName", wanted.priority_class_name and wanted.gang is not GangScheduler.KUEUE,
+         "spec.scheduling.priorityClassName"),
+        ("schedulingGates", gang, "spec.scheduling.gang"),
+        ("schedulingGroup", True, "spec.scheduling.gang: Workload"),
+        ("nodeName", gang, "nodeSelector or affinity: with a node named no scheduler is asked,"),
+    )  # fmt: skip
+    for key, taken, instead in rules:
+        if taken and spec.get(key):
+            yield error(
+                f"{_ROOT}.spec.{key}", "spec.scheduling decides about it.", f"Use {instead} and remove it here."
+            )
+    near = wanted.topology.required or wanted.topology.preferred
+    if near and wanted.gang is not GangScheduler.KUEUE and _mapping(spec.get("affinity")).get("podAffinity"):
+        yield error(
+            f"{_ROOT}.spec.affinity.podAffinity",
+            "it would take the place of that of spec.scheduling.topology.",
+            "Keep one of the two.",
+        )
+
+
+def _network(spec: Mapping[str, Any]) -> Iterator[Finding]:
+    """Pods find each other by the cluster's DNS."""
+    policy, host = spec.get("dnsPolicy"), spec.get("hostNetwork") is True
+    if host and policy not in ("ClusterFirstWithHostNet", "None"):
+        yield error(
+            f"{_ROOT}.spec.hostNetwork",
+            "pods find each other by the cluster's DNS, which pods in the host's network do not ask by default.",
+            "Set dnsPolicy to ClusterFirstWithHostNet beside it.",
+        )
+    elif policy == "Default":
+        yield error(
+            f"{_ROOT}.spec.dnsPolicy",
+            "pods find each other by the cluster's DNS, and Default asks the node's.",
+            "Use ClusterFirst, or None with the cluster's server in dnsConfig.",
+        )
+    if "activeDeadlineSeconds" in spec:
+        yield error(
+            f"{_ROOT}.spec.activeDeadlineSeconds",
+            "a pod that is ended by it counts as failed and is made anew.",
+            "Use spec.activeDeadlineSeconds.",
+        )
+
+
+def _devices(spec: Mapping[str, Any], devices: Devices) -> Iterator[Finding]:
+    """The processes use as many devices as the configuration says, whatever the pod asks for."""
+    for container in _items(spec.get("containers")):
+        if container.get("name") == contract.CONTAINER and "resources" in container:
+            where = f"{_ROOT}.spec.containers[{contract.CONTAINER}].resources"
+            asked = _merged(container["resources"], devices)
+            for part in ("requests", "limits"):
+                yield from _neuron(asked[part], f"{where}.{part}", devices)
+            requests, limits = (str(asked[part].get(EFA_RESOURCE, "none")) for part in ("requests", "limits"))
+            if requests != limits:
+                cause = f"it differs from the request ({requests}), and the API server takes no such pod."
+                yield error(f"{where}.limits[{EFA_RESOURCE}]", cause, "Set both to the same number.")
+
+
+def _merged(given: Any, devices: Devices) -> dict[str, Mapping[str, Any]]:
+    """Requests and limits as the pod will have them."""
+    wanted = ((NEURON_RESOURCE, devices.neuron), (EFA_RESOURCE, devices.efa))
+    needed = {name: str(count) for name, count in wanted if count}
+    both = merge({"requests": needed, "limits": needed}, _mapping(given)) if given is not None else {}
+    return {part: _mapping(both.get(part)) for part in ("requests", "limits")}
+
+
+def _neuron(asked: Mapping[str, Any], where: str, devices: Devices) -> Iterator[Finding]:
+    has = asked.get(NEURON_RESOURCE, "none")
+    if devices.neuron and str(has) != str(devices.neuron):
+        cause = f"the processes of a pod need {devices.neuron} (trainer.devices, spec.platform), not {has}."
+        yield error(f"{where}[{NEURON_RESOURCE}]", cause, "Remove it, or change trainer.devices.")
+    for name in _OTHER_DEVICES:
+        if name in asked:
+            remedy = "Remove it; trainer.devices and spec.platform say how many."
+            yield error(f"{where}[{name}]", f"devices are asked for whole, as {NEURON_RESOURCE}.", remedy)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _items(value: Any) -> Iterator[Mapping[str, Any]]:
+    yield from (item for item in (value if isinstance(value, list) else ()) if isinstance(item, Mapping))

@@ -1,0 +1,202 @@
+"""The gate in front of everything: configuration, platform, storage and template, with all findings at once."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+from neuron_api import contract
+from neuron_api.config import TrainingConfig
+from neuron_api.findings.finding import Finding, Severity, error, errors_of, warning
+from neuron_api.loading import device_count, yaml_text
+from neuron_api.loading.loader import Loaded, load_object, load_text
+from neuron_api.platform.devices import Devices, devices
+from neuron_api.platform.topology import Topology
+from neuron_api.resource import job_name
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.spec import Accelerator, JobSpec
+from neuron_api.schema import support
+from neuron_operator.planning.observation.observation import ConfigText
+from neuron_operator.planning.options import Options
+
+from . import storage, template, template_conflicts
+
+_ONE_MEANS_ONE: Final = ("val_check_interval", "limit_val_batches", "limit_train_batches", "limit_test_batches")
+"""Rule R3: the API server stores 1.0 as 1, and for these keys the two differ."""
+
+SMALL: Final = 65_536
+"""Letters of a job and its configuration; real ones have some 10,000."""
+MANY_LARGE: Final = 16
+"""Answers that are kept for jobs with more: a ConfigMap may have 1 MB, and 512 of them were the operator's memory."""
+_MESSAGE_LIMIT: Final = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the job's children are made from."""
+
+    config: TrainingConfig
+    text: str
+    hash: str
+    topology: Topology
+    devices: Devices
+    image: str
+    warnings: tuple[Finding, ...]
+
+    @property
+    def reason(self) -> Reason:
+        """Of the ConfigValid condition."""
+        return Reason.CONFIG_ACCEPTED_WITH_WARNINGS if self.warnings else Reason.CONFIG_ACCEPTED
+
+    @property
+    def message(self) -> str:
+        """Of the ConfigValid condition."""
+        return _sentences(self.warnings) or "The configuration is understood and fits the platform."
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why nothing is started."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _ValidationKey:
+    """All that an answer rests on."""
+
+    written: str
+    """The spec, as JSON."""
+    text: str
+    image: str
+    started_with: str
+    """Hash of the configuration that the job was started with; empty before."""
+    spec: JobSpec = field(compare=False, hash=False)
+
+
+def decide(job: NeuronTrainingJob, given: ConfigText, options: Options) -> Accepted | Refused:
+    """Accept or refuse; all findings at once."""
+    if given.text is None:
+        return Refused(Reason.CONFIG_MAP_NOT_FOUND, given.missing)
+    if not job.status.start_time and (wrong := job_name.check(job.metadata.name)):  # the CRD may be an older one
+        return Refused(Reason.CONFIG_INVALID, _sentences(wrong))
+    spec, started_with = job.spec, job.status.config_hash if job.status.start_time else ""
+    image = spec.image or _default_image(spec, options)
+    question = _ValidationKey(spec.model_dump_json(), given.text, image, started_with, spec)
+    is_small = len(question.written) + len(question.text) <= SMALL
+    return (_small_answer if is_small else _large_answer)(question)
+
+
+def _validate(asked: _ValidationKey) -> Accepted | Refused:
+    spec, loaded = asked.spec, _load(asked.spec, asked.text)
+    shape = template.check(spec.pod_template)
+    if loaded.config is None:
+        return Refused(Reason.CONFIG_INVALID, _sentences((*loaded.errors, *shape)))
+    found, wanted = _platform(spec, loaded.config)
+    found = (*support.check(loaded.config, loaded.findings), *found)
+    if not asked.image:
+        found = (*found, error("spec.image", "it is not set, and the operator has no default image.",
+                               "Set it, or the Helm value trainerImages.cpu or trainerImages.neuron."))  # fmt: skip
+    kept = storage.check(spec, loaded.config)
+    conflicts = template_conflicts.check(spec.pod_template, spec.scheduling, wanted)
+    everything = (*loaded.findings, *_bare_ones(spec), *_too_many(loaded.config), *found, *shape, *conflicts, *kept)
+    warnings = tuple(one for one in everything if one.severity is Severity.WARNING)
+    if errors := errors_of((*everything, *_changed(asked, loaded))):
+        only_storage = all(one.key == storage.KEY for one in errors)
+        return Refused(Reason.STORAGE_MISSING if only_storage else Reason.CONFIG_INVALID, _sentences(errors))
+    return Accepted(loaded.config, asked.text, loaded.hash, Topology.of(loaded.config), wanted, asked.image, warnings)
+
+
+_small_answer: Final = lru_cache(maxsize=512)(_validate)
+"""A pass has up to four plans, and each asks: 0.3 ms of some 3."""
+_large_answer: Final = lru_cache(maxsize=MANY_LARGE)(_validate)
+
+
+def text_of(job: NeuronTrainingJob) -> str:
+    """`spec.config` as the text that pods read: interpolations as they are, strings and numbers told apart."""
+    canonical = json.dumps(job.spec.config or {})
+    return (_small_yaml if len(canonical) <= SMALL else _large_yaml)(canonical)
+
+
+def _yaml(canonical: str) -> str:
+    return yaml_text.dump(json.loads(canonical))
+
+
+_small_yaml: Final = lru_cache(maxsize=256)(_yaml)
+"""A pass asks several times, and a job takes several passes."""
+_large_yaml: Final = lru_cache(maxsize=MANY_LARGE)(_yaml)
+
+
+def _load(spec: JobSpec, text: str) -> Loaded:
+    platform, config = spec.platform, spec.config
+    instance_type = None if platform.accelerator is Accelerator.CPU else platform.instance_type
+    reference = spec.config_from.config_map_key_ref if spec.config_from else None
+    source = f"ConfigMap {reference.name}, key {reference.key}" if reference else ""
+    canonical = None if config is None else json.dumps(config)
+
+    def read(changes: Sequence[str]) -> Loaded:
+        return _from_text(text, source, *changes) if canonical is None else _from_object(canonical, *changes)
+
+    return device_count.resolve_device_count(read(()), read, instance_type, spec.device_count_scope)
+
+
+@lru_cache(maxsize=512)
+def _from_object(canonical: str, *changes: str) -> Loaded:
+    """A job is looked at every few seconds; loading it takes tens of milliseconds."""
+    return load_object(json.loads(canonical), changes)
+
+
+@lru_cache(maxsize=512)
+def _from_text(text: str, source: str, *changes: str) -> Loaded:
+    return load_text(text, changes, source=source)
+
+
+def _platform(spec: JobSpec, config: TrainingConfig) -> tuple[tuple[Finding, ...], Devices]:
+    if spec.platform.accelerator is Accelerator.CPU:
+        return (), Devices(neuron=0, efa=0, lnc=None)
+    wanted, findings = devices(config, spec.platform.instance_type)
+    return findings, wanted or Devices(neuron=0, efa=0, lnc=None)
+
+
+def _default_image(spec: JobSpec, options: Options) -> str:
+    return options.image_cpu if spec.platform.accelerator is Accelerator.CPU else options.image_neuron
+
+
+def _bare_ones(spec: JobSpec) -> tuple[Finding, ...]:
+    trainer = (spec.config or {}).get("trainer")
+    values = trainer if isinstance(trainer, dict) else {}
+    return tuple(
+        warning(
+            f"spec.config.trainer.{key}",
+            "1 means one batch (the API server stores 1.0 as 1, so the two cannot be told apart).",
+            'For all batches, write the fraction as a string: "1.0".',
+        )
+        for key in _ONE_MEANS_ONE
+        if isinstance(values.get(key), int | float) and values[key] == 1 and values[key] is not True
+    )
+
+
+def _too_many(config: TrainingConfig) -> tuple[Finding, ...]:
+    """More pods than a status has room for: its write would be refused after they were created."""
+    nodes = config.trainer.num_nodes
+    if nodes <= contract.MAX_NODES:
+        return ()
+    message = f"{nodes} nodes are more than the {contract.MAX_NODES} that a job can have."
+    return (error("spec.config.trainer.num_nodes", message, "Use fewer, with more processes on each."),)
+
+
+def _changed(asked: _ValidationKey, loaded: Loaded) -> tuple[Finding, ...]:
+    """Another configuration than the checkpoints': the copy was lost and its source edited, or the schema bypassed."""
+    if asked.started_with in ("", loaded.hash):
+        return ()
+    where = "spec.configFrom" if asked.spec.config is None else "spec.config"
+    return (error(where, "the configuration was changed after the job had started.",
+                  "Restore it, or create a new job with exp_manager.resume_from_checkpoint."),)  # fmt: skip
+
+
+def _sentences(findings: tuple[Finding, ...]) -> str:
+    text = " ".join(str(finding) for finding in findings)
+    return text if len(text) <= _MESSAGE_LIMIT else f"{text[:_MESSAGE_LIMIT]} …"
