@@ -12,7 +12,7 @@ import yaml
 from builders import accepted, make_job
 from localcluster import toolchain
 from neuron_operator.planning.objects import desired
-from neuron_operator.planning.objects.strategic_merge import merge
+from neuron_operator.planning.strategic_merge import merge
 
 JOB = make_job().nodes(2).trainium("trn1.32xlarge").build()
 BASE = desired.pod(JOB, accepted(JOB), 0, 1)

@@ -15,7 +15,7 @@ from neuron_operator.planning.validation.template import CONFIG_VOLUME
 from neuron_operator.planning.validation.validation import Accepted
 
 from . import naming, placement
-from .strategic_merge import merge
+from neuron_operator.planning.strategic_merge import merge
 
 Json = dict[str, Any]
 

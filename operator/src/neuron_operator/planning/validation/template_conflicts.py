@@ -10,7 +10,7 @@ from neuron_api import contract
 from neuron_api.findings.finding import Finding, error
 from neuron_api.platform.devices import EFA_RESOURCE, NEURON_RESOURCE, Devices
 from neuron_api.resource.scheduling import GangScheduler, Scheduling
-from neuron_operator.planning.objects.strategic_merge import merge
+from neuron_operator.planning.strategic_merge import merge
 
 _ROOT: Final = "spec.podTemplate"
 _QUEUE_PREFIXES: Final = ("kueue.x-k8s.io/", "scheduling.x-k8s.io/", "scheduling.volcano.sh/", "volcano.sh/")
