@@ -11,7 +11,8 @@ import pytest
 
 from bounds import BOUND
 from neuron_api.resource.progress import Progress, TrainerPhase
-from neuron_trainer.handoff import Handoff, Start, replace
+from neuron_trainer.file_errors import replace
+from neuron_trainer.handoff import Handoff, Start
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_a_reader_never_sees_half_of_a_text(tmp_path: Path) -> None:
     path = tmp_path / "text"
     replace(path, "a" * 100_000)
     writer = subprocess.Popen(
-        [sys.executable, "-c", "import sys\nfrom pathlib import Path\nfrom neuron_trainer.handoff import replace\n"
+        [sys.executable, "-c", "import sys\nfrom pathlib import Path\nfrom neuron_trainer.file_errors import replace\n"
          "while True:\n    for c in 'ab': replace(Path(sys.argv[1]), c * 100_000)", str(path)],
     )  # fmt: skip
     try:

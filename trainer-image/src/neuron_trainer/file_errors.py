@@ -1,5 +1,7 @@
-"""Errors of a write name their file: the system names none (`[Errno 28] No space left on device`)."""
+"""Writing files: errors name their file (the system names none: `[Errno 28] No space left on device`), and a reader
+never sees half of a text."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,3 +16,11 @@ def naming(path: Path) -> Iterator[None]:
         if problem.filename is not None or problem.errno is None:
             raise
         raise OSError(problem.errno, problem.strerror, str(path)) from None
+
+
+def replace(path: Path, text: str) -> None:
+    """Write so that a reader sees the old or the new text, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with naming(path):
+        temporary.write_text(text)
+        temporary.replace(path)

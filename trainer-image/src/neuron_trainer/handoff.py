@@ -27,7 +27,7 @@ from neuron_api.resource.progress import Progress
 
 from . import json_text
 from .errors import InputError, LeaseLostError
-from .file_errors import naming
+from .file_errors import replace
 from .lease import boot_time
 
 _PAUSE: Final = 0.1
@@ -153,11 +153,3 @@ class Handoff:
         return {
             int(path.suffix[1:]): path.read_text() for path in self.folder.glob("lost.*") if path.suffix[1:].isdigit()
         }
-
-
-def replace(path: Path, text: str) -> None:
-    """Write so that a reader sees the old or the new text, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with naming(path):
-        temporary.write_text(text)
-        temporary.replace(path)

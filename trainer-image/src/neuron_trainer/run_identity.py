@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from .checkpoint import Candidate
-from .handoff import replace
+from .file_errors import replace
 
 FILE: Final = "run.json"
 

@@ -13,8 +13,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.loading.loader import Loaded
 from neuron_trainer import files
 from neuron_trainer.data import source
-from neuron_trainer.file_errors import naming
-from neuron_trainer.handoff import replace
+from neuron_trainer.file_errors import naming, replace
 from neuron_trainer.log_dir import RESOLVED_CONFIG
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ import lightning.pytorch as pl
 
 from neuron_api.resource.progress import CheckpointReport, Progress, Recovery, TrainerPhase
 from neuron_trainer import json_text
-from neuron_trainer.handoff import Handoff, replace
+from neuron_trainer.file_errors import replace
+from neuron_trainer.handoff import Handoff
 from neuron_trainer.metrics_file import MetricsFile, StepMetrics, ValidationMetrics
 from neuron_trainer.phases import Phases
 from neuron_trainer.terminal import StepDisplay

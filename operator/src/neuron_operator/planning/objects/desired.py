@@ -10,12 +10,12 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.spec import FromScratch
 from neuron_operator.planning.restarts import checkpoint_gate
 from neuron_operator.planning.scheduling import registry as scheduling
+from neuron_operator.planning.strategic_merge import merge
 from neuron_operator.planning.validation import storage
 from neuron_operator.planning.validation.template import CONFIG_VOLUME
 from neuron_operator.planning.validation.validation import Accepted
 
 from . import naming, placement
-from neuron_operator.planning.strategic_merge import merge
 
 Json = dict[str, Any]
 
