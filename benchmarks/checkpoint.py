@@ -30,11 +30,11 @@ import torch.distributed.checkpoint as dcp  # noqa: E402
 import yaml  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from neuron_trainer.checkpoint import storage  # noqa: E402
 from neuron_trainer.checkpoint.background import Background  # noqa: E402
 from neuron_trainer.checkpoint.manifest import Manifest  # noqa: E402
 from neuron_trainer.checkpoint.staging import Stage, Stored  # noqa: E402
 from neuron_trainer.checkpoint.writer import Snapshot, write  # noqa: E402
+from neuron_trainer.storage import places  # noqa: E402
 
 TENSORS = 24
 STALL_OF_COPY, STALL_OF_ASYNC, DURABLE, RESUME, MEMORY = 1.5, 0.25, 1.2, 1.5, 1.1
@@ -155,7 +155,7 @@ def saved(folder: Path, state: dict[str, Tensor]) -> tuple[float, float]:
     """torch's, at once."""
     begun = time.perf_counter()
     dcp.save(state, checkpoint_id=folder)
-    storage.sync(folder)
+    places.sync(folder)
     took = time.perf_counter() - begun
     return took, took
 
@@ -166,7 +166,7 @@ def saved_beside(folder: Path, state: dict[str, Tensor]) -> tuple[float, float]:
     future = dcp.async_save(state, checkpoint_id=folder)
     stall = time.perf_counter() - begun
     future.result()
-    storage.sync(folder)
+    places.sync(folder)
     return stall, time.perf_counter() - begun
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from neuron_trainer.checkpoint.convert import hugging_face
-from neuron_trainer.checkpoint.convert.weights import stacked, unstacked
+from neuron_trainer.convert import hugging_face
+from neuron_trainer.convert.weights import stacked, unstacked
 from neuron_trainer.models.family import Family
 
 

@@ -66,10 +66,10 @@ def ours(folder: Path, size: Size, dtype: str, steps: int) -> list[Time]:
     """A whole start on one rank: loader, metrics, hand-off, checkpoint hooks."""
     from neuron_api import contract
     from neuron_api.platform.topology import Topology
-    from neuron_trainer.handoff import Handoff, Start
+    from neuron_trainer.ipc.phases import Phases
+    from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
     from neuron_trainer.loop.run import Run
-    from neuron_trainer.metrics_file import MetricsFile
-    from neuron_trainer.phases import Phases
+    from neuron_trainer.metrics.history import MetricsFile
 
     kind, ends = {"fp32": "fp32", "bf16": "mixed_precision"}[dtype], []
     off = {"exp_manager__create_checkpoint_callback": size.name == "nano"}
@@ -79,7 +79,7 @@ def ours(folder: Path, size: Size, dtype: str, steps: int) -> list[Time]:
     (folder / "log").mkdir(exist_ok=True)
     (folder / "handoff").mkdir(exist_ok=True)
     metrics = MetricsFile(folder / "log" / contract.METRICS_FILE)
-    run.fit(Start(0), folder / "log", folder / "checkpoints", Handoff(folder / "handoff"), metrics, rank=0)
+    run.fit(Start(0), folder / "log", folder / "checkpoints", WorkerChannel(folder / "handoff"), metrics, rank=0)
     return ends
 
 

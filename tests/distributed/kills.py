@@ -227,9 +227,10 @@ def _rank(rank: int, world: int, store: str, values: dict[str, Any], kill_at: in
 
 def _kill_at(byte: int) -> None:
     """SIGKILL of this process when it has written so many bytes of checkpoints; a part of a write is written first."""
-    from neuron_trainer.checkpoint import shards, storage
+    from neuron_trainer.checkpoint import shards
+    from neuron_trainer.storage import places
 
-    written, plain, plain_write = 0, shards.Checked.write, storage.write
+    written, plain, plain_write = 0, shards.Checked.write, places.write
 
     def count(size: int) -> int:
         """Bytes that may still be written; the rest is not."""
@@ -251,7 +252,7 @@ def _kill_at(byte: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         plain_write(path, content)
 
-    shards.Checked.write, storage.write = write, write_file  # type: ignore[method-assign]
+    shards.Checked.write, places.write = write, write_file  # type: ignore[method-assign]
 
 
 def _drop_rights() -> None:
@@ -271,17 +272,17 @@ def _train(rank: int, values: dict[str, Any]) -> None:
 
     from neuron_api.platform.topology import Topology
     from neuron_trainer.checkpoint import rng
-    from neuron_trainer.handoff import Start
-    from neuron_trainer.launcher.choice import Chooser
-    from neuron_trainer.log_dir import checkpoints, log_dir
+    from neuron_trainer.ipc.phases import Phases
+    from neuron_trainer.ipc.worker_channel import Start
+    from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
     from neuron_trainer.loop.run import Run
-    from neuron_trainer.metrics_file import MetricsFile
-    from neuron_trainer.phases import Phases
+    from neuron_trainer.metrics.history import MetricsFile
+    from neuron_trainer.run_directory.log_dir import checkpoints, log_dir
 
     loaded = load_text(yaml.safe_dump(values), [])
     assert loaded.config is not None, loaded.findings
     cfg, folder = loaded.config, log_dir(loaded.config)
-    chooser = Chooser(cfg, folder, "")
+    chooser = CheckpointSelector(cfg, folder, "")
     if chooser.finished() is not None:
         return
     choice: list[Any] = [chooser.choose() if rank == 0 else None]

@@ -89,11 +89,11 @@ def _train(rank: int, world: int, values: dict[str, Any], checkpoint: Path | Non
 
     from neuron_api.platform.topology import Topology
     from neuron_trainer.checkpoint import rng
-    from neuron_trainer.handoff import Start
-    from neuron_trainer.log_dir import checkpoints, log_dir
+    from neuron_trainer.ipc.phases import Phases
+    from neuron_trainer.ipc.worker_channel import Start
     from neuron_trainer.loop.run import Run
-    from neuron_trainer.metrics_file import MetricsFile
-    from neuron_trainer.phases import Phases
+    from neuron_trainer.metrics.history import MetricsFile
+    from neuron_trainer.run_directory.log_dir import checkpoints, log_dir
 
     loaded = load_text(yaml.safe_dump(values), [])
     assert loaded.config is not None, loaded.findings

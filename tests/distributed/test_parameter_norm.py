@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from neuron_trainer.checkpoint.convert import native
+from neuron_trainer.convert import native
 
 from . import ranks
 from .nodes import metrics

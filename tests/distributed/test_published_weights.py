@@ -64,8 +64,8 @@ def typed(folder: Path, log: Path, world: int, split: dict[str, Any], **model: A
 def state_of(folder: Path, wanted: Any, world: int) -> Any:
     """A built run that has read the model, as a start with `resume_from_checkpoint` makes it."""
     from neuron_api.platform.topology import Topology
+    from neuron_trainer.ipc.phases import Phases
     from neuron_trainer.loop.run import Run
-    from neuron_trainer.phases import Phases
 
     run = Run.build(
         wanted, Topology.of(wanted, world), "", torch.device("cpu"), lambda: False, Phases(), is_fresh=False
@@ -143,7 +143,7 @@ def _own_pages() -> int:
 def _large_rank(rank: int, world: int, folder: Path) -> None:
     import torch.distributed as dist
 
-    from neuron_trainer.checkpoint.convert import hugging_face
+    from neuron_trainer.convert import hugging_face
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)

@@ -71,7 +71,7 @@ def _case(rank: int, size: int, case: Case) -> None:
     import torch.distributed as dist
 
     from neuron_trainer.models.blocks.dropout import Dropout
-    from neuron_trainer.parallel.native.ring_attention import ring_attention
+    from neuron_trainer.parallel.native.context.ring_attention import ring_attention
 
     torch.manual_seed(5)
     dtype = getattr(torch, case.dtype)
@@ -129,14 +129,14 @@ def _factors(case: Case, size: int, rank: int, dropout: Any) -> Any:
     import torch.distributed as dist
 
     from neuron_trainer.models.blocks.dropout import kept
-    from neuron_trainer.parallel.native.pair_attention import Drop
+    from neuron_trainer.parallel.native.context.pair_attention import DropoutState
 
     if (seed := dropout.seed()) is None:
         return None
     part = SEQUENCE // size
     own = torch.zeros(2, case.heads, part, SEQUENCE)
     for theirs in range(rank + 1):
-        drawn = kept(own[..., :part], *Drop(case.dropout, seed).of_pair(rank - theirs))
+        drawn = kept(own[..., :part], *DropoutState(case.dropout, seed).of_pair(rank - theirs))
         own[..., theirs * part : (theirs + 1) * part] = drawn
     each = [torch.empty_like(own) for _ in range(size)]
     dist.all_gather(each, own)

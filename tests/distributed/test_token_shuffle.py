@@ -20,7 +20,7 @@ def _rank(rank: int, size: int, store: str) -> None:
     import torch
     import torch.distributed as dist
 
-    from neuron_trainer.parallel.native.token_shuffle import Shuffle
+    from neuron_trainer.parallel.native.expert.token_shuffle import Shuffle
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=size, timeout=GLOO_TIMEOUT)

@@ -15,9 +15,10 @@ from distributed.tiny import MODEL, config, write_rows
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.loading.loader import load_text
-from neuron_trainer import log_dir, tuning_length
-from neuron_trainer.handoff import Handoff, Start
-from neuron_trainer.phases import Phases
+from neuron_trainer import sequence_length
+from neuron_trainer.ipc.phases import Phases
+from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
+from neuron_trainer.run_directory import log_dir
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,16 +69,16 @@ def typed(values: dict[str, Any]) -> TrainingConfig:
 def train(
     values: dict[str, Any],
     start: Start | None = None,
-    handoff: Handoff | None = None,
+    handoff: WorkerChannel | None = None,
     wants_stop: Callable[[], Any] = lambda: False,
 ) -> Path:
     """A start of a run in this process (fixture `one_process`); returns its log directory."""
     from neuron_api.platform.topology import Topology
     from neuron_trainer.checkpoint import rng
     from neuron_trainer.loop.run import Run
-    from neuron_trainer.metrics_file import MetricsFile
+    from neuron_trainer.metrics.history import MetricsFile
 
-    typed_config = tuning_length.applied(typed(values))
+    typed_config = sequence_length.applied(typed(values))
     folder = log_dir.log_dir(typed_config)
     folder.mkdir(parents=True, exist_ok=True)
     rng.seed(typed_config.seed)

@@ -10,10 +10,11 @@ import pytest
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.resource.spec import FromScratch
-from neuron_trainer.checkpoint import catalog, complete, layout, storage, verify, writer
+from neuron_trainer.checkpoint import catalog, complete, layout, verify, writer
 from neuron_trainer.errors import CheckpointError, InputError, ProgressLostError
-from neuron_trainer.launcher.choice import Chooser
-from neuron_trainer.resume import Choice, Seen
+from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
+from neuron_trainer.run_directory.resume import EarlierRuns, ResumeChoice
+from neuron_trainer.storage import places
 
 from .conftest import alone, typed
 
@@ -33,7 +34,7 @@ def at(folder: Path, step: int) -> Path:
 
 def choose(config: TrainingConfig, folder: Path) -> str | None:
     """The directory's name that a start would take up."""
-    chosen = Chooser(config, folder, job_uid="").choose()
+    chosen = CheckpointSelector(config, folder, job_uid="").choose()
     assert not chosen.weights_only
     return chosen.checkpoint and Path(chosen.checkpoint).name
 
@@ -156,7 +157,7 @@ def test_half_removed_checkpoints_are_incomplete(
     def killed(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(storage, "remove_tree", killed)
+    monkeypatch.setattr(places, "remove_tree", killed)
     with pytest.raises(KeyboardInterrupt):
         layout.remove(at(folder, 6))
     assert catalog.incomplete(folder / contract.CHECKPOINTS_DIR) == [at(folder, 6)]
@@ -188,9 +189,9 @@ def test_a_checkpoint_of_another_architecture_is_refused(run: tuple[TrainingConf
 
 def test_a_run_that_is_at_its_last_step_has_nothing_to_do(run: tuple[TrainingConfig, Path], tiny: Path) -> None:
     config, folder = run
-    assert Chooser(config, folder, "").finished() is None
+    assert CheckpointSelector(config, folder, "").finished() is None
     over = typed(alone(tiny, folder, trainer__max_steps=6))
-    done = Chooser(over, folder, "").finished()
+    done = CheckpointSelector(over, folder, "").finished()
     assert done is not None
     assert (done.path, done.step) == (at(folder, 6), 6)
 
@@ -199,7 +200,7 @@ def test_a_damaged_checkpoint_at_the_last_step_is_not_the_end(run: tuple[Trainin
     _, folder = run
     flip_a_bit_of_a_shard(at(folder, 6))
     over = typed(alone(tiny, folder, trainer__max_steps=6))
-    assert Chooser(over, folder, "").finished() is None
+    assert CheckpointSelector(over, folder, "").finished() is None
     assert choose(over, folder) == at(folder, 4).name
 
 
@@ -224,24 +225,24 @@ def test_a_given_checkpoint_must_be_whole(
     given = str(at(folder, 6))
     config = typed(alone(tiny, tmp_path / "new", exp_manager__resume_from_checkpoint=given))
     with pytest.raises(InputError, match=r"exp_manager\.resume_from_checkpoint"):
-        Chooser(config, tmp_path / "new", "").choose()
+        CheckpointSelector(config, tmp_path / "new", "").choose()
 
 
 def test_a_verified_checkpoint_is_not_read_again(
     run: tuple[TrainingConfig, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, folder = run
-    chooser = Chooser(config, folder, "")
+    chooser = CheckpointSelector(config, folder, "")
     chooser.choose()
-    monkeypatch.setattr("neuron_trainer.launcher.choice.verify", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr("neuron_trainer.launcher.checkpoint_selector.verify", lambda _: pytest.fail("read again"))
     assert chooser.choose().checkpoint == str(at(folder, 6))
 
 
 # ---- the gate: finished steps are not done again from step 0, unless that is allowed --------------------------------
 
 
-def after_steps(config: TrainingConfig, folder: Path, policy: FromScratch = FromScratch.NEVER) -> Chooser:
-    return Chooser(config, folder, "", lambda: Seen(step=6, saved=True, from_scratch=policy))
+def after_steps(config: TrainingConfig, folder: Path, policy: FromScratch = FromScratch.NEVER) -> CheckpointSelector:
+    return CheckpointSelector(config, folder, "", lambda: EarlierRuns(step=6, saved=True, from_scratch=policy))
 
 
 def test_a_job_whose_checkpoints_are_gone_does_not_begin_again(run: tuple[TrainingConfig, Path]) -> None:
@@ -253,7 +254,7 @@ def test_a_job_whose_checkpoints_are_gone_does_not_begin_again(run: tuple[Traini
         after_steps(config, folder).choose()
     with pytest.raises(ProgressLostError):
         after_steps(config, folder).finished()
-    assert after_steps(config, folder, FromScratch.ALWAYS).choose() == Choice()
+    assert after_steps(config, folder, FromScratch.ALWAYS).choose() == ResumeChoice()
 
 
 def test_a_job_whose_checkpoints_are_all_damaged_does_not_begin_again(run: tuple[TrainingConfig, Path]) -> None:

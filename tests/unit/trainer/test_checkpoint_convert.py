@@ -14,17 +14,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from distributed.tiny import MODEL
-from neuron_trainer import preflight, tuning_length
+from neuron_trainer import sequence_length
 from neuron_trainer.__main__ import main
 from neuron_trainer.checkpoint import verify
-from neuron_trainer.checkpoint.convert import native, nxd
-from neuron_trainer.checkpoint.convert.partition import Partition
+from neuron_trainer.convert import native, nxd
+from neuron_trainer.convert.partition import Partition
 from neuron_trainer.errors import InputError
-from neuron_trainer.handoff import Start
-from neuron_trainer.launcher.choice import Chooser
-from neuron_trainer.log_dir import RESOLVED_CONFIG
+from neuron_trainer.ipc.worker_channel import Start
+from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 from neuron_trainer.models.family import Family
-from neuron_trainer.resume import Choice
+from neuron_trainer.preflight import preflight
+from neuron_trainer.run_directory.log_dir import RESOLVED_CONFIG
+from neuron_trainer.run_directory.resume import ResumeChoice
 
 from .conftest import alone, train, typed
 from .test_loop import checkpoint_at, lines
@@ -113,8 +114,8 @@ def test_a_fine_tune_begins_with_converted_weights(
     values = alone(tiny, tmp_path / "log", trainer__max_steps=1)
     values["exp_manager"]["resume_from_checkpoint"] = str(tmp_path / "begin.ckpt")
     with caplog.at_level(logging.WARNING):
-        chosen = Chooser(typed(values), tmp_path / "log", "").choose()
-    assert chosen == Choice(str(tmp_path / "begin.ckpt"), True)
+        chosen = CheckpointSelector(typed(values), tmp_path / "log", "").choose()
+    assert chosen == ResumeChoice(str(tmp_path / "begin.ckpt"), True)
     (line,) = lines(train(values, Start(0, chosen.checkpoint, chosen.weights_only)))
     assert line["loss"] < lines(trained)[0]["loss"] - 0.01, "the weights have learned"
 
@@ -272,7 +273,7 @@ def test_one_tokenizer_goes_from_prepare_through_a_run_to_transformers(
                   model__model_config=str(tmp_path))  # fmt: skip
     tuned["data"]["tokenizer"] = {"type": str(tmp_path / "rows")}
     tuned["model_alignment_strategy"] = {"sft": {}}
-    preflight.check(tuning_length.applied(typed(tuned)), 1, tmp_path / "sft")
+    preflight.check(sequence_length.applied(typed(tuned)), 1, tmp_path / "sft")
 
     (run / RESOLVED_CONFIG).unlink()
     convert(run, tmp_path / "bare", "--to", "hf")

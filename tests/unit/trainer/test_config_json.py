@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from distributed.tiny import MODEL
-from neuron_trainer import preflight
 from neuron_trainer.errors import InputError
 from neuron_trainer.models import config_json
 from neuron_trainer.models.config_json_keys import ConfigJson, Rope
 from neuron_trainer.models.family import Family
+from neuron_trainer.preflight import preflight
 
 from .conftest import alone, typed
 

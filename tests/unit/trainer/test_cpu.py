@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from neuron_trainer import cpu
+from neuron_trainer.preflight import cpu
 
 from .conftest import alone, typed
 

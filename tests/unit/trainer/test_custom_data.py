@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from neuron_trainer import preflight
 from neuron_trainer.data import custom, source
 from neuron_trainer.data.loader import StepLoader
 from neuron_trainer.errors import InputError
 from neuron_trainer.parallel import Share
+from neuron_trainer.preflight import preflight
 
 from .conftest import alone, typed
 

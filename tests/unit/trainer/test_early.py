@@ -15,17 +15,17 @@ import pytest
 from distributed.tiny import write_config
 from neuron_api.contract import ExitCode
 from neuron_api.resource.spec import FromScratch
-from neuron_trainer import early
 from neuron_trainer.errors import InputError
-from neuron_trainer.resume import Seen
+from neuron_trainer.preflight import early
+from neuron_trainer.run_directory.resume import EarlierRuns
 
 from .conftest import alone, typed
 
 
-def refusals(values: dict[str, Any], seen: Seen | None = None, *, is_test: bool = False) -> list[str]:
+def refusals(values: dict[str, Any], seen: EarlierRuns | None = None, *, is_test: bool = False) -> list[str]:
     config = typed(values)
     try:
-        early.check(config, config.trainer.devices, seen or Seen(), is_test=is_test)
+        early.check(config, config.trainer.devices, seen or EarlierRuns(), is_test=is_test)
     except InputError as problem:
         return [str(finding) for finding in problem.findings]
     return []
@@ -58,10 +58,10 @@ def test_with_a_checkpoint_the_launcher_decides(tiny: Path, tmp_path: Path, trai
 @pytest.mark.parametrize(
     ("changes", "seen"),
     [
-        ({"exp_manager__resume_from_checkpoint": "/"}, Seen()),
-        ({"exp_manager__resume_from_checkpoint": "s3://bucket/run/x.ckpt"}, Seen()),
-        ({"exp_manager__explicit_log_dir": "s3://bucket/run"}, Seen()),
-        ({}, Seen(step=9, saved=True, from_scratch=FromScratch.NEVER)),
+        ({"exp_manager__resume_from_checkpoint": "/"}, EarlierRuns()),
+        ({"exp_manager__resume_from_checkpoint": "s3://bucket/run/x.ckpt"}, EarlierRuns()),
+        ({"exp_manager__explicit_log_dir": "s3://bucket/run"}, EarlierRuns()),
+        ({}, EarlierRuns(step=9, saved=True, from_scratch=FromScratch.NEVER)),
     ],
     ids=[
         "another checkpoint is given",
@@ -71,7 +71,7 @@ def test_with_a_checkpoint_the_launcher_decides(tiny: Path, tmp_path: Path, trai
     ],
 )
 def test_what_a_listing_cannot_know_is_left_to_the_launcher(
-    changes: dict[str, Any], seen: Seen, tiny: Path, tmp_path: Path
+    changes: dict[str, Any], seen: EarlierRuns, tiny: Path, tmp_path: Path
 ) -> None:
     assert refusals(resuming(tiny, tmp_path, **changes), seen) == []
 

@@ -11,13 +11,14 @@ import transformers
 
 from distributed.tiny import write_rows
 from neuron_api.platform.topology import Topology
-from neuron_trainer import evaluation, preflight
+from neuron_trainer import evaluation
 from neuron_trainer.__main__ import main
 from neuron_trainer.errors import InputError
-from neuron_trainer.handoff import Start
+from neuron_trainer.ipc.phases import Phases
+from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.loop import testing
 from neuron_trainer.loop.run import Run
-from neuron_trainer.phases import Phases
+from neuron_trainer.preflight import preflight
 
 from .conftest import alone, typed
 from .test_loop import checkpoint_at

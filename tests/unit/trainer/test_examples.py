@@ -15,9 +15,10 @@ from neuron_api.findings.finding import errors_of
 from neuron_api.loading.loader import load_text
 from neuron_api.schema import support
 from neuron_operator.cli.__main__ import main as kubectl_neuron
-from neuron_trainer import early, metrics_file, preflight
 from neuron_trainer.__main__ import main
-from neuron_trainer.resume import Seen
+from neuron_trainer.metrics import history
+from neuron_trainer.preflight import early, preflight
+from neuron_trainer.run_directory.resume import EarlierRuns
 
 from .conftest import train
 
@@ -76,8 +77,8 @@ def test_an_example_for_a_laptop_trains(name: str, prepared: Path, monkeypatch: 
     chosen["exp_manager"].pop("resume_from_checkpoint", None)
     loaded = load_text(yaml.safe_dump(chosen))
     assert isinstance(loaded.config, TrainingConfig)
-    early.check(loaded.config, 1, Seen(), is_test=False)
+    early.check(loaded.config, 1, EarlierRuns(), is_test=False)
     preflight.check(loaded.config, 1, prepared / "laptop-runs")
-    steps = metrics_file.of_run(train(chosen)).history().steps
+    steps = history.of_run(train(chosen)).history().steps
     assert [one.step for one in steps] == [1, 2, 3, 4, 5, 6]
     assert steps[-1].loss < steps[0].loss

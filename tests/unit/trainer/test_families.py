@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from distributed.tiny import MODEL, config
-from neuron_trainer import preflight
 from neuron_trainer.errors import InputError
 from neuron_trainer.models.blocks.rotary import RopeScaling
 from neuron_trainer.models.family import Family
+from neuron_trainer.preflight import preflight
 
 from .conftest import alone, typed
 

@@ -8,7 +8,7 @@ import pytest
 
 from distributed.tiny import MODEL
 from neuron_api import contract
-from neuron_trainer.handoff import Start
+from neuron_trainer.ipc.worker_channel import Start
 
 from .conftest import alone, train
 

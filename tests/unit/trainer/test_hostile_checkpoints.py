@@ -23,10 +23,10 @@ from torch.distributed.checkpoint.metadata import Metadata
 
 from neuron_api import contract
 from neuron_trainer.__main__ import main
-from neuron_trainer.checkpoint import catalog, contents, layout, manifest, published, reader
+from neuron_trainer.checkpoint import catalog, contents, hf_checkpoint, layout, manifest, reader
 from neuron_trainer.checkpoint.shards import ShardReader
 from neuron_trainer.errors import CheckpointError, InputError
-from neuron_trainer.launcher.choice import Chooser
+from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 
 from .conftest import alone, typed
 
@@ -210,7 +210,7 @@ def assert_one_sentence(text: str) -> None:
 def test_as_the_newest_of_a_run_it_is_passed_over(attack: str, checkpoint: Path, tiny: Path) -> None:
     strike(checkpoint, attack)
     folder = checkpoint.parent.parent
-    chosen = Chooser(typed(alone(tiny, folder, trainer__max_steps=10)), folder, "").choose()
+    chosen = CheckpointSelector(typed(alone(tiny, folder, trainer__max_steps=10)), folder, "").choose()
     assert chosen.checkpoint is not None
     assert "step=4-" in chosen.checkpoint
     assert checkpoint.name in chosen.passed_over
@@ -222,7 +222,7 @@ def test_a_given_one_is_refused_before_any_process_starts(attack: str, checkpoin
     strike(checkpoint, attack)
     values = alone(tiny, Path("new").absolute(), exp_manager__resume_from_checkpoint=str(checkpoint))
     with pytest.raises(InputError) as refused:
-        Chooser(typed(values), Path("new").absolute(), "").choose()
+        CheckpointSelector(typed(values), Path("new").absolute(), "").choose()
     assert checkpoint.name in str(refused.value)
     assert_one_sentence(str(refused.value))
 
@@ -268,19 +268,21 @@ def header(length: int, text: bytes) -> bytes:
 
 
 HUGGING_FACE: dict[str, dict[str, bytes | str]] = {
-    "an index that climbs": {published.INDEX: json.dumps({"weight_map": {"a": "../../etc/passwd"}})},
-    "an index of an absolute file": {published.INDEX: json.dumps({"weight_map": {"a": "/etc/passwd"}})},
-    "an index of numbers": {published.INDEX: json.dumps({"weight_map": {"a": 3}})},
-    "an index that is a list": {published.INDEX: "[]"},
-    "an index of a list": {published.INDEX: '{"weight_map": []}'},
-    "an index of a file that is not there": {published.INDEX: json.dumps({"weight_map": {"a": "gone.safetensors"}})},
-    "a deep index": {published.INDEX: "[" * 10**5},
-    "a header that lies about its length": {published.SINGLE: header(1 << 50, b"{}")},
-    "a header that lies about offsets": {
-        published.SINGLE: header(62, b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,99999999]}}  ')
+    "an index that climbs": {hf_checkpoint.INDEX: json.dumps({"weight_map": {"a": "../../etc/passwd"}})},
+    "an index of an absolute file": {hf_checkpoint.INDEX: json.dumps({"weight_map": {"a": "/etc/passwd"}})},
+    "an index of numbers": {hf_checkpoint.INDEX: json.dumps({"weight_map": {"a": 3}})},
+    "an index that is a list": {hf_checkpoint.INDEX: "[]"},
+    "an index of a list": {hf_checkpoint.INDEX: '{"weight_map": []}'},
+    "an index of a file that is not there": {
+        hf_checkpoint.INDEX: json.dumps({"weight_map": {"a": "gone.safetensors"}})
     },
-    "a header that is no JSON": {published.SINGLE: header(4, b"\xff\xff\xff\xff")},
-    "an empty file": {published.SINGLE: b""},
+    "a deep index": {hf_checkpoint.INDEX: "[" * 10**5},
+    "a header that lies about its length": {hf_checkpoint.SINGLE: header(1 << 50, b"{}")},
+    "a header that lies about offsets": {
+        hf_checkpoint.SINGLE: header(62, b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,99999999]}}  ')
+    },
+    "a header that is no JSON": {hf_checkpoint.SINGLE: header(4, b"\xff\xff\xff\xff")},
+    "an empty file": {hf_checkpoint.SINGLE: b""},
 }
 
 
@@ -288,10 +290,12 @@ HUGGING_FACE: dict[str, dict[str, bytes | str]] = {
 def test_a_hostile_directory_of_transformers_is_refused(
     case: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = hugging_face(tmp_path / "hf", {published.CONFIG: (tiny / "model.json").read_text(), **HUGGING_FACE[case]})
+    model = hugging_face(
+        tmp_path / "hf", {hf_checkpoint.CONFIG: (tiny / "model.json").read_text(), **HUGGING_FACE[case]}
+    )
     values = alone(tiny, tmp_path / "new", exp_manager__resume_from_checkpoint=str(model))
     with pytest.raises(InputError, match=r"resume_from_checkpoint: .*cannot be read"):
-        Chooser(typed(values), tmp_path / "new", "").choose()
+        CheckpointSelector(typed(values), tmp_path / "new", "").choose()
     assert main(["checkpoint", "convert", str(model), str(tmp_path / "out.ckpt"), "--to", "native"]) == 1
     assert_one_sentence(capsys.readouterr().err)
 
@@ -301,10 +305,10 @@ def test_pickled_weights_are_refused_with_the_way_out(
     name: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    model = hugging_face(tmp_path / "hf", {published.CONFIG: "{}", name: pickle.dumps(Bomb())})
+    model = hugging_face(tmp_path / "hf", {hf_checkpoint.CONFIG: "{}", name: pickle.dumps(Bomb())})
     values = alone(tiny, tmp_path / "new", exp_manager__resume_from_checkpoint=str(model))
     with pytest.raises(InputError, match=rf"{name} is a pickle.*safetensors"):
-        Chooser(typed(values), tmp_path / "new", "").choose()
+        CheckpointSelector(typed(values), tmp_path / "new", "").choose()
     assert main(["checkpoint", "convert", str(model), str(tmp_path / "out.ckpt"), "--to", "native"]) == 1
     told = capsys.readouterr().err
     assert "is a pickle" in told
@@ -317,7 +321,7 @@ def test_hostile_files_of_neuronx_distributed_are_refused(
 ) -> None:
     import yaml
 
-    from neuron_trainer.checkpoint.convert import nxd
+    from neuron_trainer.convert import nxd
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nxd" / "model").mkdir(parents=True)

@@ -24,7 +24,7 @@ from neuron_trainer import files, preflight
 from neuron_trainer.worker import Job
 from neuron_trainer.launcher import supervisor
 from neuron_trainer.launcher.agent import Budget, Parts
-from neuron_trainer.launcher.choice import Chooser
+from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 """
 SECONDS = ("matplotlib", "transformers", "rich", "pandas", "datasets", "tensorboard", "torchvision")
 """Packages that take long and that a step does not need."""

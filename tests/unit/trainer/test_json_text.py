@@ -15,11 +15,11 @@ import torch
 from neuron_api import contract
 from neuron_api.resource import progress
 from neuron_api.resource.progress import Progress
-from neuron_trainer import json_text
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.loop.step import Gradients
-from neuron_trainer.metrics_file import MetricsFile, StepMetrics, ValidationMetrics
+from neuron_trainer.metrics.history import MetricsFile, StepMetrics, ValidationMetrics
 from neuron_trainer.parallel.native.backend import NativeBackend
+from neuron_trainer.storage import json_text
 
 from .conftest import alone, train
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from neuron_trainer import log_dir
-from neuron_trainer.checkpoint.convert import native
+from neuron_trainer.convert import native
 from neuron_trainer.launcher import variables
 from neuron_trainer.launcher.start import _load
+from neuron_trainer.run_directory import log_dir
 
 from .conftest import alone, train, typed
 from .test_loop import checkpoint_at, lines

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from neuron_trainer import lease
 from neuron_trainer.errors import LeaseHeldError, LeaseLostError
-from neuron_trainer.handoff import Handoff
-from neuron_trainer.lease import LEASE_SECONDS, RENEW_SECONDS, VALID_SECONDS, Holder, Lease, State, myself
+from neuron_trainer.ipc.worker_channel import WorkerChannel
+from neuron_trainer.storage import lease
+from neuron_trainer.storage.lease import LEASE_SECONDS, RENEW_SECONDS, VALID_SECONDS, Holder, Lease, State, myself
 
 
 class Clock:
@@ -210,14 +210,14 @@ def test_a_full_disk_does_not_cost_the_lease(tmp_path: Path, clock: Clock) -> No
 
 
 def test_a_worker_writes_while_the_lease_is_sure(tmp_path: Path, clock: Clock) -> None:
-    handoff = Handoff(tmp_path)
+    handoff = WorkerChannel(tmp_path)
     handoff.guard(clock, lambda _: pytest.fail("nothing is held on this node"))
     handoff.write_lease(clock.now + 1, "")
     handoff.guard(clock, lambda _: pytest.fail("it is sure"))
 
 
 def test_a_worker_that_wakes_up_waits_for_its_launcher_to_know(tmp_path: Path, clock: Clock) -> None:
-    handoff = Handoff(tmp_path)
+    handoff = WorkerChannel(tmp_path)
     handoff.write_lease(clock.now - 100, "")
     clock.then = lambda: handoff.write_lease(clock.now + 15, "")
     handoff.guard(clock, clock.sleep)
@@ -312,7 +312,9 @@ class Host:
         for _ in range(self.world.chance.randrange(5, 60)):
             self.lease.renew()
             self.pause(RENEW_SECONDS)
-            if self.clock() < self.lease.valid_until:  # what `Handoff.guard` asks; the write is the next instruction
+            if (
+                self.clock() < self.lease.valid_until
+            ):  # what `WorkerChannel.guard` asks; the write is the next instruction
                 self.world.lines.append((self.lease.generation, self.name))
         self.lease.release()
         self.ended = "finished"

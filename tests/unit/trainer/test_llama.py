@@ -12,7 +12,7 @@ from torch import Tensor
 
 import exchange
 from neuron_trainer.errors import InputError
-from neuron_trainer.models.llama import LlamaConfig, LlamaForCausalLM, initial
+from neuron_trainer.models.llama import LlamaConfig, LlamaForCausalLM, init_weights
 from neuron_trainer.models.llama import config as llama_config
 from neuron_trainer.models.mistral import config as mistral_config
 
@@ -124,7 +124,7 @@ def test_weights_in_several_files_are_read(tmp_path: Path) -> None:
 def test_initial_weights_are_drawn_from_the_distribution_of_transformers() -> None:
     config = llama_config.from_values({**SIZES, "hidden_size": 512, "initializer_range": 0.02})
     drawn = {
-        name: initial.draw(name, parameter.shape, config, seed=3)
+        name: init_weights.init_parameter(name, parameter.shape, config, seed=3)
         for name, parameter in LlamaForCausalLM(config).named_parameters()
     }
     theirs = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**SIZES, "hidden_size": 512}))
@@ -140,11 +140,15 @@ def test_initial_weights_are_drawn_from_the_distribution_of_transformers() -> No
 
 def test_an_initial_weight_depends_on_seed_and_name_alone() -> None:
     config, shape = llama_config.from_values(SIZES), torch.Size((8, 32))
-    once = initial.draw("model.layers.0.mlp.up_proj.weight", shape, config, seed=3)
+    once = init_weights.init_parameter("model.layers.0.mlp.up_proj.weight", shape, config, seed=3)
     torch.randn(5)
-    assert torch.equal(once, initial.draw("model.layers.0.mlp.up_proj.weight", shape, config, seed=3))
-    assert not torch.equal(once, initial.draw("model.layers.0.mlp.up_proj.weight", shape, config, seed=4))
-    assert not torch.equal(once, initial.draw("model.layers.1.mlp.up_proj.weight", shape, config, seed=3))
+    assert torch.equal(once, init_weights.init_parameter("model.layers.0.mlp.up_proj.weight", shape, config, seed=3))
+    assert not torch.equal(
+        once, init_weights.init_parameter("model.layers.0.mlp.up_proj.weight", shape, config, seed=4)
+    )
+    assert not torch.equal(
+        once, init_weights.init_parameter("model.layers.1.mlp.up_proj.weight", shape, config, seed=3)
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from neuron_api import contract
 from neuron_api.resource.progress import Progress
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.checkpoint.manifest import read as read_manifest
-from neuron_trainer.handoff import Handoff, Start
-from neuron_trainer.launcher.choice import Chooser
+from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
+from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 from neuron_trainer.loop.module import TrainingModule
-from neuron_trainer.metrics_file import VALIDATIONS_FILE
+from neuron_trainer.metrics.history import VALIDATIONS_FILE
 from neuron_trainer.models.family import Family
 
 from .conftest import alone, train, typed
@@ -106,7 +106,7 @@ def test_a_run_at_its_last_step_is_only_taken_up_again_where_that_is_asked_for(
     folder = tmp_path / "log"
     shutil.copytree(trained, folder)
     values = alone(tiny, folder, trainer__max_steps=6, exp_manager__resume_past_end=past)
-    assert (Chooser(typed(values), folder, "").finished() is None) is past
+    assert (CheckpointSelector(typed(values), folder, "").finished() is None) is past
     train(values, Start(1, str(checkpoint_at(folder, 6)), last_step=6))
     assert numbers(folder) == numbers(trained), "it ends where it was"
 
@@ -290,7 +290,7 @@ def test_mixed_precision_stays_near_fp32(tiny: Path, tmp_path: Path, trained: Pa
         assert found[1] != wanted[1]
 
 
-class Recorded(Handoff):
+class Recorded(WorkerChannel):
     """Remembers every phase that is reported."""
 
     def __init__(self, folder: Path) -> None:
@@ -326,7 +326,7 @@ def test_saves_and_validations_are_reported_while_they_last(tiny: Path, tmp_path
 
 
 def test_progress_of_the_worker_is_handed_over(tiny: Path, tmp_path: Path, trained: Path) -> None:
-    handoff = Handoff(tmp_path / "handoff")
+    handoff = WorkerChannel(tmp_path / "handoff")
     handoff.folder.mkdir()
     start = Start(1, str(checkpoint_at(trained, 4)), last_step=5)
     train(alone(tiny, tmp_path / "log", trainer__max_steps=6), start, handoff)

@@ -303,7 +303,7 @@ def test_an_index_of_other_documents_is_built_again(tmp_path: Path, prefix: Path
 
 
 def test_one_that_does_not_build_waits_with_a_bound(tmp_path: Path) -> None:
-    entry = cache.Entry(tmp_path / "x", {"a": 1})
+    entry = cache.CacheEntry(tmp_path / "x", {"a": 1})
     with pytest.raises(InputError, match=r"was not written within 0 s\. It is built by global rank 0"):
         entry.obtain(lambda: pytest.fail("built"), is_builder=False, wait=0.0)
 

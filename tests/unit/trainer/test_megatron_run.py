@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from neuron_api import contract
-from neuron_trainer import preflight
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.data.megatron.writer import IndexedWriter
 from neuron_trainer.errors import InputError
-from neuron_trainer.handoff import Start
-from neuron_trainer.launcher.choice import Chooser
+from neuron_trainer.ipc.worker_channel import Start
+from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
+from neuron_trainer.preflight import preflight
 
 from .conftest import alone, train, typed
 
@@ -85,7 +85,7 @@ def test_its_launcher_takes_its_checkpoint_up_and_no_other_models(values: dict[s
     values["trainer"]["max_steps"] = 1
     train(values)
     [one] = complete(tmp_path / "log" / contract.CHECKPOINTS_DIR)
-    assert Chooser(typed(values), tmp_path / "log", "").choose().checkpoint == str(one.path)
+    assert CheckpointSelector(typed(values), tmp_path / "log", "").choose().checkpoint == str(one.path)
     values["model"]["ffn_hidden_size"] = 96
     with pytest.raises(InputError, match="is of another model: ffn_hidden_size 64 there, 96 here"):
-        Chooser(typed(values), tmp_path / "log", "").choose()
+        CheckpointSelector(typed(values), tmp_path / "log", "").choose()

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from neuron_trainer.metrics_file import STARTS_FILE, VALIDATIONS_FILE, MetricsFile, StartRecord, StepMetrics
-from neuron_trainer.metrics_file import ValidationMetrics as Validation
+from neuron_trainer.metrics.history import STARTS_FILE, VALIDATIONS_FILE, MetricsFile, StartRecord, StepMetrics
+from neuron_trainer.metrics.history import ValidationMetrics as Validation
 
 
 def line(step: int, loss: float = 1.0) -> StepMetrics:

@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy
 import exchange
 from neuron_api.config import ModelConfig
 from neuron_api.config.moe import MoeConfig
-from neuron_trainer.checkpoint.convert import config_file
+from neuron_trainer.convert import config_file
 from neuron_trainer.errors import CheckpointError
-from neuron_trainer.models.mixtral import MixtralConfig, MixtralForCausalLM, initial
+from neuron_trainer.models.mixtral import MixtralConfig, MixtralForCausalLM, init_weights
 from neuron_trainer.models.mixtral import config as mixtral_config
 from neuron_trainer.models.prediction import Prediction
 
@@ -115,7 +115,7 @@ def test_weights_go_to_transformers_and_back_without_a_change(pair: Pair, tmp_pa
 def test_initial_weights_are_drawn_from_the_distribution_of_transformers() -> None:
     config = mixtral_config.from_values({**BASE, "hidden_size": 512, "initializer_range": 0.02})
     for name, parameter in MixtralForCausalLM(config).named_parameters():
-        drawn = initial.draw(name, parameter.shape, config, seed=3)
+        drawn = init_weights.init_parameter(name, parameter.shape, config, seed=3)
         assert drawn.std().nan_to_num().item() == pytest.approx(0.0 if "norm" in name else 0.02, rel=0.05), name
 
 

@@ -10,7 +10,7 @@ from neuron_api.loading.loader import load_text
 from neuron_api.resource.spec import FromScratch
 from neuron_trainer.errors import InputError
 from neuron_trainer.launcher.node import Node, settled
-from neuron_trainer.resume import Seen
+from neuron_trainer.run_directory.resume import EarlierRuns
 
 from .conftest import alone, typed
 
@@ -36,7 +36,7 @@ def test_a_pod_knows_its_place(tiny: Path, tmp_path: Path) -> None:
     assert node == Node(
         rank=3, num_nodes=4, processes=32, host="job-0000.job.ns.svc", port=41000, is_in_pod=True,
         progress_port=contract.PROGRESS_PORT, max_process_restarts=5, rejoin_timeout=60, accelerator="neuron",
-        job_uid="uid-1", attempt=2, seen=Seen(41, True, FromScratch.NEVER),
+        job_uid="uid-1", attempt=2, seen=EarlierRuns(41, True, FromScratch.NEVER),
     )  # fmt: skip
     assert not node.is_host
     assert node.address is None
@@ -55,7 +55,7 @@ def test_without_variables_a_launcher_is_alone(tiny: Path, tmp_path: Path) -> No
     node = Node.of(typed(alone(tiny, tmp_path, trainer__devices=3)), {})
     assert (node.rank, node.num_nodes, node.processes, node.accelerator) == (0, 1, 3, "cpu")
     assert node.is_host
-    assert node.seen == Seen(0, False, FromScratch.BEFORE_FIRST_CHECKPOINT)
+    assert node.seen == EarlierRuns(0, False, FromScratch.BEFORE_FIRST_CHECKPOINT)
     assert not node.is_in_pod
     assert node.progress_port == 0, "any free port"
 

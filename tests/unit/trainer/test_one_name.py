@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from neuron_api import contract
-from neuron_trainer.checkpoint import complete, layout, manifest, retention, storage, verify, writer
-from neuron_trainer.handoff import Start
+from neuron_trainer.checkpoint import complete, layout, manifest, retention, verify, writer
+from neuron_trainer.ipc.worker_channel import Start
+from neuron_trainer.storage import places
 
 from .conftest import alone, train, typed
 
@@ -55,7 +56,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, instant: int) -> Iterator[list[st
         return change
 
     with monkeypatch.context() as patched:
-        for owner, name in ((storage, "write"), (storage, "remove_tree"), (storage, "make"), (storage, "copy")):
+        for owner, name in ((places, "write"), (places, "remove_tree"), (places, "make"), (places, "copy")):
             patched.setattr(owner, name, counted(name, getattr(owner, name)))
         patched.setattr(Path, "unlink", counted("unlink", Path.unlink))
         yield made
@@ -75,10 +76,10 @@ def test_a_kill_at_any_instant_leaves_one_that_is_complete(
         with killed_at(monkeypatch, instant) as made:
             try:
                 new = folder / "plain-v1.ckpt"
-                storage.make(new)
+                places.make(new)
                 for path in source.iterdir():
                     if path.name != contract.CHECKPOINT_MARKER:
-                        storage.write(new / path.name, path.read_bytes())
+                        places.write(new / path.name, path.read_bytes())
                 layout.mark_complete(new)
                 writer.copy_as_last(new)
                 retention.remove_replaced(new, "")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from neuron_api import contract
-from neuron_trainer.handoff import Start
+from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.optim import SUPPORTED_OPTIMIZERS
 
 from .conftest import alone, train

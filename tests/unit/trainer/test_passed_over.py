@@ -18,10 +18,10 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_trainer.checkpoint import aside, complete, retention
 from neuron_trainer.errors import InputError
-from neuron_trainer.handoff import Start
-from neuron_trainer.launcher.choice import Chooser
+from neuron_trainer.ipc.worker_channel import Start
+from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 from neuron_trainer.loop import run as loop_run
-from neuron_trainer.metrics_file import of_run
+from neuron_trainer.metrics.history import of_run
 
 from .conftest import alone, train, typed
 
@@ -59,13 +59,13 @@ def test_the_newest_is_passed_over_named_and_moved_aside(
 ) -> None:
     first, second, third = checkpoints(log)
     harm(third)
-    chosen = Chooser(config(tiny, log), log, "").choose()
+    chosen = CheckpointSelector(config(tiny, log), log, "").choose()
     assert chosen.checkpoint == str(second)
     assert str(third) in chosen.passed_over
     assert f"checkpoint passed over: {third}" in caplog.text
     assert checkpoints(log) == [first, second, third.with_name(third.name + suffix)]
     assert len(list(checkpoints(log)[2].iterdir())) > 2, "its files are all there"
-    again = Chooser(config(tiny, log), log, "").choose()
+    again = CheckpointSelector(config(tiny, log), log, "").choose()
     assert (again.checkpoint, again.passed_over) == (str(second), "")
 
 
@@ -76,7 +76,7 @@ def test_all_are_unreadable_and_the_run_may_begin_again(
     before = (log / contract.METRICS_FILE).read_bytes()
     for checkpoint in checkpoints(log):
         unreadable(checkpoint)
-    chosen = Chooser(config(tiny, log, exp_manager__resume_ignore_no_checkpoint=True), log, "").choose()
+    chosen = CheckpointSelector(config(tiny, log, exp_manager__resume_ignore_no_checkpoint=True), log, "").choose()
     assert chosen.checkpoint is None
     assert chosen.passed_over.count("is not a manifest") == 3
     assert [path.suffix for path in checkpoints(log)] == [".damaged"] * 3, "nothing that was complete is deleted"
@@ -90,7 +90,7 @@ def test_a_start_without_a_checkpoint_says_what_was_passed_over_and_what_is_done
     for checkpoint in checkpoints(log):
         cut_off(checkpoint)
     values = alone(tiny, log, trainer__max_steps=7)
-    passed_over = Chooser(typed(values), log, "").choose().passed_over
+    passed_over = CheckpointSelector(typed(values), log, "").choose().passed_over
     before = (log / contract.METRICS_FILE).read_bytes()
     with caplog.at_level(logging.INFO):
         train(values, Start(0, passed_over=passed_over))
@@ -107,7 +107,7 @@ def test_without_leave_to_begin_again_the_error_names_what_is_there(log: Path, t
         cut_off(checkpoint)
     settings = config(tiny, log, exp_manager__resume_ignore_no_checkpoint=False)
     with pytest.raises(InputError, match=r"no complete checkpoint .*it was never completed"):
-        Chooser(settings, log, "").choose()
+        CheckpointSelector(settings, log, "").choose()
     assert [path.suffix for path in checkpoints(log)] == [".ckpt"] * 3, "a start that is refused touches nothing"
 
 
@@ -117,10 +117,10 @@ def test_cut_off_ones_do_not_fill_the_disk(log: Path, tiny: Path) -> None:
     for number in range(3):
         shutil.copytree(checkpoints(log)[-1], folder / f"step={90 + number}.ckpt")
         cut_off(folder / f"step={90 + number}.ckpt")
-        Chooser(config(tiny, log), log, "").choose()
+        CheckpointSelector(config(tiny, log), log, "").choose()
     shutil.copytree(folder / "step=92.ckpt.cut-off", folder / "step=93.ckpt")
     shutil.copytree(folder / "step=92.ckpt.cut-off", folder / "step=94.ckpt")
-    Chooser(config(tiny, log), log, "").choose()
+    CheckpointSelector(config(tiny, log), log, "").choose()
     assert [path.name for path in aside.everything(folder)] == ["step=94.ckpt.cut-off"]
     params = config(tiny, log).exp_manager.checkpoint_callback_params
     retention.apply(folder, complete(folder)[0].path, params)
@@ -131,7 +131,7 @@ def test_a_name_that_is_taken_is_not_taken_over(log: Path, tiny: Path) -> None:
     newest = checkpoints(log)[2]
     newest.with_name(newest.name + ".damaged").mkdir()
     unreadable(newest)
-    Chooser(config(tiny, log), log, "").choose()
+    CheckpointSelector(config(tiny, log), log, "").choose()
     assert [path.name for path in aside.everything(newest.parent)] == [
         newest.name + ".damaged", newest.name + ".damaged-2",
     ]  # fmt: skip
@@ -146,7 +146,7 @@ def test_links_and_files_are_nobody_s_to_move(log: Path, tiny: Path, tmp_path: P
     cut_off(tmp_path / "broken")
     (folder / "broken.ckpt").symlink_to(tmp_path / "broken")
     (folder / "lightning.ckpt").write_text("of Lightning: a file")
-    Chooser(config(tiny, log), log, "").choose()
+    CheckpointSelector(config(tiny, log), log, "").choose()
     retention.apply(folder, complete(folder)[0].path, config(tiny, log).exp_manager.checkpoint_callback_params)
     names = {path.name for path in checkpoints(log)}
     assert {"whole.ckpt", "broken.ckpt", "lightning.ckpt"} < names
@@ -157,7 +157,7 @@ def test_links_and_files_are_nobody_s_to_move(log: Path, tiny: Path, tmp_path: P
 def test_a_test_touches_nothing(log: Path, tiny: Path) -> None:
     unreadable(checkpoints(log)[2])
     before = checkpoints(log)
-    Chooser(config(tiny, log), log, "", is_test=True).choose()
+    CheckpointSelector(config(tiny, log), log, "", is_test=True).choose()
     assert checkpoints(log) == before
 
 
@@ -174,13 +174,15 @@ def test_what_another_run_left_is_named_and_left_alone(log: Path, tiny: Path, ca
     """A directory that a run began in, which may not resume: the checkpoints there are of the run before it (F09)."""
     (log / "run.json").write_text(json.dumps({"run_id": "mine"}))
     settings = config(tiny, log, exp_manager__resume_ignore_no_checkpoint=True)
-    chosen = Chooser(settings, log, "").choose()
+    chosen = CheckpointSelector(settings, log, "").choose()
     assert (chosen.checkpoint, chosen.run_id) == (None, "mine")
     assert "checkpoints of another run, which are left alone" in caplog.text
     own = checkpoints(log)[0]
     manifest = own / contract.CHECKPOINT_MANIFEST
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "run_id": "mine"}))
-    assert Chooser(settings, log, "").choose().checkpoint == str(own), "its own step 2, not the other run's step 6"
+    assert CheckpointSelector(settings, log, "").choose().checkpoint == str(own), (
+        "its own step 2, not the other run's step 6"
+    )
     params = typed(alone(tiny, log, exp_manager__checkpoint_callback_params__save_top_k=1))
     retention.apply(own.parent, own, params.exp_manager.checkpoint_callback_params, "mine")
     assert len(checkpoints(log)) == 3, "the other run's count in save_top_k"
@@ -193,9 +195,9 @@ def test_a_checkpoint_of_a_later_release_is_no_damage(other: dict[str, Any], log
     path = newest / contract.CHECKPOINT_MANIFEST
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": 99, **other}))
     with pytest.raises(InputError, match="has version 99, this release reads up to 2: use the release that wrote it"):
-        Chooser(config(tiny, log, exp_manager__resume_if_exists=True), log, "").choose()
+        CheckpointSelector(config(tiny, log, exp_manager__resume_if_exists=True), log, "").choose()
     without = config(tiny, log, exp_manager__resume_if_exists=False, exp_manager__resume_ignore_no_checkpoint=True)
-    assert Chooser(without, log, "").choose().checkpoint is None
+    assert CheckpointSelector(without, log, "").choose().checkpoint is None
     assert newest.is_dir()
 
 
@@ -204,6 +206,6 @@ def test_of_several_that_were_cut_off_the_newest_is_kept(log: Path, tiny: Path) 
     for number, checkpoint in enumerate(checkpoints(log)):
         cut_off(checkpoint)
         os.utime(checkpoint, (1000 - number, 1000 - number))
-    Chooser(config(tiny, log, exp_manager__resume_ignore_no_checkpoint=True), log, "").choose()
+    CheckpointSelector(config(tiny, log, exp_manager__resume_ignore_no_checkpoint=True), log, "").choose()
     assert [path.name.partition(".ckpt")[2] for path in checkpoints(log)] == [".cut-off"]
     assert checkpoints(log)[0].stat().st_mtime == 1000

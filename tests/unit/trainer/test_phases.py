@@ -11,14 +11,14 @@ import pytest
 from torch.distributed.elastic.agent.server.api import WorkerGroup
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 
+from neuron_trainer.ipc.phases import Phases, process_start
 from neuron_trainer.launcher.agent import Agent, Parts
-from neuron_trainer.phases import Phases, process_start
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr("neuron_trainer.phases.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("neuron_trainer.ipc.phases.time.monotonic", lambda: now[0])
     return now
 
 
@@ -55,7 +55,8 @@ def test_a_restart_begins_anew(clock: list[float]) -> None:
 
 def test_the_process_began_before_its_first_instruction() -> None:
     program = (
-        "import time; t = time.monotonic(); from neuron_trainer.phases import process_start; print(t, process_start())"
+        "import time; t = time.monotonic(); from neuron_trainer.ipc.phases import process_start; "
+        "print(t, process_start())"
     )
     before = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

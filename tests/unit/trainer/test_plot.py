@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from neuron_api import contract
-from neuron_trainer import metrics_file
 from neuron_trainer.__main__ import main
 from neuron_trainer.cli import plot
-from neuron_trainer.handoff import Start
-from neuron_trainer.metrics_file import MetricsFile, StartRecord, StepMetrics, ValidationMetrics
+from neuron_trainer.ipc.worker_channel import Start
+from neuron_trainer.metrics import history as metrics_file
+from neuron_trainer.metrics.history import MetricsFile, StartRecord, StepMetrics, ValidationMetrics
 
 from .conftest import alone, train
 from .test_loop import checkpoint_at

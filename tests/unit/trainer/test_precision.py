@@ -15,12 +15,12 @@ from neuron_api import contract
 from neuron_api.derive import precision
 from neuron_api.platform.topology import Topology
 from neuron_trainer import optim
-from neuron_trainer.handoff import Start
+from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.loop.step import Gradients
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel import LocalParameter
-from neuron_trainer.parallel.native import dtypes
 from neuron_trainer.parallel.native.backend import NativeBackend
+from neuron_trainer.parallel.native.precision import dtypes
 
 from .conftest import alone, train, typed
 

@@ -11,10 +11,10 @@ import transformers
 
 from distributed.tiny import MODEL
 from neuron_trainer.errors import CheckpointError, InputError
-from neuron_trainer.handoff import Start
-from neuron_trainer.launcher.choice import Chooser
+from neuron_trainer.ipc.worker_channel import Start
+from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 from neuron_trainer.models.family import Family
-from neuron_trainer.resume import Choice
+from neuron_trainer.run_directory.resume import ResumeChoice
 
 from .conftest import alone, train, typed
 from .megatron import section
@@ -33,8 +33,8 @@ def begun_with(folder: Path, tiny: Path, log: Path, **changes: Any) -> dict[str,
 def test_the_first_loss_is_that_of_the_model(tiny: Path, tmp_path: Path) -> None:
     theirs = published(tmp_path / "theirs")
     values = begun_with(theirs, tiny, tmp_path / "log")
-    chosen = Chooser(typed(values), tmp_path / "log", "").choose()
-    assert chosen == Choice(str(theirs), weights_only=True)
+    chosen = CheckpointSelector(typed(values), tmp_path / "log", "").choose()
+    assert chosen == ResumeChoice(str(theirs), weights_only=True)
     (line,) = lines(train(values, Start(0, chosen.checkpoint, chosen.weights_only)))
     model = transformers.AutoModelForCausalLM.from_pretrained(theirs, dtype=torch.float32)
     rows = torch.utils.data.DataLoader(_rows(tiny), batch_size=2)
@@ -85,7 +85,7 @@ def test_what_is_wrong_with_it_is_one_sentence(what: str, sentence: str, tiny: P
     theirs = published(tmp_path / "theirs")
     damage(what, theirs)
     with pytest.raises(InputError, match=sentence):
-        Chooser(typed(begun_with(theirs, tiny, tmp_path / "log")), tmp_path / "log", "").choose()
+        CheckpointSelector(typed(begun_with(theirs, tiny, tmp_path / "log")), tmp_path / "log", "").choose()
 
 
 @pytest.mark.usefixtures("one_process")

@@ -13,7 +13,7 @@ from neuron_api import contract
 from neuron_api.config import CheckpointCallbackParams
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.errors import InputError
-from neuron_trainer.handoff import Handoff, Start
+from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.loop import ranking
 from neuron_trainer.loop.ranking import Validations
 
@@ -62,7 +62,7 @@ def test_a_run_that_could_not_rank_its_checkpoints_does_not_begin(tiny: Path, tm
 
 
 def test_a_refusal_of_a_process_reaches_the_launcher(tmp_path: Path) -> None:
-    handoff = Handoff(tmp_path)
+    handoff = WorkerChannel(tmp_path)
     assert handoff.refusal() is None
     problem = InputError([ranking.check(CheckpointCallbackParams(monitor="val_loss", every_n_train_steps=2),
                                         Validations(4, None, 8), 0, 8)])  # type: ignore[list-item]  # fmt: skip
@@ -79,7 +79,7 @@ def test_save_last_alone_keeps_the_newest_and_it_can_be_resumed(is_async: bool, 
     train(values, wants_stop=lambda: next(votes) >= 7)
     assert [path.name for path in saved.iterdir()] == ["tiny--step=7-consumed_samples=56.0-last.ckpt"]
     (checkpoint,) = complete(saved)
-    handoff = Handoff(tmp_path / "handoff")
+    handoff = WorkerChannel(tmp_path / "handoff")
     handoff.folder.mkdir()
     train(values, Start(1, str(checkpoint.path), last_step=7), handoff)
     assert [path.name for path in saved.iterdir()] == ["tiny--step=10-consumed_samples=80.0-last.ckpt"]

@@ -11,9 +11,9 @@ import torch
 from neuron_api import contract
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.errors import DivergenceError
-from neuron_trainer.loop import results
-from neuron_trainer.loop.results import Pending, Results, StepResult
+from neuron_trainer.loop import step_results
 from neuron_trainer.loop.step import StepSums
+from neuron_trainer.loop.step_results import Pending, Results, StepResult
 
 from .conftest import alone, train, typed
 
@@ -54,8 +54,8 @@ def test_the_depth_is_the_configured_one_in_both_spellings(
 ) -> None:
     values = alone(tiny, tmp_path)
     for depth in (0, 5):
-        assert results.depth(typed({**values, key: depth}), device) == depth
-    assert results.depth(typed(values), device) == (0 if device == CPU else 1)
+        assert step_results.depth(typed({**values, key: depth}), device) == depth
+    assert step_results.depth(typed(values), device) == (0 if device == CPU else 1)
 
 
 def test_a_loss_that_is_none_is_found_when_it_is_read_and_said_in_a_sentence() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from neuron_api.resource.spec import FromScratch
 from neuron_trainer.checkpoint import Candidate, Manifest
-from neuron_trainer.resume import Decision, Origin, Seen, decide
+from neuron_trainer.run_directory.resume import EarlierRuns, Origin, ResumeDecision, decide
 
 from .conftest import alone, typed
 
@@ -61,18 +61,18 @@ def test_a_start_takes_up_what_the_table_says(
         exp_manager__resume_ignore_no_checkpoint=ignore,
         model__weight_init_only=weights_only,
     )
-    assert decide(typed(values), found, lambda: given, ME, Seen()) == Decision(origin, taken)
+    assert decide(typed(values), found, lambda: given, ME, EarlierRuns()) == ResumeDecision(origin, taken)
     # Whatever is allowed, what has a checkpoint is taken up, and what begins at step 0 has done nothing or may.
     at_zero = origin in (Origin.SCRATCH, Origin.WEIGHTS, Origin.MISSING)
     for step, saved, policy in product((0, 7), (False, True), FromScratch):
         allowed = step == 0 or policy is FromScratch.ALWAYS
         allowed |= policy is FromScratch.BEFORE_FIRST_CHECKPOINT and not saved
-        wanted = Decision(Origin.LOST) if at_zero and not allowed else Decision(origin, taken)
-        assert decide(typed(values), found, lambda: given, ME, Seen(step, saved, policy)) == wanted
+        wanted = ResumeDecision(Origin.LOST) if at_zero and not allowed else ResumeDecision(origin, taken)
+        assert decide(typed(values), found, lambda: given, ME, EarlierRuns(step, saved, policy)) == wanted
 
 
 def test_a_given_checkpoint_is_not_looked_for_when_the_job_has_its_own(tiny: Path, tmp_path: Path) -> None:
-    found = decide(typed(alone(tiny, tmp_path)), OWN, lambda: pytest.fail("looked for"), ME, Seen())
+    found = decide(typed(alone(tiny, tmp_path)), OWN, lambda: pytest.fail("looked for"), ME, EarlierRuns())
     assert found.origin is Origin.OWN
 
 
@@ -81,5 +81,5 @@ def test_a_job_with_checkpoints_of_its_own_never_begins_again(tiny: Path, tmp_pa
         values = alone(
             tiny, tmp_path, exp_manager__resume_ignore_no_checkpoint=ignore, model__weight_init_only=weights_only
         )
-        taken = decide(typed(values), OWN, lambda given=given: given, ME, Seen())  # type: ignore[misc]
+        taken = decide(typed(values), OWN, lambda given=given: given, ME, EarlierRuns())  # type: ignore[misc]
         assert taken.candidates == OWN

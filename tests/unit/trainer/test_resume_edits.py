@@ -23,12 +23,12 @@ from neuron_api.loading.loader import load_text
 from neuron_trainer import optim
 from neuron_trainer.checkpoint.reader import load_trainer_state
 from neuron_trainer.errors import InputError
-from neuron_trainer.handoff import Handoff, Start
-from neuron_trainer.launcher.choice import Chooser
+from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
+from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 from neuron_trainer.loop.run import Run
 from neuron_trainer.loop.stopping import Stop
-from neuron_trainer.metrics_file import of_run
-from neuron_trainer.resume import Choice
+from neuron_trainer.metrics.history import of_run
+from neuron_trainer.run_directory.resume import ResumeChoice
 
 from .conftest import alone, train, typed
 
@@ -122,17 +122,17 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     return found
 
 
-def choose(values: dict[str, Any], before: Path) -> Choice:
+def choose(values: dict[str, Any], before: Path) -> ResumeChoice:
     """What the launcher takes up, in the log directory of the run before."""
     there = {**values, "exp_manager": {**values["exp_manager"], "explicit_log_dir": str(before)}}
-    return Chooser(typed(there), before, "").choose()
+    return CheckpointSelector(typed(there), before, "").choose()
 
 
 def keys_of(text: Sequence[str]) -> list[str]:
     return [line.partition(": ")[0] for line in text[1:]]
 
 
-def resume(values: dict[str, Any], before: Path) -> Choice:
+def resume(values: dict[str, Any], before: Path) -> ResumeChoice:
     """And one step."""
     choice = choose(values, before)
     start = Start(1, choice.checkpoint, last_step=DONE, text=list(choice.text))
@@ -189,13 +189,13 @@ def test_the_way_out_works(tiny: Path, tmp_path: Path, before: Path) -> None:
     (checkpoint,) = (before / contract.CHECKPOINTS_DIR).glob("*.ckpt")
     values = edited(alone(tiny, tmp_path / "new", **BASE, model__weight_init_only=True), "model.optim.name")
     values["exp_manager"]["resume_from_checkpoint"] = str(checkpoint)
-    choice = Chooser(typed(values), tmp_path / "new", "").choose()
-    assert choice == Choice(str(checkpoint), weights_only=True)
+    choice = CheckpointSelector(typed(values), tmp_path / "new", "").choose()
+    assert choice == ResumeChoice(str(checkpoint), weights_only=True)
     train(values, Start(0, choice.checkpoint, weights_only=True), wants_stop=lambda: True)
 
 
 def test_without_an_edit_the_text_says_so_and_everybody_has_it(tiny: Path, tmp_path: Path, before: Path) -> None:
-    handoff = Handoff(tmp_path / "handoff")
+    handoff = WorkerChannel(tmp_path / "handoff")
     handoff.folder.mkdir()
     values = alone(tiny, tmp_path / "log", **BASE)
     choice = choose(values, before)

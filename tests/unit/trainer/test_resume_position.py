@@ -12,12 +12,12 @@ import pytest
 
 from neuron_api import contract
 from neuron_trainer.checkpoint import complete
-from neuron_trainer.handoff import Handoff, Start
+from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.loop import run as loop_run
-from neuron_trainer.loop.ending import TimeLimit
 from neuron_trainer.loop.position import Position
 from neuron_trainer.loop.run import Run
 from neuron_trainer.loop.stopping import Stop
+from neuron_trainer.loop.stopping_criteria import TimeLimit
 
 from .conftest import alone, train
 from .test_loop import numbers
@@ -45,7 +45,7 @@ def stops(monkeypatch: pytest.MonkeyPatch) -> list[Stop]:
     return found
 
 
-def resume(values: dict[str, Any], folder: Path, handoff: Handoff | None = None) -> Path:
+def resume(values: dict[str, Any], folder: Path, handoff: WorkerChannel | None = None) -> Path:
     newest = complete(folder / contract.CHECKPOINTS_DIR)[0]
     return train(values, Start(1, str(newest.path), last_step=newest.step), handoff)
 
@@ -83,7 +83,7 @@ def test_an_epoch_goes_on_where_a_start_has_ended(
 
 def test_a_run_whose_epochs_are_done_has_nothing_to_do(tiny: Path, tmp_path: Path) -> None:
     """Also with a bound that lies behind it, where Lightning would fail."""
-    handoff = Handoff(tmp_path / "handoff")
+    handoff = WorkerChannel(tmp_path / "handoff")
     handoff.folder.mkdir()
     values = alone(tiny, tmp_path / "log", **ONE_EPOCH, trainer__limit_train_batches=2)
     values["trainer"]["max_epochs"] = 3

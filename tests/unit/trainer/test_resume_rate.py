@@ -14,7 +14,7 @@ import pytest
 from neuron_api import contract
 from neuron_trainer import optim
 from neuron_trainer.errors import DivergenceError
-from neuron_trainer.handoff import Start
+from neuron_trainer.ipc.worker_channel import Start
 
 from .conftest import alone, train, typed
 

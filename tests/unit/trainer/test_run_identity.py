@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from neuron_trainer.checkpoint import Candidate
-from neuron_trainer.resume import of_run
-from neuron_trainer.run_identity import FILE, read, take
+from neuron_trainer.run_directory.resume import of_run
+from neuron_trainer.run_directory.run_identity import FILE, read, take
 
 from .test_resume import candidate
 

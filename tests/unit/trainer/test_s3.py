@@ -10,12 +10,13 @@ import s3fs
 from moto.server import ThreadedMotoServer
 
 from neuron_api import contract
-from neuron_trainer import log_dir
-from neuron_trainer.checkpoint import catalog, complete, layout, retention, storage, verify, writer
+from neuron_trainer.checkpoint import catalog, complete, layout, retention, verify, writer
 from neuron_trainer.errors import CheckpointError
-from neuron_trainer.handoff import Start
+from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.launcher import start
-from neuron_trainer.launcher.choice import Chooser
+from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
+from neuron_trainer.run_directory import log_dir
+from neuron_trainer.storage import places
 
 from .conftest import alone, train, typed
 from .test_loop import numbers
@@ -62,14 +63,14 @@ def test_a_run_saves_there_and_resumes_from_there(
     params = values["exp_manager"]["checkpoint_callback_params"]
     params |= {"every_n_train_steps": 2, "save_top_k": 2, "save_last": True, "dirpath": f"{bucket}/runs/ckpt-v2"}
     assert numbers(train(values)) == numbers(trained)
-    place = storage.place(params["dirpath"])
+    place = places.place(params["dirpath"])
     assert [(one.step, layout.is_last(one.path)) for one in complete(place)] == [(6, False), (6, True), (4, False)]
     assert not catalog.incomplete(place)
     for one in complete(place):
         verify(one.path)
     layout.remove(complete(place)[0].path)
     layout.remove(complete(place)[0].path)
-    chosen = Chooser(typed(values), tmp_path / "log", "").choose().checkpoint
+    chosen = CheckpointSelector(typed(values), tmp_path / "log", "").choose().checkpoint
     assert chosen is not None
     assert chosen.startswith(f"{bucket}/runs/ckpt-v2/tiny--step=4-")
     shutil.rmtree(tmp_path / "log")
@@ -86,7 +87,7 @@ def test_a_log_directory_there_has_the_lines_of_all_starts(
     values["exp_manager"]["checkpoint_callback_params"]["every_n_train_steps"] = 2
     folder = train(values)
     assert log_dir.address(typed(values)) == f"{bucket}/experiments/tiny"
-    place = storage.place(f"{bucket}/experiments/tiny")
+    place = places.place(f"{bucket}/experiments/tiny")
     assert (place / contract.METRICS_FILE).read_bytes() == (folder / contract.METRICS_FILE).read_bytes()
     assert [one.step for one in complete(place / contract.CHECKPOINTS_DIR)] == [4, 2]
     shutil.rmtree(folder)  # the pod is gone
@@ -94,14 +95,14 @@ def test_a_log_directory_there_has_the_lines_of_all_starts(
     mirror = log_dir.mirror(typed(values), folder)
     assert mirror is not None
     start._fetch(mirror)
-    chosen = Chooser(typed(values), folder, "").choose().checkpoint
+    chosen = CheckpointSelector(typed(values), folder, "").choose().checkpoint
     train(values, Start(1, chosen))
     assert numbers(folder) == numbers(trained)
     assert (place / contract.METRICS_FILE).read_bytes() == (folder / contract.METRICS_FILE).read_bytes()
 
 
 def test_without_its_marker_a_checkpoint_is_not_there(bucket: str, trained: Path) -> None:
-    place = storage.place(f"{bucket}/x")
+    place = places.place(f"{bucket}/x")
     for path in (trained / contract.CHECKPOINTS_DIR).rglob("*"):
         if path.is_file():
             (place / path.relative_to(trained / contract.CHECKPOINTS_DIR).as_posix()).write_bytes(path.read_bytes())
@@ -120,4 +121,4 @@ def test_without_its_marker_a_checkpoint_is_not_there(bucket: str, trained: Path
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "upath", None)
     with pytest.raises(CheckpointError, match=r"it is the extra `s3` of neuron-training-operator"):
-        storage.place("s3://bucket/run")
+        places.place("s3://bucket/run")

@@ -21,10 +21,10 @@ from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.checkpoint.shards import ShardReader
 from neuron_trainer.checkpoint.staging import Stage, Stored
 from neuron_trainer.errors import CheckpointError
-from neuron_trainer.handoff import Start
-from neuron_trainer.launcher.choice import Chooser
+from neuron_trainer.ipc.worker_channel import Start
+from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 from neuron_trainer.loop import checkpointing
-from neuron_trainer.resume import Choice
+from neuron_trainer.run_directory.resume import ResumeChoice
 
 from .conftest import alone, train, typed
 from .test_loop import checkpoint_at, numbers
@@ -233,7 +233,7 @@ def test_either_form_loads_and_a_mismatch_is_told(
     folder = run(tiny, tmp_path, __save_xser=saved, every_n_train_steps=0)
     config = typed(alone(tiny, folder, trainer__max_steps=9, exp_manager__load_xser=expected))
     with caplog.at_level(logging.WARNING):
-        chosen = Chooser(config, folder, "").choose().checkpoint
+        chosen = CheckpointSelector(config, folder, "").choose().checkpoint
     assert chosen == str(checkpoint_at(folder, 6))
     assert ("exp_manager.load_xser" in caplog.text) == (saved != expected)
 
@@ -276,10 +276,10 @@ def test_weights_alone_begin_another_run_and_are_not_resumed(
     assert not (checkpoint / layout.TRAINER_STATE).exists()
     verify(checkpoint)
     config = typed(alone(tiny, folder, trainer__max_steps=9))
-    assert Chooser(config, folder, "").choose() == Choice()
+    assert CheckpointSelector(config, folder, "").choose() == ResumeChoice()
     given = typed(alone(tiny, tmp_path / "new", exp_manager__resume_from_checkpoint=str(checkpoint)))
     with caplog.at_level(logging.WARNING):
-        assert Chooser(given, tmp_path / "new", "").choose() == Choice(str(checkpoint), True)
+        assert CheckpointSelector(given, tmp_path / "new", "").choose() == ResumeChoice(str(checkpoint), True)
     assert "holds weights alone" in caplog.text
 
 
@@ -304,7 +304,7 @@ def test_dirpath_is_taken_as_it_is_also_with_v_in_it(tiny: Path, tmp_path: Path)
     assert not (folder / contract.CHECKPOINTS_DIR).exists()
     values = alone(tiny, folder, trainer__max_steps=9)
     values["exp_manager"]["checkpoint_callback_params"]["dirpath"] = str(place)
-    chosen = Chooser(typed(values), folder, "").choose().checkpoint
+    chosen = CheckpointSelector(typed(values), folder, "").choose().checkpoint
     assert chosen is not None
     assert Path(chosen).parent == place
 

@@ -13,12 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from bounds import BOUND
 from neuron_api.resource import progress
 from neuron_api.resource.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
-from neuron_trainer.handoff import Handoff
+from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.launcher.node import Node
 from neuron_trainer.launcher.server import Server
 from neuron_trainer.launcher.start import last_sentence
 from neuron_trainer.launcher.status import Status
-from neuron_trainer.worker import Outcome
+from neuron_trainer.worker import WorkerOutcome
 
 from .conftest import alone, typed
 from .test_node import POD
@@ -27,13 +27,13 @@ NOW = datetime.now(UTC)
 
 
 @pytest.fixture
-def handoff(tmp_path: Path) -> Handoff:
+def handoff(tmp_path: Path) -> WorkerChannel:
     (tmp_path / "handoff").mkdir()
-    return Handoff(tmp_path / "handoff")
+    return WorkerChannel(tmp_path / "handoff")
 
 
 @pytest.fixture
-def status(handoff: Handoff, tiny: Path, tmp_path: Path) -> Status:
+def status(handoff: WorkerChannel, tiny: Path, tmp_path: Path) -> Status:
     node = Node.of(typed(alone(tiny, tmp_path)), POD)
     return Status(node, handoff, max_steps=100, log_dir="/log", config_hash="h")
 
@@ -60,7 +60,7 @@ def test_before_any_worker_the_launcher_speaks(status: Status) -> None:
     assert (report.phase, report.step, report.max_steps, report.node_rank) == (TrainerPhase.STARTING, 0, 100, 3)
 
 
-def test_a_worker_that_loads_is_replaced_by_what_it_says(status: Status, handoff: Handoff) -> None:
+def test_a_worker_that_loads_is_replaced_by_what_it_says(status: Status, handoff: WorkerChannel) -> None:
     status.set(phase=TrainerPhase.LOADING, round=0)
     assert status.report().phase is TrainerPhase.LOADING
     handoff.write_progress(worker(round=0))
@@ -68,7 +68,7 @@ def test_a_worker_that_loads_is_replaced_by_what_it_says(status: Status, handoff
     assert status.worker_phase is TrainerPhase.TRAINING
 
 
-def test_a_report_of_the_round_before_does_not_tell_where_this_one_is(status: Status, handoff: Handoff) -> None:
+def test_a_report_of_the_round_before_does_not_tell_where_this_one_is(status: Status, handoff: WorkerChannel) -> None:
     handoff.write_progress(worker(round=0))
     status.set(phase=TrainerPhase.LOADING, round=1)
     assert status.report().phase is TrainerPhase.LOADING
@@ -76,13 +76,13 @@ def test_a_report_of_the_round_before_does_not_tell_where_this_one_is(status: St
     assert status.report().step == 7, "the newest finished step is known all the time"
 
 
-def test_the_launcher_waits_in_rendezvous_whatever_the_workers_said(status: Status, handoff: Handoff) -> None:
+def test_the_launcher_waits_in_rendezvous_whatever_the_workers_said(status: Status, handoff: WorkerChannel) -> None:
     handoff.write_progress(worker(round=0))
     status.set(phase=TrainerPhase.RENDEZVOUS)
     assert status.report().phase is TrainerPhase.RENDEZVOUS
 
 
-def test_checkpoint_and_recoveries_are_remembered_over_rounds(status: Status, handoff: Handoff) -> None:
+def test_checkpoint_and_recoveries_are_remembered_over_rounds(status: Status, handoff: WorkerChannel) -> None:
     saved = CheckpointReport(step=5, path="/log/x", time=NOW)
     first = Recovery(round=1, resumed_from_step=5, steps_lost=2)
     handoff.write_progress(worker(round=1, checkpoint=saved, recoveries=(first,)))
@@ -93,7 +93,9 @@ def test_checkpoint_and_recoveries_are_remembered_over_rounds(status: Status, ha
     assert status.report().recoveries == (first, second)
 
 
-def test_what_is_new_ends_the_idle_time(status: Status, handoff: Handoff, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_new_ends_the_idle_time(
+    status: Status, handoff: WorkerChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = [100.0]
     monkeypatch.setattr("neuron_trainer.launcher.status.time.monotonic", lambda: clock[0])
 
@@ -123,7 +125,7 @@ def test_of_many_failures_the_newest_are_kept(status: Status) -> None:
     assert [failure.round for failure in status.report().failures] == list(range(8, 40))
 
 
-def test_progress_is_served_as_the_contract_says(url: str, handoff: Handoff, status: Status) -> None:
+def test_progress_is_served_as_the_contract_says(url: str, handoff: WorkerChannel, status: Status) -> None:
     status.set(phase=TrainerPhase.LOADING)
     handoff.write_progress(worker(round=0))
     kind, body = get(f"{url}/progress")
@@ -133,7 +135,7 @@ def test_progress_is_served_as_the_contract_says(url: str, handoff: Handoff, sta
     assert progress.from_json(body).model_copy(update={"idle_seconds": now.idle_seconds}) == now
 
 
-def test_metrics_are_prometheus_text_of_the_same_numbers(url: str, handoff: Handoff, status: Status) -> None:
+def test_metrics_are_prometheus_text_of_the_same_numbers(url: str, handoff: WorkerChannel, status: Status) -> None:
     recovery = Recovery(round=1, resumed_from_step=5, steps_lost=2)
     saved = CheckpointReport(step=5, path="/log/x", time=NOW)
     handoff.write_progress(worker(round=0, recoveries=(recovery,), checkpoint=saved))
@@ -161,12 +163,12 @@ def test_health_is_answered_and_other_paths_are_not(url: str) -> None:
 
 
 @pytest.mark.parametrize(("outcome", "words"), [
-    (Outcome.FINISHED, ["training has ended at step 11 of 155"]),
-    (Outcome.STOPPED_EARLY, ["early stopping ended the training at step 11 of 155"]),
-    (Outcome.OUT_OF_TIME, ["max_time is over at step 11 of 155", "has not ended", "resume_if_exists", "/log"]),
+    (WorkerOutcome.FINISHED, ["training has ended at step 11 of 155"]),
+    (WorkerOutcome.STOPPED_EARLY, ["early stopping ended the training at step 11 of 155"]),
+    (WorkerOutcome.OUT_OF_TIME, ["max_time is over at step 11 of 155", "has not ended", "resume_if_exists", "/log"]),
 ])  # fmt: skip
 def test_the_last_line_says_whether_there_is_more_to_do(
-    outcome: Outcome, words: list[str], status: Status, handoff: Handoff
+    outcome: WorkerOutcome, words: list[str], status: Status, handoff: WorkerChannel
 ) -> None:
     """Bounds by epochs: the processes know how many steps that are (Lightning#19617)."""
     handoff.write_progress(Progress(step=11, max_steps=155))

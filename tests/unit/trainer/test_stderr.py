@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bounds import BOUND
-from neuron_trainer.handoff import Handoff
+from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.launcher.stderr import KEPT, Stderr
 
 
@@ -26,7 +26,7 @@ def passed() -> Passed:
 
 @pytest.fixture
 def stderr(tmp_path: Path, passed: Passed) -> Iterator[Stderr]:
-    made = Stderr(Handoff(tmp_path), 2, passed)
+    made = Stderr(WorkerChannel(tmp_path), 2, passed)
     made.open()
     yield made
     made.close()
@@ -34,8 +34,8 @@ def stderr(tmp_path: Path, passed: Passed) -> Iterator[Stderr]:
 
 def process(folder: Path, local_rank: int, program: str) -> int:
     """A process that joins and runs; its exit code."""
-    head = f"import os; from pathlib import Path; from neuron_trainer.handoff import Handoff\n" \
-           f"Handoff(Path({str(folder)!r})).join_stderr({local_rank})\n"  # fmt: skip
+    head = f"import os; from pathlib import Path; from neuron_trainer.ipc.worker_channel import WorkerChannel\n" \
+           f"WorkerChannel(Path({str(folder)!r})).redirect_stderr({local_rank})\n"  # fmt: skip
     return subprocess.run([sys.executable, "-c", head + program], timeout=BOUND, check=False).returncode
 
 
@@ -92,8 +92,9 @@ def test_what_never_ends_its_line_is_passed_on(stderr: Stderr, tmp_path: Path, p
 
 def test_without_a_launcher_that_asks_for_it_standard_error_stays_where_it_is(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import os, sys; from pathlib import Path; from neuron_trainer.handoff import Handoff\n"
-         "Handoff(Path(sys.argv[1])).join_stderr(0); os.write(2, b'here')", str(tmp_path)],
+        [sys.executable, "-c", "import os, sys; from pathlib import Path\n"
+         "from neuron_trainer.ipc.worker_channel import WorkerChannel\n"
+         "WorkerChannel(Path(sys.argv[1])).redirect_stderr(0); os.write(2, b'here')", str(tmp_path)],
         timeout=BOUND, check=True, capture_output=True,
     )  # fmt: skip
     assert done.stderr == b"here"
@@ -103,13 +104,13 @@ def test_a_standard_error_that_nobody_reads_ends_nothing(tmp_path: Path) -> None
     def broken(_: bytes) -> None:
         raise BrokenPipeError
 
-    with Stderr(Handoff(tmp_path), 1, broken) as stderr:
+    with Stderr(WorkerChannel(tmp_path), 1, broken) as stderr:
         process(tmp_path, 0, "os.write(2, b'a\\nb\\n')")
         assert stderr.tail(0) == "a\nb"
 
 
 def test_on_a_terminal_there_are_no_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    with Stderr(Handoff(tmp_path), 2) as stderr:
+    with Stderr(WorkerChannel(tmp_path), 2) as stderr:
         assert stderr.tail(1) == ""
         assert not list(tmp_path.iterdir())

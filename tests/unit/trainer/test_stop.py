@@ -17,11 +17,11 @@ import pytest
 
 from bounds import BOUND
 from neuron_api.contract import ExitCode
-from neuron_trainer import preflight
 from neuron_trainer.errors import NotBegunError, StartError
-from neuron_trainer.handoff import Handoff
-from neuron_trainer.launcher import choice, forkserver, start, supervisor
+from neuron_trainer.ipc.worker_channel import WorkerChannel
+from neuron_trainer.launcher import checkpoint_selector, forkserver, start, supervisor
 from neuron_trainer.launcher.stop import Stop
+from neuron_trainer.preflight import preflight
 
 from .conftest import alone
 
@@ -88,7 +88,7 @@ def test_a_signal_is_answered_by_what_it_costs(
     has_steps: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    stop = Stop(Handoff(tmp_path))
+    stop = Stop(WorkerChannel(tmp_path))
     stop.listen()
     stop.check()
     stop.has_steps = has_steps
@@ -101,7 +101,7 @@ def test_a_signal_is_answered_by_what_it_costs(
 
 @pytest.mark.usefixtures("handlers")
 def test_a_signal_after_the_end_of_the_hand_off_does_no_harm(tmp_path: Path) -> None:
-    stop = Stop(Handoff(tmp_path / "removed"))
+    stop = Stop(WorkerChannel(tmp_path / "removed"))
     stop.listen()
     signal.raise_signal(signal.SIGTERM)
     assert stop.is_requested
@@ -123,7 +123,8 @@ def test_a_stop_is_looked_at_after_each_phase(
 
     nothing: Callable[..., None] = lambda *_, **__: None  # noqa: E731
     steps = {"forkserver": (forkserver, "start"), "preflight": (preflight, "check"),
-             "choice": (choice.Chooser, "finished"), "workers": (supervisor, "run")}  # fmt: skip
+             "choice": (checkpoint_selector.CheckpointSelector, "finished"),
+             "workers": (supervisor, "run")}  # fmt: skip
     names = list(steps)
     for name, (place, attribute) in steps.items():
         done = names.index(name) - names.index(phase)

@@ -7,7 +7,7 @@ from torch import nn
 
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.sequence import Part
-from neuron_trainer.parallel.native import context_parallel
+from neuron_trainer.parallel.native.context import context_parallel
 
 
 def test_parts_of_a_sample_have_other_masks_and_keep_those_of_their_tensor_parallel_place() -> None:

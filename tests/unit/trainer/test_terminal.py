@@ -7,8 +7,8 @@ import re
 import pytest
 
 from neuron_trainer import logs
-from neuron_trainer.metrics_file import StepMetrics
-from neuron_trainer.terminal import StepDisplay, fitting
+from neuron_trainer.metrics.history import StepMetrics
+from neuron_trainer.metrics.terminal import StepDisplay, fitting
 
 STEP = StepMetrics(3, 2.5, 1e-3, 0.75, 24, 12345.6, 1.0)
 KNOWN = StepMetrics(3, 2.5, 1e-3, 0.75, 24, 12345.6, 1.0, mfu=0.4213)

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from neuron_api import contract
-from neuron_trainer import fast_dev_run, files, log_dir, metrics_file
+from neuron_trainer import fast_dev_run
 from neuron_trainer.checkpoint import complete
-from neuron_trainer.handoff import Handoff, Start
-from neuron_trainer.loop.ending import TimeLimit
+from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
+from neuron_trainer.loop.stopping_criteria import TimeLimit
+from neuron_trainer.metrics import history
+from neuron_trainer.run_directory import log_dir, recorded_files
 
 from .conftest import alone, train, typed
 from .test_loop import checkpoint_at, lines, numbers
@@ -60,7 +62,7 @@ def test_max_time_ends_training_with_a_checkpoint_of_the_last_step(tiny: Path, t
 
 def test_a_stop_that_was_asked_for_saves_and_does_not_validate(tiny: Path, tmp_path: Path) -> None:
     """A node that goes has its grace for the checkpoint; with validations of hours Lightning would use it up."""
-    handoff = Handoff(tmp_path / "handoff")
+    handoff = WorkerChannel(tmp_path / "handoff")
     handoff.folder.mkdir()
     changes = {"trainer__limit_val_batches": 2, "trainer__val_check_interval": 5, "data__val_dir": str(tiny / "data")}
     values = alone(tiny, tmp_path / "log", trainer__max_steps=20, trainer__min_steps=15, **changes)
@@ -69,7 +71,7 @@ def test_a_stop_that_was_asked_for_saves_and_does_not_validate(tiny: Path, tmp_p
     last = steps_of(folder)[-1]
     assert last in (3, 4), "the votes are counted while the next step runs"
     assert complete(folder / contract.CHECKPOINTS_DIR)[0].step == last
-    assert not metrics_file.of_run(folder).history().validations
+    assert not history.of_run(folder).history().validations
 
 
 @pytest.mark.parametrize(("monitor", "threshold"), [("val_loss", 100.0), ("reduced_train_loss", 100.0)])
@@ -207,10 +209,10 @@ def test_files_are_copied_and_those_that_are_absent_are_named(tmp_path: Path) ->
     log = tmp_path / "log"
     log.mkdir()
     for _ in range(2):
-        files.copy([str(tmp_path / "recipe.sh"), str(tmp_path / "conf")], log)
+        recorded_files.copy([str(tmp_path / "recipe.sh"), str(tmp_path / "conf")], log)
     assert (log / "recipe.sh").read_text() == "train"
     assert (log / "conf" / "a.yaml").exists()
-    (found,) = files.check([str(tmp_path / "recipe.sh"), str(tmp_path / "none")])
+    (found,) = recorded_files.check([str(tmp_path / "recipe.sh"), str(tmp_path / "none")])
     assert "none is not there" in found.message
 
 

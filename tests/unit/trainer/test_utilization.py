@@ -13,8 +13,8 @@ from distributed.tiny import MODEL, SEQUENCE
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import flops
-from neuron_trainer import metrics_file
-from neuron_trainer.loop.utilization import Utilization
+from neuron_trainer.metrics import history
+from neuron_trainer.metrics.utilization import Utilization
 from neuron_trainer.models.family import Family
 
 from .conftest import alone, train, typed
@@ -107,7 +107,7 @@ def test_a_run_with_a_known_peak_says_its_share_and_another_says_none(
     assert all(line["mfu"] > 0 for line in written)
     shown = [value for _, value in scalars(known)["mfu"]]
     assert shown == pytest.approx([line["mfu"] for line in written], rel=1e-5)
-    assert metrics_file.of_run(known).history().steps[-1].mfu == written[-1]["mfu"]
+    assert history.of_run(known).history().steps[-1].mfu == written[-1]["mfu"]
 
 
 @pytest.mark.parametrize("given", ["", "much", "0", "-1", "inf", "nan"])

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from neuron_trainer.handoff import Start
+from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.loop.module import TrainingModule
-from neuron_trainer.metrics_file import VALIDATIONS_FILE
+from neuron_trainer.metrics.history import VALIDATIONS_FILE
 
 from .conftest import alone, train
 from .test_loop import checkpoint_at

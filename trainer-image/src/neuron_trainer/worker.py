@@ -23,13 +23,14 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.platform.topology import Topology
 
-from . import evaluation, failure, fast_dev_run, logs, meeting, tuning_length
+from . import evaluation, failure_message, fast_dev_run, logs, sequence_length
 from .checkpoint import rng
 from .errors import InputError, PeerLostError, ReportedError
-from .handoff import Handoff, Start
-from .log_dir import checkpoints
-from .metrics_file import MetricsFile
-from .phases import Phases
+from .ipc import store_readiness
+from .ipc.phases import Phases
+from .ipc.worker_channel import Start, WorkerChannel
+from .metrics.history import MetricsFile
+from .run_directory.log_dir import checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ _DEFAULT_TIMEOUT: Final = 300
 """Seconds until a collective that does not end is fatal: neuron_rt_exec_timeout, not below 30 (config-keys.md)."""
 
 
-class Outcome(StrEnum):
+class WorkerOutcome(StrEnum):
     """How a worker that did not fail has ended."""
 
     FINISHED = "finished"
@@ -89,13 +90,13 @@ def main(job: Job) -> str:
     _prctl_pr_set_pdeathsig(signal.SIGKILL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ranks, handoff = Ranks.from_environment(), Handoff(Path(job.handoff))
-    handoff.join_stderr(ranks.local_rank)
+    ranks, handoff = Ranks.from_environment(), WorkerChannel(Path(job.handoff))
+    handoff.redirect_stderr(ranks.local_rank)
     _show_rank(ranks.rank)
     start = handoff.read_start()
     phases = Phases(begun if start.since is None else start.since, start.phases)
     phases.mark("worker_start")
-    config = tuning_length.applied(fast_dev_run.applied(TrainingConfig.model_validate(job.resolved)))
+    config = sequence_length.applied(fast_dev_run.applied(TrainingConfig.model_validate(job.resolved)))
     if job.is_test:
         config = evaluation.applied(config)
     logs.configure(config.exp_manager, Path(job.log_dir), ranks.rank, ranks.local_rank)
@@ -108,7 +109,7 @@ def main(job: Job) -> str:
         raise
     except Exception as problem:
         if not is_peer_loss(problem):
-            if (sentence := failure.sentence(problem, is_own_module=bool(config.data.data_module))) is None:
+            if (sentence := failure_message.sentence(problem, is_own_module=bool(config.data.data_module))) is None:
                 raise
             logs.stack(problem)
             raise ReportedError(sentence) from None
@@ -138,11 +139,13 @@ def _initialise(config: TrainingConfig, accelerator: str) -> None:
     seconds = max(_MIN_TIMEOUT, config.neuron_rt_exec_timeout or _DEFAULT_TIMEOUT)
     backend = "gloo" if accelerator == "cpu" else f"cpu:gloo,{accelerator}:{accelerator}"
     if os.environ["RANK"] != "0":
-        meeting.wait_for_port(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), seconds)
+        store_readiness.wait_for_port(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), seconds)
     dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
 
 
-def _train(job: Job, config: TrainingConfig, ranks: Ranks, handoff: Handoff, own: Start, phases: Phases) -> Outcome:
+def _train(
+    job: Job, config: TrainingConfig, ranks: Ranks, handoff: WorkerChannel, own: Start, phases: Phases
+) -> WorkerOutcome:
     from .loop import testing
     from .loop.run import Run  # Lightning: preloaded in the forkserver, not needed to unpickle this module
     from .loop.stopping import Stop
@@ -161,7 +164,7 @@ def _train(job: Job, config: TrainingConfig, ranks: Ranks, handoff: Handoff, own
         testing.test(run, start, Path(job.log_dir), ranks.rank)
         dist.barrier()
         dist.destroy_process_group()
-        return Outcome.FINISHED
+        return WorkerOutcome.FINISHED
     metrics = MetricsFile(Path(job.log_dir) / contract.METRICS_FILE, handoff.guard) if ranks.rank == 0 else None
     stop = run.fit(
         start,
@@ -175,8 +178,10 @@ def _train(job: Job, config: TrainingConfig, ranks: Ranks, handoff: Handoff, own
     stops_here = handoff.is_stopping
     dist.destroy_process_group()
     if stop is Stop.REQUEST:
-        return Outcome.PREEMPTED if stops_here else Outcome.REJOIN
-    return {Stop.TIME: Outcome.OUT_OF_TIME, Stop.EARLY: Outcome.STOPPED_EARLY}.get(stop, Outcome.FINISHED)
+        return WorkerOutcome.PREEMPTED if stops_here else WorkerOutcome.REJOIN
+    return {Stop.TIME: WorkerOutcome.OUT_OF_TIME, Stop.EARLY: WorkerOutcome.STOPPED_EARLY}.get(
+        stop, WorkerOutcome.FINISHED
+    )
 
 
 def _agree(own: Start) -> Start:

@@ -87,7 +87,7 @@ class Recovery(Wire):
     passed_over: Message = ""
     """What was wrong with newer checkpoints than the one that was taken up; empty: the newest was taken."""
     phases: dict[Name, Seconds] = Field(default_factory=dict, max_length=64)
-    """Seconds of each phase of this start, to the first step (`neuron_trainer.phases`);
+    """Seconds of each phase of this start, to the first step (`neuron_trainer.ipc.phases`);
     empty until then."""
 
 

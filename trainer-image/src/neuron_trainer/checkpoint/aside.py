@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from neuron_api import contract
+from neuron_trainer.storage import places
 
-from . import layout, storage
+from . import layout
 from .catalog import Broken
 
 log = logging.getLogger(__name__)
@@ -29,15 +30,15 @@ def move(folder: Path, broken: Iterable[Broken]) -> None:
     stays for that release.
     """
     movable = [one for one in broken if not one.is_newer]
-    own = [one for one in movable if storage.is_remote(one.path) or not one.path.is_symlink()]
+    own = [one for one in movable if places.is_remote(one.path) or not one.path.is_symlink()]
     cut_off = sorted((one.path for one in own if not one.was_complete), key=lambda path: path.stat().st_mtime)
     for path in cut_off[:-1]:
         _attempt(_delete, path)
     for path in cut_off[-1:]:
         remove_cut_off(folder)
-        _attempt(_delete if storage.is_remote(path) else lambda path: _rename(path, CUT_OFF), path)
+        _attempt(_delete if places.is_remote(path) else lambda path: _rename(path, CUT_OFF), path)
     for one in own:
-        if one.was_complete and not storage.is_remote(one.path):
+        if one.was_complete and not places.is_remote(one.path):
             _attempt(lambda path: _rename(path, DAMAGED), one.path)
 
 
@@ -45,7 +46,7 @@ def remove_cut_off(folder: Path) -> list[Path]:
     """Delete what was moved aside of killed saves. What went."""
     gone = [path for path in everything(folder) if path.name.endswith(CUT_OFF)]
     for path in gone:
-        _attempt(storage.remove_tree, path)
+        _attempt(places.remove_tree, path)
     return gone
 
 
@@ -62,7 +63,7 @@ def _rename(path: Path, suffix: str) -> None:
         number += 1
         target = path.with_name(f"{path.name}{suffix}-{number}")
     path.rename(target)
-    storage.sync(path.parent)
+    places.sync(path.parent)
     log.warning("moved aside: %s is now %s", path, target.name)
 
 

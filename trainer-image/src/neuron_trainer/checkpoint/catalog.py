@@ -7,8 +7,9 @@ from typing import Final
 
 from neuron_api import contract
 from neuron_trainer.errors import CheckpointError, NewerReleaseError
+from neuron_trainer.storage import places
 
-from . import layout, storage
+from . import layout
 from .manifest import Manifest, entry, read
 
 _READERS: Final = 4
@@ -103,7 +104,7 @@ def _cut_off(path: Path) -> str:
 
 
 def _verify_size(file: Path, expected: int) -> None:
-    if not storage.is_remote(file) and file.is_symlink():
+    if not places.is_remote(file) and file.is_symlink():
         raise CheckpointError(f"{file} is a symbolic link: a checkpoint has files of its own; copy what it points to")
     try:
         size = file.stat().st_size

@@ -6,8 +6,7 @@ from typing import Final
 from neuron_api import contract
 from neuron_api.platform import directories
 from neuron_api.platform.directories import Naming
-
-from . import storage
+from neuron_trainer.storage import places
 
 __all__ = ["Naming"]
 
@@ -45,13 +44,13 @@ def remove(folder: Path) -> None:
     """Marker first: a crash in between leaves a directory that no reader takes."""
     (folder / contract.CHECKPOINT_MARKER).unlink(missing_ok=True)
     if folder.exists():
-        storage.sync(folder)
-        storage.remove_tree(folder)
+        places.sync(folder)
+        places.remove_tree(folder)
 
 
 def mark_complete(folder: Path) -> None:
     """The last act of writing: all other files are on the disk already."""
-    storage.sync(folder)
-    storage.sync(folder.parent)
-    storage.write(folder / contract.CHECKPOINT_MARKER, contract.CHECKPOINT_MARKER.encode())
-    storage.sync(folder)
+    places.sync(folder)
+    places.sync(folder.parent)
+    places.write(folder / contract.CHECKPOINT_MARKER, contract.CHECKPOINT_MARKER.encode())
+    places.sync(folder)

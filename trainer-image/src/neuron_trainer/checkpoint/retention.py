@@ -7,8 +7,9 @@ from typing import Final
 
 from neuron_api import contract
 from neuron_api.config import CheckpointCallbackParams
+from neuron_trainer.storage import places
 
-from . import aside, layout, storage
+from . import aside, layout
 from .catalog import Candidate, complete, incomplete
 
 _NUMBER: Final = re.compile(rf"-v\d+(?={re.escape(contract.CHECKPOINT_SUFFIX)}$)")
@@ -63,4 +64,4 @@ def remove_incomplete(folder: Path) -> list[Path]:
 
 
 def _is_link(path: Path) -> bool:
-    return not storage.is_remote(path) and path.is_symlink()
+    return not places.is_remote(path) and path.is_symlink()

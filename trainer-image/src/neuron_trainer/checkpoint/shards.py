@@ -22,9 +22,10 @@ from torch.distributed.checkpoint.planner import SavePlan, SavePlanner, WriteIte
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
-from neuron_trainer.file_errors import naming
+from neuron_trainer.storage import places
+from neuron_trainer.storage.files import naming
 
-from . import layout, storage, tensor_index
+from . import layout, tensor_index
 from .manifest import FileEntry
 from .threads import available
 
@@ -106,11 +107,11 @@ class Files(FileSystem):
 
     def init_path(self, path: Any) -> Path:
         """Where it is."""
-        return storage.place(path)
+        return places.place(path)
 
     def mkdir(self, path: Any) -> None:
         """See `storage.make`."""
-        storage.make(path)
+        places.make(path)
 
     def exists(self, path: Any) -> bool:
         """Whether the file is there."""
@@ -140,7 +141,7 @@ class ShardWriter(FileSystemWriter):
 
     def __init__(self, folder: Path, *, one_file_per_tensor: bool = False) -> None:
         super().__init__(
-            ".", single_file_per_rank=not one_file_per_tensor, sync_files=not storage.is_remote(folder), overwrite=False
+            ".", single_file_per_rank=not one_file_per_tensor, sync_files=not places.is_remote(folder), overwrite=False
         )
         self.fs = self._files = Files()
         self.path = self._folder = folder
@@ -172,7 +173,7 @@ class ShardWriter(FileSystemWriter):
         metadata.storage_data = {one.index: one.storage_data for part in results for one in part}
         metadata.storage_meta = StorageMeta()  # torch's names the directory, which may be copied elsewhere
         content = pickle.dumps(metadata)
-        storage.write(self._folder / layout.TENSOR_INDEX, content)
+        places.write(self._folder / layout.TENSOR_INDEX, content)
         self.entries[layout.TENSOR_INDEX] = FileEntry(size=len(content), xxh128=xxhash.xxh3_128_hexdigest(content))
 
 

@@ -18,8 +18,9 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from neuron_api import contract
 from neuron_trainer.errors import CheckpointError, TrainerError
+from neuron_trainer.storage import places
 
-from . import layout, storage
+from . import layout
 from .catalog import complete
 from .manifest import FileEntry, Manifest
 from .shards import ShardWriter, reasons
@@ -73,16 +74,16 @@ def _prepare(snapshot: Snapshot) -> None:
     snapshot.guard()
     folder = snapshot.folder
     layout.remove(folder)  # a killed save of the same step, or a step that is done again
-    storage.make(folder)
+    places.make(folder)
 
 
 def _finish(snapshot: Snapshot, files: dict[str, FileEntry]) -> None:
     state, folder = snapshot.trainer_state, snapshot.folder
     if state:
-        storage.write(folder / layout.TRAINER_STATE, state)
+        places.write(folder / layout.TRAINER_STATE, state)
         files[layout.TRAINER_STATE] = FileEntry(size=len(state), xxh128=xxhash.xxh3_128_hexdigest(state))
     manifest = snapshot.manifest.model_copy(update={"files": files})
-    storage.write(folder / contract.CHECKPOINT_MANIFEST, manifest.model_dump_json(indent=1).encode())
+    places.write(folder / contract.CHECKPOINT_MANIFEST, manifest.model_dump_json(indent=1).encode())
     snapshot.guard()
     layout.mark_complete(folder)
 
@@ -120,9 +121,9 @@ def _copy(folder: Path) -> Path:
         number += 1
         target = layout.last_of(folder, number)
     layout.remove(target)
-    storage.make(target)
+    places.make(target)
     for path in folder.iterdir():
         if path.name != contract.CHECKPOINT_MARKER:
-            storage.copy(path, target / path.name)
+            places.copy(path, target / path.name)
     layout.mark_complete(target)
     return target

@@ -11,11 +11,11 @@ from rich.table import Column, Table
 
 from neuron_api import contract
 from neuron_api.contract import ExitCode
-from neuron_trainer import json_text, sizes
 from neuron_trainer.checkpoint import aside, catalog, contents, layout
 from neuron_trainer.checkpoint.manifest import Manifest, read
 from neuron_trainer.data.paths import is_directory
 from neuron_trainer.errors import CheckpointError
+from neuron_trainer.storage import json_text, sizes
 
 _REMEDY: Final = "Give the log directory of a run, or a checkpoint in it."
 _NOTHING = "no checkpoint is there"

@@ -16,17 +16,18 @@ from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
 from neuron_api.findings.finding import error, errors_of
 from neuron_api.loading.loader import load_bytes
-from neuron_trainer import training_file
-from neuron_trainer.checkpoint import catalog, layout, published, storage
-from neuron_trainer.checkpoint.convert import config_file, hugging_face, native, nxd, tokenizer
-from neuron_trainer.checkpoint.convert.partition import Partition
-from neuron_trainer.checkpoint.convert.weights import Weights, in_dtype, stacked, unstacked
+from neuron_trainer import config_file as training_file
+from neuron_trainer.checkpoint import catalog, hf_checkpoint, layout
 from neuron_trainer.checkpoint.manifest import Manifest
+from neuron_trainer.convert import config_file, hugging_face, native, nxd, tokenizer
+from neuron_trainer.convert.partition import Partition
+from neuron_trainer.convert.weights import Weights, in_dtype, stacked, unstacked
 from neuron_trainer.data.paths import exists
 from neuron_trainer.errors import CheckpointError, InputError
 from neuron_trainer.models import config_json
 from neuron_trainer.models.family import Family
 from neuron_trainer.models.llama import LlamaConfig
+from neuron_trainer.storage import places
 
 FORMS: Final = ("native", "hf", "nxd")
 
@@ -63,10 +64,10 @@ def run(request: Request) -> int:
 def _newest(source: Path) -> Path:
     """The newest complete checkpoint of a run's log directory; any other source as it is. Raises `CheckpointError`, and
     `InputError` where nothing is."""
-    if not storage.is_remote(source) and not exists(source):
+    if not places.is_remote(source) and not exists(source):
         raise InputError([error("", f"there is no directory {source}.", "Give a checkpoint or a log directory.")])
     folder = source / contract.CHECKPOINTS_DIR
-    if not folder.is_dir() or published.is_one(source) or layout.is_complete(source):
+    if not folder.is_dir() or hf_checkpoint.is_one(source) or layout.is_complete(source):
         return source
     if not (found := catalog.complete(folder)):
         raise CheckpointError(f"{folder} has no complete checkpoint")
@@ -114,8 +115,8 @@ def _convert(request: Request) -> None:
 def _read(request: Request) -> tuple[Weights, dict[str, Any]]:
     """Full tensors by Hugging Face's names, and config.json."""
     source = request.source
-    if published.is_one(source):
-        return hugging_face.read(source), published.config(source)
+    if hf_checkpoint.is_one(source):
+        return hugging_face.read(source), hf_checkpoint.config(source)
     if (source / layout.TENSOR_INDEX).is_file():
         manifest = catalog.verify(source)
         values = _config_of(manifest, request.dtype)
@@ -123,8 +124,8 @@ def _read(request: Request) -> tuple[Weights, dict[str, Any]]:
     if (source / "model").is_dir():
         values = _model_values(request)
         return nxd.read(source, _partition(request, Family.bare(values))), values
-    if (pickle := published.pickled(source)) is not None:
-        raise CheckpointError(published.REFUSAL.format(pickle))
+    if (pickle := hf_checkpoint.pickled(source)) is not None:
+        raise CheckpointError(hf_checkpoint.REFUSAL.format(pickle))
     raise CheckpointError(f"{source} is no checkpoint of this trainer, of transformers or of neuronx-distributed")
 
 
@@ -170,4 +171,4 @@ def _progress(count: int) -> Iterator[Callable[[str], None]]:
 
 def place(text: str) -> Path:
     """A directory or an address."""
-    return storage.place(text)
+    return places.place(text)

@@ -13,9 +13,9 @@ from matplotlib.ticker import MaxNLocator
 
 from neuron_api import contract
 from neuron_api.contract import ExitCode
-from neuron_trainer import metrics_file
 from neuron_trainer.data.paths import exists
-from neuron_trainer.metrics_file import History, StepMetrics
+from neuron_trainer.metrics import history as metrics_file
+from neuron_trainer.metrics.history import History, StepMetrics
 
 
 @dataclass(frozen=True, slots=True)

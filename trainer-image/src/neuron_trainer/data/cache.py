@@ -28,7 +28,7 @@ _POLL: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CacheEntry:
     """One set of arrays in the cache."""
 
     stem: Path

@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from neuron_trainer.parallel import Share
 
-from .bounds import IGNORED, Vocabulary
-from .order import Order, Single
+from .sampler import Order, Single
 from .samples import Samples
+from .token_bounds import IGNORED, Vocabulary
 
 _WORTH: Final = 1e-3
 """Seconds of a read from which a thread does the next ones. Its hand-overs cost a step 0.35 ms of processor time, most

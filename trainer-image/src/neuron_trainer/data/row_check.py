@@ -10,8 +10,8 @@ import pyarrow as pa
 from neuron_api.findings.finding import Finding
 from neuron_trainer.errors import InputError
 
-from .bounds import IGNORED
 from .rows import COLUMNS, MASK, Rows, left_padded
+from .token_bounds import IGNORED
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from neuron_api.findings.finding import error
 from neuron_trainer.errors import InputError, TokenError
 
-from . import matrices, saved
+from . import arrow_matrix, datasets_format
 
 COLUMNS: Final = ("input_ids", "labels")
 MASK: Final = "attention_mask"
@@ -37,7 +37,7 @@ class Rows:
     def _open(self, place: Path) -> None:
         if not place.is_dir():
             raise self.fault(f"there is no directory {self.folder}.")
-        self.table = saved.table(place)
+        self.table = datasets_format.table(place)
         self._formatted: Any = None
         self._matrices = None
         if self.table is None:
@@ -54,7 +54,7 @@ class Rows:
         self._used = [name for name in (*COLUMNS, MASK) if name in self.columns]
         if self.table is not None:
             self.table.select(self._used).validate(full=True)  # offsets in a damaged file may point anywhere
-            self._matrices = matrices.of_columns(self.table, self._used)
+            self._matrices = arrow_matrix.of_columns(self.table, self._used)
             if self._matrices is None and self._count:
                 self._formatted = self._view(place)
         if self._formatted is not None:
@@ -66,10 +66,11 @@ class Rows:
         loaded = datasets.load_from_disk(str(place))
         if not isinstance(loaded, datasets.DatasetDict):
             return loaded
-        if saved.SPLIT not in loaded:
-            raise self.fault(f"{self.folder} has no split {saved.SPLIT!r}, only {', '.join(loaded) or 'none'}.",
+        if datasets_format.SPLIT not in loaded:
+            splits = ", ".join(loaded) or "none"
+            raise self.fault(f"{self.folder} has no split {datasets_format.SPLIT!r}, only {splits}.",
                              "Name the directory of the split that is meant.")  # fmt: skip
-        return loaded[saved.SPLIT]
+        return loaded[datasets_format.SPLIT]
 
     def __len__(self) -> int:
         return self._count

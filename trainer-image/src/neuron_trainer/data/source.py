@@ -7,10 +7,10 @@ from neuron_api.derive import alignment
 from neuron_trainer.parallel import Share
 
 from . import custom
-from .bounds import Vocabulary
 from .loader import Steps
-from .order import Cyclic, Order, Single
+from .sampler import Cyclic, Order, Single
 from .samples import Samples
+from .token_bounds import Vocabulary
 
 Part = Literal["train", "validation", "test"]
 
@@ -22,7 +22,7 @@ def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
     if config.data.data_module:
         return custom.samples(config, part)
     if alignment.reads_records(config):
-        from .tuning import build as tuning
+        from .sft import build as tuning
 
         return tuning.samples(config, part, is_builder=is_builder)
     if config.model_source == "megatron":

@@ -22,10 +22,10 @@ from torch.distributed.elastic.rendezvous import RendezvousHandler
 
 from neuron_api.resource.progress import ProcessFailure, TrainerPhase, failure_headline, last_lines
 from neuron_trainer.errors import PreemptedError, ReportedError
-from neuron_trainer.handoff import Handoff, Start
-from neuron_trainer.phases import Phases
-from neuron_trainer.resume import Choice
-from neuron_trainer.worker import Job, Outcome
+from neuron_trainer.ipc.phases import Phases
+from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
+from neuron_trainer.run_directory.resume import ResumeChoice
+from neuron_trainer.worker import Job, WorkerOutcome
 from neuron_trainer.worker import main as worker_main
 
 from . import forkserver
@@ -46,7 +46,7 @@ _EXIT_BARRIER: Final = 30.0
 
 
 @dataclass
-class Budget:
+class RestartBudget:
     """Restarts of this launcher, over all of its agents."""
 
     left: int
@@ -67,7 +67,9 @@ class Budget:
 class Agent(LocalElasticAgent):
     """One agent serves until its rendezvous store is lost."""
 
-    def __init__(self, handler: RendezvousHandler, job: Job, node_parts: "Parts", choose: Callable[[], Choice]) -> None:
+    def __init__(
+        self, handler: RendezvousHandler, job: Job, node_parts: "Parts", choose: Callable[[], ResumeChoice]
+    ) -> None:
         spec = WorkerSpec(
             role="trainer",
             local_world_size=job.processes_per_node,
@@ -99,7 +101,7 @@ class Agent(LocalElasticAgent):
         self._lost_since, self._first_step_of_round = None, parts.status.step
         parts.phases.mark("rendezvous")
         parts.check_lease()
-        chosen = self._choose() if worker_group.group_rank == 0 else Choice()
+        chosen = self._choose() if worker_group.group_rank == 0 else ResumeChoice()
         parts.phases.mark("checkpoint_find")
         parts.handoff.write_start(
             Start(
@@ -142,9 +144,9 @@ class Agent(LocalElasticAgent):
 
     def _ended(self, worker_group: WorkerGroup, result: RunResult) -> RunResult:
         outcomes = set(result.return_values.values())
-        if Outcome.PREEMPTED in outcomes:
+        if WorkerOutcome.PREEMPTED in outcomes:
             raise PreemptedError(f"saved at step {self._parts.status.step}")
-        if Outcome.REJOIN in outcomes:
+        if WorkerOutcome.REJOIN in outcomes:
             log.info("another node leaves; step %d is saved; waiting for its replacement", self._parts.status.step)
             return self._again(worker_group)
         return result
@@ -186,10 +188,10 @@ class Agent(LocalElasticAgent):
 class Parts:
     """What the agents of one launcher share."""
 
-    handoff: Handoff
+    handoff: WorkerChannel
     status: Status
     stop: Stop
-    budget: Budget
+    budget: RestartBudget
     own_children: set[int]
     """Processes that somebody else waits for: the forkserver and multiprocessing's resource tracker."""
     stderr: Stderr

@@ -11,12 +11,12 @@ from neuron_api.findings.finding import error
 from neuron_api.loading import device_count
 from neuron_api.resource.spec import FromScratch
 from neuron_trainer.errors import InputError
-from neuron_trainer.resume import Seen
+from neuron_trainer.run_directory.resume import EarlierRuns
 
 _MAX_RESTARTS: Final = 3
 _REJOIN_TIMEOUT: Final = 600
 _LOOPBACK: Final = "127."
-_NOTHING_SEEN: Final = Seen()
+_NOTHING_SEEN: Final = EarlierRuns()
 
 
 def settled(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ class Node:
     accelerator: str
     job_uid: str
     attempt: int
-    seen: Seen = _NOTHING_SEEN
+    seen: EarlierRuns = _NOTHING_SEEN
     """What the operator saw done before; nothing without one."""
 
     @property
@@ -90,8 +90,8 @@ class Node:
         )
 
 
-def _seen(environ: Mapping[str, str]) -> Seen:
-    return Seen(
+def _seen(environ: Mapping[str, str]) -> EarlierRuns:
+    return EarlierRuns(
         step=int(environ.get(contract.ENV_SEEN_STEP, "0")),
         saved=contract.ENV_SEEN_CHECKPOINT in environ,
         from_scratch=FromScratch(environ.get(contract.ENV_FROM_SCRATCH, _NOTHING_SEEN.from_scratch.value)),

@@ -16,9 +16,9 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
 # Lightning 2.6 on torch 2.14, about its own code.
 warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
 
-from neuron_trainer.launcher import lean  # noqa: E402
+from neuron_trainer.launcher import import_filter  # noqa: E402
 
-lean.import_lightning()
+import_filter.import_lightning()
 
 import torch.distributed.checkpoint  # noqa: E402
 import torch.distributed.elastic.multiprocessing.api  # noqa: E402

@@ -11,10 +11,10 @@ import yaml
 
 from neuron_api.config import TrainingConfig
 from neuron_api.loading.loader import Loaded
-from neuron_trainer import files
 from neuron_trainer.data import source
-from neuron_trainer.file_errors import naming, replace
-from neuron_trainer.log_dir import RESOLVED_CONFIG
+from neuron_trainer.run_directory import recorded_files
+from neuron_trainer.run_directory.log_dir import RESOLVED_CONFIG
+from neuron_trainer.storage.files import naming, replace
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,6 @@ def write(folder: Path, loaded: Loaded, config: TrainingConfig) -> None:
     replace(folder / RESOLVED_CONFIG, yaml.safe_dump(loaded.resolved, sort_keys=False))
     with naming(folder / COMMAND_LINES), (folder / COMMAND_LINES).open("a") as file:
         file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC {shlex.join(sys.argv)}\n")
-    files.copy(config.exp_manager.files_to_copy or (), folder)
+    recorded_files.copy(config.exp_manager.files_to_copy or (), folder)
     if note := source.order_note(config):
         log.info("%s", note)

@@ -12,7 +12,7 @@ from torch.distributed.elastic.rendezvous import (
 from torch.distributed.elastic.rendezvous import registry as rendezvous_registry
 
 from neuron_trainer.errors import PeerLostError
-from neuron_trainer.meeting import wait_for_port
+from neuron_trainer.ipc.store_readiness import wait_for_port
 
 from .node import Node
 

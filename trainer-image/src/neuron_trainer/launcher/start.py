@@ -19,7 +19,7 @@ from neuron_api.platform import environment
 from neuron_api.resource.progress import CheckpointReport, TrainerPhase, last_words
 from neuron_api.resource.spec import FromScratch
 from neuron_api.schema import effects, support
-from neuron_trainer import cpu, early, evaluation, fast_dev_run, lease, logs, training_file, tuning_length
+from neuron_trainer import config_file, evaluation, fast_dev_run, logs, sequence_length
 from neuron_trainer.errors import (
     CheckpointError,
     InputError,
@@ -30,14 +30,16 @@ from neuron_trainer.errors import (
     ProgressLostError,
     StartError,
 )
-from neuron_trainer.handoff import Handoff
-from neuron_trainer.log_dir import checkpoints, log_dir, mirror
-from neuron_trainer.log_mirror import Mirror
-from neuron_trainer.phases import Phases, process_start
-from neuron_trainer.resume import Seen
+from neuron_trainer.ipc.phases import Phases, process_start
+from neuron_trainer.ipc.worker_channel import WorkerChannel
+from neuron_trainer.preflight import cpu, early
+from neuron_trainer.run_directory.log_dir import checkpoints, log_dir, mirror
+from neuron_trainer.run_directory.log_mirror import Mirror
+from neuron_trainer.run_directory.resume import EarlierRuns
+from neuron_trainer.storage import lease
 
-from . import forkserver, holding, job_file, termination, variables
-from .holding import Holding
+from . import directory_owner, forkserver, job_file, termination, variables
+from .directory_owner import Holding
 from .node import Node, settled
 from .server import Server
 from .status import Status
@@ -93,7 +95,7 @@ def main(path: str, overrides: Sequence[str], *, is_test: bool = False, job: str
 def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool, job: str | None) -> Ending:
     loaded = _load(path, (*variables.overrides(os.environ), *overrides, *settled(os.environ)), job)
     assert loaded.config is not None
-    config = tuning_length.applied(fast_dev_run.applied(loaded.config))
+    config = sequence_length.applied(fast_dev_run.applied(loaded.config))
     task = Task(loaded, evaluation.applied(config) if is_test else config, is_test)
     node = Node.of(config)
     early.check(task.config, node.processes, node.seen, is_test=is_test)
@@ -108,7 +110,7 @@ def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool,
     if node.accelerator == "cpu":
         for name, value in forkserver.ON_CPU.items():
             os.environ.setdefault(name, value)
-    handoff = Handoff(Path(tempfile.mkdtemp(prefix="neuron-train-")))
+    handoff = WorkerChannel(Path(tempfile.mkdtemp(prefix="neuron-train-")))
     stop = Stop(handoff)
     stop.listen()  # before the forkserver is there: a stop finds both, or neither
     try:
@@ -128,7 +130,7 @@ def _advise(config: TrainingConfig, node: Node, loaded: Loaded) -> None:
 
 
 def _load(path: Path, overrides: Sequence[str], job: str | None) -> Loaded:
-    loaded = job_file.load(training_file.read(path), str(path), overrides, job)
+    loaded = job_file.load(config_file.read(path), str(path), overrides, job)
     beyond = support.check(loaded.config, loaded.findings) if loaded.config else ()
     findings = (*loaded.findings, *beyond)
     for finding in findings:
@@ -139,7 +141,7 @@ def _load(path: Path, overrides: Sequence[str], job: str | None) -> Loaded:
     return loaded
 
 
-def _supervise(task: Task, node: Node, handoff: Handoff, stop: Stop, phases: Phases) -> Ending:
+def _supervise(task: Task, node: Node, handoff: WorkerChannel, stop: Stop, phases: Phases) -> Ending:
     folder = log_dir(task.config)
     max_steps = task.config.trainer.max_steps
     status = Status(node, handoff, max_steps=max_steps, log_dir=str(folder), config_hash=task.loaded.hash)
@@ -157,18 +159,19 @@ def _supervise(task: Task, node: Node, handoff: Handoff, stop: Stop, phases: Pha
 
 
 def _train(
-    task: Task, node: Node, handoff: Handoff, status: Status, stop: Stop, folder: Path, phases: Phases
+    task: Task, node: Node, handoff: WorkerChannel, status: Status, stop: Stop, folder: Path, phases: Phases
 ) -> Ending:
     # Torch and datasets from here on: 6 s of imports that run beside those of the forkserver.
     from torch.distributed.elastic.agent.server.api import RunResult
 
-    from neuron_trainer import preflight, run_identity
     from neuron_trainer.checkpoint import complete
+    from neuron_trainer.preflight import preflight
+    from neuron_trainer.run_directory import run_identity
     from neuron_trainer.worker import Job
 
     from . import record, supervisor
-    from .agent import Budget, Parts
-    from .choice import Chooser
+    from .agent import Parts, RestartBudget
+    from .checkpoint_selector import CheckpointSelector
     from .stderr import Stderr
 
     loaded, config = task.loaded, task.config
@@ -180,7 +183,7 @@ def _train(
     preflight.check(config, node.processes, folder, node.accelerator, is_test=task.is_test)
     phases.mark("preflight")
     stop.check()
-    chooser = Chooser(config, folder, node.job_uid, lambda: _seen(node, status), is_test=task.is_test)
+    chooser = CheckpointSelector(config, folder, node.job_uid, lambda: _seen(node, status), is_test=task.is_test)
     done = chooser.finished() if not task.is_test else None
     phases.mark("checkpoint_find")
     stop.check()
@@ -192,7 +195,7 @@ def _train(
         told = f"there is no complete checkpoint of this run in {folder}: nothing to test."
         raise InputError([error("exp_manager.resume_from_checkpoint", told, "Give one.")])
     can_resume = config.exp_manager.resume_if_exists or node.seen.from_scratch is FromScratch.ALWAYS
-    budget = Budget(node.max_process_restarts if can_resume and not task.is_test else 0)
+    budget = RestartBudget(node.max_process_restarts if can_resume and not task.is_test else 0)
     job = Job(loaded.resolved, loaded.hash, node.processes, str(folder), str(handoff.folder), node.accelerator,
               task.is_test)  # fmt: skip
     with ExitStack() as held, Stderr(handoff, node.processes) as stderr:
@@ -224,29 +227,33 @@ def _nothing_left(path: Path, step: int, max_steps: int) -> str:
 
 def last_sentence(outcomes: set[str], status: Status, folder: Path) -> str:
     """How a training has ended that did not fail: whether there is more to do, and how to go on."""
-    from neuron_trainer.worker import Outcome
+    from neuron_trainer.worker import WorkerOutcome
 
     report = status.report()
     at = f"at step {report.step}" + (f" of {report.max_steps}" if report.max_steps else "")
-    if Outcome.OUT_OF_TIME in outcomes:
+    if WorkerOutcome.OUT_OF_TIME in outcomes:
         return (
             f"trainer.max_time is over {at}: training has not ended. To go on from there, start again with "
             f"exp_manager.resume_if_exists and the log directory {folder}."
         )
     return (
-        f"early stopping ended the training {at}" if Outcome.STOPPED_EARLY in outcomes else f"training has ended {at}"
+        f"early stopping ended the training {at}"
+        if WorkerOutcome.STOPPED_EARLY in outcomes
+        else f"training has ended {at}"
     )
 
 
-def _hold(held: ExitStack, config: TrainingConfig, node: Node, folder: Path, handoff: Handoff, stop: Stop) -> Holding:
+def _hold(
+    held: ExitStack, config: TrainingConfig, node: Node, folder: Path, handoff: WorkerChannel, stop: Stop
+) -> Holding:
     """The directories that the run writes to; raises `InputError` where another run has one."""
     holder = lease.myself(node.job_uid, os.environ.get(contract.ENV_JOB_NAME, ""), node.attempt)
-    leases = [lease.Lease(one, holder) for one in holding.folders(folder, checkpoints(config, folder))]
-    patience = holding.POD_PATIENCE if node.is_in_pod else 0.0
-    return held.enter_context(holding.Holding(leases, handoff, stop, patience))
+    leases = [lease.Lease(one, holder) for one in directory_owner.folders(folder, checkpoints(config, folder))]
+    patience = directory_owner.POD_PATIENCE if node.is_in_pod else 0.0
+    return held.enter_context(directory_owner.Holding(leases, handoff, stop, patience))
 
 
-def _seen(node: Node, status: Status) -> Seen:
+def _seen(node: Node, status: Status) -> EarlierRuns:
     """What the operator said when the pod was made, and what this launcher has seen since."""
     saved = node.seen.saved or status.has_saved
     return replace(node.seen, step=max(node.seen.step, status.step), saved=saved)

@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any, Final
 
 from neuron_api.resource.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
-from neuron_trainer.handoff import Handoff
+from neuron_trainer.ipc.worker_channel import WorkerChannel
 
 from .node import Node
 
@@ -19,7 +19,7 @@ _WORKERS: Final = (TrainerPhase.LOADING,)
 class Status:
     """Survives worker restarts; read by the HTTP server's threads."""
 
-    def __init__(self, node: Node, handoff: Handoff, *, max_steps: int, log_dir: str, config_hash: str) -> None:
+    def __init__(self, node: Node, handoff: WorkerChannel, *, max_steps: int, log_dir: str, config_hash: str) -> None:
         self._handoff, self._lock = handoff, Lock()
         self._recoveries: dict[int, Recovery] = {}
         self._checkpoint: CheckpointReport | None = None

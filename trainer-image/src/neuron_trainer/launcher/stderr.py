@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from neuron_trainer.handoff import Handoff
+from neuron_trainer.ipc.worker_channel import WorkerChannel
 
 KEPT: Final = 40
 """Lines of each process."""
@@ -29,7 +29,7 @@ class Stderr:
     """Of the processes of one launcher, in every round."""
 
     def __init__(
-        self, handoff: Handoff, processes: int, put: Callable[[bytes], object] = lambda data: os.write(2, data)
+        self, handoff: WorkerChannel, processes: int, put: Callable[[bytes], object] = lambda data: os.write(2, data)
     ) -> None:
         self._handoff, self._processes = handoff, processes
         self._put = put

@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import FrameType
 
 from neuron_trainer.errors import NotBegunError, PreemptedError
-from neuron_trainer.handoff import Handoff
+from neuron_trainer.ipc.worker_channel import WorkerChannel
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 class Stop:
     """Set by a signal; workers see it through the hand-off at the end of their step."""
 
-    def __init__(self, handoff: Handoff) -> None:
+    def __init__(self, handoff: WorkerChannel) -> None:
         self._handoff = handoff
         self.is_requested = False
         self.has_steps = False

@@ -11,7 +11,7 @@ from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousHand
 
 from neuron_api.resource.progress import TrainerPhase
 from neuron_trainer.errors import PeerLostError
-from neuron_trainer.resume import Choice
+from neuron_trainer.run_directory.resume import ResumeChoice
 from neuron_trainer.worker import Job
 
 from . import rendezvous
@@ -28,7 +28,7 @@ _START_TIMEOUT: Final = 900
 """Seconds that the first rendezvous may take, when images are still being pulled elsewhere."""
 
 
-def run(node: Node, job: Job, parts: Parts, choose: Callable[[], Choice]) -> RunResult:
+def run(node: Node, job: Job, parts: Parts, choose: Callable[[], ResumeChoice]) -> RunResult:
     """Until the workers have ended for good; raises `PeerLostError` when a peer does not come (back) in time."""
     deadline = time.monotonic() + max(_START_TIMEOUT, node.rejoin_timeout)
     while True:

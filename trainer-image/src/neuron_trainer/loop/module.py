@@ -17,14 +17,14 @@ from neuron_trainer import optim
 from neuron_trainer.data import source
 from neuron_trainer.data.loader import StepLoader
 from neuron_trainer.data.samples import Samples
+from neuron_trainer.metrics.throughput import Throughput
 from neuron_trainer.models.family import Sizes
 from neuron_trainer.parallel import ParallelBackend
 
-from .ending import TimeLimit
 from .position import Position
-from .results import Pending, Results, depth
 from .step import Gradients, parameter_norm
-from .throughput import Throughput
+from .step_results import Pending, Results, depth
+from .stopping_criteria import TimeLimit
 
 
 class TrainingModule(pl.LightningModule):  # type: ignore[misc]

@@ -9,17 +9,17 @@ from typing import Any, Final
 import lightning.pytorch as pl
 
 from neuron_api.resource.progress import CheckpointReport, Progress, Recovery, TrainerPhase
-from neuron_trainer import json_text
-from neuron_trainer.file_errors import replace
-from neuron_trainer.handoff import Handoff
-from neuron_trainer.metrics_file import MetricsFile, StepMetrics, ValidationMetrics
-from neuron_trainer.phases import Phases
-from neuron_trainer.terminal import StepDisplay
+from neuron_trainer.ipc.phases import Phases
+from neuron_trainer.ipc.worker_channel import WorkerChannel
+from neuron_trainer.metrics.history import MetricsFile, StepMetrics, ValidationMetrics
+from neuron_trainer.metrics.stopwatch import Stopwatch
+from neuron_trainer.metrics.terminal import StepDisplay
+from neuron_trainer.metrics.utilization import Utilization
+from neuron_trainer.storage import json_text
+from neuron_trainer.storage.files import replace
 
 from .module import TrainingModule
-from .results import StepResult
-from .stopwatch import Stopwatch
-from .utilization import Utilization
+from .step_results import StepResult
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
 
     def __init__(
         self,
-        handoff: Handoff | None,
+        handoff: WorkerChannel | None,
         metrics: MetricsFile | None,
         phases: Phases,
         recovery: Recovery | None,

@@ -15,25 +15,25 @@ import torch.distributed as dist
 from neuron_api.config import TrainingConfig
 from neuron_api.platform.topology import Topology
 from neuron_api.resource.progress import Recovery
-from neuron_trainer.checkpoint import storage
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data import tokenizer
-from neuron_trainer.handoff import Handoff, Start
-from neuron_trainer.log_dir import RECOVERY_FILE, mirror
-from neuron_trainer.metrics_file import MetricsFile, StartRecord
+from neuron_trainer.ipc.phases import Phases
+from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
+from neuron_trainer.metrics.history import MetricsFile, StartRecord
+from neuron_trainer.metrics.utilization import Utilization
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel.native.backend import NativeBackend
-from neuron_trainer.phases import Phases
+from neuron_trainer.run_directory.log_dir import RECOVERY_FILE, mirror
+from neuron_trainer.storage import places
 
 from .checkpointing import Checkpointing
-from .ending import early_stopping
 from .module import TrainingModule
 from .reporting import Reporting
 from .state import RunState
 from .stopping import Stop, Stopping
+from .stopping_criteria import early_stopping
 from .strategy import BackendStrategy
 from .trainer import build as build_trainer
-from .utilization import Utilization
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Run:
         start: Start,
         log_dir: Path,
         checkpoints: Path,
-        handoff: Handoff | None,
+        handoff: WorkerChannel | None,
         metrics: MetricsFile | None,
         rank: int,
     ) -> Stop:
@@ -109,11 +109,11 @@ class Run:
         """What Lightning shall resume from; bare weights are loaded here."""
         step = 0
         if start.checkpoint is not None and not start.weights_only:
-            manifest = read_manifest(storage.place(start.checkpoint))
+            manifest = read_manifest(places.place(start.checkpoint))
             step = saving.saved_step = manifest.step
             reporting.checkpoint_taken_up(step, start.checkpoint, manifest.time, tuple(start.text))
         elif start.checkpoint is not None:
-            self.state.load_weights(storage.place(start.checkpoint))
+            self.state.load_weights(places.place(start.checkpoint))
             self.phases.mark("checkpoint_load")
         if metrics is not None:
             metrics.begin(StartRecord(step, lost, round(time.time(), 3), tuple(start.text) or None))
@@ -134,7 +134,7 @@ class Run:
             return None
         resumed = 0
         if start.checkpoint is not None and not start.weights_only:
-            resumed = read_manifest(storage.place(start.checkpoint)).step
+            resumed = read_manifest(places.place(start.checkpoint)).step
         lost = max(0, max(start.last_step, logged) - resumed)
         return Recovery(round=start.round, resumed_from_step=resumed, steps_lost=lost, passed_over=start.passed_over)
 

@@ -15,9 +15,9 @@ import torch.distributed as dist
 from neuron_api import contract, resumption
 from neuron_api.derive import checkpoint, precision
 from neuron_api.platform.topology import Topology
-from neuron_trainer.checkpoint import published, reader, retention, rng, tensors
+from neuron_trainer.checkpoint import hf_checkpoint, reader, retention, rng, tensors
+from neuron_trainer.checkpoint.hf_reader import PublishedReader
 from neuron_trainer.checkpoint.manifest import Manifest, read
-from neuron_trainer.checkpoint.published_reader import PublishedReader
 from neuron_trainer.checkpoint.staging import Stage, Stored, in_place
 from neuron_trainer.checkpoint.writer import Snapshot
 from neuron_trainer.models.family import Family
@@ -72,7 +72,7 @@ class RunState:
     def load_weights(self, folder: Path) -> None:
         """`weight_init_only`, or a model of `transformers`: nothing but the model's tensors."""
         parameters = self.module.backend.parameters()
-        files = PublishedReader(folder, self.family.theirs) if published.is_one(folder) else None
+        files = PublishedReader(folder, self.family.theirs) if hf_checkpoint.is_one(folder) else None
         reader.load_tensors(folder, lambda names: tensors.weights(parameters, names), files)
 
     def metrics(self, step: int) -> dict[str, float]:

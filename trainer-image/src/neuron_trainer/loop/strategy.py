@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
-from neuron_trainer.checkpoint import storage
+from neuron_trainer.storage import places
 
 Save = Callable[[Path, dict[str, Any]], None]
 """Write tensors and the given trainer state to a directory, on all ranks together."""
@@ -64,11 +64,11 @@ class BackendStrategy(SingleDeviceStrategy):  # type: ignore[misc]
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, **_: Any) -> None:
         """`checkpoint` is Lightning's trainer state."""
-        self._save(storage.place(filepath), checkpoint)
+        self._save(places.place(filepath), checkpoint)
 
     def load_checkpoint(self, checkpoint_path: str | Path, **_: Any) -> dict[str, Any]:
         """Tensors go into place here; Lightning restores loops and schedule from what is returned."""
-        return self._load(storage.place(checkpoint_path))
+        return self._load(places.place(checkpoint_path))
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
         """Done in `load_checkpoint`."""

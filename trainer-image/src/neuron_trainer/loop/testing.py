@@ -5,11 +5,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from neuron_trainer import json_text
-from neuron_trainer.checkpoint import storage
 from neuron_trainer.checkpoint.manifest import read
 from neuron_trainer.evaluation import RESULTS_FILE
-from neuron_trainer.handoff import Start
+from neuron_trainer.ipc.worker_channel import Start
+from neuron_trainer.storage import json_text, places
 
 from .run import Run
 from .strategy import BackendStrategy
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 def test(run: Run, start: Start, log_dir: Path, rank: int) -> float:
     """The mean loss over batches and processes, the same on every rank; rank 0 adds a line to `tests.jsonl`."""
     assert start.checkpoint is not None
-    place = storage.place(start.checkpoint)
+    place = places.place(start.checkpoint)
     run.state.load_weights(place)
     module = run.module
     strategy = BackendStrategy(module.backend.device, rank, _saves_nothing, run.state.load)

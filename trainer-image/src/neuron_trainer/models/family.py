@@ -14,23 +14,23 @@ from neuron_api.derive.architecture import Architecture
 from neuron_trainer.errors import CheckpointError
 
 from . import config_json
+from .hf_tensor import HFTensor
 from .llama import LlamaForCausalLM
 from .llama import config as llama_config
-from .llama import initial as llama_initial
-from .llama import plan as llama_plan
-from .llama import weights as llama_weights
+from .llama import hf_mapping as llama_weights
+from .llama import init_weights as llama_initial
+from .llama import sharding as llama_plan
 from .megatron import MegatronForCausalLM
 from .megatron import config as megatron_config
-from .megatron import initial as megatron_initial
-from .megatron import plan as megatron_plan
+from .megatron import init_weights as megatron_initial
+from .megatron import sharding as megatron_plan
 from .mistral import config as mistral_config
 from .mixtral import MixtralForCausalLM
 from .mixtral import config as mixtral_config
-from .mixtral import initial as mixtral_initial
-from .mixtral import plan as mixtral_plan
-from .mixtral import weights as mixtral_weights
+from .mixtral import hf_mapping as mixtral_weights
+from .mixtral import init_weights as mixtral_initial
+from .mixtral import sharding as mixtral_plan
 from .roles import Role
-from .weights import Theirs
 
 
 class Sizes(Protocol):
@@ -59,23 +59,23 @@ class _Parts(NamedTuple):
     roles: Callable[[Any], Mapping[str, Role]]
     layers: Callable[[Any], list[str]]
     recomputable: tuple[str, ...]
-    theirs: Callable[[str, Any], Theirs] | None
+    theirs: Callable[[str, Any], HFTensor] | None
     """None: `transformers` has no such model."""
 
 
 _LLAMA: Final = _Parts(
-    LlamaForCausalLM, llama_initial.draw,
-    llama_plan.roles, llama_plan.layers, llama_plan.RECOMPUTABLE, llama_weights.theirs,
+    LlamaForCausalLM, llama_initial.init_parameter,
+    llama_plan.roles, llama_plan.layers, llama_plan.RECOMPUTABLE, llama_weights.hf_tensor,
 )  # fmt: skip
 _FAMILIES: Final[Mapping[str, _Parts]] = {
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "mixtral": _Parts(
-        MixtralForCausalLM, mixtral_initial.draw,
-        mixtral_plan.roles, mixtral_plan.layers, mixtral_plan.RECOMPUTABLE, mixtral_weights.theirs,
+        MixtralForCausalLM, mixtral_initial.init_parameter,
+        mixtral_plan.roles, mixtral_plan.layers, mixtral_plan.RECOMPUTABLE, mixtral_weights.hf_tensor,
     ),
     "megatron": _Parts(
-        MegatronForCausalLM, megatron_initial.draw,
+        MegatronForCausalLM, megatron_initial.init_parameter,
         megatron_plan.roles, megatron_plan.layers, megatron_plan.RECOMPUTABLE, None,
     ),
 }  # fmt: skip
@@ -136,7 +136,7 @@ class Family:
 
     def on_meta(self) -> nn.Module:
         """The module without storage."""
-        with torch.device("meta"), _Undrawn():
+        with torch.device("meta"), _SkipInit():
             return self._parts.model(self.config)
 
     def tie(self, module: nn.Module) -> None:
@@ -165,7 +165,7 @@ class Family:
         return self._parts.recomputable
 
     @property
-    def theirs(self) -> dict[str, Theirs]:
+    def theirs(self) -> dict[str, HFTensor]:
         """What each parameter is in the files of `transformers`, a shared one once; raises `CheckpointError`."""
         named = self._parts.theirs
         if named is None:
@@ -182,7 +182,7 @@ class Family:
         return _FAMILIES[self.kind]
 
 
-class _Undrawn(TorchFunctionMode):
+class _SkipInit(TorchFunctionMode):
     """The functions of `torch.nn.init` do nothing: on the meta device all they do is import torch's compiler, 1.5 s."""
 
     def __torch_function__(

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from neuron_trainer.parallel import Statistic, sum_over_parts
 
-from .base import OwnOptimizer, Parameters
-from .wholes import Wholes, square_sum
+from .eager_state import EagerStateOptimizer, Parameters
+from .shard_layouts import ShardLayouts, square_sum
 
 SQUARES: Final = "exp_avg_sq"
 """State of a vector: like the shard, fp32."""
@@ -18,7 +18,7 @@ COLUMNS: Final = "exp_avg_sq_col"
 """All but the last but one, fp32."""
 
 
-class Adafactor(OwnOptimizer):
+class Adafactor(EagerStateOptimizer):
     """û = g / sqrt(v) with v from row and column means, clipped to RMS `clip_threshold`; p -= rate (wd p + û).
 
     rate = lr max(eps[1], RMS(p)) with `scale_parameter`, else lr; `relative_step` is a schedule (`curves.relative`).
@@ -37,9 +37,9 @@ class Adafactor(OwnOptimizer):
         beta1: float | None = None,
         weight_decay: float = 0.0,
         scale_parameter: bool = True,
-        wholes: Wholes | None = None,
+        wholes: ShardLayouts | None = None,
     ) -> None:
-        self._wholes = wholes or Wholes()
+        self._wholes = wholes or ShardLayouts()
         squares = {"eps": eps, "decay_rate": decay_rate, "clip_threshold": clip_threshold}
         rate = {"lr": lr, "weight_decay": weight_decay, "scale_parameter": scale_parameter}
         super().__init__(params, {**rate, **squares, "beta1": beta1})

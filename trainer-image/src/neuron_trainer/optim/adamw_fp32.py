@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from .base import OwnOptimizer, Parameters
+from .eager_state import EagerStateOptimizer, Parameters
 
 
-class AdamWFP32OptState(OwnOptimizer):
+class AdamWFP32OptState(EagerStateOptimizer):
     """m = b1 m + (1-b1) g; v = b2 v + (1-b2) g²; p -= lr sqrt(1-b2^t)/(1-b1^t) m/(sqrt(v)+eps); p -= lr wd p."""
 
     def __init__(

@@ -19,7 +19,7 @@ from .adamw_fp32 import AdamWFP32OptState
 from .novograd import NovoGrad
 from .rounded import Rounded
 from .sgd import SGD
-from .wholes import Wholes
+from .shard_layouts import ShardLayouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def build(model: ModelConfig, parameters: Sequence[LocalParameter]) -> Optimizer
     kind = _KINDS[wanted.name]
     arguments = _arguments(wanted, kind, parameters[0].leaf.device)
     if kind.needs_wholes:
-        arguments["wholes"] = Wholes(parameters)
+        arguments["wholes"] = ShardLayouts(parameters)
     optimizer = kind.make(groups, lr=wanted.lr, **arguments)
     state.prepare(optimizer)
     return optimizer

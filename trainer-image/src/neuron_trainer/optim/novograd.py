@@ -7,13 +7,13 @@ from torch import Tensor
 
 from neuron_trainer.parallel import sum_over_parts
 
-from .base import OwnOptimizer, Parameters
-from .wholes import Wholes, square_sum
+from .eager_state import EagerStateOptimizer, Parameters
+from .shard_layouts import ShardLayouts, square_sum
 
 _LUC_EPS: Final = 1e-8
 
 
-class NovoGrad(OwnOptimizer):
+class NovoGrad(EagerStateOptimizer):
     """v = b2 v + (1-b2) ‖g‖², at first ‖g‖²; m = b1 m + c (g/(sqrt(v)+eps) + wd p); p -= rate m.
 
     c is 1-b1 with `grad_averaging`, else 1. `amsgrad` divides by the largest v so far. `luc`: rate is at most
@@ -32,9 +32,9 @@ class NovoGrad(OwnOptimizer):
         amsgrad: bool = False,
         luc: bool = False,
         luc_trust: float = 1e-3,
-        wholes: Wholes | None = None,
+        wholes: ShardLayouts | None = None,
     ) -> None:
-        self._wholes = wholes or Wholes()
+        self._wholes = wholes or ShardLayouts()
         averaging = {"grad_averaging": grad_averaging, "amsgrad": amsgrad}
         clipping = {"luc": luc, "luc_trust": luc_trust}
         super().__init__(

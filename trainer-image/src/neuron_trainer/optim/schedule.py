@@ -11,22 +11,22 @@ from neuron_api.config import OptimConfig
 from neuron_api.findings.finding import error
 from neuron_trainer.errors import InputError
 
-from . import curves
-from .curves import Terms
+from . import lr_schedules
+from .lr_schedules import Terms
 
 _CURVES: Final[Mapping[str, Callable[[int, Terms], float]]] = {
-    "LinearAnnealingWithWarmUp": curves.linear,
-    "CosineAnnealing": curves.cosine,
-    "WarmupPolicy": curves.constant,
-    "WarmupHoldPolicy": curves.constant,
-    "SquareAnnealing": curves.square,
-    "NoamAnnealing": curves.noam,
-    "WarmupAnnealing": curves.straight,
-    "StepLR": curves.staircase,
-    "ExponentialLR": curves.exponential,
-    "SquareRootAnnealing": curves.square_root,
-    "InverseSquareRootAnnealing": curves.inverse_square_root,
-    "PolynomialDecayAnnealing": curves.polynomial,
+    "LinearAnnealingWithWarmUp": lr_schedules.linear,
+    "CosineAnnealing": lr_schedules.cosine,
+    "WarmupPolicy": lr_schedules.constant,
+    "WarmupHoldPolicy": lr_schedules.constant,
+    "SquareAnnealing": lr_schedules.square,
+    "NoamAnnealing": lr_schedules.noam,
+    "WarmupAnnealing": lr_schedules.straight,
+    "StepLR": lr_schedules.staircase,
+    "ExponentialLR": lr_schedules.exponential,
+    "SquareRootAnnealing": lr_schedules.square_root,
+    "InverseSquareRootAnnealing": lr_schedules.inverse_square_root,
+    "PolynomialDecayAnnealing": lr_schedules.polynomial,
 }
 SUPPORTED_SCHEDULES: Final = tuple(_CURVES)
 _FLOORS: Final = {"SquareAnnealing": 1e-5}
@@ -43,7 +43,7 @@ class Extent:
     hidden_size: int
 
 
-class Schedule(LambdaLR):
+class LRSchedule(LambdaLR):
     """Takes the number of finished steps from a checkpoint and nothing else: the rate is the file's curve there.
 
     torch restores the base rates, and leaves the rate of the next step where the old curve ended.
@@ -59,18 +59,18 @@ class Schedule(LambdaLR):
             group["lr"] = rate
 
 
-def schedule(optim: OptimConfig, optimizer: Optimizer, extent: Extent) -> Schedule:
+def schedule(optim: OptimConfig, optimizer: Optimizer, extent: Extent) -> LRSchedule:
     """The configured schedule; its state is the number of steps done, never the length of the curve."""
     rate, base = rates(optim, extent), optim.lr or 1.0  # adafactor's relative steps have no base rate of their own
     for group in optimizer.param_groups:
         group["lr"] = base
-    return Schedule(optimizer, lambda step: rate(step) / base)
+    return LRSchedule(optimizer, lambda step: rate(step) / base)
 
 
 def rates(optim: OptimConfig, extent: Extent) -> Callable[[int], float]:
     """The rate that is used in each optimizer step 0, 1, …; raises `InputError`."""
     if optim.name == "adafactor" and optim.relative_step:
-        return lambda step: curves.relative(step, optim.min_step, warmup_init=optim.warmup_init)
+        return lambda step: lr_schedules.relative(step, optim.min_step, warmup_init=optim.warmup_init)
     sched, curve = optim.sched, _CURVES[optim.sched.name]
     if sched.name == "StepLR" and sched.step_size is None:
         raise InputError([error("model.optim.sched.step_size", "StepLR needs it.", "Give a number of epochs.")])

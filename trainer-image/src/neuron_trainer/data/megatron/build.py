@@ -8,7 +8,7 @@ from zlib import crc32
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import error
 from neuron_trainer.data import tokenizer
-from neuron_trainer.data.cache import Arrays, Entry
+from neuron_trainer.data.cache import Arrays, CacheEntry
 from neuron_trainer.data.paths import expanded
 from neuron_trainer.errors import InputError
 
@@ -71,7 +71,7 @@ class _Part:
         asked = blend.sizes(weights, self._needed)
         sets = [self._windows(prefix, count) for prefix, count in zip(prefixes, asked, strict=True)]
         total = sum(blend.shares(weights, self._needed))
-        entry = Entry(
+        entry = CacheEntry(
             self._stem(prefixes[0], f"blend_{total}ns"), {"weights": weights.tolist(), "samples": total, "format": 1}
         )
         arrays = entry.obtain(
@@ -92,7 +92,7 @@ class _Part:
             extra=0 if data.no_seqlen_plus_one_input_tokens else 1,
             keeps_rest=self._part == "validation" and not data.validation_drop_last,
         )
-        entry = Entry(self._index_stem(prefix, wish, tokens, documents), _facts(tokens, documents, wish))
+        entry = CacheEntry(self._index_stem(prefix, wish, tokens, documents), _facts(tokens, documents, wish))
         arrays = entry.obtain(lambda: _arrays(tokens, documents, wish), is_builder=self._is_builder)
         built = indices.Indices(arrays["doc"], arrays["sample"], arrays["shuffle"])
         return WindowSet(tokens, built, wish.length + wish.extra, wish.extra, wish.keeps_rest)

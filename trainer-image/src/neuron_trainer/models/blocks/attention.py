@@ -30,7 +30,7 @@ def document_mask(documents: Tensor | None, window: int | None) -> Tensor | None
     return (documents[:, None, :, None] == documents[:, None, None, :]) & seen
 
 
-class Sight(nn.Module):
+class AttentionMaskBuilder(nn.Module):
     """What attention is given of a sample's documents; without weights."""
 
     def __init__(self, window: int | None) -> None:
@@ -45,7 +45,8 @@ class Sight(nn.Module):
 
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
-"""Causal attention; shapes of `CoreAttention.forward`, last what `Sight` leaves to it: documents of whole samples."""
+"""Causal attention; shapes of `CoreAttention.forward`, last what `AttentionMaskBuilder` leaves to it: documents of
+whole samples."""
 
 
 class CoreAttention(nn.Module):

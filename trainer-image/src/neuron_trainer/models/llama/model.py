@@ -5,7 +5,7 @@ With a `sliding_window` in its config it is Mistral. Class names: those that `ac
 
 from torch import Tensor, nn
 
-from neuron_trainer.models.blocks.attention import Attention, Sight
+from neuron_trainer.models.blocks.attention import Attention, AttentionMaskBuilder
 from neuron_trainer.models.blocks.mlp import MLP
 from neuron_trainer.models.blocks.norm import RMSNorm
 from neuron_trainer.models.blocks.rotary import Rotary
@@ -64,7 +64,7 @@ class LlamaModel(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(LlamaDecoderLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = LlamaRMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.sight = Sight(config.sliding_window)
+        self.sight = AttentionMaskBuilder(config.sliding_window)
         self._rotary = Rotary(config.rope)
 
     def forward(

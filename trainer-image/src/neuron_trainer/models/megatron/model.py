@@ -7,7 +7,7 @@ dropout. Class names are those that `activations_checkpoint_recompute` lists, pa
 import torch
 from torch import Tensor, nn
 
-from neuron_trainer.models.blocks.attention import Attention, Sight
+from neuron_trainer.models.blocks.attention import Attention, AttentionMaskBuilder
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.mlp import MLP
 from neuron_trainer.models.blocks.moe import LoadBalancing, MoE, nothing_yet
@@ -99,7 +99,7 @@ class MegatronModel(nn.Module):
         self.layers = nn.ModuleList(ParallelTransformerLayer(config, index) for index in range(config.num_layers))
         self.norm = norm(config)
         self._rotary = Rotary(config.rope) if config.rope is not None else None
-        self.sight = Sight(config.sliding_window_size)
+        self.sight = AttentionMaskBuilder(config.sliding_window_size)
         self._keeps_fp32 = config.fp32_residual_connection
         self._experts = config.moe.num_experts if config.moe is not None else 0
 

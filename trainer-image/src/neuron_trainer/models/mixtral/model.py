@@ -6,7 +6,7 @@ Parameter names are those of Llama but for `mlp.gate` (the router) and `mlp.expe
 
 from torch import Tensor, nn
 
-from neuron_trainer.models.blocks.attention import Attention, Sight
+from neuron_trainer.models.blocks.attention import Attention, AttentionMaskBuilder
 from neuron_trainer.models.blocks.mlp import MLP
 from neuron_trainer.models.blocks.moe import LoadBalancing, MoE, nothing_yet
 from neuron_trainer.models.blocks.norm import RMSNorm
@@ -66,7 +66,7 @@ class MixtralModel(nn.Module):
         self.layers = nn.ModuleList(MixtralDecoderLayer(config, index) for index in range(config.num_hidden_layers))
         self.norm = MixtralRMSNorm(config.hidden_size, config.rms_norm_eps)
         self._rotary, self._experts = Rotary(config.rope), config.moe.num_experts
-        self.sight = Sight(config.sliding_window)
+        self.sight = AttentionMaskBuilder(config.sliding_window)
 
     def forward(
         self,

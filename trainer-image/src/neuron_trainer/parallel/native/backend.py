@@ -20,23 +20,16 @@ from neuron_trainer.models.prediction import Prediction
 from neuron_trainer.models.sequence import Part
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Share
 
-from . import (
-    context_parallel,
-    data_parallel,
-    dtypes,
-    expert_parallel,
-    loss,
-    mesh,
-    parameters,
-    shared_weight,
-    stages,
-    tensor_parallel,
-    token_shuffle,
-    turns,
-)
-from .rounded_weights import RoundedWeights
-from .schedule import MicroBatch, Pipelined, Schedule, Straight
-from .working_weights import WorkingWeights
+from . import mesh, parameters, staggered_init
+from .context import context_parallel
+from .data import data_parallel
+from .expert import expert_parallel, token_shuffle
+from .pipeline import shared_weight, stages
+from .precision import dtypes
+from .precision.rounded_weights import RoundedWeights
+from .precision.working_weights import WorkingWeights
+from .schedule import GradientAccumulation, MicroBatch, MicroBatchSchedule, Pipelined
+from .tensor import loss, tensor_parallel
 
 
 class NativeBackend:
@@ -68,7 +61,7 @@ class NativeBackend:
         """See `ParallelBackend`; with several blocks on this stage, all of them."""
         numbers = stages.own_blocks(self._config, self._meshes.stage)
         self._aliases = shared_weight.shared(family.on_meta()) if self._meshes.stages is not None else {}
-        blocks = turns.in_turns(
+        blocks = staggered_init.staggered(
             lambda: {number: self._block(family, number) for number in numbers},
             self._topology.processes_per_node,
             self._config.trainer.sequential_move_factor,
@@ -81,11 +74,11 @@ class NativeBackend:
         elif self._policy.is_stochastic and self._policy.has_masters:
             self._rounded = RoundedWeights(list(blocks.values()), self._parameters, self._config.seed)
         share = self._loss = loss.Loss(self._part)
-        self._schedule: Schedule
+        self._schedule: MicroBatchSchedule
         if self._meshes.data is not None and self._is_replicated:
-            self._schedule = Straight(data_parallel.replicated(blocks[0], self._meshes.data), share)
+            self._schedule = GradientAccumulation(data_parallel.replicated(blocks[0], self._meshes.data), share)
         elif self._meshes.stages is None:
-            self._schedule = Straight(blocks[0], share)
+            self._schedule = GradientAccumulation(blocks[0], share)
         else:
             self._schedule = Pipelined(blocks, self._meshes.stages, self._topology.micro_batches, share)
         return nn.ModuleList(blocks.values()) if len(blocks) > 1 else blocks[numbers[0]]
@@ -101,7 +94,7 @@ class NativeBackend:
         """Meta device, this block's modules, tensor parallel, materialise shard by shard, data parallel."""
         module: nn.Module = family.on_meta()
         if self._topology.pipeline_parallel > 1:
-            stages.keep(module, self._config, family.layers, number)
+            stages.prune_to_stage(module, self._config, family.layers, number)
         own = dict(module.named_modules())
         layers = [name for name in family.layers if name in own]
         if self._meshes.experts is not None:
@@ -149,7 +142,7 @@ class NativeBackend:
 
     @staticmethod
     def _holds(own: dict[str, nn.Module], name: str) -> bool:
-        return name in own and not isinstance(own[name], stages.Passing)
+        return name in own and not isinstance(own[name], stages.PassThrough)
 
     def _materialise(self, module: nn.Module, family: Family) -> None:
         """Replace each meta parameter by its initial value; one full tensor at a time is in memory."""

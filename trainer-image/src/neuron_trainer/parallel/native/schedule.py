@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleInterleaved1F1B
 
-from . import data_parallel
+from .data import data_parallel
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits and labels of a micro-batch to a fp32 scalar."""
@@ -24,7 +24,7 @@ class MicroBatch(NamedTuple):
     """Arguments of the model by name, which every stage is given."""
 
 
-class Schedule(Protocol):
+class MicroBatchSchedule(Protocol):
     """Returns the mean of the micro-batches' losses, fp32 scalar."""
 
     def train(self, batches: Sequence[MicroBatch]) -> Tensor:
@@ -36,7 +36,7 @@ class Schedule(Protocol):
         ...
 
 
-class Straight:
+class GradientAccumulation:
     """The whole model is here."""
 
     def __init__(self, module: nn.Module, loss: Loss) -> None:

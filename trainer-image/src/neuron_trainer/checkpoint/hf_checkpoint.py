@@ -1,0 +1,102 @@
+"""A directory of `transformers` (config.json, safetensors): what is in it."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from neuron_trainer.errors import CheckpointError
+from neuron_trainer.storage import places
+
+from . import layout
+from .manifest import Manifest
+
+CONFIG: Final = "config.json"
+SINGLE: Final = "model.safetensors"
+INDEX: Final = "model.safetensors.index.json"
+_PICKLED: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+REFUSAL: Final = (
+    "{} is a pickle, which can run any code, and is not read. Save the model as safetensors (`save_pretrained` of "
+    "transformers does)"
+)
+"""Takes the file."""
+
+_MAX_JSON: Final = 1 << 27
+"""Bytes; an index of a million tensors has as many."""
+
+
+def is_one(folder: Path) -> bool:
+    """Whether it has such files; never an object store's, whose files cannot be mapped."""
+    return not places.is_remote(folder) and ((folder / INDEX).is_file() or (folder / SINGLE).is_file())
+
+
+def config(folder: Path) -> dict[str, Any]:
+    """config.json; raises `CheckpointError`."""
+    return _mapping(folder / CONFIG)
+
+
+def pickled(folder: Path) -> Path | None:
+    """A file with the weights as a pickle, which is never read: it could run any function."""
+    return None if places.is_remote(folder) else next((f for f in map(folder.joinpath, _PICKLED) if f.is_file()), None)
+
+
+class Stored(NamedTuple):
+    """One tensor in its file."""
+
+    file: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def tensors(folder: Path) -> dict[str, Stored]:
+    """By name, from the files' headers, which fit the files' sizes; raises `CheckpointError`."""
+    found: dict[str, Stored] = {}
+    for file in _files(folder):
+        try:
+            with safe_open(file, "pt") as opened:
+                for name in opened.keys():  # noqa: SIM118  # it is no mapping
+                    part = opened.get_slice(name)
+                    dtype = part[:0].dtype if part.get_shape() else opened.get_tensor(name).dtype
+                    found[name] = Stored(file, name, tuple(part.get_shape()), dtype)
+        except (OSError, SafetensorError) as problem:
+            raise CheckpointError(f"{file} cannot be read: {problem}") from None
+    return found
+
+
+def manifest(folder: Path, family: str, architecture: dict[str, object]) -> Manifest:
+    """As of a checkpoint of weights alone; its files are there and whole. Raises `CheckpointError`."""
+    dtypes = {str(one.dtype).removeprefix("torch.") for one in tensors(folder).values()}
+    written = max(file.stat().st_mtime for file in _files(folder))
+    return Manifest(
+        step=0, epoch=0, consumed_samples=0, global_batch_size=0, config_hash="", family=family,
+        architecture=architecture, topology={}, precision="", dtype=", ".join(sorted(dtypes)),
+        time=datetime.fromtimestamp(written, UTC), metrics={}, weights_only=True,
+    )  # fmt: skip
+
+
+def _files(folder: Path) -> list[Path]:
+    """The cache of huggingface_hub has links to them, so a link is followed; a name leaves the directory never."""
+    if not (folder / INDEX).is_file():
+        return [folder / SINGLE]
+    names = _mapping(folder / INDEX).get("weight_map")
+    if not isinstance(names, dict) or not names or not all(layout.is_plain(name) for name in names.values()):
+        raise CheckpointError(f"{folder / INDEX} cannot be read: weight_map must give each tensor's file by its name")
+    return [folder / name for name in sorted(set(names.values()))]
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_JSON:
+            raise CheckpointError(f"{path} cannot be read: it has {path.stat().st_size} bytes")
+        values: Any = json.loads(path.read_bytes())
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{path} cannot be read: it is not UTF-8 text. Save it as UTF-8") from None
+    except (OSError, ValueError, RecursionError) as problem:
+        raise CheckpointError(f"{path} cannot be read: {problem}") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} cannot be read: it is no mapping")
+    return values

@@ -1,0 +1,40 @@
+"""The tokenizer that a model was trained with, for the directory that its weights go to."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from neuron_trainer.data import tokenizer_files
+from neuron_trainer.data.paths import expanded
+from neuron_trainer.errors import CheckpointError
+from neuron_trainer.run_directory.log_dir import RESOLVED_CONFIG
+
+
+def find(source: Path, given: Path | None) -> Path | None:
+    """The directory with its files: `given`, else the source's own, else what the run of a checkpoint was configured
+    with. None where no directory has one; raises `CheckpointError` for a given one that has none."""
+    if given is not None:
+        if not tokenizer_files.of_directory(given):
+            raise CheckpointError(
+                f"--tokenizer: {given} has no tokenizer.json, vocab.json, vocab.txt or tokenizer.model"
+            )
+        return given
+    candidates = [source, *_configured(source.parent.parent / RESOLVED_CONFIG)]
+    return next((one for one in candidates if one.is_dir() and tokenizer_files.of_directory(one)), None)
+
+
+def copy(folder: Path, target: Path) -> list[Path]:
+    """Returns the files that were written."""
+    return [Path(shutil.copyfile(path, target / path.name)) for path in tokenizer_files.of_directory(folder)]
+
+
+def _configured(resolved: Path) -> list[Path]:
+    """`data.tokenizer.type`, and `data.train_dir`, where `data prepare` puts the tokenizer beside the rows."""
+    try:
+        data: Any = yaml.safe_load(resolved.read_bytes())["data"]
+        named = [(data.get("tokenizer") or {}).get("type"), data.get("train_dir")]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return []
+    return [expanded(path) for path in named if isinstance(path, str)]

@@ -1,0 +1,1 @@
+"""Numbers of finished steps: read late, logged, kept, shown."""

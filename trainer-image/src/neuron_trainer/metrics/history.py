@@ -1,0 +1,171 @@
+"""The history of a run in its log directory, a line each: `metrics.jsonl` (logged steps), `validations.jsonl` and
+`starts.jsonl`. A number that is not finite is null in them, and NaN where it is read again.
+
+The files are only ever appended to: no start changes what is written. Steps that are done again have a second line,
+with the number of the start that wrote it; `current` says which lines are those of the run as it is now.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from neuron_api import contract
+from neuron_trainer.storage import json_text
+from neuron_trainer.storage.files import naming
+
+VALIDATIONS_FILE: Final = "validations.jsonl"
+STARTS_FILE: Final = "starts.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class StepMetrics:
+    """What is known of a finished step; `step` counts from 1, `lr` is the rate that was used in it."""
+
+    step: int
+    loss: float
+    lr: float
+    gradient_norm: float
+    consumed_samples: int
+    tokens_per_second: float
+    time: float
+    """Unix time when it was finished."""
+    parameter_norm: float | None = None
+    mfu: float | None = None
+    """Share of the devices' peak; None where that is not known."""
+    nonfinite_steps: int | None = None
+    """Steps of this start, up to this one, whose gradient was not finite; None: not one."""
+    start: int = 0
+    """Number of the start that did this step, where it was not the run's first; else 0, and not written."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationMetrics:
+    """A validation after `step`."""
+
+    step: int
+    val_loss: float
+    time: float
+    start: int = 0
+    """As of a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartRecord:
+    """A start of the run: `step` finished steps were taken up, `steps_lost` are done again."""
+
+    step: int
+    steps_lost: int
+    time: float
+    resume: tuple[str, ...] | None = None
+    """How the configuration differed from the checkpoint's, a line each; None where nothing was resumed."""
+    start: int = 0
+    """Its number, from 2; the first has none."""
+
+
+Line = TypeVar("Line", StepMetrics, ValidationMetrics)
+Entry = StepMetrics | ValidationMetrics | StartRecord
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that the files tell: of each step what was done last."""
+
+    steps: tuple[StepMetrics, ...]
+    validations: tuple[ValidationMetrics, ...]
+    starts: tuple[StartRecord, ...]
+
+
+class MetricsFile:
+    """Appended by global rank 0 only. `path` is that of metrics.jsonl, the other two lie beside it."""
+
+    def __init__(self, path: Path, guard: Callable[[], None] = lambda: None) -> None:
+        """`guard` raises where the directory is no longer the run's."""
+        self.path, self._guard = path, guard
+        self._validations, self._starts = path.with_name(VALIDATIONS_FILE), path.with_name(STARTS_FILE)
+        self._start = 0
+
+    def begin(self, record: StartRecord) -> None:
+        """A start of the run: the lines that follow are its own."""
+        earlier = list(_read(StartRecord, self._starts))
+        self._start = 1 + max([len(earlier), *(one.start for one in earlier)]) if earlier else 0
+        self._guard()
+        for path in (self.path, self._validations, self._starts):
+            _end_line(path)
+        self.append(record)
+
+    def append(self, entry: Entry) -> None:
+        """One write of one line, so that a reader never sees half of one."""
+        self._guard()
+        files = {StepMetrics: self.path, ValidationMetrics: self._validations, StartRecord: self._starts}
+        values = asdict(replace(entry, start=self._start))
+        line = json_text.dumps({k: v for k, v in values.items() if v is not None and (k, v) != ("start", 0)})
+        path = files[type(entry)]
+        with naming(path), path.open("a") as file:
+            file.write(line + "\n")
+
+    def last_step(self) -> int:
+        """The newest step of the run as it is now; 0 when there is none."""
+        return max((one.step for one in self.history().steps), default=0)
+
+    def history(self) -> History:
+        """Everything; empty where nothing is, tolerant of a last line that is being written."""
+        starts = tuple(_read(StartRecord, self._starts))
+        return History(
+            steps=tuple(current(_read(StepMetrics, self.path), starts)),
+            validations=tuple(current(_read(ValidationMetrics, self._validations), starts)),
+            starts=starts,
+        )
+
+
+def current(lines: Iterable[Line], starts: Sequence[StartRecord]) -> list[Line]:
+    """The lines of the run as it is now, by step: each step's last one, and none that a later start went back behind.
+
+    A start that takes up step 4 leaves 5 and 6 of the starts before it undone, whether it comes so far again or not.
+    """
+    newest: dict[int, Line] = {}
+    for line in lines:
+        if not any(later.start > line.start and later.step < line.step for later in starts):
+            newest[line.step] = line
+    return [newest[step] for step in sorted(newest)]
+
+
+def of_run(folder: Path) -> MetricsFile:
+    """Of a log directory."""
+    return MetricsFile(folder / contract.METRICS_FILE)
+
+
+def _read(kind: type[Any], path: Path) -> Iterator[Any]:
+    known = kind.__dataclass_fields__
+    for _, line in _lines(path):
+        try:
+            yield kind(**{name: math.nan if value is None else value for name, value in line.items() if name in known})
+        except TypeError:
+            continue  # of another release, with other fields
+
+
+def _end_line(path: Path) -> None:
+    """A process that died in the middle of a write has left a line without its end: the next one is not glued to it."""
+    try:
+        with naming(path), path.open("rb+") as file:
+            if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
+                file.write(b"\n")
+    except FileNotFoundError:
+        return
+
+
+def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    if not path.exists():
+        return []
+    found = []
+    for text in path.read_text().splitlines():
+        try:
+            line = json.loads(text)
+            line["step"] = int(line["step"])
+        except (ValueError, KeyError, TypeError):
+            continue  # the process died in the middle of the write
+        found.append((text, line))
+    return found

@@ -1,0 +1,1 @@
+"""Context parallelism: ring attention (B-6)."""

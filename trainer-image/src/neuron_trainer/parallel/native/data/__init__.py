@@ -1,0 +1,1 @@
+"""Data parallelism: sharded states, buckets."""

@@ -1,0 +1,1 @@
+"""Expert parallelism (B-12)."""

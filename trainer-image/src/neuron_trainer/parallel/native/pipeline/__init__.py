@@ -1,0 +1,1 @@
+"""Pipeline stages and the order of micro-batches (B-7)."""

@@ -1,0 +1,1 @@
+"""Dtypes of parameters, gradients and sums (B-3)."""

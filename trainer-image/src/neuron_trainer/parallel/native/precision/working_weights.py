@@ -1,0 +1,67 @@
+"""Weights that a step computes with beside the masters that are updated, where no other process shares the weights.
+
+Where some do, FSDP2 gathers weights in the dtype of computing and reduces gradients in that of accumulation. For one
+process it packs, copies and reduces all the same, which costs 6 % of a step; the numbers are equal to the bit
+(docs/design/014-precision-and-late-metrics.md).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from neuron_api.derive.precision import Policy
+from neuron_trainer import rounding
+from neuron_trainer.parallel.native.parameters import NativeParameter
+
+from . import dtypes
+
+
+class WorkingWeights:
+    """Takes the masters' places in the modules; autograd adds up gradients in the dtype of accumulation."""
+
+    def __init__(
+        self, modules: Sequence[nn.Module], parameters: Sequence[NativeParameter], policy: Policy, seed: int
+    ) -> None:
+        self._parameters, self._seed = parameters, seed if policy.is_stochastic else None
+        self._locals: list[Tensor] = []
+        """The working weights' own storage; empty without masters: they are what is updated."""
+        if policy.has_masters:
+            for parameter in parameters:
+                local = torch.empty_like(parameter.leaf, dtype=dtypes.TORCH[policy.compute], requires_grad=False)
+                parameter.used = nn.Parameter(_placed_as(parameter.whole, local))
+                self._locals.append(local)
+            _replace(modules, {parameter.whole: parameter.used for parameter in parameters})
+        for parameter in parameters:
+            # An older PyTorch has no such attribute, would take it and not heed it: this fails there.
+            assert parameter.used.grad_dtype is parameter.used.dtype
+            parameter.used.grad_dtype = dtypes.TORCH[policy.accumulation]
+
+    @torch.no_grad()
+    def gather(self, updates: int) -> None:
+        """Round the masters as after so many updates. No collective."""
+        if not self._locals:
+            return
+        masters = [parameter.leaf.detach() for parameter in self._parameters]
+        if self._seed is None:
+            torch._foreach_copy_(self._locals, masters)
+            return
+        for parameter, master, local in zip(self._parameters, masters, self._locals, strict=True):
+            key = rounding.key(self._seed, updates, parameter.name)
+            local.copy_(rounding.stochastic(master, parameter.place, key))
+
+
+def _placed_as(whole: Tensor, local: Tensor) -> Tensor:
+    if not isinstance(whole, DTensor):
+        return local
+    return DTensor.from_local(
+        local, whole.device_mesh, whole.placements, run_check=False, shape=whole.shape, stride=whole.stride()
+    )
+
+
+def _replace(modules: Sequence[nn.Module], of_masters: dict[Tensor, Tensor]) -> None:
+    """Everywhere: a shared parameter has several places."""
+    for owner in [child for module in modules for child in module.modules()]:
+        for name, one in list(owner.named_parameters(recurse=False, remove_duplicate=False)):
+            setattr(owner, name, of_masters[one])

@@ -1,0 +1,1 @@
+"""Places and files: directories and object stores, leases, atomic writes."""
