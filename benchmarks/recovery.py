@@ -11,7 +11,7 @@ from rich.console import Console
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "hack"))
 
-from trials import ground, recovery  # noqa: E402
+from trials import cluster_fixture, recovery  # noqa: E402
 
 
 def main() -> int:
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a part of the faults' names")
     parser.add_argument("--json", type=Path, help="write every try here")
     given = parser.parse_args()
-    place = ground.prepare(Console(highlight=False, soft_wrap=True))
+    place = cluster_fixture.prepare(Console(highlight=False, soft_wrap=True))
     causes = [cause for cause in recovery.CAUSES if given.only in cause.name]
     series = [recovery.measure(place, cause, given.tries) for cause in causes]
     print("\n".join(recovery.table(series)))

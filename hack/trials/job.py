@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from demonstration.kubectl import DemoError
 
 from . import processes
-from .ground import CLAIM, SEQUENCE, VOCABULARY, Ground
+from .cluster_fixture import CLAIM, SEQUENCE, VOCABULARY, Ground
 from .processes import Process
 
 Json = dict[str, Any]

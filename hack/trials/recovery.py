@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import harm
-from .ground import Ground
-from .harm import Harm
+from . import faults
+from .cluster_fixture import Ground
+from .faults import Harm
 from .job import EVERY, TrialJob
 from .timeline import Timeline
 
@@ -42,10 +42,10 @@ class Cause:
 
 
 CAUSES: Final = (
-    Cause("rank killed", harm.kill_rank, target=3.0),
-    Cause("pod deleted", harm.delete_pod, pod=1, target=15.0),
-    Cause("pod 0 deleted", lambda job: harm.delete_pod(job, 0), pod=0, target=15.0),
-    Cause("agent killed", harm.kill_launcher, pod=1),
+    Cause("rank killed", faults.kill_rank, target=3.0),
+    Cause("pod deleted", faults.delete_pod, pod=1, target=15.0),
+    Cause("pod 0 deleted", lambda job: faults.delete_pod(job, 0), pod=0, target=15.0),
+    Cause("agent killed", faults.kill_launcher, pod=1),
 )
 
 
@@ -86,7 +86,7 @@ def _one(job: TrialJob, timeline: Timeline, cause: Cause) -> dict[str, float]:
     old = job.pods()[cause.pod].uid if cause.pod is not None else ""
     at = cause.harm(job)
     line = job.wait_recovered(lines + 1)[-1]
-    stepped = at + harm.seconds_since(at, line["recoveredTime"])
+    stepped = at + faults.seconds_since(at, line["recoveredTime"])
     laps: dict[str, float] = json.loads((job.log_dir / "recovery.json").read_text())
     met = stepped - sum(laps[name] for name in (*_LOAD, "groups", "first_step") if name in laps)
     seconds = {
@@ -95,7 +95,7 @@ def _one(job: TrialJob, timeline: Timeline, cause: Cause) -> dict[str, float]:
         "first step": laps["first_step"],
     }
     if cause.pod is None:
-        noted, began = at + harm.seconds_since(at, line["time"]), met - laps.get("rendezvous", 0.0)
+        noted, began = at + faults.seconds_since(at, line["time"]), met - laps.get("rendezvous", 0.0)
         moments = {"detect": noted - at, "decide": began - noted, "schedule": 0.0, "start": 0.0}
         seconds["rendezvous"] += laps.get("rendezvous", 0.0)
     else:

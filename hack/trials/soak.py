@@ -15,21 +15,21 @@ from typing import Final
 
 from demonstration.kubectl import DemoError
 
-from . import harm, processes
-from .ground import Ground
-from .harm import Harm
+from . import faults, processes
+from .cluster_fixture import Ground
+from .faults import Harm
 from .job import EVERY, TrialJob
 from .table import Row
 
 FAULTS: Final[dict[str, Harm]] = {
-    "kill -9 of a rank": harm.kill_rank,
-    "kill -9 of the agent of pod 1": harm.kill_launcher,
-    "kill -9 of the agent of pod 0": partial(harm.kill_launcher, index=0),
-    "pod 1 deleted": harm.delete_pod,
-    "pod 0 deleted": partial(harm.delete_pod, index=0),
-    "operator killed": harm.kill_operator,
-    "API server killed and started": harm.restart_api_server,
-    "SIGSTOP of a rank": harm.stop_rank,
+    "kill -9 of a rank": faults.kill_rank,
+    "kill -9 of the agent of pod 1": faults.kill_launcher,
+    "kill -9 of the agent of pod 0": partial(faults.kill_launcher, index=0),
+    "pod 1 deleted": faults.delete_pod,
+    "pod 0 deleted": partial(faults.delete_pod, index=0),
+    "operator killed": faults.kill_operator,
+    "API server killed and started": faults.restart_api_server,
+    "SIGSTOP of a rank": faults.stop_rank,
 }
 _SILENT: Final = ("operator killed", "API server killed and started")
 """Faults that make no line in the ledger."""
@@ -49,7 +49,7 @@ class Memory:
 
     def sample(self, ground: Ground, since: float) -> None:
         """One more, where the operator runs."""
-        pods = harm.operator_pods(ground)
+        pods = faults.operator_pods(ground)
         for one in processes.of_pods(pods):
             if one.is_launcher:
                 self.samples.append((round(time.monotonic() - since, 1), one.pid, _resident(one.pid)))
@@ -107,7 +107,7 @@ def _training(
                 done.append((name, 0.0, 0))
                 continue
             line = job.wait_recovered(lines + 1)[-1]
-            done.append((name, harm.seconds_since(at, line["recoveredTime"]), line["stepsLost"]))
+            done.append((name, faults.seconds_since(at, line["recoveredTime"]), line["stepsLost"]))
         if job.wait_end() != "Succeeded":
             raise DemoError(job.why())
         if job.numbers() != unbroken:

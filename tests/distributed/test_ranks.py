@@ -1,7 +1,7 @@
 """The helper that waits for ranks: who computes is not hung, who waits for nothing is; nobody stays.
 
 Kind: bounds of wall clock in tests, which a machine with other work reaches (a series of memory measurements was
-stopped after 100 s while one rank was still computing). All of them are one of `tests/bounds.py` now, and
+stopped after 100 s while one rank was still computing). All of them are one of `tests/support/bounds.py` now, and
 `tests/unit/test_repository.py` looks for others.
 """
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from localcluster.locations import fingerprint
-from trials.ground import Ground, prepare
+from trials.cluster_fixture import Ground, prepare
 from trials.job import TrialJob
 
 Numbers = dict[int, tuple[float, ...]]

@@ -6,8 +6,8 @@ import pytest
 
 from fault_table import Row, Trial
 from localcluster import nodeprograms
-from trials import harm
-from trials.ground import Ground, spare_node
+from trials import faults
+from trials.cluster_fixture import Ground, spare_node
 from trials.job import TrialJob
 
 from .conftest import Numbers
@@ -34,17 +34,17 @@ def test_a_kubelet_that_stops_and_comes_back_costs_nothing_that_the_ledger_does_
     with TrialJob(two_nodes, "trial", steps=LONG) as job:
         job.wait_step(8)
         assert sorted(pod.node for pod in job.pods()) == ["node-0", SPARE], "one pod on each node"
-        at = harm.stop_kubelet(job)
+        at = faults.stop_kubelet(job)
         try:
             job.wait("the node to be not ready", lambda: _is_not_ready(two_nodes) or None, NOT_READY_SECONDS)
             step = job.last_step()
             job.wait_step(step + 3)  # The containers go on.
         finally:
-            harm.start_kubelet(job)
+            faults.start_kubelet(job)
         lost = finished(job, unbroken, restarts=len(job.restarts()))
         told = [(line["restartScope"], line["cause"]) for line in job.restarts()]
         assert set(told) <= {("Pod", "NodeLost"), ("Pod", "PodEvicted"), ("Pod", "PodDeleted")}, job.why()
-        seconds = [harm.seconds_since(at, line["recoveredTime"]) for line in job.restarts()]
+        seconds = [faults.seconds_since(at, line["recoveredTime"]) for line in job.restarts()]
         orphans = job.remove()
     assert orphans == []
     trial(
@@ -59,11 +59,11 @@ def test_a_node_without_power_that_is_deleted_is_replaced_by_another(
         job.wait_step(8)
         assert sorted(pod.node for pod in job.pods()) == ["node-0", SPARE], "one pod on each node"
         two_nodes.cluster.kill_spare_node()
-        at = harm.now()
+        at = faults.now()
         two_nodes.kubectl.run("delete", "node", SPARE)  # As a cloud's node controller does.
         (line,) = job.wait_recovered(1)
         assert (line["restartScope"], line["cause"], line["node"]) == ("Pod", "NodeLost", SPARE), job.why()
-        seconds = harm.seconds_since(at, line["recoveredTime"])
+        seconds = faults.seconds_since(at, line["recoveredTime"])
         lost = finished(job, unbroken, restarts=1)
         assert {pod.node for pod in job.pods()} == {"node-0"}
         orphans = job.remove()

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from fault_table import Row, Trial
-from trials import harm
-from trials.ground import Ground
-from trials.harm import Harm
+from trials import faults
+from trials.cluster_fixture import Ground
+from trials.faults import Harm
 from trials.job import TrialJob
 
 from .conftest import Numbers
@@ -16,7 +16,7 @@ from .test_faults_of_the_training import finished
 
 @pytest.mark.parametrize(
     ("name", "act"),
-    [("operator killed", harm.kill_operator), ("API server killed and started", harm.restart_api_server)],
+    [("operator killed", faults.kill_operator), ("API server killed and started", faults.restart_api_server)],
     ids=["operator", "API-server"],
 )
 def test_the_training_goes_on_and_a_rank_that_dies_meanwhile_is_told(
@@ -26,9 +26,9 @@ def test_the_training_goes_on_and_a_rank_that_dies_meanwhile_is_told(
         job.wait_step(8)
         pods = [pod.uid for pod in job.pods()]
         act(job)
-        at = harm.kill_rank(job)
+        at = faults.kill_rank(job)
         (line,) = job.wait_recovered(1)
-        seconds = harm.seconds_since(at, line["recoveredTime"])
+        seconds = faults.seconds_since(at, line["recoveredTime"])
         assert (line["restartScope"], line["cause"]) == ("Process", "ProcessKilled"), job.why()
         act(job)
         lost = finished(job, unbroken, restarts=1)
@@ -49,7 +49,7 @@ def test_a_job_that_is_suspended_and_resumed_loses_no_step(ground: Ground, unbro
         at = _suspend(job, False)
         (line,) = job.wait_recovered(1)
         assert (line["cause"], line["stepsLost"]) == ("Suspended", 0), job.why()
-        seconds = harm.seconds_since(at, line["recoveredTime"])
+        seconds = faults.seconds_since(at, line["recoveredTime"])
         lost = finished(job, unbroken, restarts=1)
         orphans = job.remove()
     assert orphans == []
@@ -57,7 +57,7 @@ def test_a_job_that_is_suspended_and_resumed_loses_no_step(ground: Ground, unbro
 
 
 def _suspend(job: TrialJob, is_set: bool) -> float:
-    now = harm.now()
+    now = faults.now()
     patch = json.dumps({"spec": {"suspend": is_set}})
     job.ground.kubectl.run("patch", "ntj", job.name, "--type=merge", "--patch", patch)
     return now

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fault_table import Row, Trial
 from neuron_api import contract
-from trials import harm
-from trials.ground import Ground, claim
+from trials import faults
+from trials.cluster_fixture import Ground, claim
 from trials.job import TrialJob
 
 from .conftest import Numbers
@@ -25,9 +25,9 @@ def test_a_checkpoint_cut_off_in_its_save_is_not_resumed_from(ground: Ground, un
         for number in range(tries):
             job.wait_step(job.last_step() + 8)
             lines = len(job.restarts())
-            at = harm.cut_off_a_save(job)
+            at = faults.cut_off_a_save(job)
             ledger = job.wait_recovered(lines + 1)
-            seconds.append(harm.seconds_since(at, ledger[-1]["recoveredTime"]))
+            seconds.append(faults.seconds_since(at, ledger[-1]["recoveredTime"]))
             assert all(line["cause"] == "ProcessKilled" for line in ledger), job.why()
             assert number < tries
         lost = finished(job, unbroken, restarts=len(ledger))
@@ -50,12 +50,12 @@ def test_a_disk_that_is_full_while_saving_costs_the_save_and_says_so(
         job.log_dir = disk / job.name
         with job:
             job.wait_step(8)
-            ballast = harm.fill(disk, leave=64 * 1024)
+            ballast = faults.fill(disk, leave=64 * 1024)
             line = job.wait("a failure in the ledger", lambda: next(iter(job.restarts()), None), 180)
             at = time.time()
             ballast.unlink()
             ledger = job.wait_recovered(1)
-            seconds = harm.seconds_since(at, ledger[-1]["recoveredTime"])
+            seconds = faults.seconds_since(at, ledger[-1]["recoveredTime"])
             assert "No space left on device" in line["message"], job.why()
             lost = finished(job, unbroken, restarts=len(job.restarts()))
             orphans = job.remove()

@@ -8,9 +8,9 @@ import pytest
 
 from fault_table import Row, Trial
 from neuron_operator.planning.failures.hang import KNOWN_AFTER
-from trials import harm
-from trials.ground import Ground
-from trials.harm import Harm
+from trials import faults
+from trials.cluster_fixture import Ground
+from trials.faults import Harm
 from trials.job import EVERY, TrialJob
 
 from .conftest import Numbers
@@ -31,14 +31,14 @@ class Fault:
 
 
 FAULTS = [
-    Fault("kill -9 of a rank", harm.kill_rank, 3, "Process", ("ProcessKilled",)),
-    Fault("kill -9 of rank 0", partial(harm.kill_rank, rank=0), 2, "Process", ("ProcessKilled",)),
-    Fault("kill -9 of the agent of pod 1", harm.kill_launcher, 2, "Pod", ("ProcessKilled",)),
-    Fault("kill -9 of the agent of pod 0", partial(harm.kill_launcher, index=0), 1, "Pod", ("ProcessKilled",)),
-    Fault("SIGSTOP of a rank", harm.stop_rank, 2, "Gang", ("Hang",), blamed=False,
+    Fault("kill -9 of a rank", faults.kill_rank, 3, "Process", ("ProcessKilled",)),
+    Fault("kill -9 of rank 0", partial(faults.kill_rank, rank=0), 2, "Process", ("ProcessKilled",)),
+    Fault("kill -9 of the agent of pod 1", faults.kill_launcher, 2, "Pod", ("ProcessKilled",)),
+    Fault("kill -9 of the agent of pod 0", partial(faults.kill_launcher, index=0), 1, "Pod", ("ProcessKilled",)),
+    Fault("SIGSTOP of a rank", faults.stop_rank, 2, "Gang", ("Hang",), blamed=False,
           spec={"hangPolicy": {"minStepSeconds": 10, "saveSeconds": 60}}),
-    Fault("pod 0 deleted", partial(harm.delete_pod, index=0), 2, "Pod", ("PodDeleted",), most_lost=0),
-    Fault("pod 1 deleted", harm.delete_pod, 2, "Pod", ("PodDeleted",), most_lost=0),
+    Fault("pod 0 deleted", partial(faults.delete_pod, index=0), 2, "Pod", ("PodDeleted",), most_lost=0),
+    Fault("pod 1 deleted", faults.delete_pod, 2, "Pod", ("PodDeleted",), most_lost=0),
 ]  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_a_training_that_loses_a_part_goes_on_as_if_nothing_had_been(
             job.wait("a pace that the operator knows", lambda: _measured(job) >= KNOWN_AFTER or None)
             at = fault.harm(job)
             line = job.wait_recovered(number)[-1]
-            seconds.append(harm.seconds_since(at, line["recoveredTime"]))
+            seconds.append(faults.seconds_since(at, line["recoveredTime"]))
             assert (line["restartScope"], line["cause"]) == (fault.rung, line["cause"]), job.why()
             assert line["cause"] in fault.causes, job.why()
             assert line["stepsLost"] <= fault.most_lost, job.why()

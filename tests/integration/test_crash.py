@@ -8,8 +8,8 @@ import pytest
 from neuron_api.resource.status import Phase
 from neuron_operator.kube.errors import UnavailableError
 
-from .life import inventory
-from .mortality import WRITES, Death, Killed, MortalCluster
+from .crash_points import WRITES, Death, Killed, MortalCluster
+from .lifecycle import inventory
 from .world import JOB, World, manifest, until
 
 

@@ -20,9 +20,9 @@ from neuron_operator.kube.errors import ApiError
 from neuron_operator.kube.gateway import Cluster
 from neuron_operator.kube.server_clock import Clock
 
+from .crash_points import Death, Killed, MortalCluster, MortalReports
 from .faultproxy import FaultProxy, Storm
-from .life import Outcome, events, live
-from .mortality import Death, Killed, MortalCluster, MortalReports
+from .lifecycle import Outcome, events, live
 from .operators import Operator
 from .world import JOB, World, manifest, until, utc
 

@@ -135,7 +135,7 @@ ON_A_CLUSTER = ("tests/e2e/", "tests/queues/")
 
 
 def test_no_test_gives_up_before_a_busy_machine_is_done() -> None:
-    """A wait is bounded by `tests/bounds.py`, or by minutes; one of less than a second is there to end."""
+    """A wait is bounded by `tests/support/bounds.py`, or by minutes; one of less than a second is there to end."""
     short = [
         f"{where}: {line.strip()}"
         for where, line in lines(but=ON_A_CLUSTER)

@@ -4,7 +4,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Final
 
-FOLDER: Final = Path(__file__).parent / "data" / "configs" / "doc"
+FOLDER: Final = Path(__file__).parents[1] / "data" / "configs" / "doc"
 
 MOUNTS: Final = {
     "01-top-level": "",

@@ -13,7 +13,7 @@ from localcluster import nodeprograms
 from neuron_api import contract
 
 from . import processes
-from .ground import Ground
+from .cluster_fixture import Ground
 from .job import TrialJob
 from .processes import Process
 

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-TABLE: Final = Path(__file__).parent / "data" / "config-keys.tsv"
-SPECIFICATION: Final = Path(__file__).parents[2] / "shared" / "spec" / "config-keys.md"
+TABLE: Final = Path(__file__).parents[1] / "data" / "config-keys.tsv"
+SPECIFICATION: Final = Path(__file__).parents[3] / "shared" / "spec" / "config-keys.md"
 
 _FILES: Final = (".json", ".jsonl", ".arrow")
 """Suffixes of files that stand in the specification as keys without their section do."""

@@ -16,7 +16,7 @@ from neuron_operator.cli import convert
 
 Json = dict[str, Any]
 
-CONFIGS = Path(__file__).parent / "data" / "configs"
+CONFIGS = Path(__file__).parents[1] / "data" / "configs"
 
 HF = "hf_llama3_8B_config"
 MEGATRON = "megatron_llama_7B_config"

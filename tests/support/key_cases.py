@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import yaml
 
-TABLES: Final = Path(__file__).parent / "unit" / "api" / "keys"
-CONFIGS: Final = Path(__file__).parent / "data" / "configs"
+TABLES: Final = Path(__file__).parents[1] / "unit" / "api" / "keys"
+CONFIGS: Final = Path(__file__).parents[1] / "data" / "configs"
 
 
 @dataclass(frozen=True)

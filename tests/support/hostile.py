@@ -21,7 +21,7 @@ from neuron_operator.cli.__main__ import main
 _MOST_SECONDS: Final = 20
 """Of processor time for one document, so that a fault ends."""
 
-BENIGN: Final = (Path(__file__).parent / "data" / "configs" / "hf_llama3_8B_config.yaml").read_text() + "\n"
+BENIGN: Final = (Path(__file__).parents[1] / "data" / "configs" / "hf_llama3_8B_config.yaml").read_text() + "\n"
 
 
 def benign(old: str, new: str) -> str:

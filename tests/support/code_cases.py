@@ -14,7 +14,7 @@ from neuron_api.loading.loader import load_text
 from neuron_api.schema import effects, support
 from neuron_operator.cli.__main__ import main
 
-TABLE: Final = Path(__file__).parent / "unit" / "api" / "codes.yaml"
+TABLE: Final = Path(__file__).parents[1] / "unit" / "api" / "codes.yaml"
 Told = list[tuple[str, str]]
 """Code and key of each finding."""
 
