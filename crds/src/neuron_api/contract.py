@@ -32,7 +32,7 @@ LABEL_NODE_RANK: Final = f"{GROUP}/node-rank"
 """Index of the pod in the gang, 0..num_nodes-1; pod 0 hosts the rendezvous and serves the progress."""
 
 LABEL_EXPERIMENT: Final = "name"
-"""The config's `name` on every pod (config-keys.md, section 1)."""
+"""The config's `name` on every pod."""
 
 ANNOTATION_EXCLUDED: Final = f"{GROUP}/excluded-nodes"
 """Host names of the nodes that a pod was created to avoid, with commas between them."""

@@ -1,5 +1,5 @@
 """What wakes the queue for a job. A handler puts a key into it and does nothing that can fail; it returns None, always
-(a value would be written into the status by kopf, kopf.md §6). Pods wake it through `pod_watch`.
+(a value would be written into the status by kopf, upstream-facts.md#kopf-return). Pods wake it through `pod_watch`.
 """
 
 import asyncio

@@ -1,4 +1,5 @@
-"""The operator's settings: command line, then environment; and kopf's, derived from kopf.md §12."""
+"""The operator's settings: command line, then environment; and kopf's, derived from them
+(upstream-facts.md#kopf-settings)."""
 
 import argparse
 import os

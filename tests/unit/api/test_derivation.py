@@ -132,8 +132,8 @@ TABLE = [
     ("trn2.48xlarge", 16, 128, 128, 64, 1536, 16),
     ("trn2u.48xlarge", 16, 128, 128, 64, 1536, 16),
 ]
-"""operator.md §3.1: chips, physical cores, logical cores with lnc 1 and 2, GiB of the node, EFA interfaces (those of
-trn2u.48xlarge are not published: as trn2.48xlarge)."""
+"""upstream-facts.md#trainium-instances: chips, physical cores, logical cores with lnc 1 and 2, GiB of the node, EFA
+interfaces (those of trn2u.48xlarge are not published: as trn2.48xlarge)."""
 
 
 @pytest.mark.parametrize(("name", "chips", "cores", "lnc1", "lnc2", "memory", "efa"), TABLE)

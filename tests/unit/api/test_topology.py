@@ -1,4 +1,4 @@
-"""World, parallel sizes, micro-batches; devices of the instance types (operator.md §3.1)."""
+"""World, parallel sizes, micro-batches; devices of the instance types (upstream-facts.md#trainium-instances)."""
 
 import csv
 from pathlib import Path

@@ -1,9 +1,9 @@
 """Every row of the tables of instance types and of multi-node variables, against the pods that are made.
 
-The facts are copied here as data, with their sources, from the project's notes on Trainium (operator.md, sections 3.1
-and 3.3, of 2026-11-24); the code has its own in `neuron_api.platform.instances` and `planning.objects.placement`. Codes
-of the sources: SDK aws-neuron-sdk, HPC sagemaker-hyperpod-cli, KP karpenter-provider-aws, NxDT
-neuronx-distributed-training, ADA awsome-distributed-ai, TFK amazon-eks-machine-learning-with-terraform-and-kubeflow.
+The facts are copied here as data, with their sources, from their sources as of 2026-11-24 (upstream-facts.md); the code
+has its own in `neuron_api.platform.instances` and `planning.objects.placement`. Codes of the sources: SDK
+aws-neuron-sdk, HPC sagemaker-hyperpod-cli, KP karpenter-provider-aws, NxDT neuronx-distributed-training, ADA
+awsome-distributed-ai, TFK amazon-eks-machine-learning-with-terraform-and-kubeflow.
 """
 
 from dataclasses import dataclass

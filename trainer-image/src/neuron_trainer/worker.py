@@ -39,7 +39,7 @@ LOST_WAIT: Final = 120.0
 
 _MIN_TIMEOUT: Final = 30
 _DEFAULT_TIMEOUT: Final = 300
-"""Seconds until a collective that does not end is fatal: neuron_rt_exec_timeout, not below 30 (config-keys.md)."""
+"""Seconds until a collective that does not end is fatal: neuron_rt_exec_timeout, not below 30."""
 
 
 class WorkerOutcome(StrEnum):

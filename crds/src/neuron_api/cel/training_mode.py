@@ -1,5 +1,5 @@
 """What the configuration is about, as CEL: where the architecture is written, pre-training or fine-tuning, which data
-module, how long a sample (config-keys.md sections 1, 5 and 10; the same rules as `derive.alignment`)."""
+module, how long a sample (the same rules as `derive.alignment`)."""
 
 from collections.abc import Callable
 from typing import Final

@@ -1,4 +1,4 @@
-"""Rules between keys (config-keys.md): one module per section of the document; they raise the codes 20xx to 29xx of
+"""Rules between keys: one module per section of the document; they raise the codes 20xx to 29xx of
 `codes.TABLE`. Pure; all findings at once.
 
 `check` asks what can be told from the configuration alone. What needs the sizes in a Hugging Face `config.json` is

@@ -77,7 +77,7 @@ def in_flight(stage: int, split: Sharding, micro_batches: int) -> int:
 
 
 def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dict[str, int]:
-    """Saved tensors by where they come from; config-keys.md's symbols: H hidden, q heads x head size, F MLP width.
+    """Saved tensors by where they come from; H hidden, q heads x head size, F MLP width.
 
     norms:  statistics in fp32 and the normed states in the compute type, for both norms: 2 (4 + w) T H / SP
     inputs: of q, k, v and of gate, up; the whole sequence also with sequence parallelism where it is kept gathered:

@@ -1,6 +1,6 @@
 """The sizes of a model, from a Hugging Face `config.json` or from the Megatron keys of the `model` section.
 
-Only what arithmetic needs: how many layers, how wide, which parameters. Rules: config-keys.md sections 6-8 and 13.
+Only what arithmetic needs: how many layers, how wide, which parameters.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Experts:
     is_gated: bool = True
     """Each has gate and up, whatever the MLP of the other layers has. There are no biases."""
     counts_from_one: bool = False
-    """`every` goes by the layer's number from 1 (Megatron), not by its index from 0 (config-keys.md, section 8)."""
+    """`every` goes by the layer's number from 1 (Megatron), not by its index from 0 (B-12)."""
 
     def among(self, layers: int) -> int:
         """How many of the first so many layers have experts."""
@@ -83,7 +83,7 @@ class Architecture:
 
     @property
     def published_name(self) -> str:
-        """The published model of these sizes (config-keys.md section 13), else the kind."""
+        """The published model of these sizes, else the kind."""
         if self.kind == "llama":
             return {32000: "llama2", 32016: "llama2", 128256: "llama3"}.get(self.vocabulary or 0, "llama")
         if self.kind == "mixtral" and self.experts:

@@ -1,6 +1,6 @@
 """YAML text to a plain mapping, with the line of every key.
 
-Rules of config-keys.md: R1 (floats without a dot or a sign, no dates, no base-60 numbers), R2 (a duplicate key is an
+Rules: R1 (floats without a dot or a sign, no dates, no base-60 numbers), R2 (a duplicate key is an
 error with both lines). The input comes from strangers: its size, depth and number of nodes are bounded (`bounds`)
 before anything is built.
 """

@@ -103,7 +103,7 @@ def _network(config: TrainingConfig, instance: InstanceType, chips: int) -> Iter
 
 
 def _parts(instance: InstanceType, chips: int) -> Iterator[Finding]:
-    """Chips of a Trn1 node are a torus; only whole pieces of it are given (operator.md §3.1)."""
+    """Chips of a Trn1 node are a torus; only whole pieces of it are given (upstream-facts.md#trainium-instances)."""
     if instance.name.startswith("trn1") and chips < instance.chips and chips not in _PARTS_OF_TRN1:
         given = ", ".join(map(str, _PARTS_OF_TRN1))
         message = f"{chips} of {instance.chips} chips: Neuron's scheduler gives {given} or {instance.chips} of a node."

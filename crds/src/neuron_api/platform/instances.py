@@ -1,4 +1,4 @@
-"""What a node of each EC2 instance type with Trainium has (operator.md §3.1, with its sources)."""
+"""What a node of each EC2 instance type with Trainium has (upstream-facts.md#trainium-instances)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ INSTANCE_TYPES: Final[Mapping[str, InstanceType]] = MappingProxyType(
             InstanceType("trn1n.32xlarge", 16, 2, 1, 1, 16, 32 * _GIB, TRAINIUM_1),
             InstanceType("trn2.3xlarge", 1, 8, 2, 2, 1, 96 * _GIB, TRAINIUM_2),
             InstanceType("trn2.48xlarge", 16, 8, 2, 2, 16, 96 * _GIB, TRAINIUM_2),
-            # The number of EFA interfaces is not published; 16 is that of trn2.48xlarge (operator.md §3.1).
+            # The number of EFA interfaces is not published; 16 is that of trn2.48xlarge (upstream-facts.md).
             InstanceType("trn2u.48xlarge", 16, 8, 2, 2, 16, 96 * _GIB, TRAINIUM_2),
         )
     }

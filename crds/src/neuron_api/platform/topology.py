@@ -1,6 +1,6 @@
 """The shape of a job: world size, parallel dimensions, micro-batches.
 
-Pure arithmetic. Symbols: config-keys.md, head.
+Pure arithmetic. Symbols: docs/reference/behaviours.md.
 """
 
 from dataclasses import dataclass

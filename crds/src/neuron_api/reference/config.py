@@ -119,6 +119,9 @@ def _about(known: KeyDoc) -> Iterator[str]:
         told = (f"{links.code(code, links.FINDINGS)} {ENTRIES[code].title}" for code in known.codes)
         yield ""
         yield f"Findings: {'; '.join(told)}."
+    if decisions := links.decisions(known.path):
+        yield ""
+        yield f"Ambiguous in the document; decided: {decisions}."
     if said := _release(known):
         yield ""
         yield f"*This release*: {said}."

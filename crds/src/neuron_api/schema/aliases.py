@@ -1,6 +1,6 @@
 """Other spellings of a key: the value moves to the key that the models read; two that disagree are an error.
 
-config-keys.md A3, A4, A18, A28, and section 5.4.
+A3, A4, A18, A28.
 """
 
 from collections.abc import Mapping

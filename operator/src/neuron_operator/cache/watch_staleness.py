@@ -1,4 +1,4 @@
-"""Whether the watch still brings what happens: kopf may live on and be blind (kopf.md §2; discovery that failed once).
+"""Whether the watch still brings what happens: kopf may live on and be blind (upstream-facts.md#kopf-watch).
 
 At every resync the listed versions are compared with those that events have brought. An object whose version no event
 had brought at one listing, and of which no event has told until the next, was missed: the process ends and a new one

@@ -1,7 +1,8 @@
 """The only module that talks to the API server: eight verbs over `kubernetes.aio`, plain JSON in and out.
 
 Every request has a bound (`TIMEOUT`) and at most `PARALLEL` run at once. Bodies stay dictionaries: 1000 pods cost 30 ms
-as JSON and 170 ms with the client's models (kopf.md §6), and are read by pydantic's parser: 17 us, not 26.
+as JSON and 170 ms with the client's models (upstream-facts.md#client-models), and are read by pydantic's parser: 17 us,
+not 26.
 """
 
 import asyncio

@@ -95,7 +95,8 @@ class WorkQueue:
                 self._observe(outcome, _now() - started)
 
     async def resync(self, keys: Callable[[], Awaitable[list[JobKey]]], seconds: float) -> None:
-        """Look at every job again and again: events that a broken watch did not bring are made up for (kopf.md §2)."""
+        """Look at every job again and again: events that a broken watch did not bring are made up for
+        (upstream-facts.md#kopf-watch)."""
         pause = min(FIRST_RESYNC, seconds)
         while True:
             try:

@@ -1,6 +1,6 @@
 """What upstream puts into which part: names, cuts over tensor parallel, layers over stages, copies of key/value heads.
 
-As `spec` B-6 and B-10 have it: `qkv_linear` and `fuse_qkv` choose names; gate and up are one tensor, cut and then
+As B-6 and B-10 have it: `qkv_linear` and `fuse_qkv` choose names; gate and up are one tensor, cut and then
 joined in each part; with r copies of kv heads the query heads (and the output's columns) are ordered so that a part has
 the queries of its heads. Not checked against upstream's own loader, which cannot be installed here.
 """

@@ -71,7 +71,7 @@ def order_note(config: TrainingConfig) -> str:
 
 
 def first_validation_sample(config: TrainingConfig, consumed: int) -> int:
-    """Where the validation at this point of the training begins (behaviours.md, B-18).
+    """Where the validation at this point of the training begins (B-18).
 
     HF data, and that of a class of one's own: at the beginning, each time. Megatron data: after the one before, through
     an index that is sized for all of them. A function of the position alone, so that an interrupted run validates on

@@ -102,7 +102,7 @@ def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool,
     _advise(config, node, loaded)
     os.environ.update(environment.apply(environment.derive(config), os.environ))
     # A store of its own for every round: with the agents' shared one the halves look for each other under different
-    # keys after a restart and never meet (design.md, section 5).
+    # keys after a restart and never meet.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     os.environ.setdefault("LOGLEVEL", "CRITICAL")  # torch's agent logs every failure again, with its own stack
     if node.host.startswith("127."):

@@ -1,4 +1,4 @@
-"""Variables that change the configuration: those of NxDT's scripts (config-keys.md, section 11), and a data module."""
+"""Variables that change the configuration: those of NxDT's scripts, and a data module."""
 
 from collections.abc import Mapping
 

@@ -78,7 +78,7 @@ def build(model: ModelConfig, parameters: Sequence[LocalParameter]) -> Optimizer
 
 
 def is_decayed(parameter: LocalParameter, model: ModelConfig) -> bool:
-    """Norm weights and biases are exempt unless `do_layer_norm_weight_decay` (config-keys.md, section 6)."""
+    """Norm weights and biases are exempt unless `do_layer_norm_weight_decay` (B-8)."""
     return model.do_layer_norm_weight_decay or parameter.whole.ndim > 1
 
 

@@ -66,7 +66,7 @@ def _device(accelerator: str) -> list[Finding]:
 
 
 def _compare_name(config: TrainingConfig, model: Family) -> None:
-    """Upstream takes the model from the name; whoever counts on that is told (config-keys.md, `name`)."""
+    """Upstream takes the model from the name; whoever counts on that is told."""
     if config.model_source == "hf" and "mixtral" in config.name.lower() and model.kind != "mixtral":
         log.warning("name: %r does not decide: the model is a %s, as its config.json says.", config.name, model.kind)
 

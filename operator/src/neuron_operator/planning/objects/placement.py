@@ -1,4 +1,5 @@
-"""What one pod asks of its node, and the environment that the platform needs (operator.md §3.1-§3.3). Pure.
+"""What one pod asks of its node, and the environment that the platform needs (upstream-facts.md#trainium-resources).
+Pure.
 
 Variables that NxDT derives from the configuration are left to the trainer (`neuron_api.platform.environment`).
 """

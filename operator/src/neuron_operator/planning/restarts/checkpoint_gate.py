@@ -1,4 +1,4 @@
-"""The checkpoint gate: a job that has finished steps is not begun again at step 0, unless its spec says so (B-11, R9).
+"""The checkpoint gate: a job that has finished steps is not begun again at step 0, unless its spec says so (B-11).
 
     a launcher ends with exit code 3   it has looked: steps were finished, no complete checkpoint is there
     held                               a line of the ledger, no pods, Stalled, until somebody helps

@@ -1,4 +1,4 @@
-"""Which tokens a sample has (behaviours.md, B-16): documents shuffled, laid end to end, cut into windows, shuffled.
+"""Which tokens a sample has (B-16): documents shuffled, laid end to end, cut into windows, shuffled.
 
 Element for element Megatron's (`tests/data/oracles`), with its helper's loop over samples as arithmetic on arrays: the
 time is that of drawing the permutations.

@@ -1,4 +1,4 @@
-"""The bytes of `.bin` and `.idx` (behaviours.md, B-16): tokens back to back, and where each document begins.
+"""The bytes of `.bin` and `.idx` (B-16): tokens back to back, and where each document begins.
 
 `.idx`, little endian: magic, uint64 version, uint8 dtype code, uint64 number of sequences n, uint64 number of document
 bounds d, int32[n] lengths in tokens, int64[n] offsets in bytes, int64[d] the sequences at which documents begin, and

@@ -1,4 +1,4 @@
-"""How many samples each part is asked for (behaviours.md, B-16)."""
+"""How many samples each part is asked for (B-16)."""
 
 from neuron_api.config import TrainingConfig
 

@@ -1,4 +1,4 @@
-"""The architecture, from the keys of the `model` section (config-keys.md, section 7) and the tokenizer's vocabulary."""
+"""The architecture, from the keys of the `model` section and the tokenizer's vocabulary."""
 
 from dataclasses import dataclass
 

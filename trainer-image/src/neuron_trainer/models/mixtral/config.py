@@ -36,7 +36,7 @@ class MixtralConfig(LlamaConfig):
 def from_values(values: Mapping[str, Any], overrides: ModelConfig | None = None) -> MixtralConfig:
     """The typed form of a parsed `config.json`; raises `InputError`.
 
-    `max_position_embeddings` is the larger one of the file's and the override (config-keys.md, section 6).
+    `max_position_embeddings` is the larger one of the file's and the override.
     """
     values = {**DEFAULTS, **values}
     if not values.get("rope_parameters") and not values.get("rope_theta"):
