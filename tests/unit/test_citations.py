@@ -139,3 +139,15 @@ def test_relative_links_lead_to_a_file_and_an_anchor(page: str) -> None:
         if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target.resolve())):
             dead.append(f"{path}#{anchor}")
     assert dead == []
+
+
+# ---- the glossary ------------------------------------------------------------------------------------------------
+
+
+def test_the_glossary_is_in_order_and_linked_where_words_are_first_used() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    words = re.findall(r"^<a id=\"[\w-]+\"></a>\*\*([^*.]+)", text, re.MULTILINE)
+    assert len(words) > 30
+    assert words == sorted(words, key=str.lower)
+    for page in ("README.md", "CONTRIBUTING.md", "operator/README.md", "trainer-image/README.md"):
+        assert "docs/glossary.md" in (ROOT / page).read_text(), page
