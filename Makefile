@@ -31,6 +31,14 @@ check: venv ## format, lint, types, import rules, generated files are current
 test: venv ## every test but the long ones: unit, distributed (gloo), integration (real API server)
 	hack/test $(BIN)/python
 
+.PHONY: smoke
+smoke: venv ## two minutes, nothing built: a choice of tests from every part, for every day
+	$(BIN)/python -m pytest -q -m "not slow and not integration and not distributed" --durations=5 tests/unit
+
+.PHONY: measure
+measure: ## sizes and words of the code, as a table
+	$(PYTHON) hack/measure-code
+
 .PHONY: test-queues
 test-queues: venv ## the real Kueue and the real Coscheduling plugin against the API server (built once, minutes)
 	NTO_TEST_QUEUES=1 $(BIN)/python -m pytest tests/queues
