@@ -58,4 +58,4 @@ def test_the_runtimes_last_words_are_in_the_report_and_on_the_console(
     assert (failure.rank, failure.exit_code, failure.message) == (1, -signal.SIGABRT, "ended by SIGABRT")
     assert SAID in failure.lines
     assert f"failed at step {failure.step}: ended by SIGABRT" in logs
-    assert signals.neuron_code(failure_rules.built_in(), signals.said_by(failure)) == 1202
+    assert signals.neuron_code(failure_rules.built_in(), signals.process_text(failure)) == 1202

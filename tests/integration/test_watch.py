@@ -65,7 +65,7 @@ async def seen(world: World, store: PodStore, *jobs: str) -> None:
     async def same() -> bool:
         listed = await world.cluster.list(api.POD, world.namespace, contract.LABEL_JOB)
         there = {(one["metadata"]["name"], one["metadata"]["resourceVersion"]) for one in listed}
-        known = [body for job in jobs for body in store.of(JobKey(world.namespace, job))]
+        known = [body for job in jobs for body in store.job_pods(JobKey(world.namespace, job))]
         return there == {(one["metadata"]["name"], one["metadata"]["resourceVersion"]) for one in known}
 
     await until("the store to be as the API server", same)
@@ -145,4 +145,4 @@ def test_what_a_pass_needs_of_a_pod_is_in_the_store(world: World) -> None:
     body["spec"]["nodeName"] = "n"
     store = PodStore(lambda *_: None)
     store.created(body)
-    assert pods.read(store.of(JobKey(world.namespace, "a"))[0]) == pods.read(body)
+    assert pods.read(store.job_pods(JobKey(world.namespace, "a"))[0]) == pods.read(body)

@@ -147,7 +147,7 @@ async def _lead(
             keys = _lister(controller, settings.namespaces, freshness)
             parts.append(group.create_task(queue.resync(keys, settings.resync_seconds)))
             await kopf.operator(
-                registry=registry(wake, freshness.saw, controller.wrote),
+                registry=registry(wake, freshness.observe_event, controller.wrote),
                 settings=kopf_settings(),
                 # kopf would ask the system for the user's name, and a container's user has none.
                 identity=cast("Any", settings.identity),
@@ -167,9 +167,12 @@ def _lister(
 ) -> Callable[[], Awaitable[list[JobKey]]]:
     async def keys() -> list[JobKey]:
         lists = [await controller.cluster.list_metadata(api.JOB, namespace) for namespace in namespaces or ("",)]
-        listed = [one for some in lists for one in some]
-        versions = {JobKey(one["namespace"], one["name"]): one["resourceVersion"] for one in listed}
-        if missed := freshness.missed(versions):
+        versions = {
+            JobKey(metadata["namespace"], metadata["name"]): metadata["resourceVersion"]
+            for page in lists
+            for metadata in page
+        }
+        if missed := freshness.missed_keys(versions):
             raise WatchLostError(f"no event told of {', '.join(map(str, missed[:3]))}")
         return [key for key, version in versions.items() if not controller.is_still(key, version)]
 

@@ -29,7 +29,7 @@ from .kube.errors import AlreadyExistsError, ConflictError, NotFoundError, Refus
 from .kube.event_recorder import Recorder
 from .kube.gateway import Cluster
 from .planning import projection
-from .planning.cache_safety import needs_no_live_read
+from .planning.cache_safety import requires_live_read
 from .planning.failures.failure_table import FailureTable
 from .planning.objects import release
 from .planning.observation import pods
@@ -49,7 +49,7 @@ from .status_writer import RETRY_SECONDS, StatusWriter
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-Told = tuple[NeuronTrainingJob, tuple[Announcement, ...]]
+PendingEvents = tuple[NeuronTrainingJob, tuple[Announcement, ...]]
 """A job as it was, and what is to be said about the change."""
 
 MAX_PLANS_PER_PASS: Final = 4
@@ -115,38 +115,45 @@ class Controller:
 
     async def _pass(self, key: JobKey) -> Result:
         is_live = self.view is None
-        seen = await self._look(self.view.for_pass(key) if self.view else self.cluster, key)
-        if seen is None:
+        observation = await self._look(self.view.for_pass(key) if self.view else self.cluster, key)
+        if observation is None:
             return await self._gone(key)
         options = replace(self.options, failures=self.failures())
-        planned = make_plan(seen.observed, options, self.clock())
-        if not is_live and not needs_no_live_read(planned, seen.observed):
-            if (seen := await self._look(self.cluster, key)) is None:
+        planned = make_plan(observation.observed, options, self.clock())
+        if not is_live and requires_live_read(planned, observation.observed):
+            if (observation := await self._look(self.cluster, key)) is None:
                 return Result(0.0)
-            is_live, planned = True, make_plan(seen.observed, options, self.clock())
-        told: list[Told] = []
+            is_live, planned = True, make_plan(observation.observed, options, self.clock())
+        pending: list[PendingEvents] = []
         try:
-            return await self._follow(key, seen, planned, options, told, is_live=is_live)
+            return await self._follow(key, observation, planned, options, pending, is_live=is_live)
         finally:
-            for job, announced in told:
+            for job, announced in pending:
                 await self.recorder.post(job, announced)
 
     async def _follow(
-        self, key: JobKey, seen: Observation, planned: Plan, options: Options, told: list[Told], *, is_live: bool
+        self,
+        key: JobKey,
+        observation: Observation,
+        planned: Plan,
+        options: Options,
+        pending: list[PendingEvents],
+        *,
+        is_live: bool,
     ) -> Result:
         """Plan after plan, as long as what each leaves is known; one from memory only where it may be (`certainty`)."""
         for _ in range(MAX_PLANS_PER_PASS):
-            result, body = await self._do(key, seen, planned, told)
-            if body is None or (known := projection.project(seen.observed, planned, parse(body))) is None:
+            result, body = await self._do(key, observation, planned, pending)
+            if body is None or (projected := projection.project(observation.observed, planned, parse(body))) is None:
                 return result
-            seen, planned = Observation(body, known), make_plan(known, options, self.clock())
-            if not is_live and not needs_no_live_read(planned, known):
+            observation, planned = Observation(body, projected), make_plan(projected, options, self.clock())
+            if not is_live and requires_live_read(planned, projected):
                 break
         return Result(0.0)
 
     async def _report_unreadable(self, key: JobKey, problem: ValidationError) -> None:
         """A spec that the operator's own CRD would refuse: an event of the job says it, and nothing else is done."""
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problem.errors())
+        wrong = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in problem.errors())
         log.error("%s cannot be read, the CRD is older or newer than the operator: %s", key, wrong)
         if body := await self.cluster.find(api.JOB, key.namespace, key.name):
             job = NeuronTrainingJob(metadata=Metadata.model_validate(body["metadata"]), spec=JobSpec())
@@ -166,14 +173,16 @@ class Controller:
         await self._let_go(key)
         return Result()
 
-    async def _do(self, key: JobKey, seen: Observation, planned: Plan, told: list[Told]) -> tuple[Result, Json | None]:
+    async def _do(
+        self, key: JobKey, observation: Observation, planned: Plan, pending: list[PendingEvents]
+    ) -> tuple[Result, Json | None]:
         """One plan; also the job as it is stored then, None where that is not known. `told` gets what is to be told."""
-        job = seen.observed.job
+        job = observation.observed.job
         status = finalize_status(planned, await self._carry_out(job, planned), self.clock())
         self.watcher.job_changed(job, status)
-        result, written = await self._save(key, seen, planned, status)
-        if written is not None and written is not seen.body:
-            told.append((job, announcements(job.status, status)))
+        result, written = await self._save(key, observation, planned, status)
+        if written is not None and written is not observation.body:
+            pending.append((job, announcements(job.status, status)))
         return result, written
 
     async def _look(self, cluster: Cluster, key: JobKey) -> Observation | None:
@@ -189,15 +198,17 @@ class Controller:
     async def _carry_out(self, job: NeuronTrainingJob, planned: Plan) -> PlanOutcome:
         namespace = job.metadata.namespace
         await _all(
-            self._writer.delete(api.kind_of(one.kind, one.api_version), namespace, one.name, one.uid, grace=one.grace)
-            for one in planned.deletes
+            self._writer.delete(
+                api.kind_of(delete.kind, delete.api_version), namespace, delete.name, delete.uid, grace=delete.grace
+            )
+            for delete in planned.deletes
         )
         await self._release(namespace, planned.releases)
         if refused := tuple(filter(None, await _all(self._apply(body) for body in planned.applies))):
             return PlanOutcome(rejections=refused)
-        results = await _all(self._create(job, one) for one in planned.creates)
+        results = await _all(self._create(job, create) for create in planned.creates)
         created = {index: uid for index, uid in results if isinstance(uid, str)}
-        return PlanOutcome(created, tuple(found for _, found in results if isinstance(found, Rejection)))
+        return PlanOutcome(created, tuple(answer for _, answer in results if isinstance(answer, Rejection)))
 
     async def _apply(self, body: Mapping[str, Any]) -> Rejection | None:
         """What the job needs beside its pods; these do not need each other, and the pods need all of them."""
@@ -211,8 +222,8 @@ class Controller:
         """Kueue may hold pods of a job that is gone (`scheduling.release`)."""
         if GangScheduler.KUEUE in self.options.gang_schedulers:
             listed = await self.cluster.list(api.POD, key.namespace, f"{contract.LABEL_JOB}={key.name}")
-            left = [pod for body in listed if (pod := pods.read(body)) is not None]
-            await self._release(key.namespace, release.of_pods(left))
+            held = [pod for body in listed if (pod := pods.read(body)) is not None]
+            await self._release(key.namespace, release.of_pods(held))
 
     async def _release(self, namespace: str, releases: Sequence[Release]) -> None:
         await _all(
@@ -221,64 +232,66 @@ class Controller:
                 {
                     "metadata": {
                         "namespace": namespace,
-                        "name": one.name,
-                        "uid": one.uid,
-                        "resourceVersion": one.resource_version,
-                        "finalizers": list(one.finalizers),
-                        "annotations": dict(one.annotations),
+                        "name": release.name,
+                        "uid": release.uid,
+                        "resourceVersion": release.resource_version,
+                        "finalizers": list(release.finalizers),
+                        "annotations": dict(release.annotations),
                     }
                 },
             )
-            for one in releases
+            for release in releases
         )
 
-    async def _create(self, job: NeuronTrainingJob, one: Create) -> tuple[int, str | Rejection | None]:
+    async def _create(self, job: NeuronTrainingJob, create: Create) -> tuple[int, str | Rejection | None]:
         """UID of the pod; one that an earlier pass created is as good. None: its predecessor has not gone yet."""
-        what = f"Pod {one.name}"
+        what = f"Pod {create.name}"
         try:
-            return one.index, str((await self._writer.create(api.POD, one.body))["metadata"]["uid"])
+            return create.index, str((await self._writer.create(api.POD, create.body))["metadata"]["uid"])
         except RefusedError as problem:
-            return one.index, Rejection(what, problem.message)
+            return create.index, Rejection(what, problem.message)
         except UnavailableError as problem:
             if _WEBHOOK not in problem.message:
                 raise
-            return one.index, Rejection(what, problem.message)
+            return create.index, Rejection(what, problem.message)
         except AlreadyExistsError:
-            there = await self._writer.find(api.POD, job.metadata.namespace, one.name)
-        if there is None or "deletionTimestamp" in there["metadata"]:
-            return one.index, None
-        if pods.owner_uid(there) == job.metadata.uid:
-            return one.index, str(there["metadata"]["uid"])
-        return one.index, Rejection(what, f"{what} exists and does not belong to this job.", taken=True)
+            pod = await self._writer.find(api.POD, job.metadata.namespace, create.name)
+        if pod is None or "deletionTimestamp" in pod["metadata"]:
+            return create.index, None
+        if pods.owner_uid(pod) == job.metadata.uid:
+            return create.index, str(pod["metadata"]["uid"])
+        return create.index, Rejection(what, f"{what} exists and does not belong to this job.", taken=True)
 
     # ---- telling ----------------------------------------------------------------------------------------------------
 
     async def _save(
-        self, key: JobKey, seen: Observation, planned: Plan, status: JobStatus
+        self, key: JobKey, observation: Observation, planned: Plan, status: JobStatus
     ) -> tuple[Result, Json | None]:
-        before, after = seen.observed.job.status, Result(planned.requeue_after)
-        if status == before and "status" in seen.body:
-            self._note_stillness(key, seen, planned)
-            return after, seen.body
+        before, after = observation.observed.job.status, Result(planned.requeue_after)
+        if status == before and "status" in observation.body:
+            self._note_stillness(key, observation, planned)
+            return after, observation.body
         if (
-            "status" in seen.body
+            "status" in observation.body
             and is_progress_only_change(before, status)
             and (wait := self.writes.wait(key, self.clock()))
         ):
             return Result(min(wait, after.requeue_after or wait)), None
         try:
-            written = await self.status_writer.write(key, seen, status, self.clock())
+            written = await self.status_writer.write(key, observation, status, self.clock())
         except (ConflictError, NotFoundError):
             return Result(0.0), None  # somebody was quicker: look again
         self.writes.written(key, self.clock())
         return (after, written) if written is not None else (Result(RETRY_SECONDS), None)
 
-    def _note_stillness(self, key: JobKey, seen: Observation, planned: Plan) -> None:
+    def _note_stillness(self, key: JobKey, observation: Observation, planned: Plan) -> None:
         """A plan with looks so rare that only what is due by the clock is left of them."""
-        if self.stillness and not (planned.deletes or planned.applies or planned.creates or seen.observed.lost_nodes):
+        if self.stillness and not (
+            planned.deletes or planned.applies or planned.creates or observation.observed.lost_nodes
+        ):
             rare = replace(self.options, poll_seconds=RARE_SECONDS, failures=self.failures())
-            due = make_plan(seen.observed, rare, self.clock()).requeue_after
-            self.stillness.settle(key, seen.observed, due)
+            due = make_plan(observation.observed, rare, self.clock()).requeue_after
+            self.stillness.settle(key, observation.observed, due)
 
 
 async def _all(actions: Any) -> list[Any]:

@@ -38,23 +38,23 @@ class Settings:
 
 def parse(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the command line; exits with a sentence when it is wrong."""
-    given = _parser(environ).parse_args(arguments)
+    options = _parser(environ).parse_args(arguments)
     return Settings(
-        namespaces=tuple(name for name in given.namespaces.split(",") if name),
+        namespaces=tuple(name for name in options.namespaces.split(",") if name),
         options=Options(
-            image_cpu=given.image_cpu, image_neuron=given.image_neuron, poll_seconds=given.poll_seconds,
-            gang_schedulers=given.gang_schedulers,
+            image_cpu=options.image_cpu, image_neuron=options.image_neuron, poll_seconds=options.poll_seconds,
+            gang_schedulers=options.gang_schedulers,
         ),
-        failure_table=given.failure_table,
-        status_seconds=given.status_seconds,
-        resync_seconds=given.resync_seconds,
-        workers=given.workers,
-        http_port=given.http_port,
-        lease_name=given.lease_name,
-        lease_namespace=given.lease_namespace,
+        failure_table=options.failure_table,
+        status_seconds=options.status_seconds,
+        resync_seconds=options.resync_seconds,
+        workers=options.workers,
+        http_port=options.http_port,
+        lease_name=options.lease_name,
+        lease_namespace=options.lease_namespace,
         identity=environ.get("POD_NAME") or socket.gethostname(),
-        log_level=given.log_level,
-        log_format=given.log_format,
+        log_level=options.log_level,
+        log_format=options.log_format,
     )  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     return parser
 
 
-_SCHEDULERS = tuple(one.value for one in GangScheduler if one is not GangScheduler.NONE)
+_SCHEDULERS = tuple(scheduler.value for scheduler in GangScheduler if scheduler is not GangScheduler.NONE)
 
 
 def _schedulers(text: str) -> frozenset[GangScheduler]:

@@ -45,54 +45,56 @@ class StatusWriter:
         self._cluster, self._recorder, self._count = cluster, recorder, count
         self._reported: dict[JobKey, str] = {}
 
-    async def write(self, key: JobKey, seen: Observation, status: JobStatus, now: datetime) -> Json | None:
+    async def write(self, key: JobKey, observation: Observation, status: JobStatus, now: datetime) -> Json | None:
         """The job as stored; None where a decision could not be stored. Raises the `ApiError`s of `Cluster.replace`,
         but for 422."""
         value, problem = as_json(status), ""
-        if unread := seen.observed.job.unread:  # Gone with this write.
+        if unread := observation.observed.job.unread:  # Gone with this write.
             log.warning("%s: parts of the status cannot be read and are dropped: %s", key, "; ".join(unread))
         written: Json | None
         try:
-            written = await self._put(seen, value)
+            written = await self._put(observation, value)
         except RefusedError as refused:
             if refused.status != 422:
                 raise
-            written, problem = await self._put_less(seen, status, value, refused), refused.message
+            written, problem = await self._put_less(observation, status, value, refused), refused.message
         if written is not None and not problem:
             problem = _dropped(value, written)
         if not problem:
             self.forget(key)
             return written
-        await self._report(key, seen.observed.job, problem)
+        await self._report(key, observation.observed.job, problem)
         if written is not None and refusal.decisions(parse(written).status) == refusal.decisions(status):
             return written
-        await self._explain(seen, written, problem, now)
+        await self._explain(observation, written, problem, now)
         return None
 
     def forget(self, key: JobKey) -> None:
         """Everything is well with the job's status, or the job is gone."""
         self._reported.pop(key, None)
 
-    async def _put(self, seen: Observation, value: Json) -> Json:
-        return await self._cluster.replace(api.JOB, {**seen.body, "status": value}, "status")
+    async def _put(self, observation: Observation, value: Json) -> Json:
+        return await self._cluster.replace(api.JOB, {**observation.body, "status": value}, "status")
 
-    async def _put_less(self, seen: Observation, status: JobStatus, value: Json, problem: RefusedError) -> Json | None:
+    async def _put_less(
+        self, observation: Observation, status: JobStatus, value: Json, problem: RefusedError
+    ) -> Json | None:
         """What is left when the fields that are refused are left out; None: a decision is among them."""
         for _ in range(_MAX_WRITES):
             less = skew.without({"status": value}, (skew.path(field) for field in problem.fields)).get("status", {})
-            rest = parse({**seen.body, "status": less}).status
+            rest = parse({**observation.body, "status": less}).status
             if less == value or refusal.decisions(rest) != refusal.decisions(status):
                 return None
             try:
-                return await self._put(seen, less)
+                return await self._put(observation, less)
             except RefusedError as again:
                 value, problem = less, again
         return None
 
-    async def _explain(self, seen: Observation, written: Json | None, problem: str, now: datetime) -> None:
+    async def _explain(self, observation: Observation, written: Json | None, problem: str, now: datetime) -> None:
         """Beside the log and the event, where the schema takes that much."""
-        body = written or seen.body
-        job = seen.observed.job
+        body = written or observation.body
+        job = observation.observed.job
         message = f"The API server does not store this status: {problem[:_MAX_MESSAGE]} {_REMEDY}"
         explained = refusal.explanation(job.status, message, job.metadata.generation, now)
         if written is None and explained == job.status:
@@ -128,5 +130,5 @@ def _missing(value: Any, stored: Any, field: str) -> set[str]:
         absent = {f"{field}.{key}" for key in value if key not in stored}
         return absent.union(*(_missing(value[key], stored[key], f"{field}.{key}") for key in value if key in stored))
     if isinstance(value, list) and isinstance(stored, list):
-        return set().union(*(_missing(one, two, f"{field}[]") for one, two in zip(value, stored, strict=False)))
+        return set().union(*(_missing(old, new, f"{field}[]") for old, new in zip(value, stored, strict=False)))
     return set()

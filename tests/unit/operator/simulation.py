@@ -16,7 +16,7 @@ from neuron_api import contract
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.progress import ProcessFailure, Progress, Recovery, TrainerPhase
 from neuron_api.resource.status import JobStatus
-from neuron_operator.planning.cache_safety import needs_no_live_read
+from neuron_operator.planning.cache_safety import requires_live_read
 from neuron_operator.planning.observation import nodes
 from neuron_operator.planning.observation.observation import ConfigText, Node, Observed, Pod
 from neuron_operator.planning.outcome import PlanOutcome
@@ -150,7 +150,7 @@ class Cluster:
         self.now += timedelta(milliseconds=10)
         seen = self.observe(self.heard if behind else None)
         planned = plan(seen, OPTIONS, self.now)
-        if behind and not needs_no_live_read(planned, seen):
+        if behind and requires_live_read(planned, seen):
             seen = self.observe()
             planned = plan(seen, OPTIONS, self.now)
         self.heard = seen.pods

@@ -4,7 +4,7 @@ import dataclasses
 
 from builders import NOW, OPTIONS, make_pod, observed, running_gang, with_status
 from neuron_api.resource.job import NeuronTrainingJob
-from neuron_operator.planning.cache_safety import needs_no_live_read
+from neuron_operator.planning.cache_safety import requires_live_read
 from neuron_operator.planning.observation.observation import Child, Observed
 from neuron_operator.planning.planner import plan
 
@@ -13,7 +13,7 @@ from .passes import JOB, PODS, known, started
 
 def safe(seen: Observed, job: NeuronTrainingJob) -> bool:
     assert seen.job is job
-    return needs_no_live_read(plan(seen, OPTIONS, NOW), seen)
+    return not requires_live_read(plan(seen, OPTIONS, NOW), seen)
 
 
 def test_the_first_pods_of_a_job_are_created_from_memory() -> None:
@@ -49,17 +49,17 @@ def test_a_pod_that_has_ended_is_told_deleted_and_replaced_without_a_look() -> N
     seen = observed(job, pods)
     telling = plan(seen, OPTIONS, NOW)
     assert telling.draft.restarts
-    assert needs_no_live_read(telling, seen)
+    assert not requires_live_read(telling, seen)
     told = observed(with_status(job, **dict(telling.draft)), pods)
     deleting = plan(told, OPTIONS, NOW)
     assert deleting.deletes
-    assert needs_no_live_read(deleting, told)
+    assert not requires_live_read(deleting, told)
     gone = observed(told.job, pods[:1])
     creating = plan(gone, OPTIONS, NOW)
     assert creating.creates
-    assert needs_no_live_read(creating, gone)
+    assert not requires_live_read(creating, gone)
     fenced = dataclasses.replace(deleting, deletes=tuple(dataclasses.replace(x, force=True) for x in deleting.deletes))
-    assert not needs_no_live_read(fenced, told), "a node that is said to be gone is looked at"
+    assert requires_live_read(fenced, told), "a node that is said to be gone is looked at"
 
 
 def test_a_pod_that_runs_as_far_as_is_known_is_deleted_only_after_a_look() -> None:
@@ -68,7 +68,7 @@ def test_a_pod_that_runs_as_far_as_is_known_is_deleted_only_after_a_look() -> No
     told = observed(with_status(job, **dict(plan(observed(job, pods), OPTIONS, NOW).draft)), pods)
     deleting = plan(told, OPTIONS, NOW)
     running = dataclasses.replace(told, pods=tuple(dataclasses.replace(pod, failed=False) for pod in told.pods))
-    assert not needs_no_live_read(deleting, running)
+    assert requires_live_read(deleting, running)
 
 
 def test_a_gang_begins_again_only_after_a_look() -> None:

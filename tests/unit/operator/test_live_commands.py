@@ -19,7 +19,7 @@ from neuron_api.resource.status import JobStatus, Phase, ProgressStatus, Restart
 from neuron_operator.cli import checkpoints, failure_log, pace, screen, status, suspension, why
 from neuron_operator.cli.__main__ import main
 from neuron_operator.cli.connection import Connection
-from neuron_operator.cli.job_snapshot import JobSnapshot, job_of, look, told
+from neuron_operator.cli.job_snapshot import JobSnapshot, job_of, look, reason_and_message
 from neuron_operator.kube.errors import MayNotError, UnreachableError, UserInputError
 
 Json = dict[str, Any]
@@ -175,7 +175,7 @@ def test_status_fits_every_stage_and_says_the_headline_once(stage: str) -> None:
     assert text.startswith(f"tiny  {seen.job.status.phase}  in namespace team")
     if seen.headline:
         conditions = text.partition("  restarts ")[0]  # events below say the same again
-        assert conditions.count(told(seen.headline.reason, seen.headline.message)) == 1
+        assert conditions.count(reason_and_message(seen.headline.reason, seen.headline.message)) == 1
     assert "\n\n" not in text
 
 
@@ -254,7 +254,7 @@ class Watched(Recorded):
 def test_a_watch_outlives_an_api_server_that_is_away_and_ends_with_the_job() -> None:
     connection = as_connection(Watched())
     pauses: list[float] = []
-    found = list(status.sightings(connection, "tiny", look(connection, "tiny"), pauses.append))
+    found = list(status.snapshots(connection, "tiny", look(connection, "tiny"), pauses.append))
     assert [type(one) for one in found] == [JobSnapshot, UnreachableError, JobSnapshot]
     assert isinstance(found[-1], JobSnapshot)
     assert found[-1].job.status.phase is Phase.SUCCEEDED
@@ -290,7 +290,7 @@ def test_a_pod_that_is_gone_leaves_its_last_words_and_those_of_the_others() -> N
     failure = failure_log.find(job, [other])
     assert failure is not None
     assert failure.pod == "tiny-0-0"
-    assert failure_log.last_words(failure, [other], is_there=False) == [
+    assert failure_log.without_log(failure, [other], pod_exists=False) == [
         "Pod tiny-0-0 is gone, and its log with it. Its last words:",
         "  boom",
         f"last words of pod {other.name} (exit code 1):",

@@ -176,7 +176,7 @@ def test_last_words_are_shown_by_kubectl_neuron_without_commands_for_a_terminal(
     pods = [make_pod(JOB, index).failed(1, f"{EVIL}{index}").build() for index in range(2)]
     failure = failure_log.find(JOB, pods)
     assert failure is not None
-    lines = failure_log.last_words(failure, pods, is_there=False)
+    lines = failure_log.without_log(failure, pods, pod_exists=False)
     assert any("owned" in line for line in lines)
     assert all(part.isprintable() for line in lines for part in line.split("\n"))
 

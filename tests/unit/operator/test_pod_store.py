@@ -48,7 +48,7 @@ def store(woken: Woken) -> PodStore:
 
 
 def names(store: PodStore, key: JobKey) -> list[str]:
-    return [body["metadata"]["name"] for body in store.of(key)]
+    return [body["metadata"]["name"] for body in store.job_pods(key)]
 
 
 async def test_it_is_complete_when_every_namespace_was_listed(woken: Woken) -> None:
@@ -92,7 +92,7 @@ def test_an_event_that_changes_only_the_version_wakes_nobody(store: PodStore, wo
     assert woken.take() == []
     store.event("MODIFIED", pod("a-0", version="3", phase="Running"))
     assert woken.take() == [A]
-    assert store.of(A)[0]["status"]["phase"] == "Running"
+    assert store.job_pods(A)[0]["status"]["phase"] == "Running"
 
 
 def test_a_pod_of_our_own_is_there_before_its_event(store: PodStore, woken: Woken) -> None:
@@ -104,7 +104,7 @@ def test_an_answer_that_comes_after_the_events_changes_nothing(store: PodStore) 
     store.event("ADDED", pod("a-0"))
     store.event("MODIFIED", pod("a-0", version="2", phase="Running"))
     store.created(pod("a-0"))
-    assert store.of(A)[0]["status"]["phase"] == "Running"
+    assert store.job_pods(A)[0]["status"]["phase"] == "Running"
 
 
 def test_an_answer_that_comes_after_the_deletion_brings_no_ghost_back(store: PodStore) -> None:
@@ -129,7 +129,7 @@ def test_it_keeps_no_more_of_a_body_than_passes_look_at(store: PodStore) -> None
     body["metadata"]["managedFields"] = [{"manager": "someone"}]
     body["spec"]["containers"] = [{"name": "trainer"}]
     store.created(body)
-    kept = store.of(A)[0]
+    kept = store.job_pods(A)[0]
     assert "managedFields" not in kept["metadata"]
     assert kept["spec"] == {"nodeName": "n"}
     assert (len(store), body["spec"]["containers"]) == (1, [{"name": "trainer"}])
@@ -150,7 +150,7 @@ def test_the_events_of_a_pod_whose_name_we_have_given_away_are_late(store: PodSt
     woken.take()
     store.event("MODIFIED", pod("a-0", uid="old", phase="Failed", version="2"))
     store.event("DELETED", pod("a-0", uid="old", phase="Failed", version="3"))
-    assert [body["metadata"]["uid"] for body in store.of(A)] == ["new"]
+    assert [body["metadata"]["uid"] for body in store.job_pods(A)] == ["new"]
     assert woken.take() == []
     store.event("ADDED", pod("a-0", uid="new"))
     store.event("DELETED", pod("a-0", uid="new"))

@@ -30,9 +30,9 @@ _REMEMBERED: Final[Mapping[str, Kind]] = {"Service": api.SERVICE, "ConfigMap": a
 _PREFIX: Final = f"{contract.LABEL_JOB}="
 
 
-def _is_of(body: Json, key: JobKey) -> bool:
+def _is_owned_by(body: Json, key: JobKey) -> bool:
     owners = body["metadata"].get("ownerReferences", ())
-    return body["metadata"]["namespace"] == key.namespace and any(one.get("name") == key.name for one in owners)
+    return body["metadata"]["namespace"] == key.namespace and any(owner.get("name") == key.name for owner in owners)
 
 
 def _is_small(body: Json) -> bool:
@@ -50,7 +50,7 @@ class PodView(Cluster):
         """Pods of a job from the store; everything else asked for."""
         if kind == api.POD and selector.startswith(_PREFIX):
             await self._store.complete()
-            return self._store.of(JobKey(namespace, selector.removeprefix(_PREFIX)))
+            return self._store.job_pods(JobKey(namespace, selector.removeprefix(_PREFIX)))
         return await super().list(kind, namespace, selector)
 
 
@@ -74,9 +74,9 @@ class CachedClient(PodView):
             return written[1]
         if (made := self._made.get(where)) and self._age(made) < KEPT_SECONDS:
             return made[1]
-        found = await super().find(kind, namespace, name)
-        self._remember(kind, where, found)
-        return found
+        body = await super().find(kind, namespace, name)
+        self._remember(kind, where, body)
+        return body
 
     def for_pass(self, key: JobKey) -> Cluster:
         """What a pass reads from: memory while a pod that ended is being replaced, the next one everything but pods.
@@ -130,20 +130,20 @@ class CachedClient(PodView):
         """The job is gone, and what it owned is going."""
         self._versions.pop(key, None)
         self._to_check.discard(key)
-        for where in [where for where, (_, body) in self._made.items() if _is_of(body, key)]:
+        for where in [where for where, (_, body) in self._made.items() if _is_owned_by(body, key)]:
             del self._made[where]
         self._written.pop((api.JOB.plural, *key), None)
 
     # ---- memory -----------------------------------------------------------------------------------------------------
 
-    def _remember(self, kind: Kind, where: Where, found: Json | None) -> None:
+    def _remember(self, kind: Kind, where: Where, body: Json | None) -> None:
         """What a job owns, and that a claim is there; nothing that others may change with meaning."""
-        owned = found is not None and any(
-            one.get("controller") and one.get("kind") == contract.KIND
-            for one in found["metadata"].get("ownerReferences", ())
+        owned = body is not None and any(
+            owner.get("controller") and owner.get("kind") == contract.KIND
+            for owner in body["metadata"].get("ownerReferences", ())
         )
-        if found is not None and (kind == api.CLAIM or (kind in _REMEMBERED.values() and owned and _is_small(found))):
-            self._made[where] = (self._monotonic(), found)
+        if body is not None and (kind == api.CLAIM or (kind in _REMEMBERED.values() and owned and _is_small(body))):
+            self._made[where] = (self._monotonic(), body)
         else:
             self._made.pop(where, None)
         while len(self._made) > _MAX_MADE:
@@ -156,5 +156,5 @@ class CachedClient(PodView):
         while self._age(self._written[oldest := next(iter(self._written))]) >= JUST_SECONDS:
             del self._written[oldest]
 
-    def _age(self, one: tuple[float, Json]) -> float:
-        return self._monotonic() - one[0]
+    def _age(self, entry: tuple[float, Json]) -> float:
+        return self._monotonic() - entry[0]

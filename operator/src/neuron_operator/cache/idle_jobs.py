@@ -83,10 +83,10 @@ class IdleTracker:
         still = self._still.get(key)
         if still is None:
             return None
-        left = still.full_at - self._monotonic()
-        same = left > 0 and self._says_the_same(still, await self._reader.read(still.pod))
+        remaining = still.full_at - self._monotonic()
+        same = remaining > 0 and self._says_the_same(still, await self._reader.read(still.pod))
         if same and self._still.get(key) is still:
-            return min(left, self.seconds)
+            return min(remaining, self.seconds)
         self._still.pop(key, None)
         return None
 

@@ -41,8 +41,8 @@ class PodStore:
         """Wait for the first listing."""
         await self._complete.wait()
 
-    def of(self, key: JobKey) -> list[Json]:
-        """Pods that carry the job's name, by name."""
+    def job_pods(self, key: JobKey) -> list[Json]:
+        """Return the pods that carry the job's name, by name."""
         return [body for _, body in sorted(self._jobs.get(key, {}).items())]
 
     def has_failed(self, key: JobKey) -> bool:
@@ -68,21 +68,21 @@ class PodStore:
 
     def event(self, kind: str, body: Json) -> None:
         """ADDED, MODIFIED or DELETED."""
-        uid, known = body["metadata"]["uid"], self._uid_at(_place(body))
+        uid, stored_uid = body["metadata"]["uid"], self._uid_at(_place(body))
         if kind == "DELETED":
             self._bury(uid)
-            if known == uid:
+            if stored_uid == uid:
                 self._remove(_place(body))
         elif uid not in self._deleted:
             self._put(body)
 
     def created(self, body: Json) -> None:
         """The answer to our own POST; an event that was quicker knows more, one of its predecessor is late."""
-        uid, known = body["metadata"]["uid"], self._uid_at(_place(body))
-        if known == uid or uid in self._deleted:
+        uid, stored_uid = body["metadata"]["uid"], self._uid_at(_place(body))
+        if stored_uid == uid or uid in self._deleted:
             return
-        if known is not None:
-            self._bury(known)
+        if stored_uid is not None:
+            self._bury(stored_uid)
         self._enter(body)
 
     def _uid_at(self, place: Place) -> str | None:
@@ -149,7 +149,7 @@ def _matters(body: Json) -> tuple[Mapping[str, Any], ...]:
 
 
 def _has_failed(body: Json) -> bool:
-    ends = (one.get("state", {}).get("terminated") for one in body["status"].get("containerStatuses", ()))
+    ends = (container.get("state", {}).get("terminated") for container in body["status"].get("containerStatuses", ()))
     failed = body["status"].get("phase") == "Failed" or any(end and end.get("exitCode") for end in ends)
     return failed and "deletionTimestamp" not in body["metadata"]
 
@@ -160,5 +160,5 @@ def _is_bad(body: Json) -> bool:
     return (
         "deletionTimestamp" in body["metadata"]
         or status.get("phase") in ("Failed", "Succeeded")
-        or any("terminated" in one.get("state", {}) for one in status.get("containerStatuses", ()))
+        or any("terminated" in container.get("state", {}) for container in status.get("containerStatuses", ()))
     )

@@ -16,26 +16,26 @@ class WatchStalenessDetector(Generic[K]):
     """What events have brought; kept as long as the object is listed."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic, self._shown = monotonic, monotonic()
-        self._seen: dict[K, str] = {}
-        self._doubtful: dict[K, str | None] = {}
+        self._monotonic, self._confirmed_at = monotonic, monotonic()
+        self._versions: dict[K, str] = {}
+        self._behind: dict[K, str | None] = {}
         """What had been seen of the keys that were behind at the last listing."""
 
-    def saw(self, key: K, version: str) -> None:
+    def observe_event(self, key: K, version: str) -> None:
         """An event."""
-        self._seen[key] = version
-        self._shown = self._monotonic()
+        self._versions[key] = version
+        self._confirmed_at = self._monotonic()
 
     def age(self) -> float:
         """Seconds since the watch has shown that it brings what happens."""
-        return self._monotonic() - self._shown
+        return self._monotonic() - self._confirmed_at
 
-    def missed(self, listed: Mapping[K, str]) -> list[K]:
+    def missed_keys(self, listed: Mapping[K, str]) -> list[K]:
         """Keys that were behind at the last listing, are still, and of which no event has told in between."""
-        self._seen = {key: version for key, version in self._seen.items() if key in listed}
-        doubtful = {key: self._seen.get(key) for key, version in listed.items() if self._seen.get(key) != version}
-        missed = [key for key, seen in doubtful.items() if key in self._doubtful and self._doubtful[key] == seen]
-        self._doubtful = doubtful
-        if not doubtful:
-            self._shown = self._monotonic()
+        self._versions = {key: version for key, version in self._versions.items() if key in listed}
+        behind = {key: self._versions.get(key) for key, version in listed.items() if self._versions.get(key) != version}
+        missed = [key for key, version in behind.items() if key in self._behind and self._behind[key] == version]
+        self._behind = behind
+        if not behind:
+            self._confirmed_at = self._monotonic()
         return missed

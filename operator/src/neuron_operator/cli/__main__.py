@@ -49,13 +49,13 @@ _INTERRUPTED: Final = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point: 0, 1 when a file or a cluster cannot be read, 2 when the configuration has errors or the command
     line is wrong."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, Command] = {"plan": _plan, "convert": _convert}
     commands |= {name: partial(live.run, name, write=_write) for name in live.COMMANDS}
-    if not given or given[0] not in commands:
-        return _without_command(given[0] if given else "", commands)
+    if not words or words[0] not in commands:
+        return _without_command(words[0] if words else "", commands)
     try:
-        return commands[given[0]](given[1:])
+        return commands[words[0]](words[1:])
     except UserInputError as problem:
         _write(f"kubectl neuron: {problem}\n", sys.stderr)
         return 1
@@ -91,17 +91,19 @@ def _plan(arguments: Sequence[str]) -> int:
         metavar="KEY",
         help="what a key means, its type and default, or what a code (NTJ-2302) means; needs no file",
     )
-    given = _parsed(parser, arguments, needs_file=False)
-    if given.explain:
+    options = _parsed(parser, arguments, needs_file=False)
+    if options.explain:
         from . import explain
 
-        _write(explain.text(given.explain))
+        _write(explain.text(options.explain))
         return 0
-    if not given.files:
+    if not options.files:
         parser.error(_NO_FILE)
     from . import plan
 
-    text, has_errors = plan.run(given.files, given.overrides, _platform(given), given.model_config, given.output)
+    text, has_errors = plan.run(
+        options.files, options.overrides, _platform(options), options.model_config, options.output
+    )
     _write(text)
     return _CONFIG_ERRORS if has_errors else 0
 
@@ -120,19 +122,21 @@ def _convert(arguments: Sequence[str]) -> int:
         help="move paths: /home/ubuntu=/fsx makes /fsx/data of /home/ubuntu/data; may be given several times",
     )
     parser.add_argument("--force", action="store_true", help="write a job that has errors, too")
-    given = _parsed(parser, arguments, needs_file=True)
+    options = _parsed(parser, arguments, needs_file=True)
     from . import convert
 
-    rewrites = [_rewrite(parser, one) for one in given.rewrite]
-    wrapping = convert.Wrapping(given.name, _platform(given), given.claim, given.mount_path, given.image, rewrites)
-    results = convert.run_all(given.files, given.overrides, wrapping)
-    is_refused = any(one.is_refused for one in results)
-    _write("".join(one.remarks for one in results), sys.stderr)
-    if is_refused and not given.force:
+    rewrites = [_rewrite(parser, text) for text in options.rewrite]
+    wrapping = convert.Wrapping(
+        options.name, _platform(options), options.claim, options.mount_path, options.image, rewrites
+    )
+    results = convert.run_all(options.files, options.overrides, wrapping)
+    is_refused = any(result.is_refused for result in results)
+    _write("".join(result.remarks for result in results), sys.stderr)
+    if is_refused and not options.force:
         _write("kubectl neuron: no job was written, since it would be rejected; --force writes it\n", sys.stderr)
         return _CONFIG_ERRORS
-    _write("---\n".join(one.text for one in results if one.text))
-    return 0 if all(one.text for one in results) else _CONFIG_ERRORS
+    _write("---\n".join(result.text for result in results if result.text))
+    return 0 if all(result.text for result in results) else _CONFIG_ERRORS
 
 
 def _rewrite(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
@@ -147,13 +151,13 @@ _NO_FILE: Final = "-f FILE is required"
 
 def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str], *, needs_file: bool) -> argparse.Namespace:
     """The arguments; a file that is given without -f is not taken for an override."""
-    given = parser.parse_intermixed_args(arguments)
-    for word in given.overrides:
+    options = parser.parse_intermixed_args(arguments)
+    for word in options.overrides:
         if "=" not in word and not word.startswith("~"):
             parser.error(f"{word!r} is neither key=value nor ~key; give a file with -f {word}")
-    if needs_file and not given.files:
+    if needs_file and not options.files:
         parser.error(_NO_FILE)
-    return given
+    return options
 
 
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
@@ -182,11 +186,11 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
 
 def _accelerator(text: str) -> str:
     """As the API writes it; the command line takes `cpu`, too."""
-    return next((one for one in Accelerator if one.device == text.lower()), text)
+    return next((accelerator for accelerator in Accelerator if accelerator.device == text.lower()), text)
 
 
-def _platform(given: argparse.Namespace) -> tuple[str | None, str | None]:
-    return given.accelerator, given.instance_type
+def _platform(options: argparse.Namespace) -> tuple[str | None, str | None]:
+    return options.accelerator, options.instance_type
 
 
 def _write(text: str, stream: TextIO | None = None) -> None:

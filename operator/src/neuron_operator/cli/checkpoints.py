@@ -39,29 +39,29 @@ def live(connection: Connection, job: NeuronTrainingJob) -> CheckpointReport | N
     return report.checkpoint if report and report.job_uid in ("", job.metadata.uid) else None
 
 
-def newest(job: NeuronTrainingJob, asked: CheckpointReport | None) -> Newest:
+def newest(job: NeuronTrainingJob, reported: CheckpointReport | None) -> Newest:
     """The later of the two."""
-    known = job.status.checkpoint
-    return asked if asked and (known is None or asked.step >= known.step) else known
+    stored = job.status.checkpoint
+    return reported if reported and (stored is None or reported.step >= stored.step) else stored
 
 
-def text(job: NeuronTrainingJob, found: Newest, now: datetime) -> str:
+def text(job: NeuronTrainingJob, checkpoint: Newest, now: datetime) -> str:
     """A table, newest first, and what a failure would cost now."""
     rows = [("STEP", "AGE", "VERIFIED", "USED BY", "PATH")]
-    if found is not None:
-        age, read_back = duration.since(found.time, now), "yes" if found.verified else "-"
-        rows.append((str(found.step), age, read_back, _resumes(job, found.step), found.path))
-    taken = {entry.resumed_from_step for entry in job.status.restarts} - {None, found.step if found else None}
-    rows += [
-        (str(step), "-", "yes", _resumes(job, step), "-")
-        for step in sorted((one for one in taken if one), reverse=True)
-    ]
+    if checkpoint is not None:
+        age, read_back = duration.since(checkpoint.time, now), "yes" if checkpoint.verified else "-"
+        rows.append((str(checkpoint.step), age, read_back, _resumes(job, checkpoint.step), checkpoint.path))
+    resumed = {entry.resumed_from_step for entry in job.status.restarts} - {
+        None,
+        checkpoint.step if checkpoint else None,
+    }
+    rows += [(str(step), "-", "yes", _resumes(job, step), "-") for step in sorted(filter(None, resumed), reverse=True)]
     last = len(rows[0]) - 1
     widths = [max(len(row[column]) for row in rows) for column in range(last)]
     table = [
         "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[last])) for row in rows
     ]
-    return "\n".join((*(table if len(rows) > 1 else ()), _cost(job, found))) + "\n"
+    return "\n".join((*(table if len(rows) > 1 else ()), _cost(job, checkpoint))) + "\n"
 
 
 def _resumes(job: NeuronTrainingJob, step: int) -> str:
@@ -70,12 +70,12 @@ def _resumes(job: NeuronTrainingJob, step: int) -> str:
     return f"restart {', '.join(numbers)}" if numbers else "-"
 
 
-def _cost(job: NeuronTrainingJob, found: Newest) -> str:
+def _cost(job: NeuronTrainingJob, checkpoint: Newest) -> str:
     name, done = job.metadata.name, job.status.progress.step if job.status.progress else 0
     if job.status.finished:
         return f"{name} is over ({job.status.phase})."
-    if not done and found is None:
+    if not done and checkpoint is None:
         return f"{name} has no complete checkpoint and no finished step yet."
-    if found is None:
+    if checkpoint is None:
         return f"{name} has no complete checkpoint yet; a failure now would cost all {done} steps."
-    return f"A failure now would cost {max(0, done - found.step)} of {name}'s {done} steps."
+    return f"A failure now would cost {max(0, done - checkpoint.step)} of {name}'s {done} steps."

@@ -176,7 +176,7 @@ def connect(access: Access) -> Iterator[Connection]:
 def _context(config: Any, file: str | None, name: str | None) -> Json:
     """Cluster, user and namespace, as kubectl chooses them."""
     contexts, active = config.list_kube_config_contexts(file)
-    chosen = next((one for one in contexts if one["name"] == name), active) if name else active
+    chosen = next((entry for entry in contexts if entry["name"] == name), active) if name else active
     return dict(chosen["context"])
 
 
@@ -185,11 +185,13 @@ def _user(file: str | None, context: Json) -> Json:
     from kubernetes.config import kube_config
 
     merged = kube_config.KubeConfigMerger(file or kube_config.KUBE_CONFIG_DEFAULT_LOCATION).config.value
-    entries = (one.value if isinstance(one, kube_config.ConfigNode) else one for one in merged.get("users") or ())
-    return next((dict(one.get("user") or {}) for one in entries if one["name"] == context.get("user")), {})
+    entries = (
+        entry.value if isinstance(entry, kube_config.ConfigNode) else entry for entry in merged.get("users") or ()
+    )
+    return next((dict(entry.get("user") or {}) for entry in entries if entry["name"] == context.get("user")), {})
 
 
-def _needed(verb: str, path: str, resource: str, namespace: str, said: str) -> str:
+def _needed(verb: str, path: str, resource: str, namespace: str, message: str) -> str:
     """A sentence that can be forwarded to whoever gives rights."""
     group = contract.GROUP if resource == contract.PLURAL else ""
     place = path.rstrip("/").rpartition("/")[2]
@@ -197,7 +199,7 @@ def _needed(verb: str, path: str, resource: str, namespace: str, said: str) -> s
     name = f"{resource}.{group}" if group else resource
     return (
         f"you may not {action} {name} in namespace {namespace}. A Role is needed with "
-        f'apiGroups: ["{group}"], resources: [{resource}], verbs: [{action}]. The API server says: {said}'
+        f'apiGroups: ["{group}"], resources: [{resource}], verbs: [{action}]. The API server says: {message}'
     )
 
 

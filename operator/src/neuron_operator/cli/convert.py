@@ -62,12 +62,14 @@ def run_all(files: Sequence[str], changes: Sequence[str], wrapping: Wrapping) ->
     if wrapping.name and len(texts) > 1:
         raise UserInputError(f"--name is for one file, and there are {len(texts)}")
     results = [_wrapped(file, text, changes, wrapping) for file, text in texts]
-    count = Counter(one.name for one in results)
+    count = Counter(result.name for result in results)
     results = [
-        _wrapped(file, text, changes, wrapping, by_file=True) if one.name and count[one.name] > 1 else one
-        for (file, text), one in zip(texts, results, strict=True)
+        _wrapped(file, text, changes, wrapping, by_file=True) if result.name and count[result.name] > 1 else result
+        for (file, text), result in zip(texts, results, strict=True)
     ]
-    [*repeated] = [name for name, times in Counter(one.name for one in results if one.name).items() if times > 1]
+    [*repeated] = [
+        name for name, times in Counter(result.name for result in results if result.name).items() if times > 1
+    ]
     if repeated:
         raise UserInputError(f"several files would be jobs of one name, {repeated[0]}: convert each with its --name")
     return results
@@ -105,11 +107,13 @@ def _wrapped(file: str, text: str, changes: Sequence[str], wrapping: Wrapping, *
         "spec": spec,
     }
     faults = envelope.check_spec(spec)
-    around = job_checks.around(spec, moved.config, (*planned.findings, *faults))
+    job_findings = job_checks.spec_findings(spec, moved.config, (*planned.findings, *faults))
     findings = (
         *planned.findings,
         *faults,
-        *source.located(_with_rewrite(one, moved.config, spec["storage"][0]["mountPath"]) for one in around),
+        *source.located(
+            _with_rewrite(finding, moved.config, spec["storage"][0]["mountPath"]) for finding in job_findings
+        ),
         *_renamed(name, loaded.config.name, wrapping, by_file=by_file),
         *_assumed(wrapping),
         *(note(key, f"rewritten to {value}.") for key, value in paths.items()),
@@ -249,5 +253,5 @@ def _has_marker(annotation: Any, marker: str) -> bool:
 
 def _remarks(findings: Sequence[Finding]) -> str:
     """A line for each, errors first."""
-    worst_first = sorted(findings, key=lambda one: list(Severity).index(one.severity))
-    return "".join(f"{one.severity}: {one}\n" for one in worst_first)
+    worst_first = sorted(findings, key=lambda finding: list(Severity).index(finding.severity))
+    return "".join(f"{finding.severity}: {finding}\n" for finding in worst_first)

@@ -38,7 +38,7 @@ class Source:
     spec: Mapping[str, Any] | None = None
     """`spec` of the job; None for an NxDT file."""
     text: str | None = None
-    given: Mapping[str, Any] | None = None
+    config_object: Mapping[str, Any] | None = None
     """Object form, where there is no text; None where the job has no configuration, which its findings say."""
     lines: Mapping[str, int] = field(default_factory=dict)
     """Key of the configuration to line of the file."""
@@ -53,10 +53,10 @@ class Source:
 
     def load(self, overrides: Sequence[str]) -> Loaded:
         """With findings that name lines of the file."""
-        if self.text is None and self.given is None:
+        if self.text is None and self.config_object is None:
             return Loaded(None, {}, "", self.findings)
         if self.text is None:
-            loaded = load_object(self.given or {}, overrides)
+            loaded = load_object(self.config_object or {}, overrides)
             return replace(loaded, findings=(*self.findings, *self.located(loaded.findings)))
         loaded = load_text(self.text, overrides)
         numbered = (replace(f, line=f.line and f.line + self.first_line - 1) for f in loaded.findings)
@@ -67,10 +67,10 @@ class Source:
         lines, before = self.lines, 0
         if self.text is not None:
             lines, before = yaml_text.parse(self.text).lines, self.first_line - 1
-        for one in findings:
-            line = line_of(lines, one.key)
-            around = line_of(self.manifest_lines, one.key) if one.key.startswith(_MANIFEST) else None
-            yield replace(one, line=one.line or around or (line and line + before))
+        for finding in findings:
+            line = line_of(lines, finding.key)
+            manifest_line = line_of(self.manifest_lines, finding.key) if finding.key.startswith(_MANIFEST) else None
+            yield replace(finding, line=finding.line or manifest_line or (line and line + before))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def expanded(files: Sequence[str]) -> Iterator[str]:
         if not folder.is_dir():
             yield file
             continue
-        inside = sorted(str(one) for one in folder.iterdir() if one.suffix in _SUFFIXES and one.is_file())
+        inside = sorted(str(path) for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file())
         if not inside:
             raise UserInputError(f"{file} has no {' or '.join(_SUFFIXES)} file")
         yield from inside
@@ -139,7 +139,11 @@ def sources(text: str, file: str) -> list[Source]:
     if not jobs:
         named = dict.fromkeys(document.kind or "no kind" for document in documents)
         kinds = ", ".join([*islice(named, _MAX_KINDS), *(["…"] if len(named) > _MAX_KINDS else [])])
-        near = [f"{one.kind} (line {one.lines.get('kind', one.first_line)})" for one in documents if _is_typo(one.kind)]
+        near = [
+            f"{document.kind} (line {document.lines.get('kind', document.first_line)})"
+            for document in documents
+            if _is_typo(document.kind)
+        ]
         hint = f"; did you mean {contract.KIND} in place of {near[0]}?" if near else f": it has {kinds}"
         raise UserInputError(f"{file} has no {contract.KIND}{hint}")
     maps = {d.name: _texts(d.value.get("data")) for d in documents if d.kind == "ConfigMap"}
@@ -151,32 +155,35 @@ def _is_typo(kind: str) -> bool:
 
 
 def _parsed(text: str, first_line: int) -> _Document:
-    found = yaml_text.parse(text)
+    parsed = yaml_text.parse(text)
     offset = first_line - 1
-    lines = {key: line + offset for key, line in found.lines.items()}
-    findings = tuple(replace(f, line=f.line and f.line + offset) for f in found.findings)
-    return _Document(found.value, lines, findings, text, first_line)
+    lines = {key: line + offset for key, line in parsed.lines.items()}
+    findings = tuple(replace(f, line=f.line and f.line + offset) for f in parsed.findings)
+    return _Document(parsed.value, lines, findings, text, first_line)
 
 
 def _of_job(job: _Document, maps: Mapping[str, Mapping[str, str]], documents: Sequence[_Document], file: str) -> Source:
     spec = job.value.get("spec")
     spec = spec if isinstance(spec, dict) else {}
-    faults = (replace(one, line=line_of(job.lines, one.key) or job.first_line) for one in envelope.check(job.value))
-    own = (*_own(job.findings), *faults)
-    around = Source(job.name, spec, findings=own, config_maps=maps, manifest_lines=job.lines)
+    faults = (
+        replace(finding, line=line_of(job.lines, finding.key) or job.first_line)
+        for finding in envelope.check(job.value)
+    )
+    manifest_findings = (*_own(job.findings), *faults)
+    source = Source(job.name, spec, findings=manifest_findings, config_maps=maps, manifest_lines=job.lines)
     if isinstance(spec.get("config"), dict):
         lines = {key.removeprefix(_PREFIX): n for key, n in job.lines.items() if key.startswith(_PREFIX)}
-        return replace(around, given=spec["config"], lines=lines)
+        return replace(source, config_object=spec["config"], lines=lines)
     reference = _reference(spec)
     if reference is None:
-        return around
+        return source
     name, key = reference
     if key not in maps.get(name, {}):
         raise UserInputError(
             f"{file}: {job.name} takes its configuration from ConfigMap {name}, key {key}, which is not in the file"
         )
     owner = next(document for document in documents if document.kind == "ConfigMap" and document.name == name)
-    return replace(around, text=maps[name][key], first_line=_first_line(owner, key, maps[name][key]))
+    return replace(source, text=maps[name][key], first_line=_first_line(owner, key, maps[name][key]))
 
 
 def _own(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

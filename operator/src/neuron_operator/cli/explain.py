@@ -15,14 +15,14 @@ _MAX_PLACES = 5
 """Keys that a hint names."""
 
 
-def text(asked: str) -> str:
+def text(query: str) -> str:
     """A few lines for a key path, with or without `spec.config.` before it, or for a code."""
-    if asked.upper().startswith("NTJ-"):
-        return _code(asked.upper())
-    path = asked.removeprefix("spec.").removeprefix("config.")
+    if query.upper().startswith("NTJ-"):
+        return _code(query.upper())
+    path = query.removeprefix("spec.").removeprefix("config.")
     key = key_docs.lookup(path)
     if key is None:
-        raise UserInputError(_elsewhere(asked) or f"there is no key {path}{_hint(path)}")
+        raise UserInputError(_elsewhere(query) or f"there is no key {path}{_hint(path)}")
     lines = [path, f"  type     {key.kind}", f"  default  {key.default}"]
     if key.codes:
         lines.append(f"  checks   {', '.join(key.codes)}")
@@ -36,24 +36,24 @@ def text(asked: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _elsewhere(asked: str) -> str:
+def _elsewhere(query: str) -> str:
     """Of a field of the job beside its configuration, who explains it; of an old name, the new one."""
-    if (new := new_name(asked)) is not None:
-        return f"{asked} is called {new} now: kubectl explain {SHORT_NAME}.{new}"
-    path = asked if asked.partition(".")[0] in _PARTS else f"spec.{asked}"
+    if (new := new_name(query)) is not None:
+        return f"{query} is called {new} now: kubectl explain {SHORT_NAME}.{new}"
+    path = query if query.partition(".")[0] in _PARTS else f"spec.{query}"
     _, _, below = path.partition(".")
     if path.startswith("spec.") and below.partition(".")[0] not in object_schema(JobSpec, Dialect.API)["properties"]:
         return ""
-    return f"{asked} is no key of the configuration: kubectl explain {SHORT_NAME}.{path}"
+    return f"{query} is no key of the configuration: kubectl explain {SHORT_NAME}.{path}"
 
 
 def _hint(path: str) -> str:
     """A key of this name in a section, or one that is written nearly so."""
-    known = [one for one, _ in all_paths()]
-    places = [one for one in known if one.rpartition(".")[2] == path.rpartition(".")[2]]
-    near = nearest(path, known) or nearest(path, {one.rpartition(".")[2] for one in known})
+    keys = [key for key, _ in all_paths()]
+    places = [key for key in keys if key.rpartition(".")[2] == path.rpartition(".")[2]]
+    near = nearest(path, keys) or nearest(path, {key.rpartition(".")[2] for key in keys})
     if not places and near:
-        places = [one for one in known if near in (one, one.rpartition(".")[2])]
+        places = [key for key in keys if near in (key, key.rpartition(".")[2])]
     return f"; did you mean {' or '.join(places[:_MAX_PLACES])}?" if places else ""
 
 

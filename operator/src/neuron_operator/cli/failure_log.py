@@ -31,7 +31,7 @@ MAX_LINES: Final = 500
 class Failure:
     """Where to look, and what is known without looking."""
 
-    told: str
+    headline: str
     pod: str
     uid: str
     time: datetime
@@ -41,16 +41,21 @@ class Failure:
 def run(connection: Connection, name: str, *, number: int | None, seconds: float) -> str:
     """The text to print; `number` counts the ledger's lines from 1, the newest without one."""
     job = job_of(connection.job(name))
-    own = [pod for one in connection.pods(name) if pods.owner_uid(one) == job.metadata.uid and (pod := pods.read(one))]
+    own = [
+        pod for body in connection.pods(name) if pods.owner_uid(body) == job.metadata.uid and (pod := pods.read(body))
+    ]
     failure = find(job, own, number)
     if failure is None:
         return f"{name}: no failure is known: the ledger has no restart, and no pod that is there has failed.\n"
-    there = next((pod for pod in own if pod.uid == failure.uid), None)
+    failed_pod = next((pod for pod in own if pod.uid == failure.uid), None)
     since = failure.time - timedelta(seconds=seconds)
-    log = connection.log(there.name, since.strftime("%Y-%m-%dT%H:%M:%SZ")) if there else None
+    log = connection.log(failed_pod.name, since.strftime("%Y-%m-%dT%H:%M:%SZ")) if failed_pod else None
     lines = window(log, since, failure.time + timedelta(seconds=AFTER)) if log else []
-    body = [f"log of pod {failure.pod}:", *lines] if lines else last_words(failure, own, is_there=there is not None)
-    return "\n".join((failure.told, *body)) + "\n"
+    if lines:
+        report = [f"log of pod {failure.pod}:", *lines]
+    else:
+        report = without_log(failure, own, pod_exists=failed_pod is not None)
+    return "\n".join((failure.headline, *report)) + "\n"
 
 
 def find(job: NeuronTrainingJob, own: Iterable[Pod], number: int | None = None) -> Failure | None:
@@ -66,21 +71,21 @@ def find(job: NeuronTrainingJob, own: Iterable[Pod], number: int | None = None) 
 
 def window(log: str, since: datetime, until: datetime) -> list[str]:
     """Lines of that time; a line without a time of its own belongs to the one before it."""
-    kept: list[str] = []
+    lines: list[str] = []
     inside = False
     for line in log.splitlines():
         moment = _moment(line.partition(" ")[0])
         inside = since <= moment <= until if moment else inside
         if inside:
-            kept.append(line)
-    return kept[-MAX_LINES:]
+            lines.append(line)
+    return lines[-MAX_LINES:]
 
 
-def last_words(failure: Failure, own: Iterable[Pod], *, is_there: bool) -> list[str]:
+def without_log(failure: Failure, own: Iterable[Pod], *, pod_exists: bool) -> list[str]:
     """What is known without a log."""
-    why = "has no log of that time any more" if is_there else "is gone, and its log with it"
-    said = printable_lines(failure.message.strip()) or "it left no message."
-    return [f"Pod {failure.pod} {why}. Its last words:", f"  {said}", *_others(failure, own)]
+    why = "has no log of that time any more" if pod_exists else "is gone, and its log with it"
+    message = printable_lines(failure.message.strip()) or "it left no message."
+    return [f"Pod {failure.pod} {why}. Its last words:", f"  {message}", *_others(failure, own)]
 
 
 def _others(failure: Failure, own: Iterable[Pod]) -> Iterator[str]:
@@ -94,8 +99,8 @@ def _others(failure: Failure, own: Iterable[Pod]) -> Iterator[str]:
 def _of_pod(pod: Pod) -> Failure:
     where = f" on node {pod.node}" if pod.node else ""
     reason = pod.termination_reason or pod.pod_reason or "Error"
-    told = f"pod {pod.name}{where} failed with exit code {pod.exit_code} ({reason})."
-    return Failure(told, pod.name, pod.uid, _ended(pod), pod.termination_message or pod.pod_message)
+    headline = f"pod {pod.name}{where} failed with exit code {pod.exit_code} ({reason})."
+    return Failure(headline, pod.name, pod.uid, _ended(pod), pod.termination_message or pod.pod_message)
 
 
 def _of_entry(entry: Restart, failed: Iterable[Pod]) -> Failure:

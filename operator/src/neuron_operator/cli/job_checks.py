@@ -15,26 +15,34 @@ from neuron_api.schema import support
 from .documents import Source
 
 
-def findings(source: Source, config: TrainingConfig, told: Iterable[Finding]) -> tuple[Finding, ...]:
+def findings(source: Source, config: TrainingConfig, reported: Iterable[Finding]) -> tuple[Finding, ...]:
     """In the words of the operator's own gate (`planning.validation`); the manifest itself is `envelope`'s."""
-    limits = support.check(config, told)
+    limits = support.check(config, reported)
     if source.spec is None:
         return limits
-    return (*limits, *around(source.spec, config, source.findings))
+    return (*limits, *spec_findings(source.spec, config, source.findings))
 
 
-def around(spec: Mapping[str, Any], config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding, ...]:
+def spec_findings(
+    spec: Mapping[str, Any], config: TrainingConfig, reported: Iterable[Finding] = ()
+) -> tuple[Finding, ...]:
     """Platform, pod template and storage of a job's spec; nothing where `told` has errors of its fields already."""
     from neuron_operator.planning.validation import storage, template
 
     try:
         parsed = JobSpec.model_validate(spec)
     except ValidationError as problem:
-        wrong = tuple(_wrong(".".join(map(str, one["loc"])), one["msg"]) for one in problem.errors(include_url=False))
-        return () if errors_of(told) else envelope.check_spec(spec) or wrong
+        wrong = tuple(
+            _wrong(".".join(map(str, fault["loc"])), fault["msg"]) for fault in problem.errors(include_url=False)
+        )
+        return () if errors_of(reported) else envelope.check_spec(spec) or wrong
     is_known = parsed.platform.instance_type or parsed.platform.accelerator is Accelerator.CPU
-    platform = () if is_known or any(one.key.startswith("spec.p") for one in errors_of(told)) else (_NO_TYPE,)
-    lacking = () if any(one.key == storage.KEY for one in errors_of(told)) else storage.check(parsed, config)
+    platform = (
+        () if is_known or any(finding.key.startswith("spec.p") for finding in errors_of(reported)) else (_NO_TYPE,)
+    )
+    lacking = (
+        () if any(finding.key == storage.KEY for finding in errors_of(reported)) else storage.check(parsed, config)
+    )
     return (*platform, *template.check(parsed.pod_template), *lacking)
 
 

@@ -28,7 +28,7 @@ class Event:
 
     time: datetime
     is_warning: bool
-    about: str
+    subject: str
     """`pod tiny-0-1`; empty for the job itself."""
     reason: str
     note: str
@@ -51,7 +51,7 @@ class JobSnapshot:
     def headline(self) -> Condition | None:
         """The one of Ready, Reconciling and Stalled that is True; None before the operator's first look."""
         conditions = self.job.status.conditions
-        return next((one for one in conditions if one.type in HEADLINE and is_true(one)), None)
+        return next((condition for condition in conditions if condition.type in HEADLINE and is_true(condition)), None)
 
 
 def is_true(condition: Condition) -> bool:
@@ -59,7 +59,7 @@ def is_true(condition: Condition) -> bool:
     return condition.status is ConditionStatus.TRUE
 
 
-def told(reason: str, message: str) -> str:
+def reason_and_message(reason: str, message: str) -> str:
     """Both, once: sentences about a failure begin with its cause already."""
     return message if message.startswith(f"{reason}: ") else f"{reason}: {message}"
 
@@ -68,15 +68,15 @@ def look(connection: Connection, name: str) -> JobSnapshot:
     """Three or more requests; only the job must be readable."""
     body = connection.job(name)
     job = job_of(body)
-    unread = [f"{one} (kubectl-neuron is older or newer than the operator)" for one in job.unread]
+    unread = [f"{field} (kubectl-neuron is older or newer than the operator)" for field in job.unread]
     listed = _allowed(lambda: connection.pods(name), unread)
-    own = [pod for one in listed if pods.owner_uid(one) == job.metadata.uid and (pod := pods.read(one))]
+    own = [pod for item in listed if pods.owner_uid(item) == job.metadata.uid and (pod := pods.read(item))]
     current = sorted((pod for pod in own if pod.attempt == job.status.attempt), key=lambda pod: pod.index)
     down = [pod for pod in current if not pod.ready and not pod.succeeded][:_MAX_PODS]
-    found = []
-    for uid, about in ((job.metadata.uid, ""), *((pod.uid, f"pod {pod.name}") for pod in down)):
-        found += [_event(one, about) for one in _events(connection, uid, unread)]
-    return JobSnapshot(job, tuple(current), tuple(sorted(found, key=lambda one: one.time)), tuple(unread))
+    events: list[Event] = []
+    for uid, subject in ((job.metadata.uid, ""), *((pod.uid, f"pod {pod.name}") for pod in down)):
+        events += [_event(body, subject) for body in _events(connection, uid, unread)]
+    return JobSnapshot(job, tuple(current), tuple(sorted(events, key=lambda event: event.time)), tuple(unread))
 
 
 def job_of(body: Json) -> NeuronTrainingJob:
@@ -104,14 +104,14 @@ def _allowed(read: Callable[[], Iterable[Json]], unread: list[str]) -> list[Json
         return []
 
 
-def _event(body: Json, about: str) -> Event:
+def _event(body: Json, subject: str) -> Event:
     series: dict[str, Any] = body.get("series") or {}
     time = series.get("lastObservedTime") or body.get("lastTimestamp") or body.get("eventTime")
     time = time or body.get("firstTimestamp") or body.get("metadata", {}).get("creationTimestamp")
     return Event(
         time=datetime.fromisoformat(time) if time else _LONG_AGO,
         is_warning=body.get("type") == "Warning",
-        about=about,
+        subject=subject,
         reason=str(body.get("reason") or ""),
         note=" ".join(str(body.get("message") or "").split()),
         count=int(series.get("count") or body.get("count") or 1),

@@ -24,16 +24,16 @@ _PREFIXES: Final = tuple(
 
 def run(command: str, arguments: Sequence[str], write: Print) -> int:
     """Carry out one of `COMMANDS`; raises `UserInputError`."""
-    given = _parser(command).parse_args(arguments)
+    options = _parser(command).parse_args(arguments)
     from .connection import Access, connect
 
-    with connect(Access(given.kubeconfig, given.context, given.namespace)) as connection:
-        name = _name(given.job)
+    with connect(Access(options.kubeconfig, options.context, options.namespace)) as connection:
+        name = _name(options.job)
         match command:
             case "status":
                 from . import status
 
-                status.run(connection, name, watch=given.watch)
+                status.run(connection, name, watch=options.watch)
             case "why":
                 from . import why
 
@@ -41,7 +41,7 @@ def run(command: str, arguments: Sequence[str], write: Print) -> int:
             case "logs":
                 from . import failure_log
 
-                write(failure_log.run(connection, name, number=given.restart, seconds=given.seconds))
+                write(failure_log.run(connection, name, number=options.restart, seconds=options.seconds))
             case "checkpoints":
                 from . import checkpoints
 

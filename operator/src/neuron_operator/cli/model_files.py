@@ -18,11 +18,11 @@ from .documents import Source
 _KEY = "model.model_config"
 
 
-def find(config: TrainingConfig, source: Source, given: str | None) -> tuple[Architecture | None, tuple[Finding, ...]]:
+def find(config: TrainingConfig, source: Source, file: str | None) -> tuple[Architecture | None, tuple[Finding, ...]]:
     """The architecture; None with a note, when the file with it is not at hand."""
     if config.model_source == "megatron":
-        return _megatron(config, given)
-    text = _named(given) if given else _configured(config, source)
+        return _megatron(config, file)
+    text = _named(file) if file else _configured(config, source)
     if text is None and not config.model.model_config_path:
         return None, ()  # NTJ-2501 has said it
     if text is None:
@@ -35,13 +35,13 @@ def find(config: TrainingConfig, source: Source, given: str | None) -> tuple[Arc
         )
     values = _json(text)
     if values is None:
-        where = given or config.model.model_config_path
+        where = file or config.model.model_config_path
         return None, (make_finding(2501, _KEY, f"{where} is not a JSON object."),)
     return architecture.from_json(values, config.model)
 
 
-def _megatron(config: TrainingConfig, given: str | None) -> tuple[Architecture | None, tuple[Finding, ...]]:
-    values = _json(_named(given)) if given else {}
+def _megatron(config: TrainingConfig, file: str | None) -> tuple[Architecture | None, tuple[Finding, ...]]:
+    values = _json(_named(file)) if file else {}
     vocabulary = (values or {}).get("vocab_size")
     model = architecture.from_megatron(config, vocabulary if isinstance(vocabulary, int) and vocabulary > 0 else None)
     if model is None or model.vocabulary is not None:

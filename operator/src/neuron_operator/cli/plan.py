@@ -43,10 +43,10 @@ def run(
 ) -> tuple[str, bool]:
     """The text to print, and whether there are errors."""
     plans = [of_source(source, overrides, platform, model_config) for source in documents.of_files(files)]
-    has_errors = any(errors_of(one.findings) for one in plans)
+    has_errors = any(errors_of(planned.findings) for planned in plans)
     if output == "table":
-        return "\n".join(table.render(one, _columns()) for one in plans), has_errors
-    values: Any = [report.to_dict(one) for one in plans]
+        return "\n".join(table.render(planned, _columns()) for planned in plans), has_errors
+    values: Any = [report.to_dict(planned) for planned in plans]
     values = values[0] if len(values) == 1 else values
     if output == "json":
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n", has_errors
@@ -82,21 +82,21 @@ def of_source(source: Source, overrides: Sequence[str], platform: Platform, mode
 
 def _settled(source: Source, overrides: Sequence[str], loaded: Loaded, machines: hardware.Hardware) -> Loaded:
     """With `trainer.devices` per node (A1)."""
-    given = (source.spec or {}).get("deviceCountScope")
-    meaning = DeviceCountScope(given) if given in list(DeviceCountScope) else DeviceCountScope.AUTO
+    scope = (source.spec or {}).get("deviceCountScope")
+    meaning = DeviceCountScope(scope) if scope in list(DeviceCountScope) else DeviceCountScope.AUTO
     settled = device_count.resolve_device_count(
         loaded, lambda more: source.load((*overrides, *more)), machines.instance_type, meaning
     )
     return replace(settled, findings=tuple(source.located(settled.findings)))
 
 
-def _platform(source: Source, given: Platform) -> tuple[Accelerator, str | None]:
+def _platform(source: Source, flags: Platform) -> tuple[Accelerator, str | None]:
     """The command line wins over the job."""
     of_job = (source.spec or {}).get("platform")
     of_job = of_job if isinstance(of_job, dict) else {}
-    accelerator = given[0] or of_job.get("accelerator")
+    accelerator = flags[0] or of_job.get("accelerator")
     accelerator = accelerator if accelerator in list(Accelerator) else Accelerator.NEURON  # the envelope reports it
-    instance_type = given[1] or of_job.get("instanceType")
+    instance_type = flags[1] or of_job.get("instanceType")
     return Accelerator(accelerator), str(instance_type) if instance_type else None
 
 

@@ -22,7 +22,7 @@ def to_dict(planned: "Planned") -> dict[str, Any]:
         "memory": _memory(plan),
         "checkpoint_bytes": plan.checkpoint_bytes if plan else None,
         "config_hash": planned.hash or None,
-        "findings": [_finding(one) for one in planned.findings],
+        "findings": [_finding(finding) for finding in planned.findings],
     }
 
 
@@ -55,12 +55,12 @@ def _memory(plan: TrainingPlan | None) -> dict[str, Any] | None:
     }
 
 
-def _finding(one: Finding) -> dict[str, Any]:
+def _finding(finding: Finding) -> dict[str, Any]:
     return {
-        "code": one.code or None,
-        "severity": str(one.severity),
-        "key": one.key,
-        "line": one.line,
-        "message": one.message,
-        "remedy": one.remedy,
+        "code": finding.code or None,
+        "severity": str(finding.severity),
+        "key": finding.key,
+        "line": finding.line,
+        "message": finding.message,
+        "remedy": finding.remedy,
     }

@@ -16,7 +16,7 @@ from neuron_operator.planning.status.conditions import sentence
 
 from . import pace
 from .connection import Connection
-from .job_snapshot import HEADLINE, JobSnapshot, is_true, look, told
+from .job_snapshot import HEADLINE, JobSnapshot, is_true, look, reason_and_message
 
 INTERVAL: Final = 2.0
 _EVENTS: Final = 5
@@ -43,44 +43,46 @@ class StatusView:
         return "\n".join((self.title, f"  {self.steps}", *self.body)) + "\n"
 
 
-def view(seen: JobSnapshot, now: datetime) -> StatusView:
+def view(snapshot: JobSnapshot, now: datetime) -> StatusView:
     """Everything that a person wants to know, most wanted first."""
-    job, progress = seen.job, seen.job.status.progress
+    job, progress = snapshot.job, snapshot.job.status.progress
     return StatusView(
-        title=_title(seen, now),
-        steps=_steps(seen, now),
-        body=tuple(f"  {line}" for line in (*_facts(seen, now), *_restarts(seen, now), *_events(seen, now))),
+        title=_title(snapshot, now),
+        steps=_steps(snapshot, now),
+        body=tuple(
+            f"  {line}" for line in (*_facts(snapshot, now), *_restarts(snapshot, now), *_events(snapshot, now))
+        ),
         done=progress.step if progress else 0,
         total=progress.max_steps if progress else None,
         over=job.status.finished,
     )
 
 
-def line(seen: JobSnapshot) -> str:
+def line(snapshot: JobSnapshot) -> str:
     """The moment in one line, for a log."""
-    status = seen.job.status
+    status = snapshot.job.status
     checkpoint = f", checkpoint {status.checkpoint.step}" if status.checkpoint else ""
     restarts = f", restarts {status.restart_count} ({status.steps_lost} steps lost)" if status.restart_count else ""
-    why = f", {seen.headline.reason}" if seen.headline else ""
-    return f"{status.phase}, nodes {_nodes(seen) or '-'}, {_numbers(seen)}{checkpoint}{restarts}{why}"
+    why = f", {snapshot.headline.reason}" if snapshot.headline else ""
+    return f"{status.phase}, nodes {_nodes(snapshot) or '-'}, {_numbers(snapshot)}{checkpoint}{restarts}{why}"
 
 
 def run(connection: Connection, name: str, *, watch: bool, stream: TextIO | None = None) -> None:
     """Print once, or until the job is over."""
     out = stream or sys.stdout
-    seen = look(connection, name)
+    snapshot = look(connection, name)
     if out.isatty():
         from . import screen
 
-        views = _views(connection, name, seen) if watch else iter((view(seen, _now()),))
+        views = _views(connection, name, snapshot) if watch else iter((view(snapshot, _now()),))
         screen.show(views, out)
     elif watch:
-        _log(connection, name, seen, out)
+        _log(connection, name, snapshot, out)
     else:
-        out.write(view(seen, _now()).text)
+        out.write(view(snapshot, _now()).text)
 
 
-def sightings(
+def snapshots(
     connection: Connection, name: str, first: JobSnapshot, pause: Callable[[float], None] = time.sleep
 ) -> Iterator[JobSnapshot | UnreachableError]:
     """Again and again until the job is over; an API server that is away is told and asked again."""
@@ -89,37 +91,37 @@ def sightings(
     while not over:
         pause(INTERVAL)
         try:
-            seen = look(connection, name)
+            snapshot = look(connection, name)
         except UnreachableError as problem:
             yield problem
             continue
-        over = seen.job.status.finished
-        yield seen
+        over = snapshot.job.status.finished
+        yield snapshot
 
 
 def _views(connection: Connection, name: str, first: JobSnapshot) -> Iterator[StatusView]:
     last = first
-    for one in sightings(connection, name, first):
-        if isinstance(one, JobSnapshot):
-            last = one
+    for latest in snapshots(connection, name, first):
+        if isinstance(latest, JobSnapshot):
+            last = latest
         shown = view(last, _now())
-        note = () if isinstance(one, JobSnapshot) else (f"  {one}; trying again",)
+        note = () if isinstance(latest, JobSnapshot) else (f"  {latest}; trying again",)
         yield StatusView(shown.title, shown.steps, (*note, *shown.body), shown.done, shown.total, shown.over)
 
 
 def _log(connection: Connection, name: str, first: JobSnapshot, out: TextIO) -> None:
     """A line for each change: what a CI job or a file wants."""
     before = ""
-    for one in sightings(connection, name, first):
-        text = line(one) if isinstance(one, JobSnapshot) else f"{one}; trying again"
+    for latest in snapshots(connection, name, first):
+        text = line(latest) if isinstance(latest, JobSnapshot) else f"{latest}; trying again"
         if text != before:
             out.write(f"{_now():%H:%M:%S} {text}\n")
             out.flush()
         before = text
 
 
-def _title(seen: JobSnapshot, now: datetime) -> str:
-    job, status = seen.job, seen.job.status
+def _title(snapshot: JobSnapshot, now: datetime) -> str:
+    job, status = snapshot.job, snapshot.job.status
     began = status.start_time
     end = status.completion_time
     ran = f", took {duration.text((end - began).total_seconds())}" if began and end else ""
@@ -127,30 +129,30 @@ def _title(seen: JobSnapshot, now: datetime) -> str:
     return f"{job.metadata.name}  {status.phase}  in namespace {job.metadata.namespace}{started}{ran}"
 
 
-def _steps(seen: JobSnapshot, now: datetime) -> str:
-    progress = seen.job.status.progress
+def _steps(snapshot: JobSnapshot, now: datetime) -> str:
+    progress = snapshot.job.status.progress
     if progress is None:
         return "steps        none has been finished"
     ago = f"; last {duration.since(progress.last_step_time, now)} ago" if progress.last_step_time else ""
-    return f"steps        {_numbers(seen)}{ago}"
+    return f"steps        {_numbers(snapshot)}{ago}"
 
 
-def _numbers(seen: JobSnapshot) -> str:
-    progress = seen.job.status.progress
+def _numbers(snapshot: JobSnapshot) -> str:
+    progress = snapshot.job.status.progress
     if progress is None:
         return "no step"
-    of = f" of {progress.max_steps} ({_share(progress.step, progress.max_steps)} %)" if progress.max_steps else ""
+    goal = f" of {progress.max_steps} ({_share(progress.step, progress.max_steps)} %)" if progress.max_steps else ""
     loss = f", loss {progress.loss:.4f}" if progress.loss is not None else ""
     speed = f", {progress.tokens_per_second:,.0f} tokens/s" if progress.tokens_per_second else ""
-    left, end = pace.seconds_left(seen.job), progress.estimated_completion_time
-    eta = f", {duration.text(left)} left" if left is not None else ""
+    remaining, end = pace.seconds_left(snapshot.job), progress.estimated_completion_time
+    eta = f", {duration.text(remaining)} left" if remaining is not None else ""
     eta += f" (until {end:%Y-%m-%d %H:%M} UTC)" if eta and end else ""
-    return f"step {progress.step}{of}{loss}{speed}{eta}"
+    return f"step {progress.step}{goal}{loss}{speed}{eta}"
 
 
-def _nodes(seen: JobSnapshot) -> str:
+def _nodes(snapshot: JobSnapshot) -> str:
     """Ready pods of all pods, `1/2`; of a job that is over, all pods."""
-    status = seen.job.status
+    status = snapshot.job.status
     if status.topology is None:
         return ""
     ready = f"{status.ready_nodes}/" if status.ready_nodes is not None else ""
@@ -161,26 +163,29 @@ def _share(done: int, total: int) -> int:
     return min(100, 100 * done // total)
 
 
-def _facts(seen: JobSnapshot, now: datetime) -> Iterator[str]:
-    status = seen.job.status
+def _facts(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
+    status = snapshot.job.status
     shape = status.topology
     each = f", {shape.processes_per_node} processes in each" if shape else ""
-    yield f"nodes        {_nodes(seen) or 'none wanted yet'}{each}"
+    yield f"nodes        {_nodes(snapshot) or 'none wanted yet'}{each}"
     newest = status.checkpoint
     if status.goodput is not None:
         yield f"goodput      {status.goodput:.0%} of the time went into steps that were kept"
-    kept = f"step {newest.step}, {duration.since(newest.time, now)} old, {newest.path}" if newest else "none"
-    yield f"checkpoint   {kept}"
-    if seen.headline is None:
+    saved = f"step {newest.step}, {duration.since(newest.time, now)} old, {newest.path}" if newest else "none"
+    yield f"checkpoint   {saved}"
+    if snapshot.headline is None:
         yield "state        no operator has looked at it yet"
     else:
-        yield f"{_label(seen.headline.type):<13}{told(seen.headline.reason, seen.headline.message)}"
-    for one in status.conditions:
-        remarkable = one.type is ConditionType.CONFIG_VALID and one.reason is Reason.CONFIG_ACCEPTED_WITH_WARNINGS
-        repeated = seen.headline is not None and one.message == seen.headline.message
-        if not repeated and (remarkable or (is_true(one) and one.type not in _USUAL)):
-            yield f"{_label(one.type):<13}{told(one.reason, one.message)}"
-    yield from (f"not read     {why}" for why in seen.unread)
+        headline = reason_and_message(snapshot.headline.reason, snapshot.headline.message)
+        yield f"{_label(snapshot.headline.type):<13}{headline}"
+    for condition in status.conditions:
+        remarkable = (
+            condition.type is ConditionType.CONFIG_VALID and condition.reason is Reason.CONFIG_ACCEPTED_WITH_WARNINGS
+        )
+        repeated = snapshot.headline is not None and condition.message == snapshot.headline.message
+        if not repeated and (remarkable or (is_true(condition) and condition.type not in _USUAL)):
+            yield f"{_label(condition.type):<13}{reason_and_message(condition.reason, condition.message)}"
+    yield from (f"not read     {why}" for why in snapshot.unread)
 
 
 def _label(condition: str) -> str:
@@ -188,29 +193,29 @@ def _label(condition: str) -> str:
     return "config" if condition == ConditionType.CONFIG_VALID else re.sub(r"\B(?=[A-Z])", " ", condition).lower()
 
 
-def _restarts(seen: JobSnapshot, now: datetime) -> Iterator[str]:
-    status = seen.job.status
+def _restarts(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
+    status = snapshot.job.status
     lost = f", {status.steps_lost} steps lost" if status.restart_count else ""
     yield f"restarts     {status.restart_count}{lost}"
     for entry in status.restarts[-_RESTARTS:]:
-        yield f"  {duration.since(entry.time, now)} ago  {_told(entry)}"
+        yield f"  {duration.since(entry.time, now)} ago  {_restart_line(entry)}"
 
 
-def _told(entry: Restart) -> str:
+def _restart_line(entry: Restart) -> str:
     if entry.recovered_time is None:
         return f"{sentence(entry)} No step since."
     cost = f"from step {entry.resumed_from_step}, {entry.steps_lost} steps again, {entry.recovery_seconds:.0f} s"
     return f"{sentence(entry)} Recovered: {cost}."
 
 
-def _events(seen: JobSnapshot, now: datetime) -> Iterator[str]:
-    if not seen.events:
+def _events(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
+    if not snapshot.events:
         return
     yield "events"
-    for one in seen.events[-_EVENTS:]:
-        times = f" (x{one.count})" if one.count > 1 else ""
-        about = f"{one.about}: " if one.about else ""
-        yield f"  {duration.since(one.time, now)} ago  {about}{one.reason}{times}: {one.note}"
+    for event in snapshot.events[-_EVENTS:]:
+        times = f" (x{event.count})" if event.count > 1 else ""
+        subject = f"{event.subject}: " if event.subject else ""
+        yield f"  {duration.since(event.time, now)} ago  {subject}{event.reason}{times}: {event.note}"
 
 
 def _now() -> datetime:

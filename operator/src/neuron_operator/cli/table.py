@@ -138,19 +138,19 @@ def _gb(size: int) -> str:
 
 def _findings(findings: tuple[Finding, ...], width: int) -> Iterator[str]:
     for severity, title in _TITLES.items():
-        chosen = [one for one in findings if one.severity is severity]
+        chosen = [finding for finding in findings if finding.severity is severity]
         if not chosen:
             continue
         yield ""
         yield f"{title} ({len(chosen)})"
-        for one in chosen:
-            yield from _finding(one, width)
+        for finding in chosen:
+            yield from _finding(finding, width)
 
 
-def _finding(one: Finding, width: int) -> Iterator[str]:
-    where = f"line {one.line}" if one.line else "" if one.key else "the document"
-    yield f"  {' '.join(word for word in (one.key, where, one.code) if word)}"
+def _finding(finding: Finding, width: int) -> Iterator[str]:
+    where = f"line {finding.line}" if finding.line else "" if finding.key else "the document"
+    yield f"  {' '.join(word for word in (finding.key, where, finding.code) if word)}"
     yield from wrap(
-        f"{one.message} {one.remedy}".strip(), width, initial_indent=_INDENT, subsequent_indent=_INDENT,
+        f"{finding.message} {finding.remedy}".strip(), width, initial_indent=_INDENT, subsequent_indent=_INDENT,
         break_on_hyphens=False, break_long_words=False,
     )  # fmt: skip

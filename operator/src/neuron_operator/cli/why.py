@@ -13,7 +13,7 @@ from neuron_operator.planning.status import duration
 from neuron_operator.planning.status.conditions import sentence
 
 from .connection import Connection
-from .job_snapshot import JobSnapshot, is_true, look, told
+from .job_snapshot import JobSnapshot, is_true, look, reason_and_message
 
 SILENCE: Final = 300.0
 """Seconds without a finished step after which a job that is Running is no longer said to be well."""
@@ -29,7 +29,7 @@ class Answer:
     """It has the remedy, unless it is of another release."""
     remedy: str = ""
     """In place of the reason's own."""
-    seen: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -38,7 +38,7 @@ class Answer:
         lines = [
             _without_remedy(self.sentence, do),
             *([f"  what to do   {do}"] if do else ()),
-            *(f"  seen         {one}" for one in self.seen),
+            *(f"  seen         {line}" for line in self.evidence),
         ]
         return "\n".join(lines) + "\n"
 
@@ -51,38 +51,48 @@ def _without_remedy(sentence: str, remedy: str) -> str:
 
 def run(connection: Connection, name: str) -> str:
     """The text to print."""
-    seen = look(connection, name)
-    return with_resume(answer(seen, datetime.now(UTC)), seen).text
+    snapshot = look(connection, name)
+    return with_resume(answer(snapshot, datetime.now(UTC)), snapshot).text
 
 
-def with_resume(found: Answer, seen: JobSnapshot) -> Answer:
+def with_resume(base: Answer, snapshot: JobSnapshot) -> Answer:
     """And what the newest start took from its checkpoint, which explains a loss or a rate that nobody expects."""
-    return replace(found, seen=(*found.seen, *seen.job.status.resume))
+    return replace(base, evidence=(*base.evidence, *snapshot.job.status.resume))
 
 
-def answer(seen: JobSnapshot, now: datetime) -> Answer:
+def answer(snapshot: JobSnapshot, now: datetime) -> Answer:
     """The first case that applies; what the pods say now is worth more than what the status said."""
-    job, status = seen.job, seen.job.status
-    name, headline = job.metadata.name, seen.headline
+    job, status = snapshot.job, snapshot.job.status
+    name, headline = job.metadata.name, snapshot.headline
     if job.metadata.deletion_timestamp is not None:
         ago = duration.since(job.metadata.deletion_timestamp, now)
-        return Answer(f"{name} has been in deletion for {ago}.", remedy=_wait_for_pods(seen), seen=_seen(seen, now))
+        return Answer(
+            f"{name} has been in deletion for {ago}.",
+            remedy=_wait_for_pods(snapshot),
+            evidence=_evidence(snapshot, now),
+        )
     if headline is None:
-        return _unseen(seen, now)
+        return _unseen(snapshot, now)
     if status.finished:
-        return _ended(seen, headline, now)
+        return _ended(snapshot, headline, now)
     if status.observed_generation < job.metadata.generation:
-        said = (
+        text = (
             f"{name}: the operator has not looked yet at the spec as it is now (generation {job.metadata.generation})."
         )
-        return Answer(said, remedy=_OPERATOR, seen=(f"before that: {told(headline.reason, headline.message)}",))
-    waits = waiting.for_pods(job, seen.pods)
+        return Answer(
+            text, remedy=_OPERATOR, evidence=(f"before that: {reason_and_message(headline.reason, headline.message)}",)
+        )
+    waits = waiting.for_pods(job, snapshot.pods)
     if waits is not None:
-        return Answer(_waits(name, waits.reason, waits.message, headline, now), waits.reason, seen=_seen(seen, now))
+        return Answer(
+            _waits(name, waits.reason, waits.message, headline, now), waits.reason, evidence=_evidence(snapshot, now)
+        )
     if headline.type is ConditionType.READY:
-        return _well(seen, headline, now)
+        return _well(snapshot, headline, now)
     return Answer(
-        _waits(name, headline.reason, headline.message, headline, now), headline.reason, seen=_seen(seen, now)
+        _waits(name, headline.reason, headline.message, headline, now),
+        headline.reason,
+        evidence=_evidence(snapshot, now),
     )
 
 
@@ -91,36 +101,36 @@ _OPERATOR: Final = (
 )
 
 
-def _unseen(seen: JobSnapshot, now: datetime) -> Answer:
-    created = seen.job.metadata.creation_timestamp
+def _unseen(snapshot: JobSnapshot, now: datetime) -> Answer:
+    created = snapshot.job.metadata.creation_timestamp
     since = f" since it was created {duration.since(created, now)} ago" if created else ""
-    said = f"{seen.job.metadata.name} waits for the operator, which has not looked at it{since}."
-    return Answer(said, remedy=_OPERATOR, seen=_seen(seen, now))
+    text = f"{snapshot.job.metadata.name} waits for the operator, which has not looked at it{since}."
+    return Answer(text, remedy=_OPERATOR, evidence=_evidence(snapshot, now))
 
 
-def _ended(seen: JobSnapshot, headline: Condition, now: datetime) -> Answer:
-    status, name = seen.job.status, seen.job.metadata.name
+def _ended(snapshot: JobSnapshot, headline: Condition, now: datetime) -> Answer:
+    status, name = snapshot.job.status, snapshot.job.metadata.name
     ago = f" {duration.since(status.completion_time, now)} ago" if status.completion_time else ""
     at = f" at step {status.progress.step}" if status.progress and status.progress.step else ""
     if status.phase is Phase.SUCCEEDED:
         return Answer(f"{name} has ended as configured{ago}{at}.", headline.reason)
-    failed = f"{name} failed{ago}{at}: {_stop(told(headline.reason, headline.message))}"
+    failed = f"{name} failed{ago}{at}: {_stop(reason_and_message(headline.reason, headline.message))}"
     last = (f"last restart: {sentence(status.restarts[-1])}",) if status.restarts else ()
-    logs = f"kubectl neuron logs {name} --first-failure -n {seen.job.metadata.namespace}"
-    return Answer(failed, headline.reason, seen=(*last, f"the log of the first failure: {logs}"))
+    logs = f"kubectl neuron logs {name} --first-failure -n {snapshot.job.metadata.namespace}"
+    return Answer(failed, headline.reason, evidence=(*last, f"the log of the first failure: {logs}"))
 
 
-def _well(seen: JobSnapshot, headline: Condition, now: datetime) -> Answer:
-    name, progress = seen.job.metadata.name, seen.job.status.progress
+def _well(snapshot: JobSnapshot, headline: Condition, now: datetime) -> Answer:
+    name, progress = snapshot.job.metadata.name, snapshot.job.status.progress
     if progress is None or progress.last_step_time is None:
         return Answer(f"{name} waits for nothing: {_stop(headline.message)}", headline.reason)
-    of = f" of {progress.max_steps}" if progress.max_steps else ""
+    goal = f" of {progress.max_steps}" if progress.max_steps else ""
     ago = (now - progress.last_step_time).total_seconds()
     if ago < SILENCE:
-        said = f"{name} waits for nothing: step {progress.step}{of} was finished {duration.text(ago)} ago."
-        return Answer(said, headline.reason)
-    said = f"{name} has told of no finished step for {duration.text(ago)}, since step {progress.step}{of}."
-    return Answer(said, remedy=_SILENT, seen=_seen(seen, now))
+        text = f"{name} waits for nothing: step {progress.step}{goal} was finished {duration.text(ago)} ago."
+        return Answer(text, headline.reason)
+    text = f"{name} has told of no finished step for {duration.text(ago)}, since step {progress.step}{goal}."
+    return Answer(text, remedy=_SILENT, evidence=_evidence(snapshot, now))
 
 
 _SILENT: Final = (
@@ -131,35 +141,36 @@ _SILENT: Final = (
 
 def _waits(name: str, reason: Reason | str, message: str, headline: Condition, now: datetime) -> str:
     verb = "has stood still" if headline.type is ConditionType.STALLED else "has waited"
-    return f"{name} {verb} for {duration.since(headline.last_transition_time, now)}: {_stop(told(reason, message))}"
+    waited = duration.since(headline.last_transition_time, now)
+    return f"{name} {verb} for {waited}: {_stop(reason_and_message(reason, message))}"
 
 
 def _stop(message: str) -> str:
     return message if message.endswith((".", "!", "?")) else f"{message}."
 
 
-def _wait_for_pods(seen: JobSnapshot) -> str:
-    names = [pod.name for pod in seen.pods]
+def _wait_for_pods(snapshot: JobSnapshot) -> str:
+    names = [pod.name for pod in snapshot.pods]
     return f"Its pods go first: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}." if names else ""
 
 
-def _seen(seen: JobSnapshot, now: datetime) -> tuple[str, ...]:
-    return (*_others(seen), *_warnings(seen, now), *(f"not everything: {why}" for why in seen.unread))
+def _evidence(snapshot: JobSnapshot, now: datetime) -> tuple[str, ...]:
+    return (*_others(snapshot), *_warnings(snapshot, now), *(f"not everything: {why}" for why in snapshot.unread))
 
 
-def _others(seen: JobSnapshot) -> Iterator[str]:
+def _others(snapshot: JobSnapshot) -> Iterator[str]:
     """What else is told by conditions: a restart that is under way, a suspension."""
     usual = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED, ConditionType.CONFIG_VALID)
     healthy = (*usual, ConditionType.PODS_READY, ConditionType.PROGRESSING)
-    headline = seen.headline.message if seen.headline else ""
-    for one in seen.job.status.conditions:
-        if is_true(one) and one.type not in healthy and one.message != headline:
-            yield f"{one.type}: {told(one.reason, one.message)}"
+    headline = snapshot.headline.message if snapshot.headline else ""
+    for condition in snapshot.job.status.conditions:
+        if is_true(condition) and condition.type not in healthy and condition.message != headline:
+            yield f"{condition.type}: {reason_and_message(condition.reason, condition.message)}"
 
 
-def _warnings(seen: JobSnapshot, now: datetime) -> Iterator[str]:
+def _warnings(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
     """Of pods, the newest of each kind; the operator's own say what the conditions say."""
-    newest = {(one.about, one.reason): one for one in seen.events if one.is_warning and one.about}
-    for one in sorted(newest.values(), key=lambda event: event.time)[-_EVENTS:]:
-        times = f", {one.count} times" if one.count > 1 else ""
-        yield f"{one.about}: {one.reason} {duration.since(one.time, now)} ago{times}: {one.note}"
+    newest = {(event.subject, event.reason): event for event in snapshot.events if event.is_warning and event.subject}
+    for event in sorted(newest.values(), key=lambda event: event.time)[-_EVENTS:]:
+        times = f", {event.count} times" if event.count > 1 else ""
+        yield f"{event.subject}: {event.reason} {duration.since(event.time, now)} ago{times}: {event.note}"

@@ -30,18 +30,20 @@ class Recorder:
         self._cluster, self._instance, self._clock = cluster, instance, clock
         self._budgets: dict[tuple[str, ...], tuple[float, datetime]] = {}
 
-    async def post(self, job: NeuronTrainingJob, told: Iterable[Announcement]) -> None:
+    async def post(self, job: NeuronTrainingJob, announcements: Iterable[Announcement]) -> None:
         """One event each, in order."""
-        for one in told:
+        for announcement in announcements:
             if not self._take(job.metadata.namespace, job.metadata.name):
-                log.warning("too many events of %s/%s: %s", job.metadata.namespace, job.metadata.name, one.reason)
+                log.warning(
+                    "too many events of %s/%s: %s", job.metadata.namespace, job.metadata.name, announcement.reason
+                )
                 return
             try:
-                await self._cluster.create(api.EVENT, self._body(job, one))
+                await self._cluster.create(api.EVENT, self._body(job, announcement))
             except AlreadyExistsError:
                 continue  # told before the operator was restarted
             except ApiError as problem:
-                log.warning("event %s of %s is lost: %s", one.reason, job.metadata.name, problem)
+                log.warning("event %s of %s is lost: %s", announcement.reason, job.metadata.name, problem)
 
     def forget(self, namespace: str, name: str) -> None:
         """The job is gone."""
@@ -49,15 +51,15 @@ class Recorder:
 
     def _take(self, *job: str) -> bool:
         now = self._clock()
-        left, since = self._budgets.get(job, (float(BURST), now))
-        left = min(float(BURST), left + max(0.0, (now - since).total_seconds()) / REFILL_SECONDS)
-        self._budgets[job] = (left - 1 if left >= 1 else left, now)
-        return left >= 1
+        tokens, since = self._budgets.get(job, (float(BURST), now))
+        tokens = min(float(BURST), tokens + max(0.0, (now - since).total_seconds()) / REFILL_SECONDS)
+        self._budgets[job] = (tokens - 1 if tokens >= 1 else tokens, now)
+        return tokens >= 1
 
-    def _body(self, job: NeuronTrainingJob, one: Announcement) -> dict[str, Any]:
+    def _body(self, job: NeuronTrainingJob, announcement: Announcement) -> dict[str, Any]:
         metadata = job.metadata
         # The same transition has the same name: what a killed operator told already is refused the second time.
-        text = f"{metadata.uid}/{metadata.resource_version}/{one.reason}/{one.note}"
+        text = f"{metadata.uid}/{metadata.resource_version}/{announcement.reason}/{announcement.note}"
         return {
             "apiVersion": api.EVENT.api_version,
             "kind": "Event",
@@ -68,10 +70,10 @@ class Recorder:
             "eventTime": self._clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": f"{contract.GROUP}/operator",
             "reportingInstance": self._instance,
-            "type": one.kind,
-            "reason": one.reason,
-            "action": one.action,
-            "note": one.note[:_NOTE_LIMIT],
+            "type": announcement.kind,
+            "reason": announcement.reason,
+            "action": announcement.action,
+            "note": announcement.note[:_NOTE_LIMIT],
             "regarding": {
                 "apiVersion": contract.API_VERSION,
                 "kind": contract.KIND,

@@ -121,7 +121,7 @@ class Cluster:
     async def list_metadata(self, kind: Kind, namespace: str = "") -> "Objects":
         """Of each object its metadata alone: 500 jobs are 4 MB with it, and their versions all that is wanted."""
         items, _ = await self.list_with_version(kind, namespace, headers=_METADATA)
-        return [one["metadata"] for one in items]
+        return [item["metadata"] for item in items]
 
     async def list_with_version(
         self, kind: Kind, namespace: str = "", selector: str = "", headers: Mapping[str, str] | None = None
@@ -153,8 +153,8 @@ class Cluster:
                 async for line in _lines(answer.content):
                     event: Json = from_json(line)
                     if event["type"] == "ERROR":
-                        told = event["object"]
-                        raise _error(int(told.get("code") or 500), json.dumps(told).encode(), None)
+                        status = event["object"]
+                        raise _error(int(status.get("code") or 500), json.dumps(status).encode(), None)
                     yield event["type"], event["object"]
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
             raise UnavailableError(0, type(problem).__name__, f"WATCH {path}: {problem}") from None

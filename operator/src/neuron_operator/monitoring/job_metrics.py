@@ -103,8 +103,8 @@ class JobMetrics(Collector):
 
     def last(self, namespace: str, name: str) -> JobStatus | None:
         """The status of a job as `see` had it last."""
-        known = self._jobs.get((namespace, name))
-        return known[0] if known else None
+        entry = self._jobs.get((namespace, name))
+        return entry[0] if entry else None
 
     def see(self, job: NeuronTrainingJob, status: JobStatus) -> None:
         """Export this status of the job from now on."""
@@ -161,8 +161,8 @@ class JobMetrics(Collector):
 
 
 def _headline(status: JobStatus) -> Condition | None:
-    true = (one for one in status.conditions if one.status is ConditionStatus.TRUE)
-    return next((one for one in true if one.type in _HEADLINE), None)
+    true = (condition for condition in status.conditions if condition.status is ConditionStatus.TRUE)
+    return next((condition for condition in true if condition.type in _HEADLINE), None)
 
 
 def _unix(time: datetime | None) -> float | None:

@@ -82,9 +82,9 @@ class Metrics:
         A status that could not be written is told again by the next pass: what was told last is what counts.
         """
         namespace, name = job.metadata.namespace, job.metadata.name
-        known = self._jobs.last(namespace, name)
-        before = known or job.status
-        if known:
+        exported = self._jobs.last(namespace, name)
+        before = exported or job.status
+        if exported:
             for entry in after.restarts[len(after.restarts) - (after.restart_count - before.restart_count) :]:
                 self._restarts.labels(namespace, name, entry.restart_scope, entry.cause).inc()
             for entry in _recovered(before, after):

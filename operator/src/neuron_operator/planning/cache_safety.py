@@ -20,32 +20,32 @@ from .observation.observation import Observed
 from .plan import Plan
 
 
-def needs_no_live_read(plan: Plan, seen: Observed) -> bool:
-    """Whether nothing in the plan rests on what may have changed."""
-    before, draft = seen.job.status, plan.draft
-    ended = {pod.uid for pod in seen.pods if pod.over}
-    told, lost = _lost(before), _lost(draft)
+def requires_live_read(plan: Plan, observed: Observed) -> bool:
+    """Return whether the plan rests on something that may have changed since it was read."""
+    before, draft = observed.job.status, plan.draft
+    ended = {pod.uid for pod in observed.pods if pod.over}
+    recorded, lost = _lost(before), _lost(draft)
     decides = (
         plan.facts.end is not None
         or draft.attempt != before.attempt
         or draft.suspension != before.suspension
         or draft.checkpoint_gate != before.checkpoint_gate
-        or (draft.restarts != before.restarts and lost <= told)
-        or not lost <= told | ended
+        or (draft.restarts != before.restarts and lost <= recorded)
+        or not lost <= recorded | ended
     )
     blocked = plan.facts.wait is not None and plan.facts.wait.reason is Reason.NAME_TAKEN
-    deletes = any(one.force or one.uid not in ended for one in plan.deletes)
-    return not (decides or blocked or deletes or not _may_create(plan, seen.job, told))
+    deletes = any(delete.force or delete.uid not in ended for delete in plan.deletes)
+    return decides or blocked or deletes or not _may_create(plan, observed.job, recorded)
 
 
 def _lost(status: JobStatus) -> set[str]:
     return {record.uid for record in status.pods if record.lost}
 
 
-def _may_create(plan: Plan, job: NeuronTrainingJob, told: Collection[str]) -> bool:
+def _may_create(plan: Plan, job: NeuronTrainingJob, recorded: Collection[str]) -> bool:
     """The first pods of a job, or successors of pods whose loss is written down."""
     status = job.status
     if not status.pods and not status.restarts and status.attempt == 0:
         return True
     uids = {record.name: record.uid for record in status.pods}
-    return all(uids.get(one.name) in told for one in plan.creates)
+    return all(uids.get(create.name) in recorded for create in plan.creates)

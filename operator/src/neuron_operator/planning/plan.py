@@ -62,7 +62,7 @@ class Plan:
     """The status so far; `planner.settle` adds phase and conditions once it is known what came of the rest."""
     facts: Facts
     """What phase and conditions are made from."""
-    told: bool = False
+    is_final: bool = False
     """The draft is the status, as it is: nothing is to be told about this job any more."""
     deletes: tuple[Delete, ...] = ()
     releases: tuple[Release, ...] = ()

@@ -45,7 +45,7 @@ def plan(observed: Observed, options: Options, now: datetime) -> Plan:
 def _planned(observed: Observed, options: Options, now: datetime) -> Plan:
     job = observed.job
     if job.metadata.deletion_timestamp is not None:
-        return Plan(job.status, Facts(0, None), told=True)  # Garbage collection does the rest.
+        return Plan(job.status, Facts(0, None), is_final=True)  # Garbage collection does the rest.
     if job.status.finished:
         return _over(observed, options, now)
     gate = validation.decide(job, observed.config, options)
@@ -67,7 +67,7 @@ def _planned(observed: Observed, options: Options, now: datetime) -> Plan:
 
 def finalize_status(plan: Plan, outcome: PlanOutcome, now: datetime) -> JobStatus:
     """The status to write, now that it is known what came of the plan."""
-    if plan.told:
+    if plan.is_final:
         return plan.draft
     wait = waiting.for_rejection(outcome.rejections) or plan.facts.wait
     existing = plan.facts.existing + len(outcome.created)
@@ -108,7 +108,7 @@ def _over(observed: Observed, options: Options, now: datetime) -> Plan:
         deletes, look = (deletes, options.wait_seconds) if active else (expiry.deletes(observed), None)
     ended = next((c for c in job.status.conditions if c.type is _end_type(job.status.phase)), None)
     if ended is None:  # Somebody else wrote the status.
-        return Plan(job.status, Facts(0, None), told=True, deletes=deletes, requeue_after=look)
+        return Plan(job.status, Facts(0, None), is_final=True, deletes=deletes, requeue_after=look)
     end = End(ended.reason, ended.message)
     facts = Facts(job.metadata.generation, None, nodes=len(job.status.pods), end=end)
     return Plan(job.status, facts, deletes=deletes, requeue_after=look)

@@ -27,7 +27,7 @@ def project(observed: Observed, plan: Plan, job: NeuronTrainingJob) -> Observed 
     if not plan.deletes:
         return replace(observed, job=job) if plan.requeue_after == 0.0 else None
     vanish = {pod.uid for pod in observed.pods if _vanishes(pod)}
-    gone = {one.uid for one in plan.deletes}
+    gone = {delete.uid for delete in plan.deletes}
     if not gone <= vanish:
         return None
     return replace(observed, job=job, pods=tuple(pod for pod in observed.pods if pod.uid not in gone))

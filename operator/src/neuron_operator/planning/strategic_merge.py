@@ -54,11 +54,11 @@ def _value(key: str, base: Any, overlay: Any) -> Any:
     if isinstance(overlay, Mapping):
         return merge(base if isinstance(base, Mapping) else {}, overlay)
     if isinstance(overlay, list):
-        known = base if isinstance(base, list) else []
+        items = base if isinstance(base, list) else []
         if key in _JOINED:
-            return [*known, *(item for item in overlay if item not in known)]
+            return [*items, *(item for item in overlay if item not in items)]
         if key in _KEYS:
-            return _items(known, overlay, _KEYS[key], whole=key in _REPLACED)
+            return _items(items, overlay, _KEYS[key], whole=key in _REPLACED)
     return overlay
 
 

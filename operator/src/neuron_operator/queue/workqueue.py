@@ -100,9 +100,9 @@ class WorkQueue:
         pause = min(FIRST_RESYNC, seconds)
         while True:
             try:
-                found = await keys()
-                spread = max(pause / 10, len(found) / RESYNC_PER_SECOND)
-                for key in found:
+                listed = await keys()
+                spread = max(pause / 10, len(listed) / RESYNC_PER_SECOND)
+                for key in listed:
                     self.add(key, random.uniform(0, spread))
             except ApiError as problem:
                 log.warning("the jobs cannot be listed: %s", problem)

@@ -21,36 +21,34 @@ Json = dict[str, Any]
 
 async def read(cluster: Cluster, job: NeuronTrainingJob, options: Options) -> SchedulerState | None:
     """None where no scheduler is asked for, or the operator has no rights for it. Raises `ApiError`."""
-    mechanism = registry.adapter_for(job)
-    if mechanism is None or job.spec.scheduling.gang not in options.gang_schedulers:
+    adapter = registry.adapter_for(job)
+    if adapter is None or job.spec.scheduling.gang not in options.gang_schedulers:
         return None
-    groups, queue = await asyncio.gather(_groups(cluster, job, mechanism), _queue(cluster, job, mechanism))
+    groups, queue = await asyncio.gather(_groups(cluster, job, adapter), _queue(cluster, job, adapter))
     return SchedulerState(served=groups is not None, groups=groups or (), queue=queue)
 
 
-async def _groups(
-    cluster: Cluster, job: NeuronTrainingJob, mechanism: GangSchedulerAdapter
-) -> tuple[Child, ...] | None:
+async def _groups(cluster: Cluster, job: NeuronTrainingJob, adapter: GangSchedulerAdapter) -> tuple[Child, ...] | None:
     """Of every attempt, where they are ours; None: no version of the API is served."""
     namespace = job.metadata.namespace
-    for version in mechanism.kind.api_versions:
-        kind = Kind(version, mechanism.kind.plural)
+    for version in adapter.kind.api_versions:
+        kind = Kind(version, adapter.kind.plural)
         try:
-            if mechanism.kind.own:
-                found = await cluster.list(kind, namespace, f"{contract.LABEL_JOB}={job.metadata.name}")
+            if adapter.kind.own:
+                bodies = await cluster.list(kind, namespace, f"{contract.LABEL_JOB}={job.metadata.name}")
             else:
-                found = [await cluster.get(kind, namespace, group_name(job, job.status.attempt))]
+                bodies = [await cluster.get(kind, namespace, group_name(job, job.status.attempt))]
         except NotFoundError as problem:
-            if not mechanism.kind.own and _is_served(problem, group_name(job, job.status.attempt)):
+            if not adapter.kind.own and _is_served(problem, group_name(job, job.status.attempt)):
                 return ()
             continue
-        return tuple(Child(pods.owner_uid(body), body) for body in found)
+        return tuple(Child(pods.owner_uid(body), body) for body in bodies)
     return None
 
 
-async def _queue(cluster: Cluster, job: NeuronTrainingJob, mechanism: GangSchedulerAdapter) -> bool | None:
+async def _queue(cluster: Cluster, job: NeuronTrainingJob, adapter: GangSchedulerAdapter) -> bool | None:
     """Whether the queue that the job names is there; None: it names none, or nobody may look."""
-    name, kind = job.spec.scheduling.queue_name, mechanism.queue
+    name, kind = job.spec.scheduling.queue_name, adapter.queue
     if kind is None or name is None:
         return None
     for version in kind.api_versions:

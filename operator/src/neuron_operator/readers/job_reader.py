@@ -41,20 +41,20 @@ async def read(
     job = parse(body)
     listed = await cluster.list(api.POD, namespace, f"{contract.LABEL_JOB}={name}")
     own = tuple(
-        pod for one in listed if pods.owner_uid(one) == job.metadata.uid and (pod := pods.read(one)) is not None
+        pod for item in listed if pods.owner_uid(item) == job.metadata.uid and (pod := pods.read(item)) is not None
     )
     foreign = list(_foreign(listed, job))
-    abandoned = tuple(pod for one in foreign if (pod := pods.read(one)) is not None)
+    abandoned = tuple(pod for item in foreign if (pod := pods.read(item)) is not None)
     over = Observed(job, ConfigText(None), pods=own, abandoned=abandoned)
     if job.metadata.deletion_timestamp is not None:
         return Observation(body, over)
     if job.status.finished and job.spec.ttl_seconds_after_finished is None:
         return Observation(body, replace(over, scheduler=await gang_reader.read(cluster, job, options)))
     if job.status.finished:
-        *left, sight = await asyncio.gather(*_children(cluster, job), gang_reader.read(cluster, job, options))
-        service, config_map = (pods.child(found) for found in left)
-        return Observation(body, replace(over, service=service, config_map=config_map, scheduler=sight))
-    found_service, found_map, missing, nodes, reports, sight = await asyncio.gather(
+        *children, scheduler = await asyncio.gather(*_children(cluster, job), gang_reader.read(cluster, job, options))
+        service, config_map = (pods.child(body) for body in children)
+        return Observation(body, replace(over, service=service, config_map=config_map, scheduler=scheduler))
+    service_body, config_map_body, missing, nodes, reports, scheduler = await asyncio.gather(
         *_children(cluster, job),
         _missing_claims(cluster, job, own),
         node_reader.read(cluster, job, own),
@@ -65,16 +65,16 @@ async def read(
         body,
         Observed(
             job=job,
-            config=await _config(cluster, job, found_map),
+            config=await _config(cluster, job, config_map_body),
             pods=own,
-            foreign_pods=tuple(one["metadata"]["name"] for one in foreign),
+            foreign_pods=tuple(item["metadata"]["name"] for item in foreign),
             abandoned=abandoned,
-            scheduler=sight,
-            service=pods.child(found_service),
-            config_map=pods.child(found_map),
+            scheduler=scheduler,
+            service=pods.child(service_body),
+            config_map=pods.child(config_map_body),
             missing_claims=missing,
             lost_nodes=nodes.lost,
-            nodes=nodes.there,
+            nodes=nodes.existing,
             reports=reports,
         ),
     )
@@ -110,18 +110,18 @@ async def _config(cluster: Cluster, job: NeuronTrainingJob, own_copy: Json | Non
     if job.spec.config_from is None:
         return ConfigText("")
     source = job.spec.config_from.config_map_key_ref
-    found = await cluster.find(api.CONFIG_MAP, job.metadata.namespace, source.name)
-    return config_source.read(found, source, job.metadata.namespace)
+    config_map = await cluster.find(api.CONFIG_MAP, job.metadata.namespace, source.name)
+    return config_source.read(config_map, source, job.metadata.namespace)
 
 
 async def _missing_claims(cluster: Cluster, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> tuple[str, ...]:
     """Looked for only while pods are to be created or do not run."""
-    wanted = job.status.topology.nodes if job.status.topology else 1
-    if sum(pod.running for pod in own) >= wanted:
+    size = job.status.topology.nodes if job.status.topology else 1
+    if sum(pod.running for pod in own) >= size:
         return ()
     names = list(dict.fromkeys(mount.claim_name for mount in job.spec.storage))
-    found = await asyncio.gather(*(cluster.find(api.CLAIM, job.metadata.namespace, name) for name in names))
-    return tuple(name for name, claim in zip(names, found, strict=True) if claim is None)
+    claims = await asyncio.gather(*(cluster.find(api.CLAIM, job.metadata.namespace, name) for name in names))
+    return tuple(name for name, claim in zip(names, claims, strict=True) if claim is None)
 
 
 async def _reports(reader: ProgressReader, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> Mapping[int, Progress]:
@@ -133,8 +133,8 @@ async def _reports(reader: ProgressReader, job: NeuronTrainingJob, own: tuple[Po
         return {}
     others = [pod for index, pod in current.items() if index] if ledger.unsettled(job.status, first, host.uid) else []
     rest = await asyncio.gather(*(_report(reader, pod) for pod in others))
-    found = {pod.index: report for pod, report in zip(others, rest, strict=True) if report is not None}
-    return {0: first, **found}
+    other_reports = {pod.index: report for pod, report in zip(others, rest, strict=True) if report is not None}
+    return {0: first, **other_reports}
 
 
 async def _report(reader: ProgressReader, pod: Pod) -> Progress | None:

@@ -23,18 +23,18 @@ class Nodes:
 
     lost: frozenset[str] = frozenset()
     """Those that do not exist, and those that are off where the job wants that to be believed."""
-    there: Mapping[str, Node] = field(default_factory=dict)
+    existing: Mapping[str, Node] = field(default_factory=dict)
 
 
 async def read(cluster: Cluster, job: NeuronTrainingJob, own: Collection[Pod]) -> Nodes:
     """The nodes of pods that are not well, or are gone, or in which a process has failed since the last step."""
     names = sorted(diagnosis.suspects(job, own))
-    found = await asyncio.gather(*(_read(cluster, name) for name in names))
-    there = {node.name: node for node in found if isinstance(node, Node)}
-    gone = {name for name, node in zip(names, found, strict=True) if node is None}
+    answers = await asyncio.gather(*(_read(cluster, name) for name in names))
+    existing = {node.name: node for node in answers if isinstance(node, Node)}
+    gone = {name for name, node in zip(names, answers, strict=True) if node is None}
     if job.spec.node_policy.force_delete_fenced:
-        gone |= {node.name for node in there.values() if node.is_fenced}
-    return Nodes(frozenset(gone), there)
+        gone |= {node.name for node in existing.values() if node.is_fenced}
+    return Nodes(frozenset(gone), existing)
 
 
 async def _read(cluster: Cluster, name: str) -> Node | str | None:

@@ -48,8 +48,8 @@ class Blame:
         code = self.failure.exit_code
         if self.failure.message or code >= 0:
             return self.failure.message
-        known = {signal.value: signal.name for signal in Signals}
-        return known.get(-code, f"signal {-code}")
+        names = {signal.value: signal.name for signal in Signals}
+        return names.get(-code, f"signal {-code}")
 
 
 def lost_connection(message: str) -> bool:
@@ -64,19 +64,19 @@ def by_round(reports: Mapping[int, Progress], table: FailureTable = EMPTY) -> di
     rounds as it missed. What failed before pod 0 was there belongs to the rounds of an earlier pod 0.
     """
     host = reports[0]
-    found: dict[int, list[Blame]] = {}
+    blames: dict[int, list[Blame]] = {}
     for index, report in reports.items():
         for failure in report.failures:
             if host.start_time is None or failure.time >= host.start_time:
-                found.setdefault(failure.round + host.round - report.round, []).append(
+                blames.setdefault(failure.round + host.round - report.round, []).append(
                     Blame(index, failure, signals.of_process(table, failure))
                 )
-    return {number: tuple(sorted(found[number], key=_order)) for number in sorted(found)}
+    return {number: tuple(sorted(blames[number], key=_order)) for number in sorted(blames)}
 
 
-def comes_before(found: Blame, told: Restart) -> bool:
+def comes_before(candidate: Blame, entry: Restart) -> bool:
     """Whether it is a likelier first failure than the one in the ledger."""
-    return _order(found) < _rank_of(told.cause, told.exit_code or 0, told.message, told.time, told.rank or 0)
+    return _order(candidate) < _rank_of(entry.cause, entry.exit_code or 0, entry.message, entry.time, entry.rank or 0)
 
 
 def _order(candidate: Blame) -> tuple[bool, bool, float, int]:

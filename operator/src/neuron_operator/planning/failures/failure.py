@@ -82,7 +82,7 @@ class PodFailure:
         return self.message.rstrip().rpartition("\n")[2].strip()
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """What the node says about itself, where that decided; and the last line."""
         evidence = self.signal.evidence if self.signal else ""
         return "; ".join(filter(None, (evidence, self.last_line)))
@@ -115,7 +115,9 @@ def vanished(index: int, name: str, uid: str, node: str, *, node_lost: bool = Fa
 
 def first(losses: Iterable[PodFailure], ended: dict[str, float]) -> PodFailure:
     """The one to blame for a gang's end: not one that only lost its connection to another; then the earliest."""
-    return min(losses, key=lambda one: (lost_connection(one.last_line), ended.get(one.uid, float("inf")), one.index))
+    return min(
+        losses, key=lambda loss: (lost_connection(loss.last_line), ended.get(loss.uid, float("inf")), loss.index)
+    )
 
 
 def _disruption(pod: Pod, *, node_lost: bool) -> Reason | None:
@@ -132,10 +134,17 @@ def _disruption(pod: Pod, *, node_lost: bool) -> Reason | None:
 
 
 def _loss(pod: Pod, verdict: Verdict, cause: Reason, *, counted: bool) -> PodFailure:
-    ended = pod.termination_reason if pod.termination_reason not in _SAYS_NOTHING else ""
-    taken = pod.disruption_message if not counted else ""
-    said = (pod.termination_message.strip(), pod.pod_message, taken, pod.waiting_message, ended, pod.pod_reason)
-    message = clip_lines(next(filter(None, said), ""), TERMINATION_MESSAGE_LIMIT)
+    termination = pod.termination_reason if pod.termination_reason not in _SAYS_NOTHING else ""
+    disruption = pod.disruption_message if not counted else ""
+    texts = (
+        pod.termination_message.strip(),
+        pod.pod_message,
+        disruption,
+        pod.waiting_message,
+        termination,
+        pod.pod_reason,
+    )
+    message = clip_lines(next(filter(None, texts), ""), TERMINATION_MESSAGE_LIMIT)
     rank, step = from_failure_headline(message) or (None, None)
     return PodFailure(
         pod.index, verdict, cause, counted, pod.name, pod.uid, pod.node, pod.exit_code, message, pod.pod_reason,

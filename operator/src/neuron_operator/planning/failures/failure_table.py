@@ -25,7 +25,7 @@ from pydantic.alias_generators import to_camel
 from neuron_api.resource.reasons import Reason
 
 MAX_CHARACTERS: Final = 262_144
-_MAX_TOLD: Final = 5
+_MAX_FAULTS: Final = 5
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Pattern = re.Pattern[str]
@@ -80,7 +80,7 @@ class _Entry(_Part):
         return content
 
     @model_validator(mode="after")
-    def _excludes_what_is_left(self) -> Self:
+    def _excludes_only_replaced_pods(self) -> Self:
         if self.exclude and self.restart_scope in (MinimumScope.PROCESS, MinimumScope.STOP):
             scope = f"restartScope {self.restart_scope}"
             raise ValueError(f"exclude is true, and {scope} leaves no pod to be moved: take Pod or Gang")
@@ -100,7 +100,7 @@ class FailureRule(_Entry):
     """Regular expression, searched for in all that was said."""
 
     @model_validator(mode="after")
-    def _asks_for_something(self) -> Self:
+    def _has_a_criterion(self) -> Self:
         if not (self.neuron_codes or self.exit_codes or self.pod_reasons or self.message):
             raise ValueError("it has no criterion: give neuronCodes, exitCodes, podReasons or message")
         return self
@@ -125,7 +125,7 @@ class LabelTest(_Part):
     """Anything but these is bad."""
 
     @model_validator(mode="after")
-    def _asks_for_one(self) -> Self:
+    def _has_exactly_one_list(self) -> Self:
         if bool(self.values) is bool(self.not_values):
             raise ValueError("give values or notValues, and not both")
         return self
@@ -147,7 +147,7 @@ class NodeRule(_Entry):
     taint: TaintTest | None = None
 
     @model_validator(mode="after")
-    def _asks_for_one(self) -> Self:
+    def _has_exactly_one_test(self) -> Self:
         if [self.condition, self.label, self.taint].count(None) != 2:
             raise ValueError("give one of condition, label and taint")
         return self
@@ -170,14 +170,14 @@ class FailureTable(_Part):
         names = [entry.name for entry in (*self.failures, *self.nodes)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two entries are called {twice[0]}")
-        if wrong := [one.pattern for one in self.neuron_code if one.groups != 1]:
+        if wrong := [pattern.pattern for pattern in self.neuron_code if pattern.groups != 1]:
             raise ValueError(f"neuronCode: {wrong[0]!r} needs one group, around the code")
         return self
 
     def entry(self, name: str) -> FailureRule | NodeRule | None:
         """By its name."""
         entries: tuple[FailureRule | NodeRule, ...] = (*self.failures, *self.nodes)
-        return next((one for one in entries if one.name == name), None)
+        return next((entry for entry in entries if entry.name == name), None)
 
 
 EMPTY: Final = FailureTable()
@@ -198,15 +198,15 @@ def parse(text: str, source: str) -> FailureTable:
         return FailureTable.model_validate(content)
     except ValidationError as problem:
         faults = list(_faults(problem, content))
-        more = f" (and {len(faults) - _MAX_TOLD} more)" if len(faults) > _MAX_TOLD else ""
-        raise TableError(f"{source}: {' '.join(faults[:_MAX_TOLD])}{more}") from None
+        more = f" (and {len(faults) - _MAX_FAULTS} more)" if len(faults) > _MAX_FAULTS else ""
+        raise TableError(f"{source}: {' '.join(faults[:_MAX_FAULTS])}{more}") from None
 
 
 def _faults(problem: ValidationError, content: dict[str, Any]) -> Iterator[str]:
-    for one in problem.errors():
-        said = re.sub(r"<[\w.]+: ('[^']*')>", r"\1", str(one["msg"]).removeprefix("Value error, "))
-        found = "" if one["type"] in ("missing", "value_error") else f", found {str(one['input'])[:60]!r}"
-        yield f"{_where(one['loc'], content)}: {said[:1].lower()}{said[1:]}{found}."
+    for fault in problem.errors():
+        message = re.sub(r"<[\w.]+: ('[^']*')>", r"\1", str(fault["msg"]).removeprefix("Value error, "))
+        actual = "" if fault["type"] in ("missing", "value_error") else f", found {str(fault['input'])[:60]!r}"
+        yield f"{_where(fault['loc'], content)}: {message[:1].lower()}{message[1:]}{actual}."
 
 
 def _where(location: tuple[int | str, ...], content: Any) -> str:

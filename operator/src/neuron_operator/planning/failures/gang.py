@@ -30,11 +30,11 @@ class Gang:
     @property
     def missing(self) -> tuple[int, ...]:
         """Places to be filled: no pod there, and none that was lost untold."""
-        untold = {loss.index for loss in self.losses}
+        unrecorded = {loss.index for loss in self.losses}
         return tuple(
             index
             for index in range(self.size)
-            if index not in self.pods and index not in untold and not self.succeeded(index)
+            if index not in self.pods and index not in unrecorded and not self.succeeded(index)
         )
 
     @property
@@ -97,5 +97,5 @@ def _place(
     if record is not None and record.uid != pod.uid and not (record.lost or record.succeeded):
         gone = record.node in lost_nodes
         return record, failure.vanished(index, record.name, record.uid, record.node, node_lost=gone)
-    known = PodStatus(name=pod.name, uid=pod.uid, node=pod.node, ready=pod.ready, succeeded=pod.succeeded)
-    return known, failure.classify_exit(pod, node_lost=pod.node in lost_nodes)
+    current = PodStatus(name=pod.name, uid=pod.uid, node=pod.node, ready=pod.ready, succeeded=pod.succeeded)
+    return current, failure.classify_exit(pod, node_lost=pod.node in lost_nodes)

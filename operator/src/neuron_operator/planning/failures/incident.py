@@ -15,18 +15,20 @@ CORRELATION_WINDOW_SECONDS: Final = 10.0
 
 def incidents(entries: Iterable[Restart]) -> list[list[Restart]]:
     """Lines of pods, oldest first, in groups. A pod that falls again is another incident, so is a restart of a gang."""
-    found: list[list[Restart]] = []
-    for entry in (one for one in entries if one.restart_scope is not RestartScope.PROCESS):
-        if found and _joins(entry, found[-1]):
-            found[-1].append(entry)
+    groups: list[list[Restart]] = []
+    for entry in entries:
+        if entry.restart_scope is RestartScope.PROCESS:
+            continue
+        if groups and _joins(entry, groups[-1]):
+            groups[-1].append(entry)
         else:
-            found.append([entry])
-    return found
+            groups.append([entry])
+    return groups
 
 
 def is_charged(status: JobStatus) -> bool:
     """Whether the incident of the newest line has been counted by an earlier one."""
-    counted = {one.time for one in status.counted_failures}
+    counted = {failure.time for failure in status.counted_failures}
     groups = incidents(status.restarts)
     return bool(groups) and any(entry.time in counted for entry in groups[-1])
 
@@ -39,4 +41,4 @@ def _joins(entry: Restart, incident: Sequence[Restart]) -> bool:
     ) or first.restart_scope is not RestartScope.POD:
         return False
     is_near = 0 <= (entry.time - first.time).total_seconds() <= CORRELATION_WINDOW_SECONDS
-    return is_near and entry.pod not in {one.pod for one in incident}
+    return is_near and entry.pod not in {line.pod for line in incident}

@@ -26,8 +26,8 @@ class Signal:
 def neuron_code(table: FailureTable, text: str) -> int | None:
     """The code of the Neuron runtime in a text."""
     for pattern in table.neuron_code:
-        if found := pattern.search(text):
-            return int(found[1]) if found[1].isascii() and found[1].isdigit() else None
+        if match := pattern.search(text):
+            return int(match[1]) if match[1].isascii() and match[1].isdigit() else None
     return None
 
 
@@ -44,10 +44,10 @@ def of_failure(table: FailureTable, text: str, exit_code: int | None = None, pod
 
 def of_process(table: FailureTable, failure: ProcessFailure) -> Signal | None:
     """The same for what a launcher reports of one of its processes."""
-    return of_failure(table, said_by(failure), failure.exit_code)
+    return of_failure(table, process_text(failure), failure.exit_code)
 
 
-def said_by(failure: ProcessFailure) -> str:
+def process_text(failure: ProcessFailure) -> str:
     """All lines of a process that are known."""
     return "\n".join((*failure.lines, failure.message))
 
@@ -62,10 +62,10 @@ def of_node(table: FailureTable, node: Node | None) -> Signal | None:
     return None
 
 
-def strongest(found: Iterable[Signal | None]) -> Signal | None:
+def strongest(signals: Iterable[Signal | None]) -> Signal | None:
     """What proves a node to be at fault; else the first."""
-    there = [one for one in found if one is not None]
-    return next((one for one in there if one.exclude), there[0] if there else None)
+    present = [signal for signal in signals if signal is not None]
+    return next((signal for signal in present if signal.exclude), present[0] if present else None)
 
 
 def _fits(rule: FailureRule, text: str, code: int | None, exit_code: int | None, pod_reason: str) -> bool:
@@ -79,18 +79,19 @@ def _fits(rule: FailureRule, text: str, code: int | None, exit_code: int | None,
 
 def _evidence(rule: NodeRule, node: Node) -> str | None:
     if (test := rule.condition) is not None:
-        for one in node.conditions:
-            matches = test.reason is None or test.reason.search(one.reason)
-            if one.type == test.type and one.status == test.status and matches:
-                said = f" ({one.reason}{': ' if one.message else ''}{one.message})" if one.reason else ""
-                return f"node {node.name} has {one.type}={one.status}{said}"
+        for condition in node.conditions:
+            matches = test.reason is None or test.reason.search(condition.reason)
+            if condition.type == test.type and condition.status == test.status and matches:
+                text = f"{condition.reason}{': ' if condition.message else ''}{condition.message}"
+                detail = f" ({text})" if condition.reason else ""
+                return f"node {node.name} has {condition.type}={condition.status}{detail}"
     if (label := rule.label) is not None and (value := node.labels.get(label.key)) is not None:
         bad = value in label.values if label.values else value not in label.not_values
         return f"node {node.name} has the label {label.key}={value}" if bad else None
-    if (wanted := rule.taint) is not None:
+    if (taint_test := rule.taint) is not None:
         for taint in node.taints:
-            same = wanted.value in (None, taint.value) and wanted.effect in (None, taint.effect)
-            if taint.key == wanted.key and same:
+            same = taint_test.value in (None, taint.value) and taint_test.effect in (None, taint.effect)
+            if taint.key == taint_test.key and same:
                 return f"node {node.name} has the taint {taint.key}"
     return None
 

@@ -16,10 +16,10 @@ def applies(observed: Observed, gate: Accepted, attempt: int) -> tuple[dict[str,
     """Service, ConfigMap and the gang's group, where they are not as they should be; never those of somebody else."""
     job = observed.job
     text = _own_text(observed.config_map) or gate.text
-    wanted = ((observed.config_map, desired.config_map(job, text)), (observed.service, desired.service(job)))
+    targets = ((observed.config_map, desired.config_map(job, text)), (observed.service, desired.service(job)))
     own = tuple(
         body
-        for child, body in wanted
+        for child, body in targets
         if child is None or (child.owner_uid == job.metadata.uid and not desired.covers(child.body, body))
     )
     pod = partial(desired.pod, job, gate, attempt, 0)
@@ -36,17 +36,17 @@ def conflicting_names(observed: Observed) -> list[Rejection]:
     """Names that the job needs and somebody else has."""
     return [
         Rejection(what, f"{what} exists and does not belong to this job.", taken=True)
-        for what, child in _of_others(observed)
-        if not _is_left(observed, child)
+        for what, child in _foreign_children(observed)
+        if not _is_leftover(observed, child)
     ]
 
 
 def leftover_names(observed: Observed) -> tuple[str, ...]:
     """What an earlier job of this name has left, until garbage collection has removed it."""
-    return tuple(what for what, child in _of_others(observed) if _is_left(observed, child))
+    return tuple(what for what, child in _foreign_children(observed) if _is_leftover(observed, child))
 
 
-def _of_others(observed: Observed) -> list[tuple[str, Child]]:
+def _foreign_children(observed: Observed) -> list[tuple[str, Child]]:
     job = observed.job
     needed: tuple[tuple[str, Child | None], ...] = (
         (f"Service {naming.service(job)}", observed.service),
@@ -55,7 +55,7 @@ def _of_others(observed: Observed) -> list[tuple[str, Child]]:
     return [(what, child) for what, child in needed if child is not None and child.owner_uid != job.metadata.uid]
 
 
-def _is_left(observed: Observed, child: Child) -> bool:
+def _is_leftover(observed: Observed, child: Child) -> bool:
     """Whether its owner is, or was, a job of this name."""
     metadata = child.body.get("metadata")
     owners = metadata.get("ownerReferences", ()) if isinstance(metadata, Mapping) else ()

@@ -78,13 +78,13 @@ def pod(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: int, av
     return {"apiVersion": "v1", "kind": "Pod", **template}
 
 
-def covers(actual: object, wanted: object) -> bool:
+def covers(actual: object, desired: object) -> bool:
     """Whether an object has every field that is wanted, with its value; more is none of our business."""
-    if isinstance(wanted, Mapping):
-        return isinstance(actual, Mapping) and all(covers(actual.get(key), value) for key, value in wanted.items())
-    if isinstance(wanted, list):
-        return isinstance(actual, list) and len(actual) == len(wanted) and all(map(covers, actual, wanted))
-    return actual == wanted
+    if isinstance(desired, Mapping):
+        return isinstance(actual, Mapping) and all(covers(actual.get(key), value) for key, value in desired.items())
+    if isinstance(desired, list):
+        return isinstance(actual, list) and len(actual) == len(desired) and all(map(covers, actual, desired))
+    return actual == desired
 
 
 _RESTRICTED: Final[Json] = {

@@ -44,5 +44,5 @@ def _delete(kind: str, child: Child | None) -> Delete:
 
 
 def _metadata(child: Child | None) -> dict[str, object]:
-    found = child.body["metadata"] if child else None
-    return dict(found) if isinstance(found, dict) else {}
+    metadata = child.body["metadata"] if child else None
+    return dict(metadata) if isinstance(metadata, dict) else {}

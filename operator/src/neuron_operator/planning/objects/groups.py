@@ -12,38 +12,38 @@ from neuron_operator.planning.scheduling.adapter import GangRequest, GangSchedul
 
 def applies(observed: Observed, attempt: int, count: int, pod: Callable[[], Mapping[str, Any]]) -> tuple[Json, ...]:
     """The group of the attempt, where it is not as it should be. `pod` makes one of its pods."""
-    mechanism = registry.adapter_for(observed.job)
-    wanted = _wanted(observed, mechanism, attempt, count, pod()) if mechanism else None
-    if wanted is None:
+    adapter = registry.adapter_for(observed.job)
+    desired = _desired(observed, adapter, attempt, count, pod()) if adapter else None
+    if desired is None:
         return ()
-    there = next((one for one in _groups(observed) if one.name == wanted["metadata"]["name"]), None)
-    if there is not None and covers(there.body, wanted):
+    existing = next((group for group in _groups(observed) if group.name == desired["metadata"]["name"]), None)
+    if existing is not None and covers(existing.body, desired):
         return ()
-    return (wanted,)
+    return (desired,)
 
 
 def deletes(observed: Observed, keep: int | None = None) -> tuple[Delete, ...]:
     """Groups of the job's but that of the attempt to keep: they may hold room in a queue."""
-    mechanism = registry.adapter_for(observed.job)
-    if mechanism is None or not mechanism.kind.own:
+    adapter = registry.adapter_for(observed.job)
+    if adapter is None or not adapter.kind.own:
         return ()
-    kept = None if keep is None else group_name(observed.job, keep)
+    kept_name = None if keep is None else group_name(observed.job, keep)
     return tuple(
-        Delete(one.name, one.uid, kind=mechanism.kind.kind, api_version=mechanism.kind.api_versions[0])
-        for one in _groups(observed)
-        if one.name != kept and one.owner_uid == observed.job.metadata.uid and not one.terminating
+        Delete(group.name, group.uid, kind=adapter.kind.kind, api_version=adapter.kind.api_versions[0])
+        for group in _groups(observed)
+        if group.name != kept_name and group.owner_uid == observed.job.metadata.uid and not group.terminating
     )
 
 
-def _wanted(
-    observed: Observed, mechanism: GangSchedulerAdapter, attempt: int, count: int, pod: Mapping[str, Any]
+def _desired(
+    observed: Observed, adapter: GangSchedulerAdapter, attempt: int, count: int, pod: Mapping[str, Any]
 ) -> Json | None:
-    spec = mechanism.group(GangRequest(observed.job, attempt, count), pod)
+    spec = adapter.group(GangRequest(observed.job, attempt, count), pod)
     if spec is None:
         return None
     return {
-        "apiVersion": mechanism.kind.api_versions[0],
-        "kind": mechanism.kind.kind,
+        "apiVersion": adapter.kind.api_versions[0],
+        "kind": adapter.kind.kind,
         "metadata": owned(observed.job, group_name(observed.job, attempt)),
         "spec": spec,
     }

@@ -33,25 +33,27 @@ _NEURON: Final = {
 
 def resources(accepted: Accepted) -> dict[str, str]:
     """Extended resources; request and limit are the same by Kubernetes' rule."""
-    wanted = {NEURON_RESOURCE: accepted.devices.neuron, EFA_RESOURCE: accepted.devices.efa}
-    return {name: str(count) for name, count in wanted.items() if count}
+    counts = {NEURON_RESOURCE: accepted.devices.neuron, EFA_RESOURCE: accepted.devices.efa}
+    return {name: str(count) for name, count in counts.items() if count}
 
 
 def environment(job: NeuronTrainingJob, accepted: Accepted) -> dict[str, str]:
     """Variables of the platform, for Trainium only."""
     if not _neuron(job):
         return {}
-    found = dict(_NEURON)
+    variables = dict(_NEURON)
     if accepted.devices.efa:
-        found |= _EFA
+        variables |= _EFA
     instance = instance_of(job.spec.platform.instance_type)
     if accepted.devices.lnc and instance:
         peak = instance.peak_flops(accepted.devices.lnc, is_fp32=precision.policy(accepted.config).compute == "fp32")
-        found[contract.ENV_PEAK_FLOPS] = f"{peak:.0f}"
+        variables[contract.ENV_PEAK_FLOPS] = f"{peak:.0f}"
     if accepted.devices.lnc and instance and instance.max_lnc > 1:
         # The documentation uses both names; compiler and runtime must agree.
-        found |= dict.fromkeys(("NEURON_LOGICAL_NC_CONFIG", "NEURON_RT_VIRTUAL_CORE_SIZE"), str(accepted.devices.lnc))
-    return found
+        variables |= dict.fromkeys(
+            ("NEURON_LOGICAL_NC_CONFIG", "NEURON_RT_VIRTUAL_CORE_SIZE"), str(accepted.devices.lnc)
+        )
+    return variables
 
 
 def node_fields(job: NeuronTrainingJob) -> dict[str, Any]:

@@ -18,20 +18,20 @@ def read(body: Json) -> Node:
     return Node(
         name=metadata["name"],
         hostname=labels.get(HOSTNAME_LABEL, metadata["name"]),
-        conditions=tuple(_condition(one) for one in status.get("conditions") or ()),
+        conditions=tuple(_condition(item) for item in status.get("conditions") or ()),
         labels=labels,
         taints=tuple(
-            Taint(one["key"], one.get("value") or "", one.get("effect") or "") for one in spec.get("taints") or ()
+            Taint(item["key"], item.get("value") or "", item.get("effect") or "") for item in spec.get("taints") or ()
         ),
     )
 
 
-def _condition(one: Json) -> NodeCondition:
-    since = one.get("lastTransitionTime")
+def _condition(item: Json) -> NodeCondition:
+    since = item.get("lastTransitionTime")
     return NodeCondition(
-        type=one.get("type", ""),
-        status=one.get("status", ""),
-        reason=one.get("reason", ""),
-        message=one.get("message", ""),
+        type=item.get("type", ""),
+        status=item.get("status", ""),
+        reason=item.get("reason", ""),
+        message=item.get("message", ""),
         since=datetime.fromisoformat(since) if since else None,
     )

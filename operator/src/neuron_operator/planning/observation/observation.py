@@ -106,7 +106,7 @@ class Node:
     @property
     def silent_since(self) -> datetime | None:
         """Since when its kubelet is not known to be well; None: it is, or nobody said when."""
-        ready = next((one for one in self.conditions if one.type == "Ready"), None)
+        ready = next((condition for condition in self.conditions if condition.type == "Ready"), None)
         return ready.since if ready and ready.status != "True" else None
 
     @property
@@ -143,8 +143,8 @@ class Child:
 
     @property
     def _metadata(self) -> Mapping[str, object]:
-        found = self.body.get("metadata")
-        return found if isinstance(found, Mapping) else {}
+        metadata = self.body.get("metadata")
+        return metadata if isinstance(metadata, Mapping) else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def read(body: Json) -> Pod | None:
         address=status.get("podIP", ""),
         ready=_condition(status, "Ready").get("status") == "True",
         running="running" in trainer.get("state", {}),
-        occupied=any("running" in one.get("state", {}) for one in containers),
+        occupied=any("running" in container.get("state", {}) for container in containers),
         terminating="deletionTimestamp" in metadata,
         failed=exit_code != 0 and (phase == "Failed" or exit_code is not None),
         succeeded=exit_code == 0 or (phase == "Succeeded" and exit_code is None),
@@ -42,7 +42,7 @@ def read(body: Json) -> Pod | None:
         started_at=_time((trainer.get("state", {}).get("running") or {}).get("startedAt")),
         finished_at=_time(ended.get("finishedAt")),
         termination_reason=ended.get("reason", ""),
-        termination_message=ended.get("message", "") if ended else _of_another(containers),
+        termination_message=ended.get("message", "") if ended else _other_failure(containers),
         pod_reason=status.get("reason", ""),
         pod_message=status.get("message", ""),
         disruption=_reason_if(status, "DisruptionTarget", "True") or _reason_if(status, "TerminationTarget", "True"),
@@ -52,7 +52,7 @@ def read(body: Json) -> Pod | None:
         scheduler=spec.get("schedulerName", ""),
         seen_by_scheduler=_condition(status, "PodScheduled").get("reason") != "SchedulingGated"
         and bool(_condition(status, "PodScheduled")),
-        gates=tuple(str(one.get("name")) for one in spec.get("schedulingGates") or ()),
+        gates=tuple(str(gate.get("name")) for gate in spec.get("schedulingGates") or ()),
         seen_by_kueue=metadata.get("labels", {}).get("kueue.x-k8s.io/managed") == "true",
         finalizers=tuple(metadata.get("finalizers") or ()),
         resource_version=metadata.get("resourceVersion", ""),
@@ -84,30 +84,30 @@ def _number(metadata: Json, label: str) -> int | None:
 
 
 def _named(statuses: Iterable[Json], name: str) -> Json:
-    return next((one for one in statuses if one.get("name") == name), {})
+    return next((status for status in statuses if status.get("name") == name), {})
 
 
 def _waiting(statuses: Iterable[Json]) -> Json:
     """The first container that waits for something more telling than its turn."""
     usual = ("ContainerCreating", "PodInitializing", "")
-    for one in statuses:
-        if one.get("state", {}).get("waiting", {}).get("reason", "") not in usual:
-            return one
+    for status in statuses:
+        if status.get("state", {}).get("waiting", {}).get("reason", "") not in usual:
+            return status
     return {}
 
 
-def _of_another(containers: Iterable[Json]) -> str:
+def _other_failure(containers: Iterable[Json]) -> str:
     """What the first other container said that failed, such as an init container."""
-    for one in containers:
-        ended = one.get("state", {}).get("terminated") or {}
+    for container in containers:
+        ended = container.get("state", {}).get("terminated") or {}
         if ended.get("exitCode"):
-            said = f": {ended['message'].strip()}" if ended.get("message") else "."
-            return f"container {one['name']} ended with exit code {ended['exitCode']}{said}"
+            message = f": {ended['message'].strip()}" if ended.get("message") else "."
+            return f"container {container['name']} ended with exit code {ended['exitCode']}{message}"
     return ""
 
 
 def _condition(status: Json, kind: str) -> Json:
-    return next((one for one in status.get("conditions", ()) if one.get("type") == kind), {})
+    return next((condition for condition in status.get("conditions", ()) if condition.get("type") == kind), {})
 
 
 def _reason_if(status: Json, kind: str, value: str) -> str:
@@ -123,8 +123,8 @@ def _since(status: Json, kind: str) -> datetime | None:
 
 def _unschedulable(status: Json) -> str:
     condition = _condition(status, "PodScheduled")
-    found = condition.get("status") == "False" and condition.get("reason") == "Unschedulable"
-    return str(condition.get("message") or "no node fits.") if found else ""
+    is_unschedulable = condition.get("status") == "False" and condition.get("reason") == "Unschedulable"
+    return str(condition.get("message") or "no node fits.") if is_unschedulable else ""
 
 
 def _time(text: str | None) -> datetime | None:

@@ -71,15 +71,15 @@ def for_nodes(pods: Iterable[Pod], nodes: Mapping[str, Node]) -> Wait | None:
         node = nodes.get(pod.node)
         if pod.over or (pod.ready and not pod.terminating) or node is None or (since := node.silent_since) is None:
             continue
-        told = f"Pod {pod.name} is on node {node.name}, which has not answered since {since:%Y-%m-%d %H:%M:%S} UTC."
+        intro = f"Pod {pod.name} is on node {node.name}, which has not answered since {since:%Y-%m-%d %H:%M:%S} UTC."
         if pod.terminating:
             message = (
-                f"{told} Kubernetes has given the pod up, but nobody knows whether its processes still write: it is "
+                f"{intro} Kubernetes has given the pod up, but nobody knows whether its processes still write: it is "
                 "replaced when the node answers or is gone. Once the machine is off, delete the Node, or give it the "
                 f"taint {OUT_OF_SERVICE}=nodeshutdown:NoExecute."
             )
         else:
-            message = f"{told} Kubernetes gives the pod up after its toleration, by default five minutes."
+            message = f"{intro} Kubernetes gives the pod up after its toleration, by default five minutes."
         return Wait(Reason.NODE_NOT_READY, message, stalled=pod.terminating)
     return None
 
@@ -100,7 +100,9 @@ def for_pods(job: NeuronTrainingJob, pods: Iterable[Pod]) -> Wait | None:
     unplaced = [pod for pod in down if pod.unschedulable]
     if not unplaced:
         return None
-    avoided = ", ".join(f"{one.node} until {one.expiration_time:%H:%M} UTC" for one in job.status.excluded_nodes[:3])
+    avoided = ", ".join(
+        f"{exclusion.node} until {exclusion.expiration_time:%H:%M} UTC" for exclusion in job.status.excluded_nodes[:3]
+    )
     without = f" The pods avoid {avoided} (status.excludedNodes)." if avoided else ""
     message = (
         f"{len(unplaced)} of the pods have no node. The scheduler says about {unplaced[0].name}: "
@@ -111,9 +113,9 @@ def for_pods(job: NeuronTrainingJob, pods: Iterable[Pod]) -> Wait | None:
 
 def _image(job: NeuronTrainingJob, pod: Pod) -> str:
     where = "spec.image" if job.spec.image else "the operator's default image (spec.image is not set)"
-    said = f" The kubelet says: {pod.waiting_message}" if pod.waiting_message else ""
+    detail = f" The kubelet says: {pod.waiting_message}" if pod.waiting_message else ""
     return (
         f"{where}: {pod.image or job.spec.image} cannot be pulled for pod {pod.name} ({pod.waiting_reason})."
-        f"{said.rstrip('.')}{'.' if said else ''} Fix the name or the pull secret, or push the image; "
+        f"{detail.rstrip('.')}{'.' if detail else ''} Fix the name or the pull secret, or push the image; "
         "the kubelet tries again by itself."
     )

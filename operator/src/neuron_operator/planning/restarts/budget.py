@@ -13,8 +13,10 @@ from neuron_api.resource.status import CountedFailure, JobStatus
 
 def exhausted(status: JobStatus, cause: Reason, policy: RestartPolicy, now: datetime) -> str | None:
     """The budget that one more failure of this cause would exceed, as `restartPolicy.field (limit) …`; None: none."""
-    counting = [one for one in _in_window(status.counted_failures, policy, now) if one.cause is not Reason.HANG]
-    alike = [one for one in counting if one.cause is cause]
+    counting = [
+        failure for failure in _in_window(status.counted_failures, policy, now) if failure.cause is not Reason.HANG
+    ]
+    alike = [failure for failure in counting if failure.cause is cause]
     field, limit = _of_cause(cause, policy)
     within = _within(policy)
     if limit is not None and len(alike) >= limit:
@@ -26,12 +28,12 @@ def exhausted(status: JobStatus, cause: Reason, policy: RestartPolicy, now: date
 
 def used(status: JobStatus, policy: RestartPolicy, now: datetime) -> int:
     """Failures that count against restartPolicy.maxGangRestarts now."""
-    return sum(one.cause is not Reason.HANG for one in _in_window(status.counted_failures, policy, now))
+    return sum(failure.cause is not Reason.HANG for failure in _in_window(status.counted_failures, policy, now))
 
 
 def hangs_exhausted(status: JobStatus, hangs: HangPolicy, policy: RestartPolicy, now: datetime) -> str | None:
     """The same for one more hang, which has a budget of its own."""
-    counting = [one for one in _in_window(status.counted_failures, policy, now) if one.cause is Reason.HANG]
+    counting = [failure for failure in _in_window(status.counted_failures, policy, now) if failure.cause is Reason.HANG]
     if len(counting) < hangs.max_restarts:
         return None
     return f"hangPolicy.maxRestarts ({hangs.max_restarts}) is used up{_within(policy)}"
@@ -52,7 +54,7 @@ def _in_window(failures: Iterable[CountedFailure], policy: RestartPolicy, now: d
     if policy.window_seconds is None:
         return tuple(failures)
     since = now - timedelta(seconds=policy.window_seconds)
-    return tuple(one for one in failures if one.time > since)
+    return tuple(failure for failure in failures if failure.time > since)
 
 
 def _within(policy: RestartPolicy) -> str:

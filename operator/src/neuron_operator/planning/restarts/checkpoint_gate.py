@@ -39,11 +39,11 @@ def can_resume(status: JobStatus, config: TrainingConfig, policy: RestartPolicy)
     return config.exp_manager.resume_if_exists or allowed or not seen_step(status)
 
 
-def begin(status: JobStatus, entry: Restart, said: str, now: datetime) -> JobStatus:
+def begin(status: JobStatus, entry: Restart, text: str, now: datetime) -> JobStatus:
     """The status of a job that stands still; `entry` tells of it in the ledger."""
-    message = f"{said[:_LIMIT].rstrip()} {_REMEDY}"
-    found = CheckpointGateStatus(reason=Reason.NO_CHECKPOINT_FOUND, message=message, time=now)
-    return ledger.append(status, entry).model_copy(update={"checkpoint_gate": found})
+    message = f"{text[:_LIMIT].rstrip()} {_REMEDY}"
+    gate = CheckpointGateStatus(reason=Reason.NO_CHECKPOINT_FOUND, message=message, time=now)
+    return ledger.append(status, entry).model_copy(update={"checkpoint_gate": gate})
 
 
 def released(status: JobStatus, policy: RestartPolicy) -> JobStatus | None:

@@ -39,25 +39,25 @@ def detect_crash_loop(status: JobStatus, config: TrainingConfig) -> End | None:
     return End(
         Reason.SAME_STEP_CRASH,
         f"{TIMES} failures after {where}, without a sign of a fault of the hardware: to start again does not help. "
-        f"The last one: {_tell(first)} Fix the code or the data of the next step, then start a new job.",
+        f"The last one: {_describe(first)} Fix the code or the data of the next step, then start a new job.",
     )
 
 
 def _failures(status: JobStatus, interval: int) -> Iterator[Restart]:
     """Those that belong to the newest one, newest first, until the job had been elsewhere in between."""
-    found: list[Restart] = []
+    failures: list[Restart] = []
     for entry in reversed(status.restarts):
-        steps = [one.step or 0 for one in found] or [entry.step or 0]
+        steps = [failure.step or 0 for failure in failures] or [entry.step or 0]
         step = entry.step or 0
         if step > min(steps) + interval:
             return  # It was further already: not the same crash.
-        if step < max(steps) - interval or not _is_own(entry) or (found and _are_one(entry, found[-1])):
+        if step < max(steps) - interval or not _is_own(entry) or (failures and _are_same_failure(entry, failures[-1])):
             continue
-        found.append(entry)
+        failures.append(entry)
         yield entry
 
 
-def _are_one(entry: Restart, later: Restart) -> bool:
+def _are_same_failure(entry: Restart, later: Restart) -> bool:
     """Whether two lines tell of one failure: pods that fell together; a process, and then the launcher that gave up."""
     if later.restart_scope is RestartScope.PROCESS:
         return False
@@ -74,13 +74,13 @@ def _is_own(entry: Restart) -> bool:
     if entry.restart_scope is not RestartScope.PROCESS:
         # A launcher says which signal ended its process; a container's own code is 128 + signal.
         by_signal = entry.cause is not Reason.OUT_OF_MEMORY and code - 128 in _OUTSIDE
-        return not by_signal and (named is None or named[1] not in [one.name for one in _OUTSIDE])
+        return not by_signal and (named is None or named[1] not in [signal.name for signal in _OUTSIDE])
     return -code not in _OUTSIDE
 
 
-def _tell(entry: Restart) -> str:
+def _describe(entry: Restart) -> str:
     who = f"rank {entry.rank} in pod {entry.pod}" if entry.rank is not None else f"pod {entry.pod}"
     where = f" on node {entry.node}" if entry.node else ""
     code = f" (exit code {entry.exit_code})" if entry.exit_code is not None else ""
-    said = f": {entry.message}" if entry.message else ""
-    return f"{who}{where}{code}{said.rstrip('.')}."
+    detail = f": {entry.message}" if entry.message else ""
+    return f"{who}{where}{code}{detail.rstrip('.')}."

@@ -32,13 +32,15 @@ class Deadline:
 
 def exceeded(deadlines: tuple[Deadline, ...], now: datetime) -> End | None:
     """The end that was due first."""
-    due = [one for one in deadlines if one.moment <= now]
-    return min(due, key=lambda one: one.moment).end if due else None
+    due = [deadline for deadline in deadlines if deadline.moment <= now]
+    return min(due, key=lambda deadline: deadline.moment).end if due else None
 
 
 def seconds_until_next(deadlines: tuple[Deadline, ...], now: datetime) -> float | None:
     """Until the next one that has not come; None: there is none."""
-    return min(((one.moment - now).total_seconds() for one in deadlines if one.moment > now), default=None)
+    return min(
+        ((deadline.moment - now).total_seconds() for deadline in deadlines if deadline.moment > now), default=None
+    )
 
 
 def deadlines_of(
@@ -82,18 +84,18 @@ def _stages(spec: JobSpec, living: list[Pod], admitted: datetime | None, *, plac
     policy = spec.startup_policy
     for pod in living:
         if placing and not pod.node and not pod.gates and pod.created_at and policy.scheduling_seconds is not None:
-            said = f" The scheduler says: {pod.unschedulable}" if pod.unschedulable else ""
+            detail = f" The scheduler says: {pod.unschedulable}" if pod.unschedulable else ""
             message = (
                 f"Pod {pod.name} has no node after startupPolicy.schedulingSeconds ({policy.scheduling_seconds})."
-                f"{said} Add nodes, ask for less (spec.platform, spec.podTemplate), or raise the bound, in a new job."
+                f"{detail} Add nodes, ask for less (spec.platform, spec.podTemplate), or raise the bound, in a new job."
             )
             since = max(pod.created_at, admitted or pod.created_at)
             yield _deadline(since, policy.scheduling_seconds, Reason.SCHEDULING_DEADLINE_EXCEEDED, message)
         if pod.node and pod.scheduled_at and not pod.running and policy.image_seconds is not None:
-            said = f"{pod.waiting_reason}: {pod.waiting_message}" if pod.waiting_reason else "nothing about it."
+            detail = f"{pod.waiting_reason}: {pod.waiting_message}" if pod.waiting_reason else "nothing about it."
             message = (
                 f"The container of pod {pod.name} does not run on node {pod.node} after startupPolicy.imageSeconds "
-                f"({policy.image_seconds}). The kubelet says: {said} Fix spec.image or what it names, or raise the "
+                f"({policy.image_seconds}). The kubelet says: {detail} Fix spec.image or what it names, or raise the "
                 "bound, in a new job."
             )
             yield _deadline(pod.scheduled_at, policy.image_seconds, Reason.IMAGE_DEADLINE_EXCEEDED, message)

@@ -29,10 +29,10 @@ _VERDICTS = {
 
 def diagnose(gang: Gang, status: JobStatus, observed: Observed, table: FailureTable) -> Gang:
     """The gang with its losses as the table sees them, and those of pods that run on where they must not."""
-    about = _Context(status, observed.job.spec.node_policy, gang.size)
-    losses = [_judged(loss, observed, table, about) for loss in gang.losses]
+    context = _Context(status, observed.job.spec.node_policy, gang.size)
+    losses = [_judged(loss, observed, table, context) for loss in gang.losses]
     lost = {loss.index for loss in losses}
-    return replace(gang, losses=(*losses, *_unhealthy_running_pods(gang, lost, observed, table, about)))
+    return replace(gang, losses=(*losses, *_unhealthy_running_pods(gang, lost, observed, table, context)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +47,27 @@ class _Context:
         return signal.counted or (signal.exclude and not avoidable)
 
 
-def _judged(loss: PodFailure, observed: Observed, table: FailureTable, about: _Context) -> PodFailure:
+def _judged(loss: PodFailure, observed: Observed, table: FailureTable, context: _Context) -> PodFailure:
     if loss.verdict is Verdict.STOP:
         return loss
-    said = signals.of_failure(table, loss.message, loss.exit_code, loss.pod_reason)
-    found = signals.strongest((said, signals.of_node(table, observed.nodes.get(loss.node))))
+    text_signal = signals.of_failure(table, loss.message, loss.exit_code, loss.pod_reason)
+    signal = signals.strongest((text_signal, signals.of_node(table, observed.nodes.get(loss.node))))
     loss = replace(loss, neuron_code=signals.neuron_code(table, loss.message))
-    if found is None or not (loss.counted or found.exclude):
+    if signal is None or not (loss.counted or signal.exclude):
         return loss  # What Kubernetes took needs no other reason.
-    verdict = _VERDICTS[found.restart_scope]
-    if found.restart_scope is failure_table.MinimumScope.PROCESS and loss.verdict is Verdict.GANG:
+    verdict = _VERDICTS[signal.restart_scope]
+    if signal.restart_scope is failure_table.MinimumScope.PROCESS and loss.verdict is Verdict.GANG:
         verdict = Verdict.GANG
-    counted = loss.counted and about.counts(found, loss.node)
-    return replace(loss, verdict=verdict, cause=found.cause, counted=counted, signal=found)
+    counted = loss.counted and context.counts(signal, loss.node)
+    return replace(loss, verdict=verdict, cause=signal.cause, counted=counted, signal=signal)
 
 
 def _unhealthy_running_pods(
-    gang: Gang, lost: set[int], observed: Observed, table: FailureTable, about: _Context
+    gang: Gang, lost: set[int], observed: Observed, table: FailureTable, context: _Context
 ) -> Iterator[PodFailure]:
     """Pods whose processes were restarted in place after a failure that calls for more."""
     living = {pod.uid: pod for index, pod in gang.pods.items() if index not in lost and not pod.over}
-    for entry in about.status.restarts:
+    for entry in context.status.restarts:
         pod = living.get(entry.pod_uid)
         if (
             entry.restart_scope is not RestartScope.PROCESS
@@ -76,29 +76,39 @@ def _unhealthy_running_pods(
             or gang.records[pod.index].lost
         ):
             continue
-        found = signals.strongest((_told(entry, table), _shown(entry, pod.node, observed, table)))
-        if found is None or found.restart_scope is failure_table.MinimumScope.PROCESS:
+        signal = signals.strongest((_recorded_signal(entry, table), _node_signal(entry, pod.node, observed, table)))
+        if signal is None or signal.restart_scope is failure_table.MinimumScope.PROCESS:
             continue
         del living[entry.pod_uid]
         yield PodFailure(
-            pod.index, _VERDICTS[found.restart_scope], found.cause, about.counts(found, pod.node), pod.name, pod.uid,
-            pod.node, entry.exit_code, "\n".join((*entry.log_tail, entry.message)), neuron_code=entry.neuron_code,
-            signal=found, rank=entry.rank, step=entry.step,
-        )  # fmt: skip
+            index=pod.index,
+            verdict=_VERDICTS[signal.restart_scope],
+            cause=signal.cause,
+            counted=context.counts(signal, pod.node),
+            pod=pod.name,
+            uid=pod.uid,
+            node=pod.node,
+            exit_code=entry.exit_code,
+            message="\n".join((*entry.log_tail, entry.message)),
+            neuron_code=entry.neuron_code,
+            signal=signal,
+            rank=entry.rank,
+            step=entry.step,
+        )
 
 
-def _told(entry: Restart, table: FailureTable) -> Signal | None:
+def _recorded_signal(entry: Restart, table: FailureTable) -> Signal | None:
     """As it was when it was told: a table that came later does not judge old failures anew."""
     rule = table.entry(entry.rule) if entry.rule else None
     return Signal(rule.name, rule.cause, rule.counted, rule.restart_scope, rule.exclude) if rule else None
 
 
-def _shown(entry: Restart, node: str, observed: Observed, table: FailureTable) -> Signal | None:
+def _node_signal(entry: Restart, node: str, observed: Observed, table: FailureTable) -> Signal | None:
     """What the node says, where that proves something; only as long as nothing has been finished since."""
     if entry.recovered_time is not None:
         return None
-    found = signals.of_node(table, observed.nodes.get(node))
-    return found if found is not None and found.exclude else None
+    signal = signals.of_node(table, observed.nodes.get(node))
+    return signal if signal is not None and signal.exclude else None
 
 
 def suspects(job: NeuronTrainingJob, own: Collection[Pod]) -> set[str]:

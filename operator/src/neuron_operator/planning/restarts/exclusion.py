@@ -35,12 +35,12 @@ def follow(
     now: datetime,
 ) -> JobStatus:
     """`after`, without exclusions that are over and with those that its new lines call for."""
-    known = {_identity(entry) for entry in before.restarts}
+    old_lines = {_identity(entry) for entry in before.restarts}
     status = after.model_copy(update={"excluded_nodes": _lasting(after, nodes, policy, now)})
     if not policy.exclude_faulty_nodes:
         return status
     for entry in after.restarts:
-        if _identity(entry) not in known and entry.node and (ground := _ground(entry, status, table, policy, now)):
+        if _identity(entry) not in old_lines and entry.node and (ground := _ground(entry, status, table, policy, now)):
             status = _added(status, entry.node, *ground, nodes, policy, size, now)
     return status
 
@@ -49,22 +49,22 @@ def has_room(status: JobStatus, node: str, policy: NodePolicy, size: int) -> boo
     """Whether a node whose hardware is at fault is or can be avoided."""
     if not policy.exclude_faulty_nodes or not node:
         return False
-    kept = [one for one in status.excluded_nodes if one.reason is Reason.HARDWARE_FAULT]
-    return node in {one.node for one in kept} or len(kept) < _most(policy, size)
+    proven = [exclusion for exclusion in status.excluded_nodes if exclusion.reason is Reason.HARDWARE_FAULT]
+    return node in {exclusion.node for exclusion in proven} or len(proven) < _max_excluded(policy, size)
 
 
 def hostnames(status: JobStatus) -> tuple[str, ...]:
     """What new pods are to avoid."""
-    return tuple(sorted({one.hostname for one in status.excluded_nodes}))
+    return tuple(sorted({exclusion.hostname for exclusion in status.excluded_nodes}))
 
 
 def seconds_until_next(status: JobStatus, gang: Gang, now: datetime) -> float | None:
     """Until an exclusion is over, or pods have waited long enough for a node; None: nothing of that."""
-    ends = [(one.expiration_time - now).total_seconds() for one in status.excluded_nodes]
+    ends = [(exclusion.expiration_time - now).total_seconds() for exclusion in status.excluded_nodes]
     waits = [
         UNPLACED_SECONDS - (now - pod.created_at).total_seconds()
         for pod in _unplaced(gang)
-        if pod.created_at and any(one.reason is Reason.REPEATED_FAILURES for one in status.excluded_nodes)
+        if pod.created_at and any(exclusion.reason is Reason.REPEATED_FAILURES for exclusion in status.excluded_nodes)
     ]
     return min((seconds for seconds in (*ends, *waits) if seconds > 0), default=None)
 
@@ -77,10 +77,12 @@ def corrected(status: JobStatus, gang: Gang, now: datetime) -> JobStatus | None:
     """
     waiting = _unplaced(gang)
     if any(_is_hindered(pod, now) for pod in waiting):
-        kept = tuple(one for one in status.excluded_nodes if one.reason is not Reason.REPEATED_FAILURES)
-        status = status.model_copy(update={"excluded_nodes": kept})
-    wanted = frozenset(hostnames(status))
-    stale = {pod.index for pod in waiting if pod.avoids != wanted}
+        remaining = tuple(
+            exclusion for exclusion in status.excluded_nodes if exclusion.reason is not Reason.REPEATED_FAILURES
+        )
+        status = status.model_copy(update={"excluded_nodes": remaining})
+    hosts = frozenset(hostnames(status))
+    stale = {pod.index for pod in waiting if pod.avoids != hosts}
     if not stale:
         return None
     records = tuple(
@@ -110,9 +112,11 @@ def _lasting(
     if not policy.exclude_faulty_nodes:
         return ()
     return tuple(
-        one.model_copy(update={"hostname": nodes[one.node].hostname}) if one.node in nodes else one
-        for one in status.excluded_nodes
-        if one.expiration_time > now
+        exclusion.model_copy(update={"hostname": nodes[exclusion.node].hostname})
+        if exclusion.node in nodes
+        else exclusion
+        for exclusion in status.excluded_nodes
+        if exclusion.expiration_time > now
     )
 
 
@@ -122,23 +126,23 @@ def _ground(
     rule = table.entry(entry.rule) if entry.rule else None
     if rule is not None:
         code = f", Neuron code {entry.neuron_code}" if entry.neuron_code is not None else ""
-        said = f": {entry.message}" if entry.message else ""
-        told = f"{entry.rule} in pod {entry.pod}{code}{said}"
-        return (Reason.HARDWARE_FAULT, told) if rule.exclude else None
+        detail = f": {entry.message}" if entry.message else ""
+        message = f"{entry.rule} in pod {entry.pod}{code}{detail}"
+        return (Reason.HARDWARE_FAULT, message) if rule.exclude else None
     if not policy.repeat_failures or not _is_blamed(entry):
         return None
     since = now - timedelta(seconds=policy.repeat_window_seconds)
-    alike = [one for one in status.restarts if one.node == entry.node and one.time > since and _is_blamed(one)]
-    count = sum(one.restart_scope is RestartScope.PROCESS for one in alike) + len(
-        incidents(sorted(alike, key=lambda one: one.time))
+    alike = [line for line in status.restarts if line.node == entry.node and line.time > since and _is_blamed(line)]
+    count = sum(line.restart_scope is RestartScope.PROCESS for line in alike) + len(
+        incidents(sorted(alike, key=lambda line: line.time))
     )
     if count < policy.repeat_failures:
         return None
-    told = (
+    message = (
         f"{count} failures were blamed on it within {policy.repeat_window_seconds} s "
         f"(nodePolicy.repeatWindowSeconds); the last: {entry.message or entry.cause}"
     )
-    return Reason.REPEATED_FAILURES, told
+    return Reason.REPEATED_FAILURES, message
 
 
 def _is_blamed(entry: Restart) -> bool:
@@ -149,30 +153,30 @@ def _added(
     status: JobStatus,
     node: str,
     reason: Reason,
-    told: str,
+    message: str,
     nodes: Mapping[str, Node],
     policy: NodePolicy,
     size: int,
     now: datetime,
 ) -> JobStatus:
-    others = [one for one in status.excluded_nodes if one.node != node]
-    if len(others) >= _most(policy, size):
-        weaker = next((one for one in others if one.reason is Reason.REPEATED_FAILURES), None)
+    others = [exclusion for exclusion in status.excluded_nodes if exclusion.node != node]
+    if len(others) >= _max_excluded(policy, size):
+        weaker = next((exclusion for exclusion in others if exclusion.reason is Reason.REPEATED_FAILURES), None)
         if weaker is None or reason is not Reason.HARDWARE_FAULT:
             return status
         others.remove(weaker)
-    known = next((one for one in status.excluded_nodes if one.node == node), None)
-    if known is not None and known.reason is Reason.HARDWARE_FAULT and reason is not Reason.HARDWARE_FAULT:
+    current = next((exclusion for exclusion in status.excluded_nodes if exclusion.node == node), None)
+    if current is not None and current.reason is Reason.HARDWARE_FAULT and reason is not Reason.HARDWARE_FAULT:
         return status
-    seen = nodes.get(node)
-    one = ExcludedNode(
-        node=node, hostname=seen.hostname if seen else known.hostname if known else node, reason=reason,
-        message=told[:1024], exclusion_time=now, expiration_time=now + timedelta(seconds=policy.exclusion_seconds),
+    body = nodes.get(node)
+    exclusion = ExcludedNode(
+        node=node, hostname=body.hostname if body else current.hostname if current else node, reason=reason,
+        message=message[:1024], exclusion_time=now, expiration_time=now + timedelta(seconds=policy.exclusion_seconds),
     )  # fmt: skip
-    return status.model_copy(update={"excluded_nodes": (*others, one)})
+    return status.model_copy(update={"excluded_nodes": (*others, exclusion)})
 
 
-def _most(policy: NodePolicy, size: int) -> int:
+def _max_excluded(policy: NodePolicy, size: int) -> int:
     return min(_LIMIT, max(1, size * policy.max_excluded_percent // 100))
 
 

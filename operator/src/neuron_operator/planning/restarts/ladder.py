@@ -66,11 +66,11 @@ def decide_restart(
 
 
 def restart_hung_gang(
-    told: str, status: JobStatus, spec: JobSpec, config: TrainingConfig, now: datetime
+    description: str, status: JobStatus, spec: JobSpec, config: TrainingConfig, now: datetime
 ) -> RestartDecision:
     """Replace all pods of a gang that hangs: whose fault it is cannot be told from a process that waits."""
     step = ledger.last_step(status)
-    last = f"The last failure: Hang: {told}{f' after step {step}' if step else ''}."
+    last = f"The last failure: Hang: {description}{f' after step {step}' if step else ''}."
     if not checkpoint_gate.can_resume(status, config, spec.restart_policy):
         return RestartDecision(status, End(Reason.CANNOT_RESUME, f"{last} {_AT_ZERO.format(step)}"))
     if used_up := budget.hangs_exhausted(status, spec.hang_policy, spec.restart_policy, now):
@@ -78,7 +78,7 @@ def restart_hung_gang(
         return RestartDecision(status, End(Reason.BUDGET_EXHAUSTED, message))
     line = Restart(
         restart_scope=RestartScope.GANG, cause=Reason.HANG, time=now, attempt=status.attempt,
-        message=ledger.clip(told), step=step,
+        message=ledger.clip(description), step=step,
         round=status.progress.round if status.progress else None,
         detection_seconds=ledger.seconds_to_detect(status.progress.last_step_time if status.progress else None, now),
     )  # fmt: skip
@@ -94,9 +94,9 @@ def ended(gang: Gang, status: JobStatus) -> RestartDecision | None:
 
 
 def _held(loss: PodFailure, status: JobStatus, now: datetime) -> JobStatus:
-    said = loss.message or "the launcher gave no message (exit code 3)."
+    text = loss.message or "the launcher gave no message (exit code 3)."
     return checkpoint_gate.begin(
-        status, _entry(loss, RestartScope.GANG, loss.cause, status, now), f"Pod {loss.pod}: {said}", now
+        status, _entry(loss, RestartScope.GANG, loss.cause, status, now), f"Pod {loss.pod}: {text}", now
     )
 
 
@@ -106,21 +106,21 @@ def _refused(gang: Gang) -> End | None:
         return None
     if stop.signal is not None:
         table = f"Entry {stop.signal.rule} of the failure table says that another start cannot help."
-        return End(stop.cause, f"{_tell(stop)} {table}")
-    said = stop.message or "the launcher gave no message (exit code 2)."
-    return End(Reason.TRAINER_REFUSED_CONFIG, f"Pod {stop.pod}: {said}")
+        return End(stop.cause, f"{_describe(stop)} {table}")
+    text = stop.message or "the launcher gave no message (exit code 2)."
+    return End(Reason.TRAINER_REFUSED_CONFIG, f"Pod {stop.pod}: {text}")
 
 
 def _explained(blamed: PodFailure, gang: Gang, status: JobStatus) -> tuple[PodFailure, Reason | str, bool]:
     """Pods that gave up waiting for a pod lost to a disruption fail because of the disruption: not counted."""
-    taken = next((loss for loss in gang.losses if loss.disrupted), None)
-    if taken is not None and blamed.is_victim:
-        return blamed, taken.cause, False
+    disrupted = next((loss for loss in gang.losses if loss.disrupted), None)
+    if disrupted is not None and blamed.is_victim:
+        return blamed, disrupted.cause, False
     # Of this attempt only: what fails again and again in later attempts fails by itself.
     entries = [
-        one
-        for one in ledger.open_entries(status)
-        if one.restart_scope is RestartScope.POD and one.attempt == status.attempt
+        entry
+        for entry in ledger.open_entries(status)
+        if entry.restart_scope is RestartScope.POD and entry.attempt == status.attempt
     ]
     if entries and entries[-1].cause not in (Reason.OUT_OF_MEMORY, Reason.PROCESS_KILLED):
         return blamed, entries[-1].cause, False
@@ -136,31 +136,36 @@ def _gang(
     config: TrainingConfig,
     now: datetime,
 ) -> RestartDecision:
-    told = ledger.append(status, _entry(blamed, RestartScope.GANG, cause, status, now))
+    recorded = ledger.append(status, _entry(blamed, RestartScope.GANG, cause, status, now))
     if counted:
-        if end := _last(status, told, blamed, policy, config, now):
+        if end := _last(status, recorded, blamed, policy, config, now):
             return RestartDecision(status, end)
-        told = budget.charge(told, blamed.cause, policy, now)
-    return RestartDecision(told.model_copy(update={"attempt": status.attempt + 1, "pods": ()}))
+        recorded = budget.charge(recorded, blamed.cause, policy, now)
+    return RestartDecision(recorded.model_copy(update={"attempt": status.attempt + 1, "pods": ()}))
 
 
 def _pods(
     gang: Gang, status: JobStatus, policy: RestartPolicy, config: TrainingConfig, now: datetime
 ) -> RestartDecision:
     counted = next((loss for loss in gang.losses if loss.counted), None)
-    told = ledger.append(status, *(_entry(loss, RestartScope.POD, loss.cause, status, now) for loss in gang.losses))
-    if counted and not incident.is_charged(told):
-        if end := _last(status, told, counted, policy, config, now):
+    recorded = ledger.append(status, *(_entry(loss, RestartScope.POD, loss.cause, status, now) for loss in gang.losses))
+    if counted and not incident.is_charged(recorded):
+        if end := _last(status, recorded, counted, policy, config, now):
             return RestartDecision(status, end)
-        told = budget.charge(told, counted.cause, policy, now)
-    return RestartDecision(told.model_copy(update={"pods": _marked(gang, gang.losses)}))
+        recorded = budget.charge(recorded, counted.cause, policy, now)
+    return RestartDecision(recorded.model_copy(update={"pods": _marked(gang, gang.losses)}))
 
 
 def _last(
-    status: JobStatus, told: JobStatus, blamed: PodFailure, policy: RestartPolicy, config: TrainingConfig, now: datetime
+    status: JobStatus,
+    recorded: JobStatus,
+    blamed: PodFailure,
+    policy: RestartPolicy,
+    config: TrainingConfig,
+    now: datetime,
 ) -> End | None:
     """The end, where one more failure of the job's own is one too many; `told`: the status as if it were not."""
-    if crash := crash_loop.detect_crash_loop(told, config):
+    if crash := crash_loop.detect_crash_loop(recorded, config):
         return crash
     used_up = budget.exhausted(status, blamed.cause, policy, now)
     return _exhausted(blamed, used_up) if used_up else None
@@ -188,7 +193,7 @@ def _entry(loss: PodFailure, scope: RestartScope, cause: Reason | str, status: J
         exit_code=loss.exit_code,
         neuron_code=loss.neuron_code,
         rule=loss.signal.rule if loss.signal else "",
-        message=ledger.clip(loss.said),
+        message=ledger.clip(loss.summary),
         log_tail=ledger.clip_lines(last_lines(loss.message)),
         step=loss.step if loss.step is not None else ledger.last_step(status),
         detection_seconds=ledger.seconds_to_detect(loss.failed_at, now),
@@ -196,16 +201,16 @@ def _entry(loss: PodFailure, scope: RestartScope, cause: Reason | str, status: J
 
 
 def _exhausted(loss: PodFailure, used_up: str) -> End:
-    message = f"{used_up}. The last failure: {_tell(loss)} Fix it, then start a new job."
+    message = f"{used_up}. The last failure: {_describe(loss)} Fix it, then start a new job."
     return End(Reason.BUDGET_EXHAUSTED, message)
 
 
 def _cannot_resume(loss: PodFailure, status: JobStatus) -> str:
-    return f"{_tell(loss)} {_AT_ZERO.format(ledger.last_step(status))}"
+    return f"{_describe(loss)} {_AT_ZERO.format(ledger.last_step(status))}"
 
 
-def _tell(loss: PodFailure) -> str:
+def _describe(loss: PodFailure) -> str:
     where = f" on node {loss.node}" if loss.node else ""
     code = f" (exit code {loss.exit_code})" if loss.exit_code is not None else ""
-    said = f": {loss.said}" if loss.said else ""
-    return f"{loss.cause}: pod {loss.pod}{where}{code}{said.rstrip('.')}."
+    detail = f": {loss.summary}" if loss.summary else ""
+    return f"{loss.cause}: pod {loss.pod}{where}{code}{detail.rstrip('.')}."

@@ -86,55 +86,57 @@ def follow(
     if report is None or host is None:
         return status
     oldest = max(seen_round(status, host.uid) - 1, report.round - LIMIT)
-    for number, found in blame.by_round(reports, table).items():
+    for number, suspects in blame.by_round(reports, table).items():
         if number >= oldest:
-            code = signals.neuron_code(table, signals.said_by(found[0].failure))
-            new = _entry(status, found[0], pods, number, code)
-            status = _tell(status, new, found, pods, since=report.start_time, now=now)
+            code = signals.neuron_code(table, signals.process_text(suspects[0].failure))
+            new = _entry(status, suspects[0], pods, number, code)
+            status = _tell(status, new, suspects, pods, since=report.start_time, now=now)
     return status
 
 
 def _tell(
     status: JobStatus,
     new: Restart,
-    found: tuple[Blame, ...],
+    suspects: tuple[Blame, ...],
     pods: Mapping[int, Pod],
     *,
     since: datetime | None,
     now: datetime,
 ) -> JobStatus:
-    same = {(pods[one.index].uid, one.failure.time) for one in found}
+    same = {(pods[suspect.index].uid, suspect.failure.time) for suspect in suspects}
     for position, entry in enumerate(status.restarts):
-        known = entry.restart_scope is RestartScope.PROCESS and (entry.pod_uid, entry.time) in same
+        is_recorded = entry.restart_scope is RestartScope.PROCESS and (entry.pod_uid, entry.time) in same
         in_round = entry.attempt == status.attempt and entry.round == new.round
-        if not known and not (in_round and (since is None or entry.time >= since)):
+        if not is_recorded and not (in_round and (since is None or entry.time >= since)):
             continue
         if entry.restart_scope is not RestartScope.PROCESS:
             return status  # Processes that lost their peers, not a failure of its own.
-        better = known or blame.comes_before(found[0], entry)
+        better = is_recorded or blame.comes_before(suspects[0], entry)
         if not better or entry.recovered_time is not None:
             return status
         # It was seen when its line was first written, whoever is blamed in the end.
-        seen = entry.time + timedelta(seconds=entry.detection_seconds) if entry.detection_seconds is not None else None
-        return _replace(status, {position: _detected(new, seen)})
+        detected_at = (
+            entry.time + timedelta(seconds=entry.detection_seconds) if entry.detection_seconds is not None else None
+        )
+        return _replace(status, {position: _detected(new, detected_at)})
     return append(status, _detected(new, now))
 
 
-def _detected(entry: Restart, seen: datetime | None) -> Restart:
-    return entry.model_copy(update={"detection_seconds": seconds_to_detect(entry.time, seen)})
+def _detected(entry: Restart, detected_at: datetime | None) -> Restart:
+    return entry.model_copy(update={"detection_seconds": seconds_to_detect(entry.time, detected_at)})
 
 
-def seconds_to_detect(failed: datetime | None, seen: datetime | None) -> float | None:
+def seconds_to_detect(failed_at: datetime | None, detected_at: datetime | None) -> float | None:
     """None: nobody says when it failed, or the clocks contradict each other."""
-    seconds = (seen - failed).total_seconds() if seen and failed else -1.0
+    seconds = (detected_at - failed_at).total_seconds() if detected_at and failed_at else -1.0
     return round(seconds, 3) if seconds >= 0 else None
 
 
-def _entry(status: JobStatus, found: Blame, pods: Mapping[int, Pod], number: int, code: int | None) -> Restart:
-    pod, failure = pods[found.index], found.failure
+def _entry(status: JobStatus, suspect: Blame, pods: Mapping[int, Pod], number: int, code: int | None) -> Restart:
+    pod, failure = pods[suspect.index], suspect.failure
     return Restart(
         restart_scope=RestartScope.PROCESS,
-        cause=found.cause,
+        cause=suspect.cause,
         time=failure.time,
         attempt=status.attempt,
         pod=pod.name,
@@ -144,8 +146,8 @@ def _entry(status: JobStatus, found: Blame, pods: Mapping[int, Pod], number: int
         rank=failure.rank,
         exit_code=failure.exit_code,
         neuron_code=code,
-        rule=found.signal.rule if found.signal else "",
-        message=clip(found.message),
+        rule=suspect.signal.rule if suspect.signal else "",
+        message=clip(suspect.message),
         log_tail=clip_lines(failure.lines),
         step=failure.step if failure.step is not None else last_step(status),
     )
@@ -188,16 +190,16 @@ def _recovery(entry: Restart, report: Progress, status: JobStatus) -> tuple[date
     later_pod = report.attempt > entry.attempt or (report.start_time is not None and entry.time < report.start_time)
     any_round = later_pod or entry.round is None
     after = [
-        one
-        for one in report.recoveries
-        if (any_round or one.round > (entry.round or 0))
+        recovery
+        for recovery in report.recoveries
+        if (any_round or recovery.round > (entry.round or 0))
         # What had stepped before the failure is no recovery from it, whatever its number says.
-        and (one.first_step_time is None or one.first_step_time > entry.time)
+        and (recovery.first_step_time is None or recovery.first_step_time > entry.time)
     ]
-    for found in after:
-        if found.first_step_time is not None:
-            lost = max(one.steps_lost for one in after if one.round <= found.round)
-            return found.first_step_time, found.resumed_from_step, lost, found.passed_over
+    for first in after:
+        if first.first_step_time is not None:
+            lost = max(recovery.steps_lost for recovery in after if recovery.round <= first.round)
+            return first.first_step_time, first.resumed_from_step, lost, first.passed_over
     went_on = any_round or report.round > (entry.round or 0)
     stepped = report.phase in _STEPPING and report.last_step_time is not None and report.last_step_time > entry.time
     if after or not went_on or not stepped or report.last_step_time is None:

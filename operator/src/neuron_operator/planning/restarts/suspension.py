@@ -33,21 +33,21 @@ class SuspendContext:
     """Whether a pod of the job is there that has not ended."""
 
 
-def decide(spec: JobSpec, status: JobStatus, now: datetime, about: SuspendContext) -> RestartDecision | None:
+def decide(spec: JobSpec, status: JobStatus, now: datetime, context: SuspendContext) -> RestartDecision | None:
     """What spec.suspend changes in the status; None: nothing."""
-    known = status.suspension
+    current = status.suspension
     if not spec.suspend:
-        return _resumed(status, about.config, spec.restart_policy, now) if known else None
-    if is_refused(spec, status, about) or (known and known.stop_time):
+        return _resumed(status, context.config, spec.restart_policy, now) if current else None
+    if is_refused(spec, status, context) or (current and current.stop_time):
         return None
-    if known is None:
-        awaited = _awaited(status, about, spec.suspend_policy.checkpoint_wait_seconds, now)
-        known = SuspensionStatus(request_time=now, awaited_step=awaited)
-    elif not _is_over(known, status, spec, now) and _trains(status, about):
+    if current is None:
+        awaited = _awaited(status, context, spec.suspend_policy.checkpoint_wait_seconds, now)
+        current = SuspensionStatus(request_time=now, awaited_step=awaited)
+    elif not _is_over(current, status, spec, now) and _trains(status, context):
         return None
-    if known.awaited_step is None or status.suspension:
-        known = known.model_copy(update={"stop_time": now})
-    return RestartDecision(status.model_copy(update={"suspension": known}))
+    if current.awaited_step is None or status.suspension:
+        current = current.model_copy(update={"stop_time": now})
+    return RestartDecision(status.model_copy(update={"suspension": current}))
 
 
 def is_stopping(status: JobStatus) -> bool:
@@ -55,12 +55,12 @@ def is_stopping(status: JobStatus) -> bool:
     return status.suspension is not None and status.suspension.stop_time is not None
 
 
-def is_refused(spec: JobSpec, status: JobStatus, about: SuspendContext) -> bool:
+def is_refused(spec: JobSpec, status: JobStatus, context: SuspendContext) -> bool:
     """A job that would begin again at step 0 is not stopped (B-11)."""
     return (
-        about.config is not None
-        and about.active
-        and not checkpoint_gate.can_resume(status, about.config, spec.restart_policy)
+        context.config is not None
+        and context.active
+        and not checkpoint_gate.can_resume(status, context.config, spec.restart_policy)
     )
 
 
@@ -71,17 +71,19 @@ def seconds_until_stop(spec: JobSpec, status: JobStatus, now: datetime) -> float
     return max(0.0, (_bound(status.suspension, spec) - now).total_seconds())
 
 
-def pause(spec: JobSpec, status: JobStatus, about: SuspendContext) -> Pause | None:
+def pause(spec: JobSpec, status: JobStatus, context: SuspendContext) -> Pause | None:
     """What the conditions say about it."""
     if status.suspension is None:
-        return Pause(Reason.CANNOT_RESUME, _CANNOT_RESUME) if spec.suspend and is_refused(spec, status, about) else None
+        return (
+            Pause(Reason.CANNOT_RESUME, _CANNOT_RESUME) if spec.suspend and is_refused(spec, status, context) else None
+        )
     if status.suspension.stop_time is None:
         message = (
             f"spec.suspend is set: the checkpoint of step {status.suspension.awaited_step} is near and is waited for, "
             f"{spec.suspend_policy.checkpoint_wait_seconds} s at most."
         )
         return Pause(Reason.WAITING_FOR_CHECKPOINT, message)
-    if about.active:
+    if context.active:
         return Pause(Reason.SUSPENDING, "spec.suspend is set: the pods finish their step, save and end.")
     at = f" after step {step}" if (step := ledger.last_step(status)) else ""
     return Pause(Reason.SUSPENDED, f"No pod runs; the job stands still{at}. Set spec.suspend to false to go on.")
@@ -93,10 +95,10 @@ _CANNOT_RESUME = (
 )
 
 
-def _awaited(status: JobStatus, about: SuspendContext, bound: float, now: datetime) -> int | None:
+def _awaited(status: JobStatus, context: SuspendContext, bound: float, now: datetime) -> int | None:
     """Step of the next periodic checkpoint, where it comes within the bound at the job's own pace."""
-    progress, config = status.progress, about.config
-    if config is None or progress is None or progress.last_step_time is None or not _trains(status, about):
+    progress, config = status.progress, context.config
+    if config is None or progress is None or progress.last_step_time is None or not _trains(status, context):
         return None
     params = config.exp_manager.checkpoint_callback_params
     every, saved = params.every_n_train_steps, status.checkpoint.step if status.checkpoint else 0
@@ -109,18 +111,18 @@ def _awaited(status: JobStatus, about: SuspendContext, bound: float, now: dateti
     return step if seconds - since <= bound and bound > 0 else None
 
 
-def _trains(status: JobStatus, about: SuspendContext) -> bool:
-    return about.stepping and ledger.last_open(status) is None
+def _trains(status: JobStatus, context: SuspendContext) -> bool:
+    return context.stepping and ledger.last_open(status) is None
 
 
-def _is_over(known: SuspensionStatus, status: JobStatus, spec: JobSpec, now: datetime) -> bool:
+def _is_over(current: SuspensionStatus, status: JobStatus, spec: JobSpec, now: datetime) -> bool:
     """The checkpoint is there, or the bound is reached."""
     saved = status.checkpoint.step if status.checkpoint else 0
-    return now >= _bound(known, spec) or saved >= (known.awaited_step or 0)
+    return now >= _bound(current, spec) or saved >= (current.awaited_step or 0)
 
 
-def _bound(known: SuspensionStatus, spec: JobSpec) -> datetime:
-    return known.request_time + timedelta(seconds=spec.suspend_policy.checkpoint_wait_seconds)
+def _bound(current: SuspensionStatus, spec: JobSpec) -> datetime:
+    return current.request_time + timedelta(seconds=spec.suspend_policy.checkpoint_wait_seconds)
 
 
 def _resumed(status: JobStatus, config: TrainingConfig | None, policy: RestartPolicy, now: datetime) -> RestartDecision:
@@ -133,14 +135,14 @@ def _resumed(status: JobStatus, config: TrainingConfig | None, policy: RestartPo
             going, End(Reason.CANNOT_RESUME, f"{_AT_ZERO} {ledger.last_step(status)} finished steps.")
         )
     seconds = round((now - stopped).total_seconds(), 3)
-    told = ledger.append(going, _line(status, seconds, now))
+    recorded = ledger.append(going, _line(status, seconds, now))
     update = {
         "checkpoint_gate": None,
         "attempt": status.attempt + 1,
         "pods": (),
         "suspended_seconds": status.suspended_seconds + seconds,
     }
-    return RestartDecision(told.model_copy(update=update))
+    return RestartDecision(recorded.model_copy(update=update))
 
 
 _AT_ZERO = "The job was suspended, and exp_manager.resume_if_exists is False: it would begin again at step 0 after"

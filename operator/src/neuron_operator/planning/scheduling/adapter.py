@@ -79,15 +79,15 @@ class GangSchedulerAdapter(Protocol):
         """Where it has queues that must be there."""
         ...
 
-    def mark(self, asked: GangRequest, /) -> Json:
+    def mark(self, request: GangRequest, /) -> Json:
         """What a pod's template needs: labels, annotations, fields of its spec."""
         ...
 
-    def group(self, asked: GangRequest, pod: Mapping[str, Any], /) -> Json | None:
+    def group(self, request: GangRequest, pod: Mapping[str, Any], /) -> Json | None:
         """`spec` of the object for the gang of pods like this; None where the scheduler makes it itself."""
         ...
 
-    def admission(self, seen: GangState, /) -> Admission:
+    def admission(self, state: GangState, /) -> Admission:
         """What has become of the gang."""
         ...
 
@@ -99,7 +99,10 @@ def group_name(job: NeuronTrainingJob, attempt: int) -> str:
 
 def conditions(body: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
     """By type."""
-    return {str(one.get("type")): one for one in ((body or {}).get("status") or {}).get("conditions") or ()}
+    return {
+        str(condition.get("type")): condition
+        for condition in ((body or {}).get("status") or {}).get("conditions") or ()
+    }
 
 
 def moment(condition: Mapping[str, Any] | None) -> datetime | None:
@@ -117,9 +120,9 @@ def placed(pods: Sequence[Pod]) -> Admission | None:
     return Admission(True, Reason.ADMITTED, message, since=max(times, default=None))
 
 
-def silent(title: str, seen: GangState) -> Admission | None:
+def silent(title: str, state: GangState) -> Admission | None:
     """Nobody looks at these pods: no scheduler of that name runs."""
-    pods, bound = seen.pods, seen.now - timedelta(seconds=SILENCE_SECONDS)
+    pods, bound = state.pods, state.now - timedelta(seconds=SILENCE_SECONDS)
     if any(pod.node or pod.seen_by_scheduler or not pod.created_at or pod.created_at > bound for pod in pods):
         return None
     message = (
@@ -130,13 +133,13 @@ def silent(title: str, seen: GangState) -> Admission | None:
     return Admission(False, Reason.SCHEDULER_SILENT, message, stalled=True)
 
 
-def waiting_for_gang(title: str, said: str, pods: Sequence[Pod]) -> Admission:
+def waiting_for_gang(title: str, message: str, pods: Sequence[Pod]) -> Admission:
     """There is no place for all of them."""
-    quoted = said or next((pod.unschedulable for pod in pods if pod.unschedulable), "")
-    word = f" {title} says: {quoted.rstrip('.')}." if quoted else ""
+    quoted = message or next((pod.unschedulable for pod in pods if pod.unschedulable), "")
+    quote = f" {title} says: {quoted.rstrip('.')}." if quoted else ""
     return Admission(
         False,
         Reason.WAITING_FOR_GANG,
-        f"{len(pods)} pods wait to be placed together.{word} Add nodes, or ask for less (spec.platform, "
+        f"{len(pods)} pods wait to be placed together.{quote} Add nodes, or ask for less (spec.platform, "
         "spec.podTemplate).",
     )

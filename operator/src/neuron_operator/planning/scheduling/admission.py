@@ -15,30 +15,30 @@ from .adapter import Admission, GangSchedulerAdapter, GangState, group_name
 
 def gate(observed: Observed, options: Options) -> Wait | None:
     """Why no pod is created: the scheduler or its queue is not there, or not allowed to the operator."""
-    job, mechanism = observed.job, registry.adapter_for(observed.job)
-    if mechanism is None:
+    job, adapter = observed.job, registry.adapter_for(observed.job)
+    if adapter is None:
         return None
     if job.spec.scheduling.gang not in options.gang_schedulers:
         return _not_enabled(job)
-    sight = observed.scheduler or SchedulerState(served=False)
-    if not sight.served:
-        return _not_installed(job, mechanism)
-    return _no_queue(job, mechanism) if sight.queue is False else None
+    state = observed.scheduler or SchedulerState(served=False)
+    if not state.served:
+        return _not_installed(job, adapter)
+    return _no_queue(job, adapter) if state.queue is False else None
 
 
 def decide_admission(observed: Observed, gang: Gang, now: datetime) -> Admission | None:
     """The scheduler's word about the attempt; None while no pod of it lives."""
-    job, mechanism = observed.job, registry.adapter_for(observed.job)
-    if mechanism is None:
+    job, adapter = observed.job, registry.adapter_for(observed.job)
+    if adapter is None:
         return default_scheduler.ADMISSION
     living = [pod for _, pod in sorted(gang.pods.items()) if not pod.over and not pod.terminating]
-    return mechanism.admission(GangState(job, _body(observed, gang.attempt), living, now)) if living else None
+    return adapter.admission(GangState(job, _body(observed, gang.attempt), living, now)) if living else None
 
 
 def _body(observed: Observed, attempt: int) -> dict[str, object] | None:
-    wanted = group_name(observed.job, attempt)
+    name = group_name(observed.job, attempt)
     groups = observed.scheduler.groups if observed.scheduler else ()
-    return next((dict(group.body) for group in groups if group.name == wanted), None)
+    return next((dict(group.body) for group in groups if group.name == name), None)
 
 
 def _not_enabled(job: NeuronTrainingJob) -> Wait:
@@ -50,18 +50,18 @@ def _not_enabled(job: NeuronTrainingJob) -> Wait:
     return Wait(Reason.SCHEDULER_NOT_ENABLED, message, stalled=True)
 
 
-def _not_installed(job: NeuronTrainingJob, mechanism: GangSchedulerAdapter) -> Wait:
-    versions = " or ".join(mechanism.kind.api_versions)
+def _not_installed(job: NeuronTrainingJob, adapter: GangSchedulerAdapter) -> Wait:
+    versions = " or ".join(adapter.kind.api_versions)
     message = (
-        f"spec.scheduling.gang is {job.spec.scheduling.gang}, but the cluster has no {mechanism.kind.plural} of "
-        f"{versions}: {mechanism.title} is not installed. No pod is created. Install it; the job goes on by itself. "
+        f"spec.scheduling.gang is {job.spec.scheduling.gang}, but the cluster has no {adapter.kind.plural} of "
+        f"{versions}: {adapter.title} is not installed. No pod is created. Install it; the job goes on by itself. "
         "Or choose another one."
     )
     return Wait(Reason.SCHEDULER_NOT_INSTALLED, message, stalled=True)
 
 
-def _no_queue(job: NeuronTrainingJob, mechanism: GangSchedulerAdapter) -> Wait:
-    queue = mechanism.queue
+def _no_queue(job: NeuronTrainingJob, adapter: GangSchedulerAdapter) -> Wait:
+    queue = adapter.queue
     kind = queue.kind if queue else "queue"
     where = f" in namespace {job.metadata.namespace}" if queue and queue.namespaced else ""
     message = (

@@ -25,22 +25,22 @@ class Coscheduling:
     kind: GroupKind = _KIND
     queue: QueueKind | None = None
 
-    def mark(self, asked: GangRequest) -> Json:
+    def mark(self, request: GangRequest) -> Json:
         """See `Mechanism`."""
         return {
-            "metadata": {"labels": {"scheduling.x-k8s.io/pod-group": asked.name}},
+            "metadata": {"labels": {"scheduling.x-k8s.io/pod-group": request.name}},
             "spec": {
-                "schedulerName": asked.job.spec.scheduling.scheduler_name or "scheduler-plugins-scheduler",
-                **topology.priority(asked.job),
-                **topology.affinity(asked.job),
+                "schedulerName": request.job.spec.scheduling.scheduler_name or "scheduler-plugins-scheduler",
+                **topology.priority(request.job),
+                **topology.affinity(request.job),
             },
         }
 
-    def group(self, asked: GangRequest, _pod: Mapping[str, Any]) -> Json | None:
+    def group(self, request: GangRequest, _pod: Mapping[str, Any]) -> Json | None:
         """See `Mechanism`."""
-        timeout = asked.job.spec.scheduling.schedule_timeout_seconds
-        return {"minMember": asked.count, **({"scheduleTimeoutSeconds": timeout} if timeout else {})}
+        timeout = request.job.spec.scheduling.schedule_timeout_seconds
+        return {"minMember": request.count, **({"scheduleTimeoutSeconds": timeout} if timeout else {})}
 
-    def admission(self, seen: GangState) -> Admission:
+    def admission(self, state: GangState) -> Admission:
         """See `Mechanism`."""
-        return placed(seen.pods) or silent(self.title, seen) or waiting_for_gang(self.title, "", seen.pods)
+        return placed(state.pods) or silent(self.title, state) or waiting_for_gang(self.title, "", state.pods)

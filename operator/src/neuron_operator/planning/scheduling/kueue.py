@@ -37,20 +37,20 @@ class Kueue:
     kind: GroupKind = _KIND
     queue: QueueKind | None = _QUEUE
 
-    def mark(self, asked: GangRequest) -> Json:
+    def mark(self, request: GangRequest) -> Json:
         """See `Mechanism`."""
-        wanted = asked.job.spec.scheduling
+        scheduling = request.job.spec.scheduling
         labels = {
-            "kueue.x-k8s.io/queue-name": str(wanted.queue_name),
-            "kueue.x-k8s.io/pod-group-name": asked.name,
+            "kueue.x-k8s.io/queue-name": str(scheduling.queue_name),
+            "kueue.x-k8s.io/pod-group-name": request.name,
         }
-        if wanted.priority_class_name:
-            labels["kueue.x-k8s.io/priority-class"] = wanted.priority_class_name
+        if scheduling.priority_class_name:
+            labels["kueue.x-k8s.io/priority-class"] = scheduling.priority_class_name
         annotations = {
-            "kueue.x-k8s.io/pod-group-total-count": str(asked.count),
+            "kueue.x-k8s.io/pod-group-total-count": str(request.count),
             "kueue.x-k8s.io/role-hash": contract.CONTAINER,
         }
-        for way, key in (("required", wanted.topology.required), ("preferred", wanted.topology.preferred)):
+        for way, key in (("required", scheduling.topology.required), ("preferred", scheduling.topology.preferred)):
             if key:
                 annotations[f"kueue.x-k8s.io/podset-{way}-topology"] = key
                 annotations["kueue.x-k8s.io/pod-group-pod-index-label"] = contract.LABEL_NODE_RANK
@@ -59,17 +59,17 @@ class Kueue:
             "spec": {"schedulingGates": [{"name": GATE}]},
         }
 
-    def group(self, _asked: GangRequest, _pod: Mapping[str, Any]) -> Json | None:
+    def group(self, _request: GangRequest, _pod: Mapping[str, Any]) -> Json | None:
         """Kueue makes the Workload."""
         return None
 
-    def admission(self, seen: GangState) -> Admission:
+    def admission(self, state: GangState) -> Admission:
         """See `Mechanism`."""
-        job, group = seen.job, seen.group
-        gated = [pod for pod in seen.pods if GATE in pod.gates]
-        found = conditions(group)
+        job, group = state.job, state.group
+        gated = [pod for pod in state.pods if GATE in pod.gates]
+        by_type = conditions(group)
         if not gated:
-            return Admission(True, Reason.ADMITTED, _admitted(job, group), since=moment(found.get("Admitted")))
+            return Admission(True, Reason.ADMITTED, _admitted(job, group), since=moment(by_type.get("Admitted")))
         if not any(pod.seen_by_kueue for pod in gated):
             message = (
                 f"Kueue does not care for pods of namespace {job.metadata.namespace}: its webhook has not marked "
@@ -77,7 +77,7 @@ class Kueue:
                 "include them, then delete the pods."
             )
             return Admission(False, Reason.QUEUE_NOT_IN_CHARGE, message, stalled=True)
-        return Admission(False, Reason.WAITING_FOR_QUOTA, _queued(job, group, gated, found))
+        return Admission(False, Reason.WAITING_FOR_QUOTA, _queued(job, group, gated, by_type))
 
 
 def _admitted(job: NeuronTrainingJob, group: Mapping[str, Any] | None) -> str:
@@ -90,20 +90,22 @@ def _queued(
     job: NeuronTrainingJob,
     group: Mapping[str, Any] | None,
     gated: Sequence[Pod],
-    found: Mapping[str, Mapping[str, Any]],
+    by_type: Mapping[str, Mapping[str, Any]],
 ) -> str:
     head = f"{len(gated)} pods wait in LocalQueue {job.spec.scheduling.queue_name}."
     if group is None:
         return f"{head} Kueue has made no Workload of them yet; `kubectl describe pod {gated[0].name}` has its events."
-    said = _word(group, found)
-    return f"{head} Kueue says: {said.rstrip('.')}." if said else f"{head} Kueue has not looked at them yet."
+    detail = _most_telling(group, by_type)
+    return f"{head} Kueue says: {detail.rstrip('.')}." if detail else f"{head} Kueue has not looked at them yet."
 
 
-def _word(group: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> str:
+def _most_telling(group: Mapping[str, Any], by_type: Mapping[str, Mapping[str, Any]]) -> str:
     """The condition that says most: evicted, waiting for a check, waiting for quota."""
     for kind, status in (("Admitted", "True"), ("Evicted", "True"), ("QuotaReserved", "False")):
-        one = found.get(kind, {})
-        if one.get("status") == status and one.get("message"):
-            return str(one["message"])
+        condition = by_type.get(kind, {})
+        if condition.get("status") == status and condition.get("message"):
+            return str(condition["message"])
     checks = ((group.get("status") or {}).get("admissionChecks")) or ()
-    return next((f"{one.get('name')}: {one.get('message')}" for one in checks if one.get("state") != "Ready"), "")
+    return next(
+        (f"{check.get('name')}: {check.get('message')}" for check in checks if check.get("state") != "Ready"), ""
+    )

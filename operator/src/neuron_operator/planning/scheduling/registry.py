@@ -28,5 +28,5 @@ def adapter_for(job: NeuronTrainingJob) -> GangSchedulerAdapter | None:
 
 def mark(job: NeuronTrainingJob, attempt: int, count: int) -> dict[str, Any]:
     """What the template of a pod needs of it."""
-    mechanism = adapter_for(job)
-    return mechanism.mark(GangRequest(job, attempt, count)) if mechanism else default_scheduler.mark(job)
+    adapter = adapter_for(job)
+    return adapter.mark(GangRequest(job, attempt, count)) if adapter else default_scheduler.mark(job)

@@ -16,12 +16,12 @@ def priority(job: NeuronTrainingJob) -> Json:
 
 def affinity(job: NeuronTrainingJob) -> Json:
     """Pods of the job attract each other; the first one finds none, and a term that a pod meets itself lets it pass."""
-    wanted, terms = job.spec.scheduling.topology, dict[str, Any]()
-    if wanted.required:
-        terms["requiredDuringSchedulingIgnoredDuringExecution"] = [_term(job, wanted.required)]
-    if wanted.preferred:
-        one = {"weight": 100, "podAffinityTerm": _term(job, wanted.preferred)}
-        terms["preferredDuringSchedulingIgnoredDuringExecution"] = [one]
+    topology, terms = job.spec.scheduling.topology, dict[str, Any]()
+    if topology.required:
+        terms["requiredDuringSchedulingIgnoredDuringExecution"] = [_term(job, topology.required)]
+    if topology.preferred:
+        preferred = {"weight": 100, "podAffinityTerm": _term(job, topology.preferred)}
+        terms["preferredDuringSchedulingIgnoredDuringExecution"] = [preferred]
     return {"affinity": {"podAffinity": terms}} if terms else {}
 
 

@@ -28,47 +28,47 @@ class Volcano:
     kind: GroupKind = _KIND
     queue: QueueKind | None = _QUEUE
 
-    def mark(self, asked: GangRequest) -> Json:
+    def mark(self, request: GangRequest) -> Json:
         """See `Mechanism`."""
         return {
-            "metadata": {"annotations": {"scheduling.k8s.io/group-name": asked.name}},
+            "metadata": {"annotations": {"scheduling.k8s.io/group-name": request.name}},
             "spec": {
-                "schedulerName": asked.job.spec.scheduling.scheduler_name or "volcano",
-                **topology.priority(asked.job),
-                **topology.affinity(asked.job),
+                "schedulerName": request.job.spec.scheduling.scheduler_name or "volcano",
+                **topology.priority(request.job),
+                **topology.affinity(request.job),
             },
         }
 
-    def group(self, asked: GangRequest, pod: Mapping[str, Any]) -> Json | None:
+    def group(self, request: GangRequest, pod: Mapping[str, Any]) -> Json | None:
         """See `Mechanism`."""
-        least = _least(pod, asked.count)
+        minimum = _minimum_resources(pod, request.count)
         return {
-            "minMember": asked.count,
-            "queue": asked.job.spec.scheduling.queue_name or "default",
-            **topology.priority(asked.job),
-            **({"minResources": least} if least else {}),
+            "minMember": request.count,
+            "queue": request.job.spec.scheduling.queue_name or "default",
+            **topology.priority(request.job),
+            **({"minResources": minimum} if minimum else {}),
         }
 
-    def admission(self, seen: GangState) -> Admission:
+    def admission(self, state: GangState) -> Admission:
         """See `Mechanism`."""
-        if found := placed(seen.pods) or silent(self.title, seen):
-            return found
-        phase = ((seen.group or {}).get("status") or {}).get("phase", "")
+        if decision := placed(state.pods) or silent(self.title, state):
+            return decision
+        phase = ((state.group or {}).get("status") or {}).get("phase", "")
         if phase in _STARTED:
             return Admission(True, Reason.ADMITTED, f"Volcano's PodGroup is {phase}.")
-        said = str(conditions(seen.group).get("Unschedulable", {}).get("message") or "")
+        message = str(conditions(state.group).get("Unschedulable", {}).get("message") or "")
         if phase == "Inqueue":
-            return waiting_for_gang(self.title, said, seen.pods)
-        queue = seen.job.spec.scheduling.queue_name or "default"
-        word = f" Volcano says: {said.rstrip('.')}." if said else ""
-        return Admission(False, Reason.WAITING_FOR_QUOTA, f"{len(seen.pods)} pods wait in Queue {queue}.{word}")
+            return waiting_for_gang(self.title, message, state.pods)
+        queue = state.job.spec.scheduling.queue_name or "default"
+        quote = f" Volcano says: {message.rstrip('.')}." if message else ""
+        return Admission(False, Reason.WAITING_FOR_QUOTA, f"{len(state.pods)} pods wait in Queue {queue}.{quote}")
 
 
-def _least(pod: Mapping[str, Any], count: int) -> dict[str, str]:
+def _minimum_resources(pod: Mapping[str, Any], count: int) -> dict[str, str]:
     """Devices of the gang: whole numbers only, the rest Volcano counts pod by pod."""
-    found: dict[str, int] = {}
+    devices: dict[str, int] = {}
     for container in pod["spec"]["containers"]:
         for name, amount in ((container.get("resources") or {}).get("requests") or {}).items():
             if "/" in name and str(amount).isdigit():
-                found[name] = found.get(name, 0) + int(amount)
-    return {name: str(amount * count) for name, amount in found.items()}
+                devices[name] = devices.get(name, 0) + int(amount)
+    return {name: str(amount * count) for name, amount in devices.items()}

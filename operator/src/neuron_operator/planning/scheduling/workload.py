@@ -26,31 +26,31 @@ class Workload:
     kind: GroupKind = _KIND
     queue: QueueKind | None = None
 
-    def mark(self, asked: GangRequest) -> Json:
+    def mark(self, request: GangRequest) -> Json:
         """See `Mechanism`."""
-        name = asked.job.spec.scheduling.scheduler_name
+        name = request.job.spec.scheduling.scheduler_name
         return {
             "spec": {
-                "schedulingGroup": {"podGroupName": asked.name},
+                "schedulingGroup": {"podGroupName": request.name},
                 **({"schedulerName": name} if name else {}),
-                **topology.priority(asked.job),
-                **topology.affinity(asked.job),
+                **topology.priority(request.job),
+                **topology.affinity(request.job),
             }
         }
 
-    def group(self, asked: GangRequest, _pod: Mapping[str, Any]) -> Json | None:
+    def group(self, request: GangRequest, _pod: Mapping[str, Any]) -> Json | None:
         """See `Mechanism`."""
         return {
-            "schedulingPolicy": {"gang": {"minCount": asked.count}},
+            "schedulingPolicy": {"gang": {"minCount": request.count}},
             "disruptionMode": {"all": {}},
-            **topology.priority(asked.job),
+            **topology.priority(request.job),
         }
 
-    def admission(self, seen: GangState) -> Admission:
+    def admission(self, state: GangState) -> Admission:
         """See `Mechanism`."""
-        if found := placed(seen.pods) or silent(self.title, seen):
-            return found
-        told = conditions(seen.group).get("PodGroupInitiallyScheduled", {})
-        if told.get("status") == "True":
-            return Admission(True, Reason.ADMITTED, "The gang was admitted together.", since=moment(told))
-        return waiting_for_gang("The scheduler", str(told.get("message") or ""), seen.pods)
+        if decision := placed(state.pods) or silent(self.title, state):
+            return decision
+        condition = conditions(state.group).get("PodGroupInitiallyScheduled", {})
+        if condition.get("status") == "True":
+            return Admission(True, Reason.ADMITTED, "The gang was admitted together.", since=moment(condition))
+        return waiting_for_gang("The scheduler", str(condition.get("message") or ""), state.pods)

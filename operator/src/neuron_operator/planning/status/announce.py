@@ -35,9 +35,9 @@ def announcements(before: JobStatus, after: JobStatus) -> tuple[Announcement, ..
 
 
 def _restarts(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
-    known = {_identity(entry) for entry in before.restarts}
+    recorded = {_identity(entry) for entry in before.restarts}
     for entry in after.restarts:
-        if _identity(entry) in known:
+        if _identity(entry) in recorded:
             continue
         if entry.cause is Reason.SUSPENDED:
             yield Announcement("Normal", "Resumed", "Resume", sentence(entry))
@@ -80,12 +80,12 @@ def _admission(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
 
 def _exclusions(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
     """Once when a node is excluded (or for longer), once when it may be used again."""
-    old = {one.node: one for one in before.excluded_nodes}
-    new = {one.node: one for one in after.excluded_nodes}
-    for name, one in new.items():
-        if name not in old or old[name].exclusion_time != one.exclusion_time:
-            end = f"{one.expiration_time:%Y-%m-%d %H:%M} UTC"
-            note = f"New pods avoid node {name} until {end}. {one.reason}: {one.message}"
+    old = {exclusion.node: exclusion for exclusion in before.excluded_nodes}
+    new = {exclusion.node: exclusion for exclusion in after.excluded_nodes}
+    for name, exclusion in new.items():
+        if name not in old or old[name].exclusion_time != exclusion.exclusion_time:
+            end = f"{exclusion.expiration_time:%Y-%m-%d %H:%M} UTC"
+            note = f"New pods avoid node {name} until {end}. {exclusion.reason}: {exclusion.message}"
             yield Announcement("Warning", "NodeExcluded", "Exclude", note)
     for name, gone in old.items():
         if name not in new:

@@ -108,9 +108,9 @@ def conditions(facts: Facts, before: Iterable[Condition], now: datetime) -> tupl
     Conditions of types that this release does not know stay as they are.
     """
     old = {condition.type: condition for condition in before}
-    words = _drafts(facts, old)
-    own = (_condition(kind, word, old.get(kind), facts.generation, now) for kind, word in words.items())
-    return (*own, *(condition for kind, condition in old.items() if kind not in words))
+    drafts = _drafts(facts, old)
+    own = (_condition(kind, draft, old.get(kind), facts.generation, now) for kind, draft in drafts.items())
+    return (*own, *(condition for kind, condition in old.items() if kind not in drafts))
 
 
 def headline(facts: Facts) -> tuple[ConditionType, Reason | str, str]:
@@ -158,19 +158,19 @@ def sentence(restart: Restart) -> str:
     who = f"rank {restart.rank} in pod {restart.pod}" if restart.rank is not None else f"pod {restart.pod}"
     where = f" on node {restart.node}" if restart.node else ""
     codes = (("exit code", restart.exit_code), ("Neuron code", restart.neuron_code))
-    told = ", ".join(f"{name} {code}" for name, code in codes if code is not None)
-    code = f" ({told})" if told else ""
-    said = f": {restart.message}" if restart.message else ""
+    detail = ", ".join(f"{name} {code}" for name, code in codes if code is not None)
+    code = f" ({detail})" if detail else ""
+    message = f": {restart.message}" if restart.message else ""
     done = _REMEDIES.get(restart.restart_scope, f"Restarted: {restart.restart_scope}")
     at = f" after step {restart.step}" if restart.step else ""
-    return f"{restart.cause}: {who}{where}{code}{at}{said.rstrip('.')}. {done}."
+    return f"{restart.cause}: {who}{where}{code}{at}{message.rstrip('.')}. {done}."
 
 
 def _drafts(facts: Facts, before: Mapping[ConditionType | str, Condition]) -> dict[ConditionType, _ConditionDraft]:
     kind, reason, message = headline(facts)
     kinds = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
     return {
-        **{one: _ConditionDraft(one is kind, reason, message) for one in kinds},
+        **{condition_type: _ConditionDraft(condition_type is kind, reason, message) for condition_type in kinds},
         ConditionType.CONFIG_VALID: _config_valid(facts, before.get(ConditionType.CONFIG_VALID)),
         ConditionType.ADMITTED: _admitted(facts, before.get(ConditionType.ADMITTED)),
         ConditionType.PODS_READY: _pods_ready(facts),
@@ -267,15 +267,15 @@ def _ended(facts: Facts, *, success: bool) -> _ConditionDraft:
 
 
 def _condition(
-    kind: ConditionType, word: _ConditionDraft, before: Condition | None, generation: int, now: datetime
+    kind: ConditionType, draft: _ConditionDraft, before: Condition | None, generation: int, now: datetime
 ) -> Condition:
-    status = ConditionStatus.TRUE if word.status else ConditionStatus.FALSE
+    status = ConditionStatus.TRUE if draft.status else ConditionStatus.FALSE
     same = before is not None and before.status is status
     return Condition(
         type=kind,
         status=status,
-        reason=word.reason,
-        message=word.message,
+        reason=draft.reason,
+        message=draft.message,
         observed_generation=generation,
         last_transition_time=before.last_transition_time if same and before else now.replace(microsecond=0),
     )

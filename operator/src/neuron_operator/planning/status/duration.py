@@ -8,12 +8,12 @@ _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 def text(seconds: float) -> str:
     """`2d3h`, `4m`, `17s`; what is below a second, or in the future by a clock that is ahead, is `0s`."""
-    left = max(0, int(seconds))
+    remaining = max(0, int(seconds))
     for position, (unit, size) in enumerate(_UNITS):
-        if left >= size:
-            smaller, of = _UNITS[position + 1] if position + 1 < len(_UNITS) else ("", 1)
-            rest = left % size // of if smaller else 0
-            return f"{left // size}{unit}" + (f"{rest}{smaller}" if rest else "")
+        if remaining >= size:
+            smaller, smaller_size = _UNITS[position + 1] if position + 1 < len(_UNITS) else ("", 1)
+            rest = remaining % size // smaller_size if smaller else 0
+            return f"{remaining // size}{unit}" + (f"{rest}{smaller}" if rest else "")
     return "0s"
 
 

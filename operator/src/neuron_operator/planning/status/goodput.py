@@ -42,5 +42,5 @@ def _share(status: JobStatus, until: datetime) -> float | None:
         return status.goodput
     if progress is None or not progress.total_measured_steps:
         return None  # No pace is known.
-    kept = progress.step * progress.total_step_seconds / progress.total_measured_steps
-    return round(min(1.0, kept / seconds), 3)
+    productive = progress.step * progress.total_step_seconds / progress.total_measured_steps
+    return round(min(1.0, productive / seconds), 3)

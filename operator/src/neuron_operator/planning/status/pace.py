@@ -13,7 +13,7 @@ from neuron_api.resource.status import ProgressStatus
 
 from . import duration
 
-KEPT: Final = 0.9
+RETAINED_WEIGHT: Final = 0.9
 """Weight of what was known before one more step: half of the average is the last 7 steps (0.9 ** 7 = 0.48)."""
 
 
@@ -29,11 +29,11 @@ def learn(before: ProgressStatus, report: Progress, pod_uid: str) -> Pace:
     """The pace after a report; a report without a new step changes nothing."""
     if not _same_start(before, report, pod_uid):
         return Pace()
-    known, new = Pace(before.seconds_per_step, before.measured_steps), measured(before, report, pod_uid)
+    average, new = Pace(before.seconds_per_step, before.measured_steps), measured(before, report, pod_uid)
     if new.seconds is None:
-        return known
-    weight = KEPT**new.steps if known.seconds is not None else 0.0
-    return Pace(round((known.seconds or 0.0) * weight + new.seconds * (1 - weight), 3), known.steps + new.steps)
+        return average
+    weight = RETAINED_WEIGHT**new.steps if average.seconds is not None else 0.0
+    return Pace(round((average.seconds or 0.0) * weight + new.seconds * (1 - weight), 3), average.steps + new.steps)
 
 
 def measured(before: ProgressStatus, report: Progress, pod_uid: str) -> Pace:

@@ -56,11 +56,11 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
             "round": report.round,
         }
     )
-    found = report.checkpoint
-    checkpoint = CheckpointStatus(**found.model_dump()) if found else status.checkpoint
+    reported = report.checkpoint
+    checkpoint = CheckpointStatus(**reported.model_dump()) if reported else status.checkpoint
     resume = tuple(line[:LINE_LENGTH] for line in report.resume[: MAX_LINES + 2]) or status.resume
-    told = status.model_copy(update={"progress": progress, "checkpoint": checkpoint, "resume": resume})
-    return told.model_copy(update={"goodput": goodput.until_last_step(told)})
+    updated = status.model_copy(update={"progress": progress, "checkpoint": checkpoint, "resume": resume})
+    return updated.model_copy(update={"goodput": goodput.until_last_step(updated)})
 
 
 def settled(status: JobStatus, phase: Phase, end: datetime | None) -> JobStatus:

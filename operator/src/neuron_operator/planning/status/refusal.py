@@ -22,12 +22,24 @@ def decisions(status: JobStatus) -> tuple[object, ...]:
         status.config_hash,
         tuple((pod.name, pod.uid, pod.lost, pod.succeeded) for pod in status.pods),
         tuple(
-            (one.restart_scope, one.cause, one.time, one.attempt, one.pod_uid, one.round, one.step, one.recovered_time)
-            for one in status.restarts
+            (
+                line.restart_scope,
+                line.cause,
+                line.time,
+                line.attempt,
+                line.pod_uid,
+                line.round,
+                line.step,
+                line.recovered_time,
+            )
+            for line in status.restarts
         ),
         (status.restart_count, status.gang_failures, status.steps_lost),
-        tuple((one.cause, one.time) for one in status.counted_failures),
-        tuple((one.node, one.hostname, one.reason, one.expiration_time) for one in status.excluded_nodes),
+        tuple((failure.cause, failure.time) for failure in status.counted_failures),
+        tuple(
+            (exclusion.node, exclusion.hostname, exclusion.reason, exclusion.expiration_time)
+            for exclusion in status.excluded_nodes
+        ),
         status.checkpoint_gate and (status.checkpoint_gate.reason, status.checkpoint_gate.time),
         status.suspension and (status.suspension.request_time, status.suspension.stop_time),
         (status.start_time, status.completion_time, status.suspended_seconds),
@@ -38,9 +50,9 @@ def decisions(status: JobStatus) -> tuple[object, ...]:
 
 def explanation(before: JobStatus, message: str, generation: int, now: datetime) -> JobStatus:
     """The status that was read, with a headline that says why nothing else is written."""
-    old = {one.type: one for one in before.conditions}
+    old = {condition.type: condition for condition in before.conditions}
     headline = (_headline(kind, old.get(kind), message, generation, now) for kind in _HEADLINE)
-    others = (one for one in before.conditions if one.type not in _HEADLINE)
+    others = (condition for condition in before.conditions if condition.type not in _HEADLINE)
     return before.model_copy(update={"conditions": (*headline, *others)})
 
 

@@ -41,7 +41,7 @@ def is_progress_only_change(before: JobStatus, after: JobStatus) -> bool:
 def _without(status: JobStatus) -> dict[str, Any]:
     values = status.model_dump(exclude={"ready_nodes", "goodput"})
     if status.phase is Phase.STARTING:
-        values["conditions"] = [one for one in values["conditions"] if one["type"] not in _OF_A_START]
+        values["conditions"] = [condition for condition in values["conditions"] if condition["type"] not in _OF_A_START]
     values["pods"] = [record for record in values["pods"] if record["lost"] or record["succeeded"]]
     if status.phase is Phase.STARTING and _is_before_the_first_step(status.progress):
         values["progress"] = None

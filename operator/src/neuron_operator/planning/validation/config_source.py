@@ -13,12 +13,12 @@ _MAX_NAME: Final = 253
 _FIELD: Final = "spec.configFrom.configMapKeyRef"
 
 
-def read(found: Mapping[str, Any] | None, source: ConfigMapKey, namespace: str) -> ConfigText:
+def read(body: Mapping[str, Any] | None, source: ConfigMapKey, namespace: str) -> ConfigText:
     """The text under the key; whether it is a configuration is asked elsewhere."""
     name, key = clip(source.name, _MAX_NAME), clip(source.key, _MAX_NAME)
-    if found is None:
+    if body is None:
         return _absent("name", f"there is no ConfigMap {name} in namespace {namespace}. Create it")
-    data, binary = found.get("data") or {}, found.get("binaryData") or {}
+    data, binary = body.get("data") or {}, body.get("binaryData") or {}
     if (text := data.get(source.key)) is not None:
         return ConfigText(text)
     if source.key in binary:
@@ -35,6 +35,6 @@ def _absent(field: str, sentence: str) -> ConfigText:
 
 
 def _list(keys: Iterable[str]) -> str:
-    known = sorted(keys)
-    more = f" and {len(known) - MAX_KEYS} more" if len(known) > MAX_KEYS else ""
-    return f"{', '.join(clip(key, _MAX_NAME) for key in known[:MAX_KEYS])}{more}" if known else "none"
+    names = sorted(keys)
+    more = f" and {len(names) - MAX_KEYS} more" if len(names) > MAX_KEYS else ""
+    return f"{', '.join(clip(key, _MAX_NAME) for key in names[:MAX_KEYS])}{more}" if names else "none"

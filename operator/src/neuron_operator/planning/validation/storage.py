@@ -44,10 +44,10 @@ def _checkpoints(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
 
 def _compile_cache(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
     """Nothing is compiled on CPUs."""
-    given = config.compiler_cache_url
-    if spec.platform.accelerator is Accelerator.CPU or not given or "://" in given:
+    url = config.compiler_cache_url
+    if spec.platform.accelerator is Accelerator.CPU or not url or "://" in url:
         return ()
-    where = str(PurePosixPath(working_directory(spec) or "/", given))
+    where = str(PurePosixPath(working_directory(spec) or "/", url))
     if _lasts(spec, where):
         return ()
     message = (
@@ -76,7 +76,7 @@ def _template_mounts(spec: JobSpec) -> Iterator[str]:
     for container in _mappings(_pod(spec).get("containers")):
         if container.get("name") == contract.CONTAINER:
             yield from (
-                str(one["mountPath"]) for one in _mappings(container.get("volumeMounts")) if one.get("mountPath")
+                str(mount["mountPath"]) for mount in _mappings(container.get("volumeMounts")) if mount.get("mountPath")
             )
 
 
@@ -92,12 +92,10 @@ def _lasts(spec: JobSpec, where: str) -> bool:
 def checkpoint_directory(spec: JobSpec, config: TrainingConfig) -> str | None:
     """Where checkpoints are written, as the pod sees it; None for an object store (`s3://…`), which outlives pods."""
     manager = config.exp_manager
-    given = (
-        manager.checkpoint_callback_params.dirpath or manager.explicit_log_dir or manager.exp_dir or _DEFAULT_EXP_DIR
-    )
-    if "://" in given:
+    path = manager.checkpoint_callback_params.dirpath or manager.explicit_log_dir or manager.exp_dir or _DEFAULT_EXP_DIR
+    if "://" in path:
         return None
-    return str(PurePosixPath(working_directory(spec) or "/", given))
+    return str(PurePosixPath(working_directory(spec) or "/", path))
 
 
 def _lasting_mounts(spec: JobSpec) -> Iterator[str]:

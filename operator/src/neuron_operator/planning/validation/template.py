@@ -75,16 +75,16 @@ def _directives(value: Any, where: str, *, in_list: bool = False) -> Iterator[Fi
             yield from _directives(item, f"{where}[{position}]", in_list=True)
     if not isinstance(value, Mapping):
         return
-    for key, one in value.items():
+    for key, item in value.items():
         if str(key).startswith("$") and key != "$patch":
             yield error(f"{where}.{key}", "this directive is not understood.", "Use null, or $patch: delete.")
         elif key == "$patch" and where in (_ROOT, f"{_ROOT}.spec", f"{_ROOT}.metadata"):
             yield error(f"{where}.$patch", "the template is merged: it cannot take the place of the job's.", _REMEDY)
-        elif key == "$patch" and in_list and one != "delete" and value.get("name") != contract.CONTAINER:
+        elif key == "$patch" and in_list and item != "delete" and value.get("name") != contract.CONTAINER:
             yield error(f"{where}.$patch", "the job's own items are in this list: it cannot be replaced.",
                         "Remove items by their names with $patch: delete.")  # fmt: skip
         else:
-            yield from _directives(one, f"{where}.{key}")
+            yield from _directives(item, f"{where}.{key}")
 
 
 def _given(values: Mapping[str, Any], protected: Mapping[str, str], where: str) -> Iterator[Finding]:

@@ -18,12 +18,12 @@ _QUEUE_KEYS: Final = ("scheduling.k8s.io/group-name", "pod-group.scheduling.sigs
 _OTHER_DEVICES: Final = ("aws.amazon.com/neuroncore", "aws.amazon.com/neurondevice")
 
 
-def check(template: Mapping[str, Any] | None, wanted: Scheduling, devices: Devices) -> tuple[Finding, ...]:
+def check(template: Mapping[str, Any] | None, scheduling: Scheduling, devices: Devices) -> tuple[Finding, ...]:
     """All of them at once. `devices`: what the configuration needs of a node."""
     metadata, spec = (_mapping((template or {}).get(part)) for part in ("metadata", "spec"))
     return (
         *_marks(metadata),
-        *_scheduling(spec, wanted),
+        *_scheduling(spec, scheduling),
         *_network(spec),
         *_devices(spec, devices),
     )
@@ -41,11 +41,11 @@ def _marks(metadata: Mapping[str, Any]) -> Iterator[Finding]:
                 )
 
 
-def _scheduling(spec: Mapping[str, Any], wanted: Scheduling) -> Iterator[Finding]:
-    gang = wanted.gang is not GangScheduler.NONE
+def _scheduling(spec: Mapping[str, Any], scheduling: Scheduling) -> Iterator[Finding]:
+    gang = scheduling.gang is not GangScheduler.NONE
     rules = (
-        ("schedulerName", gang or wanted.scheduler_name, "spec.scheduling.schedulerName"),
-        ("priorityClassName", wanted.priority_class_name and wanted.gang is not GangScheduler.KUEUE,
+        ("schedulerName", gang or scheduling.scheduler_name, "spec.scheduling.schedulerName"),
+        ("priorityClassName", scheduling.priority_class_name and scheduling.gang is not GangScheduler.KUEUE,
          "spec.scheduling.priorityClassName"),
         ("schedulingGates", gang, "spec.scheduling.gang"),
         ("schedulingGroup", True, "spec.scheduling.gang: Workload"),
@@ -56,8 +56,8 @@ def _scheduling(spec: Mapping[str, Any], wanted: Scheduling) -> Iterator[Finding
             yield error(
                 f"{_ROOT}.spec.{key}", "spec.scheduling decides about it.", f"Use {instead} and remove it here."
             )
-    near = wanted.topology.required or wanted.topology.preferred
-    if near and wanted.gang is not GangScheduler.KUEUE and _mapping(spec.get("affinity")).get("podAffinity"):
+    near = scheduling.topology.required or scheduling.topology.preferred
+    if near and scheduling.gang is not GangScheduler.KUEUE and _mapping(spec.get("affinity")).get("podAffinity"):
         yield error(
             f"{_ROOT}.spec.affinity.podAffinity",
             "it would take the place of that of spec.scheduling.topology.",
@@ -93,30 +93,30 @@ def _devices(spec: Mapping[str, Any], devices: Devices) -> Iterator[Finding]:
     for container in _items(spec.get("containers")):
         if container.get("name") == contract.CONTAINER and "resources" in container:
             where = f"{_ROOT}.spec.containers[{contract.CONTAINER}].resources"
-            asked = _merged(container["resources"], devices)
+            resources = _merged(container["resources"], devices)
             for part in ("requests", "limits"):
-                yield from _neuron(asked[part], f"{where}.{part}", devices)
-            requests, limits = (str(asked[part].get(EFA_RESOURCE, "none")) for part in ("requests", "limits"))
+                yield from _neuron(resources[part], f"{where}.{part}", devices)
+            requests, limits = (str(resources[part].get(EFA_RESOURCE, "none")) for part in ("requests", "limits"))
             if requests != limits:
                 cause = f"it differs from the request ({requests}), and the API server takes no such pod."
                 yield error(f"{where}.limits[{EFA_RESOURCE}]", cause, "Set both to the same number.")
 
 
-def _merged(given: Any, devices: Devices) -> dict[str, Mapping[str, Any]]:
+def _merged(resources: Any, devices: Devices) -> dict[str, Mapping[str, Any]]:
     """Requests and limits as the pod will have them."""
-    wanted = ((NEURON_RESOURCE, devices.neuron), (EFA_RESOURCE, devices.efa))
-    needed = {name: str(count) for name, count in wanted if count}
-    both = merge({"requests": needed, "limits": needed}, _mapping(given)) if given is not None else {}
+    counts = ((NEURON_RESOURCE, devices.neuron), (EFA_RESOURCE, devices.efa))
+    needed = {name: str(count) for name, count in counts if count}
+    both = merge({"requests": needed, "limits": needed}, _mapping(resources)) if resources is not None else {}
     return {part: _mapping(both.get(part)) for part in ("requests", "limits")}
 
 
-def _neuron(asked: Mapping[str, Any], where: str, devices: Devices) -> Iterator[Finding]:
-    has = asked.get(NEURON_RESOURCE, "none")
+def _neuron(resources: Mapping[str, Any], where: str, devices: Devices) -> Iterator[Finding]:
+    has = resources.get(NEURON_RESOURCE, "none")
     if devices.neuron and str(has) != str(devices.neuron):
         cause = f"the processes of a pod need {devices.neuron} (trainer.devices, spec.platform), not {has}."
         yield error(f"{where}[{NEURON_RESOURCE}]", cause, "Remove it, or change trainer.devices.")
     for name in _OTHER_DEVICES:
-        if name in asked:
+        if name in resources:
             remedy = "Remove it; trainer.devices and spec.platform say how many."
             yield error(f"{where}[{name}]", f"devices are asked for whole, as {NEURON_RESOURCE}.", remedy)
 

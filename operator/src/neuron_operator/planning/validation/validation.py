@@ -77,37 +77,48 @@ class _ValidationKey:
     spec: JobSpec = field(compare=False, hash=False)
 
 
-def decide(job: NeuronTrainingJob, given: ConfigText, options: Options) -> Accepted | Refused:
+def decide(job: NeuronTrainingJob, source: ConfigText, options: Options) -> Accepted | Refused:
     """Accept or refuse; all findings at once."""
-    if given.text is None:
-        return Refused(Reason.CONFIG_MAP_NOT_FOUND, given.missing)
+    if source.text is None:
+        return Refused(Reason.CONFIG_MAP_NOT_FOUND, source.missing)
     if not job.status.start_time and (wrong := job_name.check(job.metadata.name)):  # the CRD may be an older one
         return Refused(Reason.CONFIG_INVALID, _sentences(wrong))
     spec, started_with = job.spec, job.status.config_hash if job.status.start_time else ""
     image = spec.image or _default_image(spec, options)
-    question = _ValidationKey(spec.model_dump_json(), given.text, image, started_with, spec)
-    is_small = len(question.written) + len(question.text) <= SMALL
-    return (_small_answer if is_small else _large_answer)(question)
+    key = _ValidationKey(spec.model_dump_json(), source.text, image, started_with, spec)
+    is_small = len(key.written) + len(key.text) <= SMALL
+    return (_small_answer if is_small else _large_answer)(key)
 
 
-def _validate(asked: _ValidationKey) -> Accepted | Refused:
-    spec, loaded = asked.spec, _load(asked.spec, asked.text)
-    shape = template.check(spec.pod_template)
+_NO_IMAGE: Final = error(
+    "spec.image",
+    "it is not set, and the operator has no default image.",
+    "Set it, or the Helm value trainerImages.cpu or trainerImages.neuron.",
+)
+
+
+def _validate(key: _ValidationKey) -> Accepted | Refused:
+    spec, loaded = key.spec, _load(key.spec, key.text)
+    template_findings = template.check(spec.pod_template)
     if loaded.config is None:
-        return Refused(Reason.CONFIG_INVALID, _sentences((*loaded.errors, *shape)))
-    found, wanted = _platform(spec, loaded.config)
-    found = (*support.check(loaded.config, loaded.findings), *found)
-    if not asked.image:
-        found = (*found, error("spec.image", "it is not set, and the operator has no default image.",
-                               "Set it, or the Helm value trainerImages.cpu or trainerImages.neuron."))  # fmt: skip
-    kept = storage.check(spec, loaded.config)
-    conflicts = template_conflicts.check(spec.pod_template, spec.scheduling, wanted)
-    everything = (*loaded.findings, *_bare_ones(spec), *_too_many(loaded.config), *found, *shape, *conflicts, *kept)
-    warnings = tuple(one for one in everything if one.severity is Severity.WARNING)
-    if errors := errors_of((*everything, *_changed(asked, loaded))):
-        only_storage = all(one.key == storage.KEY for one in errors)
+        return Refused(Reason.CONFIG_INVALID, _sentences((*loaded.errors, *template_findings)))
+    platform_findings, node_devices = _platform(spec, loaded.config)
+    everything = (
+        *loaded.findings,
+        *_bare_ones(spec),
+        *_too_many(loaded.config),
+        *support.check(loaded.config, loaded.findings),
+        *platform_findings,
+        *(() if key.image else (_NO_IMAGE,)),
+        *template_findings,
+        *template_conflicts.check(spec.pod_template, spec.scheduling, node_devices),
+        *storage.check(spec, loaded.config),
+    )
+    warnings = tuple(finding for finding in everything if finding.severity is Severity.WARNING)
+    if errors := errors_of((*everything, *_changed(key, loaded))):
+        only_storage = all(finding.key == storage.KEY for finding in errors)
         return Refused(Reason.STORAGE_MISSING if only_storage else Reason.CONFIG_INVALID, _sentences(errors))
-    return Accepted(loaded.config, asked.text, loaded.hash, Topology.of(loaded.config), wanted, asked.image, warnings)
+    return Accepted(loaded.config, key.text, loaded.hash, Topology.of(loaded.config), node_devices, key.image, warnings)
 
 
 _small_answer: Final = lru_cache(maxsize=512)(_validate)
@@ -157,8 +168,8 @@ def _from_text(text: str, source: str, *changes: str) -> Loaded:
 def _platform(spec: JobSpec, config: TrainingConfig) -> tuple[tuple[Finding, ...], Devices]:
     if spec.platform.accelerator is Accelerator.CPU:
         return (), Devices(neuron=0, efa=0, lnc=None)
-    wanted, findings = devices(config, spec.platform.instance_type)
-    return findings, wanted or Devices(neuron=0, efa=0, lnc=None)
+    node_devices, findings = devices(config, spec.platform.instance_type)
+    return findings, node_devices or Devices(neuron=0, efa=0, lnc=None)
 
 
 def _default_image(spec: JobSpec, options: Options) -> str:
@@ -188,11 +199,11 @@ def _too_many(config: TrainingConfig) -> tuple[Finding, ...]:
     return (error("spec.config.trainer.num_nodes", message, "Use fewer, with more processes on each."),)
 
 
-def _changed(asked: _ValidationKey, loaded: Loaded) -> tuple[Finding, ...]:
+def _changed(key: _ValidationKey, loaded: Loaded) -> tuple[Finding, ...]:
     """Another configuration than the checkpoints': the copy was lost and its source edited, or the schema bypassed."""
-    if asked.started_with in ("", loaded.hash):
+    if key.started_with in ("", loaded.hash):
         return ()
-    where = "spec.configFrom" if asked.spec.config is None else "spec.config"
+    where = "spec.configFrom" if key.spec.config is None else "spec.config"
     return (error(where, "the configuration was changed after the job had started.",
                   "Restore it, or create a new job with exp_manager.resume_from_checkpoint."),)  # fmt: skip
 
