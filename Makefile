@@ -99,7 +99,7 @@ crds: venv ## generate the CRD, its copy in the chart and the reference pages
 	hack/generate
 
 .PHONY: golden
-golden: venv ## write the golden tables of `kubectl neuron plan` anew (look at the diff)
+golden: venv ## write the golden tables of `kubectl neuron plan` again (check the diff)
 	hack/golden
 
 .PHONY: bench-plan
@@ -133,7 +133,7 @@ format: venv ## format the sources
 	$(BIN)/ruff check --fix .
 
 .PHONY: lock
-lock: venv ## resolve the dependencies anew
+lock: venv ## resolve the dependencies again
 	PATH="$(CURDIR)/$(BIN):$$PATH" hack/lock
 
 .PHONY: clean

@@ -1,0 +1,59 @@
+"""Texts that users read keep to plain English: words of a private vocabulary stay out of pages and messages."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+
+PRIVATE: Final = {
+    r"mend(?:s|ed|ing)?": "fix",
+    r"told": "reported, recorded",
+    r"aloud": "in the log",
+    r"anew": "again; recreated",
+    r"(?:take|takes|took|taken|taking) up": "load, resume from, start to use",
+    r"passed over": "skipped",
+    r"for ever": "forever",
+    r"is not there": "is missing, does not exist",
+    r"cares? for": "manage",
+    r"it is meant": "intended",
+}
+"""Word, and what to write instead."""
+
+WORD: Final = re.compile(rf"\b(?:{'|'.join(PRIVATE)})\b", re.IGNORECASE)
+
+WRITTEN: Final = (
+    *("*.md", "Makefile", "docs/**/*.md", "hack/*.md", "examples/*.md", "helm/*/*.md", "helm/*/values.yaml"),
+    *("helm/*/files/*.yaml", "requirements/*.md"),
+)
+RECORDS: Final = {"docs/track-record.md", "docs/design/019-layout-and-words.md"}
+"""One quotes earlier states, the other explains the words."""
+GENERATED: Final = {f"docs/reference/{name}.md" for name in ("config", "findings", "reasons")} | {
+    "docs/spec/v1alpha1/neurontrainingjob.md"
+}
+
+
+def pages() -> list[str]:
+    found = (path.relative_to(ROOT).as_posix() for pattern in WRITTEN for path in ROOT.glob(pattern))
+    return sorted(set(found) - RECORDS - GENERATED)
+
+
+def hits(text: str) -> Iterator[str]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        for match in WORD.finditer(line):
+            yield f"{number}: {line[max(0, match.start() - 40) : match.end() + 30].strip()}"
+
+
+@pytest.mark.parametrize("page", pages())
+def test_a_page_is_in_plain_english(page: str) -> None:
+    assert list(hits((ROOT / page).read_text())) == []
+
+
+def test_the_words_are_found() -> None:
+    assert [line.partition(":")[0] for line in hits("Mend it.\nAn amendment.\nThe run took up a checkpoint.")] == [
+        "1",
+        "3",
+    ]
