@@ -31,7 +31,10 @@ def exists(page: str, path: str) -> bool:
     """The path itself, or a file of that name in one of the packages."""
     if any((place / path).exists() for place in places(page)):
         return True
-    roots = (*(package.parents[1] for package in PACKAGES.values()), ROOT / "tests", ROOT / "docs")
+    roots = (
+        *(package.parents[1] for package in PACKAGES.values()),
+        *(ROOT / name for name in ("tests", "docs", "examples", "helm")),
+    )
     return any(True for root in roots for _ in root.rglob(path.rstrip("/")))
 
 
