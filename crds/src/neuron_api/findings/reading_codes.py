@@ -18,7 +18,7 @@ TABLE: Final = (
     ("1004", _E, "", "A duplicate key",
      "Two keys of one mapping have the same name; YAML would silently keep the last. Often the lines under a key are "
      "not indented.", "Keep one of them, or indent what belongs below another key."),
-    ("1005", _E, "", "A number that no key has", "An integer has more than 64 bits, or is infinite or not a number.",
+    ("1005", _E, "", "A number that no key can have", "An integer has more than 64 bits, or a number is infinite or NaN.",
      "Write a number in the key's range."),
     ("1006", _N, "", "The word None was read as null",
      "Python's None is a string in YAML; for keys that are not texts it is read as null.", "Write null."),
@@ -27,7 +27,7 @@ TABLE: Final = (
     # ---- 11xx interpolation ------------------------------------------------------------------------------------------
     ("1101", _E, "", "An interpolation of a missing key", "`${a.b}` names no key of this configuration.",
      "Name a key from the top of the file (`${trainer.max_steps}`), or relative to its own (`${.seq_length}`)."),
-    ("1102", _E, "", "Interpolations in a circle", "The value needs itself; the message shows the loop.",
+    ("1102", _E, "", "Circular interpolations", "The value needs itself; the message shows the loop.",
      "Write one of the values out."),
     ("1103", _E, "", "An unknown resolver",
      "`${name:…}` names a function that is not offered. `eval` is not: it would run code from a resource.",
@@ -53,16 +53,16 @@ TABLE: Final = (
     # ---- 13xx key names ----------------------------------------------------------------------------------------------
     ("1301", _E, "", "A misspelled key", "The name is one or two letters away from a documented one.",
      "Use the name that the message proposes."),
-    ("1302", _E, "", "An unknown key", "The section knows no such key, and allows none of one's own.",
+    ("1302", _E, "", "An unknown key", "The section has no such key and allows no others.",
      "Remove it, or move it to the section it belongs to."),
-    ("1303", _W, "data model", "A key of one's own", "data and model may hold further keys; they are passed on.",
+    ("1303", _W, "data model", "A key of your own", "data and model may hold further keys; they are passed on.",
      "No action needed if a module of yours reads it."),
     ("1304", _W, "fusions", "fusions at the top level", "Documented under model; accepted here, as in a tutorial.",
      "Move it under model."),
     ("1305", _E, "exp_manager.exp_log_dir async_exec_max_inflight_requests "
      "model.fusions.do_layer_norm_weight_decay exp_manager.max_time_per_run data.packing fusions",
      "Two names of one key disagree", "A key and its other spelling are both given, with different values.",
-     "Give one of the two."),
+     "Set only one of the two."),
     # ---- 14xx single values ------------------------------------------------------------------------------------------
     ("1401", _E, "", "A required key is missing", "There is no sensible default, or the key is null.", "Add it."),
     ("1402", _E, "", "A value of the wrong type", "The key takes another type of value.",
@@ -71,5 +71,5 @@ TABLE: Final = (
      "Use a number within the bounds."),
     ("1404", _E, "", "Not one of the allowed values", "The key has a fixed list of values.", "Use one of the list."),
     ("1405", _E, "", "A text or list of the wrong length", "It is empty, too long, or has a wrong number of items.",
-     "Give as many as the message says."),
+     "Use as many as the message says."),
 )  # fmt: skip

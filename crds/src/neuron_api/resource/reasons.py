@@ -40,21 +40,21 @@ class Reason(StrEnum):
     CONFIG_ACCEPTED = "ConfigAccepted"
     """The configuration is understood and fits the platform. Nothing to do."""
     CONFIG_ACCEPTED_WITH_WARNINGS = "ConfigAcceptedWithWarnings"
-    """The job runs; the message lists what is probably not meant. Read it once."""
+    """The job runs; the message lists what is probably unintended. Read it once."""
     CONFIG_INVALID = "ConfigInvalid"
-    """The configuration cannot be trained as it is. Fix the keys that the message names, in a new job."""
+    """The configuration cannot be trained as it is. Fix the keys listed in the message."""
     CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
-    """spec.configFrom names a ConfigMap or a key that does not exist. Create it; the job goes on by itself."""
+    """spec.configFrom names a ConfigMap or a key that does not exist. Create it; the job then continues."""
     STORAGE_MISSING = "StorageMissing"
     """Several nodes, but no writable claim for checkpoints. Add one to spec.storage."""
 
     STATUS_REFUSED = "StatusRefused"
-    """The API server does not store the job's status whole: the CRD is of another release than the operator. Apply the
-    CRD of the operator's release; the job goes on by itself. Its pods run on until then."""
+    """The API server does not store the job's whole status: the CRD is of another release than the operator. Apply the
+    CRD of the operator's release; the job then continues. Its pods keep running until then."""
 
     # -- queues and gangs
     NOT_QUEUED = "NotQueued"
-    """spec.scheduling.gang is None: no queue is asked. Nothing to do."""
+    """spec.scheduling.gang is None, so no queue is used. Nothing to do."""
     ADMITTED = "Admitted"
     """The queue or the gang scheduler lets the pods start. Nothing to do."""
     WAITING_FOR_QUOTA = "WaitingForQuota"
@@ -65,17 +65,17 @@ class Reason(StrEnum):
     ask for less."""
     SCHEDULER_NOT_ENABLED = "SchedulerNotEnabled"
     """The operator may not use the scheduler that spec.scheduling.gang names. Add it to the Helm value gangSchedulers;
-    the job goes on by itself."""
+    the job then continues."""
     SCHEDULER_NOT_INSTALLED = "SchedulerNotInstalled"
     """The API of the scheduler that spec.scheduling.gang names is missing, and no pod is created. Install it; the job
-    goes on by itself. Or choose another one."""
+    then continues. Or choose another one."""
     SCHEDULER_SILENT = "SchedulerSilent"
-    """No scheduler has said anything about the pods for a minute. Fix spec.scheduling.schedulerName, or see why the
-    scheduler does not run."""
+    """No scheduler has reported anything about the pods for a minute. Fix spec.scheduling.schedulerName, or find out
+    why the scheduler does not run."""
     QUEUE_NOT_FOUND = "QueueNotFound"
-    """spec.scheduling.queueName names a queue that does not exist. Create it; the job goes on by itself."""
+    """spec.scheduling.queueName names a queue that does not exist. Create it; the job then continues."""
     QUEUE_NOT_IN_CHARGE = "QueueNotInCharge"
-    """Kueue is there, but does not care for pods of this namespace. Let managedJobsNamespaceSelector of Kueue's
+    """Kueue is installed but does not manage pods of this namespace. Let managedJobsNamespaceSelector of Kueue's
     configuration select it and its integrations name pod; then delete the pods."""
     ADMISSION_DEADLINE_EXCEEDED = "AdmissionDeadlineExceeded"
     """The gang was not admitted in startupPolicy.admissionSeconds; the message quotes the queue. Raise the quota or the
@@ -87,7 +87,7 @@ class Reason(StrEnum):
     PODS_PENDING = "PodsPending"
     """The scheduler has not placed every pod; the message quotes it. Add nodes or ask for less."""
     CLAIM_NOT_FOUND = "ClaimNotFound"
-    """spec.storage names a PersistentVolumeClaim that does not exist. Create it; the job goes on by itself."""
+    """spec.storage names a PersistentVolumeClaim that does not exist. Create it; the job then continues."""
     IMAGE_PULL_FAILED = "ImagePullFailed"
     """The image cannot be pulled. Fix spec.image or the pull secret, in a new job."""
     POD_REJECTED = "PodRejected"
@@ -97,9 +97,9 @@ class Reason(StrEnum):
     CONTAINER_NOT_STARTING = "ContainerNotStarting"
     """The container cannot be created; the message quotes the kubelet. Fix what it names."""
     NODE_NOT_READY = "NodeNotReady"
-    """The node of a pod does not answer, so nobody knows whether its processes still write: the pod is not replaced
-    before Kubernetes has removed it. Wait; or delete the Node, or give it the taint node.kubernetes.io/out-of-service,
-    once the machine is off."""
+    """The node of a pod does not answer, so its processes may still write: the pod is not replaced before Kubernetes
+    has removed it. Wait; or delete the Node, or give it the taint node.kubernetes.io/out-of-service, once the machine
+    is off."""
     ALL_PODS_READY = "AllPodsReady"
     """Every pod is up. Nothing to do."""
 
@@ -113,22 +113,22 @@ class Reason(StrEnum):
     NOT_STARTED = "NotStarted"
     """No pods have been created. See the other conditions."""
     RUNNING = "Running"
-    """The job goes on: it is not being restarted, not suspended and not over. Nothing to do."""
+    """The job runs: it is not being restarted, suspended or finished. Nothing to do."""
 
     # -- suspension
     WAITING_FOR_CHECKPOINT = "WaitingForCheckpoint"
-    """spec.suspend is set and the next checkpoint is near: the pods go on to it. Wait, or set
+    """spec.suspend is set and the next checkpoint is near: the pods continue to it. Wait, or set
     suspendPolicy.checkpointWaitSeconds to 0."""
     SUSPENDING = "Suspending"
     """spec.suspend is set: the pods finish their step, save and end. Wait."""
     SUSPENDED = "Suspended"
     """spec.suspend is set and no pod runs; also the cause of the new attempt after it, which no budget counts. Set
-    spec.suspend to false to go on."""
+    spec.suspend to false to resume."""
 
     # -- nodes that new pods avoid (status.excludedNodes); HardwareFault, too
     REPEATED_FAILURES = "RepeatedFailures"
-    """Failures were blamed on one node nodePolicy.repeatFailures times: new pods avoid it for a while. Look at the
-    node; if it is well, set nodePolicy.repeatFailures to 0."""
+    """Failures were blamed on one node nodePolicy.repeatFailures times: new pods avoid it for a while. Check the node;
+    if it is healthy, set nodePolicy.repeatFailures to 0."""
 
     # -- causes of restarts, and of the end
     PROCESS_FAILED = "ProcessFailed"
@@ -137,7 +137,7 @@ class Reason(StrEnum):
     """A process was ended by a signal (kill, out of memory); all were restarted in their pods. See the ledger's
     message, and raise the memory limit in spec.podTemplate if it was that."""
     POD_DELETED = "PodDeleted"
-    """Somebody or something deleted a pod; it was replaced, and that is never counted. Nothing to do."""
+    """A pod was deleted; it was replaced, and that is never counted. Nothing to do."""
     POD_EVICTED = "PodEvicted"
     """A pod was evicted or preempted (DisruptionTarget); it was replaced, and that is never counted. Nothing to do."""
     NODE_LOST = "NodeLost"
@@ -148,40 +148,40 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "OutOfMemory"
     """The container was killed for memory. Raise its limit in spec.podTemplate, or lower data.micro_batch_size."""
     HANG = "Hang"
-    """The processes ran and did nothing new for longer than spec.hangPolicy allows; none of them is blamed. All pods
-    are replaced, hangPolicy.maxRestarts times. If it comes again at the same step, look at the data of that step; if a
-    save or a compilation takes that long, raise its bound."""
+    """The processes ran and reported nothing new for longer than spec.hangPolicy allows; none of them is blamed. All
+    pods are replaced, at most hangPolicy.maxRestarts times. If it happens again at the same step, check the data of
+    that step; if a save or a compilation takes that long, raise its bound."""
     POD_FAILED = "PodFailed"
     """A launcher gave up: restarts inside the pod did not help. All pods are replaced, if the budget allows. See the
     ledger's message and `kubectl neuron logs --first-failure`."""
     HARDWARE_FAULT = "HardwareFault"
-    """The failure table tells this failure, or what the node says about itself, to be the hardware's. The pod is
-    replaced and its node excluded (status.excludedNodes); not counted as long as the node can be excluded. See what
-    status.excludedNodes says, and have the node repaired or replaced."""
+    """By the failure table, this failure or what the node reports is a hardware fault. The pod is replaced and its node
+    excluded (status.excludedNodes); not counted as long as the node can be excluded. See status.excludedNodes, and have
+    the node repaired or replaced."""
     COLLECTIVE_HANG = "CollectiveHang"
-    """A collective did not end; the one that says so waits for another, so neither it nor its node is blamed. If it
-    comes again at the same step, look at the data of that step and at the logs of the other pods."""
+    """A collective did not end. The process that reports it waits for another one, so neither it nor its node is
+    blamed. If it happens again at the same step, check the data of that step and the logs of the other pods."""
     NODE_MAINTENANCE = "NodeMaintenance"
     """The node is being taken away (spot interruption, consolidation, maintenance), and the pod failed with it; it was
     replaced, and that is never counted. Nothing to do."""
     NEURON_SOFTWARE_MISMATCH = "NeuronSoftwareMismatch"
-    """The Neuron runtime does not take what the compiler made: the image, or the node's driver, is of another Neuron
+    """The Neuron runtime rejects what the compiler produced: the image, or the node's driver, is of another Neuron
     SDK release. Start a new job with both from one release."""
     INCOMPLETE_COMPLETION = "IncompleteCompletion"
-    """Some pods had ended when another was lost; the gang is started again to end together. Nothing to do."""
+    """Some pods had ended when another was lost; the gang is restarted so that all end together. Nothing to do."""
     BUDGET_EXHAUSTED = "BudgetExhausted"
     """A budget of restartPolicy is used up; the message names it and the last failure. Fix that, then start a new
     job."""
     SAME_STEP_CRASH = "SameStepCrash"
-    """The job failed three times at the same step, without a sign of a fault of the hardware: to start again does not
-    help. The message names the step and the first process that failed; fix the code or the data of that step, then
-    start a new job."""
+    """The job failed three times at the same step, without a sign of a hardware fault: another start would not help.
+    The message names the step and the first process that failed; fix the code or the data of that step, then start a
+    new job."""
     TRAINER_REFUSED_CONFIG = "TrainerRefusedConfig"
-    """The trainer ended with exit code 2: the data, the model or a checkpoint is not as configured. Fix what it
-    says."""
+    """The trainer ended with exit code 2: the data, the model or a checkpoint is not as configured. Fix what the
+    message names."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
-    """spec.activeDeadlineSeconds is over; the pods were told to save and end. Start a new job with more time, that goes
-    on from the last checkpoint (exp_manager.resume_from_checkpoint)."""
+    """spec.activeDeadlineSeconds is over; the pods save and end. Start a new job with more time that resumes from the
+    last checkpoint (exp_manager.resume_from_checkpoint)."""
     SCHEDULING_DEADLINE_EXCEEDED = "SchedulingDeadlineExceeded"
     """A pod had no node for startupPolicy.schedulingSeconds; the message quotes the scheduler. Add nodes, ask for less,
     or raise the bound, in a new job."""
@@ -192,8 +192,9 @@ class Reason(StrEnum):
     """No step was finished startupPolicy.firstStepSeconds after the containers ran. The pods' logs say what they were
     doing; raise the bound in a new job if that was loading or compiling."""
     NO_CHECKPOINT_FOUND = "NoCheckpointFound"
-    """Steps were finished and no complete checkpoint is found: the job would begin again at step 0, so it stands still
-    without pods. Restore a checkpoint and set spec.suspend to true and to false again, or set
-    restartPolicy.fromScratch to Always to begin again."""
+    """Steps were finished and no complete checkpoint is found: the job would restart at step 0, so it waits without
+    pods. Restore a checkpoint, then set spec.suspend to true and back to false; or set restartPolicy.fromScratch to
+    Always to restart at step 0."""
     CANNOT_RESUME = "CannotResume"
-    """The job cannot resume (exp_manager.resume_if_exists is False) and has done steps. Set it to True in a new job."""
+    """The job has finished steps and cannot resume (exp_manager.resume_if_exists is False). Set it to True in a new
+    job."""
