@@ -31,14 +31,16 @@ WRITTEN: Final = (
 )
 RECORDS: Final = {"docs/track-record.md", "docs/design/019-layout-and-words.md"}
 """One quotes earlier states, the other explains the words."""
-GENERATED: Final = {f"docs/reference/{name}.md" for name in ("config", "findings", "reasons")} | {
-    "docs/spec/v1alpha1/neurontrainingjob.md"
-}
+SOURCES: Final = tuple(
+    f"crds/src/neuron_api/{path}.py"
+    for path in ("findings/codes", "findings/reading_codes", "resource/reasons", "resource/spec", "resource/status")
+)
+"""Texts that pages and the API server's messages are made from."""
 
 
 def pages() -> list[str]:
     found = (path.relative_to(ROOT).as_posix() for pattern in WRITTEN for path in ROOT.glob(pattern))
-    return sorted(set(found) - RECORDS - GENERATED)
+    return sorted({*found, *SOURCES} - RECORDS)
 
 
 def hits(text: str) -> Iterator[str]:

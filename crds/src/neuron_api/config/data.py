@@ -71,11 +71,11 @@ class DataConfig(OpenSection):
     """Do not read Megatron data into the page cache first. Default True."""
 
     dataloader_type: Literal["single", "cyclic"] = "single"
-    """Order of Megatron data: one pass after the other (single), or shuffled anew in each epoch (cyclic). Default
+    """Order of Megatron data: one pass after the other (single), or shuffled in each epoch (cyclic). Default
     single."""
 
     reset_position_ids: Flag = False
-    """Megatron data: positions begin anew after each end of document. Default False."""
+    """Megatron data: positions restart at 0 after each end of document. Default False."""
 
     reset_attention_mask: Flag = False
     """Megatron data: no attention over the end of a document. The mask takes micro_batch_size x S x S bytes; with

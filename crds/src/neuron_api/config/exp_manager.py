@@ -88,7 +88,7 @@ class ExpManagerConfig(Section):
     """Save each tensor to a file of its own, one after the other, with little host memory. Default False."""
 
     load_xser: Flag = False
-    """The form that a checkpoint is expected in; the form is read from its files, a mismatch is told. Default
+    """The form that a checkpoint is expected in; the form is read from its files, a mismatch is reported. Default
     False."""
 
     save_bf16: Flag = False

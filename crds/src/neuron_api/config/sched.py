@@ -82,7 +82,7 @@ class SchedulerConfig(Section):
     """Polynomial schedules: the exponent. Default null: the schedule's."""
 
     cycle: Flag = False
-    """Polynomial schedules: start anew after max_steps. Default False."""
+    """Polynomial schedules: start again after max_steps. Default False."""
 
     decay_rate: Number | None = None
     """NoamHoldAnnealing: exponent of the decay. Default null: 0.5."""

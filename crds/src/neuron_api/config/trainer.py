@@ -65,7 +65,7 @@ class TrainerConfig(Section):
 
     max_time: MaxTime | None = None
     """Stop after this time on the clock, with a checkpoint: DD:HH:MM:SS, or a mapping of days, hours, minutes,
-    seconds. Starts anew at each restart; the next start goes on from that step. Default null: no bound."""
+    seconds. Starts again at each restart; the next start continues from that step. Default null: no bound."""
 
     accumulate_grad_batches: Annotated[Count, NoEffect("it has one legal value")] = Field(default=1, ge=1)
     """Only 1: accumulation follows from global_batch_size / (micro_batch_size * data-parallel size)."""
@@ -118,7 +118,7 @@ class TrainerConfig(Section):
     """Lightning's directory for what has none of its own; logs and checkpoints go by exp_manager. Default null."""
 
     reload_dataloaders_every_n_epochs: Count = Field(default=0, ge=0)
-    """Build the data loaders anew at every n-th epoch; 0 never. Default 0."""
+    """Rebuild the data loaders at every n-th epoch; 0 never. Default 0."""
 
     callbacks: Open = None
     """Lightning callbacks; cannot be given in a configuration file. Default null."""

@@ -18,7 +18,7 @@ TABLE: Final = (
     ("1004", _E, "", "A duplicate key",
      "Two keys of one mapping have the same name; YAML would silently keep the last. Often the lines under a key are "
      "not indented.", "Keep one of them, or indent what belongs below another key."),
-    ("1005", _E, "", "A number that no key can have", "An integer has more than 64 bits, or a number is infinite or NaN.",
+    ("1005", _E, "", "A number that no key can have", "An integer above 64 bits, or a number that is not finite.",
      "Write a number in the key's range."),
     ("1006", _N, "", "The word None was read as null",
      "Python's None is a string in YAML; for keys that are not texts it is read as null.", "Write null."),

@@ -129,7 +129,7 @@ class RestartPolicy(ApiObject):
 
     window_seconds: int | None = Field(default=None, ge=60, le=31536000)
     """Seconds for which a failure counts against maxGangRestarts and budgets: a job that runs for weeks may have more
-    failures if they are far apart. Default: failures count for ever."""
+    failures if they are far apart. Default: failures count forever."""
 
     from_scratch: FromScratch = FromScratch.NEVER
     """Whether a job that has finished steps may start again at step 0 when no complete checkpoint is found. Never: the
@@ -203,7 +203,7 @@ class SuspendPolicy(ApiObject):
 
     checkpoint_wait_seconds: int = Field(default=120, ge=0, le=86400)
     """Seconds that pods may go on when their next periodic checkpoint comes within them; where it does not, they are
-    told to save and go at once. Default 120, as long as their grace; 0: never wait."""
+    asked to save and end at once. Default 120, as long as their grace; 0: never wait."""
 
 
 class StartupPolicy(ApiObject):

@@ -83,7 +83,7 @@ class Condition(StatusObject):
     message: str = Field(default="", max_length=32768)
     """A sentence for people: what, which key, what to do."""
     observed_generation: int = 0
-    """Generation of the spec that this was told from."""
+    """Generation of the spec that this describes."""
     last_transition_time: AwareDatetime
     """When the status of this condition last changed."""
 
@@ -153,7 +153,7 @@ class PodStatus(StatusObject):
     succeeded: bool = False
     """Whether its launcher has ended with exit code 0."""
     lost: bool = False
-    """Whether its successor is awaited: its loss is in the ledger, or it is made anew for another node."""
+    """Whether its successor is awaited: its loss is in the ledger, or it is recreated for another node."""
 
 
 class ExcludedNode(StatusObject):
@@ -272,14 +272,14 @@ class SuspensionStatus(StatusObject):
     awaited_step: int | None = None
     """Step of the checkpoint that is waited for; absent where none is near."""
     stop_time: AwareDatetime | None = None
-    """When the pods were told to save and go; from then on no deadline runs."""
+    """When the pods were asked to save and end; from then on no deadline runs."""
 
 
 class JobStatus(StatusObject):
     """What has become of the job."""
 
     observed_generation: int = 0
-    """Generation of the spec that this status was told from."""
+    """Generation of the spec that this status describes."""
     phase: OpenPhase = Phase.PENDING
     """Pending, Starting, Running, Restarting, Suspending, Suspended, Succeeded or Failed."""
     conditions: tuple[Condition, ...] = Field(default=(), max_length=32)
