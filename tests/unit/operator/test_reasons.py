@@ -16,8 +16,8 @@ from neuron_api.resource.status import JobStatus
 from . import reason_cases_of_failures  # noqa: F401
 from .reason_cases import CASES
 
-ADVICE: Final = ("add", "apply", "ask", "create", "delete", "give", "install", "look", "lower", "fix", "raise", "read",
-                 "restore", "see", "set", "start", "wait")  # fmt: skip
+ADVICE: Final = ("add", "apply", "ask", "check", "create", "delete", "give", "install", "look", "lower", "fix", "raise",
+                 "read", "restore", "see", "set", "start", "wait")  # fmt: skip
 """Verbs that tell a reader to do something."""
 
 
