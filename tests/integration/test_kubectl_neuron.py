@@ -121,9 +121,9 @@ def shown_config(job: Json) -> str:
 
 
 def span(seconds: float) -> str:
-    from neuron_operator.planning.status import duration
+    from neuron_operator.planning.status.pace import format_duration
 
-    return duration.text(seconds)
+    return format_duration(seconds)
 
 
 async def test_a_failure_is_told_with_its_first_rank_and_the_last_words_of_a_pod_that_is_gone(
@@ -281,7 +281,7 @@ async def test_the_namespace_is_the_contexts_where_none_is_given(
 async def test_a_cluster_without_the_definition_is_told_from_a_job_that_is_not_there(
     world: World, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from neuron_operator.cli import connection
+    from neuron_operator.cli.live import connection
 
     path = f"/apis/{contract.GROUP}/v9/namespaces/{{}}/{contract.PLURAL}"
     monkeypatch.setattr(connection, "_JOBS", path)

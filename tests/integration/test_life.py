@@ -12,9 +12,9 @@ from bounds import BOUND
 from neuron_api import contract
 from neuron_api.resource.progress import TrainerPhase
 from neuron_api.resource.status import Phase
-from neuron_operator.cache.status_throttle import StatusThrottle
 from neuron_operator.kube import gateway as api
 from neuron_operator.kube.gateway import Cluster
+from neuron_operator.status_writer import StatusThrottle
 
 from .world import JOB, World, manifest, utc
 

@@ -21,7 +21,7 @@ from neuron_operator.kube import gateway as api
 from neuron_operator.kube.errors import NotFoundError
 from neuron_operator.kube.gateway import Kind
 from neuron_operator.planning.scheduling.adapter import GangRequest
-from neuron_operator.planning.scheduling.registry import MECHANISMS
+from neuron_operator.planning.scheduling.registry import ADAPTERS
 
 from .world import JOB, Json, World, manifest, now_text, until
 
@@ -58,7 +58,7 @@ async def _serves(world: World, kind: Kind) -> bool:
 
 
 def kind_of(gang: GangScheduler) -> Kind:
-    kind = MECHANISMS[gang].kind
+    kind = ADAPTERS[gang].kind
     return Kind(kind.api_versions[0], kind.plural)
 
 
@@ -131,7 +131,7 @@ async def test_the_group_of_kubernetes_own_gangs_has_the_fields_of_1_37(world: W
         world.options = replace(world.options, gang_schedulers=frozenset({GangScheduler.WORKLOAD}))
         made = parse(queued("Workload") | {"metadata": {"name": JOB, "namespace": world.namespace, "uid": "x"}})
         asked = GangRequest(made, 0, 2)
-        spec = MECHANISMS[GangScheduler.WORKLOAD].group(asked, {"spec": {"containers": []}})
+        spec = ADAPTERS[GangScheduler.WORKLOAD].group(asked, {"spec": {"containers": []}})
         body = {"apiVersion": "scheduling.example/v1beta1", "kind": "PodGroup", "metadata": {"name": asked.name}}
         world.kubectl("create", "--validate=strict", "-f", "-", stdin={**body, "spec": spec})
     finally:

@@ -14,7 +14,6 @@ from localcluster.controlplane import ControlPlane
 from neuron_api import contract
 from neuron_api.resource.job import NeuronTrainingJob, parse
 from neuron_api.resource.progress import CheckpointReport, Progress, TrainerPhase
-from neuron_operator.cache.status_throttle import StatusThrottle
 from neuron_operator.controller import Controller
 from neuron_operator.kube import gateway as api
 from neuron_operator.kube.event_recorder import Recorder
@@ -24,7 +23,7 @@ from neuron_operator.planning.observation.observation import Pod
 from neuron_operator.planning.options import Options
 from neuron_operator.queue.workqueue import JobKey
 from neuron_operator.readers.progress_reader import ProgressReader
-from neuron_operator.status_writer import StatusWriter
+from neuron_operator.status_writer import StatusThrottle, StatusWriter
 
 Json = dict[str, Any]
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from neuron_operator.planning.objects import desired, naming
 from neuron_operator.planning.observation import pods
 from neuron_operator.planning.observation.observation import Child, ConfigText, Observed, Pod
 from neuron_operator.planning.options import Options
-from neuron_operator.planning.scheduling.registry import MECHANISMS
+from neuron_operator.planning.scheduling.registry import ADAPTERS
 from neuron_operator.planning.validation import validation
 from neuron_operator.planning.validation.validation import Accepted
 
@@ -30,7 +30,7 @@ OPTIONS = Options(
     failures=failure_rules.built_in(),
     image_cpu="trainer:cpu",
     image_neuron="trainer:neuron",
-    gang_schedulers=frozenset(MECHANISMS),
+    gang_schedulers=frozenset(ADAPTERS),
 )
 
 
@@ -169,7 +169,7 @@ def with_status(job: NeuronTrainingJob, **values: Any) -> NeuronTrainingJob:
 
 def accepted(job: NeuronTrainingJob, options: Options = OPTIONS) -> Accepted:
     """What the gate says about a job that nothing is wrong with."""
-    gate = validation.decide(job, ConfigText(validation.text_of(job)), options)
+    gate = validation.validate(job, ConfigText(validation.config_text(job)), options)
     assert isinstance(gate, Accepted), gate
     return gate
 
@@ -273,7 +273,7 @@ class PodBuilder:
 
 
 def make_pod(job: NeuronTrainingJob, index: int = 0, attempt: int = 0) -> PodBuilder:
-    gate = validation.decide(job, ConfigText(validation.text_of(job)), OPTIONS)
+    gate = validation.validate(job, ConfigText(validation.config_text(job)), OPTIONS)
     count = gate.topology.num_nodes if isinstance(gate, Accepted) else 1
     return PodBuilder(
         {
@@ -369,7 +369,7 @@ class Children:
 
 
 def children(job: NeuronTrainingJob) -> Children:
-    bodies = desired.service(job), desired.config_map(job, validation.text_of(job))
+    bodies = desired.service(job), desired.config_map(job, validation.config_text(job))
     service, config_map = (pods.child({**body, "metadata": {**body["metadata"], "uid": "x"}}) for body in bodies)
     assert service and config_map
     return Children(service, config_map)
@@ -385,7 +385,7 @@ def observed(
     own = children(job)
     found = [report.build() if isinstance(report, ReportBuilder) else report for report in reports]
     defaults: Json = {
-        "config": ConfigText(validation.text_of(job)),
+        "config": ConfigText(validation.config_text(job)),
         "service": own.service,
         "config_map": own.config_map,
     }

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from neuron_operator.cli import convert
+from neuron_operator.cli.files import convert
 
 Json = dict[str, Any]
 

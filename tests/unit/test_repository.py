@@ -217,7 +217,7 @@ def test_jobs_of_examples_and_pages_are_accepted_without_a_warning(body: dict[st
     metadata = {"namespace": "default", "uid": "1f5b", **body["metadata"]}
     job = parse({**body, "metadata": metadata})
     options = Options(image_cpu="trainer:cpu", image_neuron="trainer:neuron")
-    gate = validation.decide(job, ConfigText(validation.text_of(job)), options)
+    gate = validation.validate(job, ConfigText(validation.config_text(job)), options)
     assert isinstance(gate, validation.Accepted), gate.message
     assert gate.warnings == ()
 

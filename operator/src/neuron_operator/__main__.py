@@ -17,7 +17,6 @@ from .cache.event_coalescer import EventCoalescer
 from .cache.idle_jobs import IdleTracker
 from .cache.pod_store import PodStore
 from .cache.pod_watch import PodWatch
-from .cache.status_throttle import StatusThrottle
 from .cache.watch_staleness import WatchStalenessDetector
 from .controller import Controller
 from .failure_rules import FailureRules
@@ -35,7 +34,7 @@ from .planning.failures.failure_table import TableError
 from .queue.workqueue import JobKey, WorkQueue
 from .readers import progress_reader
 from .settings import Settings, kopf_settings, parse
-from .status_writer import StatusWriter
+from .status_writer import StatusThrottle, StatusWriter
 
 log = logging.getLogger("neuron_operator")
 

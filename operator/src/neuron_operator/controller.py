@@ -21,8 +21,7 @@ from neuron_api.resource.spec import JobSpec
 from neuron_api.resource.status import JobStatus
 
 from .cache.cached_client import CachedClient
-from .cache.idle_jobs import RARE_SECONDS, IdleTracker
-from .cache.status_throttle import StatusThrottle
+from .cache.idle_jobs import IDLE_POLL_SECONDS, IdleTracker
 from .failure_rules import built_in
 from .kube import gateway as api
 from .kube.errors import AlreadyExistsError, ConflictError, NotFoundError, RefusedError, UnavailableError
@@ -33,9 +32,9 @@ from .planning.cache_safety import requires_live_read
 from .planning.failures.failure_table import FailureTable
 from .planning.objects import release
 from .planning.observation import pods
+from .planning.observation.waiting import Rejection
 from .planning.options import Options
-from .planning.outcome import PlanOutcome, Rejection
-from .planning.plan import Create, Plan, Release
+from .planning.plan import Create, Plan, PlanOutcome, Release
 from .planning.planner import finalize_status
 from .planning.planner import plan as make_plan
 from .planning.status.announce import Announcement, announcements
@@ -44,7 +43,7 @@ from .queue.workqueue import JobKey, Result
 from .readers import job_reader
 from .readers.job_reader import Observation
 from .readers.progress_reader import ProgressReader
-from .status_writer import RETRY_SECONDS, StatusWriter
+from .status_writer import RETRY_SECONDS, StatusThrottle, StatusWriter
 
 log = logging.getLogger(__name__)
 
@@ -289,7 +288,7 @@ class Controller:
         if self.stillness and not (
             planned.deletes or planned.applies or planned.creates or observation.observed.lost_nodes
         ):
-            rare = replace(self.options, poll_seconds=RARE_SECONDS, failures=self.failures())
+            rare = replace(self.options, poll_seconds=IDLE_POLL_SECONDS, failures=self.failures())
             due = make_plan(observation.observed, rare, self.clock()).requeue_after
             self.stillness.settle(key, observation.observed, due)
 

@@ -113,6 +113,26 @@ class StatusWriter:
         await self._recorder.post(job, (Announcement("Warning", "StatusRefused", "Save", f"{_REMEDY} {problem}"),))
 
 
+class StatusThrottle:
+    """Spaces out the writes that only bring numbers up to date (`planning.status.status_diff` says which those are)."""
+
+    def __init__(self, min_seconds: float) -> None:
+        self._min_seconds, self._last = min_seconds, dict[JobKey, datetime]()
+
+    def wait(self, key: JobKey, now: datetime) -> float:
+        """Return the seconds until numbers may be written again; 0: now."""
+        last = self._last.get(key)
+        return min(self._min_seconds, max(0.0, self._min_seconds - (now - last).total_seconds())) if last else 0.0
+
+    def written(self, key: JobKey, now: datetime) -> None:
+        """Remember a write."""
+        self._last[key] = now
+
+    def forget(self, key: JobKey) -> None:
+        """The job is gone."""
+        self._last.pop(key, None)
+
+
 def as_json(status: JobStatus) -> Json:
     """As it is on the wire."""
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -13,7 +13,7 @@ import yaml
 
 from neuron_api.reference.on_call import RESPONSES, Alert
 from neuron_api.resource.reasons import Reason
-from neuron_operator.cli import live
+from neuron_operator.cli.live import commands
 
 from . import exported
 from .test_chart import CHART, IMAGES, KUBERNETES, NAMESPACE, RELEASE, helm, needs_helm, of_kind, refusal, render
@@ -129,7 +129,7 @@ def test_runbooks_and_alerts_name_commands_that_the_plugin_has() -> None:
     texts.append((ROOT / "helm/neuron-training-operator/templates/prometheusrule.yaml").read_text())
     used = {name for text in texts for name in re.findall(r"kubectl neuron ([a-z]+)", text)}
     assert used
-    assert used <= {*live.COMMANDS, "plan", "convert"}
+    assert used <= {*commands.COMMANDS, "plan", "convert"}
 
 
 @needs_helm

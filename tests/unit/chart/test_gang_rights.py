@@ -5,7 +5,7 @@ import json
 import pytest
 
 from neuron_operator import settings
-from neuron_operator.planning.scheduling.registry import MECHANISMS
+from neuron_operator.planning.scheduling.registry import ADAPTERS
 
 from .test_chart import (
     CHART,
@@ -54,5 +54,5 @@ def test_the_program_knows_every_scheduler_of_the_chart() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     names = schema["properties"]["gangSchedulers"]["items"]["enum"]
     found = settings.parse(container(gangSchedulers=names)["args"], environ={})
-    assert found.options.gang_schedulers == set(MECHANISMS) == set(names)
+    assert found.options.gang_schedulers == set(ADAPTERS) == set(names)
     assert "gangSchedulers.0" in refusal(gangSchedulers=["slurm"]).replace("/", ".")

@@ -15,8 +15,7 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import ConditionStatus, JobStatus
 from neuron_operator.planning.observation.observation import Observed
-from neuron_operator.planning.outcome import PlanOutcome
-from neuron_operator.planning.plan import Plan
+from neuron_operator.planning.plan import Plan, PlanOutcome
 from neuron_operator.planning.planner import finalize_status, plan
 
 TWO = make_job().nodes(2)

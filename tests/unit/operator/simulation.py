@@ -19,8 +19,7 @@ from neuron_api.resource.status import JobStatus
 from neuron_operator.planning.cache_safety import requires_live_read
 from neuron_operator.planning.observation import nodes
 from neuron_operator.planning.observation.observation import ConfigText, Node, Observed, Pod
-from neuron_operator.planning.outcome import PlanOutcome
-from neuron_operator.planning.plan import Create, Delete, Plan
+from neuron_operator.planning.plan import Create, Delete, Plan, PlanOutcome
 from neuron_operator.planning.planner import finalize_status, plan
 from neuron_operator.planning.restarts import ledger
 from neuron_operator.planning.validation import validation
@@ -85,7 +84,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.size = int((self.job.spec.config or {})["trainer"]["num_nodes"])
-        self._text, self._children = validation.text_of(self.job), children(self.job)
+        self._text, self._children = validation.config_text(self.job), children(self.job)
 
     # ---- what observe reads --------------------------------------------------------------------------------------
 
@@ -125,7 +124,7 @@ class Cluster:
         answers = {index: self._report(pod) for index, pod in running.items() if pod.launcher.reachable}
         if 0 not in answers:
             return {}
-        everybody = ledger.unsettled(self.status, answers[0], running[0].uid)
+        everybody = ledger.needs_every_report(self.status, answers[0], running[0].uid)
         return answers if everybody else {0: answers[0]}
 
     def _report(self, pod: SimPod) -> Progress:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from neuron_operator.planning.restarts.backoff import MAX_SECONDS
+from neuron_operator.planning.restarts.budget import MAX_BACKOFF_SECONDS
 from unit.operator.simulation import LAST_STEP, Cluster
 
 Event = tuple[str, int]
@@ -81,7 +81,7 @@ def converge(cluster: Cluster, kills: list[int] | None = None) -> None:
     for _ in range(30):
         _, worked = cluster.reconcile(left.pop() if left else None)
         if not worked and not left:
-            cluster.now += timedelta(seconds=MAX_SECONDS + 1)
+            cluster.now += timedelta(seconds=MAX_BACKOFF_SECONDS + 1)
             if not cluster.reconcile()[1]:
                 return
     pytest.fail("no fixed point")

@@ -10,9 +10,9 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Condition, ConditionStatus, JobStatus, Phase
 from neuron_operator.planning.observation.observation import Child, SchedulerState
-from neuron_operator.planning.outcome import PlanOutcome
+from neuron_operator.planning.plan import PlanOutcome
 from neuron_operator.planning.planner import finalize_status, plan
-from neuron_operator.planning.scheduling.registry import MECHANISMS
+from neuron_operator.planning.scheduling.registry import ADAPTERS
 from neuron_operator.planning.status.announce import announcements
 
 from .passes import PODS, TWO, known, one_pass, started, true
@@ -71,7 +71,7 @@ def test_without_scheduler_or_queue_nothing_is_created_and_the_job_says_what_to_
     assert planned.requeue_after == OPTIONS.wait_seconds
 
 
-@pytest.mark.parametrize("gang", list(MECHANISMS))
+@pytest.mark.parametrize("gang", list(ADAPTERS))
 def test_every_mechanism_says_that_its_api_is_missing_and_goes_on_once_it_is_there(gang: str) -> None:
     job = asked(gang)
     _, status = one_pass(observed(job, scheduler=SchedulerState(served=False)))

@@ -9,8 +9,9 @@ from builders import NOW, OPTIONS, JobBuilder, make_job, make_pod, observed, wit
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Condition, ConditionStatus, JobStatus, Phase
 from neuron_operator.planning.observation.observation import ConfigText
+from neuron_operator.planning.observation.waiting import Rejection
 from neuron_operator.planning.options import Options
-from neuron_operator.planning.outcome import PlanOutcome, Rejection
+from neuron_operator.planning.plan import PlanOutcome
 from neuron_operator.planning.planner import finalize_status, plan
 
 JOB = make_job().nodes(2)

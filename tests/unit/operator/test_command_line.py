@@ -11,10 +11,10 @@ import pytest
 
 from neuron_api import release
 from neuron_operator import settings
-from neuron_operator.cli import table
 from neuron_operator.cli.__main__ import main
-from neuron_operator.cli.documents import of_files
-from neuron_operator.cli.plan import of_source
+from neuron_operator.cli.files import table
+from neuron_operator.cli.files.documents import from_files
+from neuron_operator.cli.files.plan import plan_source
 
 CONFIGS = Path(__file__).parents[3] / "tests/data/configs"
 
@@ -69,8 +69,8 @@ def test_a_key_without_its_section_is_found(key: str, place: str, capsys: pytest
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
-    [source] = of_files([str(CONFIGS / "hf_mixtral_8x7b_config.yaml")])
-    text = table.render(of_source(source, (), (None, None), None), columns)
+    [source] = from_files([str(CONFIGS / "hf_mixtral_8x7b_config.yaml")])
+    text = table.render(plan_source(source, (), (None, None), None), columns)
     words = re.compile(r"\S{30,}")
     assert [one for one in text.splitlines() if len(one) > columns and not words.search(one)] == []
 

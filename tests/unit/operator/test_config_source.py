@@ -16,14 +16,14 @@ from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.spec import ConfigMapKey
 from neuron_api.resource.status import Condition
 from neuron_operator.planning.observation.observation import ConfigText
-from neuron_operator.planning.outcome import PlanOutcome
+from neuron_operator.planning.plan import PlanOutcome
 from neuron_operator.planning.planner import finalize_status, plan
 from neuron_operator.planning.validation import config_source, validation
 from neuron_operator.planning.validation.validation import SMALL, Accepted, Refused
 
 JOB = make_job().config_from("mine", "config.yaml").build()
 SOURCE = ConfigMapKey(name="mine", key="config.yaml")
-GOOD = validation.text_of(make_job().build())
+GOOD = validation.config_text(make_job().build())
 ROOM = 32_768
 """Letters of a condition's message, in the CRD."""
 
@@ -103,7 +103,7 @@ def test_jobs_with_texts_of_1_mb_do_not_fill_the_memory() -> None:
     small, large = validation._small_answer, validation._large_answer
     before = small.cache_info().currsize
     for number in range(3):
-        assert isinstance(validation.decide(JOB, ConfigText(f"[{number}" + " " * 200_000), OPTIONS), Refused)
+        assert isinstance(validation.validate(JOB, ConfigText(f"[{number}" + " " * 200_000), OPTIONS), Refused)
     assert small.cache_info().currsize == before
     assert (small.cache_info().maxsize or 0) * SMALL < 64_000_000
     assert (large.cache_info().maxsize or 0) * 3 * MAX_BYTES < 64_000_000
@@ -113,7 +113,7 @@ def test_jobs_with_configurations_of_1_mb_do_not_fill_the_memory_either() -> Non
     small, large = validation._small_yaml, validation._large_yaml
     before = small.cache_info().currsize
     for number in range(3):
-        text = validation.text_of(make_job().config("name", f"{number}" + "x" * 70_000).build())
+        text = validation.config_text(make_job().config("name", f"{number}" + "x" * 70_000).build())
         assert len(text) > SMALL
     assert small.cache_info().currsize == before
     assert (large.cache_info().maxsize or 0) * 3 * MAX_BYTES < 64_000_000
@@ -122,8 +122,8 @@ def test_jobs_with_configurations_of_1_mb_do_not_fill_the_memory_either() -> Non
 def test_an_answer_is_the_same_whether_it_is_kept_or_not() -> None:
     job = make_job().config_from("mine", "config.yaml").build()
     large = f"{GOOD}# {'x' * 100_000}\n"
-    small, big = (validation.decide(job, ConfigText(text), OPTIONS) for text in (GOOD, large))
+    small, big = (validation.validate(job, ConfigText(text), OPTIONS) for text in (GOOD, large))
     assert isinstance(small, Accepted)
     assert isinstance(big, Accepted)
     assert small.config == big.config
-    assert validation.decide(job, ConfigText(large), OPTIONS) is big
+    assert validation.validate(job, ConfigText(large), OPTIONS) is big

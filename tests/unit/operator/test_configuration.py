@@ -16,14 +16,14 @@ JOB = make_job().nodes(2)
 
 def accept(job: JobBuilder, text: str | None = None, options: Options = OPTIONS) -> Accepted:
     built = job.build()
-    gate = validation.decide(built, ConfigText(text or validation.text_of(built)), options)
+    gate = validation.validate(built, ConfigText(text or validation.config_text(built)), options)
     assert isinstance(gate, Accepted), gate
     return gate
 
 
 def refuse(job: JobBuilder, text: str | None = None, **status: Any) -> Refused:
     built = with_status(job.build(), **status)
-    gate = validation.decide(built, ConfigText(text or validation.text_of(built)), OPTIONS)
+    gate = validation.validate(built, ConfigText(text or validation.config_text(built)), OPTIONS)
     assert isinstance(gate, Refused), gate
     return gate
 
@@ -73,14 +73,14 @@ def test_notes_are_no_condition() -> None:
 
 
 def test_object_and_text_of_one_configuration_have_one_hash() -> None:
-    text = validation.text_of(JOB.build())
+    text = validation.config_text(JOB.build())
     assert accept(JOB).hash == accept(JOB.config_from("c", "k"), text).hash != ""
 
 
 def test_the_text_that_pods_read_means_what_the_object_says() -> None:
     job = JOB.config("exp_manager.checkpoint_callback_params.every_n_train_steps", "${trainer.max_steps}")
     job = job.config("data.val_dir", "1e3").config("trainer.limit_val_batches", "1.0").config("data.train_dir", "007")
-    text = validation.text_of(job.build())
+    text = validation.config_text(job.build())
     assert accept(job).hash == accept(JOB.config_from("c", "k"), text).hash
     config = accept(JOB.config_from("c", "k"), text).config
     assert (config.data.train_dir, config.data.val_dir) == ("007", "1e3")
@@ -99,12 +99,12 @@ def test_a_bare_one_is_told_to_mean_one_batch(key: str, value: object, told: boo
 
 
 def test_a_file_keeps_1_and_1_0_apart_and_needs_no_warning() -> None:
-    text = validation.text_of(JOB.config("data.val_dir", "/v").config("trainer.limit_val_batches", 1).build())
+    text = validation.config_text(JOB.config("data.val_dir", "/v").config("trainer.limit_val_batches", 1).build())
     assert "one batch" not in accept(JOB.config_from("c", "k"), text).message
 
 
 def test_a_fault_in_a_file_is_told_with_its_line() -> None:
-    text = validation.text_of(JOB.config("trainer.max_stepz", 1).build())
+    text = validation.config_text(JOB.config("trainer.max_stepz", 1).build())
     refused = refuse(JOB.config_from("c", "k"), text)
     assert refused.reason is Reason.CONFIG_INVALID
     assert "trainer.max_stepz (line " in refused.message
@@ -116,7 +116,7 @@ def test_a_text_that_is_no_mapping_is_refused() -> None:
 
 
 def test_a_configuration_that_is_not_there_is_told_in_the_words_of_the_reader() -> None:
-    gate = validation.decide(JOB.build(), ConfigText(None, "spec.configFrom: no"), OPTIONS)
+    gate = validation.validate(JOB.build(), ConfigText(None, "spec.configFrom: no"), OPTIONS)
     assert gate == Refused(Reason.CONFIG_MAP_NOT_FOUND, "spec.configFrom: no")
 
 
@@ -143,7 +143,7 @@ def test_a_job_of_one_node_without_a_claim_runs_with_a_warning() -> None:
     ("job", "key"), [(JOB, "spec.config:"), (JOB.config_from("c", "k"), "spec.configFrom:")], ids=["object", "file"]
 )
 def test_another_configuration_than_the_checkpoints_is_refused(job: JobBuilder, key: str) -> None:
-    text = validation.text_of(JOB.build())
+    text = validation.config_text(JOB.build())
     refused = refuse(job, text, start_time=NOW, config_hash="of another")
     assert refused.reason is Reason.CONFIG_INVALID
     assert refused.message.startswith(key)
@@ -153,7 +153,7 @@ def test_another_configuration_than_the_checkpoints_is_refused(job: JobBuilder, 
 
 def test_a_configuration_may_be_mended_before_the_first_pod() -> None:
     built = with_status(JOB.build(), config_hash="of another")
-    gate = validation.decide(built, ConfigText(validation.text_of(built)), OPTIONS)
+    gate = validation.validate(built, ConfigText(validation.config_text(built)), OPTIONS)
     assert isinstance(gate, Accepted)
 
 
@@ -185,7 +185,7 @@ def test_a_job_that_saves_at_its_end_only_says_so_in_its_condition() -> None:
 def test_a_name_that_an_older_crd_let_pass_is_refused_before_the_first_pod_only(name: str) -> None:
     assert "metadata.name" in refuse(make_job(name)).message
     started = with_status(make_job(name).build(), start_time=NOW)
-    assert isinstance(validation.decide(started, ConfigText(validation.text_of(started)), OPTIONS), Accepted)
+    assert isinstance(validation.validate(started, ConfigText(validation.config_text(started)), OPTIONS), Accepted)
 
 
 @pytest.mark.parametrize("name", ["trn1.2xlarge", "trn1.32xlarge", "trn1n.32xlarge", "trn2.3xlarge", "trn2.48xlarge"])

@@ -182,7 +182,7 @@ def test_fields_that_others_set_are_no_difference(actual: Any, wanted: Any, cove
 
 
 def test_what_was_applied_is_not_applied_again() -> None:
-    for body in (desired.service(JOB.build()), desired.config_map(JOB.build(), validation.text_of(JOB.build()))):
+    for body in (desired.service(JOB.build()), desired.config_map(JOB.build(), validation.config_text(JOB.build()))):
         stored = json.loads(json.dumps(body)) | {"status": {}}
         stored["metadata"]["resourceVersion"] = "9"
         assert desired.covers(stored, body)

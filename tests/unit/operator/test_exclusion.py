@@ -36,7 +36,7 @@ def follow(
 ) -> JobStatus:
     after = before.model_copy(update={"restarts": (*before.restarts, *new)})
     nodes = {name: Node(name, hostname) for name, hostname in names.items()}
-    return exclusion.follow(before, after, built_in(), nodes, policy, size, at(seconds))
+    return exclusion.update(before, after, built_in(), nodes, policy, size, at(seconds))
 
 
 def excluded(status: JobStatus) -> list[tuple[str, Reason]]:
@@ -177,7 +177,7 @@ def gang(*pods: PodBuilder) -> Gang:
 def test_pods_without_a_node_are_made_anew_when_they_avoid_other_nodes_than_they_should() -> None:
     added = JobStatus(excluded_nodes=(one(Reason.HARDWARE_FAULT),))
     for status, pod in ((JobStatus(), waiting("host-1")), (added, waiting(""))):
-        found = exclusion.corrected(status, gang(pod), at(5))
+        found = exclusion.mark_stale_pods(status, gang(pod), at(5))
         assert found is not None
         assert [record.lost for record in found.pods] == [False, True]
         assert found.restart_count == 0
@@ -185,9 +185,9 @@ def test_pods_without_a_node_are_made_anew_when_they_avoid_other_nodes_than_they
 
 def test_pods_that_avoid_what_they_should_or_have_a_node_are_left_alone() -> None:
     status = JobStatus(excluded_nodes=(one(Reason.HARDWARE_FAULT),))
-    assert exclusion.corrected(status, gang(waiting()), at(1000)) is None
-    assert exclusion.corrected(status, gang(make_pod(JOB, 1).on("node-1").ready()), at(1000)) is None
-    assert exclusion.corrected(status, gang(waiting("").terminating()), at(1000)) is None
+    assert exclusion.mark_stale_pods(status, gang(waiting()), at(1000)) is None
+    assert exclusion.mark_stale_pods(status, gang(make_pod(JOB, 1).on("node-1").ready()), at(1000)) is None
+    assert exclusion.mark_stale_pods(status, gang(waiting("").terminating()), at(1000)) is None
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_job_that_cannot_be_placed_takes_back_what_nothing_but_repetition_is_b
     reason: Reason, said: str, seconds: float, ends: bool
 ) -> None:
     status = JobStatus(excluded_nodes=(one(reason),))
-    found = exclusion.corrected(status, gang(waiting(said=said)), at(seconds))
+    found = exclusion.mark_stale_pods(status, gang(waiting(said=said)), at(seconds))
     assert (found is not None) is ends
     assert found is None or found.excluded_nodes == ()
 

@@ -4,7 +4,7 @@ import pytest
 
 from builders import PodBuilder, at, make_job, make_pod
 from neuron_api.resource.reasons import Reason
-from neuron_operator.planning.failures.failure import Verdict, classify_exit, first, vanished
+from neuron_operator.planning.failures.failure import Verdict, classify_exit, first_failure, vanished
 
 JOB = make_job().nodes(2).build()
 POD = make_pod(JOB, 1).on("node-1")
@@ -118,8 +118,8 @@ def test_the_first_to_end_by_itself_is_blamed() -> None:
     last = classify_exit(make_pod(JOB, 2).failed(1, "KeyError: x").build())
     assert victim and later and last
     ended = {victim.uid: at(0).timestamp(), later.uid: at(5).timestamp(), last.uid: at(9).timestamp()}
-    assert first([victim, last, later], ended) is later
-    assert first([victim], ended) is victim
+    assert first_failure([victim, last, later], ended) is later
+    assert first_failure([victim], ended) is victim
 
 
 def test_pods_that_waited_in_vain_are_victims() -> None:
@@ -128,4 +128,4 @@ def test_pods_that_waited_in_vain_are_victims() -> None:
     )
     culprit = classify_exit(POD.failed(1, "ValueError: bad").build())
     assert waited and culprit
-    assert first([waited, culprit], {}) is culprit
+    assert first_failure([waited, culprit], {}) is culprit

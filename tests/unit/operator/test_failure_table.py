@@ -130,7 +130,7 @@ MAINTENANCE = (Reason.NODE_MAINTENANCE, False, MinimumScope.POD, False)
 )
 def test_what_processes_say_is_understood_by_the_built_in_table(said: str, meant: object) -> None:
     failure = ProcessFailure(time=NOW, round=0, rank=3, local_rank=1, exit_code=1, message="gone", lines=(said,))
-    found = signals.of_process(TABLE, failure)
+    found = signals.match_process(TABLE, failure)
     assert (found and (found.cause, found.counted, found.restart_scope, found.exclude)) == meant
 
 
@@ -170,7 +170,7 @@ def condition(kind: str, status: str, reason: str = "") -> Node:
     ],
 )
 def test_both_polarities_of_what_nodes_say_are_understood(seen: Node, meant: object) -> None:
-    found = signals.of_node(TABLE, seen)
+    found = signals.match_node(TABLE, seen)
     assert (found and (found.cause, found.counted, found.restart_scope, found.exclude)) == meant
     assert found is None or "node ip-1 has" in found.evidence
 
@@ -178,16 +178,16 @@ def test_both_polarities_of_what_nodes_say_are_understood(seen: Node, meant: obj
 def test_the_criteria_of_an_entry_are_all_asked_for() -> None:
     entry = {**ENTRY, "exitCodes": [-6], "podReasons": ["Odd"], "message": "boom"}
     table = failure_table.parse(text(entry, neuronCode=[r"code (\d+)"]), "t.yaml")
-    assert signals.of_failure(table, "boom, code 1", -6, "Odd")
+    assert signals.match_failure(table, "boom, code 1", -6, "Odd")
     for said, code, reason in [("boom, code 2", -6, "Odd"), ("code 1", -6, "Odd"), ("boom, code 1", 1, "Odd"),
                                ("boom, code 1", -6, "")]:  # fmt: skip
-        assert signals.of_failure(table, said, code, reason) is None
+        assert signals.match_failure(table, said, code, reason) is None
 
 
 def test_what_proves_a_node_to_be_at_fault_is_the_strongest() -> None:
-    hang = signals.of_failure(TABLE, "status_code=1200")
-    sick = signals.of_node(TABLE, condition("NeuronHealthy", "False"))
-    gone = signals.of_node(TABLE, node(taints=(Taint("karpenter.sh/disrupted"),)))
+    hang = signals.match_failure(TABLE, "status_code=1200")
+    sick = signals.match_node(TABLE, condition("NeuronHealthy", "False"))
+    gone = signals.match_node(TABLE, node(taints=(Taint("karpenter.sh/disrupted"),)))
     assert signals.strongest((hang, sick)) is sick
     assert signals.strongest((hang, gone)) is hang
     assert signals.strongest((None, gone)) is gone

@@ -150,4 +150,4 @@ def test_the_group_is_applied_before_the_pods_that_need_it() -> None:
 
 
 def test_every_scheduler_of_the_api_has_its_mechanism() -> None:
-    assert {*registry.MECHANISMS, GangScheduler.NONE} == set(GangScheduler)
+    assert {*registry.ADAPTERS, GangScheduler.NONE} == set(GangScheduler)

@@ -1,6 +1,6 @@
 """How soon a pod event leads to a pass."""
 
-from neuron_operator.cache.event_coalescer import AHEAD_SECONDS, AT_ONCE, GATHER_SECONDS, EventCoalescer
+from neuron_operator.cache.event_coalescer import COALESCE_SECONDS, MAX_IMMEDIATE, PRIORITY_SECONDS, EventCoalescer
 from neuron_operator.queue.workqueue import JobKey
 
 from .fakes import Clock
@@ -20,15 +20,15 @@ def test_a_gang_that_comes_up_is_looked_at_once_a_while() -> None:
     gather = EventCoalescer(queue.add, Clock())
     for _ in range(3):
         gather(A, False)
-    assert queue == [GATHER_SECONDS] * 3
+    assert queue == [COALESCE_SECONDS] * 3
 
 
 def test_a_failure_is_looked_at_at_once_and_so_is_what_follows_from_it() -> None:
     queue = Queue()
     gather = EventCoalescer(queue.add, Clock())
-    for _ in range(AT_ONCE):
+    for _ in range(MAX_IMMEDIATE):
         gather(A, True)
-    assert queue == [-AHEAD_SECONDS] * AT_ONCE
+    assert queue == [-PRIORITY_SECONDS] * MAX_IMMEDIATE
 
 
 def test_a_storm_of_failures_of_one_job_is_gathered_and_another_job_does_not_wait_for_it() -> None:
@@ -36,9 +36,9 @@ def test_a_storm_of_failures_of_one_job_is_gathered_and_another_job_does_not_wai
     gather = EventCoalescer(queue.add, Clock())
     for _ in range(100):
         gather(A, True)
-    assert queue[AT_ONCE:] == [GATHER_SECONDS] * (100 - AT_ONCE)
+    assert queue[MAX_IMMEDIATE:] == [COALESCE_SECONDS] * (100 - MAX_IMMEDIATE)
     gather(B, True)
-    assert queue[-1] == -AHEAD_SECONDS
+    assert queue[-1] == -PRIORITY_SECONDS
 
 
 def test_after_a_quiet_while_bad_news_is_urgent_again() -> None:
@@ -46,9 +46,9 @@ def test_after_a_quiet_while_bad_news_is_urgent_again() -> None:
     gather = EventCoalescer(queue.add, clock)
     for _ in range(10):
         gather(A, True)
-    clock.now += AT_ONCE * GATHER_SECONDS
+    clock.now += MAX_IMMEDIATE * COALESCE_SECONDS
     gather(A, True)
-    assert queue[-1] == -AHEAD_SECONDS
+    assert queue[-1] == -PRIORITY_SECONDS
 
 
 def test_a_job_that_is_gone_is_forgotten() -> None:
@@ -58,4 +58,4 @@ def test_a_job_that_is_gone_is_forgotten() -> None:
         gather(A, True)
     gather.forget(A)
     gather(A, True)
-    assert queue[-1] == -AHEAD_SECONDS
+    assert queue[-1] == -PRIORITY_SECONDS

@@ -103,7 +103,7 @@ def test_an_end_beyond_the_calendar_is_none() -> None:
 @pytest.mark.parametrize("phase", Phase)
 def test_only_of_a_job_that_runs_an_end_is_estimated(phase: Phase) -> None:
     running = follow(STARTED, (1, 100), (2, 110), max_steps=10)
-    settled = progress.settled(running, phase, at(200) if phase in (Phase.SUCCEEDED, Phase.FAILED) else None)
+    settled = progress.finalize(running, phase, at(200) if phase in (Phase.SUCCEEDED, Phase.FAILED) else None)
     assert (end_of(settled) is not None) is (phase is Phase.RUNNING)
     assert settled.goodput == (0.1 if phase in (Phase.SUCCEEDED, Phase.FAILED) else running.goodput)
-    assert progress.settled(settled, phase, at(200) if phase in (Phase.SUCCEEDED, Phase.FAILED) else None) == settled
+    assert progress.finalize(settled, phase, at(200) if phase in (Phase.SUCCEEDED, Phase.FAILED) else None) == settled

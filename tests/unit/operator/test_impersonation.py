@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from neuron_operator.cli.__main__ import main
-from neuron_operator.cli.connection import Access, connect
+from neuron_operator.cli.live.connection import Access, connect
 from neuron_operator.kube.errors import MayNotError
 
 Json = dict[str, Any]

@@ -6,7 +6,7 @@ from builders import at
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import CountedFailure, JobStatus, Restart, RestartScope
 from neuron_operator.planning.failures import incident
-from neuron_operator.planning.restarts import backoff
+from neuron_operator.planning.restarts import budget
 
 
 def line(pod: int, seconds: float, *, attempt: int = 0, scope: RestartScope = RestartScope.POD) -> Restart:
@@ -55,4 +55,4 @@ def test_an_incident_is_charged_once() -> None:
 def test_a_gang_whose_pods_are_deleted_one_by_one_does_not_wait_for_minutes() -> None:
     """`kubectl delete pods -l …` of 16 pods comes in many passes: they waited 300 s when each was a failure."""
     status = JobStatus(restarts=tuple(line(pod, pod / 8) for pod in range(16)))
-    assert backoff.remaining(status, at(2)) == 0
+    assert budget.backoff_seconds(status, at(2)) == 0

@@ -28,7 +28,7 @@ def seen(round: int, **values: Any) -> JobStatus:
 def follow(status: JobStatus, *reports: ReportBuilder) -> JobStatus:
     """As a pass does: what was seen is remembered."""
     built = {one.build().node_rank: one.build() for one in reports}
-    told = ledger.follow(status, built, PODS, EMPTY, SEEN)
+    told = ledger.record_process_failures(status, built, PODS, EMPTY, SEEN)
     if 0 not in built:
         return told
     before = told.progress or ProgressStatus()
@@ -63,7 +63,7 @@ def test_the_time_to_detect_is_from_the_first_failure_to_the_first_sight_whoever
     told = follow(seen(0), late)
     assert told.restarts[0].detection_seconds == 3.0
     second = SECOND.round(1).failure(0, 2, exit_code=-9, when=at(96.5))
-    first = ledger.follow(told, {0: late.build(), 1: second.build()}, PODS, EMPTY, at(900))
+    first = ledger.record_process_failures(told, {0: late.build(), 1: second.build()}, PODS, EMPTY, at(900))
     assert [(line.rank, line.detection_seconds) for line in first.restarts] == [(2, 3.5)]
 
 
@@ -82,7 +82,7 @@ def test_looking_again_tells_nothing_again() -> None:
 def test_a_failure_that_is_recovered_from_is_not_told_again() -> None:
     host = HOST.round(1).failure(0, 0)
     told = follow(seen(0), host)
-    closed = ledger.recover(told, host.recovery(1, 20, 10, at(5)).build())
+    closed = ledger.close_recovered(told, host.recovery(1, 20, 10, at(5)).build())
     assert closed.restarts[0].recovered_time == at(5)
     assert follow(closed, host) == closed
 
@@ -123,7 +123,7 @@ def test_a_victim_does_not_take_the_culprits_place_when_the_culprit_falls_silent
 def test_a_pod_that_answers_late_is_still_heard() -> None:
     silent = follow(seen(0), HOST.round(1))
     assert silent.restarts == ()
-    assert ledger.unsettled(silent, HOST.round(1).build(), PODS[0].uid), "everybody is asked again"
+    assert ledger.needs_every_report(silent, HOST.round(1).build(), PODS[0].uid), "everybody is asked again"
     told = follow(silent, HOST.round(1), SECOND.round(1).failure(0, 2, exit_code=-9))
     assert [line.rank for line in told.restarts] == [2]
 
@@ -184,9 +184,9 @@ def test_without_pod_0_nothing_is_told() -> None:
 
 
 def test_only_pod_0_is_asked_while_all_is_well() -> None:
-    assert not ledger.unsettled(seen(0), HOST.step(3).build(), PODS[0].uid)
-    assert not ledger.unsettled(seen(2), HOST.round(2).step(3).build(), PODS[0].uid)
-    assert not ledger.unsettled(JobStatus(), HOST.build(), PODS[0].uid)
+    assert not ledger.needs_every_report(seen(0), HOST.step(3).build(), PODS[0].uid)
+    assert not ledger.needs_every_report(seen(2), HOST.round(2).step(3).build(), PODS[0].uid)
+    assert not ledger.needs_every_report(JobStatus(), HOST.build(), PODS[0].uid)
 
 
 @pytest.mark.parametrize(
@@ -195,20 +195,20 @@ def test_only_pod_0_is_asked_while_all_is_well() -> None:
     ids=["loading", "failed", "later", "waiting again"],
 )
 def test_every_pod_is_asked_when_a_round_has_ended(report: ReportBuilder) -> None:
-    assert ledger.unsettled(seen(0), report.build(), PODS[0].uid)
+    assert ledger.needs_every_report(seen(0), report.build(), PODS[0].uid)
 
 
 def test_every_pod_is_asked_until_the_failure_is_recovered_from() -> None:
     report = HOST.round(1).step(31).build()
-    assert ledger.unsettled(seen(1, restarts=(entry(),)), report, PODS[0].uid)
-    assert not ledger.unsettled(seen(1, restarts=(entry(recovered_time=at(3)),)), report, PODS[0].uid)
+    assert ledger.needs_every_report(seen(1, restarts=(entry(),)), report, PODS[0].uid)
+    assert not ledger.needs_every_report(seen(1, restarts=(entry(recovered_time=at(3)),)), report, PODS[0].uid)
 
 
 # ---- recoveries ----------------------------------------------------------------------------------------------------
 
 
 def recovered(status: JobStatus, report: ReportBuilder) -> list[tuple[Any, ...]]:
-    lines = ledger.recover(status, report.build()).restarts
+    lines = ledger.close_recovered(status, report.build()).restarts
     return [(one.recovered_time, one.resumed_from_step, one.steps_lost, one.recovery_seconds) for one in lines]
 
 
@@ -219,7 +219,7 @@ def test_the_first_step_of_a_later_round_closes_a_line_with_its_cost() -> None:
     status = seen(1, restarts=(entry(round=0),))
     report = HOST.round(1).recovery(1, resumed=20, lost=10, first_step=at(7.5))
     assert recovered(status, report) == [(at(7.5), 20, 10, 7.5)]
-    assert ledger.recover(status, report.build()).steps_lost == 10
+    assert ledger.close_recovered(status, report.build()).steps_lost == 10
 
 
 @pytest.mark.parametrize(
@@ -243,14 +243,14 @@ def test_failures_without_a_step_between_them_lose_the_same_steps_once() -> None
     report = HOST.round(2).recovery(1, 20, 10).recovery(2, 20, 10, at(9))
     status = seen(2, restarts=lines)
     assert recovered(status, report) == [(at(9), 20, 10, 9.0), (at(9), 20, 0, 4.0)]
-    assert ledger.recover(status, report.build()).steps_lost == 10
+    assert ledger.close_recovered(status, report.build()).steps_lost == 10
 
 
 def test_a_line_that_is_told_late_does_not_charge_the_same_steps_again() -> None:
     report = HOST.round(2).recovery(2, 20, 10, at(9))
-    status = ledger.recover(seen(2, restarts=(entry(round=0),)), report.build())
+    status = ledger.close_recovered(seen(2, restarts=(entry(round=0),)), report.build())
     late = ledger.append(status, entry(round=1, time=at(5)))
-    assert ledger.recover(late, report.build()).steps_lost == 10
+    assert ledger.close_recovered(late, report.build()).steps_lost == 10
 
 
 def test_a_second_failure_before_the_first_step_costs_what_the_first_had_lost() -> None:
@@ -282,4 +282,4 @@ def test_a_start_from_the_known_checkpoint_lost_the_steps_after_it() -> None:
 
 def test_without_a_report_nothing_is_closed() -> None:
     status = seen(1, restarts=(entry(),))
-    assert ledger.recover(status, None) == status
+    assert ledger.close_recovered(status, None) == status

@@ -16,10 +16,10 @@ from neuron_api.reference.reasons import meaning
 from neuron_api.resource.progress import CheckpointReport
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import JobStatus, Phase, ProgressStatus, Restart, RestartScope
-from neuron_operator.cli import checkpoints, failure_log, pace, screen, status, suspension, why
 from neuron_operator.cli.__main__ import main
-from neuron_operator.cli.connection import Connection
-from neuron_operator.cli.job_snapshot import JobSnapshot, job_of, look, reason_and_message
+from neuron_operator.cli.live import checkpoints, commands, failure_log, screen, status, status_view, why
+from neuron_operator.cli.live.connection import Connection
+from neuron_operator.cli.live.job_snapshot import JobSnapshot, look, parse_job, reason_and_message
 from neuron_operator.kube.errors import MayNotError, UnreachableError, UserInputError
 
 Json = dict[str, Any]
@@ -160,18 +160,18 @@ def test_a_job_that_is_being_deleted_waits_for_its_pods() -> None:
 
 
 def test_a_row_of_status_is_labelled_in_words() -> None:
-    assert [status._label(one) for one in ("ConfigValid", "Stalled", "PodsReady")] == [
+    assert [status_view._label(one) for one in ("ConfigValid", "Stalled", "PodsReady")] == [
         "config",
         "stalled",
         "pods ready",
     ]
-    assert all(len(status._label(one)) < 13 for one in ConditionType)
+    assert all(len(status_view._label(one)) < 13 for one in ConditionType)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_status_fits_every_stage_and_says_the_headline_once(stage: str) -> None:
     seen, now = recorded(stage)
-    text = status.view(seen, now).text
+    text = status_view.view(seen, now).text
     assert text.startswith(f"tiny  {seen.job.status.phase}  in namespace team")
     if seen.headline:
         conditions = text.partition("  restarts ")[0]  # events below say the same again
@@ -181,7 +181,7 @@ def test_status_fits_every_stage_and_says_the_headline_once(stage: str) -> None:
 
 def test_status_tells_steps_time_left_checkpoint_and_restarts_with_their_cost() -> None:
     seen, now = recorded("restarting")
-    text = status.view(seen, now).text
+    text = status_view.view(seen, now).text
     assert re.search(r"step 27 of 240 \(11 %\), loss 3\.7300", text)
     assert re.search(r"checkpoint   step 27, \ds old, /training/27.ckpt", text)
     assert "restarts     1, 0 steps lost" in text
@@ -193,7 +193,7 @@ def test_status_tells_the_estimated_end_and_the_goodput_that_the_operator_wrote(
     seen, now = recorded("restarting")
     progress = ProgressStatus(step=40, max_steps=100, last_step_time=at(0), estimated_completion_time=at(90))
     job = with_status(seen.job, progress=progress, goodput=0.874, phase=Phase.RUNNING)
-    text = status.view(replace(seen, job=job), now).text
+    text = status_view.view(replace(seen, job=job), now).text
     assert f"left (until {at(90):%Y-%m-%d %H:%M} UTC)" in text
     assert "goodput      87% of the time went into steps that were kept" in text
 
@@ -201,21 +201,21 @@ def test_status_tells_the_estimated_end_and_the_goodput_that_the_operator_wrote(
 def test_the_time_left_is_the_tokens_that_are_left_over_the_tokens_of_a_second() -> None:
     progress = ProgressStatus(step=40, max_steps=100, tokens_per_second=512.0)
     job = with_status(make_job().build(), progress=progress, phase=Phase.RUNNING)
-    assert pace.tokens_per_step(job) == 24 * 128
-    assert pace.seconds_left(job) == 60 * 24 * 128 / 512
-    assert pace.seconds_left(with_status(job, phase=Phase.FAILED)) is None
+    assert status_view.tokens_per_step(job) == 24 * 128
+    assert status_view.seconds_left(job) == 60 * 24 * 128 / 512
+    assert status_view.seconds_left(with_status(job, phase=Phase.FAILED)) is None
     estimated = progress.model_copy(update={"last_step_time": at(0), "estimated_completion_time": at(90)})
-    assert pace.seconds_left(with_status(job, progress=estimated)) == 90
+    assert status_view.seconds_left(with_status(job, progress=estimated)) == 90
     elsewhere = with_status(make_job().config_from("source", "run.yaml").build(), progress=progress)
-    assert pace.seconds_left(elsewhere) is None
-    assert pace.seconds_left(with_status(job, progress=ProgressStatus(step=40, max_steps=100))) is None
+    assert status_view.seconds_left(elsewhere) is None
+    assert status_view.seconds_left(with_status(job, progress=ProgressStatus(step=40, max_steps=100))) is None
 
 
 def test_what_may_not_be_read_is_left_out_and_named() -> None:
     connection = Recorded("running", pods=True)
     seen = look(as_connection(connection), "tiny")
     assert seen.pods == ()
-    assert "not read     you may not list pods" in status.view(seen, connection.moment).text
+    assert "not read     you may not list pods" in status_view.view(seen, connection.moment).text
     assert "not everything: you may not list pods" in why.answer(seen, connection.moment + timedelta(hours=1)).text
 
 
@@ -223,7 +223,7 @@ def test_on_a_terminal_there_is_a_bar_and_no_word_of_a_job_is_markup() -> None:
     from rich.console import Console
 
     seen, now = recorded("running")
-    shown = status.view(seen, now)
+    shown = status_view.view(seen, now)
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=200, color_system=None)
     console.print(screen.drawn(replace(shown, body=("  [bold]Fix it[/bold]",))))
@@ -266,7 +266,7 @@ def test_a_watch_outlives_an_api_server_that_is_away_and_ends_with_the_job() -> 
 
 def test_the_log_of_a_pod_that_is_there_is_cut_around_the_failure() -> None:
     connection = Recorded("restarting")
-    moment = job_of(connection.found["job"]).status.restarts[-1].time
+    moment = parse_job(connection.found["job"]).status.restarts[-1].time
     lines = {
         seconds: f"{(moment + timedelta(seconds=seconds)).strftime('%Y-%m-%dT%H:%M:%S.%f000Z')} line {seconds}"
         for seconds in (-3600, -61, -30, 0, 14, 16)
@@ -347,12 +347,12 @@ def test_pod_0_that_does_not_answer_costs_nothing_but_freshness() -> None:
 
 def test_suspend_writes_the_field_once_and_never_to_a_job_that_is_over() -> None:
     connection = Recorded("running")
-    assert "will be suspended" in suspension.run(as_connection(connection), "tiny", suspend=True)
-    said = suspension.run(as_connection(connection), "tiny", suspend=False)
+    assert "will be suspended" in commands.set_suspend(as_connection(connection), "tiny", suspend=True)
+    said = commands.set_suspend(as_connection(connection), "tiny", suspend=False)
     assert said == "tiny is not suspended (spec.suspend is false); nothing was changed.\n"
     assert connection.changes == [{"suspend": True}]
     over = Recorded("succeeded")
-    assert "is over (Succeeded)" in suspension.run(as_connection(over), "tiny", suspend=True)
+    assert "is over (Succeeded)" in commands.set_suspend(as_connection(over), "tiny", suspend=True)
     assert over.changes == []
 
 
@@ -363,7 +363,7 @@ def test_words_of_a_newer_operator_are_shown_as_they_are() -> None:
     body = Recorded("running").found["job"]
     body["status"]["phase"] = "Dreaming"
     body["status"]["conditions"][0]["reason"] = "CountingSheep"
-    job = job_of(body)
+    job = parse_job(body)
     assert (job.status.phase, job.status.conditions[0].reason) == ("Dreaming", "CountingSheep")
 
 
@@ -371,7 +371,7 @@ def test_a_job_of_another_version_is_one_sentence() -> None:
     body = Recorded("running").found["job"]
     body["spec"]["storage"] = "/data"
     with pytest.raises(UserInputError, match=r"kubectl-neuron is older or newer than the operator: spec\.storage"):
-        job_of(body)
+        parse_job(body)
 
 
 def test_without_a_cluster_there_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -395,4 +395,4 @@ def test_without_a_cluster_there_is_one_sentence(tmp_path: Path, capsys: pytest.
 
 def test_a_status_that_nobody_wrote_is_told_as_that() -> None:
     job = make_job().status(JobStatus()).build()
-    assert "no operator has looked at it yet" in status.view(JobSnapshot(job), NOW).text
+    assert "no operator has looked at it yet" in status_view.view(JobSnapshot(job), NOW).text

@@ -21,7 +21,7 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.progress import Progress, TrainerPhase
 from neuron_api.resource.status import JobStatus, Phase, RestartScope
 from neuron_api.resource.wire_values import MAX_COUNT, MAX_SECONDS
-from neuron_operator.cli import failure_log
+from neuron_operator.cli.live import failure_log
 from neuron_operator.monitoring.job_metrics import GAUGES
 from neuron_operator.planning.failures.failure import classify_exit
 

@@ -86,11 +86,11 @@ def test_an_answer_of_a_place_without_a_pod_is_not_trusted() -> None:
 
 def test_stepping_is_said_of_the_pod_that_told_it() -> None:
     status = JobStatus(progress=BEFORE)
-    assert progress.stepping(status, "pod-0-0")
-    assert not progress.stepping(status, "its successor")
-    assert not progress.stepping(JobStatus(progress=BEFORE.model_copy(update={"pod_uid": ""})), "")
-    assert not progress.stepping(JobStatus(progress=BEFORE.model_copy(update={"last_step_time": None})), "pod-0-0")
-    assert not progress.stepping(JobStatus(), "pod-0-0")
+    assert progress.is_stepping(status, "pod-0-0")
+    assert not progress.is_stepping(status, "its successor")
+    assert not progress.is_stepping(JobStatus(progress=BEFORE.model_copy(update={"pod_uid": ""})), "")
+    assert not progress.is_stepping(JobStatus(progress=BEFORE.model_copy(update={"last_step_time": None})), "pod-0-0")
+    assert not progress.is_stepping(JobStatus(), "pod-0-0")
 
 
 RESUME = ("resume at step 10: 1 key differs", "model.optim.lr: 0.1 -> 0.01: the rate is the file's curve at this step")

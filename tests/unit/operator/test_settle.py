@@ -9,7 +9,8 @@ from builders import (
     observed,
 )
 from neuron_api.resource.reasons import ConditionType, Reason
-from neuron_operator.planning.outcome import PlanOutcome, Rejection
+from neuron_operator.planning.observation.waiting import Rejection
+from neuron_operator.planning.plan import PlanOutcome
 from neuron_operator.planning.planner import finalize_status, plan
 
 from .passes import JOB, PODS, TWO, known, names, one_pass, reparsed, started, true

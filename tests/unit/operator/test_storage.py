@@ -18,7 +18,7 @@ def check(job: JobBuilder, nodes: int = 1) -> list[Severity]:
     wanted = job.build().spec.config or {}
     manager = config.exp_manager.model_validate(wanted["exp_manager"])
     config = config.model_copy(update={"exp_manager": manager})
-    return [finding.severity for finding in storage.check(job.build().spec, config) if not finding.code]
+    return [finding.severity for finding in storage.findings(job.build().spec, config) if not finding.code]
 
 
 def template(volume: dict[str, Any], **mount: Any) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def test_checkpoints_that_end_with_the_pods_are_an_error_for_several_nodes_and_a
 
 def test_the_finding_says_where_checkpoints_go_and_what_to_do() -> None:
     job = JOB.no_storage().config("exp_manager.exp_dir", "runs")
-    (finding,) = (one for one in storage.check(job.build().spec, accepted(job.build()).config) if not one.code)
+    (finding,) = (one for one in storage.findings(job.build().spec, accepted(job.build()).config) if not one.code)
     assert str(finding).startswith("spec.storage: no writable claim holds /runs, where exp_manager puts checkpoints")
     assert "Add an entry with claimName and a mountPath above /runs" in str(finding)
 
@@ -95,7 +95,7 @@ def test_a_compile_cache_that_ends_with_the_pods_is_warned_of(
 ) -> None:
     job = job.config("compiler_cache_url", cache).config("exp_manager.exp_dir", "s3://bucket/run")
     built = (job.trainium("trn1.32xlarge") if on_trainium else job).build()
-    found = storage.check(built.spec, accepted(JOB.config("compiler_cache_url", cache).build()).config)
+    found = storage.findings(built.spec, accepted(JOB.config("compiler_cache_url", cache).build()).config)
     found = tuple(one for one in found if "compiler_cache_url" in str(one))
     assert [one.severity for one in found] == [Severity.WARNING] * (told and on_trainium)
 

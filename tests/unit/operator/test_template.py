@@ -12,7 +12,7 @@ def trainer(**values: Any) -> dict[str, Any]:
 
 
 def keys(given: Any) -> list[str]:
-    return [finding.key for finding in template.check(given)]
+    return [finding.key for finding in template.findings(given)]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def keys(given: Any) -> list[str]:
     ],
 )
 def test_what_the_gang_cannot_do_without_is_refused_with_its_key_and_a_remedy(given: Any, key: str) -> None:
-    (finding,) = template.check(given)
+    (finding,) = template.findings(given)
     assert finding.key == f"spec.podTemplate{key}"
     assert finding.message.endswith(".")
     assert finding.remedy.endswith(".")
@@ -89,7 +89,7 @@ def test_what_the_gang_cannot_do_without_is_refused_with_its_key_and_a_remedy(gi
     ],
 )
 def test_everything_else_is_the_users(given: Any) -> None:
-    assert template.check(given) == ()
+    assert template.findings(given) == ()
 
 
 def test_every_fault_is_told() -> None:
@@ -114,4 +114,4 @@ def test_a_template_of_the_wrong_shape_is_no_crash(where: str, junk: Any) -> Non
         given["metadata"] = {"labels": junk}
     if where == "volumes":
         given["spec"]["volumes"] = junk
-    template.check(given)
+    template.findings(given)

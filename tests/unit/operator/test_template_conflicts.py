@@ -20,7 +20,7 @@ def resources(**values: Any) -> dict[str, Any]:
 
 
 def found(template: Any, devices: Devices = NONE, **scheduling: Any) -> list[str]:
-    findings = template_conflicts.check(template, Scheduling.model_validate(scheduling), devices)
+    findings = template_conflicts.findings(template, Scheduling.model_validate(scheduling), devices)
     assert all(one.message.endswith(".") and one.remedy.endswith(".") for one in findings)
     return [one.key.removeprefix("spec.podTemplate.") for one in findings]
 

@@ -86,7 +86,7 @@ def variables_of(job: JobBuilder) -> dict[str, str]:
 
 def refused(job: JobBuilder) -> str:
     built = job.build()
-    gate = validation.decide(built, ConfigText(validation.text_of(built)), OPTIONS)
+    gate = validation.validate(built, ConfigText(validation.config_text(built)), OPTIONS)
     assert isinstance(gate, Refused)
     return gate.message
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from neuron_api import contract
-from neuron_operator.cache.cached_client import JUST_SECONDS, KEPT_SECONDS, MAX_TEXT, CachedClient, PodView
+from neuron_operator.cache.cached_client import MAX_AGE_SECONDS, MAX_TEXT, WRITTEN_SECONDS, CachedClient, PodView
 from neuron_operator.cache.pod_store import PodStore
 from neuron_operator.kube import gateway as api
 from neuron_operator.kube.gateway import Kind
@@ -61,7 +61,7 @@ async def test_what_a_job_owns_and_its_claim_are_remembered_for_a_while(view: Li
     for _ in range(3):
         assert await view.find(kind, "ns", "x")
     assert len(view.asked) == 1
-    view.clock.now += KEPT_SECONDS
+    view.clock.now += MAX_AGE_SECONDS
     await view.find(kind, "ns", "x")
     assert len(view.asked) == 2
 
@@ -100,7 +100,7 @@ async def test_a_status_that_was_just_written_is_read_once_without_a_request(vie
     await view.find(api.JOB, "ns", "x")
     assert len(view.asked) == 3
     await view.replace(api.JOB, body, "status")
-    view.clock.now += JUST_SECONDS
+    view.clock.now += WRITTEN_SECONDS
     await view.find(api.JOB, "ns", "x")
     assert len(view.asked) == 5
 
@@ -162,5 +162,5 @@ async def test_jobs_that_were_written_are_kept_for_a_moment_only(view: Live) -> 
     for number in range(5):
         body = {"metadata": {"name": f"job-{number}", "namespace": "ns", "resourceVersion": "1"}}
         await view.replace(api.JOB, body, "status")
-        view.clock.now += JUST_SECONDS
+        view.clock.now += WRITTEN_SECONDS
     assert len(view._written) == 1

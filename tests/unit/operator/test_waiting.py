@@ -5,8 +5,7 @@ import pytest
 from builders import PodBuilder, make_job, make_pod
 from neuron_api.resource.reasons import Reason
 from neuron_operator.planning.observation import waiting
-from neuron_operator.planning.observation.waiting import Wait
-from neuron_operator.planning.outcome import Rejection
+from neuron_operator.planning.observation.waiting import Rejection, Wait
 
 JOB = make_job().nodes(3).build()
 PODS = [make_pod(JOB, index) for index in range(3)]

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bounds import BOUND
-from neuron_operator.cache.event_coalescer import AHEAD_SECONDS, EventCoalescer
+from neuron_operator.cache.event_coalescer import PRIORITY_SECONDS, EventCoalescer
 from neuron_operator.kube.errors import LeaseLostError, UnavailableError
 from neuron_operator.queue import workqueue
 from neuron_operator.queue.workqueue import JobKey, Result, WorkQueue
@@ -67,7 +67,7 @@ async def test_bad_news_goes_before_what_is_due_but_not_before_what_has_waited_l
         calls.append(key.name)
         return Result()
 
-    queue.add(JobKey("ns", "long"), -2 * AHEAD_SECONDS)
+    queue.add(JobKey("ns", "long"), -2 * PRIORITY_SECONDS)
     for number in range(3):
         queue.add(JobKey("ns", f"due-{number}"))
     EventCoalescer(queue.add, time.monotonic)(JobKey("ns", "lost"), True)

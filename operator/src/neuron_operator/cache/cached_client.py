@@ -19,11 +19,11 @@ from .pod_store import PodStore
 Json = dict[str, Any]
 Where = tuple[str, str, str]
 
-KEPT_SECONDS: Final = 300.0
+MAX_AGE_SECONDS: Final = 300.0
 """A Service that somebody deletes is made anew after so long, or by the pass after a pod was replaced."""
-JUST_SECONDS: Final = 1.0
+WRITTEN_SECONDS: Final = 1.0
 """A status that was written so shortly ago is what a read would give."""
-_MAX_MADE: Final = 20_000
+_MAX_OBJECTS: Final = 20_000
 MAX_TEXT: Final = 65_536
 """Characters of a ConfigMap that is remembered: its configuration may have 1 MB, and thousands of jobs one each."""
 _REMEMBERED: Final[Mapping[str, Kind]] = {"Service": api.SERVICE, "ConfigMap": api.CONFIG_MAP}
@@ -70,9 +70,9 @@ class CachedClient(PodView):
     async def find(self, kind: Kind, namespace: str, name: str) -> Json | None:
         """From memory where that is good enough."""
         where = (kind.plural, namespace, name)
-        if kind == api.JOB and (written := self._written.pop(where, None)) and self._age(written) < JUST_SECONDS:
+        if kind == api.JOB and (written := self._written.pop(where, None)) and self._age(written) < WRITTEN_SECONDS:
             return written[1]
-        if (made := self._made.get(where)) and self._age(made) < KEPT_SECONDS:
+        if (made := self._made.get(where)) and self._age(made) < MAX_AGE_SECONDS:
             return made[1]
         body = await super().find(kind, namespace, name)
         self._remember(kind, where, body)
@@ -146,14 +146,14 @@ class CachedClient(PodView):
             self._made[where] = (self._monotonic(), body)
         else:
             self._made.pop(where, None)
-        while len(self._made) > _MAX_MADE:
+        while len(self._made) > _MAX_OBJECTS:
             self._made.pop(next(iter(self._made)))
 
     def _keep_written(self, where: Where, body: Json) -> None:
         """Bodies of jobs may have a megabyte: those that are too old to be read go."""
         self._written.pop(where, None)
         self._written[where] = (self._monotonic(), body)
-        while self._age(self._written[oldest := next(iter(self._written))]) >= JUST_SECONDS:
+        while self._age(self._written[oldest := next(iter(self._written))]) >= WRITTEN_SECONDS:
             del self._written[oldest]
 
     def _age(self, entry: tuple[float, Json]) -> float:

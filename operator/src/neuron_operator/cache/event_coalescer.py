@@ -9,11 +9,11 @@ from typing import Final
 
 from neuron_operator.queue.workqueue import JobKey
 
-GATHER_SECONDS: Final = 0.2
-AHEAD_SECONDS: Final = 60.0
+COALESCE_SECONDS: Final = 0.2
+PRIORITY_SECONDS: Final = 60.0
 """Bad news goes before what has waited for a worker for less: 500 jobs that have just
 started held a lost pod up for 2 s. What has waited for longer goes first: a storm of failures starves nobody."""
-AT_ONCE: Final = 4
+MAX_IMMEDIATE: Final = 4
 """Passes without a pause for one job: told, deleted, created, and one to spare."""
 
 
@@ -28,14 +28,14 @@ class EventCoalescer:
     def __call__(self, key: JobKey, bad: bool) -> None:
         """Want a pass."""
         if not bad:
-            self._add(key, GATHER_SECONDS)
+            self._add(key, COALESCE_SECONDS)
             return
         now = self._monotonic()
         spent, since = self._spent.get(key, (0.0, now))
-        spent = max(0.0, spent - (now - since) / GATHER_SECONDS)
-        at_once = spent <= AT_ONCE - 1
+        spent = max(0.0, spent - (now - since) / COALESCE_SECONDS)
+        at_once = spent <= MAX_IMMEDIATE - 1
         self._spent[key] = (spent + 1 if at_once else spent, now)
-        self._add(key, -AHEAD_SECONDS if at_once else GATHER_SECONDS)
+        self._add(key, -PRIORITY_SECONDS if at_once else COALESCE_SECONDS)
 
     def forget(self, key: JobKey) -> None:
         """The job is gone."""

@@ -22,7 +22,7 @@ PASSES_PER_SECOND: Final = 0.5
 due times bring all that is known to matter; this makes up for what nobody has thought of."""
 MAX_SECONDS: Final = 120.0
 """Between two looks."""
-RARE_SECONDS: Final = 3600.0
+IDLE_POLL_SECONDS: Final = 3600.0
 """In place of the usual interval, to learn what else a plan waits for."""
 
 

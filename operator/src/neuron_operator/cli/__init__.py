@@ -1,5 +1,8 @@
-"""`kubectl neuron`: what a configuration will be, before anything is started; and what has become of a job.
+"""`kubectl neuron`: what a configuration will be, before anything is started, and what has become of a job.
 
-It must start at once (docs/plan.md has figures), so each command imports what it needs when it runs. Only `connection`
-knows a cluster; what the live commands say is worked out from a `sighting`, by pure functions.
+    files/   plan, convert, --explain: a file and no cluster; they start at once (docs/plan.md has figures)
+    live/    status, why, logs, checkpoints, suspend, resume: a job of a cluster, through `live.connection`
+
+Each command imports what it needs when it runs. What a live command says is worked out from a `live.job_snapshot` by
+pure functions.
 """

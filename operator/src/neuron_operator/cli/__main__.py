@@ -12,7 +12,7 @@ from neuron_api.findings.suggestions import nearest
 from neuron_api.resource.spec import Accelerator
 from neuron_operator.kube.errors import UserInputError
 
-from . import live
+from .live import commands as live
 
 _FILES: Final = {
     "plan": "what a NeuronTrainingJob or an NxDT configuration will be: processes, devices, memory, checkpoints",
@@ -93,13 +93,13 @@ def _plan(arguments: Sequence[str]) -> int:
     )
     options = _parsed(parser, arguments, needs_file=False)
     if options.explain:
-        from . import explain
+        from .files import explain
 
         _write(explain.text(options.explain))
         return 0
     if not options.files:
         parser.error(_NO_FILE)
-    from . import plan
+    from .files import plan
 
     text, has_errors = plan.run(
         options.files, options.overrides, _platform(options), options.model_config, options.output
@@ -123,7 +123,7 @@ def _convert(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--force", action="store_true", help="write a job that has errors, too")
     options = _parsed(parser, arguments, needs_file=True)
-    from . import convert
+    from .files import convert
 
     rewrites = [_rewrite(parser, text) for text in options.rewrite]
     wrapping = convert.Wrapping(

@@ -36,7 +36,7 @@ Json = dict[str, Any]
 Objects = list[Json]
 Count = Callable[[str, str, str], None]
 """Called with verb, plural and code after each request."""
-Heard = Callable[[str | None], None]
+DateObserver = Callable[[str | None], None]
 """Called with the `Date` of each answer."""
 
 TIMEOUT: Final = 20.0
@@ -100,7 +100,9 @@ def kind_of(kind: str, api_version: str = "") -> Kind:
 class Cluster:
     """A connection; made by `connect`."""
 
-    def __init__(self, api: client.ApiClient, count: Count = lambda *_: None, heard: Heard = lambda _: None) -> None:
+    def __init__(
+        self, api: client.ApiClient, count: Count = lambda *_: None, heard: DateObserver = lambda _: None
+    ) -> None:
         self._api, self._count, self._heard, self._slots = api, count, heard, asyncio.Semaphore(PARALLEL)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Json:
@@ -256,7 +258,7 @@ _MANAGED: Final = {"fieldManager": contract.FIELD_MANAGER}
 
 
 @asynccontextmanager
-async def connect(count: Count = lambda *_: None, heard: Heard = lambda _: None) -> AsyncIterator[Cluster]:
+async def connect(count: Count = lambda *_: None, heard: DateObserver = lambda _: None) -> AsyncIterator[Cluster]:
     """From the service account's token in a pod, from KUBECONFIG elsewhere; closed at the end."""
     settings = client.Configuration(client_session_kwargs={"trust_env": False})
     try:

@@ -10,12 +10,17 @@ from .failures.failure_table import FailureTable
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Images and intervals; `settings` fills it from the command line."""
+    """Failure table, images, gang schedulers and intervals.
+
+    `settings` fills it from the command line; the controller adds the failure table of the moment.
+    """
 
     failures: FailureTable = failure_table.EMPTY
     """What failures mean; replaced while the operator runs, when its file changes (`failure_rules`)."""
     image_cpu: str = ""
+    """Trainer image of jobs with accelerator CPU and no spec.image; empty: such jobs are refused."""
     image_neuron: str = ""
+    """The same for accelerator Neuron."""
     gang_schedulers: frozenset[GangScheduler] = frozenset()
     """What the operator may use, because it has the rights for it."""
     poll_seconds: float = 5.0

@@ -1,11 +1,12 @@
 """What a pass is to do: the planner's output, carried out by `controller`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from neuron_api.resource.status import JobStatus
 
+from .observation.waiting import Rejection
 from .status.conditions import Facts
 
 
@@ -71,3 +72,12 @@ class Plan:
     creates: tuple[Create, ...] = ()
     requeue_after: float | None = None
     """Seconds until the next look, if nothing happens before; None: events suffice."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOutcome:
+    """All of it; empty where nothing was to be done."""
+
+    created: Mapping[int, str] = field(default_factory=dict)
+    """Index to UID of the pods that were created, or had been by an earlier pass."""
+    rejections: tuple[Rejection, ...] = ()

@@ -20,9 +20,8 @@ from .objects import children, desired, expiry, groups, release
 from .observation import waiting
 from .observation.observation import Observed, Pod
 from .options import Options
-from .outcome import PlanOutcome
-from .plan import Create, Delete, Plan
-from .restarts import backoff, checkpoint_gate, deadlines, diagnosis, exclusion, ladder, ledger, suspension
+from .plan import Create, Delete, Plan, PlanOutcome
+from .restarts import budget, checkpoint_gate, deadlines, diagnosis, exclusion, ladder, ledger, suspension
 from .restarts.suspension import SuspendContext
 from .scheduling import admission, default_scheduler
 from .scheduling import registry as schedulers
@@ -48,7 +47,7 @@ def _planned(observed: Observed, options: Options, now: datetime) -> Plan:
         return Plan(job.status, Facts(0, None), is_final=True)  # Garbage collection does the rest.
     if job.status.finished:
         return _over(observed, options, now)
-    gate = validation.decide(job, observed.config, options)
+    gate = validation.validate(job, observed.config, options)
     if isinstance(gate, Refused):
         return _refused(observed, gate, options, now)
     status = _with_identity(job, gate, observed)
@@ -77,10 +76,10 @@ def finalize_status(plan: Plan, outcome: PlanOutcome, now: datetime) -> JobStatu
         for create in plan.creates
         if create.index in outcome.created
     }
-    records = gangs.remembered(plan.draft) | created
+    records = gangs.records_by_index(plan.draft) | created
     first = plan.draft.start_time or (now if existing else None)
     phase, end = conditions.phase(facts), plan.draft.completion_time or (now if facts.end else None)
-    return progress.settled(plan.draft, phase, end).model_copy(
+    return progress.finalize(plan.draft, phase, end).model_copy(
         update={
             "observed_generation": facts.generation,
             "phase": phase,
@@ -160,7 +159,7 @@ def _with_node_exclusions(
 ) -> JobStatus:
     """Nodes that new pods avoid, by what has been told in between."""
     policy = observed.job.spec.node_policy
-    return exclusion.follow(before, after, options.failures, observed.nodes, policy, gang.size, now)
+    return exclusion.update(before, after, options.failures, observed.nodes, policy, gang.size, now)
 
 
 def _with_progress(
@@ -170,9 +169,9 @@ def _with_progress(
     status = status.model_copy(update={"pods": gang.sorted_records})
     reports = progress.trusted(observed, gang)
     report = reports.get(0)
-    status = ledger.follow(status, reports, gang.pods, options.failures, now)
+    status = ledger.record_process_failures(status, reports, gang.pods, options.failures, now)
     status = progress.update(status, report, gang.pods[0].uid if report else "", _max_steps(gate))
-    return ledger.recover(status, report)
+    return ledger.close_recovered(status, report)
 
 
 def _decided(
@@ -181,7 +180,7 @@ def _decided(
     """The first decision that is due. What pods do that were told to go is no failure of theirs."""
     job, about = observed.job, _situation(status, gang, observed, gate)
     if suspension.is_stopping(status):
-        found = ladder.ended(gang, status)
+        found = ladder.decide_end(gang, status)
     elif status.checkpoint_gate:  # Its pods were told to go.
         again = checkpoint_gate.released(status, job.spec.restart_policy)
         found = ladder.RestartDecision(again) if again else None
@@ -197,7 +196,7 @@ def _decided(
         and (told := _hang(status, gang, observed))
     ):
         found = ladder.restart_hung_gang(told, status, job.spec, gate.config, now)
-    if found is None and not suspension.is_stopping(status) and (new := exclusion.corrected(status, gang, now)):
+    if found is None and not suspension.is_stopping(status) and (new := exclusion.mark_stale_pods(status, gang, now)):
         found = ladder.RestartDecision(new)
     return found or (ladder.RestartDecision(status) if status.attempt != job.status.attempt else None)
 
@@ -230,8 +229,13 @@ def _act(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted, opti
     left = waiting.for_earlier_job(job, (*observed.foreign_pods, *children.leftover_names(observed)))
     wait = waiting.for_rejection(children.conflicting_names(observed))
     if missing:  # Pods that are there do without.
-        wait = waiting.for_claims(job, observed.missing_claims) or left or admission.gate(observed, options) or wait
-    pause = backoff.remaining(status, now)
+        wait = (
+            waiting.for_claims(job, observed.missing_claims)
+            or left
+            or admission.creation_blocker(observed, options)
+            or wait
+        )
+    pause = budget.backoff_seconds(status, now)
     may_create = not (others or wait or pause)
     avoid = exclusion.hostnames(status)
     if may_create and missing and status.start_time is None:
@@ -300,7 +304,7 @@ def _draft(
 def _situation(status: JobStatus, gang: Gang, observed: Observed, gate: Accepted | Refused) -> SuspendContext:
     return SuspendContext(
         config=gate.config if isinstance(gate, Accepted) else None,
-        stepping=bool(gang.pods) and progress.stepping(status, gang.pod_zero_uid),
+        stepping=bool(gang.pods) and progress.is_stepping(status, gang.pod_zero_uid),
         active=bool(_active(observed)),
     )
 
@@ -309,7 +313,7 @@ def _deadlines(
     status: JobStatus, gang: Gang, observed: Observed, about: SuspendContext, now: datetime
 ) -> tuple[deadlines.Deadline, ...]:
     told = admission.decide_admission(observed, gang, now)
-    return deadlines.deadlines_of(observed.job.spec, status, gang, told, stepping=about.stepping)
+    return deadlines.active_deadlines(observed.job.spec, status, gang, told, stepping=about.stepping)
 
 
 def _active(observed: Observed) -> list[Pod]:

@@ -102,7 +102,7 @@ def _foreign(listed: Iterable[Json], job: NeuronTrainingJob) -> Iterable[Json]:
 async def _config(cluster: Cluster, job: NeuronTrainingJob, own_copy: Json | None) -> ConfigText:
     """The job's own copy where there is one: the source may have been edited since."""
     if job.spec.config is not None:
-        return ConfigText(validation.text_of(job))
+        return ConfigText(validation.config_text(job))
     if own_copy is not None and pods.owner_uid(own_copy) == job.metadata.uid:
         text = own_copy.get("data", {}).get(contract.CONFIG_FILE)
         if text is not None:
@@ -131,7 +131,11 @@ async def _reports(reader: ProgressReader, job: NeuronTrainingJob, own: tuple[Po
     first = await _report(reader, host) if host else None
     if host is None or first is None:
         return {}
-    others = [pod for index, pod in current.items() if index] if ledger.unsettled(job.status, first, host.uid) else []
+    others = (
+        [pod for index, pod in current.items() if index]
+        if ledger.needs_every_report(job.status, first, host.uid)
+        else []
+    )
     rest = await asyncio.gather(*(_report(reader, pod) for pod in others))
     other_reports = {pod.index: report for pod, report in zip(others, rest, strict=True) if report is not None}
     return {0: first, **other_reports}

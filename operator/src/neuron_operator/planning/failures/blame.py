@@ -69,7 +69,7 @@ def by_round(reports: Mapping[int, Progress], table: FailureTable = EMPTY) -> di
         for failure in report.failures:
             if host.start_time is None or failure.time >= host.start_time:
                 blames.setdefault(failure.round + host.round - report.round, []).append(
-                    Blame(index, failure, signals.of_process(table, failure))
+                    Blame(index, failure, signals.match_process(table, failure))
                 )
     return {number: tuple(sorted(blames[number], key=_order)) for number in sorted(blames)}
 

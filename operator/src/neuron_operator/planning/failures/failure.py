@@ -113,7 +113,7 @@ def vanished(index: int, name: str, uid: str, node: str, *, node_lost: bool = Fa
     return PodFailure(index, Verdict.REPLACE, cause, counted=False, pod=name, uid=uid, node=node)
 
 
-def first(losses: Iterable[PodFailure], ended: dict[str, float]) -> PodFailure:
+def first_failure(losses: Iterable[PodFailure], ended: dict[str, float]) -> PodFailure:
     """The one to blame for a gang's end: not one that only lost its connection to another; then the earliest."""
     return min(
         losses, key=lambda loss: (lost_connection(loss.last_line), ended.get(loss.uid, float("inf")), loss.index)

@@ -67,7 +67,7 @@ class Gang:
 def assemble(observed: Observed, status: JobStatus, size: int) -> Gang:
     """The gang of the attempt that the status names."""
     pods = {pod.index: pod for pod in observed.pods if pod.attempt == status.attempt and pod.index < size}
-    before = remembered(status)
+    before = records_by_index(status)
     records: dict[int, PodStatus] = {}
     losses: list[PodFailure] = []
     for index in range(size):
@@ -79,7 +79,7 @@ def assemble(observed: Observed, status: JobStatus, size: int) -> Gang:
     return Gang(size, status.attempt, pods, records, tuple(losses))
 
 
-def remembered(status: JobStatus) -> dict[int, PodStatus]:
+def records_by_index(status: JobStatus) -> dict[int, PodStatus]:
     """Records by index, which is the last part of a pod's name."""
     return {int(record.name.rpartition("-")[2]): record for record in status.pods}
 

@@ -31,7 +31,7 @@ def neuron_code(table: FailureTable, text: str) -> int | None:
     return None
 
 
-def of_failure(table: FailureTable, text: str, exit_code: int | None = None, pod_reason: str = "") -> Signal | None:
+def match_failure(table: FailureTable, text: str, exit_code: int | None = None, pod_reason: str = "") -> Signal | None:
     """The first entry that fits all that was said and how it ended."""
     if not table.failures:
         return None
@@ -42,9 +42,9 @@ def of_failure(table: FailureTable, text: str, exit_code: int | None = None, pod
     return None
 
 
-def of_process(table: FailureTable, failure: ProcessFailure) -> Signal | None:
+def match_process(table: FailureTable, failure: ProcessFailure) -> Signal | None:
     """The same for what a launcher reports of one of its processes."""
-    return of_failure(table, process_text(failure), failure.exit_code)
+    return match_failure(table, process_text(failure), failure.exit_code)
 
 
 def process_text(failure: ProcessFailure) -> str:
@@ -52,7 +52,7 @@ def process_text(failure: ProcessFailure) -> str:
     return "\n".join((*failure.lines, failure.message))
 
 
-def of_node(table: FailureTable, node: Node | None) -> Signal | None:
+def match_node(table: FailureTable, node: Node | None) -> Signal | None:
     """The first entry that fits what a node says about itself."""
     if node is None:
         return None

@@ -6,7 +6,7 @@ from typing import Any
 
 from neuron_api import contract
 from neuron_operator.planning.observation.observation import Child, Observed
-from neuron_operator.planning.outcome import Rejection
+from neuron_operator.planning.observation.waiting import Rejection
 from neuron_operator.planning.validation.validation import Accepted
 
 from . import desired, groups, naming

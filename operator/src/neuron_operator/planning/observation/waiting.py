@@ -6,12 +6,22 @@ from typing import Final
 
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import Reason
-from neuron_operator.planning.outcome import Rejection
 
 from .observation import OUT_OF_SERVICE, Node, Pod
 
 _IMAGE: Final = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
                  "RegistryUnavailable", "SignatureValidationFailed")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The API server refused an object."""
+
+    name: str
+    """Kind and name."""
+    message: str
+    taken: bool = False
+    """Because an object of that name is there, and is not the job's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,24 @@
-"""How many failures a job may have: all together and of one cause, for ever or in a sliding window.
+"""How many failures a job may have, all together and of one cause, for ever or in a sliding window; and how long to
+wait before pods are created again.
 
 The budgets of restarts inside the pods are the launchers'. Disruptions never come here.
 """
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Final
 
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.spec import HangPolicy, RestartPolicy
 from neuron_api.resource.status import CountedFailure, JobStatus
+from neuron_operator.planning.failures.incident import incidents
+
+from .ledger import open_entries
+
+FREE_REPLACEMENTS: Final = 2
+"""Replacements in a row, without a step between them, that are made at once."""
+FIRST_BACKOFF_SECONDS: Final = 10.0
+MAX_BACKOFF_SECONDS: Final = 300.0
 
 
 def exhausted(status: JobStatus, cause: Reason, policy: RestartPolicy, now: datetime) -> str | None:
@@ -48,6 +58,20 @@ def charge(status: JobStatus, cause: Reason, policy: RestartPolicy, now: datetim
         "gang_failures": status.gang_failures + own,
     }
     return status.model_copy(update=update)
+
+
+def backoff_seconds(status: JobStatus, now: datetime) -> float:
+    """Return the seconds until pods may be created again; 0: now.
+
+    Not at all the first times, longer while no step is finished in between: a pod that the kubelet turns away at once
+    would otherwise be created a thousand times an hour.
+    """
+    failures = (entry for entry in open_entries(status) if entry.cause is not Reason.SUSPENDED)
+    moments = [group[0].time for group in incidents(sorted(failures, key=lambda entry: entry.time))]
+    if len(moments) <= FREE_REPLACEMENTS:
+        return 0.0
+    delay = min(FIRST_BACKOFF_SECONDS * 2.0 ** (len(moments) - FREE_REPLACEMENTS - 1), MAX_BACKOFF_SECONDS)
+    return min(delay, max(0.0, delay - (now - moments[-1]).total_seconds()))  # the clock may have been set back
 
 
 def _in_window(failures: Iterable[CountedFailure], policy: RestartPolicy, now: datetime) -> tuple[CountedFailure, ...]:

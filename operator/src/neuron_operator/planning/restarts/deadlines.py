@@ -43,7 +43,7 @@ def seconds_until_next(deadlines: tuple[Deadline, ...], now: datetime) -> float 
     )
 
 
-def deadlines_of(
+def active_deadlines(
     spec: JobSpec, status: JobStatus, gang: Gang, admission: Admission | None = None, *, stepping: bool
 ) -> tuple[Deadline, ...]:
     """All that run now. None runs for a job that was told to stop."""

@@ -30,7 +30,7 @@ _VERDICTS = {
 def diagnose(gang: Gang, status: JobStatus, observed: Observed, table: FailureTable) -> Gang:
     """The gang with its losses as the table sees them, and those of pods that run on where they must not."""
     context = _Context(status, observed.job.spec.node_policy, gang.size)
-    losses = [_judged(loss, observed, table, context) for loss in gang.losses]
+    losses = [_with_signal(loss, observed, table, context) for loss in gang.losses]
     lost = {loss.index for loss in losses}
     return replace(gang, losses=(*losses, *_unhealthy_running_pods(gang, lost, observed, table, context)))
 
@@ -47,11 +47,11 @@ class _Context:
         return signal.counted or (signal.exclude and not avoidable)
 
 
-def _judged(loss: PodFailure, observed: Observed, table: FailureTable, context: _Context) -> PodFailure:
+def _with_signal(loss: PodFailure, observed: Observed, table: FailureTable, context: _Context) -> PodFailure:
     if loss.verdict is Verdict.STOP:
         return loss
-    text_signal = signals.of_failure(table, loss.message, loss.exit_code, loss.pod_reason)
-    signal = signals.strongest((text_signal, signals.of_node(table, observed.nodes.get(loss.node))))
+    text_signal = signals.match_failure(table, loss.message, loss.exit_code, loss.pod_reason)
+    signal = signals.strongest((text_signal, signals.match_node(table, observed.nodes.get(loss.node))))
     loss = replace(loss, neuron_code=signals.neuron_code(table, loss.message))
     if signal is None or not (loss.counted or signal.exclude):
         return loss  # What Kubernetes took needs no other reason.
@@ -107,7 +107,7 @@ def _node_signal(entry: Restart, node: str, observed: Observed, table: FailureTa
     """What the node says, where that proves something; only as long as nothing has been finished since."""
     if entry.recovered_time is not None:
         return None
-    signal = signals.of_node(table, observed.nodes.get(node))
+    signal = signals.match_node(table, observed.nodes.get(node))
     return signal if signal is not None and signal.exclude else None
 
 

@@ -25,7 +25,7 @@ _BLAMED: Final = (Reason.PROCESS_FAILED, Reason.PROCESS_KILLED, Reason.POD_FAILE
 """Not what is out of memory: that is the container's limit. Not a hang: nobody is blamed."""
 
 
-def follow(
+def update(
     before: JobStatus,
     after: JobStatus,
     table: FailureTable,
@@ -36,12 +36,12 @@ def follow(
 ) -> JobStatus:
     """`after`, without exclusions that are over and with those that its new lines call for."""
     old_lines = {_identity(entry) for entry in before.restarts}
-    status = after.model_copy(update={"excluded_nodes": _lasting(after, nodes, policy, now)})
+    status = after.model_copy(update={"excluded_nodes": _unexpired(after, nodes, policy, now)})
     if not policy.exclude_faulty_nodes:
         return status
     for entry in after.restarts:
         if _identity(entry) not in old_lines and entry.node and (ground := _ground(entry, status, table, policy, now)):
-            status = _added(status, entry.node, *ground, nodes, policy, size, now)
+            status = _with_exclusion(status, entry.node, *ground, nodes, policy, size, now)
     return status
 
 
@@ -69,7 +69,7 @@ def seconds_until_next(status: JobStatus, gang: Gang, now: datetime) -> float | 
     return min((seconds for seconds in (*ends, *waits) if seconds > 0), default=None)
 
 
-def corrected(status: JobStatus, gang: Gang, now: datetime) -> JobStatus | None:
+def mark_stale_pods(status: JobStatus, gang: Gang, now: datetime) -> JobStatus | None:
     """Pods that wait for a node and avoid others than they should are to be made anew; None: there are none.
 
     An affinity cannot be changed in a pod. Where nothing but repeated failures keeps pods from their place, they come
@@ -105,7 +105,7 @@ def _is_hindered(pod: Pod, now: datetime) -> bool:
     return waited and bool(pod.avoids) and "affinity" in pod.unschedulable
 
 
-def _lasting(
+def _unexpired(
     status: JobStatus, nodes: Mapping[str, Node], policy: NodePolicy, now: datetime
 ) -> tuple[ExcludedNode, ...]:
     """With host names as the nodes have them: what processes say excludes before the node has been read."""
@@ -149,7 +149,7 @@ def _is_blamed(entry: Restart) -> bool:
     return entry.cause in _BLAMED and not entry.rule and not lost_connection(entry.message)
 
 
-def _added(
+def _with_exclusion(
     status: JobStatus,
     node: str,
     reason: Reason,

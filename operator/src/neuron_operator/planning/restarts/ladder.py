@@ -17,7 +17,7 @@ from neuron_api.resource.reasons import Reason
 from neuron_api.resource.spec import JobSpec, RestartPolicy
 from neuron_api.resource.status import JobStatus, PodStatus, Restart, RestartScope
 from neuron_operator.planning.failures import incident
-from neuron_operator.planning.failures.failure import PodFailure, Verdict, first
+from neuron_operator.planning.failures.failure import PodFailure, Verdict, first_failure
 from neuron_operator.planning.failures.gang import Gang
 from neuron_operator.planning.status.conditions import End
 
@@ -42,7 +42,7 @@ def decide_restart(
     gang: Gang, status: JobStatus, policy: RestartPolicy, config: TrainingConfig, now: datetime
 ) -> RestartDecision | None:
     """Decide about the losses that the ledger does not know; None: there are none."""
-    if over := ended(gang, status):
+    if over := decide_end(gang, status):
         return over
     if crash := crash_loop.detect_crash_loop(status, config):
         return RestartDecision(status, crash)
@@ -53,7 +53,7 @@ def decide_restart(
     worst = [loss for loss in gang.losses if loss.verdict is Verdict.GANG]
     times = {pod.uid: pod.finished_at.timestamp() for pod in gang.pods.values() if pod.finished_at}
     proven = next((loss for loss in gang.losses if loss.signal and loss.signal.exclude), None)
-    blamed = proven or first(worst or gang.losses, times)
+    blamed = proven or first_failure(worst or gang.losses, times)
     if not checkpoint_gate.can_resume(status, config, policy):
         return RestartDecision(status, End(Reason.CANNOT_RESUME, _cannot_resume(blamed, status)))
     if worst:
@@ -86,7 +86,7 @@ def restart_hung_gang(
     return RestartDecision(charged.model_copy(update={"attempt": status.attempt + 1, "pods": ()}))
 
 
-def ended(gang: Gang, status: JobStatus) -> RestartDecision | None:
+def decide_end(gang: Gang, status: JobStatus) -> RestartDecision | None:
     """The job is over by what its pods say: all have succeeded, or one says that nothing can help."""
     if stop := _refused(gang):
         return RestartDecision(status, stop)
@@ -138,7 +138,7 @@ def _gang(
 ) -> RestartDecision:
     recorded = ledger.append(status, _entry(blamed, RestartScope.GANG, cause, status, now))
     if counted:
-        if end := _last(status, recorded, blamed, policy, config, now):
+        if end := _end_by_budget(status, recorded, blamed, policy, config, now):
             return RestartDecision(status, end)
         recorded = budget.charge(recorded, blamed.cause, policy, now)
     return RestartDecision(recorded.model_copy(update={"attempt": status.attempt + 1, "pods": ()}))
@@ -150,13 +150,13 @@ def _pods(
     counted = next((loss for loss in gang.losses if loss.counted), None)
     recorded = ledger.append(status, *(_entry(loss, RestartScope.POD, loss.cause, status, now) for loss in gang.losses))
     if counted and not incident.is_charged(recorded):
-        if end := _last(status, recorded, counted, policy, config, now):
+        if end := _end_by_budget(status, recorded, counted, policy, config, now):
             return RestartDecision(status, end)
         recorded = budget.charge(recorded, counted.cause, policy, now)
     return RestartDecision(recorded.model_copy(update={"pods": _marked(gang, gang.losses)}))
 
 
-def _last(
+def _end_by_budget(
     status: JobStatus,
     recorded: JobStatus,
     blamed: PodFailure,

@@ -59,7 +59,7 @@ def clip_lines(lines: Iterable[str]) -> tuple[str, ...]:
 # ---- process failures -------------------------------------------------------------------------------------------
 
 
-def unsettled(status: JobStatus, report: Progress, pod_uid: str) -> bool:
+def needs_every_report(status: JobStatus, report: Progress, pod_uid: str) -> bool:
     """Whether every pod must be asked, to tell the first failing process from its victims."""
     if report.round != seen_round(status, pod_uid) or any(f.round >= report.round for f in report.failures):
         return True
@@ -74,7 +74,7 @@ def seen_round(status: JobStatus, pod_uid: str) -> int:
     return progress.round if progress is not None and progress.pod_uid == pod_uid else 0
 
 
-def follow(
+def record_process_failures(
     status: JobStatus, reports: Mapping[int, Progress], pods: Mapping[int, Pod], table: FailureTable, now: datetime
 ) -> JobStatus:
     """Tell the process failures since the last look, one line for each round that ended with one.
@@ -90,11 +90,11 @@ def follow(
         if number >= oldest:
             code = signals.neuron_code(table, signals.process_text(suspects[0].failure))
             new = _entry(status, suspects[0], pods, number, code)
-            status = _tell(status, new, suspects, pods, since=report.start_time, now=now)
+            status = _record(status, new, suspects, pods, since=report.start_time, now=now)
     return status
 
 
-def _tell(
+def _record(
     status: JobStatus,
     new: Restart,
     suspects: tuple[Blame, ...],
@@ -161,7 +161,7 @@ def last_step(status: JobStatus) -> int | None:
     return status.progress.step if status.progress else None
 
 
-def recover(status: JobStatus, report: Progress | None) -> JobStatus:
+def close_recovered(status: JobStatus, report: Progress | None) -> JobStatus:
     """Close the lines after whose failure a step has been finished."""
     if report is None:
         return status

@@ -105,7 +105,7 @@ def conditions(body: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def moment(condition: Mapping[str, Any] | None) -> datetime | None:
+def transition_time(condition: Mapping[str, Any] | None) -> datetime | None:
     """When a condition became what it is."""
     text = (condition or {}).get("lastTransitionTime")
     return datetime.fromisoformat(text) if text else None
@@ -120,7 +120,7 @@ def placed(pods: Sequence[Pod]) -> Admission | None:
     return Admission(True, Reason.ADMITTED, message, since=max(times, default=None))
 
 
-def silent(title: str, state: GangState) -> Admission | None:
+def unresponsive(title: str, state: GangState) -> Admission | None:
     """Nobody looks at these pods: no scheduler of that name runs."""
     pods, bound = state.pods, state.now - timedelta(seconds=SILENCE_SECONDS)
     if any(pod.node or pod.seen_by_scheduler or not pod.created_at or pod.created_at > bound for pod in pods):

@@ -13,7 +13,7 @@ from . import default_scheduler, registry
 from .adapter import Admission, GangSchedulerAdapter, GangState, group_name
 
 
-def gate(observed: Observed, options: Options) -> Wait | None:
+def creation_blocker(observed: Observed, options: Options) -> Wait | None:
     """Why no pod is created: the scheduler or its queue is not there, or not allowed to the operator."""
     job, adapter = observed.job, registry.adapter_for(observed.job)
     if adapter is None:

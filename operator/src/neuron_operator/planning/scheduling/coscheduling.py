@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from neuron_operator.planning.observation.observation import GroupKind, QueueKind
 
-from . import topology
-from .adapter import Admission, GangRequest, GangState, Json, placed, silent, waiting_for_gang
+from . import default_scheduler
+from .adapter import Admission, GangRequest, GangState, Json, placed, unresponsive, waiting_for_gang
 
 _KIND: Final = GroupKind(("scheduling.x-k8s.io/v1alpha1",), "podgroups", "PodGroup")
 
@@ -26,21 +26,21 @@ class Coscheduling:
     queue: QueueKind | None = None
 
     def mark(self, request: GangRequest) -> Json:
-        """See `Mechanism`."""
+        """See `GangSchedulerAdapter`."""
         return {
             "metadata": {"labels": {"scheduling.x-k8s.io/pod-group": request.name}},
             "spec": {
                 "schedulerName": request.job.spec.scheduling.scheduler_name or "scheduler-plugins-scheduler",
-                **topology.priority(request.job),
-                **topology.affinity(request.job),
+                **default_scheduler.priority(request.job),
+                **default_scheduler.affinity(request.job),
             },
         }
 
     def group(self, request: GangRequest, _pod: Mapping[str, Any]) -> Json | None:
-        """See `Mechanism`."""
+        """See `GangSchedulerAdapter`."""
         timeout = request.job.spec.scheduling.schedule_timeout_seconds
         return {"minMember": request.count, **({"scheduleTimeoutSeconds": timeout} if timeout else {})}
 
     def admission(self, state: GangState) -> Admission:
-        """See `Mechanism`."""
-        return placed(state.pods) or silent(self.title, state) or waiting_for_gang(self.title, "", state.pods)
+        """See `GangSchedulerAdapter`."""
+        return placed(state.pods) or unresponsive(self.title, state) or waiting_for_gang(self.title, "", state.pods)

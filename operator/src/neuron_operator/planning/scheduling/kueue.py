@@ -18,7 +18,7 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import Reason
 from neuron_operator.planning.observation.observation import GroupKind, Pod, QueueKind
 
-from .adapter import Admission, GangRequest, GangState, Json, conditions, moment
+from .adapter import Admission, GangRequest, GangState, Json, conditions, transition_time
 
 GATE: Final = "kueue.x-k8s.io/admission"
 FINALIZER: Final = "kueue.x-k8s.io/managed"
@@ -38,7 +38,7 @@ class Kueue:
     queue: QueueKind | None = _QUEUE
 
     def mark(self, request: GangRequest) -> Json:
-        """See `Mechanism`."""
+        """See `GangSchedulerAdapter`."""
         scheduling = request.job.spec.scheduling
         labels = {
             "kueue.x-k8s.io/queue-name": str(scheduling.queue_name),
@@ -64,12 +64,14 @@ class Kueue:
         return None
 
     def admission(self, state: GangState) -> Admission:
-        """See `Mechanism`."""
+        """See `GangSchedulerAdapter`."""
         job, group = state.job, state.group
         gated = [pod for pod in state.pods if GATE in pod.gates]
         by_type = conditions(group)
         if not gated:
-            return Admission(True, Reason.ADMITTED, _admitted(job, group), since=moment(by_type.get("Admitted")))
+            return Admission(
+                True, Reason.ADMITTED, _admitted(job, group), since=transition_time(by_type.get("Admitted"))
+            )
         if not any(pod.seen_by_kueue for pod in gated):
             message = (
                 f"Kueue does not care for pods of namespace {job.metadata.namespace}: its webhook has not marked "

@@ -13,7 +13,7 @@ from .kueue import Kueue
 from .volcano import Volcano
 from .workload import Workload
 
-MECHANISMS: Final[Mapping[GangScheduler, GangSchedulerAdapter]] = {
+ADAPTERS: Final[Mapping[GangScheduler, GangSchedulerAdapter]] = {
     GangScheduler.KUEUE: Kueue(),
     GangScheduler.VOLCANO: Volcano(),
     GangScheduler.COSCHEDULING: Coscheduling(),
@@ -23,7 +23,7 @@ MECHANISMS: Final[Mapping[GangScheduler, GangSchedulerAdapter]] = {
 
 def adapter_for(job: NeuronTrainingJob) -> GangSchedulerAdapter | None:
     """None: none is asked for."""
-    return MECHANISMS.get(job.spec.scheduling.gang)
+    return ADAPTERS.get(job.spec.scheduling.gang)
 
 
 def mark(job: NeuronTrainingJob, attempt: int, count: int) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any, Final
 from neuron_api.resource.reasons import Reason
 from neuron_operator.planning.observation.observation import GroupKind, QueueKind
 
-from . import topology
-from .adapter import Admission, GangRequest, GangState, Json, conditions, placed, silent, waiting_for_gang
+from . import default_scheduler
+from .adapter import Admission, GangRequest, GangState, Json, conditions, placed, unresponsive, waiting_for_gang
 
 _VERSIONS: Final = ("scheduling.volcano.sh/v1beta1",)
 _KIND: Final = GroupKind(_VERSIONS, "podgroups", "PodGroup")
@@ -29,29 +29,29 @@ class Volcano:
     queue: QueueKind | None = _QUEUE
 
     def mark(self, request: GangRequest) -> Json:
-        """See `Mechanism`."""
+        """See `GangSchedulerAdapter`."""
         return {
             "metadata": {"annotations": {"scheduling.k8s.io/group-name": request.name}},
             "spec": {
                 "schedulerName": request.job.spec.scheduling.scheduler_name or "volcano",
-                **topology.priority(request.job),
-                **topology.affinity(request.job),
+                **default_scheduler.priority(request.job),
+                **default_scheduler.affinity(request.job),
             },
         }
 
     def group(self, request: GangRequest, pod: Mapping[str, Any]) -> Json | None:
-        """See `Mechanism`."""
+        """See `GangSchedulerAdapter`."""
         minimum = _minimum_resources(pod, request.count)
         return {
             "minMember": request.count,
             "queue": request.job.spec.scheduling.queue_name or "default",
-            **topology.priority(request.job),
+            **default_scheduler.priority(request.job),
             **({"minResources": minimum} if minimum else {}),
         }
 
     def admission(self, state: GangState) -> Admission:
-        """See `Mechanism`."""
-        if decision := placed(state.pods) or silent(self.title, state):
+        """See `GangSchedulerAdapter`."""
+        if decision := placed(state.pods) or unresponsive(self.title, state):
             return decision
         phase = ((state.group or {}).get("status") or {}).get("phase", "")
         if phase in _STARTED:

@@ -12,8 +12,18 @@ from typing import Any, Final
 from neuron_api.resource.reasons import Reason
 from neuron_operator.planning.observation.observation import GroupKind, QueueKind
 
-from . import topology
-from .adapter import Admission, GangRequest, GangState, Json, conditions, moment, placed, silent, waiting_for_gang
+from . import default_scheduler
+from .adapter import (
+    Admission,
+    GangRequest,
+    GangState,
+    Json,
+    conditions,
+    placed,
+    transition_time,
+    unresponsive,
+    waiting_for_gang,
+)
 
 _KIND: Final = GroupKind(("scheduling.k8s.io/v1beta1",), "podgroups", "PodGroup")
 
@@ -27,30 +37,30 @@ class Workload:
     queue: QueueKind | None = None
 
     def mark(self, request: GangRequest) -> Json:
-        """See `Mechanism`."""
+        """See `GangSchedulerAdapter`."""
         name = request.job.spec.scheduling.scheduler_name
         return {
             "spec": {
                 "schedulingGroup": {"podGroupName": request.name},
                 **({"schedulerName": name} if name else {}),
-                **topology.priority(request.job),
-                **topology.affinity(request.job),
+                **default_scheduler.priority(request.job),
+                **default_scheduler.affinity(request.job),
             }
         }
 
     def group(self, request: GangRequest, _pod: Mapping[str, Any]) -> Json | None:
-        """See `Mechanism`."""
+        """See `GangSchedulerAdapter`."""
         return {
             "schedulingPolicy": {"gang": {"minCount": request.count}},
             "disruptionMode": {"all": {}},
-            **topology.priority(request.job),
+            **default_scheduler.priority(request.job),
         }
 
     def admission(self, state: GangState) -> Admission:
-        """See `Mechanism`."""
-        if decision := placed(state.pods) or silent(self.title, state):
+        """See `GangSchedulerAdapter`."""
+        if decision := placed(state.pods) or unresponsive(self.title, state):
             return decision
         condition = conditions(state.group).get("PodGroupInitiallyScheduled", {})
         if condition.get("status") == "True":
-            return Admission(True, Reason.ADMITTED, "The gang was admitted together.", since=moment(condition))
+            return Admission(True, Reason.ADMITTED, "The gang was admitted together.", since=transition_time(condition))
         return waiting_for_gang("The scheduler", str(condition.get("message") or ""), state.pods)

@@ -11,10 +11,11 @@ from typing import Final
 from neuron_api.resource.progress import Progress
 from neuron_api.resource.status import ProgressStatus
 
-from . import duration
-
 RETAINED_WEIGHT: Final = 0.9
 """Weight of what was known before one more step: half of the average is the last 7 steps (0.9 ** 7 = 0.48)."""
+
+
+_UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,26 @@ def end(step: int, max_steps: int | None, last_step: datetime | None, seconds: f
 
 def remaining(completion: datetime | None, last_step: datetime | None) -> str:
     """The time from the last step to the end, for people; empty where the end is not known."""
-    return duration.text((completion - last_step).total_seconds()) if completion and last_step else ""
+    return format_duration((completion - last_step).total_seconds()) if completion and last_step else ""
+
+
+def format_duration(seconds: float) -> str:
+    """Return a span of time as kubectl writes it, in its two largest units: `2d3h`, `4m`, `17s`.
+
+    What is below a second, or in the future by a clock that is ahead, is `0s`.
+    """
+    remaining = max(0, int(seconds))
+    for position, (unit, size) in enumerate(_UNITS):
+        if remaining >= size:
+            smaller, smaller_size = _UNITS[position + 1] if position + 1 < len(_UNITS) else ("", 1)
+            rest = remaining % size // smaller_size if smaller else 0
+            return f"{remaining // size}{unit}" + (f"{rest}{smaller}" if rest else "")
+    return "0s"
+
+
+def format_age(moment: datetime, now: datetime) -> str:
+    """Return how long ago a moment was, for people."""
+    return format_duration((now - moment).total_seconds())
 
 
 def _same_start(before: ProgressStatus, report: Progress, pod_uid: str) -> bool:

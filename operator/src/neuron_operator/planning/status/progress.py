@@ -63,7 +63,7 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
     return updated.model_copy(update={"goodput": goodput.until_last_step(updated)})
 
 
-def settled(status: JobStatus, phase: Phase, end: datetime | None) -> JobStatus:
+def finalize(status: JobStatus, phase: Phase, end: datetime | None) -> JobStatus:
     """Nothing is estimated of a job that does not train; the goodput of one that is over is told to its end."""
     if status.progress is not None and phase is not Phase.RUNNING:
         progress = status.progress.model_copy(update={"estimated_completion_time": None, "time_remaining": ""})
@@ -71,7 +71,7 @@ def settled(status: JobStatus, phase: Phase, end: datetime | None) -> JobStatus:
     return status.model_copy(update={"goodput": goodput.until_end(status, end)}) if end else status
 
 
-def stepping(status: JobStatus, pod_zero_uid: str) -> bool:
+def is_stepping(status: JobStatus, pod_zero_uid: str) -> bool:
     """Whether the pods that are there now have finished a step."""
     progress = status.progress
     if progress is None or not pod_zero_uid:

@@ -23,7 +23,7 @@ def working_directory(spec: JobSpec) -> str | None:
     return next((mount.mount_path for mount in spec.storage if not mount.read_only), None)
 
 
-def check(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
+def findings(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
     """Checkpoints that would end with the pods: an error for several nodes, a warning for one; compiled graphs that
     would, and data that no volume holds: warnings."""
     return (*_checkpoints(spec, config), *_compile_cache(spec, config), *_inputs(spec, config))

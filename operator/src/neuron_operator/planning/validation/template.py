@@ -39,7 +39,7 @@ _CONTAINER: Final = {
 _REMEDY: Final = "Remove it."
 
 
-def check(template: Mapping[str, Any] | None) -> tuple[Finding, ...]:
+def findings(template: Mapping[str, Any] | None) -> tuple[Finding, ...]:
     """Every fault of the template at once."""
     if not template:
         return ()
@@ -52,7 +52,7 @@ def _faults(template: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _directives(template, _ROOT)
     metadata, spec = template.get("metadata"), template.get("spec")
     if isinstance(metadata, Mapping):
-        yield from _given(metadata, _METADATA, f"{_ROOT}.metadata")
+        yield from _protected(metadata, _METADATA, f"{_ROOT}.metadata")
         yield from _labels(metadata.get("labels"))
     elif metadata is not None:
         yield error(f"{_ROOT}.metadata", "it is not a mapping.", "Give labels and annotations below it.")
@@ -62,7 +62,7 @@ def _faults(template: Mapping[str, Any]) -> Iterator[Finding]:
         return
     if spec.get("restartPolicy") == "Never":
         spec = {key: value for key, value in spec.items() if key != "restartPolicy"}
-    yield from _given(spec, _SPEC, f"{_ROOT}.spec")
+    yield from _protected(spec, _SPEC, f"{_ROOT}.spec")
     yield from _volumes(spec.get("volumes"))
     for kind in ("containers", "initContainers"):
         yield from _containers(spec.get(kind), f"{_ROOT}.spec.{kind}")
@@ -87,7 +87,7 @@ def _directives(value: Any, where: str, *, in_list: bool = False) -> Iterator[Fi
             yield from _directives(item, f"{where}.{key}")
 
 
-def _given(values: Mapping[str, Any], protected: Mapping[str, str], where: str) -> Iterator[Finding]:
+def _protected(values: Mapping[str, Any], protected: Mapping[str, str], where: str) -> Iterator[Finding]:
     for key, reason in protected.items():
         if key in values:
             yield error(f"{where}.{key}", f"it cannot be set: {reason}.", _REMEDY)
@@ -121,7 +121,7 @@ def _containers(containers: Any, where: str) -> Iterator[Finding]:
 
 
 def _trainer(container: Mapping[str, Any], where: str) -> Iterator[Finding]:
-    yield from _given(container, _CONTAINER, where)
+    yield from _protected(container, _CONTAINER, where)
     if "$patch" in container:
         yield error(f"{where}.$patch", "the trainer's container cannot be removed or replaced.", _REMEDY)
     for variable in _mappings(container.get("env")):

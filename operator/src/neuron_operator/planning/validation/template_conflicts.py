@@ -18,7 +18,7 @@ _QUEUE_KEYS: Final = ("scheduling.k8s.io/group-name", "pod-group.scheduling.sigs
 _OTHER_DEVICES: Final = ("aws.amazon.com/neuroncore", "aws.amazon.com/neurondevice")
 
 
-def check(template: Mapping[str, Any] | None, scheduling: Scheduling, devices: Devices) -> tuple[Finding, ...]:
+def findings(template: Mapping[str, Any] | None, scheduling: Scheduling, devices: Devices) -> tuple[Finding, ...]:
     """All of them at once. `devices`: what the configuration needs of a node."""
     metadata, spec = (_mapping((template or {}).get(part)) for part in ("metadata", "spec"))
     return (

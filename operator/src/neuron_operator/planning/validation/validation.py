@@ -77,7 +77,7 @@ class _ValidationKey:
     spec: JobSpec = field(compare=False, hash=False)
 
 
-def decide(job: NeuronTrainingJob, source: ConfigText, options: Options) -> Accepted | Refused:
+def validate(job: NeuronTrainingJob, source: ConfigText, options: Options) -> Accepted | Refused:
     """Accept or refuse; all findings at once."""
     if source.text is None:
         return Refused(Reason.CONFIG_MAP_NOT_FOUND, source.missing)
@@ -99,23 +99,23 @@ _NO_IMAGE: Final = error(
 
 def _validate(key: _ValidationKey) -> Accepted | Refused:
     spec, loaded = key.spec, _load(key.spec, key.text)
-    template_findings = template.check(spec.pod_template)
+    template_findings = template.findings(spec.pod_template)
     if loaded.config is None:
         return Refused(Reason.CONFIG_INVALID, _sentences((*loaded.errors, *template_findings)))
     platform_findings, node_devices = _platform(spec, loaded.config)
     everything = (
         *loaded.findings,
         *_bare_ones(spec),
-        *_too_many(loaded.config),
+        *_too_many_nodes(loaded.config),
         *support.check(loaded.config, loaded.findings),
         *platform_findings,
         *(() if key.image else (_NO_IMAGE,)),
         *template_findings,
-        *template_conflicts.check(spec.pod_template, spec.scheduling, node_devices),
-        *storage.check(spec, loaded.config),
+        *template_conflicts.findings(spec.pod_template, spec.scheduling, node_devices),
+        *storage.findings(spec, loaded.config),
     )
     warnings = tuple(finding for finding in everything if finding.severity is Severity.WARNING)
-    if errors := errors_of((*everything, *_changed(key, loaded))):
+    if errors := errors_of((*everything, *_config_changed(key, loaded))):
         only_storage = all(finding.key == storage.KEY for finding in errors)
         return Refused(Reason.STORAGE_MISSING if only_storage else Reason.CONFIG_INVALID, _sentences(errors))
     return Accepted(loaded.config, key.text, loaded.hash, Topology.of(loaded.config), node_devices, key.image, warnings)
@@ -126,7 +126,7 @@ _small_answer: Final = lru_cache(maxsize=512)(_validate)
 _large_answer: Final = lru_cache(maxsize=MANY_LARGE)(_validate)
 
 
-def text_of(job: NeuronTrainingJob) -> str:
+def config_text(job: NeuronTrainingJob) -> str:
     """`spec.config` as the text that pods read: interpolations as they are, strings and numbers told apart."""
     canonical = json.dumps(job.spec.config or {})
     return (_small_yaml if len(canonical) <= SMALL else _large_yaml)(canonical)
@@ -190,7 +190,7 @@ def _bare_ones(spec: JobSpec) -> tuple[Finding, ...]:
     )
 
 
-def _too_many(config: TrainingConfig) -> tuple[Finding, ...]:
+def _too_many_nodes(config: TrainingConfig) -> tuple[Finding, ...]:
     """More pods than a status has room for: its write would be refused after they were created."""
     nodes = config.trainer.num_nodes
     if nodes <= contract.MAX_NODES:
@@ -199,7 +199,7 @@ def _too_many(config: TrainingConfig) -> tuple[Finding, ...]:
     return (error("spec.config.trainer.num_nodes", message, "Use fewer, with more processes on each."),)
 
 
-def _changed(key: _ValidationKey, loaded: Loaded) -> tuple[Finding, ...]:
+def _config_changed(key: _ValidationKey, loaded: Loaded) -> tuple[Finding, ...]:
     """Another configuration than the checkpoints': the copy was lost and its source edited, or the schema bypassed."""
     if key.started_with in ("", loaded.hash):
         return ()

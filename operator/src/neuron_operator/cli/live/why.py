@@ -9,8 +9,8 @@ from neuron_api.reference.reasons import meaning
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Condition, Phase
 from neuron_operator.planning.observation import waiting
-from neuron_operator.planning.status import duration
 from neuron_operator.planning.status.conditions import sentence
+from neuron_operator.planning.status.pace import format_age, format_duration
 
 from .connection import Connection
 from .job_snapshot import JobSnapshot, is_true, look, reason_and_message
@@ -65,7 +65,7 @@ def answer(snapshot: JobSnapshot, now: datetime) -> Answer:
     job, status = snapshot.job, snapshot.job.status
     name, headline = job.metadata.name, snapshot.headline
     if job.metadata.deletion_timestamp is not None:
-        ago = duration.since(job.metadata.deletion_timestamp, now)
+        ago = format_age(job.metadata.deletion_timestamp, now)
         return Answer(
             f"{name} has been in deletion for {ago}.",
             remedy=_wait_for_pods(snapshot),
@@ -103,14 +103,14 @@ _OPERATOR: Final = (
 
 def _unseen(snapshot: JobSnapshot, now: datetime) -> Answer:
     created = snapshot.job.metadata.creation_timestamp
-    since = f" since it was created {duration.since(created, now)} ago" if created else ""
+    since = f" since it was created {format_age(created, now)} ago" if created else ""
     text = f"{snapshot.job.metadata.name} waits for the operator, which has not looked at it{since}."
     return Answer(text, remedy=_OPERATOR, evidence=_evidence(snapshot, now))
 
 
 def _ended(snapshot: JobSnapshot, headline: Condition, now: datetime) -> Answer:
     status, name = snapshot.job.status, snapshot.job.metadata.name
-    ago = f" {duration.since(status.completion_time, now)} ago" if status.completion_time else ""
+    ago = f" {format_age(status.completion_time, now)} ago" if status.completion_time else ""
     at = f" at step {status.progress.step}" if status.progress and status.progress.step else ""
     if status.phase is Phase.SUCCEEDED:
         return Answer(f"{name} has ended as configured{ago}{at}.", headline.reason)
@@ -127,9 +127,9 @@ def _well(snapshot: JobSnapshot, headline: Condition, now: datetime) -> Answer:
     goal = f" of {progress.max_steps}" if progress.max_steps else ""
     ago = (now - progress.last_step_time).total_seconds()
     if ago < SILENCE:
-        text = f"{name} waits for nothing: step {progress.step}{goal} was finished {duration.text(ago)} ago."
+        text = f"{name} waits for nothing: step {progress.step}{goal} was finished {format_duration(ago)} ago."
         return Answer(text, headline.reason)
-    text = f"{name} has told of no finished step for {duration.text(ago)}, since step {progress.step}{goal}."
+    text = f"{name} has told of no finished step for {format_duration(ago)}, since step {progress.step}{goal}."
     return Answer(text, remedy=_SILENT, evidence=_evidence(snapshot, now))
 
 
@@ -141,7 +141,7 @@ _SILENT: Final = (
 
 def _waits(name: str, reason: Reason | str, message: str, headline: Condition, now: datetime) -> str:
     verb = "has stood still" if headline.type is ConditionType.STALLED else "has waited"
-    waited = duration.since(headline.last_transition_time, now)
+    waited = format_age(headline.last_transition_time, now)
     return f"{name} {verb} for {waited}: {_stop(reason_and_message(reason, message))}"
 
 
@@ -173,4 +173,4 @@ def _warnings(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
     newest = {(event.subject, event.reason): event for event in snapshot.events if event.is_warning and event.subject}
     for event in sorted(newest.values(), key=lambda event: event.time)[-_EVENTS:]:
         times = f", {event.count} times" if event.count > 1 else ""
-        yield f"{event.subject}: {event.reason} {duration.since(event.time, now)} ago{times}: {event.note}"
+        yield f"{event.subject}: {event.reason} {format_age(event.time, now)} ago{times}: {event.note}"

@@ -42,7 +42,7 @@ def run(
     files: Sequence[str], overrides: Sequence[str], platform: Platform, model_config: str | None, output: str
 ) -> tuple[str, bool]:
     """The text to print, and whether there are errors."""
-    plans = [of_source(source, overrides, platform, model_config) for source in documents.of_files(files)]
+    plans = [plan_source(source, overrides, platform, model_config) for source in documents.from_files(files)]
     has_errors = any(errors_of(planned.findings) for planned in plans)
     if output == "table":
         return "\n".join(table.render(planned, _columns()) for planned in plans), has_errors
@@ -58,14 +58,14 @@ def _columns() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def of_source(source: Source, overrides: Sequence[str], platform: Platform, model_config: str | None) -> Planned:
+def plan_source(source: Source, overrides: Sequence[str], platform: Platform, model_config: str | None) -> Planned:
     """Load, check and work out one configuration."""
     loaded = source.load(overrides)
     if loaded.config is None:
         return Planned(source.label, None, "", loaded.findings)
     accelerator, instance_type = _platform(source, platform)
     machines = hardware.from_config(loaded.config, accelerator, instance_type)
-    loaded = _settled(source, overrides, loaded, machines)
+    loaded = _with_devices_per_node(source, overrides, loaded, machines)
     assert loaded.config is not None
     model, unread = model_files.find(loaded.config, source, model_config)
     plan = derivation.derive(loaded.config, machines, model)
@@ -80,7 +80,9 @@ def of_source(source: Source, overrides: Sequence[str], platform: Platform, mode
     return Planned(source.label, plan, loaded.hash, (*loaded.findings, *source.located(findings)))
 
 
-def _settled(source: Source, overrides: Sequence[str], loaded: Loaded, machines: hardware.Hardware) -> Loaded:
+def _with_devices_per_node(
+    source: Source, overrides: Sequence[str], loaded: Loaded, machines: hardware.Hardware
+) -> Loaded:
     """With `trainer.devices` per node (A1)."""
     scope = (source.spec or {}).get("deviceCountScope")
     meaning = DeviceCountScope(scope) if scope in list(DeviceCountScope) else DeviceCountScope.AUTO

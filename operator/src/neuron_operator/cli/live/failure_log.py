@@ -19,7 +19,7 @@ from neuron_operator.planning.observation.observation import Pod
 from neuron_operator.planning.status.conditions import sentence
 
 from .connection import Connection
-from .job_snapshot import job_of
+from .job_snapshot import parse_job
 
 BEFORE: Final = 60.0
 AFTER: Final = 15.0
@@ -40,7 +40,7 @@ class Failure:
 
 def run(connection: Connection, name: str, *, number: int | None, seconds: float) -> str:
     """The text to print; `number` counts the ledger's lines from 1, the newest without one."""
-    job = job_of(connection.job(name))
+    job = parse_job(connection.job(name))
     own = [
         pod for body in connection.pods(name) if pods.owner_uid(body) == job.metadata.uid and (pod := pods.read(body))
     ]
@@ -65,8 +65,8 @@ def find(job: NeuronTrainingJob, own: Iterable[Pod], number: int | None = None) 
         raise UserInputError(f"{job.metadata.name} has restarts 1 to {len(entries)} in its ledger, not {number}")
     failed = sorted((pod for pod in own if pod.failed), key=lambda pod: (_ended(pod), pod.index))
     if number is None and failed and (not entries or _ended(failed[0]) > entries[-1].time):
-        return _of_pod(failed[0])
-    return _of_entry(entries[(number or len(entries)) - 1], failed) if entries else None
+        return _from_pod(failed[0])
+    return _from_entry(entries[(number or len(entries)) - 1], failed) if entries else None
 
 
 def window(log: str, since: datetime, until: datetime) -> list[str]:
@@ -96,14 +96,14 @@ def _others(failure: Failure, own: Iterable[Pod]) -> Iterator[str]:
             yield from (f"  {line}" for line in words.splitlines())
 
 
-def _of_pod(pod: Pod) -> Failure:
+def _from_pod(pod: Pod) -> Failure:
     where = f" on node {pod.node}" if pod.node else ""
     reason = pod.termination_reason or pod.pod_reason or "Error"
     headline = f"pod {pod.name}{where} failed with exit code {pod.exit_code} ({reason})."
     return Failure(headline, pod.name, pod.uid, _ended(pod), pod.termination_message or pod.pod_message)
 
 
-def _of_entry(entry: Restart, failed: Iterable[Pod]) -> Failure:
+def _from_entry(entry: Restart, failed: Iterable[Pod]) -> Failure:
     """A process's failure has its own time; a pod's is when the operator saw it, its container ended before."""
     same = next((pod for pod in failed if pod.uid == entry.pod_uid and pod.finished_at), None)
     ended = _ended(same) if same and entry.restart_scope is not RestartScope.PROCESS else entry.time

@@ -1,4 +1,4 @@
-"""A view on a terminal: colours, a bar of the steps, redrawn in place; the lines themselves are `status.View`'s."""
+"""A view on a terminal: colours, a bar of the steps, redrawn in place; the lines themselves are `status_view`'s."""
 
 from collections.abc import Iterator
 from typing import TextIO
@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .status import StatusView
+from .status_view import StatusView
 
 _WIDTH = 40
 _COLOURS = {"Running": "green", "Succeeded": "green", "Failed": "red", "Restarting": "yellow"}

@@ -58,7 +58,7 @@ class Result:
 def run_all(files: Sequence[str], changes: Sequence[str], wrapping: Wrapping) -> list[Result]:
     """Wrap each of these files and of the files in these folders. Jobs whose configurations have one name are named
     after their files; raises `UserInputError` where that leaves two of one name."""
-    texts = [(file, documents.read(file)) for file in documents.expanded(files)]
+    texts = [(file, documents.read(file)) for file in documents.expand_folders(files)]
     if wrapping.name and len(texts) > 1:
         raise UserInputError(f"--name is for one file, and there are {len(texts)}")
     results = [_wrapped(file, text, changes, wrapping) for file, text in texts]
@@ -91,7 +91,7 @@ def _wrapped(file: str, text: str, changes: Sequence[str], wrapping: Wrapping, *
     changed, _ = overrides.apply(document.value, changes)
     rewritten, paths = _rewritten(changed, wrapping.rewrites)
     changes = (*changes, *(f"{key}={value}" for key, value in paths.items()))
-    planned = planning.of_source(source, changes, wrapping.platform, None)
+    planned = planning.plan_source(source, changes, wrapping.platform, None)
     moved = source.load(changes)
     if moved.config is None:
         return Result("", _remarks(moved.findings), is_refused=True)

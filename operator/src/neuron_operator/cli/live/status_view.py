@@ -1,24 +1,21 @@
-"""`kubectl neuron status`: where a job is, what it has cost, what happened last; `--watch` keeps it up to date."""
+"""A job at one moment, as lines for people: what `status` prints, what it logs, and what `screen` draws."""
 
 import re
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final, TextIO
+from datetime import datetime
+from typing import Final
 
+from neuron_api.derive import alignment
+from neuron_api.loading.loader import load_object
+from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Restart
-from neuron_operator.kube.errors import UnreachableError
-from neuron_operator.planning.status import duration
 from neuron_operator.planning.status.conditions import sentence
+from neuron_operator.planning.status.pace import format_age, format_duration
 
-from . import pace
-from .connection import Connection
-from .job_snapshot import HEADLINE, JobSnapshot, is_true, look, reason_and_message
+from .job_snapshot import HEADLINE, JobSnapshot, is_true, reason_and_message
 
-INTERVAL: Final = 2.0
 _EVENTS: Final = 5
 _RESTARTS: Final = 3
 _USUAL: Final = (*HEADLINE, ConditionType.PODS_READY, ConditionType.PROGRESSING, ConditionType.CONFIG_VALID)
@@ -67,65 +64,12 @@ def line(snapshot: JobSnapshot) -> str:
     return f"{status.phase}, nodes {_nodes(snapshot) or '-'}, {_numbers(snapshot)}{checkpoint}{restarts}{why}"
 
 
-def run(connection: Connection, name: str, *, watch: bool, stream: TextIO | None = None) -> None:
-    """Print once, or until the job is over."""
-    out = stream or sys.stdout
-    snapshot = look(connection, name)
-    if out.isatty():
-        from . import screen
-
-        views = _views(connection, name, snapshot) if watch else iter((view(snapshot, _now()),))
-        screen.show(views, out)
-    elif watch:
-        _log(connection, name, snapshot, out)
-    else:
-        out.write(view(snapshot, _now()).text)
-
-
-def snapshots(
-    connection: Connection, name: str, first: JobSnapshot, pause: Callable[[float], None] = time.sleep
-) -> Iterator[JobSnapshot | UnreachableError]:
-    """Again and again until the job is over; an API server that is away is told and asked again."""
-    yield first
-    over = first.job.status.finished
-    while not over:
-        pause(INTERVAL)
-        try:
-            snapshot = look(connection, name)
-        except UnreachableError as problem:
-            yield problem
-            continue
-        over = snapshot.job.status.finished
-        yield snapshot
-
-
-def _views(connection: Connection, name: str, first: JobSnapshot) -> Iterator[StatusView]:
-    last = first
-    for latest in snapshots(connection, name, first):
-        if isinstance(latest, JobSnapshot):
-            last = latest
-        shown = view(last, _now())
-        note = () if isinstance(latest, JobSnapshot) else (f"  {latest}; trying again",)
-        yield StatusView(shown.title, shown.steps, (*note, *shown.body), shown.done, shown.total, shown.over)
-
-
-def _log(connection: Connection, name: str, first: JobSnapshot, out: TextIO) -> None:
-    """A line for each change: what a CI job or a file wants."""
-    before = ""
-    for latest in snapshots(connection, name, first):
-        text = line(latest) if isinstance(latest, JobSnapshot) else f"{latest}; trying again"
-        if text != before:
-            out.write(f"{_now():%H:%M:%S} {text}\n")
-            out.flush()
-        before = text
-
-
 def _title(snapshot: JobSnapshot, now: datetime) -> str:
     job, status = snapshot.job, snapshot.job.status
     began = status.start_time
     end = status.completion_time
-    ran = f", took {duration.text((end - began).total_seconds())}" if began and end else ""
-    started = f", started {duration.since(began, now)} ago" if began else ", not started"
+    ran = f", took {format_duration((end - began).total_seconds())}" if began and end else ""
+    started = f", started {format_age(began, now)} ago" if began else ", not started"
     return f"{job.metadata.name}  {status.phase}  in namespace {job.metadata.namespace}{started}{ran}"
 
 
@@ -133,7 +77,7 @@ def _steps(snapshot: JobSnapshot, now: datetime) -> str:
     progress = snapshot.job.status.progress
     if progress is None:
         return "steps        none has been finished"
-    ago = f"; last {duration.since(progress.last_step_time, now)} ago" if progress.last_step_time else ""
+    ago = f"; last {format_age(progress.last_step_time, now)} ago" if progress.last_step_time else ""
     return f"steps        {_numbers(snapshot)}{ago}"
 
 
@@ -144,8 +88,8 @@ def _numbers(snapshot: JobSnapshot) -> str:
     goal = f" of {progress.max_steps} ({_share(progress.step, progress.max_steps)} %)" if progress.max_steps else ""
     loss = f", loss {progress.loss:.4f}" if progress.loss is not None else ""
     speed = f", {progress.tokens_per_second:,.0f} tokens/s" if progress.tokens_per_second else ""
-    remaining, end = pace.seconds_left(snapshot.job), progress.estimated_completion_time
-    eta = f", {duration.text(remaining)} left" if remaining is not None else ""
+    remaining, end = seconds_left(snapshot.job), progress.estimated_completion_time
+    eta = f", {format_duration(remaining)} left" if remaining is not None else ""
     eta += f" (until {end:%Y-%m-%d %H:%M} UTC)" if eta and end else ""
     return f"step {progress.step}{goal}{loss}{speed}{eta}"
 
@@ -171,7 +115,7 @@ def _facts(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
     newest = status.checkpoint
     if status.goodput is not None:
         yield f"goodput      {status.goodput:.0%} of the time went into steps that were kept"
-    saved = f"step {newest.step}, {duration.since(newest.time, now)} old, {newest.path}" if newest else "none"
+    saved = f"step {newest.step}, {format_age(newest.time, now)} old, {newest.path}" if newest else "none"
     yield f"checkpoint   {saved}"
     if snapshot.headline is None:
         yield "state        no operator has looked at it yet"
@@ -198,7 +142,7 @@ def _restarts(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
     lost = f", {status.steps_lost} steps lost" if status.restart_count else ""
     yield f"restarts     {status.restart_count}{lost}"
     for entry in status.restarts[-_RESTARTS:]:
-        yield f"  {duration.since(entry.time, now)} ago  {_restart_line(entry)}"
+        yield f"  {format_age(entry.time, now)} ago  {_restart_line(entry)}"
 
 
 def _restart_line(entry: Restart) -> str:
@@ -215,8 +159,31 @@ def _events(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
     for event in snapshot.events[-_EVENTS:]:
         times = f" (x{event.count})" if event.count > 1 else ""
         subject = f"{event.subject}: " if event.subject else ""
-        yield f"  {duration.since(event.time, now)} ago  {subject}{event.reason}{times}: {event.note}"
+        yield f"  {format_age(event.time, now)} ago  {subject}{event.reason}{times}: {event.note}"
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def seconds_left(job: NeuronTrainingJob) -> float | None:
+    """None where it does not train, has no end, or its configuration is elsewhere (configFrom).
+
+    A step has global_batch_size x sequence length tokens, as the trainer counts them for `tokensPerSecond`.
+    """
+    progress = job.status.progress
+    if progress is None or progress.max_steps is None:
+        return None
+    if progress.estimated_completion_time and progress.last_step_time:
+        return max(0.0, (progress.estimated_completion_time - progress.last_step_time).total_seconds())
+    if not progress.tokens_per_second:
+        return None
+    tokens = tokens_per_step(job)
+    if job.status.finished or tokens is None:
+        return None
+    return max(0, progress.max_steps - progress.step) * tokens / progress.tokens_per_second
+
+
+def tokens_per_step(job: NeuronTrainingJob) -> int | None:
+    """None where the configuration is not in the job, or cannot be read."""
+    loaded = load_object(job.spec.config) if job.spec.config is not None else None
+    if loaded is None or loaded.config is None:
+        return None
+    config = loaded.config
+    return config.data.global_batch_size * alignment.sequence_length(config, alignment.strategy(config))

@@ -67,7 +67,7 @@ def reason_and_message(reason: str, message: str) -> str:
 def look(connection: Connection, name: str) -> JobSnapshot:
     """Three or more requests; only the job must be readable."""
     body = connection.job(name)
-    job = job_of(body)
+    job = parse_job(body)
     unread = [f"{field} (kubectl-neuron is older or newer than the operator)" for field in job.unread]
     listed = _allowed(lambda: connection.pods(name), unread)
     own = [pod for item in listed if pods.owner_uid(item) == job.metadata.uid and (pod := pods.read(item))]
@@ -79,7 +79,7 @@ def look(connection: Connection, name: str) -> JobSnapshot:
     return JobSnapshot(job, tuple(current), tuple(sorted(events, key=lambda event: event.time)), tuple(unread))
 
 
-def job_of(body: Json) -> NeuronTrainingJob:
+def parse_job(body: Json) -> NeuronTrainingJob:
     """Typed; an operator of another version may have written what this one does not know."""
     try:
         return parse(body)

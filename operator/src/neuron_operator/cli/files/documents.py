@@ -92,12 +92,12 @@ class _Document:
         return str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
 
 
-def of_files(files: Sequence[str]) -> list[Source]:
+def from_files(files: Sequence[str]) -> list[Source]:
     """Every configuration of these files and folders, in order."""
-    return [source for file in expanded(files) for source in sources(read(file), file)]
+    return [source for file in expand_folders(files) for source in sources(read(file), file)]
 
 
-def expanded(files: Sequence[str]) -> Iterator[str]:
+def expand_folders(files: Sequence[str]) -> Iterator[str]:
     """These files, and the YAML and JSON files of these folders."""
     if files.count("-") > 1:
         raise UserInputError("stdin (-) can be read once")
@@ -147,7 +147,7 @@ def sources(text: str, file: str) -> list[Source]:
         hint = f"; did you mean {contract.KIND} in place of {near[0]}?" if near else f": it has {kinds}"
         raise UserInputError(f"{file} has no {contract.KIND}{hint}")
     maps = {d.name: _texts(d.value.get("data")) for d in documents if d.kind == "ConfigMap"}
-    return [_of_job(job, maps, documents, file) for job in jobs]
+    return [_from_job(job, maps, documents, file) for job in jobs]
 
 
 def _is_typo(kind: str) -> bool:
@@ -162,7 +162,9 @@ def _parsed(text: str, first_line: int) -> _Document:
     return _Document(parsed.value, lines, findings, text, first_line)
 
 
-def _of_job(job: _Document, maps: Mapping[str, Mapping[str, str]], documents: Sequence[_Document], file: str) -> Source:
+def _from_job(
+    job: _Document, maps: Mapping[str, Mapping[str, str]], documents: Sequence[_Document], file: str
+) -> Source:
     spec = job.value.get("spec")
     spec = spec if isinstance(spec, dict) else {}
     faults = (

@@ -41,9 +41,9 @@ def spec_findings(
         () if is_known or any(finding.key.startswith("spec.p") for finding in errors_of(reported)) else (_NO_TYPE,)
     )
     lacking = (
-        () if any(finding.key == storage.KEY for finding in errors_of(reported)) else storage.check(parsed, config)
+        () if any(finding.key == storage.KEY for finding in errors_of(reported)) else storage.findings(parsed, config)
     )
-    return (*platform, *template.check(parsed.pod_template), *lacking)
+    return (*platform, *template.findings(parsed.pod_template), *lacking)
 
 
 _NO_TYPE = make_finding(

@@ -12,17 +12,17 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.progress import CheckpointReport
 from neuron_api.resource.status import CheckpointStatus
 from neuron_operator.kube.errors import UserInputError
-from neuron_operator.planning.status import duration
+from neuron_operator.planning.status.pace import format_age
 
 from .connection import Connection
-from .job_snapshot import job_of
+from .job_snapshot import parse_job
 
 Newest = CheckpointReport | CheckpointStatus | None
 
 
 def run(connection: Connection, name: str) -> str:
     """The text to print."""
-    job = job_of(connection.job(name))
+    job = parse_job(connection.job(name))
     return text(job, newest(job, live(connection, job)), datetime.now(UTC))
 
 
@@ -49,7 +49,7 @@ def text(job: NeuronTrainingJob, checkpoint: Newest, now: datetime) -> str:
     """A table, newest first, and what a failure would cost now."""
     rows = [("STEP", "AGE", "VERIFIED", "USED BY", "PATH")]
     if checkpoint is not None:
-        age, read_back = duration.since(checkpoint.time, now), "yes" if checkpoint.verified else "-"
+        age, read_back = format_age(checkpoint.time, now), "yes" if checkpoint.verified else "-"
         rows.append((str(checkpoint.step), age, read_back, _resumes(job, checkpoint.step), checkpoint.path))
     resumed = {entry.resumed_from_step for entry in job.status.restarts} - {
         None,

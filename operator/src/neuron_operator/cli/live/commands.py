@@ -2,9 +2,12 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from neuron_api import contract
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 Print = Callable[[str], None]
 
@@ -16,6 +19,7 @@ COMMANDS: Final = {
     "suspend": "end the pods of a job after a checkpoint, and keep the job",
     "resume": "let a suspended job go on from its newest checkpoint",
 }
+_ALREADY: Final = {True: "is already suspended or being suspended", False: "is not suspended"}
 _PREFIXES: Final = tuple(
     f"{kind}/"
     for kind in (contract.SHORT_NAME, contract.SINGULAR, contract.PLURAL, f"{contract.PLURAL}.{contract.GROUP}")
@@ -47,10 +51,33 @@ def run(command: str, arguments: Sequence[str], write: Print) -> int:
 
                 write(checkpoints.run(connection, name))
             case _:
-                from . import suspension
-
-                write(suspension.run(connection, name, suspend=command == "suspend"))
+                write(set_suspend(connection, name, suspend=command == "suspend"))
     return 0
+
+
+def set_suspend(connection: "Connection", name: str, *, suspend: bool) -> str:
+    """Merge spec.suspend into the job and return the text to print; the operator does the rest.
+
+    Nothing is written where the field has that value already, or the job is over.
+    """
+    from .job_snapshot import parse_job
+
+    body = connection.job(name)
+    job = parse_job(body)
+    if job.status.finished:
+        return f"{name} is over ({job.status.phase}); nothing was changed.\n"
+    if is_suspended(body) is suspend:
+        return f"{name} {_ALREADY[suspend]} (spec.suspend is {str(suspend).lower()}); nothing was changed.\n"
+    connection.change(name, {"suspend": suspend})
+    see = f"See: kubectl neuron status {name} -n {connection.namespace} --watch\n"
+    if suspend:
+        return f"{name} will be suspended: its pods end after a checkpoint; resume continues from it. {see}"
+    return f"{name} will be resumed: its pods are recreated and continue from the newest checkpoint. {see}"
+
+
+def is_suspended(body: dict[str, Any]) -> bool:
+    """Return what spec.suspend asks for; an absent field means false."""
+    return bool(body.get("spec", {}).get("suspend", False))
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
