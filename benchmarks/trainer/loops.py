@@ -74,7 +74,7 @@ def ours(folder: Path, size: Size, dtype: str, steps: int) -> list[Time]:
     kind, ends = {"fp32": "fp32", "bf16": "mixed_precision"}[dtype], []
     off = {"exp_manager__create_checkpoint_callback": size.name == "nano"}
     wanted = config(folder, size, kind, steps, **off)
-    run = Run.build(wanted, Topology.of(wanted), "", torch.device("cpu"), lambda: False, Phases())
+    run = Run.build(wanted, Topology.from_config(wanted), "", torch.device("cpu"), lambda: False, Phases())
     run.module.on_train_batch_end = lambda *_: ends.append(now())  # after the callbacks
     (folder / "log").mkdir(exist_ok=True)
     (folder / "handoff").mkdir(exist_ok=True)

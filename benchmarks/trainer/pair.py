@@ -76,7 +76,7 @@ def _ours(folder: Path, size: Size, world: int) -> Any:
     from neuron_trainer.parallel.native.backend import NativeBackend
 
     wanted = config(folder, size, "fp32", 1, trainer__devices=world, data__global_batch_size=size.rows * world)
-    backend = NativeBackend(wanted, Topology.of(wanted, world), torch.device("cpu"))
+    backend = NativeBackend(wanted, Topology.from_config(wanted, world), torch.device("cpu"))
     backend.build(Family.of(wanted))
     optimizer, gradients = optim.of_run(wanted, backend.parameters()), Gradients(backend, CLIP)
     ids = batches(size)[: size.rows]

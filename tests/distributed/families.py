@@ -127,7 +127,7 @@ def _train(family: str, split: Split, folder: Path) -> dict[str, Any]:
 
     typed = _config(family, split, folder)
     rng.seed(typed.seed)
-    backend = NativeBackend(typed, Topology.of(typed, split.world), torch.device("cpu"))
+    backend = NativeBackend(typed, Topology.from_config(typed, split.world), torch.device("cpu"))
     backend.build(_family(family, typed))
     gradients = Gradients(backend, 0.5)
     optimizer = optim.of_run(typed, backend.parameters())

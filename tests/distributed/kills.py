@@ -289,7 +289,7 @@ def _train(rank: int, values: dict[str, Any]) -> None:
     torch.distributed.broadcast_object_list(choice, src=0)
     checkpoint, weights_only = choice[0].checkpoint, choice[0].weights_only
     rng.seed(cfg.seed)
-    run = Run.build(cfg, Topology.of(cfg), loaded.hash, torch.device("cpu"), lambda: False, Phases(),
+    run = Run.build(cfg, Topology.from_config(cfg), loaded.hash, torch.device("cpu"), lambda: False, Phases(),
                     is_fresh=checkpoint is None)  # fmt: skip
     metrics = MetricsFile(folder / contract.METRICS_FILE) if rank == 0 else None
     run.fit(Start(0, checkpoint, weights_only), folder, checkpoints(cfg, folder), None, metrics, rank)

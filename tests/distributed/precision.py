@@ -93,7 +93,7 @@ def train(folder: Path, world: int, **changes: Any) -> Seen:
 
     wanted, seen = typed(folder, world, **changes), Seen()
     torch.manual_seed(wanted.seed)
-    backend = NativeBackend(wanted, Topology.of(wanted, world), torch.device("cpu"))
+    backend = NativeBackend(wanted, Topology.from_config(wanted, world), torch.device("cpu"))
     module = backend.build(Family.from_json(MODEL, wanted))
     _watch(module, seen)
     optimizer = optim.of_run(wanted, backend.parameters())

@@ -100,7 +100,7 @@ def _train(rank: int, world: int, values: dict[str, Any], checkpoint: Path | Non
     config, folder, phases = loaded.config, log_dir(loaded.config), Phases()
     folder.mkdir(parents=True, exist_ok=True)
     rng.seed(config.seed)
-    topology = Topology.of(config, world // config.trainer.num_nodes)
+    topology = Topology.from_config(config, world // config.trainer.num_nodes)
     device = torch.device("cpu")
     run = Run.build(config, topology, loaded.hash, device, lambda: False, phases, is_fresh=checkpoint is None)
     metrics = MetricsFile(folder / contract.METRICS_FILE) if rank == 0 else None

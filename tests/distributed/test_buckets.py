@@ -62,7 +62,7 @@ def _step(folder: Path, world: int, zero1: bool, bucket: int | None) -> tuple[di
     values["bucket_size_collectives"] = bucket
     typed = load_text(yaml.safe_dump(values)).config
     assert typed is not None
-    backend = NativeBackend(typed, Topology.of(typed, world), torch.device("cpu"))
+    backend = NativeBackend(typed, Topology.from_config(typed, world), torch.device("cpu"))
     backend.build(
         Family.from_json({**MODEL, "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4}, typed)
     )

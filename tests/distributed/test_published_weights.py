@@ -68,7 +68,7 @@ def state_of(folder: Path, wanted: Any, world: int) -> Any:
     from neuron_trainer.loop.run import Run
 
     run = Run.build(
-        wanted, Topology.of(wanted, world), "", torch.device("cpu"), lambda: False, Phases(), is_fresh=False
+        wanted, Topology.from_config(wanted, world), "", torch.device("cpu"), lambda: False, Phases(), is_fresh=False
     )
     run.state.load_weights(folder)
     return run.state

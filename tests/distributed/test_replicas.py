@@ -46,7 +46,7 @@ def _rank(rank: int, world: int, folder: Path) -> None:
     )  # fmt: skip
     typed = load_text(yaml.safe_dump(values)).config
     assert typed is not None
-    backend = NativeBackend(typed, Topology.of(typed, world), torch.device("cpu"))
+    backend = NativeBackend(typed, Topology.from_config(typed, world), torch.device("cpu"))
     backend.build(
         Family.from_json({**MODEL, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4}, typed)
     )

@@ -154,7 +154,7 @@ def _look(split: Split, look: Look, changes: dict[str, Any], folder: Path) -> Of
     typed = typed.model_copy(update={**top, "model": typed.model.model_copy(update=model)})
     known = dist.distributed_c10d._world.pg_map
     before = set(known)
-    backend = NativeBackend(typed, Topology.of(typed, split.world), torch.device("cpu"))
+    backend = NativeBackend(typed, Topology.from_config(typed, split.world), torch.device("cpu"))
     module = backend.build(families._family("llama", typed))
     made = [dist.get_process_group_ranks(one) for one in known if one not in before]
     return {"groups": made, **look(module, backend, typed)}

@@ -97,7 +97,7 @@ def test_nothing_that_was_refused_is_stored(
 def rules_of_all_keys() -> list[Rule]:
     """Every rule that has a code."""
     single = (rule for key, info in all_paths() for rule in values.rules(key, info, node(key)))
-    return [*cel.of_config(), *cel.of_spec(), *single]
+    return [*cel.config_rules(), *cel.platform_rules(), *single]
 
 
 def node(key: str) -> Json:

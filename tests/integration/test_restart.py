@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from neuron_api.resource.progress import ProcessFailure, Progress, Recovery, TrainerPhase, last_words
+from neuron_api.resource.progress import ProcessFailure, Progress, Recovery, TrainerPhase, final_report
 from neuron_api.resource.status import Phase, RestartScope
 from neuron_operator.cache.idle_jobs import IdleTracker
 from neuron_operator.kube import gateway as api
@@ -136,10 +136,10 @@ async def test_a_process_that_failed_before_the_end_and_that_nobody_had_asked_fo
     other = first.model_copy(update={"pod_uid": (await world.pods())[1]["metadata"]["uid"], "node_rank": 1})
     other = other.model_copy(update={"recoveries": (), "failures": (failure,)})
     if others_ended:
-        await world.end(f"{JOB}-0-1", 0, last_words(other))
+        await world.end(f"{JOB}-0-1", 0, final_report(other))
     else:
         world.reports.by_index[1] = other
-    await world.end(f"{JOB}-0-0", 0, last_words(first))
+    await world.end(f"{JOB}-0-0", 0, final_report(first))
     await world.reconcile()
     (entry,) = (await world.job()).status.restarts
     assert (entry.restart_scope, entry.rank, entry.pod) == (RestartScope.PROCESS, 3, f"{JOB}-0-1")

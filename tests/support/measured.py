@@ -11,7 +11,7 @@ import yaml
 from allocations import Allocations
 from distributed.tiny import MODEL, config
 from neuron_api.derive import architecture, footprint
-from neuron_api.derive.memory import Memory
+from neuron_api.derive.memory import MemoryEstimate
 from neuron_api.loading.loader import load_text
 from neuron_api.platform.topology import Topology
 from neuron_trainer import optim
@@ -39,7 +39,7 @@ class Measured:
     """Most that weights, gradients, optimizer and activations took together in a step."""
     at_rest: int
     """Weights and optimizer state between steps."""
-    estimate: Memory
+    estimate: MemoryEstimate
 
     @property
     def ratio(self) -> float:
@@ -66,7 +66,7 @@ def step(configuration: dict[str, Any]) -> Measured:
     loaded = load_text(yaml.safe_dump(configuration))
     assert loaded.config is not None, loaded.findings
     wanted = loaded.config
-    topology = Topology.of(wanted)
+    topology = Topology.from_config(wanted)
     backend = NativeBackend(wanted, topology, torch.device("cpu"))
     backend.build(Family.of(wanted))
     optimizer = optim.of_run(wanted, backend.parameters())
@@ -88,6 +88,6 @@ def step(configuration: dict[str, Any]) -> Measured:
     model = json.loads(Path(str(wanted.model.model_config_path)).read_text())
     shape, _ = architecture.from_json(model, wanted.model)
     assert shape is not None
-    estimate = footprint.of_process(wanted, topology, shape, is_native=True)
+    estimate = footprint.process_memory(wanted, topology, shape, is_native=True)
     assert estimate is not None
     return Measured(allocations.peak, at_rest, estimate)

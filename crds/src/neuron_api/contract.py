@@ -1,7 +1,7 @@
-"""The wire between operator and trainer: every name that crosses a process or an API boundary, once.
+"""The contract between operator and trainer: every name that crosses a process or an API boundary, once.
 
-Labels, environment variables, mount paths, ports and exit codes. Nothing here is derived and nothing here does
-work: change a value and both sides change with it. Reasons of conditions are in `reasons.py`.
+Labels, environment variables, mount paths, ports and exit codes. There is no logic here: change a value and both sides
+change with it. Reasons of conditions are in `resource.reasons`.
 """
 
 from enum import IntEnum
@@ -23,7 +23,7 @@ LABEL_JOB: Final = f"{GROUP}/job"
 """Name of the NeuronTrainingJob. The operator watches only objects that carry it."""
 
 LABEL_JOB_UID: Final = f"{GROUP}/job-uid"
-"""UID of the job, so that children of a deleted and re-created job of the same name are told apart."""
+"""UID of the job, which distinguishes children of a deleted and recreated job of the same name."""
 
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
 """Number of the gang attempt that a pod belongs to; pods of older attempts are deleted whenever seen."""
@@ -44,7 +44,7 @@ FIELD_MANAGER: Final = "neuron-operator"
 
 ENV_JOB_NAME: Final = "NTJ_JOB_NAME"
 ENV_JOB_UID: Final = "NTJ_JOB_UID"
-"""Written into each checkpoint's manifest; a checkpoint with this UID is the job's own (B-11)."""
+"""Written into each checkpoint's manifest; a checkpoint with this UID is the job's own."""
 
 ENV_POD_UID: Final = "NTJ_POD_UID"
 """UID of the pod, by the downward API; `podUid` of the progress report."""
@@ -63,10 +63,10 @@ ENV_REJOIN_TIMEOUT: Final = "NTJ_REJOIN_TIMEOUT_SECONDS"
 """How long a pod waits in rendezvous for a lost peer to come back before it gives up with exit code 1."""
 
 ENV_SEEN_STEP: Final = "NTJ_SEEN_STEP"
-"""Most steps that the operator ever saw finished: a start that would be behind at step 0 needs a checkpoint (B-11)."""
+"""Maximum number of finished steps that the operator has seen: a later start needs a checkpoint."""
 
 ENV_SEEN_CHECKPOINT: Final = "NTJ_SEEN_CHECKPOINT"
-"""Step of the newest complete checkpoint that the operator heard of; absent: of none."""
+"""Step of the newest complete checkpoint that was reported to the operator; absent if none was."""
 
 ENV_FROM_SCRATCH: Final = "NTJ_FROM_SCRATCH"
 """`spec.restartPolicy.fromScratch`."""
@@ -79,10 +79,10 @@ ENV_PEAK_FLOPS: Final = "NTJ_PEAK_FLOPS"
 """Dense FLOP/s of one process's device at the run's precision, for `mfu`; absent where it is not known (cpu)."""
 
 ENV_EXPERIMENT_VERSION: Final = "NEMO_EXPM_VERSION"
-"""The same for every pod and every attempt of a job (upstream on EKS: the pod's UID, gaps row 30)."""
+"""The same for every pod and every attempt of a job (upstream on EKS: the pod's UID)."""
 
 ENV_DATA_MODULE: Final = "NEURON_TRAIN_DATA_MODULE"
-"""The same as `data.data_module`, as `neuron-train run --data-module` is; of the three the command line wins."""
+"""The same as `data.data_module` and `neuron-train run --data-module`; the command line wins."""
 
 MAX_NODES: Final = 4096
 """Pods of a job: its status holds a record of each, about 100 bytes of the 1.5 MB that etcd takes."""
@@ -116,12 +116,12 @@ class ExitCode(IntEnum):
     CONFIG = 2
     """The configuration or its inputs are wrong: starting again cannot help, the operator does not retry."""
     NO_CHECKPOINT = 3
-    """Steps were finished and no complete checkpoint is found: the job would begin again at step 0, so it does not."""
+    """Steps were finished and no complete checkpoint is found: the job does not start again at step 0."""
     PREEMPTED = 143
     """SIGTERM: the step was finished and saved; never counted against a budget."""
 
 
-# ---- checkpoints (B-10) -------------------------------------------------------------------------------------------
+# ---- checkpoints --------------------------------------------------------------------------------------------------
 
 CHECKPOINT_SUFFIX: Final = ".ckpt"
 CHECKPOINT_MARKER: Final = "done"

@@ -13,7 +13,7 @@ from .schema.key_path import fields, section_of
 
 
 def compute(effective: Mapping[str, Any]) -> str:
-    """SHA-256 of canonical JSON, hexadecimal."""
+    """Return the SHA-256 of canonical JSON in hexadecimal."""
     text = json.dumps(_section(effective, TrainingConfig), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
@@ -23,7 +23,7 @@ def _section(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any
 
 
 def _value(value: Any, info: FieldInfo | None) -> Any:
-    """The API server stores 1.0 as 1 (R3): where no type says which it is, the two are the same."""
+    """Return the value; untyped floats without a fraction become integers, as the API server stores 1.0 as 1 (R3)."""
     section = section_of(info) if info is not None else None
     if section is not None and isinstance(value, Mapping):
         return _section(value, section)

@@ -8,7 +8,7 @@ _UNKNOWN: Final = "unknown (not installed as a package)"
 
 
 def version() -> str:
-    """As the installed package says; a source tree without one has none."""
+    """Return the version of the installed package; a source tree without one has none."""
     try:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:

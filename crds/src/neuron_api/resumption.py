@@ -1,8 +1,8 @@
-"""What a resume takes from where: the configuration that a checkpoint was written with, compared with the file's.
+"""Compare the configuration that a checkpoint was written with to the file's, for a resume.
 
-The values are always the file's. Model, optimizer state, counters and generators are the checkpoint's. What that does
-to the numbers is said for each key that differs; where the checkpoint's state means nothing for the file's value, the
-resume is refused. Pure; the trainer compares, and everybody prints the same lines.
+The values are always the file's. Model, optimizer state, counters and generators are the checkpoint's. The effect on
+the results is reported for each key that differs; if the checkpoint's state cannot be used with the file's value, the
+resume is refused. Pure; the trainer compares, and every program prints the same lines.
 """
 
 import json
@@ -23,16 +23,16 @@ SIZES: Final = (
     "vocab_size", "hidden_size", "intermediate_size", "ffn_hidden_size", "num_hidden_layers", "num_layers",
     "num_attention_heads", "num_key_value_heads", "num_kv_heads", "head_dim", "kv_channels", "tie_word_embeddings",
 )  # fmt: skip
-"""Of a model's config, those that the shapes of its tensors follow from."""
+"""Keys of a model's config that determine the shapes of its tensors."""
 
 MAX_LINES: Final = 64
-"""Differences that are listed; the rest is counted."""
+"""Differences that are listed; the others are counted."""
 LINE_LENGTH: Final = 240
 _VALUE_LENGTH: Final = 60
 
 
 class Effect(StrEnum):
-    """What it means that a key of the file differs from the checkpoint's."""
+    """The effect of a key that differs from the checkpoint's."""
 
     RATE = "the rate is the file's curve at this step"
     FILE = "the file's from this step on"
@@ -41,9 +41,9 @@ class Effect(StrEnum):
     START = "no effect: only a run that begins at step 0 uses it"
     NONE = "the file's; the numbers do not change"
     STATE = "the file's; the numbers change from this step on "
-    """As NUMBERS, and refused where it is switched on: the checkpoint has no state for it."""
+    """As NUMBERS, but refused if it is switched on: the checkpoint has no state for it."""
     SIZE = "the file's; the model's tensors are the same"
-    """REFUSED where both give a value: null is config.json's, and what is in that is compared by itself."""
+    """REFUSED if both have a value: null means config.json's, which is compared by itself."""
     REFUSED = "refused: the checkpoint's state means nothing for the file's value"
 
 
@@ -151,8 +151,8 @@ _EFFECTS: Final[Mapping[Effect, Mapping[str, str]]] = {
         "model_alignment_strategy.peft": "lora_rank lora_bias target_modules",
     },
 }
-"""Every documented key, under its section. The path of config.json is no number, and neither is the padding of the
-vocabulary: what comes of them is compared by itself (`architecture`)."""
+"""Every documented key, by effect and section. The path of config.json and the padding of the vocabulary have no effect
+of their own: the sizes that follow from them are compared by `compare_architectures`."""
 
 
 @cache
@@ -166,58 +166,60 @@ def _by_path() -> Mapping[str, Effect]:
 
 
 def effect(path: str) -> Effect | None:
-    """Of a documented key that holds a value; None where there is no such key."""
+    """Return the effect of a documented key that holds a value; None if there is no such key."""
     return _by_path().get(path)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A key whose value in the file is not that of the checkpoint."""
+    """A key whose value in the file differs from that of the checkpoint."""
 
     key: str
     before: Any
-    """In the checkpoint's configuration, as JSON has it."""
+    """The JSON value in the checkpoint's configuration."""
     after: Any
-    """In the file."""
+    """The JSON value in the file."""
     effect: Effect
     note: str = ""
-    """What else follows."""
+    """Further consequences."""
 
     @property
     def is_refused(self) -> bool:
-        """Whether the file cannot go on from the checkpoint."""
+        """Return whether a resume with this difference is refused."""
         return self.effect is Effect.REFUSED
 
     @property
     def line(self) -> str:
-        """`key: before -> after: effect`, of at most `LINE_LENGTH` characters."""
-        told = f"{self.effect.strip()}{f'; {self.note}' if self.note else ''}"
-        return f"{self.key}: {_shown(self.before)} -> {_shown(self.after)}: {told}"[:LINE_LENGTH]
+        """Return `key: before -> after: effect`, at most `LINE_LENGTH` characters."""
+        consequence = f"{self.effect.strip()}{f'; {self.note}' if self.note else ''}"
+        return f"{self.key}: {_shown(self.before)} -> {_shown(self.after)}: {consequence}"[:LINE_LENGTH]
 
 
 def compare(checkpoint: Mapping[str, Any], file: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """Every key that differs, in the order of the models; both are effective configurations (`TrainingConfig`'s dump by
-    alias in JSON mode): a default that is written out is no difference."""
+    """Return every key that differs, in the order of the models.
+
+    Both are effective configurations (`effective`), so a default that is written out is no difference.
+    """
     return tuple(_section(checkpoint, file, TrainingConfig, ""))
 
 
-def architecture(checkpoint: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """What differs in a model's sizes and constants, wherever they come from: `model_config` or the file."""
-    known = json.loads(json.dumps(model, default=str))
+def compare_architectures(checkpoint: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """Return the differences of a model's sizes and constants, whether from `model_config` or from the file."""
+    sizes = json.loads(json.dumps(model, default=str))
     return tuple(
         Difference(f"the model's {name}", checkpoint[name], value, Effect.REFUSED if name in SIZES else Effect.NUMBERS)
-        for name, value in known.items()
+        for name, value in sizes.items()
         if name in checkpoint and checkpoint[name] != value
     )
 
 
 def effective(config: TrainingConfig) -> dict[str, Any]:
-    """A configuration with all defaults, as a checkpoint's manifest keeps it."""
+    """Return a configuration with all defaults, as a checkpoint's manifest stores it."""
     return config.model_dump(mode="json", by_alias=True)
 
 
-def text(step: int, differences: tuple[Difference, ...] | None) -> tuple[str, ...]:
-    """What a start says about a resume: a headline, and a line for each difference. None: not known."""
+def describe(step: int, differences: tuple[Difference, ...] | None) -> tuple[str, ...]:
+    """Return what a start says about a resume: a headline and a line per difference; None means unknown."""
     if differences is None:
         return (
             f"resume at step {step}: the checkpoint does not hold the configuration that it was written with (an older "
@@ -226,7 +228,7 @@ def text(step: int, differences: tuple[Difference, ...] | None) -> tuple[str, ..
     if not differences:
         return (f"resume at step {step}: the configuration is the one that the checkpoint was written with.",)
     keys = "1 key differs" if len(differences) == 1 else f"{len(differences)} keys differ"
-    lines = [one.line for one in differences[:MAX_LINES]]
+    lines = [difference.line for difference in differences[:MAX_LINES]]
     rest = len(differences) - len(lines)
     headline = f"resume at step {step}: {keys} from the checkpoint's configuration (checkpoint -> file):"
     return (headline, *lines, *([f"and {rest} more"] if rest else []))
@@ -235,15 +237,15 @@ def text(step: int, differences: tuple[Difference, ...] | None) -> tuple[str, ..
 def _section(
     before: Mapping[str, Any], after: Mapping[str, Any], model: type[BaseModel] | None, prefix: str
 ) -> Iterator[Difference]:
-    known = fields(model) if model is not None else {}
-    own = [key for key in (*before, *after) if key not in known]
-    for key in dict.fromkeys((*known, *own)):
-        old = before.get(key) if key in before or key not in after else _default(known.get(key))
+    documented = fields(model) if model is not None else {}
+    user_keys = [key for key in (*before, *after) if key not in documented]
+    for key in dict.fromkeys((*documented, *user_keys)):
+        old = before.get(key) if key in before or key not in after else _default(documented.get(key))
         new = after.get(key)
         if old == new:
             continue
         path = f"{prefix}{key}"
-        section = section_of(known[key]) if key in known else None
+        section = section_of(documented[key]) if key in documented else None
         if section is not None and isinstance(old, Mapping) and isinstance(new, Mapping):
             yield from _section(old, new, section, f"{path}.")
         else:
@@ -251,22 +253,22 @@ def _section(
 
 
 def _default(info: FieldInfo | None) -> Any:
-    """What a release that did not know the key did: what leaving it out does today."""
+    """Return the default: a release without the key behaved as leaving it out does today."""
     if info is None or info.is_required():
         return None
     return to_jsonable_python(info.get_default(call_default_factory=True), by_alias=True)
 
 
 def _effect(path: str, old: Any, new: Any) -> Effect:
-    """Keys of one's own are passed to the data module or the model: nobody knows that they do nothing."""
-    found = effect(path) or Effect.NUMBERS
-    if found is Effect.STATE:
+    """Return the effect; the user's own keys go to the data module or the model and may change the results."""
+    documented = effect(path) or Effect.NUMBERS
+    if documented is Effect.STATE:
         return Effect.REFUSED if new and not old else Effect.NUMBERS
-    if found is Effect.SIZE and old is not None and new is not None:
+    if documented is Effect.SIZE and old is not None and new is not None:
         return Effect.REFUSED
-    return found
+    return documented
 
 
 def _shown(value: Any) -> str:
-    told = json.dumps(value, ensure_ascii=False)
-    return told if len(told) <= _VALUE_LENGTH else f"{told[: _VALUE_LENGTH - 1]}…"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _VALUE_LENGTH else f"{text[: _VALUE_LENGTH - 1]}…"

@@ -81,7 +81,8 @@ class StatusWriter:
     ) -> Json | None:
         """What is left when the fields that are refused are left out; None: a decision is among them."""
         for _ in range(_MAX_WRITES):
-            less = skew.without({"status": value}, (skew.path(field) for field in problem.fields)).get("status", {})
+            paths = (skew.parse_path(field) for field in problem.fields)
+            less = skew.drop_parts({"status": value}, paths).get("status", {})
             rest = parse({**observation.body, "status": less}).status
             if less == value or refusal.decisions(rest) != refusal.decisions(status):
                 return None

@@ -40,7 +40,7 @@ LEFT_TO_THE_OPERATOR = {
 }
 """Codes of errors without a rule, and why."""
 
-CROSS = [*cel.of_config(), *cel.of_spec()]
+CROSS = [*cel.config_rules(), *cel.platform_rules()]
 SCHEMA = values.add(config_schema())
 
 
@@ -73,7 +73,9 @@ def test_a_rule_is_an_error_of_a_key_that_exists_in_the_tables_words(rule: Rule)
 ENUMS = {str(one) for enum in (Accelerator, DeviceCountScope, GangScheduler) for one in enum}
 
 
-@pytest.mark.parametrize("wire", [*cel.spec_rules(), *cel.wires("spec.scheduling")], ids=lambda wire: wire["message"])
+@pytest.mark.parametrize(
+    "wire", [*cel.spec_rules(), *cel.spec_validations("spec.scheduling")], ids=lambda wire: wire["message"]
+)
 def test_words_of_enumerations_are_written_as_the_api_has_them(wire: Json) -> None:
     """A value that no object can have makes a rule that never refuses, or always: of every rule of `spec`, whatever
     differs from a value of an enumeration by capital letters only."""
@@ -118,7 +120,7 @@ def manifest(spec: Json) -> Json:
 
 @pytest.mark.parametrize(("spec", "key"), ILLEGAL)
 def test_a_manifest_is_refused_without_a_server_in_the_words_of_the_api_server(spec: Json, key: str) -> None:
-    wires = [*cel.wires("spec"), *cel.wires("spec.scheduling")]
+    wires = [*cel.spec_validations("spec"), *cel.spec_validations("spec.scheduling")]
     [finding] = errors_of(envelope.check(manifest(spec)))
     assert finding.key == key
     assert str(finding) in [wire["message"] for wire in wires]

@@ -13,7 +13,7 @@ import yaml
 
 from neuron_api.findings.finding import Finding
 from neuron_api.loading.loader import load_text
-from neuron_api.platform.directories import FIELDS, Naming
+from neuron_api.platform.directories import FIELDS, CheckpointNaming
 
 CONFIG = Path(__file__).parents[2] / "data" / "configs" / "hf_llama3_8B_config.yaml"
 
@@ -59,7 +59,7 @@ def test_a_name_that_would_be_lost_is_refused(params: dict[str, Any], key: str, 
 )  # fmt: skip
 def test_every_other_name_is_one_directory(filename: str | None) -> None:
     assert findings(filename=filename) == []
-    name = Naming(filename).name(FIELDS, version=2)
+    name = CheckpointNaming(filename).name(FIELDS, version=2)
     assert Path(name).name == name
     assert name.endswith("-v2.ckpt")
 

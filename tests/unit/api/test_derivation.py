@@ -43,7 +43,7 @@ def test_the_parallel_sizes_multiply_to_the_world(devices: int, nodes: int, tp: 
             "context_parallel_size": cp,
         },
     )
-    found = Topology.of(wanted)
+    found = Topology.from_config(wanted)
     assert found.world_size == devices * nodes
     product = found.data_parallel * tp * pp * cp
     assert product == (devices * nodes if devices * nodes % (tp * pp * cp) == 0 else 0)
@@ -52,7 +52,7 @@ def test_the_parallel_sizes_multiply_to_the_world(devices: int, nodes: int, tp: 
 @given(SIZES, SIZES, SIZES, st.integers(1, 2048))
 def test_micro_batches_multiply_to_the_global_batch(world: int, tp: int, micro: int, batch: int) -> None:
     assume(world % tp == 0)
-    found = Topology.of(
+    found = Topology.from_config(
         config(
             trainer={"devices": world},
             distributed_strategy={"tensor_model_parallel_size": tp},

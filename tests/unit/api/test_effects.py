@@ -34,7 +34,7 @@ FIELDS: Final = field_names()
 FILES: Final = (*TRAINER.rglob("*.py"), *(API / "derive").glob("*.py"),
                 *(file for file in API.glob("*.py") if file.stem not in TABLES))  # fmt: skip
 READERS: Final = reads(FILES)
-DONE: Final = (SupportLevel.DONE, SupportLevel.MEGATRON, SupportLevel.SOME)
+DONE: Final = (SupportLevel.SUPPORTED, SupportLevel.MEGATRON_ONLY, SupportLevel.SOME_VALUES)
 
 
 def config(*changes: str) -> TrainingConfig:
@@ -47,13 +47,15 @@ def readers(path: str) -> set[Path]:
     return READERS.get(FIELDS[path], set())
 
 
-@pytest.mark.parametrize("path", [path for path in LEAVES if support.extent(path) in DONE])
+@pytest.mark.parametrize("path", [path for path in LEAVES if support.level_of(path) in DONE])
 def test_a_supported_key_is_read_or_says_that_it_changes_nothing(path: str) -> None:
-    assert readers(path) or effects.of_key(path) is not None
+    assert readers(path) or effects.no_effect_of(path) is not None
 
 
 BY_EVERY_DEVICE: Final = [
-    path for path in LEAVES if (fact := effects.of_key(path)) and fact.devices == tuple(Accelerator) and not fact.unless
+    path
+    for path in LEAVES
+    if (fact := effects.no_effect_of(path)) and fact.devices == tuple(Accelerator) and not fact.unless
 ]
 TRAINS: Final = {file for file in FILES if TRAINER in file.parents and "convert" not in str(file)}
 DROPS: Final = {"model.optim.capturable"}
@@ -66,21 +68,21 @@ def test_a_key_without_effect_anywhere_is_read_by_nothing_that_trains(path: str)
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in LEAVES if (fact := effects.of_key(path)) and fact.devices == (Accelerator.CPU,)]
+    "path", [path for path in LEAVES if (fact := effects.no_effect_of(path)) and fact.devices == (Accelerator.CPU,)]
 )
 def test_a_key_of_neuron_alone_is_a_variable_and_nothing_that_trains_reads_it(path: str) -> None:
     assert environment.VARIABLES[path]
     assert not readers(path) & TRAINS
 
 
-@pytest.mark.parametrize("path", [path for path in LEAVES if support.extent(path) is SupportLevel.INERT])
+@pytest.mark.parametrize("path", [path for path in LEAVES if support.level_of(path) is SupportLevel.IGNORED])
 def test_a_key_without_effect_in_this_release_is_read_by_nothing(path: str) -> None:
     assert not readers(path)
 
 
-@pytest.mark.parametrize("path", [path for path in LEAVES if (fact := effects.of_key(path)) and fact.unless])
+@pytest.mark.parametrize("path", [path for path in LEAVES if (fact := effects.no_effect_of(path)) and fact.unless])
 def test_a_key_that_works_beside_another_names_one_that_exists(path: str) -> None:
-    fact = effects.of_key(path)
+    fact = effects.no_effect_of(path)
     assert fact is not None
     assert field_of(fact.unless) is not None
     assert readers(path) or path == "model.fusions.ring_attention", "checks.parallel demands it, the size decides"
@@ -171,7 +173,7 @@ def test_what_another_finding_is_about_is_not_listed_again() -> None:
 def test_there_are_words_for_every_key(device: Accelerator) -> None:
     for path, info in all_paths():
         if section_of(info) is None:
-            assert effects.words(path, device).startswith(("yes", "no: ", "only "))
+            assert effects.describe(path, device).startswith(("yes", "no: ", "only "))
 
 
 @pytest.mark.parametrize(
@@ -190,4 +192,4 @@ def test_there_are_words_for_every_key(device: Accelerator) -> None:
     ],
 )
 def test_the_words_say_what_a_key_does_where(path: str, device: str, words: str) -> None:
-    assert effects.words(path, DEVICES[device]) == words
+    assert effects.describe(path, DEVICES[device]) == words

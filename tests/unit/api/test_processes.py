@@ -54,7 +54,7 @@ def test_a_total_is_the_job_that_the_same_nodes_would_be_per_node() -> None:
     total = settled(128, 4, "trn1.32xlarge", AUTO)
     assert total.hash == per_node.hash != ""
     assert total.config is not None
-    assert Topology.of(total.config).world_size == 128
+    assert Topology.from_config(total.config).world_size == 128
 
 
 def test_what_is_interpolated_from_the_key_follows() -> None:

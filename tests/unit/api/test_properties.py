@@ -187,7 +187,7 @@ def test_a_batch_that_does_not_divide_is_an_error_and_no_other_is(tree: Tree, ba
     micro = tree["data"]["micro_batch_size"]
     loaded = load_object({**tree, "data": {**tree["data"], "global_batch_size": batch}})
     assert loaded.config is not None
-    step = micro * Topology.of(loaded.config).data_parallel
+    step = micro * Topology.from_config(loaded.config).data_parallel
     assert {finding.code for finding in loaded.errors} == (set() if batch % step == 0 else {"NTJ-2302"})
 
 
@@ -213,7 +213,7 @@ def memory_of(tree: Tree) -> Any:
     _, config = accepted(tree)
     model = from_megatron(config, 32_000)
     assert model is not None
-    return footprint.of_process(config, Topology.of(config), model, is_native=True)
+    return footprint.process_memory(config, Topology.from_config(config), model, is_native=True)
 
 
 @bounded

@@ -55,7 +55,7 @@ def test_a_page_is_what_the_models_say(name: str) -> None:
 
 
 def test_the_tables_of_the_resource_are_what_the_models_say() -> None:
-    assert JOB.read_text() == fields.filled(JOB.read_text()), "run `make crds`"
+    assert JOB.read_text() == fields.fill(JOB.read_text()), "run `make crds`"
 
 
 def test_every_key_has_an_anchor_and_a_heading_on_the_page() -> None:

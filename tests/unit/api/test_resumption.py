@@ -16,7 +16,7 @@ import yaml
 from key_cases import Case, cases, text_with
 from neuron_api import resumption
 from neuron_api.loading.loader import load_text
-from neuron_api.resource.progress import Progress, from_last_words, last_words
+from neuron_api.resource.progress import Progress, final_report, from_final_report
 from neuron_api.resumption import Difference, Effect
 from neuron_api.schema.key_path import all_paths, section_of
 
@@ -105,7 +105,7 @@ def test_a_section_that_comes_or_goes_is_one_line() -> None:
 def test_a_size_that_both_files_give_is_refused_and_one_of_config_json_is_compared_there() -> None:
     before, after = ({"model": {"num_layers": layers}} for layers in (4, 8))
     assert [one.is_refused for one in resumption.compare(before, after)] == [True]
-    found = resumption.architecture(
+    found = resumption.compare_architectures(
         {"num_hidden_layers": 4, "rope_theta": 1e4}, {"num_hidden_layers": 8, "rope_theta": 5e5}
     )
     assert [(one.key, one.is_refused) for one in found] == [
@@ -125,26 +125,26 @@ def test_pairs_of_edits_are_told_each_once_in_the_order_of_the_file() -> None:
 
 
 def test_the_text_is_a_headline_and_a_line_for_each_difference() -> None:
-    assert resumption.text(10, changed(model__optim__lr=1e-5)) == (
+    assert resumption.describe(10, changed(model__optim__lr=1e-5)) == (
         "resume at step 10: 1 key differs from the checkpoint's configuration (checkpoint -> file):",
         "model.optim.lr: 0.00015 -> 1e-05: the rate is the file's curve at this step",
     )
-    assert resumption.text(10, ()) == (
+    assert resumption.describe(10, ()) == (
         "resume at step 10: the configuration is the one that the checkpoint was written with.",
     )
-    (unknown,) = resumption.text(10, None)
+    (unknown,) = resumption.describe(10, None)
     assert "older release" in unknown
     assert "not compared" in unknown
 
 
 def test_however_much_differs_the_text_and_the_last_words_are_bounded() -> None:
     differences = tuple(Difference(f"data.k{n}", "a" * 1000, "b" * 1000, Effect.NUMBERS) for n in range(500))
-    found = resumption.text(1, differences)
+    found = resumption.describe(1, differences)
     assert len(found) == resumption.MAX_LINES + 2
     assert found[-1] == "and 436 more"
     assert max(map(len, found)) <= resumption.LINE_LENGTH
-    words = last_words(Progress(step=7, resume=found))
-    read = from_last_words(words)
+    words = final_report(Progress(step=7, resume=found))
+    read = from_final_report(words)
     assert read is not None
     assert read.step == 7
     assert read.resume == found[:1]

@@ -127,7 +127,7 @@ def test_a_status_that_is_no_object_is_an_empty_one() -> None:
     ],
 )
 def test_fields_are_read_as_the_api_server_writes_them(field: str, path: tuple[str | int, ...]) -> None:
-    assert skew.path(field) == path
+    assert skew.parse_path(field) == path
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_fields_are_read_as_the_api_server_writes_them(field: str, path: tuple[s
 )
 def test_parts_are_removed_and_nothing_else(paths: list[tuple[str | int, ...]], rest: Json) -> None:
     whole = {"a": [{"x": 1}, {"x": 2}], "b": 3}
-    assert skew.without(whole, paths) == rest
+    assert skew.drop_parts(whole, paths) == rest
     assert whole == {"a": [{"x": 1}, {"x": 2}], "b": 3}
 
 

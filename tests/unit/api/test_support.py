@@ -129,11 +129,15 @@ def test_the_extent_of_a_key_is_what_the_check_says_of_it() -> None:
                 continue
             value = part() if part else "something else"
             told = {f.key: f.code for f in support.check(with_value(base, where.split("."), value))}
-            expected = {SupportLevel.DONE: None, SupportLevel.INERT: "NTJ-4003", SupportLevel.PART: "NTJ-4002"}
-            if part and support.extent(where) is SupportLevel.MEGATRON:
+            expected = {
+                SupportLevel.SUPPORTED: None,
+                SupportLevel.IGNORED: "NTJ-4003",
+                SupportLevel.REFUSED_SECTION: "NTJ-4002",
+            }
+            if part and support.level_of(where) is SupportLevel.MEGATRON_ONLY:
                 assert told.get(where) == "NTJ-4002", where
                 continue
-            assert told.get(where) == expected.get(support.extent(where), "NTJ-4001"), where
+            assert told.get(where) == expected.get(support.level_of(where), "NTJ-4001"), where
 
 
 def test_the_tables_name_only_keys_that_there_are() -> None:

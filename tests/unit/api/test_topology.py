@@ -24,7 +24,7 @@ def config(*overrides: str) -> TrainingConfig:
 
 
 def test_the_real_configuration_has_the_expected_shape() -> None:
-    topology = Topology.of(config())
+    topology = Topology.from_config(config())
     assert (topology.world_size, topology.data_parallel, topology.micro_batches) == (128, 4, 256)
     assert check(topology, config()) == ()
 
@@ -38,7 +38,7 @@ def test_every_shared_configuration_that_loads_has_the_row_of_the_table() -> Non
         loaded = load_text((SHARED / f"{name}.yaml").read_text())
         if loaded.config is None:
             continue
-        topology = Topology.of(loaded.config)
+        topology = Topology.from_config(loaded.config)
         got = (topology.world_size, topology.data_parallel, topology.micro_batches)
         assert got == tuple(int(row[key]) for key in ("world", "dp", "num_microbatches")), name
         compared += 1
@@ -65,7 +65,7 @@ def test_the_parts_multiply_to_the_whole_or_a_finding_says_why(
         f"distributed_strategy.tensor_model_parallel_size={tp}",
         f"data.global_batch_size={gbs}",
     )
-    topology = Topology.of(made)
+    topology = Topology.from_config(made)
     errors = [f for f in check(topology, made) if f.severity == "error"]
     if errors:
         assert world % tp or gbs % (mbs * topology.data_parallel)

@@ -72,7 +72,10 @@ def test_no_remedy_trains_something_else(capsys: pytest.CaptureFixture[str]) -> 
     from neuron_api.schema.key_path import all_paths, section_of
 
     for path, info in all_paths():
-        if support.extent(path) not in (support.SupportLevel.REFUSED, support.SupportLevel.PART) or section_of(info):
+        if support.level_of(path) not in (
+            support.SupportLevel.REFUSED,
+            support.SupportLevel.REFUSED_SECTION,
+        ) or section_of(info):
             continue
         loaded = load_text(DPO.read_text(), [f"+{path}=true"])
         for one in support.check(loaded.config) if loaded.config else ():

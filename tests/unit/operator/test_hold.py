@@ -105,7 +105,7 @@ def test_a_suspension_that_is_taken_back_looks_again() -> None:
     ],
 )
 def test_what_the_field_allows(policy: FromScratch, step: int, saved: bool, may: bool) -> None:
-    assert policy.allows(seen_step=step, saved=saved) is may
+    assert policy.allows(finished_steps=step, has_checkpoint=saved) is may
 
 
 def test_a_pod_is_told_what_was_seen() -> None:

@@ -165,6 +165,6 @@ def test_a_file_without_the_flag_is_no_override(capsys: pytest.CaptureFixture[st
     ],
 )
 def test_a_legal_name_is_made_of_any_text(text: str, name: str) -> None:
-    assert job_name.legal(text) == name
+    assert job_name.nearest_legal(text) == name
     assert job_name.check(name) == ()
     assert (job_name.check(text) == ()) == (text == name)

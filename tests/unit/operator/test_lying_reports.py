@@ -182,9 +182,9 @@ def test_last_words_are_shown_by_kubectl_neuron_without_commands_for_a_terminal(
 
 
 def test_last_words_that_are_a_report_are_read_as_strictly() -> None:
-    assert wire.from_last_words('{"step": -1}') is None
-    assert wire.from_last_words('{"step": 1e30}') is None
-    found = wire.from_last_words('{"step": 3, "loss": NaN, "logDir": "\\u001b[2J"}')
+    assert wire.from_final_report('{"step": -1}') is None
+    assert wire.from_final_report('{"step": 1e30}') is None
+    found = wire.from_final_report('{"step": 3, "loss": NaN, "logDir": "\\u001b[2J"}')
     assert found is not None
     assert (found.step, found.loss, found.log_dir) == (3, None, "\\x1b[2J")
 

@@ -49,11 +49,11 @@ def test_a_name_that_no_service_or_label_can_have_is_refused(name: str) -> None:
     """DNS-1035 for the Service (Kubernetes before 1.36), 63 characters for labels and hosts with what is behind it."""
     (problem,) = job_name.check(name)
     assert problem.key == "metadata.name"
-    assert job_name.check(job_name.legal(name)) == ()
+    assert job_name.check(job_name.nearest_legal(name)) == ()
 
 
 def test_every_child_of_the_longest_job_has_legal_names_and_labels() -> None:
-    name = job_name.legal("7B " + "x" * 80)
+    name = job_name.nearest_legal("7B " + "x" * 80)
     job = make_job(name).build()
     assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", naming.service(job))
     hosts = [naming.host(job, 4095, 4096), naming.pod(job, 10**6, 4095, 4096), f"{name}-{10**6}"]

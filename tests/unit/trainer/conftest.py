@@ -84,7 +84,13 @@ def train(
     rng.seed(typed_config.seed)
     is_fresh, stops = start is None or start.checkpoint is None, lambda: bool(wants_stop())
     run = Run.build(
-        typed_config, Topology.of(typed_config), "hash", torch.device("cpu"), stops, Phases(), is_fresh=is_fresh
+        typed_config,
+        Topology.from_config(typed_config),
+        "hash",
+        torch.device("cpu"),
+        stops,
+        Phases(),
+        is_fresh=is_fresh,
     )
     metrics = MetricsFile(folder / contract.METRICS_FILE)
     run.fit(start or Start(0), folder, log_dir.checkpoints(typed_config, folder), handoff, metrics, rank=0)

@@ -40,7 +40,7 @@ def line_of(values: dict[str, Any], checkpoint: Path, folder: Path) -> dict[str,
     """The line of a test in this process."""
     config = evaluation.applied(typed(values))
     run = Run.build(
-        config, Topology.of(config), "hash", torch.device("cpu"), lambda: False, Phases(), is_fresh=False
+        config, Topology.from_config(config), "hash", torch.device("cpu"), lambda: False, Phases(), is_fresh=False
     )  # fmt: skip
     folder.mkdir(exist_ok=True)
     loss = testing.test(run, Start(0, str(checkpoint)), folder, rank=0)

@@ -30,16 +30,16 @@ def test_a_name_is_that_of_lightning(
     callback = ModelCheckpoint(dirpath=tmp_path, filename=template, auto_insert_metric_name=with_names)
     stem = callback._format_checkpoint_name(template, dict(VALUES), prefix=prefix, auto_insert_metric_name=with_names)
     wanted = f"{stem}-v{version}.ckpt" if version else f"{stem}.ckpt"
-    assert layout.Naming(template, prefix, None, with_names).name(VALUES, version) == wanted
+    assert layout.CheckpointNaming(template, prefix, None, with_names).name(VALUES, version) == wanted
 
 
 def test_a_postfix_stands_before_the_suffix() -> None:
     for postfix in ("-final", "-final.ckpt"):
-        assert layout.Naming("{step}", postfix=postfix).name({"step": 3}) == "step=3-final.ckpt"
+        assert layout.CheckpointNaming("{step}", postfix=postfix).name({"step": 3}) == "step=3-final.ckpt"
 
 
 def test_a_name_is_never_a_path() -> None:
-    naming = layout.Naming("{val/loss}-{step}")
+    naming = layout.CheckpointNaming("{val/loss}-{step}")
     assert naming.name({"val/loss": 1.5, "step": 3}) == "val_loss=1.5-step=3.ckpt"
 
 

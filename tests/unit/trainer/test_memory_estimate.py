@@ -105,4 +105,4 @@ def test_a_checkpoint_has_the_size_that_is_estimated(key: str, precision: str, t
     shape, _ = architecture.from_json(SMALL, wanted.model)
     assert shape is not None
     envelope = 0.04 if key == "save_weights_only" else 0.02  # the same index beside a seventh of the bytes
-    assert footprint.of_checkpoint(wanted, shape) == pytest.approx(written, rel=envelope)
+    assert footprint.checkpoint_bytes(wanted, shape) == pytest.approx(written, rel=envelope)

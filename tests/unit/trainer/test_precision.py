@@ -61,7 +61,7 @@ def backend(tiny: Path, folder: Path, rows: int, **rules: Any) -> tuple[Any, Nat
         tiny, folder, data__global_batch_size=rows, data__micro_batch_size=1, precision=rules, model__optim=ADAMW
     )
     wanted = typed(values)
-    built = NativeBackend(wanted, Topology.of(wanted), torch.device("cpu"))
+    built = NativeBackend(wanted, Topology.from_config(wanted), torch.device("cpu"))
     built.build(Family.of(wanted))
     return wanted, built
 

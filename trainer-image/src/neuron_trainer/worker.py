@@ -153,7 +153,7 @@ def _train(
     start = _agree(own)
     run = Run.build(
         config=config,
-        topology=Topology.of(config, job.processes_per_node),
+        topology=Topology.from_config(config, job.processes_per_node),
         config_hash=job.config_hash,
         device=torch.device(job.accelerator),
         wants_stop=lambda: handoff.is_stopping,

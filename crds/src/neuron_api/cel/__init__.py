@@ -1,8 +1,7 @@
-"""Rules that the API server checks at `kubectl apply`, in the words of the offline checks: one module per section.
+"""Rules that the API server checks at `kubectl apply`, with the messages of the offline checks: a module per section.
 
-Everything that can be told from the object alone, and that is an error, has a rule here; warnings, floats, files and
-what an interpolation hides are the operator's. A rule says when the object is refused, so it reads like the check of
-the same code in `checks`.
+Every error that the object alone shows has a rule here; warnings, floats, files and interpolated values are left to the
+operator. A rule says when the object is refused, so it reads like the check of the same code in `checks`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,46 +27,46 @@ from . import (
     values,
     world_size,
 )
-from .rule import Rule, Wire
+from .rule import Rule, Validation
 
 __all__ = [
     "BESIDE_CONFIG", "Rule", "add_config_rules", "of_config", "of_spec", "root_rules", "spec_findings", "spec_rules",
     "wires",
 ]  # fmt: skip
 
-_OF_CONFIG = (trainer, exp_manager, parallel, data, model, optim, alignment, aliases)
-_OF_SPEC = (platform, world_size)
+_CONFIG_MODULES = (trainer, exp_manager, parallel, data, model, optim, alignment, aliases)
+_PLATFORM_MODULES = (platform, world_size)
 
 root_rules = identity.root_rules
 BESIDE_CONFIG: Final = (*identity.RULES, *scheduling.RULES)
-"""Rules of the spec beside the configuration."""
+"""Rules of the spec outside the configuration."""
 
 
-def of_config() -> Iterator[Rule]:
-    """Rules between keys of the configuration."""
-    return chain.from_iterable(section.rules() for section in _OF_CONFIG)
+def config_rules() -> Iterator[Rule]:
+    """Yield the rules between keys of the configuration."""
+    return chain.from_iterable(section.rules() for section in _CONFIG_MODULES)
 
 
-def of_spec() -> Iterator[Rule]:
-    """Rules between the configuration and the platform."""
-    return chain.from_iterable(section.rules() for section in _OF_SPEC)
+def platform_rules() -> Iterator[Rule]:
+    """Yield the rules between the configuration and the platform."""
+    return chain.from_iterable(section.rules() for section in _PLATFORM_MODULES)
 
 
 def add_config_rules(schema: values.Schema) -> values.Schema:
-    """The schema of `spec.config` with all its rules."""
-    return scoping.add(values.add(schema), of_config())
+    """Return the schema of `spec.config` with all its rules."""
+    return scoping.add(values.add(schema), config_rules())
 
 
-def spec_rules() -> list[Wire]:
-    """`x-kubernetes-validations` of `spec`."""
-    return [*wires("spec"), *(rule.of_spec() for rule in of_spec())]
+def spec_rules() -> list[Validation]:
+    """Return `x-kubernetes-validations` of `spec`."""
+    return [*spec_validations("spec"), *(rule.in_spec() for rule in platform_rules())]
 
 
-def wires(part: str) -> list[Wire]:
-    """`x-kubernetes-validations` of a part of the spec, as far as they are beside the configuration."""
-    return [rule.wire() for rule in BESIDE_CONFIG if rule.part == part]
+def spec_validations(part: str) -> list[Validation]:
+    """Return `x-kubernetes-validations` of a part of the spec, without those of the configuration."""
+    return [rule.validation() for rule in BESIDE_CONFIG if rule.part == part]
 
 
 def spec_findings(spec: Mapping[str, Any]) -> tuple[Finding, ...]:
-    """What the API server would say of a `spec` beside its configuration, in its words."""
+    """Return the API server's findings about a `spec` outside its configuration."""
     return tuple(spec_rule.findings(BESIDE_CONFIG, spec))

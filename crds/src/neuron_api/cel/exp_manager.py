@@ -5,17 +5,17 @@ from typing import Final
 
 from neuron_api.findings.registry import ENTRIES
 
-from .expressions import above, flag, loose, raw, text
+from .expressions import flag, is_above, raw, text, untyped
 from .rule import Rule, RuleReason
 
 _PARAMS: Final = "exp_manager.checkpoint_callback_params"
 
 
 def rules() -> Iterator[Rule]:
-    """Log files, rhythm and contents of checkpoints, what is not there."""
-    local, one = flag("exp_manager.log_local_rank_0_only"), flag("exp_manager.log_global_rank_0_only")
-    yield Rule(2201, "exp_manager.log_global_rank_0_only", f"{local} && {one}")
-    yield from _rhythms()
+    """Yield the rules of log files, intervals and contents of checkpoints, and missing features."""
+    local_only, global_only = flag("exp_manager.log_local_rank_0_only"), flag("exp_manager.log_global_rank_0_only")
+    yield Rule(2201, "exp_manager.log_global_rank_0_only", f"{local_only} && {global_only}")
+    yield from _intervals()
     both = f"{flag('exp_manager.save_bf16')} && {flag(f'{_PARAMS}.use_master_weights_in_ckpt')}"
     yield Rule(2207, "exp_manager.save_bf16", both)
     yield from _ranking()
@@ -24,15 +24,15 @@ def rules() -> Iterator[Rule]:
             yield Rule(number, key, flag(key), reason=RuleReason.FORBIDDEN)
 
 
-def _rhythms() -> Iterator[Rule]:
-    steps, epochs = above(f"{_PARAMS}.every_n_train_steps", 0), above(f"{_PARAMS}.every_n_epochs", 0)
+def _intervals() -> Iterator[Rule]:
+    steps, epochs = is_above(f"{_PARAMS}.every_n_train_steps", 0), is_above(f"{_PARAMS}.every_n_epochs", 0)
     yield Rule(2206, f"{_PARAMS}.every_n_epochs", f"{steps} && {epochs}")
     seconds = f"{_PARAMS}.train_time_interval"
-    yield Rule(2206, seconds, f"{steps} != {epochs} && {loose(seconds)}.hasValue()")
+    yield Rule(2206, seconds, f"{steps} != {epochs} && {untyped(seconds)}.hasValue()")
 
 
 def _ranking() -> Iterator[Rule]:
-    """A monitor that is null looks absent to CEL: 2202 is left to the operator."""
+    """Yield the rule of the monitor; 2202 is left to the operator, since a null monitor looks absent to CEL."""
     writes = f"{flag('exp_manager.create_checkpoint_callback')} && {raw(f'{_PARAMS}.save_top_k')} != 0"
     is_off = f"{raw('trainer.limit_val_batches')} == 0"
     monitor = f"{_PARAMS}.monitor"

@@ -1,24 +1,24 @@
-"""Rules without a code, since they are not about a configuration: the object's name, its sources, changes, storage."""
+"""Rules without a code, since they are not about a configuration: name, sources, immutable fields, storage."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from neuron_api.resource import job_name
 
-from .expressions import IN_SPEC, above
-from .rule import Wire
+from .expressions import IN_SPEC, is_above
+from .rule import Validation
 from .spec_rule import Part, SpecRule, value
 
 _FIXED = ("config", "configFrom", "deviceCountScope")
 _PODS = ("platform", "image", "storage", "podTemplate", "scheduling")
-"""What pods are made from, beside the configuration."""
+"""Fields that pods are made from, besides the configuration."""
 _IS_OF_STATUS = "(has(self.status) && self.status != oldSelf.status)"
-"""Whether the request is a write of the status, where the API server keeps the spec, as it keeps the status in all
-others: a comparison of whole configurations would cost it 5 ms at every status write."""
+"""Whether the request writes the status. The API server keeps the spec then (and the status in all other requests), so
+that comparing whole configurations, which takes 5 ms, can be skipped."""
 
 
 def _same(fields: tuple[str, ...]) -> str:
-    """Whether none of these fields of the spec is changed."""
+    """Return an expression that is true if none of these fields of the spec changes."""
     return " && ".join(
         f"has(self.spec.{field}) == has(oldSelf.spec.{field}) && "
         f"(!has(self.spec.{field}) || self.spec.{field} == oldSelf.spec.{field})"
@@ -26,8 +26,8 @@ def _same(fields: tuple[str, ...]) -> str:
     )
 
 
-def root_rules() -> list[Wire]:
-    """Rules about the object's name, which becomes part of pod and host names (63 characters), and about changes."""
+def root_rules() -> list[Validation]:
+    """Return the rules about changes, and about the name, which is part of pod and host names (63 characters)."""
     has_pods = "has(oldSelf.status) && has(oldSelf.status.pods) && size(oldSelf.status.pods) > 0"
     return [
         {
@@ -50,11 +50,11 @@ def root_rules() -> list[Wire]:
     ]
 
 
-def _has_lone_storage(spec: Part) -> bool:
-    """Several nodes, and nothing that they may write to; an interpolated number is not known here."""
+def _lacks_writable_storage(spec: Part) -> bool:
+    """Return whether several nodes have no writable claim; an interpolated number of nodes is unknown here."""
     nodes, storage = value(spec, "config.trainer.num_nodes"), spec.get("storage")
     entries = storage if isinstance(storage, list) else ()
-    is_writable = any(isinstance(one, Mapping) and not one.get("readOnly") for one in entries)
+    is_writable = any(isinstance(entry, Mapping) and not entry.get("readOnly") for entry in entries)
     return isinstance(nodes, int) and nodes > 1 and not is_writable
 
 
@@ -73,9 +73,9 @@ RULES: Final = (
         "it has no writable claim, but spec.config.trainer.num_nodes is more than 1: checkpoints would be lost with "
         "the pods.",
         "Add an entry with claimName and mountPath.",
-        f"has({IN_SPEC}) && {above('trainer.num_nodes', 1, IN_SPEC)} && "
+        f"has({IN_SPEC}) && {is_above('trainer.num_nodes', 1, IN_SPEC)} && "
         "!(has(self.storage) && self.storage.exists(s, !has(s.readOnly) || !s.readOnly))",
-        _has_lone_storage,
+        _lacks_writable_storage,
     ),
 )
-"""Sources of the configuration, and a claim for what several nodes write."""
+"""Sources of the configuration, and a claim for the checkpoints of several nodes."""

@@ -6,18 +6,18 @@ from typing import Final
 from neuron_api.checks.optim import ARGUMENTS
 from neuron_api.schema.key_path import field_of
 
-from .expressions import flag, given, is_interpolated, loose, raw, text
+from .expressions import flag, is_interpolated, is_set, raw, text, untyped
 from .rule import Rule, RuleReason
 
 _SECTION: Final = "model.optim"
 _SCHED: Final = "model.optim.sched"
 _NAME: Final = text(f"{_SECTION}.name")
-_RATE: Final = loose(f"{_SECTION}.lr")
+_RATE: Final = untyped(f"{_SECTION}.lr")
 _COMPUTES_RATE: Final = f"({_NAME} == 'adafactor' && {flag(f'{_SECTION}.relative_step')})"
 
 
 def rules() -> Iterator[Rule]:
-    """Rates, arguments, lengths."""
+    """Yield the rules of rates, arguments and lengths."""
     rate = f"{_SECTION}.lr"
     yield Rule(1401, rate, f"!{_RATE}.hasValue() && !{_COMPUTES_RATE}", reason=RuleReason.REQUIRED)
     yield Rule(2601, rate, f"({_RATE}.orValue(1) == 0 || {_RATE}.orValue(1) == 0.0) && !{_COMPUTES_RATE}")
@@ -25,18 +25,18 @@ def rules() -> Iterator[Rule]:
     warmup, relative = flag(f"{_SECTION}.warmup_init"), flag(f"{_SECTION}.relative_step")
     yield Rule(2604, f"{_SECTION}.warmup_init", f"{_NAME} == 'adafactor' && {warmup} && !{relative}")
     nesterov = f"{_NAME} == 'sgd' && {flag(f'{_SECTION}.nesterov')}"
-    yield Rule(2606, f"{_SECTION}.nesterov", f"{nesterov} && !{loose(f'{_SECTION}.momentum')}.hasValue()")
+    yield Rule(2606, f"{_SECTION}.nesterov", f"{nesterov} && !{untyped(f'{_SECTION}.momentum')}.hasValue()")
     yield from _schedule()
 
 
 def _arguments() -> Iterator[Rule]:
-    """Switches of one optimizer with the name of another; numbers are left to the operator."""
+    """Yield the rules of switches that another optimizer has; numbers are left to the operator."""
     switches = sorted({name for names in ARGUMENTS.values() for name in names if _is_switch(name)})
     for name in switches:
-        key, owners = f"{_SECTION}.{name}", [one for one, names in ARGUMENTS.items() if name in names]
+        key, owners = f"{_SECTION}.{name}", [optimizer for optimizer, names in ARGUMENTS.items() if name in names]
         default = field_of(key)
         is_set = f"!{flag(key)}" if default is not None and default.default else flag(key)
-        listed = ", ".join(f"'{one}'" for one in owners)
+        listed = ", ".join(f"'{owner}'" for owner in owners)
         yield Rule(2602, key, f"{is_set} && !({_NAME} in [{listed}]) && !{is_interpolated(f'{_SECTION}.name')}")
 
 
@@ -50,6 +50,6 @@ def _schedule() -> Iterator[Rule]:
     yield Rule(2611, f"{_SCHED}.name", f"{name} == 'rprop'")
     for part in ("warmup", "constant", "hold"):
         steps, ratio = f"{_SCHED}.{part}_steps", f"{_SCHED}.{part}_ratio"
-        has_steps = f"{given(steps)} && type({raw(steps)}) == int"
-        yield Rule(2612, ratio, f"{has_steps} && {loose(ratio)}.hasValue()")
-    yield Rule(2617, step, f"{name} == 'StepLR' && !{given(step)}", reason=RuleReason.REQUIRED)
+        has_steps = f"{is_set(steps)} && type({raw(steps)}) == int"
+        yield Rule(2612, ratio, f"{has_steps} && {untyped(ratio)}.hasValue()")
+    yield Rule(2617, step, f"{name} == 'StepLR' && !{is_set(step)}", reason=RuleReason.REQUIRED)

@@ -1,11 +1,11 @@
-"""`distributed_strategy`: divisions that the number of processes has no part in (those are in `world`)."""
+"""`distributed_strategy`: divisions that do not involve the number of processes (those are in `world_size`)."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from .expressions import above, flag, given, numbers, raw
+from .expressions import flag, is_above, is_set, numbers, raw
 from .rule import Rule, RuleReason
-from .training_mode import IS_MEGATRON, sample
+from .training_mode import IS_MEGATRON, for_sample_length
 
 TP: Final = "distributed_strategy.tensor_model_parallel_size"
 PP: Final = "distributed_strategy.pipeline_model_parallel_size"
@@ -20,33 +20,33 @@ _CUTS: Final = "self.model.?pipeline_cuts.orValue([])"
 
 
 def fusion(name: str) -> str:
-    """A switch of `model.fusions`, which may stand at the top level, too (A18)."""
+    """Return the expression of a switch of `model.fusions`, which may also stand at the top level (A18)."""
     return f"self.model.?fusions.?{name}.or(self.?fusions.?{name}).orValue(false)"
 
 
 def rules() -> Iterator[Rule]:
-    """Stages, sequence, heads, experts."""
+    """Yield the rules of stages, sequence, heads and experts."""
     yield from _stages()
     yield from _sequence()
     yield from _heads()
     yield from _experts()
-    yield Rule(2322, _SPLIT, f"type({raw(_SPLIT, absent=-1)}) == int && {given(_SPLIT)}", reason=RuleReason.FORBIDDEN)
+    yield Rule(2322, _SPLIT, f"type({raw(_SPLIT, absent=-1)}) == int && {is_set(_SPLIT)}", reason=RuleReason.FORBIDDEN)
 
 
 def _stages() -> Iterator[Rule]:
-    yield Rule(2304, VPP, numbers(VPP, PP, that=lambda chunks, stages: f"{chunks} > 1 && {stages} == 1"))
-    yield Rule(2306, VPP, _of_layers(_uneven))
+    yield Rule(2304, VPP, numbers(VPP, PP, condition=lambda chunks, stages: f"{chunks} > 1 && {stages} == 1"))
+    yield Rule(2306, VPP, _for_layers(_uneven))
     yield Rule(
         2307,
         PP,
-        _of_layers(
+        _for_layers(
             lambda stages, chunks, layers: (
                 f"!({_uneven(stages, chunks, layers)}) && "
                 f"({layers} < {stages} || {IS_MEGATRON} && {layers} % {stages} != 0)"
             )
         ),
     )
-    count = numbers(PP, VPP, that=lambda stages, chunks: f"{_CUTS}.size() + 1 != {stages} * {chunks}")
+    count = numbers(PP, VPP, condition=lambda stages, chunks: f"{_CUTS}.size() + 1 != {stages} * {chunks}")
     yield Rule(2507, "model.pipeline_cuts", f"{_CUTS}.size() > 0 && {count}")
 
 
@@ -54,36 +54,40 @@ def _uneven(stages: str, chunks: str, layers: str) -> str:
     return f"{chunks} > 1 && {layers} % ({stages} * {chunks}) != 0"
 
 
-def _of_layers(that: Callable[[str, str, str], str]) -> str:
-    """Whether something holds for several stages, chunks and layers, where no cuts are given."""
+def _for_layers(condition: Callable[[str, str, str], str]) -> str:
+    """Return an expression that is true if the condition holds for several stages, chunks and layers without cuts."""
 
-    def of_stages(stages: str, chunks: str) -> str:
-        layers = numbers(_LAYERS, that=lambda layers: that(stages, chunks, layers), name="l")
+    def in_stages(stages: str, chunks: str) -> str:
+        layers = numbers(_LAYERS, condition=lambda layers: condition(stages, chunks, layers), name="l")
         return f"{stages} > 1 && {_CUTS}.size() == 0 && {layers}"
 
-    return numbers(PP, VPP, that=of_stages)
+    return numbers(PP, VPP, condition=in_stages)
 
 
 def _sequence() -> Iterator[Rule]:
-    yield Rule(2309, CP, f"{above(CP, 1)} && !{fusion('ring_attention')}")
-    uneven = numbers(CP, that=lambda parts: f"{parts} > 1 && {sample(lambda tokens: f'{tokens} % {parts} != 0')}")
+    yield Rule(2309, CP, f"{is_above(CP, 1)} && !{fusion('ring_attention')}")
+    uneven = numbers(
+        CP, condition=lambda parts: f"{parts} > 1 && {for_sample_length(lambda tokens: f'{tokens} % {parts} != 0')}"
+    )
     yield Rule(2310, CP, uneven)
     is_sharded = flag("distributed_strategy.sequence_parallel")
-    yield Rule(2315, "model.encoder_seq_length", f"{is_sharded} && {numbers(TP, CP, that=_uneven_shards)}")
+    yield Rule(2315, "model.encoder_seq_length", f"{is_sharded} && {numbers(TP, CP, condition=_uneven_shards)}")
 
 
 def _uneven_shards(tensor: str, parts: str) -> str:
-    uneven = sample(lambda tokens: f"{tokens} % {parts} == 0 && {tokens} / {parts} % {tensor} != 0")
+    uneven = for_sample_length(lambda tokens: f"{tokens} % {parts} == 0 && {tokens} / {parts} % {tensor} != 0")
     return f"{tensor} > 1 && {uneven}"
 
 
 def _heads() -> Iterator[Rule]:
     for number, width in ((2311, _HEADS), (2312, "model.ffn_hidden_size")):
-        uneven = numbers(TP, width, that=lambda tensor, parts: f"{parts} % {tensor} != 0")
+        uneven = numbers(TP, width, condition=lambda tensor, parts: f"{parts} % {tensor} != 0")
         yield Rule(number, TP, f"{IS_MEGATRON} && {uneven}")
-    has_copies = f"{above(KV, 1)} && {flag('model.qkv_linear')}"
-    yield Rule(2317, KV, f"{has_copies} && {numbers(TP, KV, that=lambda tensor, copies: f'{tensor} % {copies} != 0')}")
-    heads = numbers(TP, KV, _HEADS, _KV_HEADS, that=_wrong_copies)
+    has_copies = f"{is_above(KV, 1)} && {flag('model.qkv_linear')}"
+    yield Rule(
+        2317, KV, f"{has_copies} && {numbers(TP, KV, condition=lambda tensor, copies: f'{tensor} % {copies} != 0')}"
+    )
+    heads = numbers(TP, KV, _HEADS, _KV_HEADS, condition=_wrong_copies)
     yield Rule(2313, KV, f"{IS_MEGATRON} && {flag('model.qkv_linear')} && {heads}")
 
 
@@ -94,8 +98,8 @@ def _wrong_copies(tensor: str, copies: str, heads: str, kv_heads: str) -> str:
 
 def _experts() -> Iterator[Rule]:
     for key in (EP, SHUFFLE):
-        yield Rule(2318, key, f"{above(key, 1)} && !{given('model.moe')}")
+        yield Rule(2318, key, f"{is_above(key, 1)} && !{is_set('model.moe')}")
     count = "model.moe.num_experts"
-    uneven = numbers(EP, count, that=lambda groups, experts: f"{experts} % {groups} != 0")
-    yield Rule(2319, EP, f"{above(EP, 1)} && {uneven}")
-    yield Rule(2321, SHUFFLE, f"{above(SHUFFLE, 1)} && {given('model.moe')} && {flag('model.moe.dropless')}")
+    uneven = numbers(EP, count, condition=lambda groups, experts: f"{experts} % {groups} != 0")
+    yield Rule(2319, EP, f"{is_above(EP, 1)} && {uneven}")
+    yield Rule(2321, SHUFFLE, f"{is_above(SHUFFLE, 1)} && {is_set('model.moe')} && {flag('model.moe.dropless')}")

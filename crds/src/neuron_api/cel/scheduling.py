@@ -1,4 +1,4 @@
-"""What cannot go together in `spec.scheduling`: a field that the chosen scheduler would ignore is refused."""
+"""Rules of `spec.scheduling`: a field that the chosen scheduler would ignore is refused."""
 
 from typing import Any, Final
 

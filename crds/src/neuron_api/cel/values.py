@@ -1,4 +1,4 @@
-"""Rules of single keys: whole numbers, their bounds, lists of allowed values. An interpolation passes, and the word
+"""Rules of single keys: integers, their bounds, lists of allowed values. Interpolations pass, and so does the word
 None, which is read as null (R1)."""
 
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from .rule import Rule
 
 Schema = dict[str, Any]
 
-_ELSEWHERE: Final = ("model.num_layers", "model.hidden_size", "model.optim.sched.max_steps")
-"""-1 takes config.json's, or the trainer's."""
-_TOLD_ELSEWHERE: Final = {"model.optim.sched.name": ("rprop",)}
+_MAY_BE_MINUS_ONE: Final = ("model.num_layers", "model.hidden_size", "model.optim.sched.max_steps")
+"""Keys where -1 means the value of config.json, or of the trainer."""
+_REFUSED_BY_ANOTHER_RULE: Final = {"model.optim.sched.name": ("rprop",)}
 """Values that another rule refuses."""
 _NOT_A_NUMBER: Final = (
     # By first and last character, which costs next to nothing: a regular expression over an int-or-string value is
@@ -27,37 +27,37 @@ _NOT_A_NUMBER: Final = (
 
 
 def add(schema: Schema) -> Schema:
-    """The schema of the configuration with the rules of its keys."""
+    """Return the schema of the configuration with the rules of its keys."""
     for key, info in all_paths():
         node = schema
         for part in key.split("."):
             node = node["properties"][part]
-        if found := [rule.of_value() for rule in rules(key, info, node)]:
-            node["x-kubernetes-validations"] = found
+        if validations := [rule.on_key() for rule in rules(key, info, node)]:
+            node["x-kubernetes-validations"] = validations
     return schema
 
 
 def rules(key: str, info: FieldInfo, node: Schema) -> Iterator[Rule]:
-    """Of one key with its schema."""
+    """Yield the rules of one key with its schema."""
     if node.get("x-kubernetes-int-or-string"):
-        what = "a number" if "quantity" in repr((info.annotation, info.metadata)) else "an integer"
-        yield Rule(1402, key, _NOT_A_NUMBER, f"must be {what}")
+        expected = "a number" if "quantity" in repr((info.annotation, info.metadata)) else "an integer"
+        yield Rule(1402, key, _NOT_A_NUMBER, f"must be {expected}")
         yield from _bounds(key, info)
     elif allowed := choices(info):
-        listed = ", ".join(f"'{one}'" for one in (*allowed, "None", *_TOLD_ELSEWHERE.get(key, ())))
+        listed = ", ".join(f"'{value}'" for value in (*allowed, "None", *_REFUSED_BY_ANOTHER_RULE.get(key, ())))
         refused = f"!(self in [{listed}]) && !self.contains('${{')"
         yield Rule(1404, key, refused, f"must be one of {', '.join(allowed)}")
 
 
 def _bounds(key: str, info: FieldInfo) -> Iterator[Rule]:
-    but = " && self != -1" if key in _ELSEWHERE else ""
+    unless_minus_one = " && self != -1" if key in _MAY_BE_MINUS_ONE else ""
     for item in info.metadata:
         for refused, expected in _broken(item):
-            yield Rule(1403, key, f"type(self) == int && {refused}{but}", expected, OFF.get(key, ""))
+            yield Rule(1403, key, f"type(self) == int && {refused}{unless_minus_one}", expected, OFF.get(key, ""))
 
 
 def _broken(item: object) -> Iterator[tuple[str, str]]:
-    """When a bound is broken, and what it asks for."""
+    """Yield the expression that breaks a bound, and what the bound requires."""
     if isinstance(item, annotated_types.Ge):
         yield f"int(self) < {item.ge}", f"must be {item.ge} or more"
     elif isinstance(item, annotated_types.Gt):

@@ -1,8 +1,8 @@
-"""Rules between keys: one module per section of the document; they raise the codes 20xx to 29xx of
-`codes.TABLE`. Pure; all findings at once.
+"""Rules between keys: one module per section of the document, with the codes 20xx to 29xx of `codes.TABLE`. Pure; all
+findings at once.
 
-`check` asks what can be told from the configuration alone. What needs the sizes in a Hugging Face `config.json` is
-asked by `check_model` where that file is at hand: in `kubectl neuron plan` and in the pod.
+`check` needs the configuration alone. `check_model` needs the sizes in a Hugging Face `config.json`, so it runs where
+that file is available: in `kubectl neuron plan` and in the pod.
 """
 
 from collections.abc import Iterator
@@ -47,16 +47,17 @@ _SECTIONS = (
 
 
 def check(config: TrainingConfig) -> tuple[Finding, ...]:
-    """Every rule that the configuration alone decides."""
-    found = [finding for section in _SECTIONS for finding in section.check(config)]
-    found += pipeline.check(config, config.model.num_layers)
+    """Return the findings of every rule that needs the configuration alone."""
+    findings = [finding for section in _SECTIONS for finding in section.check(config)]
+    findings += pipeline.check(config, config.model.num_layers)
     if config.model_source == "megatron" and (sizes := from_megatron(config)) is not None:
-        found += architecture.check(config, sizes)
-    return tuple(found)
+        findings += architecture.check(config, sizes)
+    return tuple(findings)
 
 
 def check_model(config: TrainingConfig, sizes: Architecture) -> tuple[Finding, ...]:
-    """The rules that need a Hugging Face model's sizes; nothing for Megatron models, whose sizes `check` knows."""
+    """Return the findings of the rules that need a Hugging Face model's sizes; none for Megatron models, whose sizes
+    `check` has."""
     return tuple(_of_model(config, sizes)) if config.model_source == "hf" else ()
 
 

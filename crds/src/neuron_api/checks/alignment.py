@@ -1,4 +1,4 @@
-"""`model_alignment_strategy`: one algorithm, its lengths, LoRA's targets and files (section 10)."""
+"""`model_alignment_strategy`: one algorithm, its lengths, LoRA's targets and files."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -17,33 +17,33 @@ TARGETS: Final = (
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """Nothing for pre-training."""
+    """Yield the findings of fine-tuning; none for pre-training."""
     if alignment.strategy(config) == alignment.PRETRAIN:
         return
     if config.data.seq_length is None:
         yield make_finding(2905, "data.seq_length", "it is not set, and records are padded or packed to it.")
-    given = config.model_alignment_strategy
-    if given is None:
+    sections = config.model_alignment_strategy
+    if sections is None:
         return
-    chosen = [name for name in ("dpo", "sft", "orpo") if getattr(given, name) is not None]
+    chosen = [name for name in ("dpo", "sft", "orpo") if getattr(sections, name) is not None]
     if len(chosen) > 1:
         yield make_finding(2901, _SECTION, f"{', '.join(chosen)} are alternatives: pick one of dpo, sft, orpo.")
-    for name, section in (("dpo", given.dpo), ("orpo", given.orpo)):
+    for name, section in (("dpo", sections.dpo), ("orpo", sections.orpo)):
         if section is not None:
             yield from _preferences(config, f"{_SECTION}.{name}", section)
-    if given.peft is not None:
-        yield from _adapters(config, given.peft)
+    if sections.peft is not None:
+        yield from _adapters(config, sections.peft)
 
 
-def _preferences(config: TrainingConfig, section: str, wanted: DpoConfig | OrpoConfig) -> Iterator[Finding]:
-    prompt, length = wanted.max_prompt_length, config.data.seq_length
+def _preferences(config: TrainingConfig, section: str, algorithm: DpoConfig | OrpoConfig) -> Iterator[Finding]:
+    prompt, length = algorithm.max_prompt_length, config.data.seq_length
     if prompt is None:
         yield make_finding(2902, f"{section}.max_prompt_length", "it is required.")
     elif length is not None and prompt >= length:
         yield make_finding(
             2903, f"{section}.max_prompt_length", f"{prompt} leaves no token of data.seq_length {length} to the answer."
         )
-    if isinstance(wanted, DpoConfig) and not wanted.precompute_ref_log_probs:
+    if isinstance(algorithm, DpoConfig) and not algorithm.precompute_ref_log_probs:
         yield make_finding(2904, f"{section}.precompute_ref_log_probs", "False is not supported.")
 
 

@@ -13,7 +13,7 @@ _TP: Final = "distributed_strategy.tensor_model_parallel_size"
 
 
 def check(config: TrainingConfig, sizes: Architecture) -> Iterator[Finding]:
-    """Divisions by the tensor- and the expert-parallel size."""
+    """Yield the findings about divisions by the tensor- and the expert-parallel size."""
     tensor = config.distributed_strategy.tensor_model_parallel_size
     if sizes.heads % tensor:
         yield make_finding(2311, _TP, f"{sizes.heads} attention heads cannot be divided over {tensor} processes.")
@@ -35,19 +35,19 @@ def _padded(vocabulary: int, tensor: int) -> str:
 
 def _key_value_heads(config: TrainingConfig, sizes: Architecture) -> Iterator[Finding]:
     strategy = config.distributed_strategy
-    tensor, asked = strategy.tensor_model_parallel_size, heads.asked(config)
-    copies = heads.replication(sizes.kv_heads, tensor, asked) or 1
-    where = "distributed_strategy.kv_replicator" if asked else _TP
+    tensor, requested = strategy.tensor_model_parallel_size, heads.requested_replication(config)
+    copies = heads.replication(sizes.kv_heads, tensor, requested) or 1
+    key = "distributed_strategy.kv_replicator" if requested else _TP
     if sizes.kv_heads * copies % tensor:
         yield make_finding(
             2313,
-            where,
+            key,
             f"{sizes.kv_heads} key/value heads x {copies} copies cannot be divided over {tensor} processes.",
         )
     elif sizes.kv_heads * copies > sizes.heads and sizes.heads % tensor == 0:
         yield make_finding(
             2313,
-            where,
+            key,
             f"{sizes.kv_heads} key/value heads x {copies} copies are more than the {sizes.heads} query heads.",
         )
 

@@ -15,19 +15,19 @@ _WITH_MASTERS: Final = ("mixed_precision", "mixed_precisionSR", "mixed_precision
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """Ranking, rhythm, contents, archives."""
+    """Yield the findings about ranking, intervals, contents and archives."""
     yield from _ranking(config)
     yield from _contents(config)
-    yield from _before_the_end(config)
-    yield from _name(config.exp_manager.checkpoint_callback_params)
+    yield from _last_checkpoint(config)
+    yield from _directory_name(config.exp_manager.checkpoint_callback_params)
     params = config.exp_manager.checkpoint_callback_params
-    rhythms = [
+    intervals = [
         name
         for name in ("every_n_train_steps", "every_n_epochs", "train_time_interval")
         if getattr(params, name) not in (0, None)
     ]
-    if len(rhythms) > 1:
-        yield make_finding(2206, f"{_SECTION}.{rhythms[1]}", f"it contradicts {rhythms[0]}: one rhythm only.")
+    if len(intervals) > 1:
+        yield make_finding(2206, f"{_SECTION}.{intervals[1]}", f"it contradicts {intervals[0]}: one rhythm only.")
     for key in _ARCHIVES:
         if getattr(params, key):
             yield make_finding(2212, f"{_SECTION}.{key}", ".nemo archives are not written here.")
@@ -58,8 +58,8 @@ def _ranking(config: TrainingConfig) -> Iterator[Finding]:
         )
 
 
-def _before_the_end(config: TrainingConfig) -> Iterator[Finding]:
-    """A run of which a failure at any moment leaves nothing; see also `derive.steps`."""
+def _last_checkpoint(config: TrainingConfig) -> Iterator[Finding]:
+    """Yield the findings about a run that leaves no checkpoint before its end; see also `derive.steps`."""
     manager, params, trainer = config.exp_manager, config.exp_manager.checkpoint_callback_params, config.trainer
     if not manager.create_checkpoint_callback:
         yield make_finding(
@@ -82,7 +82,7 @@ def _before_the_end(config: TrainingConfig) -> Iterator[Finding]:
 
 
 def _limit(config: TrainingConfig) -> float | None:
-    """Seconds of `trainer.max_time`; None where it has none that can be read, which NTJ-2107 says."""
+    """Return the seconds of `trainer.max_time`; None if it is absent or malformed (NTJ-2107)."""
     try:
         return seconds_of(config.trainer.max_time)
     except (ValueError, TypeError, OverflowError):
@@ -94,38 +94,40 @@ def _only_at_the_end(name: str, interval: str) -> Finding:
     return make_finding(2220, f"{_SECTION}.{name}", message, "Use a shorter interval, for example a tenth of the run.")
 
 
-def _name(params: CheckpointCallbackParams) -> Iterator[Finding]:
-    """Of the directory, which `filename`, `prefix` and `postfix` make together."""
-    given = [key for key in ("filename", "prefix", "postfix") if getattr(params, key)]
-    if not given or any("${" in getattr(params, key) for key in given):
-        return  # nothing to look at, or known in the pod only
+def _directory_name(params: CheckpointCallbackParams) -> Iterator[Finding]:
+    """Yield the findings about the directory name that `filename`, `prefix` and `postfix` make together."""
+    keys = [key for key in ("filename", "prefix", "postfix") if getattr(params, key)]
+    if not keys or any("${" in getattr(params, key) for key in keys):
+        return  # nothing to check, or known in the pod only
     template = params.filename or directories.DEFAULT_FILENAME
-    unknown = [field for field in directories.fields(template) if field.partition(":")[0] not in directories.FIELDS]
+    unknown = [
+        field for field in directories.template_fields(template) if field.partition(":")[0] not in directories.FIELDS
+    ]
     if unknown:
-        known = ", ".join(directories.FIELDS)
+        field_names = ", ".join(directories.FIELDS)
         yield make_finding(
-            2223, f"{_SECTION}.filename", f"there is no value {unknown[0]!r} to insert: there are {known}."
+            2223, f"{_SECTION}.filename", f"there is no value {unknown[0]!r} to insert: there are {field_names}."
         )
         return
     try:
-        name = directories.Naming.of(params).stem(directories.FIELDS)
+        name = directories.CheckpointNaming.from_params(params).stem(directories.FIELDS)
     except ValueError as problem:
         yield make_finding(
             2223, f"{_SECTION}.filename", f"{template!r} has a format that its value does not take: {problem}."
         )
         return
-    guilty = next((key for key in given if not _is_part(getattr(params, key))), None)
-    if guilty is not None:
-        yield make_finding(2223, f"{_SECTION}.{guilty}", f"{getattr(params, guilty)!r} is no name of one directory.")
-    elif name.endswith(directories.LAST) or set(name) <= {"."}:
-        yield make_finding(2223, f"{_SECTION}.{given[-1]}", f"a checkpoint cannot be named {name!r}.")
-    elif len(name.encode()) > directories.MAX_NAME:
+    faulty_key = next((key for key in keys if not _is_path_part(getattr(params, key))), None)
+    if faulty_key is not None:
         yield make_finding(
-            2223, f"{_SECTION}.{given[0]}", f"{name[:40]!r}… has more than {directories.MAX_NAME} bytes."
+            2223, f"{_SECTION}.{faulty_key}", f"{getattr(params, faulty_key)!r} is no name of one directory."
         )
+    elif name.endswith(directories.LAST_SUFFIX) or set(name) <= {"."}:
+        yield make_finding(2223, f"{_SECTION}.{keys[-1]}", f"a checkpoint cannot be named {name!r}.")
+    elif len(name.encode()) > directories.MAX_NAME:
+        yield make_finding(2223, f"{_SECTION}.{keys[0]}", f"{name[:40]!r}… has more than {directories.MAX_NAME} bytes.")
 
 
-def _is_part(text: str) -> bool:
+def _is_path_part(text: str) -> bool:
     return text.isprintable() and not {"/", "\\"} & set(text)
 
 

@@ -1,4 +1,4 @@
-"""`data`: what each of the three data modules needs, and what none of them does."""
+"""`data`: keys that each of the three data modules requires, and keys that none of them has."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ _SPLITS: Final = re.compile(r"\d+(\.\d+)?([,/]\s*\d+(\.\d+)?){0,2}")
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """By the data module that the configuration leads to (section 1, `model_source`)."""
+    """Yield the findings by the data module that the configuration selects."""
     module = alignment.data_module(config.model_source, alignment.strategy(config))
     data = config.data
     for key in _NEMO:
@@ -52,22 +52,23 @@ def _directories(config: TrainingConfig) -> Iterator[Finding]:
 
 
 def _records(config: TrainingConfig) -> Iterator[Finding]:
-    data, longest = config.data, config.model.encoder_seq_length
+    data, model_length = config.data, config.model.encoder_seq_length
     for key in ("train_dir", "val_dir"):
         path = getattr(data, key)
         if path and "$" not in path and not re.search(suffixes.RECORDS, path):
             yield make_finding(2415, f"data.{key}", f"{path!r} has no suffix of a file of records.")
     if data.seq_length is None:
         return
-    if data.seq_length > longest:
+    if data.seq_length > model_length:
         yield make_finding(
-            2407, "data.seq_length", f"{data.seq_length} is more than model.encoder_seq_length {longest}."
+            2407, "data.seq_length", f"{data.seq_length} is more than model.encoder_seq_length {model_length}."
         )
-    elif data.seq_length < longest:
+    elif data.seq_length < model_length:
         yield make_finding(
             2408,
             "data.seq_length",
-            f"{data.seq_length} is less than model.encoder_seq_length {longest}; the model runs at {data.seq_length}.",
+            f"{data.seq_length} is less than model.encoder_seq_length {model_length}; the model runs at "
+            f"{data.seq_length}.",
         )
 
 
@@ -110,13 +111,13 @@ def _is_splits(text: str) -> bool:
 
 
 def _blend_problem(prefix: Any) -> str:
-    """What is wrong with a `data_prefix`; empty when nothing is."""
+    """Return what is wrong with a `data_prefix`; empty if nothing is."""
     if isinstance(prefix, dict):
         if extra := [str(key) for key in prefix if key not in _PARTS]:
             return f"it has {extra[0][:60]!r} beside {', '.join(_PARTS)}."
         if not prefix.get("train"):
             return "it has no train."
-        return next((said for part in prefix.values() if part and (said := _blend_problem(part))), "")
+        return next((problem for part in prefix.values() if part and (problem := _blend_problem(part))), "")
     if isinstance(prefix, str):
         return ""
     if not isinstance(prefix, Sequence):

@@ -18,8 +18,8 @@ _TENSORBOARD: Final = (
     "log_graph", "default_hp_metric", "prefix", "sub_dir", "comment", "purge_step", "max_queue", "flush_secs",
     "filename_suffix", "write_to_disk",
 )  # fmt: skip
-"""Arguments of Lightning's TensorBoardLogger and its SummaryWriter, but for those that the framework sets: the
-directory, name and version."""
+"""Arguments of Lightning's TensorBoardLogger and its SummaryWriter, except those that the framework sets: directory,
+name and version."""
 _NUMBERS: Final = ("patience", "min_delta", "stopping_threshold", "divergence_threshold")
 """Arguments of EarlyStopping that are numbers."""
 _VERSION: Final = re.compile(r"v?(\d+!)?\d+(\.\d+)*((a|b|c|rc|\.?post|\.?dev)\d*)*(\+[A-Za-z0-9.]+)?")
@@ -27,7 +27,7 @@ _VERSION: Final = re.compile(r"v?(\d+!)?\d+(\.\d+)*((a|b|c|rc|\.?post|\.?dev)\d*
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """Everything but the checkpoint callback."""
+    """Yield the findings about everything except the checkpoint callback."""
     manager = config.exp_manager
     if manager.log_local_rank_0_only and manager.log_global_rank_0_only:
         yield make_finding(
@@ -62,17 +62,17 @@ def _directories(config: TrainingConfig) -> Iterator[Finding]:
 
 def _early_stopping(config: TrainingConfig) -> Iterator[Finding]:
     manager, key = config.exp_manager, "exp_manager.early_stopping_callback_params"
-    given = manager.early_stopping_callback_params or {}
-    for name in sorted(set(given) - set(_EARLY_STOPPING)):
+    arguments = manager.early_stopping_callback_params or {}
+    for name in sorted(set(arguments) - set(_EARLY_STOPPING)):
         yield make_finding(2218, key, f"{name!r} is none of {', '.join(_EARLY_STOPPING)}.")
-    if given.get("mode", "min") not in ("min", "max"):
-        yield make_finding(2218, key, f"mode must be min or max, got {given['mode']!r}.", "Use min for a loss.")
+    if arguments.get("mode", "min") not in ("min", "max"):
+        yield make_finding(2218, key, f"mode must be min or max, got {arguments['mode']!r}.", "Use min for a loss.")
     for name in _NUMBERS:
-        if name in given and not _is_number(given[name]):
-            yield make_finding(2218, key, f"{name} must be a number, got {given[name]!r}.", "Write a number.")
+        if name in arguments and not _is_number(arguments[name]):
+            yield make_finding(2218, key, f"{name} must be a number, got {arguments[name]!r}.", "Write a number.")
     if not manager.create_early_stopping_callback:
         return
-    monitor = given.get("monitor", "val_loss")
+    monitor = arguments.get("monitor", "val_loss")
     if monitor not in ("val_loss", "reduced_train_loss"):
         yield make_finding(2219, key, f"there is no metric {monitor!r}: it is val_loss or reduced_train_loss.")
     elif monitor == "val_loss" and not config.trainer.limit_val_batches:

@@ -1,4 +1,4 @@
-"""`model`: the keys of each source, attention, recompute, switches that are not there."""
+"""`model`: the keys of each source, attention, recompute, switches that are not supported."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -29,7 +29,7 @@ _GPU: Final = (
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """Everything but layers over stages and sizes over processes."""
+    """Yield the findings about everything except layers over stages and sizes over processes."""
     yield from _source(config)
     yield from _heads(config)
     yield from _attention(config)
@@ -125,7 +125,8 @@ def _switches(config: TrainingConfig) -> Iterator[Finding]:
 
 
 def _other_recompute(config: TrainingConfig) -> Iterator[str]:
-    """Keys that upstream refuses, too; what it lets pass (`uniform`, 1 layer) is what granularity full does."""
+    """Yield the keys that upstream also refuses; the values that it accepts (`uniform`, 1 layer) equal granularity
+    full."""
     model = config.model
     if model.activations_checkpoint_method not in (None, "uniform"):
         yield "activations_checkpoint_method"

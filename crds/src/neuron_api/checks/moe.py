@@ -1,4 +1,4 @@
-"""`model.moe`: routers, capacity, experts (B-12)."""
+"""`model.moe`: routers, capacity, experts."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from neuron_api.findings.registry import make_finding
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """Nothing for a dense model."""
+    """Yield the findings about experts; none for a dense model."""
     moe = config.model.moe
     if moe is None:
         return
@@ -22,8 +22,8 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
         yield make_finding(2704, "model.moe.top_k", f"sinkhorn routes a token to 1 expert, not to {moe.top_k}.")
     is_silu = config.model_source == "hf" or config.model.activation in ("swiglu", "silu")
     if moe.dropless and not (moe.glu_mlp and is_silu):
-        given = f"glu_mlp is {moe.glu_mlp} and activation {config.model.activation}"
-        yield make_finding(2705, "model.moe.dropless", f"it computes gated experts with silu, and {given}.")
+        settings = f"glu_mlp is {moe.glu_mlp} and activation {config.model.activation}"
+        yield make_finding(2705, "model.moe.dropless", f"it computes gated experts with silu, and {settings}.")
     asks_for_loss = "router_aux_loss_coef" in moe.model_fields_set and moe.router_aux_loss_coef > 0
     if asks_for_loss and not moe.output_router_logits:
         yield make_finding(2706, "model.moe.router_aux_loss_coef", "it has no effect: output_router_logits is False.")

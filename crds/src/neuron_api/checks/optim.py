@@ -1,4 +1,4 @@
-"""`model.optim`: arguments that the chosen optimizer has (B-8)."""
+"""`model.optim`: arguments that the chosen optimizer has."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -24,13 +24,13 @@ ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "adafactor": ("eps", "clip_threshold", "decay_rate", "beta1", "scale_parameter", "relative_step", "warmup_init",
                   "min_step"),
 }  # fmt: skip
-"""Beside name, lr, weight_decay (not rprop), capturable and sched."""
+"""Besides name, lr, weight_decay (not rprop), capturable and sched."""
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """Arguments, rates, eps."""
+    """Yield the findings about arguments, rates and eps."""
     optim = config.model.optim
-    yield from _foreign(optim)
+    yield from _unknown_arguments(optim)
     computes_rate = optim.name == "adafactor" and optim.relative_step
     if optim.lr == 0 and not computes_rate:
         yield make_finding(2601, "model.optim.lr", "0 learns nothing.")
@@ -47,14 +47,14 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
         )
 
 
-def _foreign(optim: OptimConfig) -> Iterator[Finding]:
-    known = [*_COMMON, *ARGUMENTS[optim.name]]
+def _unknown_arguments(optim: OptimConfig) -> Iterator[Finding]:
+    arguments = [*_COMMON, *ARGUMENTS[optim.name]]
     if optim.name == "rprop":
-        known.remove("weight_decay")
+        arguments.remove("weight_decay")
     for key, info in fields(OptimConfig).items():
         neutral = 0 if key == "weight_decay" else info.get_default()
-        if key not in known and getattr(optim, key) != neutral:
-            remedy = f"It has {', '.join(known)}."
+        if key not in arguments and getattr(optim, key) != neutral:
+            remedy = f"It has {', '.join(arguments)}."
             yield make_finding(2602, f"model.optim.{key}", f"{optim.name} has no such argument.", remedy)
 
 

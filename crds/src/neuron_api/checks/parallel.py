@@ -14,8 +14,8 @@ _SECTION: Final = "distributed_strategy"
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """World, batch, sequence, experts, key/value copies."""
-    topology = Topology.of(config)
+    """Yield the findings about world, batch, sequence, experts and key/value copies."""
+    topology = Topology.from_config(config)
     yield from check_topology(topology, config)
     yield from _sequence(config)
     yield from _copies(config)

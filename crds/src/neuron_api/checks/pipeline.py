@@ -1,4 +1,4 @@
-"""Layers over pipeline stages (B-7): even splits, the interleaved schedule, cuts by hand."""
+"""Layers over pipeline stages: even splits, the interleaved schedule, cuts by hand."""
 
 import re
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ _CUT: Final = re.compile(r"model\.layers\.(\d{1,6})")
 
 
 def check(config: TrainingConfig, layers: int | None) -> Iterator[Finding]:
-    """`layers`: None when only the model's config.json tells, and that is not at hand."""
-    strategy, batches = config.distributed_strategy, Topology.of(config).micro_batches
+    """Yield the findings about stages; `layers` is None if only an unavailable config.json has the number."""
+    strategy, batches = config.distributed_strategy, Topology.from_config(config).micro_batches
     stages, chunks = strategy.pipeline_model_parallel_size, strategy.virtual_pipeline_model_parallel_size
     if chunks > 1 and stages == 1:
         yield make_finding(2304, _CHUNKS, f"{chunks} chunks per stage need pipeline_model_parallel_size above 1.")

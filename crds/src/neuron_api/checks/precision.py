@@ -1,4 +1,4 @@
-"""`precision`: keys that only type manual reads (B-3)."""
+"""`precision`: keys that only type manual reads."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -18,11 +18,11 @@ _IMPLIED: Final[Mapping[str, frozenset[str]]] = {
     "fp32": frozenset(("fp32_grad_acc", "fp32_grads_cc")),
     "autocast": _MIXED,
 }
-"""What a type switches on by itself: real files repeat it, which is not worth a word (A20)."""
+"""Keys that a type switches on by itself: real files repeat them, which is not worth a finding (A20)."""
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """Boilerplate is silent: a value that is the key's default or what the type implies."""
+    """Yield the findings; none for a value that is the key's default or that the type implies."""
     precision = config.precision
     if precision.type == "manual":
         if precision.xla_use_bf16 and precision.xla_downcast_bf16:

@@ -1,4 +1,4 @@
-"""`model.optim.sched`: lengths, floor, arguments that the chosen schedule has (B-9)."""
+"""`model.optim.sched`: lengths, floor, arguments that the chosen schedule has."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -24,11 +24,11 @@ _ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "StepLR": ("step_size", "gamma"),
     "ExponentialLR": ("gamma",),
 }
-"""Beside what all of them take."""
+"""Besides those that all of them take."""
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """All of a schedule's rules."""
+    """Yield the findings about a schedule."""
     sched, optim = config.model.optim.sched, config.model.optim
     for name in ("warmup", "constant", "hold"):
         if getattr(sched, f"{name}_steps") is not None and getattr(sched, f"{name}_ratio") is not None:
@@ -36,16 +36,16 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     if sched.min_lr is not None and sched.min_lr > optim.lr > 0:
         yield make_finding(2614, f"{_SECTION}.min_lr", f"{sched.min_lr:g} is more than model.optim.lr {optim.lr:g}.")
     yield from _lengths(config, sched)
-    yield from _unnamed(config)
+    yield from _missing_schedule(config)
     if sched.name == "StepLR" and sched.step_size is None:
         yield make_finding(2617, f"{_SECTION}.step_size", "it is not set, and StepLR needs it.")
     for key, info in fields(SchedulerConfig).items():
-        known = (*_COMMON, *_ARGUMENTS.get(sched.name, ()))
-        if key not in known and getattr(sched, key) not in (info.get_default(), 0):
+        arguments = (*_COMMON, *_ARGUMENTS.get(sched.name, ()))
+        if key not in arguments and getattr(sched, key) not in (info.get_default(), 0):
             yield make_finding(2618, f"{_SECTION}.{key}", f"{sched.name} does not read it.")
 
 
-def _unnamed(config: TrainingConfig) -> Iterator[Finding]:
+def _missing_schedule(config: TrainingConfig) -> Iterator[Finding]:
     optim = config.model.optim
     if optim.name == "adafactor" and optim.relative_step:
         return

@@ -9,7 +9,7 @@ from neuron_api.findings.registry import make_finding
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """Whether there is one, and whether it is whole."""
+    """Yield the findings about a missing or incomplete tokenizer."""
     module = alignment.data_module(config.model_source, alignment.strategy(config))
     tokenizer = config.data.tokenizer
     if module != "HFDataModule" and tokenizer is None:

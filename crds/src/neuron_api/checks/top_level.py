@@ -1,4 +1,4 @@
-"""Keys of the top level."""
+"""Keys of the top level: name, queue depth, buckets, cache."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -9,22 +9,22 @@ from neuron_api.findings.registry import make_finding
 from neuron_api.platform import directories
 from neuron_api.platform.environment import REDUCE_SCATTER_CAP_MB
 
-_DEEP: Final = 3
+_DEEP_QUEUE: Final = 3
 """Requests in flight above which upstream's documentation warns of the device's memory."""
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """Name, queue, buckets, cache."""
+    """Yield the findings about names, queue depth, buckets and cache."""
     manager = config.exp_manager
     for key, name in (
         ("name", config.name),
         ("exp_manager.name", manager.name),
         ("exp_manager.version", manager.version),
     ):
-        if name and name != directories.one_part(name):
-            yield make_finding(2001, key, f"in paths {name!r} becomes {directories.one_part(name)!r}.")
+        if name and name != directories.as_path_part(name):
+            yield make_finding(2001, key, f"in paths {name!r} becomes {directories.as_path_part(name)!r}.")
     depth = config.aync_exec_max_inflight_requests
-    if depth is not None and depth > _DEEP:
+    if depth is not None and depth > _DEEP_QUEUE:
         yield make_finding(
             2002, "aync_exec_max_inflight_requests", f"{depth} requests in flight may run out of memory."
         )

@@ -35,7 +35,7 @@ _UNITS: Final = frozenset(("weeks", "days", "hours", "minutes", "seconds"))
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """Ends, validation, arguments that are not the user's."""
+    """Yield the findings about end, validation and arguments that the framework sets."""
     trainer = config.trainer
     for key, owner in _OWNED.items():
         if getattr(trainer, key) is not None:
@@ -76,10 +76,10 @@ def _end(config: TrainingConfig) -> Iterator[Finding]:
             yield make_finding(2109, f"trainer.{key}", "0 trains nothing.")
     if trainer.limit_train_batches == 0:
         yield make_finding(2109, "trainer.limit_train_batches", "0 trains nothing.", "Leave it out for all batches.")
-    for least, most in (("min_steps", trainer.max_steps), ("min_epochs", trainer.max_epochs)):
-        if (value := getattr(trainer, least)) is not None and 0 < most < value:
+    for min_key, maximum in (("min_steps", trainer.max_steps), ("min_epochs", trainer.max_epochs)):
+        if (value := getattr(trainer, min_key)) is not None and 0 < maximum < value:
             yield make_finding(
-                2114, f"trainer.{least}", f"{value} is more than trainer.max{least[3:]} {most}, which wins."
+                2114, f"trainer.{min_key}", f"{value} is more than trainer.max{min_key[3:]} {maximum}, which wins."
             )
     if trainer.max_time is not None and not _is_time(trainer.max_time):
         yield make_finding(2107, "trainer.max_time", f"{trainer.max_time!r} is not a time.")
@@ -110,22 +110,22 @@ def _validation(config: TrainingConfig) -> Iterator[Finding]:
 
 
 def _intervals(config: TrainingConfig) -> Iterator[Finding]:
-    """Intervals longer than an epoch or the run, as far as the numbers alone tell; the data's length is asked by the
-    trainer before any process starts."""
+    """Yield the findings about intervals longer than an epoch or the run, from the numbers alone; the trainer checks
+    against the length of the data before any process starts."""
     trainer = config.trainer
-    interval, every = trainer.val_check_interval, trainer.check_val_every_n_epoch
+    interval, epochs_between = trainer.val_check_interval, trainer.check_val_every_n_epoch
     if not trainer.limit_val_batches:
         return
     limit = trainer.overfit_batches or trainer.limit_train_batches
     name = "overfit_batches" if trainer.overfit_batches else "limit_train_batches"
-    if isinstance(interval, int) and isinstance(limit, int) and every is not None and 0 < limit < interval:
+    if isinstance(interval, int) and isinstance(limit, int) and epochs_between is not None and 0 < limit < interval:
         message = f"{interval} steps are more than the {limit} of an epoch (trainer.{name})."
         yield make_finding(2105, "trainer.val_check_interval", message, LONGER_THAN_AN_EPOCH)
     elif isinstance(interval, int) and 0 < trainer.max_steps < interval:
         message = f"{interval} steps are more than trainer.max_steps {trainer.max_steps}: no validation runs."
         yield make_finding(2113, "trainer.val_check_interval", message)
-    if every is not None and 0 < trainer.max_epochs < every:
-        message = f"{every} epochs are more than trainer.max_epochs {trainer.max_epochs}: no validation runs."
+    if epochs_between is not None and 0 < trainer.max_epochs < epochs_between:
+        message = f"{epochs_between} epochs are more than trainer.max_epochs {trainer.max_epochs}: no validation runs."
         yield make_finding(2113, "trainer.check_val_every_n_epoch", message)
 
 
@@ -134,8 +134,8 @@ def _is_megatron_data(config: TrainingConfig) -> bool:
 
 
 def _accumulation(config: TrainingConfig) -> Finding:
-    batches, given = Topology.of(config).micro_batches, config.trainer.accumulate_grad_batches
-    follows = (
+    batches, value = Topology.from_config(config).micro_batches, config.trainer.accumulate_grad_batches
+    formula = (
         f"data.global_batch_size / (data.micro_batch_size x data-parallel size){f' = {batches}' if batches else ''}"
     )
-    return make_finding(2103, "trainer.accumulate_grad_batches", f"{given} cannot be set: accumulation is {follows}.")
+    return make_finding(2103, "trainer.accumulate_grad_batches", f"{value} cannot be set: accumulation is {formula}.")

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from .effect import NoEffect
-from .section import Count, Flag, Number, Open, OpenSection
+from .section import AnyValue, Count, Flag, Number, OpenSection
 from .tokenizer import TokenizerConfig
 
 _RECORDS: Final = NoEffect("encoder_seq_length counts", unless="model_alignment_strategy")
 
-DataPrefix = Annotated[str | tuple[Number | str, ...] | dict[str, Any], "loose"]
+DataPrefix = Annotated[str | tuple[Number | str, ...] | dict[str, Any], "untyped"]
 """`p`, `[p]`, `[weight, p, weight, p]` or `{train: [...], validation: [...], test: [...]}`."""
 
 
@@ -105,10 +105,10 @@ class DataConfig(OpenSection):
     prompt_name: str | None = None
     """Only null: templates by name are not supported."""
 
-    train_ds: Open = None
+    train_ds: AnyValue = None
     """Only null: NeMo's data set section is not supported."""
 
-    fine_tuning: Open = None
+    fine_tuning: AnyValue = None
     """Only null: use model_alignment_strategy."""
 
     tokenizer: TokenizerConfig | None = None

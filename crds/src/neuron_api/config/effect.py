@@ -1,4 +1,4 @@
-"""What a key does where: the metadata of a field that changes nothing on some device, or only beside another key.
+"""Metadata of a field that has no effect on some device, or only together with another key.
 
 A field without it takes effect on every device; tests/unit/api/test_effects.py finds the code that reads it.
 """
@@ -11,14 +11,14 @@ from neuron_api.resource.spec import Accelerator
 
 @dataclass(frozen=True, slots=True)
 class NoEffect:
-    """In a field's `Annotated`: no value of this key changes a training run there."""
+    """In a field's `Annotated`: no value of this key changes a training run on these devices."""
 
     why: str
     """Ends the sentence `no effect on cpu: …`."""
     devices: tuple[Accelerator, ...] = tuple(Accelerator)
     unless: str = ""
-    """Path of another key. Where that one has a value other than its default, this key takes effect."""
+    """Path of another key; if that has a value other than its default, this key takes effect."""
 
 
 NEURON_ONLY: Final = NoEffect("only Neuron's compiler and runtime read it", (Accelerator.CPU,))
-"""Of keys that are handed on as a variable and change nothing that PyTorch does."""
+"""For keys that are passed on as an environment variable and do not affect PyTorch."""

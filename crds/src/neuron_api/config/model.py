@@ -11,7 +11,7 @@ from .effect import NoEffect
 from .fusions import FusionsConfig
 from .moe import MoeConfig
 from .optim import OptimConfig
-from .section import Count, Flag, Number, Open, OpenSection, Share
+from .section import AnyValue, Count, Flag, Number, OpenSection, Share
 
 _QKV: Final = NoEffect(
     "queries, keys and values are computed the same either way; `checkpoint convert` reads it",
@@ -194,7 +194,7 @@ class ModelConfig(OpenSection):
     masked_softmax_fusion: Flag = False
     """Only False: a CUDA kernel."""
 
-    precision: Open = None
+    precision: AnyValue = None
     """Only null: the precision section decides."""
 
     activations_checkpoint_method: str | None = None

@@ -25,7 +25,7 @@ OptimizerName = Literal[
 _DECAYED = ("adamw", "adamw_fp32OptState")
 _DEFAULT_DECAY, _DEFAULT_BETAS, _NOVOGRAD_BETAS = 0.01, (0.9, 0.999), (0.95, 0.98)
 
-Eps = Annotated[Number | tuple[Number, Number], "loose"]
+Eps = Annotated[Number | tuple[Number, Number], "untyped"]
 """A number, or adafactor's pair."""
 
 
@@ -124,15 +124,15 @@ class OptimConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _defaults_by_name(cls, values: Any) -> Any:
-        """Defaults that depend on the optimizer."""
+        """Fill in defaults that depend on the optimizer."""
         if not isinstance(values, dict):
             return values
-        given = {key for key, value in values.items() if value is not None}
+        set_keys = {key for key, value in values.items() if value is not None}
         name, filled = values.get("name"), dict(values)
-        if "weight_decay" not in given and isinstance(name, str) and name not in _DECAYED:
+        if "weight_decay" not in set_keys and isinstance(name, str) and name not in _DECAYED:
             filled["weight_decay"] = 0.0
-        if "betas" not in given and name == "novograd":
+        if "betas" not in set_keys and name == "novograd":
             filled["betas"] = _NOVOGRAD_BETAS
-        if "lr" not in given and name == "adafactor" and values.get("relative_step") in (True, 1):
+        if "lr" not in set_keys and name == "adafactor" and values.get("relative_step") in (True, 1):
             filled["lr"] = 0.0
         return filled

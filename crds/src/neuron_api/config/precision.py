@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from .section import LooseFlag, Section
+from .section import Section, UntypedFlag
 
 PrecisionType = Literal[
     "mixed_precision", "mixed_precisionSR", "mixed_precision_SR", "bf16SR", "fp32", "autocast", "manual"
@@ -17,23 +17,23 @@ class PrecisionConfig(Section):
     stochastic rounding; bf16SR: all bf16; fp32: all fp32; autocast: bf16 inside autocast; manual: the keys below.
     Default mixed_precision."""
 
-    master_weights: LooseFlag = False
+    master_weights: UntypedFlag = False
     """Only with manual: keep fp32 copies of the weights in the optimizer. Default False."""
 
-    fp32_grad_acc: LooseFlag = False
+    fp32_grad_acc: UntypedFlag = False
     """Only with manual: accumulate gradients of micro-batches in fp32. Default False."""
 
-    fp32_grads_cc: LooseFlag = False
+    fp32_grads_cc: UntypedFlag = False
     """Only with manual: reduce gradients in fp32, which sums them over micro-batches in fp32, too. Default False; mixed
     types always do."""
 
-    xla_use_bf16: LooseFlag = False
+    xla_use_bf16: UntypedFlag = False
     """Only with manual: fp32 tensors are bf16 on the device (XLA_USE_BF16). Default 0."""
 
-    xla_downcast_bf16: LooseFlag = False
+    xla_downcast_bf16: UntypedFlag = False
     """Only with manual: fp32 becomes bf16 and fp64 becomes fp32 on the device (XLA_DOWNCAST_BF16). Default 0."""
 
-    neuron_rt_stochastic_rounding_en: LooseFlag = False
+    neuron_rt_stochastic_rounding_en: UntypedFlag = False
     """Only with manual: round fp32 to bf16 up or down at random, in proportion (NEURON_RT_STOCHASTIC_ROUNDING_EN).
     Default 0."""
 

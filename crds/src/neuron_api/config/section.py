@@ -1,9 +1,9 @@
 """The base of every section of the configuration, and the scalar types that the document's keys use.
 
-A section's field names are the document's keys, letter by letter. The docstring under a field is its description in
-the CRD (`kubectl explain`) and in the reference; a field without one fails a test. Markers in a field's metadata:
-`"quantity"` (R3), `"loose"` (the CRD leaves its type open) and `"conditional"` (required unless another key is set, so
-that a rule of the CRD asks for it).
+A section's field names are the document's keys, letter by letter. The docstring under a field is its description in the
+CRD (`kubectl explain`) and in the reference; a field without one fails a test. Markers in a field's metadata:
+`"quantity"` (R3), `"untyped"` (the CRD leaves its type open) and `"conditional"` (required unless another key is set,
+so that a rule of the CRD asks for it).
 """
 
 from functools import cache
@@ -22,37 +22,37 @@ def _flag(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """A boolean is no number, though Python counts it as one."""
+    """Refuse a boolean, which Python counts as a number."""
     if isinstance(value, bool):
         raise ValueError("must be a number, not a boolean")
     return value
 
 
 def _quantity(value: Any) -> Any:
-    """A number, or a fraction written as a string because the API server stores `1.0` as `1` (rule R3).
+    """Accept a number, or a fraction written as a string because the API server stores `1.0` as `1` (rule R3).
 
-    Nothing is nothing either way: 0.0 is read as 0, so that the object form has the hash of the text.
+    0.0 is read as 0, so that the object form has the hash of the text.
     """
     value = _number(value)
     if isinstance(value, str):
         text = value.strip()
         try:
-            value = float(text) if any(letter in text for letter in ".eE") else int(text)
+            value = float(text) if any(character in text for character in ".eE") else int(text)
         except ValueError:
             raise ValueError("must be a number") from None
     return 0 if value == 0 else value
 
 
-def _replication(value: Any) -> Any:
-    """The document calls kv_replicator a boolean: both of its values mean one copy."""
+def _replica_count(value: Any) -> Any:
+    """Read a boolean as one copy, since the document calls kv_replicator a boolean."""
     return 1 if isinstance(value, bool) else value
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
 """A boolean that may also be written 0, 1, '0' or '1'."""
 
-LooseFlag = Annotated[bool, BeforeValidator(_flag), "loose"]
-"""A Flag that real files write as '0' and '1': the CRD leaves its type open."""
+UntypedFlag = Annotated[bool, BeforeValidator(_flag), "untyped"]
+"""A Flag that real files write as '0' and '1': untyped in the CRD."""
 
 Count = Annotated[int, BeforeValidator(_number)]
 """A whole number."""
@@ -60,7 +60,7 @@ Count = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number)]
 """A number, with or without a fraction."""
 
-Copies = Annotated[int, BeforeValidator(_replication)]
+ReplicaCount = Annotated[int, BeforeValidator(_replica_count)]
 """A whole number; True and False mean 1."""
 
 Share = Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
@@ -69,8 +69,8 @@ Share = Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
 Quantity = Annotated[int | float, BeforeValidator(_quantity), "quantity"]
 """An integer (so many) or a float (such a part); in `spec.config` write a float as a string: "1.0"."""
 
-Open = Annotated[Any, "loose"]
-"""A value whose form is somebody else's (Lightning's, NeMo's)."""
+AnyValue = Annotated[Any, "untyped"]
+"""A value whose form another library defines (Lightning, NeMo)."""
 
 
 class Section(BaseModel):
@@ -106,6 +106,6 @@ class OpenSection(Section):
 
 @cache
 def nullable_keys(model: type[BaseModel]) -> frozenset[str]:
-    """Keys of a section whose type allows null, and in an open section all that are not its own."""
+    """Return the keys of a section whose type allows null."""
     fields = {info.alias or name: info for name, info in model.model_fields.items()}
     return frozenset(key for key, info in fields.items() if type(None) in get_args(info.annotation))

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from .section import Copies, Count, Flag, Section
+from .section import Count, Flag, ReplicaCount, Section
 
 
 class DistributedStrategyConfig(Section):
@@ -34,7 +34,7 @@ class DistributedStrategyConfig(Section):
     sequence_parallel: Flag = False
     """Shard the activations between tensor-parallel blocks along the sequence. Default False."""
 
-    kv_replicator: Copies | None = Field(default=None, ge=1)
+    kv_replicator: ReplicaCount | None = Field(default=None, ge=1)
     """Copies of each key/value head, so that tensor_model_parallel_size may exceed their number; True and False mean
     1. Default null: as many as needed."""
 

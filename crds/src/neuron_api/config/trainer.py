@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .effect import NEURON_ONLY, NoEffect
-from .section import Count, Flag, Number, Open, Quantity, Section
+from .section import AnyValue, Count, Flag, Number, Quantity, Section
 
-MaxTime = Annotated[str | dict[str, Count], "loose"]
+MaxTime = Annotated[str | dict[str, Count], "untyped"]
 """`DD:HH:MM:SS`, or a mapping of days, hours, minutes and seconds."""
 
-Deterministic = Annotated[Flag | Literal["warn"], "loose"]
+Deterministic = Annotated[Flag | Literal["warn"], "untyped"]
 """A flag, or warn."""
 
 
@@ -120,7 +120,7 @@ class TrainerConfig(Section):
     reload_dataloaders_every_n_epochs: Count = Field(default=0, ge=0)
     """Rebuild the data loaders at every n-th epoch; 0 never. Default 0."""
 
-    callbacks: Open = None
+    callbacks: AnyValue = None
     """Lightning callbacks; cannot be given in a configuration file. Default null."""
 
     barebones: Flag = False
@@ -135,23 +135,23 @@ class TrainerConfig(Section):
     sync_batchnorm: Flag = False
     """Synchronise batch norms; the models here have none. Default False."""
 
-    accelerator: Open = None
+    accelerator: AnyValue = None
     """Owned by the framework (spec.platform.accelerator decides): leave it out."""
 
-    strategy: Open = None
+    strategy: AnyValue = None
     """Owned by the framework (distributed_strategy decides): leave it out."""
 
-    plugins: Open = None
+    plugins: AnyValue = None
     """Owned by the framework: leave it out."""
 
-    logger: Open = None
+    logger: AnyValue = None
     """Owned by the framework (exp_manager decides): leave it out."""
 
-    precision: Open = None
+    precision: AnyValue = None
     """Owned by the framework (the precision section decides): leave it out."""
 
-    use_distributed_sampler: Open = None
+    use_distributed_sampler: AnyValue = None
     """Owned by the framework (samples are dealt by the data section's rules): leave it out."""
 
-    enable_checkpointing: Open = None
+    enable_checkpointing: AnyValue = None
     """Owned by the framework (exp_manager.create_checkpoint_callback decides): leave it out."""

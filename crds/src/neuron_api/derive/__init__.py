@@ -1,4 +1,5 @@
-"""What follows from a configuration: pure functions, one module for each question; `plan` puts the answers together.
+"""What follows from a configuration: pure functions, one module per question; `plan` combines the answers.
 
-Symbols are those of docs/reference/behaviours.md: TP, PP, CP, EP, DP; T tokens of a micro-batch on one process.
+Symbols are those of docs/reference/behaviours.md: TP, PP, CP, EP, DP are the parallel sizes; T are the tokens of a
+micro-batch on one process.
 """

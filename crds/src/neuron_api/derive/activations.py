@@ -1,4 +1,4 @@
-"""Bytes of activations of one process: what the forward pass keeps for the backward pass, and the peak on top of it.
+"""Bytes of activations of one process: those saved for the backward pass, and the peak on top of them.
 
 The terms are those of the trainer's own modules (models/llama/model.py) with attention that has no score matrix;
 docs/design/009-memory-estimate.md derives them and says how they were measured.
@@ -16,47 +16,51 @@ _FP32 = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
-    """Bytes of one layer for one micro-batch."""
+class ActivationBytes:
+    """Activations of one layer for one micro-batch, in bytes."""
 
-    kept: int
+    saved: int
     """From its forward to its backward pass."""
-    again: int
-    """More of them while its backward pass runs: what is recomputed, and the gradients on the way."""
+    backward: int
+    """Additional bytes while its backward pass runs: recomputed activations, and gradients of activations."""
 
 
-def of_layer(model: Architecture, split: Sharding, tokens: int, width: int, parts: Set[RecomputeUnit]) -> Layer:
-    """`tokens` of one micro-batch on this process (after context parallelism), `width` bytes of the compute type."""
+def layer_bytes(
+    model: Architecture, split: Sharding, tokens: int, width: int, recomputed: Set[RecomputeUnit]
+) -> ActivationBytes:
+    """Return the bytes of a layer for `tokens` on this process (after context parallelism), `width` bytes each."""
     terms = _terms(model, split, tokens, width)
     everything = sum(terms.values())
     stream = width * tokens * model.hidden // split.sequence
     gradients = width * tokens * (2 * _mlp_width(model, split) + model.hidden)
-    if RecomputeUnit.LAYER in parts:
-        return Layer(stream, everything - stream + gradients)
-    kept = dict(terms)
-    if RecomputeUnit.ATTENTION in parts:
-        kept |= {"core": 0, "mixed": 0}
-    elif RecomputeUnit.CORE in parts:
-        kept["core"] = width * tokens * (model.query_width + 2 * model.kv_width * split.kv_copies) // split.tensor
-    if RecomputeUnit.MLP in parts:
-        kept |= {"mlp": 0, "routed": 0}
-    elif RecomputeUnit.PRODUCT in parts and model.is_gated:
-        kept["mlp"] = terms["mlp"] * 3 // 4
-    if RecomputeUnit.NORM in parts:
-        kept["norms"] = 2 * stream
-    return Layer(sum(kept.values()), everything - sum(kept.values()) + gradients)
+    if RecomputeUnit.LAYER in recomputed:
+        return ActivationBytes(stream, everything - stream + gradients)
+    saved = dict(terms)
+    if RecomputeUnit.ATTENTION in recomputed:
+        saved |= {"core": 0, "mixed": 0}
+    elif RecomputeUnit.CORE in recomputed:
+        saved["core"] = width * tokens * (model.query_width + 2 * model.kv_width * split.kv_copies) // split.tensor
+    if RecomputeUnit.MLP in recomputed:
+        saved |= {"mlp": 0, "routed": 0}
+    elif RecomputeUnit.PRODUCT in recomputed and model.is_gated:
+        saved["mlp"] = terms["mlp"] * 3 // 4
+    if RecomputeUnit.NORM in recomputed:
+        saved["norms"] = 2 * stream
+    return ActivationBytes(sum(saved.values()), everything - sum(saved.values()) + gradients)
 
 
-def of_head(model: Architecture, split: Sharding, tokens: int, width: int) -> Layer:
-    """Final norm and head: its inputs, log-probabilities in fp32; in the backward pass two gradients of that size."""
+def head_bytes(model: Architecture, split: Sharding, tokens: int, width: int) -> ActivationBytes:
+    """Return the bytes of norm and head: inputs, fp32 log-probabilities, and in the backward pass twice their size."""
     logits = _FP32 * tokens * (padded_vocabulary(model, split.tensor) // split.tensor)
     inputs = tokens * model.hidden * (_FP32 + width) // split.sequence + width * tokens * model.hidden // _inputs(split)
-    return Layer(inputs + logits, 2 * logits)
+    return ActivationBytes(inputs + logits, 2 * logits)
 
 
-def of_pipeline(stage: int, model: Architecture, split: Sharding, tokens: int, width: int, micro_batches: int) -> int:
-    """What PyTorch's pipelines hold beside, where they are used: buffers for states and gradients of every micro-batch,
-    gradients that are sent back, outputs of the micro-batches in flight; last the logits under their log-probabilities.
+def pipeline_bytes(
+    stage: int, model: Architecture, split: Sharding, tokens: int, width: int, micro_batches: int
+) -> int:
+    """Return the bytes that PyTorch's pipelines add, if they are used: buffers for states and gradients of every
+    micro-batch, gradients that are sent back, outputs of the micro-batches in flight, and logits in the last stage.
     """
     if split.pipeline == 1 or not split.keeps_gathered:
         return 0
@@ -69,7 +73,7 @@ def of_pipeline(stage: int, model: Architecture, split: Sharding, tokens: int, w
 
 
 def in_flight(stage: int, split: Sharding, micro_batches: int) -> int:
-    """Micro-batches (interleaved: chunks) whose activations a stage holds at once in the 1F1B schedule (B-7)."""
+    """Return the micro-batches (interleaved: chunks) whose activations a stage holds at once in the 1F1B schedule."""
     if split.virtual == 1:
         return min(split.pipeline - stage, micro_batches)
     warm_up = 2 * (split.pipeline - stage - 1) + (split.virtual - 1) * split.pipeline
@@ -77,7 +81,7 @@ def in_flight(stage: int, split: Sharding, micro_batches: int) -> int:
 
 
 def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dict[str, int]:
-    """Saved tensors by where they come from; H hidden, q heads x head size, F MLP width.
+    """Return the bytes of saved tensors by origin (H hidden, q heads x head size, F MLP width, SP sequence shards).
 
     norms:  statistics in fp32 and the normed states in the compute type, for both norms: 2 (4 + w) T H / SP
     inputs: of q, k, v and of gate, up; the whole sequence also with sequence parallelism where it is kept gathered:
@@ -85,7 +89,7 @@ def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dic
     core:   q, k, v (the latter two repeated to all query heads) and a log-sum per head: 3 w T q / TP + 4 T h / TP
     mixed:  attention's output: w T q / TP
     mlp:    gate, up, activation(gate), product: 4 w T F / TP; without gate two of them
-    routed: of each token's experts: its states, what they give, and that times the affinity: 3 w T k H
+    routed: per expert of a token: inputs, outputs, and outputs times affinity: 3 w T k H
     """
     wide = width * tokens
     return {
@@ -99,12 +103,12 @@ def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dic
 
 
 def _inputs(split: Sharding) -> int:
-    """Processes that share what a column-parallel linear keeps of its input."""
+    """Return the number of processes that share the saved input of a column-parallel linear."""
     return 1 if split.keeps_gathered else split.sequence
 
 
 def _mlp_width(model: Architecture, split: Sharding) -> int:
-    """Features of the MLP per token on this process; a token goes through several experts (B-12: capacity)."""
+    """Return the features of the MLP per token on this process; a token goes through several experts."""
     width = model.ffn // split.tensor
     return width if model.experts is None else int(width * _experts_of_token(model))
 

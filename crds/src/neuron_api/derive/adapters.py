@@ -1,4 +1,4 @@
-"""Parameters that LoRA adds (B-13): A is r x in, B is out x r, for each linear that `target_modules` names."""
+"""Parameters of LoRA adapters: A is r x in, B is out x r, for each linear that `target_modules` names."""
 
 from neuron_api.config import PeftConfig
 
@@ -6,7 +6,8 @@ from .architecture import Architecture
 
 
 def parameters_of_layer(model: Architecture, peft: PeftConfig, tensor_parallel: int) -> int:
-    """Adapter parameters of one layer on one process; the side that the linear splits over TP is split, too."""
+    """Return the adapter parameters of one layer on one process; the side that the linear splits over TP is also
+    split."""
     hidden, query, kv, ffn = model.hidden, model.query_width, model.kv_width, model.ffn
     column = {
         "q_proj": (hidden, query), "k_proj": (hidden, kv), "v_proj": (hidden, kv),
@@ -14,11 +15,11 @@ def parameters_of_layer(model: Architecture, peft: PeftConfig, tensor_parallel: 
     }  # fmt: skip
     joined = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
     row = {"o_proj": (query, hidden), "down_proj": (ffn, hidden)}
-    found = 0
+    count = 0
     for target in peft.target_modules:
         for name in joined.get(target, (target,)):
             if name in column:
-                found += peft.lora_rank * (column[name][0] + column[name][1] // tensor_parallel)
+                count += peft.lora_rank * (column[name][0] + column[name][1] // tensor_parallel)
             elif name in row:
-                found += peft.lora_rank * (row[name][0] // tensor_parallel + row[name][1])
-    return found
+                count += peft.lora_rank * (row[name][0] // tensor_parallel + row[name][1])
+    return count

@@ -1,4 +1,4 @@
-"""What the training is for: pre-training or a fine-tuning algorithm, and the data module that follows from it."""
+"""The training mode: pre-training or a fine-tuning algorithm, and the data module that follows from it."""
 
 from typing import Final
 
@@ -8,37 +8,37 @@ PRETRAIN: Final = "pretrain"
 
 
 def strategy(config: TrainingConfig) -> str:
-    """`pretrain`, or the algorithm of `model_alignment_strategy`, `+peft` with LoRA (section 10: peft alone is sft).
+    """Return `pretrain`, or the algorithm of `model_alignment_strategy`, with `+peft` for LoRA (peft alone is sft).
 
-    `data.use_sft_style_data_module` means sft (section 5.4).
+    `data.use_sft_style_data_module` means sft.
     """
-    given = config.model_alignment_strategy
-    has_peft = given is not None and given.peft is not None
+    sections = config.model_alignment_strategy
+    has_peft = sections is not None and sections.peft is not None
     algorithm = "sft" if has_peft or config.data.use_sft_style_data_module else PRETRAIN
-    if given is not None:
-        named = (("sft", given.sft), ("dpo", given.dpo), ("orpo", given.orpo))
+    if sections is not None:
+        named = (("sft", sections.sft), ("dpo", sections.dpo), ("orpo", sections.orpo))
         algorithm = next((name for name, section in named if section is not None), algorithm)
     return f"{algorithm}+peft" if has_peft else algorithm
 
 
 def reads_records(config: TrainingConfig) -> bool:
-    """Whether the samples are made of records of text: with a strategy, unless a class of one's own gives them."""
+    """Return whether the samples are text records: with a strategy, unless the user's own data module is set."""
     return strategy(config) != PRETRAIN and config.data.data_module is None
 
 
-def data_module(model_source: str, chosen: str) -> str:
-    """Section 1, `model_source`: either source with a strategy uses the alignment module."""
-    if chosen != PRETRAIN:
+def data_module(model_source: str, strategy_name: str) -> str:
+    """Return the data module; with a strategy, either source uses the alignment module."""
+    if strategy_name != PRETRAIN:
         return "ModelAlignmentDataModule"
     return "MegatronDataModule" if model_source == "megatron" else "HFDataModule"
 
 
-def rows_per_sample(chosen: str) -> int:
-    """Chosen and rejected answers are two rows of one sample (B-13)."""
-    return 2 if chosen.startswith(("dpo", "orpo")) else 1
+def rows_per_sample(strategy_name: str) -> int:
+    """Return the rows of a sample: two with chosen and rejected answers."""
+    return 2 if strategy_name.startswith(("dpo", "orpo")) else 1
 
 
-def sequence_length(config: TrainingConfig, chosen: str) -> int:
-    """Tokens of a row: `encoder_seq_length`; with a strategy `data.seq_length`, where it is set (A6)."""
-    own = config.data.seq_length if chosen != PRETRAIN else None
-    return own or config.model.encoder_seq_length
+def sequence_length(config: TrainingConfig, strategy_name: str) -> int:
+    """Return the tokens of a row: `encoder_seq_length`; with a strategy `data.seq_length` if it is set (A6)."""
+    data_length = config.data.seq_length if strategy_name != PRETRAIN else None
+    return data_length or config.model.encoder_seq_length

@@ -1,6 +1,6 @@
 """The sizes of a model, from a Hugging Face `config.json` or from the Megatron keys of the `model` section.
 
-Only what arithmetic needs: how many layers, how wide, which parameters.
+Only the sizes that arithmetic needs: how many layers, how wide, which parameters.
 """
 
 from collections.abc import Mapping
@@ -19,24 +19,24 @@ _GPT2_VOCABULARY: Final = 50257
 
 
 @dataclass(frozen=True, slots=True)
-class Experts:
-    """Mixture of experts in place of the MLP (B-12)."""
+class ExpertSizes:
+    """Sizes of a mixture of experts in place of the MLP."""
 
     count: int
     """Experts of a layer."""
     per_token: int
     """`top_k`."""
     every: int
-    """Each so-many-th layer has experts, the others an MLP: see `among`."""
+    """Every n-th layer has experts, the others an MLP: see `layers_with_experts`."""
     capacity: float | None
     """Capacity factor; None: every token is computed."""
     is_gated: bool = True
     """Each has gate and up, whatever the MLP of the other layers has. There are no biases."""
     counts_from_one: bool = False
-    """`every` goes by the layer's number from 1 (Megatron), not by its index from 0 (B-12)."""
+    """`every` counts layers from 1 (Megatron), not from 0."""
 
-    def among(self, layers: int) -> int:
-        """How many of the first so many layers have experts."""
+    def layers_with_experts(self, layers: int) -> int:
+        """Return how many of the first `layers` layers have experts."""
         return layers // self.every if self.counts_from_one else -(-layers // self.every)
 
 
@@ -55,7 +55,7 @@ class Architecture:
     ffn: int
     """Width of the MLP, or of one expert."""
     vocabulary: int | None
-    """Rows of the embedding before padding; None: only the tokenizer knows."""
+    """Rows of the embedding before padding; None if only the tokenizer has the number."""
     is_gated: bool = True
     """The MLP has gate and up (SwiGLU), not one projection."""
     is_tied: bool = False
@@ -69,21 +69,21 @@ class Architecture:
     """Rows of a learned position table; 0 with rotary positions."""
     vocabulary_multiple: int | None = None
     """`make_vocab_size_divisible_by`: the vocabulary is padded to a multiple of it times TP; None: it is not padded."""
-    experts: Experts | None = None
+    experts: ExpertSizes | None = None
 
     @property
     def query_width(self) -> int:
-        """Features of all query heads."""
+        """Return the features of all query heads."""
         return self.heads * self.head_size
 
     @property
     def kv_width(self) -> int:
-        """Features of all key heads, before replication; as many of all value heads."""
+        """Return the features of all key heads before replication, which equal those of all value heads."""
         return self.kv_heads * self.head_size
 
     @property
     def published_name(self) -> str:
-        """The published model of these sizes, else the kind."""
+        """Return the published model of these sizes, else the kind."""
         if self.kind == "llama":
             return {32000: "llama2", 32016: "llama2", 128256: "llama3"}.get(self.vocabulary or 0, "llama")
         if self.kind == "mixtral" and self.experts:
@@ -93,7 +93,7 @@ class Architecture:
 
 
 def from_json(values: Mapping[str, Any], model: ModelConfig) -> tuple[Architecture | None, tuple[Finding, ...]]:
-    """A parsed `config.json` with the overrides of the `model` section (section 6)."""
+    """Return the architecture of a parsed `config.json` with the overrides of the `model` section, or findings."""
     missing = [name for name in _REQUIRED if not _size(values, name)]
     if missing:
         return None, (
@@ -108,7 +108,7 @@ def from_json(values: Mapping[str, Any], model: ModelConfig) -> tuple[Architectu
     own_size = _size(values, "head_dim") if hidden == values["hidden_size"] else None
     kind = str(values.get("model_type", "llama"))
     is_llama = kind == "llama"  # the others have no biases, whatever their config.json says
-    found = Architecture(
+    architecture = Architecture(
         kind=kind,
         layers=model.num_layers or values["num_hidden_layers"],
         hidden=hidden,
@@ -122,12 +122,14 @@ def from_json(values: Mapping[str, Any], model: ModelConfig) -> tuple[Architectu
         has_mlp_bias=is_llama and bool(values.get("mlp_bias", False)),
         experts=_experts(model, _size(values, "num_local_experts"), _size(values, "num_experts_per_tok") or 1),
     )
-    return found, ()
+    return architecture, ()
 
 
 def from_megatron(config: TrainingConfig, vocabulary: int | None = None) -> Architecture | None:
-    """The Megatron keys (section 7); None while a size is missing, which the checks say. `vocabulary`: if it is known
-    from elsewhere, since the tokenizer's is not in the file."""
+    """Return the architecture of the Megatron keys; None if a size is missing, which the checks report.
+
+    `vocabulary` is its size if known from elsewhere, since the tokenizer's is not in the file.
+    """
     model = config.model
     layers, hidden, heads = model.num_layers, model.hidden_size, model.num_attention_heads
     if layers is None or hidden is None or heads is None:
@@ -154,20 +156,20 @@ def from_megatron(config: TrainingConfig, vocabulary: int | None = None) -> Arch
 
 
 def _size(values: Mapping[str, Any], name: str) -> int | None:
-    """A positive whole number of at most 63 bits; None for anything else."""
+    """Return a positive integer of at most 63 bits; None for anything else."""
     value = values.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None
 
 
-def _experts(model: ModelConfig, count: int | None, per_token: int, *, is_megatron: bool = False) -> Experts | None:
-    """`model.moe` over what config.json says; one expert is a plain MLP."""
+def _experts(model: ModelConfig, count: int | None, per_token: int, *, is_megatron: bool = False) -> ExpertSizes | None:
+    """Return the experts of `model.moe`, over those of config.json; one expert is a plain MLP."""
     moe = model.moe
     count = (moe and moe.num_experts) or count
     if not count or count == 1:
         return None
     if moe is None:
-        return Experts(count, per_token, every=1, capacity=None)
-    return Experts(
+        return ExpertSizes(count, per_token, every=1, capacity=None)
+    return ExpertSizes(
         count,
         per_token=max(moe.top_k, 1),
         every=moe.frequency,

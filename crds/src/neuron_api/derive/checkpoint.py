@@ -11,26 +11,26 @@ _BF16: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointSize:
-    """Bytes per number, as the trainer writes them."""
+class StoredWidths:
+    """Bytes per element in a checkpoint."""
 
     weight: int
     """The model's tensors."""
     master: int
-    """The weights as the optimizer updates them, where the model's tensors have fewer bits; else 0."""
+    """The weights that the optimizer updates, if the model's tensors have fewer bits; else 0."""
     state: int
     """Each tensor of the optimizer's state."""
 
 
-def stored(config: TrainingConfig) -> CheckpointSize:
-    """B-10: `save_bf16`, `use_master_weights_in_ckpt` and `save_weights_only`, on what the precision keeps."""
+def stored_widths(config: TrainingConfig) -> StoredWidths:
+    """Return the widths by the precision and `save_bf16`, `use_master_weights_in_ckpt` and `save_weights_only`."""
     bytes_, manager = widths(config), config.exp_manager
     params = manager.checkpoint_callback_params
     updated = bytes_.masters or bytes_.compute
     weight = _weight(bytes_, updated, save_bf16=manager.save_bf16, with_masters=params.use_master_weights_in_ckpt)
     if params.save_weights_only:
-        return CheckpointSize(weight, 0, 0)
-    return CheckpointSize(weight, updated if updated > weight else 0, bytes_.state)
+        return StoredWidths(weight, 0, 0)
+    return StoredWidths(weight, updated if updated > weight else 0, bytes_.state)
 
 
 def _weight(bytes_: Widths, updated: int, *, save_bf16: bool, with_masters: bool) -> int:
@@ -39,8 +39,8 @@ def _weight(bytes_: Widths, updated: int, *, save_bf16: bool, with_masters: bool
     return updated if with_masters else bytes_.compute
 
 
-def size(parameters: int, trained: int, states: int, widths: CheckpointSize) -> int:
-    """Every parameter once, and the optimizer's tensors of the trained ones.
+def size(parameters: int, trained: int, states: int, widths: StoredWidths) -> int:
+    """Return the bytes of every parameter once, and of the optimizer's tensors of the trained ones.
 
     Key/value copies and replicas are written once. Index, manifest and generators (kilobytes) are not counted.
     """

@@ -1,16 +1,17 @@
-"""From a configuration to what memory arithmetic needs: how the model is split, and what a process does in a step."""
+"""The inputs of the memory estimate from a configuration: how the model is split, and the work of a process in a
+step."""
 
 from neuron_api.config import PeftConfig, TrainingConfig
 from neuron_api.platform.topology import Topology
 
 from . import adapters, alignment, checkpoint, heads, memory, optimizer_state, parameters, precision, recompute, stages
 from .architecture import Architecture
-from .memory import Memory, Work
+from .memory import MemoryEstimate, StepWork
 from .sharding import Sharding
 
 
 def sharding(config: TrainingConfig, topology: Topology, model: Architecture, *, is_native: bool) -> Sharding:
-    """The parallel sizes; `is_native`: with PyTorch's own parallelism, else neuronx-distributed's."""
+    """Return the parallel sizes, for PyTorch's own parallelism (`is_native`) or neuronx-distributed's."""
     strategy = config.distributed_strategy
     return Sharding(
         tensor=topology.tensor_parallel,
@@ -22,34 +23,36 @@ def sharding(config: TrainingConfig, topology: Topology, model: Architecture, *,
         data=topology.data_parallel,
         is_zero1=strategy.zero1,
         keeps_gathered=is_native,
-        kv_copies=heads.replication(model.kv_heads, topology.tensor_parallel, heads.asked(config)) or 1,
+        kv_copies=heads.replication(model.kv_heads, topology.tensor_parallel, heads.requested_replication(config)) or 1,
     )
 
 
-def of_process(config: TrainingConfig, topology: Topology, model: Architecture, *, is_native: bool) -> Memory | None:
-    """Memory of the process that needs most; None where the layers, the batch or the vocabulary cannot be divided."""
+def process_memory(
+    config: TrainingConfig, topology: Topology, model: Architecture, *, is_native: bool
+) -> MemoryEstimate | None:
+    """Return the memory of the process that needs most; None if layers, batch or vocabulary cannot be divided."""
     if not topology.micro_batches:
         return None
     split = sharding(config, topology, model, is_native=is_native)
     blocks = stages.block_sizes(model.layers, split.pipeline * split.virtual, config.model.pipeline_cuts or ())
     if blocks is None:
         return None
-    chosen = alignment.strategy(config)
-    rows = config.data.micro_batch_size * alignment.rows_per_sample(chosen)
+    strategy = alignment.strategy(config)
+    rows = config.data.micro_batch_size * alignment.rows_per_sample(strategy)
     peft = _peft(config)
-    work = Work(
-        tokens=rows * alignment.sequence_length(config, chosen) // split.context,
+    work = StepWork(
+        tokens=rows * alignment.sequence_length(config, strategy) // split.context,
         micro_batches=topology.micro_batches,
         states=optimizer_state.tensors_per_parameter(config.model.optim),
         widths=precision.widths(config),
-        parts=recompute.parts(config.model),
+        recomputed=recompute.recomputed_units(config.model),
         adapters_of_layer=adapters.parameters_of_layer(model, peft, split.tensor) if peft else 0,
     )
     return memory.estimate(model, split, blocks, work)
 
 
-def of_checkpoint(config: TrainingConfig, model: Architecture) -> int | None:
-    """Bytes of one checkpoint; None when the vocabulary is not known."""
+def checkpoint_bytes(config: TrainingConfig, model: Architecture) -> int | None:
+    """Return the bytes of one checkpoint; None if the vocabulary is unknown."""
     total = parameters.total(model)
     if total is None:
         return None
@@ -59,7 +62,7 @@ def of_checkpoint(config: TrainingConfig, model: Architecture) -> int | None:
         trained = adapters.parameters_of_layer(model, peft, 1) * model.layers
         total = trained + (total if peft.save_lora_base else 0)
     states = optimizer_state.tensors_per_parameter(config.model.optim)
-    return checkpoint.size(total, trained, states, checkpoint.stored(config))
+    return checkpoint.size(total, trained, states, checkpoint.stored_widths(config))
 
 
 def _peft(config: TrainingConfig) -> PeftConfig | None:

@@ -1,4 +1,4 @@
-"""What the processes run on: Trn1, Trn2 or CPU; the instance type where it can be told from the configuration."""
+"""The hardware of the processes: Trn1, Trn2 or CPU; the instance type if it follows from the configuration."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,11 +19,11 @@ class Hardware:
     instance_type: str | None
     """None on CPU."""
     is_assumed: bool = False
-    """The instance type was not given but follows from `trainer.lnc` and `trainer.devices`."""
+    """The instance type was not set, but follows from `trainer.lnc` and `trainer.devices`."""
 
 
 def from_config(config: TrainingConfig, accelerator: Accelerator, instance_type: str | None) -> Hardware:
-    """By the instance type where it is given, else by the configuration."""
+    """Return the hardware of the instance type if it is set, else of the configuration."""
     if accelerator is Accelerator.CPU:
         return Hardware("cpu", None)
     if instance_type is not None:
@@ -33,8 +33,8 @@ def from_config(config: TrainingConfig, accelerator: Accelerator, instance_type:
 
 
 def generation(config: TrainingConfig) -> str:
-    """lnc 2 exists on Trn2 only; without it (A2) a node of Trn1 holds no more than 32 processes. More than any node
-    holds is the total of all nodes (A1)."""
+    """Return `trn1` or `trn2`. lnc 2 exists on Trn2 only; without it (A2) a Trn1 node holds at most 32 processes. More
+    than any node holds is the total of all nodes (A1)."""
     small, large = (INSTANCE_TYPES[_WHOLE_NODE[name]] for name in ("trn1", "trn2"))
     lnc, count = config.trainer.lnc, config.trainer.devices
     if count > large.logical_cores(lnc or large.default_lnc):

@@ -1,4 +1,4 @@
-"""Tensors of the size of a parameter that each optimizer keeps for it (B-8)."""
+"""Tensors of the size of a parameter that each optimizer keeps for it."""
 
 from typing import Final
 
@@ -11,16 +11,17 @@ _STATES: Final = {
 
 
 def tensors_per_parameter(optim: OptimConfig) -> int:
-    """Two moments for the Adam family; options that keep one more count one more. Scalars and rows are left out."""
+    """Return their number: two moments for the Adam family, one more with some options. Scalars and rows do not
+    count."""
     match optim.name:
         case "adam" | "adamw":
-            more = int(optim.amsgrad)
+            extra = int(optim.amsgrad)
         case "rmsprop":
-            more = bool(optim.centered) + bool(optim.momentum)
+            extra = bool(optim.centered) + bool(optim.momentum)
         case "sgd":
-            more = bool(optim.momentum)
+            extra = bool(optim.momentum)
         case "adafactor":
-            more = optim.beta1 is not None
+            extra = optim.beta1 is not None
         case _:
-            more = 0
-    return _STATES[optim.name] + more
+            extra = 0
+    return _STATES[optim.name] + extra

@@ -1,30 +1,30 @@
-"""How many parameters there are: in the whole model, and of each kind on one process."""
+"""Numbers of parameters: of the whole model, and of each kind on one process."""
 
 from dataclasses import dataclass
 from math import ceil
 
-from .architecture import Architecture, Experts
+from .architecture import Architecture, ExpertSizes
 from .sharding import Sharding
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Numbers of elements on one process (B-6: which weights tensor parallelism splits)."""
+    """Numbers of elements on one process."""
 
     dense_layer: int
     """A layer without its experts: attention, norms, MLP or router."""
     experts_layer: int
-    """The experts of a layer that has them."""
+    """The experts of a layer that has experts."""
     plain_layer: int
-    """A layer with an MLP in a model where others have experts; else equal to dense_layer."""
+    """A layer with an MLP if other layers have experts; else equal to dense_layer."""
     embedding: int
-    """With the learned position table, where there is one."""
+    """With the learned position table, if any."""
     head: int
     """With the final norm."""
 
-    def of_layers(self, layers: int, experts: Experts | None) -> tuple[int, int]:
-        """Dense and expert parameters of so many layers."""
-        with_experts = experts.among(layers) if experts else layers
+    def of_layers(self, layers: int, experts: ExpertSizes | None) -> tuple[int, int]:
+        """Return the dense and the expert parameters of `layers` layers."""
+        with_experts = experts.layers_with_experts(layers) if experts else layers
         return (
             with_experts * self.dense_layer + (layers - with_experts) * self.plain_layer,
             with_experts * self.experts_layer,
@@ -32,11 +32,11 @@ class Parameters:
 
 
 def count(model: Architecture, split: Sharding) -> Parameters | None:
-    """Parameters of one process; None when the vocabulary is not known.
+    """Return the parameters of one process; None if the vocabulary is unknown.
 
     Attention: q and o (2 H q) and k, v (2 H kv r) over TP. MLP: 3 H F gated, else 2 H F, over TP. Experts: E / EP of
-    them, and a router H E. Norms whole. Embedding and head: padded V x H over TP. Biases: split as what they are added
-    to, whole where a sum over TP is (o, down).
+    them, and a router H E. Norms whole. Embedding and head: padded V x H over TP. Biases: split like the
+    outputs that they are added to, whole after a sum over TP (o, down).
     """
     if model.vocabulary is None:
         return None
@@ -61,14 +61,14 @@ def count(model: Architecture, split: Sharding) -> Parameters | None:
 
 
 def padded_vocabulary(model: Architecture, tensor: int) -> int:
-    """Rows of the embedding: the next multiple of `make_vocab_size_divisible_by` x TP (A25)."""
+    """Return the rows of the embedding: the next multiple of `make_vocab_size_divisible_by` x TP (A25)."""
     multiple = model.vocabulary_multiple * tensor if model.vocabulary_multiple else 1
     return ceil((model.vocabulary or 0) / multiple) * multiple
 
 
 def total(model: Architecture) -> int | None:
-    """Parameters of the whole model, each once; None when the vocabulary is not known."""
-    found = count(model, Sharding())
-    if found is None:
+    """Return the parameters of the whole model, each once; None if the vocabulary is unknown."""
+    whole = count(model, Sharding())
+    if whole is None:
         return None
-    return sum(found.of_layers(model.layers, model.experts)) + found.embedding + found.head
+    return sum(whole.of_layers(model.layers, model.experts)) + whole.embedding + whole.head

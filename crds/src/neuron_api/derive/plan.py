@@ -1,7 +1,7 @@
-"""Everything that follows from a configuration before anything is started: `kubectl neuron plan` and its tests.
+"""Everything that follows from a configuration before a start, for `kubectl neuron plan` and its tests.
 
-The columns are those of the oracle `tests/data/configs/expected.tsv`, in its order. What cannot be known is None, and
-a finding says why.
+The columns are those of the oracle `tests/data/configs/expected.tsv`, in its order. A value that is unknown is None,
+and a finding says why.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from . import alignment, footprint, heads, parameters
 from . import stages as pipeline
 from .architecture import Architecture
 from .hardware import Hardware
-from .memory import Memory
+from .memory import MemoryEstimate
 from .steps import saves_before_end, total_samples
 
 Column = str | int | bool | None
@@ -30,47 +30,47 @@ COLUMNS: Final = (
     "kv_rep_effective", "zero1", "sequence_parallel", "precision", "max_steps", "total_samples", "save_every",
     "saves_before_end", "warmup", "constant", "optimizer", "scheduler", "strategy", "data_module", "hardware",
 )  # fmt: skip
-"""Names of what a plan has for every configuration."""
+"""Names of the columns that a plan has for every configuration."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """What a job will be."""
+    """The sizes, environment and memory of a job."""
 
     columns: dict[str, Column]
     """Named as the columns of expected.tsv, without `config`."""
     hardware: Hardware
     devices: Devices | None
-    """None on CPU, and when the instance type cannot hold the processes."""
+    """None on CPU, and if the instance type cannot hold the processes."""
     environment: dict[str, str]
-    """Variables of B-2."""
-    memory: Memory | None
+    """Environment variables that follow from the configuration."""
+    memory: MemoryEstimate | None
     """Of the process that needs most."""
     device_memory: int | None
-    """Bytes that a process has on its device; None on CPU."""
+    """Device memory available to a process, in bytes; None on CPU."""
     parameters: int | None
     """Of the whole model."""
     checkpoint_bytes: int | None
     findings: tuple[Finding, ...] = field(default=())
-    """Of the platform; those of the configuration come with its loading."""
+    """Findings about the platform; those about the configuration come from the loader."""
 
 
 def derive(config: TrainingConfig, hardware: Hardware, model: Architecture | None) -> TrainingPlan:
-    """`model` is None when its `config.json` is not at hand; what needs it is then None."""
-    topology = Topology.of(config)
-    wanted, findings = (None, ()) if hardware.instance_type is None else devices(config, hardware.instance_type)
-    estimated = footprint.of_process(config, topology, model, is_native=hardware.name == "cpu") if model else None
-    available = _device_memory(hardware, wanted)
+    """Return the plan; without a `model` (its `config.json` is not available) the values that need it are None."""
+    topology = Topology.from_config(config)
+    requested, findings = (None, ()) if hardware.instance_type is None else devices(config, hardware.instance_type)
+    estimated = footprint.process_memory(config, topology, model, is_native=hardware.name == "cpu") if model else None
+    available = _device_memory(hardware, requested)
     return TrainingPlan(
         columns=_columns(config, topology, hardware, model),
         hardware=hardware,
-        devices=wanted,
+        devices=requested,
         environment={variable.name: variable.value for variable in environment.derive(config)},
         memory=estimated,
         device_memory=available,
         parameters=parameters.total(model) if model else None,
-        checkpoint_bytes=footprint.of_checkpoint(config, model) if model else None,
-        findings=(*findings, *_too_much(estimated, available)),
+        checkpoint_bytes=footprint.checkpoint_bytes(config, model) if model else None,
+        findings=(*findings, *_memory_findings(estimated, available)),
     )
 
 
@@ -85,8 +85,8 @@ def _columns(
         "sequence_parallel": config.distributed_strategy.sequence_parallel,
         "precision": config.precision.type,
         **_schedule(config),
-        "strategy": (chosen := alignment.strategy(config)),
-        "data_module": alignment.data_module(config.model_source, chosen),
+        "strategy": (strategy := alignment.strategy(config)),
+        "data_module": alignment.data_module(config.model_source, strategy),
         "hardware": hardware.name,
     }
 
@@ -133,7 +133,7 @@ def _layers(config: TrainingConfig, model: Architecture | None) -> dict[str, Col
 
 def _copies(config: TrainingConfig, model: Architecture | None) -> int | None:
     tensor = config.distributed_strategy.tensor_model_parallel_size
-    return heads.replication(model.kv_heads if model else None, tensor, heads.asked(config))
+    return heads.replication(model.kv_heads if model else None, tensor, heads.requested_replication(config))
 
 
 def _schedule(config: TrainingConfig) -> dict[str, Column]:
@@ -151,14 +151,14 @@ def _schedule(config: TrainingConfig) -> dict[str, Column]:
     }
 
 
-def _device_memory(hardware: Hardware, wanted: Devices | None) -> int | None:
+def _device_memory(hardware: Hardware, requested: Devices | None) -> int | None:
     instance = instance_of(hardware.instance_type)
-    if instance is None or wanted is None or wanted.lnc is None:
+    if instance is None or requested is None or requested.lnc is None:
         return None
-    return instance.chip_memory * wanted.lnc // instance.cores_per_chip
+    return instance.chip_memory * requested.lnc // instance.cores_per_chip
 
 
-def _too_much(estimated: Memory | None, available: int | None) -> tuple[Finding, ...]:
+def _memory_findings(estimated: MemoryEstimate | None, available: int | None) -> tuple[Finding, ...]:
     if estimated is None or available is None or estimated.total <= available:
         return ()
     gib = 2**30

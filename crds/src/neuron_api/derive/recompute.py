@@ -1,4 +1,4 @@
-"""Which part of a layer `activations_checkpoint_*` computes again in the backward pass (B-6)."""
+"""Parts of a layer that `activations_checkpoint_*` recomputes in the backward pass."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -36,11 +36,11 @@ CLASSES: Final[Mapping[str, RecomputeUnit]] = {
     "ParallelMLP": RecomputeUnit.MLP,
     "NeuronSwitchMLP": RecomputeUnit.MLP,
 }
-"""Values of `activations_checkpoint_recompute` (B-6, "Class names")."""
+"""Unit by class name, the values of `activations_checkpoint_recompute`."""
 
 
-def parts(model: ModelConfig) -> frozenset[RecomputeUnit]:
-    """From the `model` section: the whole layer, the named classes (CoreAttention when none is), or nothing."""
+def recomputed_units(model: ModelConfig) -> frozenset[RecomputeUnit]:
+    """Return the units of the `model` section: the layer, the named classes (default CoreAttention), or none."""
     match model.activations_checkpoint_granularity:
         case "full":
             return frozenset({RecomputeUnit.LAYER})

@@ -1,4 +1,4 @@
-"""How one model replica and the optimizer are cut over processes: the sizes that memory arithmetic divides by."""
+"""How one model replica and the optimizer state are sharded: the sizes that the memory estimate divides by."""
 
 from dataclasses import dataclass
 
@@ -18,17 +18,17 @@ class Sharding:
     data: int = 1
     is_zero1: bool = False
     keeps_gathered: bool = True
-    """With sequence parallelism a linear keeps its gathered input (native backend: DTensor gathers once at the door of
-    a block); False: its own part, and gathers again in the backward pass (nxd: LinearWithAsyncCommunication)."""
+    """With sequence parallelism a linear saves its gathered input (native backend: DTensor gathers once per block). If
+    False it saves its shard and gathers again in the backward pass (nxd: LinearWithAsyncCommunication)."""
     kv_copies: int = 1
-    """Copies of each key/value head (B-6)."""
+    """Copies of each key/value head."""
 
     @property
     def optimizer(self) -> int:
-        """Processes that share the optimizer's state of dense weights (B-5)."""
+        """Return the processes that share the optimizer state of dense weights."""
         return self.data * self.context if self.is_zero1 else 1
 
     @property
     def expert_optimizer(self) -> int:
-        """The same for weights of experts, which fewer processes have in common."""
+        """Return the processes that share the optimizer state of expert weights."""
         return max(1, self.optimizer // self.expert)

@@ -1,11 +1,11 @@
-"""Which pipeline stage holds how many layers (B-7)."""
+"""Number of layers in each pipeline stage."""
 
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 
 
 def layers_per_stage(layers: int, pipeline: int, virtual: int = 1, cuts: Sequence[str] = ()) -> tuple[int, ...] | None:
-    """Layers of each stage in stage order; None when they cannot be split so.
+    """Return the layers of each stage in stage order; None if they cannot be split.
 
     Without cuts the last `layers % blocks` blocks get one more (neuronx-distributed, pipeline/partition.py:280). With
     `virtual` chunks per stage, chunk c of stage p is block c * pipeline + p. A cut names the last layer of its block.
@@ -17,17 +17,17 @@ def layers_per_stage(layers: int, pipeline: int, virtual: int = 1, cuts: Sequenc
 
 
 def block_sizes(layers: int, blocks: int, cuts: Sequence[str] = ()) -> tuple[int, ...] | None:
-    """Layers of each block of the model, in the model's order."""
+    """Return the layers of each block of the model, in order; None if they cannot be split."""
     if cuts:
         return _cut(layers, blocks, cuts)
     if layers < blocks:
         return None
-    whole, more = divmod(layers, blocks)
-    return (whole,) * (blocks - more) + (whole + 1,) * more
+    whole, remainder = divmod(layers, blocks)
+    return (whole,) * (blocks - remainder) + (whole + 1,) * remainder
 
 
 def run_lengths(sizes: Sequence[int]) -> str:
-    """`3x2,4x30`: two stages of 3 layers, then thirty of 4."""
+    """Return sizes as runs: `3x2,4x30` is two stages of 3 layers, then thirty of 4."""
     return ",".join(f"{size}x{len(list(group))}" for size, group in groupby(sizes))
 
 

@@ -1,24 +1,24 @@
-"""What a number of optimizer steps comes to: samples, and checkpoints before the last step; a limit on the clock."""
+"""Numbers that follow from the optimizer steps: samples, and checkpoints before the last step; a time limit."""
 
 from collections.abc import Mapping
 from datetime import timedelta
 
 
 def total_samples(max_steps: int, global_batch: int) -> int | None:
-    """Samples until `max_steps`; None when the steps are not bounded (-1)."""
+    """Return the samples until `max_steps`; None if the steps are unbounded (-1)."""
     return max_steps * global_batch if max_steps > 0 else None
 
 
 def saves_before_end(max_steps: int, every: int) -> int | None:
-    """Regular checkpoints until `max_steps`; 0: only the save at the end leaves one. None: steps are not bounded."""
+    """Return the periodic checkpoints until `max_steps`; 0 if only the final save leaves one, None if unbounded."""
     if max_steps <= 0:
         return None
     return max_steps // every if every > 0 else 0
 
 
 def seconds_of(limit: str | Mapping[str, int] | None) -> float | None:
-    """Seconds of `trainer.max_time` (DD:HH:MM:SS, or a mapping of units); None without one, or where only the pod
-    knows it. Raises ValueError for a text of another form, TypeError for an unknown unit."""
+    """Return the seconds of `trainer.max_time` (DD:HH:MM:SS, or a mapping of units); None if it is absent, or only the
+    pod can resolve it. Raises ValueError for a malformed text, TypeError for an unknown unit."""
     if limit is None or (isinstance(limit, str) and "${" in limit):
         return None
     if isinstance(limit, str):

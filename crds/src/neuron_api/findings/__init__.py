@@ -1,1 +1,1 @@
-"""What is wrong with an input, one typed sentence per fault, and the table of their codes."""
+"""Findings about an input, one typed sentence per fault, and the table of their codes."""

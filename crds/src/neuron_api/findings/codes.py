@@ -1,6 +1,6 @@
-"""The table of codes: number, severity, keys, title, cause, remedy; `registry` gives it its types.
+"""The table of codes: number, severity, keys, title, cause, remedy; `registry` adds the types and names the ranges.
 
-Ranges are named there. An entry without keys is about any.
+An entry without keys applies to any key.
 """
 
 from typing import Final

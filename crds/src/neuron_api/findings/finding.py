@@ -1,6 +1,6 @@
-"""What is wrong with a configuration: one typed sentence per fault, all of them at once.
+"""Findings: one typed sentence per fault of a configuration.
 
-Each has a stable code; `registry` has its severity, title, cause and remedy, docs/reference/findings.md shows them.
+Each has a stable code; `registry` has its severity, title, cause and remedy, and docs/reference/findings.md lists them.
 """
 
 from collections import Counter
@@ -11,11 +11,11 @@ from typing import Final
 
 from .printable import printable
 
-MAX_OF_A_KIND: Final = 50
-"""Findings of one code that are told one by one; the largest real file has 2."""
+MAX_FINDINGS_PER_CODE: Final = 50
+"""Findings of one code that are listed one by one; the largest real file has 2."""
 
 _MAX_CHARACTERS: Final = 1_000
-"""Of one message; the longest of ours has 500."""
+"""Maximum length of one message; our longest has 500."""
 
 
 class Severity(StrEnum):
@@ -24,9 +24,9 @@ class Severity(StrEnum):
     ERROR = "error"
     """Stops the job before anything is started."""
     WARNING = "warning"
-    """Becomes a condition's message."""
+    """Appears in a condition's message."""
     NOTE = "note"
-    """Worth knowing; shown by `kubectl neuron plan` and in the trainer's log."""
+    """Information; shown by `kubectl neuron plan` and in the trainer's log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,54 +37,54 @@ class Finding:
     key: str
     """Path of the key, `trainer.devices`; empty for the document as a whole."""
     message: str
-    """What is there and what was expected."""
+    """What was expected, and what the value is."""
     remedy: str = ""
-    """What to do about it."""
+    """How to fix it."""
     line: int | None = None
-    """Line in the text, from 1, where there is a text."""
+    """Line in the text, from 1, if there is a text."""
     code: str = ""
-    """`NTJ-1302`; empty for what is not about a configuration (files that are missing, pod templates)."""
+    """`NTJ-1302`; empty if the finding is not about a configuration (missing files, pod templates)."""
 
     def __str__(self) -> str:
-        where = f" (line {self.line})" if self.line else ""
-        head = f"{self.key}{where}: " if self.key else f"line {self.line}: " if self.line else ""
+        line = f" (line {self.line})" if self.line else ""
+        head = f"{self.key}{line}: " if self.key else f"line {self.line}: " if self.line else ""
         tail = f" {self.remedy}" if self.remedy else ""
         code = f" [{self.code}]" if self.code else ""
         return f"{head}{self.message}{tail}{code}"
 
 
 def error(key: str, message: str, remedy: str = "", code: str = "") -> Finding:
-    """A finding that stops the job."""
+    """Return a finding that stops the job."""
     return Finding(Severity.ERROR, key, message, remedy, code=code)
 
 
 def warning(key: str, message: str, remedy: str = "", code: str = "") -> Finding:
-    """A finding that does not."""
+    """Return a finding that does not stop the job."""
     return Finding(Severity.WARNING, key, message, remedy, code=code)
 
 
 def note(key: str, message: str, remedy: str = "", code: str = "") -> Finding:
-    """A finding that nothing follows from."""
+    """Return a finding that is only information."""
     return Finding(Severity.NOTE, key, message, remedy, code=code)
 
 
 def errors_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Only those that stop the job, in order."""
+    """Return only the findings that stop the job, in order."""
     return tuple(f for f in findings if f.severity is Severity.ERROR)
 
 
-def presentable(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """As they may be shown: printable (a key may hold commands for a terminal), and no more than a person reads."""
-    given = tuple(findings)
-    total, told = Counter(finding.code for finding in given), Counter[str]()
+def for_display(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings for people: printable (a key may hold terminal commands), and at most so many of each code."""
+    every = tuple(findings)
+    total, listed = Counter(finding.code for finding in every), Counter[str]()
     result: list[Finding] = []
-    for finding in given:
-        told[finding.code] += 1
-        count, more = told[finding.code], total[finding.code] - MAX_OF_A_KIND
-        if count > MAX_OF_A_KIND:
+    for finding in every:
+        listed[finding.code] += 1
+        count, more = listed[finding.code], total[finding.code] - MAX_FINDINGS_PER_CODE
+        if count > MAX_FINDINGS_PER_CODE:
             continue
         message = printable(finding.message)[:_MAX_CHARACTERS]
-        if count == MAX_OF_A_KIND and more > 0:
+        if count == MAX_FINDINGS_PER_CODE and more > 0:
             message = f"{message} And {more} more of {finding.code} in this configuration."
         result.append(replace(finding, key=printable(finding.key), message=message, remedy=printable(finding.remedy)))
     return tuple(result)

@@ -1,4 +1,4 @@
-"""The part of the table of codes about reading: text, interpolations, overrides, names and single values (`codes`)."""
+"""Codes of reading: text, interpolations, overrides, key names and single values; `codes` has the others."""
 
 from typing import Final
 

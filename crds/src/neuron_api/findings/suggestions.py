@@ -1,42 +1,42 @@
-"""What was probably meant by a name that is not known: "did you mean"."""
+"""Suggestions for unknown names: "did you mean"."""
 
 import difflib
 from collections.abc import Iterable
 from typing import Final
 
 _DISTANCE: Final = 2
-"""Letters from which a name is taken for a misspelled one."""
+"""Edits up to which a name counts as misspelled."""
 
 _CLOSE: Final = 0.8
-"""Similarity from which a longer name is (`tensor_model_paralel_sizes`: 0.96)."""
+"""Similarity from which a longer name counts as misspelled (`tensor_model_paralel_sizes`: 0.96)."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant."""
-    candidates = list(known)
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the valid name that was probably meant, if any."""
+    candidates = list(names)
     if exact := misspelled(name, candidates):
         return exact
     return next(iter(difflib.get_close_matches(name, candidates, n=1, cutoff=_CLOSE)), None)
 
 
-def misspelled(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is this one but for upper and lower case, or one or two letters (R5); the nearest."""
-    candidates = list(known)
-    for one in candidates:
-        if one.lower() == name.lower():
-            return one
-    distances = {one: _distance(name, one, _DISTANCE) for one in candidates}
-    near = [one for one in candidates if distances[one] <= _edits(one)]
+def misspelled(name: str, names: Iterable[str]) -> str | None:
+    """Return the nearest valid name that differs only in case or in one or two letters (R5)."""
+    candidates = list(names)
+    for candidate in candidates:
+        if candidate.lower() == name.lower():
+            return candidate
+    distances = {candidate: _distance(name, candidate, _DISTANCE) for candidate in candidates}
+    near = [candidate for candidate in candidates if distances[candidate] <= _edits(candidate)]
     return min(near, key=distances.__getitem__, default=None)
 
 
 def _edits(name: str) -> int:
-    """Short names are near each other by chance: `lr`, `eps`, `mode`."""
+    """Return the allowed edits; short names are near each other by chance: `lr`, `eps`, `mode`."""
     return _DISTANCE if len(name) > 5 else 1
 
 
 def _distance(a: str, b: str, bound: int) -> int:
-    """Edits (insert, delete, replace, swap) from one name to the other; more than `bound` is not told apart."""
+    """Return the edits (insert, delete, replace, swap) between two names, or some number above `bound`."""
     if abs(len(a) - len(b)) > bound or len({*a} ^ {*b}) > 2 * bound:
         return bound + 1  # one edit changes at most two of the letters that there are
     before: list[int] = []

@@ -1,7 +1,8 @@
-"""How many processes a node has: `trainer.devices` is meant per node, or as the total of all nodes (A1).
+"""How many processes a node has: `trainer.devices` counts those of one node, or of all nodes (A1).
 
-The document says total, the launcher and all published files say per node. Per node is taken where it can be; a number
-that no node can hold, but that a total explains, is read as a total, with a warning. `spec.deviceCountScope` decides.
+The documentation says total; the launcher and all published files say per node. Per node is assumed unless no node can
+hold that number and a total would fit; then it is read as a total, with a warning. `spec.deviceCountScope` overrides
+this.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,44 +19,47 @@ from .loader import Loaded
 
 def resolve_device_count(
     loaded: Loaded,
-    again: Callable[[Sequence[str]], Loaded],
+    reload: Callable[[Sequence[str]], Loaded],
     instance_type: str | None,
-    meaning: DeviceCountScope = DeviceCountScope.AUTO,
+    scope: DeviceCountScope = DeviceCountScope.AUTO,
 ) -> Loaded:
-    """The same configuration with `trainer.devices` per node. `again` loads it with further overrides, so that what is
-    interpolated from the key follows; `instance_type`: None on CPU, or when it is not known."""
+    """Return the configuration with `trainer.devices` per node.
+
+    `reload` loads it with further overrides, so that interpolations of the key follow. `instance_type` is None on CPU,
+    or when it is not known.
+    """
     if loaded.config is None:
         return loaded
-    count, told = per_node(loaded.config, instance_type, meaning)
+    count, count_findings = processes_per_node(loaded.config, instance_type, scope)
     if count != loaded.config.trainer.devices:
-        loaded = again([override(count)])
-    return replace(loaded, findings=(*loaded.findings, *told))
+        loaded = reload([as_override(count)])
+    return replace(loaded, findings=(*loaded.findings, *count_findings))
 
 
-def override(count: int) -> str:
-    """What the operator and, in the pod, the launcher load the configuration with."""
+def as_override(count: int) -> str:
+    """Return the override with which the operator, and the launcher in the pod, load the configuration."""
     return f"trainer.devices={count}"
 
 
-def per_node(
-    config: TrainingConfig, instance_type: str | None, meaning: DeviceCountScope
+def processes_per_node(
+    config: TrainingConfig, instance_type: str | None, scope: DeviceCountScope
 ) -> tuple[int, tuple[Finding, ...]]:
-    """Processes of a node, and what is to be said about it."""
-    given, nodes, key = config.trainer.devices, config.trainer.num_nodes, "trainer.devices"
-    if meaning is DeviceCountScope.TOTAL:
-        if given % nodes:
-            message = f"{given} in total (spec.deviceCountScope) cannot be divided over {nodes} nodes."
-            return given, (make_finding(3011, key, message, f"Use a multiple of {nodes}."),)
-        return given // nodes, ()
+    """Return the processes of a node, and findings about how the number was read."""
+    count, nodes, key = config.trainer.devices, config.trainer.num_nodes, "trainer.devices"
+    if scope is DeviceCountScope.TOTAL:
+        if count % nodes:
+            message = f"{count} in total (spec.deviceCountScope) cannot be divided over {nodes} nodes."
+            return count, (make_finding(3011, key, message, f"Use a multiple of {nodes}."),)
+        return count // nodes, ()
     cores = _cores(config, instance_type)
-    is_total = cores is not None and given > cores and given % nodes == 0 and given // nodes <= cores
-    if meaning is DeviceCountScope.PER_NODE or not is_total:
-        return given, ()
+    is_total = cores is not None and count > cores and count % nodes == 0 and count // nodes <= cores
+    if scope is DeviceCountScope.PER_NODE or not is_total:
+        return count, ()
     message = (
-        f"{given} is more than the {cores} logical NeuronCores of {instance_type}: it is read as the total of {nodes} "
-        f"nodes, {given // nodes} processes each."
+        f"{count} is more than the {cores} logical NeuronCores of {instance_type}: it is read as the total of {nodes} "
+        f"nodes, {count // nodes} processes each."
     )
-    return given // nodes, (make_finding(3012, key, message),)
+    return count // nodes, (make_finding(3012, key, message),)
 
 
 def _cores(config: TrainingConfig, instance_type: str | None) -> int | None:

@@ -9,8 +9,8 @@ from neuron_api.findings.registry import make_finding
 from .limits import MAX_DEPTH, ExceededError, ReadingBudget
 
 
-def plain(values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Finding, ...]]:
-    """A copy of dicts, lists and scalars; or why it is none."""
+def copy_plain(values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Finding, ...]]:
+    """Return a copy of dicts, lists and scalars, and findings about values that JSON does not have."""
     copier = _Copier()
     if not isinstance(values, Mapping):
         return {}, (make_finding(1001, "", "not a configuration: it is not a mapping of keys."),)
@@ -22,24 +22,26 @@ def plain(values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Finding, ...
 
 
 class _Copier:
+    """Copies one object and collects its findings."""
+
     def __init__(self) -> None:
         self.findings: list[Finding] = []
-        self.spent = ReadingBudget()
+        self.budget = ReadingBudget()
 
     def copy(self, value: Any, path: str, depth: int) -> Any:
-        self.spent.spend(value, path)
+        self.budget.spend(value, path)
         if depth > MAX_DEPTH:
             raise ExceededError(f"mappings are nested more than {MAX_DEPTH} deep.")
         if isinstance(value, Mapping):
-            below = f"{path}." if path else ""
-            return {str(key): self.copy(item, f"{below}{key}", depth + 1) for key, item in value.items()}
+            prefix = f"{path}." if path else ""
+            return {str(key): self.copy(item, f"{prefix}{key}", depth + 1) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.copy(item, f"{path}.{index}", depth + 1) for index, item in enumerate(value)]
         return self._scalar(value, path)
 
     def _scalar(self, value: Any, path: str) -> Any:
         if isinstance(value, str):
-            if value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value):
+            if value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value):
                 return value
             self.findings.append(
                 make_finding(1402, path, "the text holds half of a UTF-16 pair, which is no character.")

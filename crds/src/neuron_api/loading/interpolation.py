@@ -1,8 +1,8 @@
 """Interpolations: `${a.b}` from the root, `${.x}` and `${..x}` relative, nested, `${multiply:x, y}` (R4, B-1).
 
-OmegaConf's grammar decides what a text means; the walk is ours, so that each value is computed once, loops are shown,
-and what a stranger's document may cost is bounded. `eval` is not offered (code from a custom resource), and `oc.env`
-resolves in the pod only: outside, a text that needs it is kept as it is written.
+OmegaConf's grammar parses a text; the traversal is ours, so that each value is computed once, cycles are reported, and
+the cost of an untrusted document is bounded. `eval` is not offered (it would run code from a custom resource), and
+`oc.env` resolves in the pod only: elsewhere a text that needs it stays as written.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,40 +14,39 @@ from neuron_api.findings.registry import make_finding
 from neuron_api.schema.key_path import field_of, section_of
 
 from .foreign_formats import LAUNCHER_ROOTS
-from .limits import ExceededError, ResolverLimits, size
+from .limits import ExceededError, ResolverBudget, size
 from .resolvers import RESOLVERS, ResolverError
 
-MAX_KEPT: Final = 200
-"""Characters of a text whose parse tree is kept: parsing `${a.b}` takes 0.2 ms, and most files have the same ones."""
+MAX_CACHED_CHARS: Final = 200
+"""Maximum characters of a text whose parse tree is cached: parsing `${a.b}` takes 0.2 ms, and most files share them."""
 
-
-_SHOWN: Final = 150
-"""Characters of a text that a message repeats."""
+_MAX_SHOWN: Final = 150
+"""Maximum characters of a text in a message."""
 
 
 def resolve(values: dict[str, Any], *, in_pod: bool = False) -> tuple[dict[str, Any], tuple[Finding, ...]]:
-    """The tree without interpolations, and what could not be resolved (those keys are left out)."""
-    if not _any(values):
+    """Return the tree without interpolations, and findings about keys that could not be resolved and are left out."""
+    if not _has_interpolation(values):
         return values, ()
-    work = _Resolver(values, in_pod)
-    return work.tree(), tuple(work.findings)
+    resolver = _Resolver(values, in_pod)
+    return resolver.tree(), tuple(resolver.findings)
 
 
 def reads_environment(value: Any) -> bool:
-    """Whether a text waits for the pod."""
+    """Return whether a text needs an environment variable of the pod."""
     return isinstance(value, str) and "${oc.env" in value.replace(" ", "")
 
 
-def _any(value: Any) -> bool:
+def _has_interpolation(value: Any) -> bool:
     if isinstance(value, dict):
-        return any(map(_any, value.values()))
+        return any(map(_has_interpolation, value.values()))
     if isinstance(value, list):
-        return any(map(_any, value))
+        return any(map(_has_interpolation, value))
     return isinstance(value, str) and "${" in value
 
 
-class _Failed(Exception):
-    """This value cannot be computed."""
+class _UnresolvedError(Exception):
+    """A value cannot be computed; `finding` says why."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__()
@@ -55,7 +54,7 @@ class _Failed(Exception):
 
 
 class _Absent:
-    """In place of a value that could not be computed."""
+    """The placeholder of a value that could not be computed."""
 
 
 _ABSENT: Final = _Absent()
@@ -63,18 +62,18 @@ Path = tuple[str, ...]
 
 
 class _Resolver:
-    """One document."""
+    """Resolves one document."""
 
     def __init__(self, values: dict[str, Any], in_pod: bool) -> None:
         self.root, self.in_pod = values, in_pod
         self.findings: list[Finding] = []
-        self.done: dict[Path, Any] = {}
+        self.resolved: dict[Path, Any] = {}
         self.active: list[Path] = []
         self.failed: set[str] = set()
-        self.effort = ResolverLimits()
+        self.budget = ResolverBudget()
 
     def tree(self) -> dict[str, Any]:
-        """Everything, resolved."""
+        """Return the whole document, resolved."""
         result: dict[str, Any] = self._walk(self.root, ())
         return result
 
@@ -87,15 +86,17 @@ class _Resolver:
             return [item for item in walked if item is not _ABSENT]
         try:
             return self._leaf(value, path)
-        except _Failed as problem:
-            self.done[path] = _ABSENT
-            self._tell(problem.finding)
-            needed = problem.finding.key
-            self._tell(make_finding(1104, _name(path), f"it needs {needed}, which cannot be resolved: see there.", ""))
+        except _UnresolvedError as problem:
+            self.resolved[path] = _ABSENT
+            self._report(problem.finding)
+            missing_key = problem.finding.key
+            self._report(
+                make_finding(1104, _dotted(path), f"it needs {missing_key}, which cannot be resolved: see there.", "")
+            )
             return _ABSENT
 
-    def _tell(self, finding: Finding) -> None:
-        """Once for each key."""
+    def _report(self, finding: Finding) -> None:
+        """Add a finding unless its key already has one."""
         if finding.key not in self.failed:
             self.failed.add(finding.key)
             self.findings.append(finding)
@@ -103,28 +104,28 @@ class _Resolver:
     def _leaf(self, value: Any, path: Path) -> Any:
         if not isinstance(value, str) or "${" not in value:
             return value
-        if path in self.done:
-            if self.done[path] is _ABSENT:
-                raise _Failed(make_finding(1104, _name(path), "it cannot be resolved, see there.", ""))
-            return self.done[path]
+        if path in self.resolved:
+            if self.resolved[path] is _ABSENT:
+                raise _UnresolvedError(make_finding(1104, _dotted(path), "it cannot be resolved, see there.", ""))
+            return self.resolved[path]
         if not self.in_pod and reads_environment(value):
             self.findings.append(
-                make_finding(1105, _name(path), "oc.env is resolved in the pod, where it is not checked.")
+                make_finding(1105, _dotted(path), "oc.env is resolved in the pod, where it is not checked.")
             )
-            self.done[path] = value
+            self.resolved[path] = value
             return value
         if path in self.active:
-            loop = " -> ".join(_name(one) for one in (*self.active[self.active.index(path) :], path))
-            raise _Failed(
-                make_finding(1102, _name(path), f"the interpolation cannot be resolved: it is circular: {loop}.")
+            loop = " -> ".join(_dotted(active) for active in (*self.active[self.active.index(path) :], path))
+            raise _UnresolvedError(
+                make_finding(1102, _dotted(path), f"the interpolation cannot be resolved: it is circular: {loop}.")
             )
-        self._spend(path, lambda: self.effort.parse(value, len(self.active)))
+        self._spend(path, lambda: self.budget.parse(value, len(self.active)))
         self.active.append(path)
         try:
             result = self._evaluate(value, path)
         finally:
             self.active.pop()
-        self.done[path] = result
+        self.resolved[path] = result
         return result
 
     def _evaluate(self, text: str, path: Path) -> Any:
@@ -138,19 +139,21 @@ class _Resolver:
             memo=None,
         )
         try:
-            result = visitor.visit(_parsed(text) if len(text) <= MAX_KEPT else _parsed.__wrapped__(text))
+            result = visitor.visit(_parsed(text) if len(text) <= MAX_CACHED_CHARS else _parsed.__wrapped__(text))
         except RecursionError:
-            raise _Failed(
-                make_finding(1107, _name(path), "the interpolation is deeper than any configuration needs.")
+            raise _UnresolvedError(
+                make_finding(1107, _dotted(path), "the interpolation is deeper than any configuration needs.")
             ) from None
         except (OmegaConfBaseException, TypeError, ValueError, AssertionError) as problem:
             sentence = str(problem).split("\n", maxsplit=1)[0].rstrip(".")
-            raise _Failed(
+            raise _UnresolvedError(
                 make_finding(
-                    1104, _name(path), f"the interpolation {_short(text)} cannot be resolved: {sentence[:_SHOWN]}."
+                    1104,
+                    _dotted(path),
+                    f"the interpolation {_shortened(text)} cannot be resolved: {sentence[:_MAX_SHOWN]}.",
                 )
             ) from None
-        self._spend(path, lambda: self.effort.result(result))
+        self._spend(path, lambda: self.budget.result(result))
         return result
 
     @staticmethod
@@ -158,30 +161,30 @@ class _Resolver:
         try:
             count()
         except ExceededError as problem:
-            raise _Failed(make_finding(1107, _name(path), str(problem))) from None
+            raise _UnresolvedError(make_finding(1107, _dotted(path), str(problem))) from None
 
     def _reference(self, parts: Sequence[str], dots: int, raw: str, path: Path) -> Any:
-        self._spend(path, self.effort.step)
+        self._spend(path, self.budget.step)
         target = (*path[: max(0, len(path) - dots)], *parts) if dots else tuple(parts)
         value = self._select(target)
         if value is None or value is _ABSENT:
             value = _default(target, value)
         if value is _ABSENT:
-            where = f" (that is {_name(target)})" if dots else ""
-            raise _Failed(
+            absolute = f" (that is {_dotted(target)})" if dots else ""
+            raise _UnresolvedError(
                 make_finding(
                     1101,
-                    _name(path),
-                    f"the interpolation cannot be resolved: there is no key {raw}{where}.",
+                    _dotted(path),
+                    f"the interpolation cannot be resolved: there is no key {raw}{absolute}.",
                     "Only the HyperPod launcher has it: write the value out."
                     if target[0] in LAUNCHER_ROOTS
                     else "Name a key that exists, from the top of the file: ${trainer.max_steps}.",
                 )
             )
-        if any(target == one[: len(target)] for one in self.active):
-            loop = " -> ".join([*map(_name, self.active), _name(target)])
-            raise _Failed(
-                make_finding(1102, _name(path), f"the interpolation cannot be resolved: it is circular: {loop}.")
+        if any(target == active[: len(target)] for active in self.active):
+            loop = " -> ".join([*map(_dotted, self.active), _dotted(target)])
+            raise _UnresolvedError(
+                make_finding(1102, _dotted(path), f"the interpolation cannot be resolved: it is circular: {loop}.")
             )
         return self._walk_strictly(value, target)
 
@@ -199,8 +202,8 @@ class _Resolver:
         return node
 
     def _walk_strictly(self, value: Any, path: Path) -> Any:
-        """As `_walk`, but a part that cannot be resolved fails the whole."""
-        self._spend(path, self.effort.step)
+        """Resolve as `_walk` does, but fail if any part cannot be resolved."""
+        self._spend(path, self.budget.step)
         if isinstance(value, dict):
             return {key: self._walk_strictly(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, list):
@@ -208,35 +211,39 @@ class _Resolver:
         return self._leaf(value, path)
 
     def _call(self, name: str, arguments: Sequence[Any], path: Path) -> Any:
-        self._spend(path, self.effort.step)
+        self._spend(path, self.budget.step)
         if name in ("oc.select", "oc.dict.keys", "oc.dict.values", "oc.deprecated"):
             return self._lookup(name, arguments, path)
         if name not in RESOLVERS:
             offered = ", ".join(sorted(RESOLVERS))
-            raise _Failed(
-                make_finding(1103, _name(path), f"the interpolation cannot be resolved: there is no function {name!r}.",
-                      f"There are: {offered}.")
-            )  # fmt: skip
+            raise _UnresolvedError(
+                make_finding(
+                    1103,
+                    _dotted(path),
+                    f"the interpolation cannot be resolved: there is no function {name!r}.",
+                    f"There are: {offered}.",
+                )
+            )
         try:
             result = RESOLVERS[name](*arguments)
         except (ResolverError, TypeError) as problem:
-            raise _Failed(
-                make_finding(1104, _name(path), f"the interpolation cannot be resolved: {name}: {problem}.")
+            raise _UnresolvedError(
+                make_finding(1104, _dotted(path), f"the interpolation cannot be resolved: {name}: {problem}.")
             ) from None
         if isinstance(result, dict | list):
-            self._spend(path, lambda: self.effort.step(size(result)))  # aliases in decoded text make much of little
+            self._spend(path, lambda: self.budget.step(size(result)))  # aliases in decoded text multiply
         return result
 
     def _lookup(self, name: str, arguments: Sequence[Any], path: Path) -> Any:
-        """Resolvers that read another key."""
+        """Call a resolver that reads another key."""
         if not arguments:
-            raise _Failed(make_finding(1104, _name(path), f"{name} needs the name of a key."))
+            raise _UnresolvedError(make_finding(1104, _dotted(path), f"{name} needs the name of a key."))
         key, *rest = (str(arguments[0]), *arguments[1:])
         bare = key.lstrip(".")
         dots = len(key) - len(bare)
         try:
             value = self._reference(tuple(bare.split(".")), dots, key, path)
-        except _Failed as problem:
+        except _UnresolvedError as problem:
             if name == "oc.select" and problem.finding.code == "NTJ-1101":
                 return rest[0] if rest else None
             raise
@@ -252,17 +259,17 @@ def _parsed(text: str) -> Any:
     return grammar_parser.parse(text)
 
 
-def _name(path: Path) -> str:
+def _dotted(path: Path) -> str:
     return ".".join(path)
 
 
-def _default(target: Path, otherwise: Any) -> Any:
-    """Of a documented key that is absent or null: defaults are there before interpolations are resolved (B-1)."""
-    info = field_of(_name(target))
+def _default(target: Path, fallback: Any) -> Any:
+    """Return the default of a documented key that is absent or null: defaults precede interpolations (B-1)."""
+    info = field_of(_dotted(target))
     if info is None or info.is_required() or section_of(info) is not None:
-        return otherwise
+        return fallback
     return info.get_default(call_default_factory=True)
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…")

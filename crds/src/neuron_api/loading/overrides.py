@@ -9,60 +9,61 @@ from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 from neuron_api.schema.key_path import field_of
 
-from . import coercion as single_values
-from . import yaml_text
-from .unknown_keys import suggestion
+from . import coercion, yaml_text
+from .unknown_keys import suggest
 
-_STAND_IN: Final = "v"
-"""Key of the one-line document that a value is read from."""
+_PLACEHOLDER: Final = "v"
+"""Key of the one-line document that a value is parsed from."""
 
 
 def apply(values: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], tuple[Finding, ...]]:
-    """A changed copy; what cannot be done is a finding."""
+    """Return a changed copy, and a finding for each override that cannot be applied."""
     result = copy.deepcopy(values) if overrides else values
-    findings = [finding for text in overrides for finding in _one(result, text)]
+    findings = [finding for text in overrides for finding in _apply_one(result, text)]
     return result, tuple(findings)
 
 
-def _one(values: dict[str, Any], text: str) -> list[Finding]:
+def _apply_one(values: dict[str, Any], text: str) -> list[Finding]:
     if text.startswith("~"):
         name = text[1:].partition("=")[0]
         return [] if _delete(values, name) else [make_finding(1202, name, "cannot be deleted: there is no such key.")]
     key, equals, value = text.removeprefix("+").partition("=")
     if not equals or not all(key.split(".")):
         return [make_finding(1201, text, "an override is written key=value, +key=value or ~key.")]
-    parsed = yaml_text.parse(f"{_STAND_IN}: {value}")
-    if parsed.findings or parsed.value.keys() != {_STAND_IN}:
+    parsed = yaml_text.parse(f"{_PLACEHOLDER}: {value}")
+    if parsed.findings or parsed.value.keys() != {_PLACEHOLDER}:
         return list(_unreadable(key, value, parsed.findings))
     if not text.startswith("+") and field_of(key) is None and not _has(values, key):
-        near = suggestion(key)
+        near = suggest(key)
         return [make_finding(1203, key, "there is no such key.", f"Did you mean {near}?" if near else None)]
-    if not _set(values, key, parsed.value[_STAND_IN]):
+    if not _set(values, key, parsed.value[_PLACEHOLDER]):
         return [
             make_finding(1201, key, "it would be in a list, whose items have numbers.", "Name an item: betas.0=0.9.")
         ]
-    return list(single_values.unquoted({_path(key, where): text for where, text in parsed.written.items()}))
+    return list(coercion.find_unquoted_texts({_path(key, place): text for place, text in parsed.number_texts.items()}))
 
 
 def _unreadable(key: str, value: str, findings: Sequence[Finding]) -> Iterator[Finding]:
-    """The file reader's findings on the value, with the override's key; a value that is no YAML is the shell's."""
-    for one in findings:
-        if one.code != "NTJ-1001":
-            yield replace(one, key=_path(key, one.key), line=None)
+    """Yield the reader's findings about the value, at the override's key; a value that is no YAML needs quoting."""
+    for finding in findings:
+        if finding.code != "NTJ-1001":
+            yield replace(finding, key=_path(key, finding.key), line=None)
             continue
         remedy = "Quote the whole override for the shell, and write its value as YAML."
-        yield make_finding(1201, key, f"the value {value[:80]!r} is not YAML: {one.message.partition(': ')[2]}", remedy)
+        yield make_finding(
+            1201, key, f"the value {value[:80]!r} is not YAML: {finding.message.partition(': ')[2]}", remedy
+        )
     if not findings:
         yield make_finding(1201, key, f"the value {value[:80]!r} is more than one value.")
 
 
-def _path(key: str, where: str) -> str:
-    """The stand-in's path as the override's."""
-    return key + where.removeprefix(_STAND_IN)
+def _path(key: str, place: str) -> str:
+    """Return a path below the placeholder key as a path below the override's key."""
+    return key + place.removeprefix(_PLACEHOLDER)
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> bool:
-    """False where a list has no such item; the number after its last one adds one."""
+    """Set a value, and return False if a list has no such item; the index after its last item appends one."""
     *parents, name = key.split(".")
     node: Any = values
     for parent in parents:

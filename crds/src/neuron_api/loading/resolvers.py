@@ -7,15 +7,15 @@ from typing import Any, Final
 
 
 class ResolverError(Exception):
-    """The function cannot work with its arguments; the text says why."""
+    """A function cannot work with its arguments; the message says why."""
 
 
 def _numbers(arguments: tuple[Any, ...]) -> tuple[int | float, ...]:
     if not arguments:
         raise ResolverError("it needs numbers")
-    for one in arguments:
-        if isinstance(one, bool) or not isinstance(one, int | float):
-            raise ResolverError(f"{str(one)[:40]!r} is not a number")
+    for argument in arguments:
+        if isinstance(argument, bool) or not isinstance(argument, int | float):
+            raise ResolverError(f"{str(argument)[:40]!r} is not a number")
     return arguments
 
 
@@ -37,7 +37,7 @@ def _add(*terms: Any) -> int | float:
 
 
 def _divide(*arguments: Any) -> int | float:
-    """Exact: a whole number that divides evenly gives a whole number."""
+    """Divide exactly: integers that divide evenly give an integer."""
     if len(arguments) != 2:
         raise ResolverError("it needs two numbers")
     total, part = _numbers(arguments)
@@ -57,7 +57,7 @@ def _environment(name: Any, *default: Any) -> Any:
 
 
 def _decode(text: Any) -> Any:
-    """The value that a text stands for: `'5'` is 5."""
+    """Return the YAML value of a text: `'5'` is 5."""
     from .yaml_text import parse
 
     if not isinstance(text, str):

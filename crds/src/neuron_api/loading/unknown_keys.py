@@ -1,4 +1,4 @@
-"""Names of keys (R5): unknown ones are refused with "did you mean"; in `data` and `model` others are passed on."""
+"""Unknown keys (R5): refused with a suggestion; in `data` and `model` keys of the user's own are passed on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,45 +14,45 @@ from neuron_api.schema.key_path import all_paths, fields, is_open, section_of
 from .limits import MAX_UNKNOWN, ExceededError
 
 
-def unknown(values: Mapping[str, Any], model: type[BaseModel] = TrainingConfig, path: str = "") -> list[Finding]:
-    """A finding for each key that no section knows; `ExceededError` when there are more than any configuration has."""
-    known = fields(model)
+def find_unknown(values: Mapping[str, Any], model: type[BaseModel] = TrainingConfig, path: str = "") -> list[Finding]:
+    """Return a finding for each undocumented key; raise `ExceededError` when there are too many for a configuration."""
+    documented = fields(model)
     result: list[Finding] = []
     for key, value in values.items():
-        where = f"{path}.{key}" if path else key
+        key_path = f"{path}.{key}" if path else key
         if len(result) > MAX_UNKNOWN:
             raise ExceededError(f"it has more than {MAX_UNKNOWN} keys that the document does not have.")
-        if key not in known:
-            result.append(_unknown(key, where, list(known), is_open(model)))
-        elif isinstance(value, Mapping) and (section := section_of(known[key])):
-            result += unknown(value, section, where)
+        if key not in documented:
+            result.append(_unknown_key(key, key_path, list(documented), is_open(model)))
+        elif isinstance(value, Mapping) and (section := section_of(documented[key])):
+            result += find_unknown(value, section, key_path)
     return result
 
 
-def suggestion(path: str) -> str | None:
-    """A documented key path near this one."""
+def suggest(path: str) -> str | None:
+    """Return the documented key path that is most like this one, if any."""
     parent, _, name = path.rpartition(".")
-    siblings = {one.rpartition(".")[2]: one for one, _ in all_paths() if one.rpartition(".")[0] == parent}
+    siblings = {key.rpartition(".")[2]: key for key, _ in all_paths() if key.rpartition(".")[0] == parent}
     if near := nearest(name, siblings):
         return siblings[near]
-    return _elsewhere(name)
+    return _in_another_section(name)
 
 
-def _unknown(key: str, where: str, known: list[str], allows_more: bool) -> Finding:
-    near = nearest(key, known)
-    if near and not (allows_more and misspelled(key, known) is None):
-        return make_finding(1301, where, "there is no such key.", f"Did you mean {near}?")
+def _unknown_key(key: str, key_path: str, documented: list[str], allows_more: bool) -> Finding:
+    near = nearest(key, documented)
+    if near and not (allows_more and misspelled(key, documented) is None):
+        return make_finding(1301, key_path, "there is no such key.", f"Did you mean {near}?")
     if allows_more:
         return make_finding(
-            1303, where, "not a documented key; it is kept and passed on.", f"Did you mean {near}?" if near else ""
+            1303, key_path, "not a documented key; it is kept and passed on.", f"Did you mean {near}?" if near else ""
         )
-    parent = where.rpartition(".")[0] or "the top level"
-    if other := _elsewhere(key):
-        return make_finding(1302, where, f"{parent} has no such key.", f"Did you mean {other}?")
-    return make_finding(1302, where, "there is no such key.", f"{parent} knows: {', '.join(sorted(known))}.")
+    parent = key_path.rpartition(".")[0] or "the top level"
+    if path := _in_another_section(key):
+        return make_finding(1302, key_path, f"{parent} has no such key.", f"Did you mean {path}?")
+    return make_finding(1302, key_path, "there is no such key.", f"{parent} knows: {', '.join(sorted(documented))}.")
 
 
-def _elsewhere(name: str) -> str | None:
-    """The same name in another section, where there is exactly one."""
+def _in_another_section(name: str) -> str | None:
+    """Return the path of the same name in another section, if there is exactly one."""
     places = [path for path, _ in all_paths() if path.rpartition(".")[2] == name]
     return places[0] if len(places) == 1 else None

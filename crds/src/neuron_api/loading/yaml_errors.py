@@ -1,4 +1,4 @@
-"""What is wrong with a text that is no YAML: the parser's terms as a sentence with its remedy and its line."""
+"""Errors of the YAML parser as sentences with a remedy and a line."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -31,32 +31,32 @@ _REMEDY: Final = "Fix the line; compare it with an example."
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One sentence about a text."""
+class YamlProblem:
+    """One fault of a text."""
 
     message: str
     remedy: str
     line: int | None
-    """From 1; None where the parser names none."""
+    """From 1; None if the parser names none."""
 
 
-def explain(problem: Exception, text: str) -> Problem:
-    """The parser's exception in plain words; those of the parser where the table has none."""
+def explain(problem: Exception, text: str) -> YamlProblem:
+    """Return the parser's exception in plain words, or in the parser's own if the table has none."""
     if not isinstance(problem, yaml.MarkedYAMLError):
-        line, character = _place(problem, text)
-        return Problem(character or _first_line(problem), _REMEDY, line)
-    said, line = str(problem.problem or problem), _line(problem.problem_mark)
-    if any(one in said for one in _START):
-        return Problem(*_first_character(text, problem.problem_mark), line)
+        line, character = _unreadable_character(problem, text)
+        return YamlProblem(character or _first_line(problem), _REMEDY, line)
+    message, line = str(problem.problem or problem), _line(problem.problem_mark)
+    if any(start in message for start in _START):
+        return YamlProblem(*_first_character(text, problem.problem_mark), line)
     for part, meaning, remedy, at_start in _PROBLEMS:
-        if part in said:
+        if part in message:
             start = _line(problem.context_mark)
-            return Problem(f"{meaning}.", remedy, start if at_start and start else line)
-    return Problem(f"{said}.", _REMEDY, line)
+            return YamlProblem(f"{meaning}.", remedy, start if at_start and start else line)
+    return YamlProblem(f"{message}.", _REMEDY, line)
 
 
 def _first_character(text: str, mark: "yaml.Mark | None") -> tuple[str, str]:
-    """A tab, or one of the characters that YAML reserves."""
+    """Return message and remedy for a tab, or for a character that YAML reserves."""
     lines = text.splitlines()
     line = lines[mark.line] if mark and mark.line < len(lines) else ""
     if "\t" in line[: len(line) - len(line.lstrip())]:
@@ -65,14 +65,13 @@ def _first_character(text: str, mark: "yaml.Mark | None") -> tuple[str, str]:
     return f"a value cannot begin with {character or 'this character'}.", "Quote the value."
 
 
-def _place(problem: Exception, text: str) -> tuple[int | None, str]:
-    """Line and name of a character that cannot be read; libyaml says nothing but its position in bytes."""
+def _unreadable_character(problem: Exception, text: str) -> tuple[int | None, str]:
+    """Return line and name of a character that cannot be read; libyaml gives only its position in bytes."""
     control = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if control is None or not isinstance(problem, yaml.YAMLError | UnicodeError):
         return None, ""
-    return text.count(
-        "\n", 0, control.start()
-    ) + 1, f"the character U+{ord(control[0]):04X}, which YAML does not allow."
+    line = text.count("\n", 0, control.start()) + 1
+    return line, f"the character U+{ord(control[0]):04X}, which YAML does not allow."
 
 
 def _first_line(problem: Exception) -> str:

@@ -1,8 +1,8 @@
 """YAML text to a plain mapping, with the line of every key.
 
-Rules: R1 (floats without a dot or a sign, no dates, no base-60 numbers), R2 (a duplicate key is an
-error with both lines). The input comes from strangers: its size, depth and number of nodes are bounded (`bounds`)
-before anything is built.
+Floats need no dot and no sign (`1e5`), there are no dates and no base-60 numbers (R1), and a duplicate key is an error
+with both lines (R2). The input is untrusted: its size, depth and number of nodes are bounded (`limits`) before anything
+is built.
 """
 
 import codecs
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from neuron_api.findings.finding import MAX_OF_A_KIND, Finding
+from neuron_api.findings.finding import MAX_FINDINGS_PER_CODE, Finding
 from neuron_api.findings.registry import make_finding
 
 from . import yaml_errors
@@ -22,7 +22,7 @@ from .limits import MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_SCALAR, ExceededError, 
 _COLLECTIONS: Final = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _WORDS: Final = (_MERGE, "tag:yaml.org,2002:value")
-"""What YAML 1.1 makes of `<<` and `=`; as values they are words like others."""
+"""Tags that YAML 1.1 gives to `<<` and `=`; as values they are ordinary words."""
 
 _SCALARS: Final = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null"))
 
@@ -36,7 +36,7 @@ _FLOAT = re.compile(
 _INT = re.compile(r"^[-+]?(?:0b[0-1_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$")
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's parser where PyYAML was built with it: ten times as fast."""
+"""libyaml's parser if PyYAML was built with it: ten times as fast."""
 
 
 class _Loader(_Base):  # type: ignore[misc]  # its base is chosen above
@@ -59,12 +59,12 @@ class Document:
     lines: dict[str, int]
     """Key path (`a.b`, `a.0.b`) to line, from 1."""
     findings: tuple[Finding, ...]
-    written: dict[str, str] = field(default_factory=dict)
-    """Key path to text, of numbers that are written otherwise than Python does: `0123`, `2.10`, `1e3`."""
+    number_texts: dict[str, str] = field(default_factory=dict)
+    """Key path to text of the numbers that Python would write differently: `0123`, `2.10`, `1e3`."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every string that `_Loader` or another YAML 1.1 reader would take for something else."""
+    """Quotes every string that `_Loader` or another YAML 1.1 reader would read as something else."""
 
     def ignore_aliases(self, _data: Any) -> bool:
         """Write values out: aliases are hard to read and count against the bounds."""
@@ -76,13 +76,13 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 
 
 def dump(value: Mapping[str, Any] | list[Any]) -> str:
-    """The text of a mapping, such that `parse` gives it back, type for type; or of a list."""
+    """Return a mapping or list as text that `parse` reads back with the same types."""
     plain = value if isinstance(value, list) else dict(value)
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, width=4096, allow_unicode=True)
 
 
 class EncodingError(ValueError):
-    """The bytes are no text; the message names the line."""
+    """The bytes are not text; the message names the line."""
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
@@ -90,8 +90,10 @@ class EncodingError(ValueError):
 
 
 def decode(content: bytes) -> str:
-    """The text of a file, a byte order mark left out: UTF-8, or UTF-16 with its mark, as YAML 1.1 has it. Raises
-    `EncodingError`."""
+    """Return the text of a file without its byte order mark: UTF-8, or UTF-16 with a mark, as in YAML 1.1.
+
+    Raises `EncodingError`.
+    """
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         return content.decode(encoding)
@@ -103,9 +105,9 @@ def decode(content: bytes) -> str:
         ) from None
 
 
-def refused(problem: EncodingError) -> Document:
-    """What `parse` gives for bytes that are no text."""
-    return _not_one(f"{problem}.", problem.line)
+def undecodable(problem: EncodingError) -> Document:
+    """Return what `parse` returns for bytes that are not text."""
+    return _not_a_configuration(f"{problem}.", problem.line)
 
 
 def parse(text: str) -> Document:
@@ -113,27 +115,27 @@ def parse(text: str) -> Document:
     if len(text) > MAX_BYTES or len(text.encode(errors="replace")) > MAX_BYTES:
         return _too_large(f"the text has more than {MAX_BYTES} bytes.")
     try:
-        if refused := _bounds(text):
+        if refused := _check_bounds(text):
             return refused
         node = _Loader(text).get_single_node()
     except (yaml.YAMLError, UnicodeError) as problem:
-        return _broken(problem, text)
+        return _invalid_yaml(problem, text)
     if node is None:
-        return _not_one("the text is empty.")
+        return _not_a_configuration("the text is empty.")
     if not isinstance(node, yaml.MappingNode):
-        return _not_one("the text is not a mapping of keys.")
+        return _not_a_configuration("the text is not a mapping of keys.")
     return _Builder(text).build(node)
 
 
 class _Builder:
-    """Walks the node graph once: values, lines, duplicates."""
+    """Walks the node graph once and collects values, lines and duplicates."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.lines: dict[str, int] = {}
-        self.written: dict[str, str] = {}
+        self.number_texts: dict[str, str] = {}
         self.findings: list[Finding] = []
-        self.spent = ReadingBudget()
+        self.budget = ReadingBudget()
         self.scalars = _Loader("")
 
     def build(self, root: yaml.MappingNode) -> Document:
@@ -144,16 +146,16 @@ class _Builder:
         except ExceededError as problem:
             return _too_large(str(problem))
         except RecursionError:
-            return _not_one("an alias contains itself.")
+            return _not_a_configuration("an alias contains itself.")
         except (yaml.YAMLError, ValueError) as problem:
-            return _broken(problem, self.text)
-        return Document(value, self.lines, tuple(self.findings), self.written)
+            return _invalid_yaml(problem, self.text)
+        return Document(value, self.lines, tuple(self.findings), self.number_texts)
 
     def _value(self, node: yaml.Node, path: str) -> Any:
-        self.spent.spend(node.value, path)
+        self.budget.spend(node.value, path)
         if isinstance(node, yaml.CollectionNode):
             if node.tag not in _COLLECTIONS:
-                raise _RefusedError(_tagged(node))
+                raise _RefusedError(_forbidden_tag(node))
             if isinstance(node, yaml.MappingNode):
                 return self._mapping(node, path)
             return [self._value(item, f"{path}.{index}") for index, item in enumerate(node.value)]
@@ -163,11 +165,11 @@ class _Builder:
         if node.tag in _WORDS:
             return str(node.value)
         if node.tag not in _SCALARS:
-            raise _RefusedError(_tagged(node))
+            raise _RefusedError(_forbidden_tag(node))
         try:
             value = self.scalars.construct_object(node)
         except (yaml.constructor.ConstructorError, KeyError):  # `!!bool maybe`
-            raise _RefusedError(_tagged(node)) from None
+            raise _RefusedError(_forbidden_tag(node)) from None
         except ValueError:  # int() refuses more than 4300 digits
             value = None
         is_number = isinstance(value, int | float) or node.tag.endswith((":int", ":float"))
@@ -178,7 +180,7 @@ class _Builder:
             )
             return None
         if is_number and not isinstance(value, bool) and str(value) != node.value:
-            self.written[path] = node.value
+            self.number_texts[path] = node.value
         return value
 
     def _mapping(self, node: yaml.MappingNode, path: str) -> dict[str, Any]:
@@ -191,47 +193,47 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a key is not a word", key_node.start_mark)
             if key_node.tag not in (*_SCALARS, *_WORDS):
-                raise _RefusedError(_tagged(key_node))
+                raise _RefusedError(_forbidden_tag(key_node))
             key, line = str(key_node.value), key_node.start_mark.line + 1
-            where = f"{path}.{key}" if path else key
+            key_path = f"{path}.{key}" if path else key
             if key in result:
-                self.findings.append(self._twice(path, where, line))
+                self.findings.append(self._duplicate(path, key_path, line))
                 continue
-            self.lines[where] = line
-            result[key] = self._value(value_node, where)
+            self.lines[key_path] = line
+            result[key] = self._value(value_node, key_path)
         for source in merged:
             if not isinstance(source, yaml.MappingNode):
                 raise yaml.constructor.ConstructorError(None, None, "<< merges mappings only", source.start_mark)
             result = {**self._value(source, path), **result}
         return result
 
-    def _twice(self, path: str, where: str, line: int) -> Finding:
-        """A duplicate; often the lines below an empty key are not indented."""
-        first = self.lines[where]
-        between = [
+    def _duplicate(self, path: str, key_path: str, line: int) -> Finding:
+        """Return the finding of a duplicate key; often the lines below an empty key are not indented."""
+        first = self.lines[key_path]
+        keys_between = [
             key.removeprefix(f"{path}." if path else "")
-            for key, at in (self.lines.items() if len(self.findings) < MAX_OF_A_KIND else ())
-            if first < at < line and key.rpartition(".")[0] == path
+            for key, key_line in (self.lines.items() if len(self.findings) < MAX_FINDINGS_PER_CODE else ())
+            if first < key_line < line and key.rpartition(".")[0] == path
         ]
-        hint = f"; did you mean to indent the lines under {between[-1]}?" if between else "."
+        hint = f"; did you mean to indent the lines under {keys_between[-1]}?" if keys_between else "."
         finding = make_finding(
             1004,
-            where,
+            key_path,
             f"the key is given twice, in lines {first} and {line}{hint}",
         )
         return replace(finding, line=line)
 
 
 class _RefusedError(Exception):
-    """The document as a whole is refused."""
+    """The whole document is refused; `document` holds the finding."""
 
     def __init__(self, document: Document) -> None:
         super().__init__()
         self.document = document
 
 
-def _bounds(text: str) -> Document | None:
-    """Depth, number and size of nodes, from the events: nothing is built yet."""
+def _check_bounds(text: str) -> Document | None:
+    """Check depth, number and size of nodes from the events, before anything is built."""
     depth = nodes = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.CollectionEndEvent):
@@ -249,7 +251,7 @@ def _bounds(text: str) -> Document | None:
     return None
 
 
-def _tagged(node: yaml.Node) -> Document:
+def _forbidden_tag(node: yaml.Node) -> Document:
     line = node.start_mark.line + 1
     finding = make_finding(1003, "", f"not a configuration: the tag {node.tag} is not allowed.")
     return Document({}, {}, (replace(finding, line=line),))
@@ -259,10 +261,10 @@ def _too_large(message: str, line: int | None = None) -> Document:
     return Document({}, {}, (replace(make_finding(1002, "", f"not a configuration: {message}"), line=line),))
 
 
-def _not_one(message: str, line: int | None = None, remedy: str | None = None) -> Document:
+def _not_a_configuration(message: str, line: int | None = None, remedy: str | None = None) -> Document:
     return Document({}, {}, (replace(make_finding(1001, "", f"not a configuration: {message}", remedy), line=line),))
 
 
-def _broken(problem: Exception, text: str) -> Document:
+def _invalid_yaml(problem: Exception, text: str) -> Document:
     reason = yaml_errors.explain(problem, text)
-    return _not_one(reason.message, reason.line, reason.remedy)
+    return _not_a_configuration(reason.message, reason.line, reason.remedy)

@@ -1,1 +1,1 @@
-"""The resource as a file: its CRD and schema, documents around it, versions that differ."""
+"""The resource as a file: its CRD and schema, manifests, renamed fields."""

@@ -1,4 +1,4 @@
-"""Documents of a manifest: one file, several Kubernetes objects with `---` between them."""
+"""Documents of a manifest: several Kubernetes objects in one file, separated by `---`."""
 
 import re
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ _CONTENT: Final = re.compile(r"^[ \t]*[^\s#]", re.MULTILINE)
 
 
 def split(text: str) -> Iterator[tuple[int, str]]:
-    """Documents with the line that each begins in; empty ones are left out."""
+    """Yield the documents with the line that each begins in; empty ones are skipped."""
     start, line = 0, 1
-    ends = ((found.start(), found.end()) for found in _SEPARATOR.finditer(text))
+    ends = ((match.start(), match.end()) for match in _SEPARATOR.finditer(text))
     for end, following in chain(ends, [(len(text), len(text))]):
         if _CONTENT.search(text, start, end):
             yield line, text[start:end]

@@ -1,5 +1,5 @@
-"""What is around a configuration: apiVersion, kind, metadata and spec of a NeuronTrainingJob, against the schema that
-the API server has. What is below `spec.config` is `loading`'s, and the pod template's parts are the operator's."""
+"""Checks of a NeuronTrainingJob manifest outside its configuration: apiVersion, kind, metadata and spec, against the
+schema of the API server. `loading` checks `spec.config`, and the operator the pod template."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -40,33 +40,33 @@ _PATTERNS: Final = {
     CONFIG_MAP_KEY: "a key of a ConfigMap: letters, digits, hyphens, dots and underscores",
     LABEL_KEY: "the key of a label, such as topology.kubernetes.io/zone",
 }
-"""Patterns of the schema in words."""
+"""Words for the patterns of the schema."""
 
 
 def check(document: Mapping[str, Any]) -> tuple[Finding, ...]:
-    """Every fault of a job's manifest; keys are paths from its top (`spec.restartPolicy`)."""
-    return (*_identity(document), *_metadata(document.get("metadata")), *check_spec(document.get("spec")))
+    """Return every fault of a job's manifest; keys are paths from its top (`spec.restartPolicy`)."""
+    return (*_check_identity(document), *_check_metadata(document.get("metadata")), *check_spec(document.get("spec")))
 
 
 def is_job(kind: str) -> bool:
-    """Whether a kind is ours, by its letters."""
+    """Return whether a kind is ours, ignoring case."""
     return kind.lower() == contract.KIND.lower()
 
 
-def _identity(document: Mapping[str, Any]) -> Iterator[Finding]:
+def _check_identity(document: Mapping[str, Any]) -> Iterator[Finding]:
     version, kind = document.get("apiVersion"), document.get("kind")
     if version != contract.API_VERSION:
         yield error("apiVersion", f"must be {contract.API_VERSION}, got {_shown(version)}.")
     if kind != contract.KIND:
         yield error("kind", f"must be {contract.KIND}, got {_shown(kind)}.")
-    yield from _unknown(document, "", _TOP)
+    yield from _check_unknown(document, "", _TOP)
 
 
-def _metadata(metadata: Any) -> Iterator[Finding]:
+def _check_metadata(metadata: Any) -> Iterator[Finding]:
     if not isinstance(metadata, Mapping):
         yield error("metadata", "must be a mapping with a name.", "Add metadata.name.")
         return
-    yield from _unknown(metadata, "metadata", _METADATA)
+    yield from _check_unknown(metadata, "metadata", _METADATA)
     name = metadata.get("name")
     if isinstance(name, str):
         yield from job_name.check(name)
@@ -74,66 +74,67 @@ def _metadata(metadata: Any) -> Iterator[Finding]:
         yield error(job_name.KEY, f"must be a string, got {_shown(name)}.", f"{job_name.EXPECTED.capitalize()}.")
     for key in ("labels", "annotations"):
         values = metadata.get(key)
-        for one, value in (values if isinstance(values, Mapping) else {}).items():
+        for name, value in (values if isinstance(values, Mapping) else {}).items():
             if not isinstance(value, str):
-                yield error(f"metadata.{key}.{one}", f"must be a string, got {_shown(value)}.", "Write it in quotes.")
+                yield error(f"metadata.{key}.{name}", f"must be a string, got {_shown(value)}.", "Write it in quotes.")
 
 
 def check_spec(spec: Any) -> tuple[Finding, ...]:
-    """Every fault of a job's `spec` beside its configuration."""
-    return tuple(_spec(spec))
+    """Return every fault of a job's `spec` outside its configuration."""
+    return tuple(_check_spec(spec))
 
 
-def _spec(spec: Any) -> Iterator[Finding]:
+def _check_spec(spec: Any) -> Iterator[Finding]:
     if not isinstance(spec, Mapping):
         yield error("spec", f"must be a mapping, got {_shown(spec)}.")
         return
-    yield from _value(spec, _schema(), "spec")
+    yield from _check_value(spec, _schema(), "spec")
     yield from cel.spec_findings(spec)
 
 
 @cache
 def _schema() -> Schema:
-    """Of `spec`, as in the CustomResourceDefinition; the configuration is left open, it has rules of its own."""
+    """Return the schema of `spec` in the CustomResourceDefinition; the configuration, with its own rules, is
+    untyped."""
     return object_schema(JobSpec, Dialect.API, replace={"config": {"type": "object"}})
 
 
-def _value(value: Any, schema: Schema, path: str) -> Iterator[Finding]:
+def _check_value(value: Any, schema: Schema, path: str) -> Iterator[Finding]:
     kind = schema.get("type")
     if kind is None or value is None:  # open, or null: the API server drops it
         return
-    if not _is(value, kind):
+    if not _has_type(value, kind):
         yield error(path, f"must be {_WORDS[kind]}, got {_shown(value)}.", _quote(value, kind))
     elif kind == "object":
-        yield from _object(value, schema, path)
+        yield from _check_object(value, schema, path)
     elif kind == "array":
-        yield from _array(value, schema, path)
+        yield from _check_array(value, schema, path)
     elif fault := _scalar(value, schema):
         yield error(path, f"must be {fault}, got {_shown(value)}.", _choice(value, schema))
 
 
-def _object(value: Mapping[str, Any], schema: Schema, path: str) -> Iterator[Finding]:
+def _check_object(value: Mapping[str, Any], schema: Schema, path: str) -> Iterator[Finding]:
     properties = schema.get("properties")
     if properties is None:
         return
-    yield from _unknown(value, path, properties)
+    yield from _check_unknown(value, path, properties)
     for key in schema.get("required", ()):
         if value.get(key) is None:
             yield error(f"{path}.{key}", "is required and missing.", "Add it.")
     for key, item in value.items():
         if key in properties:
-            yield from _value(item, properties[key], f"{path}.{key}")
+            yield from _check_value(item, properties[key], f"{path}.{key}")
 
 
-def _array(value: list[Any], schema: Schema, path: str) -> Iterator[Finding]:
+def _check_array(value: list[Any], schema: Schema, path: str) -> Iterator[Finding]:
     if len(value) > schema.get("maxItems", len(value)):
         yield error(path, f"must have at most {schema['maxItems']} items, got {len(value)}.")
     for index, item in enumerate(value):
-        yield from _value(item, schema["items"], f"{path}.{index}")
+        yield from _check_value(item, schema["items"], f"{path}.{index}")
 
 
 def _scalar(value: Any, schema: Schema) -> str:
-    """What the value must be and is not; empty where it is."""
+    """Return what the value must be and is not; empty if it is legal."""
     if "enum" in schema and value not in schema["enum"]:
         return f"one of {', '.join(schema['enum'])}"
     if "minimum" in schema and value < schema["minimum"]:
@@ -147,17 +148,17 @@ def _scalar(value: Any, schema: Schema) -> str:
     return ""
 
 
-def _unknown(value: Mapping[str, Any], path: str, known: Any) -> Iterator[Finding]:
+def _check_unknown(value: Mapping[str, Any], path: str, allowed: Any) -> Iterator[Finding]:
     for key in value:
-        if key in known:
+        if key in allowed:
             continue
-        where = f"{path}.{key}" if path else str(key)
-        near = RENAMED.get(where) or nearest(str(key), known)
-        rest = f"{path or 'A job'} has: {', '.join(sorted(known))}."
-        yield error(where, "unknown field.", f"Did you mean {near}?" if near else rest)
+        key_path = f"{path}.{key}" if path else str(key)
+        near = RENAMED.get(key_path) or nearest(str(key), allowed)
+        listing = f"{path or 'A job'} has: {', '.join(sorted(allowed))}."
+        yield error(key_path, "unknown field.", f"Did you mean {near}?" if near else listing)
 
 
-def _is(value: Any, kind: str) -> bool:
+def _has_type(value: Any, kind: str) -> bool:
     if isinstance(value, bool):
         return kind == "boolean"
     if kind == "integer" and isinstance(value, float):

@@ -3,7 +3,7 @@
 Structural means: a type for every node, no `$ref`, no `anyOf` over types, `additionalProperties` never beside
 `properties`. Two dialects:
 
-* `Dialect.API` for spec and status: types as they are.
+* `Dialect.API` for spec and status: plain types.
 * `Dialect.CONFIG` for the NxDT configuration, whose scalars may be interpolations (`${trainer.max_steps}`): integers
   become int-or-string. A key that means different things for 1 and 1.0 (`Quantity`) does, too: the API server stores
   1.0 as 1, so a fraction is written as a string. A float has no such type in Kubernetes and stays open; the operator
@@ -32,39 +32,40 @@ DECIMAL: Final = r"^(-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?|-?inf|nan)$"
 
 
 class Dialect(StrEnum):
-    """How scalars are written."""
+    """The schema's form of scalars."""
 
     API = "api"
     CONFIG = "config"
 
 
 def object_schema(model: type[BaseModel], dialect: Dialect, *, replace: Mapping[str, Schema] | None = None) -> Schema:
-    """Schema of a model; `replace` gives the schema of fields (by wire name) that Python types do not tell."""
+    """Return the schema of a model; `replace` overrides the schema of fields by wire name."""
     properties: dict[str, Schema] = {}
     required = []
     for name, info in model.model_fields.items():
         wire = info.alias or name
-        given = (replace or {}).get(wire)
-        properties[wire] = _described(given if given is not None else _field(info, dialect), info)
+        replacement = (replace or {}).get(wire)
+        schema = replacement if replacement is not None else _field(info, dialect)
+        properties[wire] = _described(schema, info)
         if info.is_required() and "conditional" not in info.metadata:
             required.append(wire)
-    schema: Schema = {"type": "object", "properties": properties}
+    result: Schema = {"type": "object", "properties": properties}
     if required:
-        schema["required"] = sorted(required)
+        result["required"] = sorted(required)
     if dialect is Dialect.CONFIG and model.model_config.get("extra") == "allow":
-        schema["x-kubernetes-preserve-unknown-fields"] = True
-    return schema
+        result["x-kubernetes-preserve-unknown-fields"] = True
+    return result
 
 
 def config_schema() -> Schema:
-    """Schema of `spec.config`."""
+    """Return the schema of `spec.config`."""
     schema = object_schema(TrainingConfig, Dialect.CONFIG)
     schema["description"] = first_paragraph(TrainingConfig)
     return schema
 
 
 def first_paragraph(model: type[BaseModel]) -> str:
-    """The model's docstring up to the first blank line."""
+    """Return the model's docstring up to the first blank line."""
     return cleandoc(model.__doc__ or "").split("\n\n", maxsplit=1)[0].replace("\n", " ")
 
 
@@ -100,7 +101,7 @@ def _type(annotation: Any, dialect: Dialect, metadata: Iterable[Any] = ()) -> Sc
         return {"type": "string", "maxLength": 32, "pattern": DECIMAL}
     if dialect is Dialect.CONFIG and "quantity" in metadata:
         return {"x-kubernetes-int-or-string": True}
-    if dialect is Dialect.CONFIG and "loose" in metadata:
+    if dialect is Dialect.CONFIG and "untyped" in metadata:
         return {"x-kubernetes-preserve-unknown-fields": True}
     if _is_open_word(annotation):
         return {"type": "string", "minLength": 1, "maxLength": 1024, "pattern": WORD}
@@ -118,14 +119,14 @@ def _type(annotation: Any, dialect: Dialect, metadata: Iterable[Any] = ()) -> Sc
 
 
 def _is_open_word(annotation: Any) -> bool:
-    """An enumeration that other releases may have more members of: `Reason | str`."""
+    """Return whether the type is an enumeration that other releases may extend: `Reason | str`."""
     members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else ()
     return len(members) == 2 and members[1] is str and isinstance(members[0], type) and issubclass(members[0], StrEnum)
 
 
 def _choice(values: list[str], dialect: Dialect) -> Schema:
-    """In the configuration a CEL rule lists the values (`cel.values`): an `enum` would refuse interpolations, and null,
-    which the API server finds in no enumeration (kube-openapi's Enum)."""
+    """Return a string with its choices. In the configuration a CEL rule lists them (`cel.values`): an `enum` would
+    refuse interpolations, and null, which is in no enumeration for the API server (kube-openapi's Enum)."""
     return {"type": "string"} | ({"maxLength": 256} if dialect is Dialect.CONFIG else {"enum": values})
 
 
@@ -162,25 +163,25 @@ def _scalar(annotation: Any, dialect: Dialect, metadata: tuple[Any, ...]) -> Sch
 
 
 def _numeric_bounds(metadata: tuple[Any, ...]) -> Schema:
-    found: Schema = {}
+    bounds: Schema = {}
     for item in metadata:
         if isinstance(item, annotated_types.Ge):
-            found["minimum"] = item.ge
+            bounds["minimum"] = item.ge
         elif isinstance(item, annotated_types.Gt):
-            found |= {"minimum": item.gt, "exclusiveMinimum": True}
+            bounds |= {"minimum": item.gt, "exclusiveMinimum": True}
         elif isinstance(item, annotated_types.Le):
-            found["maximum"] = item.le
-    return found
+            bounds["maximum"] = item.le
+    return bounds
 
 
 def _bounds(metadata: tuple[Any, ...], names: Mapping[str, str]) -> Schema:
-    found: Schema = {}
+    bounds: Schema = {}
     for item in metadata:
         for attribute, name in names.items():
             value = getattr(item, attribute, None)
             if isinstance(value, int):
-                found[name] = value
+                bounds[name] = value
         pattern = getattr(item, "pattern", None)
         if isinstance(pattern, str):
-            found["pattern"] = pattern
-    return found
+            bounds["pattern"] = pattern
+    return bounds

@@ -1,4 +1,4 @@
-"""Fields of a NeuronTrainingJob that had another name (docs/upgrade.md), for messages that name the new one."""
+"""Renamed fields of a NeuronTrainingJob (docs/upgrade.md), for messages that name the new field."""
 
 import re
 from typing import Final
@@ -15,11 +15,11 @@ RENAMED: Final = {
     "status.restarts.passedOver": "status.restarts.skippedCheckpoints",
     "status.restarts.podUid": "status.restarts.podUID",
 }
-"""Old path to new path, list indices left out."""
+"""New path by old path, without list indices."""
 
 
 def new_name(path: str) -> str | None:
-    """Of an old path, or of its last word; None where it is no old name."""
+    """Return the new path of an old path or of its last word; None if it is not an old name."""
     plain = re.sub(r"\[\d*\]|\.\d+\b", "", path)
     by_word = (new for old, new in RENAMED.items() if old.rpartition(".")[2] == plain)
     return RENAMED.get(plain) or next(by_word, None)

@@ -1,4 +1,4 @@
-"""What one pod asks its node for on Trainium: chips and EFA interfaces, from the processes and the instance type."""
+"""Devices that one pod requests on Trainium: chips and EFA interfaces, from the processes and the instance type."""
 
 import math
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ from .instances import HYPERPOD, INSTANCE_TYPES, NAMES, InstanceType, instance_o
 NEURON_RESOURCE: Final = "aws.amazon.com/neuron"
 EFA_RESOURCE: Final = "vpc.amazonaws.com/efa"
 _RING_BLOCK: Final = 1024
-"""Tokens that a context-parallel part must be a multiple of on Neuron (B-6)."""
+"""Tokens that a context-parallel part must be a multiple of on Neuron."""
 _PARTS_OF_TRN1: Final = (1, 4, 8)
-"""Chips of a node that are given together, beside all 16 (SDK:deploy/infrastructure/scheduler.rst:18-28)."""
-_LONGEST_ON_TRN1: Final = 32_768
-"""Tokens of a sample with context parallelism on Trn1 (B-6)."""
+"""Chips of a node that can be allocated together, besides all 16 (Neuron SDK, deploy/infrastructure/scheduler.rst)."""
+_MAX_RING_TOKENS_TRN1: Final = 32_768
+"""Maximum tokens of a sample with context parallelism on Trn1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """What one pod asks its node for."""
+    """The devices that one pod requests."""
 
     neuron: int
     """Chips (`aws.amazon.com/neuron`)."""
@@ -35,10 +35,10 @@ class Devices:
 
 
 def devices(config: TrainingConfig, instance_type: str | None) -> tuple[Devices | None, tuple[Finding, ...]]:
-    """Chips and EFA interfaces of one pod on Trainium; None with the reason where the node cannot hold it."""
-    instance, unknown = known(instance_type)
+    """Return the devices of one pod on Trainium; None with findings if the node cannot hold it."""
+    instance, missing = find_instance_type(instance_type)
     if instance is None:
-        return None, unknown
+        return None, missing
     lnc = config.trainer.lnc or instance.default_lnc
     chips = math.ceil(config.trainer.devices * lnc / instance.cores_per_chip)
     parts = _parts(instance, chips)
@@ -49,8 +49,8 @@ def devices(config: TrainingConfig, instance_type: str | None) -> tuple[Devices 
     return Devices(neuron=chips, efa=efa, lnc=lnc), findings
 
 
-def known(instance_type: str | None) -> tuple[InstanceType | None, tuple[Finding, ...]]:
-    """The row of the table, or why there is none."""
+def find_instance_type(instance_type: str | None) -> tuple[InstanceType | None, tuple[Finding, ...]]:
+    """Return the instance type, or findings if it is missing or unknown."""
     key, listed = "spec.platform.instanceType", ", ".join(INSTANCE_TYPES)
     if instance_type is None:
         remedy = f"Set it to one of {listed}, or spec.platform.accelerator to CPU."
@@ -103,15 +103,16 @@ def _network(config: TrainingConfig, instance: InstanceType, chips: int) -> Iter
 
 
 def _parts(instance: InstanceType, chips: int) -> Iterator[Finding]:
-    """Chips of a Trn1 node are a torus; only whole pieces of it are given (upstream-facts.md#trainium-instances)."""
+    """Yield the finding about a part of a Trn1 node that cannot be allocated: its chips form a torus
+    (upstream-facts.md#trainium-instances)."""
     if instance.name.startswith("trn1") and chips < instance.chips and chips not in _PARTS_OF_TRN1:
-        given = ", ".join(map(str, _PARTS_OF_TRN1))
-        message = f"{chips} of {instance.chips} chips: Neuron's scheduler gives {given} or {instance.chips} of a node."
+        sizes = ", ".join(map(str, _PARTS_OF_TRN1))
+        message = f"{chips} of {instance.chips} chips: Neuron's scheduler gives {sizes} or {instance.chips} of a node."
         yield make_finding(3015, "trainer.devices", message)
 
 
 def _ring(config: TrainingConfig, instance: InstanceType) -> Iterator[Finding]:
-    """Limits of the ring attention kernel."""
+    """Yield the findings about limits of the ring attention kernel."""
     parts, tokens = config.distributed_strategy.context_parallel_size, config.model.encoder_seq_length
     if parts > 1 and tokens % (parts * _RING_BLOCK):
         yield make_finding(
@@ -121,9 +122,9 @@ def _ring(config: TrainingConfig, instance: InstanceType) -> Iterator[Finding]:
             "give none.",
             f"Use an encoder_seq_length that is a multiple of {parts * _RING_BLOCK}, or fewer parts.",
         )
-    if parts > 1 and instance.name.startswith("trn1") and tokens > _LONGEST_ON_TRN1:
+    if parts > 1 and instance.name.startswith("trn1") and tokens > _MAX_RING_TOKENS_TRN1:
         yield make_finding(
             3014,
             "model.encoder_seq_length",
-            f"{tokens} tokens are more than the {_LONGEST_ON_TRN1} that ring attention takes on Trn1.",
+            f"{tokens} tokens are more than the {_MAX_RING_TOKENS_TRN1} that ring attention takes on Trn1.",
         )

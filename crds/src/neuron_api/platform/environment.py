@@ -1,4 +1,4 @@
-"""Environment variables that follow from the configuration (B-2); applied by the launcher before torch is imported."""
+"""Environment variables that follow from the configuration; the launcher applies them before torch is imported."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from neuron_api.config import TrainingConfig
 
 _MIXED = ("mixed_precision", "mixed_precisionSR", "mixed_precision_SR", "bf16SR", "autocast")
 REDUCE_SCATTER_CAP_MB = 130
-"""Above 140 MB the reduce-scatter buckets give NaN on the device (gaps row 47)."""
+"""Above 140 MB the reduce-scatter buckets give NaN on the device."""
 _BUCKETS = "BUCKET_CAP_MB ALLREDUCE_BUCKET_CAP_MB ALL_GATHER_REDUCE_SCATTER_BUCKET_CAP_MB"
 _TYPES = "XLA_USE_BF16 XLA_DOWNCAST_BF16 NEURON_RT_STOCHASTIC_ROUNDING_EN NEURON_CC_FLAGS"
 VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -28,12 +28,12 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
         "compiler_flags": "NEURON_CC_FLAGS",
     }.items()
 }
-"""Names of the variables that follow from a key, for the reference."""
+"""Names of the variables by key, for the reference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One variable; `append` adds to what is there, otherwise a value that is there wins (R7)."""
+    """One variable; with `append` it is added to an existing value, otherwise an existing value wins (R7)."""
 
     name: str
     value: str
@@ -41,35 +41,35 @@ class Variable:
 
 
 def derive(config: TrainingConfig) -> tuple[Variable, ...]:
-    """The table of B-2, in its order; absent keys set nothing."""
-    found: list[Variable] = []
+    """Return the variables of a configuration; absent keys set nothing."""
+    variables: list[Variable] = []
     if config.model.fusions.softmax:
-        found.append(Variable("NEURON_FUSE_SOFTMAX", "1"))
+        variables.append(Variable("NEURON_FUSE_SOFTMAX", "1"))
     if config.neuron_experimental_compress_rg is not None:
-        found.append(Variable("NEURON_EXPERIMENTAL_COMPRESS_RG", str(int(config.neuron_experimental_compress_rg))))
+        variables.append(Variable("NEURON_EXPERIMENTAL_COMPRESS_RG", str(int(config.neuron_experimental_compress_rg))))
     inflight = config.aync_exec_max_inflight_requests
     inflight = config.async_exec_max_inflight_requests if inflight is None else inflight
     if inflight is not None:
-        found.append(Variable("NEURON_RT_ASYNC_EXEC_MAX_INFLIGHT_REQUESTS", str(inflight)))
+        variables.append(Variable("NEURON_RT_ASYNC_EXEC_MAX_INFLIGHT_REQUESTS", str(inflight)))
     if (bucket := config.bucket_size_collectives) is not None:
-        found += [Variable("BUCKET_CAP_MB", str(bucket)), Variable("ALLREDUCE_BUCKET_CAP_MB", str(bucket))]
+        variables += [Variable("BUCKET_CAP_MB", str(bucket)), Variable("ALLREDUCE_BUCKET_CAP_MB", str(bucket))]
         capped = min(bucket, REDUCE_SCATTER_CAP_MB)
-        found.append(Variable("ALL_GATHER_REDUCE_SCATTER_BUCKET_CAP_MB", str(capped)))
+        variables.append(Variable("ALL_GATHER_REDUCE_SCATTER_BUCKET_CAP_MB", str(capped)))
     if config.compiler_cache_url:
-        found.append(Variable("NEURON_COMPILE_CACHE_URL", config.compiler_cache_url))
+        variables.append(Variable("NEURON_COMPILE_CACHE_URL", config.compiler_cache_url))
     if config.neuron_rt_exec_timeout is not None:
-        found.append(Variable("NEURON_RT_EXEC_TIMEOUT", str(config.neuron_rt_exec_timeout)))
-    found += _precision(config)
+        variables.append(Variable("NEURON_RT_EXEC_TIMEOUT", str(config.neuron_rt_exec_timeout)))
+    variables += _precision(config)
     if config.trainer.lnc is not None:
-        found.append(Variable("NEURON_LOGICAL_NC_CONFIG", str(config.trainer.lnc)))
+        variables.append(Variable("NEURON_LOGICAL_NC_CONFIG", str(config.trainer.lnc)))
     flags = " ".join(part for part in (config.compiler_flags.strip(), _precision_flags(config)) if part)
     if flags:
-        found.append(Variable("NEURON_CC_FLAGS", flags, append=True))
-    return tuple(found)
+        variables.append(Variable("NEURON_CC_FLAGS", flags, append=True))
+    return tuple(variables)
 
 
 def apply(variables: tuple[Variable, ...], environ: Mapping[str, str]) -> dict[str, str]:
-    """The values to set: those that are not there yet, and the appended ones."""
+    """Return the values to set: those of missing variables, and the appended ones."""
     result: dict[str, str] = {}
     for variable in variables:
         present = environ.get(variable.name)
@@ -81,8 +81,8 @@ def apply(variables: tuple[Variable, ...], environ: Mapping[str, str]) -> dict[s
 
 
 def _precision(config: TrainingConfig) -> list[Variable]:
-    kind, keys = config.precision.type, config.precision
-    use, downcast, rounding = {
+    precision_type, keys = config.precision.type, config.precision
+    use_bf16, downcast, rounding = {
         "mixed_precision": (0, 1, 0),
         "mixed_precisionSR": (0, 1, 1),
         "mixed_precision_SR": (0, 1, 1),
@@ -90,15 +90,15 @@ def _precision(config: TrainingConfig) -> list[Variable]:
         "fp32": (0, 0, None),
         "autocast": (0, 0, 0),
         "manual": (int(keys.xla_use_bf16), int(keys.xla_downcast_bf16), int(keys.neuron_rt_stochastic_rounding_en)),
-    }[kind]
-    found = [Variable("XLA_USE_BF16", str(use)), Variable("XLA_DOWNCAST_BF16", str(downcast))]
+    }[precision_type]
+    variables = [Variable("XLA_USE_BF16", str(use_bf16)), Variable("XLA_DOWNCAST_BF16", str(downcast))]
     if rounding is not None:
-        found.append(Variable("NEURON_RT_STOCHASTIC_ROUNDING_EN", str(rounding)))
-    return found
+        variables.append(Variable("NEURON_RT_STOCHASTIC_ROUNDING_EN", str(rounding)))
+    return variables
 
 
 def _precision_flags(config: TrainingConfig) -> str:
-    kind = config.precision.type
-    accumulate = "--enable-mixed-precision-accumulation" if kind in _MIXED else ""
-    cast = "--auto-cast none" if kind in ("fp32", "autocast") else ""
+    precision_type = config.precision.type
+    accumulate = "--enable-mixed-precision-accumulation" if precision_type in _MIXED else ""
+    cast = "--auto-cast none" if precision_type in ("fp32", "autocast") else ""
     return " ".join(part for part in (accumulate, cast) if part)

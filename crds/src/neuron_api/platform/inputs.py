@@ -1,4 +1,4 @@
-"""Paths that a configuration reads: data, tokenizer, model, checkpoint."""
+"""Input paths of a configuration: data, tokenizer, model, checkpoint."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -7,15 +7,15 @@ from neuron_api.config import TrainingConfig
 
 _DATA: Final = ("train_dir", "val_dir", "test_dir", "data_prefix", "index_mapping_dir")
 _TOKENIZER: Final = ("type", "model", "vocab_file", "merge_file")
-_ANYWHERE: Final = ("data.tokenizer.type",)
+_HUB_NAMES: Final = ("data.tokenizer.type",)
 """Keys whose relative values are names on the Hugging Face Hub."""
 
 
-def paths(config: TrainingConfig) -> Iterator[tuple[str, str]]:
-    """Key and path of every file or folder that is read; without addresses (s3://…) and what only the pod knows."""
+def input_paths(config: TrainingConfig) -> Iterator[tuple[str, str]]:
+    """Yield key and path of every file or directory that is read, except URLs (s3://…) and paths with variables."""
     for key, value in _values(config):
-        for path in _texts(value):
-            is_name = key in _ANYWHERE and not path.startswith(("/", ".", "~"))
+        for path in _paths_in(value):
+            is_name = key in _HUB_NAMES and not path.startswith(("/", ".", "~"))
             if path and "://" not in path and "${" not in path and "$" not in path and not is_name:
                 yield key, path
 
@@ -29,17 +29,17 @@ def _values(config: TrainingConfig) -> Iterator[tuple[str, Any]]:
     yield "exp_manager.files_to_copy", config.exp_manager.files_to_copy
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """The paths of a value: a text, a list with or without weights, a mapping of such lists."""
+def _paths_in(value: Any) -> Iterator[str]:
+    """Yield the paths of a value: a text, a list with or without weights, a mapping of such lists."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _texts(item)
+            yield from _paths_in(item)
     elif isinstance(value, list | tuple):
         for item in value:
             if not _is_weight(item):
-                yield from _texts(item)
+                yield from _paths_in(item)
 
 
 def _is_weight(item: Any) -> bool:

@@ -1,4 +1,5 @@
-"""What a node of each EC2 instance type with Trainium has (upstream-facts.md#trainium-instances)."""
+"""Nodes of each EC2 instance type with Trainium: chips, cores, EFA interfaces, memory, peak FLOP/s
+(upstream-facts.md#trainium-instances)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ TRAINIUM_2: Final = Chip(667e12, 181e12)
 
 @dataclass(frozen=True, slots=True)
 class InstanceType:
-    """What one node of an EC2 instance type has."""
+    """One node of an EC2 instance type."""
 
     name: str
     chips: int
@@ -33,7 +34,7 @@ class InstanceType:
     cores_per_chip: int
     """Physical NeuronCores of a chip."""
     default_lnc: int
-    """Physical cores per logical core when `trainer.lnc` is not set."""
+    """Physical cores per logical core if `trainer.lnc` is not set."""
     max_lnc: int
     efa: int
     """`vpc.amazonaws.com/efa` interfaces."""
@@ -42,11 +43,11 @@ class InstanceType:
     chip: Chip
 
     def peak_flops(self, lnc: int, *, is_fp32: bool) -> float:
-        """Dense FLOP/s of a logical core."""
+        """Return the dense FLOP/s of a logical core."""
         return (self.chip.fp32 if is_fp32 else self.chip.bf16) * lnc / self.cores_per_chip
 
     def logical_cores(self, lnc: int) -> int:
-        """Most processes that a node can hold."""
+        """Return the maximum number of processes on a node."""
         return self.chips * self.cores_per_chip // lnc
 
 
@@ -64,10 +65,10 @@ INSTANCE_TYPES: Final[Mapping[str, InstanceType]] = MappingProxyType(
         )
     }
 )
-"""By EC2's name."""
+"""Instance types by EC2's name."""
 
 HYPERPOD: Final = "ml."
-"""What HyperPod puts before EC2's name, in the API and in its nodes' label node.kubernetes.io/instance-type
+"""HyperPod's prefix of EC2's name, in the API and in its nodes' label node.kubernetes.io/instance-type
 (docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-hyperpod-ref.html)."""
 
 NAMES: Final = (*INSTANCE_TYPES, *(f"{HYPERPOD}{name}" for name in INSTANCE_TYPES))
@@ -75,5 +76,5 @@ NAMES: Final = (*INSTANCE_TYPES, *(f"{HYPERPOD}{name}" for name in INSTANCE_TYPE
 
 
 def instance_of(name: str | None) -> InstanceType | None:
-    """The type by EC2's or HyperPod's name; None for one without Trainium."""
+    """Return the type of EC2's or HyperPod's name; None for one without Trainium."""
     return INSTANCE_TYPES.get((name or "").removeprefix(HYPERPOD))

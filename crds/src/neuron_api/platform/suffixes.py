@@ -1,4 +1,4 @@
-"""What the name of a data file says of it: its form and its compression, in any case of letters."""
+"""Suffixes of data files: format and compression, in upper or lower case."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -8,12 +8,12 @@ FORMS: Final[Mapping[str, str]] = {
     ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet",
     ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow", ".txt": "text", ".text": "text", ".md": "text",
 }  # fmt: skip
-"""Suffix to form."""
+"""Format by suffix."""
 
 COMPRESSIONS: Final[Mapping[str, str]] = {
     ".gz": "gzip", ".gzip": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd", ".zstd": "zstd", ".lz4": "lz4",
 }  # fmt: skip
-"""Last suffix to compression."""
+"""Compression by last suffix."""
 
 
 def _either(suffixes: Mapping[str, str]) -> str:
@@ -24,4 +24,4 @@ RECORDS: Final = (
     rf"(?i)\.({_either({suffix: form for suffix, form in FORMS.items() if form != 'text'})})"
     rf"(\.({_either(COMPRESSIONS)}))?$"
 )
-"""A regular expression, of Python and RE2, that the name of a file of records has a match of."""
+"""A regular expression, for Python and RE2, that matches the name of a file of records."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding
-from neuron_api.findings.registry import make_finding as finding
+from neuron_api.findings.registry import make_finding
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """How the processes of a job are arranged."""
+    """The arrangement of a job's processes."""
 
     num_nodes: int
     processes_per_node: int
@@ -20,18 +20,18 @@ class Topology:
     pipeline_parallel: int
     context_parallel: int
     data_parallel: int
-    """0 when the world cannot be divided."""
+    """0 if the world cannot be divided."""
     micro_batches: int
-    """Per optimizer step and data-parallel process; 0 when the batch cannot be divided."""
+    """Per optimizer step and data-parallel process; 0 if the batch cannot be divided."""
 
     @property
     def world_size(self) -> int:
-        """All processes of the job."""
+        """Return the number of all processes."""
         return self.num_nodes * self.processes_per_node
 
     @classmethod
-    def of(cls, config: TrainingConfig, processes_per_node: int | None = None) -> "Topology":
-        """The topology that the configuration asks for; impossible divisions give 0 (see `check`)."""
+    def from_config(cls, config: TrainingConfig, processes_per_node: int | None = None) -> "Topology":
+        """Return the topology of a configuration; impossible divisions give 0 (see `check`)."""
         strategy, data = config.distributed_strategy, config.data
         processes = processes_per_node or config.trainer.devices
         world = processes * config.trainer.num_nodes
@@ -54,12 +54,12 @@ def _exact(total: int, part: int) -> int:
 
 
 def check(topology: Topology, config: TrainingConfig) -> tuple[Finding, ...]:
-    """The divisions that must come out even."""
-    found: list[Finding] = []
+    """Return findings about divisions that do not come out even."""
+    findings: list[Finding] = []
     parts = topology.tensor_parallel * topology.pipeline_parallel * topology.context_parallel
     if topology.data_parallel == 0:
-        found.append(
-            finding(
+        findings.append(
+            make_finding(
                 2301,
                 "distributed_strategy.tensor_model_parallel_size",
                 f"the {topology.world_size} processes (trainer.devices {topology.processes_per_node} x "
@@ -75,8 +75,8 @@ def check(topology: Topology, config: TrainingConfig) -> tuple[Finding, ...]:
         data = config.data
         step = data.micro_batch_size * topology.data_parallel
         below = data.global_batch_size // step * step
-        found.append(
-            finding(
+        findings.append(
+            make_finding(
                 2302,
                 "data.global_batch_size",
                 f"{data.global_batch_size} is not a multiple of micro_batch_size {data.micro_batch_size} x "
@@ -86,8 +86,8 @@ def check(topology: Topology, config: TrainingConfig) -> tuple[Finding, ...]:
             )
         )
     if topology.tensor_parallel > topology.processes_per_node and topology.num_nodes > 1:
-        found.append(
-            finding(
+        findings.append(
+            make_finding(
                 2303,
                 "distributed_strategy.tensor_model_parallel_size",
                 f"a tensor-parallel group of {topology.tensor_parallel} does not fit into a node of "
@@ -95,4 +95,4 @@ def check(topology: Topology, config: TrainingConfig) -> tuple[Finding, ...]:
                 "Use a size that divides trainer.devices.",
             )
         )
-    return tuple(found)
+    return tuple(findings)

@@ -11,6 +11,6 @@ if __name__ == "__main__":
         case [name] if name in _PAGES:
             sys.stdout.write(_PAGES[name]())
         case ["fields"]:
-            sys.stdout.write(fields.filled(sys.stdin.read()))
+            sys.stdout.write(fields.fill(sys.stdin.read()))
         case _:
             sys.exit(f"usage: python -m neuron_api.reference {'|'.join(_PAGES)}|fields <PAGE")

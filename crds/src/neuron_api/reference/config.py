@@ -45,18 +45,18 @@ The tables say what a key does on each device with the parallel backend `native`
 """
 
 _RELEASE: Final = {
-    SupportLevel.DONE: "",
-    SupportLevel.MEGATRON: "with `model_source: megatron` ({})",
-    SupportLevel.INERT: "it has no effect ({})",
+    SupportLevel.SUPPORTED: "",
+    SupportLevel.MEGATRON_ONLY: "with `model_source: megatron` ({})",
+    SupportLevel.IGNORED: "it has no effect ({})",
     SupportLevel.REFUSED: "only the default ({})",
-    SupportLevel.PART: "not done ({})",
+    SupportLevel.REFUSED_SECTION: "not done ({})",
 }
 _CODES: Final = {
-    SupportLevel.INERT: "NTJ-4003",
+    SupportLevel.IGNORED: "NTJ-4003",
     SupportLevel.REFUSED: "NTJ-4001",
-    SupportLevel.PART: "NTJ-4002",
-    SupportLevel.SOME: "NTJ-4001",
-    SupportLevel.MEGATRON: "NTJ-4001",
+    SupportLevel.REFUSED_SECTION: "NTJ-4002",
+    SupportLevel.SOME_VALUES: "NTJ-4001",
+    SupportLevel.MEGATRON_ONLY: "NTJ-4001",
 }
 _TOP: Final = "top-level"
 _DEVICES: Final = {Accelerator.CPU: "CPU", Accelerator.NEURON: "Neuron"}
@@ -64,13 +64,13 @@ _COLUMNS: Final = "|".join(f" on {name} " for name in _DEVICES.values())
 
 
 def page() -> str:
-    """All keys, by section, each with an anchor."""
+    """Return the page: all keys by section, each with an anchor."""
     sections = ["", *(path for path, info in all_paths() if section_of(info) is not None)]
-    return _HEAD + "".join(map(_listed, sections)) + "".join(map(_section, sections))
+    return _HEAD + "".join(map(_contents_line, sections)) + "".join(map(_section, sections))
 
 
-def _listed(section: str) -> str:
-    """One line of the table of contents, indented by depth."""
+def _contents_line(section: str) -> str:
+    """Return one line of the table of contents, indented by depth."""
     count = len(_names(section))
     what = "The top level" if not section else links.key(section)
     link = f"[{what}](#{_TOP})" if not section else what
@@ -78,70 +78,77 @@ def _listed(section: str) -> str:
 
 
 def _names(section: str) -> tuple[str, ...]:
-    known = key_docs.lookup(section)
-    return known.below if known else tuple(fields(TrainingConfig))
+    key_doc = key_docs.lookup(section)
+    return key_doc.below if key_doc else tuple(fields(TrainingConfig))
 
 
 def _section(section: str) -> str:
-    known, names = key_docs.lookup(section), _names(section)
+    key_doc, names = key_docs.lookup(section), _names(section)
     prefix = f"{section}." if section else ""
     head = f"\n{links.anchor(section or _TOP)}\n## {section or 'The top level'}\n\n"
-    about = "\n".join(_about(known)) + "\n\n" if known else ""
+    description = "\n".join(_description(key_doc)) + "\n\n" if key_doc else ""
     entries = (key_docs.lookup(f"{prefix}{name}") for name in names)
-    return head + about + _effects(prefix, names) + "".join(_entry(one) for one in entries if one and not one.below)
+    return (
+        head
+        + description
+        + _effects(prefix, names)
+        + "".join(_entry(entry) for entry in entries if entry and not entry.below)
+    )
 
 
 def _effects(prefix: str, names: tuple[str, ...]) -> str:
-    """The table of a section: what each key does on each device."""
+    """Return the table of a section: what each key does on each device."""
     cells = ((links.key(path, text=name), *(_effect(path, device) for device in _DEVICES))
              for name in names for path in [f"{prefix}{name}"])  # fmt: skip
     return f"| key |{_COLUMNS}|\n|---|{'---|' * len(_DEVICES)}\n" + "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
 def _effect(path: str, device: Accelerator) -> str:
-    known = key_docs.lookup(path)
-    return "" if known and known.below else effects.words(path, device)
+    key_doc = key_docs.lookup(path)
+    return "" if key_doc and key_doc.below else effects.describe(path, device)
 
 
-def _entry(known: KeyDoc) -> str:
-    return f"\n{links.anchor(known.path)}\n### {known.path}\n\n" + "\n".join(_about(known)) + "\n"
+def _entry(key_doc: KeyDoc) -> str:
+    return f"\n{links.anchor(key_doc.path)}\n### {key_doc.path}\n\n" + "\n".join(_description(key_doc)) + "\n"
 
 
-def _about(known: KeyDoc) -> Iterator[str]:
-    yield f"{known.kind} · {'**required**' if known.is_required else f'default `{known.default}`'}"
+def _description(key_doc: KeyDoc) -> Iterator[str]:
+    yield f"{key_doc.kind} · {'**required**' if key_doc.is_required else f'default `{key_doc.default}`'}"
     yield ""
-    yield links.prose(_without_default(known))
-    info = field_of(known.path)
+    yield links.prose(_without_default(key_doc))
+    info = field_of(key_doc.path)
     section = section_of(info) if info else None
     if section is not None and is_open(section):
         yield f"Keys of your own are kept and passed on ({links.code('NTJ-1303', links.FINDINGS)})."
-    if known.codes:
-        told = (f"{links.code(code, links.FINDINGS)} {ENTRIES[code].title}" for code in known.codes)
+    if key_doc.codes:
+        findings = (f"{links.code(code, links.FINDINGS)} {ENTRIES[code].title}" for code in key_doc.codes)
         yield ""
-        yield f"Findings: {'; '.join(told)}."
-    if decisions := links.decisions(known.path):
+        yield f"Findings: {'; '.join(findings)}."
+    if decisions := links.decisions(key_doc.path):
         yield ""
         yield f"Ambiguous in the document; decided: {decisions}."
-    if said := _release(known):
+    if release := _release(key_doc):
         yield ""
-        yield f"*This release*: {said}."
+        yield f"*This release*: {release}."
 
 
-def _without_default(known: KeyDoc) -> str:
-    """The meaning without a last sentence that only repeats the default."""
-    for sentence in (f"Default {known.default}.", "Required."):
-        if known.meaning.endswith(sentence) and known.meaning != sentence:
-            return known.meaning.removesuffix(sentence).rstrip()
-    return known.meaning
+def _without_default(key_doc: KeyDoc) -> str:
+    """Return the meaning without a last sentence that only repeats the default."""
+    for sentence in (f"Default {key_doc.default}.", "Required."):
+        if key_doc.meaning.endswith(sentence) and key_doc.meaning != sentence:
+            return key_doc.meaning.removesuffix(sentence).rstrip()
+    return key_doc.meaning
 
 
-def _release(known: KeyDoc) -> str:
-    if known.path in CANONICAL:
-        return f"as {links.key(CANONICAL[known.path])}" if known.extent is not SupportLevel.DONE else ""
-    if known.meaning.startswith(("Only ", "Owned ")) and known.extent is SupportLevel.REFUSED:
+def _release(key_doc: KeyDoc) -> str:
+    if key_doc.path in CANONICAL:
+        return f"as {links.key(CANONICAL[key_doc.path])}" if key_doc.support is not SupportLevel.SUPPORTED else ""
+    if key_doc.meaning.startswith(("Only ", "Owned ")) and key_doc.support is SupportLevel.REFUSED:
         return ""
-    code = links.code(_CODES.get(known.extent, "NTJ-4001"), links.FINDINGS)
-    if known.extent is SupportLevel.SOME:
-        values = ", ".join(f"`{'null' if one is None else one}`" for one in support.allowed(known.path))
+    code = links.code(_CODES.get(key_doc.support, "NTJ-4001"), links.FINDINGS)
+    if key_doc.support is SupportLevel.SOME_VALUES:
+        values = ", ".join(
+            f"`{'null' if value is None else value}`" for value in support.supported_values(key_doc.path)
+        )
         return f"only {values} ({code})"
-    return _RELEASE[known.extent].format(code)
+    return _RELEASE[key_doc.support].format(code)

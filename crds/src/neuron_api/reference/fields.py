@@ -1,4 +1,4 @@
-"""The tables of spec and status in docs/spec/v1alpha1/neurontrainingjob.md, between markers in a page by hand."""
+"""The tables of spec and status in docs/spec/v1alpha1/neurontrainingjob.md, between markers in a hand-written page."""
 
 import re
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from neuron_api.resource.status import JobStatus
 _MARKED: Final = re.compile(r"(<!-- generated: (spec|status) -->\n).*?(<!-- end -->\n)", re.DOTALL)
 
 
-def filled(page: str) -> str:
-    """The page with its tables as the models say."""
+def fill(page: str) -> str:
+    """Return the page with its tables generated from the models."""
     tables = {"spec": _spec, "status": _status}
-    return _MARKED.sub(lambda found: f"{found[1]}{tables[found[2]]()}{found[3]}", page)
+    return _MARKED.sub(lambda match: f"{match[1]}{tables[match[2]]()}{match[3]}", page)
 
 
 def _spec() -> str:
@@ -31,7 +31,7 @@ def _status() -> str:
 
 
 def _leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every field with its path on the wire, objects and lists before their fields."""
+    """Yield every field with its path on the wire, objects and lists before their fields."""
     for name, info in model.model_fields.items():
         path = f"{prefix}{info.alias or name}"
         below, is_list = _object_of(info)
@@ -41,7 +41,7 @@ def _leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fie
 
 
 def _object_of(info: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
-    """The model that a field holds, and whether it is a list of them."""
+    """Return the model that a field holds, and whether it is a list of them."""
     for candidate in (info.annotation, *get_args(info.annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate, candidate is not info.annotation and Ellipsis in get_args(info.annotation)

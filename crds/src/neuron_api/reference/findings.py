@@ -1,4 +1,4 @@
-"""docs/reference/findings.md: every code that a finding may have."""
+"""docs/reference/findings.md: every code of a finding."""
 
 from itertools import groupby
 from typing import Final
@@ -39,13 +39,15 @@ _RANGES: Final = {
     "30": "Platform",
     "40": "This release",
 }
-"""First two digits of a code, as in `registry`."""
+"""Title by the first two digits of a code, as in `registry`."""
 
 
 def page() -> str:
-    """All codes, by range, each with an anchor."""
+    """Return the page: all codes by range, each with an anchor."""
     groups = [(_RANGES[digits], list(entries)) for digits, entries in groupby(ENTRIES.values(), _digits)]
-    listed = "".join(f"* {title}: {', '.join(links.code(one.code) for one in entries)}\n" for title, entries in groups)
+    listed = "".join(
+        f"* {title}: {', '.join(links.code(entry.code) for entry in entries)}\n" for title, entries in groups
+    )
     return _HEAD + listed + "".join(_group(title, entries) for title, entries in groups)
 
 
@@ -58,10 +60,10 @@ def _group(title: str, entries: list[CodeEntry]) -> str:
 
 
 def _section(entry: CodeEntry) -> str:
-    about = ", ".join(links.key(key, links.CONFIG) for key in entry.keys) or "any key"
+    keys = ", ".join(links.key(key, links.CONFIG) for key in entry.keys) or "any key"
     return (
         f"\n{links.anchor(entry.code)}\n### {entry.code}: {entry.title}\n\n"
-        f"**{entry.severity}** · {about}\n\n"
+        f"**{entry.severity}** · {keys}\n\n"
         f"{links.prose(entry.cause, links.CONFIG)}\n\n"
         f"Remedy: {links.prose(entry.remedy, links.CONFIG)}\n"
     )

@@ -1,4 +1,4 @@
-"""Links between the reference pages: anchors are key paths and codes in small letters."""
+"""Links between the reference pages: anchors are key paths and codes in lower case."""
 
 import re
 from collections.abc import Mapping
@@ -49,17 +49,17 @@ _MENTIONED: Final = re.compile(rf"(`[^`]*`)|(?<![\w.])({'|'.join(map(re.escape, 
 
 
 def anchor(name: str) -> str:
-    """What other pages link to, on a line of its own."""
+    """Return an anchor on a line of its own."""
     return f'<a id="{name.lower()}"></a>\n'
 
 
 def key(path: str, page: str = "", text: str = "") -> str:
-    """A link to a key on the page of the configuration; `page` is empty on that page itself."""
+    """Return a link to a key on the page of the configuration; `page` is empty on that page itself."""
     return f"[{text or path}]({page}#{path.lower()})"
 
 
 def code(number: str, page: str = "") -> str:
-    """A link to a code on the page of the findings."""
+    """Return a link to a code on the page of the findings."""
     return f"[{number}]({page}#{number.lower()})"
 
 
@@ -69,5 +69,5 @@ def decisions(path: str) -> str:
 
 
 def prose(text: str, page: str = "") -> str:
-    """A text in which every key path is a link, but for what is in backticks."""
-    return _MENTIONED.sub(lambda found: found[1] or key(found[2], page), text)
+    """Return the text with every key path as a link, except inside backticks."""
+    return _MENTIONED.sub(lambda match: match[1] or key(match[2], page), text)

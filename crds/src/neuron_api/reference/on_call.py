@@ -1,4 +1,4 @@
-"""Who responds to a reason, and which alerts of the chart it sets off: for the page of the reasons and the runbooks."""
+"""Who responds to a reason, and which alerts of the chart it triggers: for the page of reasons and the runbooks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,11 +34,11 @@ class Alert(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Of one reason."""
+    """The response to one reason."""
 
     owner: Owner
     alerts: tuple[Alert, ...] = ()
-    """Those that fire when a job stays in this state, or is restarted again and again for this cause."""
+    """Alerts that fire if a job stays in this state, or is restarted repeatedly for this cause."""
 
 
 _USER, _PLATFORM, _NOBODY = Owner.USER, Owner.PLATFORM, Owner.NOBODY

@@ -28,7 +28,7 @@ _RUNBOOKS = "../runbooks"
 
 
 def page() -> str:
-    """Every reason of a condition or a restart with its meaning and what to do, out of the docstrings."""
+    """Return the page: every reason with its meaning and what to do, from the docstrings."""
     return _HEAD + "".join(_row(reasons.Reason(word), " ".join(text.split())) for word, text in _documented())
 
 
@@ -39,7 +39,7 @@ def _row(reason: reasons.Reason, text: str) -> str:
 
 
 def meaning(reason: reasons.Reason | str) -> str:
-    """What a reason means, and what to do: its docstring; empty for a word of another release."""
+    """Return what a reason means and what to do, its docstring; empty for a word of another release."""
     return _meanings().get(reason, "")
 
 
@@ -49,7 +49,7 @@ def _meanings() -> dict[str, str]:
 
 
 def _documented() -> Iterator[tuple[str, str]]:
-    """Value and docstring of each member."""
+    """Yield value and docstring of each member."""
     definition = ast.parse(getsource(reasons.Reason)).body[0]
     assert isinstance(definition, ast.ClassDef)
     for member, following in pairwise(definition.body):

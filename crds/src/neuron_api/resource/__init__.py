@@ -1,1 +1,1 @@
-"""NeuronTrainingJob as Kubernetes stores it: spec, status, and what the pods report."""
+"""NeuronTrainingJob as Kubernetes stores it: spec, status, and the reports of the pods."""

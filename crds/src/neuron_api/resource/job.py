@@ -1,4 +1,4 @@
-"""NeuronTrainingJob as the operator reads it: metadata that matters, spec, status."""
+"""NeuronTrainingJob as the operator reads it: the metadata that it uses, spec, status."""
 
 from typing import Any
 
@@ -30,23 +30,23 @@ class NeuronTrainingJob(ApiObject):
     spec: JobSpec
     status: JobStatus = JobStatus()
     unread: tuple[str, ...] = Field(default=(), exclude=True)
-    """Parts of the status that this release cannot read, each with the reason; they are left out."""
+    """Parts of the status that this release cannot read, each with the reason; they are dropped."""
 
 
 def parse(body: dict[str, Any]) -> NeuronTrainingJob:
-    """From the API server's JSON; raises `pydantic.ValidationError` where the schema of the spec was bypassed.
+    """Parse the API server's JSON; raise `pydantic.ValidationError` if the schema of the spec was bypassed.
 
-    A status that another release has written never raises: what cannot be read of it is left out (`unread`).
+    A status that another release has written never raises: unreadable parts are dropped (`unread`).
     """
     unread: list[str] = []
     while True:
         try:
             job = NeuronTrainingJob.model_validate(body)
         except ValidationError as problem:
-            wrong = [one for one in problem.errors() if one["loc"][:1] == ("status",)]
+            wrong = [detail for detail in problem.errors() if detail["loc"][:1] == ("status",)]
             if not wrong:
                 raise
-            unread += (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong)
-            body = skew.without(body, (one["loc"] for one in wrong))
+            unread += (f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in wrong)
+            body = skew.drop_parts(body, (detail["loc"] for detail in wrong))
         else:
             return job.model_copy(update={"unread": tuple(unread)}) if unread else job

@@ -1,7 +1,7 @@
-"""What the launcher of a pod reports at `GET /progress`, and the operator reads: one typed document.
+"""The progress report that a pod's launcher serves at `GET /progress` and the operator reads.
 
-A launcher that ends well leaves its last report as the container's termination message, for nobody can ask it any more.
-The reader is tolerant (unknown fields are ignored: an older operator meets a newer trainer), the writer is not.
+A launcher that succeeds leaves its final report as the container's termination message, since it no longer serves one.
+The reader is tolerant (it ignores unknown fields, for an older operator and a newer trainer), the writer is not.
 Times are UTC, ISO 8601. Steps count optimizer steps; `step` is the number of finished ones.
 """
 
@@ -16,10 +16,10 @@ from neuron_api.contract import TERMINATION_MESSAGE_LIMIT
 
 from .wire_values import MAX_LINE, Count, ExitCode, Line, Measured, Message, Moment, Name, PathText, Seconds
 
-LINES: Final = 8
-"""Lines of a failure that are kept, before its message."""
-RESUME_LINES: Final = 64
-"""Of what a start has taken up; a real one has some ten."""
+MAX_LOG_LINES: Final = 8
+"""Lines of a failure that are reported before its message."""
+MAX_RESUME_LINES: Final = 64
+"""Lines about a resume; a real one has about ten."""
 
 
 class Wire(BaseModel):
@@ -29,10 +29,10 @@ class Wire(BaseModel):
 
 
 class TrainerPhase(StrEnum):
-    """Where the processes of a pod are."""
+    """The phase of a pod's processes."""
 
     STARTING = "Starting"
-    """The launcher runs; configuration and inputs are being checked."""
+    """The launcher checks configuration and inputs."""
     RENDEZVOUS = "Rendezvous"
     """Waiting for the other pods."""
     LOADING = "Loading"
@@ -71,28 +71,28 @@ class ProcessFailure(Wire):
     """Last finished step when it failed, where known."""
     message: Message = ""
     """Last line of the traceback, or the signal's name."""
-    lines: Annotated[tuple[Line, ...], AfterValidator(lambda lines: lines[-LINES:])] = ()
+    lines: Annotated[tuple[Line, ...], AfterValidator(lambda lines: lines[-MAX_LOG_LINES:])] = ()
     """Last lines before that, oldest first (`last_lines`); without a traceback those of its standard error."""
 
 
 class Recovery(Wire):
-    """A start that took up an earlier run: what it cost."""
+    """The cost of a start that resumed an earlier run."""
 
     round: Count
     resumed_from_step: Count
     steps_lost: Count
-    """Steps that had been finished and were to be done again."""
+    """Finished steps that had to be repeated."""
     first_step_time: Moment | None = None
     """When the first step after the resume was finished; absent until then."""
     passed_over: Message = ""
-    """What was wrong with newer checkpoints than the one that was taken up; empty: the newest was taken."""
+    """Why newer checkpoints than the one resumed from were skipped; empty if it was the newest."""
     phases: dict[Name, Seconds] = Field(default_factory=dict, max_length=64)
     """Seconds of each phase of this start, to the first step (`neuron_trainer.ipc.phases`);
     empty until then."""
 
 
 class Progress(Wire):
-    """The document itself."""
+    """The progress report of one pod."""
 
     job_uid: Name = ""
     attempt: Count = 0
@@ -109,14 +109,14 @@ class Progress(Wire):
     """Model FLOPs utilization, 0 to 1; absent where the peak of the device is unknown."""
     last_step_time: Moment | None = None
     idle_seconds: Seconds | None = None
-    """Seconds since anything new was reported (phase, round, step, checkpoint), by the launcher's own clock, which
-    nobody sets; absent from trainers that do not measure it."""
+    """Seconds since the last news (phase, round, step, checkpoint), by the launcher's monotonic clock; absent from
+    trainers that do not measure it."""
     start_time: Moment | None = None
     log_dir: PathText = ""
     config_hash: Name = ""
     checkpoint: CheckpointReport | None = None
-    resume: Annotated[tuple[Message, ...], AfterValidator(lambda lines: lines[:RESUME_LINES])] = ()
-    """What the newest start has taken from where (`resumption.text`), a line each; empty where nothing was resumed."""
+    resume: Annotated[tuple[Message, ...], AfterValidator(lambda lines: lines[:MAX_RESUME_LINES])] = ()
+    """How the newest start resumed (`resumption.describe`), line by line; empty if nothing was resumed."""
     failures: tuple[ProcessFailure, ...] = Field(default=(), max_length=32)
     """Newest last; only this pod's own processes."""
     recoveries: tuple[Recovery, ...] = Field(default=(), max_length=32)
@@ -127,42 +127,42 @@ LINE_LENGTH: Final = MAX_LINE
 
 
 def last_lines(text: str) -> tuple[str, ...]:
-    """The lines that say something, without the very last, which is the message: at most `LINES`, each cut."""
-    said = [line.rstrip() for line in text.splitlines() if line.strip()]
-    return tuple(line[:LINE_LENGTH] for line in said[-LINES - 1 : -1])
+    """Return the last non-empty lines before the very last, which is the message: at most `MAX_LOG_LINES`, cut."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return tuple(line[:LINE_LENGTH] for line in lines[-MAX_LOG_LINES - 1 : -1])
 
 
 def failure_headline(rank: int, step: int, message: str) -> str:
-    """First line of the termination message of a launcher that gives up."""
+    """Return the first line of the termination message of a launcher that gives up."""
     return f"rank {rank} failed at step {step}: {message}"
 
 
 def from_failure_headline(message: str) -> tuple[int, int] | None:
-    """Rank and step out of such a message; None where it is something else."""
-    found = _HEADLINE.match(message)
-    return (int(found[1]), int(found[2])) if found else None
+    """Return rank and step of such a message; None if it is something else."""
+    match = _HEADLINE.match(message)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 _HEADLINE: Final = re.compile(r"rank (\d{1,9}) failed at step (\d{1,12}): ")
 
 
 def to_json(progress: Progress) -> str:
-    """The document as it goes over the wire."""
+    """Return the report as JSON."""
     return progress.model_dump_json(by_alias=True, exclude_none=True)
 
 
 def from_json(text: str | bytes) -> Progress:
-    """Parse a report; raises `pydantic.ValidationError` on anything that is not one."""
+    """Parse a report; raise `pydantic.ValidationError` for anything else."""
     return Progress.model_validate_json(text)
 
 
-def last_words(progress: Progress) -> str:
-    """The report as a termination message: with as many failures and recoveries, newest first to stay, as fit."""
-    progress = progress.model_copy(update={"failures": tuple(_headline_only(one) for one in progress.failures)})
-    for kept in (8, 2, 0):
-        if not kept:
+def final_report(progress: Progress) -> str:
+    """Return the report as a termination message, with as many of the newest failures and recoveries as fit."""
+    progress = progress.model_copy(update={"failures": tuple(_headline_only(failure) for failure in progress.failures)})
+    for count in (8, 2, 0):
+        if not count:
             progress = progress.model_copy(update={"resume": progress.resume[:1]})
-        fewer = {"failures": progress.failures[-kept:], "recoveries": progress.recoveries[-kept:]} if kept else {}
+        fewer = {"failures": progress.failures[-count:], "recoveries": progress.recoveries[-count:]} if count else {}
         text = to_json(progress.model_copy(update=fewer or {"failures": (), "recoveries": ()}))
         if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
             return text
@@ -173,8 +173,8 @@ def _headline_only(failure: ProcessFailure) -> ProcessFailure:
     return failure.model_copy(update={"lines": ()})
 
 
-def from_last_words(message: str) -> Progress | None:
-    """None where the message is something else (an older trainer, a user's own image)."""
+def from_final_report(message: str) -> Progress | None:
+    """Return the report in a termination message; None if it has none (an older trainer, a user's own image)."""
     try:
         return from_json(message)
     except ValidationError:

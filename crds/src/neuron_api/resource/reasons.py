@@ -1,6 +1,6 @@
-"""Types and reasons of conditions, causes of restarts: the list of this release. One word, one meaning, one remedy.
+"""Types and reasons of conditions, causes of restarts: the list of this release, each with one meaning and one remedy.
 
-In a status they are open words (`status`): another release may have more of them.
+In a status they are open (`status`): another release may have more of them.
 
 `docs/reference/reasons.md` is generated from this module.
 """

@@ -1,4 +1,4 @@
-"""Objects of another release: parts that a schema does not take are removed, the rest stays as it is."""
+"""Version skew: remove the parts of an object that this release's schema does not accept."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,25 +10,25 @@ Path = tuple[str | int, ...]
 _STEP: Final = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 
 
-def path(field: str) -> Path:
-    """The steps of a field as the API server names it: `status.restarts[2].cause`."""
+def parse_path(field: str) -> Path:
+    """Return the path of a field as the API server names it: `status.restarts[2].cause`."""
     return tuple(int(index) if index else key for index, key in _STEP.findall(field))
 
 
-def without(value: dict[str, Any], paths: Iterable[Sequence[str | int]]) -> dict[str, Any]:
-    """A copy without these parts; where a part is missing, without the object that lacks it."""
+def drop_parts(value: dict[str, Any], paths: Iterable[Sequence[str | int]]) -> dict[str, Any]:
+    """Return a copy without these parts; if a part is missing, without the object that lacks it."""
     copy = deepcopy(value)
-    for steps in sorted({_existing(value, one) for one in paths}, key=_from_the_end, reverse=True):
+    for steps in sorted({_existing_path(value, path) for path in paths}, key=_removal_order, reverse=True):
         if steps:
             _remove(copy, steps)
     return copy
 
 
-def _existing(value: Any, steps: Sequence[str | int]) -> Path:
-    """As many steps as lead to something."""
+def _existing_path(value: Any, steps: Sequence[str | int]) -> Path:
+    """Return the path as far as it exists."""
     for number, step in enumerate(steps):
-        is_there = step in value if isinstance(value, dict) else isinstance(value, list) and _is_index(value, step)
-        if not is_there:
+        exists = step in value if isinstance(value, dict) else isinstance(value, list) and _is_index(value, step)
+        if not exists:
             return tuple(steps[:number])
         value = value[step]
     return tuple(steps)
@@ -38,9 +38,9 @@ def _is_index(value: Sequence[Any], step: str | int) -> bool:
     return isinstance(step, int) and step < len(value)
 
 
-def _from_the_end(steps: Path) -> list[tuple[bool, int, str]]:
-    """Later elements of a list first, so that the places of the others stay."""
-    return [(isinstance(one, int), one if isinstance(one, int) else 0, str(one)) for one in steps]
+def _removal_order(steps: Path) -> list[tuple[bool, int, str]]:
+    """Return the sort key: later elements of a list come first, so that the indices of the others stay."""
+    return [(isinstance(step, int), step if isinstance(step, int) else 0, str(step)) for step in steps]
 
 
 def _remove(value: Any, steps: Path) -> None:

@@ -22,7 +22,7 @@ class Accelerator(StrEnum):
 
     @property
     def device(self) -> str:
-        """PyTorch's name of the device: `neuron` or `cpu`."""
+        """Return PyTorch's name of the device: `neuron` or `cpu`."""
         return self.lower()
 
 
@@ -48,11 +48,11 @@ class FromScratch(StrEnum):
     BEFORE_FIRST_CHECKPOINT = "BeforeFirstCheckpoint"
     ALWAYS = "Always"
 
-    def allows(self, *, seen_step: int, saved: bool) -> bool:
-        """Whether a start may be at step 0, after so many finished steps and with or without a complete checkpoint."""
-        return (
-            seen_step == 0 or self is FromScratch.ALWAYS or (self is FromScratch.BEFORE_FIRST_CHECKPOINT and not saved)
-        )
+    def allows(self, *, finished_steps: int, has_checkpoint: bool) -> bool:
+        """Return whether a start may begin at step 0 after so many steps, with or without a complete checkpoint."""
+        if finished_steps == 0 or self is FromScratch.ALWAYS:
+            return True
+        return self is FromScratch.BEFORE_FIRST_CHECKPOINT and not has_checkpoint
 
 
 class Platform(ApiObject):

@@ -1,8 +1,7 @@
-"""`status` of a NeuronTrainingJob: what people and tools read. Written by the operator only, once per pass.
+"""`status` of a NeuronTrainingJob, for people and tools. Only the operator writes it, once per reconcile.
 
-Operator and CRD may be of different releases: an operator is rolled back, a CRD is upgraded late. So the words here
-(reasons, causes, phases) are open: the CRD checks their form, and a word that this release does not know is kept as it
-is. So are fields that it does not know.
+Operator and CRD may be of different releases: an operator is rolled back, a CRD is upgraded late. So reasons, causes
+and phases are open words: the CRD checks their form, and unknown words and fields are preserved.
 """
 
 from enum import StrEnum
@@ -331,8 +330,8 @@ class JobStatus(StatusObject):
 
     @property
     def finished(self) -> bool:
-        """Whether the job is over; such a job is never started again. A phase of another release does not tell; that
-        the job has a completion time does."""
+        """Return whether the job is over; it is never started again then. An unknown phase of another release does not
+        say so; a completion time does."""
         if isinstance(self.phase, Phase):
             return self.phase in (Phase.SUCCEEDED, Phase.FAILED)
         return self.completion_time is not None

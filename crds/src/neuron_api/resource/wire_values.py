@@ -1,7 +1,7 @@
-"""Types of what a pod reports. A pod may lie: a value that no launcher can mean makes the report none.
+"""Types of a pod's report, which is untrusted: a value that no launcher can send invalidates the report.
 
-The exceptions are what honest launchers do send: a loss that is not a number (left out: JSON has none, and the API
-server refuses a status with one), and text of any length (cut, control characters escaped).
+The exceptions are values that real launchers do send: a loss that is NaN (dropped: JSON has none, and the API server
+refuses a status with one), and text of any length (cut, control characters escaped).
 """
 
 import math
@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, Field
 from neuron_api.findings.printable import clip
 
 MAX_COUNT: Final = 10**15
-"""Steps and rounds: a number that JSON, int64 and a float hold exactly, and that no training reaches."""
+"""Steps and rounds: more than any training reaches, and exact in JSON, int64 and float."""
 MAX_SECONDS: Final = 10.0**9
 """32 years."""
 MAX_NAME: Final = 253
@@ -23,11 +23,11 @@ MAX_MESSAGE: Final = 1_024
 MAX_LINE: Final = 240
 
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
-"""Of steps, rounds, ranks."""
+"""A number of steps, rounds or ranks."""
 ExitCode = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 Moment = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC))]
-"""A time with which arithmetic stays inside the calendar, whatever is added to it."""
+"""A time that stays inside the calendar when seconds are added to it."""
 
 
 def _finite(value: float | None) -> float | None:
@@ -35,7 +35,7 @@ def _finite(value: float | None) -> float | None:
 
 
 Measured = Annotated[float | None, AfterValidator(_finite)]
-"""A number of the training; None where it is none."""
+"""A measured number; None if it is not finite."""
 
 Name = Annotated[str, AfterValidator(lambda text: clip(text, MAX_NAME))]
 PathText = Annotated[str, AfterValidator(lambda text: clip(text, MAX_PATH))]

@@ -1,7 +1,5 @@
-"""Other spellings of a key: the value moves to the key that the models read; two that disagree are an error.
-
-A3, A4, A18, A28.
-"""
+"""Aliases of keys: the value moves to the key that the models read; two that disagree are an error (A3, A4, A18,
+A28)."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -28,20 +26,20 @@ CANONICAL: Final[Mapping[str, str]] = MappingProxyType(
            for key in fields(FusionsConfig)},
     }
 )  # fmt: skip
-"""Other spellings whose value is always read from another key; those of `data` only with some strategies."""
+"""Alias to the key that its value is read from; aliases of `data` hold only with some strategies and are not listed."""
 
 
 def unify(values: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
-    """A copy in which the canonical keys hold the values."""
+    """Return a copy in which the canonical keys hold the values, and findings about contradictions."""
     tree, findings = _copy(values), _fusions(values)
     root = tree.pop("fusions", None)
     if isinstance(root, dict) and isinstance(tree.get("model"), dict):
-        below = tree["model"].get("fusions") or {}
-        tree["model"]["fusions"] = {**root, **below} if isinstance(below, dict) else below
+        nested = tree["model"].get("fusions") or {}
+        tree["model"]["fusions"] = {**root, **nested} if isinstance(nested, dict) else nested
     elif root is not None:
         tree["fusions"] = root
-    for other, canonical in _PAIRS:
-        findings += _pair(tree, other, canonical)
+    for alias, canonical in _PAIRS:
+        findings += _pair(tree, alias, canonical)
     findings += _alignment(tree)
     precision = tree.get("precision")
     if isinstance(precision, dict) and precision.get("type") == "mixed_precision_SR":
@@ -49,13 +47,13 @@ def unify(values: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
     return tree, findings
 
 
-def written(values: Mapping[str, Any]) -> dict[str, str]:
-    """Keys whose value comes from another spelling, and that spelling: a wrong value is told where it is written."""
+def written_keys(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the alias for each canonical key whose value comes from it, so that errors name the key in the file."""
     steps = (*CANONICAL.items(), *((f"fusions.{key}", f"model.fusions.{key}") for key in fields(FusionsConfig)))
     return {
-        canonical: other
-        for other, canonical in steps
-        if _get(values, other) is not None and _get(values, canonical) is None
+        canonical: alias
+        for alias, canonical in steps
+        if _get(values, alias) is not None and _get(values, canonical) is None
     }
 
 
@@ -64,28 +62,28 @@ def _fusions(values: dict[str, Any]) -> list[Finding]:
     if not isinstance(root, dict):
         return []
     result = [make_finding(1304, "fusions", "it belongs under model; it is read from here.")]
-    below = model.get("fusions") if isinstance(model, dict) else None
+    nested = model.get("fusions") if isinstance(model, dict) else None
     for key in fields(FusionsConfig):
-        if isinstance(below, dict) and None not in (root.get(key), below.get(key)) and root[key] != below[key]:
+        if isinstance(nested, dict) and None not in (root.get(key), nested.get(key)) and root[key] != nested[key]:
             result.append(
-                make_finding(1305, f"fusions.{key}", f"{root[key]} contradicts model.fusions.{key} {below[key]}.")
+                make_finding(1305, f"fusions.{key}", f"{root[key]} contradicts model.fusions.{key} {nested[key]}.")
             )
     return result
 
 
-def _pair(tree: dict[str, Any], other: str, canonical: str) -> list[Finding]:
-    a, b = _get(tree, other), _get(tree, canonical)
-    if a is None:
+def _pair(tree: dict[str, Any], alias: str, canonical: str) -> list[Finding]:
+    alias_value, value = _get(tree, alias), _get(tree, canonical)
+    if alias_value is None:
         return []
-    if b is None:
-        _set(tree, canonical, a)
-    elif a != b:
-        return [make_finding(1305, other, f"{a} contradicts {canonical} {b}.")]
+    if value is None:
+        _set(tree, canonical, alias_value)
+    elif alias_value != value:
+        return [make_finding(1305, alias, f"{alias_value} contradicts {canonical} {value}.")]
     return []
 
 
 def _alignment(tree: dict[str, Any]) -> list[Finding]:
-    """`data.use_sft_style_data_module` and `data.packing` mean model_alignment_strategy.sft."""
+    """Merge `data.use_sft_style_data_module` and `data.packing` into model_alignment_strategy.sft."""
     data = tree.get("data")
     if not isinstance(data, dict):
         return []
@@ -120,7 +118,7 @@ def _set(tree: dict[str, Any], path: str, value: Any) -> None:
     for part in parents:
         if not isinstance(node.get(part), dict):
             if node.get(part) is not None:
-                return  # a wrong type, told elsewhere
+                return  # a wrong type, reported elsewhere
             node[part] = {}
         node = node[part]
     node[name] = value

@@ -1,4 +1,4 @@
-"""Keys that are set and change nothing where the job runs: reported at the start of a training and by `plan`.
+"""Keys that are set but have no effect where the job runs: reported at the start of a training and by `plan`.
 
 The facts stand on the fields (`config.effect`). The parallel backend of this release is `native` on every device.
 """
@@ -18,60 +18,60 @@ from .aliases import CANONICAL
 from .key_path import all_paths, field_of
 from .support import SupportLevel
 
-_EXTENTS: Final[Mapping[SupportLevel, str]] = {
-    SupportLevel.INERT: "no: not in this release",
+_LEVELS: Final[Mapping[SupportLevel, str]] = {
+    SupportLevel.IGNORED: "no: not in this release",
     SupportLevel.REFUSED: "no: any other value is refused",
-    SupportLevel.PART: "no: the section is refused",
-    SupportLevel.MEGATRON: "only with model_source megatron",
+    SupportLevel.REFUSED_SECTION: "no: the section is refused",
+    SupportLevel.MEGATRON_ONLY: "only with model_source megatron",
 }
 
 
 def check(config: TrainingConfig, device: str, reported: Iterable[Finding] = ()) -> tuple[Finding, ...]:
-    """One note that lists every such key; none for keys that `reported` is about."""
-    others = {CANONICAL.get(finding.key, finding.key) for finding in reported}
-    idle = [key for key in without_effect(config, _accelerator(device)) if key not in others]
+    """Return one note that lists every such key, without those that `reported` is about."""
+    reported_keys = {CANONICAL.get(finding.key, finding.key) for finding in reported}
+    idle = [key for key in keys_without_effect(config, _accelerator(device)) if key not in reported_keys]
     if not idle:
         return ()
     return (make_finding(4004, "", f"These keys have no effect on {device}: {', '.join(idle)}."),)
 
 
-def without_effect(config: TrainingConfig, device: Accelerator) -> Iterator[str]:
-    """Paths of the keys with a value other than the default that changes nothing on the device."""
+def keys_without_effect(config: TrainingConfig, device: Accelerator) -> Iterator[str]:
+    """Yield the paths of keys whose value is not the default and has no effect on the device."""
     for path, _ in all_paths():
-        fact = of_key(path)
-        if fact is None or path in CANONICAL or device not in fact.devices:
+        no_effect = no_effect_of(path)
+        if no_effect is None or path in CANONICAL or device not in no_effect.devices:
             continue
-        is_active = bool(fact.unless) and _is_set(config, fact.unless)
+        is_active = bool(no_effect.unless) and _is_set(config, no_effect.unless)
         if _is_set(config, path) and not is_active:
             yield path
 
 
-def of_key(path: str) -> NoEffect | None:
-    """What the field says; None where the key takes effect on every device."""
+def no_effect_of(path: str) -> NoEffect | None:
+    """Return what the field says; None if the key takes effect on every device."""
     info = field_of(CANONICAL.get(path, path))
     return next((item for item in info.metadata if isinstance(item, NoEffect)), None) if info else None
 
 
-def words(path: str, device: Accelerator) -> str:
-    """Whether a value of the key takes effect on the device: `yes`, `no: why`, with the variables that it sets."""
+def describe(path: str, device: Accelerator) -> str:
+    """Return whether the key takes effect on the device: `yes`, `no: why`, with the variables that it sets."""
     path = CANONICAL.get(path, path)
-    if (fact := of_key(path)) is not None and device in fact.devices:
-        return f"only beside {fact.unless}" if fact.unless else f"no: {fact.why}"
-    if any(f"{path}.".startswith(f"{one}.") for one in support.OF_RECORDS):
+    if (no_effect := no_effect_of(path)) is not None and device in no_effect.devices:
+        return f"only beside {no_effect.unless}" if no_effect.unless else f"no: {no_effect.why}"
+    if any(f"{path}.".startswith(f"{key}.") for key in support.OF_RECORDS):
         return "only with model_source megatron or fine-tuning"
-    if (extent := support.extent(path)) in _EXTENTS:
-        return _EXTENTS[extent]
+    if (level := support.level_of(path)) in _LEVELS:
+        return _LEVELS[level]
     names = ", ".join(VARIABLES.get(path, ())) if device is Accelerator.NEURON else ""
     return f"yes, sets {names}" if names else "yes"
 
 
 def _accelerator(device: str) -> Accelerator:
-    """PyTorch may know Neuron's device by a name of another backend."""
+    """Return the accelerator; PyTorch may know Neuron's device by a name of another backend."""
     return Accelerator.CPU if device == Accelerator.CPU.device else Accelerator.NEURON
 
 
 def _is_set(config: TrainingConfig, path: str) -> bool:
-    """Whether the value is another than the default; False below a section that is absent."""
+    """Return whether the value differs from the default; False below a section that is absent."""
     node: Any = config
     for part in path.split(".")[:-1]:
         node = getattr(node, part)

@@ -1,6 +1,6 @@
-"""What is known about one key of the configuration: type, default, meaning, codes, and what this release does of it.
+"""Documentation of one key, from the typed models: type, default, meaning, codes, and its support in this release.
 
-Out of the typed models; the reference pages and `kubectl neuron plan --explain` show it.
+The reference pages and `kubectl neuron plan --explain` show it.
 """
 
 from collections.abc import Iterable
@@ -24,25 +24,25 @@ _NAMES: Final = {int: "whole number", float: "number", bool: "true or false", st
 
 @dataclass(frozen=True, slots=True)
 class KeyDoc:
-    """One key path."""
+    """The documentation of one key path."""
 
     path: str
     kind: str
     """Type and bounds: `whole number or null, >= 1`."""
     default: str
-    """As it is written in a file; `none, it is required`."""
+    """As written in a file; `none, it is required`."""
     is_required: bool
     meaning: str
     codes: tuple[str, ...]
-    """Codes of findings that are about it."""
+    """Codes of findings about it."""
     below: tuple[str, ...]
-    """Names of its keys, where it is a section."""
-    extent: SupportLevel
-    """What this release does of it."""
+    """Names of its keys, if it is a section."""
+    support: SupportLevel
+    """How far this release supports it."""
 
 
 def lookup(path: str) -> KeyDoc | None:
-    """None where there is no such key."""
+    """Return the documentation of a key; None if there is no such key."""
     info = field_of(path)
     if info is None:
         return None
@@ -53,9 +53,9 @@ def lookup(path: str) -> KeyDoc | None:
         default=_default(info),
         is_required=info.is_required(),
         meaning=" ".join((info.description or "").split()),
-        codes=registry.codes_of(path),
+        codes=registry.codes_for(path),
         below=tuple(fields(section)) if section else (),
-        extent=support.extent(path),
+        support=support.level_of(path),
     )
 
 
@@ -78,7 +78,7 @@ def _kind(info: FieldInfo) -> str:
 
 
 def _type(annotation: Any, metadata: tuple[Any, ...] = ()) -> tuple[str, list[str]]:
-    """Words for a type, and its bounds, which are said after all members of a union."""
+    """Return words for a type, and its bounds, which follow after all members of a union."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _type(arguments[0], (*metadata, *arguments[1:]))
@@ -115,20 +115,20 @@ def _list(items: tuple[Any, ...], bounds: list[str]) -> tuple[str, list[str]]:
 
 
 def _bounds(metadata: tuple[Any, ...]) -> list[str]:
-    found = []
+    bounds = []
     for item in metadata:
-        for one in (item, *getattr(item, "metadata", ())):
-            match one:
+        for constraint in (item, *getattr(item, "metadata", ())):
+            match constraint:
                 case Ge(ge=bound):
-                    found.append(f">= {bound}")
+                    bounds.append(f">= {bound}")
                 case Gt(gt=bound):
-                    found.append(f"> {bound}")
+                    bounds.append(f"> {bound}")
                 case Le(le=bound):
-                    found.append(f"<= {bound}")
+                    bounds.append(f"<= {bound}")
                 case Lt(lt=bound):
-                    found.append(f"< {bound}")
+                    bounds.append(f"< {bound}")
                 case MinLen(min_length=count):
-                    found.append(f"at least {count} characters" if count > 1 else "not empty")
+                    bounds.append(f"at least {count} characters" if count > 1 else "not empty")
                 case MaxLen(max_length=count):
-                    found.append(f"at most {count} characters")
-    return found
+                    bounds.append(f"at most {count} characters")
+    return bounds

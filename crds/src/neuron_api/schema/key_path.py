@@ -13,12 +13,12 @@ from neuron_api.config import TrainingConfig
 
 @cache
 def fields(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
-    """A section's fields by their keys in the document."""
+    """Return a section's fields by their keys in the document."""
     return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
 def section_of(info: FieldInfo) -> type[BaseModel] | None:
-    """The section that a field holds."""
+    """Return the section that a field holds; None for a scalar or list."""
     for candidate in (info.annotation, *get_args(info.annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
@@ -26,7 +26,7 @@ def section_of(info: FieldInfo) -> type[BaseModel] | None:
 
 
 def choices(info: FieldInfo) -> tuple[str, ...]:
-    """The values of a field that has a fixed list of them, and nothing beside it but null."""
+    """Return the values of a field whose type is a fixed list of them, apart from null."""
     is_union = get_origin(info.annotation) in (Union, UnionType)
     members = get_args(info.annotation) if is_union else (info.annotation,)
     kinds = [member for member in members if member is not type(None)]
@@ -34,12 +34,12 @@ def choices(info: FieldInfo) -> tuple[str, ...]:
 
 
 def is_open(model: type[BaseModel]) -> bool:
-    """Whether the document allows keys of one's own there."""
+    """Return whether the section allows keys of the user's own."""
     return model.model_config.get("extra") == "allow"
 
 
 def field_of(path: str) -> FieldInfo | None:
-    """The field at a key path; None where there is none."""
+    """Return the field at a key path; None if there is none."""
     model: type[BaseModel] | None = TrainingConfig
     info: FieldInfo | None = None
     for part in path.split("."):
@@ -51,7 +51,7 @@ def field_of(path: str) -> FieldInfo | None:
 
 
 def all_paths(model: type[BaseModel] = TrainingConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every key path with its field, sections before their keys, in the order of the models."""
+    """Yield every key path with its field, sections before their keys, in the order of the models."""
     for key, info in fields(model).items():
         yield f"{prefix}{key}", info
         if (section := section_of(info)) is not None:

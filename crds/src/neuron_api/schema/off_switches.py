@@ -1,4 +1,4 @@
-"""How a key is switched off: what people write -1, 0 or False for in other programs. Remedy of a value out of range."""
+"""How to switch a key off, where other programs take -1, 0 or False: the remedy for a value out of range."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -39,4 +39,4 @@ OFF: Final[Mapping[str, str]] = {
     "model.attention_dropout": "0 switches it off.",
     "model.ffn_dropout": "0 switches it off.",
 }
-"""By key, for those that can be off or without a bound."""
+"""Remedy by key, for keys that can be off or unbounded."""

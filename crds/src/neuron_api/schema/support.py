@@ -1,8 +1,8 @@
-"""What this release's trainer does of the contract. The loader understands every documented key; a value that would be
-silently ignored is refused here instead, by name.
+"""How far this release's trainer supports the configuration. The loader reads every documented key; a value that the
+trainer would silently ignore is refused here by name.
 
-Asked by the operator before anything is started and by the launcher before any process is; not by the loader, so that
-`kubectl neuron plan` works for all configurations.
+The operator checks this before it starts anything, and the launcher before it starts any process; the loader does not,
+so that `kubectl neuron plan` works for all configurations.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +29,7 @@ _VALUES: Final[Mapping[str, tuple[object, ...]]] = {
         "InverseSquareRootAnnealing", "PolynomialDecayAnnealing",
     ),
 }  # fmt: skip
-"""Keys of which only some values are done."""
+"""Keys of which only some values are supported."""
 
 _DONE: Final[Mapping[str, str]] = {
     "": "name model_source seed compiler_flags compiler_cache_url aync_exec_max_inflight_requests "
@@ -71,7 +71,7 @@ _DONE: Final[Mapping[str, str]] = {
     "precision": "type master_weights fp32_grad_acc xla_use_bf16 xla_downcast_bf16 neuron_rt_stochastic_rounding_en "
     "parallel_layers_reduce_dtype fp32_grads_cc",
 }
-"""Keys that are honoured, by section."""
+"""Supported keys, by section."""
 
 _MEGATRON: Final[Mapping[str, str]] = {
     "data": "data_prefix index_mapping_dir splits_string skip_warmup dataloader_type eod_mask_loss reset_position_ids "
@@ -82,10 +82,10 @@ _MEGATRON: Final[Mapping[str, str]] = {
     "rotary_percentage activation has_bias sliding_window_size fp32_residual_connection "
     "positition_interpolation_factor position_freq_base position_abf_factor",
 }
-"""Keys that are honoured with model_source megatron, and refused without it: nothing would read them."""
+"""Keys that are supported with model_source megatron, and refused without it: nothing would read them."""
 
 OF_RECORDS: Final = frozenset(("data.tokenizer", "data.index_mapping_dir"))
-"""Those of them that fine-tuning reads, too, whatever the model_source."""
+"""Those of them that fine-tuning also reads, whatever the model_source."""
 
 _INERT: Final[Mapping[str, str]] = {
     "trainer": "enable_progress_bar enable_model_summary benchmark inference_mode default_root_dir "
@@ -96,48 +96,48 @@ _INERT: Final[Mapping[str, str]] = {
     "model": "transpose_nki_inputs gradient_accumulation_fusion bias_activation_fusion bias_dropout_add_fusion "
     "bias_gelu_fusion masked_softmax_fusion persist_layer_norm megatron_amp_O2 save_logits",
 }
-"""Keys without effect in this release whose value does not change the numbers: a warning."""
+"""Keys without effect in this release, whose value does not change the results: a warning."""
 
 
-def check(config: TrainingConfig, told: Iterable[Finding] = ()) -> tuple[Finding, ...]:
-    """Everything that is set and not done; errors but for what changes no number. Nothing about keys whose value is
-    wrong anyway, as `told` says."""
-    told_or_done = {CANONICAL.get(finding.key, finding.key) for finding in errors_of(told)}
+def check(config: TrainingConfig, reported: Iterable[Finding] = ()) -> tuple[Finding, ...]:
+    """Return a finding for each key that is set and not supported: a warning if it does not change the results, else an
+    error. Keys with an error in `reported` are skipped."""
+    exempt = {CANONICAL.get(finding.key, finding.key) for finding in errors_of(reported)}
     if config.model_source == "megatron":
-        told_or_done |= _of_megatron()
+        exempt |= _megatron_keys()
     if alignment.reads_records(config):
-        told_or_done |= OF_RECORDS
-    return tuple(finding for finding in _section(config, "") if finding.key not in told_or_done)
+        exempt |= OF_RECORDS
+    return tuple(finding for finding in _section(config, "") if finding.key not in exempt)
 
 
-def _of_megatron() -> set[str]:
+def _megatron_keys() -> set[str]:
     return {f"{section}.{key}" for section, keys in _MEGATRON.items() for key in keys.split()}
 
 
 def _section(section: BaseModel, path: str) -> Iterator[Finding]:
-    done, inert = _DONE.get(path, "").split(), _INERT.get(path, "").split()
+    supported, ignored = _DONE.get(path, "").split(), _INERT.get(path, "").split()
     attributes = _attributes(type(section))
     for key, info in fields(type(section)).items():
-        where, value = f"{path}.{key}" if path else key, getattr(section, attributes[key])
-        if where in CANONICAL:
-            continue  # asked at the key that the value is read from
-        if where in _VALUES:
-            if value not in _VALUES[where]:
-                yield _other_value(where, value)
-        elif isinstance(value, BaseModel) and _is_asked(where):
-            yield from _section(value, where)
-        elif key not in done and value != info.get_default(call_default_factory=True):
-            yield _not_done(where, value, is_inert=key in inert, is_part=section_of(info) is not None)
+        key_path, value = f"{path}.{key}" if path else key, getattr(section, attributes[key])
+        if key_path in CANONICAL:
+            continue  # checked at the key that the value is read from
+        if key_path in _VALUES:
+            if value not in _VALUES[key_path]:
+                yield _unsupported_value(key_path, value)
+        elif isinstance(value, BaseModel) and _is_checked_by_key(key_path):
+            yield from _section(value, key_path)
+        elif key not in supported and value != info.get_default(call_default_factory=True):
+            yield _unsupported(key_path, value, is_ignored=key in ignored, is_section=section_of(info) is not None)
 
 
 @cache
 def _attributes(model: type[BaseModel]) -> Mapping[str, str]:
-    """Names in Python by keys of the document."""
+    """Return attribute names by keys of the document."""
     return {info.alias or name: name for name, info in model.model_fields.items()}
 
 
-def _below(where: str) -> bool:
-    return any(path.startswith(f"{where}.") for path in _DONE)
+def _below(section: str) -> bool:
+    return any(path.startswith(f"{section}.") for path in _DONE)
 
 
 _TITLES: Final[Mapping[str, str]] = {
@@ -146,7 +146,7 @@ _TITLES: Final[Mapping[str, str]] = {
     "model_alignment_strategy.peft": "LoRA",
     "exp_manager.ema": "EMA",
 }
-"""What a part is called."""
+"""Names of sections and keys in messages."""
 
 _WITHOUT: Final[Mapping[str, str]] = {
     "model_alignment_strategy.dpo": "Without this section the run would not train on preferences.",
@@ -156,66 +156,66 @@ _WITHOUT: Final[Mapping[str, str]] = {
     "exp_manager.checkpoint_callback_params.save_on_train_epoch_end": "Use every_n_epochs.",
     "model.optim.sched.cycle": "With False the rate stays at min_lr after max_steps.",
 }
-"""What the run would be without it: removing what is refused may train something else."""
+"""What a run without the key would do: removing what is refused may train something else."""
 
 
-def _other_value(where: str, value: object) -> Finding:
-    allowed = " or ".join(str(one) for one in _VALUES[where] if one is not None)
+def _unsupported_value(path: str, value: object) -> Finding:
+    allowed = " or ".join(str(value) for value in _VALUES[path] if value is not None)
     message = f"{value!r} is not supported in this release; the job will be rejected."
-    return make_finding(4001, where, message, f"Supported: {allowed}. Another value may train something else.")
+    return make_finding(4001, path, message, f"Supported: {allowed}. Another value may train something else.")
 
 
-def _not_done(where: str, value: Any, *, is_inert: bool, is_part: bool) -> Finding:
-    if is_inert:
-        return make_finding(4003, where, "it has no effect in this release.")
-    remedy = _WITHOUT.get(where, "Removing it changes what is trained: decide that on purpose.")
-    if is_part:
-        title = _TITLES.get(where, "this section")
-        return make_finding(4002, where, f"{title} is not supported in this release; the job will be rejected.", remedy)
-    what = _TITLES.get(where, repr(value))
-    return make_finding(4001, where, f"{what} is not supported in this release; the job will be rejected.", remedy)
+def _unsupported(path: str, value: Any, *, is_ignored: bool, is_section: bool) -> Finding:
+    if is_ignored:
+        return make_finding(4003, path, "it has no effect in this release.")
+    remedy = _WITHOUT.get(path, "Removing it changes what is trained: decide that on purpose.")
+    if is_section:
+        title = _TITLES.get(path, "this section")
+        return make_finding(4002, path, f"{title} is not supported in this release; the job will be rejected.", remedy)
+    subject = _TITLES.get(path, repr(value))
+    return make_finding(4001, path, f"{subject} is not supported in this release; the job will be rejected.", remedy)
 
 
 class SupportLevel(StrEnum):
-    """What this release does of a key."""
+    """How far this release supports a key."""
 
-    DONE = "done"
-    MEGATRON = "with Megatron"
+    SUPPORTED = "supported"
+    MEGATRON_ONLY = "with Megatron"
     """With model_source megatron, which alone reads it; NTJ-4001 (a section: NTJ-4002) without."""
-    SOME = "some values"
-    """`allowed` has them."""
-    INERT = "no effect"
+    SOME_VALUES = "some values"
+    """`supported_values` lists them."""
+    IGNORED = "no effect"
     REFUSED = "refused"
-    """Any value but the default's; NTJ-4001."""
-    PART = "refused with its section"
+    """Any value but the default; NTJ-4001."""
+    REFUSED_SECTION = "refused with its section"
     """NTJ-4002."""
 
 
-def extent(path: str) -> SupportLevel:
-    """What is done of one key path; sections are done when any of their keys is."""
+def level_of(path: str) -> SupportLevel:
+    """Return the support level of a key path; a section is supported when any of its keys is."""
     path = CANONICAL.get(path, path)
     parent, _, key = path.rpartition(".")
     if path in _VALUES:
-        return SupportLevel.SOME
-    if any(f"{path}.".startswith(f"{one}.") for one in _of_megatron()):
-        return SupportLevel.MEGATRON
-    if any(not _is_asked(section) for section in _sections_above(path)):
-        return SupportLevel.PART
-    if _is_asked(path) or key in _DONE.get(parent, "").split():
-        return SupportLevel.DONE
+        return SupportLevel.SOME_VALUES
+    if any(f"{path}.".startswith(f"{key}.") for key in _megatron_keys()):
+        return SupportLevel.MEGATRON_ONLY
+    if any(not _is_checked_by_key(section) for section in _sections_above(path)):
+        return SupportLevel.REFUSED_SECTION
+    if _is_checked_by_key(path) or key in _DONE.get(parent, "").split():
+        return SupportLevel.SUPPORTED
     info = field_of(path)
     if info is not None and section_of(info) is not None:
-        return SupportLevel.PART
-    return SupportLevel.INERT if key in _INERT.get(parent, "").split() else SupportLevel.REFUSED
+        return SupportLevel.REFUSED_SECTION
+    return SupportLevel.IGNORED if key in _INERT.get(parent, "").split() else SupportLevel.REFUSED
 
 
-def allowed(path: str) -> tuple[object, ...]:
-    """The values that are done of a key with `Extent.SOME`."""
+def supported_values(path: str) -> tuple[object, ...]:
+    """Return the supported values of a key with `SupportLevel.SOME_VALUES`."""
     return _VALUES[path]
 
 
-def _is_asked(section: str) -> bool:
-    """Whether some keys of the section are done, so that each is asked for itself."""
+def _is_checked_by_key(section: str) -> bool:
+    """Return whether some keys of the section are supported, so that each is checked by itself."""
     return section in _DONE or _below(section)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from neuron_api import contract
 from neuron_api.resource.job import NeuronTrainingJob, parse
-from neuron_api.resource.progress import Progress, from_last_words
+from neuron_api.resource.progress import Progress, from_final_report
 from neuron_operator.kube import gateway as api
 from neuron_operator.kube.gateway import Cluster
 from neuron_operator.planning.objects import naming
@@ -145,4 +145,4 @@ async def _report(reader: ProgressReader, pod: Pod) -> Progress | None:
     """What it says; of one that has succeeded, what it said last: nobody may have asked it after its last failure."""
     if pod.running:
         return await reader.read(pod)
-    return from_last_words(pod.termination_message) if pod.succeeded else None
+    return from_final_report(pod.termination_message) if pod.succeeded else None

@@ -5,10 +5,10 @@ from typing import Final
 
 from neuron_api import contract
 from neuron_api.platform import directories
-from neuron_api.platform.directories import Naming
+from neuron_api.platform.directories import CheckpointNaming
 from neuron_trainer.storage import places
 
-__all__ = ["Naming"]
+__all__ = ["CheckpointNaming"]
 
 TRAINER_STATE: Final = "user_content.pt"
 """Counters, loops, schedule, random generators: everything that is not a tensor of the model or the optimizer."""
@@ -16,7 +16,7 @@ TRAINER_STATE: Final = "user_content.pt"
 TENSOR_INDEX: Final = ".metadata"
 """Written by torch.distributed.checkpoint, beside its shards `__<rank>_0.distcp`."""
 
-_LAST: Final = directories.LAST
+_LAST: Final = directories.LAST_SUFFIX
 
 
 def is_plain(name: object) -> bool:

@@ -54,7 +54,7 @@ class Partition:
         if sizes is None:
             raise CheckpointError(f"{model.num_hidden_layers} layers cannot be split into {blocks}")
         tensor = strategy.tensor_model_parallel_size
-        copies = heads.replication(model.num_key_value_heads, tensor, heads.asked(config)) or 1
+        copies = heads.replication(model.num_key_value_heads, tensor, heads.requested_replication(config)) or 1
         if (model.num_key_value_heads * copies) % tensor or model.num_attention_heads % tensor:
             raise CheckpointError(f"heads cannot be divided over {tensor} tensor-parallel ranks")
         firsts = [sum(sizes[:block]) for block in range(blocks)]

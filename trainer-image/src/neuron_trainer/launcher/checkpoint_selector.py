@@ -180,7 +180,7 @@ class CheckpointSelector:
         """What the resume takes from where; raises `InputError` for what it cannot go on with."""
         manifest = candidate.manifest
         if manifest.config is None:
-            return resumption.text(manifest.step, None)
+            return resumption.describe(manifest.step, None)
         keys = resumption.compare(manifest.config, resumption.effective(self._config))
         if refused := [one for one in keys if one.is_refused]:
             raise InputError([_refusal(candidate, one) for one in refused])
@@ -188,11 +188,11 @@ class CheckpointSelector:
         beside = [one for one in self._architecture(candidate) if one.key.rpartition(" ")[2] not in told]
         batch = self._config.data.global_batch_size
         again = manifest.consumed_samples % batch
-        return resumption.text(manifest.step, (*(_with_position(one, again) for one in keys), *beside))
+        return resumption.describe(manifest.step, (*(_with_position(one, again) for one in keys), *beside))
 
     def _architecture(self, candidate: Candidate) -> tuple[Difference, ...]:
         family = Family.of(self._config, tokenizer.vocabulary(self._config))
-        return resumption.architecture(candidate.manifest.architecture, asdict(family.config))
+        return resumption.compare_architectures(candidate.manifest.architecture, asdict(family.config))
 
     def _compare(self, candidate: Candidate) -> None:
         """A run cannot take up the tensors of another architecture."""

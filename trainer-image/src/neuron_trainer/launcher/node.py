@@ -22,7 +22,7 @@ _NOTHING_SEEN: Final = EarlierRuns()
 def settled(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The override that a pod loads its configuration with: `trainer.devices` as the operator read it (A1)."""
     count = environ.get(contract.ENV_PROCESSES_PER_NODE)
-    return (device_count.override(int(count)),) if count else ()
+    return (device_count.as_override(int(count)),) if count else ()
 
 
 @dataclass(frozen=True, slots=True)

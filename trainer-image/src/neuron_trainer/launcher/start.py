@@ -16,7 +16,7 @@ from neuron_api.contract import ExitCode
 from neuron_api.findings.finding import Severity, error, errors_of
 from neuron_api.loading.loader import Loaded
 from neuron_api.platform import environment
-from neuron_api.resource.progress import CheckpointReport, TrainerPhase, last_words
+from neuron_api.resource.progress import CheckpointReport, TrainerPhase, final_report
 from neuron_api.resource.spec import FromScratch
 from neuron_api.schema import effects, support
 from neuron_trainer import config_file, evaluation, fast_dev_run, logs, sequence_length
@@ -150,7 +150,7 @@ def _supervise(task: Task, node: Node, handoff: WorkerChannel, stop: Stop, phase
     log.info("progress at http://127.0.0.1:%d%s, log directory %s", server.port, contract.PROGRESS_PATH, folder)
     try:
         end = _train(task, node, handoff, status, stop, folder, phases)
-        return replace(end, last_words=last_words(status.report())) if end.code is ExitCode.SUCCESS else end
+        return replace(end, last_words=final_report(status.report())) if end.code is ExitCode.SUCCESS else end
     except BaseException:
         status.set(phase=TrainerPhase.FAILED)
         raise

@@ -149,7 +149,7 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
 
     def _path(self, step: int) -> Path:
         """A name that no complete checkpoint has: the run's own goes when this one is complete, another run's stays."""
-        naming, values = layout.Naming.of(self._params), self._state.metrics(step)
+        naming, values = layout.CheckpointNaming.from_params(self._params), self._state.metrics(step)
         version = 0
         while self._is_first and layout.is_complete(self._named(naming.name(values, version))):
             version += 1

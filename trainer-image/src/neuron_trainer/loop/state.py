@@ -96,7 +96,7 @@ class RunState:
 
     def _dtype(self) -> torch.dtype | None:
         """Of the model's tensors in a checkpoint; None: the one that the optimizer updates."""
-        is_bf16 = checkpoint.stored(self.module.config).weight == torch.bfloat16.itemsize
+        is_bf16 = checkpoint.stored_widths(self.module.config).weight == torch.bfloat16.itemsize
         return torch.bfloat16 if is_bf16 else None
 
     def _with_generators(self, trainer_state: dict[str, Any]) -> bytes:

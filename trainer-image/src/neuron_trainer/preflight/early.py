@@ -50,7 +50,7 @@ def check(config: TrainingConfig, processes: int, seen: EarlierRuns, *, is_test:
 def findings(config: TrainingConfig, processes: int, *, is_test: bool) -> list[Finding]:
     """What follows from the configuration and the number of processes alone, and files to copy."""
     return [
-        *check_topology(Topology.of(config, processes), config),
+        *check_topology(Topology.from_config(config, processes), config),
         *_monitor(config),
         *(evaluation.check(config) if is_test else ()),
         *recorded_files.check(config.exp_manager.files_to_copy or ()),

@@ -27,13 +27,13 @@ def log_dir(config: TrainingConfig) -> Path:
     if manager.explicit_log_dir:
         return _path(manager.explicit_log_dir)
     exp_dir = _path(manager.exp_dir or "nemo_experiments")
-    base = exp_dir / directories.experiment(config, None)
+    base = exp_dir / directories.experiment_path(config, None)
     if manager.resume_if_exists:
         return base
     version = os.environ.get(contract.ENV_EXPERIMENT_VERSION) or manager.version
     if version is None and manager.use_datetime_version:
         version = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return exp_dir / directories.experiment(config, version or _next_version(base))
+    return exp_dir / directories.experiment_path(config, version or _next_version(base))
 
 
 def address(config: TrainingConfig) -> str | None:
@@ -47,7 +47,7 @@ def address(config: TrainingConfig) -> str | None:
     version = "" if manager.resume_if_exists else os.environ.get(contract.ENV_EXPERIMENT_VERSION) or manager.version
     if version is None:
         version = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return f"{given}/{directories.experiment(config, version or None)}"
+    return f"{given}/{directories.experiment_path(config, version or None)}"
 
 
 def mirror(config: TrainingConfig, folder: Path) -> log_mirror.Mirror | None:

@@ -98,7 +98,7 @@ def _wrapped(file: str, text: str, changes: Sequence[str], wrapping: Wrapping, *
     machines = hardware.from_config(
         loaded.config, Accelerator(wrapping.platform[0] or Accelerator.NEURON), wrapping.platform[1]
     )
-    name = wrapping.name or job_name.legal(source.label if by_file else loaded.config.name)
+    name = wrapping.name or job_name.nearest_legal(source.label if by_file else loaded.config.name)
     spec = _spec(machines, wrapping, _object_form(rewritten, moved.resolved))
     manifest = {
         "apiVersion": contract.API_VERSION,
@@ -123,7 +123,7 @@ def _wrapped(file: str, text: str, changes: Sequence[str], wrapping: Wrapping, *
 
 def _with_rewrite(finding: Finding, config: TrainingConfig, mount: str) -> Finding:
     """A path on no volume, with the flag that moves it."""
-    paths = (path for key, path in inputs.paths(config) if key == finding.key and path in finding.message)
+    paths = (path for key, path in inputs.input_paths(config) if key == finding.key and path in finding.message)
     path = next(paths, None) if finding.code == "NTJ-3016" else None
     if path is None or not path.startswith("/"):
         return finding
@@ -212,7 +212,7 @@ def _object_form(value: Any, typed: Mapping[str, Any], path: str = "") -> Any:
 
 def _of_its_type(value: Any, typed: Any, path: str) -> Any:
     info = field_of(path)
-    is_open = info is None or "loose" in info.metadata or _has_marker(info.annotation, "loose")
+    is_open = info is None or "untyped" in info.metadata or _has_marker(info.annotation, "untyped")
     if is_open or not isinstance(typed, bool | int | float | str):
         return value
     if isinstance(value, str) and "${" in value and not isinstance(typed, bool):

@@ -28,7 +28,8 @@ def text(query: str) -> str:
         lines.append(f"  checks   {', '.join(key.codes)}")
     if not key.below:
         lines += [
-            f"  on {device.device:<8}{effects.words(path, device)}" for device in (Accelerator.CPU, Accelerator.NEURON)
+            f"  on {device.device:<8}{effects.describe(path, device)}"
+            for device in (Accelerator.CPU, Accelerator.NEURON)
         ]
     lines += ["", f"  {key.meaning}"]
     if key.below:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
-from neuron_api.derive.memory import Memory
+from neuron_api.derive.memory import MemoryEstimate
 from neuron_api.derive.plan import TrainingPlan
 from neuron_api.findings.finding import Finding, Severity
 
@@ -117,7 +117,7 @@ def _total(plan: TrainingPlan) -> str:
     return f"about {_gib(plan.memory.total)}{available} per process{stage}"
 
 
-def _parts(memory: Memory) -> str:
+def _parts(memory: MemoryEstimate) -> str:
     parts = {
         "weights": memory.weights,
         "gradients": memory.gradients,

@@ -11,7 +11,7 @@ from typing import Final
 
 from neuron_api.findings.printable import printable_lines
 from neuron_api.resource.job import NeuronTrainingJob
-from neuron_api.resource.progress import from_last_words
+from neuron_api.resource.progress import from_final_report
 from neuron_api.resource.status import Restart, RestartScope
 from neuron_operator.kube.errors import UserInputError
 from neuron_operator.planning.observation import pods
@@ -91,7 +91,7 @@ def without_log(failure: Failure, own: Iterable[Pod], *, pod_exists: bool) -> li
 def _others(failure: Failure, own: Iterable[Pod]) -> Iterator[str]:
     for pod in own:
         words = printable_lines(pod.termination_message.strip())
-        if words and pod.uid != failure.uid and from_last_words(pod.termination_message) is None:
+        if words and pod.uid != failure.uid and from_final_report(pod.termination_message) is None:
             yield f"last words of pod {pod.name} (exit code {pod.exit_code}):"
             yield from (f"  {line}" for line in words.splitlines())
 

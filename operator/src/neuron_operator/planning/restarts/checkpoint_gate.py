@@ -50,7 +50,7 @@ def released(status: JobStatus, policy: RestartPolicy) -> JobStatus | None:
     """The new attempt that the spec allows; None: the job stands still."""
     if status.checkpoint_gate and not isinstance(status.checkpoint_gate.reason, Reason):
         return None  # Another release holds the job, for a reason that is not known here.
-    if not policy.from_scratch.allows(seen_step=seen_step(status), saved=status.checkpoint is not None):
+    if not policy.from_scratch.allows(finished_steps=seen_step(status), has_checkpoint=status.checkpoint is not None):
         return None
     return status.model_copy(update={"checkpoint_gate": None, "attempt": status.attempt + 1, "pods": ()})
 

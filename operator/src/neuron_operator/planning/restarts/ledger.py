@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from neuron_api.resource.progress import LINE_LENGTH, LINES, Progress, TrainerPhase
+from neuron_api.resource.progress import LINE_LENGTH, MAX_LOG_LINES, Progress, TrainerPhase
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import JobStatus, Restart, RestartScope
 from neuron_operator.planning.failures import blame, signals
@@ -53,7 +53,7 @@ def clip(message: str) -> str:
 
 def clip_lines(lines: Iterable[str]) -> tuple[str, ...]:
     """As many of the last lines, and as much of each."""
-    return tuple(line[:LINE_LENGTH] for line in lines)[-LINES:]
+    return tuple(line[:LINE_LENGTH] for line in lines)[-MAX_LOG_LINES:]
 
 
 # ---- process failures -------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def _inputs(spec: JobSpec, config: TrainingConfig) -> Iterator[Finding]:
     """Files that the trainer reads, on no volume: only an image that holds them has them."""
     mounts = tuple(dict.fromkeys((*(mount.mount_path for mount in spec.storage), *_template_mounts(spec))))
     below = f"Change it to a path below {' or '.join(mounts)}, or mount" if mounts else "Mount"
-    for key, path in inputs.paths(config):
+    for key, path in inputs.input_paths(config):
         where = PurePosixPath(working_directory(spec) or "/", path)
         if not any(where.is_relative_to(mount) for mount in mounts):
             message = f"{where} is on no volume of the job, and is missing unless the image has it."

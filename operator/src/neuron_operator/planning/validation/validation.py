@@ -118,7 +118,8 @@ def _validate(key: _ValidationKey) -> Accepted | Refused:
     if errors := errors_of((*everything, *_config_changed(key, loaded))):
         only_storage = all(finding.key == storage.KEY for finding in errors)
         return Refused(Reason.STORAGE_MISSING if only_storage else Reason.CONFIG_INVALID, _sentences(errors))
-    return Accepted(loaded.config, key.text, loaded.hash, Topology.of(loaded.config), node_devices, key.image, warnings)
+    topology = Topology.from_config(loaded.config)
+    return Accepted(loaded.config, key.text, loaded.hash, topology, node_devices, key.image, warnings)
 
 
 _small_answer: Final = lru_cache(maxsize=512)(_validate)

@@ -102,7 +102,7 @@ class NativeBackend:
         if self._meshes.tensor is not None:
             roles = {name: role for name, role in family.roles.items() if self._holds(own, name)}
             sequence_parallel = self._config.distributed_strategy.sequence_parallel
-            copies = heads.asked(self._config)
+            copies = heads.requested_replication(self._config)
             tensor_parallel.apply(
                 module,
                 self._meshes.tensor,

@@ -7,26 +7,26 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
-from neuron_api.derive.precision import Dtype, Policy
+from neuron_api.derive.precision import Dtype, PrecisionPolicy
 from neuron_trainer.models.blocks.moe.router import Router
 from neuron_trainer.parallel.native.tensor.reduction import Reduction
 
 TORCH: Final[Mapping[Dtype, torch.dtype]] = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def is_mixed(policy: Policy) -> bool:
+def is_mixed(policy: PrecisionPolicy) -> bool:
     """Whether what is computed with is not what is updated, or gradients are added up in another dtype."""
     return policy.has_masters or policy.accumulation != policy.compute
 
 
-def mixed_precision(policy: Policy) -> MixedPrecisionPolicy:
+def mixed_precision(policy: PrecisionPolicy) -> MixedPrecisionPolicy:
     """FSDP gathers weights in the dtype of computing; it sums gradients over micro-batches in the one it reduces in."""
     gathered = TORCH[policy.compute] if policy.has_masters else None
     reduced = TORCH[policy.accumulation] if policy.accumulation != policy.compute else None
     return MixedPrecisionPolicy(param_dtype=gathered, reduce_dtype=reduced, cast_forward_inputs=False)
 
 
-def reduction(policy: Policy) -> Reduction:
+def reduction(policy: PrecisionPolicy) -> Reduction:
     """Of the sums inside layers."""
     return Reduction(None if policy.layers == policy.compute else TORCH[policy.layers])
 

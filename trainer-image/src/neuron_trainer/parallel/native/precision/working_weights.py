@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from neuron_api.derive.precision import Policy
+from neuron_api.derive.precision import PrecisionPolicy
 from neuron_trainer import rounding
 from neuron_trainer.parallel.native.parameters import NativeParameter
 
@@ -22,7 +22,7 @@ class WorkingWeights:
     """Takes the masters' places in the modules; autograd adds up gradients in the dtype of accumulation."""
 
     def __init__(
-        self, modules: Sequence[nn.Module], parameters: Sequence[NativeParameter], policy: Policy, seed: int
+        self, modules: Sequence[nn.Module], parameters: Sequence[NativeParameter], policy: PrecisionPolicy, seed: int
     ) -> None:
         self._parameters, self._seed = parameters, seed if policy.is_stochastic else None
         self._locals: list[Tensor] = []

@@ -15,7 +15,7 @@ from refusals import HF, MEGATRON, SFT, job
 Json = dict[str, Any]
 
 SCHEMA = config_schema()
-PLACED = [(rule, tuple(scoping.place_of(rule, SCHEMA))) for rule in cel.of_config()]
+PLACED = [(rule, tuple(scoping.scope_of(rule, SCHEMA))) for rule in cel.config_rules()]
 IDS = [f"{rule.number}-{rule.key}" for rule, _ in PLACED]
 ROOT = ("spec", "config")
 
@@ -42,8 +42,8 @@ def test_a_rule_is_found_once_and_points_at_its_key(rule: Rule, path: tuple[str,
 
 @pytest.mark.parametrize(("rule", "path"), PLACED, ids=IDS)
 def test_a_rule_reads_nothing_above_the_part_it_stands_on(rule: Rule, path: tuple[str, ...]) -> None:
-    assert all(tuple(keys[: len(path)]) == path for keys in scoping.reads(rule.refused))
-    within = scoping.within(path, rule.refused)
+    assert all(tuple(keys[: len(path)]) == path for keys in scoping.reads(rule.refuse_if))
+    within = scoping.within(path, rule.refuse_if)
     assert not path or f"{'.?'.join(path)}" not in within
 
 
