@@ -40,7 +40,7 @@ def test_every_field_has_a_description() -> None:
 
 
 def test_every_reason_says_what_it_means() -> None:
-    source = (ROOT / "crds" / "src" / "neuron_api" / "reasons.py").read_text()
+    source = (ROOT / "crds" / "src" / "neuron_api" / "resource" / "reasons.py").read_text()
     for reason in Reason:
         after = source.split(f'= "{reason.value}"\n', 1)[1].lstrip()
         assert after.startswith('"""') or reason.value in ("Succeeded", "Failed"), reason

@@ -27,12 +27,15 @@ LLAMA: Final = (CONFIGS / "hf_llama3_8B_config.yaml").read_text()
 DEVICES: Final = {one.device: one for one in Accelerator}
 TRAINER: Final = ROOT / "trainer-image" / "src" / "neuron_trainer"
 API: Final = ROOT / "crds" / "src" / "neuron_api"
-TABLES: Final = ("support", "codes", "aliases", "keys", "effects", "contract", "reasons", "status", "spec")
-"""Modules that name keys and do nothing with their values."""
 LEAVES: Final = [path for path, info in all_paths() if section_of(info) is None and path not in CANONICAL]
 FIELDS: Final = field_names()
-FILES: Final = (*TRAINER.rglob("*.py"), *(API / "derive").glob("*.py"),
-                *(file for file in API.glob("*.py") if file.stem not in TABLES))  # fmt: skip
+FILES: Final = (
+    *TRAINER.rglob("*.py"),
+    *(API / "derive").glob("*.py"),
+    *(API / "platform").glob("*.py"),
+    API / "resumption.py",
+)
+"""Code that acts on values; the other modules of the API name keys and check them."""
 READERS: Final = reads(FILES)
 DONE: Final = (SupportLevel.SUPPORTED, SupportLevel.MEGATRON_ONLY, SupportLevel.SOME_VALUES)
 
