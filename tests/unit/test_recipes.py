@@ -123,7 +123,7 @@ def test_a_key(copy: Copy) -> None:
     copy.insert(
         "api",
         "platform/environment.py",
-        '    found.append(Variable("TOY_SCALE", str(config.trainer.toy_scale)))\n',
+        '    variables.append(Variable("TOY_SCALE", str(config.trainer.toy_scale)))\n',
         before=r"^    if config\.trainer\.lnc is not None:",
     )
     output = copy.run(f"""
