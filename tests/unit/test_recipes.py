@@ -119,7 +119,6 @@ def test_a_key(copy: Copy) -> None:
         '    toy_scale: Number = Field(default=1.0, gt=0)\n    """How large toys are. Default 1.0."""\n\n',
         before=r"^    sync_batchnorm: ",
     )
-    copy.insert("api", "schema/support.py", "toy_scale ", after=r'^    "trainer": "')
     copy.insert(
         "api",
         "platform/environment.py",

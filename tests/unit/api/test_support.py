@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from neuron_api.config import TrainingConfig
+from neuron_api.config import ModelConfig, TrainingConfig
+from neuron_api.config.markers import OnlyValues, SupportMarker
 from neuron_api.findings.finding import errors_of
 from neuron_api.loading.loader import load_text
 from neuron_api.schema import support
 from neuron_api.schema.aliases import CANONICAL
-from neuron_api.schema.key_path import all_paths, fields, section_of
+from neuron_api.schema.key_path import all_paths, choices, field_of, fields, section_of
 from neuron_api.schema.support import SupportLevel
 
 CONFIGS = Path(__file__).parents[2] / "data" / "configs"
 LLAMA = (CONFIGS / "hf_llama3_8B_config.yaml").read_text()
 SECTIONS = {path for path, info in all_paths() if section_of(info) is not None}
-TABLES = (support._DONE, support._INERT, support._MEGATRON)
 
 
 def config(*changes: str) -> TrainingConfig:
@@ -43,7 +43,10 @@ def test_published_megatron_and_fine_tuning_configurations_are_done(name: str) -
     assert errors_of(support.check(loaded.config)) == ()
 
 
-@pytest.mark.parametrize("key", support._MEGATRON["model"].split())
+@pytest.mark.parametrize(
+    "key",
+    [key for key in fields(ModelConfig) if support.level_of(f"model.{key}") is SupportLevel.MEGATRON_ONLY],
+)
 def test_a_key_of_megatron_models_is_not_ignored_with_another(key: str) -> None:
     changed = with_value(config(), ["model", key], "something else")
     assert f"model.{key}" in {finding.key for finding in support.check(changed)}
@@ -97,8 +100,7 @@ def test_every_key_that_is_not_done_is_told_when_it_is_set() -> None:
     for path, section in sections(base):
         for key in fields(type(section)):
             where = f"{path}.{key}" if path else key
-            known = key in support._DONE.get(path, "").split() and where not in support._VALUES
-            if known or where in SECTIONS or where in CANONICAL:
+            if support.level_of(where) is SupportLevel.SUPPORTED or where in SECTIONS or where in CANONICAL:
                 continue
             changed = with_value(base, where.split("."), "something else")
             if where not in {finding.key for finding in support.check(changed)}:
@@ -140,12 +142,19 @@ def test_the_extent_of_a_key_is_what_the_check_says_of_it() -> None:
             assert told.get(where) == expected.get(support.level_of(where), "NTJ-4001"), where
 
 
-def test_the_tables_name_only_keys_that_there_are() -> None:
-    known = {path for path, _ in all_paths()}
-    named = {
-        f"{path}.{key}" if path else key for table in TABLES for path, keys in table.items() for key in keys.split()
-    }
-    assert (named | set(support._VALUES)) - known == set()
+def test_a_key_has_at_most_one_support_marker_and_the_values_of_one_are_legal() -> None:
+    for path, info in all_paths():
+        markers = [item for item in info.metadata if isinstance(item, SupportMarker)]
+        assert len(markers) <= 1, path
+        if markers and isinstance(markers[0], OnlyValues) and (legal := choices(info)):
+            assert set(markers[0].values) - {None} <= set(legal), path
+
+
+def test_an_alias_has_no_marker_of_its_own() -> None:
+    for alias in CANONICAL:
+        info = field_of(alias)
+        assert info is not None
+        assert not [item for item in info.metadata if isinstance(item, SupportMarker)], alias
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_rates_are_those_that_nemo_uses(recorded: dict[str, Any]) -> None:
 
 def test_every_schedule_that_is_not_refused_has_an_oracle() -> None:
     recorded = {recorded["schedule"] for recorded in RECORDED} | {"StepLR", "ExponentialLR"}
-    assert recorded == set(optim.SUPPORTED_SCHEDULES) == set(support._VALUES["model.optim.sched.name"])
+    assert recorded == set(optim.SUPPORTED_SCHEDULES) == set(support.supported_values("model.optim.sched.name"))
 
 
 @pytest.mark.parametrize(("warmup", "total"), [(0, 30), (5, 30), (30, 30), (3, 4)])

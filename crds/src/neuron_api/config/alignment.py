@@ -1,10 +1,14 @@
 """`model_alignment_strategy`: fine-tuning by SFT, DPO or ORPO, and LoRA beside any of them."""
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from .markers import NotSupported
 from .section import Count, Flag, Number, Section, Share
+
+_PREFERENCES: Final = "Without this section the run would not train on preferences."
+_ALL_WEIGHTS: Final = "Without this section the run would train all weights."
 
 Truncation = Literal["keep_start", "keep_end"]
 
@@ -88,14 +92,14 @@ class PeftConfig(Section):
 class AlignmentConfig(Section):
     """One of sft, dpo and orpo, and peft beside it; peft alone is sft with its defaults."""
 
-    dpo: DpoConfig | None = None
+    dpo: Annotated[DpoConfig | None, NotSupported(_PREFERENCES, "DPO")] = None
     """Direct preference optimisation: records of prompt, chosen, rejected. Default null."""
 
     sft: SftConfig | None = None
     """Supervised fine-tuning: records of input, output. {} is enough. Default null."""
 
-    orpo: OrpoConfig | None = None
+    orpo: Annotated[OrpoConfig | None, NotSupported(_PREFERENCES, "ORPO")] = None
     """Odds-ratio preference optimisation: records of prompt, chosen, rejected. Default null."""
 
-    peft: PeftConfig | None = None
+    peft: Annotated[PeftConfig | None, NotSupported(_ALL_WEIGHTS, "LoRA")] = None
     """LoRA adapters; beside any of the others. Default null: all weights are trained."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .effect import NoEffect
+from .markers import Ignored, NoEffect, NotSupported
 from .section import Count, Flag, Number, Section
 
 
@@ -53,7 +53,7 @@ class CheckpointCallbackParams(Section):
     auto_insert_metric_name: Flag = True
     """Write `x=value` rather than `value` for `{x}` in filename. Default True."""
 
-    save_on_train_epoch_end: Flag = False
+    save_on_train_epoch_end: Annotated[Flag, NotSupported("Use every_n_epochs.")] = False
     """Write at the end of the training epoch rather than after validation. Default False."""
 
     enable_version_counter: Flag = False
@@ -66,14 +66,14 @@ class CheckpointCallbackParams(Section):
     postfix: str | None = None
     """Put at the end of the name. Default null: .ckpt."""
 
-    verbose: Flag = False
+    verbose: Annotated[Flag, Ignored()] = False
     """Log each checkpoint that is written. Default False."""
 
-    always_save_nemo: Flag = False
+    always_save_nemo: Annotated[Flag, Ignored()] = False
     """Only False: .nemo archives are not written."""
 
-    save_best_model: Flag = False
+    save_best_model: Annotated[Flag, NotSupported()] = False
     """Only False: .nemo archives are not written."""
 
-    save_nemo_on_train_end: Flag = False
+    save_nemo_on_train_end: Annotated[Flag, Ignored()] = False
     """Only False: .nemo archives are not written."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from .effect import NoEffect
+from .markers import MegatronOnly, NoEffect, NotSupported, OnlyValues
 from .section import AnyValue, Count, Flag, Number, OpenSection
 from .tokenizer import TokenizerConfig
 
@@ -48,18 +48,18 @@ class DataConfig(OpenSection):
     num_workers: Count = Field(default=0, ge=0)
     """Worker processes of the loader; the batches do not depend on it. Default 0."""
 
-    data_prefix: DataPrefix | None = None
+    data_prefix: Annotated[DataPrefix | None, MegatronOnly()] = None
     """Megatron data: path prefix of .bin and .idx files, a list of weights and prefixes, or a mapping of such lists
     for train, validation and test. Default null."""
 
-    index_mapping_dir: str | None = None
+    index_mapping_dir: Annotated[str | None, MegatronOnly(with_records=True)] = None
     """Where the index files of Megatron data are kept. Default null: beside the .bin files, which must then be
     writable."""
 
-    data_impl: Annotated[str, NoEffect("it has one legal value")] = "mmap"
+    data_impl: Annotated[str, NoEffect("it has one legal value"), OnlyValues(("mmap",))] = "mmap"
     """Only mmap: how Megatron data is read. Default mmap."""
 
-    splits_string: str = "980,10,10"
+    splits_string: Annotated[str, MegatronOnly()] = "980,10,10"
     """Proportions of documents for training, validation and test; not used when data_prefix is a mapping. Default
     980,10,10, as in upstream's files."""
 
@@ -67,21 +67,21 @@ class DataConfig(OpenSection):
     """Tokens per sample; with a fine-tuning strategy the length that records are padded or packed to. Default null:
     model.encoder_seq_length."""
 
-    skip_warmup: Flag = True
+    skip_warmup: Annotated[Flag, MegatronOnly()] = True
     """Do not read Megatron data into the page cache first. Default True."""
 
-    dataloader_type: Literal["single", "cyclic"] = "single"
+    dataloader_type: Annotated[Literal["single", "cyclic"], MegatronOnly()] = "single"
     """Order of Megatron data: one pass after the other (single), or shuffled in each epoch (cyclic). Default
     single."""
 
-    reset_position_ids: Flag = False
+    reset_position_ids: Annotated[Flag, MegatronOnly()] = False
     """Megatron data: positions restart at 0 after each end of document. Default False."""
 
-    reset_attention_mask: Flag = False
+    reset_attention_mask: Annotated[Flag, MegatronOnly()] = False
     """Megatron data: no attention over the end of a document. The mask takes micro_batch_size x S x S bytes; with
     context parallel 4 or 2 times that over CP^2, one for each pair of parts. Default False."""
 
-    eod_mask_loss: Flag = False
+    eod_mask_loss: Annotated[Flag, MegatronOnly()] = False
     """No loss at end-of-document tokens. Default False."""
 
     validation_drop_last: Flag = True
@@ -90,28 +90,28 @@ class DataConfig(OpenSection):
     drop_last: Flag = True
     """Drop the last partial training batch. Default True."""
 
-    no_seqlen_plus_one_input_tokens: Flag = False
+    no_seqlen_plus_one_input_tokens: Annotated[Flag, MegatronOnly()] = False
     """Samples of seq_length tokens rather than one more; the last label is masked. Default False."""
 
     pad_samples_to_global_batch_size: Flag = False
     """Fill the last batch with empty samples rather than drop it. Default False."""
 
-    dataset_name: str | None = None
+    dataset_name: Annotated[str | None, NotSupported()] = None
     """Only null: templates by name are not supported."""
 
-    subset_name: str | None = None
+    subset_name: Annotated[str | None, NotSupported()] = None
     """Only null: templates by name are not supported."""
 
-    prompt_name: str | None = None
+    prompt_name: Annotated[str | None, NotSupported()] = None
     """Only null: templates by name are not supported."""
 
-    train_ds: AnyValue = None
+    train_ds: Annotated[AnyValue, NotSupported()] = None
     """Only null: NeMo's data set section is not supported."""
 
-    fine_tuning: AnyValue = None
+    fine_tuning: Annotated[AnyValue, NotSupported()] = None
     """Only null: use model_alignment_strategy."""
 
-    tokenizer: TokenizerConfig | None = None
+    tokenizer: Annotated[TokenizerConfig | None, MegatronOnly(with_records=True)] = None
     """The tokenizer; needed for Megatron data and for fine-tuning. Default null."""
 
     dev_choose_samples: Count | None = Field(default=None, ge=1)

@@ -3,10 +3,11 @@
 from typing import Annotated, Any, Final
 
 from .checkpoint_callback import CheckpointCallbackParams
-from .effect import NoEffect
+from .markers import Ignored, NoEffect, NotSupported
 from .section import Flag, Section
 from .trainer import MaxTime
 
+_LAST_WEIGHTS: Final = "Without it checkpoints would hold the last weights, not their average."
 _RESUME: Final = NoEffect("nothing is resumed", unless="exp_manager.resume_if_exists")
 _TENSORBOARD: Final = NoEffect("no event files are written", unless="exp_manager.create_tensorboard_logger")
 _STOPPING: Final = NoEffect("early stopping is off", unless="exp_manager.create_early_stopping_callback")
@@ -104,14 +105,14 @@ class ExpManagerConfig(Section):
     """TensorBoard has `train_step_timing in s` and `validation_step_timing in s` (mean of a validation's batches).
     Default True, NeMo's."""
 
-    step_timing_kwargs: dict[str, Any] | None = None
+    step_timing_kwargs: Annotated[dict[str, Any] | None, Ignored()] = None
     """Arguments of NeMo's step timer. Default null."""
 
     disable_validation_on_resume: Annotated[Flag, NoEffect("there is no validation to repeat")] = True
     """Do not repeat the validation of the step that a resume begins at. A checkpoint is written after the validation of
     its step, so there is none to repeat: both values give the unbroken run. Default True, NeMo's."""
 
-    ema: dict[str, Any] | None = None
+    ema: Annotated[dict[str, Any] | None, NotSupported(_LAST_WEIGHTS, "EMA")] = None
     """Exponential moving average of the weights (enable, decay, …). Default null: none."""
 
     max_time_per_run: MaxTime | None = None
@@ -126,34 +127,34 @@ class ExpManagerConfig(Section):
     create_preemption_callback: Annotated[Flag, NoEffect("SIGTERM always saves")] = True
     """Save at SIGTERM; always on here. Default True."""
 
-    create_wandb_logger: Flag = False
+    create_wandb_logger: Annotated[Flag, NotSupported()] = False
     """Only False: this logger is not part of the image."""
 
-    wandb_logger_kwargs: dict[str, Any] | None = None
+    wandb_logger_kwargs: Annotated[dict[str, Any] | None, Ignored()] = None
     """Arguments of the logger above. Default null."""
 
-    create_mlflow_logger: Flag = False
+    create_mlflow_logger: Annotated[Flag, NotSupported()] = False
     """Only False: this logger is not part of the image."""
 
-    mlflow_logger_kwargs: dict[str, Any] | None = None
+    mlflow_logger_kwargs: Annotated[dict[str, Any] | None, Ignored()] = None
     """Arguments of the logger above. Default null."""
 
-    create_dllogger_logger: Flag = False
+    create_dllogger_logger: Annotated[Flag, NotSupported()] = False
     """Only False: this logger is not part of the image."""
 
-    dllogger_logger_kwargs: dict[str, Any] | None = None
+    dllogger_logger_kwargs: Annotated[dict[str, Any] | None, Ignored()] = None
     """Arguments of the logger above. Default null."""
 
-    create_clearml_logger: Flag = False
+    create_clearml_logger: Annotated[Flag, NotSupported()] = False
     """Only False: this logger is not part of the image."""
 
-    clearml_logger_kwargs: dict[str, Any] | None = None
+    clearml_logger_kwargs: Annotated[dict[str, Any] | None, Ignored()] = None
     """Arguments of the logger above. Default null."""
 
-    create_neptune_logger: Flag = False
+    create_neptune_logger: Annotated[Flag, NotSupported()] = False
     """Only False: this logger is not part of the image."""
 
-    neptune_logger_kwargs: dict[str, Any] | None = None
+    neptune_logger_kwargs: Annotated[dict[str, Any] | None, Ignored()] = None
     """Arguments of the logger above. Default null."""
 
     @property

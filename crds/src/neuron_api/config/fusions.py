@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from .effect import NEURON_ONLY, NoEffect
+from .markers import NEURON_ONLY, NoEffect
 from .section import Flag, Section
 
 _KERNEL: Final = NoEffect("PyTorch chooses the attention kernel")

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from .effect import NoEffect
 from .fusions import FusionsConfig
+from .markers import Ignored, MegatronOnly, NoEffect, NotSupported
 from .moe import MoeConfig
 from .optim import OptimConfig
 from .section import AnyValue, Count, Flag, Number, OpenSection, Share
@@ -50,7 +50,7 @@ class ModelConfig(OpenSection):
     fuse_qkv: Annotated[Flag, NoEffect("only `checkpoint convert` reads it")] = True
     """Query, key and value weights in one tensor; only with qkv_linear. Default True."""
 
-    transpose_nki_inputs: Flag = True
+    transpose_nki_inputs: Annotated[Flag, Ignored()] = True
     """Layout that the flash kernel is given on Neuron; numbers do not change. Default True."""
 
     pipeline_cuts: tuple[str, ...] | None = None
@@ -90,126 +90,126 @@ class ModelConfig(OpenSection):
 
     # ---- written out with model_source megatron (section 7) ---------------------------------------------------------
 
-    ffn_hidden_size: Count | None = Field(default=None, ge=1)
+    ffn_hidden_size: Annotated[Count | None, MegatronOnly()] = Field(default=None, ge=1)
     """Width of the MLP. Required with model_source megatron."""
 
-    num_attention_heads: Count | None = Field(default=None, ge=1)
+    num_attention_heads: Annotated[Count | None, MegatronOnly()] = Field(default=None, ge=1)
     """Query heads. Required with model_source megatron."""
 
-    num_kv_heads: Count | None = Field(default=None, ge=1)
+    num_kv_heads: Annotated[Count | None, MegatronOnly()] = Field(default=None, ge=1)
     """Key and value heads; divides num_attention_heads. Default null: as many as query heads."""
 
-    kv_channels: Count | None = Field(default=None, ge=1)
+    kv_channels: Annotated[Count | None, MegatronOnly()] = Field(default=None, ge=1)
     """Size of a head. Default null: hidden_size / num_attention_heads."""
 
-    init_method_std: Number = Field(default=0.02, gt=0)
+    init_method_std: Annotated[Number, MegatronOnly()] = Field(default=0.02, gt=0)
     """Standard deviation of fresh weights. Default 0.02."""
 
-    use_scaled_init_method: Flag = True
+    use_scaled_init_method: Annotated[Flag, MegatronOnly()] = True
     """Divide it by sqrt(2 * num_layers) for the projections that end a block. Default True."""
 
-    hidden_dropout: Share = 0.0
+    hidden_dropout: Annotated[Share, MegatronOnly()] = 0.0
     """Dropout after attention, MLP and embedding. Default 0."""
 
-    attention_dropout: Share = 0.0
+    attention_dropout: Annotated[Share, MegatronOnly()] = 0.0
     """Dropout on attention probabilities. Default 0."""
 
-    ffn_dropout: Share = 0.0
+    ffn_dropout: Annotated[Share, MegatronOnly()] = 0.0
     """Dropout after the activation of the MLP. Default 0."""
 
-    apply_query_key_layer_scaling: Annotated[Flag, NoEffect("the mathematics is the same")] = True
+    apply_query_key_layer_scaling: Annotated[Flag, NoEffect("the mathematics is the same"), MegatronOnly()] = True
     """Keep attention scores in the range of half precision; the mathematics is the same. Default True."""
 
-    normalization: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    normalization: Annotated[Literal["rmsnorm", "layernorm"], MegatronOnly()] = "rmsnorm"
     """The norm. Default rmsnorm."""
 
-    layernorm_epsilon: Number = Field(default=1e-5, gt=0)
+    layernorm_epsilon: Annotated[Number, MegatronOnly()] = Field(default=1e-5, gt=0)
     """Added under the root of the norm. Default 1e-5."""
 
-    persist_layer_norm: Flag = True
+    persist_layer_norm: Annotated[Flag, Ignored()] = True
     """Choice of a CUDA kernel; accepted, no effect. Default True."""
 
-    share_embeddings_and_output_weights: Flag = False
+    share_embeddings_and_output_weights: Annotated[Flag, MegatronOnly()] = False
     """One weight for embedding and output. Default False."""
 
-    make_vocab_size_divisible_by: Count = Field(default=8, ge=1)
+    make_vocab_size_divisible_by: Annotated[Count, MegatronOnly()] = Field(default=8, ge=1)
     """The vocabulary is padded to a multiple of this times tensor_model_parallel_size. Default 8."""
 
-    position_embedding_type: Literal["learned_absolute", "rope"] = "rope"
+    position_embedding_type: Annotated[Literal["learned_absolute", "rope"], MegatronOnly()] = "rope"
     """A learned table, or rotary. Default rope."""
 
-    rotary_percentage: Number = Field(default=1, gt=0, le=1)
+    rotary_percentage: Annotated[Number, MegatronOnly()] = Field(default=1, gt=0, le=1)
     """Part of a head that is rotated. Default 1."""
 
-    activation: Literal["swiglu", "gelu", "silu", "geglu", "reglu"] = "swiglu"
+    activation: Annotated[Literal["swiglu", "gelu", "silu", "geglu", "reglu"], MegatronOnly()] = "swiglu"
     """The MLP's activation. Default swiglu."""
 
-    has_bias: Flag = False
+    has_bias: Annotated[Flag, MegatronOnly()] = False
     """Biases in the linear layers. Default False."""
 
-    transformer_block_type: str = "pre_ln"
+    transformer_block_type: Annotated[str, NotSupported()] = "pre_ln"
     """Place of the norms; only pre_ln. Default pre_ln."""
 
-    sliding_window_size: Count | None = Field(default=None, ge=1)
+    sliding_window_size: Annotated[Count | None, MegatronOnly()] = Field(default=None, ge=1)
     """Tokens that a query sees, itself included. Default null: all before it."""
 
-    save_logits: Flag = False
+    save_logits: Annotated[Flag, Ignored()] = False
     """Return the logits from validation. Default False."""
 
-    fp32_residual_connection: Flag = False
+    fp32_residual_connection: Annotated[Flag, MegatronOnly()] = False
     """Keep the residual sum in fp32. Default False."""
 
-    fp16_lm_cross_entropy: Flag = False
+    fp16_lm_cross_entropy: Annotated[Flag, NotSupported()] = False
     """Only False: the loss is at least fp32."""
 
-    positition_interpolation_factor: Number = Field(default=1.0, gt=0)
+    positition_interpolation_factor: Annotated[Number, MegatronOnly()] = Field(default=1.0, gt=0)
     """Positions are divided by this before they are rotated. Spelled as upstream. Default 1."""
 
-    position_freq_base: Number = Field(default=10000, gt=0)
+    position_freq_base: Annotated[Number, MegatronOnly()] = Field(default=10000, gt=0)
     """Base of the rotary frequencies. Default 10000."""
 
-    position_abf_factor: Number = Field(default=1, gt=0)
+    position_abf_factor: Annotated[Number, MegatronOnly()] = Field(default=1, gt=0)
     """The base is multiplied by this. Default 1."""
 
     # ---- of NeMo's GPU code: only their off value ------------------------------------------------------------------
 
-    gradient_accumulation_fusion: Flag = False
+    gradient_accumulation_fusion: Annotated[Flag, Ignored()] = False
     """Only False: a CUDA kernel."""
 
-    use_emha: Flag = False
+    use_emha: Annotated[Flag, NotSupported()] = False
     """Only False: a CUDA kernel."""
 
-    megatron_amp_O2: Flag = False  # noqa: N815  the document's spelling
+    megatron_amp_O2: Annotated[Flag, Ignored()] = False  # noqa: N815  the document's spelling
     """Only False: the precision section decides."""
 
-    bias_gelu_fusion: Flag = False
+    bias_gelu_fusion: Annotated[Flag, Ignored()] = False
     """Only False: a CUDA kernel."""
 
-    bias_activation_fusion: Flag = False
+    bias_activation_fusion: Annotated[Flag, Ignored()] = False
     """Only False: a CUDA kernel."""
 
-    bias_dropout_add_fusion: Flag = False
+    bias_dropout_add_fusion: Annotated[Flag, Ignored()] = False
     """Only False: a CUDA kernel."""
 
-    masked_softmax_fusion: Flag = False
+    masked_softmax_fusion: Annotated[Flag, Ignored()] = False
     """Only False: a CUDA kernel."""
 
-    precision: AnyValue = None
+    precision: Annotated[AnyValue, NotSupported()] = None
     """Only null: the precision section decides."""
 
-    activations_checkpoint_method: str | None = None
+    activations_checkpoint_method: Annotated[str | None, NotSupported()] = None
     """Only null: use activations_checkpoint_granularity."""
 
-    activations_checkpoint_num_layers: Count | None = None
+    activations_checkpoint_num_layers: Annotated[Count | None, NotSupported()] = None
     """Only null: use activations_checkpoint_granularity."""
 
-    activations_checkpoint_layers_per_pipeline: Count | None = None
+    activations_checkpoint_layers_per_pipeline: Annotated[Count | None, NotSupported()] = None
     """Only null: use activations_checkpoint_granularity."""
 
-    num_micro_batches_with_partial_activation_checkpoints: Count | None = None
+    num_micro_batches_with_partial_activation_checkpoints: Annotated[Count | None, NotSupported()] = None
     """Only null: use activations_checkpoint_granularity."""
 
-    disable_layer_norm_checkpointing: Flag | None = None
+    disable_layer_norm_checkpointing: Annotated[Flag | None, NotSupported()] = None
     """Only null: use activations_checkpoint_granularity."""
 
     @model_validator(mode="before")

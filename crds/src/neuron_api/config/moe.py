@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from .effect import NoEffect
+from .markers import NoEffect
 from .section import Count, Flag, Number, Section, Share
 
 _SINKHORN: Final = NoEffect("tokens are routed by top_k", unless="model.moe.routing_algorithm")

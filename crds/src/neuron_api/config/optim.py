@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from .effect import NoEffect
+from .markers import NoEffect
 from .sched import SchedulerConfig
 from .section import Flag, Number, Section, Share
 

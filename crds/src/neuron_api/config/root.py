@@ -6,9 +6,9 @@ from pydantic import Field
 
 from .alignment import AlignmentConfig
 from .data import DataConfig
-from .effect import NEURON_ONLY
 from .exp_manager import ExpManagerConfig
 from .fusions import FusionsConfig
+from .markers import NEURON_ONLY
 from .model import ModelConfig
 from .precision import PrecisionConfig
 from .section import Count, Flag, Section

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from .effect import NoEffect
+from .markers import NoEffect, NotSupported, OnlyValues
 from .section import Count, Flag, Number, Section
 
 _HOLD: Final = NoEffect("WarmupHoldPolicy holds the rate to the end")
@@ -31,11 +31,17 @@ ScheduleName = Literal[
 ]
 """The document's nine, then NeMo's others."""
 
+_SUPPORTED: Final = OnlyValues((
+    "LinearAnnealingWithWarmUp", "CosineAnnealing", "WarmupPolicy", "WarmupHoldPolicy", "SquareAnnealing",
+    "NoamAnnealing", "WarmupAnnealing", "StepLR", "ExponentialLR", "SquareRootAnnealing", "InverseSquareRootAnnealing",
+    "PolynomialDecayAnnealing",
+))  # fmt: skip
+
 
 class SchedulerConfig(Section):
     """The learning rate over the steps."""
 
-    name: ScheduleName = "LinearAnnealingWithWarmUp"
+    name: Annotated[ScheduleName, _SUPPORTED] = "LinearAnnealingWithWarmUp"
     """Name of the schedule. Default LinearAnnealingWithWarmUp."""
 
     warmup_steps: Count | None = Field(default=None, ge=0)
@@ -81,10 +87,10 @@ class SchedulerConfig(Section):
     power: Number | None = Field(default=None, gt=0)
     """Polynomial schedules: the exponent. Default null: the schedule's."""
 
-    cycle: Flag = False
+    cycle: Annotated[Flag, NotSupported("With False the rate stays at min_lr after max_steps.")] = False
     """Polynomial schedules: start again after max_steps. Default False."""
 
-    decay_rate: Number | None = None
+    decay_rate: Annotated[Number | None, NotSupported()] = None
     """NoamHoldAnnealing: exponent of the decay. Default null: 0.5."""
 
     @model_validator(mode="before")

@@ -1,7 +1,10 @@
 """`distributed_strategy`: how the model and its optimizer are split over the processes."""
 
+from typing import Annotated
+
 from pydantic import Field
 
+from .markers import NotSupported
 from .section import Count, Flag, ReplicaCount, Section
 
 
@@ -38,5 +41,5 @@ class DistributedStrategyConfig(Section):
     """Copies of each key/value head, so that tensor_model_parallel_size may exceed their number; True and False mean
     1. Default null: as many as needed."""
 
-    pipeline_model_parallel_split_rank: Count | None = None
+    pipeline_model_parallel_split_rank: Annotated[Count | None, NotSupported()] = None
     """Only null: encoder/decoder models are not supported."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from .effect import NoEffect
+from .markers import NoEffect
 from .section import Flag, Section
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .effect import NEURON_ONLY, NoEffect
+from .markers import NEURON_ONLY, Ignored, NoEffect, NotSupported, OnlyValues
 from .section import AnyValue, Count, Flag, Number, Quantity, Section
 
 MaxTime = Annotated[str | dict[str, Count], "untyped"]
@@ -73,14 +73,14 @@ class TrainerConfig(Section):
     gradient_clip_algorithm: Annotated[str, NoEffect("it has one legal value")] = "norm"
     """Only norm: clipping is by the global L2 norm. Default norm."""
 
-    enable_model_summary: Flag = False
+    enable_model_summary: Annotated[Flag, Ignored()] = False
     """Print Lightning's table of modules at the start. Default False."""
 
     limit_train_batches: Quantity | None = Field(default=None, ge=0)
     """Number (integer) or part (fraction, as a string in spec.config) of the training batches of an epoch. Default
     null: all."""
 
-    limit_predict_batches: Quantity | None = Field(default=None, ge=0)
+    limit_predict_batches: Annotated[Quantity | None, Ignored()] = Field(default=None, ge=0)
     """As limit_train_batches, for prediction, which training never runs. Default null."""
 
     overfit_batches: Quantity = Field(default=0, ge=0)
@@ -96,62 +96,64 @@ class TrainerConfig(Section):
     min_epochs: Count | None = Field(default=None, ge=0)
     """Train at least so many epochs. Default null."""
 
-    enable_progress_bar: Flag = True
+    enable_progress_bar: Annotated[Flag, Ignored()] = True
     """Show the progress in the terminal. Default True, Lightning's."""
 
-    profiler: Literal["simple", "advanced", "pytorch", "xla"] | None = None
+    profiler: Annotated[
+        Literal["simple", "advanced", "pytorch", "xla"] | None, OnlyValues((None, "simple", "advanced", "pytorch"))
+    ] = None
     """Lightning's profiler. Default null: none."""
 
     detect_anomaly: Flag = False
     """Let autograd name the operation that gave NaN; slow. Default False."""
 
-    benchmark: Flag | None = None
+    benchmark: Annotated[Flag | None, Ignored()] = None
     """cuDNN's benchmark switch; no effect on Neuron and CPU. Default null."""
 
     deterministic: Deterministic | None = None
     """Use deterministic algorithms only: true, false or warn. Default null: the trainer is deterministic on CPU."""
 
-    inference_mode: Flag = True
+    inference_mode: Annotated[Flag, Ignored()] = True
     """Evaluate under torch.inference_mode rather than no_grad. Default True, Lightning's."""
 
-    default_root_dir: str | None = None
+    default_root_dir: Annotated[str | None, Ignored()] = None
     """Lightning's directory for what has none of its own; logs and checkpoints go by exp_manager. Default null."""
 
     reload_dataloaders_every_n_epochs: Count = Field(default=0, ge=0)
     """Rebuild the data loaders at every n-th epoch; 0 never. Default 0."""
 
-    callbacks: AnyValue = None
+    callbacks: Annotated[AnyValue, NotSupported()] = None
     """Lightning callbacks; cannot be given in a configuration file. Default null."""
 
-    barebones: Flag = False
+    barebones: Annotated[Flag, NotSupported()] = False
     """Run without logging, checkpoints and checks, to measure overhead. Default False."""
 
-    enable_autolog_hparams: Flag = True
+    enable_autolog_hparams: Annotated[Flag, Ignored()] = True
     """Log the hyperparameters of the model at the start. Default True, Lightning's."""
 
-    model_registry: str | None = None
+    model_registry: Annotated[str | None, Ignored()] = None
     """Name under which Lightning's cloud keeps the model. Default null."""
 
-    sync_batchnorm: Flag = False
+    sync_batchnorm: Annotated[Flag, Ignored()] = False
     """Synchronise batch norms; the models here have none. Default False."""
 
-    accelerator: AnyValue = None
+    accelerator: Annotated[AnyValue, NotSupported()] = None
     """Owned by the framework (spec.platform.accelerator decides): leave it out."""
 
-    strategy: AnyValue = None
+    strategy: Annotated[AnyValue, NotSupported()] = None
     """Owned by the framework (distributed_strategy decides): leave it out."""
 
-    plugins: AnyValue = None
+    plugins: Annotated[AnyValue, NotSupported()] = None
     """Owned by the framework: leave it out."""
 
-    logger: AnyValue = None
+    logger: Annotated[AnyValue, NotSupported()] = None
     """Owned by the framework (exp_manager decides): leave it out."""
 
-    precision: AnyValue = None
+    precision: Annotated[AnyValue, NotSupported()] = None
     """Owned by the framework (the precision section decides): leave it out."""
 
-    use_distributed_sampler: AnyValue = None
+    use_distributed_sampler: Annotated[AnyValue, NotSupported()] = None
     """Owned by the framework (samples are dealt by the data section's rules): leave it out."""
 
-    enable_checkpointing: AnyValue = None
+    enable_checkpointing: Annotated[AnyValue, NotSupported()] = None
     """Owned by the framework (exp_manager.create_checkpoint_callback decides): leave it out."""

@@ -1,13 +1,13 @@
 """Keys that are set but have no effect where the job runs: reported at the start of a training and by `plan`.
 
-The facts stand on the fields (`config.effect`). The parallel backend of this release is `native` on every device.
+The facts stand on the fields (`config.markers`). The parallel backend of this release is `native` on every device.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from neuron_api.config import TrainingConfig
-from neuron_api.config.effect import NoEffect
+from neuron_api.config.markers import NoEffect
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 from neuron_api.platform.environment import VARIABLES
@@ -57,7 +57,7 @@ def describe(path: str, device: Accelerator) -> str:
     path = CANONICAL.get(path, path)
     if (no_effect := no_effect_of(path)) is not None and device in no_effect.devices:
         return f"only beside {no_effect.unless}" if no_effect.unless else f"no: {no_effect.why}"
-    if any(f"{path}.".startswith(f"{key}.") for key in support.OF_RECORDS):
+    if support.is_read_with_records(path):
         return "only with model_source megatron or fine-tuning"
     if (level := support.level_of(path)) in _LEVELS:
         return _LEVELS[level]

@@ -1,0 +1,58 @@
+"""Markers in a field's `Annotated`: how far this release supports the key, and on which devices it has an effect.
+
+A field without a marker is supported and takes effect on every device. `schema.support` and `schema.effects` read the
+markers; tests/unit/api/test_effects.py finds, for every supported key, the code that reads it.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from neuron_api.resource.spec import Accelerator
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """The key has no effect in this release, and its value does not change the results: a warning (NTJ-4003)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotSupported:
+    """Any value but the default is refused: NTJ-4001, or NTJ-4002 for a section."""
+
+    without: str = "Removing it changes what is trained: decide that on purpose."
+    """What a run without the key would do; ends the message."""
+    name: str = ""
+    """Name in the message; empty for the value, or for `this section`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyValues:
+    """Only some values are supported; others are refused: NTJ-4001."""
+
+    values: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MegatronOnly:
+    """The key is read with model_source megatron only, and refused without it: NTJ-4001, or NTJ-4002 for a section."""
+
+    with_records: bool = False
+    """Fine-tuning also reads the key, whatever the model_source."""
+
+
+SupportMarker = Ignored | NotSupported | OnlyValues | MegatronOnly
+
+
+@dataclass(frozen=True, slots=True)
+class NoEffect:
+    """No value of this key changes a training run on these devices."""
+
+    why: str
+    """Ends the sentence `no effect on cpu: …`."""
+    devices: tuple[Accelerator, ...] = tuple(Accelerator)
+    unless: str = ""
+    """Path of another key; if that has a value other than its default, this key takes effect."""
+
+
+NEURON_ONLY: Final = NoEffect("only Neuron's compiler and runtime read it", (Accelerator.CPU,))
+"""For keys that are passed on as an environment variable and do not affect PyTorch."""
