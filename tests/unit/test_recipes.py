@@ -149,7 +149,7 @@ def test_a_reason(copy: Copy) -> None:
     copy.insert("api", "resource/reasons.py", member, before=r'^    CANNOT_RESUME = "')
     copy.insert(
         "api",
-        "reference/on_call.py",
+        "resource/reasons.py",
         "    Reason.TOY_BROKEN: Response(_USER, (Alert.JOB_FAILED,)),\n",
         after=r"^RESPONSES: .*\{\n",
     )

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from neuron_api.reference.on_call import RESPONSES, Alert
-from neuron_api.resource.reasons import Reason
+from neuron_api.resource.reasons import RESPONSES, Alert, Reason
 from neuron_operator.cli.live import commands
 
 from . import exported

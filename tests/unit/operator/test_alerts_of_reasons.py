@@ -8,9 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from neuron_api.reference import on_call
-from neuron_api.reference.on_call import Alert, Owner
-from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_api.resource.reasons import RESPONSES, Alert, ConditionType, Owner, Reason
 from neuron_api.resource.status import ConditionStatus, JobStatus, Phase
 
 from . import reason_cases_of_failures  # noqa: F401
@@ -40,6 +38,6 @@ def alerts(status: JobStatus, reason: Reason) -> Iterator[Alert]:
 @pytest.mark.parametrize("reason", Reason)
 def test_a_reason_names_the_alerts_that_it_sets_off(reason: Reason) -> None:
     fired = {alert for case in CASES[reason] for alert in alerts(case(), reason)}
-    named = set(on_call.RESPONSES[reason].alerts)
+    named = set(RESPONSES[reason].alerts)
     assert named - {Alert.NO_STEP} == fired
-    assert named or on_call.RESPONSES[reason].owner is not Owner.PLATFORM, "the platform team hears of it by an alert"
+    assert named or RESPONSES[reason].owner is not Owner.PLATFORM, "the platform team hears of it by an alert"
