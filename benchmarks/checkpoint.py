@@ -30,10 +30,13 @@ import torch.distributed.checkpoint as dcp  # noqa: E402
 import yaml  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from neuron_trainer.checkpoint.background import Background  # noqa: E402
 from neuron_trainer.checkpoint.manifest import Manifest  # noqa: E402
-from neuron_trainer.checkpoint.staging import Stage, Stored  # noqa: E402
-from neuron_trainer.checkpoint.writer import Snapshot, write  # noqa: E402
+from neuron_trainer.checkpoint.staging import CheckpointTensor, Stage  # noqa: E402
+from neuron_trainer.checkpoint.writer import (  # noqa: E402
+    BackgroundWriter,
+    Snapshot,
+    write,
+)
 from neuron_trainer.storage import places  # noqa: E402
 
 TENSORS = 24
@@ -116,8 +119,8 @@ class Ours:
     """What the trainer does."""
 
     def __init__(self, folder: Path, state: dict[str, Tensor]) -> None:
-        self._folder, self._background, self._stage = folder, Background(), Stage()
-        self._state = {name: Stored(tensor, tensor.dtype) for name, tensor in state.items()}
+        self._folder, self._background, self._stage = folder, BackgroundWriter(), Stage()
+        self._state = {name: CheckpointTensor(tensor, tensor.dtype) for name, tensor in state.items()}
         self._manifest = Manifest(
             step=1, epoch=0, consumed_samples=0, global_batch_size=1, config_hash="", architecture={}, topology={},
             precision="fp32", dtype="float32", time=datetime.now(UTC), metrics={},

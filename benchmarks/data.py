@@ -33,7 +33,7 @@ import torch  # noqa: E402
 
 from neuron_trainer.data.megatron import blend, indices  # noqa: E402
 from neuron_trainer.data.megatron.indexed import IndexedTokens  # noqa: E402
-from neuron_trainer.data.megatron.items import Form, MegatronSamples  # noqa: E402
+from neuron_trainer.data.megatron.items import MegatronSamples, SampleForm  # noqa: E402
 from neuron_trainer.data.megatron.sets import WindowSet  # noqa: E402
 from neuron_trainer.data.megatron.writer import IndexedWriter  # noqa: E402
 from neuron_trainer.data.prepare import outputs  # noqa: E402
@@ -110,7 +110,7 @@ def _peer(folder: Path, lengths: np.ndarray, tokens: np.ndarray, split: list[np.
     from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
 
     count, per_epoch = len(lengths), int(lengths.sum())
-    wish = indices.Wish(LENGTH, (per_epoch - 1) // LENGTH, 1)
+    wish = indices.IndexSpec(LENGTH, (per_epoch - 1) // LENGTH, 1)
     order = np.arange(count, dtype=np.int32)
     np.random.RandomState(1).shuffle(order)
 
@@ -167,8 +167,10 @@ def _bare_writes(folder: Path, lengths: np.ndarray, split: list[np.ndarray], tok
 def _reads(folder: Path, lengths: np.ndarray) -> list[Case]:
     """Samples at random places; the bare reader takes windows of the file, ours those of shuffled documents."""
     data = IndexedTokens(folder / "text")
-    built = indices.build(data.lengths, range(len(data)), indices.Wish(LENGTH, int(lengths.sum()) // LENGTH - 1, 1))
-    samples = MegatronSamples(WindowSet(data, built, LENGTH + 1, 1), Form(LENGTH))
+    built = indices.build(
+        data.lengths, range(len(data)), indices.IndexSpec(LENGTH, int(lengths.sum()) // LENGTH - 1, 1)
+    )
+    samples = MegatronSamples(WindowSet(data, built, LENGTH + 1, 1), SampleForm(LENGTH))
     places = np.random.default_rng(1).integers(0, len(samples), READS).tolist()
     raw = np.memmap(folder / "text.bin", np.uint16, mode="r")
     starts = np.random.default_rng(2).integers(0, len(raw) - LENGTH - 1, READS).tolist()

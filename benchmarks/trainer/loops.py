@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from neuron_trainer.launcher import forkserver
+from neuron_trainer.launcher.elastic import forkserver
 
 from .setting import CLIP, LR, Size, batches, config, loss_of, module
 

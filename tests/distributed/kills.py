@@ -23,7 +23,7 @@ import yaml
 from bounds import BOUND
 from neuron_api import contract
 from neuron_api.loading.loader import load_text
-from neuron_trainer.launcher import forkserver
+from neuron_trainer.launcher.elastic import forkserver
 
 from .nodes import numbers
 from .ranks import GLOO_TIMEOUT, join
@@ -230,7 +230,7 @@ def _kill_at(byte: int) -> None:
     from neuron_trainer.checkpoint import shards
     from neuron_trainer.storage import places
 
-    written, plain, plain_write = 0, shards.Checked.write, places.write
+    written, plain, plain_write = 0, shards.HashingFile.write, places.write
 
     def count(size: int) -> int:
         """Bytes that may still be written; the rest is not."""
@@ -238,7 +238,7 @@ def _kill_at(byte: int) -> None:
         before, written = written, written + size
         return max(0, min(size, byte - before))
 
-    def write(file: shards.Checked, data: Any) -> int:
+    def write(file: shards.HashingFile, data: Any) -> int:
         view = memoryview(data).cast("B")
         if (left := count(view.nbytes)) < view.nbytes:
             plain(file, view[:left])
@@ -252,7 +252,7 @@ def _kill_at(byte: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         plain_write(path, content)
 
-    shards.Checked.write, places.write = write, write_file  # type: ignore[method-assign]
+    shards.HashingFile.write, places.write = write, write_file  # type: ignore[method-assign]
 
 
 def _drop_rights() -> None:

@@ -19,7 +19,7 @@ import yaml
 from bounds import BOUND, IDLE
 from neuron_api import contract
 from neuron_api.loading.loader import load_text
-from neuron_trainer.launcher import forkserver
+from neuron_trainer.launcher.elastic import forkserver
 
 GLOO_TIMEOUT = timedelta(seconds=BOUND)
 

@@ -64,7 +64,7 @@ def _token_rank(rank: int, world: int, folder: Path, values: dict[str, Any]) -> 
     import torch.distributed as dist
 
     from neuron_trainer.errors import TokenError
-    from neuron_trainer.worker import is_peer_loss
+    from neuron_trainer.ipc.process_group import is_peer_loss
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world, timeout=GLOO_TIMEOUT)

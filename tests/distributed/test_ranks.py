@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from neuron_trainer.launcher import forkserver
+from neuron_trainer.launcher.elastic import forkserver
 
 from . import ranks
 

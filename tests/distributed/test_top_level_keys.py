@@ -12,7 +12,7 @@ import yaml
 
 from bounds import BOUND
 from neuron_api.loading.loader import load_text
-from neuron_trainer.launcher import forkserver
+from neuron_trainer.launcher.elastic import forkserver
 
 from .nodes import Gang, free_port, until, variables, workers
 from .tiny import config, write_config
@@ -50,6 +50,7 @@ def _peers(rank: int, port: int, folder: Path, values: dict[str, Any]) -> None:
     import torch.distributed as dist
 
     from neuron_trainer import worker
+    from neuron_trainer.ipc import process_group
 
     os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -65,7 +66,7 @@ def _peers(rank: int, port: int, folder: Path, values: dict[str, Any]) -> None:
     try:
         dist.all_reduce(torch.ones(1))
     except RuntimeError as problem:
-        (folder / "said").write_text(f"{time.monotonic() - begun} {worker.is_peer_loss(problem)} {problem}")
+        (folder / "said").write_text(f"{time.monotonic() - begun} {process_group.is_peer_loss(problem)} {problem}")
         raise SystemExit(3) from None
 
 

@@ -23,7 +23,7 @@ from distributed.tiny import MODEL, config, write_rows
 from hostile_inputs import LENGTH, Case
 from neuron_api.contract import ExitCode
 from neuron_trainer import __main__
-from neuron_trainer.launcher import forkserver, supervisor
+from neuron_trainer.launcher.elastic import forkserver, supervisor
 
 LIMIT = 20.0
 """Seconds of processor time that an answer may take."""

@@ -15,7 +15,7 @@ from distributed.tiny import MODEL, config, write_rows
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.loading.loader import load_text
-from neuron_trainer import sequence_length
+from neuron_trainer import run_config
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.run_directory import log_dir
@@ -78,7 +78,7 @@ def train(
     from neuron_trainer.loop.run import Run
     from neuron_trainer.metrics.history import MetricsFile
 
-    typed_config = sequence_length.applied(typed(values))
+    typed_config = run_config.with_record_length(typed(values))
     folder = log_dir.log_dir(typed_config)
     folder.mkdir(parents=True, exist_ok=True)
     rng.seed(typed_config.seed)

@@ -16,7 +16,8 @@ import yaml
 
 from distributed.tiny import MODEL, write_config, write_rows
 from neuron_api.contract import ExitCode
-from neuron_trainer.launcher import forkserver, start, supervisor
+from neuron_trainer.launcher import start
+from neuron_trainer.launcher.elastic import forkserver, supervisor
 
 from .conftest import alone
 

@@ -4,32 +4,32 @@ import pytest
 import torch.distributed as dist
 
 from neuron_trainer.errors import PeerLostError
-from neuron_trainer.launcher.agent import RestartBudget
-from neuron_trainer.worker import is_peer_loss
+from neuron_trainer.ipc.process_group import is_peer_loss
+from neuron_trainer.launcher.elastic.agent import RestartBudget
 
 
 def test_own_failures_use_the_budget_up() -> None:
-    budget = RestartBudget(left=2)
+    budget = RestartBudget(remaining=2)
     assert [budget.take() for _ in range(3)] == [True, True, False]
 
 
 def test_without_a_budget_the_first_failure_is_the_last() -> None:
-    assert not RestartBudget(left=0).take()
+    assert not RestartBudget(remaining=0).take()
 
 
 def test_a_lost_peer_costs_nothing_while_training_gets_on() -> None:
-    budget = RestartBudget(left=1)
+    budget = RestartBudget(remaining=1)
     assert all(budget.take_for_peer(made_progress=True) for _ in range(50))
-    assert budget.left == 1
+    assert budget.remaining == 1
 
 
 def test_rounds_without_a_step_are_free_three_times_and_then_count() -> None:
-    budget = RestartBudget(left=1)
+    budget = RestartBudget(remaining=1)
     assert [budget.take_for_peer(made_progress=False) for _ in range(5)] == [True, True, True, True, False]
 
 
 def test_a_step_in_between_makes_them_free_again() -> None:
-    budget = RestartBudget(left=0)
+    budget = RestartBudget(remaining=0)
     for _ in range(3):
         assert budget.take_for_peer(made_progress=False)
     assert budget.take_for_peer(made_progress=True)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from distributed.tiny import MODEL
-from neuron_trainer import sequence_length
+from neuron_trainer import run_config
 from neuron_trainer.__main__ import main
 from neuron_trainer.checkpoint import verify
 from neuron_trainer.convert import native, nxd
@@ -273,7 +273,7 @@ def test_one_tokenizer_goes_from_prepare_through_a_run_to_transformers(
                   model__model_config=str(tmp_path))  # fmt: skip
     tuned["data"]["tokenizer"] = {"type": str(tmp_path / "rows")}
     tuned["model_alignment_strategy"] = {"sft": {}}
-    preflight.check(sequence_length.applied(typed(tuned)), 1, tmp_path / "sft")
+    preflight.check(run_config.with_record_length(typed(tuned)), 1, tmp_path / "sft")
 
     (run / RESOLVED_CONFIG).unlink()
     convert(run, tmp_path / "bare", "--to", "hf")

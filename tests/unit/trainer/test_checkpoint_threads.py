@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from bounds import BOUND
-from neuron_trainer.checkpoint import shards, staging, threads, verify, writer
-from neuron_trainer.checkpoint.staging import Stage, Stored
-from neuron_trainer.checkpoint.threads import Threads
+from neuron_trainer.checkpoint import shards, staging, verify, writer
+from neuron_trainer.checkpoint.staging import CheckpointTensor, Stage, Threads
 from neuron_trainer.errors import CheckpointError
 
 from .test_saving import snapshot, stored
@@ -26,7 +25,7 @@ def test_processes_of_a_node_share_its_cores(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
-    assert threads.available() == expected
+    assert staging.available_threads() == expected
 
 
 def test_every_item_is_done_once_and_by_several_threads() -> None:
@@ -70,11 +69,11 @@ def test_a_stage_holds_the_numbers_whatever_their_form(monkeypatch: pytest.Monke
     }
     stage = Stage()
     for _ in range(2):
-        found = stage.copy({name: Stored(tensor, tensor.dtype) for name, tensor in of_the_run.items()})
+        found = stage.copy({name: CheckpointTensor(tensor, tensor.dtype) for name, tensor in of_the_run.items()})
         for name, tensor in of_the_run.items():
             torch.testing.assert_close(found[name], tensor, rtol=0, atol=0)
         plain.add_(1)
-    cast = Stage().copy({"cast": Stored(plain, torch.bfloat16)})["cast"]
+    cast = Stage().copy({"cast": CheckpointTensor(plain, torch.bfloat16)})["cast"]
     torch.testing.assert_close(cast, plain.to(torch.bfloat16), rtol=0, atol=0)
 
 

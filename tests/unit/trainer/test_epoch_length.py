@@ -44,7 +44,7 @@ def configured(**trainer: Any) -> TrainingConfig:
 
 def found(config: TrainingConfig, train: int, validation: int = 12) -> list[tuple[str, str]]:
     return [
-        (str(one.severity), one.key) for one in epoch.of_lengths(config, {"train": train, "validation": validation})
+        (str(one.severity), one.key) for one in epoch.check_lengths(config, {"train": train, "validation": validation})
     ]
 
 
@@ -67,16 +67,16 @@ def test_a_share_of_the_validation_is_refused_where_lightning_refuses_it(share: 
 def test_a_share_of_the_training_is_never_rounded_up_to_one_batch(share: float, length: int) -> None:
     """F16: 0.001 of 155 batches was one batch, trained again and again."""
     for key in ("limit_train_batches", "overfit_batches"):
-        problems = list(epoch.of_lengths(configured(**{key: str(share)}), {"train": length * BATCH}))
+        problems = list(epoch.check_lengths(configured(**{key: str(share)}), {"train": length * BATCH}))
         assert [one.key for one in problems] == ([f"trainer.{key}"] if int(share * length) < 1 else [])
 
 
 @pytest.mark.parametrize("share", [0.001, 0.3])
 def test_the_remedy_is_a_share_that_is_enough(share: float) -> None:
     config = configured(limit_train_batches=str(share))
-    [one] = epoch.of_lengths(config, {"train": 3 * BATCH})
+    [one] = epoch.check_lengths(config, {"train": 3 * BATCH})
     enough = float(one.remedy.split()[1])
-    assert list(epoch.of_lengths(configured(limit_train_batches=str(enough)), {"train": 3 * BATCH})) == []
+    assert list(epoch.check_lengths(configured(limit_train_batches=str(enough)), {"train": 3 * BATCH})) == []
 
 
 @pytest.mark.parametrize(("interval", "length"), list(product((1, 10, 21, 30, 100), (10, 21, 155))))

@@ -11,7 +11,7 @@ import transformers
 
 from distributed.tiny import write_rows
 from neuron_api.platform.topology import Topology
-from neuron_trainer import evaluation
+from neuron_trainer import run_config
 from neuron_trainer.__main__ import main
 from neuron_trainer.errors import InputError
 from neuron_trainer.ipc.phases import Phases
@@ -38,13 +38,13 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def line_of(values: dict[str, Any], checkpoint: Path, folder: Path) -> dict[str, Any]:
     """The line of a test in this process."""
-    config = evaluation.applied(typed(values))
+    config = run_config.for_test(typed(values))
     run = Run.build(
         config, Topology.from_config(config), "hash", torch.device("cpu"), lambda: False, Phases(), is_fresh=False
     )  # fmt: skip
     folder.mkdir(exist_ok=True)
     loss = testing.test(run, Start(0, str(checkpoint)), folder, rank=0)
-    (line,) = (folder / evaluation.RESULTS_FILE).read_text().splitlines()
+    (line,) = (folder / run_config.RESULTS_FILE).read_text().splitlines()
     assert json.loads(line)["test_loss"] == loss
     return dict(json.loads(line))
 
@@ -82,7 +82,7 @@ def test_a_test_without_anything_to_test_on_is_refused(
     changes: dict[str, Any], says: str, tiny: Path, other: Path, tmp_path: Path
 ) -> None:
     given = {"data__test_dir": str(other), "trainer__limit_test_batches": 1.0, "data__train_dir": "/nowhere", **changes}
-    config = evaluation.applied(typed(alone(tiny, tmp_path / "log", **given)))
+    config = run_config.for_test(typed(alone(tiny, tmp_path / "log", **given)))
     with pytest.raises(InputError) as raised:
         preflight.check(config, 1, tmp_path / "log", is_test=True)
     assert says in str(raised.value)

@@ -79,6 +79,6 @@ def test_an_example_for_a_laptop_trains(name: str, prepared: Path, monkeypatch: 
     assert isinstance(loaded.config, TrainingConfig)
     early.check(loaded.config, 1, EarlierRuns(), is_test=False)
     preflight.check(loaded.config, 1, prepared / "laptop-runs")
-    steps = history.of_run(train(chosen)).history().steps
+    steps = history.open_history(train(chosen)).history().steps
     assert [one.step for one in steps] == [1, 2, 3, 4, 5, 6]
     assert steps[-1].loss < steps[0].loss

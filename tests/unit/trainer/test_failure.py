@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from neuron_api.config import ExpManagerConfig
-from neuron_trainer import failure_message, logs
+from neuron_trainer import errors, logs
 from neuron_trainer.errors import CheckpointError, DivergenceError, PeerLostError
-from neuron_trainer.launcher.agent import Parts, RestartBudget
+from neuron_trainer.launcher.elastic.agent import AgentContext, RestartBudget
 
 CALLBACK = "exp_manager.checkpoint_callback_params"
 
@@ -46,7 +46,7 @@ def root() -> Iterator[logging.Logger]:
     ],
 )
 def test_an_error_of_the_world_is_one_line_with_a_remedy(problem: Exception, says: str) -> None:
-    sentence = failure_message.sentence(problem, is_own_module=False)
+    sentence = errors.failure_sentence(problem, is_own_module=False)
     assert sentence is not None
     assert says in sentence
     assert "\n" not in sentence
@@ -62,7 +62,7 @@ def test_an_error_of_the_world_is_one_line_with_a_remedy(problem: Exception, say
     ],
 )
 def test_what_needs_its_stack_keeps_it(problem: Exception, is_own_module: bool) -> None:
-    assert failure_message.sentence(problem, is_own_module=is_own_module) is None
+    assert errors.failure_sentence(problem, is_own_module=is_own_module) is None
 
 
 def recorded(tmp_path: Path, message: str, stack: str) -> tuple[str, Any]:
@@ -70,8 +70,8 @@ def recorded(tmp_path: Path, message: str, stack: str) -> tuple[str, Any]:
     file = tmp_path / "error.json"
     file.write_text(json.dumps({"message": {"message": message, "extraInfo": {"py_callstack": stack}}}))
     failures: list[Any] = []
-    parts: Any = Parts(
-        handoff=None,  # type: ignore[arg-type]
+    parts: Any = AgentContext(
+        channel=None,  # type: ignore[arg-type]
         status=SimpleNamespace(step=8, add_failure=failures.append),  # type: ignore[arg-type]
         stop=None,  # type: ignore[arg-type]
         budget=RestartBudget(1, rounds=1),

@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.metadata import Metadata
 
 from neuron_api import contract
 from neuron_trainer.__main__ import main
-from neuron_trainer.checkpoint import catalog, contents, hf_checkpoint, layout, manifest, reader
+from neuron_trainer.checkpoint import catalog, hf_checkpoint, layout, manifest, reader
 from neuron_trainer.checkpoint.shards import ShardReader
 from neuron_trainer.errors import CheckpointError, InputError
 from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
@@ -213,8 +213,8 @@ def test_as_the_newest_of_a_run_it_is_passed_over(attack: str, checkpoint: Path,
     chosen = CheckpointSelector(typed(alone(tiny, folder, trainer__max_steps=10)), folder, "").choose()
     assert chosen.checkpoint is not None
     assert "step=4-" in chosen.checkpoint
-    assert checkpoint.name in chosen.passed_over
-    assert_one_sentence(chosen.passed_over)
+    assert checkpoint.name in chosen.skipped
+    assert_one_sentence(chosen.skipped)
 
 
 @attacks
@@ -245,7 +245,7 @@ def test_the_tools_say_what_is_wrong_with_it(attack: str, checkpoint: Path, caps
 def test_a_shard_that_lies_is_one_error_with_its_directory(checkpoint: Path, tiny: Path, one_process: None) -> None:
     """Its place and size are as the index says; what is there is a pickle that runs code."""
     shard = next(checkpoint.glob("*.distcp"))
-    stored = {name: torch.empty(t.shape) for t in contents.tensors(checkpoint) if (name := t.name)}
+    stored = {name: torch.empty(t.shape) for t in reader.tensor_entries(checkpoint) if (name := t.name)}
     shard.write_bytes(pickle.dumps(Bomb()).ljust(shard.stat().st_size, b"\0"))
     sign(checkpoint)
     with pytest.raises(CheckpointError, match=rf"{checkpoint.name} cannot be loaded"):

@@ -13,17 +13,17 @@ def printed(code: str) -> str:
     return done.stdout.strip()
 
 
-WORKER = "import neuron_trainer.launcher.preload"
+WORKER = "import neuron_trainer.launcher.elastic.preload"
 BEFORE_THE_FORKSERVER = """
 import neuron_trainer.__main__
 import neuron_trainer.launcher.start
 """
 LAUNCHER = f"""{BEFORE_THE_FORKSERVER}
 from torch.distributed.elastic.agent.server.api import RunResult
-from neuron_trainer import files, preflight
+from neuron_trainer.preflight import preflight
 from neuron_trainer.worker import Job
-from neuron_trainer.launcher import supervisor
-from neuron_trainer.launcher.agent import Budget, Parts
+from neuron_trainer.launcher.elastic import supervisor
+from neuron_trainer.launcher.elastic.agent import AgentContext, RestartBudget
 from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 """
 SECONDS = ("matplotlib", "transformers", "rich", "pandas", "datasets", "tensorboard", "torchvision")

@@ -19,7 +19,7 @@ from neuron_trainer.checkpoint import complete
 from neuron_trainer.loop.step import Gradients
 from neuron_trainer.metrics.history import MetricsFile, StepMetrics, ValidationMetrics
 from neuron_trainer.parallel.native.backend import NativeBackend
-from neuron_trainer.storage import json_text
+from neuron_trainer.storage import files
 
 from .conftest import alone, train
 
@@ -30,7 +30,7 @@ def strict(text: str) -> Any:
 
 def test_a_number_that_is_not_finite_is_null_wherever_it_stands() -> None:
     value = {"a": math.nan, "b": [math.inf, {"c": (-math.inf, 1.5)}], "d": "NaN", "e": None, "f": True}
-    assert strict(json_text.dumps(value)) == {
+    assert strict(files.json_dumps(value)) == {
         "a": None, "b": [None, {"c": [None, 1.5]}], "d": "NaN", "e": None, "f": True,
     }  # fmt: skip
 

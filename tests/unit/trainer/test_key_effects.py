@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from neuron_trainer.convert import native
-from neuron_trainer.launcher import variables
+from neuron_trainer.launcher import job_file
 from neuron_trainer.launcher.start import _load
 from neuron_trainer.run_directory import log_dir
 
@@ -81,7 +81,7 @@ def test_the_variables_of_the_scripts_say_how_many_steps(
 
     values = alone(tiny, tmp_path, exp_manager__create_tensorboard_logger=True)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
-    config = _load(tmp_path / "config.yaml", variables.overrides(environ), None).config
+    config = _load(tmp_path / "config.yaml", job_file.environment_overrides(environ), None).config
     assert config is not None
     assert config.trainer.max_steps == steps
     assert config.exp_manager.create_tensorboard_logger == config.exp_manager.create_checkpoint_callback == leaves

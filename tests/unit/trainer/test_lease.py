@@ -17,10 +17,18 @@ from typing import Any
 
 import pytest
 
-from neuron_trainer.errors import LeaseHeldError, LeaseLostError
+from neuron_trainer.errors import DirectoryHeldError, DirectoryLostError
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.storage import lease
-from neuron_trainer.storage.lease import LEASE_SECONDS, RENEW_SECONDS, VALID_SECONDS, Holder, Lease, State, myself
+from neuron_trainer.storage.lease import (
+    LEASE_SECONDS,
+    RENEW_SECONDS,
+    VALID_SECONDS,
+    DirectoryLease,
+    Holder,
+    HolderState,
+    myself,
+)
 
 
 class Clock:
@@ -43,8 +51,8 @@ def elsewhere(**changes: Any) -> Holder:
     return myself().model_copy(update={"host": "other", "machine": "other boot", "token": "other", **changes})
 
 
-def held(folder: Path, clock: Clock, holder: Holder | None = None) -> Lease:
-    made = Lease(folder, holder or elsewhere(), clock, clock.sleep)
+def held(folder: Path, clock: Clock, holder: Holder | None = None) -> DirectoryLease:
+    made = DirectoryLease(folder, holder or elsewhere(), clock, clock.sleep)
     made.acquire()
     return made
 
@@ -65,8 +73,8 @@ def test_a_living_holder_elsewhere_is_told_apart_within_seconds(tmp_path: Path, 
     other = held(tmp_path, clock)
     clock.then = other.renew
     begun = clock.now
-    with pytest.raises(LeaseHeldError, match=r"held by another run: process \d+ on other, since 20") as refused:
-        Lease(tmp_path, myself(), clock, clock.sleep).acquire()
+    with pytest.raises(DirectoryHeldError, match=r"held by another run: process \d+ on other, since 20") as refused:
+        DirectoryLease(tmp_path, myself(), clock, clock.sleep).acquire()
     assert clock.now - begun <= 2 * RENEW_SECONDS
     assert refused.value.lock == str(tmp_path / ".lock.1")
 
@@ -75,7 +83,7 @@ def test_a_dead_holder_elsewhere_loses_it_by_the_observer_s_clock(tmp_path: Path
     """What time it is there does not matter."""
     held(tmp_path, Clock())
     begun, told = clock.now, list[Holder]()
-    mine = Lease(tmp_path, myself(), clock, clock.sleep)
+    mine = DirectoryLease(tmp_path, myself(), clock, clock.sleep)
     mine.acquire(waiting=told.append)
     assert LEASE_SECONDS <= clock.now - begun < LEASE_SECONDS + RENEW_SECONDS
     assert [one.host for one in told] == ["other"]
@@ -86,7 +94,7 @@ def test_a_living_holder_is_waited_for_when_there_is_patience(tmp_path: Path, cl
     other = held(tmp_path, clock)
     end = clock.now + 40
     clock.then = lambda: other.renew() if clock.now < end else other.release()
-    Lease(tmp_path, myself(), clock, clock.sleep).acquire(patience=60)
+    DirectoryLease(tmp_path, myself(), clock, clock.sleep).acquire(patience=60)
     assert clock.now < end + RENEW_SECONDS, "a released directory is taken at once"
 
 
@@ -95,11 +103,11 @@ def test_a_holder_that_is_stopping_is_waited_for(tmp_path: Path, clock: Clock) -
     other, end = held(tmp_path, clock), clock.now + 300
 
     def then() -> None:
-        other.stopping()
+        other.announce_stop()
         other.renew() if clock.now < end else other.release()
 
     clock.then = then
-    Lease(tmp_path, myself(), clock, clock.sleep).acquire()
+    DirectoryLease(tmp_path, myself(), clock, clock.sleep).acquire()
     assert end <= clock.now < end + RENEW_SECONDS
 
 
@@ -108,15 +116,15 @@ def test_a_process_that_ended_on_this_machine_is_not_waited_for(tmp_path: Path, 
     held(tmp_path, clock, myself().model_copy(update={"pid": 2**22 + 1, "token": "dead"}))
     assert held(tmp_path, clock, myself()).generation == 2
     other_start = myself().model_copy(update={"process_start": "1", "token": "its number was used again"})
-    assert Lease(tmp_path, myself(), clock)._is_gone(other_start)
+    assert DirectoryLease(tmp_path, myself(), clock)._is_gone(other_start)
     assert clock.now == begun
 
 
 def test_a_process_that_lives_on_this_machine_is_refused_at_once(tmp_path: Path, clock: Clock) -> None:
     begun = clock.now
     held(tmp_path, clock, myself(job_uid="job"))
-    with pytest.raises(LeaseHeldError):
-        Lease(tmp_path, myself(job_uid="job", attempt=7), clock, clock.sleep).acquire()
+    with pytest.raises(DirectoryHeldError):
+        DirectoryLease(tmp_path, myself(job_uid="job", attempt=7), clock, clock.sleep).acquire()
     assert clock.now == begun
 
 
@@ -127,21 +135,21 @@ def test_a_pod_of_the_same_job_takes_over_at_once(tmp_path: Path, clock: Clock, 
     before = held(tmp_path, clock, elsewhere(job_uid="job", attempt=0))
     mine = held(tmp_path, clock, myself(job_uid="job", attempt=attempt))
     assert (mine.generation, clock.now) == (2, begun)
-    with pytest.raises(LeaseLostError, match=r"no longer this run's: process .* has taken it"):
+    with pytest.raises(DirectoryLostError, match=r"no longer this run's: process .* has taken it"):
         before.renew()
 
 
 def test_a_pod_of_an_older_attempt_does_not_take_over(tmp_path: Path, clock: Clock) -> None:
     held(tmp_path, clock, elsewhere(job_uid="job", attempt=3))
-    with pytest.raises(LeaseHeldError, match="of the job job, attempt 3"):
-        Lease(tmp_path, myself(job_uid="job", attempt=2), clock, clock.sleep).acquire()
+    with pytest.raises(DirectoryHeldError, match="of the job job, attempt 3"):
+        DirectoryLease(tmp_path, myself(job_uid="job", attempt=2), clock, clock.sleep).acquire()
 
 
 def test_a_pod_of_another_job_waits_and_is_refused(tmp_path: Path, clock: Clock) -> None:
     other = held(tmp_path, clock, elsewhere(job_uid="one", job_name="llama"))
     clock.then = other.renew
-    with pytest.raises(LeaseHeldError, match="of the job llama, attempt 0"):
-        Lease(tmp_path, myself(job_uid="two"), clock, clock.sleep).acquire(patience=60)
+    with pytest.raises(DirectoryHeldError, match="of the job llama, attempt 0"):
+        DirectoryLease(tmp_path, myself(job_uid="two"), clock, clock.sleep).acquire(patience=60)
 
 
 def test_a_holder_that_slept_takes_the_next_generation_if_it_can(tmp_path: Path, clock: Clock) -> None:
@@ -150,23 +158,23 @@ def test_a_holder_that_slept_takes_the_next_generation_if_it_can(tmp_path: Path,
     mine.renew()
     assert mine.generation == 2
     clock.now += VALID_SECONDS + 1
-    other = Lease(tmp_path, myself(), clock)
+    other = DirectoryLease(tmp_path, myself(), clock)
     other.generation = 2
     assert other._create(3, clock.now)
-    with pytest.raises(LeaseLostError):
+    with pytest.raises(DirectoryLostError):
         mine.renew()
     mine.release()
-    assert lease.newest(tmp_path).holder.state is State.HELD, "what is another's is not released"  # type: ignore[union-attr]
+    assert lease.newest(tmp_path).holder.state is HolderState.HELD, "what is another's is not released"  # type: ignore[union-attr]
 
 
 def test_a_lock_that_somebody_removed_is_lost(tmp_path: Path, clock: Clock) -> None:
     """So a person can take a directory over."""
     mine = held(tmp_path, clock)
     mine.path.unlink()
-    with pytest.raises(LeaseLostError, match="its lock was removed"):
+    with pytest.raises(DirectoryLostError, match="its lock was removed"):
         mine.renew()
     assert held(tmp_path, clock, myself()).generation == 1
-    with pytest.raises(LeaseLostError, match=r"process .* has taken it"):
+    with pytest.raises(DirectoryLostError, match=r"process .* has taken it"):
         mine.renew()
 
 
@@ -175,7 +183,7 @@ def test_one_who_saw_an_old_state_takes_nothing(tmp_path: Path, clock: Clock) ->
     mine = held(tmp_path, clock, elsewhere(token="third"))
     mine._create(2, clock.now)
     mine._create(3, clock.now)
-    late = Lease(tmp_path, myself(), clock)
+    late = DirectoryLease(tmp_path, myself(), clock)
     assert not late._create(2, clock.now)
     mine.renew()
     assert lease.generations(tmp_path) == [3]
@@ -190,10 +198,10 @@ def test_a_lock_that_cannot_be_read_is_waited_for(content: bytes, tmp_path: Path
 
 
 def test_without_hard_links_the_name_alone_decides(tmp_path: Path, clock: Clock) -> None:
-    one, two = (Lease(tmp_path, elsewhere(token=name), clock, clock.sleep, can_link=False) for name in "ab")
+    one, two = (DirectoryLease(tmp_path, elsewhere(token=name), clock, clock.sleep, can_link=False) for name in "ab")
     one.acquire()
     clock.then = one.renew
-    with pytest.raises(LeaseHeldError):
+    with pytest.raises(DirectoryHeldError):
         two.acquire()
 
 
@@ -223,7 +231,7 @@ def test_a_worker_that_wakes_up_waits_for_its_launcher_to_know(tmp_path: Path, c
     handoff.guard(clock, clock.sleep)
     handoff.write_lease(clock.now - 100, "")
     clock.then = lambda: handoff.write_lease(clock.now, "the directory is no longer this run's")
-    with pytest.raises(LeaseLostError, match=r"no longer this run's"):
+    with pytest.raises(DirectoryLostError, match=r"no longer this run's"):
         handoff.guard(clock, clock.sleep)
 
 
@@ -266,7 +274,7 @@ class Host:
         self.wakes, self.is_alive, self.ended = begins, True, ""
         self._is_killed = False
         self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
-        self.lease = Lease(folder, elsewhere(host=name, token=name, machine=name), self.clock, self.pause)
+        self.lease = DirectoryLease(folder, elsewhere(host=name, token=name, machine=name), self.clock, self.pause)
         self._thread = threading.Thread(target=self._life, daemon=True)
         self._thread.start()
 
@@ -301,7 +309,7 @@ class Host:
         try:
             if not self._is_killed:
                 self._train()
-        except (Killed, LeaseHeldError, LeaseLostError) as problem:
+        except (Killed, DirectoryHeldError, DirectoryLostError) as problem:
             self.ended = type(problem).__name__
         finally:
             self.is_alive = False
@@ -377,5 +385,5 @@ def test_the_game_has_every_end(tmp_path: Path, interrupted: None) -> None:
         world = two_hosts(folder, seed)
         ends |= {host.ended for host in world.hosts}
         takeovers += len({name for _, name in world.lines}) > 1
-    assert ends >= {"finished", "Killed", "LeaseHeldError", "LeaseLostError"}
+    assert ends >= {"finished", "Killed", "DirectoryHeldError", "DirectoryLostError"}
     assert takeovers > 10

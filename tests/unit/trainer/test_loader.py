@@ -15,6 +15,7 @@ from distributed.tiny import write_rows
 from neuron_trainer.data import loader, source
 from neuron_trainer.data.loader import StepLoader, Steps
 from neuron_trainer.data.rows import Rows
+from neuron_trainer.data.samples import Part
 from neuron_trainer.parallel import Share
 
 from .conftest import alone, typed
@@ -188,7 +189,7 @@ def test_shuffled_rows_are_a_permutation_of_each_epoch_for_every_split(tiny: Pat
     another seed, validation (never shuffled), the default (the file's order)."""
     values = alone(tiny, tmp_path / "log", data__shuffle_rows=True, data__val_dir=str(tiny / "data"))
 
-    def order(size: int, consumed: int = 0, part: source.Part = "train", **changes: Any) -> list[Any]:
+    def order(size: int, consumed: int = 0, part: Part = "train", **changes: Any) -> list[Any]:
         config = typed({**values, **changes})
         shares = [source.steps(config, part, source.samples(config, part, is_builder=True), Share(rank, size))
                   for rank in range(size)]  # fmt: skip

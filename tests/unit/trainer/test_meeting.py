@@ -5,7 +5,7 @@ import threading
 
 from bounds import BOUND
 from localcluster.freeport import free_ports
-from neuron_trainer.ipc import store_readiness
+from neuron_trainer.ipc import process_group
 
 
 def test_it_returns_when_the_port_begins_to_listen() -> None:
@@ -14,7 +14,7 @@ def test_it_returns_when_the_port_begins_to_listen() -> None:
 
     def wait() -> None:
         tried.set()
-        found.append(store_readiness.wait_for_port("127.0.0.1", port, BOUND))
+        found.append(process_group.wait_for_port("127.0.0.1", port, BOUND))
 
     waiter = threading.Thread(target=wait)
     waiter.start()
@@ -26,4 +26,4 @@ def test_it_returns_when_the_port_begins_to_listen() -> None:
 
 def test_what_was_wrong_to_the_end_is_returned_in_time() -> None:
     (port,) = free_ports(1)
-    assert isinstance(store_readiness.wait_for_port("127.0.0.1", port, 0.05), ConnectionRefusedError)
+    assert isinstance(process_group.wait_for_port("127.0.0.1", port, 0.05), ConnectionRefusedError)

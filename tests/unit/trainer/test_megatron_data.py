@@ -15,9 +15,9 @@ from bounds import BOUND
 from neuron_api.config import TrainingConfig
 from neuron_trainer.data import cache, source
 from neuron_trainer.data.loader import StepLoader
-from neuron_trainer.data.megatron import build, sizes
+from neuron_trainer.data.megatron import build, splits
 from neuron_trainer.data.megatron.indexed import IndexedTokens
-from neuron_trainer.data.megatron.items import Form, fields
+from neuron_trainer.data.megatron.items import SampleForm, fields
 from neuron_trainer.data.megatron.writer import IndexedWriter
 from neuron_trainer.errors import InputError
 from neuron_trainer.models.blocks.attention import document_mask
@@ -166,12 +166,12 @@ def test_samples_of_seq_length_tokens_have_no_last_label(tmp_path: Path, prefix:
 
 def test_the_end_of_documents_is_seen_where_it_is_asked_for() -> None:
     rows = np.array([[5, 6, 0, 7, 0, 0, 8, 9, 4], [1, 2, 3, 4, 5, 6, 7, 8, 0]])
-    every = Form(8, 0, masks_loss_at_end=True, resets_positions=True, resets_attention=True)
+    every = SampleForm(8, 0, masks_loss_at_end=True, resets_positions=True, resets_attention=True)
     found = {name: values.tolist() for name, values in fields(rows.copy(), every).items()}
     assert found["labels"][0] == [6, 0, -100, 0, -100, -100, 9, 4]
     assert found["position_ids"] == [[0, 1, 2, 0, 1, 0, 0, 1], list(range(8))]
     assert found["document_ids"] == [[0, 0, 0, 1, 1, 2, 3, 3], [0] * 8]
-    assert set(fields(rows.copy(), Form(8))) == {"input_ids", "labels"}
+    assert set(fields(rows.copy(), SampleForm(8))) == {"input_ids", "labels"}
 
 
 DOCUMENTS = json.loads((Path(__file__).parents[2] / "data" / "oracles" / "megatron_documents.json").read_text())
@@ -182,7 +182,7 @@ def test_positions_masks_and_what_counts_are_megatrons(case: dict[str, Any]) -> 
     length = len(case["tokens"])
     switches = (case["eod_mask_loss"], case["reset_position_ids"], case["reset_attention_mask"])
     rows = np.array([[*case["tokens"], 1]])
-    found = {name: torch.from_numpy(values) for name, values in fields(rows, Form(length, 0, *switches)).items()}
+    found = {name: torch.from_numpy(values) for name, values in fields(rows, SampleForm(length, 0, *switches)).items()}
     assert (found["labels"][0] != -100).tolist() == case["counts"]
     assert found.get("position_ids", torch.arange(length)[None])[0].tolist() == case["positions"]
     mask = document_mask(found.get("document_ids", torch.zeros(1, length, dtype=torch.int64)), None)
@@ -197,7 +197,7 @@ def test_the_recorded_documents_have_every_combination_of_the_switches() -> None
 
 
 def test_a_window_that_is_not_full_is_padded_and_does_not_count() -> None:
-    found = fields(np.array([[5, 6, 7, -1, -1]]), Form(4), has_padding=True)
+    found = fields(np.array([[5, 6, 7, -1, -1]]), SampleForm(4), has_padding=True)
     assert found["input_ids"].tolist() == [[5, 6, 7, 0]]
     assert found["labels"].tolist() == [[6, 7, -100, -100]]
 
@@ -246,10 +246,10 @@ def test_the_sizes_of_the_parts(tmp_path: Path, prefix: Path) -> None:
     config = configuration(
         tmp_path, str(prefix), max_steps=100, val_check_interval=30, limit_val_batches=2, limit_test_batches=3
     )
-    assert sizes.needed(config, "train") == 100 * BATCH
-    assert sizes.needed(config, "validation") == (100 // 30 + 1) * 2 * BATCH
-    assert sizes.needed(config, "test") == 3 * BATCH
-    assert sizes.needed(configuration(tmp_path, str(prefix), max_steps=-1, max_epochs=1), "train") is None
+    assert splits.samples_needed(config, "train") == 100 * BATCH
+    assert splits.samples_needed(config, "validation") == (100 // 30 + 1) * 2 * BATCH
+    assert splits.samples_needed(config, "test") == 3 * BATCH
+    assert splits.samples_needed(configuration(tmp_path, str(prefix), max_steps=-1, max_epochs=1), "train") is None
 
 
 def test_each_validation_goes_on_behind_the_one_before(tmp_path: Path, prefix: Path) -> None:

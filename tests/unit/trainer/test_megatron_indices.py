@@ -17,7 +17,9 @@ ORACLE = json.loads((Path(__file__).parents[2] / "data" / "oracles" / "megatron_
 
 
 def built(case: dict[str, Any]) -> indices.Indices:
-    return indices.build(np.array(case["lengths"], np.int32), range(*case["documents"]), indices.Wish(**case["wish"]))
+    return indices.build(
+        np.array(case["lengths"], np.int32), range(*case["documents"]), indices.IndexSpec(**case["wish"])
+    )
 
 
 @pytest.mark.parametrize("case", ORACLE["indices"], ids=lambda case: str(case["wish"]["seed"]))
@@ -38,7 +40,7 @@ def test_the_recorded_indices_have_every_kind_of_case() -> None:
     assert any(0 in case["lengths"] for case in ORACLE["indices"])
     # A last epoch that is shuffled apart keeps its samples behind those of the others.
     apart = [indices._samples_before_last(sum(case["lengths"][slice(*case["documents"])]), count,
-                                          indices.Wish(**case["wish"])) for case, count in
+                                          indices.IndexSpec(**case["wish"])) for case, count in
              zip(ORACLE["indices"], epochs, strict=True)]  # fmt: skip
     assert sum(one is not None for one in apart) >= 5
     for case, first in zip(ORACLE["indices"], apart, strict=True):

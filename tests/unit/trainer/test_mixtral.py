@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 import exchange
 from neuron_api.config import ModelConfig
 from neuron_api.config.moe import MoeConfig
-from neuron_trainer.convert import config_file
+from neuron_trainer.convert import hf_config
 from neuron_trainer.errors import CheckpointError
 from neuron_trainer.models.mixtral import MixtralConfig, MixtralForCausalLM, init_weights
 from neuron_trainer.models.mixtral import config as mixtral_config
@@ -144,7 +144,7 @@ def test_layers_without_experts_have_an_mlp_of_that_width() -> None:
     assert kinds == ["MoE", "MLP"]
     assert model.get_parameter("model.layers.1.mlp.up_proj.weight").shape == (80, 32)
     with pytest.raises(CheckpointError, match="has gated experts in every layer: this model is not one"):
-        config_file.of("mixtral", asdict(model.config), "float32")
+        hf_config.from_architecture("mixtral", asdict(model.config), "float32")
 
 
 def test_the_longer_length_is_taken() -> None:

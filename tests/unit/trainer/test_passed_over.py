@@ -16,12 +16,12 @@ import pytest
 
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
-from neuron_trainer.checkpoint import aside, complete, retention
+from neuron_trainer.checkpoint import complete, retention
 from neuron_trainer.errors import InputError
 from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 from neuron_trainer.loop import run as loop_run
-from neuron_trainer.metrics.history import of_run
+from neuron_trainer.metrics.history import open_history
 
 from .conftest import alone, train, typed
 
@@ -61,12 +61,12 @@ def test_the_newest_is_passed_over_named_and_moved_aside(
     harm(third)
     chosen = CheckpointSelector(config(tiny, log), log, "").choose()
     assert chosen.checkpoint == str(second)
-    assert str(third) in chosen.passed_over
+    assert str(third) in chosen.skipped
     assert f"checkpoint passed over: {third}" in caplog.text
     assert checkpoints(log) == [first, second, third.with_name(third.name + suffix)]
     assert len(list(checkpoints(log)[2].iterdir())) > 2, "its files are all there"
     again = CheckpointSelector(config(tiny, log), log, "").choose()
-    assert (again.checkpoint, again.passed_over) == (str(second), "")
+    assert (again.checkpoint, again.skipped) == (str(second), "")
 
 
 def test_all_are_unreadable_and_the_run_may_begin_again(
@@ -78,7 +78,7 @@ def test_all_are_unreadable_and_the_run_may_begin_again(
         unreadable(checkpoint)
     chosen = CheckpointSelector(config(tiny, log, exp_manager__resume_ignore_no_checkpoint=True), log, "").choose()
     assert chosen.checkpoint is None
-    assert chosen.passed_over.count("is not a manifest") == 3
+    assert chosen.skipped.count("is not a manifest") == 3
     assert [path.suffix for path in checkpoints(log)] == [".damaged"] * 3, "nothing that was complete is deleted"
     assert (log / contract.METRICS_FILE).read_bytes() == before
 
@@ -90,13 +90,13 @@ def test_a_start_without_a_checkpoint_says_what_was_passed_over_and_what_is_done
     for checkpoint in checkpoints(log):
         cut_off(checkpoint)
     values = alone(tiny, log, trainer__max_steps=7)
-    passed_over = CheckpointSelector(typed(values), log, "").choose().passed_over
+    skipped = CheckpointSelector(typed(values), log, "").choose().skipped
     before = (log / contract.METRICS_FILE).read_bytes()
     with caplog.at_level(logging.INFO):
-        train(values, Start(0, passed_over=passed_over))
+        train(values, Start(0, skipped=skipped))
     assert "training begins at step 0; 6 finished steps are done again; passed over: " in caplog.text
     assert caplog.text.count("it was never completed") >= 3
-    history = of_run(log).history()
+    history = open_history(log).history()
     assert [one.steps_lost for one in history.starts] == [0, 6]
     assert [one.step for one in history.steps] == list(range(1, 8))
     assert (log / contract.METRICS_FILE).read_bytes().startswith(before), "a start has erased lines"
@@ -121,10 +121,10 @@ def test_cut_off_ones_do_not_fill_the_disk(log: Path, tiny: Path) -> None:
     shutil.copytree(folder / "step=92.ckpt.cut-off", folder / "step=93.ckpt")
     shutil.copytree(folder / "step=92.ckpt.cut-off", folder / "step=94.ckpt")
     CheckpointSelector(config(tiny, log), log, "").choose()
-    assert [path.name for path in aside.everything(folder)] == ["step=94.ckpt.cut-off"]
+    assert [path.name for path in retention.moved_aside(folder)] == ["step=94.ckpt.cut-off"]
     params = config(tiny, log).exp_manager.checkpoint_callback_params
     retention.apply(folder, complete(folder)[0].path, params)
-    assert aside.everything(folder) == []
+    assert retention.moved_aside(folder) == []
 
 
 def test_a_name_that_is_taken_is_not_taken_over(log: Path, tiny: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_name_that_is_taken_is_not_taken_over(log: Path, tiny: Path) -> None:
     newest.with_name(newest.name + ".damaged").mkdir()
     unreadable(newest)
     CheckpointSelector(config(tiny, log), log, "").choose()
-    assert [path.name for path in aside.everything(newest.parent)] == [
+    assert [path.name for path in retention.moved_aside(newest.parent)] == [
         newest.name + ".damaged", newest.name + ".damaged-2",
     ]  # fmt: skip
 

@@ -32,7 +32,7 @@ def restarted(tmp_path: Path) -> Path:
 
 
 def test_four_panels_show_the_numbers_of_the_log_directory(restarted: Path) -> None:
-    figure = plot.draw({"run": metrics_file.of_run(restarted).history()})
+    figure = plot.draw({"run": metrics_file.open_history(restarted).history()})
     loss, rate, norm, speed = figure.axes
     assert list(loss.lines[0].get_xdata()) == list(range(1, 11))
     assert list(loss.lines[0].get_ydata()) == [10.0 / step for step in range(1, 11)]
@@ -45,7 +45,7 @@ def test_four_panels_show_the_numbers_of_the_log_directory(restarted: Path) -> N
 
 
 def test_a_restart_is_a_dashed_line_where_it_went_on_and_says_what_it_cost(restarted: Path) -> None:
-    figure = plot.draw({"run": metrics_file.of_run(restarted).history()})
+    figure = plot.draw({"run": metrics_file.open_history(restarted).history()})
     dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
     assert [line.get_xdata()[0] for line in dashed] == [4]
     assert dashed[0].get_label() == "run: restarted 1x, 3 steps done again"
@@ -87,13 +87,13 @@ def test_the_legend_covers_no_panel_and_has_every_name(count: int) -> None:
 
 
 def test_the_title_says_which_run_or_how_many(restarted: Path) -> None:
-    history = metrics_file.of_run(restarted).history()
+    history = metrics_file.open_history(restarted).history()
     assert plot.draw({"mine": history}).get_suptitle() == "mine: step 10, loss 1, restarted"
     assert plot.draw({"a": history, "b": history}).get_suptitle() == "2 runs"
 
 
 def test_amounts_begin_at_zero_and_a_loss_does_not(restarted: Path) -> None:
-    figure = plot.draw({"run": metrics_file.of_run(restarted).history()})
+    figure = plot.draw({"run": metrics_file.open_history(restarted).history()})
     assert [axes.get_ylim()[0] == 0 for axes in figure.axes] == [False, True, True, True]
 
 
@@ -103,7 +103,7 @@ def test_a_date_alone_is_no_name(last: str, tmp_path: Path) -> None:
 
 
 def test_validations_are_dots_on_the_loss(restarted: Path) -> None:
-    figure = plot.draw({"run": metrics_file.of_run(restarted).history()})
+    figure = plot.draw({"run": metrics_file.open_history(restarted).history()})
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert [(list(line.get_xdata()), list(line.get_ydata())) for line in dots] == [([5], [1.5])]
 
@@ -145,7 +145,7 @@ def test_a_run_that_was_started_again_has_both_starts(tiny: Path, tmp_path: Path
     folder = tmp_path / "log"
     shutil.copytree(trained, folder)
     train(alone(tiny, folder, trainer__max_steps=6), Start(1, str(checkpoint_at(folder, 4)), last_step=6))
-    history = metrics_file.of_run(folder).history()
+    history = metrics_file.open_history(folder).history()
     assert [(start.step, start.steps_lost) for start in history.starts] == [(0, 0), (4, 2)]
     assert [one.step for one in history.steps] == [1, 2, 3, 4, 5, 6]
 
@@ -158,8 +158,8 @@ def test_validations_are_written_once_each_whatever_was_done_again(tiny: Path, t
         exp_manager__checkpoint_callback_params__save_top_k=-1, trainer__check_val_every_n_epoch=None,
     )  # fmt: skip
     folder = train(values)
-    once = metrics_file.of_run(folder).history().validations
+    once = metrics_file.open_history(folder).history().validations
     train(values, Start(1, str(checkpoint_at(folder, 2)), last_step=4))
-    again = metrics_file.of_run(folder).history().validations
+    again = metrics_file.open_history(folder).history().validations
     assert [one.step for one in once] == [2, 4]
     assert [(one.step, one.val_loss) for one in again] == [(one.step, one.val_loss) for one in once]

@@ -279,7 +279,7 @@ def test_an_interrupted_command_goes_on_with_the_parts_that_are_missing(
 
     done, write = [], parts.write
 
-    def interrupted(part: parts.Part) -> int:
+    def interrupted(part: parts.TokenFile) -> int:
         if len(done) == 5:
             raise KeyboardInterrupt
         done.append(part)
@@ -289,7 +289,7 @@ def test_an_interrupted_command_goes_on_with_the_parts_that_are_missing(
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path / "out")
     assert not [found for found in tmp_path.iterdir() if found.name.startswith("out")]
-    again: list[parts.Part] = []
+    again: list[parts.TokenFile] = []
     monkeypatch.setattr(parts, "write", lambda part: again.append(part) or write(part))
     with caplog.at_level("INFO"):
         assert go(tmp_path / "out") == ExitCode.SUCCESS

@@ -13,10 +13,10 @@ from torch.distributed.elastic.rendezvous import utils
 
 from bounds import BOUND
 from localcluster.freeport import free_ports
-from neuron_trainer.launcher import rendezvous
-from neuron_trainer.launcher.node import Node
+from neuron_trainer.launcher.elastic import rendezvous
+from neuron_trainer.launcher.node import NodeIdentity
 
-NODE = Node(
+NODE = NodeIdentity(
     rank=0, num_nodes=2, processes=1, host="127.0.0.1", port=0, is_in_pod=False, progress_port=0,
     max_process_restarts=0, rejoin_timeout=int(BOUND), accelerator="cpu", job_uid="u", attempt=0,
 )  # fmt: skip
@@ -36,7 +36,7 @@ def test_who_comes_first_looks_for_the_other_many_times_a_second(monkeypatch: py
     handlers = [rendezvous.handler(one) for one in (node, replace(node, rank=1))]
     with ThreadPoolExecutor() as pool:
         first = pool.submit(handlers[0].next_rendezvous)
-        assert has_waited.wait(BOUND), "torch waits elsewhere: look at launcher/rendezvous.py"
+        assert has_waited.wait(BOUND), "torch waits elsewhere: look at launcher/elastic/rendezvous.py"
         second = pool.submit(handlers[1].next_rendezvous)
         assert sorted((first.result(BOUND).rank, second.result(BOUND).rank)) == [0, 1]
     for handler in handlers:
@@ -47,7 +47,7 @@ def test_who_comes_first_looks_for_the_other_many_times_a_second(monkeypatch: py
 
 @pytest.mark.parametrize(("nodes", "seconds"), [(1, 0.05), (2, 0.05), (10, 0.05), (64, 0.32), (200, 1), (1000, 1)])
 def test_many_nodes_look_less_often(nodes: int, seconds: float) -> None:
-    assert rendezvous.look_interval(nodes) == pytest.approx(seconds)
+    assert rendezvous.poll_interval(nodes) == pytest.approx(seconds)
 
 
 class _Handler:
@@ -71,7 +71,7 @@ def test_a_thread_of_torch_does_not_destroy_what_waits_for_it(leaves: bool, monk
     raised = list[str]()
     monkeypatch.setattr(sys, "unraisablehook", lambda one: raised.append(str(one.exc_value)))
     monkeypatch.setattr(threading, "excepthook", lambda one: raised.append(str(one.exc_value)))
-    monkeypatch.setattr(rendezvous, "_LEFT", [])
+    monkeypatch.setattr(rendezvous, "_ABANDONED", [])
     is_in_beat, goes_on = threading.Event(), threading.Event()
     handler: Any = _Handler(is_in_beat, goes_on)
     thread: threading.Thread = handler._keep_alive_timer._thread

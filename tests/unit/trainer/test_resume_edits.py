@@ -27,7 +27,7 @@ from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 from neuron_trainer.loop.run import Run
 from neuron_trainer.loop.stopping import Stop
-from neuron_trainer.metrics.history import of_run
+from neuron_trainer.metrics.history import open_history
 from neuron_trainer.run_directory.resume import ResumeChoice
 
 from .conftest import alone, train, typed
@@ -158,9 +158,9 @@ def test_an_edit_is_told_and_everything_is_the_files(
     curve = optim.rates(config.model.optim, optim.Extent(module.total_steps or 12, lambda: module.epoch_steps, 32))
     assert module.optimizer.param_groups[0]["lr"] == pytest.approx(curve(DONE + 1), rel=1e-12), "of the step after it"
     if config.trainer.log_every_n_steps == 1:
-        (line,) = of_run(tmp_path).history().steps
+        (line,) = open_history(tmp_path).history().steps
         assert (line.step, line.lr) == (DONE + 1, pytest.approx(curve(DONE), rel=1e-12))
-    assert [record.resume for record in of_run(tmp_path).history().starts] == [list(choice.text)]
+    assert [record.resume for record in open_history(tmp_path).history().starts] == [list(choice.text)]
 
 
 @pytest.mark.parametrize("pair", [*itertools.islice(itertools.combinations(EDITS, 2), 0, None, 20)], ids="+".join)
@@ -204,7 +204,7 @@ def test_without_an_edit_the_text_says_so_and_everybody_has_it(tiny: Path, tmp_p
     report = handoff.read_progress()
     assert report is not None
     assert report.resume == choice.text
-    assert of_run(tmp_path / "log").history().starts[0].resume == list(choice.text)
+    assert open_history(tmp_path / "log").history().starts[0].resume == list(choice.text)
 
 
 def test_an_edit_of_a_batch_size_that_does_not_divide_says_what_is_read_again(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from neuron_trainer.checkpoint import Candidate
-from neuron_trainer.run_directory.resume import of_run
+from neuron_trainer.run_directory.resume import candidates_of_run
 from neuron_trainer.run_directory.run_identity import FILE, read, take
 
 from .test_resume import candidate
@@ -56,8 +56,10 @@ def test_a_directory_of_an_older_release_stays_one_run(tmp_path: Path) -> None:
 
 def test_what_may_be_taken_up() -> None:
     mine, other, old = of("mine", 4), of("other", 6), of("", 8)
-    assert of_run((old, other, mine), "", "mine") == (mine,)
-    assert of_run((old, other, mine), "", "") == (old, other, mine), "of an older release: as it was"
-    assert of_run((old, other), "", "mine") == ()
+    assert candidates_of_run((old, other, mine), "", "mine") == (mine,)
+    assert candidates_of_run((old, other, mine), "", "") == (old, other, mine), "of an older release: as it was"
+    assert candidates_of_run((old, other), "", "mine") == ()
     of_job = of("lost", 6, "job")
-    assert of_run((old, of_job), "job", "mine") == (of_job,), "a job knows its own, whatever became of run.json"
+    assert candidates_of_run((old, of_job), "job", "mine") == (of_job,), (
+        "a job knows its own, whatever became of run.json"
+    )

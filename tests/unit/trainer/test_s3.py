@@ -13,7 +13,7 @@ from neuron_api import contract
 from neuron_trainer.checkpoint import catalog, complete, layout, retention, verify, writer
 from neuron_trainer.errors import CheckpointError
 from neuron_trainer.ipc.worker_channel import Start
-from neuron_trainer.launcher import start
+from neuron_trainer.launcher import training
 from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 from neuron_trainer.run_directory import log_dir
 from neuron_trainer.storage import places
@@ -94,7 +94,7 @@ def test_a_log_directory_there_has_the_lines_of_all_starts(
     values["trainer"]["max_steps"] = 6
     mirror = log_dir.mirror(typed(values), folder)
     assert mirror is not None
-    start._fetch(mirror)
+    training.fetch(mirror)
     chosen = CheckpointSelector(typed(values), folder, "").choose().checkpoint
     train(values, Start(1, chosen))
     assert numbers(folder) == numbers(trained)

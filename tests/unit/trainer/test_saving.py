@@ -15,11 +15,11 @@ from torch.distributed.checkpoint.state_dict_loader import load
 
 from bounds import BOUND
 from neuron_api import contract
-from neuron_trainer.checkpoint import complete, contents, layout, reader, shards, verify, writer
-from neuron_trainer.checkpoint.background import Background
+from neuron_trainer.checkpoint import complete, layout, reader, shards, verify, writer
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.checkpoint.shards import ShardReader
-from neuron_trainer.checkpoint.staging import Stage, Stored
+from neuron_trainer.checkpoint.staging import CheckpointTensor, Stage
+from neuron_trainer.checkpoint.writer import BackgroundWriter
 from neuron_trainer.errors import CheckpointError
 from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
@@ -49,8 +49,8 @@ def run(tiny: Path, folder: Path, **params: Any) -> Path:
 
 def stored(checkpoint: Path) -> dict[str, Tensor]:
     """Every tensor, as it is in the files."""
-    dtypes = {tensor.name: getattr(torch, tensor.dtype) for tensor in contents.tensors(checkpoint)}
-    found = {t.name: torch.empty(t.shape, dtype=dtypes[t.name]) for t in contents.tensors(checkpoint)}
+    dtypes = {tensor.name: getattr(torch, tensor.dtype) for tensor in reader.tensor_entries(checkpoint)}
+    found = {t.name: torch.empty(t.shape, dtype=dtypes[t.name]) for t in reader.tensor_entries(checkpoint)}
     load(found, storage_reader=ShardReader(checkpoint))
     return found
 
@@ -75,14 +75,14 @@ class Gate:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.is_open, self.reached = threading.Event(), threading.Event()
-        plain = shards.Checked.write
+        plain = shards.HashingFile.write
 
-        def write(file: shards.Checked, data: Any) -> int:
+        def write(file: shards.HashingFile, data: Any) -> int:
             self.reached.set()
             assert self.is_open.wait(BOUND)
             return plain(file, data)
 
-        monkeypatch.setattr(shards.Checked, "write", write)
+        monkeypatch.setattr(shards.HashingFile, "write", write)
 
 
 @pytest.fixture
@@ -104,8 +104,8 @@ def test_a_start_from_either_continues_bit_for_bit(beside: Path, trained: Path, 
     assert numbers(train(values, Start(1, str(checkpoint_at(beside, 4))))) == numbers(trained)[4:]
 
 
-def state(value: float) -> dict[str, Stored]:
-    return {"model.a": Stored(torch.full((8, 8), value), torch.float32)}
+def state(value: float) -> dict[str, CheckpointTensor]:
+    return {"model.a": CheckpointTensor(torch.full((8, 8), value), torch.float32)}
 
 
 def snapshot(folder: Path, tensors: dict[str, Tensor], like: Path) -> writer.Snapshot:
@@ -118,7 +118,7 @@ def snapshot(folder: Path, tensors: dict[str, Tensor], like: Path) -> writer.Sna
 def test_a_step_does_not_wait_for_the_write_and_may_change_the_tensors(
     tmp_path: Path, trained: Path, gate: Gate
 ) -> None:
-    stage, background, tensors = Stage(), Background(), state(1.0)
+    stage, background, tensors = Stage(), BackgroundWriter(), state(1.0)
     told = threading.Event()
     background.submit(snapshot(tmp_path, stage.copy(tensors), trained), told.set)
     assert gate.reached.wait(BOUND)
@@ -133,7 +133,7 @@ def test_a_step_does_not_wait_for_the_write_and_may_change_the_tensors(
 
 
 def test_a_checkpoint_is_complete_when_it_is_written_and_not_at_the_next_save(tmp_path: Path, trained: Path) -> None:
-    background = Background()
+    background = BackgroundWriter()
     done = threading.Event()
     background.submit(snapshot(tmp_path, Stage().copy(state(1.0)), trained), done.set)
     assert done.wait(BOUND), "no call of ours is needed"
@@ -142,7 +142,10 @@ def test_a_checkpoint_is_complete_when_it_is_written_and_not_at_the_next_save(tm
 
 
 def test_the_buffers_are_kept_and_cast_on_the_way() -> None:
-    stage, tensors = Stage(), {"a": Stored(torch.ones(4), torch.bfloat16), "b": Stored(torch.ones(4), torch.float32)}
+    stage, tensors = (
+        Stage(),
+        {"a": CheckpointTensor(torch.ones(4), torch.bfloat16), "b": CheckpointTensor(torch.ones(4), torch.float32)},
+    )
     first = stage.copy(tensors)
     assert first["a"].dtype == torch.bfloat16
     places = {name: tensor.data_ptr() for name, tensor in first.items()}
@@ -150,7 +153,7 @@ def test_the_buffers_are_kept_and_cast_on_the_way() -> None:
     again = stage.copy(tensors)
     assert {name: tensor.data_ptr() for name, tensor in again.items()} == places
     assert again["b"].tolist() == [3.0] * 4
-    other = stage.copy({"a": Stored(torch.ones(5), torch.float32)})
+    other = stage.copy({"a": CheckpointTensor(torch.ones(5), torch.float32)})
     assert other["a"].shape == (5,)
 
 
@@ -221,7 +224,7 @@ def test_xser_is_a_file_for_each_tensor_with_the_same_contents(tiny: Path, tmp_p
     folder = run(tiny, tmp_path, __save_xser=True)
     each, one = checkpoint_at(folder, 6), checkpoint_at(trained, 6)
     assert len(list(one.glob("*.distcp"))) == 1
-    assert len(list(each.glob("*.distcp"))) == len(contents.tensors(each))
+    assert len(list(each.glob("*.distcp"))) == len(reader.tensor_entries(each))
     assert_equal(each, one)
 
 
@@ -252,7 +255,7 @@ def test_weights_have_the_dtype_that_is_asked_for_and_a_resume_is_exact(
 ) -> None:
     folder = run(tiny, tmp_path / "log", precision="mixed_precision", **params)
     checkpoint = checkpoint_at(folder, 4)
-    dtypes = {tensor.name: tensor.dtype for tensor in contents.tensors(checkpoint)}
+    dtypes = {tensor.name: tensor.dtype for tensor in reader.tensor_entries(checkpoint)}
     assert {dtype for name, dtype in dtypes.items() if name.startswith("model.")} == {model}
     assert {dtype for name, dtype in dtypes.items() if name.startswith("optim.")} == {"float32"}
     assert any(name.endswith(".master") for name in dtypes) == masters
@@ -272,7 +275,7 @@ def test_weights_alone_begin_another_run_and_are_not_resumed(
 ) -> None:
     folder = run(tiny, tmp_path / "log", save_weights_only=True, __resume_if_exists=False)
     checkpoint = checkpoint_at(folder, 6)
-    assert all(tensor.name.startswith("model.") for tensor in contents.tensors(checkpoint))
+    assert all(tensor.name.startswith("model.") for tensor in reader.tensor_entries(checkpoint))
     assert not (checkpoint / layout.TRAINER_STATE).exists()
     verify(checkpoint)
     config = typed(alone(tiny, folder, trainer__max_steps=9))

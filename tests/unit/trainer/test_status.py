@@ -14,10 +14,10 @@ from bounds import BOUND
 from neuron_api.resource import progress
 from neuron_api.resource.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
 from neuron_trainer.ipc.worker_channel import WorkerChannel
-from neuron_trainer.launcher.node import Node
+from neuron_trainer.launcher.node import NodeIdentity
 from neuron_trainer.launcher.server import Server
-from neuron_trainer.launcher.start import last_sentence
 from neuron_trainer.launcher.status import Status
+from neuron_trainer.launcher.termination import last_sentence
 from neuron_trainer.worker import WorkerOutcome
 
 from .conftest import alone, typed
@@ -34,7 +34,7 @@ def handoff(tmp_path: Path) -> WorkerChannel:
 
 @pytest.fixture
 def status(handoff: WorkerChannel, tiny: Path, tmp_path: Path) -> Status:
-    node = Node.of(typed(alone(tiny, tmp_path)), POD)
+    node = NodeIdentity.from_environment(typed(alone(tiny, tmp_path)), POD)
     return Status(node, handoff, max_steps=100, log_dir="/log", config_hash="h")
 
 
@@ -172,5 +172,5 @@ def test_the_last_line_says_whether_there_is_more_to_do(
 ) -> None:
     """Bounds by epochs: the processes know how many steps that are (Lightning#19617)."""
     handoff.write_progress(Progress(step=11, max_steps=155))
-    text = last_sentence({outcome.value}, status, Path("/log"))
+    text = last_sentence({outcome.value}, status.report(), Path("/log"))
     assert all(word in text for word in words)

@@ -9,7 +9,7 @@ import pytest
 
 from bounds import BOUND
 from neuron_trainer.ipc.worker_channel import WorkerChannel
-from neuron_trainer.launcher.stderr import KEPT, Stderr
+from neuron_trainer.launcher.elastic.stderr import MAX_LINES, Stderr
 
 
 class Passed(list[bytes]):
@@ -55,13 +55,13 @@ def test_the_stacks_that_follow_it_do_not_push_them_out(stderr: Stderr, tmp_path
               "os.write(2, b'said\\n'); os.abort()"  # fmt: skip
     assert process(tmp_path, 0, program) == -6
     assert stderr.tail(0).splitlines() == ["said", "Fatal Python error: Aborted"]
-    assert len(b"".join(passed).splitlines()) > KEPT
+    assert len(b"".join(passed).splitlines()) > MAX_LINES
 
 
 def test_many_lines_pass_whole_and_the_last_are_kept(stderr: Stderr, tmp_path: Path, passed: Passed) -> None:
     count = 20_000  # more than a pipe holds
     assert process(tmp_path, 0, f"import sys\nfor n in range({count}): sys.stderr.write(f'line {{n}}\\n')") == 0
-    assert stderr.tail(0).splitlines() == [f"line {n}" for n in range(count - KEPT, count)]
+    assert stderr.tail(0).splitlines() == [f"line {n}" for n in range(count - MAX_LINES, count)]
     assert b"".join(passed).decode().splitlines() == [f"line {n}" for n in range(count)]
 
 

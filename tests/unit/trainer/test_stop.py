@@ -19,15 +19,16 @@ from bounds import BOUND
 from neuron_api.contract import ExitCode
 from neuron_trainer.errors import NotBegunError, StartError
 from neuron_trainer.ipc.worker_channel import WorkerChannel
-from neuron_trainer.launcher import checkpoint_selector, forkserver, start, supervisor
-from neuron_trainer.launcher.stop import Stop
+from neuron_trainer.launcher import checkpoint_selector, start, termination
+from neuron_trainer.launcher.elastic import forkserver, supervisor
+from neuron_trainer.launcher.stop import StopRequest
 from neuron_trainer.preflight import preflight
 
 from .conftest import alone
 
 SIGNALS_TO_THE_FORKSERVER = """
 import multiprocessing, os, signal
-from neuron_trainer.launcher import forkserver
+from neuron_trainer.launcher.elastic import forkserver
 forkserver.start(1)
 for number in (signal.SIGTERM, signal.SIGINT):
     os.kill(forkserver.pid(), number)
@@ -88,7 +89,7 @@ def test_a_signal_is_answered_by_what_it_costs(
     has_steps: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    stop = Stop(WorkerChannel(tmp_path))
+    stop = StopRequest(WorkerChannel(tmp_path))
     stop.listen()
     stop.check()
     stop.has_steps = has_steps
@@ -101,7 +102,7 @@ def test_a_signal_is_answered_by_what_it_costs(
 
 @pytest.mark.usefixtures("handlers")
 def test_a_signal_after_the_end_of_the_hand_off_does_no_harm(tmp_path: Path) -> None:
-    stop = Stop(WorkerChannel(tmp_path / "removed"))
+    stop = StopRequest(WorkerChannel(tmp_path / "removed"))
     stop.listen()
     signal.raise_signal(signal.SIGTERM)
     assert stop.is_requested
@@ -143,4 +144,4 @@ def test_a_stop_is_looked_at_after_each_phase(
                        (10, "nothing to do: /c is at step 10, 2 past max_steps 8")],
 )  # fmt: skip
 def test_a_checkpoint_at_or_past_the_end_is_told_with_its_step(step: int, says: str) -> None:
-    assert start._nothing_left(Path("/c"), step, 8) == says
+    assert termination.nothing_to_do(Path("/c"), step, 8) == says

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from neuron_api import contract
-from neuron_trainer import fast_dev_run
+from neuron_trainer import run_config
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.loop.stopping_criteria import TimeLimit
@@ -71,7 +71,7 @@ def test_a_stop_that_was_asked_for_saves_and_does_not_validate(tiny: Path, tmp_p
     last = steps_of(folder)[-1]
     assert last in (3, 4), "the votes are counted while the next step runs"
     assert complete(folder / contract.CHECKPOINTS_DIR)[0].step == last
-    assert not history.of_run(folder).history().validations
+    assert not history.open_history(folder).history().validations
 
 
 @pytest.mark.parametrize(("monitor", "threshold"), [("val_loss", 100.0), ("reduced_train_loss", 100.0)])
@@ -149,12 +149,12 @@ def test_fast_dev_run_does_a_few_steps_of_everything_and_leaves_nothing(
     value: int, steps: int, tiny: Path, tmp_path: Path
 ) -> None:
     values = alone(tiny, tmp_path, trainer__fast_dev_run=value, data__val_dir=str(tiny / "data"), **VALIDATED)
-    config = fast_dev_run.applied(typed(values))
-    assert fast_dev_run.applied(config) == config, "launcher and processes may both apply it"
+    config = run_config.with_fast_dev_run(typed(values))
+    assert run_config.with_fast_dev_run(config) == config, "launcher and processes may both apply it"
     assert (config.trainer.max_steps, config.trainer.limit_val_batches) == (steps, steps)
     assert not config.exp_manager.create_checkpoint_callback
     assert not config.exp_manager.resume_if_exists
-    assert fast_dev_run.applied(typed(alone(tiny, tmp_path))) == typed(alone(tiny, tmp_path))
+    assert run_config.with_fast_dev_run(typed(alone(tiny, tmp_path))) == typed(alone(tiny, tmp_path))
 
 
 # ---- what is handed to Lightning ------------------------------------------------------------------------------------
@@ -209,10 +209,10 @@ def test_files_are_copied_and_those_that_are_absent_are_named(tmp_path: Path) ->
     log = tmp_path / "log"
     log.mkdir()
     for _ in range(2):
-        recorded_files.copy([str(tmp_path / "recipe.sh"), str(tmp_path / "conf")], log)
+        recorded_files.copy_files([str(tmp_path / "recipe.sh"), str(tmp_path / "conf")], log)
     assert (log / "recipe.sh").read_text() == "train"
     assert (log / "conf" / "a.yaml").exists()
-    (found,) = recorded_files.check([str(tmp_path / "recipe.sh"), str(tmp_path / "none")])
+    (found,) = recorded_files.check_files([str(tmp_path / "recipe.sh"), str(tmp_path / "none")])
     assert "none is not there" in found.message
 
 

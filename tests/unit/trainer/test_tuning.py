@@ -16,8 +16,9 @@ import yaml
 
 from distributed.tiny import MODEL
 from key_cases import text_with
-from neuron_trainer import sequence_length
+from neuron_trainer import run_config
 from neuron_trainer.data import source, tokenizer
+from neuron_trainer.data.samples import Part
 from neuron_trainer.data.sft import records as tuning_records
 from neuron_trainer.errors import InputError
 from neuron_trainer.ipc.worker_channel import Start
@@ -82,9 +83,9 @@ def tuned(tiny: Path, words: Path, folder: Path, records: Any = RECORDS, **chang
     return values
 
 
-def rows(values: dict[str, Any], part: source.Part = "train") -> list[tuple[list[int], list[int]]]:
+def rows(values: dict[str, Any], part: Part = "train") -> list[tuple[list[int], list[int]]]:
     """Ids and labels of all samples."""
-    found = source.samples(sequence_length.applied(typed(values)), part, is_builder=True)
+    found = source.samples(run_config.with_record_length(typed(values)), part, is_builder=True)
     taken = found.take(range(len(found)))
     return list(zip(taken["input_ids"].tolist(), taken["labels"].tolist(), strict=True))
 
@@ -161,7 +162,7 @@ def test_an_alpaca_record_asks_its_instruction_and_its_input(
         assert labels[: len(wanted)] == learned
     for _ in range(2):
         caplog.clear()
-        preflight.check(sequence_length.applied(typed(values)), 1, tmp_path / "log")
+        preflight.check(run_config.with_record_length(typed(values)), 1, tmp_path / "log")
         assert "in 8 records the question is `instruction`, a line end and `input`" in caplog.text
         assert "fields that are not used: id (in 4), source (in 2)" in caplog.text
 
@@ -257,7 +258,7 @@ def test_an_interrupted_run_is_the_unbroken_one_and_learns(
 def test_the_model_runs_at_the_length_of_the_records(tiny: Path, words: Path, tmp_path: Path) -> None:
     values = tuned(tiny, words, tmp_path, trainer__max_steps=2)
     short = train({**values, "data": {**values["data"], "seq_length": 24}})
-    config = sequence_length.applied(typed({**values, "data": {**values["data"], "seq_length": 24}}))
+    config = run_config.with_record_length(typed({**values, "data": {**values["data"], "seq_length": 24}}))
     assert config.model.encoder_seq_length == 24
     assert source.samples(config, "train", is_builder=True).take([0])["input_ids"].shape == (1, 24)
     assert len(lines(short)) == 2
@@ -289,7 +290,7 @@ def test_a_published_file_trains_when_it_is_made_small(name: str, tiny: Path, wo
     values = yaml.safe_load(text_with(name, SMALL, SIZES[name], places))
     if name.startswith("hf"):
         values["model"]["model_config"] = str(tiny / "model.json")
-    preflight.check(sequence_length.applied(typed(values)), 1, tmp_path / "log")
+    preflight.check(run_config.with_record_length(typed(values)), 1, tmp_path / "log")
     found = lines(train(values))
     assert [line["step"] for line in found] == [1, 2, 3]
 

@@ -107,7 +107,7 @@ def test_a_run_with_a_known_peak_says_its_share_and_another_says_none(
     assert all(line["mfu"] > 0 for line in written)
     shown = [value for _, value in scalars(known)["mfu"]]
     assert shown == pytest.approx([line["mfu"] for line in written], rel=1e-5)
-    assert history.of_run(known).history().steps[-1].mfu == written[-1]["mfu"]
+    assert history.open_history(known).history().steps[-1].mfu == written[-1]["mfu"]
 
 
 @pytest.mark.parametrize("given", ["", "much", "0", "-1", "inf", "nan"])

@@ -115,7 +115,7 @@ def _convert(chosen: Any) -> int:
     from .cli import convert
 
     return convert.run(
-        convert.Request(
+        convert.ConvertRequest(
             source=convert.place(chosen.source),
             target=convert.place(chosen.target),
             to=chosen.to,
@@ -134,9 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the `neuron-train` script; returns an exit code of `neuron_api.contract.ExitCode`."""
     chosen = parser().parse_args(arguments)
     if chosen.command in ("run", "test"):
-        from .launcher import start, variables
+        from .launcher import job_file, start
 
-        own = [variables.data_module(chosen.data_module)] if chosen.data_module else []
+        own = [job_file.data_module_override(chosen.data_module)] if chosen.data_module else []
         return start.main(chosen.config, [*own, *chosen.overrides], is_test=chosen.command == "test", job=chosen.job)
     if chosen.command == "checkpoint" and chosen.checkpoint_command == "convert":
         return _convert(chosen)
@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .data import prepare
 
     return prepare.main(
-        prepare.Request(
+        prepare.PrepareRequest(
             inputs=tuple(chosen.input),
             output=chosen.output,
             seq_length=chosen.seq_length,

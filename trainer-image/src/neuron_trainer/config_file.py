@@ -9,12 +9,12 @@ from neuron_api.loading.limits import MAX_BYTES
 from neuron_trainer.errors import InputError
 
 _OPEN_ALREADY: Final = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
-"""Another pipe might have no writer: it would be waited for without an end."""
+"""Pipes that have a writer. Any other pipe might have none, and reading it would wait for ever."""
 _REMEDY: Final = "Give the path of a configuration in YAML."
 
 
 def read(path: Path) -> bytes:
-    """At most one byte more than a configuration may have. Raises `InputError`."""
+    """Return at most one byte more than a configuration may have; raises `InputError`."""
     try:
         mode = path.stat().st_mode
         if S_ISDIR(mode):
@@ -23,7 +23,7 @@ def read(path: Path) -> bytes:
             raise _fault(f"{path} is not a regular file.")
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as problem:  # a NUL in the path
+    except (OSError, ValueError) as problem:  # ValueError: a NUL in the path
         raise _fault(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}.") from None
 
 

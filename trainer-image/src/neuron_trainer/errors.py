@@ -5,9 +5,10 @@
     ├── TokenError          the data has a token that the model does not
     ├── DivergenceError     the loss or the gradients are not finite: starting again from the checkpoint may help
     ├── CheckpointError     a checkpoint cannot be read: the reader falls back to the one before
-    ├── ProgressLostError   steps were finished and nothing is there to take them up from: exit code 3
-    ├── LeaseHeldError      another run holds the directory: exit code 2
-    ├── LeaseLostError      this run was away for so long that another one has taken its directory
+    │   └── NewerReleaseError   a later release wrote it
+    ├── ProgressLostError   steps were finished and no checkpoint has them: exit code 3
+    ├── DirectoryHeldError  another run holds the directory: exit code 2
+    ├── DirectoryLostError  this run could not renew its lease, and another one has taken its directory
     ├── PeerLostError       a collective failed because another process is gone: wait for the new round
     ├── StartError          the processes could not be started: exit code 1
     ├── ReportedError       what a worker reports in one sentence; its stack is in the log file alone
@@ -17,14 +18,17 @@
 Anything else that is raised is a bug of ours or of the user's module and is shown with its traceback.
 """
 
-from collections.abc import Iterable
+import errno
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
 from neuron_api.findings.finding import Finding
 
 
 class TrainerError(Exception):
-    """Base of everything this package raises on purpose."""
+    """The base of everything this package raises on purpose."""
 
 
 class InputError(TrainerError):
@@ -35,7 +39,7 @@ class InputError(TrainerError):
         super().__init__("\n".join(str(finding) for finding in self.findings))
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[tuple[Finding, ...]]]:
-        """It crosses processes."""
+        """Pickle by the findings: the error crosses processes."""
         return InputError, (self.findings,)
 
 
@@ -44,7 +48,7 @@ class TokenError(TrainerError):
 
 
 class DivergenceError(TrainerError):
-    """Training has come to numbers that are none; what is in checkpoints is from before."""
+    """The loss or the gradients are no longer finite; checkpoints are from before that."""
 
 
 class CheckpointError(TrainerError):
@@ -52,14 +56,14 @@ class CheckpointError(TrainerError):
 
 
 class NewerReleaseError(CheckpointError):
-    """A checkpoint was written by a later release: it is not damaged, and its steps are not to be done again."""
+    """A later release wrote the checkpoint: it is not damaged, and its steps must not be done again."""
 
 
 class ProgressLostError(TrainerError):
     """The job would begin again at step 0 after finished steps, and its spec does not allow that."""
 
 
-class LeaseHeldError(TrainerError):
+class DirectoryHeldError(TrainerError):
     """Another run holds the directory."""
 
     def __init__(self, folder: Path, holder: str, lock: str) -> None:
@@ -67,7 +71,7 @@ class LeaseHeldError(TrainerError):
         super().__init__(f"{folder} is held by another run: {holder}")
 
 
-class LeaseLostError(TrainerError):
+class DirectoryLostError(TrainerError):
     """Another run has the directory now: nothing more may be written there."""
 
 
@@ -88,7 +92,44 @@ class PreemptedError(TrainerError):
 
 
 class NotBegunError(PreemptedError):
-    """It asked before training began: there is nothing to save."""
+    """The node asked before training began: there is nothing to save."""
 
     def __init__(self) -> None:
         super().__init__("before training began")
+
+
+_SPACE: Final = (
+    "Free space there, keep fewer checkpoints (exp_manager.checkpoint_callback_params.save_top_k) or write them "
+    "elsewhere (exp_manager.checkpoint_callback_params.dirpath); then start again."
+)
+_RIGHTS: Final = "Let the user of this process read and write it, then start again."
+_STORAGE: Final = "Check the volume and its mount, then start again."
+_REMEDIES: Final[Mapping[int, str]] = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: _SPACE,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: "Mount the volume writable, or write elsewhere; then start again.",
+    errno.ENOENT: "Restore it, then start again.",
+    errno.EIO: _STORAGE,
+    errno.ESTALE: _STORAGE,
+    errno.ENOTCONN: _STORAGE,
+    errno.EMFILE: "Allow more open files (ulimit -n), then start again.",
+}
+
+
+def failure_sentence(problem: Exception, *, is_own_module: bool) -> str | None:
+    """Return one line with a remedy for a failure of the world around a worker, in place of torch's stack.
+
+    None for what needs its stack: a bug of ours, or an error in a data module of the user's (`is_own_module`: there is
+    one, and an error of the system may come from it).
+    """
+    if isinstance(problem, PeerLostError):
+        return None
+    is_system = isinstance(problem, OSError) and problem.errno is not None and not is_own_module
+    if not (isinstance(problem, TrainerError) or is_system):
+        return None
+    text = " ".join(str(problem).splitlines()).strip() or type(problem).__name__
+    remedy = next((remedy for number, remedy in _REMEDIES.items() if os.strerror(number) in text), "")
+    return f"{text.rstrip('.')}. {remedy}" if remedy else text

@@ -35,7 +35,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class BrokenCheckpoint:
     """A directory with the name of a checkpoint that none can be taken from."""
 
     path: Path
@@ -52,24 +52,24 @@ class Survey:
 
     complete: tuple[Candidate, ...]
     """Highest step first (never by time of modification)."""
-    broken: tuple[Broken, ...]
+    broken: tuple[BrokenCheckpoint, ...]
     """By name."""
 
 
 def survey(folder: Path) -> Survey:
     """What is in a directory of checkpoints; shards are not read. A file with such a name is nobody's checkpoint."""
-    found, broken = list[Candidate](), list[Broken]()
+    found, broken = list[Candidate](), list[BrokenCheckpoint]()
     for path in sorted(folder.glob(f"*{contract.CHECKPOINT_SUFFIX}")):
         if not path.is_dir():
             continue
         if not layout.is_complete(path):
-            broken.append(Broken(path, _cut_off(path), was_complete=False))
+            broken.append(BrokenCheckpoint(path, _cut_off(path), was_complete=False))
             continue
         try:
             found.append(Candidate(path, read(path)))
         except CheckpointError as problem:
             is_newer = isinstance(problem, NewerReleaseError)
-            broken.append(Broken(path, str(problem), was_complete=True, is_newer=is_newer))
+            broken.append(BrokenCheckpoint(path, str(problem), was_complete=True, is_newer=is_newer))
     found.sort(key=lambda candidate: (candidate.step, not layout.is_last(candidate.path)), reverse=True)
     return Survey(tuple(found), tuple(broken))
 
@@ -116,9 +116,9 @@ def _verify_size(file: Path, expected: int) -> None:
 
 def _verify_contents(path: Path, manifest: Manifest) -> None:
     """What the checksums cannot know: that the files are a checkpoint, whoever has written them."""
-    from . import contents, reader  # torch, which a launcher does not wait for before it needs it
+    from . import reader  # torch, which a launcher does not wait for before it needs it
 
-    for name, end in contents.files(path).items():
+    for name, end in reader.shard_sizes(path).items():
         if name not in manifest.files or manifest.files[name].size < end:
             raise CheckpointError(f"{path / layout.TENSOR_INDEX} names {end} bytes of {name}, which are not there")
     if not manifest.weights_only:

@@ -28,7 +28,7 @@ _MAX_JSON: Final = 1 << 27
 """Bytes; an index of a million tensors has as many."""
 
 
-def is_one(folder: Path) -> bool:
+def is_hf_checkpoint(folder: Path) -> bool:
     """Whether it has such files; never an object store's, whose files cannot be mapped."""
     return not places.is_remote(folder) and ((folder / INDEX).is_file() or (folder / SINGLE).is_file())
 
@@ -43,7 +43,7 @@ def pickled(folder: Path) -> Path | None:
     return None if places.is_remote(folder) else next((f for f in map(folder.joinpath, _PICKLED) if f.is_file()), None)
 
 
-class Stored(NamedTuple):
+class TensorLocation(NamedTuple):
     """One tensor in its file."""
 
     file: Path
@@ -52,16 +52,16 @@ class Stored(NamedTuple):
     dtype: torch.dtype
 
 
-def tensors(folder: Path) -> dict[str, Stored]:
+def tensors(folder: Path) -> dict[str, TensorLocation]:
     """By name, from the files' headers, which fit the files' sizes; raises `CheckpointError`."""
-    found: dict[str, Stored] = {}
+    found: dict[str, TensorLocation] = {}
     for file in _files(folder):
         try:
             with safe_open(file, "pt") as opened:
                 for name in opened.keys():  # noqa: SIM118  # it is no mapping
                     part = opened.get_slice(name)
                     dtype = part[:0].dtype if part.get_shape() else opened.get_tensor(name).dtype
-                    found[name] = Stored(file, name, tuple(part.get_shape()), dtype)
+                    found[name] = TensorLocation(file, name, tuple(part.get_shape()), dtype)
         except (OSError, SafetensorError) as problem:
             raise CheckpointError(f"{file} cannot be read: {problem}") from None
     return found

@@ -24,10 +24,10 @@ from torch.futures import Future
 
 from neuron_trainer.models.hf_tensor import HFTensor
 
-from .hf_checkpoint import Stored, tensors
+from .hf_checkpoint import TensorLocation, tensors
 
 
-class PublishedReader(FileSystemReader):
+class HFReader(FileSystemReader):
     """Such a directory to `torch.distributed.checkpoint`: ours as `model.<name>`, of a stack each row a chunk."""
 
     def __init__(self, folder: Path, names: Mapping[str, HFTensor]) -> None:
@@ -72,7 +72,7 @@ class PublishedReader(FileSystemReader):
             chunks = [ChunkStorageMetadata(torch.Size((n, *_zeros(first.shape))), row) for n in range(count)]
         return TensorStorageMetadata(TensorProperties(first.dtype), torch.Size(whole), chunks)
 
-    def _source(self, item: ReadItem) -> tuple[Stored, tuple[slice, ...]]:
+    def _source(self, item: ReadItem) -> tuple[TensorLocation, tuple[slice, ...]]:
         index: MetadataIndex = item.storage_index
         part = tuple(slice(n, n + k) for n, k in zip(item.storage_offsets, item.lengths, strict=True))
         if index.fqn not in self._stacks:

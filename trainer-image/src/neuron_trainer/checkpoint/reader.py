@@ -1,6 +1,10 @@
-"""Load a checkpoint into a run of the same or another split; the directory was verified before the ranks started."""
+"""Read a checkpoint: which tensors it has, and their values into a run of the same or another split.
+
+The launcher has verified the directory before the ranks start.
+"""
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,30 +12,70 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from neuron_trainer.errors import CheckpointError
 
-from . import contents, layout
+from . import layout, tensor_index
 from .shards import ShardReader, reasons
 
-_SHOWN: Final = 5
+_MAX_NAMES: Final = 5
 _MAX_REASON: Final = 300
 _STATE: Final = {"epoch": int, "global_step": int, "lr_schedulers": list, "rng": list}
 """What a resume cannot do without."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor of a checkpoint, whatever it was split over."""
+
+    name: str
+    """`model.<parameter>` or `optim.<parameter>.<state>`."""
+    shape: tuple[int, ...]
+    dtype: str
+    size: int
+    """Bytes of the whole tensor."""
+
+
+def tensor_entries(folder: Path, files: FileSystemReader | None = None) -> list[StoredTensor]:
+    """Return the tensors by name, from the index alone; raises `CheckpointError`.
+
+    `files`: by default of a checkpoint of our own.
+    """
+    index = _index(folder, ShardReader(folder) if files is None else files).state_dict_metadata
+    tensors = []
+    for name, entry in sorted(index.items()):
+        if isinstance(entry, TensorStorageMetadata):
+            dtype = entry.properties.dtype
+            size = entry.size.numel() * dtype.itemsize
+            tensors.append(StoredTensor(name, tuple(entry.size), str(dtype).removeprefix("torch."), size))
+    return tensors
+
+
+def shard_sizes(folder: Path) -> dict[str, int]:
+    """Return the bytes that each shard of a checkpoint of our own must have, by name; raises `CheckpointError`."""
+    return tensor_index.files(_index(folder, ShardReader(folder)))
+
+
+def _index(folder: Path, files: FileSystemReader) -> Metadata:
+    try:
+        return files.read_metadata()
+    except OSError as problem:
+        raise CheckpointError(f"{folder} has no index of tensors that can be read: {problem}") from None
+
+
 def load_tensors(
-    folder: Path, wanted: Callable[[Collection[str]], dict[str, Tensor]], files: FileSystemReader | None = None
+    folder: Path, select: Callable[[Collection[str]], dict[str, Tensor]], files: FileSystemReader | None = None
 ) -> None:
     """Fill tensors in place; every rank reads only what it owns. `files`: by default of a checkpoint of our own.
 
-    `wanted` gives the tensors to fill, by their names in a checkpoint that has the given ones. One that is not there,
-    or has another shape, is an error with its name: nothing is left as it was without a word.
+    `select` returns the tensors to fill, by their names in a checkpoint that has the names it is called with. Raises
+    `CheckpointError` with the name of one that is missing or has another shape: no tensor silently keeps its value.
     """
     files = ShardReader(folder) if files is None else files
-    stored = {tensor.name: tensor.shape for tensor in contents.tensors(folder, files)}
-    tensors = wanted(stored.keys())
+    stored = {tensor.name: tensor.shape for tensor in tensor_entries(folder, files)}
+    tensors = select(stored.keys())
     missing = [name for name in tensors if name not in stored]
     wrong = [
         f"{name}: {list(stored[name])} there, {list(tensor.shape)} here"
@@ -51,12 +95,12 @@ def load_tensors(
 
 
 def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more
 
 
 def load_trainer_state(folder: Path) -> dict[str, Any]:
-    """Counters, loops, schedule, generators; plain types only, so nothing in the file can run code.
+    """Return counters, loops, schedule and generators; plain types only, so nothing in the file can run code.
 
     Raises `CheckpointError` where the file is damaged, holds anything else, or lacks what a resume needs.
     """
@@ -77,7 +121,7 @@ def load_trainer_state(folder: Path) -> dict[str, Any]:
 
 
 def refusal(problem: Exception) -> str:
-    """Of a file that `torch.load` does not take, in one sentence."""
+    """Return in one sentence why `torch.load` does not read a file."""
     lines = str(problem).strip().splitlines() or [type(problem).__name__]
     reason = next((line for line in lines if "GLOBAL" in line or "Unsupported" in line), lines[0]).strip()
     return f"cannot be read ({reason[:_MAX_REASON]}). Nothing of it was run; use another checkpoint"

@@ -1,7 +1,16 @@
-"""Which checkpoints stay: the best `save_top_k` by monitor and mode; the new one is complete before an old one goes."""
+"""Which checkpoints stay: the best `save_top_k` by monitor and mode; the new one is complete before an old one goes.
 
+Checkpoints that no start can resume from are moved aside, to names that no listing takes for a checkpoint:
+
+    <name>.ckpt.cut-off    of a save that was killed: one at most stays, until the run's next checkpoint is complete
+    <name>.ckpt.damaged    complete once, and damaged since: stays until somebody removes it
+
+An object store has no rename, so there what a killed save left is deleted, and what is damaged stays where it is.
+"""
+
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -9,17 +18,21 @@ from neuron_api import contract
 from neuron_api.config import CheckpointCallbackParams
 from neuron_trainer.storage import places
 
-from . import aside, layout
-from .catalog import Candidate, complete, incomplete
+from . import layout
+from .catalog import BrokenCheckpoint, Candidate, complete, incomplete
+
+log = logging.getLogger(__name__)
 
 _NUMBER: Final = re.compile(rf"-v\d+(?={re.escape(contract.CHECKPOINT_SUFFIX)}$)")
 VALIDATION: Final = "val_loss"
 MONITORS: Final = ("step", "epoch", "global_step", "consumed_samples", "reduced_train_loss", VALIDATION)
 """What checkpoints may be ranked by; one that has no validation before it ranks last."""
+CUT_OFF: Final = ".cut-off"
+DAMAGED: Final = ".damaged"
 
 
 def surplus(candidates: Sequence[Candidate], newest: Path, params: CheckpointCallbackParams) -> list[Candidate]:
-    """What to delete now that `newest` is complete; without a monitor the newest ones are the best. Pure."""
+    """Return what to delete now that `newest` is complete; without a monitor the newest ones are the best. Pure."""
     if params.save_top_k < 0:
         return []
     key = params.monitor or "step"
@@ -34,16 +47,16 @@ def surplus(candidates: Sequence[Candidate], newest: Path, params: CheckpointCal
 
 
 def apply(folder: Path, newest: Path, params: CheckpointCallbackParams, run_id: str = "") -> list[Path]:
-    """Delete the surplus, and what was kept of killed saves; by global rank 0 only, with no save under way. What went.
+    """Delete the surplus and what killed saves left, and return it; by global rank 0 only, with no save under way.
 
-    Checkpoints of another run than `run_id` are left alone, and so is a link to one elsewhere.
+    Checkpoints of another run than `run_id` stay, and so does a link to one elsewhere.
     """
-    there = [candidate for candidate in complete(folder) if not _is_link(candidate.path)]
-    own = [candidate for candidate in there if candidate.manifest.run_id == run_id]
-    gone = [candidate.path for candidate in surplus(own, newest, params)]
-    for path in gone:
+    complete_ones = [candidate for candidate in complete(folder) if not _is_link(candidate.path)]
+    own = [candidate for candidate in complete_ones if candidate.manifest.run_id == run_id]
+    removed = [candidate.path for candidate in surplus(own, newest, params)]
+    for path in removed:
         layout.remove(path)
-    return gone + remove_incomplete(folder) + aside.remove_cut_off(folder)
+    return removed + remove_incomplete(folder) + remove_cut_off(folder)
 
 
 def remove_replaced(newest: Path, run_id: str) -> None:
@@ -56,12 +69,68 @@ def remove_replaced(newest: Path, run_id: str) -> None:
 
 
 def remove_incomplete(folder: Path) -> list[Path]:
-    """Delete what killed saves left; by global rank 0 only, with no save under way. What went."""
-    gone = [path for path in incomplete(folder) if not _is_link(path)]
-    for path in gone:
+    """Delete what killed saves left, and return it; by global rank 0 only, with no save under way."""
+    removed = [path for path in incomplete(folder) if not _is_link(path)]
+    for path in removed:
         layout.remove(path)
-    return gone
+    return removed
+
+
+def move_aside(folder: Path, broken: Iterable[BrokenCheckpoint]) -> None:
+    """Move aside what no start can resume from; by the holder of the run's directory, with no save under way.
+
+    One that cannot be moved stays and is named in the log: that is no reason not to train. One of a later release stays
+    for that release.
+    """
+    movable = [item for item in broken if not item.is_newer]
+    own = [item for item in movable if places.is_remote(item.path) or not item.path.is_symlink()]
+    cut_off = sorted((item.path for item in own if not item.was_complete), key=lambda path: path.stat().st_mtime)
+    for path in cut_off[:-1]:
+        _attempt(_delete, path)
+    for path in cut_off[-1:]:
+        remove_cut_off(folder)
+        _attempt(_delete if places.is_remote(path) else lambda path: _rename(path, CUT_OFF), path)
+    for item in own:
+        if item.was_complete and not places.is_remote(item.path):
+            _attempt(lambda path: _rename(path, DAMAGED), item.path)
+
+
+def remove_cut_off(folder: Path) -> list[Path]:
+    """Delete what was moved aside of killed saves, and return it."""
+    removed = [path for path in moved_aside(folder) if path.name.endswith(CUT_OFF)]
+    for path in removed:
+        _attempt(places.remove_tree, path)
+    return removed
+
+
+def moved_aside(folder: Path) -> list[Path]:
+    """Return what was moved aside, by name."""
+    suffixes = tuple(contract.CHECKPOINT_SUFFIX + suffix for suffix in (CUT_OFF, DAMAGED))
+    paths = [path for suffix in suffixes for path in folder.glob(f"*{suffix}*")]
+    return sorted({path for path in paths if path.is_dir() and not path.is_symlink()})
 
 
 def _is_link(path: Path) -> bool:
     return not places.is_remote(path) and path.is_symlink()
+
+
+def _rename(path: Path, suffix: str) -> None:
+    target, number = path.with_name(path.name + suffix), 1
+    while target.exists():
+        number += 1
+        target = path.with_name(f"{path.name}{suffix}-{number}")
+    path.rename(target)
+    places.sync(path.parent)
+    log.warning("moved aside: %s is now %s", path, target.name)
+
+
+def _delete(path: Path) -> None:
+    layout.remove(path)
+    log.warning("removed what a killed save had left: %s", path)
+
+
+def _attempt(action: Callable[[Path], object], path: Path) -> None:
+    try:
+        action(path)
+    except OSError as problem:
+        log.error("%s could not be moved aside: %s", path, problem.strerror or problem)

@@ -27,7 +27,7 @@ from neuron_trainer.storage.files import naming
 
 from . import layout, tensor_index
 from .manifest import FileEntry
-from .threads import available
+from .staging import available_threads
 
 _LARGE: Final = 1 << 20
 """Bytes; to hand over less takes longer than to hash it."""
@@ -35,7 +35,7 @@ _PART: Final = 1 << 24
 """Bytes of a file of its own; a sync of a file takes longer than to write less."""
 
 
-class Checked(io.RawIOBase):
+class HashingFile(io.RawIOBase):
     """A file that is written once, front to back."""
 
     def __init__(self, file: Any, hasher: Executor) -> None:
@@ -78,14 +78,14 @@ class Checked(io.RawIOBase):
         return FileEntry(size=self._size, xxh128=self._digest.hexdigest())
 
 
-class Files(FileSystem):
+class ShardStorage(FileSystem):
     """What torch's writer and reader ask of storage, for directories and object stores; no rename."""
 
     def __init__(self) -> None:
         super().__init__()
         self.entries: dict[str, FileEntry] = {}
         """Of the files written, by name."""
-        self._hasher = ThreadPoolExecutor(available(), "checksum")
+        self._hasher = ThreadPoolExecutor(available_threads(), "checksum")
         self.problem: OSError | None = None
         """Why one could not be written: torch's own message does not say it."""
 
@@ -97,7 +97,7 @@ class Files(FileSystem):
             if "w" not in mode:
                 yield file
                 return
-            checked = Checked(_Remembering(file, self), self._hasher)
+            checked = HashingFile(_Remembering(file, self), self._hasher)
             yield checked
             self.entries[place.name] = checked.entry()
 
@@ -121,7 +121,7 @@ class Files(FileSystem):
 class _Remembering:
     """A file whose errors are kept."""
 
-    def __init__(self, file: Any, files: Files) -> None:
+    def __init__(self, file: Any, files: ShardStorage) -> None:
         self._file, self._files = file, files
 
     def write(self, data: Any) -> int:
@@ -143,7 +143,7 @@ class ShardWriter(FileSystemWriter):
         super().__init__(
             ".", single_file_per_rank=not one_file_per_tensor, sync_files=not places.is_remote(folder), overwrite=False
         )
-        self.fs = self._files = Files()
+        self.fs = self._files = ShardStorage()
         self.path = self._folder = folder
         self._one_file_per_tensor = one_file_per_tensor
 
@@ -154,7 +154,7 @@ class ShardWriter(FileSystemWriter):
 
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
         """As torch's, several files at once; an error of the storage is told as such."""
-        parts = [plan] if self._one_file_per_tensor else _parts(plan, available())
+        parts = [plan] if self._one_file_per_tensor else _parts(plan, available_threads())
         write = super().write_data
         written: Future[list[WriteResult]] = Future()
         try:
@@ -206,7 +206,7 @@ class ShardReader(FileSystemReader):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(".")
-        self.fs = Files()
+        self.fs = ShardStorage()
         self.path = folder
 
     def read_metadata(self, *_: Any, **__: Any) -> Metadata:

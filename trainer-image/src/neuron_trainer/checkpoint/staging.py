@@ -1,25 +1,29 @@
-"""A copy of a run's tensors in host memory, made in the step; the buffers are kept for the next one.
+"""A copy of a run's tensors in host memory, made in the step by several threads; the buffers stay for the next one.
 
 torch's `DefaultStager` copies storage by storage through a deep copy of the mapping, and cannot cast on the way; so
 this is ours (docs/design/015-checkpoints.md; `make bench-checkpoint`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from .threads import Threads, available
+T = TypeVar("T")
 
 _PIECE: Final = 1 << 20
 """Elements; a copy of them is about a millisecond."""
+_MAX_THREADS: Final = 4
+"""More would take cores from training, and wait for the memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class CheckpointTensor:
     """A tensor as it is to be stored."""
 
     tensor: Tensor
@@ -33,12 +37,12 @@ class Stored:
         return self.tensor.to_local() if isinstance(self.tensor, DTensor) else self.tensor
 
     @property
-    def is_as_it_is(self) -> bool:
+    def needs_no_cast(self) -> bool:
         """Whether it can be written without a copy."""
         return self.tensor.dtype == self.dtype
 
     def like(self, local: Tensor) -> Tensor:
-        """`local` at the place of this tensor in the whole."""
+        """Return `local` at the place of this tensor in the whole."""
         if not isinstance(self.tensor, DTensor):
             return local
         return DTensor.from_local(
@@ -51,9 +55,12 @@ class Stored:
         )
 
 
-def in_place(tensors: Mapping[str, Stored]) -> dict[str, Tensor]:
-    """What a synchronous save writes: the run's own tensors, and copies of those that are cast."""
-    return {name: one.tensor if one.is_as_it_is else one.like(one.local.to(one.dtype)) for name, one in tensors.items()}
+def in_place(tensors: Mapping[str, CheckpointTensor]) -> dict[str, Tensor]:
+    """Return what a synchronous save writes: the run's own tensors, and copies of those that are cast."""
+    return {
+        name: item.tensor if item.needs_no_cast else item.like(item.local.to(item.dtype))
+        for name, item in tensors.items()
+    }
 
 
 class Stage:
@@ -61,26 +68,62 @@ class Stage:
 
     def __init__(self) -> None:
         self._buffers: dict[str, Tensor] = {}
-        self._threads = Threads(available())
+        self._threads = Threads(available_threads())
 
-    def copy(self, tensors: Mapping[str, Stored]) -> dict[str, Tensor]:
-        """The tensors of this moment, at their places; the first call allocates."""
-        locals_ = {name: one.local.detach() for name, one in tensors.items()}
+    def copy(self, tensors: Mapping[str, CheckpointTensor]) -> dict[str, Tensor]:
+        """Return the tensors of this moment, at their places; the first call allocates."""
+        locals_ = {name: item.local.detach() for name, item in tensors.items()}
         if not self._fits(tensors, locals_):
-            self._buffers = {name: _buffer(locals_[name], one.dtype) for name, one in tensors.items()}
+            self._buffers = {name: _buffer(locals_[name], item.dtype) for name, item in tensors.items()}
         _copy(self._threads, [self._buffers[name] for name in tensors], list(locals_.values()))
-        return {name: one.like(self._buffers[name]) for name, one in tensors.items()}
+        return {name: item.like(self._buffers[name]) for name, item in tensors.items()}
 
-    def _fits(self, tensors: Mapping[str, Stored], locals_: Mapping[str, Tensor]) -> bool:
+    def _fits(self, tensors: Mapping[str, CheckpointTensor], locals_: Mapping[str, Tensor]) -> bool:
         buffers = self._buffers
         return buffers.keys() == tensors.keys() and all(
-            buffers[name].shape == locals_[name].shape and buffers[name].dtype == one.dtype
-            for name, one in tensors.items()
+            buffers[name].shape == locals_[name].shape and buffers[name].dtype == item.dtype
+            for name, item in tensors.items()
         )
 
 
+class Threads:
+    """A fixed number of threads that stay, the caller among them.
+
+    Copies, writes and checksums leave the interpreter, so their speeds add up.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._others = count - 1
+        self._pool = ThreadPoolExecutor(self._others, "checkpoint") if self._others else None
+
+    def each(self, work: Callable[[T], object], items: Iterable[T]) -> None:
+        """Call `work` on every item; each thread takes the next when it is done with one.
+
+        Returns when all have ended; raises an error of one of them.
+        """
+        remaining = iter(list(items))
+
+        def take() -> None:
+            for item in remaining:  # the next of a list's iterator is one step of the interpreter
+                work(item)
+
+        others = [self._pool.submit(take) for _ in range(self._others)] if self._pool is not None else []
+        try:
+            take()
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
+
+
+def available_threads() -> int:
+    """Return this process's share of the node's cores, 1 to 4; the launcher sets how many processes share them."""
+    sharers = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, min(_MAX_THREADS, len(os.sched_getaffinity(0)) // sharers))
+
+
 def _buffer(local: Tensor, dtype: torch.dtype) -> Tensor:
-    """Pinned where the tensor is on a device, so that the copy is one transfer."""
+    """Allocate host memory, pinned where the tensor is on a device, so that the copy is one transfer."""
     pinned = local.device.type != "cpu" and torch.accelerator.is_available()
     return torch.empty(local.shape, dtype=dtype, device="cpu", pin_memory=pinned)
 
@@ -101,7 +144,7 @@ def _copy(threads: Threads, targets: Sequence[Tensor], sources: Sequence[Tensor]
 
 
 def _pieces(target: Tensor, source: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
-    """For one thread each: of what is in order in memory, so many elements."""
+    """Cut a tensor that is in order in memory into pieces for one thread each."""
     if not source.is_contiguous():
         return [(target, source)]
     return zip(torch.split(target.view(-1), _PIECE), torch.split(source.view(-1), _PIECE), strict=True)

@@ -14,26 +14,29 @@ from torch.optim import Optimizer
 from neuron_trainer.optim import state
 from neuron_trainer.parallel import LocalParameter
 
-from .staging import Stored
+from .staging import CheckpointTensor
 
 MASTER: Final = "master"
 
 
 def to_store(
     parameters: Sequence[LocalParameter], optimizer: Optimizer | None, dtype: torch.dtype | None
-) -> dict[str, Stored]:
+) -> dict[str, CheckpointTensor]:
     """What a checkpoint holds; `dtype`: of the model's tensors, by default the one that the optimizer updates.
 
     Without the optimizer, weights alone.
     """
-    found: dict[str, Stored] = {}
+    found: dict[str, CheckpointTensor] = {}
     for p in parameters:
         whole = p.whole.detach()
-        found[f"model.{p.name}"] = stored = Stored(whole, dtype or whole.dtype)
-        if optimizer is not None and not stored.is_as_it_is:
-            found[f"optim.{p.name}.{MASTER}"] = Stored(whole, whole.dtype)
+        found[f"model.{p.name}"] = stored = CheckpointTensor(whole, dtype or whole.dtype)
+        if optimizer is not None and not stored.needs_no_cast:
+            found[f"optim.{p.name}.{MASTER}"] = CheckpointTensor(whole, whole.dtype)
     if optimizer is not None:
-        found |= {name: Stored(tensor, tensor.dtype) for name, tensor in optimizer_state(parameters, optimizer).items()}
+        found |= {
+            name: CheckpointTensor(tensor, tensor.dtype)
+            for name, tensor in optimizer_state(parameters, optimizer).items()
+        }
     return found
 
 

@@ -4,10 +4,13 @@ Object stores have no rename, so there is no temporary directory: completeness i
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from threading import Thread
+from typing import Final, cast
 
 import torch.distributed as dist
 import xxhash
@@ -25,7 +28,8 @@ from .catalog import complete
 from .manifest import FileEntry, Manifest
 from .shards import ShardWriter, reasons
 
-T = TypeVar("T")
+_TIMEOUT: Final = timedelta(minutes=30)
+"""How much longer than the others a rank may take to write, while all of them train."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +44,68 @@ class Snapshot:
     """Without its files; on rank 0."""
     one_file_per_tensor: bool = False
     guard: Callable[[], None] = lambda: None
-    """Raises where the directory is no longer the run's; asked on rank 0, before the first file and the marker."""
+    """Raises where the directory is no longer the run's; called on rank 0 before the first file and the marker."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingWrite:
+    """A checkpoint that is being written."""
+
+    step: int
+    path: str
+    future: "Future[None]"
+
+
+class BackgroundWriter:
+    """Writes beside training: a save costs the step the copy to host memory, the rest goes on meanwhile.
+
+    It has a process group of its own, since its messages must not meet those of the steps that go on; so making one is
+    a collective. At most one checkpoint is in flight. What goes wrong is raised by the next call of `finished` or
+    `join`, on every rank, as a `CheckpointError` with step and path. The thread is a daemon: a process that has failed
+    does not wait for peers that are gone.
+    """
+
+    def __init__(self) -> None:
+        self._group: ProcessGroup | None = None
+        if dist.get_world_size() > 1:
+            self._group = cast(ProcessGroup, dist.new_group(backend="gloo", timeout=_TIMEOUT))
+        self._pending: PendingWrite | None = None
+
+    def submit(self, snapshot: Snapshot, then: Callable[[], None]) -> None:
+        """Begin to write; `then` runs in the writer's thread once the checkpoint is complete."""
+        assert self._pending is None, "one at a time: join first"
+        future: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                write(snapshot, self._group)
+                then()
+                future.set_result(None)
+            except BaseException as problem:
+                future.set_exception(problem)
+
+        self._pending = PendingWrite(snapshot.manifest.step, str(snapshot.folder), future)
+        Thread(target=run, name="checkpoint", daemon=True).start()
+
+    def finished(self) -> PendingWrite | None:
+        """Return the checkpoint that has become complete since the last call; does not wait."""
+        if self._pending is None or not self._pending.future.done():
+            return None
+        return self.join()
+
+    def join(self, timeout: float | None = None) -> PendingWrite | None:
+        """Wait for the checkpoint in flight and return it; raises `TimeoutError` after `timeout` seconds."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.future.result(timeout)
+        return pending
 
 
 def write(snapshot: Snapshot, group: ProcessGroup | None = None) -> None:
-    """Called by all ranks of `group` (default: all) together; when it returns, the checkpoint is complete on the disk
-    for every rank.
+    """Write a checkpoint; all ranks of `group` (default: all) call it together.
 
-    Raises `CheckpointError` with step and path on every rank when any of them failed; what was written is removed,
-    and may be of use to nobody but the next attempt on a full disk.
+    When it returns, the checkpoint is complete on the disk for every rank. Raises `CheckpointError` with step and path
+    on every rank when any of them failed; what was written is removed, since it could only fill a disk.
     """
     folder = snapshot.folder
     try:
@@ -59,7 +116,7 @@ def write(snapshot: Snapshot, group: ProcessGroup | None = None) -> None:
         if dist.get_rank() == 0:
             gathered = [{} for _ in range(dist.get_world_size())]
         dist.gather_object(shards.entries, gathered, group=group)
-        files = {name: one for part in gathered or () for name, one in part.items()}
+        files = {name: entry for entries in gathered or () for name, entry in entries.items()}
         _on_rank_0(lambda: _finish(snapshot, files), group)
     except (OSError, CheckpointException) as problem:
         if dist.get_rank() == 0:
@@ -89,7 +146,7 @@ def _finish(snapshot: Snapshot, files: dict[str, FileEntry]) -> None:
 
 
 def _on_rank_0(action: Callable[[], None], group: ProcessGroup | None) -> None:
-    """The others wait for it, and fail with it."""
+    """Run an action on rank 0; the others wait for it, and fail with it."""
     outcome: list[BaseException | None] = [None]
     if dist.get_rank() == 0:
         try:
@@ -102,12 +159,13 @@ def _on_rank_0(action: Callable[[], None], group: ProcessGroup | None) -> None:
 
 
 def copy_as_last(folder: Path, run_id: str = "") -> Path:
-    """Refresh the `-last` copy by hard links (no second copy of the bytes), its marker last; where the new checkpoint
-    itself has that name (`save_top_k` 0) only the old one goes.
+    """Refresh the `-last` copy by hard links (no second copy of the bytes), its marker last, and return it.
 
-    The one before goes when this one is complete, of whatever name it is. Another run's stays.
+    Where the new checkpoint itself has that name (`save_top_k` 0) only the old copy goes. The copy before goes when
+    this one is complete, whatever its name; another run's stays.
     """
-    old = [one.path for one in complete(folder.parent) if layout.is_last(one.path) and one.manifest.run_id == run_id]
+    candidates = complete(folder.parent)
+    old = [item.path for item in candidates if layout.is_last(item.path) and item.manifest.run_id == run_id]
     target = folder if layout.is_last(folder) else _copy(folder)
     for path in old:
         if path != target:

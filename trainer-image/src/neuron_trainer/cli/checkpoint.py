@@ -11,11 +11,11 @@ from rich.table import Column, Table
 
 from neuron_api import contract
 from neuron_api.contract import ExitCode
-from neuron_trainer.checkpoint import aside, catalog, contents, layout
+from neuron_trainer.checkpoint import catalog, layout, reader, retention
 from neuron_trainer.checkpoint.manifest import Manifest, read
 from neuron_trainer.data.paths import is_directory
 from neuron_trainer.errors import CheckpointError
-from neuron_trainer.storage import json_text, sizes
+from neuron_trainer.storage import files
 
 _REMEDY: Final = "Give the log directory of a run, or a checkpoint in it."
 _NOTHING = "no checkpoint is there"
@@ -35,7 +35,7 @@ def run(command: str, paths: Sequence[Path], output: str) -> int:
 
 
 def _list(paths: Sequence[Path], output: str) -> ExitCode:
-    rows = [_row(path) for place in paths for path in (*_in(place), *aside.everything(_folder(place)))]
+    rows = [_row(path) for place in paths for path in (*_in(place), *retention.moved_aside(_folder(place)))]
     if output == "json":
         _print_json(rows)
         return ExitCode.SUCCESS
@@ -122,11 +122,11 @@ def _inspect(paths: Sequence[Path], output: str) -> ExitCode:
     return ExitCode.SUCCESS
 
 
-def _contents(path: Path) -> tuple[Manifest, list[contents.StoredTensor]]:
+def _contents(path: Path) -> tuple[Manifest, list[reader.StoredTensor]]:
     if not is_directory(path):
         raise CheckpointError(f"there is no directory {path}. {_REMEDY}")
     try:
-        return read(path), contents.tensors(path)
+        return read(path), reader.tensor_entries(path)
     except CheckpointError as problem:
         remedy = f"`neuron-train checkpoint list {path.parent}` shows which checkpoints are complete."
         raise CheckpointError(f"{problem}. {remedy}") from None
@@ -138,8 +138,8 @@ def _console() -> Console:
 
 
 def _size(count: int | None) -> str:
-    return "" if count is None else sizes.decimal(count)
+    return "" if count is None else files.decimal_size(count)
 
 
 def _print_json(value: Any) -> None:
-    print(json_text.dumps(value, indent=2))  # noqa: T201
+    print(files.json_dumps(value, indent=2))  # noqa: T201

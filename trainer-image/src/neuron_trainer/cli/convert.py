@@ -19,7 +19,7 @@ from neuron_api.loading.loader import load_bytes
 from neuron_trainer import config_file as training_file
 from neuron_trainer.checkpoint import catalog, hf_checkpoint, layout
 from neuron_trainer.checkpoint.manifest import Manifest
-from neuron_trainer.convert import config_file, hugging_face, native, nxd, tokenizer
+from neuron_trainer.convert import hf_config, hugging_face, native, nxd, tokenizer
 from neuron_trainer.convert.partition import Partition
 from neuron_trainer.convert.weights import Weights, in_dtype, stacked, unstacked
 from neuron_trainer.data.paths import exists
@@ -33,7 +33,7 @@ FORMS: Final = ("native", "hf", "nxd")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ConvertRequest:
     """The arguments."""
 
     source: Path
@@ -49,7 +49,7 @@ class Request:
     """Directory to copy the tokenizer from; None: found by the source."""
 
 
-def run(request: Request) -> int:
+def run(request: ConvertRequest) -> int:
     """Returns an exit code; one sentence says what is wrong."""
     try:
         request = replace(request, source=_newest(request.source))
@@ -67,7 +67,7 @@ def _newest(source: Path) -> Path:
     if not places.is_remote(source) and not exists(source):
         raise InputError([error("", f"there is no directory {source}.", "Give a checkpoint or a log directory.")])
     folder = source / contract.CHECKPOINTS_DIR
-    if not folder.is_dir() or hf_checkpoint.is_one(source) or layout.is_complete(source):
+    if not folder.is_dir() or hf_checkpoint.is_hf_checkpoint(source) or layout.is_complete(source):
         return source
     if not (found := catalog.complete(folder)):
         raise CheckpointError(f"{folder} has no complete checkpoint")
@@ -75,7 +75,7 @@ def _newest(source: Path) -> Path:
     return found[0].path
 
 
-def _summary(request: Request) -> str:
+def _summary(request: ConvertRequest) -> str:
     """What was written, with its size; of a Hugging Face directory with the tokenizer, which is copied here."""
     size = sum(path.stat().st_size for path in request.target.rglob("*") if path.is_file())
     text = f"{request.target}: {size / 1e6:.1f} MB"
@@ -87,7 +87,7 @@ def _summary(request: Request) -> str:
     return f"{text}, {len(tokenizer.copy(folder, request.target))} files of the tokenizer in {folder}"
 
 
-def _convert(request: Request) -> None:
+def _convert(request: ConvertRequest) -> None:
     if request.tokenizer is not None:
         tokenizer.find(request.source, request.tokenizer)
     weights, values = _read(request)
@@ -112,10 +112,10 @@ def _convert(request: Request) -> None:
         hugging_face.write(request.target, kept, values, request.shard_bytes, tell)
 
 
-def _read(request: Request) -> tuple[Weights, dict[str, Any]]:
+def _read(request: ConvertRequest) -> tuple[Weights, dict[str, Any]]:
     """Full tensors by Hugging Face's names, and config.json."""
     source = request.source
-    if hf_checkpoint.is_one(source):
+    if hf_checkpoint.is_hf_checkpoint(source):
         return hugging_face.read(source), hf_checkpoint.config(source)
     if (source / layout.TENSOR_INDEX).is_file():
         manifest = catalog.verify(source)
@@ -131,12 +131,12 @@ def _read(request: Request) -> tuple[Weights, dict[str, Any]]:
 
 def _config_of(manifest: Manifest, dtype: str | None) -> dict[str, Any]:
     try:
-        return config_file.of(manifest.family, manifest.architecture, dtype or manifest.dtype)
+        return hf_config.from_architecture(manifest.family, manifest.architecture, dtype or manifest.dtype)
     except (KeyError, TypeError) as problem:
         raise CheckpointError(f"the manifest does not describe a {manifest.family}: {problem!r}") from None
 
 
-def _training_config(request: Request) -> TrainingConfig:
+def _training_config(request: ConvertRequest) -> TrainingConfig:
     if request.config is None:
         raise CheckpointError("neuronx-distributed's form depends on the split: give the NxDT file with --config")
     loaded = load_bytes(training_file.read(request.config), [], source=str(request.config))
@@ -145,11 +145,11 @@ def _training_config(request: Request) -> TrainingConfig:
     return loaded.config
 
 
-def _model_values(request: Request) -> dict[str, Any]:
+def _model_values(request: ConvertRequest) -> dict[str, Any]:
     return config_json.read(_training_config(request).model)
 
 
-def _partition(request: Request, family: Family) -> Partition:
+def _partition(request: ConvertRequest, family: Family) -> Partition:
     if family.kind not in ("llama", "mistral") or not isinstance(family.config, LlamaConfig):
         raise CheckpointError(f"how neuronx-distributed lays out a {family.kind} is not documented: not converted")
     return Partition.of(_training_config(request), family.config, is_grouped=request.grouped)

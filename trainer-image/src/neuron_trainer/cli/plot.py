@@ -47,7 +47,7 @@ _VERSION: Final = re.compile(r"\d{4}-\d\d-\d\d|version_\d+|[0-9a-f]{8}-[0-9a-f]{
 def run(folders: Sequence[Path], output: Path) -> int:
     """Log directories (or their metrics.jsonl) to one picture; its suffix says which kind. An exit code."""
     named = _named(folders)
-    runs = {name: metrics_file.of_run(folder).history() for name, folder in named.items()}
+    runs = {name: metrics_file.open_history(folder).history() for name, folder in named.items()}
     for name, history in runs.items():
         if not exists(named[name]):
             return _refuse(

@@ -67,7 +67,7 @@ def _name(folder: Path, parts: list[list[str]], total: int) -> None:
     (folder / hf_checkpoint.INDEX).write_text(json.dumps(index, indent=2) + "\n")
 
 
-def _load(stored: hf_checkpoint.Stored) -> Tensor:
+def _load(stored: hf_checkpoint.TensorLocation) -> Tensor:
     with safe_open(stored.file, "pt") as opened:
         tensor: Tensor = opened.get_tensor(stored.name)
         return tensor

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from neuron_api import contract
-from neuron_trainer.checkpoint import contents, layout
+from neuron_trainer.checkpoint import layout, reader
 from neuron_trainer.checkpoint.manifest import Manifest
 from neuron_trainer.checkpoint.shards import ShardReader, ShardWriter
 from neuron_trainer.checkpoint.tensors import MASTER
@@ -31,7 +31,7 @@ _PREFIX = "model."
 
 def read(folder: Path, *, masters: bool = False) -> Weights:
     """The model's tensors by their names in the model; `masters`: as the optimizer updates them."""
-    found = {tensor.name: tensor for tensor in contents.tensors(folder)}
+    found = {tensor.name: tensor for tensor in reader.tensor_entries(folder)}
     weights: dict[str, Callable[[], Tensor]] = {}
     for name in found:
         if name.startswith(_PREFIX):
@@ -41,7 +41,7 @@ def read(folder: Path, *, masters: bool = False) -> Weights:
     return weights
 
 
-def _load(folder: Path, stored: contents.StoredTensor) -> Tensor:
+def _load(folder: Path, stored: reader.StoredTensor) -> Tensor:
     tensor = torch.empty(stored.shape, dtype=getattr(torch, stored.dtype))
     with _alone():
         load({stored.name: tensor}, storage_reader=ShardReader(folder), no_dist=True)

@@ -16,18 +16,18 @@ def find(source: Path, given: Path | None) -> Path | None:
     """The directory with its files: `given`, else the source's own, else what the run of a checkpoint was configured
     with. None where no directory has one; raises `CheckpointError` for a given one that has none."""
     if given is not None:
-        if not tokenizer_files.of_directory(given):
+        if not tokenizer_files.in_directory(given):
             raise CheckpointError(
                 f"--tokenizer: {given} has no tokenizer.json, vocab.json, vocab.txt or tokenizer.model"
             )
         return given
     candidates = [source, *_configured(source.parent.parent / RESOLVED_CONFIG)]
-    return next((one for one in candidates if one.is_dir() and tokenizer_files.of_directory(one)), None)
+    return next((one for one in candidates if one.is_dir() and tokenizer_files.in_directory(one)), None)
 
 
 def copy(folder: Path, target: Path) -> list[Path]:
     """Returns the files that were written."""
-    return [Path(shutil.copyfile(path, target / path.name)) for path in tokenizer_files.of_directory(folder)]
+    return [Path(shutil.copyfile(path, target / path.name)) for path in tokenizer_files.in_directory(folder)]
 
 
 def _configured(resolved: Path) -> list[Path]:

@@ -35,10 +35,10 @@ def unstacked(native: Weights, names: Mapping[str, HFTensor]) -> Weights:
 
 def stacked(weights: Weights, names: Mapping[str, HFTensor]) -> Weights:
     """From Hugging Face's names to those of this trainer's model."""
-    return {name: _of(theirs, weights) for name, theirs in names.items()}
+    return {name: _loader(theirs, weights) for name, theirs in names.items()}
 
 
-def _of(theirs: HFTensor, weights: Weights) -> Callable[[], Tensor]:
+def _loader(theirs: HFTensor, weights: Weights) -> Callable[[], Tensor]:
     if absent := [name for name in theirs.names if name not in weights]:
         raise CheckpointError(f"the source has no {absent[0]}")
     each = [weights[name] for name in theirs.names]

@@ -11,20 +11,21 @@ from neuron_api.findings.registry import make_finding
 
 from . import source
 from .loader import batches
+from .samples import FOLDER, Part
 
-_LIMITS: Final[Mapping[source.Part, str]] = {
+_LIMITS: Final[Mapping[Part, str]] = {
     "train": "limit_train_batches", "validation": "limit_val_batches", "test": "limit_test_batches",
 }  # fmt: skip
 
 
-def check(config: TrainingConfig, parts: list[source.Part]) -> list[Finding]:
+def check(config: TrainingConfig, parts: list[Part]) -> list[Finding]:
     """The data is opened only where a limit or an interval depends on its length; raises `InputError`."""
     read = [part for part in parts if _depends_on_length(config, part)]
     lengths = {part: len(source.samples(config, part, is_builder=True)) for part in read}
-    return list(of_lengths(config, lengths))
+    return list(check_lengths(config, lengths))
 
 
-def of_lengths(config: TrainingConfig, samples: Mapping[source.Part, int]) -> Iterator[Finding]:
+def check_lengths(config: TrainingConfig, samples: Mapping[Part, int]) -> Iterator[Finding]:
     """What is wrong with so many samples of each part."""
     for part, count in samples.items():
         yield from _limit(config, part, count)
@@ -34,7 +35,7 @@ def of_lengths(config: TrainingConfig, samples: Mapping[source.Part, int]) -> It
         yield from _saves(config, epoch)
 
 
-def _depends_on_length(config: TrainingConfig, part: source.Part) -> bool:
+def _depends_on_length(config: TrainingConfig, part: Part) -> bool:
     trainer, params = config.trainer, config.exp_manager.checkpoint_callback_params
     if isinstance(getattr(trainer, _LIMITS[part]), float) or isinstance(trainer.overfit_batches, float):
         return True
@@ -45,13 +46,13 @@ def _depends_on_length(config: TrainingConfig, part: source.Part) -> bool:
     return (validates and isinstance(trainer.val_check_interval, int)) or saves_by_steps
 
 
-def _batches(config: TrainingConfig, part: source.Part, samples: int, *, limited: bool = True) -> int:
+def _batches(config: TrainingConfig, part: Part, samples: int, *, limited: bool = True) -> int:
     """Global batches of an epoch."""
     limit = source.limit(config, part) if limited else None
     return batches(samples, config.data.global_batch_size, keeps_rest=source.keeps_rest(config, part), limit=limit)
 
 
-def _limit(config: TrainingConfig, part: source.Part, samples: int) -> Iterator[Finding]:
+def _limit(config: TrainingConfig, part: Part, samples: int) -> Iterator[Finding]:
     trainer = config.trainer
     for name in ("overfit_batches", _LIMITS[part]):
         value = getattr(trainer, name)
@@ -60,9 +61,7 @@ def _limit(config: TrainingConfig, part: source.Part, samples: int) -> Iterator[
         is_lightnings = part != "train" and name != "overfit_batches"  # it counts what overfit_batches has left
         whole = _batches(config, part, samples, limited=is_lightnings)
         if isinstance(value, float) and value > 0 and int(value * whole) < 1 <= whole:
-            message = (
-                f"{value:g} of the {whole} batches of {source.FOLDER[part].removesuffix('_dir')} is less than one."
-            )
+            message = f"{value:g} of the {whole} batches of {FOLDER[part].removesuffix('_dir')} is less than one."
             yield error(f"trainer.{name}", message, f"Use {_least(whole):g} or more, or a whole number of batches.")
 
 

@@ -17,9 +17,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from neuron_trainer.parallel import Share
 
-from .sampler import Order, Single
-from .samples import Samples
-from .token_bounds import IGNORED, Vocabulary
+from .sampler import SampleOrder, Single
+from .samples import IGNORED, Samples, TokenBounds
 
 _WORTH: Final = 1e-3
 """Seconds of a read from which a thread does the next ones. Its hand-overs cost a step 0.35 ms of processor time, most
@@ -46,11 +45,11 @@ class Steps(Dataset[dict[str, Tensor]]):
         samples: Samples,
         global_batch: int,
         share: Share,
-        order: Order | None = None,
+        order: SampleOrder | None = None,
         *,
         keeps_rest: bool = False,
         limit: int | float | None = None,
-        vocabulary: Vocabulary | None = None,
+        vocabulary: TokenBounds | None = None,
     ) -> None:
         """`limit`: at most so many steps (whole) or such a part of all (a fraction, at least one step) are an epoch.
         `vocabulary`: every batch is held against it."""
@@ -89,7 +88,7 @@ class Steps(Dataset[dict[str, Tensor]]):
         return {**batch, "labels": F.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)}
 
 
-class _From(Sampler[int]):
+class _StepSampler(Sampler[int]):
     """Steps from where the position says to the end of its epoch; its length is always that of a whole epoch."""
 
     def __init__(self, steps: int, first: Callable[[], int], *, whole: bool) -> None:
@@ -114,7 +113,7 @@ class StepLoader(DataLoader[dict[str, Tensor]]):
         # longer draw the random numbers of an unbroken one.
         super().__init__(
             steps,
-            sampler=_From(len(steps), lambda: consumed() // global_batch, whole=whole),
+            sampler=_StepSampler(len(steps), lambda: consumed() // global_batch, whole=whole),
             batch_size=None,
             num_workers=workers,
             generator=torch.Generator().manual_seed(0),

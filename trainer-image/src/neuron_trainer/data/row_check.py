@@ -11,7 +11,7 @@ from neuron_api.findings.finding import Finding
 from neuron_trainer.errors import InputError
 
 from .rows import COLUMNS, MASK, Rows, left_padded
-from .token_bounds import IGNORED
+from .samples import IGNORED
 
 log = logging.getLogger(__name__)
 

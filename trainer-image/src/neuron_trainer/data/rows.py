@@ -11,7 +11,7 @@ from torch import Tensor
 from neuron_api.findings.finding import error
 from neuron_trainer.errors import InputError, TokenError
 
-from . import arrow_matrix, datasets_format
+from . import datasets_format
 
 COLUMNS: Final = ("input_ids", "labels")
 MASK: Final = "attention_mask"
@@ -54,7 +54,7 @@ class Rows:
         self._used = [name for name in (*COLUMNS, MASK) if name in self.columns]
         if self.table is not None:
             self.table.select(self._used).validate(full=True)  # offsets in a damaged file may point anywhere
-            self._matrices = arrow_matrix.of_columns(self.table, self._used)
+            self._matrices = datasets_format.matrices(self.table, self._used)
             if self._matrices is None and self._count:
                 self._formatted = self._view(place)
         if self._formatted is not None:

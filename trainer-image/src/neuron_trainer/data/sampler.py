@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 
 
-class Order(Protocol):
+class SampleOrder(Protocol):
     """One of the two below."""
 
     def at(self, epoch: int, places: range) -> Sequence[int]:

@@ -1,13 +1,25 @@
-"""What a loader reads from: samples by number, in an order that no split of the work changes."""
+"""What a loader reads from: samples by number, in an order that no split of the work changes; and the check of their
+tokens against the model's vocabulary."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
 
+import torch
+import torch.distributed as dist
 from torch import Tensor
+
+from neuron_trainer.errors import TokenError
+
+Part = Literal["train", "validation", "test"]
+FOLDER: Final[Mapping[Part, str]] = {"train": "train_dir", "validation": "val_dir", "test": "test_dir"}
+"""The key of `data` that names a part's directory or file."""
+IGNORED: Final = -100
+"""A label that does not count."""
 
 
 class Samples(Protocol):
-    """A data set. Reading sample i costs the same wherever the one before was."""
+    """A data set. Reading sample i costs the same whatever was read before."""
 
     labels_are_targets: bool
     """Whether `labels[:, t]` is the target of the output at t. If not, it is the token at t, and the loader shifts."""
@@ -15,9 +27,42 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def take(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """`input_ids` and `labels`, int64 [len(indices), S]; a label of -100 does not count.
+        """Return `input_ids` and `labels`, int64 [len(indices), S]; a label of -100 does not count.
 
         Optional, of the same shape and type: `position_ids`; `document_ids`, which differ between tokens that must not
         see each other.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBounds:
+    """The token ids that a batch may have.
+
+    They are checked before they reach the model: split over processes it would take an id outside for token 0.
+    """
+
+    size: int
+    """Of the model's vocabulary."""
+    key: str
+    """Where the data is configured."""
+
+    def check(self, batch: dict[str, Tensor], samples: Sequence[int], step: int) -> None:
+        """Check `input_ids` and `labels`, int64 [len(samples), S]; raises `TokenError` for the first wrong sample."""
+        ids, labels = batch["input_ids"], batch["labels"]
+        smallest, largest = map(int, torch.aminmax(ids))
+        least, most = map(int, torch.aminmax(labels))
+        if smallest >= 0 and largest < self.size and most < self.size and (least >= 0 or self._are_labels(labels)):
+            return
+        is_wrong = (ids < 0) | (ids >= self.size) | (labels >= self.size) | ((labels < 0) & (labels != IGNORED))
+        row, place = is_wrong.nonzero()[0].tolist()
+        token = ids[row, place].item()
+        what = f"token {token}" if not 0 <= token < self.size else f"label {labels[row, place].item()}"
+        rank = dist.get_rank() if dist.is_initialized() else 0
+        raise TokenError(
+            f"rank {rank}, step {step}: {self.key}: sample {samples[row]} has {what} at place {place}; the model's "
+            f"vocabulary is {self.size}. Use the tokenizer that belongs to the model."
+        )
+
+    def _are_labels(self, labels: Tensor) -> bool:
+        return bool(((labels >= 0) | (labels == IGNORED)).all())

@@ -1,20 +1,13 @@
 """From the configuration to samples: the only place that knows which kinds of data there are."""
 
-from typing import Final, Literal
-
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment
 from neuron_trainer.parallel import Share
 
 from . import custom
 from .loader import Steps
-from .sampler import Cyclic, Order, Single
-from .samples import Samples
-from .token_bounds import Vocabulary
-
-Part = Literal["train", "validation", "test"]
-
-FOLDER: Final = {"train": "train_dir", "validation": "val_dir", "test": "test_dir"}
+from .sampler import Cyclic, SampleOrder, Single
+from .samples import FOLDER, Part, Samples, TokenBounds
 
 
 def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
@@ -39,9 +32,9 @@ def steps(config: TrainingConfig, part: Part, found: Samples, share: Share, voca
     data = config.data
     is_cyclic = data.dataloader_type == "cyclic" if _is_megatron(config) else data.shuffle_rows
     is_cyclic = is_cyclic or alignment.reads_records(config)
-    order: Order = Cyclic(len(found), config.seed) if is_cyclic and part == "train" else Single()
+    order: SampleOrder = Cyclic(len(found), config.seed) if is_cyclic and part == "train" else Single()
     key = custom.KEY if data.data_module else f"data.{'data_prefix' if _is_megatron(config) else FOLDER[part]}"
-    bounds = None if vocabulary is None else Vocabulary(vocabulary, key)
+    bounds = None if vocabulary is None else TokenBounds(vocabulary, key)
     rest, most = keeps_rest(config, part), limit(config, part)
     return Steps(found, data.global_batch_size, share, order, keeps_rest=rest, limit=most, vocabulary=bounds)
 
@@ -79,10 +72,10 @@ def first_validation_sample(config: TrainingConfig, consumed: int) -> int:
     """
     if not _is_megatron(config):
         return 0
-    from .megatron import sizes
+    from .megatron import splits
 
     batch, of_one = config.data.global_batch_size, config.trainer.limit_val_batches
-    done = sizes.validations(config, consumed // batch)
+    done = splits.validation_count(config, consumed // batch)
     if done is None or not isinstance(of_one, int):
         return 0
     return max(0, done - 1) * of_one * batch

@@ -8,7 +8,7 @@ from neuron_api.config import TokenizerConfig, TrainingConfig
 from neuron_api.findings.finding import Finding, error
 from neuron_trainer.errors import InputError
 
-from . import hub, tokenizer_files
+from . import tokenizer_files
 from .paths import expanded, is_directory, is_file
 
 GPT2: Final = "GPT2BPETokenizer"
@@ -95,7 +95,7 @@ def missing(name: str) -> Finding | None:
     """What is wrong with a name that is no directory and cannot be one of the hub."""
     if is_directory(expanded(name)):
         return None
-    if not name.startswith((".", "/", "~", "$")) and hub.may_have(name):
+    if not name.startswith((".", "/", "~", "$")) and tokenizer_files.may_be_on_hub(name):
         return None
     remedy = "Give a Hugging Face tokenizer directory, or a name of the hub (organisation/name)."
     return error("data.tokenizer.type", f"there is no directory {name}.", remedy)
@@ -115,7 +115,7 @@ def _loaded(name: str, *, use_fast: bool) -> Any:
     if (fault := missing(name)) is not None:
         raise InputError([fault])
     is_here = is_directory(path)
-    where, is_local = (str(path), True) if is_here else (name, not hub.is_reachable())
+    where, is_local = (str(path), True) if is_here else (name, not tokenizer_files.is_hub_reachable())
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(where, use_fast=use_fast, local_files_only=is_local)
         end = tokenizer.eos_token_id

@@ -1,11 +1,11 @@
-"""How long each phase of a start takes (B-15), from the launcher's first instruction to the first finished step.
+"""The phases of a start and their durations (B-15), from the launcher's first instruction to the first finished step.
 
     process_start    the interpreter and what the command line needs
     configuration    the file is read and checked
     imports          PyTorch and the data libraries, beside those of the forkserver
-    preflight        everything that can be known to be wrong before a process starts
+    preflight        every check that needs no process
     rendezvous       waiting for the other nodes, and the process group
-    checkpoint_find  choosing what to take up, and its checksums
+    checkpoint_find  choosing what to resume from, and its checksums
     worker_start     from the decision to the worker's first instruction, a fork
     groups           process groups of the splits
     model_build      the initial weights, and the optimizer's state
@@ -29,27 +29,27 @@ class Phases:
 
     def __init__(self, since: float | None = None, seconds: Mapping[str, float] | None = None) -> None:
         self.last = time.monotonic() if since is None else since
-        """Where the lap that is under way has begun."""
+        """When the current lap began."""
         self.seconds: dict[str, float] = dict(seconds or {})
 
     def mark(self, name: str) -> None:
-        """End a lap; a name that comes again is added up."""
+        """End a lap; laps of the same name are added up."""
         now = time.monotonic()
         self.seconds[name] = round(self.seconds.get(name, 0.0) + now - self.last, 3)
         self.last = now
 
     def begin_again(self) -> None:
-        """A restart begins now."""
+        """Drop all laps: a restart begins now."""
         self.last, self.seconds = time.monotonic(), {}
 
     @property
     def total(self) -> float:
-        """Seconds of all laps."""
+        """The seconds of all laps."""
         return round(sum(self.seconds.values()), 3)
 
     @property
     def longest(self) -> str:
-        """The lap that took most; empty without laps."""
+        """The lap that took longest; empty without laps."""
         return max(self.seconds, key=lambda name: self.seconds[name], default="")
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Phases:
 
 
 def process_start() -> float:
-    """When this process was started, on the monotonic clock; now, where the system does not tell."""
+    """Return when this process was started, on the monotonic clock; now, where the system does not say."""
     now = time.monotonic()
     try:
         with Path("/proc/self/stat").open() as file:

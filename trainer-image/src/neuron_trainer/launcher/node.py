@@ -16,18 +16,18 @@ from neuron_trainer.run_directory.resume import EarlierRuns
 _MAX_RESTARTS: Final = 3
 _REJOIN_TIMEOUT: Final = 600
 _LOOPBACK: Final = "127."
-_NOTHING_SEEN: Final = EarlierRuns()
+_NO_EARLIER_RUNS: Final = EarlierRuns()
 
 
-def settled(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The override that a pod loads its configuration with: `trainer.devices` as the operator read it (A1)."""
+def devices_override(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the override that a pod loads its configuration with: `trainer.devices` as the operator read it (A1)."""
     count = environ.get(contract.ENV_PROCESSES_PER_NODE)
     return (device_count.as_override(int(count)),) if count else ()
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """Place and limits of this launcher."""
+class NodeIdentity:
+    """Which node this launcher is, and its limits."""
 
     rank: int
     num_nodes: int
@@ -43,8 +43,8 @@ class Node:
     accelerator: str
     job_uid: str
     attempt: int
-    seen: EarlierRuns = _NOTHING_SEEN
-    """What the operator saw done before; nothing without one."""
+    earlier: EarlierRuns = _NO_EARLIER_RUNS
+    """What the operator has observed of earlier runs; nothing without one."""
 
     @property
     def is_host(self) -> bool:
@@ -61,16 +61,16 @@ class Node:
         return f"{_LOOPBACK}0.{self.rank >> 8}.{self.rank % 256 + 1}" if self.host.startswith(_LOOPBACK) else None
 
     @classmethod
-    def of(cls, config: TrainingConfig, environ: Mapping[str, str] = os.environ) -> "Node":
-        """Read the contract's variables; raises `InputError` when several nodes are wanted and none is described."""
+    def from_environment(cls, config: TrainingConfig, environ: Mapping[str, str] = os.environ) -> "NodeIdentity":
+        """Read the contract's variables; raises `InputError` when several nodes are configured and none described."""
         num_nodes = int(environ.get(contract.ENV_NUM_NODES, "1"))
         if config.trainer.num_nodes > 1 and contract.ENV_RENDEZVOUS_ENDPOINT not in environ:
-            raise InputError([error(
-                "trainer.num_nodes",
+            message = (
                 f"{config.trainer.num_nodes} nodes need {contract.ENV_NODE_RANK}, {contract.ENV_NUM_NODES} and "
-                f"{contract.ENV_RENDEZVOUS_ENDPOINT} in the environment of each, as the operator sets them.",
-                "On one machine add trainer.num_nodes=1, and trainer.devices=1 for one process.",
-            )])  # fmt: skip
+                f"{contract.ENV_RENDEZVOUS_ENDPOINT} in the environment of each, as the operator sets them."
+            )
+            remedy = "On one machine add trainer.num_nodes=1, and trainer.devices=1 for one process."
+            raise InputError([error("trainer.num_nodes", message, remedy)])
         host, _, port = environ.get(contract.ENV_RENDEZVOUS_ENDPOINT, "127.0.0.1:0").rpartition(":")
         in_pod = contract.ENV_JOB_NAME in environ
         return cls(
@@ -86,13 +86,13 @@ class Node:
             accelerator=environ.get(contract.ENV_ACCELERATOR, "cpu"),
             job_uid=environ.get(contract.ENV_JOB_UID, ""),
             attempt=int(environ.get(contract.ENV_ATTEMPT, "0")),
-            seen=_seen(environ),
+            earlier=_earlier_runs(environ),
         )
 
 
-def _seen(environ: Mapping[str, str]) -> EarlierRuns:
+def _earlier_runs(environ: Mapping[str, str]) -> EarlierRuns:
     return EarlierRuns(
         step=int(environ.get(contract.ENV_SEEN_STEP, "0")),
         saved=contract.ENV_SEEN_CHECKPOINT in environ,
-        from_scratch=FromScratch(environ.get(contract.ENV_FROM_SCRATCH, _NOTHING_SEEN.from_scratch.value)),
+        from_scratch=FromScratch(environ.get(contract.ENV_FROM_SCRATCH, _NO_EARLIER_RUNS.from_scratch.value)),
     )

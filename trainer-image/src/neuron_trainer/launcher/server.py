@@ -1,4 +1,4 @@
-"""`/progress`, `/metrics` and `/healthz` on one port, alive across worker restarts, whoever else may ask."""
+"""`/progress`, `/metrics` and `/healthz` on one port; it answers across worker restarts, whatever clients do."""
 
 import logging
 import socket
@@ -25,15 +25,15 @@ log = logging.getLogger(__name__)
 Report = Callable[[], Progress]
 
 MAX_CONNECTIONS: Final = 64
-"""At once: the kubelet, the operator and Prometheus have one each, now and then."""
+"""Open at once: the kubelet, the operator and Prometheus have one each, now and then."""
 TIMEOUT_SECONDS: Final = 10.0
-"""That a client may say, or read, nothing."""
+"""For which a client may send, or read, nothing."""
 _POLL: Final = 0.05
-"""Seconds until `close` is noticed: each end of a launcher waits for it."""
+"""Seconds until `close` is noticed, for which the end of a launcher waits."""
 
 
 class ReportCollector(Collector):
-    """Reads the report at scrape time: there is no second place where numbers are kept."""
+    """Reads the report at scrape time: no number is stored twice."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -56,15 +56,18 @@ class ReportCollector(Collector):
             if value is not None:
                 yield GaugeMetricFamily(f"neuron_trainer_{name}", text, value)
         lost = sum(recovery.steps_lost for recovery in report.recoveries)
-        counts = (("process_failures", "Processes of this pod that failed.", len(report.failures)),
-                  ("recoveries", "Starts that resumed an earlier run.", len(report.recoveries)),
-                  ("steps_lost", "Finished steps that had to be done again.", lost))  # fmt: skip
+        counts = (
+            ("process_failures", "Processes of this pod that failed.", len(report.failures)),
+            ("recoveries", "Starts that resumed an earlier run.", len(report.recoveries)),
+            ("steps_lost", "Finished steps that had to be done again.", lost),
+        )
         for name, text, count in counts:
             yield CounterMetricFamily(f"neuron_trainer_{name}", text, count)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Three paths, no state. Anybody in the cluster may ask: nothing of a request comes back, or into the log."""
+    """Serves three paths, without state. Anybody in the cluster may ask: nothing of a request comes back, or into the
+    log."""
 
     timeout = TIMEOUT_SECONDS
     error_message_format = "%(code)d\n"
@@ -98,11 +101,11 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def send_error(self, code: int, *_: str | None) -> None:
-        """The code alone: the usual page repeats the request."""
+        """Send the code alone: the usual page repeats the request."""
         super().send_error(code)
 
     def version_string(self) -> str:
-        """Instead of the version of Python."""
+        """Return a name in place of the version of Python."""
         return "neuron-trainer"
 
     def _answer(self, body: bytes, kind: str) -> None:
@@ -113,11 +116,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """A probe every few seconds is not news."""
+        """Log nothing: a probe every few seconds is not news."""
 
 
 class _Listener(ThreadingHTTPServer):
-    """A thread for each connection, up to a bound: then the oldest is closed, so that the next is always answered."""
+    """A server with a thread for each connection, up to a bound: then the oldest is closed, so that the next is always
+    answered."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -130,13 +134,13 @@ class _Listener(ThreadingHTTPServer):
         super().__init__((host, port), handler)
 
     def server_bind(self) -> None:
-        """Of both families where there are both."""
+        """Bind to IPv4 and IPv6 where there are both."""
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """See the class."""
+        """Close the oldest connection where there are too many, then begin this one."""
         with self._lock:
             self._open[request] = None
             oldest = next(iter(self._open)) if len(self._open) > MAX_CONNECTIONS else None
@@ -148,18 +152,18 @@ class _Listener(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """A connection is over."""
+        """Forget a connection that is over."""
         with self._lock:
             self._open.pop(request, None)
         super().shutdown_request(request)
 
     def handle_error(self, *_: Any) -> None:
-        """A client that leaves, or is closed, is no news."""
+        """Log at debug level: a client that leaves, or is closed, is not news."""
         log.debug("a client of the status port is gone: %s", sys.exc_info()[1])
 
 
 class Server:
-    """Runs in a daemon thread from `start` on."""
+    """The server of one launcher, in a daemon thread from `start` on."""
 
     def __init__(self, report: Report, host: str, port: int) -> None:
         registry = CollectorRegistry()

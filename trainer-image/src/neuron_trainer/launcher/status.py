@@ -1,4 +1,4 @@
-"""What this node reports: the launcher's own knowledge over the newest report of its workers."""
+"""What this node reports: the newest report of its workers, completed by what the launcher itself knows."""
 
 import os
 import time
@@ -9,18 +9,21 @@ from typing import Any, Final
 from neuron_api.resource.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 
-from .node import Node
+from .node import NodeIdentity
 
-_KEPT: Final = 32
-_WORKERS: Final = (TrainerPhase.LOADING,)
+_MAX_ENTRIES: Final = 32
+"""Failures, and recoveries, in a report."""
+_WORKER_PHASES: Final = (TrainerPhase.LOADING,)
 """Phases of the launcher that a worker's own phase replaces."""
 
 
 class Status:
-    """Survives worker restarts; read by the HTTP server's threads."""
+    """The progress of this node; it survives worker restarts and is read by the HTTP server's threads."""
 
-    def __init__(self, node: Node, handoff: WorkerChannel, *, max_steps: int, log_dir: str, config_hash: str) -> None:
-        self._handoff, self._lock = handoff, Lock()
+    def __init__(
+        self, node: NodeIdentity, channel: WorkerChannel, *, max_steps: int, log_dir: str, config_hash: str
+    ) -> None:
+        self._channel, self._lock = channel, Lock()
         self._recoveries: dict[int, Recovery] = {}
         self._checkpoint: CheckpointReport | None = None
         self._newest: tuple[object, ...] = ()
@@ -38,38 +41,38 @@ class Status:
 
     @property
     def step(self) -> int:
-        """Newest finished step that this node knows of."""
+        """The newest finished step that this node knows of."""
         return self.report().step
 
     @property
     def has_saved(self) -> bool:
-        """Whether this node knows of a complete checkpoint of this run, be it there still or not."""
+        """Whether this node knows of a complete checkpoint of this run, even if it was removed since."""
         return self.report().checkpoint is not None
 
     @property
     def worker_phase(self) -> TrainerPhase:
-        """Where the workers of this round are; LOADING until they say otherwise."""
-        report = self._handoff.read_progress()
+        """The phase of the workers of this round; LOADING until they report another."""
+        report = self._channel.read_progress()
         return report.phase if report is not None and report.round == self._own.round else TrainerPhase.LOADING
 
     def set(self, **changes: Any) -> None:
-        """Update own fields: `phase`, `round`."""
+        """Update fields of the launcher's own: `phase`, `round`."""
         with self._lock:
             self._own = self._own.model_copy(update=changes)
 
     def add_failure(self, failure: ProcessFailure) -> None:
-        """Newest last; the oldest go."""
+        """Append a failure; the oldest go."""
         with self._lock:
-            self._own = self._own.model_copy(update={"failures": (*self._own.failures, failure)[-_KEPT:]})
+            self._own = self._own.model_copy(update={"failures": (*self._own.failures, failure)[-_MAX_ENTRIES:]})
 
     def report(self) -> Progress:
-        """The document of this moment."""
-        worker = self._handoff.read_progress()
+        """Return the document of this moment."""
+        worker = self._channel.read_progress()
         with self._lock:
             return self._with_idle(self._merged(worker))
 
     def _with_idle(self, report: Progress) -> Progress:
-        """Noticed when somebody asks, so up to the time between two questions too late: never too early."""
+        """Add the time without news. News is noticed when a report is read: up to one interval late, never early."""
         news = report.phase, report.round, report.step, report.checkpoint
         if news != self._newest:
             self._newest, self._newest_time = news, time.monotonic()
@@ -81,7 +84,7 @@ class Status:
         self._recoveries |= {recovery.round: recovery for recovery in worker.recoveries}
         self._checkpoint = worker.checkpoint or self._checkpoint
         phase = self._own.phase
-        if phase in _WORKERS and worker.round == self._own.round:
+        if phase in _WORKER_PHASES and worker.round == self._own.round:
             phase = worker.phase
         return self._own.model_copy(
             update={
@@ -95,6 +98,6 @@ class Status:
                 "last_step_time": worker.last_step_time,
                 "checkpoint": self._checkpoint,
                 "resume": worker.resume,
-                "recoveries": tuple(list(self._recoveries.values())[-_KEPT:]),
+                "recoveries": tuple(list(self._recoveries.values())[-_MAX_ENTRIES:]),
             }
         )

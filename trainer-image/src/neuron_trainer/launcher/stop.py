@@ -13,16 +13,16 @@ from neuron_trainer.ipc.worker_channel import WorkerChannel
 log = logging.getLogger(__name__)
 
 
-class Stop:
-    """Set by a signal; workers see it through the hand-off at the end of their step."""
+class StopRequest:
+    """Whether a signal asked this node to stop; workers read it in the channel at the end of their step."""
 
-    def __init__(self, handoff: WorkerChannel) -> None:
-        self._handoff = handoff
+    def __init__(self, channel: WorkerChannel) -> None:
+        self._channel = channel
         self.is_requested = False
         self.has_steps = False
         """Set while workers train: a signal has them finish their step and save."""
         self.is_waiting = False
-        """Set while no worker runs and the launcher waits for somebody: then a signal ends the wait at once."""
+        """Set while no worker runs and the launcher waits for another process: then a signal ends the wait at once."""
 
     def listen(self) -> None:
         """Install the handlers; torch's agent would install its own, which lose the step."""
@@ -31,7 +31,7 @@ class Stop:
         signal.signal(signal.SIGINT, self._on_signal)
 
     def check(self) -> None:
-        """Between the phases of a start; raises `NotBegunError` once a signal has arrived."""
+        """Raise `NotBegunError` once a signal has arrived; called between the phases of a start."""
         if self.is_requested:
             raise NotBegunError
 
@@ -39,8 +39,8 @@ class Stop:
         if self.is_requested and number == signal.SIGINT:
             sys.exit(128 + number)  # a second Ctrl-C: the person does not want to wait for the checkpoint
         self.is_requested = True
-        with suppress(FileNotFoundError):  # the hand-off is gone: the run has ended
-            self._handoff.ask_to_stop()
+        with suppress(FileNotFoundError):  # the channel is gone: the run has ended
+            self._channel.ask_to_stop()
         consequence = "finishing the step and saving" if self.has_steps else "stopping; there is nothing to save yet"
         log.info("%s: %s", signal.Signals(number).name, consequence)
         if self.is_waiting:
@@ -48,14 +48,14 @@ class Stop:
 
 
 def reap(own: set[int]) -> None:
-    """As PID 1, collect orphans that ended; `own` children are collected by those that started them."""
+    """Collect orphans that ended, as PID 1 must; those who started the `own` children collect them."""
     if os.getpid() != 1:
         return
     while True:
         try:
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            child = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if found is None or found.si_pid in own:
+        if child is None or child.si_pid in own:
             return
-        os.waitpid(found.si_pid, 0)
+        os.waitpid(child.si_pid, 0)

@@ -16,7 +16,7 @@ from neuron_api.config import TrainingConfig
 from neuron_trainer import optim
 from neuron_trainer.data import source
 from neuron_trainer.data.loader import StepLoader
-from neuron_trainer.data.samples import Samples
+from neuron_trainer.data.samples import Part, Samples
 from neuron_trainer.metrics.throughput import Throughput
 from neuron_trainer.models.family import Sizes
 from neuron_trainer.parallel import ParallelBackend
@@ -59,7 +59,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self.test_batches = 0
         self._losses: list[Tensor] = []
         """Of the batches of a validation or a test."""
-        self._samples: dict[source.Part, Samples] = {}
+        self._samples: dict[Part, Samples] = {}
 
     def configure_optimizers(self) -> Any:
         """One optimizer, one schedule; Lightning saves the latter."""
@@ -177,7 +177,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         position = self.position(checkpoint["global_step"])
         position.restore(checkpoint["loops"]["fit_loop"], self.config.trainer.max_epochs)
 
-    def _loader(self, part: source.Part, consumed: Callable[[], int]) -> StepLoader:
+    def _loader(self, part: Part, consumed: Callable[[], int]) -> StepLoader:
         if part not in self._samples:
             is_builder = not dist.is_initialized() or dist.get_rank() == 0
             self._samples[part] = source.samples(self.config, part, is_builder=is_builder)

@@ -12,10 +12,10 @@ from neuron_api.resource.progress import CheckpointReport, Progress, Recovery, T
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.metrics.history import MetricsFile, StepMetrics, ValidationMetrics
-from neuron_trainer.metrics.stopwatch import Stopwatch
 from neuron_trainer.metrics.terminal import StepDisplay
+from neuron_trainer.metrics.throughput import Stopwatch
 from neuron_trainer.metrics.utilization import Utilization
-from neuron_trainer.storage import json_text
+from neuron_trainer.storage import files
 from neuron_trainer.storage.files import replace
 
 from .module import TrainingModule
@@ -193,7 +193,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         if self._metrics is not None:
             log.info("first step done: %s; most of it: %s", self._phases, self._phases.longest)
         if self._times is not None:
-            replace(self._times, json_text.dumps(self._phases.seconds))
+            replace(self._times, files.json_dumps(self._phases.seconds))
         if self._recovery is not None:
             update = {"first_step_time": datetime.now(UTC), "phases": self._phases.seconds}
             self._recovery = self._recovery.model_copy(update=update)

@@ -89,7 +89,7 @@ class Run:
         reporting = Reporting(handoff, metrics, self.phases, recovery, start.round, times, self.utilization)
         there = mirror(config, log_dir) if metrics is not None else None
         saving = Checkpointing(
-            config.exp_manager, state, checkpoints, reporting, rank, there.bring if there else lambda: None
+            config.exp_manager, state, checkpoints, reporting, rank, there.sync if there else lambda: None
         )
         stopping = Stopping()
         resumed = self._take_up(start, saving, reporting, metrics, recovery.steps_lost if recovery else 0)
@@ -100,7 +100,7 @@ class Run:
         if reporting.is_idle:
             reporting.nothing_to_do(trainer.global_step)
         if there is not None:
-            there.bring()
+            there.sync()
         return stopping.stop
 
     def _take_up(
@@ -136,7 +136,7 @@ class Run:
         if start.checkpoint is not None and not start.weights_only:
             resumed = read_manifest(places.place(start.checkpoint)).step
         lost = max(0, max(start.last_step, logged) - resumed)
-        return Recovery(round=start.round, resumed_from_step=resumed, steps_lost=lost, passed_over=start.passed_over)
+        return Recovery(round=start.round, resumed_from_step=resumed, steps_lost=lost, passed_over=start.skipped)
 
     def _continues(self, start: Start) -> bool:
         """Whether what the log directory has of steps is this run's; without a resume it is of a run before it."""
@@ -149,4 +149,4 @@ def _sentence(start: Start, step: int, lost: int) -> str:
         own = "with the weights of" if start.weights_only else "from"
         begin = f"training {'begins' if start.weights_only else 'resumes'} at step {step} {own} {start.checkpoint}"
     again = f"; {lost} finished step{'s are' if lost > 1 else ' is'} done again" if lost else ""
-    return begin + again + (f"; passed over: {start.passed_over}" if start.passed_over else "")
+    return begin + again + (f"; passed over: {start.skipped}" if start.skipped else "")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from neuron_trainer.checkpoint import writer
-from neuron_trainer.checkpoint.background import Background
 from neuron_trainer.checkpoint.staging import Stage
+from neuron_trainer.checkpoint.writer import BackgroundWriter
 
 from .state import RunState
 
@@ -28,7 +28,7 @@ class Saving:
 
     def __init__(self, state: RunState, tidy: Callable[[Path], None], *, is_async: bool) -> None:
         self._state, self._tidy = state, tidy
-        self._background = Background() if is_async else None
+        self._background = BackgroundWriter() if is_async else None
         self._stage = Stage() if is_async else None
         self._written: Written | None = None
 

@@ -16,9 +16,9 @@ from neuron_api import contract, resumption
 from neuron_api.derive import checkpoint, precision
 from neuron_api.platform.topology import Topology
 from neuron_trainer.checkpoint import hf_checkpoint, reader, retention, rng, tensors
-from neuron_trainer.checkpoint.hf_reader import PublishedReader
+from neuron_trainer.checkpoint.hf_reader import HFReader
 from neuron_trainer.checkpoint.manifest import Manifest, read
-from neuron_trainer.checkpoint.staging import Stage, Stored, in_place
+from neuron_trainer.checkpoint.staging import CheckpointTensor, Stage, in_place
 from neuron_trainer.checkpoint.writer import Snapshot
 from neuron_trainer.models.family import Family
 
@@ -72,7 +72,7 @@ class RunState:
     def load_weights(self, folder: Path) -> None:
         """`weight_init_only`, or a model of `transformers`: nothing but the model's tensors."""
         parameters = self.module.backend.parameters()
-        files = PublishedReader(folder, self.family.theirs) if hf_checkpoint.is_one(folder) else None
+        files = HFReader(folder, self.family.theirs) if hf_checkpoint.is_hf_checkpoint(folder) else None
         reader.load_tensors(folder, lambda names: tensors.weights(parameters, names), files)
 
     def metrics(self, step: int) -> dict[str, float]:
@@ -89,7 +89,7 @@ class RunState:
             return found  # an older one is not this step's, and a resumed run would not know it
         return {**found, retention.VALIDATION: module.val_loss}
 
-    def _stored(self) -> dict[str, Stored]:
+    def _stored(self) -> dict[str, CheckpointTensor]:
         weights_only = self.module.config.exp_manager.checkpoint_callback_params.save_weights_only
         optimizer = None if weights_only else self.module.optimizer
         return tensors.to_store(self.module.backend.parameters(), optimizer, self._dtype())

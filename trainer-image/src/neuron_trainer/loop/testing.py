@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from neuron_trainer.checkpoint.manifest import read
-from neuron_trainer.evaluation import RESULTS_FILE
 from neuron_trainer.ipc.worker_channel import Start
-from neuron_trainer.storage import json_text, places
+from neuron_trainer.run_config import RESULTS_FILE
+from neuron_trainer.storage import files, places
 
 from .run import Run
 from .strategy import BackendStrategy
@@ -33,7 +33,7 @@ def test(run: Run, start: Start, log_dir: Path, rank: int) -> float:
         line = {"step": step, "test_loss": loss, "batches": batches, "checkpoint": start.checkpoint,
                 "time": round(time.time(), 3)}  # fmt: skip
         with (log_dir / RESULTS_FILE).open("a") as file:
-            file.write(json_text.dumps(line) + "\n")
+            file.write(files.json_dumps(line) + "\n")
     return loss
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from neuron_api import contract
-from neuron_trainer.storage import json_text
+from neuron_trainer.storage import files as json_text
 from neuron_trainer.storage.files import naming
 
 VALIDATIONS_FILE: Final = "validations.jsonl"
@@ -102,7 +102,7 @@ class MetricsFile:
         self._guard()
         files = {StepMetrics: self.path, ValidationMetrics: self._validations, StartRecord: self._starts}
         values = asdict(replace(entry, start=self._start))
-        line = json_text.dumps({k: v for k, v in values.items() if v is not None and (k, v) != ("start", 0)})
+        line = json_text.json_dumps({k: v for k, v in values.items() if v is not None and (k, v) != ("start", 0)})
         path = files[type(entry)]
         with naming(path), path.open("a") as file:
             file.write(line + "\n")
@@ -133,7 +133,7 @@ def current(lines: Iterable[Line], starts: Sequence[StartRecord]) -> list[Line]:
     return [newest[step] for step in sorted(newest)]
 
 
-def of_run(folder: Path) -> MetricsFile:
+def open_history(folder: Path) -> MetricsFile:
     """Of a log directory."""
     return MetricsFile(folder / contract.METRICS_FILE)
 

@@ -1,1 +1,1 @@
-"""What can be known to be wrong before any process is started."""
+"""Checks before any process is started: `early` needs no torch, `preflight` a model and the data, `cpu` advises."""

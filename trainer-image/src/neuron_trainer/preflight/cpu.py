@@ -7,19 +7,20 @@ from neuron_api.config import TrainingConfig
 from neuron_api.derive import precision
 
 _UNITS: Final = frozenset(("avx512_bf16", "amx_bf16", "bf16"))
-"""Words of /proc/cpuinfo: `flags` of x86, `Features` of Arm."""
+"""Units for bf16, as /proc/cpuinfo names them."""
 _LISTS: Final = ("flags", "features")
+"""Its lines with such names, of x86 and of Arm, in lower case."""
 
 
 def has_bf16(cpuinfo: str) -> bool | None:
-    """By the text of /proc/cpuinfo; None where it lists no features (macOS has no such file)."""
+    """Return what the text of /proc/cpuinfo says; None where it lists no features (macOS has no such file)."""
     lines = (line.partition(":") for line in cpuinfo.splitlines())
     words = next((value.split() for name, _, value in lines if name.strip().lower() in _LISTS), None)
     return None if words is None else not _UNITS.isdisjoint(words)
 
 
 def advice(config: TrainingConfig, cpuinfo: str) -> str | None:
-    """One sentence for a configuration that computes in bf16 on a CPU without units for it; else None."""
+    """Return one sentence for a configuration that computes in bf16 on a CPU without units for it; else None."""
     if precision.policy(config).compute != "bf16" or has_bf16(cpuinfo) is not False:
         return None
     return (
@@ -30,7 +31,7 @@ def advice(config: TrainingConfig, cpuinfo: str) -> str | None:
 
 
 def cpuinfo() -> str:
-    """Of this machine; empty where there is none."""
+    """Return /proc/cpuinfo of this machine; empty where there is none."""
     try:
         return Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -1,6 +1,6 @@
-"""What can be refused before torch is imported: seconds after the start, not after the ten of its imports.
+"""Checks that need no torch: seconds after the start, not after the ten seconds of its imports.
 
-`preflight` repeats nothing of it but `findings`; it asks for what needs a model or the data themselves.
+`preflight` repeats nothing of it but `findings`; it checks what needs a model or the data themselves.
 """
 
 import errno
@@ -13,7 +13,7 @@ from neuron_api.derive import alignment
 from neuron_api.findings.finding import Finding, error
 from neuron_api.platform.topology import Topology
 from neuron_api.platform.topology import check as check_topology
-from neuron_trainer import evaluation
+from neuron_trainer import run_config
 from neuron_trainer.checkpoint import catalog, retention
 from neuron_trainer.data import tokenizer
 from neuron_trainer.data.paths import exists, expanded, is_directory, is_file
@@ -33,41 +33,42 @@ _RESUME: Final = (
 )
 
 
-def check(config: TrainingConfig, processes: int, seen: EarlierRuns, *, is_test: bool) -> None:
+def check(config: TrainingConfig, processes: int, earlier: EarlierRuns, *, is_test: bool) -> None:
     """Raise `InputError` with every finding; reads directories and a config.json, no data."""
-    found = [
+    results = [
         *findings(config, processes, is_test=is_test),
         *_model(config),
         *_log_dir(config),
         *_data(config, is_test=is_test),
         *_tokenizer(config),
-        *(() if is_test else _resume(config, seen)),
+        *(() if is_test else _resume(config, earlier)),
     ]
-    if errors := [finding for finding in found if finding.severity == "error"]:
+    if errors := [finding for finding in results if finding.severity == "error"]:
         raise InputError(errors)
 
 
 def findings(config: TrainingConfig, processes: int, *, is_test: bool) -> list[Finding]:
-    """What follows from the configuration and the number of processes alone, and files to copy."""
+    """Return what follows from the configuration and the number of processes alone, and from files to copy."""
     return [
         *check_topology(Topology.from_config(config, processes), config),
         *_monitor(config),
-        *(evaluation.check(config) if is_test else ()),
-        *recorded_files.check(config.exp_manager.files_to_copy or ()),
+        *(run_config.check_test(config) if is_test else ()),
+        *recorded_files.check_files(config.exp_manager.files_to_copy or ()),
     ]
 
 
 def _monitor(config: TrainingConfig) -> Iterator[Finding]:
     params = config.exp_manager.checkpoint_callback_params
-    known = [name for name in retention.MONITORS if name != retention.VALIDATION or config.trainer.limit_val_batches]
-    if params.monitor is None or params.monitor in known or not config.exp_manager.create_checkpoint_callback:
+    validates = bool(config.trainer.limit_val_batches)
+    metrics = [name for name in retention.MONITORS if name != retention.VALIDATION or validates]
+    if params.monitor is None or params.monitor in metrics or not config.exp_manager.create_checkpoint_callback:
         return
-    yield error("exp_manager.checkpoint_callback_params.monitor", f"there is no metric {params.monitor!r}.",
-                f"Use one of {', '.join(known)}.")  # fmt: skip
+    key = "exp_manager.checkpoint_callback_params.monitor"
+    yield error(key, f"there is no metric {params.monitor!r}.", f"Use one of {', '.join(metrics)}.")
 
 
 def _model(config: TrainingConfig) -> tuple[Finding, ...]:
-    """What config.json says by itself; what follows from it is asked when the model is known."""
+    """Check config.json by itself; what follows from it is checked when the model is known."""
     if config.model_source != "hf" or config.model.model_config_path is None:
         return ()
     try:
@@ -78,9 +79,9 @@ def _model(config: TrainingConfig) -> tuple[Finding, ...]:
 
 
 def _log_dir(config: TrainingConfig) -> Iterator[Finding]:
-    """Whether the nearest directory that exists may be written; nothing is created before all else is right."""
+    """Check whether the nearest directory that exists is writable; nothing is created before all else is right."""
     folder = log_dir(config)
-    place = next((one for one in (folder, *folder.parents) if exists(one) or one.is_symlink()), folder)
+    place = next((path for path in (folder, *folder.parents) if exists(path) or path.is_symlink()), folder)
     if not is_directory(place):
         yield error("exp_manager.exp_dir", UNWRITABLE.format(folder, os.strerror(errno.ENOTDIR)), WRITABLE)
     elif not os.access(place, os.W_OK | os.X_OK):
@@ -88,33 +89,33 @@ def _log_dir(config: TrainingConfig) -> Iterator[Finding]:
 
 
 def _data(config: TrainingConfig, *, is_test: bool) -> Iterator[Finding]:
-    """Whether there is anything at the paths of rows and records; a module of one's own finds its data itself."""
+    """Check whether rows and records exist; a data module of the user's finds its data itself."""
     if config.data.data_module:
         return
     reads_records = alignment.reads_records(config)
     if config.model_source == "megatron" and not reads_records:
         return
     for part in ["test"] if is_test else ["train", *(["validation"] if config.trainer.limit_val_batches else [])]:
-        key, given = f"data.{_FOLDERS[part]}", getattr(config.data, _FOLDERS[part])
-        if given is None or places.is_remote(given) or exists(expanded(given)):
+        key, path = f"data.{_FOLDERS[part]}", getattr(config.data, _FOLDERS[part])
+        if path is None or places.is_remote(path) or exists(expanded(path)):
             continue
         if reads_records:
-            yield error(key, f"there is no file {given}.", "Give a file of records.")
+            yield error(key, f"there is no file {path}.", "Give a file of records.")
         else:
-            yield error(key, f"there is no directory {given}.", _PREPARE)
+            yield error(key, f"there is no directory {path}.", _PREPARE)
 
 
 def _tokenizer(config: TrainingConfig) -> Iterator[Finding]:
-    """Whether a path exists; a name without a slash at its begin may be one of the Hugging Face hub."""
-    given = config.data.tokenizer
-    if given is None or config.data.data_module or not _reads_text(config):
+    """Check whether paths exist; a name without a slash at its beginning may be one of the Hugging Face hub."""
+    section = config.data.tokenizer
+    if section is None or config.data.data_module or not _reads_text(config):
         return
-    is_named = given.type and given.library != "sentencepiece" and given.type != tokenizer.GPT2
-    if is_named and (finding := tokenizer.missing(str(given.type))) is not None:
+    is_named = section.type and section.library != "sentencepiece" and section.type != tokenizer.GPT2
+    if is_named and (finding := tokenizer.missing(str(section.type))) is not None:
         yield finding
     for key in ("vocab_file", "merge_file"):
-        path = getattr(given, key)
-        if path and given.vocab_file and given.merge_file and not is_file(expanded(path)):
+        path = getattr(section, key)
+        if path and section.vocab_file and section.merge_file and not is_file(expanded(path)):
             yield error(f"data.tokenizer.{key}", f"there is no file {path}.")
 
 
@@ -122,8 +123,8 @@ def _reads_text(config: TrainingConfig) -> bool:
     return config.model_source == "megatron" or alignment.reads_records(config)
 
 
-def _given(config: TrainingConfig) -> Iterator[Finding]:
-    """Whether there is anything at `resume_from_checkpoint`; a run with checkpoints of its own needs it no more."""
+def _explicit(config: TrainingConfig) -> Iterator[Finding]:
+    """Check whether `resume_from_checkpoint` exists; a run with checkpoints of its own needs it no more."""
     manager, key = config.exp_manager, "exp_manager.resume_from_checkpoint"
     text = manager.resume_from_checkpoint
     if not text or places.is_remote(text) or is_directory(expanded(text)):
@@ -135,19 +136,19 @@ def _given(config: TrainingConfig) -> Iterator[Finding]:
     yield error(key, f"there is no directory {text}.", remedy)
 
 
-def _resume(config: TrainingConfig, seen: EarlierRuns) -> Iterator[Finding]:
-    """A listing of names: the launcher looks into the checkpoints later, and may find none of them whole."""
+def _resume(config: TrainingConfig, earlier: EarlierRuns) -> Iterator[Finding]:
+    """Check by a listing of names: the launcher reads the checkpoints later, and may find none of them whole."""
     manager = config.exp_manager
-    yield from _given(config)
+    yield from _explicit(config)
     if not manager.resume_if_exists or manager.resume_ignore_no_checkpoint or manager.resume_from_checkpoint:
         return
     place = checkpoints(config, log_dir(config))
-    if places.is_remote(place) or not seen.may_begin_again or catalog.complete(place):
+    if places.is_remote(place) or not earlier.may_begin_again or catalog.complete(place):
         return
     yield error(
         "exp_manager.resume_ignore_no_checkpoint",
         f"resume_if_exists is set and there is no complete checkpoint in {place}"
-        + "".join(f"; {one.reason}" for one in catalog.survey(place).broken)
+        + "".join(f"; {broken.reason}" for broken in catalog.survey(place).broken)
         + ".",
         _RESUME,
     )

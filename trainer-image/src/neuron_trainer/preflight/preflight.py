@@ -1,4 +1,4 @@
-"""What can be known to be wrong before any process is started: all of it at once, exit code 2."""
+"""Every check that needs no process but a model or the data: all findings at once, exit code 2."""
 
 import logging
 import os
@@ -12,13 +12,15 @@ from neuron_api import checks
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment, architecture
 from neuron_api.findings.finding import Finding, Severity, error, errors_of
-from neuron_trainer.data import custom, epoch, source, tokenizer
+from neuron_trainer.data import custom, epoch, tokenizer
+from neuron_trainer.data.samples import FOLDER, Part
 from neuron_trainer.errors import CheckpointError, InputError
 from neuron_trainer.models import config_json
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel.native.expert import limits
 from neuron_trainer.run_directory.log_dir import checkpoints
-from neuron_trainer.storage import places, sizes
+from neuron_trainer.storage import places
+from neuron_trainer.storage.files import decimal_size
 
 from . import early
 
@@ -31,48 +33,49 @@ _BYTES_PER_PARAMETER: Final = 12
 def check(
     config: TrainingConfig, processes: int, folder: Path, accelerator: str = "cpu", *, is_test: bool = False
 ) -> None:
-    """Raise `InputError` with every finding; for a test only the test set is looked at."""
-    found = [*_device(accelerator), *early.findings(config, processes, is_test=is_test)]
+    """Raise `InputError` with every finding; a test checks the test set alone."""
+    findings = [*_device(accelerator), *early.findings(config, processes, is_test=is_test)]
     try:
         model = Family.of(config, tokenizer.vocabulary(config))
     except InputError as problem:
         raise InputError([*problem.findings, *_log_dir(folder, 0)]) from None
     _compare_name(config, model)
-    found += _divisions(config)
-    found += limits.check(config)
-    found += _lengths(config, model)
-    found += _recompute(config, model)
-    found += _data(config, model.config.vocab_size, parts := _parts(config, is_test=is_test))
-    found += epoch.check(config, parts) if not errors_of(found) else []
+    findings += _divisions(config)
+    findings += limits.check(config)
+    findings += _lengths(config, model)
+    findings += _recompute(config, model)
+    findings += _data(config, model.config.vocab_size, parts := _parts(config, is_test=is_test))
+    findings += epoch.check(config, parts) if not errors_of(findings) else []
     needed = _checkpoint_bytes(config, model)
-    own, problems = _checkpoints(config, folder, needed)
-    found += problems
-    found += _log_dir(folder, needed if own == folder else 0)
-    for one in found:
-        if one.severity is Severity.WARNING:
-            log.warning("%s", one)
-    if errors := errors_of(found):
+    place, problems = _checkpoints(config, folder, needed)
+    findings += problems
+    findings += _log_dir(folder, needed if place == folder else 0)
+    for finding in findings:
+        if finding.severity is Severity.WARNING:
+            log.warning("%s", finding)
+    if errors := errors_of(findings):
         raise InputError(list(errors))
 
 
 def _device(accelerator: str) -> list[Finding]:
-    """PyTorch knows `cpu`; others come with a package of their own, which this image may not have."""
+    """Check the accelerator: PyTorch has `cpu`; others come with a package that this image may not have."""
     try:
         torch.get_device_module(accelerator)
     except RuntimeError:
-        return [error("spec.platform.accelerator", f"PyTorch {torch.__version__} in this image has no device "
-                      f"{accelerator!r}.", "Use an image whose PyTorch has it, or accelerator cpu.")]  # fmt: skip
+        message = f"PyTorch {torch.__version__} in this image has no device {accelerator!r}."
+        remedy = "Use an image whose PyTorch has it, or accelerator cpu."
+        return [error("spec.platform.accelerator", message, remedy)]
     return []
 
 
 def _compare_name(config: TrainingConfig, model: Family) -> None:
-    """Upstream takes the model from the name; whoever counts on that is told."""
+    """Warn where upstream would take another model from the name."""
     if config.model_source == "hf" and "mixtral" in config.name.lower() and model.kind != "mixtral":
         log.warning("name: %r does not decide: the model is a %s, as its config.json says.", config.name, model.kind)
 
 
 def _divisions(config: TrainingConfig) -> list[Finding]:
-    """Of a Megatron model the loader has asked."""
+    """Check the sizes that config.json has; those of a Megatron model the loader has checked."""
     if config.model_source == "megatron":
         return []
     sizes, _ = architecture.from_json(config_json.read(config.model), config.model)
@@ -82,36 +85,36 @@ def _divisions(config: TrainingConfig) -> list[Finding]:
 def _lengths(config: TrainingConfig, model: Family) -> list[Finding]:
     length, limit = config.model.encoder_seq_length, model.config.max_sequence
     if limit is not None and length > limit:
-        return [error("model.encoder_seq_length", f"{length} is more than max_position_embeddings {limit}.",
-                      "Set model.max_position_embeddings, too.")]  # fmt: skip
+        message = f"{length} is more than max_position_embeddings {limit}."
+        return [error("model.encoder_seq_length", message, "Set model.max_position_embeddings, too.")]
     return []
 
 
 def _recompute(config: TrainingConfig, model: Family) -> list[Finding]:
     if config.model.activations_checkpoint_granularity != "selective":
         return []
+    key, remedy = "model.activations_checkpoint_recompute", f"Use {', '.join(model.recomputable)}."
     return [
-        error("model.activations_checkpoint_recompute", f"there is no module class {name!r} in this model.",
-              f"Use {', '.join(model.recomputable)}.")
+        error(key, f"there is no module class {name!r} in this model.", remedy)
         for name in config.model.activations_checkpoint_recompute or ()
         if name not in model.recomputable
-    ]  # fmt: skip
+    ]
 
 
-def _parts(config: TrainingConfig, *, is_test: bool) -> list[source.Part]:
-    """Those that are read."""
+def _parts(config: TrainingConfig, *, is_test: bool) -> list[Part]:
+    """Return the parts of the data that are read."""
     if is_test:
         return ["test"]
     return ["train", "validation"] if config.trainer.limit_val_batches else ["train"]
 
 
-def _data(config: TrainingConfig, vocabulary: int, parts: list[source.Part]) -> list[Finding]:
+def _data(config: TrainingConfig, vocabulary: int, parts: list[Part]) -> list[Finding]:
     if config.data.data_module:
         return custom.check(config, parts)
     if alignment.reads_records(config):
-        from neuron_trainer.data.sft import build as tuning
+        from neuron_trainer.data.sft import build as sft
 
-        return [finding for part in parts for finding in tuning.check(config, part, vocabulary)]
+        return [finding for part in parts for finding in sft.check(config, part, vocabulary)]
     if config.model_source == "megatron":
         from neuron_trainer.data.megatron import check as megatron
 
@@ -119,18 +122,18 @@ def _data(config: TrainingConfig, vocabulary: int, parts: list[source.Part]) -> 
     from neuron_trainer.data import row_check
 
     data, length = config.data, config.model.encoder_seq_length
-    found = []
+    findings = []
     for part in parts:
-        key = source.FOLDER[part]
+        key = FOLDER[part]
         if (folder := getattr(data, key)) is None:
-            found.append(error(f"data.{key}", "it is not set.", "Write it with `neuron-train data prepare`."))
+            findings.append(error(f"data.{key}", "it is not set.", "Write it with `neuron-train data prepare`."))
         else:
-            found += row_check.check(f"data.{key}", str(folder), length, vocabulary, data.global_batch_size)
-    return found
+            findings += row_check.check(f"data.{key}", str(folder), length, vocabulary, data.global_batch_size)
+    return findings
 
 
 def _checkpoint_bytes(config: TrainingConfig, model: Family) -> int:
-    """What one checkpoint needs; 0 when none is written."""
+    """Return the bytes of one checkpoint; 0 when none is written."""
     manager = config.exp_manager
     if not manager.writes_checkpoints:
         return 0
@@ -138,7 +141,7 @@ def _checkpoint_bytes(config: TrainingConfig, model: Family) -> int:
 
 
 def _checkpoints(config: TrainingConfig, folder: Path, needed: int) -> tuple[Path, list[Finding]]:
-    """Where checkpoints go: the log directory, or another place that can be written."""
+    """Return where checkpoints are written, and what is wrong with it."""
     params = config.exp_manager.checkpoint_callback_params
     key = "exp_manager.checkpoint_callback_params.dirpath" if params.dirpath else "exp_manager.exp_dir"
     try:
@@ -151,13 +154,13 @@ def _checkpoints(config: TrainingConfig, folder: Path, needed: int) -> tuple[Pat
         probe.write_bytes(b"")
         probe.unlink()
     except (OSError, CheckpointError) as problem:
-        return Path(), [error(key, f"checkpoints cannot be written there: {problem}.",
-                              "Give a place that this pod may write.")]  # fmt: skip
+        message = f"checkpoints cannot be written there: {problem}."
+        return Path(), [error(key, message, "Give a place that this pod may write.")]
     return place, [] if places.is_remote(place) else _space(key, place, needed)
 
 
 def _log_dir(folder: Path, needed: int) -> list[Finding]:
-    """Writable, and room for one more checkpoint."""
+    """Check that the log directory is writable and has room for one more checkpoint."""
     key = "exp_manager.exp_dir"
     probe = folder / f".write-test.{os.uname().nodename}.{os.getpid()}"
     try:
@@ -171,6 +174,6 @@ def _log_dir(folder: Path, needed: int) -> list[Finding]:
 
 def _space(key: str, folder: Path, needed: int) -> list[Finding]:
     if (free := shutil.disk_usage(folder).free) < needed:
-        return [error(key, f"a checkpoint needs {sizes.decimal(needed)}, {folder} has {sizes.decimal(free)} free.",
-                      "Free some space or use a larger volume.")]  # fmt: skip
+        message = f"a checkpoint needs {decimal_size(needed)}, {folder} has {decimal_size(free)} free."
+        return [error(key, message, "Free some space or use a larger volume.")]
     return []

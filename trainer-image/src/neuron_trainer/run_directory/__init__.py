@@ -1,1 +1,1 @@
-"""The log directory of a run: whose it is, what is in it, and what a start takes up from it."""
+"""The log directory of a run: which run it belongs to, what is in it, and what a start resumes from."""

@@ -17,13 +17,13 @@ RECOVERY_FILE: Final = "recovery.json"
 
 
 def log_dir(config: TrainingConfig) -> Path:
-    """`explicit_log_dir`, else `exp_dir/name[/version]`; the version only where a start may not resume.
+    """Return `explicit_log_dir`, else `exp_dir/name[/version]`; the version only where a start may not resume.
 
     Equal on every node: the version comes from the environment in a pod; only a single node may take the clock.
     """
     manager = config.exp_manager
-    if (there := address(config)) is not None:
-        return log_mirror.local(there)
+    if (url := address(config)) is not None:
+        return log_mirror.local(url)
     if manager.explicit_log_dir:
         return _path(manager.explicit_log_dir)
     exp_dir = _path(manager.exp_dir or "nemo_experiments")
@@ -37,38 +37,37 @@ def log_dir(config: TrainingConfig) -> Path:
 
 
 def address(config: TrainingConfig) -> str | None:
-    """Of a log directory on an object store (`s3://…`); None: it is a directory."""
+    """Return the address of a log directory on an object store (`s3://…`); None: it is a directory."""
     manager = config.exp_manager
-    given = os.path.expandvars(manager.explicit_log_dir or manager.exp_dir or "").rstrip("/")
-    if not places.is_remote(given):
+    base = os.path.expandvars(manager.explicit_log_dir or manager.exp_dir or "").rstrip("/")
+    if not places.is_remote(base):
         return None
     if manager.explicit_log_dir:
-        return given
+        return base
     version = "" if manager.resume_if_exists else os.environ.get(contract.ENV_EXPERIMENT_VERSION) or manager.version
     if version is None:
         version = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return f"{given}/{directories.experiment_path(config, version or None)}"
+    return f"{base}/{directories.experiment_path(config, version or None)}"
 
 
 def mirror(config: TrainingConfig, folder: Path) -> log_mirror.Mirror | None:
-    """What brings the files of the log directory to its address."""
-    there = address(config)
-    return None if there is None else log_mirror.Mirror(folder, there)
+    """Return what copies the log directory to its address on an object store; None where it has none."""
+    url = address(config)
+    return None if url is None else log_mirror.Mirror(folder, url)
 
 
 def _next_version(base: Path) -> str:
-    """`version_<n>` after the highest that is there."""
+    """Return `version_<n>` after the highest that exists."""
     numbers = [int(path.name.rpartition("_")[2]) for path in base.glob("version_*") if path.name[8:].isdigit()]
     return f"version_{max(numbers, default=-1) + 1}"
 
 
 def checkpoints(config: TrainingConfig, folder: Path) -> Path:
-    """Where the run's own checkpoints lie: `dirpath`, else a directory of the log directory."""
-    given = config.exp_manager.checkpoint_callback_params.dirpath
-    if given:
-        return places.place(given)
-    there = address(config)
-    return (folder if there is None else places.place(there)) / contract.CHECKPOINTS_DIR
+    """Return where the run's own checkpoints are: `dirpath`, else a directory of the log directory."""
+    if dirpath := config.exp_manager.checkpoint_callback_params.dirpath:
+        return places.place(dirpath)
+    url = address(config)
+    return (folder if url is None else places.place(url)) / contract.CHECKPOINTS_DIR
 
 
 def _path(text: str) -> Path:

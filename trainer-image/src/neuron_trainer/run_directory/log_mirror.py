@@ -1,4 +1,4 @@
-"""A log directory on an object store (`exp_dir: s3://…`): files are written here and brought there.
+"""A log directory on an object store (`exp_dir: s3://…`): files are written to a local directory and copied.
 
 Lines are appended to `metrics.jsonl` at every step, which an object cannot do; so the log directory is a local one, and
 its files are copied to the address whenever a checkpoint is complete and at the end. Checkpoints go there directly.
@@ -14,7 +14,7 @@ from neuron_trainer.storage import places
 
 
 def local(address: str) -> Path:
-    """The directory here that stands for an address; the same for every start on this machine."""
+    """Return the local directory that stands for an address; the same for every start on this machine."""
     name = address.rstrip("/").rpartition("/")[2]
     digest = hashlib.sha256(address.encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / "neuron-train-logs" / f"{name}-{digest}"
@@ -22,32 +22,32 @@ def local(address: str) -> Path:
 
 @dataclass(slots=True)
 class Mirror:
-    """Of the log directory `folder` at `address`."""
+    """The copy of the log directory `folder` at `address`."""
 
     folder: Path
     address: str
-    _brought: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    """Size and time of modification of what is there."""
+    _copied: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    """The size and time of modification of the files that were copied."""
 
     def fetch(self) -> None:
-        """What earlier starts brought there and is not here: a new pod goes on with the lines of the one before."""
+        """Copy from the address what is missing here: a new pod goes on with the lines of the one before."""
         self.folder.mkdir(parents=True, exist_ok=True)
         place = places.place(self.address)
-        for there in place.glob("*.*"):
-            here = self.folder / there.name
-            if there.is_file() and not here.exists():
-                here.write_bytes(there.read_bytes())
+        for remote in place.glob("*.*"):
+            local = self.folder / remote.name
+            if remote.is_file() and not local.exists():
+                local.write_bytes(remote.read_bytes())
 
-    def bring(self) -> None:
-        """Copy what has changed since."""
+    def sync(self) -> None:
+        """Copy to the address what has changed since the last call."""
         place = places.place(self.address)
-        for here in self._files():
-            stat = here.stat()
+        for local in self._files():
+            stat = local.stat()
             state = stat.st_size, stat.st_mtime_ns
-            if self._brought.get(here) != state:
-                (place / here.relative_to(self.folder).as_posix()).write_bytes(here.read_bytes())
-                self._brought[here] = state
+            if self._copied.get(local) != state:
+                (place / local.relative_to(self.folder).as_posix()).write_bytes(local.read_bytes())
+                self._copied[local] = state
 
     def _files(self) -> list[Path]:
-        found = [path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-        return [path for path in found if contract.CHECKPOINTS_DIR not in path.relative_to(self.folder).parts]
+        paths = [path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+        return [path for path in paths if contract.CHECKPOINTS_DIR not in path.relative_to(self.folder).parts]

@@ -1,16 +1,40 @@
-"""`exp_manager.files_to_copy`: what belongs to the record of a run, copied to its log directory."""
+"""What a start leaves in the log directory before it trains: the configuration, the command line, and the files that
+`exp_manager.files_to_copy` names."""
 
 import os
+import shlex
 import shutil
+import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
+
+import yaml
 
 from neuron_api.findings.finding import Finding, error
+from neuron_api.loading.loader import Loaded
 from neuron_trainer.data.paths import exists, is_directory
+from neuron_trainer.storage.files import naming, replace
+
+from .log_dir import RESOLVED_CONFIG
+
+COMMAND_LINES: Final = "cmd-args.log"
 
 
-def copy(paths: Iterable[str], folder: Path) -> None:
-    """Each under its own name; what an earlier start copied is replaced."""
+def write_start(folder: Path, loaded: Loaded, files_to_copy: Iterable[str]) -> None:
+    """Record a start; only the holder of the directory may.
+
+    The configuration and the files replace those of earlier starts; the command line is appended.
+    """
+    replace(folder / RESOLVED_CONFIG, yaml.safe_dump(loaded.resolved, sort_keys=False))
+    with naming(folder / COMMAND_LINES), (folder / COMMAND_LINES).open("a") as file:
+        file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC {shlex.join(sys.argv)}\n")
+    copy_files(files_to_copy, folder)
+
+
+def copy_files(paths: Iterable[str], folder: Path) -> None:
+    """Copy each path under its own name, over what an earlier start copied."""
     for text in paths:
         source = _path(text)
         if is_directory(source):
@@ -19,8 +43,8 @@ def copy(paths: Iterable[str], folder: Path) -> None:
             shutil.copy2(source, folder / source.name)
 
 
-def check(paths: Iterable[str]) -> list[Finding]:
-    """Those that are not there."""
+def check_files(paths: Iterable[str]) -> list[Finding]:
+    """Return a finding for each path that does not exist."""
     return [
         error("exp_manager.files_to_copy", f"{text} is not there.", "Give files that the pod can read.")
         for text in paths

@@ -1,4 +1,4 @@
-"""What a start takes up: the decision table of B-11, pure."""
+"""What a start resumes from: the decision table of B-11, pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Origin(StrEnum):
     """A checkpoint of this very job."""
     FOREIGN = "foreign"
     """A checkpoint of another job in the same log directory."""
-    GIVEN = "given"
+    EXPLICIT = "given"
     """`resume_from_checkpoint`."""
     WEIGHTS = "weights"
     """`resume_from_checkpoint` with `weight_init_only`: step 0, fresh optimizer."""
@@ -24,7 +24,7 @@ class Origin(StrEnum):
     MISSING = "missing"
     """A checkpoint is required and there is none: exit code 2."""
     LOST = "lost"
-    """Steps were finished and there is nothing to take them up from: exit code 3."""
+    """Steps were finished and no checkpoint has them: exit code 3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ class ResumeDecision:
 
 @dataclass(frozen=True, slots=True)
 class EarlierRuns:
-    """What is known to have been done before this start."""
+    """What was done before this start, as far as anybody knows."""
 
     step: int = 0
-    """Most finished steps."""
+    """The highest finished step."""
     saved: bool = False
     """Whether a checkpoint was ever complete."""
     from_scratch: FromScratch = FromScratch.BEFORE_FIRST_CHECKPOINT
-    """`spec.restartPolicy.fromScratch`; without an operator nobody else could say it."""
+    """`spec.restartPolicy.fromScratch`; without an operator, its default."""
 
     @property
     def may_begin_again(self) -> bool:
@@ -54,52 +54,57 @@ class EarlierRuns:
 
 @dataclass(frozen=True, slots=True)
 class ResumeChoice:
-    """What the next round takes up."""
+    """What the next round resumes from."""
 
     checkpoint: str | None = None
     """Its directory; None: nothing."""
     weights_only: bool = False
-    passed_over: str = ""
-    """What was wrong with newer ones."""
+    skipped: str = ""
+    """What is wrong with newer checkpoints."""
     text: tuple[str, ...] = ()
     """How its configuration differs from the file's (`neuron_api.resumption`)."""
     run_id: str = ""
-    """Of the run that the log directory is of."""
+    """The run of the log directory."""
 
 
 def decide(
     config: TrainingConfig,
-    found: Sequence[Candidate],
-    find_given: Callable[[], Candidate | None],
+    candidates: Sequence[Candidate],
+    find_explicit: Callable[[], Candidate | None],
     job_uid: str,
-    seen: EarlierRuns,
+    earlier: EarlierRuns,
     run_id: str = "",
 ) -> ResumeDecision:
-    """The table of B-11, and the gate over it: what would begin again at step 0 is lost, unless that is allowed.
+    """Apply the table of B-11, and the gate over it: a start at step 0 is LOST unless that is allowed.
 
-    `found`: complete checkpoints of the log directory, newest first; `find_given`: resume_from_checkpoint, if set;
-    `run_id`: of the run that the directory is of.
+    Args:
+        candidates: Complete checkpoints of the log directory, newest first.
+        find_explicit: Returns `resume_from_checkpoint`, where it is set.
+        run_id: The run of the log directory.
     """
-    decision = _decide(config, of_run(found, job_uid, run_id), find_given, job_uid)
+    decision = _decide(config, candidates_of_run(candidates, job_uid, run_id), find_explicit, job_uid)
     at_zero = decision.origin in (Origin.SCRATCH, Origin.WEIGHTS, Origin.MISSING)
-    return ResumeDecision(Origin.LOST) if at_zero and not seen.may_begin_again else decision
+    return ResumeDecision(Origin.LOST) if at_zero and not earlier.may_begin_again else decision
 
 
 def _decide(
-    config: TrainingConfig, found: Sequence[Candidate], find_given: Callable[[], Candidate | None], job_uid: str
+    config: TrainingConfig,
+    candidates: Sequence[Candidate],
+    find_explicit: Callable[[], Candidate | None],
+    job_uid: str,
 ) -> ResumeDecision:
-    """The table alone.
+    """Apply the table alone.
 
-    What is given is looked for only when it is needed: once a run has checkpoints of its own, it may be gone. A job's
-    own checkpoint beats `resume_from_checkpoint` (ambiguity A9): otherwise every restart would begin again.
+    The explicit checkpoint is looked for only when it is needed: once a run has checkpoints of its own, it may be gone.
+    A job's own checkpoint beats `resume_from_checkpoint` (A9): otherwise every restart would begin again.
     """
     manager = config.exp_manager
-    own = tuple(candidate for candidate in found if candidate.manifest.job_uid == job_uid)
-    foreign = tuple(candidate for candidate in found if candidate.manifest.job_uid != job_uid)
+    own = tuple(candidate for candidate in candidates if candidate.manifest.job_uid == job_uid)
+    foreign = tuple(candidate for candidate in candidates if candidate.manifest.job_uid != job_uid)
     if own and manager.resume_if_exists:
         return ResumeDecision(Origin.OWN, own)
-    if (given := find_given()) is not None:
-        return ResumeDecision(Origin.WEIGHTS if config.model.weight_init_only else Origin.GIVEN, (given,))
+    if (explicit := find_explicit()) is not None:
+        return ResumeDecision(Origin.WEIGHTS if config.model.weight_init_only else Origin.EXPLICIT, (explicit,))
     if foreign and manager.resume_if_exists:
         return ResumeDecision(Origin.FOREIGN, foreign)
     if manager.resume_if_exists and not manager.resume_ignore_no_checkpoint:
@@ -107,12 +112,12 @@ def _decide(
     return ResumeDecision(Origin.SCRATCH)
 
 
-def of_run(found: Sequence[Candidate], job_uid: str, run_id: str) -> tuple[Candidate, ...]:
-    """Those that a start may take up: of the run that the directory is of, else of this very job.
+def candidates_of_run(candidates: Sequence[Candidate], job_uid: str, run_id: str) -> tuple[Candidate, ...]:
+    """Return those that a start may resume from: of the log directory's run, else of this very job.
 
-    `run_id` empty: an older release wrote the directory, and whatever is there may be taken.
+    `run_id` empty: an older release wrote the directory, and all of them may be taken.
     """
     if not run_id:
-        return tuple(found)
-    same = tuple(candidate for candidate in found if candidate.manifest.run_id == run_id)
-    return same or tuple(candidate for candidate in found if job_uid and candidate.manifest.job_uid == job_uid)
+        return tuple(candidates)
+    same = tuple(candidate for candidate in candidates if candidate.manifest.run_id == run_id)
+    return same or tuple(candidate for candidate in candidates if job_uid and candidate.manifest.job_uid == job_uid)

@@ -17,14 +17,14 @@ _NO_CACHE: Final[dict[str, dict[str, Any]]] = {"s3": {"use_listings_cache": Fals
 
 
 def place(text: str | os.PathLike[str]) -> Path:
-    """The place that a configuration names; raises `CheckpointError` where a package for it is missing."""
+    """Return the place that a configuration names; raises `CheckpointError` where a package for it is missing."""
     if is_remote(text):
         return text if isinstance(text, Path) else _remote(str(text))
     return Path(os.path.expandvars(text)).expanduser().absolute()
 
 
 def is_remote(where: str | os.PathLike[str]) -> bool:
-    """Whether it is an address (`s3://bucket/prefix`) rather than a directory."""
+    """Return whether it is an address (`s3://bucket/prefix`) rather than a directory."""
     return "://" in str(where)
 
 
@@ -42,7 +42,7 @@ def _remote(url: str) -> Path:
 
 
 def remove_tree(folder: Path) -> None:
-    """All files below, and the directory."""
+    """Remove a directory and all files below."""
     if is_remote(folder):
         remote = cast(Any, folder)
         remote.fs.rm(remote.path, recursive=True)
@@ -51,13 +51,13 @@ def remove_tree(folder: Path) -> None:
 
 
 def make(folder: Path) -> None:
-    """The directory and those above it."""
+    """Create a directory and those above it."""
     if not is_remote(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 def copy(source: Path, target: Path) -> None:
-    """A second name of a file that is never written again; an object store copies it, without this machine."""
+    """Give a file that is never written again a second name; an object store copies it, without this machine."""
     if is_remote(source):
         remote = cast(Any, source)
         remote.fs.copy(remote.path, cast(Any, target).path)

@@ -12,10 +12,10 @@ from neuron_trainer.data.cache import Arrays, CacheEntry
 from neuron_trainer.data.paths import expanded
 from neuron_trainer.errors import InputError
 
-from . import blend, indices, sizes, splits
+from . import blend, indices, splits
 from .indexed import IndexedTokens
-from .items import Form, MegatronSamples
-from .prefix import Source, sources
+from .items import MegatronSamples, SampleForm
+from .prefix import BlendSource, sources
 from .sets import BlendSet, TokenSet, WindowSet
 
 _FILE_PART = {"train": "train", "validation": "valid", "test": "test"}
@@ -23,18 +23,18 @@ _FILE_PART = {"train": "train", "validation": "valid", "test": "test"}
 
 def samples(config: TrainingConfig, part: str, *, is_builder: bool) -> MegatronSamples:
     """Of `train`, `validation` or `test`. One process is the builder of the index files; raises `InputError`."""
-    return MegatronSamples(_Part(config, part, is_builder).open(), form(config))
+    return MegatronSamples(_PartBuilder(config, part, is_builder).open(), form(config))
 
 
-def form(config: TrainingConfig) -> Form:
+def form(config: TrainingConfig) -> SampleForm:
     """What the configuration wants to see of the documents' ends; reads the tokenizer only for that."""
     data = config.data
     switches = (data.eod_mask_loss, data.reset_position_ids, data.reset_attention_mask)
     end = tokenizer.load(data.tokenizer).end_of_document if any(switches) else None
-    return Form(config.model.encoder_seq_length, end, *switches)
+    return SampleForm(config.model.encoder_seq_length, end, *switches)
 
 
-def source_of(config: TrainingConfig, part: str) -> Source:
+def source_of(config: TrainingConfig, part: str) -> BlendSource:
     """The prefixes and weights of a part; raises `InputError`."""
     found = sources(config.data.data_prefix)
     if part not in found:
@@ -42,7 +42,7 @@ def source_of(config: TrainingConfig, part: str) -> Source:
     return found[part]
 
 
-def documents_of(config: TrainingConfig, part: str, source: Source, tokens: IndexedTokens) -> range:
+def documents_of(config: TrainingConfig, part: str, source: BlendSource, tokens: IndexedTokens) -> range:
     """Documents of a prefix that belong to a part; raises `InputError` when there is nothing to cut samples from."""
     found = splits.bounds(config.data.splits_string, len(tokens))[part] if source.is_split else range(len(tokens))
     if int(tokens.lengths[found.start : found.stop].sum()) < 2:
@@ -52,13 +52,13 @@ def documents_of(config: TrainingConfig, part: str, source: Source, tokens: Inde
     return found
 
 
-class _Part:
+class _PartBuilder:
     """One part while it is opened."""
 
     def __init__(self, config: TrainingConfig, part: str, is_builder: bool) -> None:
         self._config, self._part, self._is_builder = config, part, is_builder
         self._source = source_of(config, part)
-        self._needed = sizes.needed(config, part)
+        self._needed = splits.samples_needed(config, part)
 
     def open(self) -> TokenSet:
         """Each prefix by itself, and their blend."""
@@ -85,7 +85,7 @@ class _Part:
             tokens.warm_up()
         documents = documents_of(self._config, self._part, self._source, tokens)
         data, seed = self._config.data, self._config.seed
-        wish = indices.Wish(
+        wish = indices.IndexSpec(
             length=self._config.model.encoder_seq_length,
             samples=needed,
             seed=seed,
@@ -97,7 +97,7 @@ class _Part:
         built = indices.Indices(arrays["doc"], arrays["sample"], arrays["shuffle"])
         return WindowSet(tokens, built, wish.length + wish.extra, wish.extra, wish.keeps_rest)
 
-    def _index_stem(self, prefix: Path, wish: indices.Wish, tokens: IndexedTokens, documents: range) -> Path:
+    def _index_stem(self, prefix: Path, wish: indices.IndexSpec, tokens: IndexedTokens, documents: range) -> Path:
         count = wish.samples if wish.samples is not None else _of_one_epoch(tokens, documents, wish)
         return self._stem(prefix, f"indexmap_{count}ns_{wish.length}sl_{wish.seed}s")
 
@@ -111,12 +111,12 @@ class _Part:
         return parent / f"{name}_{_FILE_PART[self._part]}_{rest}"
 
 
-def _arrays(tokens: IndexedTokens, documents: range, wish: indices.Wish) -> Arrays:
+def _arrays(tokens: IndexedTokens, documents: range, wish: indices.IndexSpec) -> Arrays:
     built = indices.build(tokens.lengths, documents, wish)
     return {"doc": built.document, "sample": built.sample, "shuffle": built.shuffle}
 
 
-def _facts(tokens: IndexedTokens, documents: range, wish: indices.Wish) -> dict[str, object]:
+def _facts(tokens: IndexedTokens, documents: range, wish: indices.IndexSpec) -> dict[str, object]:
     """All that the arrays depend on."""
     return {
         "format": 1,
@@ -130,7 +130,7 @@ def _facts(tokens: IndexedTokens, documents: range, wish: indices.Wish) -> dict[
     }
 
 
-def _of_one_epoch(tokens: IndexedTokens, documents: range, wish: indices.Wish) -> int:
+def _of_one_epoch(tokens: IndexedTokens, documents: range, wish: indices.IndexSpec) -> int:
     count = int(tokens.lengths[documents.start : documents.stop].sum())
     exact = (count - wish.extra) / wish.length
     return ceil(exact) if wish.keeps_rest else int(exact)

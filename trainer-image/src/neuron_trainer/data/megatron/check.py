@@ -12,7 +12,7 @@ from neuron_api.findings.finding import Finding, error
 from neuron_trainer.data.paths import exists, expanded
 from neuron_trainer.errors import InputError
 
-from . import build, sizes
+from . import build, splits
 from .indexed import IndexedTokens
 
 _LOOKED_AT: Final = 64
@@ -60,7 +60,7 @@ def _ids(tokens: IndexedTokens, documents: range, vocabulary: int) -> list[Findi
 def _batch(config: TrainingConfig, part: str, tokens: IndexedTokens, documents: range) -> list[Finding]:
     """Without a number of steps there is one pass over the documents, which must have a full batch."""
     batch, length = config.data.global_batch_size, config.model.encoder_seq_length
-    if sizes.needed(config, part) is not None:
+    if splits.samples_needed(config, part) is not None:
         return []
     count = int(tokens.lengths[documents.start : documents.stop].sum(dtype=np.int64)) // length
     if count >= batch:

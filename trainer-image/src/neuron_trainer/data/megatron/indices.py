@@ -15,7 +15,7 @@ _SEPARATE: Final = 0.80
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class IndexSpec:
     """What an index is for."""
 
     length: int
@@ -41,7 +41,7 @@ class Indices:
     """uint32 or int64 [samples]: the window that is read as i-th."""
 
 
-def build(lengths: NDArray[np.int32], documents: range, wish: Wish) -> Indices:
+def build(lengths: NDArray[np.int32], documents: range, wish: IndexSpec) -> Indices:
     """From the lengths of all documents, and those that belong to the part; these must have 2 tokens or more."""
     chosen = np.arange(documents.start, documents.stop, dtype=np.int32)
     per_epoch = int(lengths[documents.start : documents.stop].sum(dtype=np.int64))
@@ -53,13 +53,13 @@ def build(lengths: NDArray[np.int32], documents: range, wish: Wish) -> Indices:
     return Indices(document, sample, _shuffle(len(sample) - 1, first_part, random))
 
 
-def _epochs(per_epoch: int, wish: Wish) -> int:
+def _epochs(per_epoch: int, wish: IndexSpec) -> int:
     """The fewest that have the tokens for all samples."""
     needed = (wish.samples or 0) * wish.length + wish.extra
     return max(1, -(-needed // per_epoch))
 
 
-def _samples_before_last(per_epoch: int, epochs: int, wish: Wish) -> int | None:
+def _samples_before_last(per_epoch: int, epochs: int, wish: IndexSpec) -> int | None:
     """Samples of all epochs but the last, if the last one is to be shuffled apart."""
     if epochs == 1 or wish.samples is None:
         return None
@@ -78,7 +78,7 @@ def _documents(
     return np.concatenate(drawn) if is_separate else drawn[0]
 
 
-def _samples(lengths: NDArray[np.int32], document: NDArray[np.int32], tokens: int, wish: Wish) -> NDArray[Any]:
+def _samples(lengths: NDArray[np.int32], document: NDArray[np.int32], tokens: int, wish: IndexSpec) -> NDArray[Any]:
     """Window i begins at token i*S of all, in the document that holds token i*S + extra - 1.
 
     Documents that end before that token are those in whose tokens at most i windows have begun, and how many have begun

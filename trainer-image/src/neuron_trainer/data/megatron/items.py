@@ -2,21 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .sets import PADDING, TokenSet
+from neuron_trainer.data.samples import IGNORED
 
-IGNORED: Final = -100
-"""A target that does not count."""
+from .sets import PADDING, TokenSet
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class SampleForm:
     """What of the documents' ends is to be seen."""
 
     length: int
@@ -33,7 +31,7 @@ class MegatronSamples:
 
     labels_are_targets = True
 
-    def __init__(self, tokens: TokenSet, form: Form) -> None:
+    def __init__(self, tokens: TokenSet, form: SampleForm) -> None:
         self.tokens, self.form = tokens, form
 
     def __len__(self) -> int:
@@ -46,7 +44,7 @@ class MegatronSamples:
         return {name: torch.from_numpy(values) for name, values in found.items()}
 
 
-def fields(rows: NDArray[np.int64], form: Form, *, has_padding: bool = False) -> dict[str, NDArray[np.int64]]:
+def fields(rows: NDArray[np.int64], form: SampleForm, *, has_padding: bool = False) -> dict[str, NDArray[np.int64]]:
     """Of windows [n, S + 1], or [n, S], whose last target is unknown and ignored; changes `rows`."""
     inputs = rows[:, : form.length]
     found = {"input_ids": inputs, "labels": _targets(rows, inputs, form, has_padding)}
@@ -59,7 +57,9 @@ def fields(rows: NDArray[np.int64], form: Form, *, has_padding: bool = False) ->
     return found
 
 
-def _targets(rows: NDArray[np.int64], inputs: NDArray[np.int64], form: Form, has_padding: bool) -> NDArray[np.int64]:
+def _targets(
+    rows: NDArray[np.int64], inputs: NDArray[np.int64], form: SampleForm, has_padding: bool
+) -> NDArray[np.int64]:
     """The next tokens; ignored where there is none, or where the input ends a document and the form says so."""
     is_short = rows.shape[1] == form.length
     if not (has_padding or is_short or form.masks_loss_at_end):

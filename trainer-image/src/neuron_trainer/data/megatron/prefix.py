@@ -16,7 +16,7 @@ from .splits import PARTS
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BlendSource:
     """The data sets of one part."""
 
     prefixes: tuple[Path, ...]
@@ -32,19 +32,19 @@ class Source:
         return np.asarray(weights / np.sum(weights))
 
 
-def sources(data_prefix: Any) -> dict[str, Source]:
+def sources(data_prefix: Any) -> dict[str, BlendSource]:
     """By part; a part that a mapping leaves out has none. Raises `InputError`."""
     if isinstance(data_prefix, Mapping):
         return {part: _source(data_prefix[part], is_split=False) for part in PARTS if data_prefix.get(part)}
     return dict.fromkeys(PARTS, _source(data_prefix, is_split=True))
 
 
-def _source(given: Any, *, is_split: bool) -> Source:
+def _source(given: Any, *, is_split: bool) -> BlendSource:
     if isinstance(given, str):
-        return Source((_path(given),), None, is_split)
+        return BlendSource((_path(given),), None, is_split)
     items = list(given) if isinstance(given, Sequence) else []
     if len(items) == 1 and isinstance(items[0], str):
-        return Source((_path(items[0]),), None, is_split)
+        return BlendSource((_path(items[0]),), None, is_split)
     try:
         pairs = [(float(weight), _path(str(path))) for weight, path in zip(items[::2], items[1::2], strict=True)]
     except ValueError:
@@ -54,7 +54,7 @@ def _source(given: Any, *, is_split: bool) -> Source:
     if not used:
         said = f"{given!r} is not a prefix and not a list of weights and prefixes."
         raise InputError([error("data.data_prefix", said, "Write [weight, prefix, weight, prefix].")])
-    return Source(tuple(path for _, path in used), tuple(weight for weight, _ in used), is_split)
+    return BlendSource(tuple(path for _, path in used), tuple(weight for weight, _ in used), is_split)
 
 
 def _path(text: str) -> Path:

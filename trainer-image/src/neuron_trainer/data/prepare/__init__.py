@@ -5,6 +5,6 @@ piece, by several processes), `outputs` (the two formats), `command` (all of it 
 """
 
 from .command import main
-from .request import Request
+from .request import PrepareRequest
 
-__all__ = ["Request", "main"]
+__all__ = ["PrepareRequest", "main"]

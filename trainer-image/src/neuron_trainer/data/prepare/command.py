@@ -20,14 +20,14 @@ from neuron_trainer.data.megatron.layout import dtype_for, idx_path
 from neuron_trainer.errors import InputError
 
 from . import inputs, outputs, parts, vocabulary
-from .request import Request, check
+from .request import PrepareRequest, check
 
 log = logging.getLogger(__name__)
 
 _REQUEST_FILE: Final = "request.json"
 
 
-def main(request: Request) -> int:
+def main(request: PrepareRequest) -> int:
     """Run the command; returns an exit code."""
     logs.console()
     try:
@@ -44,7 +44,7 @@ def main(request: Request) -> int:
     return int(ExitCode.SUCCESS)
 
 
-def _prepare(request: Request) -> None:
+def _prepare(request: PrepareRequest) -> None:
     fingerprint = request.fingerprint()
     if _read(request.prepared) == fingerprint and _is_there(request):
         log.info("nothing to do: %s was made with the same arguments from the same text", request.output)
@@ -66,7 +66,7 @@ def _prepare(request: Request) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _finish_rows(request: Request, fingerprint: dict[str, Any], todo: list[parts.Part], known: Any) -> None:
+def _finish_rows(request: PrepareRequest, fingerprint: dict[str, Any], todo: list[parts.TokenFile], known: Any) -> None:
     assert request.seq_length is not None, "`check` wants it"
     rows = request.unfinished / "rows"
     shutil.rmtree(rows, ignore_errors=True)
@@ -82,7 +82,7 @@ def _finish_rows(request: Request, fingerprint: dict[str, Any], todo: list[parts
 
 
 def _finish_documents(
-    request: Request, fingerprint: dict[str, Any], todo: list[parts.Part], known: Any, dtype: np.dtype[Any]
+    request: PrepareRequest, fingerprint: dict[str, Any], todo: list[parts.TokenFile], known: Any, dtype: np.dtype[Any]
 ) -> None:
     request.prepared.unlink(missing_ok=True)
     count = outputs.write_documents(todo, request.output, dtype)
@@ -93,7 +93,7 @@ def _finish_documents(
              tokenizer)  # fmt: skip
 
 
-def _is_there(request: Request) -> bool:
+def _is_there(request: PrepareRequest) -> bool:
     return request.format == "rows" or idx_path(request.output).exists()
 
 

@@ -18,7 +18,7 @@ from neuron_trainer.data.formats.detection import Detected, Form, detect
 from neuron_trainer.data.formats.errors import FormatError, reading
 from neuron_trainer.errors import InputError
 
-from .request import Request
+from .request import PrepareRequest
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class InputFile:
     """A file that can be entered anywhere: text in UTF-8, JSON lines or parquet."""
 
     path: Path
@@ -38,10 +38,10 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class InputPiece:
     """A part of an input: bytes of a text or of lines, row groups of a parquet file."""
 
-    source: Input
+    source: InputFile
     start: int
     stop: int
     ends_document: bool
@@ -56,7 +56,7 @@ class Documents(NamedTuple):
     """Characters that the decoding replaced."""
 
 
-def check(request: Request) -> list[Finding]:
+def check(request: PrepareRequest) -> list[Finding]:
     """All files that cannot be read."""
     found = []
     for path in request.inputs:
@@ -67,7 +67,7 @@ def check(request: Request) -> list[Finding]:
     return found
 
 
-def open_all(request: Request, folder: Path) -> list[Input]:
+def open_all(request: PrepareRequest, folder: Path) -> list[InputFile]:
     """Every file of the request, copied to the folder where it cannot be entered anywhere; raises `InputError`."""
     try:
         return [_open(_detect(path, request), request, folder, index) for index, path in enumerate(request.inputs)]
@@ -75,17 +75,17 @@ def open_all(request: Request, folder: Path) -> list[Input]:
         raise fault(problem) from None
 
 
-def pieces(source: Input, size: int = PIECE) -> list[Piece]:
+def pieces(source: InputFile, size: int = PIECE) -> list[InputPiece]:
     """The whole file; raises `InputError`."""
     try:
         bounds = _row_groups(source, size) if source.form is Form.PARQUET else _lines(source.path, size)
     except FormatError as problem:
         raise fault(problem) from None
     ends = [source.form is not Form.TEXT or index == len(bounds) - 1 for index in range(len(bounds))]
-    return [Piece(source, start, stop, end) for (start, stop), end in zip(bounds, ends, strict=True)]
+    return [InputPiece(source, start, stop, end) for (start, stop), end in zip(bounds, ends, strict=True)]
 
 
-def documents(piece: Piece) -> Documents:
+def documents(piece: InputPiece) -> Documents:
     """Their texts; raises `InputError`. Of a text file one, which goes on in the next piece if it does not end."""
     try:
         return _documents(piece, first_line=1)
@@ -110,15 +110,15 @@ def report_replaced(count: int) -> None:
         log.warning("%d characters that could not be decoded were replaced by U+FFFD", count)
 
 
-def _detect(path: Path, request: Request) -> Detected:
+def _detect(path: Path, request: PrepareRequest) -> Detected:
     form = None if request.input_format is None else Form(request.input_format)
     return detect(path, form, request.encoding)
 
 
-def _open(found: Detected, request: Request, folder: Path, index: int) -> Input:
+def _open(found: Detected, request: PrepareRequest, folder: Path, index: int) -> InputFile:
     size = found.path.stat().st_size
     log.info("%s: %s%s", found.path, found, "" if size else ", empty")
-    own = Input(found.path, found.form, request.text_key, request.encoding_errors)
+    own = InputFile(found.path, found.form, request.text_key, request.encoding_errors)
     is_plain = not found.compression and found.encoding in ("utf-8", "utf-8-sig", "utf8", "UTF-8")
     if found.form is Form.PARQUET or (is_plain and (found.form is Form.TEXT or found.is_lines)):
         return own
@@ -129,7 +129,7 @@ def _open(found: Detected, request: Request, folder: Path, index: int) -> Input:
     return copy
 
 
-def _copy(found: Detected, copy: Input) -> None:
+def _copy(found: Detected, copy: InputFile) -> None:
     unfinished, replaced = copy.path.with_name(f".{copy.path.name}"), 0
     with unfinished.open("w", encoding="utf-8") as file:
         for one in _plain(found, copy):
@@ -139,7 +139,7 @@ def _copy(found: Detected, copy: Input) -> None:
     report_replaced(replaced)
 
 
-def _plain(found: Detected, copy: Input) -> Iterator[text.Text]:
+def _plain(found: Detected, copy: InputFile) -> Iterator[text.Text]:
     """The text, or a line of JSON for each record's."""
     if found.form is Form.TEXT:
         with reading(found.path), compression.open_plain(found.path, found.compression) as stream:
@@ -164,20 +164,20 @@ def _lines(path: Path, size: int) -> list[tuple[int, int]]:
     return found
 
 
-def _read(piece: Piece) -> bytes:
+def _read(piece: InputPiece) -> bytes:
     with reading(piece.source.path), piece.source.path.open("rb") as file:
         file.seek(piece.start)
         content = file.read(piece.stop - piece.start)
     return content if piece.start else content.removeprefix(_BOM)
 
 
-def _first_line(piece: Piece) -> int:
+def _first_line(piece: InputPiece) -> int:
     """The number of the piece's first line in the file."""
     with reading(piece.source.path), piece.source.path.open("rb") as file:
         return 1 + sum(file.read(min(PIECE, piece.start - at)).count(b"\n") for at in range(0, piece.start, PIECE))
 
 
-def _documents(piece: Piece, first_line: int) -> Documents:
+def _documents(piece: InputPiece, first_line: int) -> Documents:
     source = piece.source
     if source.form is Form.PARQUET:
         return _clean(_rows(piece), source.errors)
@@ -193,7 +193,7 @@ def _clean(placed: Iterable[tuple[str, str]], errors: text.Errors) -> Documents:
     return Documents([one.text for one in texts], sum(one.replaced for one in texts))
 
 
-def _fields(content: str, source: Input, first_line: int) -> Iterator[tuple[str, str]]:
+def _fields(content: str, source: InputFile, first_line: int) -> Iterator[tuple[str, str]]:
     """Each record's text, with its place."""
     for number, line in enumerate(content.split("\n"), start=first_line):
         if stripped := line.strip(" \t\r"):
@@ -201,7 +201,7 @@ def _fields(content: str, source: Input, first_line: int) -> Iterator[tuple[str,
             yield place, records.field(records.parse(stripped, place), source.text_key, place)
 
 
-def _row_groups(source: Input, size: int) -> list[tuple[int, int]]:
+def _row_groups(source: InputFile, size: int) -> list[tuple[int, int]]:
     """Ranges of row groups of about the size; one that is larger is a piece of its own."""
     with tables.reading(source.path):
         file = tables.parquet_file(source.path)
@@ -219,7 +219,7 @@ def _row_groups(source: Input, size: int) -> list[tuple[int, int]]:
     return found
 
 
-def _rows(piece: Piece) -> Iterator[tuple[str, str]]:
+def _rows(piece: InputPiece) -> Iterator[tuple[str, str]]:
     """Each row's text, with its place."""
     path, key = piece.source.path, piece.source.text_key
     for number, row in tables.parquet_rows(path, piece.start, piece.stop, [key]):

@@ -14,12 +14,12 @@ from neuron_trainer.data.megatron.indexed import IndexedTokens
 from neuron_trainer.data.megatron.writer import IndexedWriter
 from neuron_trainer.errors import InputError
 
-from .parts import Part
+from .parts import TokenFile
 
 log = logging.getLogger(__name__)
 
 
-def write_rows(parts: Sequence[Part], folder: Path, length: int, name: str) -> int:
+def write_rows(parts: Sequence[TokenFile], folder: Path, length: int, name: str) -> int:
     """Rows of `length` tokens cut from all documents one after the other; the labels are the tokens. Returns their
     number; raises `InputError` when there is none."""
     with IndexedWriter(folder / "tokens", np.dtype(np.int32)) as writer:
@@ -52,7 +52,7 @@ def pack(tokens: NDArray[np.int32], length: int, folder: Path, name: str) -> Non
     Dataset(table, info=DatasetInfo(features=features), fingerprint=name).save_to_disk(str(folder))
 
 
-def write_documents(parts: Sequence[Part], prefix: Path, dtype: np.dtype[Any]) -> int:
+def write_documents(parts: Sequence[TokenFile], prefix: Path, dtype: np.dtype[Any]) -> int:
     """`<prefix>.bin` and `.idx`, pieces of one text joined; returns the number of documents."""
     count, open_tokens = 0, 0
     with IndexedWriter(prefix, dtype) as writer:

@@ -20,8 +20,8 @@ from neuron_trainer.data.megatron.layout import bin_path, idx_path
 from neuron_trainer.data.megatron.writer import IndexedWriter
 from neuron_trainer.errors import InputError
 
-from .inputs import Piece, documents, report_replaced
-from .vocabulary import Vocabulary
+from .inputs import InputPiece, documents, report_replaced
+from .vocabulary import TokenizerFile
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ _LINES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TokenFile:
     """A piece and where its tokens go."""
 
-    piece: Piece
+    piece: InputPiece
     prefix: Path
     tokenizer: Path
     end_id: int | None
@@ -54,15 +54,17 @@ class Part:
         bin_path(self.prefix).unlink()
 
 
-def plan(pieces: Iterable[Piece], folder: Path, vocabulary: Vocabulary, dtype: np.dtype[Any]) -> list[Part]:
+def plan(
+    pieces: Iterable[InputPiece], folder: Path, vocabulary: TokenizerFile, dtype: np.dtype[Any]
+) -> list[TokenFile]:
     """One part for each piece; names follow their order."""
     return [
-        Part(piece, folder / f"part-{index:06d}", vocabulary.file, vocabulary.end_id, dtype.name)
+        TokenFile(piece, folder / f"part-{index:06d}", vocabulary.file, vocabulary.end_id, dtype.name)
         for index, piece in enumerate(pieces)
     ]
 
 
-def tokenise(parts: list[Part], processes: int) -> None:
+def tokenise(parts: list[TokenFile], processes: int) -> None:
     """Write those that are not there yet, showing how far it is; raises `InputError`."""
     left = [part for part in parts if not part.is_done]
     if len(left) < len(parts):
@@ -79,7 +81,7 @@ def tokenise(parts: list[Part], processes: int) -> None:
             raise
 
 
-class Written(NamedTuple):
+class TokenCounts(NamedTuple):
     """What a piece came to."""
 
     tokens: int
@@ -87,7 +89,7 @@ class Written(NamedTuple):
     """Characters that could not be decoded."""
 
 
-def write(part: Part) -> Written:
+def write(part: TokenFile) -> TokenCounts:
     """Tokenise one piece."""
     from tokenizers import Tokenizer
 
@@ -102,7 +104,7 @@ def write(part: Part) -> Written:
     tokens = np.fromiter(chain.from_iterable(encoded), np.int64, int(lengths.sum()))
     with IndexedWriter(part.prefix, np.dtype(part.dtype)) as writer:
         writer.extend(tokens, lengths)
-    return Written(len(tokens), replaced)
+    return TokenCounts(len(tokens), replaced)
 
 
 def _alone() -> None:
@@ -110,13 +112,13 @@ def _alone() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
-def _follow(results: Iterator[Written], total: int, left: int) -> None:
+def _follow(results: Iterator[TokenCounts], total: int, left: int) -> None:
     """A bar on a terminal, some lines elsewhere; and what was replaced."""
     report = _bar if sys.stderr.isatty() else _lines
     report_replaced(sum(one.replaced for one in report(results, total, left)))
 
 
-def _lines(results: Iterator[Written], total: int, left: int) -> Iterator[Written]:
+def _lines(results: Iterator[TokenCounts], total: int, left: int) -> Iterator[TokenCounts]:
     done, step, tokens = total - left, max(1, left // _LINES), 0
     for count, found in enumerate(results, 1):
         tokens += found.tokens
@@ -125,7 +127,7 @@ def _lines(results: Iterator[Written], total: int, left: int) -> Iterator[Writte
         yield found
 
 
-def _bar(results: Iterator[Written], total: int, left: int) -> Iterator[Written]:
+def _bar(results: Iterator[TokenCounts], total: int, left: int) -> Iterator[TokenCounts]:
     columns = (TextColumn("tokenising"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=total, completed=total - left)

@@ -15,7 +15,7 @@ _CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PrepareRequest:
     """The command's arguments."""
 
     inputs: tuple[Path, ...]
@@ -64,7 +64,7 @@ class Request:
         }
 
 
-def check(request: Request) -> list[Finding]:
+def check(request: PrepareRequest) -> list[Finding]:
     """All faults of the arguments."""
     found = [*_vocabulary(request), *_length(request)]
     if request.encoding is not None and not is_encoding(request.encoding):
@@ -77,7 +77,7 @@ def check(request: Request) -> list[Finding]:
     return found
 
 
-def _vocabulary(request: Request) -> list[Finding]:
+def _vocabulary(request: PrepareRequest) -> list[Finding]:
     found = []
     if request.tokenizer is None and request.vocab_size is None:
         found.append(error("--vocab-size", "it is not given, nor is --tokenizer.", "Give one of the two."))
@@ -91,7 +91,7 @@ def _vocabulary(request: Request) -> list[Finding]:
     return found
 
 
-def _length(request: Request) -> list[Finding]:
+def _length(request: PrepareRequest) -> list[Finding]:
     length = request.seq_length
     if request.format == "megatron":
         if length is None:

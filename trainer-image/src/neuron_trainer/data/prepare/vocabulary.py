@@ -14,8 +14,8 @@ from neuron_trainer.data import tokenizer_files
 from neuron_trainer.data.formats.detection import Form
 from neuron_trainer.errors import InputError
 
-from .inputs import Input, documents, pieces
-from .request import Request
+from .inputs import InputFile, documents, pieces
+from .request import PrepareRequest
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ CONFIG_FILE: Final = tokenizer_files.CONFIG
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
+class TokenizerFile:
     """A tokenizer of the `tokenizers` library on disk, as every process reads it."""
 
     file: Path
@@ -35,7 +35,7 @@ class Vocabulary:
     end_id: int | None
 
 
-def make(request: Request, sources: Sequence[Input], folder: Path) -> Vocabulary:
+def make(request: PrepareRequest, sources: Sequence[InputFile], folder: Path) -> TokenizerFile:
     """Write `tokenizer.json` to the folder, unless an earlier start has; raises `InputError`."""
     from tokenizers import Tokenizer
 
@@ -52,7 +52,7 @@ def make(request: Request, sources: Sequence[Input], folder: Path) -> Vocabulary
     if end_id is None:
         log.warning("the tokenizer has no token %r: nothing separates documents. Give --end-of-text.", end)
     size = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-    return Vocabulary(file, size, end if end_id is not None else None, end_id)
+    return TokenizerFile(file, size, end if end_id is not None else None, end_id)
 
 
 def _given(path: Path) -> Any:
@@ -82,13 +82,13 @@ def _own_end(path: Path | None) -> str:
     return END_OF_TEXT
 
 
-def write_directory(vocabulary: Vocabulary, given: Path | None, folder: Path) -> None:
+def write_directory(vocabulary: TokenizerFile, given: Path | None, folder: Path) -> None:
     """The tokenizer as a Hugging Face directory, which `data.tokenizer.type` can name: the files of the directory that
     was given, or `tokenizer.json` with a configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(vocabulary.file, folder / TOKENIZER_FILE)
     if given is not None and (given / CONFIG_FILE).is_file():
-        for path in tokenizer_files.of_directory(given):
+        for path in tokenizer_files.in_directory(given):
             shutil.copyfile(path, folder / path.name)
         return
     settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
@@ -97,7 +97,7 @@ def write_directory(vocabulary: Vocabulary, given: Path | None, folder: Path) ->
     (folder / CONFIG_FILE).write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def _learned(request: Request, sources: Sequence[Input]) -> Any:
+def _learned(request: PrepareRequest, sources: Sequence[InputFile]) -> Any:
     """A byte-level BPE."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -115,7 +115,7 @@ def _learned(request: Request, sources: Sequence[Input]) -> Any:
     return tokenizer
 
 
-def _texts(sources: Sequence[Input]) -> Iterator[str]:
+def _texts(sources: Sequence[InputFile]) -> Iterator[str]:
     """Whole records; of a text its lines, each with its end."""
     for source in sources:
         for piece in pieces(source):

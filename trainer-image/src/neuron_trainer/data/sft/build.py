@@ -14,7 +14,7 @@ from neuron_trainer.data.cache import Arrays, CacheEntry
 from neuron_trainer.data.formats.detection import detect
 from neuron_trainer.data.formats.errors import FormatError, reading
 from neuron_trainer.data.paths import expanded, is_directory
-from neuron_trainer.data.source import FOLDER, Part
+from neuron_trainer.data.samples import FOLDER, Part
 from neuron_trainer.errors import InputError
 
 from . import packed, pieces, records
@@ -22,14 +22,14 @@ from . import packed, pieces, records
 log = logging.getLogger(__name__)
 
 
-def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> packed.TunedSamples:
+def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> packed.SftSamples:
     """One process of all tokenises; raises `InputError`."""
     key, path = f"data.{FOLDER[part]}", getattr(config.data, FOLDER[part])
     if not path:
         raise InputError([error(key, "it is not set.", "Give a file of records.")])
     entry = _entry(config, part, key, expanded(path))
     arrays = entry.obtain(lambda: _tokenised(config, key, str(path)), is_builder=is_builder)
-    return packed.TunedSamples(arrays, config.model.encoder_seq_length)
+    return packed.SftSamples(arrays, config.model.encoder_seq_length)
 
 
 def check(config: TrainingConfig, part: Part, vocabulary: int) -> list[Finding]:
@@ -86,10 +86,12 @@ def _packs(config: TrainingConfig) -> bool:
     return given is not None and given.sft is not None and given.sft.packing
 
 
-def _encoded(found: records.Records, made: Any, special: pieces.Special, config: TrainingConfig) -> list[pieces.Piece]:
+def _encoded(
+    found: records.Records, made: Any, special: pieces.Special, config: TrainingConfig
+) -> list[pieces.TokenizedRecord]:
     """The records as tokens; a tokenizer whose files are damaged may fail in any way. Raises `InputError`."""
     try:
-        return list(pieces.of_records(found.records, made, special))
+        return list(pieces.tokenize(found.records, made, special))
     except Exception as problem:
         assert config.data.tokenizer is not None
         said = f"{config.data.tokenizer.type} fails on the records: {type(problem).__name__}: {problem}."
@@ -101,7 +103,7 @@ def _tokenised(config: TrainingConfig, key: str, path: str) -> Arrays:
     special, length = pieces.Special.of(made), config.model.encoder_seq_length
     found = records.read(key, path, config.data.dev_choose_samples)
     each = _encoded(found, made, special, config)
-    rows = packed.joined(each, length, special) if _packs(config) else packed.one_each(each, length)
+    rows = packed.joined(each, length, special) if _packs(config) else packed.one_per_row(each, length)
     log.info("%s: %d records are %d samples of %d tokens; %d were cut, %d left out.", path, len(found.records),
              len(rows.arrays["row"]) - 1, length, rows.cut, rows.left_out)  # fmt: skip
     if len(rows.arrays["row"]) < 2:

@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .pieces import Piece, Special
+from neuron_trainer.data.samples import IGNORED
 
-IGNORED = -100
+from .pieces import Special, TokenizedRecord
 
 
-class Rows(NamedTuple):
+class PackedRows(NamedTuple):
     """How many records became how many rows."""
 
     arrays: Mapping[str, NDArray[Any]]
@@ -24,7 +24,7 @@ class Rows(NamedTuple):
     """Records that do not fit, or of which no label would be left."""
 
 
-def one_each(pieces: Iterable[Piece], length: int) -> Rows:
+def one_per_row(pieces: Iterable[TokenizedRecord], length: int) -> PackedRows:
     """A row of each record, cut from the right; one that has no label then is left out."""
     kept, cut, left_out = [], 0, 0
     for piece in pieces:
@@ -32,13 +32,13 @@ def one_each(pieces: Iterable[Piece], length: int) -> Rows:
             left_out += 1
             continue
         cut += len(piece.ids) > length
-        kept.append([Piece(piece.ids[:length], piece.asked)])
-    return Rows(_arrays(kept), cut, left_out)
+        kept.append([TokenizedRecord(piece.ids[:length], piece.asked)])
+    return PackedRows(_arrays(kept), cut, left_out)
 
 
-def joined(pieces: Iterable[Piece], length: int, special: Special) -> Rows:
+def joined(pieces: Iterable[TokenizedRecord], length: int, special: Special) -> PackedRows:
     """In order, as many as fit, a separator behind each (EOS without a label); one that does not fit is left out."""
-    rows: list[list[Piece]] = []
+    rows: list[list[TokenizedRecord]] = []
     filled, left_out = length, 0
     for piece in pieces:
         size = len(piece.ids) + 1
@@ -48,12 +48,12 @@ def joined(pieces: Iterable[Piece], length: int, special: Special) -> Rows:
         if filled + size > length:
             rows.append([])
             filled = 0
-        rows[-1] += [piece, Piece([special.end], 1)]
+        rows[-1] += [piece, TokenizedRecord([special.end], 1)]
         filled += size
-    return Rows(_arrays(rows), 0, left_out)
+    return PackedRows(_arrays(rows), 0, left_out)
 
 
-def _arrays(rows: Sequence[Sequence[Piece]]) -> Mapping[str, NDArray[Any]]:
+def _arrays(rows: Sequence[Sequence[TokenizedRecord]]) -> Mapping[str, NDArray[Any]]:
     pieces = [piece for row in rows for piece in row]
     return {
         "tokens": np.fromiter(_ids(pieces), np.int32),
@@ -63,11 +63,11 @@ def _arrays(rows: Sequence[Sequence[Piece]]) -> Mapping[str, NDArray[Any]]:
     }
 
 
-def _ids(pieces: Sequence[Piece]) -> Iterator[int]:
+def _ids(pieces: Sequence[TokenizedRecord]) -> Iterator[int]:
     return (token for piece in pieces for token in piece.ids)
 
 
-class TunedSamples:
+class SftSamples:
     """Rows by number, padded; see `Samples`."""
 
     labels_are_targets = False

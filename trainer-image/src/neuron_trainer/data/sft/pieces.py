@@ -9,7 +9,7 @@ _AT_ONCE = 1000
 """Records that the tokenizer is given at once: it has threads of its own."""
 
 
-class Piece(NamedTuple):
+class TokenizedRecord(NamedTuple):
     """One record."""
 
     ids: list[int]
@@ -32,7 +32,7 @@ class Special(NamedTuple):
         return cls(tokenizer.bos_token_id, end, end if padding is None else padding)
 
 
-def of_records(records: Sequence[Record], tokenizer: Any, special: Special) -> Iterable[Piece]:
+def tokenize(records: Sequence[Record], tokenizer: Any, special: Special) -> Iterable[TokenizedRecord]:
     """In the order of the records, whole."""
     begin = [] if special.begin is None else [special.begin]
     for start in range(0, len(records), _AT_ONCE):
@@ -42,4 +42,4 @@ def of_records(records: Sequence[Record], tokenizer: Any, special: Special) -> I
             for name in ("input", "output")
         )
         for question, answer in zip(asked, answered, strict=True):
-            yield Piece([*begin, *question, *answer, special.end], len(begin) + len(question))
+            yield TokenizedRecord([*begin, *question, *answer, special.end], len(begin) + len(question))

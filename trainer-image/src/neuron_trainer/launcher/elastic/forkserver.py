@@ -12,8 +12,7 @@ from typing import Final
 from neuron_trainer.errors import StartError
 
 ON_CPU: Final[Mapping[str, str]] = {"CUDA_VISIBLE_DEVICES": ""}
-"""Variables of workers on CPUs: otherwise each optimizer step of a PyTorch with CUDA looks for the driver, 0.12
-ms."""
+"""Variables of workers on CPUs: otherwise each optimizer step of a PyTorch with CUDA looks for the driver, 0.12 ms."""
 
 
 def start(processes: int) -> None:
@@ -27,23 +26,23 @@ def start(processes: int) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's pool would be threads before the fork
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # jemalloc's background thread likewise
-    multiprocessing.set_forkserver_preload(["neuron_trainer.launcher.preload"])
+    multiprocessing.set_forkserver_preload(["neuron_trainer.launcher.elastic.preload"])
     multiprocessing.resource_tracker.ensure_running()  # it unblocks the signals that it blocks
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         multiprocessing.forkserver.ensure_running()  # the mask is inherited; `preload` ignores both, then unblocks them
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def pid() -> int | None:
-    """Of the forkserver; None before the first start."""
-    found: int | None = vars(multiprocessing.forkserver)["_forkserver"]._forkserver_pid
-    return found
+    """Return the process id of the forkserver; None before the first start."""
+    number: int | None = vars(multiprocessing.forkserver)["_forkserver"]._forkserver_pid
+    return number
 
 
 def kill() -> None:
-    """End it at once, with what it has begun to import: nothing is to be forked any more."""
+    """End the forkserver at once, with what it has begun to import: nothing will be forked any more."""
     if (number := pid()) is not None:
         with suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
@@ -51,7 +50,7 @@ def kill() -> None:
 
 @contextmanager
 def forking() -> Iterator[None]:
-    """Workers are forked inside; raises `StartError` when the forkserver is gone."""
+    """Raise `StartError` when the forkserver is gone while workers are forked inside."""
     try:
         yield
     except (EOFError, ConnectionError):

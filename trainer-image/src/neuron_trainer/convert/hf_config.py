@@ -13,7 +13,7 @@ _SAME: Final = (
 )  # fmt: skip
 
 
-def of(family: str, architecture: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+def from_architecture(family: str, architecture: Mapping[str, Any], dtype: str) -> dict[str, Any]:
     """As `transformers` reads it; raises `CheckpointError` for a model that it has not."""
     if family not in _CLASSES:
         raise CheckpointError(f"a {family or 'model of unknown family'} has no form in transformers: it stays as it is")

@@ -1,8 +1,8 @@
-"""What each process wrote to its standard error last. A native abort leaves no traceback: the Neuron runtime says what
-was wrong there, and nowhere else.
+"""The last lines that each process wrote to its standard error. A native abort leaves no traceback: the Neuron runtime
+says what was wrong there, and nowhere else.
 
-Each process has a named pipe in the hand-over directory, which this thread reads, keeps the end of and passes on. On a
-terminal there is none: a progress bar must see that it is one.
+Each process has a named pipe in the channel's directory; a thread reads it, remembers the last lines and passes all of
+them on. On a terminal there is no pipe: a progress bar must see that it writes to a terminal.
 """
 
 import os
@@ -16,25 +16,25 @@ from typing import Final
 
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 
-KEPT: Final = 40
+MAX_LINES: Final = 40
 """Lines of each process."""
 _FATAL: Final = b"Fatal Python error: "
-"""Begins what faulthandler writes after a signal: the stacks of all threads, after which nothing else comes."""
+"""How the report of faulthandler begins: the stacks of all threads, after which nothing else is remembered."""
 _PIECE: Final = 1 << 16
-_LONGEST: Final = 4096
-"""Bytes; what has no end of line by then is passed on as it is."""
+_MAX_LINE: Final = 4096
+"""Bytes; a longer line is passed on without its end."""
 
 
 class Stderr:
-    """Of the processes of one launcher, in every round."""
+    """The standard error of the processes of one launcher, in every round."""
 
     def __init__(
-        self, handoff: WorkerChannel, processes: int, put: Callable[[bytes], object] = lambda data: os.write(2, data)
+        self, channel: WorkerChannel, processes: int, put: Callable[[bytes], object] = lambda data: os.write(2, data)
     ) -> None:
-        self._handoff, self._processes = handoff, processes
+        self._channel, self._processes = channel, processes
         self._put = put
         self._lock = threading.Lock()
-        self._lines = [deque[bytes](maxlen=KEPT) for _ in range(processes)]
+        self._lines = [deque[bytes](maxlen=MAX_LINES) for _ in range(processes)]
         self._rest = [b""] * processes
         self._pipes: list[int] = []
         self._thread = threading.Thread(target=self._read, name="stderr", daemon=True)
@@ -51,28 +51,28 @@ class Stderr:
         """Make the pipes; processes that start from now on write into them."""
         self._wake, self._end = os.pipe()
         for local_rank in range(self._processes):
-            path = self._handoff.make_stderr(local_rank)
+            path = self._channel.make_stderr(local_rank)
             self._pipes.append(os.open(path, os.O_RDWR | os.O_NONBLOCK))  # for writing, too: it never ends
         self._thread.start()
 
     def tail(self, local_rank: int) -> str:
-        """The last lines of a process that has ended, whole: what it wrote is in the pipe by then."""
+        """Return the last lines of a process that has ended; all that it wrote is in the pipe by then."""
         with self._lock:
             if self._pipes:
                 self._take(local_rank)
             lines = self._lines[local_rank].copy()
             if rest := self._rest[local_rank]:
-                self._keep(lines, rest)
+                self._remember(lines, rest)
         return b"\n".join(lines).decode(errors="replace").strip("\n")
 
     def begin_again(self) -> None:
-        """New processes start: what the old ones wrote is no longer asked for."""
+        """Forget what the processes of the last round wrote."""
         with self._lock:
             for lines in self._lines:
                 lines.clear()
 
     def close(self) -> None:
-        """Pass on what is left."""
+        """Pass on the rest, and close the pipes."""
         if not self._pipes:
             return
         os.close(self._end)
@@ -98,22 +98,22 @@ class Stderr:
                         self._take(key.data)
 
     def _take(self, local_rank: int) -> None:
-        """Everything that is in the pipe now."""
+        """Read everything that is in the pipe now."""
         with suppress(BlockingIOError):
             while piece := os.read(self._pipes[local_rank], _PIECE):
                 *lines, rest = (self._rest[local_rank] + piece).split(b"\n")
-                if len(rest) > _LONGEST:
+                if len(rest) > _MAX_LINE:
                     lines, rest = [*lines, rest], b""
                 for line in lines:
-                    self._keep(self._lines[local_rank], line)
+                    self._remember(self._lines[local_rank], line)
                 self._rest[local_rank] = rest
                 self._pass_on(b"".join(line + b"\n" for line in lines))
 
     @staticmethod
-    def _keep(kept: deque[bytes], line: bytes) -> None:
-        if not (kept and kept[-1].startswith(_FATAL)):
-            kept.append(line)
+    def _remember(lines: deque[bytes], line: bytes) -> None:
+        if not (lines and lines[-1].startswith(_FATAL)):
+            lines.append(line)
 
     def _pass_on(self, data: bytes) -> None:
-        with suppress(OSError):  # Nobody reads our own: that must not end a training
+        with suppress(OSError):  # nobody reads our own: that must not end a training
             self._put(data)

@@ -11,43 +11,43 @@ from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousHand
 
 from neuron_api.resource.progress import TrainerPhase
 from neuron_trainer.errors import PeerLostError
+from neuron_trainer.launcher.node import NodeIdentity
 from neuron_trainer.run_directory.resume import ResumeChoice
 from neuron_trainer.worker import Job
 
 from . import rendezvous
-from .agent import Agent, Parts
-from .node import Node
+from .agent import Agent, AgentContext
 
 log = logging.getLogger(__name__)
 
 _PAUSE: Final = 0.2
-_OLD_NAME: Final = 2.5
-"""Seconds after the loss of node 0 in which its name is not asked for: as long as its pod is not quite gone, the DNS of
-the cluster gives the old address, and 5 s more to whoever has asked (7 s lost). A new pod takes 4 s to be there."""
+_STALE_DNS_SECONDS: Final = 2.5
+"""After the loss of node 0 its name is not resolved for so long: until its pod is quite gone, the DNS of the cluster
+returns the old address, and for 5 s more to whoever has resolved it (7 s lost). A new pod takes 4 s to start."""
 _START_TIMEOUT: Final = 900
-"""Seconds that the first rendezvous may take, when images are still being pulled elsewhere."""
+"""Seconds that the first rendezvous may take, while images are being pulled elsewhere."""
 
 
-def run(node: Node, job: Job, parts: Parts, choose: Callable[[], ResumeChoice]) -> RunResult:
-    """Until the workers have ended for good; raises `PeerLostError` when a peer does not come (back) in time."""
+def run(node: NodeIdentity, job: Job, context: AgentContext, choose: Callable[[], ResumeChoice]) -> RunResult:
+    """Run rounds until the workers have ended for good; raises `PeerLostError` when a peer does not come in time."""
     deadline = time.monotonic() + max(_START_TIMEOUT, node.rejoin_timeout)
     while True:
-        rounds = parts.budget.rounds
+        rounds = context.budget.rounds
         try:
-            parts.status.set(phase=TrainerPhase.RENDEZVOUS)
-            parts.stop.is_waiting = True
+            context.status.set(phase=TrainerPhase.RENDEZVOUS)
+            context.stop.is_waiting = True
             rendezvous.wait_for_store(node, deadline)
-            return _serve(Agent(handler := rendezvous.handler(node), job, parts, choose), handler)
+            return _serve(Agent(handler := rendezvous.handler(node), job, context, choose), handler)
         except (RendezvousError, dist.DistError) as problem:
-            # Nothing else tells that the store is gone: its clients get a connection error in whatever they do next.
-            now, was_up = time.monotonic(), parts.budget.rounds > rounds
+            # Nothing else shows that the store is gone: its clients get a connection error in whatever they do next.
+            now, was_up = time.monotonic(), context.budget.rounds > rounds
             if was_up:
                 deadline = now + node.rejoin_timeout
             if now > deadline:
                 raise PeerLostError(f"the other nodes did not come within {node.rejoin_timeout} s: {problem}") from None
             log.info("the rendezvous was lost (%s); joining it again", type(problem).__name__)
-            parts.phases.begin_again()
-        time.sleep(_OLD_NAME if was_up and not node.is_host else _PAUSE)
+            context.phases.begin_again()
+        time.sleep(_STALE_DNS_SECONDS if was_up and not node.is_host else _PAUSE)
 
 
 def _serve(agent: Agent, handler: RendezvousHandler) -> RunResult:
