@@ -58,7 +58,7 @@ def test_the_error_of_any_thread_is_raised_when_all_have_ended(count: int) -> No
 
 def test_a_stage_holds_the_numbers_whatever_their_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "_PIECE", 7)
-    monkeypatch.setattr(staging, "available", lambda: 3)
+    monkeypatch.setattr(staging, "available_threads", lambda: 3)
     plain = torch.randn(10, 9)
     of_the_run = {
         "plain": plain,
@@ -84,7 +84,7 @@ TENSORS = {f"model.{n}": torch.arange(10_000.0 * (n + 1)) for n in range(7)}
 def three_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """For each process."""
     monkeypatch.setattr(shards, "_PART", 1)
-    monkeypatch.setattr(shards, "available", lambda: 3)
+    monkeypatch.setattr(shards, "available_threads", lambda: 3)
 
 
 @pytest.mark.usefixtures("three_files")
@@ -101,7 +101,7 @@ def test_a_large_checkpoint_is_several_files_of_about_one_size(tmp_path: Path, t
 
 
 def test_a_small_one_is_one_file(tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "available", lambda: 3)
+    monkeypatch.setattr(shards, "available_threads", lambda: 3)
     writer.write(snapshot(tmp_path, TENSORS, trained))
     assert [path.name for path in (tmp_path / "x.ckpt").glob("*.distcp")] == ["__0_0.distcp"]
 

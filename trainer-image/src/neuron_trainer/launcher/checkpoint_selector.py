@@ -202,7 +202,9 @@ class CheckpointSelector:
             difference for difference in self._architecture(candidate) if difference.key.rpartition(" ")[2] not in names
         ]
         again = manifest.consumed_samples % self._config.data.global_batch_size
-        return resumption.describe(manifest.step, (*(_with_position(difference, again) for difference in keys), *beside))
+        return resumption.describe(
+            manifest.step, (*(_with_position(difference, again) for difference in keys), *beside)
+        )
 
     def _architecture(self, candidate: Candidate) -> tuple[Difference, ...]:
         family = Family.of(self._config, tokenizer.vocabulary(self._config))
