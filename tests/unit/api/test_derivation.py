@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import alignment, hardware, heads, stages, steps
+from neuron_api.derive import alignment, hardware, sharding, steps
 from neuron_api.platform.devices import devices
 from neuron_api.platform.instances import INSTANCE_TYPES
 from neuron_api.platform.topology import Topology
@@ -67,7 +67,7 @@ def test_micro_batches_multiply_to_the_global_batch(world: int, tp: int, micro: 
 def test_layers_of_the_stages_add_up_and_differ_by_at_most_one_a_chunk(
     layers: int, pipeline: int, virtual: int
 ) -> None:
-    found = stages.layers_per_stage(layers, pipeline, virtual)
+    found = sharding.layers_per_stage(layers, pipeline, virtual)
     if layers < pipeline * virtual:
         assert found is None
         return
@@ -82,28 +82,28 @@ def test_cuts_give_back_the_blocks_they_were_made_from(blocks: list[int], virtua
     assume(len(blocks) % virtual == 0)
     ends = [sum(blocks[: index + 1]) - 1 for index in range(len(blocks) - 1)]
     cuts = [f"model.layers.{end}" for end in ends]
-    assert stages.block_sizes(sum(blocks), len(blocks), cuts) == tuple(blocks)
+    assert sharding.block_sizes(sum(blocks), len(blocks), cuts) == tuple(blocks)
     pipeline = len(blocks) // virtual
-    found = stages.layers_per_stage(sum(blocks), pipeline, virtual, cuts)
+    found = sharding.layers_per_stage(sum(blocks), pipeline, virtual, cuts)
     assert found == tuple(sum(blocks[stage::pipeline]) for stage in range(pipeline))
 
 
 @pytest.mark.parametrize("ends", [["3"], ["3", "3"], ["five", "3"], ["5", "2"], ["2", "9"]])
 def test_cuts_that_make_no_stages_give_none(ends: list[str]) -> None:
-    assert stages.block_sizes(9, 3, [f"model.layers.{end}" for end in ends]) is None
+    assert sharding.block_sizes(9, 3, [f"model.layers.{end}" for end in ends]) is None
 
 
 @given(st.integers(1, 128), st.integers(1, 128))
 def test_replicated_heads_are_divisible_and_no_smaller_replication_is(kv_heads: int, tensor: int) -> None:
-    found = heads.replication(kv_heads, tensor, None)
+    found = sharding.replication(kv_heads, tensor, None)
     assert found is not None
     assert kv_heads * found % tensor == 0
     assert all(kv_heads * less % tensor for less in range(1, found))
 
 
 def test_the_replication_that_is_asked_for_is_taken_and_without_heads_it_is_not_known() -> None:
-    assert heads.replication(8, 32, 8) == heads.replication(None, 32, 8) == 8
-    assert heads.replication(None, 32, None) is None
+    assert sharding.replication(8, 32, 8) == sharding.replication(None, 32, 8) == 8
+    assert sharding.replication(None, 32, None) is None
 
 
 @given(st.sampled_from(sorted(INSTANCE_TYPES)), st.integers(1, 128), st.sampled_from([None, 1, 2]), st.integers(1, 4))
@@ -190,13 +190,13 @@ def test_hardware_that_is_given_is_the_generation_of_its_instance_type(name: str
 
 @pytest.mark.parametrize(("sizes", "text"), [((80,), "80x1"), ((3, 3, 4), "3x2,4x1"), ((9, 8, 8, 9), "9x1,8x2,9x1")])
 def test_runs_of_stages_are_written_short(sizes: tuple[int, ...], text: str) -> None:
-    assert stages.run_lengths(sizes) == text
+    assert sharding.run_lengths(sizes) == text
 
 
 def test_126_layers_on_32_stages_are_two_of_3_and_thirty_of_4() -> None:
-    found = stages.layers_per_stage(126, 32)
+    found = sharding.layers_per_stage(126, 32)
     assert found is not None
-    assert stages.run_lengths(found) == "3x2,4x30"
+    assert sharding.run_lengths(found) == "3x2,4x30"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import footprint, hardware, stages, steps
+from neuron_api.derive import footprint, hardware, sharding, steps
 from neuron_api.derive.architecture import from_megatron
 from neuron_api.derive.plan import TrainingPlan, derive
 from neuron_api.findings.finding import errors_of
@@ -141,14 +141,14 @@ def test_saves_are_those_that_fit(most: int, every: int) -> None:
 @example(126, 32, 1)
 def test_more_layers_than_divide_evenly_are_in_the_last_blocks(layers: int, pipeline: int, virtual: int) -> None:
     assume(layers >= pipeline * virtual)
-    blocks = stages.block_sizes(layers, pipeline * virtual)
-    found = stages.layers_per_stage(layers, pipeline, virtual)
+    blocks = sharding.block_sizes(layers, pipeline * virtual)
+    found = sharding.layers_per_stage(layers, pipeline, virtual)
     assert blocks is not None
     assert found is not None
     rest = layers % len(blocks)
     assert [size - layers // len(blocks) for size in blocks] == [0] * (len(blocks) - rest) + [1] * rest
     assert (sum(found), len(found)) == (layers, pipeline)
-    assert sizes_of(stages.run_lengths(found)) == list(found)
+    assert sizes_of(sharding.run_lengths(found)) == list(found)
 
 
 @bounded

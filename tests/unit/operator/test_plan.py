@@ -350,7 +350,7 @@ def test_a_field_beside_the_configuration_is_explained_by_kubectl(
 
 def test_a_new_name_is_a_field_and_an_old_one_is_not() -> None:
     from neuron_api.manifest import crd, envelope
-    from neuron_api.manifest.renamed_fields import RENAMED
+    from neuron_api.manifest.documents import RENAMED
 
     def field(path: str) -> Any:
         node = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]

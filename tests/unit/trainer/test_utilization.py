@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from distributed.tiny import MODEL, SEQUENCE
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import flops
+from neuron_api.derive import parameters
 from neuron_trainer.metrics import history
 from neuron_trainer.metrics.utilization import Utilization
 from neuron_trainer.models.family import Family
@@ -53,7 +53,7 @@ def test_of_a_config_json_they_are_those_that_torch_counts(name: str, tmp_path: 
     wanted = section(model_config=str(tmp_path), encoder_seq_length=SEQUENCE)
     model = Family.architecture(wanted)
     assert model is not None
-    assert flops.per_token(model, SEQUENCE) == counted(wanted)
+    assert parameters.flops_per_token(model, SEQUENCE) == counted(wanted)
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -65,7 +65,7 @@ def test_of_megatron_keys_they_are_those_that_torch_counts(name: str) -> None:
     wanted = section("megatron", **keys)
     model = Family.architecture(wanted, 91)
     assert model is not None
-    assert flops.per_token(model, SEQUENCE) == counted(wanted, 91)
+    assert parameters.flops_per_token(model, SEQUENCE) == counted(wanted, 91)
 
 
 def test_a_config_json_may_be_silent_about_what_its_kind_has(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_config_json_may_be_silent_about_what_its_kind_has(tmp_path: Path) -> 
     wanted = section(model_config=str(tmp_path), encoder_seq_length=SEQUENCE)
     model = Family.architecture(wanted)
     assert model is not None
-    assert flops.per_token(model, SEQUENCE) == counted(wanted)
+    assert parameters.flops_per_token(model, SEQUENCE) == counted(wanted)
 
 
 @pytest.mark.usefixtures("one_process")
@@ -99,7 +99,7 @@ def test_a_run_with_a_known_peak_says_its_share_and_another_says_none(
     known = run("known")
     model = Family.architecture(typed(alone(tiny, tmp_path / "known")))
     assert model is not None
-    each = flops.per_token(model, SEQUENCE)
+    each = parameters.flops_per_token(model, SEQUENCE)
     assert each is not None
     written = lines(known)
     assert len(written) == 3

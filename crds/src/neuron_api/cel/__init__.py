@@ -20,8 +20,8 @@ from . import (
     optim,
     parallel,
     platform,
+    rule,
     scheduling,
-    scoping,
     spec_rule,
     trainer,
     values,
@@ -54,7 +54,7 @@ def platform_rules() -> Iterator[Rule]:
 
 def add_config_rules(schema: values.Schema) -> values.Schema:
     """Return the schema of `spec.config` with all its rules."""
-    return scoping.add(values.add(schema), config_rules())
+    return rule.add_rules(values.add(schema), config_rules())
 
 
 def spec_rules() -> list[Validation]:

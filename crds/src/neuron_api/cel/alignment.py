@@ -1,9 +1,10 @@
-"""`model_alignment_strategy`."""
+"""`model_alignment_strategy`; and the training mode as CEL: source of the architecture, pre-training or fine-tuning,
+data module, sample length (the same rules as `derive.alignment`)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from .expressions import flag, is_set, numbers
+from .expressions import flag, is_set, numbers, numbers_of, raw, text
 from .rule import Rule, RuleReason
 
 _SECTION: Final = "model_alignment_strategy"
@@ -23,3 +24,25 @@ def rules() -> Iterator[Rule]:
     yield Rule(2904, precomputed, f"!{flag(precomputed)}")
     merge, base = f"{_SECTION}.peft.merge_lora", f"{_SECTION}.peft.save_lora_base"
     yield Rule(2906, merge, f"{flag(merge)} && !{flag(base)}")
+
+
+IS_HF: Final = f"{text('model_source')} == 'hf'"
+IS_MEGATRON: Final = f"{text('model_source')} == 'megatron'"
+
+_HAS_ALGORITHM: Final = " || ".join(f"has(s.{name})" for name in ("sft", "dpo", "orpo", "peft"))
+IS_FINE_TUNING: Final = (
+    f"({flag('data.use_sft_style_data_module')} || "
+    f"self.?model_alignment_strategy.optMap(s, {_HAS_ALGORITHM}).orValue(false))"
+)
+
+READS_MEGATRON_DATA: Final = f"({IS_MEGATRON} && !{IS_FINE_TUNING})"
+
+_ROW_LENGTH: Final = "data.seq_length"
+_SAMPLE_LENGTH: Final = (
+    f"({IS_FINE_TUNING} && {is_set(_ROW_LENGTH)} ? {raw(_ROW_LENGTH)} : {raw('model.encoder_seq_length')})"
+)
+
+
+def for_sample_length(condition: Callable[[str], str]) -> str:
+    """Return an expression that is true if the condition holds for the tokens of a sample."""
+    return numbers_of([_SAMPLE_LENGTH], condition, "m")

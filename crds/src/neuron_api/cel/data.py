@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Final
 
-from neuron_api.platform import suffixes
+from neuron_api.platform import inputs
 
+from .alignment import IS_FINE_TUNING, READS_MEGATRON_DATA
 from .expressions import flag, is_above, is_interpolated, is_other, is_set, numbers, text, untyped, value_of
 from .rule import Rule, RuleReason
-from .training_mode import IS_FINE_TUNING, READS_MEGATRON_DATA
 
 _TEMPLATE_NAMES: Final = ("data.dataset_name", "data.subset_name", "data.prompt_name", "data.tokenizer.delimiter")
 _NEMO_SECTIONS: Final = ("data.train_ds", "data.fine_tuning")
@@ -67,7 +67,7 @@ def _records() -> Iterator[Rule]:
     yield Rule(2407, _LENGTH, f"{is_set(_LENGTH)} && {numbers(_LENGTH, _MODEL_LENGTH, condition=_does_not_fit)}")
     for key in ("data.train_dir", "data.val_dir"):
         path = value_of(key)
-        is_file = f'{path}.matches(r"{suffixes.RECORDS}")'
+        is_file = f'{path}.matches(r"{inputs.RECORDS}")'
         yield Rule(
             2415, key, f"{IS_FINE_TUNING} && {is_set(key)} && {path} != '' && !{path}.contains('$') && !{is_file}"
         )

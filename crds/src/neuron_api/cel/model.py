@@ -5,10 +5,10 @@ from typing import Final
 
 from neuron_api.findings.registry import ENTRIES
 
+from .alignment import IS_HF, IS_MEGATRON
 from .expressions import flag, is_above, is_other, is_set, numbers, raw, text, untyped
 from .parallel import fusion
 from .rule import Rule, RuleReason
-from .training_mode import IS_HF, IS_MEGATRON
 
 _SIZES: Final = ("model.num_layers", "model.hidden_size", "model.ffn_hidden_size", "model.num_attention_heads")
 _HIDDEN, _HEADS, _KV_HEADS = "model.hidden_size", "model.num_attention_heads", "model.num_kv_heads"

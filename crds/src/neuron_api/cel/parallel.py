@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from .alignment import IS_MEGATRON, for_sample_length
 from .expressions import flag, is_above, is_set, numbers, raw
 from .rule import Rule, RuleReason
-from .training_mode import IS_MEGATRON, for_sample_length
 
 TP: Final = "distributed_strategy.tensor_model_parallel_size"
 PP: Final = "distributed_strategy.pipeline_model_parallel_size"

@@ -5,9 +5,9 @@ from typing import Final
 
 from neuron_api.findings.registry import ENTRIES
 
+from .alignment import READS_MEGATRON_DATA
 from .expressions import fraction, is_above, is_other, is_set, raw, untyped, value_of
 from .rule import Rule, RuleReason
-from .training_mode import READS_MEGATRON_DATA
 
 _NO_TIME: Final = " && ".join(
     f"!{untyped(key)}.hasValue()" for key in ("trainer.max_time", "exp_manager.max_time_per_run")

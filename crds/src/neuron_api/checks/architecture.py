@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import heads
+from neuron_api.derive import sharding
 from neuron_api.derive.architecture import Architecture
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
@@ -35,8 +35,8 @@ def _padded(vocabulary: int, tensor: int) -> str:
 
 def _key_value_heads(config: TrainingConfig, sizes: Architecture) -> Iterator[Finding]:
     strategy = config.distributed_strategy
-    tensor, requested = strategy.tensor_model_parallel_size, heads.requested_replication(config)
-    copies = heads.replication(sizes.kv_heads, tensor, requested) or 1
+    tensor, requested = strategy.tensor_model_parallel_size, sharding.requested_replication(config)
+    copies = sharding.replication(sizes.kv_heads, tensor, requested) or 1
     key = "distributed_strategy.kv_replicator" if requested else _TP
     if sizes.kv_heads * copies % tensor:
         yield make_finding(

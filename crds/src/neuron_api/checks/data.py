@@ -8,7 +8,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
-from neuron_api.platform import suffixes
+from neuron_api.platform import inputs
 
 _NEMO: Final = ("dataset_name", "subset_name", "prompt_name", "train_ds", "fine_tuning")
 _PARTS: Final = ("train", "validation", "test")
@@ -55,7 +55,7 @@ def _records(config: TrainingConfig) -> Iterator[Finding]:
     data, model_length = config.data, config.model.encoder_seq_length
     for key in ("train_dir", "val_dir"):
         path = getattr(data, key)
-        if path and "$" not in path and not re.search(suffixes.RECORDS, path):
+        if path and "$" not in path and not re.search(inputs.RECORDS, path):
             yield make_finding(2415, f"data.{key}", f"{path!r} has no suffix of a file of records.")
     if data.seq_length is None:
         return

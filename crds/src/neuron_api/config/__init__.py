@@ -4,9 +4,8 @@ from .alignment import AlignmentConfig, DpoConfig, OrpoConfig, PeftConfig, SftCo
 from .checkpoint_callback import CheckpointCallbackParams
 from .data import DataConfig
 from .exp_manager import ExpManagerConfig
-from .fusions import FusionsConfig
 from .model import ModelConfig
-from .moe import MoeConfig
+from .moe import FusionsConfig, MoeConfig
 from .optim import OptimConfig
 from .precision import PrecisionConfig
 from .root import TrainingConfig

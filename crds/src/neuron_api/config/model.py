@@ -7,9 +7,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from .fusions import FusionsConfig
 from .markers import Ignored, MegatronOnly, NoEffect, NotSupported
-from .moe import MoeConfig
+from .moe import FusionsConfig, MoeConfig
 from .optim import OptimConfig
 from .section import AnyValue, Count, Flag, Number, OpenSection, Share
 

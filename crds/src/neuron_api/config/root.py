@@ -7,9 +7,9 @@ from pydantic import Field
 from .alignment import AlignmentConfig
 from .data import DataConfig
 from .exp_manager import ExpManagerConfig
-from .fusions import FusionsConfig
 from .markers import NEURON_ONLY
 from .model import ModelConfig
+from .moe import FusionsConfig
 from .precision import PrecisionConfig
 from .section import Count, Flag, Section
 from .strategy import DistributedStrategyConfig

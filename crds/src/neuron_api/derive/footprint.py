@@ -4,10 +4,10 @@ step."""
 from neuron_api.config import PeftConfig, TrainingConfig
 from neuron_api.platform.topology import Topology
 
-from . import adapters, alignment, checkpoint, heads, memory, optimizer_state, parameters, precision, recompute, stages
+from . import alignment, checkpoint, memory, optimizer_state, parameters, precision, recompute
 from .architecture import Architecture
 from .memory import MemoryEstimate, StepWork
-from .sharding import Sharding
+from .sharding import Sharding, block_sizes, replication, requested_replication
 
 
 def sharding(config: TrainingConfig, topology: Topology, model: Architecture, *, is_native: bool) -> Sharding:
@@ -23,7 +23,7 @@ def sharding(config: TrainingConfig, topology: Topology, model: Architecture, *,
         data=topology.data_parallel,
         is_zero1=strategy.zero1,
         keeps_gathered=is_native,
-        kv_copies=heads.replication(model.kv_heads, topology.tensor_parallel, heads.requested_replication(config)) or 1,
+        kv_copies=replication(model.kv_heads, topology.tensor_parallel, requested_replication(config)) or 1,
     )
 
 
@@ -34,7 +34,7 @@ def process_memory(
     if not topology.micro_batches:
         return None
     split = sharding(config, topology, model, is_native=is_native)
-    blocks = stages.block_sizes(model.layers, split.pipeline * split.virtual, config.model.pipeline_cuts or ())
+    blocks = block_sizes(model.layers, split.pipeline * split.virtual, config.model.pipeline_cuts or ())
     if blocks is None:
         return None
     strategy = alignment.strategy(config)
@@ -46,7 +46,7 @@ def process_memory(
         states=optimizer_state.tensors_per_parameter(config.model.optim),
         widths=precision.widths(config),
         recomputed=recompute.recomputed_units(config.model),
-        adapters_of_layer=adapters.parameters_of_layer(model, peft, split.tensor) if peft else 0,
+        adapters_of_layer=parameters.adapter_parameters(model, peft, split.tensor) if peft else 0,
     )
     return memory.estimate(model, split, blocks, work)
 
@@ -59,7 +59,7 @@ def checkpoint_bytes(config: TrainingConfig, model: Architecture) -> int | None:
     peft = _peft(config)
     trained = total
     if peft is not None:
-        trained = adapters.parameters_of_layer(model, peft, 1) * model.layers
+        trained = parameters.adapter_parameters(model, peft, 1) * model.layers
         total = trained + (total if peft.save_lora_base else 0)
     states = optimizer_state.tensors_per_parameter(config.model.optim)
     return checkpoint.size(total, trained, states, checkpoint.stored_widths(config))

@@ -15,8 +15,7 @@ from neuron_api.platform.devices import Devices, devices
 from neuron_api.platform.instances import instance_of
 from neuron_api.platform.topology import Topology
 
-from . import alignment, footprint, heads, parameters
-from . import stages as pipeline
+from . import alignment, footprint, parameters, sharding
 from .architecture import Architecture
 from .hardware import Hardware
 from .memory import MemoryEstimate
@@ -112,7 +111,7 @@ def _processes(config: TrainingConfig, topology: Topology) -> dict[str, Column]:
 def _layers(config: TrainingConfig, model: Architecture | None) -> dict[str, Column]:
     strategy = config.distributed_strategy
     layers = model.layers if model else config.model.num_layers
-    split = layers and pipeline.layers_per_stage(
+    split = layers and sharding.layers_per_stage(
         layers,
         strategy.pipeline_model_parallel_size,
         strategy.virtual_pipeline_model_parallel_size or 1,
@@ -123,7 +122,7 @@ def _layers(config: TrainingConfig, model: Architecture | None) -> dict[str, Col
     source = f"{model.published_name} config.json" if model and from_file else "model.num_kv_heads"
     return {
         "layers": layers,
-        "layers_per_stage": pipeline.run_lengths(split) if split else None,
+        "layers_per_stage": sharding.run_lengths(split) if split else None,
         "kv_heads": kv_heads,
         "kv_heads_source": source if kv_heads else None,
         "kv_replicator": strategy.kv_replicator,
@@ -133,7 +132,7 @@ def _layers(config: TrainingConfig, model: Architecture | None) -> dict[str, Col
 
 def _copies(config: TrainingConfig, model: Architecture | None) -> int | None:
     tensor = config.distributed_strategy.tensor_model_parallel_size
-    return heads.replication(model.kv_heads if model else None, tensor, heads.requested_replication(config))
+    return sharding.replication(model.kv_heads if model else None, tensor, sharding.requested_replication(config))
 
 
 def _schedule(config: TrainingConfig) -> dict[str, Column]:

@@ -1,6 +1,12 @@
-"""How one model replica and the optimizer state are sharded: the sizes that the memory estimate divides by."""
+"""How a model replica and the optimizer state are sharded: parallel sizes, layers per stage, copies of key/value
+heads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
+from math import gcd
+
+from neuron_api.config import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +38,56 @@ class Sharding:
     def expert_optimizer(self) -> int:
         """Return the processes that share the optimizer state of expert weights."""
         return max(1, self.optimizer // self.expert)
+
+
+def replication(kv_heads: int | None, tensor_parallel: int, requested: int | None) -> int | None:
+    """Return `kv_replicator` if it is set; else the least r with kv_heads * r divisible by the tensor-parallel size.
+
+    For sizes that divide one another that is max(1, TP / kv_heads). None if the number of heads is unknown.
+    """
+    if requested:
+        return requested
+    if not kv_heads:
+        return None
+    return tensor_parallel // gcd(kv_heads, tensor_parallel)
+
+
+def requested_replication(config: TrainingConfig) -> int | None:
+    """Return `kv_replicator`, which has an effect with `qkv_linear` only; None means as many as needed."""
+    return config.distributed_strategy.kv_replicator if config.model.qkv_linear else None
+
+
+def layers_per_stage(layers: int, pipeline: int, virtual: int = 1, cuts: Sequence[str] = ()) -> tuple[int, ...] | None:
+    """Return the layers of each stage in stage order; None if they cannot be split.
+
+    Without cuts the last `layers % blocks` blocks get one more (neuronx-distributed, pipeline/partition.py:280). With
+    `virtual` chunks per stage, chunk c of stage p is block c * pipeline + p. A cut names the last layer of its block.
+    """
+    blocks = block_sizes(layers, pipeline * virtual, cuts)
+    if blocks is None:
+        return None
+    return tuple(sum(blocks[stage::pipeline]) for stage in range(pipeline))
+
+
+def block_sizes(layers: int, blocks: int, cuts: Sequence[str] = ()) -> tuple[int, ...] | None:
+    """Return the layers of each block of the model, in order; None if they cannot be split."""
+    if cuts:
+        return _cut(layers, blocks, cuts)
+    if layers < blocks:
+        return None
+    whole, remainder = divmod(layers, blocks)
+    return (whole,) * (blocks - remainder) + (whole + 1,) * remainder
+
+
+def run_lengths(sizes: Sequence[int]) -> str:
+    """Return sizes as runs: `3x2,4x30` is two stages of 3 layers, then thirty of 4."""
+    return ",".join(f"{size}x{len(list(group))}" for size, group in groupby(sizes))
+
+
+def _cut(layers: int, blocks: int, cuts: Sequence[str]) -> tuple[int, ...] | None:
+    numbers = [cut.rpartition(".")[2] for cut in cuts]
+    if len(cuts) != blocks - 1 or not all(number.isdecimal() for number in numbers):
+        return None
+    ends = [-1, *(int(number) for number in numbers), layers - 1]
+    sizes = tuple(end - start for start, end in pairwise(ends))
+    return sizes if min(sizes) > 0 else None

@@ -1,6 +1,7 @@
 """Findings: one typed sentence per fault of a configuration.
 
 Each has a stable code; `registry` has its severity, title, cause and remedy, and docs/reference/findings.md lists them.
+Untrusted text is made printable here, too.
 """
 
 from collections import Counter
@@ -8,8 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
-
-from .printable import printable
 
 MAX_FINDINGS_PER_CODE: Final = 50
 """Findings of one code that are listed one by one; the largest real file has 2."""
@@ -88,3 +87,25 @@ def for_display(findings: Iterable[Finding]) -> tuple[Finding, ...]:
             message = f"{message} And {more} more of {finding.code} in this configuration."
         result.append(replace(finding, key=printable(finding.key), message=message, remedy=printable(finding.remedy)))
     return tuple(result)
+
+
+def printable(text: str) -> str:
+    """Return the text with every control character escaped: `\\x1b` (a terminal would obey it), `\\n`, `\\u202e`."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def clip(text: str, length: int) -> str:
+    """Return the first `length` characters, printable; the cost is bounded by the length, too."""
+    return printable(text[:length])[:length]
+
+
+def printable_lines(text: str) -> str:
+    """Return printable text with its line breaks."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def clip_lines(text: str, length: int) -> str:
+    """Return clipped text with its line breaks."""
+    return printable_lines(text[:length])[:length]

@@ -1,4 +1,4 @@
-"""Documents of a manifest: several Kubernetes objects in one file, separated by `---`."""
+"""Documents of a manifest, separated by `---`, and fields of a NeuronTrainingJob that have been renamed."""
 
 import re
 from collections.abc import Iterator
@@ -18,3 +18,25 @@ def split(text: str) -> Iterator[tuple[int, str]]:
             yield line, text[start:end]
         line += text.count("\n", start, following)
         start = following
+
+
+RENAMED: Final = {
+    "spec.devicesMeaning": "spec.deviceCountScope",
+    "spec.ttlDeletes": "spec.ttlDeletionPolicy",
+    "status.nodesReady": "status.readyNodes",
+    "status.hold": "status.checkpointGate",
+    "status.excludedNodes.since": "status.excludedNodes.exclusionTime",
+    "status.excludedNodes.until": "status.excludedNodes.expirationTime",
+    "status.restarts.rung": "status.restarts.restartScope",
+    "status.restarts.lines": "status.restarts.logTail",
+    "status.restarts.passedOver": "status.restarts.skippedCheckpoints",
+    "status.restarts.podUid": "status.restarts.podUID",
+}
+"""New path by old path, without list indices."""
+
+
+def new_name(path: str) -> str | None:
+    """Return the new path of an old path or of its last word; None if it is not an old name."""
+    plain = re.sub(r"\[\d*\]|\.\d+\b", "", path)
+    by_word = (new for old, new in RENAMED.items() if old.rpartition(".")[2] == plain)
+    return RENAMED.get(plain) or next(by_word, None)

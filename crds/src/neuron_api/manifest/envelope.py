@@ -13,8 +13,8 @@ from neuron_api.resource import job_name
 from neuron_api.resource.scheduling import CONFIG_MAP_KEY, LABEL_KEY, OBJECT_NAME
 from neuron_api.resource.spec import JobSpec
 
+from .documents import RENAMED
 from .openapi import Dialect, Schema, object_schema
-from .renamed_fields import RENAMED
 
 _METADATA: Final = (
     "name", "generateName", "namespace", "labels", "annotations", "finalizers", "ownerReferences", "uid",

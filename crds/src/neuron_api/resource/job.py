@@ -5,9 +5,9 @@ from typing import Any
 from pydantic import AwareDatetime, Field, ValidationError
 
 from . import skew
-from .api_object import ApiObject
 from .spec import JobSpec
 from .status import JobStatus
+from .wire_values import ApiObject
 
 
 class Metadata(ApiObject):

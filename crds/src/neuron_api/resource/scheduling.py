@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from .api_object import ApiObject
+from .wire_values import ApiObject
 
 _NAME = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 OBJECT_NAME = rf"^{_NAME}(\.{_NAME})*$"

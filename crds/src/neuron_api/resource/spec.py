@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import Field
 
-from .api_object import ApiObject
 from .scheduling import CONFIG_MAP_KEY, OBJECT_NAME, Scheduling
+from .wire_values import ApiObject
 
 
 class Accelerator(StrEnum):

@@ -11,8 +11,8 @@ from pydantic import AwareDatetime, ConfigDict, Field, PlainSerializer
 
 from neuron_api.contract import MAX_NODES
 
-from .api_object import ApiObject
 from .reasons import ConditionType, Reason
+from .wire_values import ApiObject
 
 
 class Phase(StrEnum):

@@ -1,4 +1,5 @@
-"""Types of a pod's report, which is untrusted: a value that no launcher can send invalidates the report.
+"""The base of every API object, and types of a pod's report, which is untrusted: a value that no launcher can send
+invalidates the report.
 
 The exceptions are values that real launchers do send: a loss that is NaN (dropped: JSON has none, and the API server
 refuses a status with one), and text of any length (cut, control characters escaped).
@@ -8,9 +9,10 @@ import math
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
-from neuron_api.findings.printable import clip
+from neuron_api.findings.finding import clip
 
 MAX_COUNT: Final = 10**15
 """Steps and rounds: more than any training reaches, and exact in JSON, int64 and float."""
@@ -41,3 +43,15 @@ Name = Annotated[str, AfterValidator(lambda text: clip(text, MAX_NAME))]
 PathText = Annotated[str, AfterValidator(lambda text: clip(text, MAX_PATH))]
 Message = Annotated[str, AfterValidator(lambda text: clip(text, MAX_MESSAGE))]
 Line = Annotated[str, AfterValidator(lambda text: clip(text, MAX_LINE))]
+
+
+class ApiObject(BaseModel):
+    """camelCase on the wire; unknown fields are ignored (an older operator, a newer CRD); frozen."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )

@@ -17,7 +17,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from neuron_api import contract
-from neuron_api.findings.printable import clip
+from neuron_api.findings.finding import clip
 from neuron_api.resource import progress
 from neuron_api.resource.progress import Progress
 from neuron_operator.planning.observation.observation import Pod

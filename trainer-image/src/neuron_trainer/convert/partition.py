@@ -15,8 +15,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import heads
-from neuron_api.derive.stages import block_sizes
+from neuron_api.derive import sharding
+from neuron_api.derive.sharding import block_sizes
 from neuron_trainer.errors import CheckpointError
 from neuron_trainer.models.llama import LlamaConfig
 
@@ -54,7 +54,7 @@ class Partition:
         if sizes is None:
             raise CheckpointError(f"{model.num_hidden_layers} layers cannot be split into {blocks}")
         tensor = strategy.tensor_model_parallel_size
-        copies = heads.replication(model.num_key_value_heads, tensor, heads.requested_replication(config)) or 1
+        copies = sharding.replication(model.num_key_value_heads, tensor, sharding.requested_replication(config)) or 1
         if (model.num_key_value_heads * copies) % tensor or model.num_attention_heads % tensor:
             raise CheckpointError(f"heads cannot be divided over {tensor} tensor-parallel ranks")
         firsts = [sum(sizes[:block]) for block in range(blocks)]

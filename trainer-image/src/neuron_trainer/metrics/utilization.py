@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import flops
+from neuron_api.derive import parameters
 from neuron_trainer.models.family import Family
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ class Utilization:
     """Of one run."""
 
     flops_per_token: float
-    """See `neuron_api.derive.flops`."""
+    """See `neuron_api.derive.parameters`."""
     peak: float
     """FLOP/s of all processes."""
 
@@ -43,7 +43,7 @@ class Utilization:
             return None
         model = Family.architecture(config, vocabulary)
         tensor = config.distributed_strategy.tensor_model_parallel_size
-        each = model and flops.per_token(model, config.model.encoder_seq_length, tensor)
+        each = model and parameters.flops_per_token(model, config.model.encoder_seq_length, tensor)
         return cls(each, peak * processes) if each else None
 
     def at(self, tokens_per_second: float) -> float:

@@ -3,8 +3,8 @@
 from neuron_api.contract import SHORT_NAME
 from neuron_api.findings.registry import ENTRIES
 from neuron_api.findings.suggestions import nearest
+from neuron_api.manifest.documents import new_name
 from neuron_api.manifest.openapi import Dialect, object_schema
-from neuron_api.manifest.renamed_fields import new_name
 from neuron_api.resource.spec import Accelerator, JobSpec
 from neuron_api.schema import effects, key_docs
 from neuron_api.schema.key_path import all_paths

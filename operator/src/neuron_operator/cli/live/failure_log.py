@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from neuron_api.findings.printable import printable_lines
+from neuron_api.findings.finding import printable_lines
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.progress import from_final_report
 from neuron_api.resource.status import Restart, RestartScope

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from neuron_api.contract import TERMINATION_MESSAGE_LIMIT, ExitCode
-from neuron_api.findings.printable import clip_lines
+from neuron_api.findings.finding import clip_lines
 from neuron_api.resource.progress import from_failure_headline
 from neuron_api.resource.reasons import Reason
 from neuron_operator.planning.observation.observation import Pod

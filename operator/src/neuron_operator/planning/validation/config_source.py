@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from neuron_api.findings.printable import clip
+from neuron_api.findings.finding import clip
 from neuron_api.resource.spec import ConfigMapKey
 from neuron_operator.planning.observation.observation import ConfigText
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Final
 
-from neuron_api.platform import suffixes
+from neuron_api.platform import inputs
 
 from . import compression, text
 from .errors import FormatError, reading
@@ -33,8 +33,8 @@ _BINARY: Final = {
     b"\x80\x02": "a pickle", b"\x80\x04": "a pickle", b"\x80\x05": "a pickle",
 }  # fmt: skip
 _FORMS_OF_RECORDS: Final = (
-    f"a file whose name ends in {', '.join(suffix for suffix, form in suffixes.FORMS.items() if form != 'text')}; "
-    f"compressed ones have {', '.join(suffixes.COMPRESSIONS)} after that"
+    f"a file whose name ends in {', '.join(suffix for suffix, form in inputs.FORMS.items() if form != 'text')}; "
+    f"compressed ones have {', '.join(inputs.COMPRESSIONS)} after that"
 )
 _HEAD: Final = 1 << 16
 _BLANK: Final = " \t\r\n"
@@ -83,7 +83,7 @@ def detect(path: Path, form: Form | None = None, encoding: str | None = None, *,
         if form not in (None, table):
             raise FormatError(f"{path} is a {table} file, not {form}.", f"Use --input-format {table}.")
         return Detected(path, table)
-    chosen = form or (Form(suffixes.FORMS[suffix]) if suffix in suffixes.FORMS else None)
+    chosen = form or (Form(inputs.FORMS[suffix]) if suffix in inputs.FORMS else None)
     if chosen in (Form.PARQUET, Form.ARROW):
         raise FormatError(f"{path} is not a {chosen} file: it does not begin as one.", "It is damaged, or misnamed.")
     _check_text(path, head, encoding)
@@ -114,7 +114,7 @@ def _check_regular(path: Path) -> None:
 def _suffix(path: Path) -> str:
     """In lower case, that of the compression left out."""
     found = [one.lower() for one in path.suffixes]
-    if found and found[-1] in suffixes.COMPRESSIONS:
+    if found and found[-1] in inputs.COMPRESSIONS:
         found.pop()
     return found[-1] if found else ""
 

@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.distributed.tensor.parallel import loss_parallel
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import heads, precision
+from neuron_api.derive import precision, sharding
 from neuron_api.platform.topology import Topology
 from neuron_trainer.models import recompute
 from neuron_trainer.models.family import Family
@@ -102,7 +102,7 @@ class NativeBackend:
         if self._meshes.tensor is not None:
             roles = {name: role for name, role in family.roles.items() if self._holds(own, name)}
             sequence_parallel = self._config.distributed_strategy.sequence_parallel
-            copies = heads.requested_replication(self._config)
+            copies = sharding.requested_replication(self._config)
             tensor_parallel.apply(
                 module,
                 self._meshes.tensor,

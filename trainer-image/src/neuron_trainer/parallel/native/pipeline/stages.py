@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive.stages import block_sizes
+from neuron_api.derive.sharding import block_sizes
 from neuron_trainer.models.blocks.moe import LoadBalancing
 
 

@@ -16,7 +16,7 @@ from torch.distributed.tensor.parallel import (
 )
 from torch.distributed.tensor.placement_types import Placement
 
-from neuron_api.derive import heads
+from neuron_api.derive import sharding
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.roles import Role
 
@@ -97,7 +97,7 @@ def _key_value(module: nn.Module, name: str, size: int, copies: int | None) -> P
     count = linear.out_features // attention.head_dim
     if count % size == 0:
         return ColwiseParallel()
-    return SharedHeads(count, heads.replication(count, size, copies) or 1)
+    return SharedHeads(count, sharding.replication(count, size, copies) or 1)
 
 
 def _sum(between: Placement, reduction: Reduction, _: nn.Module, __: Any, output: DTensor) -> Tensor:

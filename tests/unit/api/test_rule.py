@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from neuron_api import cel
-from neuron_api.cel import Rule, scoping
+from neuron_api.cel import Rule
+from neuron_api.cel import rule as scoping
 from neuron_api.loading.loader import load_object
 from neuron_api.manifest import crd
 from neuron_api.manifest.openapi import config_schema
