@@ -183,9 +183,10 @@ TOY_SCHEDULER: Final = """
     from neuron_api.resource.reasons import Reason
     from neuron_operator.planning.observation.observation import GroupKind, QueueKind
 
-    from .adapter import Admission, GangRequest, GangState, Json
+    from .adapter import Admission, GangRequest, GangState, Json, PodConventions
 
     _KIND: Final = GroupKind(("toys.example/v1",), "boxes", "Box")
+    _PODS: Final = PodConventions(reserved_keys=("toys.example/",))
 
 
     @dataclass(frozen=True, slots=True)
@@ -193,6 +194,7 @@ TOY_SCHEDULER: Final = """
         title: str = "Toy"
         kind: GroupKind = _KIND
         queue: QueueKind | None = None
+        pods: PodConventions = _PODS
 
         def mark(self, request: GangRequest) -> Json:
             return {"spec": {"schedulerName": "toy-scheduler"}}

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from neuron_api import contract
 from neuron_api.resource.job import Metadata, NeuronTrainingJob, parse
-from neuron_api.resource.scheduling import GangScheduler
 from neuron_api.resource.spec import JobSpec
 from neuron_api.resource.status import JobStatus
 
@@ -30,13 +29,14 @@ from .kube.gateway import Cluster
 from .planning import projection
 from .planning.cache_safety import requires_live_read
 from .planning.failures.failure_table import FailureTable
+from .planning.final_status import finalize_status
 from .planning.objects import release
 from .planning.observation import pods
 from .planning.observation.waiting import Rejection
 from .planning.options import Options
 from .planning.plan import Create, Plan, PlanOutcome, Release
-from .planning.planner import finalize_status
 from .planning.planner import plan as make_plan
+from .planning.scheduling.registry import may_hold_pods
 from .planning.status.announce import Announcement, announcements
 from .planning.status.status_diff import is_progress_only_change
 from .queue.workqueue import JobKey, Result
@@ -218,11 +218,11 @@ class Controller:
         return None
 
     async def _let_go(self, key: JobKey) -> None:
-        """Kueue may hold pods of a job that is gone (`scheduling.release`)."""
-        if GangScheduler.KUEUE in self.options.gang_schedulers:
+        """Release pods of a job that is gone, where a scheduler may hold them (`objects.release`)."""
+        if may_hold_pods(self.options.gang_schedulers):
             listed = await self.cluster.list(api.POD, key.namespace, f"{contract.LABEL_JOB}={key.name}")
             held = [pod for body in listed if (pod := pods.read(body)) is not None]
-            await self._release(key.namespace, release.of_pods(held))
+            await self._release(key.namespace, release.release_pods(held))
 
     async def _release(self, namespace: str, releases: Sequence[Release]) -> None:
         await _all(

@@ -17,10 +17,11 @@ from neuron_api import contract
 from neuron_api.contract import LABEL_ATTEMPT
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import JobStatus, Phase
+from neuron_operator.planning.final_status import finalize_status
 from neuron_operator.planning.observation.observation import Child, ConfigText, Observed
 from neuron_operator.planning.observation.waiting import Rejection
 from neuron_operator.planning.plan import PlanOutcome
-from neuron_operator.planning.planner import finalize_status, plan
+from neuron_operator.planning.planner import plan
 
 from .passes import FOREIGN, JOB, PODS, TWO, known, names, one_pass, reparsed, started, true
 

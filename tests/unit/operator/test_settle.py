@@ -9,9 +9,10 @@ from builders import (
     observed,
 )
 from neuron_api.resource.reasons import ConditionType, Reason
+from neuron_operator.planning.final_status import finalize_status
 from neuron_operator.planning.observation.waiting import Rejection
 from neuron_operator.planning.plan import PlanOutcome
-from neuron_operator.planning.planner import finalize_status, plan
+from neuron_operator.planning.planner import plan
 
 from .passes import JOB, PODS, TWO, known, names, one_pass, reparsed, started, true
 

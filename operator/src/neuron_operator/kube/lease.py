@@ -41,8 +41,8 @@ class Lease:
     is_held: bool = False
     _is_own: bool = False
     """What was seen last was written here: it is renewed without being read again, as client-go does."""
-    _seen: Json = field(default_factory=dict)
-    _seen_at: float = 0.0
+    _last: Json = field(default_factory=dict)
+    _read_at: float = 0.0
 
     async def acquire(self) -> None:
         """Return when this candidate is the leader."""
@@ -89,14 +89,14 @@ class Lease:
         try:
             if self._is_own:
                 with suppress(ConflictError, NotFoundError):
-                    return await self._write(self._seen)
+                    return await self._write(self._last)
             self._is_own = False
             body = await self.cluster.find(api.LEASE, self.namespace, self.name)
             if body is None:
                 self._see(await self.cluster.create(api.LEASE, self._body({}, {})))
                 self._is_own = True
                 return True
-            if body["metadata"]["resourceVersion"] != self._seen.get("metadata", {}).get("resourceVersion"):
+            if body["metadata"]["resourceVersion"] != self._last.get("metadata", {}).get("resourceVersion"):
                 self._see(body)
             return self._is_free() and await self._write(body)
         except (ConflictError, AlreadyExistsError):
@@ -112,16 +112,16 @@ class Lease:
         return True
 
     def _see(self, body: Json) -> None:
-        self._seen, self._seen_at = body, self.monotonic()
+        self._last, self._read_at = body, self.monotonic()
 
     def _holder(self) -> str:
-        return str(self._seen.get("spec", {}).get("holderIdentity") or "")
+        return str(self._last.get("spec", {}).get("holderIdentity") or "")
 
     def _is_free(self) -> bool:
         if self._holder() in ("", self.identity):
             return True
-        duration = float(self._seen["spec"].get("leaseDurationSeconds") or DURATION_SECONDS)
-        return self.monotonic() - self._seen_at > duration
+        duration = float(self._last["spec"].get("leaseDurationSeconds") or DURATION_SECONDS)
+        return self.monotonic() - self._read_at > duration
 
     def _body(self, metadata: Json, before: Json) -> Json:
         now = self.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")

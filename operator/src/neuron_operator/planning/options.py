@@ -16,7 +16,10 @@ class Options:
     """
 
     failures: FailureTable = failure_table.EMPTY
-    """What failures mean; replaced while the operator runs, when its file changes (`failure_rules`)."""
+    """What failures mean; replaced while the operator runs, when its file changes (`failure_rules`).
+
+    Empty: nothing is known about any failure.
+    """
     image_cpu: str = ""
     """Trainer image of jobs with accelerator CPU and no spec.image; empty: such jobs are refused."""
     image_neuron: str = ""

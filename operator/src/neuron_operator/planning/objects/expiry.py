@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from neuron_api import contract
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.spec import TtlDeletionPolicy
+from neuron_operator.planning.context import active_pods
 from neuron_operator.planning.observation.observation import Child, Observed
 from neuron_operator.planning.plan import Delete
 
@@ -21,6 +22,19 @@ def seconds_left(job: NeuronTrainingJob, now: datetime) -> float | None:
     if ttl is None or ended is None:
         return None
     return max(0.0, (ended + timedelta(seconds=ttl) - now).total_seconds())
+
+
+def cleanup(observed: Observed, wait_seconds: float, now: datetime) -> tuple[tuple[Delete, ...], float | None]:
+    """Return what is deleted of a job that is over, and the seconds until the next look.
+
+    Pods that still hold something are ended at once; the rest is kept until its time is over.
+    """
+    active = active_pods(observed)
+    seconds = seconds_left(observed.job, now)
+    if seconds == 0.0 and not active:
+        return deletes(observed), None
+    pods = (Delete(pod.name, pod.uid) for pod in active if not pod.terminating)
+    return (*pods, *groups.deletes(observed)), wait_seconds if seconds == 0.0 else seconds
 
 
 def deletes(observed: Observed) -> tuple[Delete, ...]:

@@ -44,7 +44,7 @@ class Pod:
     pod_message: str = ""
     """`status.message`: what the kubelet says about it."""
     disruption: str = ""
-    """Reason of the DisruptionTarget condition (Kueue: TerminationTarget), where it is True."""
+    """Reason of the condition that takes it away (`pods.DISRUPTIONS`), where it is True."""
     disruption_message: str = ""
     """What is said about that, such as who preempted it."""
     unschedulable: str = ""
@@ -55,7 +55,7 @@ class Pod:
     """Some scheduler has said something about it."""
     gates: tuple[str, ...] = ()
     """Scheduling gates: no scheduler looks at it while there is one."""
-    seen_by_kueue: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
     finalizers: tuple[str, ...] = ()
     """What must let go of it before it can vanish."""
     resource_version: str = ""

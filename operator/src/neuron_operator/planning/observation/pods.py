@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from neuron_api import contract
 
 from .observation import Child, Pod
 
 Json = Mapping[str, Any]
+
+DISRUPTIONS: Final = ("DisruptionTarget", "TerminationTarget")
+"""Conditions by which Kubernetes, or a queue, says that it takes a pod away."""
 
 
 def read(body: Json) -> Pod | None:
@@ -45,15 +48,14 @@ def read(body: Json) -> Pod | None:
         termination_message=ended.get("message", "") if ended else _other_failure(containers),
         pod_reason=status.get("reason", ""),
         pod_message=status.get("message", ""),
-        disruption=_reason_if(status, "DisruptionTarget", "True") or _reason_if(status, "TerminationTarget", "True"),
-        disruption_message=_condition(status, "DisruptionTarget").get("message", "")
-        or _condition(status, "TerminationTarget").get("message", ""),
+        disruption=_first(_reason_if(status, kind, "True") for kind in DISRUPTIONS),
+        disruption_message=_first(_condition(status, kind).get("message", "") for kind in DISRUPTIONS),
         unschedulable=_unschedulable(status),
         scheduler=spec.get("schedulerName", ""),
         seen_by_scheduler=_condition(status, "PodScheduled").get("reason") != "SchedulingGated"
         and bool(_condition(status, "PodScheduled")),
         gates=tuple(str(gate.get("name")) for gate in spec.get("schedulingGates") or ()),
-        seen_by_kueue=metadata.get("labels", {}).get("kueue.x-k8s.io/managed") == "true",
+        labels=metadata.get("labels") or {},
         finalizers=tuple(metadata.get("finalizers") or ()),
         resource_version=metadata.get("resourceVersion", ""),
         waiting_reason=waiting.get("state", {}).get("waiting", {}).get("reason", ""),
@@ -81,6 +83,10 @@ def child(body: Json | None) -> Child | None:
 def _number(metadata: Json, label: str) -> int | None:
     text = str(metadata.get("labels", {}).get(label, ""))
     return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _first(texts: Iterable[str]) -> str:
+    return next(filter(None, texts), "")
 
 
 def _named(statuses: Iterable[Json], name: str) -> Json:

@@ -5,6 +5,7 @@ round n is over when a round after n, or a later pod 0, has finished a step.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -77,7 +78,7 @@ def seen_round(status: JobStatus, pod_uid: str) -> int:
 def record_process_failures(
     status: JobStatus, reports: Mapping[int, Progress], pods: Mapping[int, Pod], table: FailureTable, now: datetime
 ) -> JobStatus:
-    """Tell the process failures since the last look, one line for each round that ended with one.
+    """Add the process failures since the last look, one line for each round that ended with one.
 
     The round before the one that was seen last is looked at again: a pod may have answered too late, or in the moment
     between two rounds.
@@ -89,37 +90,51 @@ def record_process_failures(
     for number, suspects in blame.by_round(reports, table).items():
         if number >= oldest:
             code = signals.neuron_code(table, signals.process_text(suspects[0].failure))
-            new = _entry(status, suspects[0], pods, number, code)
-            status = _record(status, new, suspects, pods, since=report.start_time, now=now)
+            line = _entry(status, suspects[0], pods, number, code)
+            processes = frozenset((pods[suspect.index].uid, suspect.failure.time) for suspect in suspects)
+            status = _record(status, _FailedRound(line, suspects[0], processes, report.start_time), now)
     return status
 
 
-def _record(
-    status: JobStatus,
-    new: Restart,
-    suspects: tuple[Blame, ...],
-    pods: Mapping[int, Pod],
-    *,
-    since: datetime | None,
-    now: datetime,
-) -> JobStatus:
-    same = {(pods[suspect.index].uid, suspect.failure.time) for suspect in suspects}
-    for position, entry in enumerate(status.restarts):
-        is_recorded = entry.restart_scope is RestartScope.PROCESS and (entry.pod_uid, entry.time) in same
-        in_round = entry.attempt == status.attempt and entry.round == new.round
-        if not is_recorded and not (in_round and (since is None or entry.time >= since)):
-            continue
-        if entry.restart_scope is not RestartScope.PROCESS:
-            return status  # Processes that lost their peers, not a failure of its own.
-        better = is_recorded or blame.comes_before(suspects[0], entry)
-        if not better or entry.recovered_time is not None:
-            return status
-        # It was seen when its line was first written, whoever is blamed in the end.
-        detected_at = (
-            entry.time + timedelta(seconds=entry.detection_seconds) if entry.detection_seconds is not None else None
-        )
-        return _replace(status, {position: _detected(new, detected_at)})
-    return append(status, _detected(new, now))
+@dataclass(frozen=True, slots=True)
+class _FailedRound:
+    """A round that ended with a failure, as the launchers report it now."""
+
+    line: Restart
+    """The line of the ledger that it calls for: its first failing process."""
+    suspect: Blame
+    """That process."""
+    processes: frozenset[tuple[str, datetime]]
+    """Pod UID and time of failure of every process that failed."""
+    host_start_time: datetime | None
+    """When pod 0 started to count rounds."""
+
+    def names(self, entry: Restart) -> bool:
+        """Return whether a line is about one of these processes."""
+        return entry.restart_scope is RestartScope.PROCESS and (entry.pod_uid, entry.time) in self.processes
+
+    def covers(self, entry: Restart) -> bool:
+        """Return whether a line is about this round, whichever scope it has."""
+        is_same_round = entry.attempt == self.line.attempt and entry.round == self.line.round
+        return is_same_round and (self.host_start_time is None or entry.time >= self.host_start_time)
+
+
+def _record(status: JobStatus, failed: _FailedRound, now: datetime) -> JobStatus:
+    """Add the round's line, or correct the line that it has: a pod that answers late may have failed first."""
+    positions = (n for n, entry in enumerate(status.restarts) if failed.names(entry) or failed.covers(entry))
+    position = next(positions, None)
+    if position is None:
+        return append(status, _detected(failed.line, now))
+    entry = status.restarts[position]
+    if entry.restart_scope is not RestartScope.PROCESS:
+        return status  # Processes that lost their peers, not a failure of its own.
+    is_better = failed.names(entry) or blame.comes_before(failed.suspect, entry)
+    if not is_better or entry.recovered_time is not None:
+        return status
+    # It was detected when its line was first written, whoever is blamed in the end.
+    seconds = entry.detection_seconds
+    detected_at = entry.time + timedelta(seconds=seconds) if seconds is not None else None
+    return _replace(status, {position: _detected(failed.line, detected_at)})
 
 
 def _detected(entry: Restart, detected_at: datetime | None) -> Restart:
@@ -161,6 +176,17 @@ def last_step(status: JobStatus) -> int | None:
     return status.progress.step if status.progress else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Recovery:
+    """What came after a failure."""
+
+    first_step_time: datetime
+    resumed_from_step: int
+    steps_lost: int
+    skipped_checkpoints: str = ""
+    """What was wrong with newer checkpoints."""
+
+
 def close_recovered(status: JobStatus, report: Progress | None) -> JobStatus:
     """Close the lines after whose failure a step has been finished."""
     if report is None:
@@ -168,45 +194,51 @@ def close_recovered(status: JobStatus, report: Progress | None) -> JobStatus:
     closed: dict[int, Restart] = {}
     charged = {entry.recovered_time for entry in status.restarts}
     for position, entry in enumerate(status.restarts):
-        if entry.recovered_time is None and (done := _recovery(entry, report, status)):
-            first_step, resumed, lost, passed_over = done
-            closed[position] = entry.model_copy(
-                update={
-                    "resumed_from_step": resumed,
-                    # Failures one after another without a step between them have lost the same steps.
-                    "steps_lost": 0 if first_step in charged else lost,
-                    "skipped_checkpoints": clip(passed_over),
-                    "recovered_time": first_step,
-                    "recovery_seconds": round(_seconds(entry, first_step, status), 3),
-                }
-            )
-            charged.add(first_step)
+        if entry.recovered_time is not None or (recovery := _recovery(entry, report, status)) is None:
+            continue
+        first_step = recovery.first_step_time
+        closed[position] = entry.model_copy(
+            update={
+                "resumed_from_step": recovery.resumed_from_step,
+                # Failures one after another without a step between them have lost the same steps.
+                "steps_lost": 0 if first_step in charged else recovery.steps_lost,
+                "skipped_checkpoints": clip(recovery.skipped_checkpoints),
+                "recovered_time": first_step,
+                "recovery_seconds": round(_seconds(entry, first_step, status), 3),
+            }
+        )
+        charged.add(first_step)
     lost_now = sum(entry.steps_lost or 0 for entry in closed.values())
     return _replace(status, closed).model_copy(update={"steps_lost": status.steps_lost + lost_now})
 
 
-def _recovery(entry: Restart, report: Progress, status: JobStatus) -> tuple[datetime, int, int, str] | None:
-    """Time of the first step, step resumed from, steps lost, what was wrong with newer checkpoints."""
-    later_pod = report.attempt > entry.attempt or (report.start_time is not None and entry.time < report.start_time)
-    any_round = later_pod or entry.round is None
-    after = [
+def _recovery(entry: Restart, report: Progress, status: JobStatus) -> _Recovery | None:
+    """Return what the trainer reports after a failure; None: no step has been finished since."""
+    is_later_pod = report.attempt > entry.attempt or (report.start_time is not None and entry.time < report.start_time)
+    any_round = is_later_pod or entry.round is None
+    later = [
         recovery
         for recovery in report.recoveries
         if (any_round or recovery.round > (entry.round or 0))
         # What had stepped before the failure is no recovery from it, whatever its number says.
         and (recovery.first_step_time is None or recovery.first_step_time > entry.time)
     ]
-    for first in after:
-        if first.first_step_time is not None:
-            lost = max(recovery.steps_lost for recovery in after if recovery.round <= first.round)
-            return first.first_step_time, first.resumed_from_step, lost, first.passed_over
+    for recovery in later:
+        if recovery.first_step_time is not None:
+            lost = max(other.steps_lost for other in later if other.round <= recovery.round)
+            skipped = recovery.passed_over
+            return _Recovery(recovery.first_step_time, recovery.resumed_from_step, lost, skipped)
     went_on = any_round or report.round > (entry.round or 0)
-    stepped = report.phase in _STEPPING and report.last_step_time is not None and report.last_step_time > entry.time
-    if after or not went_on or not stepped or report.last_step_time is None:
+    return _start_from_scratch(entry, report, status) if went_on and not later else None
+
+
+def _start_from_scratch(entry: Restart, report: Progress, status: JobStatus) -> _Recovery | None:
+    """A start from scratch is no recovery to the trainer: what the last failure found is gone."""
+    last_step_time = report.last_step_time
+    if report.phase not in _STEPPING or last_step_time is None or last_step_time <= entry.time:
         return None
-    # A start from scratch is no recovery to the trainer: what the last failure found is gone.
     resumed = status.checkpoint.step if status.checkpoint else 0
-    return report.last_step_time, resumed, max(0, (entry.step or 0) - resumed), ""
+    return _Recovery(last_step_time, resumed, max(0, (entry.step or 0) - resumed))
 
 
 def _seconds(entry: Restart, first_step: datetime, status: JobStatus) -> float:

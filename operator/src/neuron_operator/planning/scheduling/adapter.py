@@ -1,7 +1,7 @@
 """What a scheduler of gangs is to the operator: marks on pods, an object for the group, and a word about it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -61,6 +61,26 @@ class GangState:
     now: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class PodConventions:
+    """What a scheduler does with pods beyond placing them; the defaults are those of one that does nothing else."""
+
+    finalizer: str = ""
+    """Holds pods that have ended until a replacement exists; empty: none does."""
+    finished_annotations: Mapping[str, str] = field(default_factory=dict)
+    """Set on pods that are not replaced any more, so that their group counts as finished."""
+    managed_label: str = ""
+    """Is "true" on pods that the scheduler's webhook has seen."""
+    follows_pod_fields: bool = True
+    """It follows priorityClassName and podAffinity of the pods; otherwise it has marks of its own for both."""
+    reserved_keys: tuple[str, ...] = ()
+    """Labels and annotations that are its own; one that ends with `/` is a prefix."""
+
+    def is_reserved(self, key: str) -> bool:
+        """Return whether a label or annotation is the scheduler's own."""
+        return any(key.startswith(name) if name.endswith("/") else key == name for name in self.reserved_keys)
+
+
 class GangSchedulerAdapter(Protocol):
     """One scheduler."""
 
@@ -77,6 +97,11 @@ class GangSchedulerAdapter(Protocol):
     @property
     def queue(self) -> QueueKind | None:
         """Where it has queues that must be there."""
+        ...
+
+    @property
+    def pods(self) -> PodConventions:
+        """What it does with pods, for those that meet them elsewhere: finalizers, labels, fields."""
         ...
 
     def mark(self, request: GangRequest, /) -> Json:

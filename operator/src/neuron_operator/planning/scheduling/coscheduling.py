@@ -12,9 +12,10 @@ from typing import Any, Final
 from neuron_operator.planning.observation.observation import GroupKind, QueueKind
 
 from . import default_scheduler
-from .adapter import Admission, GangRequest, GangState, Json, placed, unresponsive, waiting_for_gang
+from .adapter import Admission, GangRequest, GangState, Json, PodConventions, placed, unresponsive, waiting_for_gang
 
 _KIND: Final = GroupKind(("scheduling.x-k8s.io/v1alpha1",), "podgroups", "PodGroup")
+_PODS: Final = PodConventions(reserved_keys=("scheduling.x-k8s.io/", "pod-group.scheduling.sigs.k8s.io"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Coscheduling:
     title: str = "The Coscheduling plugin"
     kind: GroupKind = _KIND
     queue: QueueKind | None = None
+    pods: PodConventions = _PODS
 
     def mark(self, request: GangRequest) -> Json:
         """See `GangSchedulerAdapter`."""

@@ -18,12 +18,16 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import Reason
 from neuron_operator.planning.observation.observation import GroupKind, Pod, QueueKind
 
-from .adapter import Admission, GangRequest, GangState, Json, conditions, transition_time
+from .adapter import Admission, GangRequest, GangState, Json, PodConventions, conditions, transition_time
 
 GATE: Final = "kueue.x-k8s.io/admission"
-FINALIZER: Final = "kueue.x-k8s.io/managed"
-"""On pods, and by the same name the label that tells that Kueue's webhook has seen them."""
-RETRIABLE: Final = "kueue.x-k8s.io/retriable-in-group"
+_PODS: Final = PodConventions(
+    finalizer="kueue.x-k8s.io/managed",
+    finished_annotations={"kueue.x-k8s.io/retriable-in-group": "false"},
+    managed_label="kueue.x-k8s.io/managed",
+    follows_pod_fields=False,
+    reserved_keys=("kueue.x-k8s.io/",),
+)
 _VERSIONS: Final = ("kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1")
 _KIND: Final = GroupKind(_VERSIONS, "workloads", "Workload", own=False)
 _QUEUE: Final = QueueKind(_VERSIONS, "localqueues", "LocalQueue")
@@ -36,6 +40,7 @@ class Kueue:
     title: str = "Kueue"
     kind: GroupKind = _KIND
     queue: QueueKind | None = _QUEUE
+    pods: PodConventions = _PODS
 
     def mark(self, request: GangRequest) -> Json:
         """See `GangSchedulerAdapter`."""
@@ -72,7 +77,7 @@ class Kueue:
             return Admission(
                 True, Reason.ADMITTED, _admitted(job, group), since=transition_time(by_type.get("Admitted"))
             )
-        if not any(pod.seen_by_kueue for pod in gated):
+        if not any(pod.labels.get(_PODS.managed_label) == "true" for pod in gated):
             message = (
                 f"Kueue does not care for pods of namespace {job.metadata.namespace}: its webhook has not marked "
                 f"{gated[0].name}. Let managedJobsNamespaceSelector and the integrations (pod) of its configuration "

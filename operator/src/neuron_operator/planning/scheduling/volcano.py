@@ -12,12 +12,23 @@ from neuron_api.resource.reasons import Reason
 from neuron_operator.planning.observation.observation import GroupKind, QueueKind
 
 from . import default_scheduler
-from .adapter import Admission, GangRequest, GangState, Json, conditions, placed, unresponsive, waiting_for_gang
+from .adapter import (
+    Admission,
+    GangRequest,
+    GangState,
+    Json,
+    PodConventions,
+    conditions,
+    placed,
+    unresponsive,
+    waiting_for_gang,
+)
 
 _VERSIONS: Final = ("scheduling.volcano.sh/v1beta1",)
 _KIND: Final = GroupKind(_VERSIONS, "podgroups", "PodGroup")
 _QUEUE: Final = QueueKind(_VERSIONS, "queues", "Queue", namespaced=False)
 _STARTED: Final = ("Running", "Unknown", "Completed")
+_PODS: Final = PodConventions(reserved_keys=("scheduling.volcano.sh/", "volcano.sh/", "scheduling.k8s.io/group-name"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,7 @@ class Volcano:
     title: str = "Volcano"
     kind: GroupKind = _KIND
     queue: QueueKind | None = _QUEUE
+    pods: PodConventions = _PODS
 
     def mark(self, request: GangRequest) -> Json:
         """See `GangSchedulerAdapter`."""

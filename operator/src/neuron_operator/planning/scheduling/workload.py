@@ -18,6 +18,7 @@ from .adapter import (
     GangRequest,
     GangState,
     Json,
+    PodConventions,
     conditions,
     placed,
     transition_time,
@@ -26,6 +27,7 @@ from .adapter import (
 )
 
 _KIND: Final = GroupKind(("scheduling.k8s.io/v1beta1",), "podgroups", "PodGroup")
+_PODS: Final = PodConventions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Workload:
     title: str = "Kubernetes' gang scheduling (scheduling.k8s.io/v1beta1)"
     kind: GroupKind = _KIND
     queue: QueueKind | None = None
+    pods: PodConventions = _PODS
 
     def mark(self, request: GangRequest) -> Json:
         """See `GangSchedulerAdapter`."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from neuron_api.resource.reasons import ConditionType, Reason
-from neuron_api.resource.status import Condition, ConditionStatus, Phase, Restart, RestartScope
+from neuron_api.resource.status import Condition, ConditionStatus, JobStatus, Phase, Restart, RestartScope
 from neuron_operator.planning.observation.waiting import Wait
 from neuron_operator.planning.scheduling.adapter import Admission
 from neuron_operator.planning.validation.validation import Accepted, Refused
@@ -111,6 +111,13 @@ def conditions(facts: Facts, before: Iterable[Condition], now: datetime) -> tupl
     drafts = _drafts(facts, old)
     own = (_condition(kind, draft, old.get(kind), facts.generation, now) for kind, draft in drafts.items())
     return (*own, *(condition for kind, condition in old.items() if kind not in drafts))
+
+
+def recorded_end(status: JobStatus) -> End | None:
+    """Return how a job that is over has ended, by its conditions; None where somebody else wrote its status."""
+    kind = ConditionType.SUCCEEDED if status.phase is Phase.SUCCEEDED else ConditionType.FAILED
+    condition = next((condition for condition in status.conditions if condition.type is kind), None)
+    return End(condition.reason, condition.message) if condition else None
 
 
 def headline(facts: Facts) -> tuple[ConditionType, Reason | str, str]:

@@ -10,11 +10,10 @@ from neuron_api import contract
 from neuron_api.findings.finding import Finding, error
 from neuron_api.platform.devices import EFA_RESOURCE, NEURON_RESOURCE, Devices
 from neuron_api.resource.scheduling import GangScheduler, Scheduling
+from neuron_operator.planning.scheduling import registry
 from neuron_operator.planning.strategic_merge import merge
 
 _ROOT: Final = "spec.podTemplate"
-_QUEUE_PREFIXES: Final = ("kueue.x-k8s.io/", "scheduling.x-k8s.io/", "scheduling.volcano.sh/", "volcano.sh/")
-_QUEUE_KEYS: Final = ("scheduling.k8s.io/group-name", "pod-group.scheduling.sigs.k8s.io")
 _OTHER_DEVICES: Final = ("aws.amazon.com/neuroncore", "aws.amazon.com/neurondevice")
 
 
@@ -33,7 +32,7 @@ def _marks(metadata: Mapping[str, Any]) -> Iterator[Finding]:
     """Pods queued one by one would wait for each other for ever."""
     for part in ("labels", "annotations"):
         for key in _mapping(metadata.get(part)):
-            if str(key).startswith(_QUEUE_PREFIXES) or key in _QUEUE_KEYS:
+            if registry.is_reserved(str(key)):
                 yield error(
                     f"{_ROOT}.metadata.{part}[{key}]",
                     "it cannot be set: pods that are queued one by one wait for each other for ever.",
@@ -42,22 +41,21 @@ def _marks(metadata: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _scheduling(spec: Mapping[str, Any], scheduling: Scheduling) -> Iterator[Finding]:
-    gang = scheduling.gang is not GangScheduler.NONE
+    gang, by_pod_fields = scheduling.gang is not GangScheduler.NONE, registry.follows_pod_fields(scheduling.gang)
     rules = (
         ("schedulerName", gang or scheduling.scheduler_name, "spec.scheduling.schedulerName"),
-        ("priorityClassName", scheduling.priority_class_name and scheduling.gang is not GangScheduler.KUEUE,
-         "spec.scheduling.priorityClassName"),
+        ("priorityClassName", scheduling.priority_class_name and by_pod_fields, "spec.scheduling.priorityClassName"),
         ("schedulingGates", gang, "spec.scheduling.gang"),
         ("schedulingGroup", True, "spec.scheduling.gang: Workload"),
         ("nodeName", gang, "nodeSelector or affinity: with a node named no scheduler is asked,"),
-    )  # fmt: skip
+    )
     for key, taken, instead in rules:
         if taken and spec.get(key):
             yield error(
                 f"{_ROOT}.spec.{key}", "spec.scheduling decides about it.", f"Use {instead} and remove it here."
             )
     near = scheduling.topology.required or scheduling.topology.preferred
-    if near and scheduling.gang is not GangScheduler.KUEUE and _mapping(spec.get("affinity")).get("podAffinity"):
+    if near and by_pod_fields and _mapping(spec.get("affinity")).get("podAffinity"):
         yield error(
             f"{_ROOT}.spec.affinity.podAffinity",
             "it would take the place of that of spec.scheduling.topology.",

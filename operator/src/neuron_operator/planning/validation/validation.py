@@ -63,6 +63,11 @@ class Refused:
     reason: Reason
     message: str
 
+    @property
+    def may_resolve(self) -> bool:
+        """Whether the job goes on by itself, once the source of its configuration exists."""
+        return self.reason is Reason.CONFIG_MAP_NOT_FOUND
+
 
 @dataclass(frozen=True, slots=True)
 class _ValidationKey:
