@@ -1,1 +1,1 @@
-"""Data: `rows` reads, `loader` deals rows out to processes and steps, `prepare` makes a data set from text."""
+"""Data: `source` opens samples, `loader` distributes them over processes and steps, `prepare` makes a data set."""

@@ -24,11 +24,11 @@ _WORTH: Final = 1e-3
 """Seconds of a read from which a thread does the next ones. Its hand-overs cost a step 0.35 ms of processor time, most
 of it in waiting for the interpreter (measured on a nano model); a few mapped rows are copied in less."""
 _BATCHES: Final = 100
-"""That are then read ahead, until one is timed again."""
+"""Batches that are then read ahead, until one is timed again."""
 
 
 def batches(samples: int, global_batch: int, *, keeps_rest: bool, limit: int | float | None = None) -> int:
-    """Global batches of an epoch; `limit`: see `Steps`."""
+    """Return the global batches of an epoch; `limit`: see `Steps`."""
     length = samples // global_batch
     if keeps_rest and samples % global_batch:
         length += 1
@@ -38,7 +38,7 @@ def batches(samples: int, global_batch: int, *, keeps_rest: bool, limit: int | f
 
 
 class Steps(Dataset[dict[str, Tensor]]):
-    """Item k is this process's part of global batch k, counted over all epochs."""
+    """This process's parts of the global batches; item k is of global batch k, counted over all epochs."""
 
     def __init__(
         self,
@@ -52,34 +52,34 @@ class Steps(Dataset[dict[str, Tensor]]):
         vocabulary: TokenBounds | None = None,
     ) -> None:
         """`limit`: at most so many steps (whole) or such a part of all (a fraction, at least one step) are an epoch.
-        `vocabulary`: every batch is held against it."""
+        `vocabulary`: every batch is checked against it."""
         self._samples, self._global_batch, self._share = samples, global_batch, share
         self._vocabulary = vocabulary
         self._order = order or Single()
         self._length = batches(len(samples), global_batch, keeps_rest=keeps_rest, limit=limit)
 
     def __len__(self) -> int:
-        """Of one epoch."""
+        """Return the steps of one epoch."""
         return self._length
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         epoch, place = divmod(step, self._length)
         start = place * self._global_batch
-        wanted = range(start + self._share.rank, start + self._global_batch, self._share.size)
-        if wanted[-1] < len(self._samples):
-            return self._take(self._order.at(epoch, wanted), step)
-        there = range(wanted.start, max(wanted.start, len(self._samples)), wanted.step)
-        return self._filled(list(self._order.at(epoch, there)), len(wanted), step)
+        places = range(start + self._share.rank, start + self._global_batch, self._share.size)
+        if places[-1] < len(self._samples):
+            return self._take(self._order.at(epoch, places), step)
+        filled = range(places.start, max(places.start, len(self._samples)), places.step)
+        return self._filled(list(self._order.at(epoch, filled)), len(places), step)
 
     def _filled(self, indices: list[int], count: int, step: int) -> dict[str, Tensor]:
-        """With samples without any target at the end."""
+        """Return a batch of `count` samples; those that are missing at the end have no target."""
         batch = self._take([*indices, *[0] * (count - len(indices))], step)
         labels = batch["labels"].clone()
         labels[len(indices) :] = IGNORED
         return {**batch, "labels": labels}
 
     def _take(self, indices: Sequence[int], step: int) -> dict[str, Tensor]:
-        """With the target of the output at t in `labels[:, t]`, whatever the samples have there."""
+        """Return samples with the target of the output at t in `labels[:, t]`, whatever the data set has there."""
         batch = self._samples.take(indices)
         if self._vocabulary is not None:
             self._vocabulary.check(batch, indices, step + 1)
@@ -89,7 +89,7 @@ class Steps(Dataset[dict[str, Tensor]]):
 
 
 class _StepSampler(Sampler[int]):
-    """Steps from where the position says to the end of its epoch; its length is always that of a whole epoch."""
+    """The steps from the position to the end of its epoch; the length is always that of a whole epoch."""
 
     def __init__(self, steps: int, first: Callable[[], int], *, whole: bool) -> None:
         self._steps, self._first, self._whole = steps, first, whole
@@ -120,31 +120,34 @@ class StepLoader(DataLoader[dict[str, Tensor]]):
         )
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
-        """The next batch is read while a step computes: by the workers, or without any by a thread if it takes long."""
+        """Read the next batch while a step computes: by the workers, or without any by a thread if it takes long."""
         batches = super().__iter__()
         return batches if self.num_workers else _ahead(batches)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the position is `consumed_samples`, which the checkpoint has anyway."""
+        """Return nothing: the position is `consumed_samples`, which the checkpoint has anyway."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Its presence tells Lightning that resuming inside an epoch is exact."""
+        """Do nothing; that it exists tells Lightning that resuming inside an epoch is exact."""
 
 
 def _ahead(batches: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
-    """The same; as long as reads take long, one is begun as soon as the batch before is handed out."""
+    """Yield the same batches; as long as reads take long, one begins as soon as the batch before is handed out."""
     with ThreadPoolExecutor(1, "next-batch") as reader:
-        coming: Future[dict[str, Tensor] | None] | None = None
-        left = 0
+        pending: Future[dict[str, Tensor] | None] | None = None
+        remaining = 0
         while True:
-            if coming is None:
-                begun = time.monotonic()
+            if pending is None:
+                started = time.monotonic()
                 batch = next(batches, None)
-                left = _BATCHES if time.monotonic() - begun > _WORTH else 0
+                remaining = _BATCHES if time.monotonic() - started > _WORTH else 0
             else:
-                batch = coming.result()
+                batch = pending.result()
             if batch is None:
                 return
-            coming, left = (reader.submit(next, batches, None), left - 1) if left else (None, 0)
+            if remaining:
+                pending, remaining = reader.submit(next, batches, None), remaining - 1
+            else:
+                pending = None
             yield batch

@@ -11,13 +11,13 @@ from .samples import FOLDER, Part, Samples, TokenBounds
 
 
 def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
-    """One process of all is the builder of what is shared on disk. Raises `InputError`."""
+    """Open the samples of a part; raises `InputError`. One process of all is the builder of what is shared on disk."""
     if config.data.data_module:
         return custom.samples(config, part)
     if alignment.reads_records(config):
-        from .sft import build as tuning
+        from .sft import build as sft
 
-        return tuning.samples(config, part, is_builder=is_builder)
+        return sft.samples(config, part, is_builder=is_builder)
     if config.model_source == "megatron":
         from .megatron import build
 
@@ -27,33 +27,34 @@ def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
     return Rows(str(getattr(config.data, FOLDER[part])), f"data.{FOLDER[part]}")
 
 
-def steps(config: TrainingConfig, part: Part, found: Samples, share: Share, vocabulary: int | None = None) -> Steps:
-    """Global batches of them, in the order and with the end that the configuration wants; `vocabulary`: the model's."""
+def steps(config: TrainingConfig, part: Part, samples: Samples, share: Share, vocabulary: int | None = None) -> Steps:
+    """Return global batches of samples, in the configured order and with the configured end; `vocabulary`: the
+    model's."""
     data = config.data
     is_cyclic = data.dataloader_type == "cyclic" if _is_megatron(config) else data.shuffle_rows
     is_cyclic = is_cyclic or alignment.reads_records(config)
-    order: SampleOrder = Cyclic(len(found), config.seed) if is_cyclic and part == "train" else Single()
+    order: SampleOrder = Cyclic(len(samples), config.seed) if is_cyclic and part == "train" else Single()
     key = custom.KEY if data.data_module else f"data.{'data_prefix' if _is_megatron(config) else FOLDER[part]}"
     bounds = None if vocabulary is None else TokenBounds(vocabulary, key)
     rest, most = keeps_rest(config, part), limit(config, part)
-    return Steps(found, data.global_batch_size, share, order, keeps_rest=rest, limit=most, vocabulary=bounds)
+    return Steps(samples, data.global_batch_size, share, order, keeps_rest=rest, limit=most, vocabulary=bounds)
 
 
 def keeps_rest(config: TrainingConfig, part: Part) -> bool:
-    """Whether a last batch that is not full counts."""
+    """Return whether a last batch that is not full counts."""
     data = config.data
     drops = data.drop_last if part == "train" else data.validation_drop_last
     return data.pad_samples_to_global_batch_size or not drops
 
 
 def limit(config: TrainingConfig, part: Part) -> int | float | None:
-    """Batches of an epoch (whole), or their part (a fraction), that are taken before Lightning's own limits."""
+    """Return the batches of an epoch (whole), or their share (a fraction), that are taken before Lightning's limits."""
     trainer = config.trainer
     return trainer.overfit_batches or (trainer.limit_train_batches if part == "train" else None)
 
 
 def order_note(config: TrainingConfig) -> str:
-    """What a user should know about the order of the rows; empty for other data."""
+    """Return what a user should know about the order of the rows; empty for other data."""
     if config.model_source == "megatron" or config.data.data_module or alignment.reads_records(config):
         return ""
     if config.data.shuffle_rows:
@@ -66,19 +67,19 @@ def order_note(config: TrainingConfig) -> str:
 def first_validation_sample(config: TrainingConfig, consumed: int) -> int:
     """Where the validation at this point of the training begins (B-18).
 
-    HF data, and that of a class of one's own: at the beginning, each time. Megatron data: after the one before, through
-    an index that is sized for all of them. A function of the position alone, so that an interrupted run validates on
+    HF data, and that of a data module: at the beginning, each time. Megatron data: after the one before, through an
+    index that is sized for all of them. A function of the position alone, so that an interrupted run validates on
     the same samples.
     """
     if not _is_megatron(config):
         return 0
     from .megatron import splits
 
-    batch, of_one = config.data.global_batch_size, config.trainer.limit_val_batches
+    batch, per_validation = config.data.global_batch_size, config.trainer.limit_val_batches
     done = splits.validation_count(config, consumed // batch)
-    if done is None or not isinstance(of_one, int):
+    if done is None or not isinstance(per_validation, int):
         return 0
-    return max(0, done - 1) * of_one * batch
+    return max(0, done - 1) * per_validation * batch
 
 
 def _is_megatron(config: TrainingConfig) -> bool:
