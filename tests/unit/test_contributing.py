@@ -12,7 +12,7 @@ PACKAGES: Final = {
     "operator": ROOT / "operator" / "src" / "neuron_operator",
     "trainer": ROOT / "trainer-image" / "src" / "neuron_trainer",
 }
-PAGES: Final = ("CONTRIBUTING.md", "docs/contributing/extending.md")
+PAGES: Final = ("CONTRIBUTING.md", "operator/README.md", "trainer-image/README.md", "docs/contributing/extending.md")
 
 FILE: Final = re.compile(r"(?<![\w./<$-])((?:[\w-]+/)*[\w-]+\.(?:py|yaml|tsv))(?![\w/])")
 FOLDER: Final = re.compile(r"(?<![\w./<$~{-])((?:[\w-]+/)+)(?![\w{*<])")
