@@ -126,7 +126,7 @@ async def test_a_clock_that_is_set_by_hours_ends_and_delays_nothing(world: World
 
     def heard(date: str | None) -> None:
         dates.add(date)
-        clock.heard(date)
+        clock.observe_server_date(date)
 
     async with api.connect(heard=heard) as connection:
 

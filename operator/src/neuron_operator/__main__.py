@@ -77,7 +77,7 @@ async def _run(settings: Settings, rules: FailureRules) -> None:
         metrics.registry.register(TableMetrics(rules))
         queue = WorkQueue(metrics.observe_pass)
         clock = Clock()
-        cluster = await stack.enter_async_context(api.connect(metrics.count_request, clock.heard))
+        cluster = await stack.enter_async_context(api.connect(metrics.count_request, clock.observe_server_date))
         reader = await stack.enter_async_context(progress_reader.over_http())
         lease = Lease(cluster, settings.lease_namespace, settings.lease_name, settings.identity, clock, time.monotonic)
         vitals = HealthState(time.monotonic, queue.oldest_wait)
@@ -97,7 +97,7 @@ async def _run(settings: Settings, rules: FailureRules) -> None:
             cluster, reader, recorder, metrics, settings.options, clock, StatusThrottle(settings.status_seconds),
             StatusWriter(view, recorder, metrics.status_refused), view, stillness, rules,
         )  # fmt: skip
-        beats = [asyncio.create_task(vitals.beat()), asyncio.create_task(rules.watch())]
+        beats = [asyncio.create_task(vitals.heartbeat()), asyncio.create_task(rules.watch())]
         try:
             if await _unless(stop, _prepare(cluster, settings, vitals, lease)):
                 await _lead(settings, queue, controller, lease, freshness, pods, wake)

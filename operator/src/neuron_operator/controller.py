@@ -61,7 +61,7 @@ class Watcher(Protocol):
     """Who wants to know what became of the jobs (`metrics`)."""
 
     def job_changed(self, job: NeuronTrainingJob, after: JobStatus) -> None:
-        """What the status of a job will be; `job` has the one that was read."""
+        """Receive what the status of a job will be; `job` has the one that was read."""
         ...
 
     def job_gone(self, namespace: str, name: str) -> None:
@@ -93,11 +93,11 @@ class Controller:
     """The failure table of this moment."""
 
     def wrote(self, key: JobKey, version: str) -> bool:
-        """Whether a version of a job is this operator's own last write."""
+        """Return whether a version of a job is this operator's own last write."""
         return self.view is not None and self.view.wrote(key, version)
 
     def is_still(self, key: JobKey, version: str) -> bool:
-        """Whether the job of this version needs no pass now."""
+        """Return whether the job of this version needs no pass now."""
         return self.stillness is not None and self.stillness.is_current(key, version)
 
     async def reconcile(self, key: JobKey) -> Result:
@@ -210,7 +210,7 @@ class Controller:
         return PlanOutcome(created, tuple(answer for _, answer in results if isinstance(answer, Rejection)))
 
     async def _apply(self, body: Mapping[str, Any]) -> Rejection | None:
-        """What the job needs beside its pods; these do not need each other, and the pods need all of them."""
+        """Apply what the job needs beside its pods; these do not need each other, and the pods need all of them."""
         try:
             await self._writer.apply(body)
         except RefusedError as problem:

@@ -79,7 +79,7 @@ class StatusWriter:
     async def _put_less(
         self, observation: Observation, status: JobStatus, value: Json, problem: RefusedError
     ) -> Json | None:
-        """What is left when the fields that are refused are left out; None: a decision is among them."""
+        """Write the status without the fields that are refused; None: a decision is among them."""
         for _ in range(_MAX_WRITES):
             paths = (skew.parse_path(field) for field in problem.fields)
             less = skew.drop_parts({"status": value}, paths).get("status", {})
@@ -130,17 +130,17 @@ class StatusThrottle:
         self._last[key] = now
 
     def forget(self, key: JobKey) -> None:
-        """The job is gone."""
+        """Forget a job that is gone."""
         self._last.pop(key, None)
 
 
 def as_json(status: JobStatus) -> Json:
-    """As it is on the wire."""
+    """Return the status as it is on the wire."""
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _dropped(value: Json, written: Json) -> str:
-    """What the API server has left out without a word: fields that its schema does not have."""
+    """Return which fields the API server dropped without an error, because its schema does not have them."""
     stored = written.get("status") or {}
     missing = sorted(_missing(value, stored, "status")) if stored != value else []
     return f"fields that its schema does not have are dropped: {', '.join(missing)}." if missing else ""

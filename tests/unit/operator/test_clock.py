@@ -32,7 +32,7 @@ def test_before_the_first_answer_it_is_the_machines() -> None:
 
 def test_a_clock_that_agrees_is_used_as_it_is() -> None:
     watch = Watch()
-    watch.clock.heard(date(NOW - timedelta(seconds=1)))
+    watch.clock.observe_server_date(date(NOW - timedelta(seconds=1)))
     watch.wait(0.25)
     assert watch.clock() == NOW + timedelta(seconds=0.25)
 
@@ -40,11 +40,11 @@ def test_a_clock_that_agrees_is_used_as_it_is() -> None:
 @pytest.mark.parametrize("hours", [-6, 6])
 def test_a_clock_that_was_set_does_not_move_time_and_time_passes(hours: int) -> None:
     watch = Watch()
-    watch.clock.heard(date(NOW))
+    watch.clock.observe_server_date(date(NOW))
     watch.wall += timedelta(hours=hours)
     watch.wait(90)
     assert abs(watch.clock() - (NOW + timedelta(seconds=90))) <= TOLERANCE
-    watch.clock.heard(date(NOW + timedelta(seconds=90)))
+    watch.clock.observe_server_date(date(NOW + timedelta(seconds=90)))
     watch.wall -= timedelta(hours=hours)  # Set right again.
     assert watch.clock() == NOW + timedelta(seconds=90)
 
@@ -52,5 +52,5 @@ def test_a_clock_that_was_set_does_not_move_time_and_time_passes(hours: int) -> 
 def test_a_date_that_cannot_be_read_says_nothing() -> None:
     watch = Watch()
     for text in (None, "", "yesterday", "Thu, 45 Nov 2026 99:00:00 GMT"):
-        watch.clock.heard(text)
+        watch.clock.observe_server_date(text)
     assert watch.clock() == NOW

@@ -68,7 +68,7 @@ class CachedClient(PodView):
     # ---- reads ------------------------------------------------------------------------------------------------------
 
     async def find(self, kind: Kind, namespace: str, name: str) -> Json | None:
-        """From memory where that is good enough."""
+        """Return an object, from memory where that is good enough."""
         where = (kind.plural, namespace, name)
         if kind == api.JOB and (written := self._written.pop(where, None)) and self._age(written) < WRITTEN_SECONDS:
             return written[1]
@@ -79,7 +79,8 @@ class CachedClient(PodView):
         return body
 
     def for_pass(self, key: JobKey) -> Cluster:
-        """What a pass reads from: memory while a pod that ended is being replaced, the next one everything but pods.
+        """Return what a pass reads from: memory while a pod that ended is being replaced, the next one everything but
+        pods.
 
         A successor waits for a Service or ConfigMap that somebody has deleted; it does not have to wait for our asking.
         """
@@ -91,7 +92,7 @@ class CachedClient(PodView):
         return self
 
     def wrote(self, key: JobKey, version: str) -> bool:
-        """Whether this version of a job is the last one that this operator wrote: its event is no news."""
+        """Return whether this version of a job is the last one that this operator wrote: its event is no news."""
         return self._versions.get(key) == version
 
     # ---- writes -----------------------------------------------------------------------------------------------------
@@ -104,7 +105,7 @@ class CachedClient(PodView):
         return made
 
     async def apply(self, body: Mapping[str, Any]) -> Json:
-        """Remembered."""
+        """Apply an object and remember it."""
         made = await super().apply(body)
         if kind := _REMEMBERED.get(body["kind"]):
             metadata = body["metadata"]
@@ -122,7 +123,7 @@ class CachedClient(PodView):
         return made
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str, *, grace: int | None = None) -> None:
-        """Forgotten."""
+        """Delete an object and forget it."""
         self._made.pop((kind.plural, namespace, name), None)
         await super().delete(kind, namespace, name, uid, grace=grace)
 
@@ -137,7 +138,7 @@ class CachedClient(PodView):
     # ---- memory -----------------------------------------------------------------------------------------------------
 
     def _remember(self, kind: Kind, where: Where, body: Json | None) -> None:
-        """What a job owns, and that a claim is there; nothing that others may change with meaning."""
+        """Remember what a job owns, and that a claim exists; nothing else, since others may change it with meaning."""
         owned = body is not None and any(
             owner.get("controller") and owner.get("kind") == contract.KIND
             for owner in body["metadata"].get("ownerReferences", ())

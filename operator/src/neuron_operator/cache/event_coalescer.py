@@ -26,7 +26,7 @@ class EventCoalescer:
         """How many passes at once are used up, and when that was; one comes back every `GATHER_SECONDS`."""
 
     def __call__(self, key: JobKey, bad: bool) -> None:
-        """Want a pass."""
+        """Request a pass."""
         if not bad:
             self._add(key, COALESCE_SECONDS)
             return
@@ -38,5 +38,5 @@ class EventCoalescer:
         self._add(key, -PRIORITY_SECONDS if at_once else COALESCE_SECONDS)
 
     def forget(self, key: JobKey) -> None:
-        """The job is gone."""
+        """Forget a job that is gone."""
         self._spent.pop(key, None)

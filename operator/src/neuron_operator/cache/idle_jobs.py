@@ -53,7 +53,8 @@ class IdleTracker:
     def settle(self, key: JobKey, observed: Observed, due: float | None) -> None:
         """A pass found nothing new. `due`: seconds until its plan wants another, apart from looks at the progress.
 
-        What came after its look at the pods it has not seen: the pass that is queued for that must be a full one.
+        Events that arrived after the pods were listed are not covered by this pass; the one that is queued must be
+        full.
         """
         host = next((pod for pod in observed.pods if pod.index == 0 and pod.running), None)
         if host is None or key in self._overtaken:
@@ -64,17 +65,17 @@ class IdleTracker:
         self._still[key] = IdleSnapshot(version, observed.job, host, observed.report, full)
 
     def end(self, key: JobKey) -> None:
-        """Something has happened."""
+        """Note that something has happened: the next pass is a full one."""
         self._still.pop(key, None)
         self._overtaken.add(key)
 
     def forget(self, key: JobKey) -> None:
-        """The job is gone."""
+        """Forget a job that is gone."""
         self._still.pop(key, None)
         self._overtaken.discard(key)
 
     def is_current(self, key: JobKey, version: str) -> bool:
-        """Whether the job of this version needs no full pass."""
+        """Return whether the job of this version needs no full pass."""
         still = self._still.get(key)
         return still is not None and still.version == version and self._monotonic() < still.full_at
 

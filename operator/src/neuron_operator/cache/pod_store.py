@@ -46,7 +46,7 @@ class PodStore:
         return [body for _, body in sorted(self._jobs.get(key, {}).items())]
 
     def has_failed(self, key: JobKey) -> bool:
-        """Whether some pod of the job has ended badly, and nobody has deleted it yet."""
+        """Return whether some pod of the job has ended badly, and nobody has deleted it yet."""
         return any(_has_failed(body) for body in self._jobs.get(key, {}).values())
 
     def __len__(self) -> int:

@@ -36,7 +36,7 @@ class PodWatch:
         """How often everything was listed (metrics, tests)."""
 
     async def run(self) -> None:
-        """For ever."""
+        """Watch all namespaces, for ever."""
         async with asyncio.TaskGroup() as group:
             for namespace in self._namespaces:
                 group.create_task(self._keep(namespace))
@@ -65,7 +65,7 @@ class PodWatch:
         return version
 
     async def _follow(self, namespace: str, version: str) -> str:
-        """Until the stream ends, in whatever way; the version to go on from."""
+        """Store events until the stream ends, in whatever way; return the version to go on from."""
         try:
             async for kind, body in self._cluster.watch(api.POD, namespace, contract.LABEL_JOB, version):
                 if kind != "BOOKMARK":

@@ -22,7 +22,7 @@ class WatchStalenessDetector(Generic[K]):
         """What had been seen of the keys that were behind at the last listing."""
 
     def observe_event(self, key: K, version: str) -> None:
-        """An event."""
+        """Note the version that an event brought."""
         self._versions[key] = version
         self._confirmed_at = self._monotonic()
 

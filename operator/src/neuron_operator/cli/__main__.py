@@ -185,7 +185,7 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
 
 
 def _accelerator(text: str) -> str:
-    """As the API writes it; the command line takes `cpu`, too."""
+    """Return the name as the API writes it; the command line takes `cpu`, too."""
     return next((accelerator for accelerator in Accelerator if accelerator.device == text.lower()), text)
 
 

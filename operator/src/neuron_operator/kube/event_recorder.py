@@ -46,7 +46,7 @@ class Recorder:
                 log.warning("event %s of %s is lost: %s", announcement.reason, job.metadata.name, problem)
 
     def forget(self, namespace: str, name: str) -> None:
-        """The job is gone."""
+        """Forget a job that is gone."""
         self._budgets.pop((namespace, name), None)
 
     def _take(self, *job: str) -> bool:

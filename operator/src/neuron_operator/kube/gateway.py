@@ -93,7 +93,7 @@ _KINDS: Final[Mapping[str, Kind]] = {"Service": SERVICE, "ConfigMap": CONFIG_MAP
 
 
 def kind_of(kind: str, api_version: str = "") -> Kind:
-    """Of what a plan applies or deletes; several APIs have a PodGroup."""
+    """Return the kind of what a plan applies or deletes; several APIs have a PodGroup."""
     return Kind(api_version, f"{kind.lower()}s") if kind not in _KINDS else _KINDS[kind]
 
 
@@ -121,7 +121,7 @@ class Cluster:
         return (await self.list_with_version(kind, namespace, selector))[0]
 
     async def list_metadata(self, kind: Kind, namespace: str = "") -> "Objects":
-        """Of each object its metadata alone: 500 jobs are 4 MB with it, and their versions all that is wanted."""
+        """Return the metadata of each object alone: 500 jobs are 4 MB, and only their versions are needed."""
         items, _ = await self.list_with_version(kind, namespace, headers=_METADATA)
         return [item["metadata"] for item in items]
 
@@ -259,7 +259,7 @@ _MANAGED: Final = {"fieldManager": contract.FIELD_MANAGER}
 
 @asynccontextmanager
 async def connect(count: Count = lambda *_: None, heard: DateObserver = lambda _: None) -> AsyncIterator[Cluster]:
-    """From the service account's token in a pod, from KUBECONFIG elsewhere; closed at the end."""
+    """Connect by the service account's token in a pod, by KUBECONFIG elsewhere; close at the end."""
     settings = client.Configuration(client_session_kwargs={"trust_env": False})
     try:
         config.load_incluster_config(client_configuration=settings)

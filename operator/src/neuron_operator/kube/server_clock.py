@@ -29,7 +29,7 @@ class Clock:
         self._offset: timedelta | None = None
         self._epoch = datetime(1970, 1, 1, tzinfo=UTC)
 
-    def heard(self, date: str | None) -> None:
+    def observe_server_date(self, date: str | None) -> None:
         """The `Date` of an answer that has just come; one that cannot be read says nothing.
 
         It is cut to whole seconds, so the server's time is at least that: the largest of all is the nearest. One

@@ -28,14 +28,14 @@ class HealthState:
     is_started: bool = False
     _beat: float = 0.0
 
-    async def beat(self) -> None:
-        """For ever: shows that the loop turns."""
+    async def heartbeat(self) -> None:
+        """Show for ever that the event loop turns."""
         while True:
             self._beat = self.monotonic()
             await asyncio.sleep(_BEAT)
 
     def illness(self) -> str:
-        """Why the process should be restarted; empty when it is well."""
+        """Return why the process should be restarted; empty when it is well."""
         lag = self.monotonic() - self._beat
         if lag > LAG_LIMIT:
             return f"the event loop has not turned for {lag:.0f} s"

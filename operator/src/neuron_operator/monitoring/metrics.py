@@ -69,11 +69,11 @@ class Metrics:
         self.registry.register(self._jobs)
 
     def count_request(self, verb: str, resource: str, code: str) -> None:
-        """For the gateway."""
+        """Count a request of the gateway."""
         self._requests.labels(verb, resource, code).inc()
 
     def observe_pass(self, result: str, seconds: float) -> None:
-        """For the queue."""
+        """Observe a pass of the queue."""
         self._reconciles.labels(result).observe(seconds)
 
     def job_changed(self, job: NeuronTrainingJob, after: JobStatus) -> None:
@@ -118,7 +118,7 @@ def _identity(entry: Restart) -> tuple[object, ...]:
 
 
 def _is_complete(status: JobStatus) -> bool:
-    """Whether every pod has been created."""
+    """Return whether every pod has been created."""
     return status.topology is not None and len(status.pods) == status.topology.nodes
 
 

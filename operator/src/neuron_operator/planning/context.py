@@ -47,7 +47,7 @@ class PlanContext:
 
     @property
     def admission(self) -> Admission | None:
-        """What the scheduler says about the attempt; None while no pod of it lives."""
+        """The scheduler's answer about the attempt; None while no pod of it lives."""
         return admission.decide_admission(self.observed, self.gang, self.now)
 
     @property
@@ -57,7 +57,7 @@ class PlanContext:
 
     @property
     def is_stepping(self) -> bool:
-        """Whether the pods that exist now have finished a step."""
+        """Return whether the pods that exist now have finished a step."""
         return bool(self.gang.pods) and progress.is_stepping(self.status, self.gang.pod_zero_uid)
 
     def with_status(self, status: JobStatus) -> "PlanContext":

@@ -105,7 +105,7 @@ def _act(context: PlanContext) -> Plan:
 
 
 def _start(context: PlanContext) -> Plan:
-    """From here on the configuration is fixed: that is saved before anything is made from it.
+    """Fix the configuration: that is saved before anything is made from it.
 
     The pods are counted already: one write less for every job, and wrong for as long as a request takes.
     """

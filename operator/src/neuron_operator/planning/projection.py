@@ -15,7 +15,7 @@ from .restarts import diagnosis
 
 
 def project(observed: Observed, plan: Plan, job: NeuronTrainingJob) -> Observed | None:
-    """With the job as it was written, and without what was deleted; None: only the API server knows.
+    """Return what will be observed once the plan is carried out; None: only the API server knows.
 
     A pod that is over goes with the request that deletes it. Where one has not, its name is still taken, and its
     successor has to wait for the next pass (`controller`).

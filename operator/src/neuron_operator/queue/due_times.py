@@ -22,7 +22,7 @@ class DueTimes(Generic[K]):
         return len(self._due)
 
     def add(self, key: K, at: float) -> None:
-        """Want a pass at a time; an earlier wish for the same key stands."""
+        """Request a pass at a time; an earlier request for the same key stands."""
         if key not in self._due or at < self._due[key]:
             self._due[key] = at
             if key not in self._busy:
@@ -46,7 +46,7 @@ class DueTimes(Generic[K]):
                 self._push(key)
 
     def next_time(self) -> float | None:
-        """When the next key that nobody works on is due; None: nothing waits."""
+        """Return when the next key that nobody works on is due; None: nothing waits."""
         while self._heap:
             at, _, key = self._heap[0]
             if key not in self._busy and self._due.get(key) == at:

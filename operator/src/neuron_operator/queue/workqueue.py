@@ -62,7 +62,8 @@ class WorkQueue:
         return len(self._schedule)
 
     def add(self, key: JobKey, after: float = 0.0) -> None:
-        """Want a pass; an earlier wish stands. `after` may be negative: before what has been due for a shorter time."""
+        """Request a pass; an earlier request stands. `after` may be negative: before what has been due for a shorter
+        time."""
         self._schedule.add(key, _now() + after)
         self._call()
 

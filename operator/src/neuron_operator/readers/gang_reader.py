@@ -29,7 +29,7 @@ async def read(cluster: Cluster, job: NeuronTrainingJob, options: Options) -> Sc
 
 
 async def _groups(cluster: Cluster, job: NeuronTrainingJob, adapter: GangSchedulerAdapter) -> tuple[Child, ...] | None:
-    """Of every attempt, where they are ours; None: no version of the API is served."""
+    """Return the groups of every attempt, where they are ours; None: no version of the API is served."""
     namespace = job.metadata.namespace
     for version in adapter.kind.api_versions:
         kind = Kind(version, adapter.kind.plural)
@@ -47,7 +47,7 @@ async def _groups(cluster: Cluster, job: NeuronTrainingJob, adapter: GangSchedul
 
 
 async def _queue(cluster: Cluster, job: NeuronTrainingJob, adapter: GangSchedulerAdapter) -> bool | None:
-    """Whether the queue that the job names is there; None: it names none, or nobody may look."""
+    """Return whether the queue that the job names is there; None: it names none, or nobody may look."""
     name, kind = job.spec.scheduling.queue_name, adapter.queue
     if kind is None or name is None:
         return None

@@ -125,7 +125,7 @@ async def _missing_claims(cluster: Cluster, job: NeuronTrainingJob, own: tuple[P
 
 
 async def _reports(reader: ProgressReader, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> Mapping[int, Progress]:
-    """Of pod 0; of all pods when there is a failure whose first process must be found."""
+    """Read the report of pod 0; of all pods when there is a failure whose first process must be found."""
     current = {pod.index: pod for pod in own if pod.attempt == job.status.attempt}
     host = current.get(0)
     first = await _report(reader, host) if host else None
@@ -142,7 +142,7 @@ async def _reports(reader: ProgressReader, job: NeuronTrainingJob, own: tuple[Po
 
 
 async def _report(reader: ProgressReader, pod: Pod) -> Progress | None:
-    """What it says; of one that has succeeded, what it said last: nobody may have asked it after its last failure."""
+    """Read a pod's report; of one that has succeeded, its last: nobody may have asked it after its last failure."""
     if pod.running:
         return await reader.read(pod)
     return from_final_report(pod.termination_message) if pod.succeeded else None

@@ -93,7 +93,7 @@ class HttpProgressReader:
         return None
 
     def is_late(self, pod: Pod) -> bool:
-        """Whether the pod is asked in the background."""
+        """Return whether the pod is asked in the background."""
         return pod.uid in self._late
 
     async def close(self) -> None:
@@ -105,7 +105,7 @@ class HttpProgressReader:
         await asyncio.gather(*questions, return_exceptions=True)
 
     def _collect(self, pod: Pod, late: _Late) -> Progress | None:
-        """What came since the last look, without waiting."""
+        """Return the report that came since the last look, without waiting."""
         late.looked_at, self._late[pod.uid] = _now(), late
         if not late.question.done():
             return None
@@ -148,7 +148,7 @@ class HttpProgressReader:
 
 
 def url_of(pod: Pod, port: int) -> str:
-    """Where a pod reports."""
+    """Return the address where a pod reports."""
     host = f"[{pod.address}]" if ":" in pod.address else pod.address
     return f"http://{host}:{port}{contract.PROGRESS_PATH}"
 

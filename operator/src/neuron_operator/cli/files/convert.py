@@ -146,7 +146,7 @@ def _spec(machines: hardware.Hardware, wrapping: Wrapping, config: Mapping[str, 
 
 
 def _renamed(name: str, experiment: str, wrapping: Wrapping, *, by_file: bool) -> Iterator[Finding]:
-    """Of a name that is given, what is wrong with it; of one that is made, that it is another."""
+    """Report what is wrong with a name of the command line, or that a generated one differs from the experiment's."""
     if wrapping.name:
         yield from job_name.check(name)
     elif by_file:
@@ -192,10 +192,10 @@ def _platform(machines: hardware.Hardware) -> dict[str, str]:
 
 
 def _object_form(value: Any, typed: Mapping[str, Any], path: str = "") -> Any:
-    """As the API server takes and keeps it: values of the CRD's types (`'1'` is True, 1e4 is 10000), fractions as
-    strings where 1 and 1.0 differ (R3), since it stores 1.0 as 1; no null where it is only another word for no key,
-    since it drops that. And the word None, which is read as null, where null is not the default: `kubectl apply` leaves
-    nulls out of what it sends."""
+    """Return a value as the API server takes and keeps it: values of the CRD's types (`'1'` is True, 1e4 is 10000),
+    fractions as strings where 1 and 1.0 differ (R3), since it stores 1.0 as 1; no null where it is only another word
+    for no key, since it drops that. And the word None, which is read as null, where null is not the default: `kubectl
+    apply` leaves nulls out of what it sends."""
     if isinstance(value, Mapping):
         below = {key: f"{path}.{key}" if path else key for key in value}
         return {
@@ -233,7 +233,7 @@ def _may_be_null(path: str) -> bool:
 
 
 def _means_something(path: str) -> bool:
-    """Whether null at this key is another value than the default; of texts the word None would be one."""
+    """Return whether null at this key is another value than the default; of texts the word None would be one."""
     info = field_of(path)
     if info is None or info.default is None or str in get_args(info.annotation):
         return False

@@ -52,7 +52,7 @@ class Source:
     """Data of the ConfigMaps in the same file, by name."""
 
     def load(self, overrides: Sequence[str]) -> Loaded:
-        """With findings that name lines of the file."""
+        """Load the configuration, with findings that name lines of the file."""
         if self.text is None and self.config_object is None:
             return Loaded(None, {}, "", self.findings)
         if self.text is None:
@@ -63,7 +63,7 @@ class Source:
         return replace(loaded, findings=(*self.findings, *numbered))
 
     def located(self, findings: Iterable[Finding]) -> Iterator[Finding]:
-        """With the lines of their keys, where they have none yet."""
+        """Add the lines of their keys to findings that have none yet."""
         lines, before = self.lines, 0
         if self.text is not None:
             lines, before = yaml_text.parse(self.text).lines, self.first_line - 1

@@ -38,7 +38,7 @@ def text(query: str) -> str:
 
 
 def _elsewhere(query: str) -> str:
-    """Of a field of the job beside its configuration, who explains it; of an old name, the new one."""
+    """Return who explains a field of the job beside its configuration, or the new name for an old one."""
     if (new := new_name(query)) is not None:
         return f"{query} is called {new} now: kubectl explain {SHORT_NAME}.{new}"
     path = query if query.partition(".")[0] in _PARTS else f"spec.{query}"

@@ -16,7 +16,8 @@ from .documents import Source
 
 
 def findings(source: Source, config: TrainingConfig, reported: Iterable[Finding]) -> tuple[Finding, ...]:
-    """In the words of the operator's own gate (`planning.validation`); the manifest itself is `envelope`'s."""
+    """Return the findings of the operator's own validation (`planning.validation`); the manifest itself is
+    `envelope`'s."""
     limits = support.check(config, reported)
     if source.spec is None:
         return limits

@@ -54,7 +54,7 @@ def run(
 
 
 def _columns() -> int | None:
-    """Of the terminal that the table goes to; None for a file or a pipe."""
+    """Return the width of the terminal that the table goes to; None for a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
@@ -83,7 +83,7 @@ def plan_source(source: Source, overrides: Sequence[str], platform: Platform, mo
 def _with_devices_per_node(
     source: Source, overrides: Sequence[str], loaded: Loaded, machines: hardware.Hardware
 ) -> Loaded:
-    """With `trainer.devices` per node (A1)."""
+    """Return the configuration with `trainer.devices` per node."""
     scope = (source.spec or {}).get("deviceCountScope")
     meaning = DeviceCountScope(scope) if scope in list(DeviceCountScope) else DeviceCountScope.AUTO
     settled = device_count.resolve_device_count(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def to_dict(planned: "Planned") -> dict[str, Any]:
-    """What `-o json` and `-o yaml` print; a name stays, whatever is known."""
+    """Return what `-o json` and `-o yaml` print; every name is there, with null where nothing is known."""
     plan = planned.plan
     columns = plan.columns if plan else dict.fromkeys(COLUMNS)
     return {

@@ -27,7 +27,7 @@ def run(connection: Connection, name: str) -> str:
 
 
 def live(connection: Connection, job: NeuronTrainingJob) -> CheckpointReport | None:
-    """What pod 0 says; None where it is not there, does not answer, or may not be asked."""
+    """Return what pod 0 reports; None where it is missing, does not answer, or may not be asked."""
     host = next(iter(job.status.pods), None)
     if host is None or job.status.finished:
         return None

@@ -100,7 +100,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 
 def _name(job: str) -> str:
-    """As kubectl prints it (`-o name`), or bare."""
+    """Return the bare name, also of one as kubectl prints it (`-o name`)."""
     for prefix in _PREFIXES:
         job = job.removeprefix(prefix)
     return job

@@ -84,7 +84,7 @@ class Connection:
         return answer.content.decode(errors="replace") if answer.status == 200 else None
 
     def progress(self, pod: str) -> bytes | None:
-        """What the pod's launcher answers at `/progress`, through the API server; None without an answer."""
+        """Return what the pod's launcher answers at `/progress`, through the API server; None without an answer."""
         place = f"pods/{pod}:{contract.PROGRESS_PORT}/proxy{contract.PROGRESS_PATH}"
         answer = self._ask("GET", f"/api/v1/namespaces/{self.namespace}/{place}", "pods/proxy")
         return answer.content if answer.status == 200 else None
@@ -153,7 +153,7 @@ class Connection:
 
 @contextmanager
 def connect(access: Access) -> Iterator[Connection]:
-    """From the kubeconfig that kubectl would use."""
+    """Connect by the kubeconfig that kubectl would use."""
     try:
         from kubernetes import client, config
     except ImportError:

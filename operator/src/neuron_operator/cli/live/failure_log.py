@@ -59,7 +59,8 @@ def run(connection: Connection, name: str, *, number: int | None, seconds: float
 
 
 def find(job: NeuronTrainingJob, own: Iterable[Pod], number: int | None = None) -> Failure | None:
-    """Of the ledger; where it has none, the first pod that failed (what the trainer refused is not in the ledger)."""
+    """Return the failure by the ledger; without one, the first pod that failed (a refused configuration is not in
+    it)."""
     entries = job.status.restarts
     if number is not None and not 1 <= number <= len(entries):
         raise UserInputError(f"{job.metadata.name} has restarts 1 to {len(entries)} in its ledger, not {number}")
@@ -82,7 +83,7 @@ def window(log: str, since: datetime, until: datetime) -> list[str]:
 
 
 def without_log(failure: Failure, own: Iterable[Pod], *, pod_exists: bool) -> list[str]:
-    """What is known without a log."""
+    """Return what is known without a log."""
     why = "has no log of that time any more" if pod_exists else "is gone, and its log with it"
     message = printable_lines(failure.message.strip()) or "it left no message."
     return [f"Pod {failure.pod} {why}. Its last words:", f"  {message}", *_others(failure, own)]
@@ -115,7 +116,7 @@ def _ended(pod: Pod) -> datetime:
 
 
 def _moment(text: str) -> datetime | None:
-    """Of a log line: nanoseconds, of which Python reads six digits."""
+    """Parse the time of a log line: nanoseconds, of which Python reads six digits."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:

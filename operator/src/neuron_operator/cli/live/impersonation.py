@@ -16,7 +16,7 @@ _PLAIN: Final = "!#$&'*+^`|"
 
 
 def headers(user: Mapping[str, Any]) -> Headers:
-    """What every request needs, from the user's entry in the kubeconfig; raises `UserInputError` for values that
+    """Return what every request needs, from the user's entry in the kubeconfig; raises `UserInputError` for values that
     kubectl refuses, too."""
     if not any(user.get(field) for field in _FIELDS):
         return ()

@@ -55,7 +55,7 @@ class JobSnapshot:
 
 
 def is_true(condition: Condition) -> bool:
-    """Whether a condition holds."""
+    """Return whether a condition holds."""
     return condition.status is ConditionStatus.TRUE
 
 

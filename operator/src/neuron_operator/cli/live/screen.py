@@ -16,7 +16,7 @@ _COLOURS = {"Running": "green", "Succeeded": "green", "Failed": "red", "Restarti
 
 
 def show(views: Iterator[StatusView], stream: TextIO) -> None:
-    """Until there are no more; the last one stays on the screen."""
+    """Draw views until there are no more; the last one stays on the screen."""
     console = Console(file=stream)
     # auto_refresh False: no thread; nothing moves between two looks.
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:

@@ -133,7 +133,7 @@ def _facts(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
 
 
 def _label(condition: str) -> str:
-    """Of a row: the condition's type in words."""
+    """Return the label of a row: the condition's type in words."""
     return "config" if condition == ConditionType.CONFIG_VALID else re.sub(r"\B(?=[A-Z])", " ", condition).lower()
 
 

@@ -33,7 +33,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """For a terminal and for a pipe alike."""
+        """Return the lines to print, for a terminal and for a pipe alike."""
         do = self.remedy or (meaning(self.reason) if self.reason else "")
         lines = [
             _without_remedy(self.sentence, do),
@@ -159,7 +159,7 @@ def _evidence(snapshot: JobSnapshot, now: datetime) -> tuple[str, ...]:
 
 
 def _others(snapshot: JobSnapshot) -> Iterator[str]:
-    """What else is told by conditions: a restart that is under way, a suspension."""
+    """Return what other conditions say: a restart that is under way, a suspension."""
     usual = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED, ConditionType.CONFIG_VALID)
     healthy = (*usual, ConditionType.PODS_READY, ConditionType.PROGRESSING)
     headline = snapshot.headline.message if snapshot.headline else ""
@@ -169,7 +169,7 @@ def _others(snapshot: JobSnapshot) -> Iterator[str]:
 
 
 def _warnings(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
-    """Of pods, the newest of each kind; the operator's own say what the conditions say."""
+    """Return the newest warning of each kind about pods; the operator's own repeat the conditions."""
     newest = {(event.subject, event.reason): event for event in snapshot.events if event.is_warning and event.subject}
     for event in sorted(newest.values(), key=lambda event: event.time)[-_EVENTS:]:
         times = f", {event.count} times" if event.count > 1 else ""

@@ -37,7 +37,7 @@ class Blame:
 
     @property
     def cause(self) -> Reason:
-        """As the failure table has it; else killed by a signal, or ended by itself."""
+        """The cause by the failure table; else killed by a signal, or ended by itself."""
         if self.signal is not None:
             return self.signal.cause
         return Reason.PROCESS_KILLED if self.failure.exit_code < 0 else Reason.PROCESS_FAILED
@@ -53,7 +53,7 @@ class Blame:
 
 
 def lost_connection(message: str) -> bool:
-    """Whether a last line tells of another process's death rather than of its own."""
+    """Return whether a last line tells of another process's death rather than of its own."""
     return bool(_CONNECTION.search(message))
 
 
@@ -75,7 +75,7 @@ def by_round(reports: Mapping[int, Progress], table: FailureTable = EMPTY) -> di
 
 
 def comes_before(candidate: Blame, entry: Restart) -> bool:
-    """Whether it is a likelier first failure than the one in the ledger."""
+    """Return whether it is a likelier first failure than the one in the ledger."""
     return _order(candidate) < _rank_of(entry.cause, entry.exit_code or 0, entry.message, entry.time, entry.rank or 0)
 
 

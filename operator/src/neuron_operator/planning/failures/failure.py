@@ -68,12 +68,12 @@ class PodFailure:
 
     @property
     def disrupted(self) -> bool:
-        """Whether the cluster took it, rather than that it ended by its own fault."""
+        """Return whether the cluster took it, rather than that it ended by its own fault."""
         return self.verdict is Verdict.REPLACE and not self.counted
 
     @property
     def is_victim(self) -> bool:
-        """Whether it says no more than that others were gone."""
+        """Return whether it says no more than that others were gone."""
         return not self.message or lost_connection(self.last_line)
 
     @property
@@ -83,13 +83,13 @@ class PodFailure:
 
     @property
     def summary(self) -> str:
-        """What the node says about itself, where that decided; and the last line."""
+        """The node's evidence, where that decided, and the last line."""
         evidence = self.signal.evidence if self.signal else ""
         return "; ".join(filter(None, (evidence, self.last_line)))
 
 
 def classify_exit(pod: Pod, *, node_lost: bool = False) -> PodFailure | None:
-    """What has become of a pod; None when it lives or has succeeded, also where it was deleted after that."""
+    """Return what became of a pod; None when it lives or has succeeded, also where it was deleted after that."""
     if pod.succeeded:
         return None
     if pod.failed and pod.exit_code == ExitCode.CONFIG:

@@ -175,7 +175,7 @@ class FailureTable(_Part):
         return self
 
     def entry(self, name: str) -> FailureRule | NodeRule | None:
-        """By its name."""
+        """Return the entry of this name."""
         entries: tuple[FailureRule | NodeRule, ...] = (*self.failures, *self.nodes)
         return next((entry for entry in entries if entry.name == name), None)
 

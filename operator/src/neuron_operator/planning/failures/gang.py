@@ -39,7 +39,7 @@ class Gang:
 
     @property
     def over(self) -> bool:
-        """Whether every pod has succeeded."""
+        """Return whether every pod has succeeded."""
         return all(self.succeeded(index) for index in range(self.size))
 
     @property
@@ -54,12 +54,12 @@ class Gang:
 
     @property
     def pod_zero_uid(self) -> str:
-        """Of the pod that hosts the rendezvous, unless it is lost; its word stands after it has succeeded."""
+        """UID of the pod that hosts the rendezvous, unless it is lost; its report stands after it has succeeded."""
         record = self.records.get(0)
         return record.uid if record and not record.lost else ""
 
     def succeeded(self, index: int) -> bool:
-        """Whether the pod at this place has ended with 0, be it there or not."""
+        """Return whether the pod at this place has ended with 0, be it there or not."""
         record = self.records.get(index)
         return record is not None and record.succeeded
 

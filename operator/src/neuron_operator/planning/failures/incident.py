@@ -27,7 +27,7 @@ def incidents(entries: Iterable[Restart]) -> list[list[Restart]]:
 
 
 def is_charged(status: JobStatus) -> bool:
-    """Whether the incident of the newest line has been counted by an earlier one."""
+    """Return whether the incident of the newest line has been counted by an earlier one."""
     counted = {failure.time for failure in status.counted_failures}
     groups = incidents(status.restarts)
     return bool(groups) and any(entry.time in counted for entry in groups[-1])

@@ -63,7 +63,7 @@ def match_node(table: FailureTable, node: Node | None) -> Signal | None:
 
 
 def strongest(signals: Iterable[Signal | None]) -> Signal | None:
-    """What proves a node to be at fault; else the first."""
+    """Return the signal that proves a node to be at fault; else the first."""
     present = [signal for signal in signals if signal is not None]
     return next((signal for signal in present if signal.exclude), present[0] if present else None)
 

@@ -42,7 +42,7 @@ def conflicting_names(observed: Observed) -> list[Rejection]:
 
 
 def leftover_names(observed: Observed) -> tuple[str, ...]:
-    """What an earlier job of this name has left, until garbage collection has removed it."""
+    """Return the objects of an earlier job of this name, until garbage collection has removed them."""
     return tuple(what for what, child in _foreign_children(observed) if _is_leftover(observed, child))
 
 
@@ -56,7 +56,7 @@ def _foreign_children(observed: Observed) -> list[tuple[str, Child]]:
 
 
 def _is_leftover(observed: Observed, child: Child) -> bool:
-    """Whether its owner is, or was, a job of this name."""
+    """Return whether its owner is, or was, a job of this name."""
     metadata = child.body.get("metadata")
     owners = metadata.get("ownerReferences", ()) if isinstance(metadata, Mapping) else ()
     name = observed.job.metadata.name

@@ -79,7 +79,7 @@ def pod(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: int, av
 
 
 def covers(actual: object, desired: object) -> bool:
-    """Whether an object has every field that is wanted, with its value; more is none of our business."""
+    """Return whether an object has every field that is wanted, with its value; more is none of our business."""
     if isinstance(desired, Mapping):
         return isinstance(actual, Mapping) and all(covers(actual.get(key), value) for key, value in desired.items())
     if isinstance(desired, list):

@@ -17,7 +17,7 @@ from . import groups
 
 
 def seconds_left(job: NeuronTrainingJob, now: datetime) -> float | None:
-    """Until the time is over, 0 from then on; None: it never is."""
+    """Return the seconds until the job expires, 0 from then on; None: it never does."""
     ttl, ended = job.spec.ttl_seconds_after_finished, job.status.completion_time
     if ttl is None or ended is None:
         return None

@@ -69,7 +69,7 @@ class Pod:
 
     @property
     def over(self) -> bool:
-        """Whether it will never run again."""
+        """Return whether it will never run again."""
         return self.failed or self.succeeded
 
 
@@ -105,13 +105,13 @@ class Node:
 
     @property
     def silent_since(self) -> datetime | None:
-        """Since when its kubelet is not known to be well; None: it is, or nobody said when."""
+        """The time since which its kubelet is not known to be well; None: it is, or no time is reported."""
         ready = next((condition for condition in self.conditions if condition.type == "Ready"), None)
         return ready.since if ready and ready.status != "True" else None
 
     @property
     def is_fenced(self) -> bool:
-        """Whether it does not answer, and somebody has said that it is off."""
+        """Return whether it does not answer, and somebody has said that it is off."""
         return self.silent_since is not None and any(taint.key == OUT_OF_SERVICE for taint in self.taints)
 
 
@@ -138,7 +138,7 @@ class Child:
 
     @property
     def terminating(self) -> bool:
-        """Whether it is being deleted."""
+        """Return whether it is being deleted."""
         return "deletionTimestamp" in self._metadata
 
     @property
@@ -221,5 +221,5 @@ class Observed:
 
     @property
     def report(self) -> Progress | None:
-        """What pod 0 says."""
+        """The report of pod 0."""
         return self.reports.get(0)

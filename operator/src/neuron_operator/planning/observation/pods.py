@@ -103,7 +103,7 @@ def _waiting(statuses: Iterable[Json]) -> Json:
 
 
 def _other_failure(containers: Iterable[Json]) -> str:
-    """What the first other container said that failed, such as an init container."""
+    """Return the message of the first other container that failed, such as an init container."""
     for container in containers:
         ended = container.get("state", {}).get("terminated") or {}
         if ended.get("exitCode"):
@@ -122,7 +122,7 @@ def _reason_if(status: Json, kind: str, value: str) -> str:
 
 
 def _since(status: Json, kind: str) -> datetime | None:
-    """Since when a condition is True."""
+    """Return the time since which a condition is True."""
     condition = _condition(status, kind)
     return _time(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
 

@@ -48,7 +48,7 @@ def for_claims(job: NeuronTrainingJob, missing: Sequence[str]) -> Wait | None:
 
 
 def for_earlier_job(job: NeuronTrainingJob, names: Sequence[str]) -> Wait | None:
-    """What is left of a deleted job of this name: two gangs must not write to one directory."""
+    """Wait for objects of a deleted job of this name: two gangs must not write to one directory."""
     if not names:
         return None
     some = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")

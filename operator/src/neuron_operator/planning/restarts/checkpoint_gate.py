@@ -34,7 +34,8 @@ def seen_step(status: JobStatus) -> int:
 
 
 def can_resume(status: JobStatus, config: TrainingConfig, policy: RestartPolicy) -> bool:
-    """Whether a new start may take up what has been done, or may begin again (B-11), or nothing has been done yet."""
+    """Return whether a new start may take up what has been done, or may begin again (B-11), or nothing has been done
+    yet."""
     allowed = policy.from_scratch is FromScratch.ALWAYS
     return config.exp_manager.resume_if_exists or allowed or not seen_step(status)
 
@@ -56,7 +57,7 @@ def released(status: JobStatus, policy: RestartPolicy) -> JobStatus | None:
 
 
 def wait(status: JobStatus) -> Wait | None:
-    """What the conditions say about it."""
+    """Return what the conditions say about it."""
     return (
         Wait(status.checkpoint_gate.reason, status.checkpoint_gate.message, stalled=True)
         if status.checkpoint_gate

@@ -58,7 +58,8 @@ def _failures(status: JobStatus, interval: int) -> Iterator[Restart]:
 
 
 def _are_same_failure(entry: Restart, later: Restart) -> bool:
-    """Whether two lines tell of one failure: pods that fell together; a process, and then the launcher that gave up."""
+    """Return whether two lines tell of one failure: pods that fell together; a process, and then the launcher that gave
+    up."""
     if later.restart_scope is RestartScope.PROCESS:
         return False
     if entry.restart_scope is not RestartScope.PROCESS:

@@ -37,7 +37,7 @@ def exceeded(deadlines: tuple[Deadline, ...], now: datetime) -> End | None:
 
 
 def seconds_until_next(deadlines: tuple[Deadline, ...], now: datetime) -> float | None:
-    """Until the next one that has not come; None: there is none."""
+    """Return the seconds until the next deadline; None: there is none."""
     return min(
         ((deadline.moment - now).total_seconds() for deadline in deadlines if deadline.moment > now), default=None
     )
@@ -68,7 +68,7 @@ def _whole(spec: JobSpec, status: JobStatus) -> Iterator[Deadline]:
 
 
 def _queued(spec: JobSpec, living: list[Pod], admission: Admission) -> Iterator[Deadline]:
-    """From the youngest pod on: the gang cannot be admitted before it is complete."""
+    """Count from the youngest pod on: the gang cannot be admitted before it is complete."""
     seconds = spec.startup_policy.admission_seconds
     created = [pod.created_at for pod in living if not pod.node and pod.created_at]
     if seconds is not None and created:
@@ -102,7 +102,7 @@ def _stages(spec: JobSpec, living: list[Pod], admitted: datetime | None, *, plac
 
 
 def _first_step(spec: JobSpec, status: JobStatus, gang: Gang, living: list[Pod]) -> Iterator[Deadline]:
-    """From when the last container has started, or the last failure was told, whichever is later."""
+    """Count from the start of the last container or from the last failure, whichever is later."""
     seconds, started = spec.startup_policy.first_step_seconds, [pod.started_at for pod in living if pod.started_at]
     if seconds is not None and started and len(started) == gang.size:
         message = (

@@ -77,7 +77,7 @@ def _by_completion(context: PlanContext) -> RestartDecision | None:
 
 
 def _by_pods(context: PlanContext) -> RestartDecision | None:
-    """What pods do that were told to stop is no failure of theirs."""
+    """Decide by the pods; those that were told to stop cannot fail by that."""
     status, policy = context.status, context.job.spec.restart_policy
     if suspension.is_stopping(status):
         return ladder.decide_end(context.gang, status)

@@ -42,7 +42,8 @@ class _Context:
     size: int
 
     def counts(self, signal: Signal, node: str) -> bool:
-        """What would fail there again is free only as long as it can be avoided."""
+        """Return whether a failure counts: one that would recur on the node is free only while the node can be
+        avoided."""
         avoidable = exclusion.has_room(self.status, node, self.policy, self.size)
         return signal.counted or (signal.exclude and not avoidable)
 
@@ -98,13 +99,13 @@ def _unhealthy_running_pods(
 
 
 def _recorded_signal(entry: Restart, table: FailureTable) -> Signal | None:
-    """As it was when it was told: a table that came later does not judge old failures anew."""
+    """Return the signal by the rule of the line: a newer table does not judge old failures again."""
     rule = table.entry(entry.rule) if entry.rule else None
     return Signal(rule.name, rule.cause, rule.counted, rule.restart_scope, rule.exclude) if rule else None
 
 
 def _node_signal(entry: Restart, node: str, observed: Observed, table: FailureTable) -> Signal | None:
-    """What the node says, where that proves something; only as long as nothing has been finished since."""
+    """Return the node's signal, where it proves a fault and no step has been finished since."""
     if entry.recovered_time is not None:
         return None
     signal = signals.match_node(table, observed.nodes.get(node))

@@ -46,7 +46,7 @@ def update(
 
 
 def has_room(status: JobStatus, node: str, policy: NodePolicy, size: int) -> bool:
-    """Whether a node whose hardware is at fault is or can be avoided."""
+    """Return whether a node whose hardware is at fault is or can be avoided."""
     if not policy.exclude_faulty_nodes or not node:
         return False
     proven = [exclusion for exclusion in status.excluded_nodes if exclusion.reason is Reason.HARDWARE_FAULT]
@@ -54,12 +54,12 @@ def has_room(status: JobStatus, node: str, policy: NodePolicy, size: int) -> boo
 
 
 def hostnames(status: JobStatus) -> tuple[str, ...]:
-    """What new pods are to avoid."""
+    """Return the host names that new pods avoid."""
     return tuple(sorted({exclusion.hostname for exclusion in status.excluded_nodes}))
 
 
 def seconds_until_next(status: JobStatus, gang: Gang, now: datetime) -> float | None:
-    """Until an exclusion is over, or pods have waited long enough for a node; None: nothing of that."""
+    """Return the seconds until an exclusion ends, or pods have waited long enough for a node; None: neither."""
     ends = [(exclusion.expiration_time - now).total_seconds() for exclusion in status.excluded_nodes]
     waits = [
         UNPLACED_SECONDS - (now - pod.created_at).total_seconds()
@@ -108,7 +108,8 @@ def _is_hindered(pod: Pod, now: datetime) -> bool:
 def _unexpired(
     status: JobStatus, nodes: Mapping[str, Node], policy: NodePolicy, now: datetime
 ) -> tuple[ExcludedNode, ...]:
-    """With host names as the nodes have them: what processes say excludes before the node has been read."""
+    """Return exclusions that last, with host names as the nodes have them: a report excludes before the node is
+    read."""
     if not policy.exclude_faulty_nodes:
         return ()
     return tuple(

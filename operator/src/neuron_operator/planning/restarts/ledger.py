@@ -48,12 +48,12 @@ def last_open(status: JobStatus) -> Restart | None:
 
 
 def clip(message: str) -> str:
-    """As much as a line of the ledger holds."""
+    """Cut a message to what a line of the ledger holds."""
     return message[:_MESSAGE_LIMIT]
 
 
 def clip_lines(lines: Iterable[str]) -> tuple[str, ...]:
-    """As many of the last lines, and as much of each."""
+    """Cut lines to as many of the last ones, and as much of each, as a line of the ledger holds."""
     return tuple(line[:LINE_LENGTH] for line in lines)[-MAX_LOG_LINES:]
 
 
@@ -61,7 +61,7 @@ def clip_lines(lines: Iterable[str]) -> tuple[str, ...]:
 
 
 def needs_every_report(status: JobStatus, report: Progress, pod_uid: str) -> bool:
-    """Whether every pod must be asked, to tell the first failing process from its victims."""
+    """Return whether every pod must be asked, to tell the first failing process from its victims."""
     if report.round != seen_round(status, pod_uid) or any(f.round >= report.round for f in report.failures):
         return True
     if report.phase not in _STEPPING and (report.round or report.last_step_time):
@@ -242,7 +242,8 @@ def _start_from_scratch(entry: Restart, report: Progress, status: JobStatus) -> 
 
 
 def _seconds(entry: Restart, first_step: datetime, status: JobStatus) -> float:
-    """From the failure to the first step after it, without the time that the job was suspended in between."""
+    """Return the time from a failure to the first step after it, without the time that the job was suspended in
+    between."""
     paused = sum(
         min(line.suspended_seconds, (line.time - entry.time).total_seconds())
         for line in status.restarts

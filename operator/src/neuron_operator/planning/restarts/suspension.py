@@ -34,7 +34,7 @@ class SuspendContext:
 
 
 def decide(spec: JobSpec, status: JobStatus, now: datetime, context: SuspendContext) -> RestartDecision | None:
-    """What spec.suspend changes in the status; None: nothing."""
+    """Decide what spec.suspend changes in the status; None: nothing."""
     current = status.suspension
     if not spec.suspend:
         return _resumed(status, context.config, spec.restart_policy, now) if current else None
@@ -51,7 +51,7 @@ def decide(spec: JobSpec, status: JobStatus, now: datetime, context: SuspendCont
 
 
 def is_stopping(status: JobStatus) -> bool:
-    """Whether the pods were told to go, or are gone."""
+    """Return whether the pods were told to go, or are gone."""
     return status.suspension is not None and status.suspension.stop_time is not None
 
 
@@ -65,14 +65,14 @@ def is_refused(spec: JobSpec, status: JobStatus, context: SuspendContext) -> boo
 
 
 def seconds_until_stop(spec: JobSpec, status: JobStatus, now: datetime) -> float | None:
-    """Until a checkpoint is waited for no longer; None: none is waited for."""
+    """Return the seconds until a checkpoint is waited for no longer; None: none is waited for."""
     if status.suspension is None or is_stopping(status):
         return None
     return max(0.0, (_bound(status.suspension, spec) - now).total_seconds())
 
 
 def pause(spec: JobSpec, status: JobStatus, context: SuspendContext) -> Pause | None:
-    """What the conditions say about it."""
+    """Return what the conditions say about it."""
     if status.suspension is None:
         return (
             Pause(Reason.CANNOT_RESUME, _CANNOT_RESUME) if spec.suspend and is_refused(spec, status, context) else None

@@ -30,7 +30,7 @@ class Admission:
 
     @property
     def wait(self) -> Wait | None:
-        """What is waited for; None: nothing."""
+        """The wait that this means for the job; None: none."""
         return None if self.admitted else Wait(self.reason, self.message, self.stalled)
 
 
@@ -45,7 +45,7 @@ class GangRequest:
 
     @property
     def name(self) -> str:
-        """Of the object that stands for it."""
+        """Name of the object that stands for the gang."""
         return group_name(self.job, self.attempt)
 
 
@@ -91,21 +91,21 @@ class GangSchedulerAdapter(Protocol):
 
     @property
     def kind(self) -> GroupKind:
-        """Of the object that stands for the gang."""
+        """Kind of the object that stands for the gang."""
         ...
 
     @property
     def queue(self) -> QueueKind | None:
-        """Where it has queues that must be there."""
+        """Kind of its queues, where a job names one that must exist."""
         ...
 
     @property
     def pods(self) -> PodConventions:
-        """What it does with pods, for those that meet them elsewhere: finalizers, labels, fields."""
+        """Its conventions for pods: finalizers, labels, fields."""
         ...
 
     def mark(self, request: GangRequest, /) -> Json:
-        """What a pod's template needs: labels, annotations, fields of its spec."""
+        """Return what a pod's template needs: labels, annotations, fields of its spec."""
         ...
 
     def group(self, request: GangRequest, pod: Mapping[str, Any], /) -> Json | None:
@@ -113,7 +113,7 @@ class GangSchedulerAdapter(Protocol):
         ...
 
     def admission(self, state: GangState, /) -> Admission:
-        """What has become of the gang."""
+        """Return whether the gang is admitted, and why not."""
         ...
 
 
@@ -123,7 +123,7 @@ def group_name(job: NeuronTrainingJob, attempt: int) -> str:
 
 
 def conditions(body: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
-    """By type."""
+    """Return the conditions of an object by type."""
     return {
         str(condition.get("type")): condition
         for condition in ((body or {}).get("status") or {}).get("conditions") or ()
@@ -131,13 +131,13 @@ def conditions(body: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
 
 
 def transition_time(condition: Mapping[str, Any] | None) -> datetime | None:
-    """When a condition became what it is."""
+    """Return when a condition last changed."""
     text = (condition or {}).get("lastTransitionTime")
     return datetime.fromisoformat(text) if text else None
 
 
 def placed(pods: Sequence[Pod]) -> Admission | None:
-    """Whether the gang has its nodes: they are given together, so one that lacks its own is a replacement."""
+    """Return whether the gang has its nodes: they are given together, so one that lacks its own is a replacement."""
     if not any(pod.node for pod in pods):
         return None
     times = [pod.scheduled_at for pod in pods if pod.scheduled_at]

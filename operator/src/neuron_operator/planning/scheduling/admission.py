@@ -14,7 +14,7 @@ from .adapter import Admission, GangSchedulerAdapter, GangState, group_name
 
 
 def creation_blocker(observed: Observed, options: Options) -> Wait | None:
-    """Why no pod is created: the scheduler or its queue is not there, or not allowed to the operator."""
+    """Return why no pod is created: the scheduler or its queue is missing, or not enabled for the operator."""
     job, adapter = observed.job, registry.adapter_for(observed.job)
     if adapter is None:
         return None

@@ -21,7 +21,7 @@ class Announcement:
 
 
 def announcements(before: JobStatus, after: JobStatus) -> tuple[Announcement, ...]:
-    """In the order in which a person wants to read them."""
+    """Return the events of a change, in the order in which a person wants to read them."""
     return (
         *_restarts(before, after),
         *_recoveries(before, after),

@@ -24,7 +24,7 @@ class End:
 
     @property
     def success(self) -> bool:
-        """Whether training ended as configured."""
+        """Return whether training ended as configured."""
         return self.reason is Reason.COMPLETED
 
 
@@ -38,12 +38,12 @@ class Pause:
 
     @property
     def complete(self) -> bool:
-        """Whether no pod runs."""
+        """Return whether no pod runs."""
         return self.reason is Reason.SUSPENDED
 
     @property
     def begun(self) -> bool:
-        """Whether anything is done about it."""
+        """Return whether anything is done about it."""
         return self.reason is not Reason.CANNOT_RESUME
 
 
@@ -121,7 +121,7 @@ def recorded_end(status: JobStatus) -> End | None:
 
 
 def headline(facts: Facts) -> tuple[ConditionType, Reason | str, str]:
-    """What the job is at, in the first words that apply."""
+    """Return the first condition that applies, of Ready, Reconciling and Stalled, with reason and message."""
     ready, reconciling, stalled = ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED
     if facts.end:
         return (ready if facts.end.success else stalled), facts.end.reason, facts.end.message

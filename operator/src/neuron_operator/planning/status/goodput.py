@@ -22,13 +22,13 @@ def total(before: ProgressStatus, report: Progress, pod_uid: str) -> tuple[float
 
 
 def until_last_step(status: JobStatus) -> float | None:
-    """As it is while the job trains; between two starts what was told last."""
+    """Return the goodput up to the last step; between two starts, the value that was last reported."""
     when = status.progress.last_step_time if status.progress else None
     return _share(status, when) if when else status.goodput
 
 
 def until_end(status: JobStatus, end: datetime) -> float | None:
-    """As it stays. A suspension that the job ends in is one."""
+    """Return the final goodput. A suspension during which the job ends counts as suspended time."""
     stopped = status.suspension.stop_time if status.suspension else None
     return _share(status, min(end, stopped) if stopped else end)
 

@@ -38,7 +38,7 @@ def learn(before: ProgressStatus, report: Progress, pod_uid: str) -> Pace:
 
 
 def measured(before: ProgressStatus, report: Progress, pod_uid: str) -> Pace:
-    """What the steps since the last look took; none where they cannot be told from a start."""
+    """Return the pace of the steps since the last report; empty where the processes have started in between."""
     steps = report.step - before.step
     if not _same_start(before, report, pod_uid) or steps <= 0:
         return Pace()
@@ -49,7 +49,7 @@ def measured(before: ProgressStatus, report: Progress, pod_uid: str) -> Pace:
 
 
 def end(step: int, max_steps: int | None, last_step: datetime | None, seconds: float | None) -> datetime | None:
-    """When the last step is finished at this pace, in whole seconds; None: nobody knows."""
+    """Return when the last step is finished at this pace, in whole seconds; None: unknown."""
     if max_steps is None or last_step is None or seconds is None:
         return None
     try:

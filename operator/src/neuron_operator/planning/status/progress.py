@@ -72,7 +72,7 @@ def finalize(status: JobStatus, phase: Phase, end: datetime | None) -> JobStatus
 
 
 def is_stepping(status: JobStatus, pod_zero_uid: str) -> bool:
-    """Whether the pods that are there now have finished a step."""
+    """Return whether the pods that are there now have finished a step."""
     progress = status.progress
     if progress is None or not pod_zero_uid:
         return False

@@ -14,7 +14,7 @@ _HEADLINE: Final = (ConditionType.READY, ConditionType.RECONCILING, ConditionTyp
 
 
 def decisions(status: JobStatus) -> tuple[object, ...]:
-    """What later passes decide by: equal for two statuses that lead to the same actions."""
+    """Return what later passes decide by: equal for two statuses that lead to the same actions."""
     progress = status.progress
     return (
         status.finished and status.phase,

@@ -90,7 +90,8 @@ def _lasts(spec: JobSpec, where: str) -> bool:
 
 
 def checkpoint_directory(spec: JobSpec, config: TrainingConfig) -> str | None:
-    """Where checkpoints are written, as the pod sees it; None for an object store (`s3://…`), which outlives pods."""
+    """Return where checkpoints are written, as the pod sees it; None for an object store (`s3://…`), which outlives
+    pods."""
     manager = config.exp_manager
     path = manager.checkpoint_callback_params.dirpath or manager.explicit_log_dir or manager.exp_dir or _DEFAULT_EXP_DIR
     if "://" in path:

@@ -47,12 +47,12 @@ class Accepted:
 
     @property
     def reason(self) -> Reason:
-        """Of the ConfigValid condition."""
+        """Part of the ConfigValid condition."""
         return Reason.CONFIG_ACCEPTED_WITH_WARNINGS if self.warnings else Reason.CONFIG_ACCEPTED
 
     @property
     def message(self) -> str:
-        """Of the ConfigValid condition."""
+        """Part of the ConfigValid condition."""
         return _sentences(self.warnings) or "The configuration is understood and fits the platform."
 
 
@@ -65,7 +65,7 @@ class Refused:
 
     @property
     def may_resolve(self) -> bool:
-        """Whether the job goes on by itself, once the source of its configuration exists."""
+        """Return whether the job goes on by itself, once the source of its configuration exists."""
         return self.reason is Reason.CONFIG_MAP_NOT_FOUND
 
 
