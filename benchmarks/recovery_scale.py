@@ -15,12 +15,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "support")]
 
-from neuron_operator.planning.outcome import PlanOutcome  # noqa: E402
-
 from builders import OPTIONS, make_job  # noqa: E402
 from neuron_api.resource.progress import from_json, to_json  # noqa: E402
 from neuron_operator.planning.final_status import finalize_status  # noqa: E402
 from neuron_operator.planning.observation import pods  # noqa: E402
+from neuron_operator.planning.plan import PlanOutcome  # noqa: E402
 from neuron_operator.planning.planner import plan  # noqa: E402
 from unit.operator.simulation import Cluster  # noqa: E402
 
