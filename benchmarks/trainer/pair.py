@@ -70,15 +70,14 @@ def _time(step: Any) -> dict[str, float]:
 
 def _ours(folder: Path, size: Size, world: int) -> Any:
     from neuron_api.platform.topology import Topology
-    from neuron_trainer import optim
+    from neuron_trainer import optim, parallel
     from neuron_trainer.loop.step import Gradients
     from neuron_trainer.models.family import Family
-    from neuron_trainer.parallel.native.backend import NativeBackend
 
     wanted = config(folder, size, "fp32", 1, trainer__devices=world, data__global_batch_size=size.rows * world)
-    backend = NativeBackend(wanted, Topology.from_config(wanted, world), torch.device("cpu"))
-    backend.build(Family.of(wanted))
-    optimizer, gradients = optim.of_run(wanted, backend.parameters()), Gradients(backend, CLIP)
+    backend = parallel.create(wanted, Topology.from_config(wanted, world), torch.device("cpu"))
+    backend.build(Family.from_config(wanted))
+    optimizer, gradients = optim.for_run(wanted, backend.parameters()), Gradients(backend, CLIP)
     ids = batches(size)[: size.rows]
     labels = torch.nn.functional.pad(ids[:, 1:], (0, 1), value=-100)
 
@@ -86,7 +85,7 @@ def _ours(folder: Path, size: Size, world: int) -> Any:
         vote = backend.begin_vote(False, False)
         gradients.compute({"input_ids": ids, "labels": labels}).loss.item()
         optimizer.step()
-        backend.drop_gradients()
+        backend.end_step(0)
         vote()
 
     return step

@@ -88,11 +88,11 @@ def config(folder: Path, size: Size, kind: str, steps: int, **changes: Any) -> T
 
 def module(wanted: TrainingConfig) -> nn.Module:
     """The plain module with its initial weights."""
-    family = Family.of(wanted)
+    family = Family.from_config(wanted)
     made = family.on_meta()
     for name, meta in list(made.named_parameters()):
         owner, _, attribute = name.rpartition(".")
-        setattr(made.get_submodule(owner), attribute, nn.Parameter(family.draw(name, meta.shape)))
+        setattr(made.get_submodule(owner), attribute, nn.Parameter(family.init_parameter(name, meta.shape)))
     return made
 
 

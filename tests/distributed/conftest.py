@@ -1,11 +1,24 @@
 """A tiny data set and model on disk, made once; every file of a run is below its own temporary directory."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from neuron_trainer import parallel
+
+from . import ranks
 from .tiny import MODEL, write_rows
+
+
+@pytest.fixture(scope="session", params=parallel.backends())
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of each backend in turn: what `ranks.run` starts uses it. Modules with
+    `pytest.mark.usefixtures("backend")` are what every backend must fulfil."""
+    ranks.BACKEND = request.param
+    yield request.param
+    ranks.BACKEND = None
 
 
 @pytest.fixture(scope="session")

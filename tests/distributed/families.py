@@ -120,27 +120,23 @@ def _train(family: str, split: Split, folder: Path) -> dict[str, Any]:
     import torch.distributed as dist
 
     from neuron_api.platform.topology import Topology
-    from neuron_trainer import optim
+    from neuron_trainer import optim, parallel
     from neuron_trainer.checkpoint import rng
     from neuron_trainer.loop.step import Gradients
-    from neuron_trainer.parallel.native.backend import NativeBackend
 
     typed = _config(family, split, folder)
     rng.seed(typed.seed)
-    backend = NativeBackend(typed, Topology.from_config(typed, split.world), torch.device("cpu"))
+    backend = parallel.create(typed, Topology.from_config(typed, split.world), torch.device("cpu"))
     backend.build(_family(family, typed))
     gradients = Gradients(backend, 0.5)
-    optimizer = optim.of_run(typed, backend.parameters())
+    optimizer = optim.for_run(typed, backend.parameters())
     steps = []
     for step in range(STEPS):
         done = gradients.compute(_batch(step, backend.share, has_documents=PACKED in family))
         optimizer.step()
-        backend.drop_gradients()
+        backend.end_step(step + 1)
         steps.append((done.loss.item(), done.gradient_norm.item()))
-    own = {}
-    for one in backend.parameters():
-        whole: Any = one.whole.detach()
-        own[one.name] = whole.full_tensor() if hasattr(whole, "full_tensor") else whole.clone()
+    own = {parameter.name: ranks.full(parameter) for parameter in backend.parameters()}
     stages: list[Any] = [None] * split.world
     dist.all_gather_object(stages, own)
     return {"steps": steps, "weights": {name: weight for stage in stages for name, weight in stage.items()}}
@@ -191,7 +187,7 @@ def _family(name: str, typed: Any) -> Any:
     from neuron_trainer.models.family import Family
 
     if name in MEGATRON:
-        return Family.of(typed, VOCABULARY)
+        return Family.from_config(typed, VOCABULARY)
     return Family.from_json({**MODEL, **HF[name.partition(",")[0]]}, typed)
 
 

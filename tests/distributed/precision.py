@@ -84,34 +84,32 @@ def train(folder: Path, world: int, **changes: Any) -> Seen:
     import torch
 
     from neuron_api.platform.topology import Topology
-    from neuron_trainer import optim
+    from neuron_trainer import optim, parallel
     from neuron_trainer.loop.step import Gradients
     from neuron_trainer.models.family import Family
-    from neuron_trainer.parallel.native.backend import NativeBackend
 
     from .tiny import MODEL
 
     wanted, seen = typed(folder, world, **changes), Seen()
     torch.manual_seed(wanted.seed)
-    backend = NativeBackend(wanted, Topology.from_config(wanted, world), torch.device("cpu"))
+    backend = parallel.create(wanted, Topology.from_config(wanted, world), torch.device("cpu"))
     module = backend.build(Family.from_json(MODEL, wanted))
     _watch(module, seen)
-    optimizer = optim.of_run(wanted, backend.parameters())
+    optimizer = optim.for_run(wanted, backend.parameters())
     gradients = Gradients(backend, 0.5)
     for step in range(STEPS):
-        backend.weights_changed(step)
-        seen.updated.update({one.name: _full(one.whole) for one in backend.parameters()})
+        seen.updated.update({one.name: ranks.full(one) for one in backend.parameters()})
         with _recorded(seen):
             sums = gradients.compute(_batch(step, backend.share))
         seen.loss.add(str(sums.share.dtype))
         seen.losses.append(sums.loss.item())
         seen.gradients.update(str(p.leaf.grad.dtype) for p in backend.parameters() if p.leaf.grad is not None)
         optimizer.step()
-        backend.drop_gradients()
+        backend.end_step(step + 1)
     for one in backend.parameters():
         seen.stored.add(str(one.leaf.dtype))
         seen.states.update(str(t.dtype) for n, t in optimizer.state[one.leaf].items() if n != "step")
-        seen.weights_after[one.name] = _full(one.whole)
+        seen.weights_after[one.name] = ranks.full(one)
     return seen
 
 

@@ -22,6 +22,8 @@ from neuron_api.loading.loader import load_text
 from neuron_trainer.launcher.elastic import forkserver
 
 GLOO_TIMEOUT = timedelta(seconds=BOUND)
+BACKEND: str | None = None
+"""Name of the only one that ranks know; the fixture `backend` sets it. None: all there are."""
 
 
 def train(world: int, configurations: list[dict[str, Any]], checkpoints: Sequence[Path] = ()) -> None:
@@ -38,11 +40,26 @@ def run(target: Callable[..., None], world: int, *arguments: Any) -> None:
     """`target(rank, world, *arguments)` on `world` processes, which must all end well."""
     forkserver.start(4)  # more than one: each process computes with one thread
     context = multiprocessing.get_context("forkserver")
-    ranks = [context.Process(target=target, args=(rank, world, *arguments)) for rank in range(world)]
+    ranks = [context.Process(target=_enter, args=(BACKEND, target, rank, world, *arguments)) for rank in range(world)]
     for rank in ranks:
         rank.start()
     codes = join(ranks)
     assert codes == [0] * world, f"ranks ended with {codes} (None: did not compute for {IDLE:.0f} s)"
+
+
+def _enter(backend: str | None, target: Callable[..., None], *arguments: Any) -> None:
+    if backend is not None:
+        from neuron_trainer.parallel import registry
+
+        for name in set(registry.PACKAGES) - {backend}:
+            del registry.PACKAGES[name]
+    target(*arguments)
+
+
+def full(parameter: Any) -> Any:
+    """The whole of a parameter, on every process; a collective."""
+    placed = parameter.for_checkpoint(parameter.leaf.detach())
+    return placed.full_tensor() if hasattr(placed, "full_tensor") else placed.clone()
 
 
 def join(ranks: Sequence[Any], idle: float = IDLE) -> list[int | None]:

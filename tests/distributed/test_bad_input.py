@@ -13,7 +13,7 @@ from . import ranks
 from .ranks import GLOO_TIMEOUT
 from .tiny import config
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("backend")]
 
 WORLD = 4
 
@@ -23,19 +23,26 @@ def _nan_rank(rank: int, world: int, folder: Path, values: dict[str, Any]) -> No
     import torch
     import torch.distributed as dist
 
+    from neuron_trainer import parallel
     from neuron_trainer.errors import DivergenceError
-    from neuron_trainer.parallel.native.backend import NativeBackend
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
-    accumulate, steps = NativeBackend.accumulate, []
+    create, steps = parallel.create, []
 
-    def broken(backend: Any, batch: Any) -> torch.Tensor:
-        steps.append(batch)
-        loss = accumulate(backend, batch)
-        return loss * math.nan if rank == 2 and len(steps) == 3 else loss
+    def create_broken(*arguments: Any) -> Any:
+        backend: Any = create(*arguments)
+        accumulate = backend.accumulate
 
-    NativeBackend.accumulate = broken  # type: ignore[method-assign]
+        def broken(batch: Any) -> torch.Tensor:
+            steps.append(batch)
+            loss: torch.Tensor = accumulate(batch)
+            return loss * math.nan if rank == 2 and len(steps) == 3 else loss
+
+        backend.accumulate = broken
+        return backend
+
+    parallel.create = create_broken
     try:
         ranks._train(rank, world, values, None)
     except DivergenceError as problem:

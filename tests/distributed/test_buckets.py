@@ -52,8 +52,8 @@ def _step(folder: Path, world: int, zero1: bool, bucket: int | None) -> tuple[di
     import torch
 
     from neuron_api.platform.topology import Topology
+    from neuron_trainer import parallel
     from neuron_trainer.models.family import Family
-    from neuron_trainer.parallel.native.backend import NativeBackend
 
     values = config(
         folder, folder, trainer__devices=world, trainer__num_nodes=1,
@@ -62,7 +62,7 @@ def _step(folder: Path, world: int, zero1: bool, bucket: int | None) -> tuple[di
     values["bucket_size_collectives"] = bucket
     typed = load_text(yaml.safe_dump(values)).config
     assert typed is not None
-    backend = NativeBackend(typed, Topology.from_config(typed, world), torch.device("cpu"))
+    backend = parallel.create(typed, Topology.from_config(typed, world), torch.device("cpu"))
     backend.build(
         Family.from_json({**MODEL, "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4}, typed)
     )

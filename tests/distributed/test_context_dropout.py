@@ -10,7 +10,7 @@ from . import ranks, saved
 from .nodes import numbers
 from .tiny import MODEL, config
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("backend")]
 
 STEPS = 6
 RUNS: dict[str, dict[str, Any]] = {
@@ -23,7 +23,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def logs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def logs(backend: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Log directories of context parallel 2 by name; the resumed one begins after half of the steps."""
     base = tmp_path_factory.mktemp("context-dropout")
     (base / "model.json").write_text(json.dumps({**MODEL, "attention_dropout": 0.3}))

@@ -16,7 +16,11 @@ from . import ranks, saved
 from .nodes import numbers
 from .tiny import MODEL, VOCABULARY, config
 
-pytestmark = [pytest.mark.distributed, pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")]
+pytestmark = [
+    pytest.mark.distributed,
+    pytest.mark.usefixtures("backend"),
+    pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning"),
+]
 
 STEPS = 6
 MIXTRAL = {
@@ -44,7 +48,7 @@ RESUMED = [("expert 2, tensor 2, zero1", "adamw"), ("pipeline 2, expert 2", "nov
 
 
 @pytest.fixture(scope="module")
-def logs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
+def logs(backend: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
     """Log directories by split and optimizer."""
     base = tmp_path_factory.mktemp("experts")
     (base / "mixtral.json").write_text(json.dumps(MIXTRAL))
@@ -122,7 +126,7 @@ def test_weights_of_split_experts_are_a_model_of_transformers(
 
 
 @pytest.fixture(scope="module")
-def masked(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
+def masked(backend: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
     """Losses of a pipeline with dropout: unbroken, with evaluations between, resumed after half of the steps."""
     base = tmp_path_factory.mktemp("masked")
     (base / "mixtral.json").write_text(json.dumps(MIXTRAL))

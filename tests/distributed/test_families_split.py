@@ -11,13 +11,13 @@ import torch
 from . import families
 from .splits import PART, SPLITS
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("backend")]
 
 CASES = [(family, split) for split, chosen in PART.items() for family in chosen]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What came out of every run."""
     base = tmp_path_factory.mktemp("families")
     families.train(base, CASES)

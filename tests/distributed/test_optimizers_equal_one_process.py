@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from neuron_trainer.optim import SUPPORTED_OPTIMIZERS
+from neuron_api.config.optimizers import OPTIMIZERS as SPECS
 
 from . import ranks, saved
 from .nodes import numbers
 from .tiny import config
 
-pytestmark = [pytest.mark.distributed, pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")]
+pytestmark = [
+    pytest.mark.distributed,
+    pytest.mark.usefixtures("backend"),
+    pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning"),
+]
 
 STEPS = 6
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -51,7 +55,7 @@ RESHARDED = ("novograd", "adafactor, relative")
 
 
 @pytest.fixture(scope="module")
-def logs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
+def logs(backend: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
     """Log directories by split and optimizer."""
     base = tmp_path_factory.mktemp("optimizers")
     runs = {("one process", name): ONE for name in OPTIMIZERS} | {(s, name): SPLITS[s][0] for s, name in CASES}
@@ -113,4 +117,4 @@ def test_the_comparison_is_of_weights_that_move(name: str, logs: dict[tuple[str,
 
 
 def test_every_optimizer_is_compared() -> None:
-    assert {values["name"] for values in OPTIMIZERS.values()} == set(SUPPORTED_OPTIMIZERS)
+    assert {values["name"] for values in OPTIMIZERS.values()} == set(SPECS)

@@ -9,7 +9,7 @@ from . import ranks
 from .nodes import numbers
 from .tiny import config
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("backend")]
 
 STEPS = 20
 SPLITS: dict[str, dict[str, Any]] = {
@@ -39,7 +39,7 @@ ONE: dict[str, Any] = {"world": 1}
 
 
 @pytest.fixture(scope="session")
-def logs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def logs(backend: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every split trained for 20 steps; log directories by the split's name."""
     base = tmp_path_factory.mktemp("splits")
     splits = {"one process": ONE, **SPLITS}

@@ -12,7 +12,7 @@ from . import ranks
 from .nodes import metrics
 from .tiny import config
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("backend")]
 
 SPLITS: dict[str, tuple[int, dict[str, Any]]] = {
     "one process": (1, {}),
@@ -26,7 +26,7 @@ SPLITS: dict[str, tuple[int, dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def logs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def logs(backend: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Log directories of three steps each, with a checkpoint of the last."""
     base = tmp_path_factory.mktemp("norms")
     folders = {name: base / f"{number}" for number, name in enumerate(SPLITS)}

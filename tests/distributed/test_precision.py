@@ -13,7 +13,7 @@ from neuron_trainer.rounding import Place
 from . import precision
 from .precision import Seen
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("backend")]
 
 BF16, FP32 = "torch.bfloat16", "torch.float32"
 LAYERS = 2
@@ -69,7 +69,7 @@ ADAMW = {"name": "adamw", "lr": 3e-3, "betas": [0.9, 0.95], "sched": {"name": "W
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> dict[str, list[Seen]]:
+def seen(backend: str, tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> dict[str, list[Seen]]:
     """Every type under every split on two processes."""
     folder = tmp_path_factory.mktemp("precision")
     (folder / "model.json").write_text((tiny / "model.json").read_text())
@@ -86,7 +86,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> dict[str, list
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> dict[str, Seen]:
+def alone(backend: str, tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> dict[str, Seen]:
     """Every type on one process."""
     folder = tmp_path_factory.mktemp("alone")
     (folder / "model.json").write_text((tiny / "model.json").read_text())

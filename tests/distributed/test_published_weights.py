@@ -19,7 +19,7 @@ from . import ranks
 from .ranks import GLOO_TIMEOUT
 from .tiny import MODEL, config
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("backend")]
 
 WORLD = 4
 MODELS: dict[str, dict[str, Any]] = {
@@ -83,10 +83,7 @@ def _rank(rank: int, world: int, folder: Path) -> None:
     for model, split in CASES:
         wanted = typed(folder / model, folder / f"{rank}", world, SPLITS[split])
         backend = state_of(folder / model, wanted, world).module.backend
-        own = {}
-        for one in backend.parameters():
-            whole: Any = one.whole.detach()
-            own[one.name] = whole.full_tensor() if hasattr(whole, "full_tensor") else whole.clone()
+        own = {parameter.name: ranks.full(parameter) for parameter in backend.parameters()}
         stages: list[Any] = [None] * world
         dist.all_gather_object(stages, own)
         if rank == 0:
@@ -95,7 +92,7 @@ def _rank(rank: int, world: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models, and what runs under all splits have read of them."""
     made = tmp_path_factory.mktemp("published")
     for name, changes in MODELS.items():

@@ -13,7 +13,7 @@ from . import ranks
 from .ranks import GLOO_TIMEOUT
 from .tiny import MODEL, SEQUENCE, VOCABULARY, config
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("backend")]
 
 WORLD = 3
 """Of two processes a sum has no order."""
@@ -31,8 +31,8 @@ def _rank(rank: int, world: int, folder: Path) -> None:
     import torch.distributed as dist
 
     from neuron_api.platform.topology import Topology
+    from neuron_trainer import parallel
     from neuron_trainer.models.family import Family
-    from neuron_trainer.parallel.native.backend import NativeBackend
 
     os.dup2(os.open(folder / f"stderr-{rank}", os.O_WRONLY | os.O_CREAT), 2)  # C++ writes to the descriptor
     warnings.simplefilter("error")  # pytest's own filters do not reach a process of its own
@@ -46,17 +46,17 @@ def _rank(rank: int, world: int, folder: Path) -> None:
     )  # fmt: skip
     typed = load_text(yaml.safe_dump(values)).config
     assert typed is not None
-    backend = NativeBackend(typed, Topology.from_config(typed, world), torch.device("cpu"))
+    backend = parallel.create(typed, Topology.from_config(typed, world), torch.device("cpu"))
     backend.build(
         Family.from_json({**MODEL, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4}, typed)
     )
     ids = torch.randint(0, VOCABULARY, (world * 2, SEQUENCE), generator=torch.Generator().manual_seed(3))
     own = ids.chunk(world)[backend.share.rank]
     steps = []
-    for _ in range(3):
+    for step in range(3):
         backend.accumulate({"input_ids": own, "labels": own})
         backend.finish_gradients()
         steps.append([one.leaf.grad.clone() for one in backend.parameters() if one.leaf.grad is not None])
-        backend.drop_gradients()
+        backend.end_step(step + 1)
     dist.destroy_process_group()
     assert all(torch.equal(one, first) for later in steps[1:] for one, first in zip(later, steps[0], strict=True))

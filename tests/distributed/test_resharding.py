@@ -12,7 +12,7 @@ from .nodes import numbers
 from .ranks import train
 from .tiny import config
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("backend")]
 
 STEPS, SAVED = 6, 3
 
@@ -60,7 +60,7 @@ def _log(folder: Path, before: Split, after: Split | None = None) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(backend: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Each split to the end, and each pair from the first one's checkpoint; written in the background on every rank."""
     folder = tmp_path_factory.mktemp("splits")
     sources = list(dict.fromkeys(before for before, _ in PAIRS))

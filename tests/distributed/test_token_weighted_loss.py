@@ -22,7 +22,7 @@ from . import ranks
 from .nodes import numbers
 from .tiny import MODEL, SEQUENCE, VOCABULARY, config
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("backend")]
 STEPS = 4
 SPLITS: dict[str, tuple[int, dict[str, Any]]] = {
     "micro 1": (1, {"data__micro_batch_size": 1}),
@@ -38,7 +38,7 @@ SPLITS: dict[str, tuple[int, dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rows(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """32 rows with 1 to 31 labels, every ninth without any."""
     from datasets import Dataset
 
@@ -65,7 +65,7 @@ def job(tiny: Path, rows: Path, folder: Path, world: int, **changes: Any) -> dic
 
 
 @pytest.fixture(scope="module")
-def logs(tiny: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def logs(backend: str, tiny: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     base = tmp_path_factory.mktemp("weighted")
     folders = {name: base / name.replace(" ", "-").replace(",", "") for name in SPLITS}
     for world in (1, 2):
@@ -97,8 +97,8 @@ def test_it_is_the_mean_over_all_labels_of_the_global_batch(tiny: Path, rows: Pa
     values = load_object(job(tiny, rows, rows.parent / "log", 1)).config
     assert values is not None
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**MODEL)).float()
-    family = Family.of(values)
-    model.load_state_dict({name: family.draw(name, p.shape) for name, p in model.named_parameters()})
+    family = Family.from_config(values)
+    model.load_state_dict({name: family.init_parameter(name, p.shape) for name, p in model.named_parameters()})
     batch: Any = load_from_disk(str(rows)).with_format("torch")[:8]
     logits = model(input_ids=batch["input_ids"]).logits
     loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=-100)

@@ -22,14 +22,14 @@ Of = dict[str, Any]
 
 
 def _shards(module: Any, backend: Any, _: Any) -> Of:
-    found = {one.name: [list(one.whole.shape), list(one.leaf.shape)] for one in backend.parameters()}
+    found = {one.name: [list(one.shape), list(one.leaf.shape)] for one in backend.parameters()}
     return {"shards": {name.removeprefix("model."): shapes for name, shapes in found.items()}}
 
 
 def _states(module: Any, backend: Any, typed: Any) -> Of:
     from neuron_trainer import optim
 
-    optimizer = optim.of_run(typed, backend.parameters())
+    optimizer = optim.for_run(typed, backend.parameters())
     _step(backend, optimizer)
     return {"states": sum(one.nbytes for state in optimizer.state.values() for one in state.values() if one.ndim)}
 
@@ -48,7 +48,7 @@ def _copies(module: Any, backend: Any, typed: Any) -> Of:
 
     from neuron_trainer import optim
 
-    optimizer = optim.of_run(typed, backend.parameters())
+    optimizer = optim.for_run(typed, backend.parameters())
     copied = [one.leaf for one in backend.parameters() if "k_proj" in one.name or "v_proj" in one.name]
     before = [leaf.detach().clone() for leaf in copied]
     for step in range(3):
@@ -95,7 +95,7 @@ def _step(backend: Any, optimizer: Any, step: int = 0) -> None:
 
     Gradients(backend, 1.0).compute(families._batch(step, backend.share, has_documents=False))
     optimizer.step()
-    backend.drop_gradients()
+    backend.end_step(step + 1)
 
 
 Look = Callable[[Any, Any, Any], Of]
@@ -146,7 +146,7 @@ def _look(split: Split, look: Look, changes: dict[str, Any], folder: Path) -> Of
     import torch.distributed as dist
 
     from neuron_api.platform.topology import Topology
-    from neuron_trainer.parallel.native.backend import NativeBackend
+    from neuron_trainer import parallel
 
     typed = families._config("llama", split, folder)
     top = {key: value for key, value in changes.items() if "__" not in key}
@@ -154,7 +154,7 @@ def _look(split: Split, look: Look, changes: dict[str, Any], folder: Path) -> Of
     typed = typed.model_copy(update={**top, "model": typed.model.model_copy(update=model)})
     known = dist.distributed_c10d._world.pg_map
     before = set(known)
-    backend = NativeBackend(typed, Topology.from_config(typed, split.world), torch.device("cpu"))
+    backend = parallel.create(typed, Topology.from_config(typed, split.world), torch.device("cpu"))
     module = backend.build(families._family("llama", typed))
     made = [dist.get_process_group_ranks(one) for one in known if one not in before]
     return {"groups": made, **look(module, backend, typed)}

@@ -14,14 +14,14 @@ from neuron_trainer.models.family import Family
 
 def read(folder: Path) -> dict[str, Tensor]:
     """Parameters by our names, those of the model that its config.json tells."""
-    family = Family.bare(json.loads((folder / "config.json").read_text()))
-    return {name: load() for name, load in stacked(hugging_face.read(folder), family.theirs).items()}
+    family = Family.without_run(json.loads((folder / "config.json").read_text()))
+    return {name: load() for name, load in stacked(hugging_face.read(folder), family.hf_tensors).items()}
 
 
 def write(folder: Path, tensors: Mapping[str, Tensor], config: Path) -> None:
     """Full tensors by our names; `config`: a config.json of their model."""
     values = json.loads(config.read_text())
-    names = Family.bare(values).theirs
+    names = Family.without_run(values).hf_tensors
     ours = {name: partial(_given, tensors[name]) for name in names}
     hugging_face.write(folder, unstacked(ours, names), values, 10**9, lambda _: None)
 

@@ -14,10 +14,9 @@ from neuron_api.derive import architecture, footprint
 from neuron_api.derive.memory import MemoryEstimate
 from neuron_api.loading.loader import load_text
 from neuron_api.platform.topology import Topology
-from neuron_trainer import optim
+from neuron_trainer import optim, parallel
 from neuron_trainer.loop.step import Gradients
 from neuron_trainer.models.family import Family
-from neuron_trainer.parallel.native.backend import NativeBackend
 
 SEQUENCE = 128
 SMALL = {
@@ -67,19 +66,19 @@ def step(configuration: dict[str, Any]) -> Measured:
     assert loaded.config is not None, loaded.findings
     wanted = loaded.config
     topology = Topology.from_config(wanted)
-    backend = NativeBackend(wanted, topology, torch.device("cpu"))
-    backend.build(Family.of(wanted))
-    optimizer = optim.of_run(wanted, backend.parameters())
+    backend = parallel.create(wanted, topology, torch.device("cpu"))
+    backend.build(Family.from_config(wanted))
+    optimizer = optim.for_run(wanted, backend.parameters())
     gradients = Gradients(backend, 1.0)
     ids = torch.randint(0, SMALL["vocab_size"], (wanted.data.micro_batch_size * topology.micro_batches, SEQUENCE))
 
     def run() -> None:
         gradients.compute({"input_ids": ids, "labels": ids.clone()})
         optimizer.step()
-        backend.drop_gradients()
+        backend.end_step(0)
 
     states = [tensor for state in optimizer.state.values() for tensor in state.values()]
-    allocations = Allocations([*(parameter.whole for parameter in backend.parameters()), *states])
+    allocations = Allocations([*(parameter.leaf for parameter in backend.parameters()), *states])
     at_rest = allocations.now
     with allocations:
         run()

@@ -47,7 +47,7 @@ def logits(folder: Path) -> Tensor:
 
 def ours(checkpoint: Path) -> Tensor:
     """Of this trainer's model, with the weights of a checkpoint of its own."""
-    family = Family.bare(json.loads((checkpoint.parent / "config.json").read_text()))
+    family = Family.without_run(json.loads((checkpoint.parent / "config.json").read_text()))
     model = family.on_meta().to_empty(device="cpu")
     model.load_state_dict({name: load() for name, load in native.read(checkpoint).items()}, strict=False)
     family.tie(model)
@@ -161,7 +161,7 @@ def test_upstreams_form_there_and_back(split: str, layout: str, xser: list[str],
 
 def partition(**changes: Any) -> Partition:
     values = {**MODEL, "num_attention_heads": 64, "num_key_value_heads": 16, "hidden_size": 64 * 4, "head_dim": 4}
-    family = Family.bare(values)
+    family = Family.without_run(values)
     settings: dict[str, Any] = {"tensor": 64, "layers": ((0, 1),), "copies": 4, "is_joined": True, "is_fused": False,
                                 "is_grouped": False}  # fmt: skip
     return Partition(family.config, **(settings | changes))  # type: ignore[arg-type]

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from distributed.tiny import MODEL
+from neuron_api.derive.config_json import ConfigJson, Rope
 from neuron_trainer.errors import InputError
 from neuron_trainer.models import config_json
-from neuron_trainer.models.config_json_keys import ConfigJson, Rope
 from neuron_trainer.models.family import Family
 from neuron_trainer.preflight import preflight
 
@@ -30,7 +30,7 @@ VALUES: tuple[Any, ...] = (
 def built(values: Any) -> str:
     """The findings; empty where the model can be described, sizes and all."""
     try:
-        family = Family.bare(values)
+        family = Family.without_run(values)
         assert family.parameters > 0
     except InputError as problem:
         return str(problem)

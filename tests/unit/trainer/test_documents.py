@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from neuron_trainer.models.family import Family
-from neuron_trainer.models.prediction import Prediction
+from neuron_trainer.models.interface import Prediction
 
 from .megatron import GPT, MOE, section
 
@@ -36,7 +36,7 @@ def model_of(name: str, **keys: Any) -> nn.Module:
     if name in HF:
         family = Family.from_json({**JSON, **HF[name]}, section())
     else:
-        family = Family.of(section("megatron", **MEGATRON[name], **keys), VOCABULARY)
+        family = Family.from_config(section("megatron", **MEGATRON[name], **keys), VOCABULARY)
     torch.manual_seed(1)
     model = family.on_meta().to_empty(device="cpu")
     family.tie(model)

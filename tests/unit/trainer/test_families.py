@@ -20,7 +20,7 @@ MISTRAL = {**MODEL, "model_type": "mistral"}
 def family(tmp_path: Path, values: dict[str, Any], **changes: Any) -> Family:
     """As a run reads it."""
     (tmp_path / "model.json").write_text(json.dumps(values))
-    return Family.of(typed(config(tmp_path, tmp_path, **changes)))
+    return Family.from_config(typed(config(tmp_path, tmp_path, **changes)))
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ import torch
 from neuron_api import contract
 from neuron_api.resource import progress
 from neuron_api.resource.progress import Progress
+from neuron_trainer import parallel
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.loop.step import Gradients
 from neuron_trainer.metrics.history import MetricsFile, StepMetrics, ValidationMetrics
-from neuron_trainer.parallel.native.backend import NativeBackend
 from neuron_trainer.storage import files
 
 from .conftest import alone, train
@@ -73,7 +73,14 @@ def test_a_run_whose_validation_and_norms_are_not_finite_leaves_json(
         sums = reduce(self, *arguments)
         return type(sums)(sums.loss, norm, sums.share)
 
-    monkeypatch.setattr(NativeBackend, "evaluate", lambda *_: torch.tensor(math.nan))
+    create = parallel.create
+
+    def create_broken(*arguments: Any) -> Any:
+        backend: Any = create(*arguments)
+        backend.evaluate = lambda _: torch.tensor(math.nan)
+        return backend
+
+    monkeypatch.setattr(parallel, "create", create_broken)
     values = alone(tiny, tmp_path, trainer__max_steps=4, trainer__limit_val_batches=1, trainer__val_check_interval=2)
     values["data"]["val_dir"] = str(tiny / "data")
     values["exp_manager"]["checkpoint_callback_params"] |= {"every_n_train_steps": 2}

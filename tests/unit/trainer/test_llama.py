@@ -12,9 +12,10 @@ from torch import Tensor
 
 import exchange
 from neuron_trainer.errors import InputError
-from neuron_trainer.models.llama import LlamaConfig, LlamaForCausalLM, init_weights
+from neuron_trainer.models.llama import LlamaConfig, LlamaForCausalLM
 from neuron_trainer.models.llama import config as llama_config
-from neuron_trainer.models.mistral import config as mistral_config
+from neuron_trainer.models.llama.family import init_parameter
+from neuron_trainer.models.mistral import family as mistral
 
 SIZES: dict[str, Any] = {
     "vocab_size": 96,
@@ -76,7 +77,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
         for parameter in theirs.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.05)  # norms that are not 1, biases that are not 0
     theirs.save_pretrained(tmp_path)
-    read = mistral_config if values["model_type"] == "mistral" else llama_config
+    read = mistral if values["model_type"] == "mistral" else llama_config
     config = read.from_values(json.loads((tmp_path / "config.json").read_text()))
     ours = LlamaForCausalLM(config)
     ours.load_state_dict(exchange.read(tmp_path), strict=not config.tie_word_embeddings)
@@ -124,7 +125,7 @@ def test_weights_in_several_files_are_read(tmp_path: Path) -> None:
 def test_initial_weights_are_drawn_from_the_distribution_of_transformers() -> None:
     config = llama_config.from_values({**SIZES, "hidden_size": 512, "initializer_range": 0.02})
     drawn = {
-        name: init_weights.init_parameter(name, parameter.shape, config, seed=3)
+        name: init_parameter(name, parameter.shape, config, seed=3)
         for name, parameter in LlamaForCausalLM(config).named_parameters()
     }
     theirs = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**SIZES, "hidden_size": 512}))
@@ -140,15 +141,11 @@ def test_initial_weights_are_drawn_from_the_distribution_of_transformers() -> No
 
 def test_an_initial_weight_depends_on_seed_and_name_alone() -> None:
     config, shape = llama_config.from_values(SIZES), torch.Size((8, 32))
-    once = init_weights.init_parameter("model.layers.0.mlp.up_proj.weight", shape, config, seed=3)
+    once = init_parameter("model.layers.0.mlp.up_proj.weight", shape, config, seed=3)
     torch.randn(5)
-    assert torch.equal(once, init_weights.init_parameter("model.layers.0.mlp.up_proj.weight", shape, config, seed=3))
-    assert not torch.equal(
-        once, init_weights.init_parameter("model.layers.0.mlp.up_proj.weight", shape, config, seed=4)
-    )
-    assert not torch.equal(
-        once, init_weights.init_parameter("model.layers.1.mlp.up_proj.weight", shape, config, seed=3)
-    )
+    assert torch.equal(once, init_parameter("model.layers.0.mlp.up_proj.weight", shape, config, seed=3))
+    assert not torch.equal(once, init_parameter("model.layers.0.mlp.up_proj.weight", shape, config, seed=4))
+    assert not torch.equal(once, init_parameter("model.layers.1.mlp.up_proj.weight", shape, config, seed=3))
 
 
 @pytest.mark.parametrize(

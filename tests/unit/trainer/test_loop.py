@@ -54,8 +54,8 @@ def test_losses_norms_and_rates_are_those_of_a_plain_loop_over_transformers(tiny
     found = lines(train(values))
 
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**MODEL)).float()
-    family = Family.of(typed(values))
-    model.load_state_dict({name: family.draw(name, p.shape) for name, p in model.named_parameters()})
+    family = Family.from_config(typed(values))
+    model.load_state_dict({name: family.init_parameter(name, p.shape) for name, p in model.named_parameters()})
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, betas=(0.9, 0.95), weight_decay=0.0)
     scheduler = transformers.get_linear_schedule_with_warmup(optimizer, 4, 20)
     rows = datasets.load_from_disk(str(tiny / "data")).with_format("torch")

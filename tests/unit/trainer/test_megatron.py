@@ -14,10 +14,10 @@ from neuron_trainer.models import recompute
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.rotary import Rope, RopeScaling
 from neuron_trainer.models.family import Family
+from neuron_trainer.models.interface import Prediction
 from neuron_trainer.models.llama import LlamaForCausalLM
 from neuron_trainer.models.megatron import MegatronForCausalLM
 from neuron_trainer.models.mixtral import MixtralForCausalLM
-from neuron_trainer.models.prediction import Prediction
 
 from .megatron import GPT, MOE, SHAPES, SIZES, section
 
@@ -30,7 +30,7 @@ HF_SIZES = {
 
 def model_of(*, seed: int = 1, **keys: Any) -> MegatronForCausalLM:
     """With random weights, no norm 1 and no bias 0."""
-    family = Family.of(section("megatron", **keys), VOCABULARY)
+    family = Family.from_config(section("megatron", **keys), VOCABULARY)
     torch.manual_seed(seed)
     model: Any = family.on_meta().to_empty(device="cpu")
     family.tie(model)
@@ -246,9 +246,9 @@ def test_an_fp32_residual_is_kept_beside_bf16_weights() -> None:
 @pytest.mark.parametrize("shape", ["gpt", "mixtral"])
 def test_initial_weights_have_the_deviation_of_their_class(shape: str, scaled: bool) -> None:
     keys = {**SHAPES[shape], "hidden_size": 256, "max_position_embeddings": 512}
-    family = Family.of(section("megatron", **keys, init_method_std=0.05, use_scaled_init_method=scaled), 1024)
+    family = Family.from_config(section("megatron", **keys, init_method_std=0.05, use_scaled_init_method=scaled), 1024)
     for name, parameter in family.on_meta().named_parameters():
-        drawn = family.draw(name, parameter.shape)
+        drawn = family.init_parameter(name, parameter.shape)
         if "norm" in name or name.endswith("bias"):
             assert drawn.unique().tolist() == [1.0 if name.endswith("weight") else 0.0], name
             continue
@@ -259,12 +259,13 @@ def test_initial_weights_have_the_deviation_of_their_class(shape: str, scaled: b
 
 
 def test_padding_of_the_vocabulary_does_not_change_the_rows_before_it() -> None:
-    one, two = (Family.of(section("megatron", tensor=tensor), 91) for tensor in (1, 4))
+    one, two = (Family.from_config(section("megatron", tensor=tensor), 91) for tensor in (1, 4))
     assert (one.config.vocab_size, two.config.vocab_size) == (96, 96)
-    wider = Family.of(section("megatron", tensor=8), 91)
+    wider = Family.from_config(section("megatron", tensor=8), 91)
     name = "model.embed_tokens.weight"
     assert wider.config.vocab_size == 128
-    assert torch.equal(wider.draw(name, torch.Size((128, 32)))[:96], one.draw(name, torch.Size((96, 32))))
+    padded, plain = (f.init_parameter(name, torch.Size((rows, 32))) for f, rows in ((wider, 128), (one, 96)))
+    assert torch.equal(padded[:96], plain)
 
 
 # ---- dropout ------------------------------------------------------------------------------------------------------
@@ -341,15 +342,17 @@ def test_recompute_repeats_the_masks(names: list[str] | None) -> None:
 
 def test_what_is_missing_is_named() -> None:
     with pytest.raises(InputError, match="the size of the vocabulary is not known"):
-        Family.of(section("megatron"))
+        Family.from_config(section("megatron"))
     without = {name: value for name, value in SIZES.items() if name != "num_layers"}
     with pytest.raises(InputError, match="num_layers, hidden_size and num_attention_heads are needed"):
-        Family.of(section("megatron", **{**without, "num_layers": None}), 96)
+        Family.from_config(section("megatron", **{**without, "num_layers": None}), 96)
     with pytest.raises(InputError, match="'post_ln' is not supported"):
-        Family.of(section("megatron", transformer_block_type="post_ln"), 96)
+        Family.from_config(section("megatron", transformer_block_type="post_ln"), 96)
 
 
 def test_the_keys_of_rotary_positions() -> None:
-    found: Any = Family.of(section("megatron", rotary_percentage=0.5, positition_interpolation_factor=2.0), 96).config
+    found: Any = Family.from_config(
+        section("megatron", rotary_percentage=0.5, positition_interpolation_factor=2.0), 96
+    ).config
     assert found.rope == Rope(10000.0, 4, RopeScaling("linear", 2.0))
-    assert Family.of(section("megatron", **GPT), 96).config.max_sequence == 64
+    assert Family.from_config(section("megatron", **GPT), 96).config.max_sequence == 64

@@ -16,9 +16,10 @@ from neuron_api.config import ModelConfig
 from neuron_api.config.moe import MoeConfig
 from neuron_trainer.convert import hf_config
 from neuron_trainer.errors import CheckpointError
-from neuron_trainer.models.mixtral import MixtralConfig, MixtralForCausalLM, init_weights
+from neuron_trainer.models.interface import Prediction
+from neuron_trainer.models.mixtral import MixtralConfig, MixtralForCausalLM
 from neuron_trainer.models.mixtral import config as mixtral_config
-from neuron_trainer.models.prediction import Prediction
+from neuron_trainer.models.mixtral.family import FAMILY
 
 from .test_llama import SIZES
 
@@ -115,7 +116,7 @@ def test_weights_go_to_transformers_and_back_without_a_change(pair: Pair, tmp_pa
 def test_initial_weights_are_drawn_from_the_distribution_of_transformers() -> None:
     config = mixtral_config.from_values({**BASE, "hidden_size": 512, "initializer_range": 0.02})
     for name, parameter in MixtralForCausalLM(config).named_parameters():
-        drawn = init_weights.init_parameter(name, parameter.shape, config, seed=3)
+        drawn = FAMILY.init_parameter(name, parameter.shape, config, 3)
         assert drawn.std().nan_to_num().item() == pytest.approx(0.0 if "norm" in name else 0.02, rel=0.05), name
 
 

@@ -15,7 +15,7 @@ from neuron_api import contract
 from neuron_trainer.models import recompute
 from neuron_trainer.models.blocks.attention import CoreAttention
 from neuron_trainer.models.family import Family
-from neuron_trainer.models.prediction import Prediction
+from neuron_trainer.models.interface import Prediction
 
 from .conftest import alone, train
 from .megatron import GPT, MOE, section
@@ -100,7 +100,7 @@ EXPERTS = {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok
 FAMILIES = {
     "llama": lambda: Family.from_json(MODEL, section()),
     "mixtral": lambda: Family.from_json({**MODEL, **EXPERTS}, section()),
-    "megatron": lambda: Family.of(section("megatron", **GPT, moe={**MOE, "frequency": 2}), 96),
+    "megatron": lambda: Family.from_config(section("megatron", **GPT, moe={**MOE, "frequency": 2}), 96),
 }
 NAMES = [(family, name) for family, make in FAMILIES.items() for name in (None, *make().recomputable)]
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import linear, silu
 
-from neuron_trainer.models.blocks.moe import MoE, MoeSettings, capacity, load_balancing_loss
+from neuron_trainer.models.blocks.moe import MoE, MoeSettings, load_balancing_loss
+from neuron_trainer.models.blocks.moe.layer import expert_capacity, within_capacity
 from neuron_trainer.models.blocks.moe.router import Router, sinkhorn
 
 HIDDEN, INNER, EXPERTS = 16, 24, 4
@@ -76,10 +77,10 @@ def test_an_expert_keeps_its_first_tokens_up_to_the_capacity(
 ) -> None:
     tokens = batch * length
     chosen = torch.rand(batch, length, EXPERTS).topk(top_k).indices
-    limit = capacity.of_expert(tokens, top_k, factor, EXPERTS)
+    limit = expert_capacity(tokens, top_k, factor, EXPERTS)
     assert limit == min(tokens, ceil(tokens * top_k * factor / EXPERTS))
     left = dict.fromkeys(range(EXPERTS), limit)
-    kept = capacity.kept(chosen, EXPERTS, limit)
+    kept = within_capacity(chosen, EXPERTS, limit)
     for position in range(length):
         for row in range(batch):
             for choice, expert in enumerate(chosen[row, position].tolist()):
@@ -89,9 +90,9 @@ def test_an_expert_keeps_its_first_tokens_up_to_the_capacity(
 
 def test_a_dropped_assignment_adds_nothing() -> None:
     moe, full = layer(replace(TWO, capacity_factor=0.5)), layer(TWO)
-    limit = capacity.of_expert(30, 2, 0.5, EXPERTS)
+    limit = expert_capacity(30, 2, 0.5, EXPERTS)
     chosen = full.gate(states()).chosen
-    kept = capacity.kept(chosen, EXPERTS, limit)
+    kept = within_capacity(chosen, EXPERTS, limit)
     found, _ = moe(states())
     assert 0 < kept.sum() < kept.numel()
     for row in range(3):
@@ -111,10 +112,10 @@ def test_what_comes_later_does_not_drop_a_token() -> None:
     moe = layer(replace(TWO, capacity_factor=0.75))
     changed = states()
     changed[:, 5:] = changed[:, 5:].flip(1)
-    limit = capacity.of_expert(30, 2, 0.75, EXPERTS)
+    limit = expert_capacity(30, 2, 0.75, EXPERTS)
     before, after = moe.gate(states()).chosen, moe.gate(changed).chosen
     assert not torch.equal(before, after)
-    assert torch.equal(capacity.kept(before, EXPERTS, limit)[:, :5], capacity.kept(after, EXPERTS, limit)[:, :5])
+    assert torch.equal(within_capacity(before, EXPERTS, limit)[:, :5], within_capacity(after, EXPERTS, limit)[:, :5])
 
 
 @pytest.mark.parametrize("scale", [1.0, 200.0])

@@ -1,5 +1,6 @@
 """Optimizers do what the ones they are named after do."""
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from transformers.optimization import Adafactor
 
-from neuron_api.checks import optim as checks
 from neuron_api.config import ModelConfig
+from neuron_api.config.optimizers import OPTIMIZERS
 from neuron_trainer import optim
 from neuron_trainer.errors import InputError
 from neuron_trainer.optim.adafactor import Adafactor as OurAdafactor
 from neuron_trainer.optim.adamw_fp32 import AdamWFP32OptState
-from neuron_trainer.optim.build import _KINDS
+from neuron_trainer.optim.build import implementation
 from neuron_trainer.optim.novograd import NovoGrad
 from neuron_trainer.parallel import LocalParameter
 
@@ -27,13 +28,13 @@ Gradients = list[list[Tensor]]
 class Whole(LocalParameter):
     """A parameter that is not split."""
 
-    def wrap(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
+    def for_checkpoint(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
         return local
 
 
 def wholes(initial: list[Tensor]) -> list[LocalParameter]:
     leaves = [nn.Parameter(values.clone()) for values in initial]
-    return [Whole(f"p{number}", leaf, leaf, replicas=1) for number, leaf in enumerate(leaves)]
+    return [Whole(f"p{number}", leaf.shape, leaf, replicas=1) for number, leaf in enumerate(leaves)]
 
 
 def model(*, decays_all: bool = True, **optimizer: Any) -> ModelConfig:
@@ -221,7 +222,7 @@ def test_statistics_of_16_bit_parameters_are_fp32(kind: Callable[..., torch.opti
     assert all(bool((leaf < 1).all()) for leaf in leaves)
 
 
-@pytest.mark.parametrize("name", optim.SUPPORTED_OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("decays_all", [False, True])
 def test_norms_and_biases_are_decayed_only_when_asked(name: str, decays_all: bool) -> None:
     parameters = wholes([torch.ones(2, 2), torch.ones(2)])
@@ -260,7 +261,7 @@ def test_state_is_there_before_the_first_step_and_makes_no_difference(name: str,
     torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", optim.SUPPORTED_OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_capturable_is_dropped_on_the_cpu(name: str) -> None:
     initial, gradients = random()
     found = ours(model(name=name, lr=0.02, capturable=True), initial, gradients)
@@ -284,11 +285,25 @@ def test_our_optimizers_get_their_arguments(name: str, arguments: dict[str, Any]
     assert all(group[key] != value for key, value in arguments.items())
 
 
-def test_every_argument_that_is_not_refused_is_taken() -> None:
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_argument_that_is_not_refused_is_taken(name: str) -> None:
     """adafactor's relative steps are a schedule."""
-    taken = {name: {*kind.arguments.split()} - {"foreach", "capturable"} for name, kind in _KINDS.items()}
-    taken["adafactor"] |= {"relative_step", "warmup_init", "min_step"}
-    assert taken == {name: set(arguments) for name, arguments in checks.ARGUMENTS.items()}
+    taken = set(inspect.signature(implementation(name)).parameters)
+    ours = {"params", "lr", "weight_decay", "foreach", "capturable", "layouts", "maximize", "differentiable", "fused"}
+    assert taken - ours - {"decoupled_weight_decay"} == set(OPTIMIZERS[name].arguments)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_state_of_every_optimizer_is_that_of_its_spec(name: str) -> None:
+    """With every option that adds a tensor, and with none."""
+    spec, options = OPTIMIZERS[name], {"momentum": 0.9, "beta1": 0.9}
+    matrix = torch.ones(3, 2)
+    for arguments in ({}, {key: options.get(key, True) for key in spec.optional_states}):
+        config, parameters = model(name=name, lr=0.02, **arguments), wholes([matrix.clone()])
+        optimizer = optim.build(config, parameters)
+        kept = {key for key, tensor in optimizer.state[parameters[0].leaf].items() if tensor.shape == matrix.shape}
+        assert kept == set(config.optim.states)
+        assert len(kept) == len(spec.states) + len(arguments)
 
 
 @pytest.mark.parametrize(("name", "eps"), [("adamw", [1e-30, 1e-3]), ("adafactor", 1e-8)])

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from neuron_api import contract
+from neuron_api.config.optimizers import OPTIMIZERS as SPECS
 from neuron_trainer.ipc.worker_channel import Start
-from neuron_trainer.optim import SUPPORTED_OPTIMIZERS
 
 from .conftest import alone, train
 
@@ -80,4 +80,4 @@ def test_epochs_are_counted_by_the_runs_own_steps(tiny: Path, tmp_path: Path) ->
 
 
 def test_every_optimizer_is_interrupted() -> None:
-    assert set(OPTIMIZERS) == set(SUPPORTED_OPTIMIZERS)
+    assert set(OPTIMIZERS) == set(SPECS)

@@ -39,7 +39,7 @@ def test_of_a_config_json(name: str, tmp_path: Path) -> None:
     wanted = section(**keys, model_config=str(tmp_path))
     shape, findings = architecture.from_json(values, wanted.model)
     assert shape is not None, findings
-    family = Family.of(wanted)
+    family = Family.from_config(wanted)
     assert parameters.total(shape) == built(family) == family.parameters
 
 
@@ -48,7 +48,7 @@ def test_of_megatron_keys(name: str) -> None:
     wanted: TrainingConfig = section("megatron", **SHAPES[name])
     shape = architecture.from_megatron(wanted, 91)
     assert shape is not None
-    assert parameters.total(shape) == built(Family.of(wanted, 91))
+    assert parameters.total(shape) == built(Family.from_config(wanted, 91))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_vocabulary_is_padded_to_a_multiple_of_the_value_times_tp(
     vocabulary: int, multiple: int, tensor: int, rows: int
 ) -> None:
     wanted = section("megatron", make_vocab_size_divisible_by=multiple, tensor=tensor)
-    found: Any = Family.of(wanted, vocabulary)
+    found: Any = Family.from_config(wanted, vocabulary)
     assert found.config.vocab_size == rows
     shape = architecture.from_megatron(wanted, vocabulary)
     assert shape is not None

@@ -14,12 +14,11 @@ from torch.distributed.fsdp import fully_shard
 from neuron_api import contract
 from neuron_api.derive import precision
 from neuron_api.platform.topology import Topology
-from neuron_trainer import optim
+from neuron_trainer import optim, parallel
 from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.loop.step import Gradients
 from neuron_trainer.models.family import Family
-from neuron_trainer.parallel import LocalParameter
-from neuron_trainer.parallel.native.backend import NativeBackend
+from neuron_trainer.parallel import LocalParameter, ParallelBackend
 from neuron_trainer.parallel.native.precision import dtypes
 
 from .conftest import alone, train, typed
@@ -56,13 +55,13 @@ def test_a_resumed_run_rounds_as_the_unbroken_one(kind: str, optimizer: str, tin
     assert len({loss for _, loss, _, _ in unbroken}) == 5
 
 
-def backend(tiny: Path, folder: Path, rows: int, **rules: Any) -> tuple[Any, NativeBackend]:
+def backend(tiny: Path, folder: Path, rows: int, **rules: Any) -> tuple[Any, ParallelBackend]:
     values = alone(
         tiny, folder, data__global_batch_size=rows, data__micro_batch_size=1, precision=rules, model__optim=ADAMW
     )
     wanted = typed(values)
-    built = NativeBackend(wanted, Topology.from_config(wanted), torch.device("cpu"))
-    built.build(Family.of(wanted))
+    built = parallel.create(wanted, Topology.from_config(wanted), torch.device("cpu"))
+    built.build(Family.from_config(wanted))
     return wanted, built
 
 
@@ -108,9 +107,9 @@ def test_losses_and_gradients_are_those_of_fsdp_to_the_bit(
     kind: str, micro_batches: int, tiny: Path, tmp_path: Path
 ) -> None:
     wanted, built = backend(tiny, tmp_path, micro_batches, **KINDS[kind])
-    policy, family = precision.policy(wanted), Family.of(wanted)
+    policy, family = precision.policy(wanted), Family.from_config(wanted)
     theirs = family.on_meta().to_empty(device="cpu").to(dtypes.TORCH[policy.stored])
-    theirs.load_state_dict({name: family.draw(name, p.shape) for name, p in theirs.named_parameters()})
+    theirs.load_state_dict({name: family.init_parameter(name, p.shape) for name, p in theirs.named_parameters()})
     fully_shard(theirs, mesh=init_device_mesh("cpu", (1,)), mp_policy=dtypes.mixed_precision(policy))
     ids = rows(micro_batches, micro_batches)
     found = built.accumulate({"input_ids": ids, "labels": ids})
@@ -131,7 +130,7 @@ def test_losses_and_gradients_are_those_of_fsdp_to_the_bit(
 
 def part(whole: torch.Tensor, begin: int, end: int) -> LocalParameter:
     leaf = torch.nn.Parameter(whole[begin:end].clone())
-    return LocalParameter("w", whole, leaf, 1, offset=(begin, 0))
+    return LocalParameter("w", whole.shape, leaf, 1, offset=(begin, 0))
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "adamax"])
@@ -142,7 +141,7 @@ def test_updates_of_shards_in_bf16_are_those_of_the_whole(name: str, tiny: Path,
     assert precision.policy(wanted).stored == "bf16"
     start = torch.randn(10, 7, generator=torch.Generator().manual_seed(1)).bfloat16()
     whole, shards = [part(start, 0, 10)], [part(start, 0, 3), part(start, 3, 10)]
-    optimizers = [(parameters, optim.of_run(wanted, parameters)) for parameters in (whole, shards[:1], shards[1:])]
+    optimizers = [(parameters, optim.for_run(wanted, parameters)) for parameters in (whole, shards[:1], shards[1:])]
     for step in range(6):
         gradient = torch.randn(10, 7, generator=torch.Generator().manual_seed(step)).bfloat16()
         for parameters, optimizer in optimizers:
@@ -167,7 +166,7 @@ def test_small_updates_in_bf16_add_up_only_with_stochastic_rounding(tiny: Path, 
         sgd = {"name": "sgd", "lr": 2.0**-11, "weight_decay": 0.0, "sched": {"name": "WarmupPolicy", "max_steps": 99}}
         wanted = typed(alone(tiny, tmp_path, precision=rules, model__optim=sgd))
         parameter = part(torch.ones(100, 100, dtype=torch.bfloat16), 0, 100)
-        optimizer = optim.of_run(wanted, [parameter])
+        optimizer = optim.for_run(wanted, [parameter])
         for _ in range(64):
             parameter.leaf.grad = torch.ones_like(parameter.leaf)
             optimizer.step()

@@ -103,4 +103,4 @@ def test_a_tensor_that_it_has_not_is_named(tiny: Path, tmp_path: Path) -> None:
 
 def test_a_megatron_model_has_no_form_there() -> None:
     with pytest.raises(CheckpointError, match="transformers has no form of a megatron model"):
-        _ = Family.of(section("megatron"), 96).theirs
+        _ = Family.from_config(section("megatron"), 96).hf_tensors

@@ -123,7 +123,7 @@ def test_a_step_does_not_wait_for_the_write_and_may_change_the_tensors(
     background.submit(snapshot(tmp_path, stage.copy(tensors), trained), told.set)
     assert gate.reached.wait(BOUND)
     assert background.finished() is None
-    tensors["model.a"].tensor.fill_(2.0)
+    tensors["model.a"].local.fill_(2.0)
     assert not layout.is_complete(tmp_path / "x.ckpt")
     gate.is_open.set()
     pending = background.join()
@@ -149,7 +149,7 @@ def test_the_buffers_are_kept_and_cast_on_the_way() -> None:
     first = stage.copy(tensors)
     assert first["a"].dtype == torch.bfloat16
     places = {name: tensor.data_ptr() for name, tensor in first.items()}
-    tensors["b"].tensor.fill_(3.0)
+    tensors["b"].local.fill_(3.0)
     again = stage.copy(tensors)
     assert {name: tensor.data_ptr() for name, tensor in again.items()} == places
     assert again["b"].tolist() == [3.0] * 4

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from neuron_trainer.models.blocks.dropout import Dropout
-from neuron_trainer.models.sequence import Part
+from neuron_trainer.models.interface import Part
 from neuron_trainer.parallel.native.context import context_parallel
 
 

@@ -11,7 +11,7 @@ from neuron_api import contract
 from neuron_trainer import run_config
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
-from neuron_trainer.loop.stopping_criteria import TimeLimit
+from neuron_trainer.loop.module import TimeLimit
 from neuron_trainer.metrics import history
 from neuron_trainer.run_directory import log_dir, recorded_files
 

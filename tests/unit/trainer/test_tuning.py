@@ -230,8 +230,8 @@ def test_the_loss_is_that_of_transformers_on_the_answers(tiny: Path, words: Path
     found = lines(train(values))[0]["loss"]
     config = typed(values)
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**MODEL)).float()
-    family = Family.of(config)
-    model.load_state_dict({name: family.draw(name, p.shape) for name, p in model.named_parameters()})
+    family = Family.from_config(config)
+    model.load_state_dict({name: family.init_parameter(name, p.shape) for name, p in model.named_parameters()})
     order = torch.randperm(len(RECORDS), generator=torch.Generator().manual_seed(config.seed))[:8].tolist()
     losses = []
     for start in range(0, 8, 2):

@@ -31,13 +31,13 @@ HF: dict[str, dict[str, Any]] = {
 
 def counted(wanted: TrainingConfig, vocabulary: int | None = None) -> float:
     """By torch, in a forward and a backward pass of the model as it is built for a run, per token."""
-    family = Family.of(wanted, vocabulary)
+    family = Family.from_config(wanted, vocabulary)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = family.on_meta().to_empty(device="cpu")
         for name, parameter in model.named_parameters():
             with torch.no_grad():
-                parameter.copy_(family.draw(name, parameter.shape))
+                parameter.copy_(family.init_parameter(name, parameter.shape))
         ids = torch.randint(0, 90, (2, SEQUENCE))
     # It does not know the CPU's own attention.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:

@@ -22,7 +22,7 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.platform.topology import Topology
 
-from . import logs, run_config
+from . import logs, parallel, run_config
 from .checkpoint import rng
 from .errors import InputError, PeerLostError, ReportedError, failure_sentence
 from .ipc import process_group
@@ -126,7 +126,8 @@ def _show_rank(rank: int) -> None:
 
 def _initialise(config: TrainingConfig, accelerator: str) -> None:
     rng.seed(config.seed)
-    process_group.join(accelerator, max(_MIN_TIMEOUT, config.neuron_rt_exec_timeout or _DEFAULT_TIMEOUT))
+    backend = parallel.select(config, accelerator)
+    process_group.join(backend, accelerator, max(_MIN_TIMEOUT, config.neuron_rt_exec_timeout or _DEFAULT_TIMEOUT))
 
 
 def _train(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from neuron_api.checks.optim import ARGUMENTS
+from neuron_api.config.optimizers import OPTIMIZERS
 from neuron_api.schema.key_path import field_of
 
 from .expressions import flag, is_interpolated, is_set, raw, text, untyped
@@ -31,9 +31,9 @@ def rules() -> Iterator[Rule]:
 
 def _arguments() -> Iterator[Rule]:
     """Yield the rules of switches that another optimizer has; numbers are left to the operator."""
-    switches = sorted({name for names in ARGUMENTS.values() for name in names if _is_switch(name)})
+    switches = sorted({name for spec in OPTIMIZERS.values() for name in spec.keys if _is_switch(name)})
     for name in switches:
-        key, owners = f"{_SECTION}.{name}", [optimizer for optimizer, names in ARGUMENTS.items() if name in names]
+        key, owners = f"{_SECTION}.{name}", [spec.name for spec in OPTIMIZERS.values() if name in spec.keys]
         default = field_of(key)
         is_set = f"!{flag(key)}" if default is not None and default.default else flag(key)
         listed = ", ".join(f"'{owner}'" for owner in owners)

@@ -47,7 +47,7 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
 
 def _missing_schedule(config: TrainingConfig) -> Iterator[Finding]:
     optim = config.model.optim
-    if optim.name == "adafactor" and optim.relative_step:
+    if optim.computes_rate:
         return
     if "sched" not in optim.model_fields_set:
         yield make_finding(2619, _SECTION, f"it is not set: the rate is constant, {optim.lr:g} from the first step on.")

@@ -1,29 +1,20 @@
 """`model.optim`: the optimizer, its arguments, and the schedule below it."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from .markers import NoEffect
+from .optimizers import OPTIMIZERS, OptimizerSpec
 from .sched import SchedulerConfig
 from .section import Flag, Number, Section, Share
 
-OptimizerName = Literal[
-    "adamw",
-    "adamw_fp32OptState",
-    "sgd",
-    "adam",
-    "adadelta",
-    "adamax",
-    "adagrad",
-    "rmsprop",
-    "rprop",
-    "novograd",
-    "adafactor",
-]
+if TYPE_CHECKING:
+    OptimizerName = str
+else:
+    OptimizerName = Literal[tuple(OPTIMIZERS)]
 
-_DECAYED = ("adamw", "adamw_fp32OptState")
-_DEFAULT_DECAY, _DEFAULT_BETAS, _NOVOGRAD_BETAS = 0.01, (0.9, 0.999), (0.95, 0.98)
+_DEFAULT_DECAY, _DEFAULT_BETAS = 0.01, (0.9, 0.999)
 
 Eps = Annotated[Number | tuple[Number, Number], "untyped"]
 """A number, or adafactor's pair."""
@@ -127,12 +118,28 @@ class OptimConfig(Section):
         """Fill in defaults that depend on the optimizer."""
         if not isinstance(values, dict):
             return values
-        set_keys = {key for key, value in values.items() if value is not None}
-        name, filled = values.get("name"), dict(values)
-        if "weight_decay" not in set_keys and isinstance(name, str) and name not in _DECAYED:
-            filled["weight_decay"] = 0.0
-        if "betas" not in set_keys and name == "novograd":
-            filled["betas"] = _NOVOGRAD_BETAS
-        if "lr" not in set_keys and name == "adafactor" and values.get("relative_step") in (True, 1):
-            filled["lr"] = 0.0
-        return filled
+        name = values.get("name")
+        spec = OPTIMIZERS.get(name) if isinstance(name, str) else None
+        if spec is None:
+            return values
+        defaults = dict(spec.defaults)
+        if spec.schedule_arguments and values.get(spec.schedule_arguments[0]) in (True, 1):
+            defaults["lr"] = 0.0
+        return {**values, **{key: value for key, value in defaults.items() if values.get(key) is None}}
+
+    @property
+    def spec(self) -> OptimizerSpec:
+        """Return what the optimizer takes and keeps."""
+        return OPTIMIZERS[self.name]
+
+    @property
+    def computes_rate(self) -> bool:
+        """Return whether the optimizer's own schedule takes the place of `lr` and `sched`."""
+        return any(getattr(self, key) for key in self.spec.schedule_arguments[:1])
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Return the names of the tensors of a parameter's size that the optimizer keeps for it."""
+        options = self.spec.optional_states.items()
+        fields = type(self).model_fields
+        return *self.spec.states, *(state for key, state in options if getattr(self, key) != fields[key].default)

@@ -10,6 +10,8 @@ from typing import Any, Final
 from neuron_api.config import ModelConfig, TrainingConfig
 from neuron_api.findings.finding import Finding, error
 
+from .config_json import MODEL_TYPES, model_type, with_defaults
+
 _GATED: Final = ("swiglu", "geglu", "reglu")
 _REQUIRED: Final = (
     "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size",
@@ -104,10 +106,11 @@ def from_json(values: Mapping[str, Any], model: ModelConfig) -> tuple[Architectu
                 "NTJ-2501",
             ),
         )
+    kind = model_type(values)
+    values = with_defaults(values, kind)
     hidden, heads = model.hidden_size or values["hidden_size"], values["num_attention_heads"]
     own_size = _size(values, "head_dim") if hidden == values["hidden_size"] else None
-    kind = str(values.get("model_type", "llama"))
-    is_llama = kind == "llama"  # the others have no biases, whatever their config.json says
+    has_biases = kind in MODEL_TYPES and MODEL_TYPES[kind].has_biases
     architecture = Architecture(
         kind=kind,
         layers=model.num_layers or values["num_hidden_layers"],
@@ -118,8 +121,8 @@ def from_json(values: Mapping[str, Any], model: ModelConfig) -> tuple[Architectu
         ffn=values["intermediate_size"],
         vocabulary=values["vocab_size"],
         is_tied=bool(values.get("tie_word_embeddings", False)),
-        has_bias=is_llama and bool(values.get("attention_bias", False)),
-        has_mlp_bias=is_llama and bool(values.get("mlp_bias", False)),
+        has_bias=has_biases and bool(values.get("attention_bias", False)),
+        has_mlp_bias=has_biases and bool(values.get("mlp_bias", False)),
         experts=_experts(model, _size(values, "num_local_experts"), _size(values, "num_experts_per_tok") or 1),
     )
     return architecture, ()

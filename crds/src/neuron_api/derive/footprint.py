@@ -4,7 +4,7 @@ step."""
 from neuron_api.config import PeftConfig, TrainingConfig
 from neuron_api.platform.topology import Topology
 
-from . import alignment, checkpoint, memory, optimizer_state, parameters, precision, recompute
+from . import alignment, checkpoint, memory, parameters, precision, recompute
 from .architecture import Architecture
 from .memory import MemoryEstimate, StepWork
 from .sharding import Sharding, block_sizes, replication, requested_replication
@@ -43,7 +43,7 @@ def process_memory(
     work = StepWork(
         tokens=rows * alignment.sequence_length(config, strategy) // split.context,
         micro_batches=topology.micro_batches,
-        states=optimizer_state.tensors_per_parameter(config.model.optim),
+        states=len(config.model.optim.states),
         widths=precision.widths(config),
         recomputed=recompute.recomputed_units(config.model),
         adapters_of_layer=parameters.adapter_parameters(model, peft, split.tensor) if peft else 0,
@@ -61,7 +61,7 @@ def checkpoint_bytes(config: TrainingConfig, model: Architecture) -> int | None:
     if peft is not None:
         trained = parameters.adapter_parameters(model, peft, 1) * model.layers
         total = trained + (total if peft.save_lora_base else 0)
-    states = optimizer_state.tensors_per_parameter(config.model.optim)
+    states = len(config.model.optim.states)
     return checkpoint.size(total, trained, states, checkpoint.stored_widths(config))
 
 

@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.metadata import (
 from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner, ReadItem
 from torch.futures import Future
 
-from neuron_trainer.models.hf_tensor import HFTensor
+from neuron_trainer.models.spec import HFTensor
 
 from .hf_checkpoint import TensorLocation, tensors
 

@@ -12,7 +12,6 @@ from typing import Final, TypeVar
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 T = TypeVar("T")
 
@@ -26,41 +25,22 @@ _MAX_THREADS: Final = 4
 class CheckpointTensor:
     """A tensor as it is to be stored."""
 
-    tensor: Tensor
-    """Of the run: a DTensor where it is split."""
+    local: Tensor
+    """This process's part, of the run."""
     dtype: torch.dtype
     """In the checkpoint."""
-
-    @property
-    def local(self) -> Tensor:
-        """This process's part."""
-        return self.tensor.to_local() if isinstance(self.tensor, DTensor) else self.tensor
+    placed: Callable[[Tensor], Tensor] = lambda local: local
+    """Gives such a part its place in the whole: `LocalParameter.for_checkpoint`. By default the part is all of it."""
 
     @property
     def needs_no_cast(self) -> bool:
-        """Whether it can be written without a copy."""
-        return self.tensor.dtype == self.dtype
-
-    def like(self, local: Tensor) -> Tensor:
-        """Return `local` at the place of this tensor in the whole."""
-        if not isinstance(self.tensor, DTensor):
-            return local
-        return DTensor.from_local(
-            local,
-            self.tensor.device_mesh,
-            self.tensor.placements,
-            run_check=False,
-            shape=self.tensor.shape,
-            stride=self.tensor.stride(),
-        )
+        """Return whether it can be written without a copy."""
+        return self.local.dtype == self.dtype
 
 
 def in_place(tensors: Mapping[str, CheckpointTensor]) -> dict[str, Tensor]:
     """Return what a synchronous save writes: the run's own tensors, and copies of those that are cast."""
-    return {
-        name: item.tensor if item.needs_no_cast else item.like(item.local.to(item.dtype))
-        for name, item in tensors.items()
-    }
+    return {name: item.placed(item.local.to(item.dtype)) for name, item in tensors.items()}
 
 
 class Stage:
@@ -76,7 +56,7 @@ class Stage:
         if not self._fits(tensors, locals_):
             self._buffers = {name: _buffer(locals_[name], item.dtype) for name, item in tensors.items()}
         _copy(self._threads, [self._buffers[name] for name in tensors], list(locals_.values()))
-        return {name: item.like(self._buffers[name]) for name, item in tensors.items()}
+        return {name: item.placed(self._buffers[name]) for name, item in tensors.items()}
 
     def _fits(self, tensors: Mapping[str, CheckpointTensor], locals_: Mapping[str, Tensor]) -> bool:
         buffers = self._buffers

@@ -4,7 +4,8 @@ Keys: `model.<parameter>`, `optim.<parameter>.<state>`, and `optim.<parameter>.m
 stored in fewer bits than the optimizer updates. Values share storage with the run: loading fills it in place.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import torch
@@ -26,23 +27,18 @@ def to_store(
 
     Without the optimizer, weights alone.
     """
-    found: dict[str, CheckpointTensor] = {}
+    tensors: dict[str, CheckpointTensor] = {}
     for p in parameters:
-        whole = p.whole.detach()
-        found[f"model.{p.name}"] = stored = CheckpointTensor(whole, dtype or whole.dtype)
+        leaf = p.leaf.detach()
+        tensors[f"model.{p.name}"] = stored = CheckpointTensor(leaf, dtype or leaf.dtype, p.for_checkpoint)
         if optimizer is not None and not stored.needs_no_cast:
-            found[f"optim.{p.name}.{MASTER}"] = CheckpointTensor(whole, whole.dtype)
-    if optimizer is not None:
-        found |= {
-            name: CheckpointTensor(tensor, tensor.dtype)
-            for name, tensor in optimizer_state(parameters, optimizer).items()
-        }
-    return found
+            tensors[f"optim.{p.name}.{MASTER}"] = CheckpointTensor(leaf, leaf.dtype, p.for_checkpoint)
+    return tensors if optimizer is None else {**tensors, **dict(_optimizer_state(parameters, optimizer))}
 
 
 def weights(parameters: Sequence[LocalParameter], names: Container[str]) -> dict[str, Tensor]:
     """The weights that the optimizer updates, under the names of a checkpoint that has `names`."""
-    return {_most_exact(p.name, names): p.whole.detach() for p in parameters}
+    return {_most_exact(p.name, names): p.for_checkpoint(p.leaf.detach()) for p in parameters}
 
 
 def _most_exact(name: str, names: Container[str]) -> str:
@@ -51,13 +47,18 @@ def _most_exact(name: str, names: Container[str]) -> str:
 
 
 def optimizer_state(parameters: Sequence[LocalParameter], optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors, each placed as its parameter is, or as the dimensions of it that it has."""
-    return {
-        f"optim.{p.name}.{name}": p.wrap(tensor, state.dims(name, tensor, p.whole.ndim))
-        for p in parameters
-        for name, tensor in optimizer.state[p.leaf].items()
-        if name != state.STEP
-    }
+    """Return the optimizer's tensors, each placed as its parameter is, or as the dimensions of it that it has."""
+    return {name: stored.placed(stored.local) for name, stored in _optimizer_state(parameters, optimizer)}
+
+
+def _optimizer_state(
+    parameters: Sequence[LocalParameter], optimizer: Optimizer
+) -> Iterator[tuple[str, CheckpointTensor]]:
+    for p in parameters:
+        for name, tensor in optimizer.state[p.leaf].items():
+            if name != state.STEP:
+                placed = partial(p.for_checkpoint, dims=state.dims(name, tensor, len(p.shape)))
+                yield f"optim.{p.name}.{name}", CheckpointTensor(tensor, tensor.dtype, placed)
 
 
 def set_step(parameters: Sequence[LocalParameter], optimizer: Optimizer, step: int) -> None:

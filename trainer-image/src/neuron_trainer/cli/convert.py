@@ -91,7 +91,7 @@ def _convert(request: ConvertRequest) -> None:
     if request.tokenizer is not None:
         tokenizer.find(request.source, request.tokenizer)
     weights, values = _read(request)
-    family = Family.bare(values)
+    family = Family.without_run(values)
     dtype = getattr(torch, request.dtype) if request.dtype else None
     weights = in_dtype(weights, dtype)
     if not request.target.name.endswith(".ckpt") and request.to == "native":
@@ -105,7 +105,7 @@ def _convert(request: ConvertRequest) -> None:
     if request.to == "native":
         first = next(iter(weights.values()))()
         with _progress(len(shapes)) as tell:
-            native.write(request.target, stacked(weights, family.theirs), shapes, family, first.dtype, tell)
+            native.write(request.target, stacked(weights, family.hf_tensors), shapes, family, first.dtype, tell)
         return
     kept = {name: load for name, load in weights.items() if not (_is_tied(family) and name == "lm_head.weight")}
     with _progress(len(kept)) as tell:
@@ -120,10 +120,10 @@ def _read(request: ConvertRequest) -> tuple[Weights, dict[str, Any]]:
     if (source / layout.TENSOR_INDEX).is_file():
         manifest = catalog.verify(source)
         values = _config_of(manifest, request.dtype)
-        return unstacked(native.read(source, masters=request.masters), Family.bare(values).theirs), values
+        return unstacked(native.read(source, masters=request.masters), Family.without_run(values).hf_tensors), values
     if (source / "model").is_dir():
         values = _model_values(request)
-        return nxd.read(source, _partition(request, Family.bare(values))), values
+        return nxd.read(source, _partition(request, Family.without_run(values))), values
     if (pickle := hf_checkpoint.pickled(source)) is not None:
         raise CheckpointError(hf_checkpoint.REFUSAL.format(pickle))
     raise CheckpointError(f"{source} is no checkpoint of this trainer, of transformers or of neuronx-distributed")

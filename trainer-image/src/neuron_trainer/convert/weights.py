@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from neuron_trainer.errors import CheckpointError
-from neuron_trainer.models.hf_tensor import HFTensor
+from neuron_trainer.models.spec import HFTensor
 
 Weights = Mapping[str, Callable[[], Tensor]]
 """On the CPU, in the dtype that they are stored in; a call reads the tensor."""

@@ -9,6 +9,7 @@ from typing import Final
 import torch.distributed as dist
 
 from neuron_trainer.errors import PeerLostError
+from neuron_trainer.parallel import BackendProvider
 
 _PAUSE: Final = 0.02
 _CONNECT_TIMEOUT: Final = 1.0
@@ -36,12 +37,11 @@ def wait_for_port(host: str, port: int, seconds: float, pause: float = _PAUSE) -
         time.sleep(pause)
 
 
-def join(accelerator: str, seconds: int) -> None:
+def join(backend: BackendProvider, accelerator: str, seconds: int) -> None:
     """Join the process group that the agent describes in the environment; collectives time out after `seconds`."""
-    backend = "gloo" if accelerator == "cpu" else f"cpu:gloo,{accelerator}:{accelerator}"
     if os.environ["RANK"] != "0":
         wait_for_port(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), seconds)
-    dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
+    backend.init_process_group(accelerator, timedelta(seconds=seconds))
 
 
 def is_peer_loss(problem: BaseException) -> bool:

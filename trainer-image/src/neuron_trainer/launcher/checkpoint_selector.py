@@ -207,7 +207,7 @@ class CheckpointSelector:
         )
 
     def _architecture(self, candidate: Candidate) -> tuple[Difference, ...]:
-        family = Family.of(self._config, tokenizer.vocabulary(self._config))
+        family = Family.from_config(self._config, tokenizer.vocabulary(self._config))
         return resumption.compare_architectures(candidate.manifest.architecture, asdict(family.config))
 
     def _check_architecture(self, candidate: Candidate) -> None:
@@ -242,7 +242,7 @@ def _refusal(candidate: Candidate, difference: Difference) -> Finding:
 
 
 def _hf_manifest(path: Path) -> Manifest:
-    family = Family.bare(hf_checkpoint.config(path))
+    family = Family.without_run(hf_checkpoint.config(path))
     return hf_checkpoint.manifest(path, family.kind, asdict(family.config))
 
 

@@ -1,6 +1,5 @@
 """The training loop: Lightning's `Trainer` around our step.
 
-A step is two files: `module.training_step` (what happens in which order) and `step` (gradients). `strategy` tells
-Lightning how to save and load, `reporting`, `checkpointing` and `stopping` are its callbacks, `trainer` puts the parts
-together.
+A step is two files: `module.training_step` (what happens in which order) and `step` (gradients). `trainer` puts the
+parts together and tells Lightning how to save and load; `reporting`, `checkpointing` and `stopping` are its callbacks.
 """

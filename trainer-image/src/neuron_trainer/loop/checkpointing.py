@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -12,11 +13,12 @@ import torch
 
 from neuron_api.config import ExpManagerConfig
 from neuron_trainer.checkpoint import layout, retention, writer
+from neuron_trainer.checkpoint.staging import Stage
+from neuron_trainer.checkpoint.writer import BackgroundWriter
 from neuron_trainer.errors import InputError
 
 from . import ranking
 from .module import TrainingModule
-from .saving import Saving
 from .state import RunState
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ _PATIENCE: Final = 60.0
 
 
 class Observer(Protocol):
-    """Who is told of checkpoints."""
+    """Receives the events of a checkpoint."""
 
     def checkpoint_begun(self) -> None:
         """Training waits."""
@@ -39,8 +41,52 @@ class Observer(Protocol):
         """It is complete."""
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A checkpoint that is complete."""
+
+    step: int
+    path: str
+
+
+class Saving:
+    """What Lightning's strategy calls for a checkpoint; both ways write the same bytes. Making one is a collective."""
+
+    def __init__(self, state: RunState, tidy: Callable[[Path], None], *, is_async: bool) -> None:
+        self._state, self._tidy = state, tidy
+        self._background = BackgroundWriter() if is_async else None
+        self._stage = Stage() if is_async else None
+        self._written: Written | None = None
+
+    def save(self, folder: Path, trainer_state: dict[str, Any]) -> None:
+        """Begin a checkpoint, or write it; on all ranks together, after `join`."""
+        snapshot = self._state.snapshot(folder, trainer_state, self._stage)
+        if self._background is not None:
+            self._background.submit(snapshot, lambda: self._tidy(folder))
+            return
+        writer.write(snapshot)
+        self._tidy(folder)
+        self._written = Written(snapshot.manifest.step, str(folder))
+
+    def finished(self) -> Written | None:
+        """Return what has become complete since the last call; does not wait. Raises what went wrong."""
+        written, self._written = self._written, None
+        if self._background is not None and (pending := self._background.finished()) is not None:
+            return Written(pending.step, pending.path)
+        return written
+
+    def join(self, timeout: float | None = None) -> Written | None:
+        """Return the same after the end of what is in flight; `TimeoutError` after so many seconds."""
+        if self._background is not None and (pending := self._background.join(timeout)) is not None:
+            return Written(pending.step, pending.path)
+        return self.finished()
+
+
 class Checkpointing(pl.Callback):  # type: ignore[misc]
-    """Runs after reporting and before stopping, so that a stop is always covered by a complete checkpoint."""
+    """Runs after reporting and before stopping, so that a stop is always covered by a complete checkpoint.
+
+    `sync` copies the log directory to its mirror, when a checkpoint is complete.
+    """
 
     def __init__(
         self,
@@ -49,12 +95,12 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         folder: Path,
         observer: Observer,
         rank: int,
-        bring: Callable[[], None],
+        sync: Callable[[], None],
     ) -> None:
         self._params, self._state, self._folder, self._observer = (
             manager.checkpoint_callback_params, state, folder, observer,
         )  # fmt: skip
-        self._is_first, self._bring = rank == 0, bring
+        self._is_first, self._sync = rank == 0, sync
         self._is_on = manager.writes_checkpoints
         self.saving = Saving(state, self._tidy, is_async=self._is_on and manager.async_checkpointing)
         self.saved_step = 0
@@ -88,7 +134,7 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
             if not self._is_waiting:
                 self._save(trainer, wait=is_stopping)
         else:
-            self._tell(self.saving.finished())
+            self._report(self.saving.finished())
 
     def on_validation_end(self, trainer: pl.Trainer, _: Any) -> None:
         """With the loss of this very step, and nothing for a resume to validate again (B-4, 8)."""
@@ -103,7 +149,7 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
     def on_exception(self, *_: Any) -> None:
         """Another failure ends the run: what is in flight is finished, for the next start."""
         try:
-            self._tell(self.saving.join(_PATIENCE))
+            self._report(self.saving.join(_PATIENCE))
         except Exception as problem:
             log.error("a checkpoint was lost with the run: %s", problem or type(problem).__name__)
 
@@ -119,26 +165,26 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         return time.monotonic() - self._last_time >= seconds
 
     def _agree(self, value: int | bool) -> bool:
-        return bool(self._of_rank_0(int(value)))
+        return bool(self._from_rank_0(int(value)))
 
-    def _of_rank_0(self, value: int) -> int:
-        """Clocks and listings differ: the first rank's counts."""
-        own = torch.tensor([float(value if self._is_first else 0)])
-        return round(self._state.module.backend.sum_over_processes(own).item())
+    def _from_rank_0(self, value: int) -> int:
+        """Return the first rank's value on all: clocks and listings differ."""
+        share = torch.tensor([float(value if self._is_first else 0)])
+        return round(self._state.module.backend.sum_over_processes(share).item())
 
     def _save(self, trainer: pl.Trainer, *, wait: bool) -> None:
         step = trainer.global_step
         if self._is_on and step not in (0, self.saved_step):
             self._observer.checkpoint_begun()
-            self._tell(self.saving.join())
+            self._report(self.saving.join())
             path = self._path(step)
             self._warn_of_rank(step)
             trainer.save_checkpoint(path)
             self.saved_step, self._last_time = step, time.monotonic()
             self._observer.checkpoint_staged()
-            self._tell(self.saving.finished())
+            self._report(self.saving.finished())
         if wait:
-            self._tell(self.saving.join())
+            self._report(self.saving.join())
 
     def _warn_of_rank(self, step: int) -> None:
         """The last one, and one on request, may come between two validations."""
@@ -153,13 +199,13 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         version = 0
         while self._is_first and layout.is_complete(self._named(naming.name(values, version))):
             version += 1
-        return self._named(naming.name(values, self._of_rank_0(version)))
+        return self._named(naming.name(values, self._from_rank_0(version)))
 
     def _named(self, name: str) -> Path:
         path = self._folder / name
         return path if self._params.save_top_k else layout.last_of(path)
 
-    def _tell(self, written: Any) -> None:
+    def _report(self, written: Any) -> None:
         if written is not None:
             self._observer.checkpoint_written(written.step, written.path)
 
@@ -174,15 +220,15 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
                 writer.copy_as_last(path, self._state.run_id)
             if not self._params.enable_version_counter:
                 retention.remove_replaced(path, self._state.run_id)
-            if gone := retention.apply(self._folder, path, self._params, self._state.run_id):
-                log.info("removed %s", ", ".join(one.name for one in gone))
-            self._bring()
+            if removed := retention.apply(self._folder, path, self._params, self._state.run_id):
+                log.info("removed %s", ", ".join(path.name for path in removed))
+            self._sync()
         except OSError as problem:
             log.error("checkpoints beside %s could not be put in order: %s", path, problem)
 
 
 def _is_validated(trainer: pl.Trainer) -> bool:
-    """Whether Lightning validates after this step."""
+    """Return whether Lightning validates after this step."""
     loop = trainer.fit_loop
     assert loop._data_fetcher is not None
     return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))

@@ -1,7 +1,7 @@
 """The LightningModule: one batch is one global batch, optimization is ours (B-4)."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -13,18 +13,36 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from neuron_api.config import TrainingConfig
+from neuron_api.derive.steps import seconds_of
 from neuron_trainer import optim
 from neuron_trainer.data import source
 from neuron_trainer.data.loader import StepLoader
 from neuron_trainer.data.samples import Part, Samples
 from neuron_trainer.metrics.throughput import Throughput
-from neuron_trainer.models.family import Sizes
+from neuron_trainer.models.spec import Sizes
 from neuron_trainer.parallel import ParallelBackend
 
 from .position import Position
 from .step import Gradients, parameter_norm
 from .step_results import Pending, Results, depth
-from .stopping_criteria import TimeLimit
+
+
+class TimeLimit:
+    """`trainer.max_time`: counted anew by each start, from the moment when training begins (B-15)."""
+
+    def __init__(self, limit: str | Mapping[str, int] | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds_of(limit), clock
+        self._until: float | None = None
+
+    def begin(self) -> None:
+        """Training begins now."""
+        if self._seconds is not None:
+            self._until = self._clock() + self._seconds
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether it is, by this process's clock; the vote of the step makes one answer of all."""
+        return self._until is not None and self._clock() >= self._until
 
 
 class TrainingModule(pl.LightningModule):  # type: ignore[misc]
@@ -54,7 +72,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self._sizes, self._wants_stop = sizes, wants_stop
         self.time_limit = TimeLimit(config.trainer.max_time)
         self._gradients = Gradients(backend, config.trainer.gradient_clip_val)
-        self.optimizer: Optimizer = optim.of_run(config, backend.parameters())
+        self.optimizer: Optimizer = optim.for_run(config, backend.parameters())
         self.test_loss: float | None = None
         self.test_batches = 0
         self._losses: list[Tensor] = []
@@ -72,19 +90,19 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
 
     @cached_property
     def epoch_steps(self) -> int:
-        """Optimizer steps of an epoch; at least 1."""
+        """Return the optimizer steps of an epoch; at least 1."""
         return max(1, len(self._loader("train", lambda: 0)))
 
     @property
     def total_steps(self) -> int | None:
-        """Steps after which training ends; None where only the time, or early stopping, ends it."""
+        """Return the steps after which training ends; None where only the time, or early stopping, ends it."""
         trainer = self.config.trainer
         ends = [trainer.max_steps] if trainer.max_steps >= 0 else []
         ends += [trainer.max_epochs * self.epoch_steps] if trainer.max_epochs >= 0 else []
         return min(ends, default=None)
 
     def position(self, step: int) -> Position:
-        """Where the run is, with so many finished steps."""
+        """Return where the run is, with so many finished steps."""
         return Position(step, self.consumed_samples // self.config.data.global_batch_size, self.epoch_steps)
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
@@ -96,12 +114,10 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         assert isinstance(scheduler, LambdaLR)
         used_lr = float(self.optimizer.param_groups[0]["lr"])
         self.optimizers().step()
-        self.backend.drop_gradients()
+        self.backend.end_step(step := self.trainer.global_step)
         scheduler.step()
-        step = self.trainer.global_step
-        self.backend.weights_changed(step)
         self.consumed_samples += self.config.data.global_batch_size
-        if any(wishes := vote()):  # to set what a Module has costs more than to look
+        if any(wishes := vote()):  # assigning an attribute of a Module costs more than reading one
             self.is_stopping, self.is_over = wishes
         norm = parameter_norm(self.backend) if self._norm_is_due(step) else None
         rate, seconds = self.throughput.step_done(), time.monotonic() - begun

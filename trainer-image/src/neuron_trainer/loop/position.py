@@ -21,7 +21,7 @@ class Position:
 
     @property
     def epoch(self) -> int:
-        """Number of the epoch, from 0, that the last finished step belongs to."""
+        """Return the number of the epoch, from 0, that the last finished step belongs to."""
         return max(0, self.batches - 1) // self.epoch_steps
 
     def restore(self, loop: dict[str, Any], max_epochs: int) -> None:
@@ -34,8 +34,8 @@ class Position:
         if 0 <= max_epochs <= epochs:
             epochs, batch = max_epochs, 0
         begun = epochs + (1 if batch else 0)
-        of_epochs = {"ready": begun, "started": begun, "processed": epochs, "completed": epochs}
-        loop["epoch_progress"] = {"total": dict(of_epochs), "current": dict(of_epochs)}
+        counts = {"ready": begun, "started": begun, "processed": epochs, "completed": epochs}
+        loop["epoch_progress"] = {"total": dict(counts), "current": dict(counts)}
         loop["epoch_loop.batch_progress"] = {
             "total": _complete(self.step),
             "current": _complete(batch),

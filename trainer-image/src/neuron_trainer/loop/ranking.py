@@ -1,4 +1,4 @@
-"""Whether every periodic checkpoint has the validation that `monitor` ranks it by: asked before the first step.
+"""A check before the first step that every periodic checkpoint has the validation that `monitor` ranks it by.
 
 A checkpoint without one ranks last, so that `save_top_k` would delete it as if it were the worst. Those that no rhythm
 asks for (the last one, one on request, `train_time_interval`) may have none.
@@ -11,8 +11,8 @@ from neuron_api.config import CheckpointCallbackParams
 from neuron_api.findings.finding import Finding, error
 from neuron_trainer.checkpoint import retention
 
-_SAVES: Final = 1000
-"""That are looked at: after as many, every combination of the rhythms has come."""
+_MAX_SAVES: Final = 1000
+"""Checkpoints that are checked: after as many, every combination of the rhythms has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Validations:
     is_on: bool = True
 
     def follows(self, step: int) -> bool:
-        """Whether there is one after so many finished steps."""
+        """Return whether one follows so many finished steps."""
         if not self.is_on:
             return False
         if self.every_epochs is None:
@@ -37,12 +37,12 @@ class Validations:
 
 
 def check(params: CheckpointCallbackParams, validations: Validations, done: int, total: int | None) -> Finding | None:
-    """The first checkpoint after `done` steps that cannot be ranked, as a finding; None where there is none."""
+    """Return the first checkpoint after `done` steps that cannot be ranked, as a finding; None if all can."""
     every = params.every_n_train_steps or params.every_n_epochs * validations.epoch_steps
     if params.monitor != retention.VALIDATION or not every:
         return None
     first = done - done % every + every
-    last = first + _SAVES * every if total is None else min(total, first + _SAVES * every)
+    last = first + _MAX_SAVES * every if total is None else min(total, first + _MAX_SAVES * every)
     step = next((step for step in range(first, last + 1, every) if not validations.follows(step)), None)
     if step is None:
         return None

@@ -121,7 +121,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
 
     @property
     def is_idle(self) -> bool:
-        """Whether training has not begun."""
+        """Return whether training has not begun."""
         return self._trainer is None
 
     def checkpoint_begun(self) -> None:
@@ -138,8 +138,8 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         """Called after each complete checkpoint."""
         self._hand_over(checkpoint=CheckpointReport(step=step, path=path, time=datetime.now(UTC)))
 
-    def checkpoint_taken_up(self, step: int, path: str, time: datetime, text: tuple[str, ...]) -> None:
-        """Called once, for the one that this start goes on from: the launcher has read every byte of it.
+    def checkpoint_restored(self, step: int, path: str, time: datetime, text: tuple[str, ...]) -> None:
+        """Called once, for the one that this start resumes from: the launcher has read every byte of it.
 
         `text`: how its configuration differs from the file's, a line each.
         """
@@ -203,7 +203,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         return self._utilization.at(tokens_per_second) if self._utilization is not None else None
 
     def _hand_over(self, **changes: Any) -> None:
-        """The report with these changes, and with the newest step."""
+        """Write the report with these changes, and with the newest step."""
         self._handed_over = time.monotonic()
         if self._handoff is None:
             return

@@ -1,4 +1,4 @@
-"""One start of a training run on one rank: build everything, take up a checkpoint, fit."""
+"""One start of a training run on one rank: build everything, restore a checkpoint, fit."""
 
 import logging
 import time
@@ -15,6 +15,7 @@ import torch.distributed as dist
 from neuron_api.config import TrainingConfig
 from neuron_api.platform.topology import Topology
 from neuron_api.resource.progress import Recovery
+from neuron_trainer import parallel
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data import tokenizer
 from neuron_trainer.ipc.phases import Phases
@@ -22,7 +23,6 @@ from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.metrics.history import MetricsFile, StartRecord
 from neuron_trainer.metrics.utilization import Utilization
 from neuron_trainer.models.family import Family
-from neuron_trainer.parallel.native.backend import NativeBackend
 from neuron_trainer.run_directory.log_dir import RECOVERY_FILE, mirror
 from neuron_trainer.storage import places
 
@@ -30,9 +30,8 @@ from .checkpointing import Checkpointing
 from .module import TrainingModule
 from .reporting import Reporting
 from .state import RunState
-from .stopping import Stop, Stopping
-from .stopping_criteria import early_stopping
-from .strategy import BackendStrategy
+from .stopping import Stop, Stopping, early_stopping
+from .trainer import BackendStrategy
 from .trainer import build as build_trainer
 
 log = logging.getLogger(__name__)
@@ -61,8 +60,8 @@ class Run:
     ) -> "Run":
         """Process groups, model, optimizer; a collective. Not fresh: a checkpoint will overwrite all weights."""
         vocabulary = tokenizer.vocabulary(config)
-        family = replace_field(Family.of(config, vocabulary), is_drawn=is_fresh)
-        backend = NativeBackend(config, topology, device)
+        family = replace_field(Family.from_config(config, vocabulary), initialize=is_fresh)
+        backend = parallel.create(config, topology, device)
         phases.mark("groups")
         module = TrainingModule(config, backend, backend.build(family), family.config, wants_stop)
         phases.mark("model_build")
@@ -87,31 +86,31 @@ class Run:
         timed = metrics is not None and config.exp_manager.enable_recovery_time_instrumentation
         times = log_dir / RECOVERY_FILE if timed else None
         reporting = Reporting(handoff, metrics, self.phases, recovery, start.round, times, self.utilization)
-        there = mirror(config, log_dir) if metrics is not None else None
+        log_mirror = mirror(config, log_dir) if metrics is not None else None
         saving = Checkpointing(
-            config.exp_manager, state, checkpoints, reporting, rank, there.sync if there else lambda: None
+            config.exp_manager, state, checkpoints, reporting, rank, log_mirror.sync if log_mirror else lambda: None
         )
         stopping = Stopping()
-        resumed = self._take_up(start, saving, reporting, metrics, recovery.steps_lost if recovery else 0)
+        resumed = self._restore(start, saving, reporting, metrics, recovery.steps_lost if recovery else 0)
         strategy = BackendStrategy(self.module.backend.device, rank, saving.saving.save, self._load)
         callbacks: list[pl.Callback] = [reporting, saving, *early_stopping(config.exp_manager), stopping]
         trainer = build_trainer(config, strategy, log_dir, callbacks)
         trainer.fit(self.module, ckpt_path=resumed)
         if reporting.is_idle:
             reporting.nothing_to_do(trainer.global_step)
-        if there is not None:
-            there.sync()
+        if log_mirror is not None:
+            log_mirror.sync()
         return stopping.stop
 
-    def _take_up(
+    def _restore(
         self, start: Start, saving: Checkpointing, reporting: Reporting, metrics: MetricsFile | None, lost: int
     ) -> str | None:
-        """What Lightning shall resume from; bare weights are loaded here."""
+        """Return the checkpoint that Lightning resumes from; bare weights are loaded here."""
         step = 0
         if start.checkpoint is not None and not start.weights_only:
             manifest = read_manifest(places.place(start.checkpoint))
             step = saving.saved_step = manifest.step
-            reporting.checkpoint_taken_up(step, start.checkpoint, manifest.time, tuple(start.text))
+            reporting.checkpoint_restored(step, start.checkpoint, manifest.time, tuple(start.text))
         elif start.checkpoint is not None:
             self.state.load_weights(places.place(start.checkpoint))
             self.phases.mark("checkpoint_load")
@@ -123,12 +122,12 @@ class Run:
 
     def _load(self, folder: Path) -> dict[str, Any]:
         self.phases.mark("data_seek")  # what Lightning has set up so far
-        found = self.state.load(folder)
+        trainer_state = self.state.load(folder)
         self.phases.mark("checkpoint_load")
-        return found
+        return trainer_state
 
     def _recovery(self, start: Start, metrics: MetricsFile | None) -> Recovery | None:
-        """What this start costs, where there was one before: known to rank 0."""
+        """Return what this start costs, on rank 0, where there was one before."""
         logged = metrics.last_step() if metrics is not None and self._continues(start) else 0
         if metrics is None or (start.checkpoint is None and max(start.last_step, logged) == 0):
             return None
@@ -139,14 +138,14 @@ class Run:
         return Recovery(round=start.round, resumed_from_step=resumed, steps_lost=lost, passed_over=start.skipped)
 
     def _continues(self, start: Start) -> bool:
-        """Whether what the log directory has of steps is this run's; without a resume it is of a run before it."""
+        """Return whether the steps in the log directory are this run's, and not those of a run before it."""
         return start.round > 0 or start.checkpoint is not None or self.module.config.exp_manager.resume_if_exists
 
 
 def _sentence(start: Start, step: int, lost: int) -> str:
     begin = f"training begins at step {step}"
     if start.checkpoint is not None:
-        own = "with the weights of" if start.weights_only else "from"
-        begin = f"training {'begins' if start.weights_only else 'resumes'} at step {step} {own} {start.checkpoint}"
+        origin = "with the weights of" if start.weights_only else "from"
+        begin = f"training {'begins' if start.weights_only else 'resumes'} at step {step} {origin} {start.checkpoint}"
     again = f"; {lost} finished step{'s are' if lost > 1 else ' is'} done again" if lost else ""
     return begin + again + (f"; passed over: {start.skipped}" if start.skipped else "")

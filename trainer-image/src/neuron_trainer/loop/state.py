@@ -38,7 +38,8 @@ class RunState:
     """Raises where the log directory is no longer the run's."""
 
     def snapshot(self, folder: Path, trainer_state: dict[str, Any], stage: Stage | None) -> Snapshot:
-        """The run at this moment, to be written to `folder`; with a stage it does not change when training goes on."""
+        """Return the run at this moment, to be written to `folder`; with a stage it does not change when training goes
+        on."""
         # Lightning has counted the epoch in the end of which, or of a part of which, a start ends.
         trainer_state = {**trainer_state, "epoch": self.module.position(trainer_state["global_step"]).epoch}
         manifest = self._manifest(trainer_state)
@@ -62,23 +63,23 @@ class RunState:
         state = reader.load_trainer_state(folder)
         state.setdefault("pytorch-lightning_version", self.module.config.exp_manager.ckpt_ptl_version)
         tensors.set_step(parameters, optimizer, state["global_step"])
-        self.module.backend.weights_changed(state["global_step"])
+        self.module.backend.weights_loaded(state["global_step"])
         generators, saved = state["rng"], read(folder).config
-        is_seeded_anew = saved is not None and saved.get("seed") != self.module.config.seed
-        if len(generators) == dist.get_world_size() and not is_seeded_anew:
+        has_other_seed = saved is not None and saved.get("seed") != self.module.config.seed
+        if len(generators) == dist.get_world_size() and not has_other_seed:
             rng.restore(generators[dist.get_rank()])
         return state
 
     def load_weights(self, folder: Path) -> None:
         """`weight_init_only`, or a model of `transformers`: nothing but the model's tensors."""
         parameters = self.module.backend.parameters()
-        files = HFReader(folder, self.family.theirs) if hf_checkpoint.is_hf_checkpoint(folder) else None
+        files = HFReader(folder, self.family.hf_tensors) if hf_checkpoint.is_hf_checkpoint(folder) else None
         reader.load_tensors(folder, lambda names: tensors.weights(parameters, names), files)
 
     def metrics(self, step: int) -> dict[str, float]:
-        """Values for file names and for save_top_k; raises `DivergenceError` where they are none."""
+        """Return values for file names and for save_top_k; raises `DivergenceError` where they are none."""
         module, newest = self.module, self.module.results.before_checkpoint()
-        found = {
+        values = {
             "step": step,
             "epoch": module.position(step).epoch,
             "global_step": float(step),
@@ -86,8 +87,8 @@ class RunState:
             "reduced_train_loss": newest.loss if newest is not None else 0.0,
         }
         if module.val_loss is None or module.val_step != step:
-            return found  # an older one is not this step's, and a resumed run would not know it
-        return {**found, retention.VALIDATION: module.val_loss}
+            return values  # an older one is not this step's, and a resumed run would not know it
+        return {**values, retention.VALIDATION: module.val_loss}
 
     def _stored(self) -> dict[str, CheckpointTensor]:
         weights_only = self.module.config.exp_manager.checkpoint_callback_params.save_weights_only
@@ -95,7 +96,7 @@ class RunState:
         return tensors.to_store(self.module.backend.parameters(), optimizer, self._dtype())
 
     def _dtype(self) -> torch.dtype | None:
-        """Of the model's tensors in a checkpoint; None: the one that the optimizer updates."""
+        """Return the dtype of the model's tensors in a checkpoint; None: the one that the optimizer updates."""
         is_bf16 = checkpoint.stored_widths(self.module.config).weight == torch.bfloat16.itemsize
         return torch.bfloat16 if is_bf16 else None
 

@@ -56,9 +56,9 @@ class Gradients:
         return StepSums(total / processes, squares.sqrt(), loss)
 
     def _parts(self, replicas: tuple[int, ...], device: torch.device) -> Tensor:
-        """1 / replicas; the same in every step, unless some parameter has no gradient."""
+        """Return 1 / replicas; the same in every step, unless some parameter has no gradient."""
         if replicas not in self._shares:
-            self._shares[replicas] = torch.tensor([1.0 / one for one in replicas], dtype=self._small, device=device)
+            self._shares[replicas] = torch.tensor([1.0 / count for count in replicas], dtype=self._small, device=device)
         return self._shares[replicas]
 
     def _scale(self, gradients: list[Tensor], norm: Tensor) -> None:
@@ -68,7 +68,8 @@ class Gradients:
 
 
 def parameter_norm(backend: ParallelBackend) -> Tensor:
-    """Global L2 norm of the weights that are updated, each once, scalar; a collective: call on all processes."""
+    """Return the global L2 norm of the weights that are updated, each once, scalar; a collective: call on all
+    processes."""
     dtype = torch.float64 if backend.device.type == "cpu" else torch.float32
     squares = torch.zeros((), dtype=dtype, device=backend.device)
     for parameter in backend.parameters():

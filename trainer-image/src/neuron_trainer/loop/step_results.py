@@ -52,15 +52,15 @@ class StepResult:
 
 
 def depth(config: TrainingConfig, device: torch.device) -> int:
-    """Steps that may be unread: `aync_exec_max_inflight_requests`, of either spelling.
+    """Return how many steps may be unread: `aync_exec_max_inflight_requests`, of either spelling.
 
     Where it is not set 1; 0 on the CPU, which has finished a step when the call returns.
     """
-    wanted = config.aync_exec_max_inflight_requests
-    wanted = config.async_exec_max_inflight_requests if wanted is None else wanted
-    if wanted is None:
+    requests = config.aync_exec_max_inflight_requests
+    requests = config.async_exec_max_inflight_requests if requests is None else requests
+    if requests is None:
         return 0 if device.type == "cpu" else 1
-    return wanted
+    return requests
 
 
 class Results:
@@ -117,9 +117,9 @@ class Results:
     def _sentence(self, pending: Pending, loss: float) -> str:
         """A collective: every process has read the same loss."""
         rank = dist.get_rank()
-        own: list[bool] = [True] * dist.get_world_size()
-        dist.all_gather_object(own, math.isfinite(pending.sums.share.item()))
-        guilty = [str(number) for number, is_finite in enumerate(own) if not is_finite]
+        are_finite: list[bool] = [True] * dist.get_world_size()
+        dist.all_gather_object(are_finite, math.isfinite(pending.sums.share.item()))
+        guilty = [str(number) for number, is_finite in enumerate(are_finite) if not is_finite]
         last = pending.consumed_samples
         return (
             f"rank {rank}, step {pending.step}: the loss is {loss}, from rank{'s' if len(guilty) > 1 else ''} "

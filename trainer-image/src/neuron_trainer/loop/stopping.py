@@ -1,12 +1,21 @@
-"""Leaving the loop at the end of a step: some node was asked to go, or the time is over."""
+"""Ends that come before the last step: a node must go, the time is over, or a metric no longer improves."""
 
 import signal
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import EarlyStopping
+
+from neuron_api.config import ExpManagerConfig
 
 from .module import TrainingModule
+
+_EARLY: Final[Mapping[str, Any]] = {
+    "monitor": "val_loss", "mode": "min", "min_delta": 0.001, "patience": 10, "verbose": True,
+}  # fmt: skip
+"""NeMo's defaults (`EarlyStoppingParams`), where they differ from Lightning's."""
 
 
 class Stop(StrEnum):
@@ -50,3 +59,17 @@ class Stopping(pl.Callback):  # type: ignore[misc]
             self.stop = Stop.END
         elif trainer.should_stop and self.stop is Stop.END:
             self.stop = Stop.EARLY
+
+
+class _EarlyStopping(EarlyStopping):  # type: ignore[misc]
+    """Takes what it has counted from a checkpoint, and the patience from the file."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+
+def early_stopping(manager: ExpManagerConfig) -> list[EarlyStopping]:
+    """Lightning's callback, where it is asked for."""
+    if not manager.create_early_stopping_callback:
+        return []
+    return [_EarlyStopping(**{**_EARLY, **(manager.early_stopping_callback_params or {})})]

@@ -11,8 +11,7 @@ from neuron_trainer.run_config import RESULTS_FILE
 from neuron_trainer.storage import files, places
 
 from .run import Run
-from .strategy import BackendStrategy
-from .trainer import build
+from .trainer import BackendStrategy, build
 
 log = logging.getLogger(__name__)
 

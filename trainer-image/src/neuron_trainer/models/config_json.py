@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from neuron_api.config import ModelConfig
+from neuron_api.derive.config_json import ConfigJson
 from neuron_api.findings.finding import Finding, Severity, error
 from neuron_api.loading.limits import MAX_BYTES
 from neuron_trainer.errors import InputError
-
-from .config_json_keys import ConfigJson
 
 if TYPE_CHECKING:
     from .blocks.rotary import RopeScaling

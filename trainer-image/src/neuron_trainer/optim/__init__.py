@@ -1,6 +1,6 @@
 """Optimizers and schedules by their names in the configuration."""
 
-from .build import SUPPORTED_OPTIMIZERS, build, of_run
+from .build import build, for_run
 from .schedule import SUPPORTED_SCHEDULES, Extent, rates, schedule
 
-__all__ = ["SUPPORTED_OPTIMIZERS", "SUPPORTED_SCHEDULES", "Extent", "build", "of_run", "rates", "schedule"]
+__all__ = ["SUPPORTED_SCHEDULES", "Extent", "build", "for_run", "rates", "schedule"]

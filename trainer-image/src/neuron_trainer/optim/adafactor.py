@@ -37,14 +37,14 @@ class Adafactor(EagerStateOptimizer):
         beta1: float | None = None,
         weight_decay: float = 0.0,
         scale_parameter: bool = True,
-        wholes: ShardLayouts | None = None,
+        layouts: ShardLayouts | None = None,
     ) -> None:
-        self._wholes = wholes or ShardLayouts()
+        self._layouts = layouts or ShardLayouts()
         squares = {"eps": eps, "decay_rate": decay_rate, "clip_threshold": clip_threshold}
         rate = {"lr": lr, "weight_decay": weight_decay, "scale_parameter": scale_parameter}
         super().__init__(params, {**rate, **squares, "beta1": beta1})
 
-    def fresh(self, group: dict[str, Any], leaf: Tensor) -> dict[str, Tensor]:
+    def init_state(self, group: dict[str, Any], leaf: Tensor) -> dict[str, Tensor]:
         """See the names above; with `beta1` a first moment like the shard."""
         first = {} if group["beta1"] is None else {"exp_avg": torch.zeros_like(leaf)}
         if leaf.ndim < 2:
@@ -58,24 +58,24 @@ class Adafactor(EagerStateOptimizer):
         trained = self.trained()
         weights = self._average(trained)
         self._precondition([leaf for _, leaf in trained])
-        updates = sum_over_parts([(square_sum(_gradient(leaf)), self._wholes.cuts(leaf)) for _, leaf in trained])
+        updates = sum_over_parts([(square_sum(_gradient(leaf)), self._layouts.cuts(leaf)) for _, leaf in trained])
         for (group, leaf), weight, update in zip(trained, weights, updates, strict=True):
             self._apply(group, leaf, self._rms(leaf, weight), self._rms(leaf, update))
 
     def _average(self, trained: list[tuple[dict[str, Any], torch.nn.Parameter]]) -> list[Tensor]:
         """The second moments, with the decay 1 - t^decay_rate; returns the square sums of the weights."""
-        shares: list[Statistic] = [(square_sum(leaf), self._wholes.cuts(leaf)) for _, leaf in trained]
+        shares: list[Statistic] = [(square_sum(leaf), self._layouts.cuts(leaf)) for _, leaf in trained]
         for group, leaf in trained:
             squares = _gradient(leaf).float().square().add_(group["eps"][0])
             if leaf.ndim < 2:
                 self.state[leaf][SQUARES].lerp_(squares, self._newest(group, leaf))
             else:
-                shares += [(squares.sum(dim), self._wholes.cuts(leaf, dim)) for dim in (-1, -2)]
+                shares += [(squares.sum(dim), self._layouts.cuts(leaf, dim)) for dim in (-1, -2)]
         sums = iter(sum_over_parts(shares))
         weights = [next(sums) for _ in trained]
         for group, leaf in trained:
             for name, dim in ((ROWS, -1), (COLUMNS, -2)) if leaf.ndim >= 2 else ():
-                mean = next(sums) / self._wholes.shape(leaf)[dim]
+                mean = next(sums) / self._layouts.shape(leaf)[dim]
                 self.state[leaf][name].lerp_(mean, self._newest(group, leaf))
         return weights
 
@@ -87,9 +87,9 @@ class Adafactor(EagerStateOptimizer):
         """From g to g / sqrt(v), in place; v of a matrix is rows ⊗ columns / mean(rows)."""
         matrices = [leaf for leaf in leaves if leaf.ndim >= 2]
         rows = [self.state[leaf][ROWS].sum(-1, keepdim=True) for leaf in matrices]
-        totals = sum_over_parts([(row, self._wholes.cuts(m, -2)) for m, row in zip(matrices, rows, strict=True)])
+        totals = sum_over_parts([(row, self._layouts.cuts(m, -2)) for m, row in zip(matrices, rows, strict=True)])
         for leaf, total in zip(matrices, totals, strict=True):
-            state, mean = self.state[leaf], total / self._wholes.shape(leaf)[-2]
+            state, mean = self.state[leaf], total / self._layouts.shape(leaf)[-2]
             _gradient(leaf).div_((state[ROWS] / mean).sqrt().unsqueeze(-1)).div_(state[COLUMNS].sqrt().unsqueeze(-2))
         for leaf in leaves:
             if leaf.ndim < 2:
@@ -107,7 +107,7 @@ class Adafactor(EagerStateOptimizer):
         leaf.sub_(step)
 
     def _rms(self, leaf: Tensor, square: Tensor) -> Tensor:
-        return (square / self._wholes.shape(leaf).numel()).sqrt()
+        return (square / self._layouts.shape(leaf).numel()).sqrt()
 
 
 def _gradient(leaf: Tensor) -> Tensor:

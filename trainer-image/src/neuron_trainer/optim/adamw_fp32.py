@@ -27,7 +27,7 @@ class AdamWFP32OptState(EagerStateOptimizer):
             params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "correct_bias": correct_bias}
         )
 
-    def fresh(self, _: dict[str, Any], leaf: torch.Tensor) -> dict[str, torch.Tensor]:
+    def init_state(self, _: dict[str, Any], leaf: torch.Tensor) -> dict[str, torch.Tensor]:
         """Moments of zero: fp32, like the shard."""
         return {name: torch.zeros_like(leaf, dtype=torch.float32) for name in ("exp_avg", "exp_avg_sq")}
 

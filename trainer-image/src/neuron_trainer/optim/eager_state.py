@@ -12,15 +12,15 @@ Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 
 
 class EagerStateOptimizer(Optimizer):
-    """`state[p]["step"]` (fp32 scalar on the CPU) counts the updates of p; the rest is what `fresh` gives."""
+    """`state[p]["step"]` (fp32 scalar on the CPU) counts the updates of p; the rest is what `init_state` returns."""
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
         super().__init__(params, defaults)
         for group in self.param_groups:
             for leaf in group["params"]:
-                self.state[leaf] = {"step": torch.tensor(0.0), **self.fresh(group, leaf)}
+                self.state[leaf] = {"step": torch.tensor(0.0), **self.init_state(group, leaf)}
 
-    def fresh(self, group: dict[str, Any], leaf: Tensor) -> dict[str, Tensor]:
+    def init_state(self, group: dict[str, Any], leaf: Tensor) -> dict[str, Tensor]:
         """The state of a parameter before the first step."""
         raise NotImplementedError
 

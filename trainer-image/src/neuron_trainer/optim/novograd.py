@@ -32,16 +32,16 @@ class NovoGrad(EagerStateOptimizer):
         amsgrad: bool = False,
         luc: bool = False,
         luc_trust: float = 1e-3,
-        wholes: ShardLayouts | None = None,
+        layouts: ShardLayouts | None = None,
     ) -> None:
-        self._wholes = wholes or ShardLayouts()
+        self._layouts = layouts or ShardLayouts()
         averaging = {"grad_averaging": grad_averaging, "amsgrad": amsgrad}
         clipping = {"luc": luc, "luc_trust": luc_trust}
         super().__init__(
             params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, **averaging, **clipping}
         )
 
-    def fresh(self, group: dict[str, Any], leaf: Tensor) -> dict[str, Tensor]:
+    def init_state(self, group: dict[str, Any], leaf: Tensor) -> dict[str, Tensor]:
         """See the class."""
         names = ("exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg_sq",)
         scalars = {name: torch.zeros((), device=leaf.device) for name in names}
@@ -67,7 +67,7 @@ class NovoGrad(EagerStateOptimizer):
             leaf.sub_(self.state[leaf]["exp_avg"] * rate.clamp(max=group["lr"]))
 
     def _sums(self, shares: list[tuple[torch.nn.Parameter, Tensor]]) -> list[Tensor]:
-        return sum_over_parts([(share, self._wholes.cuts(leaf)) for leaf, share in shares])
+        return sum_over_parts([(share, self._layouts.cuts(leaf)) for leaf, share in shares])
 
     def _average(self, group: dict[str, Any], leaf: Tensor, square: Tensor) -> None:
         """Both moments. v begins with the first gradient that is not zero: not every parameter has one at step 1."""

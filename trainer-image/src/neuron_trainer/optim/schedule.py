@@ -1,4 +1,4 @@
-"""The configured schedule over the steps of a run: `curves` has the formulas, torch's LambdaLR applies them."""
+"""The configured schedule over the steps of a run: `lr_schedules` has the formulas, torch's LambdaLR applies them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ def schedule(optim: OptimConfig, optimizer: Optimizer, extent: Extent) -> LRSche
 
 def rates(optim: OptimConfig, extent: Extent) -> Callable[[int], float]:
     """The rate that is used in each optimizer step 0, 1, …; raises `InputError`."""
-    if optim.name == "adafactor" and optim.relative_step:
+    if optim.computes_rate:
         return lambda step: lr_schedules.relative(step, optim.min_step, warmup_init=optim.warmup_init)
     sched, curve = optim.sched, _CURVES[optim.sched.name]
     if sched.name == "StepLR" and sched.step_size is None:

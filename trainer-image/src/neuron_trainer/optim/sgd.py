@@ -9,8 +9,25 @@ import torch
 class SGD(torch.optim.SGD):
     """buf = momentum buf + (1 - dampening) g; the first step takes g undampened, as torch's does."""
 
-    def __init__(self, params: Any, **arguments: Any) -> None:
-        super().__init__(params, **arguments)
+    def __init__(
+        self,
+        params: Any,
+        lr: float,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        nesterov: bool = False,
+        foreach: bool | None = None,
+    ) -> None:
+        super().__init__(
+            params,
+            lr=lr,
+            weight_decay=weight_decay,
+            momentum=momentum,
+            dampening=dampening,
+            nesterov=nesterov,
+            foreach=foreach,
+        )
         self._dampening = [group["dampening"] for group in self.param_groups]
         for group in self.param_groups:
             for leaf in group["params"]:

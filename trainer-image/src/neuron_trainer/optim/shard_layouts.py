@@ -16,7 +16,7 @@ class ShardLayouts:
 
     def shape(self, leaf: Tensor) -> torch.Size:
         """Of the whole parameter."""
-        return self._of[leaf].whole.shape if leaf in self._of else leaf.shape
+        return self._of[leaf].shape if leaf in self._of else leaf.shape
 
     def cuts(self, leaf: Tensor, dim: int | None = None) -> tuple[Cut, ...]:
         """Over what a sum over dimension `dim` (None: over all elements) has to go on."""

@@ -1,6 +1,22 @@
-"""Parallelism as a plan applied to a plain module; `backend` is the seam (docs/design/003-parallel-backend.md)."""
+"""Parallelism as a plan applied to a plain module (docs/design/003-parallel-backend.md).
 
-from .backend import LocalParameter, ParallelBackend, Share
+`backend` is the protocol that loop, preflight and checkpoints speak, `registry` has what implements it.
+"""
+
+from .backend import BackendProvider, LocalParameter, ParallelBackend, Share
 from .parts import Cut, Statistic, sum_over_parts
+from .registry import backends, create, provider, select
 
-__all__ = ["Cut", "LocalParameter", "ParallelBackend", "Share", "Statistic", "sum_over_parts"]
+__all__ = [
+    "BackendProvider",
+    "Cut",
+    "LocalParameter",
+    "ParallelBackend",
+    "Share",
+    "Statistic",
+    "backends",
+    "create",
+    "provider",
+    "select",
+    "sum_over_parts",
+]

@@ -1,16 +1,20 @@
 """The seam between the training loop and what runs it on several processes.
 
-The loop calls only what is here; `native` is PyTorch's DeviceMesh, DTensor and FSDP2. Shapes, dtypes and collectives
-of every operation are in docs/design/003-parallel-backend.md.
+Loop, preflight and checkpoints call only what is here. Shapes, dtypes and collectives of every operation are in
+docs/design/003-parallel-backend.md.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from neuron_api.config import TrainingConfig
+from neuron_api.findings.finding import Finding
+from neuron_api.platform.topology import Topology
 from neuron_trainer.models.family import Family
 from neuron_trainer.rounding import Place
 
@@ -31,8 +35,8 @@ class LocalParameter:
     """What this process owns of one parameter: the optimizer works on plain tensors and knows nothing of splits."""
 
     name: str
-    whole: Tensor
-    """The parameter as it is registered (a DTensor where it is split)."""
+    shape: torch.Size
+    """Of the whole parameter."""
     leaf: nn.Parameter
     """A plain view of the local shard's storage, in the dtype that is updated: the masters', or without masters that of
     computing. `leaf.grad` is set by `finish_gradients`."""
@@ -46,17 +50,19 @@ class LocalParameter:
     @property
     def place(self) -> Place:
         """Of the shard in the whole."""
-        return Place(tuple(self.whole.shape), self.offset)
+        return Place(tuple(self.shape), self.offset)
 
     def cuts_of(self, dim: int) -> tuple[Cut, ...]:
         """The cuts along one dimension, which may be counted from the last (-1)."""
-        return tuple(cut for cut in self.cuts if cut.dim == dim % self.whole.ndim)
+        return tuple(cut for cut in self.cuts if cut.dim == dim % len(self.shape))
 
-    def wrap(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
-        """A tensor of optimizer state as one that knows its place in the whole.
+    def for_checkpoint(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
+        """Return `local`, without a copy, as torch.distributed.checkpoint saves and loads it: knowing its place in the
+        whole.
 
-        `local` has the shard's dimensions `dims`, all by default; over the others it is a statistic of the whole, the
-        same on every process.
+        `local` is the leaf, a copy of it in any dtype and on any device, or a tensor of optimizer state. It has the
+        shard's dimensions `dims`, all by default; over the others it is a statistic of the whole, the same on every
+        process.
         """
         raise NotImplementedError
 
@@ -64,6 +70,33 @@ class LocalParameter:
 Batch = Mapping[str, Tensor]
 """`input_ids` and `labels` (the target of the output at t in place t), int64 [GBS/DP, S]: whole rows, the same on all
 processes of a replica. With `position_ids` and `document_ids` where the data has them (see `Samples`)."""
+
+
+class BackendProvider(Protocol):
+    """What a backend's package has: functions that are called before there is a backend."""
+
+    def accepts(self, config: TrainingConfig, accelerator: str) -> bool:
+        """Return whether runs of this configuration on this kind of device are this backend's."""
+        ...
+
+    def check(self, config: TrainingConfig) -> Iterable[Finding]:
+        """Return what this backend refuses, before any process starts. Imports nothing that takes long."""
+        ...
+
+    def preload(self) -> None:
+        """Import what `create` needs, in the forkserver: starts no thread and touches no device."""
+        ...
+
+    def init_process_group(self, accelerator: str, timeout: timedelta) -> None:
+        """Initialise torch.distributed for all processes of the run, by RANK, MASTER_ADDR and so on.
+
+        Collectives of objects and of host tensors must work on the default group: the loop and checkpoints use them.
+        """
+        ...
+
+    def create(self, config: TrainingConfig, topology: Topology, device: torch.device) -> "ParallelBackend":
+        """Return the backend of a run; a collective."""
+        ...
 
 
 class ParallelBackend(Protocol):
@@ -80,10 +113,10 @@ class ParallelBackend(Protocol):
         """What the optimizer updates, in the model's order, a shared parameter once."""
         ...
 
-    def weights_changed(self, updates: int) -> None:
-        """Called before the first step and after each optimizer step: the weights have been updated so many times.
+    def weights_loaded(self, updates: int) -> None:
+        """Called after a checkpoint was loaded: the weights have been updated so many times.
 
-        What steps and evaluations compute with follows from them (B-3: "write-back").
+        What steps and evaluations compute with follows from them and this number (B-3: "write-back").
         """
         ...
 
@@ -103,8 +136,9 @@ class ParallelBackend(Protocol):
         """After `accumulate`: `leaf.grad` is the mean over data-parallel ranks, in the dtype of the leaf."""
         ...
 
-    def drop_gradients(self) -> None:
-        """Free the gradients after the optimizer step."""
+    def end_step(self, updates: int) -> None:
+        """The boundary of steps, called after each optimizer step: free the gradients; the weights have been updated so
+        many times. A device that executes lazily is given the step here."""
         ...
 
     def begin_vote(self, *wishes: bool) -> Callable[[], tuple[bool, ...]]:

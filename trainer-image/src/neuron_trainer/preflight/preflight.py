@@ -12,12 +12,12 @@ from neuron_api import checks
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment, architecture
 from neuron_api.findings.finding import Finding, Severity, error, errors_of
+from neuron_trainer import parallel
 from neuron_trainer.data import custom, epoch, tokenizer
 from neuron_trainer.data.samples import FOLDER, Part
 from neuron_trainer.errors import CheckpointError, InputError
 from neuron_trainer.models import config_json
 from neuron_trainer.models.family import Family
-from neuron_trainer.parallel.native.expert import limits
 from neuron_trainer.run_directory.log_dir import checkpoints
 from neuron_trainer.storage import places
 from neuron_trainer.storage.files import decimal_size
@@ -36,12 +36,12 @@ def check(
     """Raise `InputError` with every finding; a test checks the test set alone."""
     findings = [*_device(accelerator), *early.findings(config, processes, is_test=is_test)]
     try:
-        model = Family.of(config, tokenizer.vocabulary(config))
+        model = Family.from_config(config, tokenizer.vocabulary(config))
     except InputError as problem:
         raise InputError([*problem.findings, *_log_dir(folder, 0)]) from None
     _compare_name(config, model)
     findings += _divisions(config)
-    findings += limits.check(config)
+    findings += parallel.select(config, accelerator).check(config)
     findings += _lengths(config, model)
     findings += _recompute(config, model)
     findings += _data(config, model.config.vocab_size, parts := _parts(config, is_test=is_test))

@@ -75,6 +75,10 @@ from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-d
 import neuron_trainer.data.rows  # noqa: E402
 import neuron_trainer.loop.testing  # noqa: E402
 import neuron_trainer.worker  # noqa: E402, F401
+from neuron_trainer import parallel  # noqa: E402
+
+for _name in parallel.backends():
+    parallel.provider(_name).preload()
 
 # tqdm's own lock is a semaphore of the system, which a killed worker would leave behind.
 tqdm.tqdm.set_lock(threading.RLock())

@@ -1,4 +1,4 @@
-"""Llama (and Llama 2, 3, 3.1): `config` → `model`; `weights` exchanges tensors with `transformers`."""
+"""Llama (and Llama 2, 3, 3.1): `config` → `model`; `family` has what else the trainer asks."""
 
 from .config import LlamaConfig
 from .model import LlamaForCausalLM

@@ -1,4 +1,4 @@
-"""Mixtral: Mistral's attention and a mixture of experts; `weights` exchanges tensors with `transformers`."""
+"""Mixtral: Mistral's attention and a mixture of experts; `family` has what else the trainer asks."""
 
 from .config import MixtralConfig
 from .model import MixtralForCausalLM

@@ -5,15 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from neuron_api.config import ModelConfig
+from neuron_api.derive.config_json import with_defaults
 from neuron_trainer.models import config_json
 from neuron_trainer.models.blocks.moe import MoeSettings
 from neuron_trainer.models.llama.config import LlamaConfig
 
-DEFAULTS: Final[Mapping[str, Any]] = {
-    "num_key_value_heads": 8, "max_position_embeddings": 4096 * 32, "rms_norm_eps": 1e-5, "sliding_window": None,
-    "num_local_experts": 8, "num_experts_per_tok": 2, "output_router_logits": False, "router_aux_loss_coef": 0.001,
-}  # fmt: skip
-"""What `transformers` takes where config.json is silent."""
 _THETA: Final = 1e6
 
 
@@ -38,7 +34,7 @@ def from_values(values: Mapping[str, Any], overrides: ModelConfig | None = None)
 
     `max_position_embeddings` is the larger one of the file's and the override.
     """
-    values = {**DEFAULTS, **values}
+    values = with_defaults(values, "mixtral")
     if not values.get("rope_parameters") and not values.get("rope_theta"):
         values["rope_theta"] = _THETA
     fields = config_json.common(values, overrides)

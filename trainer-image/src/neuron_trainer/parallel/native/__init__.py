@@ -1,4 +1,52 @@
 """The native backend: DeviceMesh, DTensor tensor and sequence parallelism, FSDP2; `cpu`/gloo or `neuron`/neuron.
 
-`backend` is not imported here: FSDP and pipelining take 0.8 s, and the launcher only asks `limits`.
+A `BackendProvider`. FSDP and pipelining take 0.8 s to import and the launcher only calls `check`, so `backend` is
+imported where a run is built.
 """
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from neuron_api.config import TrainingConfig
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
+from neuron_api.platform.topology import Topology
+from neuron_trainer.parallel.backend import ParallelBackend
+
+_SHUFFLE = "distributed_strategy.token_shuffle_group_size"
+
+
+def accepts(_: TrainingConfig, __: str) -> bool:
+    """Return True: it is the backend of every run that no other takes."""
+    return True
+
+
+def check(config: TrainingConfig) -> Iterator[Finding]:
+    """Yield what this backend cannot split: a token shuffle needs groups of equally many tokens."""
+    strategy = config.distributed_strategy
+    group = strategy.token_shuffle_group_size
+    tokens = config.data.micro_batch_size * config.model.encoder_seq_length // strategy.context_parallel_size
+    if tokens % group:
+        message = f"{group} is no divisor of the {tokens} tokens of a micro-batch on a process."
+        yield make_finding(4001, _SHUFFLE, message, "Use one that is.")
+
+
+def preload() -> None:
+    """Import what `create` needs."""
+    from . import backend  # noqa: F401
+
+
+def init_process_group(accelerator: str, timeout: timedelta) -> None:
+    """Initialise torch.distributed: gloo for host tensors, the accelerator's own collectives for its tensors."""
+    name = "gloo" if accelerator == "cpu" else f"cpu:gloo,{accelerator}:{accelerator}"
+    dist.init_process_group(name, timeout=timeout)
+
+
+def create(config: TrainingConfig, topology: Topology, device: torch.device) -> ParallelBackend:
+    """Return the backend of a run; makes process groups, so all processes call it together."""
+    from .backend import NativeBackend
+
+    return NativeBackend(config, topology, device)

@@ -16,8 +16,7 @@ from neuron_api.derive import precision, sharding
 from neuron_api.platform.topology import Topology
 from neuron_trainer.models import recompute
 from neuron_trainer.models.family import Family
-from neuron_trainer.models.prediction import Prediction
-from neuron_trainer.models.sequence import Part
+from neuron_trainer.models.interface import Part, Prediction
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Share
 
 from . import mesh, parameters, staggered_init
@@ -54,7 +53,7 @@ class NativeBackend:
         self._copied: list[parameters.NativeParameter] = []
         """Those that another stage has, too."""
         self._updates = 0
-        self._rounded: RoundedWeights | WorkingWeights | None = None
+        self._compute_weights: RoundedWeights | WorkingWeights | None = None
         """What is computed with where it has to be made from the masters; FSDP alone does so by itself."""
 
     def build(self, family: Family) -> nn.Module:
@@ -67,12 +66,14 @@ class NativeBackend:
             self._config.trainer.sequential_move_factor,
         )
         each = dist.get_world_size() // self._topology.pipeline_parallel
-        self._parameters = [one for module in blocks.values() for one in parameters.collect(module, each)]
+        self._parameters = [parameter for module in blocks.values() for parameter in parameters.collect(module, each)]
         self._copied = shared_weight.mark(self._parameters, self._aliases)
         if self._meshes.data is None and dtypes.is_mixed(self._policy):
-            self._rounded = WorkingWeights(list(blocks.values()), self._parameters, self._policy, self._config.seed)
+            self._compute_weights = WorkingWeights(
+                list(blocks.values()), self._parameters, self._policy, self._config.seed
+            )
         elif self._policy.is_stochastic and self._policy.has_masters:
-            self._rounded = RoundedWeights(list(blocks.values()), self._parameters, self._config.seed)
+            self._compute_weights = RoundedWeights(list(blocks.values()), self._parameters, self._config.seed)
         share = self._loss = loss.Loss(self._part)
         self._schedule: MicroBatchSchedule
         if self._meshes.data is not None and self._is_replicated:
@@ -85,7 +86,7 @@ class NativeBackend:
 
     @property
     def _is_replicated(self) -> bool:
-        """Whether processes share samples, whole weights and nothing else."""
+        """Return whether processes share samples, whole weights and nothing else."""
         meshes = self._meshes
         is_split = self._config.distributed_strategy.zero1 or meshes.tensor or meshes.stages or meshes.experts
         return not (is_split or dtypes.is_mixed(self._policy) or self._config.bucket_size_collectives)
@@ -95,12 +96,12 @@ class NativeBackend:
         module: nn.Module = family.on_meta()
         if self._topology.pipeline_parallel > 1:
             stages.prune_to_stage(module, self._config, family.layers, number)
-        own = dict(module.named_modules())
-        layers = [name for name in family.layers if name in own]
+        modules = dict(module.named_modules())
+        layers = [name for name in family.layers if name in modules]
         if self._meshes.experts is not None:
             expert_parallel.apply(module, self._meshes.experts)
         if self._meshes.tensor is not None:
-            roles = {name: role for name, role in family.roles.items() if self._holds(own, name)}
+            roles = {name: role for name, role in family.roles.items() if self._holds(modules, name)}
             sequence_parallel = self._config.distributed_strategy.sequence_parallel
             copies = sharding.requested_replication(self._config)
             tensor_parallel.apply(
@@ -141,13 +142,13 @@ class NativeBackend:
             family.tie(module)
 
     @staticmethod
-    def _holds(own: dict[str, nn.Module], name: str) -> bool:
-        return name in own and not isinstance(own[name], stages.PassThrough)
+    def _holds(modules: dict[str, nn.Module], name: str) -> bool:
+        return name in modules and not isinstance(modules[name], stages.PassThrough)
 
     def _materialise(self, module: nn.Module, family: Family) -> None:
         """Replace each meta parameter by its initial value; one full tensor at a time is in memory."""
         for name, meta in list(module.named_parameters()):
-            full = family.draw(self._aliases.get(name, name), meta.shape)
+            full = family.init_parameter(self._aliases.get(name, name), meta.shape)
             full = full.to(self.device, dtypes.TORCH[self._policy.stored])
             if isinstance(meta, DTensor):
                 # src_data_rank None: every rank has the same full tensor and cuts its own shard, no broadcast.
@@ -160,8 +161,8 @@ class NativeBackend:
         """See `ParallelBackend`."""
         return self._parameters
 
-    def weights_changed(self, updates: int) -> None:
-        """See `ParallelBackend`; weights are rounded when they are gathered."""
+    def weights_loaded(self, updates: int) -> None:
+        """See `ParallelBackend`."""
         self._updates = updates
 
     def accumulate(self, batch: Batch) -> Tensor:
@@ -177,8 +178,8 @@ class NativeBackend:
             return self._schedule.evaluate(self._micro_batches(batch))
 
     def _gather(self) -> None:
-        if self._rounded is not None:
-            self._rounded.gather(self._updates)
+        if self._compute_weights is not None:
+            self._compute_weights.gather(self._updates)
 
     def _micro_batches(self, batch: Batch) -> list[MicroBatch]:
         rows = self._config.data.micro_batch_size
@@ -193,8 +194,8 @@ class NativeBackend:
             return [MicroBatch(ids, labels, {name: values[0] for name, values in further.items()})]
         parts = zip(torch.split(ids, rows), torch.split(labels, rows), strict=True)
         return [
-            MicroBatch(some, wanted, {name: values[index] for name, values in further.items()})
-            for index, (some, wanted) in enumerate(parts)
+            MicroBatch(rows_of_ids, targets, {name: values[index] for name, values in further.items()})
+            for index, (rows_of_ids, targets) in enumerate(parts)
         ]
 
     @contextmanager
@@ -202,13 +203,15 @@ class NativeBackend:
         """Cross-entropy on logits that stay split over the vocabulary; over which labels the mean is taken."""
         with (
             loss_parallel() if self._meshes.tensor is not None else nullcontext(),
-            self._loss.divided_by(self._labels_of_one(batch) if self._config.model.token_weighted_loss else None),
+            self._loss.divided_by(
+                self._labels_per_micro_batch(batch) if self._config.model.token_weighted_loss else None
+            ),
         ):
             yield
 
-    def _labels_of_one(self, batch: Batch) -> Tensor:
-        """Labels that count in an average micro-batch of the global batch, at least one in all of it: the mean over
-        micro-batches and data-parallel processes is then that over the labels. A collective."""
+    def _labels_per_micro_batch(self, batch: Batch) -> Tensor:
+        """Return the labels that count in an average micro-batch of the global batch, at least one in all of it: the
+        mean over micro-batches and data-parallel processes is then that over the labels. A collective."""
         number = torch.float64 if self.device.type == "cpu" else torch.float32
         labels = self.sum_over_processes(loss.count(batch["labels"]).to(number).reshape(1))[0]
         # The processes of a replica count the same samples, so the sum has each label as often as a replica processes.
@@ -222,8 +225,9 @@ class NativeBackend:
         if self._meshes.stages is not None:
             shared_weight.add_gradients(self._copied, self._meshes.stages)
 
-    def drop_gradients(self) -> None:
-        """See `ParallelBackend`."""
+    def end_step(self, updates: int) -> None:
+        """See `ParallelBackend`; weights are rounded when they are gathered."""
+        self._updates = updates
         for parameter in self._parameters:
             parameter.used.grad = None
             parameter.leaf.grad = None

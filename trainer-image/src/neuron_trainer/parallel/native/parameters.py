@@ -17,6 +17,8 @@ from neuron_trainer.parallel.parts import Cut
 class NativeParameter(LocalParameter):
     """A local parameter whose whole is a DTensor or, replicated everywhere, a plain tensor."""
 
+    whole: Tensor = field(kw_only=True)
+    """The parameter as it is registered."""
     scale: float = 1.0
     """Of the averaged gradient: an expert's is averaged over the processes that hold it, and is the sum of tokens from
     all processes of their expert-parallel groups."""
@@ -26,7 +28,7 @@ class NativeParameter(LocalParameter):
     def __post_init__(self) -> None:
         self.used = self.whole
 
-    def wrap(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
+    def for_checkpoint(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
         """See `LocalParameter`."""
         whole = self.whole
         if not isinstance(whole, DTensor) or dims == ():
@@ -44,12 +46,13 @@ def collect(module: nn.Module, world_size: int) -> list[NativeParameter]:
     return [
         NativeParameter(
             name,
-            parameter,
+            parameter.shape,
             _leaf(parameter),
             world_size // _distinct(parameter),
             _cuts(parameter),
             _offset(parameter),
-            1 / _expert_parallel(parameter),
+            scale=1 / _expert_parallel(parameter),
+            whole=parameter,
         )
         for name, parameter in module.named_parameters()
     ]

@@ -1,4 +1,4 @@
-"""Mixture of experts in place of the MLP (B-12): `router` → `capacity` → `experts`, put together by `layer`."""
+"""Mixture of experts in place of the MLP (B-12): `router` → `experts`, put together by `layer`."""
 
 from .balance import LoadBalancing, load_balancing_loss, nothing_yet
 from .layer import MoE

@@ -1,12 +1,13 @@
-"""Router and experts together."""
+"""Router and experts together; which assignments an expert of limited capacity takes."""
 
+from math import ceil
 from typing import Protocol
 
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from neuron_trainer.models.blocks.dropout import Dropout
 
-from . import capacity
 from .experts import Experts, Mixed
 from .router import Router
 from .settings import MoeSettings
@@ -51,5 +52,24 @@ class MoE(nn.Module):
         if settings.capacity_factor is None or settings.capacity_factor * settings.top_k >= settings.num_experts:
             return chosen
         tokens = chosen.shape[0] * chosen.shape[1]
-        limit = capacity.of_expert(tokens, settings.top_k, settings.capacity_factor, settings.num_experts)
-        return chosen.masked_fill(~capacity.kept(chosen, settings.num_experts, limit), settings.num_experts)
+        limit = expert_capacity(tokens, settings.top_k, settings.capacity_factor, settings.num_experts)
+        return chosen.masked_fill(~within_capacity(chosen, settings.num_experts, limit), settings.num_experts)
+
+
+def expert_capacity(tokens: int, top_k: int, factor: float, experts: int) -> int:
+    """Return how many tokens one expert takes: min(T, ceil(T * top_k * factor / E))."""
+    return min(tokens, ceil(tokens * top_k * factor / experts))
+
+
+def within_capacity(chosen: Tensor, experts: int, capacity: int) -> Tensor:
+    """Return whether an assignment is within the capacity of its expert, bool [B, S, top_k] from indices of that shape.
+
+    First come, first kept, in the order of positions: all samples' first tokens, then their second ones. So whether a
+    token is dropped does not depend on what comes after it.
+    """
+    batch, length, top_k = chosen.shape
+    ordered = chosen.transpose(0, 1).reshape(-1, top_k)
+    taken = F.one_hot(ordered, experts).sum(dim=1)
+    before = taken.cumsum(dim=0) - taken
+    within = before.gather(1, ordered) < capacity
+    return within.view(length, batch, top_k).transpose(0, 1)

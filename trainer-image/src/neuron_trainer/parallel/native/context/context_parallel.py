@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor, Partial, Shard
 from neuron_trainer.models.blocks.attention import AttentionMaskBuilder, CoreAttention
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.moe.router import Router
-from neuron_trainer.models.sequence import Part
+from neuron_trainer.models.interface import Part
 
 from .ring_attention import ring_attention
 

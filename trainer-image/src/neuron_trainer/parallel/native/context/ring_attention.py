@@ -42,7 +42,7 @@ def ring_attention(
 
     `query` [B, heads, S/CP, D], `key` and `value` [B, kv heads, S/CP, D] (kv heads divide heads), this process's part
     by its rank in `group`; returns [B, heads, S/CP, D] in the query's dtype. A collective over `group`, backward too.
-    `documents`: see `neuron_trainer.models.sequence`.
+    `documents`: see `neuron_trainer.models.interface`.
     """
     seed = dropout.seed() if dropout is not None else None
     drop = DropoutState(dropout.probability, seed) if dropout is not None and seed is not None else None

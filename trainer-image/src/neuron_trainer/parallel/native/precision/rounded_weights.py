@@ -11,17 +11,17 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
 from neuron_trainer import rounding
-from neuron_trainer.parallel.backend import LocalParameter
+from neuron_trainer.parallel.native.parameters import NativeParameter
 
 
 class RoundedWeights:
     """Of the FSDP units in some modules."""
 
-    def __init__(self, modules: Sequence[nn.Module], parameters: Sequence[LocalParameter], seed: int) -> None:
+    def __init__(self, modules: Sequence[nn.Module], parameters: Sequence[NativeParameter], seed: int) -> None:
         self._seed = seed
         of_name = {id(parameter.whole): parameter for parameter in parameters}
         # The modules of one unit share its state.
-        by_unit: dict[int, tuple[FSDPModule, list[LocalParameter]]] = {}
+        by_unit: dict[int, tuple[FSDPModule, list[NativeParameter]]] = {}
         for unit in [unit for module in modules for unit in module.modules() if isinstance(unit, FSDPModule)]:
             own = by_unit.setdefault(id(unit._get_fsdp_state()), (unit, []))[1]
             own += [of_name[id(one)] for one in _own(unit) if id(one) in of_name]

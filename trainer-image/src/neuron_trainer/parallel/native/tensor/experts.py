@@ -12,8 +12,7 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distrib
 from torch.distributed.tensor.parallel import ParallelStyle
 from torch.distributed.tensor.placement_types import Placement
 
-from .partial_gradient import with_partial_gradient
-from .reduction import Reduction
+from .reduction import Reduction, with_partial_gradient
 
 WIDTH: Final = {"gate_proj": 1, "up_proj": 1, "down_proj": 2}
 """Dimension of the stacked weights [E, out, in] that tensor parallelism splits."""

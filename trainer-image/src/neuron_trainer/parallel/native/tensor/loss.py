@@ -8,8 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from neuron_trainer.models.prediction import Prediction
-from neuron_trainer.models.sequence import Part
+from neuron_trainer.models.interface import Part, Prediction
 from neuron_trainer.parallel.native.context import context_parallel
 
 IGNORED_LABEL: Final = -100

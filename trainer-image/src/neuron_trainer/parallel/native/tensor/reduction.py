@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Replicate
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Partial, Replicate
 from torch.distributed.tensor.placement_types import Placement
 
 
@@ -29,3 +30,10 @@ class Reduction:
         Split states are gathered; in the backward pass there is one all-reduce or reduce-scatter.
         """
         return states.redistribute(placements=[Replicate()], backward_dtype=self.dtype)
+
+
+def with_partial_gradient(tensor: Tensor, mesh: DeviceMesh) -> Tensor:
+    """Return the values that all processes have; each computes a part of their gradient, and the parts are summed."""
+    if not isinstance(tensor, DTensor):
+        tensor = DTensor.from_local(tensor, mesh, [Replicate()], run_check=False)
+    return tensor.to_local(grad_placements=[Partial()])

@@ -12,7 +12,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, distribute_module
 from torch.distributed.tensor.parallel import ParallelStyle
 
-from .partial_gradient import with_partial_gradient
+from .reduction import with_partial_gradient
 
 
 class SharedHeads(ParallelStyle):

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_module
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     ParallelStyle,
@@ -21,12 +21,31 @@ from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.roles import Role
 
 from .experts import SplitExperts, WholeRouter
-from .positions import SplitPositions
 from .reduction import Reduction
 from .shared_heads import SharedHeads
 
 _TENSOR_STREAM = 2718
 """Offset of the random streams of tensor-parallel ranks (B-19)."""
+
+
+class SplitPositions(ParallelStyle):
+    """Learned positions beside an embedding whose output is split over the sequence.
+
+    The table is whole on each process, which looks up its own part of the positions [1 or B, S] only.
+    """
+
+    def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
+        # The hooks may return what replaces inputs and outputs; the annotations of torch 2.14 say None.
+        return distribute_module(module, device_mesh, None, self._take, self._local)  # type: ignore[arg-type]
+
+    @staticmethod
+    def _take(_: nn.Module, inputs: tuple[Any, ...], mesh: DeviceMesh) -> tuple[DTensor]:
+        whole = DTensor.from_local(inputs[0], mesh, [Replicate()], run_check=False)
+        return (whole.redistribute(placements=[Shard(1)]),)
+
+    @staticmethod
+    def _local(_: nn.Module, output: DTensor, __: DeviceMesh) -> Tensor:
+        return output.to_local()
 
 
 def apply(

@@ -1,9 +1,12 @@
-"""Types and ranges of the keys of a Hugging Face `config.json` that are read; all others are ignored.
+"""Hugging Face's `config.json`: which models there are, and the types and ranges of the keys that are read.
 
-A key without a default here is required. Bounds are far beyond any model, but below what overflows or runs for hours.
+All other keys are ignored. A key without a default here is required. Bounds are far beyond any model, but below what
+overflows or runs for hours.
 """
 
-from typing import Annotated, Any, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -91,3 +94,51 @@ class ConfigJson(BaseModel):
             chosen, count = self.num_experts_per_tok, self.num_local_experts
             raise ValueError(f"num_experts_per_tok {chosen} is more than num_local_experts {count}")
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class ModelType:
+    """One value of `model_type`; `neuron_trainer.models` has a family of the same name."""
+
+    name: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """What `transformers` takes where config.json is silent, if it is not what a Llama's silence means."""
+    has_biases: bool = False
+    """Whether `attention_bias` and `mlp_bias` count; the others have none, whatever their config.json says."""
+
+
+MODEL_TYPES: Final[Mapping[str, ModelType]] = {
+    model_type.name: model_type
+    for model_type in (
+        ModelType("llama", has_biases=True),
+        ModelType("mistral", {"num_key_value_heads": 8, "sliding_window": 4096, "max_position_embeddings": 4096 * 32}),
+        ModelType(
+            "mixtral",
+            {
+                "num_key_value_heads": 8,
+                "max_position_embeddings": 4096 * 32,
+                "rms_norm_eps": 1e-5,
+                "sliding_window": None,
+                "num_local_experts": 8,
+                "num_experts_per_tok": 2,
+                "output_router_logits": False,
+                "router_aux_loss_coef": 0.001,
+            },
+        ),
+    )
+}
+
+
+def model_type(values: Mapping[str, Any], name: str = "") -> str:
+    """Return `model_type`, else what `architectures` says, else what the experiment's name says, which decides alone
+    upstream; it may be none of `MODEL_TYPES`."""
+    listed = values.get("architectures")
+    classes = listed if isinstance(listed, list) else []
+    architectures = [str(class_).removesuffix("ForCausalLM").lower() for class_ in classes]
+    by_name = [kind for kind in MODEL_TYPES if kind in name.lower()]
+    return str(values.get("model_type") or next(iter([*architectures, *by_name]), "llama"))
+
+
+def with_defaults(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return the values with what the model's type means where they are silent."""
+    return {**(MODEL_TYPES[kind].defaults if kind in MODEL_TYPES else {}), **values}

@@ -1,4 +1,4 @@
-"""Which tokens of a sample a model is given.
+"""What every family's model takes and returns.
 
 Where a sample has several documents a model is also given, if they matter: `positions`, int64 [B, part.length], of its
 tokens, in place of those that follow from the part; `documents`, int64 [B, total], a number for each token of the whole
@@ -6,6 +6,9 @@ sample, different where tokens must not see each other.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +25,12 @@ class Part:
     def whole(cls, length: int) -> "Part":
         """Every token."""
         return cls(0, length, length)
+
+
+class Prediction(NamedTuple):
+    """Of one micro-batch."""
+
+    logits: Tensor
+    """[B, S, V] in the compute dtype; of a part of the model, the states [B, S, H] for the next part."""
+    auxiliary: Tensor
+    """Added to the loss: a scalar, fp32, already weighted; of a part of the model, what the next part needs for it."""

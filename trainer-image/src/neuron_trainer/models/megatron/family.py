@@ -1,13 +1,21 @@
-"""What each module of a Megatron model is to a parallel backend: roles by module name, in no framework's terms."""
+"""Megatron's models for the rest of the trainer: initial weights and roles of modules in a split."""
 
+from math import sqrt
 from typing import Final
 
+import torch
+from torch import Tensor
+
+from neuron_trainer.models import spec
 from neuron_trainer.models.blocks import roles as blocks
 from neuron_trainer.models.blocks.mlp import GATED
 from neuron_trainer.models.roles import Role
+from neuron_trainer.models.spec import FamilySpec
 
 from .config import MegatronConfig
+from .model import MegatronForCausalLM
 
+_ENDS: Final = ("o_proj.weight", "down_proj.weight", "experts.down_proj")
 RECOMPUTABLE: Final = (
     "CoreAttention", "ParallelAttention", "ParallelMLP", "NeuronSwitchMLP", "ParallelTransformerLayer",
 )  # fmt: skip
@@ -46,3 +54,15 @@ def _layer(name: str) -> dict[str, Role]:
         f"{name}.post_attention_layernorm": Role.NORM,
         f"{name}.mlp_output_dropout": Role.DROPOUT,
     }
+
+
+def init_parameter(name: str, shape: torch.Size, config: MegatronConfig, seed: int) -> Tensor:
+    """Return the full parameter `name`, fp32 on the CPU: N(0, init_method_std), for the projections that end a block
+    divided by sqrt(2 layers), so that the variance of the residual stream does not grow with the depth (GPT-2, section
+    2.3). Embeddings: like all others."""
+    is_scaled = config.use_scaled_init_method and name.endswith(_ENDS)
+    deviation = config.init_method_std / (sqrt(2 * config.num_layers) if is_scaled else 1)
+    return spec.init_parameter(name, shape, deviation, seed)
+
+
+FAMILY: Final = FamilySpec("megatron", MegatronForCausalLM, init_parameter, roles, layers, RECOMPUTABLE)

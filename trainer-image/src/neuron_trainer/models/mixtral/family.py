@@ -1,0 +1,54 @@
+"""Mixtral for the rest of the trainer: initial weights, names in `transformers`, roles of modules in a split."""
+
+from typing import Final
+
+from neuron_trainer.models.blocks import roles as blocks
+from neuron_trainer.models.llama import family as llama
+from neuron_trainer.models.roles import Role
+from neuron_trainer.models.spec import FamilySpec, HFTensor
+
+from .config import MixtralConfig, from_values
+from .model import MixtralForCausalLM
+
+RECOMPUTABLE: Final = ("CoreAttention", "MixtralAttention", "MixtralRMSNorm", "MoE", "MixtralDecoderLayer")
+"""Values of `model.activations_checkpoint_recompute`."""
+
+layers = llama.layers
+_PROJECTIONS: Final = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
+
+
+def roles(config: MixtralConfig) -> dict[str, Role]:
+    """Module name to role; a module that is not named is replicated."""
+    found = {"model.embed_tokens": Role.VOCABULARY_IN, "model.norm": Role.NORM, "lm_head": Role.VOCABULARY_OUT}
+    for index, layer in enumerate(layers(config)):
+        found |= {f"{layer}.input_layernorm": Role.NORM, f"{layer}.post_attention_layernorm": Role.NORM}
+        found |= blocks.attention(f"{layer}.self_attn")
+        found |= (blocks.moe if config.has_experts(index) else blocks.mlp)(f"{layer}.mlp")
+    return found
+
+
+def hf_tensor(name: str, config: MixtralConfig) -> HFTensor:
+    """Return what is in `transformers`, which has a tensor for each projection of each expert; ours has them stacked.
+
+    `block_sparse_moe.experts.3.w1` is gate_proj[3], `w3` up_proj, `w2` down_proj; of the others only the router's name
+    differs.
+    """
+    layer, is_experts, projection = name.partition(".mlp.experts.")
+    if not is_experts:
+        return HFTensor((name.replace(".mlp.gate.", ".block_sparse_moe.gate."),))
+    prefix, last = f"{layer}.block_sparse_moe.experts", _PROJECTIONS[projection]
+    return HFTensor(
+        tuple(f"{prefix}.{expert}.{last}.weight" for expert in range(config.moe.num_experts)), is_stack=True
+    )
+
+
+FAMILY: Final = FamilySpec(
+    "mixtral",
+    MixtralForCausalLM,
+    llama.init_parameter,
+    roles,
+    layers,
+    RECOMPUTABLE,
+    from_json=from_values,
+    hf_tensor=hf_tensor,
+)

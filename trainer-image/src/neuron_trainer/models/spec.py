@@ -1,0 +1,77 @@
+"""What a family is: one `FamilySpec` in the `family` module of each folder of this package."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from neuron_api.config import ModelConfig
+
+from .roles import Role
+
+
+class Sizes(Protocol):
+    """What every family's config, a dataclass, says."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding."""
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the model."""
+
+    @property
+    def max_sequence(self) -> int | None:
+        """Longest sample that the positions reach; None: any."""
+
+
+class HFTensor(NamedTuple):
+    """The tensors that have the numbers of one parameter."""
+
+    names: tuple[str, ...]
+    is_stack: bool = False
+    """Whether each is a row of ours, which has one dimension more, the first; else it is the one and has our shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class FamilySpec:
+    """Everything that the rest of the trainer asks of a family; `config` is what its own `config` module makes."""
+
+    kind: str
+    """`model_type` of config.json (`neuron_api.derive.config_json` has its defaults), or `megatron`."""
+    model: Callable[[Any], nn.Module]
+    """From the config to the module."""
+    init_parameter: Callable[[str, torch.Size, Any, int], Tensor]
+    """From name, shape, config and seed to the full initial value, fp32 on the CPU."""
+    roles: Callable[[Any], Mapping[str, Role]]
+    """Module name to role; a module that is not named is replicated."""
+    layers: Callable[[Any], list[str]]
+    """Names of the repeated layers, in order: units of data-parallel sharding and of `full` recompute."""
+    recomputable: tuple[str, ...]
+    """Values of `model.activations_checkpoint_recompute`."""
+    from_json: Callable[[Mapping[str, Any], ModelConfig | None], Sizes] | None = None
+    """From a parsed config.json, its defaults filled in, and the overrides to the config; raises `InputError`.
+    None: the model is written out in the section `model`."""
+    hf_tensor: Callable[[str, Any], HFTensor] | None = None
+    """What a parameter is in the files of `transformers`. None: it has no such model."""
+
+
+def init_parameter(name: str, shape: torch.Size, deviation: float, seed: int) -> Tensor:
+    """Return the full parameter `name`, fp32 on the CPU: N(0, deviation) unless it is a norm's or a bias.
+
+    It is drawn from a generator seeded by the run's seed and the name; a backend cuts its shard out of it. So initial
+    weights do not depend on how the model is split or in what order it is built.
+    """
+    if name.endswith("norm.weight"):
+        return torch.ones(shape)
+    if name.endswith(".bias"):
+        return torch.zeros(shape)
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+    return torch.empty(shape).normal_(0.0, deviation, generator=generator)
