@@ -12,6 +12,7 @@ import pytest
 
 from attribute_reads import field_names, reads
 from neuron_api.config import TrainingConfig
+from neuron_api.config.optimizers import OPTIMIZERS
 from neuron_api.findings.finding import Severity
 from neuron_api.loading.loader import load_text
 from neuron_api.platform import environment
@@ -37,6 +38,11 @@ FILES: Final = (
 )
 """Code that acts on values; the other modules of the API name keys and check them."""
 READERS: Final = reads(FILES)
+for _spec in OPTIMIZERS.values():
+    # The constructor is given every argument of the spec by name (test_optimizers.py), the first of a schedule's
+    # switches it on (`OptimConfig.computes_rate`).
+    for _key in (*_spec.arguments, *_spec.schedule_arguments[:1]):
+        READERS.setdefault(("OptimConfig", _key), set()).add(TRAINER / "optim" / "build.py")
 DONE: Final = (SupportLevel.SUPPORTED, SupportLevel.MEGATRON_ONLY, SupportLevel.SOME_VALUES)
 
 
