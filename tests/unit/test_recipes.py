@@ -233,3 +233,22 @@ def test_a_gang_scheduler(copy: Copy) -> None:
     """)
     assert output.splitlines() == ["toy-scheduler toys.example/v1 Box tiny-0", "{'toys': 2}", "True"]
     assert set(copy.touched) <= set(files_of("A gang scheduler"))
+
+
+def test_an_optimizer(copy: Copy) -> None:
+    spec = '        OptimizerSpec("asgd", ("lr_decay",), ("ax",), defaults={"weight_decay": 0.0}),\n'
+    copy.insert("api", "config/optimizers.py", spec, before=r'^        OptimizerSpec\("adadelta"')
+    output = copy.run(f"""
+        from pathlib import Path
+        from neuron_api.loading.loader import load_text
+        from neuron_api.manifest.crd import to_yaml
+        text = Path({str(LLAMA)!r}).read_text()
+        alone = ["~model.optim.betas", "model.optim.name=asgd"]
+        loaded = load_text(text, alone)
+        print(loaded.config.model.optim.states, loaded.config.model.optim.weight_decay)
+        wrong = load_text(text, [*alone, "+model.optim.nesterov=true"])
+        print([finding.code for finding in wrong.findings if finding.key == "model.optim.nesterov"])
+        print("asgd" in to_yaml())
+    """)
+    assert output.splitlines() == ["('ax',) 0.01", "['NTJ-2602']", "True"]
+    assert set(copy.touched) <= set(files_of("An optimizer"))
