@@ -5,6 +5,7 @@ that comes out is checked, and a file can only be named, not pointed at: `../oth
 """
 
 import pickle
+from enum import Enum
 from typing import IO, Any, Final
 
 import torch
@@ -50,10 +51,19 @@ class _Place:
     def __setstate__(self, _: Any) -> None: ...
 
 
+def _member(kind: Any, name: Any) -> Any:
+    """Return the member of one of the enumerations above: Python 3.11.2 pickles it as `getattr(kind, name)`."""
+    if isinstance(kind, type) and issubclass(kind, Enum) and isinstance(name, str) and kind in _TYPES.values():
+        return kind[name]
+    raise pickle.UnpicklingError("it asks for an attribute, which no index of tensors needs")
+
+
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (kind := _TYPES.get((module, name))) is not None:
             return kind
+        if (module, name) == ("builtins", "getattr"):
+            return _member
         if module.partition(".")[0] in _PLACES:
             return _Place
         if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
