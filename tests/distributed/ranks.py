@@ -59,7 +59,8 @@ def _enter(backend: str | None, target: Callable[..., None], *arguments: Any) ->
 def full(parameter: Any) -> Any:
     """The whole of a parameter, on every process; a collective."""
     placed = parameter.for_checkpoint(parameter.leaf.detach())
-    return placed.full_tensor() if hasattr(placed, "full_tensor") else placed.clone()
+    whole = placed.full_tensor() if hasattr(placed, "full_tensor") else placed
+    return whole.clone()  # what every process has is no copy, and the next step changes it
 
 
 def join(ranks: Sequence[Any], idle: float = IDLE) -> list[int | None]:
