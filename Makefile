@@ -68,6 +68,10 @@ bench-recovery: venv ## seconds from a fault to the next step on the local clust
 test-numerics: venv ## every family under every split against one process, as a table (docs/numerics.md; a quarter of an hour)
 	$(BIN)/python hack/numerics
 
+.PHONY: test-mutations
+test-mutations: venv ## one mistake at a time at every key of every real file (make test: every third key; 4 minutes)
+	MUTATIONS_STRIDE=1 $(BIN)/python -m pytest -q tests/unit/api/test_mutations.py
+
 .PHONY: test-kills
 test-kills: venv ## 200 runs that are killed or whose storage fails, each resumed bit for bit, as a table (10 minutes)
 	KILLS=200 $(BIN)/python -m pytest -q --durations=0 tests/distributed/test_kills.py
