@@ -52,7 +52,8 @@ PendingEvents = tuple[NeuronTrainingJob, tuple[Announcement, ...]]
 """A job as it was, and what is to be said about the change."""
 
 MAX_PLANS_PER_PASS: Final = 4
-"""In one pass, each from what the one before has left (`aftermath`): told, deleted, created, and one to spare."""
+"""In one reconcile, each from what the one before has left (`planning.projection`): save, delete, create, and one to
+spare."""
 _WEBHOOK = "failed calling webhook"
 """500, but a plain word: the webhook of a queue (or of anybody else) does not answer, so no pod is made."""
 
@@ -140,7 +141,8 @@ class Controller:
         *,
         is_live: bool,
     ) -> Result:
-        """Plan after plan, as long as what each leaves is known; one from memory only where it may be (`certainty`)."""
+        """Plan after plan, as long as what each leaves is known; from memory only where `planning.cache_safety` allows
+        it."""
         for _ in range(MAX_PLANS_PER_PASS):
             result, body = await self._do(key, observation, planned, pending)
             if body is None or (projected := projection.project(observation.observed, planned, parse(body))) is None:
@@ -175,7 +177,8 @@ class Controller:
     async def _do(
         self, key: JobKey, observation: Observation, planned: Plan, pending: list[PendingEvents]
     ) -> tuple[Result, Json | None]:
-        """One plan; also the job as it is stored then, None where that is not known. `told` gets what is to be told."""
+        """Carry out one plan; also return the job as it is then stored, None where that is not known. `pending` gets
+        the events to post."""
         job = observation.observed.job
         status = finalize_status(planned, await self._carry_out(job, planned), self.clock())
         self.watcher.job_changed(job, status)

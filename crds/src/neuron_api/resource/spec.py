@@ -121,8 +121,9 @@ class RestartPolicy(ApiObject):
     """Restarts of all processes inside the running pods, per pod. Default 10."""
 
     max_gang_restarts: int = Field(default=3, ge=0, le=1000)
-    """How often all pods are replaced after failures that restarts inside the pods could not fix. Pods that fail within
-    ten seconds of the first count as one failure; disruptions do not count. Default 3."""
+    """How many failures of pods the job may have that restarts inside the pods could not fix, whether one pod or all
+    are replaced. Pods that fail within ten seconds of the first count as one failure; disruptions do not count.
+    Default 3."""
 
     budgets: CauseBudgets = CauseBudgets()
     """Lower limits than maxGangRestarts for single causes: a job that ran out of memory usually does so again."""

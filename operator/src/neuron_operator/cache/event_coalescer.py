@@ -23,7 +23,7 @@ class EventCoalescer:
     def __init__(self, add: Callable[[JobKey, float], None], monotonic: Callable[[], float]) -> None:
         self._add, self._monotonic = add, monotonic
         self._spent: dict[JobKey, tuple[float, float]] = {}
-        """How many passes at once are used up, and when that was; one comes back every `GATHER_SECONDS`."""
+        """How many passes at once are used up, and when that was; one comes back every `COALESCE_SECONDS`."""
 
     def __call__(self, key: JobKey, bad: bool) -> None:
         """Request a pass."""

@@ -125,7 +125,7 @@ class _Remembering:
         self._file, self._files = file, files
 
     def write(self, data: Any) -> int:
-        """See `Files.problem`."""
+        """See `ShardStorage.problem`."""
         try:
             return int(self._file.write(data))
         except OSError as problem:

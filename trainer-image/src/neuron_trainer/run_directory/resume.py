@@ -44,7 +44,8 @@ class EarlierRuns:
     saved: bool = False
     """Whether a checkpoint was ever complete."""
     from_scratch: FromScratch = FromScratch.BEFORE_FIRST_CHECKPOINT
-    """`spec.restartPolicy.fromScratch`; without an operator, its default."""
+    """`spec.restartPolicy.fromScratch`. Without an operator: a run may begin again until it has saved; the spec's own
+    default is Never."""
 
     @property
     def may_begin_again(self) -> bool:

@@ -27,7 +27,7 @@ def findings(source: Source, config: TrainingConfig, reported: Iterable[Finding]
 def spec_findings(
     spec: Mapping[str, Any], config: TrainingConfig, reported: Iterable[Finding] = ()
 ) -> tuple[Finding, ...]:
-    """Platform, pod template and storage of a job's spec; nothing where `told` has errors of its fields already."""
+    """Platform, pod template and storage of a job's spec; nothing where `reported` has errors of its fields already."""
     from neuron_operator.planning.validation import storage, template
 
     try:

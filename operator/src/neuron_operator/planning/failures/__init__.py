@@ -1,1 +1,1 @@
-"""What went wrong: pods that ended, hangs, crash loops, and what the failure table says of them."""
+"""What went wrong: pods that ended, hangs, incidents, and what the failure table says of them."""

@@ -1,6 +1,6 @@
 """The restart ladder: what is done about lost pods, within which budget. Cheapest first:
 
-process (the elastic agent's, told by `ledger.follow`) → this pod → all pods → the end.
+process (the elastic agent's, recorded by `ledger.record_process_failures`) → this pod → all pods → the end.
 
 A decision is only written down here. What it calls for is done by the next pass, after it has been saved: a crash
 between the two loses nothing and does nothing twice.
@@ -164,7 +164,8 @@ def _end_by_budget(
     config: TrainingConfig,
     now: datetime,
 ) -> End | None:
-    """The end, where one more failure of the job's own is one too many; `told`: the status as if it were not."""
+    """Return the end where one more failure of the job's own is one too many; `recorded`: the status with that failure
+    in its ledger."""
     if crash := crash_loop.detect_crash_loop(recorded, config):
         return crash
     used_up = budget.exhausted(status, blamed.cause, policy, now)

@@ -1,1 +1,1 @@
-"""Who lets the pods of a job start: one module per scheduler, behind `mechanism.Mechanism`. Pure, too."""
+"""Who lets the pods of a job start: one module per scheduler, behind `adapter.GangSchedulerAdapter`. Pure, too."""

@@ -65,7 +65,7 @@ class CoreAttention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """[B, heads, S, head_dim] and [B, kv heads, S, head_dim] twice, to [B, heads, S, head_dim].
 
-        `mask`: what `Sight` gives, in place of the causal one.
+        `mask`: what `AttentionMaskBuilder` gives, in place of the causal one.
         """
         if self.kernel is not None:
             return self.kernel(query, key, value, mask)

@@ -43,7 +43,7 @@ class GradientAccumulation:
         self._module, self._loss = module, loss
 
     def train(self, batches: Sequence[MicroBatch]) -> Tensor:
-        """See `Schedule`."""
+        """See `MicroBatchSchedule`."""
         losses = []
         for index, batch in enumerate(batches):
             data_parallel.start_micro_batch(self._module, is_last=index == len(batches) - 1)
@@ -54,7 +54,7 @@ class GradientAccumulation:
         return losses[0] if len(losses) == 1 else _sum(losses)
 
     def evaluate(self, batches: Sequence[MicroBatch]) -> Tensor:
-        """See `Schedule`."""
+        """See `MicroBatchSchedule`."""
         with torch.no_grad():
             losses = [self._of(batch) for batch in batches]
         return torch.stack(losses).mean()
@@ -91,13 +91,13 @@ class Pipelined:
             self._schedule = ScheduleInterleaved1F1B(list(stages), micro_batches, loss_fn=loss)
 
     def train(self, batches: Sequence[MicroBatch]) -> Tensor:
-        """See `Schedule`."""
+        """See `MicroBatchSchedule`."""
         losses: list[Tensor] | None = [] if self._is_last else None
         self._schedule.step(**self._inputs(batches), losses=losses, return_outputs=False)
         return self._mean(losses, batches[0].ids.device)
 
     def evaluate(self, batches: Sequence[MicroBatch]) -> Tensor:
-        """See `Schedule`."""
+        """See `MicroBatchSchedule`."""
         losses: list[Tensor] | None = [] if self._is_last else None
         self._schedule.eval(**self._inputs(batches), losses=losses)
         return self._mean(losses, batches[0].ids.device)
