@@ -15,6 +15,7 @@ from neuron_operator.cli.__main__ import main
 from neuron_operator.cli.files import table
 from neuron_operator.cli.files.documents import from_files
 from neuron_operator.cli.files.plan import plan_source
+from neuron_operator.kube.errors import UserInputError
 
 CONFIGS = Path(__file__).parents[3] / "tests/data/configs"
 
@@ -79,3 +80,34 @@ def test_a_pipe_has_one_line_for_each_row(capsys: pytest.CaptureFixture[str]) ->
     assert not sys.stdout.isatty()
     main(["plan", "-f", str(CONFIGS / "hf_mixtral_8x7b_config.yaml")])
     assert max(map(len, capsys.readouterr().out.splitlines())) > 100
+
+
+CLAIM = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata:\n  name: training\n"
+
+
+def test_other_objects_in_a_folder_are_named_and_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Found by a new user: the project's own examples could not be planned, since a claim lies among them."""
+    (tmp_path / "claim.yaml").write_text(CLAIM)
+    (tmp_path / "run.yaml").write_text((CONFIGS / "hf_llama3_8B_config.yaml").read_text())
+    [source] = from_files([str(tmp_path)])
+    assert source.label == "run"
+    assert "skipped: " in (printed := capsys.readouterr().err)
+    assert "claim.yaml has no NeuronTrainingJob: it has PersistentVolumeClaim" in printed
+
+
+@pytest.mark.parametrize("names", [["claim.yaml"], ["claim.yaml", "other.yaml"]])
+def test_a_folder_without_a_configuration_is_refused(names: list[str], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).write_text(CLAIM)
+    with pytest.raises(UserInputError, match=r"claim\.yaml has no NeuronTrainingJob"):
+        from_files([str(tmp_path)])
+    with pytest.raises(UserInputError, match=r"claim\.yaml has no NeuronTrainingJob"):
+        from_files([str(tmp_path / "claim.yaml")])
+
+
+def test_an_unknown_accelerator_is_answered_with_those_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["plan", "-f", "run.yaml", "--accelerator", "tpu"])
+    printed = capsys.readouterr().err
+    assert "'Neuron'" in printed
+    assert "<" not in printed.replace("[-h]", "").split("invalid choice")[1]

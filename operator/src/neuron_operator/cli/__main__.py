@@ -178,7 +178,7 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
         "--instance-type", help="EC2 instance type, trn1.32xlarge; default: the job's, or by trainer.lnc"
     )
     parser.add_argument(
-        "--accelerator", type=_accelerator, choices=tuple(Accelerator), metavar="NAME",
+        "--accelerator", type=_accelerator, choices=tuple(map(str, Accelerator)), metavar="NAME",
         help="Neuron or CPU; default: the job's, or Neuron",
     )  # fmt: skip
     return parser

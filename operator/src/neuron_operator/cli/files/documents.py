@@ -92,9 +92,28 @@ class _Document:
         return str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
 
 
+class NoJobError(UserInputError):
+    """The file holds Kubernetes objects, and no job among them."""
+
+
 def from_files(files: Sequence[str]) -> list[Source]:
-    """Every configuration of these files and folders, in order."""
-    return [source for file in expand_folders(files) for source in sources(read(file), file)]
+    """Every configuration of these files and folders, in order.
+
+    What lies in a folder beside jobs, such as a claim, is named on stderr and skipped.
+    """
+    result: list[Source] = []
+    skipped: list[NoJobError] = []
+    for file in expand_folders(files):
+        try:
+            result += sources(read(file), file)
+        except NoJobError as problem:
+            if file in files:
+                raise
+            skipped.append(problem)
+    if skipped and not result:
+        raise skipped[0]
+    sys.stderr.writelines(f"skipped: {problem}\n" for problem in skipped)
+    return result
 
 
 def expand_folders(files: Sequence[str]) -> Iterator[str]:
@@ -144,8 +163,9 @@ def sources(text: str, file: str) -> list[Source]:
             for document in documents
             if _is_typo(document.kind)
         ]
-        hint = f"; did you mean {contract.KIND} in place of {near[0]}?" if near else f": it has {kinds}"
-        raise UserInputError(f"{file} has no {contract.KIND}{hint}")
+        if near:
+            raise UserInputError(f"{file} has no {contract.KIND}; did you mean {contract.KIND} in place of {near[0]}?")
+        raise NoJobError(f"{file} has no {contract.KIND}: it has {kinds}")
     maps = {d.name: _texts(d.value.get("data")) for d in documents if d.kind == "ConfigMap"}
     return [_from_job(job, maps, documents, file) for job in jobs]
 
