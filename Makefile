@@ -32,7 +32,7 @@ test: venv ## every test but the long ones: unit, distributed (gloo), integratio
 	hack/test $(BIN)/python
 
 .PHONY: smoke
-smoke: venv ## two minutes, nothing built: a choice of tests from every part, for every day
+smoke: venv ## unit tests without processes, servers and builds, for every day (minutes)
 	$(BIN)/python -m pytest -q -m "not slow and not integration and not distributed" --durations=5 tests/unit
 
 .PHONY: measure
