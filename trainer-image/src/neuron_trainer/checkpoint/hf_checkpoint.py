@@ -54,17 +54,17 @@ class TensorLocation(NamedTuple):
 
 def tensors(folder: Path) -> dict[str, TensorLocation]:
     """By name, from the files' headers, which fit the files' sizes; raises `CheckpointError`."""
-    found: dict[str, TensorLocation] = {}
+    locations: dict[str, TensorLocation] = {}
     for file in _files(folder):
         try:
             with safe_open(file, "pt") as opened:
                 for name in opened.keys():  # noqa: SIM118  # it is no mapping
                     part = opened.get_slice(name)
                     dtype = part[:0].dtype if part.get_shape() else opened.get_tensor(name).dtype
-                    found[name] = TensorLocation(file, name, tuple(part.get_shape()), dtype)
+                    locations[name] = TensorLocation(file, name, tuple(part.get_shape()), dtype)
         except (OSError, SafetensorError) as problem:
             raise CheckpointError(f"{file} cannot be read: {problem}") from None
-    return found
+    return locations
 
 
 def manifest(folder: Path, family: str, architecture: dict[str, object]) -> Manifest:

@@ -31,13 +31,13 @@ _PREFIX = "model."
 
 def read(folder: Path, *, masters: bool = False) -> Weights:
     """The model's tensors by their names in the model; `masters`: as the optimizer updates them."""
-    found = {tensor.name: tensor for tensor in reader.tensor_entries(folder)}
+    entries = {tensor.name: tensor for tensor in reader.tensor_entries(folder)}
     weights: dict[str, Callable[[], Tensor]] = {}
-    for name in found:
+    for name in entries:
         if name.startswith(_PREFIX):
             own = name.removeprefix(_PREFIX)
             master = f"optim.{own}.{MASTER}"
-            weights[own] = partial(_load, folder, found[master if masters and master in found else name])
+            weights[own] = partial(_load, folder, entries[master if masters and master in entries else name])
     return weights
 
 

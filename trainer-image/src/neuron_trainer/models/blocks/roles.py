@@ -1,6 +1,18 @@
-"""Roles of the shared blocks below a name; a family's `plan` puts them together."""
+"""Roles of the shared blocks below a name; a family's `roles` puts them together."""
+
+from collections.abc import Callable, Sequence
 
 from neuron_trainer.models.roles import Role
+
+
+def decoder(layers: Sequence[str], feed_forward: Callable[[int], Callable[[str], dict[str, Role]]]) -> dict[str, Role]:
+    """Return the roles of a decoder as `transformers` names its modules; `feed_forward`: of the layer with a number."""
+    result = {"model.embed_tokens": Role.VOCABULARY_IN, "model.norm": Role.NORM, "lm_head": Role.VOCABULARY_OUT}
+    for index, layer in enumerate(layers):
+        result |= {f"{layer}.input_layernorm": Role.NORM, f"{layer}.post_attention_layernorm": Role.NORM}
+        result |= attention(f"{layer}.self_attn")
+        result |= feed_forward(index)(f"{layer}.mlp")
+    return result
 
 
 def attention(name: str) -> dict[str, Role]:

@@ -20,13 +20,8 @@ RECOMPUTABLE: Final = (
 
 
 def roles(config: LlamaConfig) -> dict[str, Role]:
-    """Module name to role; a module that is not named is replicated."""
-    found = {"model.embed_tokens": Role.VOCABULARY_IN, "model.norm": Role.NORM, "lm_head": Role.VOCABULARY_OUT}
-    for layer in layers(config):
-        found |= {f"{layer}.input_layernorm": Role.NORM, f"{layer}.post_attention_layernorm": Role.NORM}
-        found |= blocks.attention(f"{layer}.self_attn")
-        found |= blocks.mlp(f"{layer}.mlp")
-    return found
+    """Return the role of each module by name; a module that is not named is replicated."""
+    return blocks.decoder(layers(config), lambda _: blocks.mlp)
 
 
 def layers(config: LlamaConfig) -> list[str]:

@@ -24,21 +24,21 @@ RECOMPUTABLE: Final = (
 
 def roles(config: MegatronConfig) -> dict[str, Role]:
     """Module name to role; a module that is not named is replicated."""
-    found = {
+    result = {
         "model.embed_tokens": Role.VOCABULARY_IN,
         "model.embedding_dropout": Role.DROPOUT,
         "model.norm": Role.NORM,
         "lm_head": Role.VOCABULARY_OUT,
     }
     if config.rope is None:
-        found["model.embed_positions"] = Role.POSITIONS
+        result["model.embed_positions"] = Role.POSITIONS
     for index, layer in enumerate(layers(config)):
-        found |= _layer(layer)
+        result |= _layer(layer)
         if config.has_experts(index):
-            found |= blocks.moe(f"{layer}.mlp")
+            result |= blocks.moe(f"{layer}.mlp")
         else:
-            found |= blocks.mlp(f"{layer}.mlp", is_gated=config.activation in GATED)
-    return found
+            result |= blocks.mlp(f"{layer}.mlp", is_gated=config.activation in GATED)
+    return result
 
 
 def layers(config: MegatronConfig) -> list[str]:

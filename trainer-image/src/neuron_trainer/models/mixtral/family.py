@@ -18,13 +18,8 @@ _PROJECTIONS: Final = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
 
 
 def roles(config: MixtralConfig) -> dict[str, Role]:
-    """Module name to role; a module that is not named is replicated."""
-    found = {"model.embed_tokens": Role.VOCABULARY_IN, "model.norm": Role.NORM, "lm_head": Role.VOCABULARY_OUT}
-    for index, layer in enumerate(layers(config)):
-        found |= {f"{layer}.input_layernorm": Role.NORM, f"{layer}.post_attention_layernorm": Role.NORM}
-        found |= blocks.attention(f"{layer}.self_attn")
-        found |= (blocks.moe if config.has_experts(index) else blocks.mlp)(f"{layer}.mlp")
-    return found
+    """Return the role of each module by name; a module that is not named is replicated."""
+    return blocks.decoder(layers(config), lambda index: blocks.moe if config.has_experts(index) else blocks.mlp)
 
 
 def hf_tensor(name: str, config: MixtralConfig) -> HFTensor:
