@@ -200,13 +200,13 @@ def assert_converges_truly(nodes: int, budget: int, story: list[Event]) -> Clust
     return cluster
 
 
-@thorough(300)
+@thorough(120)
 @given(st.integers(1, 3), st.integers(0, 2), events(ALL))
 def test_any_history_converges_and_is_told_truly(nodes: int, budget: int, story: list[Event]) -> None:
     assert_converges_truly(nodes, budget, story)
 
 
-@thorough(300)
+@thorough(120)
 @given(st.integers(2, 3), events(RESTARTS))
 def test_processes_and_pods_that_fail_in_turn_are_told_once_and_truly(nodes: int, story: list[Event]) -> None:
     assert_converges_truly(nodes, 9, [("go on", 0), *story])
@@ -225,7 +225,7 @@ def outcome(cluster: Cluster) -> tuple[object, ...]:
     return status.phase, status.attempt, status.gang_failures, status.restart_count, ledger, reasons, status.steps_lost
 
 
-@thorough(100)
+@thorough(50)
 @given(st.integers(1, 3), st.lists(st.tuples(event(HAPPENINGS), st.lists(st.integers(0, 4), max_size=6)), max_size=12))
 def test_an_operator_killed_at_any_point_changes_nothing(nodes: int, story: list[tuple[Event, list[int]]]) -> None:
     def live(*, kills: bool) -> Cluster:
@@ -244,7 +244,7 @@ def test_an_operator_killed_at_any_point_changes_nothing(nodes: int, story: list
     assert outcome(live(kills=True)) == outcome(live(kills=False))
 
 
-@thorough(100)
+@thorough(50)
 @given(events((*DISRUPTIONS, "go on", "reconcile", "kill", "kubelet")))
 def test_disruptions_alone_never_end_a_job(story: list[Event]) -> None:
     cluster = Cluster.of(2, max_gang_restarts=0)
