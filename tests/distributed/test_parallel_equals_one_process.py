@@ -11,7 +11,7 @@ from .tiny import config
 
 pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("backend")]
 
-STEPS = 10
+STEPS = 6
 SPLITS: dict[str, dict[str, Any]] = {
     "context parallel 2": {"cp": 2, "world": 2},
     "context parallel 4, zero1": {"cp": 4, "world": 4, "zero1": True},
@@ -40,7 +40,7 @@ ONE: dict[str, Any] = {"world": 1}
 
 @pytest.fixture(scope="session")
 def logs(backend: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Every split trained for 10 steps; log directories by the split's name."""
+    """Every split trained for 6 steps; log directories by the split's name."""
     base = tmp_path_factory.mktemp("splits")
     splits = {"one process": ONE, **SPLITS}
     folders = {name: base / name.replace(" ", "-").replace(",", "") for name in splits}
@@ -93,5 +93,5 @@ def test_losses_and_gradient_norms_are_those_of_one_process(split: str, logs: di
 
 def test_the_comparison_is_of_a_run_that_learns_and_clips(logs: dict[str, Path]) -> None:
     found = numbers(logs["one process"])
-    assert found[STEPS][0] < found[1][0] - 0.1
+    assert found[STEPS][0] < found[1][0] - 0.05
     assert min(norm for _, _, norm, _ in found.values()) > 0.5  # the clipping threshold of these runs
