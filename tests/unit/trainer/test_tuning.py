@@ -18,8 +18,10 @@ from distributed.tiny import MODEL
 from key_cases import text_with
 from neuron_trainer import run_config
 from neuron_trainer.data import source, tokenizer
+from neuron_trainer.data.formats.errors import FormatError
+from neuron_trainer.data.records import build
+from neuron_trainer.data.records.source import Source
 from neuron_trainer.data.samples import Part
-from neuron_trainer.data.sft import records as tuning_records
 from neuron_trainer.errors import InputError
 from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.models.family import Family
@@ -186,8 +188,8 @@ def test_packed_rows_have_every_record_once_with_its_own_labels(tiny: Path, word
 
 
 @pytest.mark.parametrize(("packing", "kept", "told"), [
-    (False, [5 + 3 + 2, LENGTH, LENGTH], "4 records are 3 samples of 32 tokens; 1 were cut, 1 left out."),
-    (True, [5 + 3 + 3], "4 records are 1 samples of 32 tokens; 0 were cut, 3 left out."),
+    (False, [5 + 3 + 2, LENGTH, LENGTH], "4 records are 3 samples of 32 tokens; 1 truncated, 1 dropped."),
+    (True, [5 + 3 + 3], "4 records are 1 samples of 32 tokens; 0 truncated, 3 dropped."),
 ])  # fmt: skip
 def test_long_records_are_cut_or_left_out_and_counted(
     packing: bool, kept: list[int], told: str, tiny: Path, words: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -195,8 +197,10 @@ def test_long_records_are_cut_or_left_out_and_counted(
     """With BOS and EOS: 10, 32, 42 and 36 tokens, of the last 34 before the answer."""
     sizes = [(5, 3), (10, 20), (20, 20), (33, 1)]
     records = [{"input": text(0, asked), "output": text(9, answer)} for asked, answer in sizes]
+    values = tuned(tiny, words, tmp_path, records, packing=packing)
     with caplog.at_level(logging.INFO):
-        found = rows(tuned(tiny, words, tmp_path, records, packing=packing))
+        build.check(run_config.with_record_length(typed(values)), "train", 96)
+    found = rows(values)
     assert [sum(token != 2 for token in ids) for ids, _ in found] == kept
     assert told in caplog.text
 
@@ -264,6 +268,19 @@ def test_the_model_runs_at_the_length_of_the_records(tiny: Path, words: Path, tm
     assert len(lines(short)) == 2
 
 
+def test_a_start_records_how_many_records_there_are(tiny: Path, words: Path, tmp_path: Path) -> None:
+    """In the history, for those who look at the run later: of both parts, with what was cut and dropped."""
+    long = {"input": "w1", "output": text(9, 40)}
+    as_lines(tmp_path / "val.jsonl", [*RECORDS[:10], long, {"input": text(0, 40), "output": "w1"}])
+    validating = {"trainer__limit_val_batches": 1, "trainer__val_check_interval": 1, "trainer__max_steps": 1}
+    values = tuned(tiny, words, tmp_path, data__val_dir=str(tmp_path / "val.jsonl"), **validating)
+    starts = (train(values) / "starts.jsonl").read_text().splitlines()
+    assert json.loads(starts[0])["records"] == {
+        "train": {"records": 40, "samples": 40, "truncated": 0, "dropped": 0},
+        "validation": {"records": 12, "samples": 11, "truncated": 1, "dropped": 1},
+    }
+
+
 SMALL = {
     "trainer.devices": 1, "trainer.max_steps": 3, "trainer.log_every_n_steps": 1,
     "trainer.val_check_interval": 3, "trainer.limit_val_batches": 1,
@@ -311,11 +328,10 @@ def no_output(path: Path) -> None:
 )
 def test_a_file_without_a_form_of_records_is_told_the_forms(content: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text(content)
-    with pytest.raises(InputError) as refused:
-        tuning_records.read("data.train_dir", str(tmp_path / "train.txt"), None)
-    (finding,) = refused.value.findings
-    assert says in finding.message
-    assert all(suffix in finding.remedy for suffix in (".jsonl", ".csv", ".parquet", ".arrow", ".gz"))
+    with pytest.raises(FormatError) as refused:
+        Source(tmp_path / "train.txt", "train").checksum()
+    assert says in refused.value.message
+    assert all(suffix in refused.value.remedy for suffix in (".jsonl", ".csv", ".parquet", ".arrow", ".gz"))
 
 
 @pytest.mark.parametrize(("write", "changes", "says"), [
@@ -324,8 +340,9 @@ def test_a_file_without_a_form_of_records_is_told_the_forms(content: str, says: 
     (no_output, {}, "line 2 of "),
     (no_output, {}, "has the fields 'prompt', 'output': rename prompt to input. Each record is"),
     (lambda path: path.write_text(""), {}, "has no records"),
-    (lambda path: path.write_text('{"messages": []}'), {}, "chat messages are not supported"),
-    (lambda path: path.write_text('{"input": "a", "chosen": "b", "rejected": "c"}'), {}, "preference pairs are not"),
+    (lambda path: path.write_text('{"messages": []}'), {}, "the list 'messages' in line 1 of "),
+    (lambda path: path.write_text('{"input": "a", "chosen": "b", "rejected": "c"}'), {},
+     "pairs of answers are for model_alignment_strategy.dpo or orpo."),
     (lambda path: path.write_text('{"input": "a", "output": 5}'), {}, "the field 'output' in line 1 of "),
     (lambda path: path.write_text('{"input": "a", "output": "b", "output": "c"}'), {}, "'output' is there twice"),
     (lambda path: path.write_text('{"input": "a",\n "output": b}'), {}, "line 1 of "),
@@ -335,7 +352,7 @@ def test_a_file_without_a_form_of_records_is_told_the_forms(content: str, says: 
      "continuation byte. Save the file as UTF-8."),
     (lambda path: path.write_bytes(b"\x1f\x8b broken"), {}, "cannot be "),
     (lambda path: path.write_text("A text."), {}, "line 1 of "),
-    (lambda path: path.mkdir(), {}, "is a directory"),
+    (lambda path: path.mkdir(), {}, "is a directory without a file of records"),
     (os.mkfifo, {}, "is not a regular file"),
     (lambda path: as_lines(path, [{"input": text(0, 40), "output": "w1"}] * 9), {"data__seq_length": LENGTH},
      "fits into 32 tokens with a part of its answer. Use a larger data.seq_length."),

@@ -13,6 +13,7 @@ from typing import Any, Final
 import torch
 
 from neuron_api.config import TrainingConfig
+from neuron_api.derive import alignment
 from neuron_api.findings.finding import Finding, error
 from neuron_trainer.errors import InputError
 
@@ -53,13 +54,14 @@ def _check_part(config: TrainingConfig, part: str) -> list[Finding]:
     if len(found) < batch:
         return [error(KEY, f"{name} has {len(found)} samples for {part}, fewer than one global batch of {batch}.",
                       "Give it more data, or use a smaller data.global_batch_size.")]  # fmt: skip
-    taken = found.take([0])
+    taken, rows = found.take([0]), alignment.rows_per_sample(alignment.strategy(config))
+    expected = (1, length) if rows == 1 else (1, rows, length)
     for column in ("input_ids", "labels"):
         values = taken.get(column)
-        if not isinstance(values, torch.Tensor) or values.dtype != torch.int64 or values.shape != (1, length):
+        if not isinstance(values, torch.Tensor) or values.dtype != torch.int64 or values.shape != expected:
             shape = f"{values.dtype} {list(values.shape)}" if isinstance(values, torch.Tensor) else repr(values)
             return [error(KEY, f"{name}: {column} of one sample for {part} is {shape}.",
-                          f"Needed is torch.int64 [1, {length}], model.encoder_seq_length.")]  # fmt: skip
+                          f"Needed is torch.int64 {list(expected)}, the last number is model.encoder_seq_length.")]  # fmt: skip
     return []
 
 

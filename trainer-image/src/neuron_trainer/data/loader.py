@@ -79,13 +79,13 @@ class Steps(Dataset[dict[str, Tensor]]):
         return {**batch, "labels": labels}
 
     def _take(self, indices: Sequence[int], step: int) -> dict[str, Tensor]:
-        """Return samples with the target of the output at t in `labels[:, t]`, whatever the data set has there."""
+        """Return samples with the target of the output at t in `labels[..., t]`, whatever the data set has there."""
         batch = self._samples.take(indices)
         if self._vocabulary is not None:
             self._vocabulary.check(batch, indices, step + 1)
         if self._samples.labels_are_targets:
             return batch
-        return {**batch, "labels": F.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)}
+        return {**batch, "labels": F.pad(batch["labels"][..., 1:], (0, 1), value=IGNORED)}
 
 
 class _StepSampler(Sampler[int]):

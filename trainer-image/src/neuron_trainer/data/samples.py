@@ -22,15 +22,17 @@ class Samples(Protocol):
     """A data set. Reading sample i costs the same whatever was read before."""
 
     labels_are_targets: bool
-    """Whether `labels[:, t]` is the target of the output at t. If not, it is the token at t, and the loader shifts."""
+    """Whether `labels[..., t]` is the target of the output at t. If not, it is the token at t, and the loader
+    shifts."""
 
     def __len__(self) -> int: ...
 
     def take(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Return `input_ids` and `labels`, int64 [len(indices), S]; a label of -100 does not count.
 
-        Optional, of the same shape and type: `position_ids`; `document_ids`, which differ between tokens that must not
-        see each other.
+        A pair of answers is one sample: both are then [len(indices), 2, S], row 0 the chosen and row 1 the rejected
+        one. Optional, of the same shape and type: `position_ids`; `document_ids`, which differ between tokens that must
+        not see each other.
         """
         ...
 
@@ -48,20 +50,22 @@ class TokenBounds:
     """Where the data is configured."""
 
     def check(self, batch: dict[str, Tensor], samples: Sequence[int], step: int) -> None:
-        """Check `input_ids` and `labels`, int64 [len(samples), S]; raises `TokenError` for the first wrong sample."""
+        """Check `input_ids` and `labels`, int64 [len(samples), S] or, of pairs, [len(samples), 2, S]; raises
+        `TokenError` for the first wrong sample."""
         ids, labels = batch["input_ids"], batch["labels"]
         smallest, largest = map(int, torch.aminmax(ids))
         least, most = map(int, torch.aminmax(labels))
         if smallest >= 0 and largest < self.size and most < self.size and (least >= 0 or self._are_labels(labels)):
             return
         is_wrong = (ids < 0) | (ids >= self.size) | (labels >= self.size) | ((labels < 0) & (labels != IGNORED))
-        row, place = is_wrong.nonzero()[0].tolist()
-        token = ids[row, place].item()
-        what = f"token {token}" if not 0 <= token < self.size else f"label {labels[row, place].item()}"
+        first = tuple(is_wrong.nonzero()[0].tolist())
+        token = int(ids[first])
+        fault = f"token {token}" if not 0 <= token < self.size else f"label {int(labels[first])}"
+        answer = f", {('chosen', 'rejected')[first[1]]}," if len(first) > 2 else ""
         rank = dist.get_rank() if dist.is_initialized() else 0
         raise TokenError(
-            f"rank {rank}, step {step}: {self.key}: sample {samples[row]} has {what} at place {place}; the model's "
-            f"vocabulary is {self.size}. Use the tokenizer that belongs to the model."
+            f"rank {rank}, step {step}: {self.key}: sample {samples[first[0]]}{answer} has {fault} at place "
+            f"{first[-1]}; the model's vocabulary is {self.size}. Use the tokenizer that belongs to the model."
         )
 
     def _are_labels(self, labels: Tensor) -> bool:

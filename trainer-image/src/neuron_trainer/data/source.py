@@ -1,5 +1,7 @@
 """From the configuration to samples: the only place that knows which kinds of data there are."""
 
+from collections.abc import Mapping
+
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment
 from neuron_trainer.parallel import Share
@@ -15,9 +17,9 @@ def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
     if config.data.data_module:
         return custom.samples(config, part)
     if alignment.reads_records(config):
-        from .sft import build as sft
+        from .records import build as records
 
-        return sft.samples(config, part, is_builder=is_builder)
+        return records.samples(config, part, is_builder=is_builder)
     if config.model_source == "megatron":
         from .megatron import build
 
@@ -38,6 +40,11 @@ def steps(config: TrainingConfig, part: Part, samples: Samples, share: Share, vo
     bounds = None if vocabulary is None else TokenBounds(vocabulary, key)
     rest, most = keeps_rest(config, part), limit(config, part)
     return Steps(samples, data.global_batch_size, share, order, keeps_rest=rest, limit=most, vocabulary=bounds)
+
+
+def record_counts(samples: Samples) -> Mapping[str, int] | None:
+    """Return how many records samples are made of, and how many were truncated or dropped; None for other data."""
+    return getattr(samples, "counts", None)
 
 
 def keeps_rest(config: TrainingConfig, part: Part) -> bool:

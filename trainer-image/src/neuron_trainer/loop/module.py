@@ -193,10 +193,19 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         position = self.position(checkpoint["global_step"])
         position.restore(checkpoint["loops"]["fit_loop"], self.config.trainer.max_epochs)
 
-    def _loader(self, part: Part, consumed: Callable[[], int]) -> StepLoader:
+    def record_counts(self) -> Mapping[str, Mapping[str, int]] | None:
+        """Return what became of the records of each part that a training reads; None where they are no records."""
+        parts: list[Part] = ["train", "validation"] if self.config.trainer.limit_val_batches else ["train"]
+        counts = {part: source.record_counts(self._open(part)) for part in parts}
+        return {part: found for part, found in counts.items() if found} or None
+
+    def _open(self, part: Part) -> Samples:
         if part not in self._samples:
             is_builder = not dist.is_initialized() or dist.get_rank() == 0
             self._samples[part] = source.samples(self.config, part, is_builder=is_builder)
+        return self._samples[part]
+
+    def _loader(self, part: Part, consumed: Callable[[], int]) -> StepLoader:
         data = self.config.data
-        steps = source.steps(self.config, part, self._samples[part], self.backend.share, self._sizes.vocab_size)
+        steps = source.steps(self.config, part, self._open(part), self.backend.share, self._sizes.vocab_size)
         return StepLoader(steps, data.global_batch_size, consumed, data.num_workers, whole=part != "train")

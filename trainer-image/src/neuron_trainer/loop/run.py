@@ -115,7 +115,8 @@ class Run:
             self.state.load_weights(places.place(start.checkpoint))
             self.phases.mark("checkpoint_load")
         if metrics is not None:
-            metrics.begin(StartRecord(step, lost, round(time.time(), 3), tuple(start.text) or None))
+            counts = self.module.record_counts()
+            metrics.begin(StartRecord(step, lost, round(time.time(), 3), tuple(start.text) or None, counts))
             for line in (_sentence(start, step, lost), *start.text):
                 log.info("%s", line)
         return None if start.weights_only else start.checkpoint

@@ -8,7 +8,7 @@ with the number of the start that wrote it; `current` says which lines are those
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -62,6 +62,8 @@ class StartRecord:
     time: float
     resume: tuple[str, ...] | None = None
     """How the configuration differed from the checkpoint's, a line each; None where nothing was resumed."""
+    records: Mapping[str, Mapping[str, int]] | None = None
+    """By part of the data, how many records there are, were truncated or dropped; None for other data."""
     start: int = 0
     """Its number, from 2; the first has none."""
 

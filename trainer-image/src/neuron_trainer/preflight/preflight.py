@@ -112,9 +112,9 @@ def _data(config: TrainingConfig, vocabulary: int, parts: list[Part]) -> list[Fi
     if config.data.data_module:
         return custom.check(config, parts)
     if alignment.reads_records(config):
-        from neuron_trainer.data.sft import build as sft
+        from neuron_trainer.data.records import build as records
 
-        return [finding for part in parts for finding in sft.check(config, part, vocabulary)]
+        return [finding for part in parts for finding in records.check(config, part, vocabulary)]
     if config.model_source == "megatron":
         from neuron_trainer.data.megatron import check as megatron
 

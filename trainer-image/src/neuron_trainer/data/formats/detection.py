@@ -87,8 +87,8 @@ def detect(path: Path, form: Form | None = None, encoding: str | None = None, *,
     if chosen in (Form.PARQUET, Form.ARROW):
         raise FormatError(f"{path} is not a {chosen} file: it does not begin as one.", "It is damaged, or misnamed.")
     _check_text(path, head, encoding)
-    found = encoding or text.by_mark(head) or "utf-8"
-    start = head.decode(found, "ignore").lstrip("\ufeff" + _BLANK)
+    used = encoding or text.by_mark(head) or "utf-8"
+    start = head.decode(used, "ignore").lstrip("\ufeff" + _BLANK)
     if chosen in (None, Form.TEXT) and form is None and _is_json(start):
         if not is_records:
             raise FormatError(f"{path} has JSON records, but its name does not end in .jsonl or .json.",
@@ -98,9 +98,9 @@ def detect(path: Path, form: Form | None = None, encoding: str | None = None, *,
         reason = "has no records: it is plain text" if start else "is empty"
         raise FormatError(f"{path} {reason}.", f"Give JSON lines, CSV, parquet or Arrow: {_FORMS_OF_RECORDS}.")
     if chosen is Form.CSV:
-        return Detected(path, Form.CSV, packed, found, delimiter="\t" if suffix == ".tsv" else ",")
+        return Detected(path, Form.CSV, packed, used, delimiter="\t" if suffix == ".tsv" else ",")
     is_lines = chosen is Form.JSON and not start.startswith("[") and start.partition("\n")[0].strip() != "{"
-    return Detected(path, chosen or Form.TEXT, packed, found, is_lines=is_lines)
+    return Detected(path, chosen or Form.TEXT, packed, used, is_lines=is_lines)
 
 
 def _check_regular(path: Path) -> None:
@@ -113,10 +113,10 @@ def _check_regular(path: Path) -> None:
 
 def _suffix(path: Path) -> str:
     """In lower case, that of the compression left out."""
-    found = [one.lower() for one in path.suffixes]
-    if found and found[-1] in inputs.COMPRESSIONS:
-        found.pop()
-    return found[-1] if found else ""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in inputs.COMPRESSIONS:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
 
 
 def _table(head: bytes) -> Form | None:

@@ -29,21 +29,21 @@ class _TwiceError(ValueError):
     """An object has a field twice; JSON readers keep one of the two, silently."""
 
 
-def read(found: Detected, errors: text.Errors = "strict") -> Iterator[Placed]:
+def read(detected: Detected, errors: text.Errors = "strict") -> Iterator[Placed]:
     """All records, in order. Raises `FormatError` at the first that cannot be read."""
-    if found.form in (Form.PARQUET, Form.ARROW):
-        rows = tables.parquet_rows(found.path) if found.form is Form.PARQUET else tables.arrow_rows(found.path)
-        yield from (Placed(f"row {number} of {found.path}", row) for number, row in rows)
+    if detected.form in (Form.PARQUET, Form.ARROW):
+        rows = tables.parquet_rows(detected.path) if detected.form is Form.PARQUET else tables.arrow_rows(detected.path)
+        yield from (Placed(f"row {number} of {detected.path}", row) for number, row in rows)
         return
-    with reading(found.path), compression.open_plain(found.path, found.compression) as stream:
-        if found.form is Form.CSV:
-            yield from _csv(found, text.lines(stream, found.path, found.encoding, errors))
-        elif found.is_lines:
-            yield from _lines(found.path, text.lines(stream, found.path, found.encoding, errors))
+    with reading(detected.path), compression.open_plain(detected.path, detected.compression) as stream:
+        if detected.form is Form.CSV:
+            yield from _csv(detected, text.lines(stream, detected.path, detected.encoding, errors))
+        elif detected.is_lines:
+            yield from _lines(detected.path, text.lines(stream, detected.path, detected.encoding, errors))
         else:
-            pieces = list(text.chunks(stream, found.path, found.encoding, errors))
+            pieces = list(text.chunks(stream, detected.path, detected.encoding, errors))
             whole = "".join(piece.text for piece in pieces).lstrip("\ufeff")
-            yield from _values(found.path, whole, sum(piece.replaced for piece in pieces))
+            yield from _values(detected.path, whole, sum(piece.replaced for piece in pieces))
 
 
 def parse(line: str, place: str) -> Any:
@@ -55,16 +55,16 @@ def parse(line: str, place: str) -> Any:
 def field(value: Any, name: str, place: str) -> str:
     """The text in a field of a record. Raises `FormatError`."""
     if not isinstance(value, dict):
-        raise FormatError(f"{place} is {_kind(value)}, not a record with fields.")
+        raise FormatError(f"{place} is {kind(value)}, not a record with fields.")
     if name not in value:
         names = ", ".join(map(repr, list(value)[:10])) or "none"
         raise FormatError(f"{place} has no field {name!r}; its fields: {names}.")
     if not isinstance(value[name], str):
-        raise FormatError(f"the field {name!r} in {place} is {_kind(value[name])}, not text.")
+        raise FormatError(f"the field {name!r} in {place} is {kind(value[name])}, not text.")
     return str(value[name])
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "text", bool: "a truth value", type(None): "null"}
     return names.get(type(value), "a number" if isinstance(value, int | float) else f"a {type(value).__name__}")
 
@@ -126,7 +126,7 @@ def _next(whole: str, at: int) -> int:
     return at
 
 
-def _csv(found: Detected, lines: Iterator[tuple[int, text.Text]]) -> Iterator[Placed]:
+def _csv(detected: Detected, lines: Iterator[tuple[int, text.Text]]) -> Iterator[Placed]:
     """With a header. A quoted field may have several lines."""
     csv.field_size_limit(sys.maxsize)
     replaced = [0]
@@ -136,10 +136,10 @@ def _csv(found: Detected, lines: Iterator[tuple[int, text.Text]]) -> Iterator[Pl
             replaced[0] += line.replaced
             yield (line.text.lstrip("\ufeff") if number == 1 else line.text) + "\n"
 
-    reader = csv.reader(counted(), delimiter=found.delimiter, strict=True)
+    reader = csv.reader(counted(), delimiter=detected.delimiter, strict=True)
     header: list[str] | None = None
     while True:
-        place = f"line {reader.line_num + 1} of {found.path}"
+        place = f"line {reader.line_num + 1} of {detected.path}"
         try:
             row = next(reader, None)
         except csv.Error as problem:

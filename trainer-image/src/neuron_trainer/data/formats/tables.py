@@ -16,8 +16,8 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (ArrowException, OSError, UnicodeDecodeError) as problem:
-        said = str(problem).splitlines()[0][:200]
-        raise FormatError(f"{path} cannot be read: {said}.", "It is cut off or damaged: copy it again.") from None
+        reason = str(problem).splitlines()[0][:200]
+        raise FormatError(f"{path} cannot be read: {reason}.", "It is cut off or damaged: copy it again.") from None
 
 
 def parquet_file(path: Path) -> Any:

@@ -65,15 +65,15 @@ def chunks(stream: IO[bytes], path: Path, encoding: str, errors: Errors) -> Iter
         if lax is not None:
             text = lax.decode(raw, final=not raw)
             own = raw.count(REPLACEMENT.encode()) if encoding.startswith("utf-8") else 0
-            found = Text(text, max(0, text.count(REPLACEMENT) - own))
+            piece = Text(text, max(0, text.count(REPLACEMENT) - own))
         else:
             try:
-                found = Text(strict.decode(raw, final=not raw), 0)
+                piece = Text(strict.decode(raw, final=not raw), 0)
             except UnicodeDecodeError as problem:
                 raise _bad_byte(problem, path, encoding, line) from None
-        line += found.text.count("\n")
-        if found.text:
-            yield found
+        line += piece.text.count("\n")
+        if piece.text:
+            yield piece
         if not raw:
             return
 
@@ -94,10 +94,10 @@ def lines(stream: IO[bytes], path: Path, encoding: str, errors: Errors) -> Itera
 
 def without_surrogates(text: str, place: str, errors: Errors) -> Text:
     r"""JSON's `\ud83d` without its other half is no character. Raises `FormatError`; `place` names file and line."""
-    if (found := _SURROGATE.search(text)) is None:
+    if (surrogate := _SURROGATE.search(text)) is None:
         return Text(text, 0)
     if errors == "strict":
-        raise FormatError(f"{place} has half of a surrogate pair, \\u{ord(found[0]):04x}, which is no character.",
+        raise FormatError(f"{place} has half of a surrogate pair, \\u{ord(surrogate[0]):04x}, which is no character.",
                           "Write the whole character in the file.")  # fmt: skip
     return Text(*_SURROGATE.subn(REPLACEMENT, text))
 
