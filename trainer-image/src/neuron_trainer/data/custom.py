@@ -61,7 +61,7 @@ def _check_part(config: TrainingConfig, part: str) -> list[Finding]:
         if not isinstance(values, torch.Tensor) or values.dtype != torch.int64 or values.shape != expected:
             shape = f"{values.dtype} {list(values.shape)}" if isinstance(values, torch.Tensor) else repr(values)
             return [error(KEY, f"{name}: {column} of one sample for {part} is {shape}.",
-                          f"Needed is torch.int64 {list(expected)}, the last number is model.encoder_seq_length.")]  # fmt: skip
+                          f"Needed is torch.int64 {list(expected)}, S is model.encoder_seq_length.")]  # fmt: skip
     return []
 
 
