@@ -289,8 +289,8 @@ REFUSED: Final[list[tuple[str, str, Write, tuple[str, ...]]]] = [
     ),
     ("dpo", "too few", lines(*[PAIR] * 7), ("its records are 7 samples, fewer than one global batch of 8",)),
     # bytes and lines
-    ("dpo", "an empty file", text(""), ("is empty", "Give JSON lines, CSV, parquet or Arrow")),
-    ("orpo", "blank lines", text("\n \r\n\t\n"), ("is empty", "Give JSON lines")),
+    ("dpo", "an empty file", text(""), ("train.jsonl has no records", FORM)),
+    ("orpo", "blank lines", text("\n \r\n\t\n"), ("train.jsonl has no records", FORM)),
     (
         "dpo",
         "a field twice",

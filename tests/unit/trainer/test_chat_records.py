@@ -38,7 +38,7 @@ ENDS_THE_TEXT = (
     "{% for m in messages %}{{ '' if loop.first else '\n' }}{{ m.role }}: {% if m.role == 'assistant' %}"
     "{% generation %}"
     "{{ m.content }}{{ eos_token if loop.last else '' }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}\nassistant: {% endif %}"
+    "{% endfor %}{{ '\nassistant: ' if add_generation_prompt else '' }}"
 )
 DEFAULT_SYSTEM = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou help.<|im_end|>\n{% endif %}" + CHATML
 THINKING = (
@@ -67,7 +67,7 @@ LONG: Final = [
     says("user", "Süß? ✓"),
     says("assistant", " Hi.\nHello."),
     says("user", "Hi."),
-    says("assistant", "é"),
+    says("assistant", "é."),
 ]
 
 
@@ -138,6 +138,19 @@ def test_labels_are_what_the_assistant_says(
     config = chatting(tiny, tmp_path, bytewise, text, [{"messages": one} for one in conversations])
     for row, conversation in zip(rows(config), conversations, strict=True):
         assert row == masked(config, template, conversation)
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_a_character_of_several_tokens_is_learned_whole(
+    is_marked: bool, tiny: Path, bytewise: Path, tmp_path: Path
+) -> None:
+    """transformers' own mask has its first token alone where such a character is the last of a message."""
+    template = ENDS_THE_TEXT if is_marked else MARKS.sub("", ENDS_THE_TEXT)
+    conversation = [ONE[0], says("assistant", "é"), ONE[0]]
+    config = chatting(tiny, tmp_path, bytewise, template, [{"messages": conversation}])
+    ((_, labels),) = rows(config)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(config.data.tokenizer.type)
+    assert tokenizer.decode([label for label in labels if label != -100]) == "é"
 
 
 SHARED: Final = [{"from": "human", "value": "Hi."}, {"from": "gpt", "value": "Hello."}]

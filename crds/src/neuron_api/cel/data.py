@@ -67,10 +67,8 @@ def _records() -> Iterator[Rule]:
     yield Rule(2407, _LENGTH, f"{is_set(_LENGTH)} && {numbers(_LENGTH, _MODEL_LENGTH, condition=_does_not_fit)}")
     for key in ("data.train_dir", "data.val_dir"):
         path = value_of(key)
-        is_file = f'{path}.matches(r"{inputs.RECORDS}")'
-        yield Rule(
-            2415, key, f"{IS_FINE_TUNING} && {is_set(key)} && {path} != '' && !{path}.contains('$') && !{is_file}"
-        )
+        has_other_suffix = f'{path}.matches(r"{inputs.SUFFIX}") && !{path}.matches(r"{inputs.RECORDS}")'
+        yield Rule(2415, key, f"{IS_FINE_TUNING} && {is_set(key)} && !{path}.contains('$') && {has_other_suffix}")
 
 
 def _does_not_fit(length: str, model_length: str) -> str:

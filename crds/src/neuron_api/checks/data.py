@@ -55,7 +55,9 @@ def _records(config: TrainingConfig) -> Iterator[Finding]:
     data, model_length = config.data, config.model.encoder_seq_length
     for key in ("train_dir", "val_dir"):
         path = getattr(data, key)
-        if path and "$" not in path and not re.search(inputs.RECORDS, path):
+        if not path or "$" in path or not re.search(inputs.SUFFIX, path):
+            continue
+        if not re.search(inputs.RECORDS, path):
             yield make_finding(2415, f"data.{key}", f"{path!r} has no suffix of a file of records.")
     if data.seq_length is None:
         return

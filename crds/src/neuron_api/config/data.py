@@ -32,7 +32,8 @@ class DataConfig(OpenSection):
     train_dir: str | None = None
     """Training data: a directory written by `neuron-train data prepare` or `datasets.save_to_disk` with input_ids
     and labels of equal length, and attention_mask where rows are padded, on the right; for fine-tuning a file of
-    records: .jsonl, .json, .csv, .parquet or .arrow, also compressed (.gz, .bz2, .xz, .zst, .lz4). Default null."""
+    records: .jsonl, .json, .csv, .parquet or .arrow, also compressed (.gz, .bz2, .xz, .zst, .lz4), a directory of such
+    files, or one of `datasets.save_to_disk` with records. Default null."""
 
     val_dir: str | None = None
     """Validation data, as train_dir; needed when limit_val_batches is not 0. Default null."""

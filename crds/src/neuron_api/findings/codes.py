@@ -211,7 +211,8 @@ TABLE: Final = (
      "fine-tuning, shuffle_rows for rows: Megatron data has dataloader_type, and records are always shuffled.",
      "Remove it."),
     ("2415", _E, "data.train_dir data.val_dir", "Not a file of records",
-     "Fine-tuning reads .jsonl, .json, .csv, .parquet and .arrow files, also compressed as .gz or .zst.",
+     "Fine-tuning reads .jsonl, .json, .csv, .parquet and .arrow files, also compressed as .gz or .zst, directories "
+     "of them, and those of datasets.save_to_disk.",
      "Give such a file."),
     ("2417", _E, "data.data_module", "Not the name of a class", "It names a module and a class in it.",
      "Write package.module:Class."),

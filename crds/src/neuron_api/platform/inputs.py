@@ -72,3 +72,6 @@ RECORDS: Final = (
     rf"(\.({_either(COMPRESSIONS)}))?$"
 )
 """A regular expression, for Python and RE2, that matches the name of a file of records."""
+
+SUFFIX: Final = r"\.[A-Za-z][A-Za-z0-9_]{0,6}$"
+"""A regular expression, for both, that matches a name with a suffix; one without may be a directory."""
