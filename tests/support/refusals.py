@@ -200,10 +200,11 @@ CASES = (
     Case(2901, _STRATEGY, {f"{_STRATEGY}.sft": {}}, DPO),
     Case(2902, f"{_STRATEGY}.dpo.max_prompt_length", {f"{_STRATEGY}.dpo.max_prompt_length": None}, DPO),
     Case(2903, f"{_STRATEGY}.dpo.max_prompt_length", {f"{_STRATEGY}.dpo.max_prompt_length": 4096}, DPO),
-    Case(2904, f"{_STRATEGY}.dpo.precompute_ref_log_probs", {f"{_STRATEGY}.dpo.precompute_ref_log_probs": False}, DPO),
     Case(2905, "data.seq_length", {"data.seq_length": None}, SFT),
     Case(2906, f"{_STRATEGY}.peft.merge_lora", {f"{_STRATEGY}.peft.merge_lora": True,
                                                 f"{_STRATEGY}.peft.save_lora_base": False}, LORA),
+    Case(2910, f"{_STRATEGY}.peft.target_modules",
+         {f"{_STRATEGY}.peft.target_modules": ["up_proj", "gate_up_proj"]}, LORA),
     # ---- platform ----
     Case(3001, _TYPE, {"spec.platform": {}}),
     Case(3002, _TYPE, {"spec.platform": {"instanceType": "p5.48xlarge"}}),

@@ -7,7 +7,7 @@ resume is refused. Pure; the trainer compares, and every program prints the same
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import Any, Final
@@ -24,6 +24,10 @@ SIZES: Final = (
     "num_attention_heads", "num_key_value_heads", "num_kv_heads", "head_dim", "kv_channels", "tie_word_embeddings",
 )  # fmt: skip
 """Keys of a model's config that determine the shapes of its tensors."""
+
+_START: Final = "exp_manager.resume_from_checkpoint"
+_STARTS: Final[Mapping[str, str]] = {"dpo": "dpo's reference is", "peft": "the adapters' base is"}
+"""Sections with which the start weights are used after step 0, and for what."""
 
 MAX_LINES: Final = 64
 """Differences that are listed; the others are counted."""
@@ -90,8 +94,8 @@ _EFFECTS: Final[Mapping[Effect, Mapping[str, str]]] = {
         "grad_averaging luc luc_trust clip_threshold decay_rate scale_parameter",
         "precision": "type master_weights fp32_grad_acc fp32_grads_cc xla_use_bf16 xla_downcast_bf16 "
         "neuron_rt_stochastic_rounding_en parallel_layers_reduce_dtype",
-        "model_alignment_strategy.dpo": "kl_beta loss_type max_prompt_length precompute_ref_log_probs truncation_mode",
-        "model_alignment_strategy.sft": "packing",
+        "model_alignment_strategy.dpo": "kl_beta loss_type max_prompt_length truncation_mode",
+        "model_alignment_strategy.sft": "packing isolate_records token_weighted_loss",
         "model_alignment_strategy.orpo": "beta max_prompt_length truncation_mode",
         "model_alignment_strategy.peft": "lora_alpha lora_dropout",
     },
@@ -101,6 +105,7 @@ _EFFECTS: Final[Mapping[Effect, Mapping[str, str]]] = {
         "distributed_strategy": "tensor_model_parallel_size pipeline_model_parallel_size "
         "virtual_pipeline_model_parallel_size context_parallel_size expert_model_parallel_size zero1 "
         "sequence_parallel kv_replicator pipeline_model_parallel_split_rank",
+        "model_alignment_strategy.dpo": "precompute_ref_log_probs",
         "model": "qkv_linear fuse_qkv pipeline_cuts apply_query_key_layer_scaling gradient_accumulation_fusion "
         "use_emha megatron_amp_O2 bias_gelu_fusion bias_activation_fusion bias_dropout_add_fusion "
         "masked_softmax_fusion",
@@ -200,7 +205,7 @@ def compare(checkpoint: Mapping[str, Any], file: Mapping[str, Any]) -> tuple[Dif
 
     Both are effective configurations (`effective`), so a default that is written out is no difference.
     """
-    return tuple(_section(checkpoint, file, TrainingConfig, ""))
+    return tuple(_with_start(found, file) for found in _section(checkpoint, file, TrainingConfig, ""))
 
 
 def compare_architectures(checkpoint: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[Difference, ...]:
@@ -232,6 +237,20 @@ def describe(step: int, differences: tuple[Difference, ...] | None) -> tuple[str
     rest = len(differences) - len(lines)
     headline = f"resume at step {step}: {keys} from the checkpoint's configuration (checkpoint -> file):"
     return (headline, *lines, *([f"and {rest} more"] if rest else []))
+
+
+def _with_start(difference: Difference, file: Mapping[str, Any]) -> Difference:
+    """Return the difference; the start weights stay in use after step 0 where they are base or reference."""
+    strategy = file.get("model_alignment_strategy") or {}
+    uses = [text for name, text in _STARTS.items() if (section := strategy.get(name)) and not _has_own(section)]
+    if difference.key != _START or not uses:
+        return difference
+    return replace(difference, effect=Effect.NUMBERS, note=f"{' and '.join(uses)} from there")
+
+
+def _has_own(section: Mapping[str, Any]) -> bool:
+    """Return whether checkpoints hold what the section needs of the start weights."""
+    return bool(section.get("save_lora_base"))
 
 
 def _section(

@@ -94,7 +94,7 @@ def test_no_link_leads_nowhere(page: Path) -> None:
         ("trainer.enable_progress_bar", ["default `True`", "*This release*: it has no effect"]),
         ("data", ["mapping · **required**", "Keys of your own are kept"]),
         ("model.moe.top_k", ["findings.md#ntj-2701"]),
-        ("model_alignment_strategy.dpo.kl_beta", ["*This release*: not done"]),
+        ("model_alignment_strategy.dpo.kl_beta", ["number, > 0 · default `0.01`"]),
         ("model.max_position_embeddings", ["at least encoder_seq_length", "findings.md#ntj-2506"]),
         ("fusions.do_layer_norm_weight_decay", ["[model.do_layer_norm_weight_decay]"]),
     ],

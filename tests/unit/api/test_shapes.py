@@ -39,7 +39,7 @@ RHYTHM = "exp_manager.checkpoint_callback_params.every_n_train_steps"
 WARNED = {
     "hf_llama2_70b_context": ["fusions"],
     "hf_llama2_13b_pipeline": ["data.shuffle_buffer"],
-    "hf_llama3_8b_orpo_lora": [RHYTHM],
+    "hf_llama3_8b_orpo_lora": [RHYTHM, "exp_manager.resume_from_checkpoint"],
     "megatron_moe_sinkhorn": [RHYTHM],
 }
 

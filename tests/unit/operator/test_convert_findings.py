@@ -66,16 +66,13 @@ UNSUPPORTED = ("+exp_manager.ema={enable: true}",)
 
 
 def test_no_remedy_trains_something_else(capsys: pytest.CaptureFixture[str]) -> None:
-    """`Remove the key` of a section such as dpo would be another training; its remedy says so."""
+    """`Remove the key` would be another training; its remedy says so."""
     from neuron_api.loading.loader import load_text
     from neuron_api.schema import support
     from neuron_api.schema.key_path import all_paths, section_of
 
     for path, info in all_paths():
-        if support.level_of(path) not in (
-            support.SupportLevel.REFUSED,
-            support.SupportLevel.REFUSED_SECTION,
-        ) or section_of(info):
+        if support.level_of(path) is not support.SupportLevel.REFUSED or section_of(info):
             continue
         loaded = load_text(DPO.read_text(), [f"+{path}=true"])
         for one in support.check(loaded.config) if loaded.config else ():

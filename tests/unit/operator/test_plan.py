@@ -72,6 +72,72 @@ def test_the_memory_of_a_real_configuration_fits_its_hardware(
     assert found["checkpoint_bytes"] > 1e9
 
 
+# ---- fine-tuning --------------------------------------------------------------------------------------------------
+
+LORA, DPO = "hf_llama3_8B_SFT_lora_config", "hf_llama3_8B_DPO_config"
+NO_REFERENCE = "model_alignment_strategy.dpo.precompute_ref_log_probs=false"
+
+
+def table(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, str]:
+    """Rows by label."""
+    main(["plan", *arguments])
+    return {line[2:20].strip(): line[20:] for line in capsys.readouterr().out.splitlines() if line[20:]}
+
+
+def test_with_lora_a_hundredth_is_trained_and_frozen_weights_cost_their_compute_dtype(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """qkv_proj of 32 layers, rank 16: 16 x (4096 + 4096 + 2 x 1024) each; 8.03 billion stay as they are."""
+    base = (*arguments_of(LORA), "model_alignment_strategy.peft.save_lora_base=false")
+    _, lora = plan(capsys, *base)
+    _, full = plan(capsys, *arguments_of(LORA), "~model_alignment_strategy.peft")
+    trained = 32 * 16 * (4096 + 4096 + 2 * 1024)
+    assert (lora["parameters"], lora["trained_parameters"]) == (8_030_261_248, trained)
+    assert full["trained_parameters"] == full["parameters"] == lora["parameters"]
+    memory = lora["memory"]
+    assert memory["frozen"] == full["memory"]["weights"]
+    assert memory["frozen"] < memory["weights"] < 1.02 * memory["frozen"], "A is whole on each of 32 processes"
+    assert memory["optimizer_state"] < full["memory"]["optimizer_state"] / 50
+    assert lora["checkpoint_bytes"] == trained * 14 < full["checkpoint_bytes"] / 100
+    assert "; trained 5,242,880, 0.0652 %" in table(capsys, *base)["parameters"]
+
+
+def test_dpo_has_pairs_and_a_reference(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text("{}\n\n{}\n{}\n")
+    file = f"data.train_dir={tmp_path / 'pairs.jsonl'}"
+    _, found = plan(capsys, *arguments_of(DPO))
+    assert found["reference"] == {"from": "precomputed", "samples": None}
+    assert plan(capsys, *arguments_of(DPO), file)[1]["reference"]["samples"] == 3
+    assert plan(capsys, *arguments_of(DPO), file, "data.dev_choose_samples=2")[1]["reference"]["samples"] == 2
+    rows = table(capsys, *arguments_of(DPO), file)
+    assert rows["step"].startswith("4 pairs of 2 rows = data 1")
+    assert rows["reference"].startswith("one pass over 3 samples of data.train_dir before step 1")
+
+
+def test_a_reference_in_each_step_is_a_second_model_unless_adapters_are_switched_off(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def memory(*more: str) -> tuple[str, dict[str, int]]:
+        _, found = plan(capsys, *arguments_of(DPO), *more)
+        return found["reference"]["from"], found["memory"]
+
+    peft = "+model_alignment_strategy.peft={}"
+    assert memory()[1]["reference"] == 0
+    kind, second = memory(NO_REFERENCE)
+    assert (kind, second["reference"]) == ("second model", second["weights"])
+    assert second["total"] == memory()[1]["total"] + second["reference"]
+    kind, off = memory(NO_REFERENCE, peft)
+    assert (kind, off["reference"]) == ("without adapters", 0)
+    kind, biases = memory(NO_REFERENCE, peft, "+model_alignment_strategy.peft.lora_bias=all")
+    assert (kind, biases["reference"]) == ("second model", biases["frozen"])
+
+
+def test_other_methods_have_no_reference(capsys: pytest.CaptureFixture[str]) -> None:
+    _, found = plan(capsys, *arguments_of(LORA))
+    assert found["reference"] is None
+    assert "reference" not in table(capsys, *arguments_of(LORA))
+
+
 # ---- what cannot be known ----------------------------------------------------------------------------------------
 
 

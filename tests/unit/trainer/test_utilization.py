@@ -114,14 +114,14 @@ def test_a_run_with_a_known_peak_says_its_share_and_another_says_none(
 def test_a_peak_that_is_none_is_told_and_gives_no_share(
     given: str, tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = Utilization.of(typed(alone(tiny, tmp_path)), None, 4, {contract.ENV_PEAK_FLOPS: given})
+    found = Utilization.from_config(typed(alone(tiny, tmp_path)), None, 4, {contract.ENV_PEAK_FLOPS: given})
     assert found is None
     assert "NTJ_PEAK_FLOPS" in caplog.text
 
 
 def test_the_share_is_of_all_processes(tiny: Path, tmp_path: Path) -> None:
     config = typed(alone(tiny, tmp_path))
-    one, four = (Utilization.of(config, None, n, {contract.ENV_PEAK_FLOPS: "2e9"}) for n in (1, 4))
+    one, four = (Utilization.from_config(config, None, n, {contract.ENV_PEAK_FLOPS: "2e9"}) for n in (1, 4))
     assert one is not None
     assert four is not None
     assert one.at(1000.0) == pytest.approx(4 * four.at(1000.0), rel=1e-3)

@@ -4,11 +4,16 @@ data module, sample length (the same rules as `derive.alignment`)."""
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from .expressions import flag, is_set, numbers, numbers_of, raw, text
+from neuron_api.derive import adapters
+
+from .expressions import flag, is_set, numbers, numbers_of, raw, text, value_of
 from .rule import Rule, RuleReason
 
 _SECTION: Final = "model_alignment_strategy"
 _LENGTH: Final = "data.seq_length"
+_JOINED: Final = {
+    path.rpartition(".")[2]: [part.rpartition(".")[2] for part in parts] for path, parts in adapters.JOINED.items()
+}
 
 
 def rules() -> Iterator[Rule]:
@@ -20,10 +25,13 @@ def rules() -> Iterator[Rule]:
         yield Rule(2902, key, f"{is_set(section)} && !{is_set(key)}", reason=RuleReason.REQUIRED)
         too_long = numbers(key, _LENGTH, condition=lambda prompt, length: f"{prompt} >= {length}")
         yield Rule(2903, key, f"{is_set(key)} && {too_long}")
-    precomputed = f"{_SECTION}.dpo.precompute_ref_log_probs"
-    yield Rule(2904, precomputed, f"!{flag(precomputed)}")
     merge, base = f"{_SECTION}.peft.merge_lora", f"{_SECTION}.peft.save_lora_base"
     yield Rule(2906, merge, f"{flag(merge)} && !{flag(base)}")
+    targets = f"{_SECTION}.peft.target_modules"
+    twice = " || ".join(
+        f"('{joined}' in t && [{', '.join(map(repr, parts))}].exists(x, x in t))" for joined, parts in _JOINED.items()
+    )
+    yield Rule(2910, targets, f"{is_set(targets)} && [{value_of(targets)}].exists(t, {twice})")
 
 
 IS_HF: Final = f"{text('model_source')} == 'hf'"

@@ -12,6 +12,7 @@ from neuron_api.derive.architecture import Architecture, from_megatron
 from neuron_api.findings.finding import Finding
 
 from . import (
+    adapters,
     alignment,
     architecture,
     checkpoints,
@@ -51,7 +52,7 @@ def check(config: TrainingConfig) -> tuple[Finding, ...]:
     findings = [finding for section in _SECTIONS for finding in section.check(config)]
     findings += pipeline.check(config, config.model.num_layers)
     if config.model_source == "megatron" and (sizes := from_megatron(config)) is not None:
-        findings += architecture.check(config, sizes)
+        findings += [*architecture.check(config, sizes), *adapters.check(config, sizes)]
     return tuple(findings)
 
 
@@ -65,3 +66,4 @@ def _of_model(config: TrainingConfig, sizes: Architecture) -> Iterator[Finding]:
     if config.model.num_layers is None:
         yield from pipeline.check(config, sizes.layers)
     yield from architecture.check(config, sizes)
+    yield from adapters.check(config, sizes)

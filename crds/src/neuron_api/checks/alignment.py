@@ -1,4 +1,4 @@
-"""`model_alignment_strategy`: one algorithm, its lengths, LoRA's targets and files."""
+"""`model_alignment_strategy`: one algorithm, its lengths, what it starts from, LoRA's files."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -8,17 +8,15 @@ from neuron_api.derive import alignment
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 
+from . import adapters
+
 _SECTION: Final = "model_alignment_strategy"
-TARGETS: Final = (
-    "qkv_proj", "q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "gate_proj", "up_proj", "down_proj",
-    "embed_tokens", "lm_head",
-)  # fmt: skip
-"""Values of `peft.target_modules`."""
+_START: Final = "exp_manager.resume_from_checkpoint"
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
     """Yield the findings of fine-tuning; none for pre-training."""
-    if alignment.strategy(config) == alignment.PRETRAIN:
+    if alignment.algorithm(config) == alignment.PRETRAIN:
         return
     if config.data.seq_length is None:
         yield make_finding(2905, "data.seq_length", "it is not set, and records are padded or packed to it.")
@@ -32,7 +30,8 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
         if section is not None:
             yield from _preferences(config, f"{_SECTION}.{name}", section)
     if sections.peft is not None:
-        yield from _adapters(config, sections.peft)
+        yield from _adapters(config, sections.peft, is_alone=not chosen)
+    yield from _start(config)
 
 
 def _preferences(config: TrainingConfig, section: str, algorithm: DpoConfig | OrpoConfig) -> Iterator[Finding]:
@@ -43,19 +42,28 @@ def _preferences(config: TrainingConfig, section: str, algorithm: DpoConfig | Or
         yield make_finding(
             2903, f"{section}.max_prompt_length", f"{prompt} leaves no token of data.seq_length {length} to the answer."
         )
-    if isinstance(algorithm, DpoConfig) and not algorithm.precompute_ref_log_probs:
-        yield make_finding(2904, f"{section}.precompute_ref_log_probs", "False is not supported.")
+    if config.data.packing:
+        yield make_finding(2914, "data.packing", "pairs are padded, not packed.")
+    if config.model.token_weighted_loss:
+        yield make_finding(2914, "model.token_weighted_loss", "every pair weighs the same.")
 
 
-def _adapters(config: TrainingConfig, peft: PeftConfig) -> Iterator[Finding]:
-    section = f"{_SECTION}.peft"
-    for name in peft.target_modules:
-        if name.rpartition(".")[2] not in TARGETS:
-            yield make_finding(
-                2907, f"{section}.target_modules", f"no module's name ends with {name[:60]!r}.",
-                f"Use {', '.join(TARGETS)}.",
-            )  # fmt: skip
+def _adapters(config: TrainingConfig, peft: PeftConfig, *, is_alone: bool) -> Iterator[Finding]:
+    section = adapters.SECTION
+    if is_alone:
+        yield make_finding(2909, section, "without sft, dpo or orpo it is sft with its defaults.")
+    yield from adapters.check_names(peft)
     if peft.merge_lora and not peft.save_lora_base:
         yield make_finding(2906, f"{section}.merge_lora", "it needs save_lora_base, which is False.")
     if peft.load_lora_from_ckpt and config.exp_manager.resume_from_checkpoint is None:
-        yield make_finding(2908, f"{section}.load_lora_from_ckpt", "exp_manager.resume_from_checkpoint is not set.")
+        yield make_finding(2908, f"{section}.load_lora_from_ckpt", f"{_START} is not set.")
+
+
+def _start(config: TrainingConfig) -> Iterator[Finding]:
+    """Yield a finding where what is tuned, or the reference, would be random weights."""
+    if config.exp_manager.resume_from_checkpoint is not None:
+        return
+    if alignment.adapters(config) is not None:
+        yield make_finding(2913, _START, "it is not set: the frozen base of the adapters is random weights.")
+    elif alignment.algorithm(config) == "dpo":
+        yield make_finding(2913, _START, "it is not set: policy and reference of dpo are random weights.")

@@ -17,12 +17,12 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class NotSupported:
-    """Any value but the default is refused: NTJ-4001, or NTJ-4002 for a section."""
+    """Any value but the default of a key, not of a section, is refused: NTJ-4001."""
 
     without: str = "Removing it changes what is trained: decide that on purpose."
     """What a run without the key would do; ends the message."""
     name: str = ""
-    """Name in the message; empty for the value, or for `this section`."""
+    """Name in the message; empty for the value."""
 
 
 @dataclass(frozen=True, slots=True)

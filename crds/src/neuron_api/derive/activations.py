@@ -6,13 +6,20 @@ docs/design/009-memory-estimate.md derives them and says how they were measured.
 
 from collections.abc import Set
 from dataclasses import dataclass
+from typing import Final
 
+from neuron_api.config import PeftConfig
+
+from . import adapters
 from .architecture import Architecture
 from .parameters import padded_vocabulary
 from .recompute import RecomputeUnit
 from .sharding import Sharding
 
 _FP32 = 4
+_BLOCKS: Final = ("self_attn.", "mlp.")
+_ENDS: Final = ("self_attn.o_proj", "mlp.down_proj")
+"""Linears whose input is not that of their block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +33,16 @@ class ActivationBytes:
 
 
 def layer_bytes(
-    model: Architecture, split: Sharding, tokens: int, width: int, recomputed: Set[RecomputeUnit]
+    model: Architecture,
+    split: Sharding,
+    tokens: int,
+    width: int,
+    recomputed: Set[RecomputeUnit],
+    peft: PeftConfig | None = None,
 ) -> ActivationBytes:
-    """Return the bytes of a layer for `tokens` on this process (after context parallelism), `width` bytes each."""
-    terms = _terms(model, split, tokens, width)
+    """Return the bytes of a layer for `tokens` on this process (after context parallelism), `width` bytes each; with
+    LoRA of a frozen one."""
+    terms = _terms(model, split, tokens, width) if peft is None else _frozen_terms(model, split, tokens, width, peft)
     everything = sum(terms.values())
     stream = width * tokens * model.hidden // split.sequence
     gradients = width * tokens * (2 * _mlp_width(model, split) + model.hidden)
@@ -37,22 +50,27 @@ def layer_bytes(
         return ActivationBytes(stream, everything - stream + gradients)
     saved = dict(terms)
     if RecomputeUnit.ATTENTION in recomputed:
-        saved |= {"core": 0, "mixed": 0}
+        saved |= {"core": 0, "mixed": 0, "attention adapters": 0}
     elif RecomputeUnit.CORE in recomputed:
         saved["core"] = width * tokens * (model.query_width + 2 * model.kv_width * split.kv_copies) // split.tensor
     if RecomputeUnit.MLP in recomputed:
-        saved |= {"mlp": 0, "routed": 0}
+        saved |= {"mlp": 0, "product": 0, "routed": 0, "mlp adapters": 0}
     elif RecomputeUnit.PRODUCT in recomputed and model.is_gated:
-        saved["mlp"] = terms["mlp"] * 3 // 4
+        saved["mlp"] = terms["mlp"] * 2 // 3
     if RecomputeUnit.NORM in recomputed:
         saved["norms"] = 2 * stream
     return ActivationBytes(sum(saved.values()), everything - sum(saved.values()) + gradients)
 
 
-def head_bytes(model: Architecture, split: Sharding, tokens: int, width: int) -> ActivationBytes:
+def head_bytes(
+    model: Architecture, split: Sharding, tokens: int, width: int, *, is_frozen: bool = False
+) -> ActivationBytes:
     """Return the bytes of norm and head: inputs, fp32 log-probabilities, and in the backward pass twice their size."""
     logits = _FP32 * tokens * (padded_vocabulary(model, split.tensor) // split.tensor)
-    inputs = tokens * model.hidden * (_FP32 + width) // split.sequence + width * tokens * model.hidden // _inputs(split)
+    inputs = tokens * model.hidden * _FP32 // split.sequence
+    if not is_frozen:
+        states = width * tokens * model.hidden
+        inputs += states // split.sequence + states // _inputs(split)
     return ActivationBytes(inputs + logits, 2 * logits)
 
 
@@ -88,7 +106,8 @@ def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dic
             2 w T H (/ SP)
     core:   q, k, v (the latter two repeated to all query heads) and a log-sum per head: 3 w T q / TP + 4 T h / TP
     mixed:  attention's output: w T q / TP
-    mlp:    gate, up, activation(gate), product: 4 w T F / TP; without gate two of them
+    mlp:    gate, up, activation(gate): 3 w T F / TP; without gate one of them
+    product: the input of down: w T F / TP
     routed: per expert of a token: inputs, outputs, and outputs times affinity: 3 w T k H
     """
     wide = width * tokens
@@ -97,8 +116,32 @@ def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dic
         "inputs": 2 * wide * model.hidden // _inputs(split),
         "core": (3 * wide * model.query_width + _FP32 * tokens * model.heads) // split.tensor,
         "mixed": wide * model.query_width // split.tensor,
-        "mlp": (4 if model.is_gated else 2) * wide * _mlp_width(model, split),
+        "mlp": (3 if model.is_gated else 1) * wide * _mlp_width(model, split),
+        "product": wide * _mlp_width(model, split),
         "routed": int(3 * wide * model.hidden * _experts_of_token(model)),
+    }
+
+
+def _frozen_terms(model: Architecture, split: Sharding, tokens: int, width: int, peft: PeftConfig) -> dict[str, int]:
+    """Return the same of a layer whose weights are frozen: what only their gradients need is not saved.
+
+    norms:  statistics alone
+    inputs: of q, k, v and of gate, up where one of them has an adapter; twice with dropout (its mask, its result)
+    product: where down has an adapter, with dropout twice
+    adapters: the output of each A, w T r; with dropout on o also twice its input
+    """
+    terms = _terms(model, split, tokens, width)
+    chosen = [target.path for name in peft.target_modules if (target := adapters.find(model, name)) is not None]
+    copies = 2 if peft.lora_dropout else 1
+    inner = width * tokens * peft.lora_rank
+    blocks = [any(path.startswith(prefix) and path not in _ENDS for path in chosen) for prefix in _BLOCKS]
+    mixed = terms["mixed"] * copies if peft.lora_dropout and "self_attn.o_proj" in chosen else 0
+    return terms | {
+        "norms": 2 * _FP32 * tokens * model.hidden // split.sequence,
+        "inputs": terms["inputs"] // 2 * copies * sum(blocks),
+        "product": terms["product"] * copies if "mlp.down_proj" in chosen else 0,
+        "attention adapters": mixed + inner * sum(path.startswith("self_attn.") for path in chosen),
+        "mlp adapters": inner * sum(path.startswith("mlp.") for path in chosen),
     }
 
 

@@ -1,29 +1,88 @@
-"""The training mode: pre-training or a fine-tuning algorithm, and the data module that follows from it."""
+"""The training mode: pre-training or a fine-tuning algorithm with or without adapters, and what follows from it."""
 
+from enum import StrEnum
 from typing import Final
 
-from neuron_api.config import TrainingConfig
+from neuron_api.config import DpoConfig, OrpoConfig, PeftConfig, TrainingConfig
 
 PRETRAIN: Final = "pretrain"
 
 
-def strategy(config: TrainingConfig) -> str:
-    """Return `pretrain`, or the algorithm of `model_alignment_strategy`, with `+peft` for LoRA (peft alone is sft).
+class Reference(StrEnum):
+    """Where the log-probabilities of the model that the job started with come from."""
 
-    `data.use_sft_style_data_module` means sft.
-    """
+    PRECOMPUTED = "precomputed"
+    """One pass over the training set before step 1."""
+    WITHOUT_ADAPTERS = "without adapters"
+    """The model itself in each step, with its adapters switched off."""
+    SECOND_MODEL = "second model"
+    """A frozen copy in each step."""
+
+
+def algorithm(config: TrainingConfig) -> str:
+    """Return `pretrain`, `sft`, `dpo` or `orpo`; peft alone is sft, and so is `data.use_sft_style_data_module`."""
     sections = config.model_alignment_strategy
-    has_peft = sections is not None and sections.peft is not None
-    algorithm = "sft" if has_peft or config.data.use_sft_style_data_module else PRETRAIN
     if sections is not None:
         named = (("sft", sections.sft), ("dpo", sections.dpo), ("orpo", sections.orpo))
-        algorithm = next((name for name, section in named if section is not None), algorithm)
-    return f"{algorithm}+peft" if has_peft else algorithm
+        for name, section in named:
+            if section is not None:
+                return name
+    return "sft" if adapters(config) is not None or config.data.use_sft_style_data_module else PRETRAIN
+
+
+def strategy(config: TrainingConfig) -> str:
+    """Return the algorithm, with `+peft` for LoRA."""
+    return f"{algorithm(config)}+peft" if adapters(config) is not None else algorithm(config)
+
+
+def adapters(config: TrainingConfig) -> PeftConfig | None:
+    """Return the section of LoRA; None if all weights are trained."""
+    return config.model_alignment_strategy.peft if config.model_alignment_strategy else None
+
+
+def preferences(config: TrainingConfig) -> DpoConfig | OrpoConfig | None:
+    """Return the section of the algorithm that trains on pairs; None for the others."""
+    sections = config.model_alignment_strategy
+    return (sections.dpo or sections.orpo) if sections and algorithm(config) in ("dpo", "orpo") else None
+
+
+def packs(config: TrainingConfig) -> bool:
+    """Return whether records are joined up to the length of a row."""
+    sections = config.model_alignment_strategy
+    return sections is not None and sections.sft is not None and sections.sft.packing
+
+
+def isolates_records(config: TrainingConfig) -> bool:
+    """Return whether the records of a packed row do not see each other."""
+    sections = config.model_alignment_strategy
+    return packs(config) and sections is not None and sections.sft is not None and sections.sft.isolate_records
+
+
+def weighs_tokens(config: TrainingConfig) -> bool:
+    """Return whether each label of a global batch weighs the same; a pair always weighs as much as another."""
+    if preferences(config) is not None:
+        return False
+    sections = config.model_alignment_strategy
+    sft = sections.sft if sections else None
+    return config.model.token_weighted_loss or (sft is not None and sft.token_weighted_loss)
+
+
+def reference(config: TrainingConfig) -> Reference | None:
+    """Return where the reference's log-probabilities of DPO come from; None for other algorithms.
+
+    With trained biases the model without its adapters is not the one that the job started with.
+    """
+    section, peft = preferences(config), adapters(config)
+    if not isinstance(section, DpoConfig):
+        return None
+    if section.precompute_ref_log_probs:
+        return Reference.PRECOMPUTED
+    return Reference.WITHOUT_ADAPTERS if peft is not None and peft.lora_bias == "none" else Reference.SECOND_MODEL
 
 
 def reads_records(config: TrainingConfig) -> bool:
     """Return whether the samples are text records: with a strategy, unless the user's own data module is set."""
-    return strategy(config) != PRETRAIN and config.data.data_module is None
+    return algorithm(config) != PRETRAIN and config.data.data_module is None
 
 
 def data_module(model_source: str, strategy_name: str) -> str:

@@ -1,10 +1,10 @@
 """The inputs of the memory estimate from a configuration: how the model is split, and the work of a process in a
 step."""
 
-from neuron_api.config import PeftConfig, TrainingConfig
+from neuron_api.config import TrainingConfig
 from neuron_api.platform.topology import Topology
 
-from . import alignment, checkpoint, memory, parameters, precision, recompute
+from . import adapters, alignment, checkpoint, memory, parameters, precision, recompute
 from .architecture import Architecture
 from .memory import MemoryEstimate, StepWork
 from .sharding import Sharding, block_sizes, replication, requested_replication
@@ -39,14 +39,14 @@ def process_memory(
         return None
     strategy = alignment.strategy(config)
     rows = config.data.micro_batch_size * alignment.rows_per_sample(strategy)
-    peft = _peft(config)
     work = StepWork(
         tokens=rows * alignment.sequence_length(config, strategy) // split.context,
         micro_batches=topology.micro_batches,
         states=len(config.model.optim.states),
         widths=precision.widths(config),
         recomputed=recompute.recomputed_units(config.model),
-        adapters_of_layer=parameters.adapter_parameters(model, peft, split.tensor) if peft else 0,
+        peft=alignment.adapters(config),
+        has_reference=alignment.reference(config) is alignment.Reference.SECOND_MODEL,
     )
     return memory.estimate(model, split, blocks, work)
 
@@ -56,14 +56,18 @@ def checkpoint_bytes(config: TrainingConfig, model: Architecture) -> int | None:
     total = parameters.total(model)
     if total is None:
         return None
-    peft = _peft(config)
-    trained = total
-    if peft is not None:
-        trained = parameters.adapter_parameters(model, peft, 1) * model.layers
-        total = trained + (total if peft.save_lora_base else 0)
-    states = len(config.model.optim.states)
-    return checkpoint.size(total, trained, states, checkpoint.stored_widths(config))
+    states, stored = len(config.model.optim.states), checkpoint.stored_widths(config)
+    if (peft := alignment.adapters(config)) is None:
+        return checkpoint.size(total, total, states, stored)
+    trained = adapters.whole(model, peft)
+    base = total - trained.biases if peft.save_lora_base else 0
+    kept = trained.biases if peft.merge_lora else trained.total
+    return checkpoint.size(base + kept, trained.total, states, stored)
 
 
-def _peft(config: TrainingConfig) -> PeftConfig | None:
-    return config.model_alignment_strategy.peft if config.model_alignment_strategy else None
+def trained_parameters(config: TrainingConfig, model: Architecture) -> int | None:
+    """Return the parameters of the whole model that are trained; None if the vocabulary is unknown."""
+    peft = alignment.adapters(config)
+    if peft is None or model.vocabulary is None:
+        return parameters.total(model)
+    return adapters.whole(model, peft).total

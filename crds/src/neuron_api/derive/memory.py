@@ -5,8 +5,12 @@ An estimate for the training itself. Not counted: the runtime, compiled graphs, 
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from itertools import accumulate
 
-from . import activations
+from neuron_api.config import PeftConfig
+
+from . import activations, adapters
+from .adapters import Trained
 from .architecture import Architecture
 from .parameters import Parameters, count
 from .precision import Widths
@@ -26,8 +30,10 @@ class StepWork:
     widths: Widths
     recomputed: Set[RecomputeUnit]
     """Parts of a layer that are recomputed in the backward pass."""
-    adapters_of_layer: int = 0
-    """Trained parameters of a layer with LoRA, whose base is frozen; 0: everything is trained."""
+    peft: PeftConfig | None = None
+    """LoRA: only its adapters are trained; None: everything is."""
+    has_reference: bool = False
+    """A second, frozen model gives the reference's log-probabilities in each step (DPO)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,14 @@ class MemoryEstimate:
     """Pipeline stage of the process."""
     parameters: int
     """Number of elements, not bytes."""
+    trained: int
+    """Number of elements of them that are trained."""
     weights: int
+    """Trained and frozen ones, in the dtype of computing."""
+    frozen: int
+    """Bytes of the weights that are not trained: they have no gradients, masters and state."""
+    reference: int
+    """The second model of DPO without precomputed log-probabilities."""
     gradients: int
     masters: int
     optimizer_state: int
@@ -67,25 +80,39 @@ def stage_memory(
     dense, experts = counted.of_layers(sum(layers), model.experts)
     dense += counted.embedding if stage == 0 else 0
     dense += counted.head if stage == split.pipeline - 1 else 0
-    trained, trained_experts = (work.adapters_of_layer * sum(layers), 0) if work.adapters_of_layer else (dense, experts)
-    adapters = trained if work.adapters_of_layer else 0
+    added, trained, trained_experts = 0, dense, experts
+    if work.peft is not None:
+        chosen = _adapters(stage, model, split, blocks, work.peft)
+        added, trained, trained_experts = chosen.adapters, chosen.total, 0
     shard = -(-trained // split.optimizer) - (-trained_experts // split.expert_optimizer)
     widths = work.widths
-    weights = widths.compute * (dense + experts + adapters)
+    weights = widths.compute * (dense + experts + added)
+    reference = widths.compute * (dense + experts) if work.has_reference else 0
     masters = _masters(widths, split) * shard
     state = work.states * widths.state * shard
     gradients = widths.accumulation * (trained + trained_experts)
     layer, activated = _activations(stage, model, split, layers, work)
     return MemoryEstimate(
         stage=stage,
-        parameters=dense + experts + adapters,
+        parameters=dense + experts + added,
+        trained=trained + trained_experts,
         weights=weights,
+        frozen=weights - widths.compute * (trained + trained_experts),
+        reference=reference,
         gradients=gradients if work.micro_batches > 1 else widths.accumulation * shard,
         masters=masters,
         optimizer_state=state,
         activations=activated,
-        total=weights + masters + state + _peak(work, gradients, shard, layer, activated),
+        total=weights + reference + masters + state + _peak(work, gradients, shard, layer, activated),
     )
+
+
+def _adapters(stage: int, model: Architecture, split: Sharding, blocks: Sequence[int], peft: PeftConfig) -> Trained:
+    """Return what a process of a stage trains with LoRA."""
+    stops = list(accumulate(blocks))
+    spans = [range(stop - size, stop) for stop, size in zip(stops, blocks, strict=True)]
+    is_last = stage == split.pipeline - 1
+    return adapters.trained(model, peft, split, spans[stage :: split.pipeline], is_first=stage == 0, is_last=is_last)
 
 
 def _peak(work: StepWork, gradients: int, shard: int, layer: int, activated: int) -> int:
@@ -111,11 +138,12 @@ def _activations(
     stage: int, model: Architecture, split: Sharding, layers: Sequence[int], work: StepWork
 ) -> tuple[int, int]:
     """Return the bytes while one layer's backward pass runs, with that layer alone, and the peak of the stage."""
-    layer = activations.layer_bytes(model, split, work.tokens, work.widths.compute, work.recomputed)
+    layer = activations.layer_bytes(model, split, work.tokens, work.widths.compute, work.recomputed, work.peft)
     saved = layer.saved * max(layers) * activations.in_flight(stage, split, work.micro_batches)
     saved += activations.pipeline_bytes(stage, model, split, work.tokens, work.widths.compute, work.micro_batches)
     layer_peak = layer.saved + layer.backward
     if stage < split.pipeline - 1:
         return layer_peak, saved + layer.backward
-    head = activations.head_bytes(model, split, work.tokens, work.widths.compute)
+    is_frozen = work.peft is not None
+    head = activations.head_bytes(model, split, work.tokens, work.widths.compute, is_frozen=is_frozen)
     return layer_peak, saved + max(layer.backward, head.saved + head.backward)

@@ -1,9 +1,7 @@
-"""Numbers of parameters: of the whole model, of each kind on one process, of adapters; and the operations per token."""
+"""Numbers of parameters: of the whole model, and of each kind on one process; and the operations per token."""
 
 from dataclasses import dataclass
 from math import ceil
-
-from neuron_api.config import PeftConfig
 
 from .architecture import Architecture, ExpertSizes
 from .sharding import Sharding
@@ -76,34 +74,15 @@ def total(model: Architecture) -> int | None:
     return sum(whole.of_layers(model.layers, model.experts)) + whole.embedding + whole.head
 
 
-def adapter_parameters(model: Architecture, peft: PeftConfig, tensor_parallel: int) -> int:
-    """Return the adapter parameters of one layer on one process; the side that the linear splits over TP is also
-    split."""
-    hidden, query, kv, ffn = model.hidden, model.query_width, model.kv_width, model.ffn
-    column = {
-        "q_proj": (hidden, query), "k_proj": (hidden, kv), "v_proj": (hidden, kv),
-        "gate_proj": (hidden, ffn), "up_proj": (hidden, ffn),
-    }  # fmt: skip
-    joined = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
-    row = {"o_proj": (query, hidden), "down_proj": (ffn, hidden)}
-    count = 0
-    for target in peft.target_modules:
-        for name in joined.get(target, (target,)):
-            if name in column:
-                count += peft.lora_rank * (column[name][0] + column[name][1] // tensor_parallel)
-            elif name in row:
-                count += peft.lora_rank * (row[name][0] // tensor_parallel + row[name][1])
-    return count
-
-
-def flops_per_token(model: Architecture, sequence: int, tensor: int = 1) -> int | None:
+def flops_per_token(model: Architecture, sequence: int, tensor: int = 1, adapters: int | None = None) -> int | None:
     """Return the operations of forward and backward pass in a sample of `sequence` tokens; None if the vocabulary is
     unknown.
 
     6 per parameter that multiplies a token (2 forward, 4 backward), and 12 L q S for scores and values of L layers with
     q features of all query heads: PaLM (Chowdhery et al. 2022, appendix B) and Megatron-LM (Narayanan et al. 2021,
     section 5.1, with the head and without the embedding). The `top_k` experts of a token count, and the router. As in
-    both papers, the causal mask and a window do not reduce attention, and recomputation does not count.
+    both papers, the causal mask and a window do not reduce attention, and recomputation does not count. With LoRA's
+    `adapters` (their parameters) the weights are frozen: 4 each, since they have no gradient, and 6 an adapter's.
     """
     if model.vocabulary is None:
         return None
@@ -116,4 +95,5 @@ def flops_per_token(model: Architecture, sequence: int, tensor: int = 1) -> int 
         routed += experts.per_token * (3 if experts.is_gated else 2) * model.hidden * model.ffn
     weights = model.layers * attention + (model.layers - with_experts) * mlp + with_experts * routed
     weights += model.hidden * padded_vocabulary(model, tensor)
-    return 6 * weights + 12 * model.layers * model.query_width * sequence
+    weights = 6 * weights if adapters is None else 4 * weights + 6 * adapters
+    return weights + 12 * model.layers * model.query_width * sequence

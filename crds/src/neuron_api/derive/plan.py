@@ -48,8 +48,16 @@ class TrainingPlan:
     device_memory: int | None
     """Device memory available to a process, in bytes; None on CPU."""
     parameters: int | None
-    """Of the whole model."""
+    """Of the whole model, without adapters."""
+    trained_parameters: int | None
+    """Those that are trained: with LoRA the adapters', with the biases that it trains."""
     checkpoint_bytes: int | None
+    has_adapters: bool
+    """LoRA."""
+    rows_per_sample: int
+    """2 for pairs."""
+    reference: alignment.Reference | None
+    """Of DPO."""
     findings: tuple[Finding, ...] = field(default=())
     """Findings about the platform; those about the configuration come from the loader."""
 
@@ -68,7 +76,11 @@ def derive(config: TrainingConfig, hardware: Hardware, model: Architecture | Non
         memory=estimated,
         device_memory=available,
         parameters=parameters.total(model) if model else None,
+        trained_parameters=footprint.trained_parameters(config, model) if model else None,
         checkpoint_bytes=footprint.checkpoint_bytes(config, model) if model else None,
+        has_adapters=alignment.adapters(config) is not None,
+        rows_per_sample=alignment.rows_per_sample(alignment.strategy(config)),
+        reference=alignment.reference(config),
         findings=(*findings, *_memory_findings(estimated, available)),
     )
 

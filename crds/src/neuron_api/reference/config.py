@@ -49,12 +49,10 @@ _RELEASE: Final = {
     SupportLevel.MEGATRON_ONLY: "with `model_source: megatron` ({})",
     SupportLevel.IGNORED: "it has no effect ({})",
     SupportLevel.REFUSED: "only the default ({})",
-    SupportLevel.REFUSED_SECTION: "not done ({})",
 }
 _CODES: Final = {
     SupportLevel.IGNORED: "NTJ-4003",
     SupportLevel.REFUSED: "NTJ-4001",
-    SupportLevel.REFUSED_SECTION: "NTJ-4002",
     SupportLevel.SOME_VALUES: "NTJ-4001",
     SupportLevel.MEGATRON_ONLY: "NTJ-4001",
 }

@@ -21,7 +21,6 @@ from .support import SupportLevel
 _LEVELS: Final[Mapping[SupportLevel, str]] = {
     SupportLevel.IGNORED: "no: not in this release",
     SupportLevel.REFUSED: "no: any other value is refused",
-    SupportLevel.REFUSED_SECTION: "no: the section is refused",
     SupportLevel.MEGATRON_ONLY: "only with model_source megatron",
 }
 

@@ -34,8 +34,6 @@ class SupportLevel(StrEnum):
     IGNORED = "no effect"
     REFUSED = "refused"
     """Any value but the default; NTJ-4001."""
-    REFUSED_SECTION = "refused with its section"
-    """NTJ-4002."""
 
 
 def check(config: TrainingConfig, reported: Iterable[Finding] = ()) -> tuple[Finding, ...]:
@@ -54,8 +52,6 @@ def level_of(path: str) -> SupportLevel:
     path = CANONICAL.get(path, path)
     if any(path == key or path.startswith(f"{key}.") for key in _megatron_keys()):
         return SupportLevel.MEGATRON_ONLY
-    if any(isinstance(_marker_at(section), NotSupported) for section in _sections_above(path)):
-        return SupportLevel.REFUSED_SECTION
     info = field_of(path)
     match _marker(info) if info is not None else None:
         case OnlyValues():
@@ -63,8 +59,7 @@ def level_of(path: str) -> SupportLevel:
         case Ignored():
             return SupportLevel.IGNORED
         case NotSupported():
-            is_section = info is not None and section_of(info) is not None
-            return SupportLevel.REFUSED_SECTION if is_section else SupportLevel.REFUSED
+            return SupportLevel.REFUSED
         case _:
             return SupportLevel.SUPPORTED
 

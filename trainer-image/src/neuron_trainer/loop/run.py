@@ -65,7 +65,7 @@ class Run:
         phases.mark("groups")
         module = TrainingModule(config, backend, backend.build(family), family.config, wants_stop)
         phases.mark("model_build")
-        utilization = Utilization.of(config, vocabulary, dist.get_world_size())
+        utilization = Utilization.from_config(config, vocabulary, dist.get_world_size())
         return cls(module, RunState(module, family, topology, config_hash), phases, utilization)
 
     def fit(

@@ -11,6 +11,7 @@ from neuron_api import checks
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import hardware
 from neuron_api.derive import plan as derivation
+from neuron_api.derive.alignment import Reference
 from neuron_api.derive.plan import TrainingPlan
 from neuron_api.findings.finding import Finding, errors_of
 from neuron_api.findings.registry import make_finding
@@ -20,7 +21,7 @@ from neuron_api.platform.instances import INSTANCE_TYPES
 from neuron_api.resource.spec import Accelerator, DeviceCountScope
 from neuron_api.schema import effects
 
-from . import documents, job_checks, model_files, report, table
+from . import documents, job_checks, model_files, record_files, report, table
 from .documents import Source
 
 Platform = tuple[str | None, str | None]
@@ -36,6 +37,8 @@ class Planned:
     """None when it cannot be read."""
     hash: str
     findings: tuple[Finding, ...]
+    reference_samples: int | None = None
+    """Samples of the pass that computes DPO's reference, if the file of records is on this machine."""
 
 
 def run(
@@ -77,7 +80,8 @@ def plan_source(source: Source, overrides: Sequence[str], platform: Platform, mo
         *effects.check(loaded.config, accelerator.device, loaded.findings),
         *_assumed(source, loaded.config, machines),
     )
-    return Planned(source.label, plan, loaded.hash, (*loaded.findings, *source.located(findings)))
+    samples = record_files.count(loaded.config) if plan.reference is Reference.PRECOMPUTED else None
+    return Planned(source.label, plan, loaded.hash, (*loaded.findings, *source.located(findings)), samples)
 
 
 def _with_devices_per_node(

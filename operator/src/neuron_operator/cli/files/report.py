@@ -19,6 +19,8 @@ def to_dict(planned: "Planned") -> dict[str, Any]:
         **_machines(plan),
         "environment": plan.environment if plan else {},
         "parameters": plan.parameters if plan else None,
+        "trained_parameters": plan.trained_parameters if plan else None,
+        "reference": _reference(planned),
         "memory": _memory(plan),
         "checkpoint_bytes": plan.checkpoint_bytes if plan else None,
         "config_hash": planned.hash or None,
@@ -37,6 +39,14 @@ def _machines(plan: TrainingPlan | None) -> dict[str, Any]:
     }
 
 
+def _reference(planned: "Planned") -> dict[str, Any] | None:
+    """How the reference of DPO is computed; None for other methods."""
+    plan = planned.plan
+    if plan is None or plan.reference is None:
+        return None
+    return {"from": str(plan.reference), "samples": planned.reference_samples}
+
+
 def _memory(plan: TrainingPlan | None) -> dict[str, Any] | None:
     """Bytes of the process that needs most."""
     if plan is None or plan.memory is None:
@@ -47,7 +57,10 @@ def _memory(plan: TrainingPlan | None) -> dict[str, Any] | None:
         "available": plan.device_memory,
         "stage": memory.stage,
         "parameters": memory.parameters,
+        "trained": memory.trained,
         "weights": memory.weights,
+        "frozen": memory.frozen,
+        "reference": memory.reference,
         "gradients": memory.gradients,
         "masters": memory.masters,
         "optimizer_state": memory.optimizer_state,

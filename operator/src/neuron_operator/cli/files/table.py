@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
+from neuron_api.derive.alignment import Reference
 from neuron_api.derive.memory import MemoryEstimate
 from neuron_api.derive.plan import TrainingPlan
 from neuron_api.findings.finding import Finding, Severity
@@ -25,7 +26,7 @@ def render(planned: "Planned", columns: int | None = None) -> str:
     width = max(_MIN_WIDTH, columns or _WIDTH)
     lines = [planned.label]
     if planned.plan is not None:
-        rows = (*_rows(planned.plan), ("config hash", planned.hash))
+        rows = (*_rows(planned.plan, planned.reference_samples), ("config hash", planned.hash))
         lines += [line for label, value in rows for line in _row(label, value, columns and width)]
     return "\n".join([*lines, *_findings(planned.findings, min(width, _WIDTH + len(_INDENT)))]) + "\n"
 
@@ -45,7 +46,7 @@ def _row(label: str, value: str, width: int | None) -> list[str]:
     ) or [head]
 
 
-def _rows(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
+def _rows(plan: TrainingPlan, reference_samples: int | None) -> Iterator[tuple[str, str]]:
     c = _Words(plan.columns)
     yield "training", f"{c.strategy}, {c.model_source}, {c.data_module}, precision {c.precision}"
     yield "nodes", f"{c.num_nodes}, {_machine(plan)}"
@@ -55,10 +56,13 @@ def _rows(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
     yield "layers", f"{c.layers} by stage: {c.layers_per_stage}" if plan.columns["pp"] != 1 else str(c.layers)
     heads = f"{c.kv_heads} ({c.kv_heads_source})" if plan.columns["kv_heads"] else _UNKNOWN
     yield "key/value heads", f"{heads}, copies {c.kv_rep_effective}"
-    yield "parameters", _UNKNOWN if plan.parameters is None else f"{plan.parameters:,}"
-    yield "step", f"{c['global']} samples = data {c.dp} x micro-batches {c.num_microbatches} x micro-batch {c.micro}"
+    yield "parameters", _parameters(plan)
+    samples = "samples" if plan.rows_per_sample == 1 else f"pairs of {plan.rows_per_sample} rows"
+    yield "step", f"{c['global']} {samples} = data {c.dp} x micro-batches {c.num_microbatches} x micro-batch {c.micro}"
     warm_up = plan.columns["warmup"] or 0
     yield "steps", f"{c.max_steps}, {c.total_samples} samples; {c.optimizer}, {c.scheduler}, warm-up {warm_up}"
+    if plan.reference is not None:
+        yield "reference", _reference(plan.reference, reference_samples)
     yield "checkpoints", _checkpoints(plan, c)
     yield ("memory" if plan.hardware.instance_type is None else "device memory"), _total(plan)
     if plan.memory is not None:
@@ -101,6 +105,25 @@ def _options(c: _Words) -> str:
     return ", ".join([*on, *more]) or "none"
 
 
+def _parameters(plan: TrainingPlan) -> str:
+    whole, trained = plan.parameters, plan.trained_parameters
+    if whole is None or trained is None:
+        return _UNKNOWN
+    share = f"; trained {trained:,}, {100 * trained / (whole + trained):.3g} %" if plan.has_adapters else ""
+    return f"{whole:,}{share}"
+
+
+def _reference(reference: Reference, samples: int | None) -> str:
+    match reference:
+        case Reference.PRECOMPUTED:
+            count = "every sample" if samples is None else f"{samples} samples"
+            return f"one pass over {count} of data.train_dir before step 1, kept beside the checkpoints"
+        case Reference.WITHOUT_ADAPTERS:
+            return "in each step, from the model without its adapters"
+        case Reference.SECOND_MODEL:
+            return "in each step, from a second, frozen model"
+
+
 def _checkpoints(plan: TrainingPlan, c: _Words) -> str:
     size = _UNKNOWN if plan.checkpoint_bytes is None else _gb(plan.checkpoint_bytes)
     if not plan.columns["save_every"]:
@@ -119,7 +142,9 @@ def _total(plan: TrainingPlan) -> str:
 
 def _parts(memory: MemoryEstimate) -> str:
     parts = {
-        "weights": memory.weights,
+        "weights": memory.weights - memory.frozen,
+        "frozen weights": memory.frozen,
+        "reference": memory.reference,
         "gradients": memory.gradients,
         "masters": memory.masters,
         "optimizer": memory.optimizer_state,

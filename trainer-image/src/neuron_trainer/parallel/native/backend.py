@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.distributed.tensor.parallel import loss_parallel
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import precision, sharding
+from neuron_api.derive import alignment, precision, sharding
 from neuron_api.platform.topology import Topology
 from neuron_trainer.models import recompute
 from neuron_trainer.models.family import Family
@@ -204,7 +204,7 @@ class NativeBackend:
         with (
             loss_parallel() if self._meshes.tensor is not None else nullcontext(),
             self._loss.divided_by(
-                self._labels_per_micro_batch(batch) if self._config.model.token_weighted_loss else None
+                self._labels_per_micro_batch(batch) if alignment.weighs_tokens(self._config) else None
             ),
         ):
             yield

@@ -1,0 +1,93 @@
+"""`model_alignment_strategy.peft` against the model's sizes: targets that it has, ranks that they can have."""
+
+import difflib
+from collections.abc import Iterator
+from typing import Final
+
+from neuron_api.config import PeftConfig, TrainingConfig
+from neuron_api.derive import adapters, alignment
+from neuron_api.derive.architecture import Architecture
+from neuron_api.findings.finding import Finding
+from neuron_api.findings.registry import make_finding
+
+SECTION: Final = "model_alignment_strategy.peft"
+TARGETS: Final = (
+    "qkv_proj", "q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "gate_proj", "up_proj", "down_proj",
+    "embed_tokens", "lm_head",
+)  # fmt: skip
+"""Values of `target_modules`; a module's path may stand before them."""
+_TARGETS_KEY: Final = f"{SECTION}.target_modules"
+_MAX_NAME: Final = 60
+_CLOSE: Final = 0.5
+"""Similarity of `qkv` and `qkv_proj`; the names are few, so that a guess is rarely wrong."""
+
+
+def check(config: TrainingConfig, sizes: Architecture) -> Iterator[Finding]:
+    """Yield the findings of adapters in a model of these sizes."""
+    peft = alignment.adapters(config)
+    if peft is None:
+        return
+    for name in dict.fromkeys(peft.target_modules):
+        if is_known(name) and adapters.find(sizes, name) is None:
+            message = f"no module of this model ends with {name[:_MAX_NAME]!r}{_experts(sizes, name)}."
+            yield make_finding(2907, _TARGETS_KEY, message, _remedy(name, adapters.targets(sizes)))
+    yield from _rank(peft, sizes)
+    yield from _tied(peft, sizes)
+
+
+def check_names(peft: PeftConfig) -> Iterator[Finding]:
+    """Yield the findings of targets that no model has, and of linears that two targets name."""
+    if not peft.target_modules:
+        yield make_finding(
+            2907, _TARGETS_KEY, "it is empty, so that no adapter would be trained.", _remedy("", TARGETS)
+        )
+    for name in peft.target_modules:
+        if not is_known(name):
+            message = f"no module's name ends with {name[:_MAX_NAME]!r}."
+            yield make_finding(2907, _TARGETS_KEY, message, _remedy(name, TARGETS))
+    names = [name.rpartition(".")[2] for name in peft.target_modules]
+    for path, parts in adapters.JOINED.items():
+        joined, twice = path.rpartition(".")[2], [part for part in parts if part.rpartition(".")[2] in names]
+        if joined in names and twice:
+            first = twice[0].rpartition(".")[2]
+            yield make_finding(2910, _TARGETS_KEY, f"{joined} has an adapter for {first}, and {first} another one.")
+
+
+def is_known(name: str) -> bool:
+    """Return whether a model may have a module of this name."""
+    return name.rpartition(".")[2] in TARGETS
+
+
+def _remedy(name: str, names: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name.rpartition(".")[2], names, n=1, cutoff=_CLOSE)
+    return f"{f'Did you mean {near[0]}? ' if near else ''}Use {', '.join(names)}."
+
+
+def _experts(sizes: Architecture, name: str) -> str:
+    """Return why the feed-forward part of a model with experts has no such linear."""
+    is_inner = name.rpartition(".")[2] in ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
+    return ": experts are stacked weights, which get no adapters" if sizes.experts and is_inner else ""
+
+
+def _rank(peft: PeftConfig, sizes: Architecture) -> Iterator[Finding]:
+    """Yield one finding for the smallest linear that the rank exceeds."""
+    linears = adapters.linears(sizes)
+    limits = {
+        path: min(linears[path].inputs, linears[path].outputs)
+        for name in peft.target_modules
+        if (target := adapters.find(sizes, name)) is not None
+        for path in adapters.parts(target)
+        if linears[path].inputs and linears[path].outputs
+    }
+    path = min(limits, key=limits.__getitem__, default=None)
+    if path is not None and peft.lora_rank > limits[path]:
+        message = f"{peft.lora_rank} is more than {path} has, {linears[path].inputs} x {linears[path].outputs}."
+        yield make_finding(2911, f"{SECTION}.lora_rank", message, f"Use {limits[path]} or less.")
+
+
+def _tied(peft: PeftConfig, sizes: Architecture) -> Iterator[Finding]:
+    chosen = [target.path for name in peft.target_modules if (target := adapters.find(sizes, name)) is not None]
+    names = [path.rpartition(".")[2] for path in (adapters.EMBEDDING, adapters.HEAD) if path in chosen]
+    if sizes.is_tied and names:
+        message = f"embedding and head are one weight in this model, and {' and '.join(names)} will make two of it."
+        yield make_finding(2912, _TARGETS_KEY, message)
