@@ -1,5 +1,5 @@
 """The command line: `neuron-train run CONFIG [key=value …]`, `test CONFIG …`, `data prepare …`, `checkpoint list …`,
-`plot RUN …`."""
+`generate RUN …`, `plot RUN …`."""
 
 import argparse
 import sys
@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _prepare_arguments(prepare)
     _add_checkpoint(commands)
+    _add_generate(commands)
     plot = commands.add_parser("plot", help="draw loss, rate, norm and throughput of runs, with their restarts")
     plot.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="log directory, or its metrics.jsonl")
     plot.add_argument("-o", "--output", type=Path, default=Path("plot.png"), metavar="FILE",
@@ -111,6 +112,47 @@ def _add_convert(of_checkpoint: Any) -> None:
     # fmt: on
 
 
+def _add_generate(commands: Any) -> None:
+    generate = commands.add_parser("generate", help="what a model says now: continue prompts with transformers")
+    add = generate.add_argument
+    # fmt: off
+    add("source", metavar="RUN",
+        help="log directory (its newest checkpoint), checkpoint, or directory of transformers")
+    add("--prompt", action="append", default=[], metavar="TEXT", help="what is continued; may be given several times")
+    add("--prompts", metavar="FILE",
+        help="one prompt a line, or .jsonl with prompt or input; -: standard input, as without any prompt")
+    add("--max-new-tokens", type=int, default=64, metavar="N", help="default 64")
+    add("--temperature", type=float, metavar="T", help="draw tokens; default: the most likely one each time")
+    add("--top-p", type=float, default=1.0, metavar="P",
+        help="draw from the most likely tokens that have this probability together; default 1, all")
+    add("--seed", type=int, default=1234, metavar="N", help="of drawn tokens; default 1234")
+    add("--chat", action="store_true", help="put the prompt into the tokenizer's chat template")
+    add("--base", action="store_true", help="ask the model that the run began with; with --adapter both, side by side")
+    add("--adapter", action="store_true", help="ask the tuned model; the default")
+    add("--tokenizer", type=Path, metavar="DIR",
+        help="its directory; default: the one that the run was configured with, or the source's")
+    add("-o", "--output", choices=("text", "json"), default="text", help="default text; json: one object a line")
+    # fmt: on
+
+
+def _generate(chosen: Any) -> int:
+    from .cli import convert, generate, language_model
+
+    return generate.run(
+        generate.GenerateRequest(
+            source=convert.place(chosen.source),
+            prompts=chosen.prompt,
+            file=chosen.prompts,
+            sampling=language_model.Sampling(chosen.max_new_tokens, chosen.temperature, chosen.top_p, chosen.seed),
+            tokenizer=chosen.tokenizer,
+            shows_base=chosen.base,
+            shows_tuned=chosen.adapter,
+            is_chat=chosen.chat,
+            output=chosen.output,
+        )
+    )
+
+
 def _convert(chosen: Any) -> int:
     from .cli import convert
 
@@ -144,6 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .cli import checkpoint
 
         return checkpoint.run(chosen.checkpoint_command, chosen.paths, chosen.output)
+    if chosen.command == "generate":
+        return _generate(chosen)
     if chosen.command == "plot":
         from .cli import plot  # matplotlib: 0.4 s
 

@@ -52,8 +52,10 @@ class ConvertRequest:
 def run(request: ConvertRequest) -> int:
     """Returns an exit code; one sentence says what is wrong."""
     try:
-        request = replace(request, source=_newest(request.source))
-        _convert(request)
+        if (checkpoint := newest(request.source)) != request.source:
+            print(f"{checkpoint.name} is the newest checkpoint of {request.source}")  # noqa: T201
+        request = replace(request, source=checkpoint)
+        convert(request)
         print(_summary(request))  # noqa: T201
     except (CheckpointError, InputError, OSError, ValueError) as problem:
         print(f"neuron-train: {problem}", file=sys.stderr)  # noqa: T201
@@ -61,9 +63,9 @@ def run(request: ConvertRequest) -> int:
     return int(ExitCode.SUCCESS)
 
 
-def _newest(source: Path) -> Path:
-    """The newest complete checkpoint of a run's log directory; any other source as it is. Raises `CheckpointError`, and
-    `InputError` where nothing is."""
+def newest(source: Path) -> Path:
+    """Return the newest complete checkpoint of a run's log directory; any other source as it is. Raises
+    `CheckpointError`, and `InputError` where nothing is."""
     if not places.is_remote(source) and not exists(source):
         raise InputError([error("", f"there is no directory {source}.", "Give a checkpoint or a log directory.")])
     folder = source / contract.CHECKPOINTS_DIR
@@ -71,7 +73,6 @@ def _newest(source: Path) -> Path:
         return source
     if not (found := catalog.complete(folder)):
         raise CheckpointError(f"{folder} has no complete checkpoint")
-    print(f"{found[0].path.name} is the newest checkpoint of {source}")  # noqa: T201
     return found[0].path
 
 
@@ -87,7 +88,8 @@ def _summary(request: ConvertRequest) -> str:
     return f"{text}, {len(tokenizer.copy(folder, request.target))} files of the tokenizer in {folder}"
 
 
-def _convert(request: ConvertRequest) -> None:
+def convert(request: ConvertRequest) -> None:
+    """Write the target, without a tokenizer. Raises `CheckpointError`, `InputError`, `OSError` or `ValueError`."""
     if request.tokenizer is not None:
         tokenizer.find(request.source, request.tokenizer)
     weights, values = _read(request)
