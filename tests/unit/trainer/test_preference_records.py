@@ -1,12 +1,16 @@
 """Pairs of answers as samples: the tokens are those of the recorded oracles, however a pair is written."""
 
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import datasets
 import pytest
+import transformers
 
-from neuron_api.config import AlignmentConfig, DpoConfig, OrpoConfig, TrainingConfig
+from neuron_api.config import AlignmentConfig, DpoConfig, OrpoConfig, TokenizerConfig, TrainingConfig
 from neuron_trainer import run_config
 from neuron_trainer.data import source
 from neuron_trainer.data.loader import Steps
@@ -101,3 +105,164 @@ def test_a_token_outside_of_the_vocabulary_is_reported_with_its_row(tiny: Path, 
         Steps(samples, 16, Share(0, 1), vocabulary=TokenBounds(highest, "data.train_dir"))[0]
     answer = ("chosen", "rejected")[row]
     assert f"sample {sample}, {answer}, has token {highest} at place {place}" in str(refused.value)
+
+
+# ---- messages -------------------------------------------------------------------------------------------------------
+
+CHATML: Final = (
+    "{% for m in messages %}[{{ m.role }}] {{ m.content }} [end] {% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+USER: Final = {"role": "user", "content": "fish"}
+GOOD: Final = {"role": "assistant", "content": "give"}
+BAD: Final = {"role": "assistant", "content": "take red"}
+MORE: Final = [USER, GOOD, {"role": "user", "content": "and"}]
+
+
+@pytest.fixture(scope="module")
+def chatting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The oracles' tokenizer with a chat template."""
+    folder = tmp_path_factory.mktemp("chatting")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(ORACLES / "tokenizer"))
+    tokenizer.chat_template = CHATML
+    tokenizer.save_pretrained(str(folder))
+    return folder
+
+
+def comparing(tiny: Path, chatting: Path, file: Path, length: int = 64, **keys: Any) -> TrainingConfig:
+    """As `preferring`, with the tokenizer that has a template."""
+    config = preferring(tiny, file, length, **keys)
+    tokenizer = TokenizerConfig(library="huggingface", type=str(chatting))
+    return config.model_copy(update={"data": config.data.model_copy(update={"tokenizer": tokenizer})})
+
+
+def written(chatting: Path, prompt: list[Any], answer: Any) -> tuple[list[int], list[int]]:
+    """Prompt and answer as the template writes them, and the answer's tokens as labels; the first of them spans the
+    prompt's last space, too."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(chatting))
+    ids = tokenizer.apply_chat_template([*prompt, answer], return_dict=False)
+    begin = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
+    end = len(begin) - 1
+    assert ids[:end] == begin[:end]
+    assert ids[end] != begin[end]
+    return ids, [-100] * end + ids[end:]
+
+
+def shared(message: dict[str, str]) -> dict[str, str]:
+    senders = {"user": "human", "assistant": "gpt"}
+    return {"from": senders[message["role"]], "value": message["content"]}
+
+
+@pytest.mark.parametrize(
+    ("record", "prompt"),
+    [
+        ({"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}, [USER]),
+        ({"prompt": MORE, "chosen": [GOOD], "rejected": [BAD]}, MORE),
+        ({"chosen": [USER, GOOD], "rejected": [USER, BAD]}, [USER]),
+        ({"chosen": [*MORE, GOOD], "rejected": [*MORE, BAD]}, MORE),
+        ({"prompt": "fish", "chosen": [USER, GOOD], "rejected": [USER, BAD]}, [USER]),
+        ({"prompt": " fish. ", "chosen": [USER, GOOD], "rejected": [USER, BAD], "messages": [USER, GOOD]}, [USER]),
+        ({"prompt": "fish", "chosen": [GOOD], "rejected": [BAD]}, [USER]),
+        ({"prompt": "fish", "chosen": GOOD, "rejected": BAD}, [USER]),
+        ({"prompt": [USER], "chosen": "give", "rejected": "take red"}, [USER]),
+        ({"prompt": [USER], "chosen": [USER, GOOD], "rejected": [USER, BAD]}, [USER]),
+        ({"prompt": None, "chosen": [USER, GOOD], "rejected": [USER, BAD]}, [USER]),
+        ({"conversations": [shared(USER)], "chosen": shared(GOOD), "rejected": shared(BAD)}, [USER]),
+    ],
+)
+def test_messages_of_a_pair_may_be_written_in_several_ways(
+    record: Any, prompt: list[Any], tiny: Path, chatting: Path, tmp_path: Path
+) -> None:
+    found = rows(comparing(tiny, chatting, write(tmp_path, [record]), 128))
+    assert found == [[written(chatting, prompt, answer) for answer in (GOOD, BAD)]]
+
+
+def test_equal_conversations_share_all_but_the_answer(tiny: Path, chatting: Path, tmp_path: Path) -> None:
+    found = rows(comparing(tiny, chatting, write(tmp_path, [{"chosen": [USER, GOOD], "rejected": [USER, GOOD]}])))
+    assert found == [[written(chatting, [USER], GOOD)] * 2]
+
+
+def test_what_the_user_says_in_an_answer_is_not_learned(tiny: Path, chatting: Path, tmp_path: Path) -> None:
+    pair = {"prompt": [USER], "chosen": [BAD, USER, GOOD], "rejected": [BAD]}
+    ((chosen, rejected),) = rows(comparing(tiny, chatting, write(tmp_path, [pair]), 128))
+    ids, labels = written(chatting, [USER, BAD, USER], GOOD)
+    begin = len(rejected[0])
+    assert rejected == written(chatting, [USER], BAD)
+    assert chosen == (ids, [*rejected[1], *labels[begin:]])
+
+
+@pytest.mark.parametrize("mode", ["keep_start", "keep_end"])
+def test_a_conversation_that_is_too_long_is_cut_as_text_is(
+    mode: str, tiny: Path, chatting: Path, tmp_path: Path
+) -> None:
+    pair = {"prompt": MORE, "chosen": [GOOD], "rejected": [BAD]}
+    config = comparing(tiny, chatting, write(tmp_path, [pair]), 40, max_prompt_length=8, truncation_mode=mode)
+    for (ids, labels), answer in zip(rows(config)[0], (GOOD, BAD), strict=True):
+        whole, learned = written(chatting, MORE, answer)
+        end = learned.count(-100)
+        assert len(whole) > 40
+        assert ids == (whole[:8] if mode == "keep_start" else whole[end - 8 : end]) + whole[end : end + 32]
+        assert labels == [-100] * 8 + learned[end : end + 32]
+
+
+def as_saved(path: Path, records: list[Any]) -> None:
+    rows = datasets.Dataset.from_list(records)
+    datasets.DatasetDict({"train": rows, "test": rows.select([0])}).save_to_disk(str(path))
+
+
+def as_folder(path: Path, records: list[Any]) -> None:
+    path.mkdir()
+    for number, record in enumerate(records):
+        (path / f"part-{number}.jsonl.gz").write_bytes(gzip.compress(json.dumps(record).encode()))
+    (path / "README.md").write_text("What these are.")
+    (path / "part-0.jsonl.gz_train_0_idx.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        ("pairs.json", lambda path, records: path.write_text(json.dumps(records, indent=1))),
+        ("pairs.parquet", lambda path, records: datasets.Dataset.from_list(records).to_parquet(str(path))),
+        ("saved", lambda path, records: datasets.Dataset.from_list(records).save_to_disk(str(path))),
+        ("splits", as_saved),
+        ("folder", as_folder),
+    ],
+)
+@pytest.mark.parametrize("has_messages", [False, True])
+def test_pairs_are_read_from_every_form_of_file(
+    has_messages: bool, name: str, save: Callable[[Path, Any], None], tiny: Path, chatting: Path, tmp_path: Path
+) -> None:
+    pairs = [
+        {"prompt": "fish", "chosen": " give", "rejected": " take red"},
+        {"prompt": "a", "chosen": "", "rejected": "b"},
+    ]
+    if has_messages:
+        pairs = [
+            {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]},
+            {"prompt": MORE, "chosen": [BAD], "rejected": [GOOD]},
+        ]
+    expected = rows(comparing(tiny, chatting, write(tmp_path, pairs), 128))
+    save(tmp_path / name, pairs)
+    assert rows(comparing(tiny, chatting, tmp_path / name, 128)) == expected
+
+
+def test_the_split_of_a_part_is_read(tiny: Path, chatting: Path, tmp_path: Path) -> None:
+    as_saved(tmp_path / "splits", [{"prompt": "fish", "chosen": " give", "rejected": " take"}] * 3)
+    config = comparing(tiny, chatting, tmp_path / "splits")
+    data = config.data.model_copy(update={"test_dir": config.data.train_dir})
+    config = config.model_copy(update={"data": data})
+    assert [len(source.samples(config, part, is_builder=True)) for part in ("train", "test")] == [3, 1]
+
+
+def test_tokens_on_disk_are_those_of_the_lengths_and_the_mode(tiny: Path, chatting: Path, tmp_path: Path) -> None:
+    """What changes tokens is another entry; dpo and orpo share one."""
+    file = write(
+        tmp_path,
+        [{"prompt": case["prompt"], **{n: case[n] for n in ("chosen", "rejected")}} for case in TRUNCATION["rows"]],
+    )
+    seen = []
+    for keys in ({}, {"max_prompt_length": 12}, {"max_prompt_length": 12, "truncation_mode": "keep_end"}):
+        seen.append(rows(preferring(tiny, file, 32, **keys)))
+        assert rows(preferring(tiny, file, 32, "orpo", **keys)) == seen[-1]
+    assert seen[0] != seen[1] != seen[2] != seen[0]
+    assert len(list(tmp_path.glob("*_idx.json"))) == 3
