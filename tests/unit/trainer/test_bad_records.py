@@ -14,7 +14,7 @@ import datasets
 import pytest
 import transformers
 
-from neuron_api.config import AlignmentConfig, DpoConfig, OrpoConfig, SftConfig, TrainingConfig
+from neuron_api.config import TrainingConfig
 from neuron_trainer import run_config
 from neuron_trainer.data.records import build
 
@@ -30,6 +30,12 @@ PAIR: Final[dict[str, Any]] = {"prompt": "fish", "chosen": " give", "rejected": 
 USER: Final = {"role": "user", "content": "fish"}
 ANSWER: Final = {"role": "assistant", "content": "give"}
 CHAT: Final[dict[str, Any]] = {"messages": [USER, ANSWER]}
+METHODS: Final = {
+    "sft": {"sft": {}},
+    "packed": {"sft": {"packing": True}},
+    "dpo": {"dpo": {"max_prompt_length": 12}},
+    "orpo": {"orpo": {"max_prompt_length": 12}},
+}
 Write = Callable[[Path], None]
 
 
@@ -46,15 +52,8 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def aligning(method: str, tiny: Path, tokenizer: Path, file: Path, **changes: Any) -> TrainingConfig:
     values = alone(tiny, file.parent / "log", data__train_dir=str(file), data__seq_length=LENGTH, **changes)
     values["data"]["tokenizer"] = {"library": "huggingface", "type": str(tokenizer)}
-    config = run_config.with_record_length(typed(values))
-    section: Any = {
-        "sft": SftConfig,
-        "packed": lambda: SftConfig(packing=True),
-        "dpo": lambda: DpoConfig(max_prompt_length=12),
-        "orpo": lambda: OrpoConfig(max_prompt_length=12),
-    }[method]()
-    sections = AlignmentConfig(**{"sft" if method == "packed" else method: section})
-    return config.model_copy(update={"model_alignment_strategy": sections})
+    values["model_alignment_strategy"] = METHODS[method]
+    return run_config.with_record_length(typed(values))
 
 
 def lines(*records: Any) -> Write:

@@ -10,7 +10,7 @@ import datasets
 import pytest
 import transformers
 
-from neuron_api.config import AlignmentConfig, DpoConfig, OrpoConfig, TokenizerConfig, TrainingConfig
+from neuron_api.config import TokenizerConfig, TrainingConfig
 from neuron_trainer import run_config
 from neuron_trainer.data import source
 from neuron_trainer.data.loader import Steps
@@ -22,7 +22,7 @@ from .conftest import alone, typed
 
 ORACLES: Final = Path(__file__).parents[2] / "data" / "alignment"
 TRUNCATION: Final = json.loads((ORACLES / "dpo" / "truncation.json").read_text())
-METHODS: Final = {"dpo": DpoConfig, "orpo": OrpoConfig}
+METHODS: Final = ("dpo", "orpo")
 
 
 def preferring(tiny: Path, file: Path, length: int, method: str = "dpo", **keys: Any) -> TrainingConfig:
@@ -30,8 +30,8 @@ def preferring(tiny: Path, file: Path, length: int, method: str = "dpo", **keys:
     values = alone(tiny, file.parent / "log", data__train_dir=str(file), data__seq_length=length)
     values["data"]["tokenizer"] = {"library": "huggingface", "type": str(ORACLES / "tokenizer")}
     values["model"]["encoder_seq_length"] = length
-    section = AlignmentConfig(**{method: METHODS[method](**{"max_prompt_length": length // 2, **keys})})
-    return run_config.with_record_length(typed(values)).model_copy(update={"model_alignment_strategy": section})
+    values["model_alignment_strategy"] = {method: {"max_prompt_length": length // 2, **keys}}
+    return run_config.with_record_length(typed(values))
 
 
 def write(folder: Path, records: list[Any]) -> Path:

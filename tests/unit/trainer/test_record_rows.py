@@ -1,7 +1,6 @@
 """Rows of questions and answers: tokens, truncation, packing and isolation are those of the recorded oracles."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from neuron_api.config import AlignmentConfig, SftConfig
 from neuron_trainer import run_config
 from neuron_trainer.data import source
 from neuron_trainer.data.loader import Steps
@@ -37,13 +35,9 @@ def samples(tiny: Path, folder: Path, records: Any, *, packing: bool = False, is
     values = alone(tiny, folder / "log", data__train_dir=str(file), data__seq_length=LENGTH)
     values["data"]["tokenizer"] = {"library": "huggingface", "type": str(ORACLES / "tokenizer")}
     values["model"]["encoder_seq_length"] = LENGTH
-    sft = SftConfig(packing=packing)
-    config = run_config.with_record_length(typed(values)).model_copy(
-        update={"model_alignment_strategy": AlignmentConfig(sft=sft)}
-    )
-    found = source.samples(config, "train", is_builder=True)
+    values["model_alignment_strategy"] = {"sft": {"packing": packing, "isolate_records": isolates}}
+    found = source.samples(run_config.with_record_length(typed(values)), "train", is_builder=True)
     assert isinstance(found, RecordSamples)
-    found.recipe = replace(found.recipe, isolates=isolates)
     return found
 
 

@@ -37,7 +37,7 @@ class Recipe:
         sft = None if sections is None else sections.sft
         if sft is None:
             return cls(method, length)
-        return cls(method, length, packing=sft.packing, isolates=getattr(sft, "isolate_records", False))
+        return cls(method, length, packing=sft.packing, isolates=sft.isolate_records)
 
     @property
     def rows_per_sample(self) -> int:
