@@ -9,6 +9,7 @@ from uuid import NAMESPACE_OID, uuid5
 import yaml
 
 from neuron_api.loading.loader import load_text
+from pairs import aligned
 
 from . import ranks
 from .ranks import GLOO_TIMEOUT
@@ -48,9 +49,18 @@ MEGATRON: dict[str, dict[str, Any]] = {
     "megatron gpt, documents": GPT,
     "megatron mistral, documents": {"sliding_window_size": 7, "rotary_percentage": 0.5},
     "megatron gpt, experts": {**GPT, "moe": {**MOE, "glu_mlp": False, "capacity_factor": None}},
+    "megatron gpt, dpo": GPT,
 }
 """The section `model` of Megatron's models."""
-FAMILIES = (*HF, *SECTION, *MEGATRON)
+ALIGNED: dict[str, dict[str, Any]] = {
+    "llama, dpo": {"dpo": {"kl_beta": 0.3, "max_prompt_length": 8}},
+    "llama, orpo": {"orpo": {"beta": 0.5, "max_prompt_length": 8}},
+    "mixtral, dpo": {"dpo": {"kl_beta": 0.3, "loss_type": "ipo", "max_prompt_length": 8}},
+    "mixtral, orpo": {"orpo": {"beta": 0.5, "max_prompt_length": 8}},
+    "megatron gpt, dpo": {"dpo": {"kl_beta": 0.3, "loss_type": "hinge", "max_prompt_length": 8}},
+}
+"""`model_alignment_strategy` of families that are trained on pairs."""
+FAMILIES = (*HF, *SECTION, *dict.fromkeys([*MEGATRON, *ALIGNED]))
 EXPERTS = tuple(name for name in FAMILIES if "experts" in name or "mixtral" in name)
 
 
@@ -132,13 +142,14 @@ def _train(family: str, split: Split, folder: Path) -> dict[str, Any]:
     optimizer = optim.for_run(typed, backend.parameters())
     steps = []
     for step in range(STEPS):
-        done = gradients.compute(_batch(step, backend.share, has_documents=PACKED in family))
+        own = _pairs(step, backend.share) if family in ALIGNED else _batch(step, backend.share, PACKED in family)
+        done = gradients.compute(own)
         optimizer.step()
         backend.end_step(step + 1)
-        steps.append((done.loss.item(), done.gradient_norm.item()))
-    own = {parameter.name: ranks.full(parameter) for parameter in backend.parameters()}
+        steps.append(tuple(one.item() for one in (done.loss, done.gradient_norm, *done.metrics.values())))
+    local = {parameter.name: ranks.full(parameter) for parameter in backend.parameters()}
     stages: list[Any] = [None] * split.world
-    dist.all_gather_object(stages, own)
+    dist.all_gather_object(stages, local)
     return {"steps": steps, "weights": {name: weight for stage in stages for name, weight in stage.items()}}
 
 
@@ -176,7 +187,7 @@ def _config(family: str, split: Split, folder: Path) -> Any:
         del values["data"]["train_dir"]
     loaded = load_text(yaml.safe_dump(values))
     assert loaded.config is not None, loaded.findings
-    return loaded.config
+    return aligned(loaded.config, **ALIGNED[family]) if family in ALIGNED else loaded.config
 
 
 def _recomputed(family: str) -> list[str]:
@@ -191,7 +202,24 @@ def _family(name: str, typed: Any) -> Any:
     return Family.from_json({**MODEL, **HF[name.partition(",")[0]]}, typed)
 
 
-def _batch(step: int, share: Any, *, has_documents: bool) -> dict[str, Any]:
+def _pairs(step: int, share: Any) -> dict[str, Any]:
+    """8 pairs, of prompts and answers of several lengths, with a reference that is near."""
+    import torch
+
+    generator = torch.Generator().manual_seed(step)
+    ids = torch.randint(0, VOCABULARY, (8, 2, SEQUENCE), generator=generator)
+    begins, ends = (
+        torch.randint(1, 12, (8, 2, 1), generator=generator),
+        torch.randint(13, 33, (8, 2, 1), generator=generator),
+    )
+    places = torch.arange(SEQUENCE)
+    labels = torch.where((places >= begins) & (places < ends), ids, -100)
+    reference = -4.6 * (ends - begins)[..., 0] + torch.randn(8, 2, generator=generator)
+    every = {"input_ids": ids, "labels": labels, "reference_log_probs": reference}
+    return {name: values.chunk(share.size)[share.rank] for name, values in every.items()}
+
+
+def _batch(step: int, share: Any, has_documents: bool) -> dict[str, Any]:
     """8 samples, of several documents if wished.
 
     A data-parallel rank takes neighbours, so that micro-batches have the same samples in every split. The load of

@@ -20,11 +20,11 @@ WORLD = 4
 
 def _nan_rank(rank: int, world: int, folder: Path, values: dict[str, Any]) -> None:
     """A rank of a run in which rank 2 computes a loss of nan in step 3."""
-    import torch
     import torch.distributed as dist
 
     from neuron_trainer import parallel
     from neuron_trainer.errors import DivergenceError
+    from neuron_trainer.parallel import Outcome
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
@@ -34,10 +34,11 @@ def _nan_rank(rank: int, world: int, folder: Path, values: dict[str, Any]) -> No
         backend: Any = create(*arguments)
         accumulate = backend.accumulate
 
-        def broken(batch: Any) -> torch.Tensor:
+        def broken(batch: Any) -> Outcome:
             steps.append(batch)
-            loss: torch.Tensor = accumulate(batch)
-            return loss * math.nan if rank == 2 and len(steps) == 3 else loss
+            outcome: Outcome = accumulate(batch)
+            is_broken = rank == 2 and len(steps) == 3
+            return outcome._replace(loss=outcome.loss * math.nan) if is_broken else outcome
 
         backend.accumulate = broken
         return backend

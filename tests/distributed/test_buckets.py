@@ -69,7 +69,7 @@ def _step(folder: Path, world: int, zero1: bool, bucket: int | None) -> tuple[di
     ids = torch.randint(0, VOCABULARY, (8, SEQUENCE), generator=torch.Generator().manual_seed(3))
     own = ids.chunk(world)[backend.share.rank]
     with _Counting(zero1) as counts:
-        loss = backend.accumulate({"input_ids": own, "labels": own})
+        loss = backend.accumulate({"input_ids": own, "labels": own}).loss
     backend.finish_gradients()
     return counts, loss, {one.name: one.leaf.grad for one in backend.parameters()}
 

@@ -37,7 +37,7 @@ def _states(module: Any, backend: Any, typed: Any) -> Of:
 def _activations(module: Any, backend: Any, _: Any) -> Of:
     seen: list[list[int]] = []
     module.get_submodule("model.layers.1").register_forward_pre_hook(lambda _, given: seen.append(list(given[0].shape)))
-    backend.accumulate(families._batch(0, backend.share, has_documents=False))
+    backend.accumulate(families._batch(0, backend.share, False))
     return {"activations": seen[0]}
 
 
@@ -86,14 +86,14 @@ def _order(module: Any, backend: Any, typed: Any) -> Of:
     with pytest.MonkeyPatch.context() as patch:
         for what, name in (("F", "forward_one_chunk"), ("B", "backward_one_chunk")):
             patch.setattr(PipelineStage, name, noting(what, getattr(PipelineStage, name)))
-        backend.accumulate(families._batch(0, backend.share, has_documents=False))
+        backend.accumulate(families._batch(0, backend.share, False))
     return {"order": done}
 
 
 def _step(backend: Any, optimizer: Any, step: int = 0) -> None:
     from neuron_trainer.loop.step import Gradients
 
-    Gradients(backend, 1.0).compute(families._batch(step, backend.share, has_documents=False))
+    Gradients(backend, 1.0).compute(families._batch(step, backend.share, False))
     optimizer.step()
     backend.end_step(step + 1)
 

@@ -15,7 +15,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding, error
 from neuron_api.platform.topology import Topology
 from neuron_trainer.models.family import Family
-from neuron_trainer.parallel.backend import Batch, LocalParameter, ParallelBackend, Share
+from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, ParallelBackend, Share
 
 NAME = "a toy"
 """Runs of this name are the toy's."""
@@ -68,20 +68,31 @@ class ToyBackend:
     def weights_loaded(self, updates: int) -> None:
         """It computes with the weights themselves."""
 
-    def accumulate(self, batch: Batch) -> Tensor:
+    def accumulate(self, batch: Batch) -> Outcome:
         losses = self._losses(batch)
         losses.mean().backward()
-        return losses.detach().mean()
+        return Outcome(losses.detach().mean(), {})
 
     @torch.no_grad()
-    def evaluate(self, batch: Batch) -> Tensor:
-        return self._losses(batch).mean()
+    def evaluate(self, batch: Batch) -> Outcome:
+        return Outcome(self._losses(batch).mean(), {})
+
+    @torch.no_grad()
+    def log_probs(self, batch: Batch) -> Tensor:
+        labels = batch["labels"]
+        each = F.cross_entropy(
+            self._module(batch["input_ids"].flatten(0, 1)).transpose(1, 2), labels.flatten(0, 1), reduction="none"
+        )
+        return -each.sum(dim=1).view(labels.shape[:2])
 
     def _losses(self, batch: Batch) -> Tensor:
         pairs = zip(batch["input_ids"].split(self._rows), batch["labels"].split(self._rows), strict=True)
         return torch.stack(
             [F.cross_entropy(self._module(ids).flatten(0, 1), labels.flatten()) for ids, labels in pairs]
         )
+
+    def keep_reference(self) -> None:
+        """It trains on no pairs."""
 
     def finish_gradients(self) -> None:
         """They are whole."""

@@ -3,6 +3,7 @@
 import pytest
 
 from builders import NOW, OPTIONS, JobBuilder, PodBuilder, at, make_report, observed, rfc3339, with_status
+from neuron_api.resource.progress import PassReport, TrainerPhase
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import JobStatus, Phase
 from neuron_operator.planning.observation.observation import ConfigText
@@ -108,6 +109,22 @@ def test_a_first_step_after_a_failure_is_counted_from_it() -> None:
     assert len(status.restarts) == 1
     assert not one_pass(observed(reparsed(BOUNDED, status), PODS, [failing]), 5899)[1].finished
     assert one_pass(observed(reparsed(BOUNDED, status), PODS, [failing]), 5900)[1].phase is Phase.FAILED
+
+
+def test_a_first_step_after_a_pass_of_the_reference_is_counted_from_its_end() -> None:
+    """The pass of DPO may take hours, and it says that it goes on."""
+    job = reparsed(BOUNDED, known(JOB, *PODS).status)
+
+    def at_second(second: float, last: float) -> JobStatus:
+        done = PassReport(done=10, total=20, time=at(last))
+        changes = {"reference": done, "phase": TrainerPhase.LOADING, "step": 0, "last_step_time": None}
+        report = make_report(PODS[0].build(), JOB).build().model_copy(update=changes)
+        return one_pass(observed(job, PODS, [report]), second)[1]
+
+    assert not at_second(5899, 5000).finished
+    assert at_second(5900, 5000).phase is Phase.FAILED
+    progress = at_second(5899, 5000).progress
+    assert progress is not None and progress.reference_time == at(5000)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from neuron_trainer import parallel
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.loop.step import Gradients
 from neuron_trainer.metrics.history import MetricsFile, StepMetrics, ValidationMetrics
+from neuron_trainer.parallel import Outcome
 from neuron_trainer.storage import files
 
 from .conftest import alone, train
@@ -77,7 +78,7 @@ def test_a_run_whose_validation_and_norms_are_not_finite_leaves_json(
 
     def create_broken(*arguments: Any) -> Any:
         backend: Any = create(*arguments)
-        backend.evaluate = lambda _: torch.tensor(math.nan)
+        backend.evaluate = lambda _: Outcome(torch.tensor(math.nan), {})
         return backend
 
     monkeypatch.setattr(parallel, "create", create_broken)

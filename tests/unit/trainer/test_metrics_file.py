@@ -5,6 +5,8 @@ file), a kill in the middle of a line, a file of an older release, a run that do
 """
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +133,16 @@ def test_a_full_disk_is_told_with_the_file(metrics: MetricsFile) -> None:
     metrics.path.symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"No space left on device: '.*metrics\.jsonl'"):
         metrics.append(line(6))
+
+
+def test_metrics_of_the_objective_are_fields_of_their_line(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    file.append(replace(line(1), metrics={"rewards_accuracy": 0.5, "nll": math.nan}))
+    file.append(Validation(1, 1.0, 1.0, metrics={"val_nll": 3.0}))
+    values = json.loads(file.path.read_text())
+    assert (values["rewards_accuracy"], values["nll"]) == (0.5, None)
+    assert "metrics" not in values
+    history = file.history()
+    assert history.steps[0].metrics["rewards_accuracy"] == 0.5
+    assert math.isnan(history.steps[0].metrics["nll"])
+    assert history.validations[0].metrics == {"val_nll": 3.0}

@@ -163,3 +163,13 @@ def test_validations_are_written_once_each_whatever_was_done_again(tiny: Path, t
     again = metrics_file.open_history(folder).history().validations
     assert [one.step for one in once] == [2, 4]
     assert [(one.step, one.val_loss) for one in again] == [(one.step, one.val_loss) for one in once]
+
+
+def test_each_metric_of_pairs_has_a_panel_with_its_validations() -> None:
+    metrics = {"rewards_accuracy": 0.5, "rewards_margin": 1.5, "nll": 2.0}
+    steps = [StepMetrics(step, 1.0, 0.1, 0.5, 8 * step, 100.0, 1.0, metrics=metrics) for step in (1, 2)]
+    validation = ValidationMetrics(2, 1.5, 5.5, metrics={"val_rewards_accuracy": 0.75})
+    figure = plot.draw({"run": metrics_file.History(tuple(steps), (validation,), ())})
+    assert [axes.get_ylabel() for axes in figure.axes[4:]] == ["margin", "accuracy", "nll"]
+    accuracy = figure.axes[5]
+    assert [list(line.get_ydata()) for line in accuracy.lines] == [[0.5, 0.5], [0.75]]

@@ -74,8 +74,8 @@ def rows(count: int, distinct: int) -> torch.Tensor:
 def test_the_loss_of_256_micro_batches_is_their_mean_to_a_millionth(kind: str, tiny: Path, tmp_path: Path) -> None:
     _, built = backend(tiny, tmp_path, 256, type=kind)
     ids = rows(256, 256)
-    each = [built.evaluate({"input_ids": one, "labels": one}).double() for one in ids.split(1)]
-    found = built.accumulate({"input_ids": ids, "labels": ids})
+    each = [built.evaluate({"input_ids": one, "labels": one}).loss.double() for one in ids.split(1)]
+    found = built.accumulate({"input_ids": ids, "labels": ids}).loss
     assert found.dtype is torch.float32
     assert found.item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-6)
     assert all(one.item() != one.float().bfloat16().double().item() for one in each[:8]), "no loss was bf16 on its way"
@@ -112,7 +112,7 @@ def test_losses_and_gradients_are_those_of_fsdp_to_the_bit(
     theirs.load_state_dict({name: family.init_parameter(name, p.shape) for name, p in theirs.named_parameters()})
     fully_shard(theirs, mesh=init_device_mesh("cpu", (1,)), mp_policy=dtypes.mixed_precision(policy))
     ids = rows(micro_batches, micro_batches)
-    found = built.accumulate({"input_ids": ids, "labels": ids})
+    found = built.accumulate({"input_ids": ids, "labels": ids}).loss
     built.finish_gradients()
     losses = []
     for index, one in enumerate(ids.split(1)):

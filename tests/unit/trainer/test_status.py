@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bounds import BOUND
 from neuron_api.resource import progress
-from neuron_api.resource.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
+from neuron_api.resource.progress import CheckpointReport, PassReport, ProcessFailure, Progress, Recovery, TrainerPhase
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.launcher.node import NodeIdentity
 from neuron_trainer.launcher.server import Server
@@ -114,6 +114,8 @@ def test_what_is_new_ends_the_idle_time(
         {"step": 8},
         {"step": 8, "phase": TrainerPhase.SAVING},
         {"step": 8, "checkpoint": CheckpointReport(step=8, path="/log/x", time=NOW)},
+        {"step": 8, "reference": PassReport(done=16, total=64, time=NOW)},
+        {"step": 8, "reference": PassReport(done=32, total=64, time=NOW)},
     ):
         handoff.write_progress(worker(round=0, **news))
         assert [idle(1), idle(4)] == [0, 4]
@@ -138,7 +140,8 @@ def test_progress_is_served_as_the_contract_says(url: str, handoff: WorkerChanne
 def test_metrics_are_prometheus_text_of_the_same_numbers(url: str, handoff: WorkerChannel, status: Status) -> None:
     recovery = Recovery(round=1, resumed_from_step=5, steps_lost=2)
     saved = CheckpointReport(step=5, path="/log/x", time=NOW)
-    handoff.write_progress(worker(round=0, recoveries=(recovery,), checkpoint=saved))
+    metrics = {"rewards_accuracy": 0.75, "nll": None}
+    handoff.write_progress(worker(round=0, recoveries=(recovery,), checkpoint=saved, metrics=metrics))
     status.add_failure(ProcessFailure(time=NOW, round=0, rank=0, local_rank=0, exit_code=1))
     kind, body = get(f"{url}/metrics")
     assert kind.startswith("text/plain; version=")
@@ -147,6 +150,7 @@ def test_metrics_are_prometheus_text_of_the_same_numbers(url: str, handoff: Work
         "neuron_trainer_step": 7,
         "neuron_trainer_max_steps": 100,
         "neuron_trainer_loss": 1.5,
+        "neuron_trainer_rewards_accuracy": 0.75,
         "neuron_trainer_checkpoint_step": 5,
         "neuron_trainer_process_failures_total": 1,
         "neuron_trainer_recoveries_total": 1,

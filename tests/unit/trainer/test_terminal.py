@@ -3,12 +3,13 @@
 import io
 import logging
 import re
+from dataclasses import replace
 
 import pytest
 
 from neuron_trainer import logs
 from neuron_trainer.metrics.history import StepMetrics
-from neuron_trainer.metrics.terminal import StepDisplay, fitting
+from neuron_trainer.metrics.terminal import PassDisplay, StepDisplay, fitting
 
 STEP = StepMetrics(3, 2.5, 1e-3, 0.75, 24, 12345.6, 1.0)
 KNOWN = StepMetrics(3, 2.5, 1e-3, 0.75, 24, 12345.6, 1.0, mfu=0.4213)
@@ -106,3 +107,36 @@ def test_a_run_without_a_number_of_steps_has_no_bar_and_no_time_left(monkeypatch
     display.show(STEP)
     display.close()
     assert lines(screen)[-1].strip() == "step 3  loss 2.5000  lr 0.001  norm 0.750  12,346 tokens/s"
+
+
+def test_the_metrics_of_pairs_follow_the_loss(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    metrics = {"chosen_rewards": 0.12345, "rejected_rewards": -1.5, "rewards_margin": 1.6, "rewards_accuracy": 0.75}
+    StepDisplay(2, 10).show(replace(STEP, metrics=metrics))
+    assert "loss 2.5000  chosen 0.1235  rejected -1.5  accuracy 0.75  lr 0.001" in caplog.text
+
+
+def test_a_pass_says_how_far_it_is_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    now = iter([0.0, 4.0, 12.0, 13.0])
+    display = PassDisplay("reference log-probabilities (train)", 40, lambda: next(now))
+    for done in (10, 20, 30, 40):
+        display.show(done)
+    display.close()
+    assert [record.message for record in caplog.records] == [
+        "reference log-probabilities (train) 10/40",
+        "reference log-probabilities (train) 30/40  0:00:06 left",
+        "reference log-probabilities (train) 40/40  0:00:00 left",
+    ]
+
+
+def test_a_pass_has_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    display = PassDisplay("reference", 4)
+    display.show(2)
+    display.show(4)
+    display.close()
+    assert "reference 4/4" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())

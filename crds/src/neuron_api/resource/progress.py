@@ -91,6 +91,16 @@ class Recovery(Wire):
     empty until then."""
 
 
+class PassReport(Wire):
+    """A pass over the data before the first step: the reference log-probabilities of DPO."""
+
+    done: Count
+    """Samples that are computed, those of an interrupted pass included."""
+    total: Count
+    time: Moment
+    """When the last of them were."""
+
+
 class Progress(Wire):
     """The progress report of one pod."""
 
@@ -107,10 +117,14 @@ class Progress(Wire):
     tokens_per_second: Measured = None
     mfu: Measured = None
     """Model FLOPs utilization, 0 to 1; absent where the peak of the device is unknown."""
+    metrics: dict[Name, Measured] = Field(default_factory=dict, max_length=64)
+    """Of the objective, by name (`neuron_api.metrics`)."""
+    reference: PassReport | None = None
+    """The phase meanwhile is Loading, which every reader knows; each report of it is news."""
     last_step_time: Moment | None = None
     idle_seconds: Seconds | None = None
-    """Seconds since the last news (phase, round, step, checkpoint), by the launcher's monotonic clock; absent from
-    trainers that do not measure it."""
+    """Seconds since the last news (phase, round, step, checkpoint, reference), by the launcher's monotonic clock;
+    absent from trainers that do not measure it."""
     start_time: Moment | None = None
     log_dir: PathText = ""
     config_hash: Name = ""

@@ -209,6 +209,11 @@ class ProgressStatus(StatusObject):
     mfu: Decimal | None = None
     """Model FLOPs utilization, a decimal number from 0 to 1: the share of the devices' peak that the job reaches.
     Absent if the peak is unknown."""
+    metrics: dict[str, Decimal] = Field(default_factory=dict, max_length=64)
+    """Of the last finished step beside the loss, decimal numbers by name: the rewards of DPO and ORPO."""
+    reference_time: AwareDatetime | None = None
+    """When reference log-probabilities of DPO were last computed, before the first step;
+    startupPolicy.firstStepSeconds counts from there."""
     last_step_time: AwareDatetime | None = None
     """When the last step was finished."""
     pod_uid: str = Field(default="", alias="podUID")

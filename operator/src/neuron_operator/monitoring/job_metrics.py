@@ -12,6 +12,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from neuron_api.metrics import PREFERENCE_METRICS
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import ConditionType
 from neuron_api.resource.spec import RestartPolicy
@@ -20,6 +21,12 @@ from neuron_operator.planning.restarts import budget
 
 Value = Callable[[JobStatus], float | None]
 Table = Mapping[str, tuple[str, Value]]
+
+
+def _metric(name: str) -> Value:
+    """Return what reads a number of the objective."""
+    return lambda status: status.progress.metrics.get(name) if status.progress else None
+
 
 LABELS: Final = ("training_namespace", "training_job")
 """Of every metric of a job."""
@@ -50,6 +57,7 @@ GAUGES: Final[Table] = {
         "Model FLOPs utilization, 0 to 1; absent where the peak of the devices is unknown.",
         lambda status: status.progress.mfu if status.progress else None,
     ),
+    **{f"neuron_training_{metric.name}": (metric.text, _metric(metric.name)) for metric in PREFERENCE_METRICS},
     "neuron_training_checkpoint_step": (
         "Step of the newest complete checkpoint.",
         lambda status: status.checkpoint.step if status.checkpoint else None,

@@ -55,7 +55,7 @@ class TensorLocation(NamedTuple):
 def tensors(folder: Path) -> dict[str, TensorLocation]:
     """By name, from the files' headers, which fit the files' sizes; raises `CheckpointError`."""
     locations: dict[str, TensorLocation] = {}
-    for file in _files(folder):
+    for file in files(folder):
         try:
             with safe_open(file, "pt") as opened:
                 for name in opened.keys():  # noqa: SIM118  # it is no mapping
@@ -70,7 +70,7 @@ def tensors(folder: Path) -> dict[str, TensorLocation]:
 def manifest(folder: Path, family: str, architecture: dict[str, object]) -> Manifest:
     """As of a checkpoint of weights alone; its files are there and whole. Raises `CheckpointError`."""
     dtypes = {str(one.dtype).removeprefix("torch.") for one in tensors(folder).values()}
-    written = max(file.stat().st_mtime for file in _files(folder))
+    written = max(file.stat().st_mtime for file in files(folder))
     return Manifest(
         step=0, epoch=0, consumed_samples=0, global_batch_size=0, config_hash="", family=family,
         architecture=architecture, topology={}, precision="", dtype=", ".join(sorted(dtypes)),
@@ -78,7 +78,7 @@ def manifest(folder: Path, family: str, architecture: dict[str, object]) -> Mani
     )  # fmt: skip
 
 
-def _files(folder: Path) -> list[Path]:
+def files(folder: Path) -> list[Path]:
     """The cache of huggingface_hub has links to them, so a link is followed; a name leaves the directory never."""
     if not (folder / INDEX).is_file():
         return [folder / SINGLE]

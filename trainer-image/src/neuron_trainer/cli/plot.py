@@ -1,4 +1,5 @@
-"""`neuron-train plot RUN …`: loss, learning rate, gradient norm and throughput over the steps, as a picture."""
+"""`neuron-train plot RUN …`: loss, learning rate, gradient norm, throughput, and the metrics of pairs where a run has
+them, over the steps, as a picture."""
 
 import math
 import re
@@ -13,15 +14,18 @@ from matplotlib.ticker import MaxNLocator
 
 from neuron_api import contract
 from neuron_api.contract import ExitCode
+from neuron_api.metrics import PREFERENCE_METRICS, PreferenceMetric
 from neuron_trainer.data.paths import exists
 from neuron_trainer.metrics import history as metrics_file
-from neuron_trainer.metrics.history import History, StepMetrics
+from neuron_trainer.metrics.history import History, StepMetrics, ValidationMetrics
 
 
 @dataclass(frozen=True, slots=True)
 class _Panel:
     label: str
     value: Callable[[StepMetrics], float | None]
+    validated: Callable[[ValidationMetrics], float | None] = lambda _: None
+    """The same of a validation."""
     is_smoothed: bool = True
     """Whether single steps are too noisy to see a course."""
     has_zero: bool = True
@@ -29,7 +33,7 @@ class _Panel:
 
 
 _PANELS: Final = (
-    _Panel("loss", lambda one: one.loss, has_zero=False),
+    _Panel("loss", lambda one: one.loss, lambda one: one.val_loss, has_zero=False),
     _Panel("learning rate", lambda one: one.lr, is_smoothed=False),
     _Panel("gradient norm", lambda one: one.gradient_norm),
     _Panel("tokens per second", lambda one: one.tokens_per_second),
@@ -69,23 +73,44 @@ def run(folders: Sequence[Path], output: Path) -> int:
 
 
 def draw(runs: dict[str, History]) -> Figure:
-    """Four panels that share the axis of steps; a dashed line where a run was started again, dots for validations."""
-    figure = Figure(figsize=(11, 7.5), layout="constrained", dpi=110)
+    """Panels that share the axis of steps, four and one for each metric of pairs; a dashed line where a run was started
+    again, dots for validations."""
+    panels = (*_PANELS, *_metric_panels(runs))
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(11, 3.75 * rows), layout="constrained", dpi=110)
     figure.suptitle(_title(runs), fontsize="large")
-    for panel, axes in zip(_PANELS, figure.subplots(2, 2, sharex=True).flat, strict=True):
+    places = list(figure.subplots(rows, 2, sharex=True).flat)
+    for unused in places[len(panels) :]:
+        figure.delaxes(unused)
+    for panel, axes in zip(panels, places, strict=False):
         axes.set_ylabel(panel.label)
         axes.grid(alpha=0.25)
         for number, (name, history) in enumerate(runs.items()):
             _line(axes, history, panel, name, f"C{number}")
-            if panel.label == "loss" and history.validations:
-                _validations(axes, history, name, f"C{number}")
+            _validations(axes, history, panel, name, f"C{number}")
         if panel.has_zero:
             axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
-    for axes in figure.axes[2:]:
+    for axes in figure.axes[-2:]:
         axes.set_xlabel("optimizer step")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure)
     return figure
+
+
+def _metric_panels(runs: dict[str, History]) -> list[_Panel]:
+    """A panel for each metric that some run has; DPO has four and ORPO six."""
+    names = {name for history in runs.values() for one in history.steps for name in one.metrics}
+    return [_metric_panel(metric) for metric in PREFERENCE_METRICS if metric.name in names]
+
+
+def _metric_panel(metric: PreferenceMetric) -> _Panel:
+    def value(one: StepMetrics) -> float | None:
+        return one.metrics.get(metric.name)
+
+    def validated(one: ValidationMetrics) -> float | None:
+        return one.metrics.get(f"val_{metric.name}")
+
+    return _Panel(metric.label, value, validated, has_zero=metric.name == "rewards_accuracy")
 
 
 def _title(runs: dict[str, History]) -> str:
@@ -137,9 +162,10 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _validations(axes: Any, history: History, name: str, colour: str) -> None:
-    steps, losses = [one.step for one in history.validations], [_number(one.val_loss) for one in history.validations]
-    axes.plot(steps, losses, "o", color=colour, markersize=4, label=f"{name}: validation")
+def _validations(axes: Any, history: History, panel: _Panel, name: str, colour: str) -> None:
+    values = {one.step: value for one in history.validations if (value := panel.validated(one)) is not None}
+    if values:
+        axes.plot(list(values), list(values.values()), "o", color=colour, markersize=4, label=f"{name}: validation")
 
 
 def _named(folders: Sequence[Path]) -> dict[str, Path]:

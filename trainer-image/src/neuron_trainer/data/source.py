@@ -32,14 +32,24 @@ def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:
 def steps(config: TrainingConfig, part: Part, samples: Samples, share: Share, vocabulary: int | None = None) -> Steps:
     """Return global batches of samples, in the configured order and with the configured end; `vocabulary`: the
     model's."""
-    data = config.data
-    is_cyclic = data.dataloader_type == "cyclic" if _is_megatron(config) else data.shuffle_rows
+    is_cyclic = config.data.dataloader_type == "cyclic" if _is_megatron(config) else config.data.shuffle_rows
     is_cyclic = is_cyclic or alignment.reads_records(config)
     order: SampleOrder = Cyclic(len(samples), config.seed) if is_cyclic and part == "train" else Single()
-    key = custom.KEY if data.data_module else f"data.{'data_prefix' if _is_megatron(config) else FOLDER[part]}"
-    bounds = None if vocabulary is None else TokenBounds(vocabulary, key)
-    rest, most = keeps_rest(config, part), limit(config, part)
-    return Steps(samples, data.global_batch_size, share, order, keeps_rest=rest, limit=most, vocabulary=bounds)
+    bounds, rest, most = _bounds(config, part, vocabulary), keeps_rest(config, part), limit(config, part)
+    size = config.data.global_batch_size
+    return Steps(samples, size, share, order, keeps_rest=rest, limit=most, vocabulary=bounds)
+
+
+def pass_in_order(config: TrainingConfig, part: Part, samples: Samples, share: Share, vocabulary: int) -> Steps:
+    """Return global batches of all samples, in sample order; the last is filled with samples that do not count."""
+    bounds = _bounds(config, part, vocabulary)
+    return Steps(samples, config.data.global_batch_size, share, Single(), keeps_rest=True, vocabulary=bounds)
+
+
+def _bounds(config: TrainingConfig, part: Part, vocabulary: int | None) -> TokenBounds | None:
+    folder = "data_prefix" if _is_megatron(config) else FOLDER[part]
+    key = custom.KEY if config.data.data_module else f"data.{folder}"
+    return None if vocabulary is None else TokenBounds(vocabulary, key)
 
 
 def record_counts(samples: Samples) -> Mapping[str, int] | None:

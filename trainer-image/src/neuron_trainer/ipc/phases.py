@@ -9,6 +9,7 @@
     worker_start     from the decision to the worker's first instruction, a fork
     groups           process groups of the splits
     model_build      the initial weights, and the optimizer's state
+    reference        the log-probabilities of DPO's reference, where they are not there
     checkpoint_load  tensors and counters, where there is a checkpoint
     data_seek        loaders, and the place in the data
     first_batch

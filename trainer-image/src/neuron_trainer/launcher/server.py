@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 from prometheus_client.registry import Collector
 
 from neuron_api import contract
+from neuron_api.metrics import PREFERENCE_METRICS
 from neuron_api.resource import progress
 from neuron_api.resource.progress import Progress
 
@@ -52,6 +53,7 @@ class ReportCollector(Collector):
                 report.checkpoint.step if report.checkpoint is not None else None,
             ),
         }
+        gauges |= {metric.name: (metric.text, report.metrics.get(metric.name)) for metric in PREFERENCE_METRICS}
         for name, (text, value) in gauges.items():
             if value is not None:
                 yield GaugeMetricFamily(f"neuron_trainer_{name}", text, value)

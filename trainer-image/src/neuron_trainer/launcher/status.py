@@ -73,7 +73,7 @@ class Status:
 
     def _with_idle(self, report: Progress) -> Progress:
         """Add the time without news. News is noticed when a report is read: up to one interval late, never early."""
-        news = report.phase, report.round, report.step, report.checkpoint
+        news = report.phase, report.round, report.step, report.checkpoint, report.reference
         if news != self._newest:
             self._newest, self._newest_time = news, time.monotonic()
         return report.model_copy(update={"idle_seconds": round(time.monotonic() - self._newest_time, 3)})
@@ -95,6 +95,8 @@ class Status:
                 "learning_rate": worker.learning_rate,
                 "tokens_per_second": worker.tokens_per_second,
                 "mfu": worker.mfu,
+                "metrics": worker.metrics,
+                "reference": worker.reference,
                 "last_step_time": worker.last_step_time,
                 "checkpoint": self._checkpoint,
                 "resume": worker.resume,

@@ -16,11 +16,12 @@ from neuron_api.config import TrainingConfig
 from neuron_api.derive.steps import seconds_of
 from neuron_trainer import optim
 from neuron_trainer.data import source
-from neuron_trainer.data.loader import StepLoader
+from neuron_trainer.data.loader import StepLoader, Steps
+from neuron_trainer.data.referenced import ReferencedSamples
 from neuron_trainer.data.samples import Part, Samples
 from neuron_trainer.metrics.throughput import Throughput
 from neuron_trainer.models.spec import Sizes
-from neuron_trainer.parallel import ParallelBackend
+from neuron_trainer.parallel import Outcome, ParallelBackend
 
 from .position import Position
 from .step import Gradients, parameter_norm
@@ -75,7 +76,9 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self.optimizer: Optimizer = optim.for_run(config, backend.parameters())
         self.test_loss: float | None = None
         self.test_batches = 0
-        self._losses: list[Tensor] = []
+        self.val_metrics: Mapping[str, float] = {}
+        """Of the objective, by name."""
+        self._outcomes: list[Outcome] = []
         """Of the batches of a validation or a test."""
         self._samples: dict[Part, Samples] = {}
 
@@ -135,31 +138,36 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         """Loss of one global batch (B-18); no random number is drawn, so training is not changed."""
-        self._losses.append(self.backend.evaluate(batch))
+        self._outcomes.append(self.backend.evaluate(batch))
 
     def on_validation_epoch_end(self) -> None:
-        """`val_loss`: mean over batches and processes."""
-        if (mean := self._mean()) is not None:
-            self.val_loss, self.val_step = mean, self.trainer.global_step
+        """`val_loss`, and the metrics: means over batches and processes."""
+        if (means := self._means()) is not None:
+            self.val_loss, self.val_metrics = means
+            self.val_step = self.trainer.global_step
             if self.config.exp_manager.create_early_stopping_callback:
                 self.log("val_loss", self.val_loss)
 
     def test_step(self, batch: dict[str, Tensor], _: int) -> None:
         """As `validation_step`."""
-        self._losses.append(self.backend.evaluate(batch))
+        self._outcomes.append(self.backend.evaluate(batch))
 
     def on_test_epoch_end(self) -> None:
         """`test_loss`: mean over batches and processes."""
-        self.test_batches = len(self._losses)
-        self.test_loss = self._mean()
+        self.test_batches = len(self._outcomes)
+        self.test_loss = means[0] if (means := self._means()) is not None else None
 
-    def _mean(self) -> float | None:
-        losses, self._losses = self._losses, []
-        if not losses:
+    def _means(self) -> tuple[float, dict[str, float]] | None:
+        """Return loss and metrics; None without batches."""
+        outcomes, self._outcomes = self._outcomes, []
+        if not outcomes:
             return None
-        mean = torch.stack(losses).mean()
-        total, count = self.backend.sum_over_processes(torch.stack([mean, torch.ones_like(mean)])).tolist()
-        return float(total / count)
+        names = list(outcomes[0].metrics)
+        each = [torch.stack([one.loss, *one.metrics.values()]) for one in outcomes]
+        mean = torch.stack(each).mean(dim=0)
+        *totals, count = self.backend.sum_over_processes(torch.cat([mean, torch.ones_like(mean[:1])])).tolist()
+        loss, *metrics = (total / count for total in totals)
+        return loss, dict(zip(names, metrics, strict=True))
 
     def train_dataloader(self) -> StepLoader:
         """Begins at `consumed_samples`, which the checkpoint has restored by now."""
@@ -196,16 +204,26 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
     def record_counts(self) -> Mapping[str, Mapping[str, int]] | None:
         """Return what became of the records of each part that a training reads; None where they are no records."""
         parts: list[Part] = ["train", "validation"] if self.config.trainer.limit_val_batches else ["train"]
-        counts = {part: source.record_counts(self._open(part)) for part in parts}
+        counts = {part: source.record_counts(self.samples(part)) for part in parts}
         return {part: found for part, found in counts.items() if found} or None
 
-    def _open(self, part: Part) -> Samples:
+    def samples(self, part: Part) -> Samples:
+        """Return the samples of a part of the data, opened once."""
         if part not in self._samples:
             is_builder = not dist.is_initialized() or dist.get_rank() == 0
             self._samples[part] = source.samples(self.config, part, is_builder=is_builder)
         return self._samples[part]
 
+    def pass_in_order(self, part: Part) -> Steps:
+        """Return global batches of all samples of a part, in sample order."""
+        return source.pass_in_order(self.config, part, self.samples(part), self.backend.share, self._sizes.vocab_size)
+
+    def add_reference(self, part: Part, table: Tensor) -> None:
+        """Give each sample of a part its log-probabilities, fp64 [n, 2], by number."""
+        dtype = torch.float64 if self.backend.device.type == "cpu" else torch.float32  # the device has no fp64
+        self._samples[part] = ReferencedSamples(self.samples(part), table.to(dtype))
+
     def _loader(self, part: Part, consumed: Callable[[], int]) -> StepLoader:
         data = self.config.data
-        steps = source.steps(self.config, part, self._open(part), self.backend.share, self._sizes.vocab_size)
+        steps = source.steps(self.config, part, self.samples(part), self.backend.share, self._sizes.vocab_size)
         return StepLoader(steps, data.global_batch_size, consumed, data.num_workers, whole=part != "train")

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import lightning.pytorch as pl
 
-from neuron_api.resource.progress import CheckpointReport, Progress, Recovery, TrainerPhase
+from neuron_api.resource.progress import CheckpointReport, PassReport, Progress, Recovery, TrainerPhase
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.metrics.history import MetricsFile, StepMetrics, ValidationMetrics
-from neuron_trainer.metrics.terminal import StepDisplay
+from neuron_trainer.metrics.terminal import PassDisplay, StepDisplay, validation_text
 from neuron_trainer.metrics.throughput import Stopwatch
 from neuron_trainer.metrics.utilization import Utilization
 from neuron_trainer.storage import files
@@ -45,6 +45,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._handoff, self._metrics, self._phases = handoff, metrics, phases
         self._recovery = recovery
         self._display: StepDisplay | None = None
+        self._pass: PassDisplay | None = None
         self._trainer: pl.Trainer | None = None
         self._module: TrainingModule | None = None
         self._handed_over = 0.0
@@ -104,9 +105,12 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         """`val_loss` to the log and to TensorBoard."""
         self._hand_over(phase=self._before)
         if self._metrics is not None and pl_module.val_loss is not None and not trainer.sanity_checking:
-            log.info("step %d: val_loss %.6g", trainer.global_step, pl_module.val_loss)
-            self._metrics.append(ValidationMetrics(trainer.global_step, pl_module.val_loss, round(time.time(), 3)))
-            scalars = {"val_loss": pl_module.val_loss}
+            metrics = {f"val_{name}": value for name, value in pl_module.val_metrics.items()}
+            log.info("step %d: val_loss %.6g%s", trainer.global_step, pl_module.val_loss, validation_text(metrics))
+            self._metrics.append(
+                ValidationMetrics(trainer.global_step, pl_module.val_loss, round(time.time(), 3), metrics=metrics)
+            )
+            scalars = {"val_loss": pl_module.val_loss, **metrics}
             if pl_module.config.exp_manager.log_step_timing:
                 scalars["validation_step_timing in s"] = self._validation.mean()
             for logger in trainer.loggers:
@@ -118,6 +122,17 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         if self._display is not None:
             self._display.close()
         self._hand_over(phase=TrainerPhase.SAVING)
+
+    def reference_progress(self, part: str, done: int, total: int) -> None:
+        """Called before training, after each global batch of the reference's log-probabilities."""
+        if self._metrics is not None:
+            self._pass = self._pass or PassDisplay(f"reference log-probabilities ({part})", total)
+            self._pass.show(done)
+            if done == total:
+                self._pass.close()
+                self._pass = None
+        if done == total or time.monotonic() - self._handed_over >= _PAUSE:
+            self._hand_over(reference=PassReport(done=done, total=total, time=datetime.now(UTC)))
 
     @property
     def is_idle(self) -> bool:
@@ -162,7 +177,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             consumed_samples=result.consumed_samples, tokens_per_second=result.tokens_per_second,
             time=round(result.time, 3), parameter_norm=result.parameter_norm,
             nonfinite_steps=self._module.results.nonfinite_norms or None,
-            mfu=self._mfu(result.tokens_per_second),
+            mfu=self._mfu(result.tokens_per_second), metrics=result.metrics,
         )  # fmt: skip
         self._metrics.append(metrics)
         self._display.show(metrics)
@@ -182,6 +197,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             "throughput": throughput,
             "throughput_peak": self._fastest,
             "epoch": float(self._trainer.current_epoch),
+            **metrics.metrics,
         }
         if manager.log_step_timing:
             scalars["train_step_timing in s"] = result.seconds
@@ -211,7 +227,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             changes = {
                 "step": newest.step, "loss": newest.loss, "learning_rate": newest.lr,
                 "tokens_per_second": newest.tokens_per_second, "mfu": self._mfu(newest.tokens_per_second),
-                "last_step_time": datetime.fromtimestamp(newest.time, UTC), **changes,
+                "metrics": dict(newest.metrics), "last_step_time": datetime.fromtimestamp(newest.time, UTC), **changes,
             }  # fmt: skip
         recoveries = (self._recovery,) if self._recovery is not None else ()
         self._report = self._report.model_copy(update={**changes, "recoveries": recoveries})

@@ -24,10 +24,13 @@ from neuron_trainer.metrics.history import MetricsFile, StartRecord
 from neuron_trainer.metrics.utilization import Utilization
 from neuron_trainer.models.family import Family
 from neuron_trainer.run_directory.log_dir import RECOVERY_FILE, mirror
+from neuron_trainer.run_directory.log_mirror import Mirror
 from neuron_trainer.storage import places
 
+from . import reference
 from .checkpointing import Checkpointing
 from .module import TrainingModule
+from .reference import Reference
 from .reporting import Reporting
 from .state import RunState
 from .stopping import Stop, Stopping, early_stopping
@@ -60,7 +63,9 @@ class Run:
     ) -> "Run":
         """Process groups, model, optimizer; a collective. Not fresh: a checkpoint will overwrite all weights."""
         vocabulary = tokenizer.vocabulary(config)
-        family = replace_field(Family.from_config(config, vocabulary), initialize=is_fresh)
+        family = replace_field(
+            Family.from_config(config, vocabulary), initialize=is_fresh or reference.needs_initial_weights(config)
+        )
         backend = parallel.create(config, topology, device)
         phases.mark("groups")
         module = TrainingModule(config, backend, backend.build(family), family.config, wants_stop)
@@ -92,6 +97,8 @@ class Run:
         )
         stopping = Stopping()
         resumed = self._restore(start, saving, reporting, metrics, recovery.steps_lost if recovery else 0)
+        if reference.is_used(config):
+            self._prepare_reference(Reference(state, start, log_dir, reporting, rank), log_mirror)
         strategy = BackendStrategy(self.module.backend.device, rank, saving.saving.save, self._load)
         callbacks: list[pl.Callback] = [reporting, saving, *early_stopping(config.exp_manager), stopping]
         trainer = build_trainer(config, strategy, log_dir, callbacks)
@@ -120,6 +127,13 @@ class Run:
             for line in (_sentence(start, step, lost), *start.text):
                 log.info("%s", line)
         return None if start.weights_only else start.checkpoint
+
+    def _prepare_reference(self, own: Reference, log_mirror: Mirror | None) -> None:
+        """Before the checkpoint is loaded: the reference is the model that the run began with."""
+        own.prepare(("train", "validation") if self.module.config.trainer.limit_val_batches else ("train",))
+        if log_mirror is not None:
+            log_mirror.sync()
+        self.phases.mark("reference")
 
     def _load(self, folder: Path) -> dict[str, Any]:
         self.phases.mark("data_seek")  # what Lightning has set up so far

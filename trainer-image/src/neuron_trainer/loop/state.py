@@ -75,6 +75,7 @@ class RunState:
         parameters = self.module.backend.parameters()
         files = HFReader(folder, self.family.hf_tensors) if hf_checkpoint.is_hf_checkpoint(folder) else None
         reader.load_tensors(folder, lambda names: tensors.weights(parameters, names), files)
+        self.module.backend.weights_loaded(0)
 
     def metrics(self, step: int) -> dict[str, float]:
         """Return values for file names and for save_top_k; raises `DivergenceError` where they are none."""

@@ -1,11 +1,12 @@
 """The gradients of one optimizer step (B-4): the backend's, one small reduction, clipping; the host reads nothing."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from neuron_trainer.parallel import ParallelBackend
+from neuron_trainer.parallel import Outcome, ParallelBackend
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,8 @@ class StepSums:
     """Global L2 norm of the averaged gradient, before clipping, scalar."""
     share: Tensor
     """This process's own share of the loss, fp32 scalar."""
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of the objective, scalars by name: means as the loss is one."""
 
 
 class Gradients:
@@ -32,28 +35,30 @@ class Gradients:
 
     def compute(self, batch: dict[str, Tensor]) -> StepSums:
         """From this process's samples of a global batch ([GBS/DP, S]) to `leaf.grad` of all parameters, clipped."""
-        loss = self._backend.accumulate(batch)
+        outcome = self._backend.accumulate(batch)
         self._backend.finish_gradients()
         gradients, replicas = [], []
         for parameter in self._backend.parameters():
             if parameter.leaf.grad is not None:
                 gradients.append(parameter.leaf.grad)
                 replicas.append(parameter.replicas)
-        sums = self._reduce(loss, gradients, tuple(replicas))
+        sums = self._reduce(outcome, gradients, tuple(replicas))
         self._scale(gradients, sums.gradient_norm)
         return sums
 
-    def _reduce(self, loss: Tensor, gradients: list[Tensor], replicas: tuple[int, ...]) -> StepSums:
-        """One small all-reduce carries the loss and the squared norm.
+    def _reduce(self, outcome: Outcome, gradients: list[Tensor], replicas: tuple[int, ...]) -> StepSums:
+        """One small all-reduce carries the loss, the metrics and the squared norm.
 
         Every process adds its share: a shard that r processes hold is counted 1/r by each, and the loss is the mean
         over all processes.
         """
         norms = torch.stack(torch._foreach_norm(gradients, dtype=torch.float32)).to(self._small)
         squares = torch.dot(norms.square(), self._parts(replicas, norms.device))
-        values = torch.stack([loss.to(self._small), squares, self._one])
-        total, squares, processes = self._backend.sum_over_processes(values).unbind()
-        return StepSums(total / processes, squares.sqrt(), loss)
+        shares = [outcome.loss, *outcome.metrics.values()]
+        values = torch.stack([squares, self._one, *(share.to(self._small) for share in shares)])
+        squares, processes, total, *others = self._backend.sum_over_processes(values).unbind()
+        metrics = dict(zip(outcome.metrics, (other / processes for other in others), strict=True))
+        return StepSums(total / processes, squares.sqrt(), outcome.loss, metrics)
 
     def _parts(self, replicas: tuple[int, ...], device: torch.device) -> Tensor:
         """Return 1 / replicas; the same in every step, unless some parameter has no gradient."""

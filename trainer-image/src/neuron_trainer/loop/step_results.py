@@ -6,8 +6,8 @@ finite is therefore found at most `depth` steps later, and never after a checkpo
 
 import math
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
@@ -49,6 +49,8 @@ class StepResult:
     time: float
     parameter_norm: float | None
     seconds: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Of the objective, by name."""
 
 
 def depth(config: TrainingConfig, device: torch.device) -> int:
@@ -101,8 +103,9 @@ class Results:
     def _read(self) -> None:
         pending = self._pending.popleft()
         sums, norm = pending.sums, pending.parameter_norm
-        values = [sums.loss, sums.gradient_norm, *([] if norm is None else [norm])]
+        values = [sums.loss, sums.gradient_norm, *sums.metrics.values(), *([] if norm is None else [norm])]
         loss, gradient_norm, *further = torch.stack(values).tolist()
+        metrics = dict(zip(sums.metrics, further, strict=False))
         if not math.isfinite(loss):
             raise DivergenceError(self._sentence(pending, loss))
         if not math.isfinite(gradient_norm):
@@ -110,7 +113,7 @@ class Results:
             self._broken = self._broken or pending.step
         self._newest = StepResult(
             pending.step, loss, gradient_norm, pending.lr, pending.consumed_samples, pending.tokens_per_second,
-            pending.time, further[0] if further else None, pending.seconds,
+            pending.time, None if norm is None else further[-1], pending.seconds, metrics,
         )  # fmt: skip
         self.on_read(self._newest)
 

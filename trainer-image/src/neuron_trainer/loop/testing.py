@@ -10,6 +10,8 @@ from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.run_config import RESULTS_FILE
 from neuron_trainer.storage import files, places
 
+from . import reference
+from .reference import Reference
 from .run import Run
 from .trainer import BackendStrategy, build
 
@@ -20,6 +22,8 @@ def test(run: Run, start: Start, log_dir: Path, rank: int) -> float:
     """The mean loss over batches and processes, the same on every rank; rank 0 adds a line to `tests.jsonl`."""
     assert start.checkpoint is not None
     place = places.place(start.checkpoint)
+    if reference.is_used(run.module.config):
+        Reference(run.state, start, log_dir, _Silent(), rank).prepare(("test",))
     run.state.load_weights(place)
     module = run.module
     strategy = BackendStrategy(module.backend.device, rank, _saves_nothing, run.state.load)
@@ -34,6 +38,13 @@ def test(run: Run, start: Start, log_dir: Path, rank: int) -> float:
         with (log_dir / RESULTS_FILE).open("a") as file:
             file.write(files.json_dumps(line) + "\n")
     return loss
+
+
+class _Silent:
+    """Nobody watches a test."""
+
+    def reference_progress(self, part: str, done: int, total: int) -> None:
+        """See `PassObserver`."""
 
 
 def _saves_nothing(_: Path, __: dict[str, Any]) -> None:

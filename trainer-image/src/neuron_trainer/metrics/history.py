@@ -9,11 +9,11 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from neuron_api import contract
+from neuron_api import contract, metrics
 from neuron_trainer.storage import files as json_text
 from neuron_trainer.storage.files import naming
 
@@ -38,6 +38,8 @@ class StepMetrics:
     """Share of the devices' peak; None where that is not known."""
     nonfinite_steps: int | None = None
     """Steps of this start, up to this one, whose gradient was not finite; None: not one."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Of the objective, by name (`neuron_api.metrics`); in the file each is a field of the line."""
     start: int = 0
     """Number of the start that did this step, where it was not the run's first; else 0, and not written."""
 
@@ -49,6 +51,8 @@ class ValidationMetrics:
     step: int
     val_loss: float
     time: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """As of a step; the names begin with `val_`."""
     start: int = 0
     """As of a step."""
 
@@ -68,6 +72,7 @@ class StartRecord:
     """Its number, from 2; the first has none."""
 
 
+_METRICS: Final = frozenset(f"{prefix}{name}" for prefix in ("", "val_") for name in metrics.NAMES)
 Line = TypeVar("Line", StepMetrics, ValidationMetrics)
 Entry = StepMetrics | ValidationMetrics | StartRecord
 
@@ -104,6 +109,7 @@ class MetricsFile:
         self._guard()
         files = {StepMetrics: self.path, ValidationMetrics: self._validations, StartRecord: self._starts}
         values = asdict(replace(entry, start=self._start))
+        values |= values.pop("metrics", {})
         line = json_text.json_dumps({k: v for k, v in values.items() if v is not None and (k, v) != ("start", 0)})
         path = files[type(entry)]
         with naming(path), path.open("a") as file:
@@ -143,8 +149,12 @@ def open_history(folder: Path) -> MetricsFile:
 def _read(kind: type[Any], path: Path) -> Iterator[Any]:
     known = kind.__dataclass_fields__
     for _, line in _lines(path):
+        values = {name: math.nan if value is None else value for name, value in line.items()}
+        fields = {name: value for name, value in values.items() if name in known}
+        if found := {name: value for name, value in values.items() if name in _METRICS}:
+            fields["metrics"] = found
         try:
-            yield kind(**{name: math.nan if value is None else value for name, value in line.items() if name in known})
+            yield kind(**fields)
         except TypeError:
             continue  # of another release, with other fields
 

@@ -3,9 +3,11 @@
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
+
+from neuron_api.metrics import PREFERENCE_METRICS
 
 from .history import StepMetrics
 
@@ -15,9 +17,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _GAP: Final = "  "
+_QUIET: Final = 10.0
+"""Seconds between two lines of the log about a pass."""
 _MIN_BAR, _MAX_BAR = 10, 40
 """Columns of the bar; it is left out where fewer remain."""
-_IMPORTANCE: Final = ("count", "eta", "loss", "speed", "lr", "norm", "mfu")
+_SHOWN: Final = {metric.name: metric.short for metric in PREFERENCE_METRICS if metric.short}
+_IMPORTANCE: Final = ("count", "eta", "loss", "rewards_accuracy", "speed", "lr", "norm", *_SHOWN, "mfu")
 """Parts of the line, those that a narrow terminal shows first."""
 
 
@@ -64,10 +69,46 @@ class StepDisplay:
         return f"{timedelta(seconds=round(seconds))} left"
 
 
+class PassDisplay:
+    """A pass over the data before the first step: a bar on a terminal, a line of the log at most every `_QUIET` seconds
+    anywhere else. Used by global rank 0 only."""
+
+    def __init__(self, name: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """`total` samples."""
+        self._name, self._total, self._clock = name, total, clock
+        self._first: tuple[int, float] | None = None
+        self._logged = -_QUIET
+        self._live: Live | None = None
+        if sys.stderr.isatty():
+            self._live = _live()
+            self._live.start()
+
+    def show(self, done: int) -> None:
+        """So many samples are done."""
+        now = self._clock()
+        self._first = self._first or (done, now)
+        parts = {"count": f"{self._name} {done}/{self._total}"}
+        if done > self._first[0]:
+            seconds = (now - self._first[1]) / (done - self._first[0]) * (self._total - done)
+            parts["eta"] = f"{timedelta(seconds=round(seconds))} left"
+        if self._live is not None:
+            self._live.update(_Line(done, self._total, parts), refresh=True)
+        elif done == self._total or now - self._logged >= _QUIET:
+            self._logged = now
+            log.info("%s", _GAP.join(parts.values()))
+
+    def close(self) -> None:
+        """Leave the line as it is."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
 def _parts(metrics: StepMetrics) -> dict[str, str]:
     """The numbers of a step, in the order in which they are shown."""
     parts = {
         "loss": f"loss {metrics.loss:.4f}",
+        **{name: f"{short} {metrics.metrics[name]:.4g}" for name, short in _SHOWN.items() if name in metrics.metrics},
         "lr": f"lr {metrics.lr:.3g}",
         "norm": f"norm {metrics.gradient_norm:.3f}",
         "speed": f"{metrics.tokens_per_second:,.0f} tokens/s",
@@ -75,6 +116,11 @@ def _parts(metrics: StepMetrics) -> dict[str, str]:
     if metrics.mfu is not None:
         parts["mfu"] = f"mfu {metrics.mfu:.1%}"
     return parts
+
+
+def validation_text(metrics: Mapping[str, float]) -> str:
+    """What follows the loss in the line of a validation."""
+    return "".join(f"{_GAP}{name} {value:.4g}" for name, value in metrics.items())
 
 
 def fitting(parts: dict[str, str], width: int) -> tuple[list[str], int]:

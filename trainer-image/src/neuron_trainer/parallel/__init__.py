@@ -3,7 +3,7 @@
 `backend` is the protocol that loop, preflight and checkpoints speak, `registry` has what implements it.
 """
 
-from .backend import BackendProvider, LocalParameter, ParallelBackend, Share
+from .backend import BackendProvider, LocalParameter, Outcome, ParallelBackend, Share
 from .parts import Cut, Statistic, sum_over_parts
 from .registry import backends, create, provider, select
 
@@ -11,6 +11,7 @@ __all__ = [
     "BackendProvider",
     "Cut",
     "LocalParameter",
+    "Outcome",
     "ParallelBackend",
     "Share",
     "Statistic",

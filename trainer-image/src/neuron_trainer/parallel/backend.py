@@ -7,7 +7,7 @@ docs/design/003-parallel-backend.md.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,22 @@ class LocalParameter:
 
 Batch = Mapping[str, Tensor]
 """`input_ids` and `labels` (the target of the output at t in place t), int64 [GBS/DP, S]: whole rows, the same on all
-processes of a replica. With `position_ids` and `document_ids` where the data has them (see `Samples`)."""
+processes of a replica. With `position_ids` and `document_ids` where the data has them (see `Samples`).
+
+Pairs are [GBS/DP, 2, S], the chosen answer first; with `reference_log_probs`, [GBS/DP, 2] as `log_probs` gives them,
+where they are known.
+"""
+
+
+class Outcome(NamedTuple):
+    """What a process has of the loss of a global batch. The mean over all processes of each number is the number."""
+
+    loss: Tensor
+    """fp32 scalar: its mean is the mean over micro-batches and replicas (B-4), with the model's auxiliary loss if it
+    gives one."""
+    metrics: Mapping[str, Tensor]
+    """fp32 scalars of the objective by name (`neuron_api.metrics`); empty for cross-entropy. The same names on every
+    process."""
 
 
 class BackendProvider(Protocol):
@@ -120,16 +135,23 @@ class ParallelBackend(Protocol):
         """
         ...
 
-    def accumulate(self, batch: Batch) -> Tensor:
-        """Forward and backward of a replica's samples of a global batch, in micro-batches; gradients are reduced once.
-
-        Returns this process's share of the loss, fp32 scalar: its mean over all processes is the mean over
-        micro-batches and replicas (B-4), with the model's auxiliary loss if it gives one.
-        """
+    def accumulate(self, batch: Batch) -> Outcome:
+        """Forward and backward of a replica's samples of a global batch, in micro-batches; gradients are reduced
+        once."""
         ...
 
-    def evaluate(self, batch: Batch) -> Tensor:
-        """The same loss without gradients."""
+    def evaluate(self, batch: Batch) -> Outcome:
+        """The same without gradients."""
+        ...
+
+    def log_probs(self, batch: Batch) -> Tensor:
+        """Return the log-probability of each answer of a batch of pairs, [GBS/DP, 2] in fp64, or in fp32 where the
+        device has no fp64; the same on all processes of a replica. Without gradients; a collective."""
+        ...
+
+    def keep_reference(self) -> None:
+        """Keep what the model computes with now, frozen, as the reference of later batches of pairs that come without
+        `reference_log_probs`. A collective."""
         ...
 
     def finish_gradients(self) -> None:

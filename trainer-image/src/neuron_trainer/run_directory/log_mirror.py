@@ -12,6 +12,8 @@ from pathlib import Path
 from neuron_api import contract
 from neuron_trainer.storage import places
 
+from . import reference_table
+
 
 def local(address: str) -> Path:
     """Return the local directory that stands for an address; the same for every start on this machine."""
@@ -33,10 +35,12 @@ class Mirror:
         """Copy from the address what is missing here: a new pod goes on with the lines of the one before."""
         self.folder.mkdir(parents=True, exist_ok=True)
         place = places.place(self.address)
-        for remote in place.glob("*.*"):
-            local = self.folder / remote.name
-            if remote.is_file() and not local.exists():
-                local.write_bytes(remote.read_bytes())
+        for folder in ("", reference_table.FOLDER):
+            (self.folder / folder).mkdir(exist_ok=True)
+            for remote in (place / folder if folder else place).glob("*.*"):
+                local = self.folder / folder / remote.name
+                if remote.is_file() and not local.exists():
+                    local.write_bytes(remote.read_bytes())
 
     def sync(self) -> None:
         """Copy to the address what has changed since the last call."""

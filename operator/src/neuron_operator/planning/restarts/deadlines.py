@@ -102,14 +102,16 @@ def _stages(spec: JobSpec, living: list[Pod], admitted: datetime | None, *, plac
 
 
 def _first_step(spec: JobSpec, status: JobStatus, gang: Gang, living: list[Pod]) -> Iterator[Deadline]:
-    """Count from the start of the last container or from the last failure, whichever is later."""
+    """Count from the start of the last container, from the last failure or from the end of a pass of reference
+    log-probabilities, whichever is last."""
     seconds, started = spec.startup_policy.first_step_seconds, [pod.started_at for pod in living if pod.started_at]
     if seconds is not None and started and len(started) == gang.size:
         message = (
             f"No step was finished in startupPolicy.firstStepSeconds ({seconds}) after all containers were running. "
             "The pods' logs say what they were doing; raise the bound in a new job if that was loading or compiling."
         )
-        since = max((*started, *(entry.time for entry in status.restarts[-1:])))
+        reference = status.progress.reference_time if status.progress else None
+        since = max((*started, *(entry.time for entry in status.restarts[-1:]), *([reference] if reference else [])))
         yield _deadline(since, seconds, Reason.FIRST_STEP_DEADLINE_EXCEEDED, message)
 
 

@@ -45,6 +45,8 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
             "loss": numbers.loss,
             "tokens_per_second": numbers.tokens_per_second,
             "mfu": numbers.mfu,
+            "metrics": {name: value for name, value in numbers.metrics.items() if value is not None},
+            "reference_time": report.reference.time if report.reference is not None else before.reference_time,
             "last_step_time": report.last_step_time,
             "pod_uid": pod_uid,
             "seconds_per_step": measured.seconds,

@@ -16,6 +16,8 @@ _NUMBERS = (
     "loss",
     "tokens_per_second",
     "mfu",
+    "metrics",
+    "reference_time",
     "last_step_time",
     "seconds_per_step",
     "measured_steps",

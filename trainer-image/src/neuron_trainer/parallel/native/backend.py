@@ -1,9 +1,11 @@
 """`ParallelBackend` over what PyTorch has."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from itertools import repeat
+from typing import Any, Final
 
 import torch
 import torch.distributed as dist
@@ -14,21 +16,24 @@ from torch.distributed.tensor.parallel import loss_parallel
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment, precision, sharding
 from neuron_api.platform.topology import Topology
+from neuron_trainer import objectives
 from neuron_trainer.models import recompute
 from neuron_trainer.models.family import Family
 from neuron_trainer.models.interface import Part, Prediction
-from neuron_trainer.parallel.backend import Batch, LocalParameter, Share
+from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Share
 
-from . import mesh, parameters, staggered_init
+from . import mesh, pairs, parameters, staggered_init
 from .context import context_parallel
 from .data import data_parallel
 from .expert import expert_parallel, token_shuffle
 from .pipeline import shared_weight, stages
-from .precision import dtypes
+from .precision import dtypes, frozen_weights
 from .precision.rounded_weights import RoundedWeights
 from .precision.working_weights import WorkingWeights
-from .schedule import GradientAccumulation, MicroBatch, MicroBatchSchedule, Pipelined
-from .tensor import loss, tensor_parallel
+from .schedule import GradientAccumulation, MicroBatch, MicroBatchSchedule, Pipelined, Targets
+from .tensor import tensor_parallel
+from .tensor.loss import AveragedLoss, CrossEntropy
+from .tensor.preference_loss import PreferenceLoss, RowLogProbs
 
 
 class NativeBackend:
@@ -49,7 +54,17 @@ class NativeBackend:
         self._part = context_parallel.part(
             config.model.encoder_seq_length, self._meshes.context_rank, topology.context_parallel
         )
+        context = self._meshes.context
+        self._wide = torch.float64 if device.type == "cpu" else torch.float32  # the device has no fp64
+        self._rows = RowLogProbs(self._part, context.get_group() if context is not None else None, self._wide)
+        self._objective = objectives.for_run(config)
+        self._loss: AveragedLoss = CrossEntropy(self._part)
+        if self._objective is not None:
+            self._loss = PreferenceLoss(self._objective, self._rows)
         self._parameters: list[parameters.NativeParameter] = []
+        self._blocks: list[nn.Module] = []
+        self._reference: MicroBatchSchedule | None = None
+        """Of the frozen model, where there is one."""
         self._copied: list[parameters.NativeParameter] = []
         """Those that another stage has, too."""
         self._updates = 0
@@ -74,15 +89,18 @@ class NativeBackend:
             )
         elif self._policy.is_stochastic and self._policy.has_masters:
             self._compute_weights = RoundedWeights(list(blocks.values()), self._parameters, self._config.seed)
-        share = self._loss = loss.Loss(self._part)
-        self._schedule: MicroBatchSchedule
         if self._meshes.data is not None and self._is_replicated:
-            self._schedule = GradientAccumulation(data_parallel.replicated(blocks[0], self._meshes.data), share)
-        elif self._meshes.stages is None:
-            self._schedule = GradientAccumulation(blocks[0], share)
+            module = data_parallel.replicated(blocks[0], self._meshes.data)
+            self._schedule: MicroBatchSchedule = GradientAccumulation(module, self._loss)
         else:
-            self._schedule = Pipelined(blocks, self._meshes.stages, self._topology.micro_batches, share)
+            self._schedule = self._scheduled(blocks)
+        self._family, self._blocks = family, list(blocks.values())
         return nn.ModuleList(blocks.values()) if len(blocks) > 1 else blocks[numbers[0]]
+
+    def _scheduled(self, blocks: dict[int, nn.Module]) -> MicroBatchSchedule:
+        if self._meshes.stages is None:
+            return GradientAccumulation(blocks[0], self._loss)
+        return Pipelined(blocks, self._meshes.stages, self._topology.micro_batches, self._loss)
 
     @property
     def _is_replicated(self) -> bool:
@@ -162,61 +180,104 @@ class NativeBackend:
         return self._parameters
 
     def weights_loaded(self, updates: int) -> None:
-        """See `ParallelBackend`."""
+        """See `ParallelBackend`; what a pass over the data has gathered is of other weights."""
         self._updates = updates
+        data_parallel.reshard(self._blocks)
 
-    def accumulate(self, batch: Batch) -> Tensor:
+    def accumulate(self, batch: Batch) -> Outcome:
         """See `ParallelBackend`."""
         self._gather()
+        batch = self._with_reference(batch)
         with self._loss_scope(batch):
-            return self._schedule.train(self._micro_batches(batch))
+            return Outcome(*self._schedule.train(self._micro_batches(batch)))
 
-    def evaluate(self, batch: Batch) -> Tensor:
+    def evaluate(self, batch: Batch) -> Outcome:
         """See `ParallelBackend`."""
         self._gather()
+        batch = self._with_reference(batch)
         with self._loss_scope(batch):
-            return self._schedule.evaluate(self._micro_batches(batch))
+            return Outcome(*self._schedule.evaluate(self._micro_batches(batch)))
+
+    def log_probs(self, batch: Batch) -> Tensor:
+        """See `ParallelBackend`; the last stage of a pipeline sends them to the others."""
+        self._gather()
+        return self._log_probs(self._schedule, batch)
+
+    def keep_reference(self) -> None:
+        """See `ParallelBackend`: a second model, split as the first and kept in the dtype that is computed with."""
+        family = replace(self._family, initialize=False)
+        numbers = stages.own_blocks(self._config, self._meshes.stage)
+        blocks = {number: self._block(family, number) for number in numbers}
+        for module in blocks.values():
+            if self._meshes.data is None:  # else FSDP gathers it so
+                frozen_weights.cast(module, dtypes.TORCH[self._policy.compute])
+            module.eval()
+        target = [one for module in blocks.values() for one in parameters.collect(module, 1)]
+        frozen_weights.copy(self._parameters, target, self._policy, seed=self._config.seed, updates=self._updates)
+        self._reference = self._scheduled(blocks)
+
+    def _with_reference(self, batch: Batch) -> Batch:
+        if self._reference is None or "reference_log_probs" in batch:
+            return batch
+        return {**batch, "reference_log_probs": self._log_probs(self._reference, batch)}
+
+    def _log_probs(self, schedule: MicroBatchSchedule, batch: Batch) -> Tensor:
+        with self._vocabulary_scope():
+            values = schedule.measure(self._micro_batches(batch), self._rows)
+        shape = batch["labels"].shape[:2]
+        if not values:
+            result = torch.zeros(shape, dtype=self._wide, device=self.device)
+        else:
+            result = pairs.columns(torch.cat(values), self._config.data.micro_batch_size)
+        if self._meshes.stages is not None:
+            dist.all_reduce(result, group=self._meshes.stages)
+        return result
 
     def _gather(self) -> None:
         if self._compute_weights is not None:
             self._compute_weights.gather(self._updates)
 
     def _micro_batches(self, batch: Batch) -> list[MicroBatch]:
-        rows = self._config.data.micro_batch_size
-        ids = context_parallel.cut(batch["input_ids"], self._part)
+        size = rows = self._config.data.micro_batch_size
+        targets: Iterable[Targets]
+        if batch["labels"].dim() == 3:
+            rows, references = 2 * size, batch.get("reference_log_probs")
+            batch = {name: pairs.rows(batch[name], size) for name in _OF_ROWS if name in batch}
+            targets = map(Targets, torch.split(batch["labels"], rows), _split(references, size))
+        else:
+            targets = map(Targets, torch.split(batch["labels"], rows))
         further = {}
         if "position_ids" in batch:
             further["positions"] = torch.split(context_parallel.cut(batch["position_ids"], self._part), rows)
         if "document_ids" in batch:
             further["documents"] = torch.split(batch["document_ids"], rows)
-        labels = batch["labels"]
-        if len(labels) == rows:
-            return [MicroBatch(ids, labels, {name: values[0] for name, values in further.items()})]
-        parts = zip(torch.split(ids, rows), torch.split(labels, rows), strict=True)
+        ids = torch.split(context_parallel.cut(batch["input_ids"], self._part), rows)
         return [
-            MicroBatch(rows_of_ids, targets, {name: values[index] for name, values in further.items()})
-            for index, (rows_of_ids, targets) in enumerate(parts)
+            MicroBatch(own, target, {name: values[index] for name, values in further.items()})
+            for index, (own, target) in enumerate(zip(ids, targets, strict=True))
         ]
 
     @contextmanager
     def _loss_scope(self, batch: Batch) -> Iterator[None]:
-        """Cross-entropy on logits that stay split over the vocabulary; over which labels the mean is taken."""
-        with (
-            loss_parallel() if self._meshes.tensor is not None else nullcontext(),
-            self._loss.divided_by(
-                self._labels_per_micro_batch(batch) if alignment.weighs_tokens(self._config) else None
-            ),
-        ):
+        """Cross-entropy on logits that stay split over the vocabulary; over how much the mean is taken."""
+        is_weighted = self._objective is not None or alignment.weighs_tokens(self._config)
+        self._loss.divisor = self._count_per_micro_batch(batch) if is_weighted else None
+        with self._vocabulary_scope():
             yield
 
-    def _labels_per_micro_batch(self, batch: Batch) -> Tensor:
-        """Return the labels that count in an average micro-batch of the global batch, at least one in all of it: the
-        mean over micro-batches and data-parallel processes is then that over the labels. A collective."""
-        number = torch.float64 if self.device.type == "cpu" else torch.float32
-        labels = self.sum_over_processes(loss.count(batch["labels"]).to(number).reshape(1))[0]
-        # The processes of a replica count the same samples, so the sum has each label as often as a replica processes.
+    def _vocabulary_scope(self) -> AbstractContextManager[None]:
+        return loss_parallel() if self._meshes.tensor is not None else nullcontext()
+
+    def _count_per_micro_batch(self, batch: Batch) -> Tensor:
+        """Return the labels, or pairs, that count in an average micro-batch of the global batch, at least one in all of
+        it: the mean over micro-batches and data-parallel processes is then that over them. A collective."""
+        count = self.sum_over_processes(self._count(batch["labels"]).to(self._wide).reshape(1))[0]
+        # The processes of a replica count the same samples, so the sum has each one as often as a replica processes.
         copies = dist.get_world_size() / self.share.size
-        return (labels.clamp(min=copies) / (dist.get_world_size() * self._topology.micro_batches)).float()
+        return (count.clamp(min=copies) / (dist.get_world_size() * self._topology.micro_batches)).float()
+
+    def _count(self, labels: Tensor) -> Tensor:
+        return self._loss.count(labels if labels.dim() == 2 else pairs.rows(labels, len(labels)))
 
     def finish_gradients(self) -> None:
         """See `ParallelBackend`; FSDP has averaged over data-parallel ranks during the last backward pass."""
@@ -250,6 +311,14 @@ class NativeBackend:
         if dist.get_world_size() > 1:
             dist.all_reduce(values)
         return values
+
+
+_OF_ROWS: Final = ("input_ids", "labels", "position_ids", "document_ids")
+"""What a batch has for each token."""
+
+
+def _split(values: Tensor | None, size: int) -> Iterable[Tensor | None]:
+    return repeat(None) if values is None else torch.split(values, size)
 
 
 def _with_part(part: Part, _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:

@@ -1,7 +1,7 @@
 """Forward and backward of a step's micro-batches: one after the other, or through the stages of a pipeline."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,38 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleIn
 
 from .data import data_parallel
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Logits and labels of a micro-batch to a fp32 scalar."""
+NO_METRICS: Final[Mapping[str, Tensor]] = {}
+
+
+class Targets(NamedTuple):
+    """What a micro-batch's output is compared with."""
+
+    labels: Tensor
+    """int64 [b, S], the target of the output at t in place t."""
+    reference: Tensor | None = None
+    """[b / 2, 2] for rows of pairs: see `Pairs`."""
+
+
+class LossValue(NamedTuple):
+    """Of one micro-batch, or the mean over several."""
+
+    loss: Tensor
+    """fp32 scalar."""
+    metrics: Mapping[str, Tensor] = NO_METRICS
+    """fp32 scalars, without gradients."""
+
+
+class Loss(Protocol):
+    """From a model's output for a micro-batch to its loss."""
+
+    metrics: tuple[str, ...]
+    """Names of the metrics that it gives."""
+
+    def __call__(self, output: Any, targets: Targets) -> LossValue: ...
+
+
+Measure = Callable[[Any, Targets], Tensor]
+"""From a model's output for a micro-batch to a tensor."""
 
 
 class MicroBatch(NamedTuple):
@@ -19,20 +49,25 @@ class MicroBatch(NamedTuple):
 
     ids: Tensor
     """Token ids of this process's part."""
-    labels: Tensor
+    targets: Targets
     further: Mapping[str, Tensor]
     """Arguments of the model by name, which every stage is given."""
 
 
 class MicroBatchSchedule(Protocol):
-    """Returns the mean of the micro-batches' losses, fp32 scalar."""
+    """Returns the mean over micro-batches."""
 
-    def train(self, batches: Sequence[MicroBatch]) -> Tensor:
+    def train(self, batches: Sequence[MicroBatch]) -> LossValue:
         """With gradients: the mean's, reduced over data-parallel processes in the last backward pass only."""
         ...
 
-    def evaluate(self, batches: Sequence[MicroBatch]) -> Tensor:
+    def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
         """Without."""
+        ...
+
+    def measure(self, batches: Sequence[MicroBatch], measure: Measure) -> list[Tensor]:
+        """Return what a measure gives for each micro-batch, without gradients; empty where the last stage of the
+        pipeline is elsewhere."""
         ...
 
 
@@ -42,25 +77,32 @@ class GradientAccumulation:
     def __init__(self, module: nn.Module, loss: Loss) -> None:
         self._module, self._loss = module, loss
 
-    def train(self, batches: Sequence[MicroBatch]) -> Tensor:
+    def train(self, batches: Sequence[MicroBatch]) -> LossValue:
         """See `MicroBatchSchedule`."""
-        losses = []
+        values = []
         for index, batch in enumerate(batches):
             data_parallel.start_micro_batch(self._module, is_last=index == len(batches) - 1)
-            loss = self._of(batch)
+            loss, metrics = self._value(batch)
             loss = loss / len(batches) if len(batches) > 1 else loss
             loss.backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
-        return losses[0] if len(losses) == 1 else _sum(losses)
+            values.append(LossValue(loss.detach(), metrics))
+        if len(values) == 1:
+            return values[0]
+        return LossValue(_sum([value.loss for value in values]), _mean_metrics(values))
 
-    def evaluate(self, batches: Sequence[MicroBatch]) -> Tensor:
+    def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
         """See `MicroBatchSchedule`."""
         with torch.no_grad():
-            losses = [self._of(batch) for batch in batches]
-        return torch.stack(losses).mean()
+            values = [self._value(batch) for batch in batches]
+        return LossValue(torch.stack([value.loss for value in values]).mean(), _mean_metrics(values))
 
-    def _of(self, batch: MicroBatch) -> Tensor:
-        return self._loss(self._module(batch.ids, **batch.further), batch.labels)
+    def measure(self, batches: Sequence[MicroBatch], measure: Measure) -> list[Tensor]:
+        """See `MicroBatchSchedule`."""
+        with torch.no_grad():
+            return [measure(self._module(batch.ids, **batch.further), batch.targets) for batch in batches]
+
+    def _value(self, batch: MicroBatch) -> LossValue:
+        return self._loss(self._module(batch.ids, **batch.further), batch.targets)
 
 
 def _sum(losses: Sequence[Tensor]) -> Tensor:
@@ -69,6 +111,11 @@ def _sum(losses: Sequence[Tensor]) -> Tensor:
     for loss in losses:
         total += loss
     return total
+
+
+def _mean_metrics(values: Sequence[LossValue]) -> Mapping[str, Tensor]:
+    names = values[0].metrics
+    return {name: torch.stack([value.metrics[name] for value in values]).mean() for name in names}
 
 
 class Pipelined:
@@ -80,36 +127,62 @@ class Pipelined:
 
     def __init__(self, blocks: dict[int, nn.Module], group: ProcessGroup, micro_batches: int, loss: Loss) -> None:
         self._modules, self._size = list(blocks.values()), group.size()
+        self._loss = loss
+        self._measure: Measure | None = None
+        self._batches: Sequence[MicroBatch] = ()
+        self._metrics: dict[int, Mapping[str, Tensor]] = {}
         count = group.size() * len(blocks)
         device = next(self._modules[0].parameters()).device
         stages = [PipelineStage(module, block, count, device, group=group) for block, module in blocks.items()]
         self._is_first, self._is_last = stages[0].is_first, stages[-1].is_last
         self._schedule: Schedule1F1B | ScheduleInterleaved1F1B
         if len(stages) == 1:
-            self._schedule = Schedule1F1B(stages[0], micro_batches, loss_fn=loss)
+            self._schedule = Schedule1F1B(stages[0], micro_batches, loss_fn=self._value)
         else:
-            self._schedule = ScheduleInterleaved1F1B(list(stages), micro_batches, loss_fn=loss)
+            self._schedule = ScheduleInterleaved1F1B(list(stages), micro_batches, loss_fn=self._value)
 
-    def train(self, batches: Sequence[MicroBatch]) -> Tensor:
+    def train(self, batches: Sequence[MicroBatch]) -> LossValue:
         """See `MicroBatchSchedule`."""
         losses: list[Tensor] | None = [] if self._is_last else None
         self._schedule.step(**self._inputs(batches), losses=losses, return_outputs=False)
         return self._mean(losses, batches[0].ids.device)
 
-    def evaluate(self, batches: Sequence[MicroBatch]) -> Tensor:
+    def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
         """See `MicroBatchSchedule`."""
         losses: list[Tensor] | None = [] if self._is_last else None
         self._schedule.eval(**self._inputs(batches), losses=losses)
         return self._mean(losses, batches[0].ids.device)
 
+    def measure(self, batches: Sequence[MicroBatch], measure: Measure) -> list[Tensor]:
+        """See `MicroBatchSchedule`."""
+        values: list[Tensor] = []
+        self._measure = measure
+        try:
+            self._schedule.eval(**self._inputs(batches), losses=values if self._is_last else None)
+        finally:
+            self._measure = None
+        return values
+
+    def _value(self, output: Any, number: Tensor) -> Tensor:
+        """PyTorch's schedules hand on one tensor as target: the micro-batch's number, on the host. In the first step
+        they call this once more, to learn shapes; the metrics of that are overwritten."""
+        targets = self._batches[index := int(number)].targets
+        if self._measure is not None:
+            return self._measure(output, targets)
+        loss, self._metrics[index] = self._loss(output, targets)
+        return loss
+
     def _inputs(self, batches: Sequence[MicroBatch]) -> dict[str, Any]:
+        self._batches = batches
         return {
             "arg_mbs": [(batch.ids,) if self._is_first else () for batch in batches],
             "kwarg_mbs": [dict(batch.further) for batch in batches],
-            "target_mbs": [batch.labels for batch in batches] if self._is_last else None,
+            "target_mbs": [torch.tensor(number) for number in range(len(batches))] if self._is_last else None,
         }
 
-    def _mean(self, losses: list[Tensor] | None, device: torch.device) -> Tensor:
+    def _mean(self, losses: list[Tensor] | None, device: torch.device) -> LossValue:
         if losses is None:
-            return torch.zeros((), device=device)
-        return torch.stack([loss.detach() for loss in losses]).mean() * self._size
+            return LossValue(zero := torch.zeros((), device=device), dict.fromkeys(self._loss.metrics, zero))
+        values = [LossValue(loss.detach(), self._metrics[number]) for number, loss in enumerate(losses)]
+        mean = torch.stack([value.loss for value in values]).mean() * self._size
+        return LossValue(mean, {name: value * self._size for name, value in _mean_metrics(values).items()})

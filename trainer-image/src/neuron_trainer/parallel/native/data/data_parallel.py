@@ -77,6 +77,12 @@ def replicated(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
     )  # fmt: skip
 
 
+def reshard(modules: list[nn.Module]) -> None:
+    """Free the parameters that are gathered."""
+    for unit in [unit for module in modules for unit in module.modules() if isinstance(unit, FSDPModule)]:
+        unit.reshard()
+
+
 def start_micro_batch(module: nn.Module, is_last: bool) -> None:
     """Keep parameters gathered and gradients unreduced until the last micro-batch: one collective each per step."""
     if isinstance(module, FSDPModule):

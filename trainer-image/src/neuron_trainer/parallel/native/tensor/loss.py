@@ -1,8 +1,6 @@
 """The loss of a micro-batch (B-4, "HF ours"): next-token cross-entropy over the labels that count."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -10,42 +8,47 @@ from torch.distributed.tensor import DTensor
 
 from neuron_trainer.models.interface import Part, Prediction
 from neuron_trainer.parallel.native.context import context_parallel
+from neuron_trainer.parallel.native.schedule import Loss, LossValue, Targets
 
 IGNORED_LABEL: Final = -100
 
-
-def count(labels: Tensor) -> Tensor:
-    """Labels that count, int64 scalar."""
-    return (labels != IGNORED_LABEL).sum()
+Output = Tensor | Prediction | tuple[Tensor, Tensor]
+"""Logits [b, own.length, V], split over the vocabulary or whole, with the model's auxiliary loss if it has one."""
 
 
-class Loss:
-    """This process's share of the loss, fp32 scalar: the mean over the processes that share the samples is the loss."""
+class AveragedLoss(Loss, Protocol):
+    """This process's share of the loss: the mean over the processes that share the samples is the loss."""
+
+    divisor: Tensor | None
+    """fp32 scalar: what a micro-batch's sum is divided by, in place of its own count."""
+
+    def count(self, labels: Tensor) -> Tensor:
+        """Return what the mean is taken over, int64 scalar; `labels` int64 [b, S] of whole samples."""
+        ...
+
+
+class CrossEntropy:
+    """See `AveragedLoss`. The mean is over labels; no label that counts: 0."""
+
+    metrics: tuple[str, ...] = ()
 
     def __init__(self, own: Part) -> None:
         self._own = own
-        self._divisor: Tensor | None = None
+        self.divisor: Tensor | None = None
 
-    @contextmanager
-    def divided_by(self, divisor: Tensor | None) -> Iterator[None]:
-        """In this scope a micro-batch's sum is divided by this number, a scalar, in place of its own labels' count."""
-        self._divisor = divisor
-        try:
-            yield
-        finally:
-            self._divisor = None
+    def count(self, labels: Tensor) -> Tensor:
+        """Labels that count."""
+        return (labels != IGNORED_LABEL).sum()
 
-    def __call__(self, output: Tensor | Prediction | tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
-        """Logits [b, own.length, V], split over the vocabulary or whole, with the model's auxiliary loss if it has one;
-        `labels` int64 [b, S] of whole samples, the target of the output at t in place t; they are cut here, so that the
-        count is that of the whole samples. -100 does not count; no valid label: 0.
-        """
+    def __call__(self, output: Output, targets: Targets) -> LossValue:
+        """`labels` are cut here, so that the count is that of the whole samples."""
         logits, auxiliary = output if isinstance(output, tuple) else (output, None)
-        divisor = count(labels).clamp(min=1) if self._divisor is None else self._divisor
-        wanted = context_parallel.cut(labels, self._own).flatten()
-        total = F.cross_entropy(logits.float().flatten(0, 1), wanted, ignore_index=IGNORED_LABEL, reduction="sum")
+        labels = targets.labels
+        divisor = self.count(labels).clamp(min=1) if self.divisor is None else self.divisor
+        own = context_parallel.cut(labels, self._own).flatten()
+        total = F.cross_entropy(logits.float().flatten(0, 1), own, ignore_index=IGNORED_LABEL, reduction="sum")
         if isinstance(total, DTensor):
             total = total.full_tensor()
         processes = self._own.total // self._own.length
         mean = total * processes / divisor if processes > 1 else total / divisor
-        return mean if auxiliary is None else mean + auxiliary
+        return LossValue(mean if auxiliary is None else mean + auxiliary)

@@ -1,0 +1,168 @@
+"""The reference of DPO in the loop: the model that the run began with, whatever is interrupted, resumed or shuffled."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neuron_api import contract
+from neuron_trainer.ipc.worker_channel import Start
+from neuron_trainer.run_directory.reference_table import FOLDER, ReferenceTable
+from pairs import LENGTH, RECORDED
+
+from .conftest import alone, train
+
+pytestmark = pytest.mark.usefixtures("one_process")
+
+STEPS = 6
+
+
+def job(folder: Path, **changes: Any) -> dict[str, Any]:
+    """DPO of the recorded pairs: 16 of them, in batches of 4."""
+    dpo = {"dpo": {"kl_beta": 0.1, "max_prompt_length": 32}}
+    own = {
+        "trainer__max_steps": STEPS, "data__global_batch_size": 4, "model_alignment_strategy": dpo,
+        "data__train_dir": str(RECORDED / "pairs.jsonl"), "data__seq_length": LENGTH,
+        "data__tokenizer": {"type": str(RECORDED / "tokenizer")}, "data__index_mapping_dir": str(folder / "index"),
+        "model__model_config": str(RECORDED / "weights/config.json"), "model__encoder_seq_length": LENGTH,
+        "exp_manager__checkpoint_callback_params__every_n_train_steps": 2,
+        "exp_manager__checkpoint_callback_params__save_top_k": -1,
+    }  # fmt: skip
+    return alone(folder, folder, **{**own, **changes})
+
+
+def lines(folder: Path) -> dict[int, Any]:
+    """All but time and speed, by step; the last line of a step counts."""
+    found = [json.loads(line) for line in (folder / contract.METRICS_FILE).read_text().splitlines()]
+    names = {"loss", "gradient_norm", "chosen_rewards", "rejected_rewards", "rewards_margin", "rewards_accuracy"}
+    return {line["step"]: {name: line[name] for name in names} for line in found}
+
+
+def table(folder: Path) -> Any:
+    return np.load(folder / FOLDER / "train.npy")
+
+
+def newest(folder: Path, step: int) -> Start:
+    (saved,) = (folder / contract.CHECKPOINTS_DIR).glob(f"*step={step}-*")
+    return Start(1, str(saved))
+
+
+@pytest.fixture(scope="module")
+def unbroken(one_process: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(job(tmp_path_factory.mktemp("unbroken")))
+
+
+class Killed(Exception):
+    """As a signal would end it."""
+
+
+def kill_after(writes: int, monkeypatch: pytest.MonkeyPatch, name: str = "write") -> None:
+    """The process ends when it has written so many batches of the table."""
+    plain, count = getattr(ReferenceTable, name), [0]
+
+    def write(self: ReferenceTable, *arguments: Any) -> Any:
+        if count[0] == writes:
+            raise Killed
+        count[0] += 1
+        return plain(self, *arguments)
+
+    monkeypatch.setattr(ReferenceTable, name, write)
+
+
+def test_the_first_step_is_ln_2_and_no_pair_is_right(unbroken: Path) -> None:
+    first = lines(unbroken)[1]
+    assert first["loss"] == pytest.approx(0.693147, abs=1e-6)
+    assert first["rewards_accuracy"] == 0.0
+    assert lines(unbroken)[STEPS]["loss"] < 0.69
+    assert table(unbroken).shape == (16, 2)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 3])
+def test_a_run_that_is_killed_in_the_pass_gives_the_numbers_of_the_unbroken_one(
+    writes: int, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_after(writes, patch)
+        with pytest.raises(Killed):
+            train(job(tmp_path))
+    assert not (tmp_path / FOLDER / "train.npy").exists()
+    computed: list[int] = []
+    plain = ReferenceTable.write
+    monkeypatch.setattr(
+        ReferenceTable, "write", lambda self, first, rows: (computed.append(first), plain(self, first, rows))
+    )
+    train(job(tmp_path))
+    assert computed == list(range(4 * writes, 16, 4)), "what was there is not computed again"
+    assert lines(tmp_path) == lines(unbroken)
+    assert table(tmp_path).tobytes() == table(unbroken).tobytes()
+
+
+def test_a_run_that_is_killed_at_the_end_of_the_pass_goes_on(
+    unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_after(0, patch, "finish")
+        with pytest.raises(Killed):
+            train(job(tmp_path))
+    train(job(tmp_path))
+    assert lines(tmp_path) == lines(unbroken)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_resume_has_the_reference_of_the_start_even_where_its_file_is_gone(
+    keep: bool, unbroken: Path, tmp_path: Path
+) -> None:
+    train(job(tmp_path, trainer__max_steps=2))
+    if not keep:
+        shutil.rmtree(tmp_path / FOLDER)
+    train(job(tmp_path), newest(tmp_path, 2))
+    assert lines(tmp_path) == lines(unbroken)
+    assert table(tmp_path).tobytes() == table(unbroken).tobytes()
+
+
+def test_a_frozen_copy_gives_the_same_numbers_also_after_a_resume(unbroken: Path, tmp_path: Path) -> None:
+    frozen = {"dpo": {"kl_beta": 0.1, "max_prompt_length": 32, "precompute_ref_log_probs": False}}
+    train(job(tmp_path, model_alignment_strategy=frozen, trainer__max_steps=2))
+    train(job(tmp_path, model_alignment_strategy=frozen), newest(tmp_path, 2))
+    for step, values in lines(tmp_path).items():
+        assert values == pytest.approx(lines(unbroken)[step], abs=1e-5), step
+    assert not (tmp_path / FOLDER).exists()
+
+
+def test_other_start_weights_or_samples_are_another_reference(unbroken: Path, tmp_path: Path) -> None:
+    shutil.copytree(unbroken / FOLDER, tmp_path / FOLDER)
+    train(job(tmp_path, seed=8, trainer__max_steps=1))
+    assert table(tmp_path).tobytes() != table(unbroken).tobytes()
+    fewer = tmp_path / "fewer"
+    shutil.copytree(unbroken / FOLDER, fewer / FOLDER)
+    train(job(fewer, data__dev_choose_samples=12, trainer__max_steps=1))
+    assert table(fewer).shape == (12, 2)
+
+
+def test_the_validation_has_a_reference_too_and_its_metrics_are_logged(unbroken: Path, tmp_path: Path) -> None:
+    train(
+        job(
+            tmp_path, data__val_dir=str(RECORDED / "pairs.jsonl"),
+            trainer__val_check_interval=3, trainer__check_val_every_n_epoch=None,
+            trainer__limit_val_batches=2,
+        )
+    )  # fmt: skip
+    assert np.load(tmp_path / FOLDER / "validation.npy").tobytes() == table(unbroken)[:8].tobytes()
+    validations = [json.loads(line) for line in (tmp_path / "validations.jsonl").read_text().splitlines()]
+    assert [one["step"] for one in validations] == [3, 6]
+    assert 0 <= validations[-1]["val_rewards_accuracy"] <= 1
+    assert validations[-1]["val_rewards_margin"] == pytest.approx(
+        validations[-1]["val_chosen_rewards"] - validations[-1]["val_rejected_rewards"], abs=1e-5
+    )
+    assert lines(tmp_path) == lines(unbroken), "a validation changes nothing"
+
+
+def test_orpo_needs_no_pass(tmp_path: Path) -> None:
+    train(job(tmp_path, model_alignment_strategy={"orpo": {"beta": 0.1, "max_prompt_length": 32}}))
+    found = [json.loads(line) for line in (tmp_path / contract.METRICS_FILE).read_text().splitlines()]
+    assert found[-1]["nll"] < found[0]["nll"]
+    assert found[0]["loss"] > found[0]["nll"]
+    assert not (tmp_path / FOLDER).exists()

@@ -1,0 +1,179 @@
+"""The reference of DPO: the model that the run began with, whatever a restart takes up (docs/design/020-alignment.md).
+
+Start weights are the initial ones, or those of `resume_from_checkpoint`. Before step 1 either the log-probabilities of
+all samples are computed with them, once for all starts of the run, or the backend keeps a frozen copy of them.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from neuron_api.config import TrainingConfig
+from neuron_api.findings.finding import error
+from neuron_trainer import objectives
+from neuron_trainer.checkpoint import fingerprint as weights
+from neuron_trainer.data.fingerprint import fingerprint
+from neuron_trainer.data.samples import Part, Samples
+from neuron_trainer.errors import CheckpointError, DivergenceError, InputError
+from neuron_trainer.ipc.worker_channel import Start
+from neuron_trainer.run_directory.reference_table import ReferenceTable, TableOrigin
+from neuron_trainer.storage import places
+
+from .module import TrainingModule
+from .state import RunState
+
+log = logging.getLogger(__name__)
+
+_KEY = "exp_manager.resume_from_checkpoint"
+
+
+class PassObserver(Protocol):
+    """Receives the progress of a pass."""
+
+    def reference_progress(self, part: str, done: int, total: int) -> None:
+        """So many samples of a part of the data are computed."""
+
+
+def is_used(config: TrainingConfig) -> bool:
+    """Return whether a run has a reference."""
+    objective = objectives.for_run(config)
+    return objective is not None and objective.has_reference
+
+
+def needs_initial_weights(config: TrainingConfig) -> bool:
+    """Return whether initial weights are needed also where a checkpoint will replace them."""
+    return is_used(config) and not config.exp_manager.resume_from_checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Prepares the reference of one start; all ranks call it together."""
+
+    state: RunState
+    start: Start
+    log_dir: Path
+    observer: PassObserver
+    rank: int
+
+    @property
+    def module(self) -> TrainingModule:
+        """The run's."""
+        return self.state.module
+
+    def prepare(self, parts: tuple[Part, ...]) -> None:
+        """Make the reference of these parts of the data; the weights of a checkpoint are loaded after it."""
+        sections = self.module.config.model_alignment_strategy
+        assert sections is not None and sections.dpo is not None
+        if not sections.dpo.precompute_ref_log_probs:
+            self._load_start_weights()
+            self.module.backend.keep_reference()
+            return
+        tables = {part: self._table(part) for part in parts}
+        known = {
+            part: self._share(table.read(resumes=self._resumes) if table else None) for part, table in tables.items()
+        }
+        if any(values is None for values in known.values()):
+            self._load_start_weights()
+        for part, values in known.items():
+            self.module.add_reference(part, self._compute(part, tables[part]) if values is None else values)
+
+    @property
+    def _resumes(self) -> bool:
+        return self.start.checkpoint is not None and not self.start.weights_only
+
+    def _table(self, part: Part) -> ReferenceTable | None:
+        """Return the table on rank 0, where the directory is."""
+        samples = self.module.samples(part)
+        if self.rank != 0:
+            return None
+        origin = TableOrigin(fingerprint(samples), self._count(part, samples), self._weights(), self.start.run_id)
+        return ReferenceTable(self.log_dir, part, origin, self.state.guard)
+
+    def _count(self, part: Part, samples: Samples) -> int:
+        """Return how many samples are ever read: a validation may be limited."""
+        config = self.module.config
+        limit = config.trainer.limit_val_batches if part == "validation" else None
+        if not isinstance(limit, int):
+            return len(samples)
+        return min(len(samples), limit * config.data.global_batch_size)
+
+    def _weights(self) -> str | None:
+        """Return the fingerprint of the start weights."""
+        config, family = self.module.config, self.state.family
+        explicit = config.exp_manager.resume_from_checkpoint
+        if not explicit:
+            return weights.drawn(family.kind, asdict(family.config), config.seed)
+        try:
+            return weights.weights(places.place(explicit))
+        except (CheckpointError, OSError):
+            return None
+
+    def _load_start_weights(self) -> None:
+        """They are there already, unless this start goes on from a checkpoint of the run."""
+        explicit = self.module.config.exp_manager.resume_from_checkpoint
+        if not self._resumes or not explicit:
+            return
+        try:
+            self.state.load_weights(places.place(explicit))
+        except (CheckpointError, OSError) as problem:
+            message = f"the reference of DPO is computed with these weights, and they cannot be read: {problem}."
+            remedy = "Restore them, or reference_log_probs of the log directory."
+            raise InputError([error(_KEY, message, remedy)]) from None
+
+    def _compute(self, part: Part, table: ReferenceTable | None) -> Tensor:
+        """Return the log-probabilities of all samples of a part, fp64 [n, 2], on the host of every process."""
+        samples, size = self.module.samples(part), self.module.config.data.global_batch_size
+        count = self._count(part, samples)
+        steps = self.module.pass_in_order(part)
+        first = _broadcast(table.begin(resumes=self._resumes) if table else 0) // size
+        if self.rank == 0:
+            log.info("reference log-probabilities of %d samples (%s); %d are there", count, part, first * size)
+        self.module.model.eval()
+        for number in range(first, -(-count // size)):
+            rows = self._rows(steps[number])[: count - number * size]
+            if not np.isfinite(rows).all():
+                raise DivergenceError(_sentence(part, number * size + int(np.argwhere(~np.isfinite(rows))[0, 0])))
+            if table is not None:
+                table.write(number * size, rows)
+            self.observer.reference_progress(part, min(count, (number + 1) * size), count)
+        self.module.model.train()
+        values = self._share(table.finish() if table else None)
+        assert values is not None
+        return values
+
+    def _rows(self, batch: Mapping[str, Tensor]) -> Any:
+        """Return the log-probabilities of a global batch, float64 [GBS, 2], in sample order; a collective."""
+        backend, world = self.module.backend, dist.get_world_size()
+        own = backend.log_probs({name: values.to(backend.device) for name, values in batch.items()})
+        # fp64 on the CPU costs nothing; the device has no fp64.
+        number = torch.float64 if backend.device.type == "cpu" else torch.float32
+        whole = torch.zeros(len(own) * backend.share.size, 2, dtype=number, device=backend.device)
+        whole[backend.share.rank :: backend.share.size] = own.to(number)
+        copies = world // backend.share.size
+        return (backend.sum_over_processes(whole) / copies).double().cpu().numpy()
+
+    def _share(self, values: Any) -> Tensor | None:
+        """Return rank 0's table on every rank; None where it has none."""
+        found = _broadcast(None if values is None else values.tobytes())
+        return None if found is None else torch.frombuffer(bytearray(found), dtype=torch.float64).view(-1, 2)
+
+
+def _broadcast(value: Any) -> Any:
+    """Return rank 0's value on every rank."""
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def _sentence(part: Part, sample: int) -> str:
+    return (
+        f"the start weights give sample {sample} of the {part} data a log-probability that is not finite. Look at the "
+        "sample, or at the weights of exp_manager.resume_from_checkpoint."
+    )

@@ -1,0 +1,87 @@
+"""The loss of a micro-batch of pairs: an objective on the log-probabilities of whole answers (B-13).
+
+Rows are chosen answers first, then rejected ones. A sum over an answer is made of its parts on context-parallel
+processes, so that each of them has the whole row's and computes the same loss.
+
+Sums are fp64 where the device has it: a log-probability of -2000 (a long answer) is known to 6e-5 in fp32, and the loss
+sees the difference of four of them, which would depend on how a row is split.
+"""
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from torch.distributed import ProcessGroup
+from torch.distributed.tensor import DTensor
+
+from neuron_trainer.models.interface import Part
+from neuron_trainer.objectives import Objective, Pairs
+from neuron_trainer.parallel.native.context import context_parallel
+from neuron_trainer.parallel.native.schedule import LossValue, Targets
+
+from .loss import IGNORED_LABEL, Output
+
+
+class RowLogProbs:
+    """Log-probability of the labels of each row that count, [b] in `dtype`."""
+
+    def __init__(self, own: Part, context: ProcessGroup | None, dtype: torch.dtype) -> None:
+        """`context`: the processes that have the other parts of the rows."""
+        self._own, self._context, self._dtype = own, context, dtype
+
+    def __call__(self, output: Output, targets: Targets) -> Tensor:
+        """See `Loss`; a row without labels has 0."""
+        logits = output[0] if isinstance(output, tuple) else output
+        labels = context_parallel.cut(targets.labels, self._own)
+        each = F.cross_entropy(
+            logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL, reduction="none"
+        )
+        if isinstance(each, DTensor):
+            each = each.full_tensor()
+        sums = -each.view(labels.shape).sum(dim=1, dtype=self._dtype)
+        return sums if self._context is None else _summed(sums, self._context)
+
+
+class PreferenceLoss:
+    """See `AveragedLoss`. The mean is over pairs that have a label; the model's auxiliary loss is added to it."""
+
+    def __init__(self, objective: Objective, rows: RowLogProbs) -> None:
+        self._objective, self._rows = objective, rows
+        self.metrics = objective.metrics
+        self.divisor: Tensor | None = None
+
+    def count(self, labels: Tensor) -> Tensor:
+        """Pairs that count."""
+        return _counts(_tokens(labels)).sum()
+
+    def __call__(self, output: Output, targets: Targets) -> LossValue:
+        """`targets` have the reference where the objective needs it."""
+        tokens = _tokens(targets.labels)
+        log_probs = self._rows(output, targets).view(2, -1).T
+        losses, metrics = self._objective(Pairs(log_probs, tokens, targets.reference))
+        counts = _counts(tokens)
+        divisor = counts.sum().clamp(min=1) if self.divisor is None else self.divisor
+        loss = (losses.where(counts, 0).sum() / divisor).float()
+        if isinstance(output, tuple):
+            loss = loss + output[1]
+        return LossValue(
+            loss, {name: (metrics[name].where(counts, 0).sum() / divisor).float() for name in self.metrics}
+        )
+
+
+def _tokens(labels: Tensor) -> Tensor:
+    """Rows of labels int64 [2n, S] to the tokens of answers, int64 [n, 2]."""
+    return (labels != IGNORED_LABEL).sum(dim=1).view(2, -1).T
+
+
+def _counts(tokens: Tensor) -> Tensor:
+    """Whether a pair counts, bool [n]: those that fill a batch have no label."""
+    return (tokens > 0).any(dim=1)
+
+
+def _summed(parts: Tensor, group: ProcessGroup) -> Tensor:
+    """Return the sum over the processes of a group, the same on all. Its gradient is the group's size times that of
+    a part: gradients are averaged over these processes, and the gradient of the loss is the sum of the parts'."""
+    total = parts.detach().clone()
+    dist.all_reduce(total, group=group)
+    return total + group.size() * (parts - parts.detach())
