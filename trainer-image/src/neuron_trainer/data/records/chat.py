@@ -99,11 +99,15 @@ class ChatTemplate:
         """Return where the text of a message is, its end mark included."""
         messages = conversation.messages
         through = whole if number + 1 == len(messages) else self._render(conversation, messages[: number + 1])
-        earlier = self._render(conversation, messages[:number]) if number else ""
-        if number and whole.startswith(through) and whole.startswith(earlier):
-            prompt = self._render(conversation, messages[:number], add_generation_prompt=True)
-            return max(len(earlier), _common(whole, prompt)), len(through)
-        return self._probed(conversation, number, whole)
+        if not number or not whole.startswith(through):
+            return self._probed(conversation, number, whole)
+        prompt = self._render(conversation, messages[:number], add_generation_prompt=True)
+        if whole.startswith(prompt):
+            return len(prompt), len(through)
+        earlier = self._render(conversation, messages[:number])
+        if not whole.startswith(earlier):
+            return self._probed(conversation, number, whole)
+        return max(len(earlier), _common(whole, prompt)), len(through)
 
     def _probed(self, conversation: Conversation, number: int, whole: str) -> Span:
         """Return the same of a template that writes a message in another way once others follow: from the beginning of
