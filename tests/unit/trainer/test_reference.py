@@ -10,7 +10,8 @@ import pytest
 
 from neuron_api import contract
 from neuron_trainer.ipc.worker_channel import Start
-from neuron_trainer.run_directory.reference_table import FOLDER, ReferenceTable
+from neuron_trainer.run_directory.log_mirror import REFERENCE_FOLDER
+from neuron_trainer.run_directory.reference_table import ReferenceTable
 from pairs import LENGTH, RECORDED
 
 from .conftest import alone, train
@@ -42,7 +43,7 @@ def lines(folder: Path) -> dict[int, Any]:
 
 
 def table(folder: Path) -> Any:
-    return np.load(folder / FOLDER / "train.npy")
+    return np.load(folder / REFERENCE_FOLDER / "train.npy")
 
 
 def newest(folder: Path, step: int) -> Start:
@@ -88,7 +89,7 @@ def test_a_run_that_is_killed_in_the_pass_gives_the_numbers_of_the_unbroken_one(
         kill_after(writes, patch)
         with pytest.raises(Killed):
             train(job(tmp_path))
-    assert not (tmp_path / FOLDER / "train.npy").exists()
+    assert not (tmp_path / REFERENCE_FOLDER / "train.npy").exists()
     computed: list[int] = []
     plain = ReferenceTable.write
     monkeypatch.setattr(
@@ -117,7 +118,7 @@ def test_a_resume_has_the_reference_of_the_start_even_where_its_file_is_gone(
 ) -> None:
     train(job(tmp_path, trainer__max_steps=2))
     if not keep:
-        shutil.rmtree(tmp_path / FOLDER)
+        shutil.rmtree(tmp_path / REFERENCE_FOLDER)
     train(job(tmp_path), newest(tmp_path, 2))
     assert lines(tmp_path) == lines(unbroken)
     assert table(tmp_path).tobytes() == table(unbroken).tobytes()
@@ -129,15 +130,15 @@ def test_a_frozen_copy_gives_the_same_numbers_also_after_a_resume(unbroken: Path
     train(job(tmp_path, model_alignment_strategy=frozen), newest(tmp_path, 2))
     for step, values in lines(tmp_path).items():
         assert values == pytest.approx(lines(unbroken)[step], abs=1e-5), step
-    assert not (tmp_path / FOLDER).exists()
+    assert not (tmp_path / REFERENCE_FOLDER).exists()
 
 
 def test_other_start_weights_or_samples_are_another_reference(unbroken: Path, tmp_path: Path) -> None:
-    shutil.copytree(unbroken / FOLDER, tmp_path / FOLDER)
+    shutil.copytree(unbroken / REFERENCE_FOLDER, tmp_path / REFERENCE_FOLDER)
     train(job(tmp_path, seed=8, trainer__max_steps=1))
     assert table(tmp_path).tobytes() != table(unbroken).tobytes()
     fewer = tmp_path / "fewer"
-    shutil.copytree(unbroken / FOLDER, fewer / FOLDER)
+    shutil.copytree(unbroken / REFERENCE_FOLDER, fewer / REFERENCE_FOLDER)
     train(job(fewer, data__dev_choose_samples=12, trainer__max_steps=1))
     assert table(fewer).shape == (12, 2)
 
@@ -150,7 +151,7 @@ def test_the_validation_has_a_reference_too_and_its_metrics_are_logged(unbroken:
             trainer__limit_val_batches=2,
         )
     )  # fmt: skip
-    assert np.load(tmp_path / FOLDER / "validation.npy").tobytes() == table(unbroken)[:8].tobytes()
+    assert np.load(tmp_path / REFERENCE_FOLDER / "validation.npy").tobytes() == table(unbroken)[:8].tobytes()
     validations = [json.loads(line) for line in (tmp_path / "validations.jsonl").read_text().splitlines()]
     assert [one["step"] for one in validations] == [3, 6]
     assert 0 <= validations[-1]["val_rewards_accuracy"] <= 1
@@ -165,4 +166,4 @@ def test_orpo_needs_no_pass(tmp_path: Path) -> None:
     found = [json.loads(line) for line in (tmp_path / contract.METRICS_FILE).read_text().splitlines()]
     assert found[-1]["nll"] < found[0]["nll"]
     assert found[0]["loss"] > found[0]["nll"]
-    assert not (tmp_path / FOLDER).exists()
+    assert not (tmp_path / REFERENCE_FOLDER).exists()

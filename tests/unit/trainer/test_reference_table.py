@@ -9,7 +9,8 @@ import torch
 
 from neuron_trainer.data.fingerprint import fingerprint
 from neuron_trainer.data.referenced import ReferencedSamples
-from neuron_trainer.run_directory.reference_table import FOLDER, ReferenceTable, TableOrigin
+from neuron_trainer.run_directory.log_mirror import REFERENCE_FOLDER
+from neuron_trainer.run_directory.reference_table import ReferenceTable, TableOrigin
 
 ORIGIN = TableOrigin("samples", 5, "weights", "run")
 ROWS = np.arange(10, dtype=np.float64).reshape(5, 2) / 3
@@ -37,14 +38,14 @@ def test_it_is_absent_until_it_is_whole(tmp_path: Path) -> None:
     begun.finish()
     values = table(tmp_path).read(resumes=False)
     assert values is not None and values.tobytes() == ROWS.tobytes()
-    assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["train.json", "train.npy"]
+    assert sorted(path.name for path in (tmp_path / REFERENCE_FOLDER).iterdir()) == ["train.json", "train.npy"]
 
 
 def test_an_interrupted_pass_goes_on_behind_its_whole_rows(tmp_path: Path) -> None:
     first = table(tmp_path)
     first.begin(resumes=False)
     first.write(0, ROWS[:3])
-    rows = tmp_path / FOLDER / ".train.rows"
+    rows = tmp_path / REFERENCE_FOLDER / ".train.rows"
     rows.write_bytes(rows.read_bytes()[:-3])
     again = table(tmp_path)
     assert again.begin(resumes=False) == 2
@@ -72,12 +73,12 @@ def test_a_run_that_goes_on_keeps_its_table_whatever_a_key_names_now(tmp_path: P
 
 def test_a_changed_byte_makes_it_absent(tmp_path: Path) -> None:
     written(tmp_path)
-    path = tmp_path / FOLDER / "train.npy"
+    path = tmp_path / REFERENCE_FOLDER / "train.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     assert table(tmp_path).read(resumes=True) is None
-    (tmp_path / FOLDER / "train.json").write_text("[")
+    (tmp_path / REFERENCE_FOLDER / "train.json").write_text("[")
     assert table(tmp_path).read(resumes=True) is None
 
 

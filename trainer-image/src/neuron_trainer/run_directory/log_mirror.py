@@ -8,11 +8,13 @@ import hashlib
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from neuron_api import contract
 from neuron_trainer.storage import places
 
-from . import reference_table
+REFERENCE_FOLDER: Final = "reference_log_probs"
+"""Where `reference_table` keeps its files. Named here, since the launcher starts without numpy."""
 
 
 def local(address: str) -> Path:
@@ -35,7 +37,7 @@ class Mirror:
         """Copy from the address what is missing here: a new pod goes on with the lines of the one before."""
         self.folder.mkdir(parents=True, exist_ok=True)
         place = places.place(self.address)
-        for folder in ("", reference_table.FOLDER):
+        for folder in ("", REFERENCE_FOLDER):
             (self.folder / folder).mkdir(exist_ok=True)
             for remote in (place / folder if folder else place).glob("*.*"):
                 local = self.folder / folder / remote.name

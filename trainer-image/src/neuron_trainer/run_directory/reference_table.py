@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from neuron_trainer.storage import files
 
-FOLDER: Final = "reference_log_probs"
+from .log_mirror import REFERENCE_FOLDER
+
 _ROW: Final = 2 * np.dtype(np.float64).itemsize
 
 Rows = NDArray[np.float64]
@@ -55,7 +56,7 @@ class ReferenceTable:
 
     def __init__(self, log_dir: Path, part: str, origin: TableOrigin, guard: Callable[[], None]) -> None:
         """`guard` raises where the directory is no longer the run's."""
-        self._folder, self._origin, self._guard = log_dir / FOLDER, origin, guard
+        self._folder, self._origin, self._guard = log_dir / REFERENCE_FOLDER, origin, guard
         self._table, self._description = self._folder / f"{part}.npy", self._folder / f"{part}.json"
         self._rows, self._begun = self._folder / f".{part}.rows", self._folder / f".{part}.json"
 
