@@ -60,7 +60,9 @@ ALIGNED: dict[str, dict[str, Any]] = {
     "megatron gpt, dpo": {"dpo": {"kl_beta": 0.3, "loss_type": "hinge", "max_prompt_length": 8}},
 }
 """`model_alignment_strategy` of families that are trained on pairs."""
-FAMILIES = (*HF, *SECTION, *dict.fromkeys([*MEGATRON, *ALIGNED]))
+ISOLATED = ("llama, documents", "mixtral, documents")
+"""Of a config.json, with packed records that do not see each other (`sft.isolate_records`)."""
+FAMILIES = (*HF, *ISOLATED, *SECTION, *dict.fromkeys([*MEGATRON, *ALIGNED]))
 EXPERTS = tuple(name for name in FAMILIES if "experts" in name or "mixtral" in name)
 
 

@@ -94,11 +94,11 @@ def fits(family: str, split: str) -> bool:
 
 PART: Final = {
     "recompute full": ["llama, dpo", "mixtral, capacity", "megatron mistral, documents", "megatron gpt"],
-    "recompute selective": ["llama", "megatron mixtral"],
+    "recompute selective": ["llama, documents", "llama", "megatron mixtral"],
     "data 2": ["megatron mixtral", "llama, orpo"],
     "data 2, recompute full": ["llama", "megatron mixtral"],
     "data 2, zero1": ["llama", "llama, dpo", "megatron mistral, documents", "mixtral, sinkhorn"],
-    "tensor 2": ["mixtral", MASKED, "llama, dpo"],
+    "tensor 2": ["mixtral", MASKED, "llama, dpo", "llama, documents"],
     "tensor 2, sequence": [
         "megatron gpt",
         "megatron gpt, dpo",
@@ -112,9 +112,11 @@ PART: Final = {
         "llama, orpo",
         "mixtral, capacity",
         "mixtral, sinkhorn",
+        "llama, documents",
+        "mixtral, documents",
         "megatron gpt, documents",
     ],
-    "pipeline 2": ["megatron gpt", "llama, dpo", "megatron gpt, dpo", "megatron mixtral"],
+    "pipeline 2": ["llama, documents", "megatron gpt", "llama, dpo", "megatron gpt, dpo", "megatron mixtral"],
     "pipeline 2, virtual 2": ["mixtral", "mixtral, orpo", "megatron gpt, documents"],
     "expert 2": ["mixtral", "mixtral, dpo", "megatron gpt, experts"],
     "expert 2, zero1": ["mixtral, capacity"],

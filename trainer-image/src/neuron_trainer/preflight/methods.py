@@ -8,7 +8,7 @@ from neuron_api.derive import alignment
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 
-PENDING: Final = frozenset({"dpo", "orpo", "peft", "sft.isolate_records"})
+PENDING: Final = frozenset({"dpo", "orpo", "peft"})
 """Sections and switches of `model_alignment_strategy`; a line goes when the trainer does it."""
 
 
