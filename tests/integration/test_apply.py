@@ -96,7 +96,7 @@ def test_nothing_that_was_refused_is_stored(
 
 def rules_of_all_keys() -> list[Rule]:
     """Every rule that has a code."""
-    single = (rule for key, info in all_paths() for rule in values.rules(key, info, node(key)))
+    single = (rule for key, info in all_paths() for rule in values.key_rules(key, info, node(key)))
     return [*cel.config_rules(), *cel.platform_rules(), *single]
 
 
@@ -125,7 +125,7 @@ def wrong(rule: Rule, info: FieldInfo) -> int | str:
 
 def test_every_rule_of_a_single_key_refuses_and_says_so(plane: ControlPlane) -> None:
     """All at once: an object with as many wrong values as fit, then one with the keys that have another rule."""
-    left = [(rule, info) for key, info in all_paths() for rule in values.rules(key, info, node(key))]
+    left = [(rule, info) for key, info in all_paths() for rule in values.key_rules(key, info, node(key))]
     assert len(left) > 140
     while left:
         now = {rule.key: (rule, info) for rule, info in left}

@@ -55,7 +55,7 @@ def node(key: str) -> Json:
 def single() -> Iterator[Rule]:
     """All rules of single keys."""
     for key, info in all_paths():
-        yield from values.rules(key, info, node(key))
+        yield from values.key_rules(key, info, node(key))
 
 
 RULES = [*CROSS, *single()]

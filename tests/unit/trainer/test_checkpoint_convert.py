@@ -285,7 +285,7 @@ def test_one_tokenizer_goes_from_prepare_through_a_run_to_transformers(
 
 
 def test_a_tokenizer_without_an_end_is_named_with_file_and_key(tmp_path: Path) -> None:
-    from neuron_api.config.tokenizer import TokenizerConfig
+    from neuron_api.config.data import TokenizerConfig
     from neuron_trainer.data import tokenizer
 
     (tmp_path / "a.txt").write_text("some words\n" * 99)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuron_api.config.tokenizer import TokenizerConfig
+from neuron_api.config.data import TokenizerConfig
 from neuron_trainer.data import tokenizer
 from neuron_trainer.data.megatron import check
 from neuron_trainer.data.megatron.layout import bin_path, idx_path

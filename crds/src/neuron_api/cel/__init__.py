@@ -11,45 +11,47 @@ from typing import Any, Final
 from neuron_api.findings.finding import Finding
 
 from . import (
-    aliases,
     alignment,
     data,
-    exp_manager,
-    identity,
     model,
     optim,
     parallel,
     platform,
     rule,
-    scheduling,
+    spec,
     spec_rule,
     trainer,
     values,
-    world_size,
 )
 from .rule import Rule, Validation
 
 __all__ = [
-    "BESIDE_CONFIG", "Rule", "add_config_rules", "of_config", "of_spec", "root_rules", "spec_findings", "spec_rules",
+    "BESIDE_CONFIG",
+    "Rule",
+    "add_config_rules",
+    "of_config",
+    "of_spec",
+    "root_rules",
+    "spec_findings",
+    "spec_rules",
     "wires",
-]  # fmt: skip
+]
 
-_CONFIG_MODULES = (trainer, exp_manager, parallel, data, model, optim, alignment, aliases)
-_PLATFORM_MODULES = (platform, world_size)
+_CONFIG_MODULES = (trainer, parallel, data, model, optim, alignment)
 
-root_rules = identity.root_rules
-BESIDE_CONFIG: Final = (*identity.RULES, *scheduling.RULES)
+root_rules = spec.root_rules
+BESIDE_CONFIG: Final = spec.RULES
 """Rules of the spec outside the configuration."""
 
 
 def config_rules() -> Iterator[Rule]:
     """Yield the rules between keys of the configuration."""
-    return chain.from_iterable(section.rules() for section in _CONFIG_MODULES)
+    return chain(*(section.rules() for section in _CONFIG_MODULES), values.alias_rules())
 
 
 def platform_rules() -> Iterator[Rule]:
     """Yield the rules between the configuration and the platform."""
-    return chain.from_iterable(section.rules() for section in _PLATFORM_MODULES)
+    return platform.rules()
 
 
 def add_config_rules(schema: values.Schema) -> values.Schema:

@@ -1,4 +1,4 @@
-"""`trainer`: end of training, validation, arguments that the framework sets itself."""
+"""`trainer` and `exp_manager`: end of training, validation, log files, checkpoints, what the framework sets itself."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from neuron_api.findings.registry import ENTRIES
 
 from .alignment import READS_MEGATRON_DATA
-from .expressions import fraction, is_above, is_other, is_set, raw, untyped, value_of
+from .expressions import flag, fraction, is_above, is_other, is_set, raw, text, untyped, value_of
 from .rule import Rule, RuleReason
 
 _NO_TIME: Final = " && ".join(
@@ -15,6 +15,12 @@ _NO_TIME: Final = " && ".join(
 
 
 def rules() -> Iterator[Rule]:
+    """Yield the rules of both sections."""
+    yield from _trainer()
+    yield from _exp_manager()
+
+
+def _trainer() -> Iterator[Rule]:
     """Yield the rules that Lightning's Trainer would enforce later."""
     for key in ENTRIES["NTJ-2101"].keys:
         yield Rule(2101, key, f"{untyped(key)}.hasValue()", reason=RuleReason.FORBIDDEN)
@@ -34,3 +40,34 @@ def _validation() -> Iterator[Rule]:
     yield Rule(2105, key, f"{fraction(key)} && (double({value_of(key)}) > 1.0 || {is_on})")
     for limit in ENTRIES["NTJ-2106"].keys:
         yield Rule(2106, limit, f"{fraction(limit)} && double({value_of(limit)}) > 1.0")
+
+
+_PARAMS: Final = "exp_manager.checkpoint_callback_params"
+
+
+def _exp_manager() -> Iterator[Rule]:
+    """Yield the _exp_manager of log files, intervals and contents of checkpoints, and missing features."""
+    local_only, global_only = flag("exp_manager.log_local_rank_0_only"), flag("exp_manager.log_global_rank_0_only")
+    yield Rule(2201, "exp_manager.log_global_rank_0_only", f"{local_only} && {global_only}")
+    yield from _intervals()
+    both = f"{flag('exp_manager.save_bf16')} && {flag(f'{_PARAMS}.use_master_weights_in_ckpt')}"
+    yield Rule(2207, "exp_manager.save_bf16", both)
+    yield from _ranking()
+    for number in (2212, 2213):
+        for key in ENTRIES[f"NTJ-{number}"].keys:
+            yield Rule(number, key, flag(key), reason=RuleReason.FORBIDDEN)
+
+
+def _intervals() -> Iterator[Rule]:
+    steps, epochs = is_above(f"{_PARAMS}.every_n_train_steps", 0), is_above(f"{_PARAMS}.every_n_epochs", 0)
+    yield Rule(2206, f"{_PARAMS}.every_n_epochs", f"{steps} && {epochs}")
+    seconds = f"{_PARAMS}.train_time_interval"
+    yield Rule(2206, seconds, f"{steps} != {epochs} && {untyped(seconds)}.hasValue()")
+
+
+def _ranking() -> Iterator[Rule]:
+    """Yield the rule of the monitor; 2202 is left to the operator, since a null monitor looks absent to CEL."""
+    writes = f"{flag('exp_manager.create_checkpoint_callback')} && {raw(f'{_PARAMS}.save_top_k')} != 0"
+    is_off = f"{raw('trainer.limit_val_batches')} == 0"
+    monitor = f"{_PARAMS}.monitor"
+    yield Rule(2214, monitor, f"{text(monitor)}.startsWith('val') && {is_off} && {writes}")

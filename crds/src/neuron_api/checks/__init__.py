@@ -19,13 +19,9 @@ from . import (
     data,
     exp_manager,
     model,
-    moe,
     optim,
     parallel,
     pipeline,
-    precision,
-    sched,
-    tokenizer,
     top_level,
     trainer,
 )
@@ -37,12 +33,8 @@ _SECTIONS = (
     checkpoints,
     parallel,
     data,
-    tokenizer,
     model,
     optim,
-    sched,
-    moe,
-    precision,
     alignment,
 )
 

@@ -20,8 +20,12 @@ def check(config: TrainingConfig, sizes: Architecture) -> Iterator[Finding]:
     if sizes.ffn % tensor:
         yield make_finding(2312, _TP, f"an MLP of width {sizes.ffn} cannot be divided over {tensor} processes.")
     if sizes.vocabulary and sizes.vocabulary_multiple is None and sizes.vocabulary % tensor:
-        yield make_finding(2323, _TP, f"a vocabulary of {sizes.vocabulary} cannot be divided over {tensor} processes.",
-                    _padded(sizes.vocabulary, tensor))  # fmt: skip
+        yield make_finding(
+            2323,
+            _TP,
+            f"a vocabulary of {sizes.vocabulary} cannot be divided over {tensor} processes.",
+            _padded(sizes.vocabulary, tensor),
+        )
     yield from _key_value_heads(config, sizes)
     yield from _experts(config, sizes)
 

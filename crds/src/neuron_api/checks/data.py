@@ -1,10 +1,10 @@
-"""`data`: keys that each of the three data modules requires, and keys that none of them has."""
+"""`data`: keys that each of the three data modules requires, keys that none of them has, and the tokenizer."""
 
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from neuron_api.config import TrainingConfig
+from neuron_api.config import TokenizerConfig, TrainingConfig
 from neuron_api.derive import alignment
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
@@ -17,7 +17,8 @@ _SPLITS: Final = re.compile(r"\d+(\.\d+)?([,/]\s*\d+(\.\d+)?){0,2}")
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """Yield the findings by the data module that the configuration selects."""
+    """Yield the findings by the data module that the configuration selects, and about the tokenizer."""
+    yield from _tokenizer(config)
     module = alignment.data_module(config.model_source, alignment.strategy(config))
     data = config.data
     for key in _NEMO:
@@ -145,3 +146,30 @@ def _is_weight(value: Any) -> bool:
         return float(value) >= 0
     except (TypeError, ValueError):
         return isinstance(value, str) and "${" in value
+
+
+def _tokenizer(config: TrainingConfig) -> Iterator[Finding]:
+    """Yield the findings about a missing or incomplete tokenizer."""
+    module = alignment.data_module(config.model_source, alignment.strategy(config))
+    tokenizer = config.data.tokenizer
+    if module != "HFDataModule" and tokenizer is None:
+        yield make_finding(2411, "data.tokenizer", f"it is not set, and {module} needs it.")
+    if tokenizer is None:
+        return
+    if module != "HFDataModule" and not (tokenizer.type or tokenizer.model or tokenizer.vocab_file):
+        yield make_finding(2411, "data.tokenizer.type", f"it is not set, and {module} needs the tokenizer.")
+    yield from _tokenizer_parts(tokenizer)
+
+
+def _tokenizer_parts(tokenizer: TokenizerConfig) -> Iterator[Finding]:
+    if (tokenizer.vocab_file is None) != (tokenizer.merge_file is None):
+        missing = "merge_file" if tokenizer.merge_file is None else "vocab_file"
+        yield make_finding(
+            2412, f"data.tokenizer.{missing}", "it is not set, but the other of vocab_file and merge_file is."
+        )
+    if tokenizer.library == "sentencepiece" and tokenizer.model is None:
+        yield make_finding(2413, "data.tokenizer.model", "it is not set, and library is sentencepiece.")
+    if tokenizer.delimiter is not None:
+        yield make_finding(2410, "data.tokenizer.delimiter", "tokenizers of tables are not supported.")
+    if tokenizer.library == "megatron" and "/" in (tokenizer.type or ""):
+        yield make_finding(2416, "data.tokenizer.library", "type is a directory: it is read as huggingface.")

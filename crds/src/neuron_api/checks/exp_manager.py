@@ -10,14 +10,31 @@ from neuron_api.findings.registry import make_finding
 
 _LOGGERS: Final = ("wandb", "mlflow", "dllogger", "clearml", "neptune")
 _EARLY_STOPPING: Final = (
-    "monitor", "mode", "patience", "min_delta", "verbose", "strict", "check_finite", "stopping_threshold",
-    "divergence_threshold", "check_on_train_epoch_end", "log_rank_zero_only",
-)  # fmt: skip
+    "monitor",
+    "mode",
+    "patience",
+    "min_delta",
+    "verbose",
+    "strict",
+    "check_finite",
+    "stopping_threshold",
+    "divergence_threshold",
+    "check_on_train_epoch_end",
+    "log_rank_zero_only",
+)
 """Arguments of Lightning's EarlyStopping."""
 _TENSORBOARD: Final = (
-    "log_graph", "default_hp_metric", "prefix", "sub_dir", "comment", "purge_step", "max_queue", "flush_secs",
-    "filename_suffix", "write_to_disk",
-)  # fmt: skip
+    "log_graph",
+    "default_hp_metric",
+    "prefix",
+    "sub_dir",
+    "comment",
+    "purge_step",
+    "max_queue",
+    "flush_secs",
+    "filename_suffix",
+    "write_to_disk",
+)
 """Arguments of Lightning's TensorBoardLogger and its SummaryWriter, except those that the framework sets: directory,
 name and version."""
 _NUMBERS: Final = ("patience", "min_delta", "stopping_threshold", "divergence_threshold")

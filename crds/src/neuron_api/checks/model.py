@@ -1,6 +1,6 @@
-"""`model`: the keys of each source, attention, recompute, switches that are not supported."""
+"""`model`: the keys of each source, attention, recompute, experts, switches that are not supported."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from neuron_api.config import TrainingConfig
@@ -35,6 +35,7 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     yield from _attention(config)
     yield from _recompute(config)
     yield from _switches(config)
+    yield from _experts(config)
     model = config.model
     if model.max_position_embeddings is not None and model.max_position_embeddings < model.encoder_seq_length:
         yield make_finding(
@@ -46,16 +47,25 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
         yield make_finding(2514, "model.weight_init_only", "exp_manager.resume_from_checkpoint is not set.")
 
 
+def missing_keys(source: object, model: Mapping[str, object]) -> Iterator[Finding]:
+    """Yield a finding for each key of `model` that its source requires and that is not set.
+
+    Plain data: these keys are reported together with those that every configuration requires.
+    """
+    if source == "hf" and not model.get("model_config"):
+        yield make_finding(2501, "model.model_config", "it is not set, so the architecture is not known.")
+    if source == "megatron":
+        for key in _SIZES:
+            if model.get(key) is None:
+                yield make_finding(2502, f"model.{key}", "it is required with model_source megatron.")
+
+
 def _source(config: TrainingConfig) -> Iterator[Finding]:
     model = config.model
+    yield from missing_keys(config.model_source, {**vars(model), "model_config": model.model_config_path})
     if config.model_source == "hf":
-        if not model.model_config_path:
-            yield make_finding(2501, "model.model_config", "it is not set, so the architecture is not known.")
         others = [key for key in _MEGATRON_ONLY if getattr(model, key) is not None]
     else:
-        for key in _SIZES:
-            if getattr(model, key) is None:
-                yield make_finding(2502, f"model.{key}", "it is required with model_source megatron.")
         others = ["model_config"] if model.model_config_path else []
     for key in others:
         yield make_finding(2503, f"model.{key}", f"it is not read with model_source {config.model_source}.")
@@ -140,3 +150,25 @@ def _other_recompute(config: TrainingConfig) -> Iterator[str]:
             yield key
     if model.disable_layer_norm_checkpointing is False:
         yield "disable_layer_norm_checkpointing"
+
+
+def _experts(config: TrainingConfig) -> Iterator[Finding]:
+    """Yield the findings about experts; none for a dense model."""
+    moe = config.model.moe
+    if moe is None:
+        return
+    if config.model_source == "hf" and moe.num_experts is not None and moe.top_k > moe.num_experts:
+        yield make_finding(2701, "model.moe.top_k", f"{moe.top_k} experts per token, and there are {moe.num_experts}.")
+    if not moe.dropless and moe.capacity_factor == 0:
+        yield make_finding(2702, "model.moe.capacity_factor", "0 drops every token, since dropless is False.")
+    if moe.dropless and "capacity_factor" in moe.model_fields_set and moe.capacity_factor:
+        yield make_finding(2703, "model.moe.capacity_factor", f"{moe.capacity_factor:g} is not used: dropless is True.")
+    if moe.routing_algorithm == "sinkhorn" and moe.top_k != 1:
+        yield make_finding(2704, "model.moe.top_k", f"sinkhorn routes a token to 1 expert, not to {moe.top_k}.")
+    is_silu = config.model_source == "hf" or config.model.activation in ("swiglu", "silu")
+    if moe.dropless and not (moe.glu_mlp and is_silu):
+        settings = f"glu_mlp is {moe.glu_mlp} and activation {config.model.activation}"
+        yield make_finding(2705, "model.moe.dropless", f"it computes gated experts with silu, and {settings}.")
+    asks_for_loss = "router_aux_loss_coef" in moe.model_fields_set and moe.router_aux_loss_coef > 0
+    if asks_for_loss and not moe.output_router_logits:
+        yield make_finding(2706, "model.moe.router_aux_loss_coef", "it has no effect: output_router_logits is False.")

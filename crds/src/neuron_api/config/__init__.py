@@ -2,16 +2,14 @@
 
 from .alignment import AlignmentConfig, DpoConfig, OrpoConfig, PeftConfig, SftConfig
 from .checkpoint_callback import CheckpointCallbackParams
-from .data import DataConfig
+from .data import DataConfig, TokenizerConfig
 from .exp_manager import ExpManagerConfig
 from .model import ModelConfig
 from .moe import FusionsConfig, MoeConfig
 from .optim import OptimConfig
-from .precision import PrecisionConfig
 from .root import TrainingConfig
 from .sched import SchedulerConfig
-from .strategy import DistributedStrategyConfig
-from .tokenizer import TokenizerConfig
+from .strategy import DistributedStrategyConfig, PrecisionConfig
 from .trainer import TrainerConfig
 
 __all__ = [

@@ -159,6 +159,6 @@ class ExpManagerConfig(Section):
 
     @property
     def writes_checkpoints(self) -> bool:
-        """Whether a training writes any: save_top_k 0 leaves the copy that save_last asks for, as with Lightning."""
+        """Return whether a training writes any: with save_top_k 0 save_last still writes its copy, as in Lightning."""
         params = self.checkpoint_callback_params
         return self.create_checkpoint_callback and (params.save_top_k != 0 or params.save_last)

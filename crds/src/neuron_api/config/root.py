@@ -10,9 +10,8 @@ from .exp_manager import ExpManagerConfig
 from .markers import NEURON_ONLY
 from .model import ModelConfig
 from .moe import FusionsConfig
-from .precision import PrecisionConfig
 from .section import Count, Flag, Section
-from .strategy import DistributedStrategyConfig
+from .strategy import DistributedStrategyConfig, PrecisionConfig
 from .trainer import TrainerConfig
 
 

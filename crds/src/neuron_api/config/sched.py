@@ -31,11 +31,22 @@ ScheduleName = Literal[
 ]
 """The document's nine, then NeMo's others."""
 
-_SUPPORTED: Final = OnlyValues((
-    "LinearAnnealingWithWarmUp", "CosineAnnealing", "WarmupPolicy", "WarmupHoldPolicy", "SquareAnnealing",
-    "NoamAnnealing", "WarmupAnnealing", "StepLR", "ExponentialLR", "SquareRootAnnealing", "InverseSquareRootAnnealing",
-    "PolynomialDecayAnnealing",
-))  # fmt: skip
+_SUPPORTED: Final = OnlyValues(
+    (
+        "LinearAnnealingWithWarmUp",
+        "CosineAnnealing",
+        "WarmupPolicy",
+        "WarmupHoldPolicy",
+        "SquareAnnealing",
+        "NoamAnnealing",
+        "WarmupAnnealing",
+        "StepLR",
+        "ExponentialLR",
+        "SquareRootAnnealing",
+        "InverseSquareRootAnnealing",
+        "PolynomialDecayAnnealing",
+    )
+)
 
 
 class SchedulerConfig(Section):

@@ -1,9 +1,12 @@
-"""Rules without a code, since they are not about a configuration: name, sources, immutable fields, storage."""
+"""Rules without a code, since they are not about a configuration: name, sources, immutable fields, storage, and
+`spec.scheduling`, where a field that the chosen scheduler would ignore is refused.
+"""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from neuron_api.resource import job_name
+from neuron_api.resource.scheduling import GangScheduler
 
 from .expressions import IN_SPEC, is_above
 from .rule import Validation
@@ -58,7 +61,7 @@ def _lacks_writable_storage(spec: Part) -> bool:
     return isinstance(nodes, int) and nodes > 1 and not is_writable
 
 
-RULES: Final = (
+SOURCE_RULES: Final = (
     SpecRule(
         "spec",
         "config",
@@ -79,3 +82,70 @@ RULES: Final = (
     ),
 )
 """Sources of the configuration, and a claim for the checkpoints of several nodes."""
+
+
+_PART: Final = "spec.scheduling"
+_GANG: Final = f"self.?gang.orValue('{GangScheduler.NONE}')"
+_GANG_IN_SPEC: Final = f"self.?scheduling.?gang.orValue('{GangScheduler.NONE}')"
+_QUEUES: Final = (GangScheduler.KUEUE, GangScheduler.VOLCANO)
+
+
+def _has(field: str) -> str:
+    return f"self.?{field.replace('.', '.?')}.hasValue()"
+
+
+def _gang(scheduling: Any) -> Any:
+    return value(scheduling or {}, "gang") or GangScheduler.NONE
+
+
+def _sets(part: Part, *paths: str) -> bool:
+    return all(value(part, path) is not None for path in paths)
+
+
+SCHEDULING_RULES: Final = (
+    SpecRule(
+        _PART,
+        "queueName",
+        "it is required with gang Kueue.",
+        "Name a LocalQueue of the job's namespace.",
+        f"{_GANG} == '{GangScheduler.KUEUE}' && !{_has('queueName')}",
+        lambda part: _gang(part) == GangScheduler.KUEUE and not _sets(part, "queueName"),
+    ),
+    SpecRule(
+        _PART,
+        "queueName",
+        "it is for the gangs Kueue and Volcano; the others have no queues.",
+        "Remove it, or set spec.scheduling.gang.",
+        f"!({_GANG} in ['{_QUEUES[0]}', '{_QUEUES[1]}']) && {_has('queueName')}",
+        lambda part: _gang(part) not in _QUEUES and _sets(part, "queueName"),
+    ),
+    SpecRule(
+        _PART,
+        "scheduleTimeoutSeconds",
+        "it is for the gang Coscheduling only.",
+        "Remove it, or bound the wait with spec.startupPolicy.admissionSeconds.",
+        f"{_GANG} != '{GangScheduler.COSCHEDULING}' && {_has('scheduleTimeoutSeconds')}",
+        lambda part: _gang(part) != GangScheduler.COSCHEDULING and _sets(part, "scheduleTimeoutSeconds"),
+    ),
+    SpecRule(
+        _PART,
+        "topology",
+        "Kueue takes one of required and preferred, not both.",
+        "Remove one of them.",
+        f"{_GANG} == '{GangScheduler.KUEUE}' && {_has('topology.required')} && {_has('topology.preferred')}",
+        lambda part: _gang(part) == GangScheduler.KUEUE and _sets(part, "topology.required", "topology.preferred"),
+    ),
+    SpecRule(
+        "spec",
+        "startupPolicy.admissionSeconds",
+        "it bounds the wait in a queue, but spec.scheduling.gang is None.",
+        "Use spec.startupPolicy.schedulingSeconds, or set spec.scheduling.gang.",
+        f"{_GANG_IN_SPEC} == '{GangScheduler.NONE}' && {_has('startupPolicy.admissionSeconds')}",
+        lambda spec: (
+            _gang(spec.get("scheduling")) == GangScheduler.NONE and _sets(spec, "startupPolicy.admissionSeconds")
+        ),
+    ),
+)
+
+RULES: Final = (*SOURCE_RULES, *SCHEDULING_RULES)
+"""All rules of `spec` outside its configuration."""
