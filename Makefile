@@ -43,6 +43,10 @@ measure: ## sizes and words of the code, as a table
 test-queues: venv ## the real Kueue and the real Coscheduling plugin against the API server (built once, minutes)
 	NTO_TEST_QUEUES=1 $(BIN)/python -m pytest tests/queues
 
+.PHONY: test-upgrade
+test-upgrade: venv ## helm upgrade and rollback between today and an earlier commit with 50 live jobs (real API server, minutes)
+	NTO_TEST_UPGRADE=1 $(BIN)/python -m pytest tests/upgrade
+
 .PHONY: test-alerts
 test-alerts: venv ## the chart's alerts on synthetic series by Prometheus' own promtool (built once, minutes)
 	NTO_TEST_ALERTS=1 $(BIN)/python -m pytest tests/alerts

@@ -21,7 +21,8 @@ class Operator:
         self.log = folder / f"{name}.log"
         command = [
             sys.executable, "-m", "neuron_operator", "--http-port=0", "--namespaces", world.namespace,
-            "--lease-namespace", world.namespace, "--image-cpu", IMAGE, "--poll-seconds=0.5", "--log-format=json",
+            "--lease-namespace", world.namespace, "--image-cpu", IMAGE, "--poll-seconds=0.5", "--status-seconds=0.1",
+            "--log-format=json",
         ]  # fmt: skip
         environment = os.environ | {"KUBECONFIG": str(world.plane.kubeconfig), "POD_NAME": name} | variables
         with self.log.open("w") as log:

@@ -131,7 +131,7 @@ async def test_a_claim_that_does_not_exist_is_waited_for(world: World) -> None:
     status, reason, message = await world.condition("Stalled")
     assert (status, reason) == ("True", "ClaimNotFound")
     assert "spec.storage[0].claimName" in message
-    assert "Create it; the job goes on by itself." in message
+    assert "Create it; the job then continues." in message
     assert await world.pods() == []
 
 

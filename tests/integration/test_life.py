@@ -123,7 +123,9 @@ async def test_steps_are_written_down_once_in_ten_seconds(world: World) -> None:
     await world.start()
     now, seconds = utc(), 0
     saved = world.reports.by_index[0].checkpoint
-    operator = replace(world.controller(clock=lambda: now + timedelta(seconds=seconds)), writes=StatusThrottle(10.0))
+    operator = replace(
+        world.controller(clock=lambda: now + timedelta(seconds=seconds)), status_throttle=StatusThrottle(10.0)
+    )
     versions = []
     for seconds in range(60):
         await world.report(21 + seconds, checkpoint=saved)

@@ -1,4 +1,4 @@
-"""Passes that read from memory (`view`), with the real pod watch feeding it."""
+"""Passes that read from memory (`cache.cached_client`), with the real pod watch feeding it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ async def remembering(world: World) -> AsyncIterator[tuple[Controller, PodStore,
     async with watching(world) as (cluster, store, _, _):
         counted = Cluster(cluster._api, lambda verb, plural, _: asked.append(f"{verb} {plural}"))
         view = CachedClient(counted, store)
-        yield replace(world.controller(counted), view=view), store, asked
+        yield replace(world.controller(counted), cached_client=view), store, asked
 
 
 async def test_a_pod_that_has_ended_is_replaced_without_a_listing_of_pods(world: World) -> None:

@@ -76,7 +76,7 @@ async def test_a_job_waits_for_its_scheduler_and_its_group_lives_as_long_as_the_
     assert await world.reconcile() == world.options.wait_seconds
     status, reason, message = await world.condition("Admitted")
     assert (status, reason) == ("False", "SchedulerNotInstalled")
-    assert "the job goes on by itself" in message
+    assert "the job then continues" in message
     assert await world.pods() == []
     async with installed(world, gang, kind):
         await world.reconcile()

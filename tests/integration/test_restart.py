@@ -98,7 +98,7 @@ async def test_a_pod_that_is_lost_in_the_middle_of_a_pass_is_replaced_by_the_nex
 
     reader = Reader()
     stillness = IdleTracker(reader, 5.0, time.monotonic)
-    operator = replace(world.controller(reports=reader), stillness=stillness)
+    operator = replace(world.controller(reports=reader), idle_tracker=stillness)
     await operator.reconcile(world.key)
     assert await world.pod_names() == [f"{JOB}-0-0"]
     await world.reconcile(operator)

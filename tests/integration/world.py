@@ -161,13 +161,13 @@ class World:
         body["status"] = {**body.get("status", {}), **status}
         await self.cluster.replace(api.POD, body, "status")
 
-    async def run(self, name: str) -> None:
+    async def run(self, name: str, address: str = "10.0.0.1") -> None:
         """The container runs and its probe succeeds."""
         await self.kubelet(
             name,
             phase="Running",
-            podIP="10.0.0.1",
-            podIPs=[{"ip": "10.0.0.1"}],
+            podIP=address,
+            podIPs=[{"ip": address}],
             conditions=[{"type": "Ready", "status": "True"}],
             containerStatuses=[container({"running": {"startedAt": now_text()}}, ready=True)],
         )

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("%s: ending, another operator may act", group.exceptions[0])
         status = 1
     except* WatchLostError as group:
-        log.error("%s: ending, a new process watches anew", group.exceptions[0])
+        log.error("%s: ending, a new process watches again", group.exceptions[0])
         status = 1
     return status
 
@@ -71,9 +71,11 @@ async def _run(settings: Settings, rules: FailureRules) -> None:
         lease: Lease
         freshness = WatchStalenessDetector[JobKey]()
         metrics = Metrics(
-            lambda: len(queue), lambda: lease.is_held, lambda: freshness.age() if lease.is_held else None,
+            lambda: len(queue),
+            lambda: lease.is_held,
+            lambda: freshness.age() if lease.is_held else None,
             lease=(settings.lease_namespace, settings.lease_name),
-        )  # fmt: skip
+        )
         metrics.registry.register(TableMetrics(rules))
         queue = WorkQueue(metrics.observe_pass)
         clock = Clock()
@@ -85,18 +87,30 @@ async def _run(settings: Settings, rules: FailureRules) -> None:
         host = None if settings.http_port else "127.0.0.1"
         port = await stack.enter_async_context(health.serve(vitals, metrics.registry, host, settings.http_port))
         log.info("listening on port %d; namespaces: %s", port, ", ".join(settings.namespaces) or "all")
-        stillness = IdleTracker(reader, settings.options.poll_seconds, time.monotonic)
+        idle_tracker = IdleTracker(reader, settings.options.poll_seconds, time.monotonic)
 
         def wake(key: JobKey, after: float) -> None:
-            stillness.end(key)
+            idle_tracker.end(key)
             queue.add(key, after)
 
         pods = PodStore(EventCoalescer(wake, time.monotonic))
-        recorder, view = Recorder(cluster, settings.identity, clock), CachedClient(cluster, pods)
+        recorder, cached_client = Recorder(cluster, settings.identity, clock), CachedClient(cluster, pods)
+        writer = StatusWriter(cached_client, recorder, metrics.status_refused)
+        vitals.warning = writer.summary
+        throttle = StatusThrottle(settings.status_seconds)
         controller = Controller(
-            cluster, reader, recorder, metrics, settings.options, clock, StatusThrottle(settings.status_seconds),
-            StatusWriter(view, recorder, metrics.status_refused), view, stillness, rules,
-        )  # fmt: skip
+            cluster,
+            reader,
+            recorder,
+            metrics,
+            settings.options,
+            clock,
+            throttle,
+            writer,
+            cached_client,
+            idle_tracker,
+            rules,
+        )
         beats = [asyncio.create_task(vitals.heartbeat()), asyncio.create_task(rules.watch())]
         try:
             if await _unless(stop, _prepare(cluster, settings, vitals, lease)):
@@ -172,7 +186,7 @@ def _lister(
             for metadata in page
         }
         if missed := freshness.missed_keys(versions):
-            raise WatchLostError(f"no event told of {', '.join(map(str, missed[:3]))}")
+            raise WatchLostError(f"no event reported {', '.join(map(str, missed[:3]))}")
         return [key for key, version in versions.items() if not controller.is_still(key, version)]
 
     return keys

@@ -7,6 +7,7 @@ says so: its pods go on, the operator decides nothing, and both change as soon a
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -34,8 +35,25 @@ _MAX_WRITES: Final = 8
 _MAX_MESSAGE: Final = 2000
 _REMEDY: Final = (
     "The CRD is of another release than the operator. Apply the CRD of the operator's release; "
-    "the job goes on by itself. Its pods run on until then."
+    "the job then continues. Its pods keep running until then."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """Why a status is not stored whole."""
+
+    text: str
+    """In the API server's words; empty: it is."""
+    fields: frozenset[str] = frozenset()
+    """Those that it names, each time in another order."""
+
+    def is_same(self, other: "_Problem") -> bool:
+        """Return whether there is nothing new to report."""
+        return self.fields == other.fields if self.fields and other.fields else self.text == other.text
+
+
+_NO_PROBLEM: Final = _Problem("")
 
 
 class StatusWriter:
@@ -43,12 +61,12 @@ class StatusWriter:
 
     def __init__(self, cluster: Cluster, recorder: Recorder, count: Callable[[], None]) -> None:
         self._cluster, self._recorder, self._count = cluster, recorder, count
-        self._reported: dict[JobKey, str] = {}
+        self._reported: dict[JobKey, _Problem] = {}
 
     async def write(self, key: JobKey, observation: Observation, status: JobStatus, now: datetime) -> Json | None:
         """The job as stored; None where a decision could not be stored. Raises the `ApiError`s of `Cluster.replace`,
         but for 422."""
-        value, problem = as_json(status), ""
+        value, problem = as_json(status), _NO_PROBLEM
         if unread := observation.observed.job.unread:  # Gone with this write.
             log.warning("%s: parts of the status cannot be read and are dropped: %s", key, "; ".join(unread))
         written: Json | None
@@ -57,21 +75,30 @@ class StatusWriter:
         except RefusedError as refused:
             if refused.status != 422:
                 raise
-            written, problem = await self._put_less(observation, status, value, refused), refused.message
-        if written is not None and not problem:
-            problem = _dropped(value, written)
-        if not problem:
+            written = await self._put_less(observation, status, value, refused)
+            problem = _Problem(refused.message, frozenset(refused.fields))
+        if written is not None and not problem.text:
+            problem = _Problem(_dropped(value, written))
+        if not problem.text:
             self.forget(key)
             return written
         await self._report(key, observation.observed.job, problem)
         if written is not None and refusal.decisions(parse(written).status) == refusal.decisions(status):
             return written
-        await self._explain(observation, written, problem, now)
+        await self._explain(observation, written, problem.text, now)
         return None
 
     def forget(self, key: JobKey) -> None:
         """Everything is well with the job's status, or the job is gone."""
         self._reported.pop(key, None)
+
+    def summary(self) -> str:
+        """Return for people which jobs have a status that is not stored, and what to do; empty if there are none."""
+        if not self._reported:
+            return ""
+        key, problem = next(iter(self._reported.items()))
+        others = f" and {len(self._reported) - 1} more" if len(self._reported) > 1 else ""
+        return f"The API server does not store the status of {key}{others}: {problem.text[:_MAX_MESSAGE]} {_REMEDY}"
 
     async def _put(self, observation: Observation, value: Json) -> Json:
         return await self._cluster.replace(api.JOB, {**observation.body, "status": value}, "status")
@@ -105,13 +132,14 @@ class StatusWriter:
         except RefusedError as refused:
             log.debug("no condition explains it: %s", refused)
 
-    async def _report(self, key: JobKey, job: NeuronTrainingJob, problem: str) -> None:
+    async def _report(self, key: JobKey, job: NeuronTrainingJob, problem: _Problem) -> None:
         self._count()
-        if self._reported.get(key) == problem:
+        if problem.is_same(self._reported.get(key, _NO_PROBLEM)):
             return
         self._reported[key] = problem
-        log.error("%s: the API server does not store the status: %s %s", key, problem, _REMEDY)
-        await self._recorder.post(job, (Announcement("Warning", "StatusRefused", "Save", f"{_REMEDY} {problem}"),))
+        log.error("%s: the API server does not store the status: %s %s", key, problem.text, _REMEDY)
+        note = f"{_REMEDY} {problem.text}"
+        await self._recorder.post(job, (Announcement("Warning", "StatusRefused", "Save", note),))
 
 
 class StatusThrottle:

@@ -160,3 +160,53 @@ def words(schema: Json, path: str = "status") -> Iterator[str]:
 def test_no_word_of_the_status_is_closed_but_that_of_metav1_condition() -> None:
     schema = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     assert list(words(schema["properties"]["status"])) == ["status.conditions[].status"]
+
+
+FORMER: Final[Json] = {
+    "nodesReady": "1/2",
+    "restarts": [
+        {
+            "rung": "Pod", "cause": "Hang", "time": "2026-11-24T12:00:00Z", "podUid": "u", "lines": ["a"],
+            "passedOver": "step 8: cut off", "detectionSeconds": 1.5,
+        },
+    ],
+    "excludedNodes": [
+        {
+            "node": "n", "hostname": "n", "reason": "HardwareFault", "since": "2026-11-24T12:00:00Z",
+            "until": "2026-11-25T12:00:00Z",
+        },
+    ],
+    "hold": {"reason": "NoCheckpointFound", "message": "decide", "time": "2026-11-24T12:00:00Z"},
+    "progress": {"step": 7, "podUid": "u", "loss": 3.5},
+}  # fmt: skip
+
+
+def test_fields_are_read_by_their_former_names_and_written_by_those_of_today() -> None:
+    job = parse({**make_job().body, "status": deepcopy(FORMER)})
+    assert job.unread == ()
+    written = wire(job.status)
+    (line,), (node,) = written["restarts"], written["excludedNodes"]
+    assert (line["restartScope"], line["podUID"], line["logTail"]) == ("Pod", "u", ["a"])
+    assert (line["skippedCheckpoints"], line["detectionSeconds"]) == ("step 8: cut off", "1.5")
+    assert (node["exclusionTime"], node["expirationTime"]) == ("2026-11-24T12:00:00Z", "2026-11-25T12:00:00Z")
+    assert (written["checkpointGate"]["reason"], written["readyNodes"]) == ("NoCheckpointFound", 1)
+    assert (written["progress"]["podUID"], written["progress"]["loss"]) == ("u", "3.5")
+    former = {"nodesReady", "rung", "podUid", "lines", "passedOver", "since", "until", "hold"}
+    assert former & {*written, *line, *node, *written["progress"]} == set()
+
+
+def objects_of(schema: Json, path: str = "status") -> Iterator[tuple[str, Json]]:
+    if schema.get("type") == "object":
+        yield path, schema
+    for name, below in schema.get("properties", {}).items():
+        yield from objects_of(below, f"{path}.{name}")
+    if "items" in schema:
+        yield from objects_of(schema["items"], f"{path}[]")
+
+
+def test_the_definition_keeps_fields_of_other_releases_everywhere_in_the_status() -> None:
+    version = crd.definition()["spec"]["versions"][0]
+    status = version["schema"]["openAPIV3Schema"]["properties"]["status"]
+    objects = dict(objects_of(status))
+    assert len(objects) > 8
+    assert [path for path, schema in objects.items() if not schema.get("x-kubernetes-preserve-unknown-fields")] == []

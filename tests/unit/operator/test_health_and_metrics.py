@@ -56,6 +56,16 @@ async def test_the_three_paths_answer_by_the_state_of_the_process() -> None:
         assert [await status(path) for path in ("/livez", "/readyz")] == [500, 200]
 
 
+async def test_a_warning_is_a_second_line_of_readyz_and_no_reason_to_be_unready() -> None:
+    vitals = HealthState(Clock(), warning=lambda: "Apply the CRD.", is_started=True)
+    async with (
+        health.serve(vitals, CollectorRegistry(), "127.0.0.1", 0) as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
+        session.get("/readyz") as answer,
+    ):
+        assert (answer.status, await answer.text()) == (200, "ok\nApply the CRD.\n")
+
+
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
 

@@ -140,6 +140,32 @@ async def test_what_only_people_read_is_left_out_and_the_decisions_are_stored(ca
     assert "status.conditions[1].reason: Unsupported value" in note
 
 
+async def test_the_same_fields_in_another_order_are_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    """Found on a real API server: each retry was an event more."""
+    given = Writing()
+    for fields in (("status.a", "status.b"), ("status.b", "status.a")):
+        given.server.answer = RefusedError(422, "Invalid", f"refused: {fields}", None, fields)
+        await given.write(RESTARTED)
+    assert len([one for one in caplog.records if one.levelno == logging.ERROR]) == 1
+    assert len(given.server.events) == 1
+    given.server.answer = RefusedError(422, "Invalid", "no", None, ("status.b",))
+    await given.write(RESTARTED)
+    assert len(given.server.events) == 2
+
+
+async def test_the_summary_names_the_job_and_the_remedy_until_the_status_is_stored() -> None:
+    given = Writing()
+    assert given.writer.summary() == ""
+    given.server.refuse = closed("conditions[].reason", "Running")
+    await given.write(RESTARTED)
+    problem = "The API server does not store the status of team/tiny: status.conditions[1]"
+    assert given.writer.summary().startswith(problem)
+    assert "Apply the CRD of the operator's release" in given.writer.summary()
+    given.server.refuse = lambda _: []
+    await given.write(RESTARTED.model_copy(update={"attempt": 3}))
+    assert given.writer.summary() == ""
+
+
 @pytest.mark.parametrize(
     ("status", "field"),
     [(RESTARTED, "restarts[].cause"), (RESTARTED, "restarts[].restartScope"), (HELD, "checkpointGate")],

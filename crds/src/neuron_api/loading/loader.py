@@ -108,7 +108,7 @@ def _load(plain: dict[str, Any], changes: Sequence[str], in_pod: bool) -> Loaded
     findings = (*findings, *_at_written_keys(wrong, aliases.written_keys(resolved)))
     excluded = refused | {f.key for f in wrong}
     if config is None:
-        return Loaded(None, {}, "", findings)
+        return Loaded(None, {}, "", (*findings, *_missing_by_source(without_nones, excluded)))
     checked = tuple(finding for finding in checks.check(config) if not _concerns(finding, excluded))
     if errors_of(wrong):
         return Loaded(None, {}, "", (*findings, *checked))
@@ -117,6 +117,14 @@ def _load(plain: dict[str, Any], changes: Sequence[str], in_pod: bool) -> Loaded
     effective = config.model_dump(mode="json", by_alias=True)
     changed_from_defaults = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return Loaded(config, effective, fingerprint.compute(changed_from_defaults), (*findings, *checked))
+
+
+def _missing_by_source(plain: Any, excluded: Collection[str]) -> Iterator[Finding]:
+    """Yield what the model's source requires and a document lacks that lacks other keys, too."""
+    section = plain.get("model") if isinstance(plain, dict) else None
+    if isinstance(section, dict):
+        missing = checks.model.missing_keys(plain.get("model_source"), section)
+        yield from (finding for finding in missing if finding.key not in excluded)
 
 
 def _with_reading_findings(reading: Sequence[Finding], loaded: Loaded) -> Loaded:

@@ -11,20 +11,36 @@ _PROBLEMS: Final = (
     ("found another document", "another document begins here", "Keep one document: a configuration is one.", False),
     ("found undefined alias", "an alias (*name) has no anchor (&name) above it", "Quote the value: '*name'.", False),
     ("unexpected end of stream", "a quotation mark is never closed", "Close it.", True),
-    ("unknown escape character", "a backslash in double quotes begins an escape that YAML does not have",
-     "Use single quotes.", False),
-    ("mapping values are not allowed", "a second ': ' in one value, or an indent that fits no key above it",
-     "Quote the value, or align the key with its siblings.", False),
-    ("could not find expected ':'", "the key above has no ': '",
-     "Write `key: value`, with a space after the colon.", False),
+    (
+        "unknown escape character",
+        "a backslash in double quotes begins an escape that YAML does not have",
+        "Use single quotes.",
+        False,
+    ),
+    (
+        "mapping values are not allowed",
+        "a second ': ' in one value, or an indent that fits no key above it",
+        "Quote the value, or align the key with its siblings.",
+        False,
+    ),
+    (
+        "could not find expected ':'",
+        "the key above has no ': '",
+        "Write `key: value`, with a space after the colon.",
+        False,
+    ),
     ("did not find expected ',' or ']'", "a list in brackets is never closed", "Close it with ].", True),
     ("did not find expected ',' or '}'", "a mapping in braces is never closed", "Close it with }.", True),
     ("did not find expected key", "the indent fits no key above it", "Align the key with its siblings.", False),
     ("did not find expected '-' indicator", "the indent fits no list item above it", "Align the items.", False),
-    ("block sequence entries are not allowed", "a list item ('- ') stands where none can be",
-     "Put the items on lines of their own, below the key.", False),
+    (
+        "block sequence entries are not allowed",
+        "a list item ('- ') stands where none can be",
+        "Put the items on lines of their own, below the key.",
+        False,
+    ),
     ("control characters are not allowed", "a control character, which YAML forbids", "Delete it.", False),
-)  # fmt: skip
+)
 _START: Final = ("cannot start any token", "found a character that cannot start")
 _TAB: Final = ("a tab, which YAML forbids in indentation", "Use spaces.")
 _REMEDY: Final = "Fix the line; compare it with an example."

@@ -17,10 +17,22 @@ from .documents import RENAMED
 from .openapi import Dialect, Schema, object_schema
 
 _METADATA: Final = (
-    "name", "generateName", "namespace", "labels", "annotations", "finalizers", "ownerReferences", "uid",
-    "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink",
+    "name",
+    "generateName",
+    "namespace",
+    "labels",
+    "annotations",
+    "finalizers",
+    "ownerReferences",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "selfLink",
     "managedFields",
-)  # fmt: skip
+)
 _TOP: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "object": (dict,),
@@ -31,9 +43,13 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "number": (int, float),
 }
 _WORDS: Final = {
-    "object": "a mapping", "array": "a list", "string": "a string", "boolean": "true or false",
-    "integer": "an integer", "number": "a number",
-}  # fmt: skip
+    "object": "a mapping",
+    "array": "a list",
+    "string": "a string",
+    "boolean": "true or false",
+    "integer": "an integer",
+    "number": "a number",
+}
 _PATTERNS: Final = {
     "^/.*$": "an absolute path, such as /training",
     OBJECT_NAME: "the name of an object: lower-case letters, digits, hyphens and dots",

@@ -52,7 +52,7 @@ def object_schema(model: type[BaseModel], dialect: Dialect, *, replace: Mapping[
     result: Schema = {"type": "object", "properties": properties}
     if required:
         result["required"] = sorted(required)
-    if dialect is Dialect.CONFIG and model.model_config.get("extra") == "allow":
+    if model.model_config.get("extra") == "allow":
         result["x-kubernetes-preserve-unknown-fields"] = True
     return result
 

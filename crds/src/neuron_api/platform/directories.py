@@ -13,9 +13,13 @@ LAST_SUFFIX: Final = "-last"
 """Suffix of the copy that `save_last` refreshes."""
 
 FIELDS: Final[Mapping[str, float]] = {
-    "step": 100, "epoch": 1, "global_step": 100.0, "consumed_samples": 1600.0, "reduced_train_loss": 2.5,
+    "step": 100,
+    "epoch": 1,
+    "global_step": 100.0,
+    "consumed_samples": 1600.0,
+    "reduced_train_loss": 2.5,
     "val_loss": 2.5,
-}  # fmt: skip
+}
 """Fields that `filename` may use, each with an example value of its type."""
 
 MAX_NAME: Final = 200

@@ -96,8 +96,11 @@ def _section(section: str) -> str:
 
 def _effects(prefix: str, names: tuple[str, ...]) -> str:
     """Return the table of a section: what each key does on each device."""
-    cells = ((links.key(path, text=name), *(_effect(path, device) for device in _DEVICES))
-             for name in names for path in [f"{prefix}{name}"])  # fmt: skip
+    cells = (
+        (links.key(path, text=name), *(_effect(path, device) for device in _DEVICES))
+        for name in names
+        for path in [f"{prefix}{name}"]
+    )
     return f"| key |{_COLUMNS}|\n|---|{'---|' * len(_DEVICES)}\n" + "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 

@@ -1,13 +1,14 @@
 """`status` of a NeuronTrainingJob, for people and tools. Only the operator writes it, once per reconcile.
 
 Operator and CRD may be of different releases: an operator is rolled back, a CRD is upgraded late. So reasons, causes
-and phases are open words: the CRD checks their form, and unknown words and fields are preserved.
+and phases are open words: the CRD checks their form, and unknown words and fields are preserved. A field that was
+renamed is read by its former name, too, and written by its new one (docs/upgrade.md).
 """
 
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AwareDatetime, ConfigDict, Field, PlainSerializer
+from pydantic import AliasChoices, AwareDatetime, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from neuron_api.contract import MAX_NODES
 
@@ -64,8 +65,20 @@ Decimal = Annotated[float, PlainSerializer(repr, return_type=str), "decimal"]
 API. The API conventions advise against them; JobSet and Kubeflow's TrainJob have none either."""
 
 
+def _renamed(name: str, former: str) -> AliasChoices:
+    """Return the names by which a field is read: its name on the wire, else the one of releases before."""
+    return AliasChoices(name, former)
+
+
+def _first_of_two(value: object) -> object:
+    """Return the 1 of "1/2": ready nodes of all nodes, as releases before wrote them."""
+    ready, slash, _ = value.partition("/") if isinstance(value, str) else ("", "", "")
+    return int(ready) if slash and ready.isdecimal() else value
+
+
 class StatusObject(ApiObject):
-    """Fields of a newer release are kept: a status is written as a whole, and what is missing in it is lost."""
+    """Fields of other releases are kept: a status is written as a whole, and what is missing in it is lost. So the CRD
+    keeps them as well (`x-kubernetes-preserve-unknown-fields`)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -90,7 +103,7 @@ class Condition(StatusObject):
 class Restart(StatusObject):
     """One line of the ledger: what happened, what it cost."""
 
-    restart_scope: OpenScope
+    restart_scope: Annotated[OpenScope, "conditional"] = Field(validation_alias=_renamed("restartScope", "rung"))
     """What was restarted. Process: all processes, inside the same pods. Pod: one pod. Gang: all pods."""
     cause: OpenReason
     """Why."""
@@ -100,7 +113,7 @@ class Restart(StatusObject):
     """Gang attempt in which it happened."""
     pod: str = ""
     """Pod of the first failure."""
-    pod_uid: str = Field(default="", alias="podUID")
+    pod_uid: str = Field(default="", alias="podUID", validation_alias=_renamed("podUID", "podUid"))
     """UID of that pod; one loss is counted once."""
     round: int | None = None
     """Rendezvous round that ended with it."""
@@ -116,7 +129,7 @@ class Restart(StatusObject):
     """Entry of the failure table that says what it was."""
     message: str = Field(default="", max_length=1024)
     """Last line that it said."""
-    log_tail: tuple[str, ...] = Field(default=(), max_length=8)
+    log_tail: tuple[str, ...] = Field(default=(), max_length=8, validation_alias=_renamed("logTail", "lines"))
     """Lines before that one, oldest first, each cut to 240 characters: of the traceback; without a traceback, of the
     process's standard error."""
     step: int | None = None
@@ -125,7 +138,9 @@ class Restart(StatusObject):
     """Step of the checkpoint that training went on from."""
     steps_lost: int | None = None
     """Finished steps that had to be done again."""
-    skipped_checkpoints: str = Field(default="", max_length=1024)
+    skipped_checkpoints: str = Field(
+        default="", max_length=1024, validation_alias=_renamed("skippedCheckpoints", "passedOver")
+    )
     """Why newer checkpoints were not used; empty if the newest was."""
     detection_seconds: Decimal | None = None
     """Seconds from the failure, by the node's clock (of a hang: from the last finished step), until the operator saw
@@ -166,9 +181,11 @@ class ExcludedNode(StatusObject):
     """HardwareFault or RepeatedFailures."""
     message: str = Field(default="", max_length=1024)
     """What it was excluded for."""
-    exclusion_time: AwareDatetime
+    exclusion_time: Annotated[AwareDatetime, "conditional"] = Field(validation_alias=_renamed("exclusionTime", "since"))
     """When it was excluded."""
-    expiration_time: AwareDatetime
+    expiration_time: Annotated[AwareDatetime, "conditional"] = Field(
+        validation_alias=_renamed("expirationTime", "until")
+    )
     """When it may be used again."""
 
 
@@ -216,7 +233,7 @@ class ProgressStatus(StatusObject):
     startupPolicy.firstStepSeconds counts from there."""
     last_step_time: AwareDatetime | None = None
     """When the last step was finished."""
-    pod_uid: str = Field(default="", alias="podUID")
+    pod_uid: str = Field(default="", alias="podUID", validation_alias=_renamed("podUID", "podUid"))
     """UID of the pod that reported it; rounds count from 0 in each pod."""
     seconds_per_step: Decimal | None = None
     """Average over the last steps of this round, saves and validation included; the newest count most."""
@@ -295,7 +312,9 @@ class JobStatus(StatusObject):
     """SHA-256 of the effective configuration."""
     topology: TopologyStatus | None = None
     """The shape that the configuration asks for."""
-    ready_nodes: int | None = None
+    ready_nodes: Annotated[int | None, BeforeValidator(_first_of_two)] = Field(
+        default=None, validation_alias=_renamed("readyNodes", "nodesReady")
+    )
     """Pods that are ready, of topology.nodes; absent once the job is over."""
     pods: tuple[PodStatus, ...] = Field(default=(), max_length=MAX_NODES)
     """The pods of the current attempt by index."""
@@ -324,7 +343,9 @@ class JobStatus(StatusObject):
     The rest went into waiting for nodes, start, compilation, recoveries, and repeated steps."""
     start_time: AwareDatetime | None = None
     """When the job was started: its pods are created from then on, and its configuration is fixed."""
-    checkpoint_gate: CheckpointGateStatus | None = None
+    checkpoint_gate: CheckpointGateStatus | None = Field(
+        default=None, validation_alias=_renamed("checkpointGate", "hold")
+    )
     """Set while the job waits because no complete checkpoint was found and it must not start again at step 0."""
     suspension: SuspensionStatus | None = None
     """Where spec.suspend is set: how far that is."""

@@ -22,10 +22,12 @@ CANONICAL: Final[Mapping[str, str]] = MappingProxyType(
     {
         **dict(_PAIRS),
         "fusions": "model.fusions",
-        **{f"fusions.{key}": dict(_PAIRS).get(f"model.fusions.{key}", f"model.fusions.{key}")
-           for key in fields(FusionsConfig)},
+        **{
+            f"fusions.{key}": dict(_PAIRS).get(f"model.fusions.{key}", f"model.fusions.{key}")
+            for key in fields(FusionsConfig)
+        },
     }
-)  # fmt: skip
+)
 """Alias to the key that its value is read from; aliases of `data` hold only with some strategies and are not listed."""
 
 

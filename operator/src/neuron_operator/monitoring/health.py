@@ -1,7 +1,9 @@
 """/livez, /readyz and /metrics. Liveness looks at this process only: an API server that is down is no reason to end.
 
-Alive: the event loop turns, and due keys do not wait for ever while workers sleep (a hung worker, a deadlock).
-Ready: the loop runs and the Lease was taken, or somebody else has it and this one stands by.
+Alive: the event loop turns, and due keys do not wait forever while workers sleep (a hung worker, a deadlock).
+Ready: the loop runs and the Lease was taken, or somebody else has it and this one stands by. A status that the API
+server refuses does not make it unready: a roll-out, or a disruption budget, would wait for it while the operator
+works. /readyz then has a second line, which names the remedy.
 """
 
 import asyncio
@@ -25,11 +27,13 @@ class HealthState:
 
     monotonic: Callable[[], float]
     oldest_wait: Callable[[], float] = lambda: 0.0
+    warning: Callable[[], str] = lambda: ""
+    """What people should know of a process that is ready; empty: nothing."""
     is_started: bool = False
     _beat: float = 0.0
 
     async def heartbeat(self) -> None:
-        """Show for ever that the event loop turns."""
+        """Show forever that the event loop turns."""
         while True:
             self._beat = self.monotonic()
             await asyncio.sleep(_BEAT)
@@ -53,8 +57,9 @@ def application(vitals: HealthState, registry: CollectorRegistry) -> web.Applica
         return web.Response(text=f"{illness or 'ok'}\n", status=500 if illness else 200)
 
     async def readyz(_: web.Request) -> web.Response:
-        text = "ok" if vitals.is_started else "the API server has not been reached yet"
-        return web.Response(text=f"{text}\n", status=200 if vitals.is_started else 503)
+        if not vitals.is_started:
+            return web.Response(text="the API server has not been reached yet\n", status=503)
+        return web.Response(text="\n".join(filter(None, ("ok", vitals.warning()))) + "\n")
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_1_0_0})

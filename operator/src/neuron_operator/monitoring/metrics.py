@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -22,7 +23,7 @@ RESULTS = ("success", "error", "bug")
 
 
 class Metrics:
-    """One registry; also the controller's `Watcher`."""
+    """One registry; also the controller's `JobObserver`."""
 
     def __init__(
         self,
@@ -34,37 +35,37 @@ class Metrics:
     ) -> None:
         self.registry = CollectorRegistry()
         self._clock, self._jobs = clock, JobMetrics(clock)
-        self._requests = Counter(
-            "neuron_operator_api_requests", "Requests to the API server.", ["verb", "resource", "code"],
-            registry=self.registry,
-        )  # fmt: skip
-        self._reconciles = Histogram(
-            "neuron_operator_reconcile_duration_seconds", "Duration of a reconcile.", ["result"], buckets=_BUCKETS,
-            registry=self.registry,
-        )  # fmt: skip
+        counter, histogram = partial(Counter, registry=self.registry), partial(Histogram, registry=self.registry)
+        by_cause = [*LABELS, "restart_scope", "cause"]
+        self._requests = counter(
+            "neuron_operator_api_requests", "Requests to the API server.", ["verb", "resource", "code"]
+        )
+        self._reconciles = histogram(
+            "neuron_operator_reconcile_duration_seconds", "Duration of a reconcile.", ["result"], buckets=_BUCKETS
+        )
         for result in RESULTS:
             self._reconciles.labels(result)
-        self._placed = Histogram(
+        self._placed = histogram(
             "neuron_operator_pod_creation_duration_seconds",
-            "From a job's creation until all its pods have been created.", buckets=_WAITS, registry=self.registry,
-        )  # fmt: skip
-        self._recoveries = Histogram(
-            "neuron_training_recovery_duration_seconds", "From a failure to the first step after it.",
-            [*LABELS, "restart_scope"], buckets=_RECOVERIES, registry=self.registry,
-        )  # fmt: skip
-        self._refused = Counter(
+            "From a job's creation until all its pods have been created.",
+            buckets=_WAITS,
+        )
+        self._recoveries = histogram(
+            "neuron_training_recovery_duration_seconds",
+            "From a failure to the first step after it.",
+            [*LABELS, "restart_scope"],
+            buckets=_RECOVERIES,
+        )
+        self._refused = counter(
             "neuron_operator_refused_status_writes",
             "Statuses that the API server did not store whole: the CRD is of another release.",
-            registry=self.registry,
         )
-        self._lost = Counter(
-            "neuron_training_steps_lost_by_cause", "Finished steps that had to be done again, by cause of the restart.",
-            [*LABELS, "restart_scope", "cause"], registry=self.registry,
-        )  # fmt: skip
-        self._restarts = Counter(
-            "neuron_training_restarts_by_cause", "Restarts, by scope and cause.", [*LABELS, "restart_scope", "cause"],
-            registry=self.registry,
-        )  # fmt: skip
+        self._lost = counter(
+            "neuron_training_steps_lost_by_cause",
+            "Finished steps that had to be done again, by cause of the restart.",
+            by_cause,
+        )
+        self._restarts = counter("neuron_training_restarts_by_cause", "Restarts, by scope and cause.", by_cause)
         self.registry.register(_Process(queue_length, is_leader, watch_age, lease))
         self.registry.register(self._jobs)
 
@@ -77,7 +78,7 @@ class Metrics:
         self._reconciles.labels(result).observe(seconds)
 
     def job_changed(self, job: NeuronTrainingJob, after: JobStatus) -> None:
-        """See `controller.Watcher`; the first sight of a job counts none of its old restarts.
+        """See `controller.JobObserver`; the first sight of a job counts none of its old restarts.
 
         A status that could not be written is told again by the next pass: what was told last is what counts.
         """
@@ -97,11 +98,11 @@ class Metrics:
         self._jobs.see(job, after)
 
     def status_refused(self) -> None:
-        """See `controller.Watcher`."""
+        """See `controller.JobObserver`."""
         self._refused.inc()
 
     def job_gone(self, namespace: str, name: str) -> None:
-        """See `controller.Watcher`."""
+        """See `controller.JobObserver`."""
         if self._jobs.forget(namespace, name):
             for series in (self._restarts, self._lost, self._recoveries):
                 series.remove_by_labels(dict(zip(LABELS, (namespace, name), strict=True)))
