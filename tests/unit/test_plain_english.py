@@ -1,5 +1,6 @@
 """Texts that users read keep to plain English: words of a private vocabulary stay out of pages and messages."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,35 @@ def hits(text: str) -> Iterator[str]:
     for number, line in enumerate(text.splitlines(), start=1):
         for match in WORD.finditer(line):
             yield f"{number}: {line[max(0, match.start() - 40) : match.end() + 30].strip()}"
+
+
+MESSAGES: Final = (
+    "crds/src/neuron_api",
+    "operator/src/neuron_operator",
+    *(
+        f"trainer-image/src/neuron_trainer/{folder}"
+        for folder in ("launcher", "run_directory", "storage", "ipc", "cli")
+    ),
+)
+"""Packages whose messages are held to it; docstrings and comments are for those who read the code."""
+
+
+def messages(tree: ast.Module) -> Iterator[str]:
+    """Yield what a module may show: its texts of several words, without docstrings."""
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    yield from (node.value for node in texts if id(node) not in docstrings and " " in node.value)
+
+
+@pytest.mark.parametrize("package", MESSAGES)
+def test_messages_are_in_plain_english(package: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}: {hit}"
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for message in messages(ast.parse(path.read_text()))
+        for hit in hits(message)
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("page", pages())

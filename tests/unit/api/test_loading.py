@@ -134,6 +134,29 @@ def test_a_value_that_needs_one_that_cannot_be_resolved_is_told_so_and_not_calle
     assert "it needs data.own" in told["seed"].message
 
 
+@pytest.mark.parametrize(
+    ("source", "missing"),
+    [
+        ("hf", {"model.model_config": "NTJ-2501"}),
+        (
+            "megatron",
+            {
+                f"model.{key}": "NTJ-2502"
+                for key in ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads")
+            },
+        ),
+    ],
+)
+def test_what_the_source_of_the_model_requires_is_reported_with_all_other_keys_that_are_missing(
+    source: str, missing: dict[str, str]
+) -> None:
+    """Found by a new user: it came only once nothing else was missing."""
+    loaded = load_text(f"name: x\nmodel_source: {source}\ntrainer: {{devices: 2}}\nmodel: {{}}\n")
+    codes = {finding.key: finding.code for finding in loaded.errors}
+    assert codes.items() >= missing.items()
+    assert codes["trainer.max_steps"] == "NTJ-1401"
+
+
 def test_a_number_that_cannot_be_read_is_not_also_missing() -> None:
     text = LLAMA.replace("seed: 1234", "seed: .nan")
     assert [(finding.key, finding.code) for finding in load_text(text).errors] == [("seed", "NTJ-1005")]

@@ -68,7 +68,7 @@ def test_without_scheduler_or_queue_nothing_is_created_and_the_job_says_what_to_
     assert (planned.creates, planned.applies) == ((), ())
     assert true(status)[ConditionType.STALLED] is reason
     assert (admitted(status).status, admitted(status).reason) == (ConditionStatus.FALSE, reason)
-    assert all(word in admitted(status).message for word in (*words, "the job goes on by itself"))
+    assert all(word in admitted(status).message for word in (*words, "the job then continues"))
     assert planned.requeue_after == OPTIONS.wait_seconds
 
 

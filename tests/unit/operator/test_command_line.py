@@ -64,7 +64,7 @@ def test_help_and_no_word_are_the_usage(capsys: pytest.CaptureFixture[str]) -> N
     ],
 )
 def test_a_key_without_its_section_is_found(key: str, place: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "--explain", key]) == 1
+    assert main(["plan", "--explain", key]) == 2
     assert place in capsys.readouterr().err
 
 
@@ -111,3 +111,19 @@ def test_an_unknown_accelerator_is_answered_with_those_that_exist(capsys: pytest
     printed = capsys.readouterr().err
     assert "'Neuron'" in printed
     assert "<" not in printed.replace("[-h]", "").split("invalid choice")[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("train.py", "a Python program"), ("Run.SH", "a shell script"), ("a.ipynb", "a notebook")]
+)
+def test_a_program_is_named_as_one(name: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).write_text("import torch\nx = {'a': 1}\n")
+    assert main(["plan", "-f", str(tmp_path / name)]) == 2
+    assert f"{name} is {kind}, not a configuration. Give the YAML file that it reads" in capsys.readouterr().err
+
+
+def test_the_exit_code_says_whose_fault_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """2: the command line; 1: the cluster. As `neuron-train` and argparse have it."""
+    assert main(["plan", "-f", str(tmp_path / "none.yaml")]) == 2
+    assert main(["status", "tiny", "--kubeconfig", str(tmp_path / "none")]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 2

@@ -67,7 +67,7 @@ def test_what_is_wrong_with_a_config_map_is_one_sentence_that_a_condition_holds(
     assert told.reason is Reason.CONFIG_MAP_NOT_FOUND
     assert told.message.startswith("spec.configFrom.configMapKeyRef.")
     assert sentence in told.message
-    assert "goes on by itself" in told.message
+    assert "the job then continues" in told.message
     assert len(told.message) < ROOM
     assert told.message.isprintable()
 

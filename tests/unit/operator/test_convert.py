@@ -95,7 +95,7 @@ def test_a_key_given_twice_is_refused_with_both_lines(tmp_path: Path, capsys: py
 
 def test_a_job_is_not_wrapped_again(capsys: pytest.CaptureFixture[str]) -> None:
     code, manifest, said = convert(capsys, "-f", str(CONFIGS.parents[2] / "examples/quickstart.yaml"))
-    assert (code, manifest) == (1, None)
+    assert (code, manifest) == (2, None)
     assert "already" in said
 
 

@@ -119,7 +119,7 @@ def test_paths_are_moved_wherever_they_are(tmp_path: Path, capsys: pytest.Captur
 
 def test_a_rewrite_of_nothing_and_of_no_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     code, manifest, said = convert(capsys, "-f", str(LLAMA), "--rewrite", "/nowhere=/fsx")
-    assert (code, manifest) == (1, None)
+    assert (code, manifest) == (2, None)
     assert "no value of the file begins with /nowhere" in said
     with pytest.raises(SystemExit, match="2"):
         main(["convert", "-f", str(LLAMA), "--rewrite", "home=/fsx"])
@@ -193,9 +193,9 @@ def test_files_of_one_name_become_jobs_named_after_their_files(
         out, err = capsys.readouterr()
         assert names_of(out) == names
         assert err.count("as the file, since several files are named 'hf_llama'") == 2
-    assert main(["convert", *files[:2], *files[:2], "--force"]) == 1
+    assert main(["convert", *files[:2], *files[:2], "--force"]) == 2
     assert "several files would be jobs of one name" in capsys.readouterr().err
-    assert main(["convert", *files, "--name", "mine"]) == 1
+    assert main(["convert", *files, "--name", "mine"]) == 2
     assert "--name is for one file, and there are 2" in capsys.readouterr().err
 
 

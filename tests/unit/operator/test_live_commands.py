@@ -125,7 +125,7 @@ def test_what_the_pods_say_now_is_worth_more_than_what_the_status_said() -> None
 def test_a_job_that_says_nothing_for_minutes_is_not_called_well() -> None:
     seen, now = recorded("running")
     said = why.answer(seen, now + timedelta(seconds=why.SILENCE + 60))
-    assert said.sentence.startswith("tiny has told of no finished step for 6m")
+    assert said.sentence.startswith("tiny has reported no finished step for 6m")
     assert "hang" in said.text
 
 

@@ -218,7 +218,7 @@ def test_what_is_no_configuration_is_refused_without_a_traceback(
 
 
 def test_a_file_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "-f", "/no/such.yaml"]) == 1
+    assert main(["plan", "-f", "/no/such.yaml"]) == 2
     assert capsys.readouterr().err == "kubectl neuron: /no/such.yaml: No such file or directory\n"
 
 
@@ -390,7 +390,7 @@ def test_every_key_can_be_explained(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_misspelled_key_is_not_explained_but_corrected(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "--explain", "trainer.devizes"]) == 1
+    assert main(["plan", "--explain", "trainer.devizes"]) == 2
     assert "did you mean trainer.devices?" in capsys.readouterr().err
 
 
@@ -410,7 +410,7 @@ def test_a_misspelled_key_is_not_explained_but_corrected(capsys: pytest.CaptureF
 def test_a_field_beside_the_configuration_is_explained_by_kubectl(
     asked: str, answer: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["plan", "--explain", asked]) == 1
+    assert main(["plan", "--explain", asked]) == 2
     assert answer in capsys.readouterr().err
 
 
@@ -439,7 +439,7 @@ def test_every_code_can_be_explained(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_code_that_there_is_not_is_said_to_be_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "--explain", "NTJ-9999"]) == 1
+    assert main(["plan", "--explain", "NTJ-9999"]) == 2
     assert "there is no code NTJ-9999" in capsys.readouterr().err
 
 

@@ -100,6 +100,17 @@ def test_a_restart_is_told_when_it_happens_and_again_when_it_is_over() -> None:
     assert "from step 5, 2 steps were done again, 9 s after" in two.note
 
 
+def test_a_restart_whose_line_is_corrected_is_posted_once() -> None:
+    """Found in the demo: pods are asked one after the other, so a failure's round may be another at the next look."""
+    failed = LOSS.model_copy(update={"restart_scope": RestartScope.PROCESS, "cause": Reason.PROCESS_KILLED, "round": 0})
+    before = RUNNING.model_copy(update={"phase": Phase.RESTARTING, "restarts": (failed,)})
+    corrected = failed.model_copy(update={"round": 1, "detection_seconds": 2.0})
+    assert announcements(before, before.model_copy(update={"restarts": (corrected,)})) == ()
+    other = failed.model_copy(update={"pod": "a-0-0", "pod_uid": "w", "rank": 0})
+    (one,) = announcements(before, before.model_copy(update={"restarts": (other,)}))
+    assert "a-0-0" in one.note, "somebody else is blamed now"
+
+
 def test_numbers_tell_nothing() -> None:
     assert announcements(RUNNING, changed(step=2)) == ()
 

@@ -276,7 +276,7 @@ def test_each_stage_is_one_event() -> None:
     assert [(one.kind, one.reason) for one in told] == [
         ("Normal", "WaitingForCheckpoint"), ("Normal", "Suspended"), ("Normal", "Resumed"),
     ]  # fmt: skip
-    assert told[-1].note == "The job was suspended for 54 s by spec.suspend; it goes on with new pods."
+    assert told[-1].note == "The job was suspended for 54 s by spec.suspend; it continues with new pods."
 
 
 def test_the_same_input_gives_the_same_plan() -> None:

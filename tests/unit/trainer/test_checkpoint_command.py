@@ -81,6 +81,20 @@ def test_people_get_tables(run: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert newest(run).name[:12] in capsys.readouterr().out
 
 
+def test_inspect_shows_counts_as_integers_the_configuration_as_yaml_and_nothing_empty(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Found by a new user: one line of 6,000 characters, `step 6.0`, and a job_uid without a value."""
+    assert main(["checkpoint", "inspect", str(newest(run))]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    facts = {line.split()[0]: line.split()[1:] for line in lines if line and not line.startswith(" ")}
+    assert (facts["step"], facts["epoch"]) == (["6"], ["0"])
+    assert "job_uid" not in facts
+    start = lines.index("config")
+    assert "  trainer:" in lines[start:]
+    assert max(map(len, lines[: start + 40])) < 200
+
+
 def test_what_is_no_directory_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["checkpoint", "list", str(tmp_path / "none")]) == 2
     remedy = "Give the log directory of a run, or a checkpoint in it."

@@ -98,7 +98,7 @@ def test_a_test_needs_no_checkpoint_to_resume_from(tiny: Path, tmp_path: Path) -
          "data.train_dir: there is no file /nowhere"),
         ({"data__val_dir": "/nowhere", "trainer__limit_val_batches": 2}, "data.val_dir: there is no directory"),
         ({"model__model_config": "/nowhere.json"}, "model.model_config: /nowhere.json cannot be read"),
-        ({"exp_manager__files_to_copy": ["/nowhere"]}, "exp_manager.files_to_copy: /nowhere is not there"),
+        ({"exp_manager__files_to_copy": ["/nowhere"]}, "exp_manager.files_to_copy: /nowhere does not exist"),
         ({"exp_manager__checkpoint_callback_params__monitor": "f1"}, "there is no metric 'f1'"),
         ({"trainer__devices": 3}, "data.global_batch_size"),
         ({"model_alignment_strategy": {"peft": {}}}, "model_alignment_strategy.peft: it is not supported"),

@@ -174,7 +174,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "bad.json": (b'[{"text": "a"},\n{"text": b}]\n', "line 2 of bad.json is not JSON: Expecting value (column 10)"),
     "item.json": (b'[{"text": "a"},\n\n{"body": "b"}]\n', "line 3 of item.json has no field 'text'"),
     "pretty.json": (b'{\n"text": "a"\n}\n{\n"text": b\n}', "line 5 of pretty.json is not JSON: Expecting value"),
-    "empty.jsonl": (b"", "--input: there is no text in it."),
+    "empty.jsonl": (b"", "--input: it has no text."),
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from neuron_trainer.errors import DirectoryHeldError, DirectoryLostError
 from neuron_trainer.ipc.worker_channel import WorkerChannel
+from neuron_trainer.launcher import directory_owner
 from neuron_trainer.storage import lease
 from neuron_trainer.storage.lease import (
     LEASE_SECONDS,
@@ -387,3 +388,10 @@ def test_the_game_has_every_end(tmp_path: Path, interrupted: None) -> None:
         takeovers += len({name for _, name in world.lines}) > 1
     assert ends >= {"finished", "Killed", "DirectoryHeldError", "DirectoryLostError"}
     assert takeovers > 10
+
+
+@pytest.mark.parametrize("state", [HolderState.HELD, HolderState.STOPPING])
+def test_one_that_waits_says_for_how_long(state: HolderState, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    directory_owner._announce(myself().model_copy(update={"state": state}), 60.0)
+    assert f"waiting at most {60 if state is HolderState.HELD else 900} s" in caplog.text

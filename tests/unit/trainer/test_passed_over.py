@@ -62,7 +62,7 @@ def test_the_newest_is_passed_over_named_and_moved_aside(
     chosen = CheckpointSelector(config(tiny, log), log, "").choose()
     assert chosen.checkpoint == str(second)
     assert str(third) in chosen.skipped
-    assert f"checkpoint passed over: {third}" in caplog.text
+    assert f"checkpoint skipped: {third}" in caplog.text
     assert checkpoints(log) == [first, second, third.with_name(third.name + suffix)]
     assert len(list(checkpoints(log)[2].iterdir())) > 2, "its files are all there"
     again = CheckpointSelector(config(tiny, log), log, "").choose()

@@ -128,7 +128,7 @@ def test_what_cannot_be_drawn_is_said(
     what: str, restarted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments, words = {
-        "nothing is logged": ([tmp_path], "metrics.jsonl: no step has been logged there"),
+        "nothing is logged": ([tmp_path], "metrics.jsonl: it has no logged step"),
         "a run that does not exist": ([tmp_path / "none"], f"there is no directory {tmp_path / 'none'}. Give the log"),
         "a suffix that is no picture": ([restarted, "-o", tmp_path / "a.xyz"], "a.xyz: Format 'xyz' is not supported"),
         "a folder that is not there": (

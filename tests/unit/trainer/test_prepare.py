@@ -254,7 +254,7 @@ def test_several_processes_write_the_same_documents(tmp_path: Path, monkeypatch:
 
 
 def test_the_tokenizer_beside_the_documents_is_one_that_the_data_keys_can_name(tmp_path: Path) -> None:
-    from neuron_api.config.tokenizer import TokenizerConfig
+    from neuron_api.config.data import TokenizerConfig
     from neuron_trainer.data import tokenizer
 
     path = write_records(tmp_path, "jsonl")
@@ -336,12 +336,19 @@ def test_progress_is_told_where_there_is_no_terminal(
     ("content", "more", "sentence"),
     [
         ('{"text": "a"}\n{"body": "b"}\n', (),
-         "line 2 of .* has no field 'text'; its fields: 'body'. Name the text with --text-key"),
-        ('{"text": "a"}\n{"tex', (), r"line 2 of .* is not JSON: Unterminated string starting at \(column 2\)."),
-        ('{"text": 5}\n', (), "the field 'text' in line 1 of .* is a number, not text."),
+         "line 2 of .* has no field 'text'; its fields: 'body'. Name the field that holds the text: --text-key body."),
+        ('{"text": "a"}\n{"tex', (), r"line 2 of .* is not JSON: Unterminated string starting at \(column 2\). Fix the "
+         "file.$"),
+        ('{"text": 5}\n', (), "the field 'text' in line 1 of .* is a number, not text. Fix the record, or remove it.$"),
+        ('{"text": null}\n', (), "the field 'text' in line 1 of .* is null, not text. Fix the record, or remove it.$"),
+        ('{"id": "7", "content": "long text"}\n', (), "Name the field that holds the text: --text-key content.$"),
+        ('{"id": 7}\n', (), "its fields: 'id'. Name the field that holds the text with --text-key.$"),
+        ('["a"]\n', (), "is text, not a record with fields. Write each record as an object: "),
+        ('{"input": "2+2", "output": "4"}\n', (),
+         "These are records for supervised fine-tuning, which need no `data prepare`: name the file in data.train_dir"),
         ('{"text": "a"}\n', ("--seq-length", "8"), "--seq-length: Megatron data is not cut into rows."),
         ('{"text": "a"}\n', ("--processes", "0"), "--processes: 0 cannot do anything. Use 1 or more."),
-        ("\n", (), "--input: there is no text in it."),
+        ("\n", (), "--input: it has no text."),
     ],
 )  # fmt: skip
 def test_a_fault_of_records_is_one_sentence(
@@ -363,3 +370,30 @@ def test_a_parquet_file_without_the_column_is_told(tmp_path: Path, caplog: pytes
     (tmp_path / "x.parquet").write_text("PAR1")
     assert prepare_documents([tmp_path / "x.parquet"], tmp_path / "out", *LEARN) == 2
     assert "x.parquet cannot be read: Parquet file size is 4 bytes" in caplog.text
+
+
+def test_a_table_with_other_separators_is_named_as_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "table.csv").write_text("id;text\n1;Some words\n")
+    assert prepare_documents([tmp_path / "table.csv"], tmp_path / "out", *LEARN) == ExitCode.CONFIG
+    assert "The columns seem to be separated by `;`: write the file with commas." in caplog.text
+
+
+@pytest.mark.parametrize("form", ["rows", "megatron"])
+def test_a_data_set_of_its_own_is_replaced_with_a_warning_that_says_how_it_was_made(
+    form: str, texts: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Found by a new user: another length, and the data set of before was gone without a word."""
+    output = tmp_path / "out"
+
+    def make(inputs: list[Path], vocabulary: int) -> None:
+        command = run if form == "rows" else prepare_documents
+        assert command(inputs, output, "--vocab-size", str(vocabulary)) == ExitCode.SUCCESS
+
+    make(texts, VOCABULARY)
+    make(texts, VOCABULARY)
+    assert "will be replaced" not in caplog.text
+    make(texts, VOCABULARY + 10)
+    assert f"{output} exists and will be replaced. It was made with --vocab-size {VOCABULARY}. Stop now" in caplog.text
+    caplog.clear()
+    make(texts[:1], VOCABULARY + 10)
+    assert "It was made with another text." in caplog.text

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,41 @@ def test_the_forkserver_leaves_signals_of_the_group_to_the_launcher() -> None:
     done = subprocess.run([sys.executable, "-c", SIGNALS_TO_THE_FORKSERVER], capture_output=True, text=True,
                           timeout=BOUND, check=False)  # fmt: skip
     assert (done.stdout, done.stderr) == ("exit code 0\n", "")
+
+
+KILLED_WITH_A_WORKER = """
+import multiprocessing, time
+from neuron_trainer.launcher.elastic import forkserver
+context = multiprocessing.get_context("forkserver")
+lock = context.Lock()
+worker = context.Process(target=time.sleep, args=(600,))
+worker.start()
+forkserver.kill()
+worker.join()
+print("exit code", worker.exitcode)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="children are listed in /proc")
+def test_workers_end_with_the_forkserver_and_say_nothing() -> None:
+    """Found by a new user: a worker that was just being forked printed a traceback about a semaphore (`SemLock`)."""
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", KILLED_WITH_A_WORKER], capture_output=True, text=True,
+                          timeout=BOUND, check=False)  # fmt: skip
+    assert (done.stdout, done.stderr) == ("exit code 255\n", ""), "the forkserver, which knows the code, is gone"
+    assert time.monotonic() - begun < 60
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_second_ctrl_c_ends_the_workers_first(tmp_path: Path) -> None:
+    killed: list[str] = []
+    stop = StopRequest(WorkerChannel(tmp_path), lambda: killed.append("workers"))
+    stop.listen()
+    signal.raise_signal(signal.SIGINT)
+    assert killed == []
+    with pytest.raises(SystemExit, match="130"):
+        signal.raise_signal(signal.SIGINT)
+    assert killed == ["workers"]
 
 
 @pytest.mark.parametrize("problem", [EOFError(), ConnectionResetError(), ConnectionRefusedError(), BrokenPipeError()])

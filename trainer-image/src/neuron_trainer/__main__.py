@@ -5,7 +5,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from neuron_api import release
 
@@ -80,35 +80,51 @@ def _add_checkpoint(commands: Any) -> None:
         "inspect": "manifest and tensors of a checkpoint, without reading the tensors",
     }
     checkpoint = commands.add_parser("checkpoint", help="look at checkpoints, or convert one")
-    of_checkpoint = checkpoint.add_subparsers(dest="checkpoint_command", required=True)
+    subcommands = checkpoint.add_subparsers(dest="checkpoint_command", required=True)
     for name, text in described.items():
-        one = of_checkpoint.add_parser(name, help=text)
-        one.add_argument("paths", nargs="+", type=Path, metavar="DIR", help="log directory, its checkpoints, or one")
-        one.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default table")
-    _add_convert(of_checkpoint)
+        command = subcommands.add_parser(name, help=text)
+        paths = "log directory, its checkpoints, or one"
+        command.add_argument("paths", nargs="+", type=Path, metavar="DIR", help=paths)
+        command.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default table")
+    _add_convert(subcommands)
 
 
-def _add_convert(of_checkpoint: Any) -> None:
-    convert = of_checkpoint.add_parser(
-        "convert", help="weights from and to Hugging Face's safetensors and neuronx-distributed's files"
+_CONVERT: Final = """\
+Copy the weights of a checkpoint into another format. Optimizer state and counters are not copied: a run starts with
+such weights at step 0 (model.weight_init_only).
+
+  neuron-train checkpoint convert nemo_experiments/my-run exported --to hf
+  neuron-train checkpoint convert Llama-3.1-8B weights.ckpt --to native
+  neuron-train checkpoint convert my-run/checkpoints/step=100.ckpt shards --to nxd --config config.yaml
+"""
+
+
+def _add_convert(subcommands: Any) -> None:
+    convert = subcommands.add_parser(
+        "convert",
+        help="weights from and to Hugging Face's safetensors and neuronx-distributed's files",
+        description=_CONVERT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = convert.add_argument
     # fmt: off
     add("source", metavar="SOURCE",
-        help="a checkpoint of this trainer, transformers or neuronx-distributed; of a log directory the newest")
-    add("target", metavar="TARGET", help="directory to write; complete or without its marker")
+        help="checkpoint of this trainer, transformers or neuronx-distributed; or a log directory: its newest one")
+    add("target", metavar="TARGET", help="directory to write; with --to native its name ends in .ckpt")
     add("--to", required=True, choices=("native", "hf", "nxd"),
-        help="native: for resume_from_checkpoint; hf: safetensors and config.json; nxd: neuronx-distributed's files")
+        help="hf: safetensors and config.json for transformers, vLLM and others; native: for "
+        "exp_manager.resume_from_checkpoint; nxd: files of neuronx-distributed")
     add("--config", type=Path, metavar="FILE",
-        help="the NxDT file, which says how neuronx-distributed splits the model; needed from and to nxd")
-    add("--dtype", choices=("float32", "bfloat16", "float16"), help="default: as the tensors are stored")
-    add("--masters", action="store_true", help="of a native source, the weights that the optimizer updates")
-    add("--max-shard-size", type=float, default=5.0, metavar="GB", help="largest safetensors file; default 5")
+        help="the run's NxDT file, which says how the model is split; required from and to nxd")
+    add("--dtype", choices=("float32", "bfloat16", "float16"), help="type of the written tensors; default: as stored")
+    add("--masters", action="store_true",
+        help="native source: take the optimizer's master weights, which have full precision")
+    add("--max-shard-size", type=float, default=5.0, metavar="GB", help="hf: largest safetensors file; default 5")
     add("--tokenizer", type=Path, metavar="DIR",
-        help="hf: copy the tokenizer from here; default: the one that the run was configured with, or the source's")
-    add("--xser", action="store_true", help="nxd: a file for each tensor, as save_xser writes it")
+        help="hf: copy the tokenizer from this directory; default: the run's, else the source's")
+    add("--xser", action="store_true", help="nxd: write a file for each tensor (exp_manager.save_xser)")
     add("--kv-layout", choices=("tiled", "grouped"), default="tiled",
-        help="nxd: order of copied key/value heads, tiled as on trn1 (default) or grouped as on trn2")
+        help="nxd: order of replicated key/value heads: tiled as on trn1 (default), or grouped as on trn2")
     # fmt: on
 
 

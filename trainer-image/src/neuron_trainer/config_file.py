@@ -5,16 +5,20 @@ from stat import S_ISDIR, S_ISREG
 from typing import Final
 
 from neuron_api.findings.finding import error
+from neuron_api.loading import foreign_formats
 from neuron_api.loading.limits import MAX_BYTES
 from neuron_trainer.errors import InputError
 
 _OPEN_ALREADY: Final = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
-"""Pipes that have a writer. Any other pipe might have none, and reading it would wait for ever."""
+"""Pipes that have a writer. Any other pipe might have none, and reading it would wait forever."""
 _REMEDY: Final = "Give the path of a configuration in YAML."
 
 
 def read(path: Path) -> bytes:
     """Return at most one byte more than a configuration may have; raises `InputError`."""
+    if program := foreign_formats.program_of(path.name):
+        message = f"{path} is {program}, not a configuration."
+        raise InputError([error("", message, foreign_formats.PROGRAM_REMEDY)])
     try:
         mode = path.stat().st_mode
         if S_ISDIR(mode):

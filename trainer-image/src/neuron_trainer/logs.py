@@ -13,9 +13,15 @@ log = logging.getLogger(__name__)
 
 _FORMAT: Final = "%(asctime)s %(levelname).1s {who}%(message)s"
 _QUIET: Final = (
-    "lightning", "lightning.pytorch", "lightning.fabric", "torch.distributed",
-    "torch.distributed.checkpoint", "torch.distributed.run", "datasets", "fsspec",
-)  # fmt: skip
+    "lightning",
+    "lightning.pytorch",
+    "lightning.fabric",
+    "torch.distributed",
+    "torch.distributed.checkpoint",
+    "torch.distributed.run",
+    "datasets",
+    "fsspec",
+)
 """Libraries whose INFO lines tell a user nothing."""
 _SILENT: Final = ("torch.distributed.elastic", "torch.multiprocessing")
 """What they say of a failed process the launcher says in one line; and torch's formatter imports torch._dynamo for its
@@ -71,7 +77,7 @@ def console(who: str = "", level: int = logging.INFO) -> None:
 
 
 def configure(manager: ExpManagerConfig, folder: Path, rank: int, local_rank: int) -> None:
-    """For a worker: only rank 0 speaks on the console, others when something is wrong."""
+    """Set up the log of a worker: rank 0 writes everything to the console, other ranks errors alone."""
     console(who=f"[{rank}] ", level=logging.INFO if rank == 0 else logging.ERROR)
     if (local_rank and manager.log_local_rank_0_only) or (rank and manager.log_global_rank_0_only):
         return

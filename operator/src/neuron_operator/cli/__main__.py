@@ -10,7 +10,7 @@ from typing import Final, TextIO
 from neuron_api import release
 from neuron_api.findings.suggestions import nearest
 from neuron_api.resource.spec import Accelerator
-from neuron_operator.kube.errors import UserInputError
+from neuron_operator.kube.errors import ClusterError, UserInputError
 
 from .live import commands as live
 
@@ -36,6 +36,7 @@ Of a job on the cluster:
 
 Command = Callable[[Sequence[str]], int]
 
+_CLUSTER_ERRORS: Final = 1
 _CONFIG_ERRORS: Final = 2
 """Also what argparse ends with when it is called wrongly."""
 _HELP: Final = ("-h", "--help", "help")
@@ -47,8 +48,7 @@ _INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point: 0, 1 when a file or a cluster cannot be read, 2 when the configuration has errors or the command
-    line is wrong."""
+    """Entry point: 0, 1 when the cluster does not do it, 2 when the configuration or the command line is wrong."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, Command] = {"plan": _plan, "convert": _convert}
     commands |= {name: partial(live.run, name, write=_write) for name in live.COMMANDS}
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return commands[words[0]](words[1:])
     except UserInputError as problem:
         _write(f"kubectl neuron: {problem}\n", sys.stderr)
-        return 1
+        return _CLUSTER_ERRORS if isinstance(problem, ClusterError) else _CONFIG_ERRORS
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
@@ -178,9 +178,12 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
         "--instance-type", help="EC2 instance type, trn1.32xlarge; default: the job's, or by trainer.lnc"
     )
     parser.add_argument(
-        "--accelerator", type=_accelerator, choices=tuple(map(str, Accelerator)), metavar="NAME",
+        "--accelerator",
+        type=_accelerator,
+        choices=tuple(map(str, Accelerator)),
+        metavar="NAME",
         help="Neuron or CPU; default: the job's, or Neuron",
-    )  # fmt: skip
+    )
     return parser
 
 

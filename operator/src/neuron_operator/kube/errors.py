@@ -9,10 +9,11 @@
     │   ├── RefusedError       400, 403, 422: the same request will be refused again
     │   └── UnavailableError   429, 5xx, timeouts, connection errors: try again later
     ├── LeaseLostError         another operator may act: end the process at once
-    ├── WatchLostError         events do not arrive any more: end the process, a new one watches anew
-    └── UserInputError         `kubectl neuron` cannot do what it was asked to: one sentence, no traceback
-        ├── MayNotError        the API server does not let this user do it
-        └── UnreachableError   the API server gives no answer
+    ├── WatchLostError         events do not arrive any more: end the process, a new one watches again
+    └── UserInputError         `kubectl neuron` cannot do what it was asked to: one sentence, no traceback; status 2
+        └── ClusterError       by no fault of the command line; status 1
+            ├── MayNotError        the API server does not let this user do it
+            └── UnreachableError   the API server gives no answer
 
 Anything else that is raised is a bug of ours: logged with its traceback, counted, tried again with back-off.
 """
@@ -67,12 +68,17 @@ class WatchLostError(OperatorError):
 
 
 class UserInputError(OperatorError):
-    """A file that cannot be read or holds nothing to work on; a cluster or a job that is not there."""
+    """A command line that cannot be carried out: a file that cannot be read or holds no job, a key that does not
+    exist."""
 
 
-class MayNotError(UserInputError):
+class ClusterError(UserInputError):
+    """A cluster that cannot be reached, or a job that it does not have or does not change."""
+
+
+class MayNotError(ClusterError):
     """403: the sentence names the verb and the resource that are needed."""
 
 
-class UnreachableError(UserInputError):
+class UnreachableError(ClusterError):
     """Nothing answers at the API server's address, or nothing that is of use; it may be back in a moment."""

@@ -43,7 +43,7 @@ TIMEOUT: Final = 20.0
 PARALLEL: Final = 50
 PAGE: Final = 500
 WATCH_SECONDS: Final = 300
-"""A watch is opened anew after so long, up to twice: not all at once."""
+"""A watch is opened again after so long, up to twice: not all at once."""
 SILENT_SECONDS: Final = 100.0
 """The API server sends a bookmark every minute or so: a stream without any is dead."""
 
@@ -142,9 +142,12 @@ class Cluster:
     async def watch(self, kind: Kind, namespace: str, selector: str, version: str) -> AsyncIterator[tuple[str, Json]]:
         """Events after a version and bookmarks, until the stream ends. Raises `ExpiredError`, other `ApiError`s."""
         query = {
-            "watch": "true", "allowWatchBookmarks": "true", "labelSelector": selector, "resourceVersion": version,
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "labelSelector": selector,
+            "resourceVersion": version,
             "timeoutSeconds": str(random.randint(WATCH_SECONDS, 2 * WATCH_SECONDS)),
-        }  # fmt: skip
+        }
         path = kind.path(namespace)
         silent = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=SILENT_SECONDS)
         try:

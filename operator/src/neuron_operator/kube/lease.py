@@ -54,7 +54,7 @@ class Lease:
         log.info("lease %s/%s is held by %s", self.namespace, self.name, self.identity)
 
     async def keep(self) -> None:
-        """Renew for ever; raises `LeaseLostError`."""
+        """Renew forever; raises `LeaseLostError`."""
         renewed = self.monotonic()
         while True:
             await asyncio.sleep(RETRY_SECONDS)

@@ -1,10 +1,12 @@
-"""`neuron-train checkpoint list | verify | inspect`: what is there, whether it is whole, what is in it."""
+"""`neuron-train checkpoint list | verify | inspect`: which exist, whether they are whole, what they hold."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 from typing import Any, Final
 
+import yaml
 from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
@@ -18,14 +20,14 @@ from neuron_trainer.errors import CheckpointError
 from neuron_trainer.storage import files
 
 _REMEDY: Final = "Give the log directory of a run, or a checkpoint in it."
-_NOTHING = "no checkpoint is there"
+_NOTHING: Final = "there is no checkpoint"
 
 _NO_LIMIT: Final = 1_000
 """Columns; a name of a file has at most 255."""
 
 
 def run(command: str, paths: Sequence[Path], output: str) -> int:
-    """`output`: `table` or `json`."""
+    """Run one of the commands; `output`: `table` or `json`. Return the exit code."""
     commands = {"list": _list, "verify": _verify, "inspect": _inspect}
     try:
         return int(commands[command](paths, output))
@@ -43,13 +45,13 @@ def _list(paths: Sequence[Path], output: str) -> ExitCode:
     table = Table(name, "step", "samples", Column("written", no_wrap=True), "size", "state")
     for row in rows:
         shown = (row["name"], row["step"], row["consumed_samples"], row["time"], _size(row["bytes"]), row["state"])
-        table.add_row(*("" if one is None else str(one) for one in shown))
+        table.add_row(*("" if value is None else str(value) for value in shown))
     _console().print(table if rows else _NOTHING)
     return ExitCode.SUCCESS
 
 
 def _folder(place: Path) -> Path:
-    """A log directory stands for its checkpoints."""
+    """Return where a log directory has its checkpoints, or the directory itself."""
     if not is_directory(place):
         raise CheckpointError(f"there is no directory {place}. {_REMEDY}")
     below = place / contract.CHECKPOINTS_DIR
@@ -57,12 +59,12 @@ def _folder(place: Path) -> Path:
 
 
 def _in(place: Path) -> list[Path]:
-    """Complete ones, newest first, then those that no start can take up."""
+    """Return the complete ones, newest first, then those that no start can resume from."""
     folder = _folder(place)
     if folder.name.endswith(contract.CHECKPOINT_SUFFIX):
         return [folder]
-    there = catalog.survey(folder)
-    return [candidate.path for candidate in there.complete] + [one.path for one in there.broken]
+    contents = catalog.survey(folder)
+    return [candidate.path for candidate in contents.complete] + [broken.path for broken in contents.broken]
 
 
 def _row(path: Path) -> dict[str, Any]:
@@ -86,22 +88,22 @@ def _row(path: Path) -> dict[str, Any]:
 
 
 def _verify(paths: Sequence[Path], output: str) -> ExitCode:
-    found = [path for folder in paths for path in _in(folder)]
-    told: list[dict[str, str]] = []
+    checkpoints = [path for folder in paths for path in _in(folder)]
+    rows: list[dict[str, str]] = []
     console = Console(stderr=True)
-    for path in track(found, description="reading", console=console, disable=not console.is_terminal):
+    for path in track(checkpoints, description="reading", console=console, disable=not console.is_terminal):
         try:
             catalog.verify(path)
-            told.append({"name": path.name, "verdict": "whole", "message": ""})
+            rows.append({"name": path.name, "verdict": "whole", "message": ""})
         except CheckpointError as problem:
-            told.append({"name": path.name, "verdict": "damaged", "message": str(problem)})
+            rows.append({"name": path.name, "verdict": "damaged", "message": str(problem)})
     if output == "json":
-        _print_json(told)
-    elif not told:
+        _print_json(rows)
+    elif not rows:
         _console().print(_NOTHING)
-    for one in told if output == "table" else ():
-        print(" ".join(filter(None, (one["verdict"], one["name"], one["message"]))))  # noqa: T201
-    is_whole = bool(told) and all(one["verdict"] == "whole" for one in told)
+    for row in rows if output == "table" else ():
+        print(" ".join(filter(None, (row["verdict"], row["name"], row["message"]))))  # noqa: T201
+    is_whole = bool(rows) and all(row["verdict"] == "whole" for row in rows)
     return ExitCode.SUCCESS if is_whole else ExitCode.ERROR
 
 
@@ -112,14 +114,27 @@ def _inspect(paths: Sequence[Path], output: str) -> ExitCode:
             shown = [{"name": t.name, "shape": list(t.shape), "dtype": t.dtype, "bytes": t.size} for t in tensors]
             _print_json({**manifest.model_dump(mode="json"), "tensors": shown})
             continue
-        facts = manifest.model_dump(mode="json", exclude={"files", "architecture", "topology", "metrics"})
         table = Table("tensor", "shape", "type", "size", title=path.name)
         for tensor in tensors:
             table.add_row(tensor.name, " x ".join(map(str, tensor.shape)), tensor.dtype, _size(tensor.size))
-        for name, value in {**facts, **manifest.topology, **manifest.architecture, **manifest.metrics}.items():
+        for name, value in _facts(manifest).items():
             print(f"{name:<28}{value}")  # noqa: T201
+        if manifest.config is not None:
+            text = yaml.safe_dump(manifest.config, sort_keys=False, allow_unicode=True)
+            print("config", indent(text, "  "), sep="\n")  # noqa: T201
         _console().print(table)
     return ExitCode.SUCCESS
+
+
+def _facts(manifest: Manifest) -> dict[str, Any]:
+    """Return the values of a line each: what is empty is left out, and what is counted in steps is an integer.
+
+    The metrics repeat step and epoch as floating-point numbers, for the names of checkpoints.
+    """
+    sections = {"files", "architecture", "topology", "metrics", "config"}
+    facts = manifest.model_dump(mode="json", exclude=sections)
+    shown = {**manifest.metrics, **facts, **manifest.topology, **manifest.architecture}
+    return {name: shown[name] for name in {**facts, **shown} if shown[name] not in ("", None)}
 
 
 def _contents(path: Path) -> tuple[Manifest, list[reader.StoredTensor]]:
@@ -133,7 +148,7 @@ def _contents(path: Path) -> tuple[Manifest, list[reader.StoredTensor]]:
 
 
 def _console() -> Console:
-    """For stdout. Only a terminal has a width; a pipe gets whole names."""
+    """Return what writes to stdout. Only a terminal has a width; a pipe gets whole names."""
     return Console() if sys.stdout.isatty() else Console(width=_NO_LIMIT)
 
 

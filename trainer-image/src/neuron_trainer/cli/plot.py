@@ -33,10 +33,10 @@ class _Panel:
 
 
 _PANELS: Final = (
-    _Panel("loss", lambda one: one.loss, lambda one: one.val_loss, has_zero=False),
-    _Panel("learning rate", lambda one: one.lr, is_smoothed=False),
-    _Panel("gradient norm", lambda one: one.gradient_norm),
-    _Panel("tokens per second", lambda one: one.tokens_per_second),
+    _Panel("loss", lambda step: step.loss, lambda line: line.val_loss, has_zero=False),
+    _Panel("learning rate", lambda step: step.lr, is_smoothed=False),
+    _Panel("gradient norm", lambda step: step.gradient_norm),
+    _Panel("tokens per second", lambda step: step.tokens_per_second),
 )
 _MIN_STEPS: Final = 20
 """Logged steps from which a smoothed line is drawn over the raw one."""
@@ -58,7 +58,7 @@ def run(folders: Sequence[Path], output: Path) -> int:
                 f"there is no directory {named[name]}. Give the log directory of a run, or its metrics file."
             )
         if not history.steps:
-            return _refuse(f"{named[name] / contract.METRICS_FILE}: no step has been logged there")
+            return _refuse(f"{named[name] / contract.METRICS_FILE}: it has no logged step")
     try:
         draw(runs).savefig(output)
     except FileNotFoundError:
@@ -131,8 +131,8 @@ def _legend(figure: Figure) -> None:
 
 def _line(axes: Any, history: History, panel: _Panel, name: str, colour: str) -> None:
     """The steps as they were logged; where they are many and noisy a smoothed line over them, which has the name."""
-    steps = [one.step for one in history.steps]
-    values = [_number(panel.value(one)) for one in history.steps]
+    steps = [line.step for line in history.steps]
+    values = [_number(panel.value(line)) for line in history.steps]
     is_smoothed = panel.is_smoothed and len(values) >= _MIN_STEPS
     raw = {"alpha": 0.3, "linewidth": 1} if is_smoothed else {"label": name}
     axes.plot(steps, values, color=colour, **raw)
@@ -141,7 +141,7 @@ def _line(axes: Any, history: History, panel: _Panel, name: str, colour: str) ->
         axes.plot(steps, smoothed(values, span), color=colour, label=f"{name} (mean over about {span} steps)")
     again = history.starts[1:]
     for number, start in enumerate(again):
-        lost = sum(one.steps_lost for one in again)
+        lost = sum(restart.steps_lost for restart in again)
         label = f"{name}: restarted {len(again)}x, {lost} steps done again" if number == 0 else None
         axes.axvline(start.step, color=colour, linestyle="--", linewidth=1, alpha=0.7, label=label)
 
@@ -163,21 +163,21 @@ def _number(value: float | None) -> float:
 
 
 def _validations(axes: Any, history: History, panel: _Panel, name: str, colour: str) -> None:
-    values = {one.step: value for one in history.validations if (value := panel.validated(one)) is not None}
+    values = {line.step: value for line in history.validations if (value := panel.validated(line)) is not None}
     if values:
         axes.plot(list(values), list(values.values()), "o", color=colour, markersize=4, label=f"{name}: validation")
 
 
 def _named(folders: Sequence[Path]) -> dict[str, Path]:
-    """By the last parts of their paths that tell them apart, and the name of the run before a date."""
-    found = [path.parent if path.name == contract.METRICS_FILE else path for path in folders]
-    found = list(dict.fromkeys(path.absolute() for path in found))
-    for depth in range(1, max(len(path.parts) for path in found) + 1):
-        names = ["/".join(path.parts[-depth:]) for path in found]
+    """Name each by the last parts of its path that distinguish it, and by the run before a date."""
+    runs = [path.parent if path.name == contract.METRICS_FILE else path for path in folders]
+    runs = list(dict.fromkeys(path.absolute() for path in runs))
+    for depth in range(1, max(len(path.parts) for path in runs) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in runs]
         has_version = any(_VERSION.match(name) for name in names) and depth == 1
         if len(set(names)) == len(names) and not has_version:
             break
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, runs, strict=True))
 
 
 def _refuse(message: str) -> int:

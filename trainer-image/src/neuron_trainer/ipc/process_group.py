@@ -15,8 +15,13 @@ _PAUSE: Final = 0.02
 _CONNECT_TIMEOUT: Final = 1.0
 """Seconds until a host that does not answer at all is tried again: its name may stand for another by then."""
 _PEER_LOSS_SIGNS: Final = (
-    "gloo", "Connection closed by peer", "Connection reset by peer", "Socket closed", "recvBytes", "sendBytes",
-)  # fmt: skip
+    "gloo",
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Socket closed",
+    "recvBytes",
+    "sendBytes",
+)
 """Parts of the messages that backends raise as a plain RuntimeError."""
 
 

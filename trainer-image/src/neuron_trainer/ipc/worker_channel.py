@@ -75,7 +75,7 @@ class WorkerChannel:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether this node was asked to stop."""
+        """Return whether this node was asked to stop."""
         return (self.folder / "stop").exists()
 
     def write_lease(self, until: float, loss: str) -> None:

@@ -125,7 +125,7 @@ class CheckpointSelector:
         if others := [candidate.path.name for candidate in contents.complete if candidate not in own]:
             names = ", ".join(others[:_MAX_NAMES]) + "…" * (len(others) > _MAX_NAMES)
             log.warning(
-                "%s has checkpoints of another run, which are left alone: %s. To go on from one, name it in "
+                "%s has checkpoints of another run, which are left alone: %s. To continue from one, name it in "
                 "exp_manager.resume_from_checkpoint.",
                 self._folder,
                 names,
@@ -143,7 +143,7 @@ class CheckpointSelector:
         self, checkpoint: str | None, weights_only: bool, broken: list[BrokenCheckpoint], text: tuple[str, ...] = ()
     ) -> ResumeChoice:
         for item in broken:
-            log.error("checkpoint passed over: %s", item.reason)
+            log.error("checkpoint skipped: %s", item.reason)
         if not self._is_test:
             retention.move_aside(self._folder, broken)
         return ResumeChoice(checkpoint, weights_only, "; ".join(item.reason for item in broken), text, self.run_id)
@@ -159,7 +159,7 @@ class CheckpointSelector:
         if candidate.is_resumable:
             return False
         log.warning(
-            "%s holds weights alone: the optimizer, the schedule and the position in the data begin anew.",
+            "%s holds weights alone: the optimizer, the schedule and the position in the data begin again.",
             candidate.path,
         )
         return True
@@ -253,5 +253,5 @@ def _lost(earlier: EarlierRuns, problem: str) -> str:
 def _refuse_newer(contents: Survey) -> None:
     """Raise after a roll-back: an older checkpoint would do steps again that a later release has saved."""
     if newer := [broken.reason for broken in contents.broken if broken.is_newer]:
-        remedy = "Start this run with that release, or move the checkpoint to another directory to go on without it."
+        remedy = "Start this run with that release, or move the checkpoint to another directory to continue without it."
         raise InputError([error("exp_manager.resume_if_exists", f"{newer[0]}.", remedy)])

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -10,7 +11,14 @@ from typing import Final
 from neuron_api.findings.finding import error
 from neuron_trainer.errors import DirectoryHeldError, DirectoryLostError, InputError
 from neuron_trainer.ipc.worker_channel import WorkerChannel
-from neuron_trainer.storage.lease import LEASE_SECONDS, RENEW_SECONDS, DirectoryLease, Holder
+from neuron_trainer.storage.lease import (
+    LEASE_SECONDS,
+    RENEW_SECONDS,
+    STOPPING_SECONDS,
+    DirectoryLease,
+    Holder,
+    HolderState,
+)
 
 from .stop import StopRequest
 
@@ -56,7 +64,7 @@ class DirectoryOwner:
     def _acquire(self, lease: DirectoryLease) -> None:
         self._stop.is_waiting = True  # SIGTERM ends the wait at once
         try:
-            lease.acquire(self._patience, _announce)
+            lease.acquire(self._patience, partial(_announce, patience=self._patience))
         except DirectoryHeldError as problem:
             raise InputError([error("exp_manager", f"{problem}.", _remedy(problem))]) from None
         except OSError as problem:
@@ -89,8 +97,12 @@ class DirectoryOwner:
         self._channel.write_lease(min(lease.valid_until for lease in self._leases), self._loss)
 
 
-def _announce(holder: Holder) -> None:
-    log.info("the log directory is held by %s; waiting until it is known whether that still runs", holder)
+def _announce(holder: Holder, patience: float) -> None:
+    if holder.state is HolderState.STOPPING:
+        log.info("the log directory is held by %s, which is stopping; waiting at most %.0f s", holder, STOPPING_SECONDS)
+        return
+    seconds = max(LEASE_SECONDS, patience)
+    log.info("the log directory is held by %s; waiting at most %.0f s to see whether that still runs", holder, seconds)
 
 
 def _remedy(problem: DirectoryHeldError) -> str:

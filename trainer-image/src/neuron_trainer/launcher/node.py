@@ -48,12 +48,12 @@ class NodeIdentity:
 
     @property
     def is_host(self) -> bool:
-        """Whether the rendezvous store lives here."""
+        """Return whether the rendezvous store is on this node."""
         return self.rank == 0
 
     @property
     def address(self) -> str | None:
-        """How other nodes reach this one; None: its own fully qualified name.
+        """Return how other nodes reach this one; None: its own fully qualified name.
 
         The agent orders nodes by this text, so it must sort as the node ranks do: zero-padded pod names do, and on
         loopback each node takes an address of its own (all of 127.0.0.0/8 is local).

@@ -80,7 +80,7 @@ def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool,
     _advise(config, node, loaded)
     _set_environment(config, node)
     channel = WorkerChannel(Path(tempfile.mkdtemp(prefix="neuron-train-")))
-    stop = StopRequest(channel)
+    stop = StopRequest(channel, forkserver.kill)
     stop.listen()  # before the forkserver exists: a stop finds both, or neither
     try:
         forkserver.start(node.processes)

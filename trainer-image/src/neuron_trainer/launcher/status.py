@@ -46,7 +46,7 @@ class Status:
 
     @property
     def has_saved(self) -> bool:
-        """Whether this node knows of a complete checkpoint of this run, even if it was removed since."""
+        """Return whether this node knows of a complete checkpoint of this run, even if it was removed since."""
         return self.report().checkpoint is not None
 
     @property

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
@@ -16,8 +17,8 @@ log = logging.getLogger(__name__)
 class StopRequest:
     """Whether a signal asked this node to stop; workers read it in the channel at the end of their step."""
 
-    def __init__(self, channel: WorkerChannel) -> None:
-        self._channel = channel
+    def __init__(self, channel: WorkerChannel, kill_workers: Callable[[], None] = lambda: None) -> None:
+        self._channel, self._kill_workers = channel, kill_workers
         self.is_requested = False
         self.has_steps = False
         """Set while workers train: a signal has them finish their step and save."""
@@ -37,6 +38,7 @@ class StopRequest:
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self.is_requested and number == signal.SIGINT:
+            self._kill_workers()
             sys.exit(128 + number)  # a second Ctrl-C: the person does not want to wait for the checkpoint
         self.is_requested = True
         with suppress(FileNotFoundError):  # the channel is gone: the run has ended

@@ -56,7 +56,7 @@ def last_sentence(outcomes: set[str], report: Progress, folder: Path) -> str:
     step = f"at step {report.step}" + (f" of {report.max_steps}" if report.max_steps else "")
     if WorkerOutcome.OUT_OF_TIME in outcomes:
         return (
-            f"trainer.max_time is over {step}: training has not ended. To go on from there, start again with "
+            f"trainer.max_time is over {step}: training has not ended. To continue from there, start again with "
             f"exp_manager.resume_if_exists and the log directory {folder}."
         )
     if WorkerOutcome.STOPPED_EARLY in outcomes:

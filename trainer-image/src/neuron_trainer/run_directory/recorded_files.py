@@ -46,7 +46,7 @@ def copy_files(paths: Iterable[str], folder: Path) -> None:
 def check_files(paths: Iterable[str]) -> list[Finding]:
     """Return a finding for each path that does not exist."""
     return [
-        error("exp_manager.files_to_copy", f"{text} is not there.", "Give files that the pod can read.")
+        error("exp_manager.files_to_copy", f"{text} does not exist.", "Give files that the pod can read.")
         for text in paths
         if not exists(_path(text))
     ]

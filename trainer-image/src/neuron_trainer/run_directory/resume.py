@@ -49,7 +49,7 @@ class EarlierRuns:
 
     @property
     def may_begin_again(self) -> bool:
-        """Whether this start may be at step 0."""
+        """Return whether this start may be at step 0."""
         return self.from_scratch.allows(finished_steps=self.step, has_checkpoint=self.saved)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from neuron_api import contract
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.suggestions import nearest
-from neuron_api.loading import yaml_text
+from neuron_api.loading import foreign_formats, yaml_text
 from neuron_api.loading.loader import Loaded, line_of, load_object, load_text
 from neuron_api.manifest import documents as manifests
 from neuron_api.manifest import envelope
@@ -133,6 +133,8 @@ def expand_folders(files: Sequence[str]) -> Iterator[str]:
 
 def read(file: str) -> str:
     """The text of a file, or of stdin for `-`."""
+    if program := foreign_formats.program_of(file):
+        raise UserInputError(f"{file} is {program}, not a configuration. {foreign_formats.PROGRAM_REMEDY}")
     try:
         with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as stream:
             data = stream.read(_MAX_BYTES + 1)

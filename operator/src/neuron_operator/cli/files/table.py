@@ -176,6 +176,10 @@ def _finding(finding: Finding, width: int) -> Iterator[str]:
     where = f"line {finding.line}" if finding.line else "" if finding.key else "the document"
     yield f"  {' '.join(word for word in (finding.key, where, finding.code) if word)}"
     yield from wrap(
-        f"{finding.message} {finding.remedy}".strip(), width, initial_indent=_INDENT, subsequent_indent=_INDENT,
-        break_on_hyphens=False, break_long_words=False,
-    )  # fmt: skip
+        f"{finding.message} {finding.remedy}".strip(),
+        width,
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )

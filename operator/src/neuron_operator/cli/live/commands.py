@@ -14,10 +14,10 @@ Print = Callable[[str], None]
 COMMANDS: Final = {
     "status": "phase, steps, checkpoint, restarts and what they cost, last events; --watch keeps it up to date",
     "why": "what a job waits for, or why it ended, and what to do",
-    "logs": "what the first failing process said around its failure",
-    "checkpoints": "what a restart would take up, and what it would cost",
+    "logs": "what the first failing process wrote around its failure",
+    "checkpoints": "what a restart would resume from, and what it would cost",
     "suspend": "end the pods of a job after a checkpoint, and keep the job",
-    "resume": "let a suspended job go on from its newest checkpoint",
+    "resume": "let a suspended job continue from its newest checkpoint",
 }
 _ALREADY: Final = {True: "is already suspended or being suspended", False: "is not suspended"}
 _PREFIXES: Final = tuple(

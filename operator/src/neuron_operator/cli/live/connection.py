@@ -1,7 +1,7 @@
 """What the live commands ask the API server, as the user's kubeconfig says: the only module of the command line that
 knows the Kubernetes client, which takes 0.3 s to import.
 
-An answer that is no success becomes one sentence: a `UserInputError`; a `MayNotError` names the missing right.
+An answer that is no success becomes one sentence: a `ClusterError`; a `MayNotError` names the missing right.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from neuron_api import contract
 from neuron_api.findings.suggestions import nearest
-from neuron_operator.kube.errors import MayNotError, UnreachableError, UserInputError
+from neuron_operator.kube.errors import ClusterError, MayNotError, UnreachableError
 
 from . import impersonation
 
@@ -64,7 +64,7 @@ class Connection:
         path = f"{_JOBS.format(self.namespace)}/{name}"
         answer = self._ask("GET", path, contract.PLURAL)
         if answer.status == 404:
-            raise UserInputError(self._not_found(name, answer))
+            raise ClusterError(self._not_found(name, answer))
         return answer.body
 
     def pods(self, job: str) -> list[Json]:
@@ -95,13 +95,13 @@ class Connection:
         path = f"{_JOBS.format(self.namespace)}/{name}"
         answer = self._ask("PATCH", path, contract.PLURAL, query, {"spec": dict(spec)})
         if answer.status != 200:
-            raise UserInputError(f"{name} was not changed: {answer.message}")
+            raise ClusterError(f"{name} was not changed: {answer.message}")
         return answer.body
 
     def _items(self, path: str, resource: str, query: Mapping[str, str]) -> list[Json]:
         answer = self._ask("GET", path, resource, query)
         if answer.status != 200:
-            raise UserInputError(f"{resource} in namespace {self.namespace}: {answer.message}")
+            raise ClusterError(f"{resource} in namespace {self.namespace}: {answer.message}")
         return list(answer.body.get("items") or ())
 
     def _not_found(self, name: str, answer: _Answer) -> str:
@@ -109,7 +109,7 @@ class Connection:
             return f"this cluster knows no {contract.KIND}: install the operator's chart, or choose another --context"
         try:
             jobs = self._items(_JOBS.format(self.namespace), contract.PLURAL, {"limit": "500"})
-        except UserInputError:
+        except ClusterError:
             jobs = []
         names = sorted(job["metadata"]["name"] for job in jobs)
         near = nearest(name, names)
@@ -130,9 +130,13 @@ class Connection:
 
         headers = {"Accept": "application/json, */*", **({"Content-Type": _MERGE_PATCH} if body else {})}
         verb, url, headers, *rest = self._client.param_serialize(
-            verb, path, query_params=list((query or {}).items()), body=body, header_params=headers,
+            verb,
+            path,
+            query_params=list((query or {}).items()),
+            body=body,
+            header_params=headers,
             auth_settings=["BearerToken"],
-        )  # fmt: skip
+        )
         repeated = urllib3.HTTPHeaderDict(headers)
         for name, value in self._impersonated:
             repeated.add(name, value)
@@ -143,7 +147,7 @@ class Connection:
             host = self._client.configuration.host
             raise UnreachableError(f"the API server {host} cannot be reached: {_cause(problem)}") from None
         if answer.status == 401:
-            raise UserInputError("the API server does not accept your credentials: log in again, or see --context")
+            raise ClusterError("the API server does not accept your credentials: log in again, or see --context")
         if answer.status == 403:
             raise MayNotError(_needed(verb, path, resource, self.namespace, answer.message))
         if answer.status >= 500 and resource != "pods/proxy":
@@ -157,7 +161,7 @@ def connect(access: Access) -> Iterator[Connection]:
     try:
         from kubernetes import client, config
     except ImportError:
-        raise UserInputError("live commands need the Kubernetes client: install the package with [operator]") from None
+        raise ClusterError("live commands need the Kubernetes client: install the package with [operator]") from None
     settings = client.Configuration()
     settings.retries = False
     # The client read the variable once, when it was imported.
@@ -168,7 +172,7 @@ def connect(access: Access) -> Iterator[Connection]:
         namespace = access.namespace or str(context.get("namespace") or "default")
         impersonated = impersonation.headers(_user(file, context))
     except (config.ConfigException, OSError, TypeError, AttributeError) as problem:
-        raise UserInputError(f"no cluster: {problem} Give --kubeconfig, --context or $KUBECONFIG.") from None
+        raise ClusterError(f"no cluster: {problem} Give --kubeconfig, --context or $KUBECONFIG.") from None
     with client.ApiClient(settings) as api:
         yield Connection(api, namespace, impersonated)
 

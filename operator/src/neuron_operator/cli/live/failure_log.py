@@ -1,4 +1,4 @@
-"""`kubectl neuron logs --first-failure`: what the first failing process said around its failure.
+"""`kubectl neuron logs --first-failure`: what the first failing process wrote around its failure.
 
 The ledger in the status tells which pod that was. While the pod is there its log is read; when it is gone, its last
 words are: those of the ledger, and the termination messages of the pods of the job that are still there.
@@ -46,7 +46,7 @@ def run(connection: Connection, name: str, *, number: int | None, seconds: float
     ]
     failure = find(job, own, number)
     if failure is None:
-        return f"{name}: no failure is known: the ledger has no restart, and no pod that is there has failed.\n"
+        return f"{name}: no failure is known: the ledger has no restart, and no pod that exists has failed.\n"
     failed_pod = next((pod for pod in own if pod.uid == failure.uid), None)
     since = failure.time - timedelta(seconds=seconds)
     log = connection.log(failed_pod.name, since.strftime("%Y-%m-%dT%H:%M:%SZ")) if failed_pod else None

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from neuron_operator.kube.errors import UserInputError
+from neuron_operator.kube.errors import ClusterError
 
 Headers = tuple[tuple[str, str], ...]
 """Pairs, since groups and extra values repeat a name."""
@@ -16,12 +16,12 @@ _PLAIN: Final = "!#$&'*+^`|"
 
 
 def headers(user: Mapping[str, Any]) -> Headers:
-    """Return what every request needs, from the user's entry in the kubeconfig; raises `UserInputError` for values that
+    """Return what every request needs, from the user's entry in the kubeconfig; raises `ClusterError` for values that
     kubectl refuses, too."""
     if not any(user.get(field) for field in _FIELDS):
         return ()
     if not user.get("as"):
-        raise UserInputError("the kubeconfig has as-uid, as-groups or as-user-extra without `as`: add the user's name")
+        raise ClusterError("the kubeconfig has as-uid, as-groups or as-user-extra without `as`: add the user's name")
     return tuple(_headers(user))
 
 
@@ -53,5 +53,5 @@ def _value(field: str, value: Any) -> str:
     return value
 
 
-def _fault(field: str, expected: str, value: Any) -> UserInputError:
-    return UserInputError(f"the kubeconfig's {field} must be {expected}, got {value!r}")
+def _fault(field: str, expected: str, value: Any) -> ClusterError:
+    return ClusterError(f"the kubeconfig's {field} must be {expected}, got {value!r}")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from neuron_api.resource.job import NeuronTrainingJob, parse
 from neuron_api.resource.reasons import ConditionType
 from neuron_api.resource.status import Condition, ConditionStatus
-from neuron_operator.kube.errors import MayNotError, UserInputError
+from neuron_operator.kube.errors import ClusterError, MayNotError
 from neuron_operator.planning.observation import pods
 from neuron_operator.planning.observation.observation import Pod
 
@@ -85,7 +85,7 @@ def parse_job(body: Json) -> NeuronTrainingJob:
         return parse(body)
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
-        raise UserInputError(
+        raise ClusterError(
             f"{body.get('metadata', {}).get('name')} cannot be read, kubectl-neuron is older or newer than the "
             f"operator: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from None

@@ -111,7 +111,7 @@ def _facts(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
     status = snapshot.job.status
     shape = status.topology
     each = f", {shape.processes_per_node} processes in each" if shape else ""
-    yield f"nodes        {_nodes(snapshot) or 'none wanted yet'}{each}"
+    yield f"nodes        {_nodes(snapshot) or 'none needed yet'}{each}"
     newest = status.checkpoint
     if status.goodput is not None:
         yield f"goodput      {status.goodput:.0%} of the time went into steps that were kept"

@@ -129,7 +129,7 @@ def _well(snapshot: JobSnapshot, headline: Condition, now: datetime) -> Answer:
     if ago < SILENCE:
         text = f"{name} waits for nothing: step {progress.step}{goal} was finished {format_duration(ago)} ago."
         return Answer(text, headline.reason)
-    text = f"{name} has told of no finished step for {format_duration(ago)}, since step {progress.step}{goal}."
+    text = f"{name} has reported no finished step for {format_duration(ago)}, since step {progress.step}{goal}."
     return Answer(text, remedy=_SILENT, evidence=_evidence(snapshot, now))
 
 

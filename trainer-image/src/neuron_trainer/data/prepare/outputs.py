@@ -20,15 +20,15 @@ log = logging.getLogger(__name__)
 
 
 def write_rows(parts: Sequence[TokenFile], folder: Path, length: int, name: str) -> int:
-    """Rows of `length` tokens cut from all documents one after the other; the labels are the tokens. Returns their
-    number; raises `InputError` when there is none."""
+    """Cut rows of `length` tokens from all documents one after the other; the labels are the tokens. Return their
+    number; raise `InputError` when there is none."""
     with IndexedWriter(folder / "tokens", np.dtype(np.int32)) as writer:
         for part in parts:
             writer.append(IndexedTokens(part.prefix))
     tokens = IndexedTokens(folder / "tokens").tokens
     if len(tokens) < length:
-        raise InputError([error("--seq-length", f"the text has {len(tokens)} tokens, fewer than one row of {length}.",
-                                "Use more text or shorter rows.")])  # fmt: skip
+        message = f"the text has {len(tokens)} tokens, fewer than one row of {length}."
+        raise InputError([error("--seq-length", message, "Use more text or shorter rows.")])
     pack(tokens, length, folder / "rows", name)
     return len(tokens) // length
 
@@ -53,7 +53,7 @@ def pack(tokens: NDArray[np.int32], length: int, folder: Path, name: str) -> Non
 
 
 def write_documents(parts: Sequence[TokenFile], prefix: Path, dtype: np.dtype[Any]) -> int:
-    """`<prefix>.bin` and `.idx`, pieces of one text joined; returns the number of documents."""
+    """Write `<prefix>.bin` and `.idx`, pieces of one text joined; return the number of documents."""
     count, open_tokens = 0, 0
     with IndexedWriter(prefix, dtype) as writer:
         for part in parts:
@@ -69,12 +69,12 @@ def write_documents(parts: Sequence[TokenFile], prefix: Path, dtype: np.dtype[An
             writer.extend(data.tokens, lengths.astype(np.int32))
             count += len(lengths)
         if not count:
-            raise InputError([error("--input", "there is no text in it.", "Give files with text.")])
+            raise InputError([error("--input", "it has no text.", "Give files with text.")])
     return count
 
 
 def write_request(path: Path, fingerprint: dict[str, Any]) -> None:
-    """Atomically: it is what makes the result count."""
+    """Write the file atomically: it is what makes the result count."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.write_text(json.dumps(fingerprint, indent=1))
     unfinished.replace(path)

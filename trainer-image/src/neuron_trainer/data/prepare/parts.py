@@ -41,7 +41,7 @@ class TokenFile:
 
     @property
     def is_done(self) -> bool:
-        """Whether an earlier start has written it."""
+        """Return whether an earlier start has written it."""
         try:
             IndexedTokens(self.prefix)
         except InputError:
@@ -49,7 +49,7 @@ class TokenFile:
         return True
 
     def drop(self) -> None:
-        """Its tokens are elsewhere now."""
+        """Remove it: its tokens are elsewhere now."""
         idx_path(self.prefix).unlink()
         bin_path(self.prefix).unlink()
 
@@ -57,7 +57,7 @@ class TokenFile:
 def plan(
     pieces: Iterable[InputPiece], folder: Path, vocabulary: TokenizerFile, dtype: np.dtype[Any]
 ) -> list[TokenFile]:
-    """One part for each piece; names follow their order."""
+    """Return one part for each piece; names follow their order."""
     return [
         TokenFile(piece, folder / f"part-{index:06d}", vocabulary.file, vocabulary.end_id, dtype.name)
         for index, piece in enumerate(pieces)
@@ -65,24 +65,25 @@ def plan(
 
 
 def tokenise(parts: list[TokenFile], processes: int) -> None:
-    """Write those that are not there yet, showing how far it is; raises `InputError`."""
-    left = [part for part in parts if not part.is_done]
-    if len(left) < len(parts):
-        log.info("going on with %d of %d parts: the others are done", len(left), len(parts))
-    if processes == 1 or len(left) < 2:
-        _follow(map(write, left), len(parts), len(left))
+    """Write those that do not exist yet, and show how far it is; raise `InputError`."""
+    remaining = [part for part in parts if not part.is_done]
+    if len(remaining) < len(parts):
+        log.info("going on with %d of %d parts: the others are done", len(remaining), len(parts))
+    if processes == 1 or len(remaining) < 2:
+        _follow(map(write, remaining), len(parts), len(remaining))
         return
     # spawn: this process has threads of the tokenizers library
-    with ProcessPoolExecutor(min(processes, len(left)), mp_context=get_context("spawn"), initializer=_alone) as pool:
+    count, context = min(processes, len(remaining)), get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_use_one_thread) as pool:
         try:
-            _follow(pool.map(write, left), len(parts), len(left))
+            _follow(pool.map(write, remaining), len(parts), len(remaining))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
 class TokenCounts(NamedTuple):
-    """What a piece came to."""
+    """The result of a piece."""
 
     tokens: int
     replaced: int
@@ -95,7 +96,7 @@ def write(part: TokenFile) -> TokenCounts:
 
     tokenizer = Tokenizer.from_file(str(part.tokenizer))
     texts, replaced = documents(part.piece)
-    encoded = [one.ids for one in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    encoded = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
     if part.end_id is not None:
         for index, ids in enumerate(encoded):
             if part.piece.ends_document or index < len(encoded) - 1:
@@ -107,30 +108,30 @@ def write(part: TokenFile) -> TokenCounts:
     return TokenCounts(len(tokens), replaced)
 
 
-def _alone() -> None:
-    """Each process tokenises with one thread."""
+def _use_one_thread() -> None:
+    """Let each process tokenise with one thread."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
-def _follow(results: Iterator[TokenCounts], total: int, left: int) -> None:
-    """A bar on a terminal, some lines elsewhere; and what was replaced."""
+def _follow(results: Iterator[TokenCounts], total: int, remaining: int) -> None:
+    """Show a bar on a terminal, some lines elsewhere; then log what was replaced."""
     report = _bar if sys.stderr.isatty() else _lines
-    report_replaced(sum(one.replaced for one in report(results, total, left)))
+    report_replaced(sum(counts.replaced for counts in report(results, total, remaining)))
 
 
-def _lines(results: Iterator[TokenCounts], total: int, left: int) -> Iterator[TokenCounts]:
-    done, step, tokens = total - left, max(1, left // _LINES), 0
-    for count, found in enumerate(results, 1):
-        tokens += found.tokens
-        if count % step == 0 or count == left:
+def _lines(results: Iterator[TokenCounts], total: int, remaining: int) -> Iterator[TokenCounts]:
+    done, step, tokens = total - remaining, max(1, remaining // _LINES), 0
+    for count, counts in enumerate(results, 1):
+        tokens += counts.tokens
+        if count % step == 0 or count == remaining:
             log.info("tokenised %d of %d parts, %d tokens", done + count, total, tokens)
-        yield found
+        yield counts
 
 
-def _bar(results: Iterator[TokenCounts], total: int, left: int) -> Iterator[TokenCounts]:
+def _bar(results: Iterator[TokenCounts], total: int, remaining: int) -> Iterator[TokenCounts]:
     columns = (TextColumn("tokenising"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=total, completed=total - left)
-        for found in results:
+        task = progress.add_task("", total=total, completed=total - remaining)
+        for counts in results:
             progress.advance(task)
-            yield found
+            yield counts

@@ -9,7 +9,7 @@ from neuron_api.findings.finding import Finding, error
 from neuron_trainer.data.formats.text import Errors, is_encoding
 from neuron_trainer.data.megatron.layout import bin_path
 
-LEAST_VOCABULARY: Final = 257
+MIN_VOCABULARY: Final = 257
 MAX_VOCABULARY: Final = 10_000_000
 _CHUNK: Final = 1 << 20
 
@@ -31,25 +31,25 @@ class PrepareRequest:
     end_of_text: str | None = None
     """Token after each document; None: the tokenizer's own."""
     input_format: str | None = None
-    """One of `formats.detection.Form`; None: found out."""
+    """One of `formats.detection.Form`; None: detected."""
     encoding: str | None = None
     """Of text, JSON and CSV; None: UTF-8, or what a byte order mark says."""
     encoding_errors: Errors = "strict"
 
     @property
     def prepared(self) -> Path:
-        """What the result was made from: the same request has nothing to do."""
+        """Return the file that says what the result was made from: the same request has nothing to do."""
         if self.format == "megatron":
             return self.output.with_name(f"{self.output.name}.prepared.json")
         return self.output / "prepared.json"
 
     @property
     def unfinished(self) -> Path:
-        """Where an interrupted request goes on."""
+        """Return the directory in which an interrupted request goes on."""
         return self.output.with_name(f".{self.output.name}.unfinished")
 
     def fingerprint(self) -> dict[str, Any]:
-        """Equal for requests with the same result."""
+        """Return what is equal for requests with the same result."""
         return {
             "inputs": [_digest(path) for path in self.inputs],
             "seq_length": self.seq_length,
@@ -65,30 +65,31 @@ class PrepareRequest:
 
 
 def check(request: PrepareRequest) -> list[Finding]:
-    """All faults of the arguments."""
-    found = [*_vocabulary(request), *_length(request)]
+    """Return all faults of the arguments."""
+    findings = [*_vocabulary(request), *_length(request)]
     if request.encoding is not None and not is_encoding(request.encoding):
-        found.append(error("--encoding", f"there is no encoding {request.encoding!r}.", "Use a name such as latin-1."))
+        message = f"there is no encoding {request.encoding!r}."
+        findings.append(error("--encoding", message, "Use a name such as latin-1."))
     if request.processes < 1:
-        found.append(error("--processes", f"{request.processes} cannot do anything.", "Use 1 or more."))
-    there = bin_path(request.output) if request.format == "megatron" else request.output
-    if there.exists() and not request.prepared.exists():
-        found.append(error("--output", f"{there} exists and was not made by this command.", "Use another name."))
-    return found
+        findings.append(error("--processes", f"{request.processes} cannot do anything.", "Use 1 or more."))
+    existing = bin_path(request.output) if request.format == "megatron" else request.output
+    if existing.exists() and not request.prepared.exists():
+        findings.append(error("--output", f"{existing} exists and was not made by this command.", "Use another name."))
+    return findings
 
 
 def _vocabulary(request: PrepareRequest) -> list[Finding]:
-    found = []
+    findings = []
     if request.tokenizer is None and request.vocab_size is None:
-        found.append(error("--vocab-size", "it is not given, nor is --tokenizer.", "Give one of the two."))
-    elif request.vocab_size is not None and request.vocab_size < LEAST_VOCABULARY:
-        found.append(error("--vocab-size", f"{request.vocab_size} is less than the 256 bytes and the end of text.",
-                           f"Give at least {LEAST_VOCABULARY}."))  # fmt: skip
+        findings.append(error("--vocab-size", "it is not given, nor is --tokenizer.", "Give one of the two."))
+    elif request.vocab_size is not None and request.vocab_size < MIN_VOCABULARY:
+        message = f"{request.vocab_size} is less than the 256 bytes and the end of text."
+        findings.append(error("--vocab-size", message, f"Give at least {MIN_VOCABULARY}."))
     elif request.vocab_size is not None and request.vocab_size > MAX_VOCABULARY:
-        found.append(error("--vocab-size", f"{request.vocab_size} is more than {MAX_VOCABULARY}."))
+        findings.append(error("--vocab-size", f"{request.vocab_size} is more than {MAX_VOCABULARY}."))
     if request.tokenizer is not None and not request.tokenizer.exists():
-        found.append(error("--tokenizer", f"there is no file {request.tokenizer}."))
-    return found
+        findings.append(error("--tokenizer", f"there is no file {request.tokenizer}."))
+    return findings
 
 
 def _length(request: PrepareRequest) -> list[Finding]:
@@ -105,11 +106,11 @@ def _length(request: PrepareRequest) -> list[Finding]:
 
 
 def _digest(path: Path) -> str:
-    """Of a file, or of all files of a directory."""
+    """Return the SHA-256 of a file, or of all files of a directory."""
     digest = sha256()
-    for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if one.is_file():
-            with one.open("rb") as file:
+    for file_path in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file_path.is_file():
+            with file_path.open("rb") as file:
                 while chunk := file.read(_CHUNK):
                     digest.update(chunk)
     return digest.hexdigest()

@@ -42,7 +42,7 @@ def make(request: PrepareRequest, sources: Sequence[InputFile], folder: Path) ->
     file = folder / TOKENIZER_FILE
     if not file.exists():
         unfinished = file.with_name(f".{file.name}")
-        (_given(request.tokenizer) if request.tokenizer else _learned(request, sources)).save(str(unfinished))
+        (_load(request.tokenizer) if request.tokenizer else _learned(request, sources)).save(str(unfinished))
         unfinished.replace(file)
     tokenizer = Tokenizer.from_file(str(file))
     end = request.end_of_text or _own_end(request.tokenizer)
@@ -55,13 +55,13 @@ def make(request: PrepareRequest, sources: Sequence[InputFile], folder: Path) ->
     return TokenizerFile(file, size, end if end_id is not None else None, end_id)
 
 
-def _given(path: Path) -> Any:
+def _load(path: Path) -> Any:
     from tokenizers import Tokenizer
 
     file = path / TOKENIZER_FILE if path.is_dir() else path
     if not file.is_file():
-        raise InputError([error("--tokenizer", f"the directory {path} has no {TOKENIZER_FILE}.",
-                                "Save it as a fast tokenizer.")])  # fmt: skip
+        message = f"the directory {path} has no {TOKENIZER_FILE}."
+        raise InputError([error("--tokenizer", message, "Save it as a fast tokenizer.")])
     try:
         return Tokenizer.from_file(str(file))
     except Exception as problem:  # the library raises nothing narrower
@@ -69,7 +69,7 @@ def _given(path: Path) -> Any:
 
 
 def _own_end(path: Path | None) -> str:
-    """`eos_token` of a directory's configuration; ours elsewhere."""
+    """Return `eos_token` of a directory's configuration; ours elsewhere."""
     if path is not None and (settings := path / CONFIG_FILE).is_file():
         try:
             token = json.loads(settings.read_bytes())["eos_token"]
@@ -82,13 +82,13 @@ def _own_end(path: Path | None) -> str:
     return END_OF_TEXT
 
 
-def write_directory(vocabulary: TokenizerFile, given: Path | None, folder: Path) -> None:
-    """The tokenizer as a Hugging Face directory, which `data.tokenizer.type` can name: the files of the directory that
-    was given, or `tokenizer.json` with a configuration."""
+def write_directory(vocabulary: TokenizerFile, source: Path | None, folder: Path) -> None:
+    """Write the tokenizer as a Hugging Face directory, which `data.tokenizer.type` can name: the files of the directory
+    that it comes from (`source`), or `tokenizer.json` with a configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(vocabulary.file, folder / TOKENIZER_FILE)
-    if given is not None and (given / CONFIG_FILE).is_file():
-        for path in tokenizer_files.in_directory(given):
+    if source is not None and (source / CONFIG_FILE).is_file():
+        for path in tokenizer_files.in_directory(source):
             shutil.copyfile(path, folder / path.name)
         return
     settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
@@ -98,7 +98,7 @@ def write_directory(vocabulary: TokenizerFile, given: Path | None, folder: Path)
 
 
 def _learned(request: PrepareRequest, sources: Sequence[InputFile]) -> Any:
-    """A byte-level BPE."""
+    """Learn a byte-level BPE."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -116,7 +116,7 @@ def _learned(request: PrepareRequest, sources: Sequence[InputFile]) -> Any:
 
 
 def _texts(sources: Sequence[InputFile]) -> Iterator[str]:
-    """Whole records; of a text its lines, each with its end."""
+    """Yield whole records; of a text its lines, each with its end."""
     for source in sources:
         for piece in pieces(source):
             for text in documents(piece).texts:

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 from neuron_trainer.errors import StartError
@@ -42,10 +43,29 @@ def pid() -> int | None:
 
 
 def kill() -> None:
-    """End the forkserver at once, with what it has begun to import: nothing will be forked any more."""
-    if (number := pid()) is not None:
-        with suppress(ProcessLookupError):
-            os.kill(number, signal.SIGKILL)
+    """End the forkserver at once, with what it has begun to import and the workers that it has forked.
+
+    A worker that has just been forked opens the launcher's semaphores by their names. After the launcher's end it would
+    not find them, and print a traceback.
+    """
+    if (number := pid()) is None:
+        return
+    _signal(number, signal.SIGSTOP)  # it forks nothing more while its children are listed
+    for child in _children(number):
+        _signal(child, signal.SIGKILL)
+    _signal(number, signal.SIGKILL)
+
+
+def _signal(number: int, what: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(number, what)
+
+
+def _children(number: int) -> list[int]:
+    """Return the children of a process; none where the system does not list them: they then end by themselves."""
+    with suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
+    return []
 
 
 @contextmanager
