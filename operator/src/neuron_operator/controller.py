@@ -58,8 +58,8 @@ _WEBHOOK = "failed calling webhook"
 """500, but a plain word: the webhook of a queue (or of anybody else) does not answer, so no pod is made."""
 
 
-class Watcher(Protocol):
-    """Who wants to know what became of the jobs (`metrics`)."""
+class JobObserver(Protocol):
+    """Receives what becomes of the jobs (`metrics`)."""
 
     def job_changed(self, job: NeuronTrainingJob, after: JobStatus) -> None:
         """Receive what the status of a job will be; `job` has the one that was read."""
@@ -81,32 +81,32 @@ class Controller:
     cluster: Cluster
     reader: ProgressReader
     recorder: Recorder
-    watcher: Watcher
+    observer: JobObserver
     options: Options
     clock: Callable[[], datetime]
-    writes: StatusThrottle
+    status_throttle: StatusThrottle
     status_writer: StatusWriter
-    view: CachedClient | None = None
-    """What may be known without asking (`view`); None: nothing."""
-    stillness: IdleTracker | None = None
+    cached_client: CachedClient | None = None
+    """What may be known without asking; None: nothing."""
+    idle_tracker: IdleTracker | None = None
     """Which jobs need only a look at their progress; None: none."""
     failures: Callable[[], FailureTable] = built_in
     """The failure table of this moment."""
 
     def wrote(self, key: JobKey, version: str) -> bool:
         """Return whether a version of a job is this operator's own last write."""
-        return self.view is not None and self.view.wrote(key, version)
+        return self.cached_client is not None and self.cached_client.wrote(key, version)
 
     def is_still(self, key: JobKey, version: str) -> bool:
         """Return whether the job of this version needs no pass now."""
-        return self.stillness is not None and self.stillness.is_current(key, version)
+        return self.idle_tracker is not None and self.idle_tracker.is_current(key, version)
 
     async def reconcile(self, key: JobKey) -> Result:
         """One pass; raises what `errors` lists, and the queue comes back later."""
-        if self.stillness and (next_look := await self.stillness.look(key)) is not None:
+        if self.idle_tracker and (next_look := await self.idle_tracker.look(key)) is not None:
             return Result(next_look)
-        if self.stillness:
-            self.stillness.begin(key)
+        if self.idle_tracker:
+            self.idle_tracker.begin(key)
         try:
             return await self._pass(key)
         except ValidationError as problem:
@@ -114,8 +114,8 @@ class Controller:
             return Result()
 
     async def _pass(self, key: JobKey) -> Result:
-        is_live = self.view is None
-        observation = await self._look(self.view.for_pass(key) if self.view else self.cluster, key)
+        is_live = self.cached_client is None
+        observation = await self._look(self.cached_client.for_pass(key) if self.cached_client else self.cluster, key)
         if observation is None:
             return await self._gone(key)
         options = replace(self.options, failures=self.failures())
@@ -163,13 +163,13 @@ class Controller:
 
     async def _gone(self, key: JobKey) -> Result:
         """There is no such job any more."""
-        self.watcher.job_gone(key.namespace, key.name)
-        self.writes.forget(key)
+        self.observer.job_gone(key.namespace, key.name)
+        self.status_throttle.forget(key)
         self.status_writer.forget(key)
-        if self.view:
-            self.view.forget(key)
-        if self.stillness:
-            self.stillness.forget(key)
+        if self.cached_client:
+            self.cached_client.forget(key)
+        if self.idle_tracker:
+            self.idle_tracker.forget(key)
         self.recorder.forget(key.namespace, key.name)
         await self._let_go(key)
         return Result()
@@ -181,7 +181,7 @@ class Controller:
         the events to post."""
         job = observation.observed.job
         status = finalize_status(planned, await self._carry_out(job, planned), self.clock())
-        self.watcher.job_changed(job, status)
+        self.observer.job_changed(job, status)
         result, written = await self._save(key, observation, planned, status)
         if written is not None and written is not observation.body:
             pending.append((job, announcements(job.status, status)))
@@ -195,7 +195,7 @@ class Controller:
     @property
     def _writer(self) -> Cluster:
         """The memory learns of every write."""
-        return self.view or self.cluster
+        return self.cached_client or self.cluster
 
     async def _carry_out(self, job: NeuronTrainingJob, planned: Plan) -> PlanOutcome:
         namespace = job.metadata.namespace
@@ -276,24 +276,24 @@ class Controller:
         if (
             "status" in observation.body
             and is_progress_only_change(before, status)
-            and (wait := self.writes.wait(key, self.clock()))
+            and (wait := self.status_throttle.wait(key, self.clock()))
         ):
             return Result(min(wait, after.requeue_after or wait)), None
         try:
             written = await self.status_writer.write(key, observation, status, self.clock())
         except (ConflictError, NotFoundError):
             return Result(0.0), None  # somebody was quicker: look again
-        self.writes.written(key, self.clock())
+        self.status_throttle.written(key, self.clock())
         return (after, written) if written is not None else (Result(RETRY_SECONDS), None)
 
     def _note_stillness(self, key: JobKey, observation: Observation, planned: Plan) -> None:
         """A plan with looks so rare that only what is due by the clock is left of them."""
-        if self.stillness and not (
+        if self.idle_tracker and not (
             planned.deletes or planned.applies or planned.creates or observation.observed.lost_nodes
         ):
             rare = replace(self.options, poll_seconds=IDLE_POLL_SECONDS, failures=self.failures())
             due = make_plan(observation.observed, rare, self.clock()).requeue_after
-            self.stillness.settle(key, observation.observed, due)
+            self.idle_tracker.settle(key, observation.observed, due)
 
 
 async def _all(actions: Any) -> list[Any]:

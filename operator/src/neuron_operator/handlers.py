@@ -36,9 +36,11 @@ def registry(add: Add, saw: Saw, wrote: Wrote = lambda *_: False) -> kopf.Operat
     ) -> None:
         key, version = JobKey(str(namespace), str(name)), str(meta.get("resourceVersion", ""))
         saw(key, version)
-        may_be_own_write = type == "MODIFIED" and not meta.get("deletionTimestamp") and (
-            meta.get("generation") == status.get("observedGeneration")
-        )  # fmt: skip
+        may_be_own_write = (
+            type == "MODIFIED"
+            and not meta.get("deletionTimestamp")
+            and (meta.get("generation") == status.get("observedGeneration"))
+        )
         if may_be_own_write:
             asyncio.get_running_loop().call_later(ECHO_SECONDS, lambda: None if wrote(key, version) else add(key, 0.0))
         else:

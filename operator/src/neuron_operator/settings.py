@@ -92,7 +92,7 @@ class _NoDiff(kopf.DiffBaseStorage):
 
 
 class _Backoffs:
-    """About five minutes of retries with jitter, anew each time: a control plane that is upgraded comes back."""
+    """About five minutes of retries with jitter, again each time: a control plane that is upgraded comes back."""
 
     def __iter__(self) -> Iterator[float]:
         for delay in (1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 89):

@@ -2,7 +2,7 @@
 
 It serves passes that change nothing, which are most of them, and those that replace a pod that has ended. Any other
 plan that deletes, replaces or ends something is made again from what the API server says at that moment
-(`planning.cache_safety`): the view may be behind.
+(`planning.cache_safety`): the memory may be behind.
 """
 
 import time
@@ -20,7 +20,7 @@ Json = dict[str, Any]
 Where = tuple[str, str, str]
 
 MAX_AGE_SECONDS: Final = 300.0
-"""A Service that somebody deletes is made anew after so long, or by the pass after a pod was replaced."""
+"""A Service that somebody deletes is recreated after so long, or by the pass after a pod was replaced."""
 WRITTEN_SECONDS: Final = 1.0
 """A status that was written so shortly ago is what a read would give."""
 _MAX_OBJECTS: Final = 20_000

@@ -1,4 +1,4 @@
-"""Feeds the pod store: one listing, then the events after it; anew from the last event when the stream ends.
+"""Feeds the pod store: one listing, then the events after it; again from the last event when the stream ends.
 
 Ours and not kopf's for its cost alone: 0.1 ms of CPU per pod event instead of about 1 ms (upstream-facts.md#kopf-cost).
 The API server cuts slow watchers in a burst, and forgets old versions (410): then there is another listing, and
@@ -36,7 +36,7 @@ class PodWatch:
         """How often everything was listed (metrics, tests)."""
 
     async def run(self) -> None:
-        """Watch all namespaces, for ever."""
+        """Watch all namespaces, forever."""
         async with asyncio.TaskGroup() as group:
             for namespace in self._namespaces:
                 group.create_task(self._keep(namespace))
@@ -51,7 +51,7 @@ class PodWatch:
                 pause = FIRST_PAUSE
                 continue
             except ExpiredError:
-                log.info("the pod watch is too far behind: listing anew")
+                log.info("the pod watch is too far behind: listing again")
                 version = ""
             except ApiError as problem:
                 log.warning("pods cannot be watched: %s; again in %.1f s", problem, pause)

@@ -2,7 +2,7 @@
 
 At every resync the listed versions are compared with those that events have brought. An object whose version no event
 had brought at one listing, and of which no event has told until the next, was missed: the process ends and a new one
-watches anew.
+watches again.
 """
 
 import time

@@ -17,8 +17,18 @@ from .signals import Signal
 
 SIGKILLED: Final = 137
 _NODE_GONE: Final = ("DeletionByTaintManager", "DeletionByPodGC", "NodeLost")
-_EVICTED: Final = ("Evicted", "Preempting", "Shutdown", "NodeShutdown", "Terminated", "NodeAffinity",
-                   "UnexpectedAdmissionError", "OutOfcpu", "OutOfmemory", "OutOfpods")  # fmt: skip
+_EVICTED: Final = (
+    "Evicted",
+    "Preempting",
+    "Shutdown",
+    "NodeShutdown",
+    "Terminated",
+    "NodeAffinity",
+    "UnexpectedAdmissionError",
+    "OutOfcpu",
+    "OutOfmemory",
+    "OutOfpods",
+)
 """`status.reason` of pods that the kubelet turned away or ended for its own reasons."""
 
 
@@ -147,6 +157,17 @@ def _loss(pod: Pod, verdict: Verdict, cause: Reason, *, counted: bool) -> PodFai
     message = clip_lines(next(filter(None, texts), ""), TERMINATION_MESSAGE_LIMIT)
     rank, step = from_failure_headline(message) or (None, None)
     return PodFailure(
-        pod.index, verdict, cause, counted, pod.name, pod.uid, pod.node, pod.exit_code, message, pod.pod_reason,
-        rank=rank, step=step, failed_at=pod.finished_at,
-    )  # fmt: skip
+        pod.index,
+        verdict,
+        cause,
+        counted,
+        pod.name,
+        pod.uid,
+        pod.node,
+        pod.exit_code,
+        message,
+        pod.pod_reason,
+        rank=rank,
+        step=step,
+        failed_at=pod.finished_at,
+    )

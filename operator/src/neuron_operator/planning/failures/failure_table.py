@@ -53,10 +53,18 @@ class MinimumScope(StrEnum):
 
 
 Cause = Literal[
-    Reason.HARDWARE_FAULT, Reason.COLLECTIVE_HANG, Reason.NODE_MAINTENANCE, Reason.NEURON_SOFTWARE_MISMATCH,
-    Reason.POD_FAILED, Reason.PROCESS_FAILED, Reason.PROCESS_KILLED, Reason.OUT_OF_MEMORY, Reason.POD_EVICTED,
-    Reason.POD_PREEMPTED, Reason.NODE_LOST,
-]  # fmt: skip
+    Reason.HARDWARE_FAULT,
+    Reason.COLLECTIVE_HANG,
+    Reason.NODE_MAINTENANCE,
+    Reason.NEURON_SOFTWARE_MISMATCH,
+    Reason.POD_FAILED,
+    Reason.PROCESS_FAILED,
+    Reason.PROCESS_KILLED,
+    Reason.OUT_OF_MEMORY,
+    Reason.POD_EVICTED,
+    Reason.POD_PREEMPTED,
+    Reason.NODE_LOST,
+]
 
 
 class _Entry(_Part):

@@ -9,8 +9,15 @@ from neuron_api.resource.reasons import Reason
 
 from .observation import OUT_OF_SERVICE, Node, Pod
 
-_IMAGE: Final = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
-                 "RegistryUnavailable", "SignatureValidationFailed")  # fmt: skip
+_IMAGE: Final = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,7 @@ def for_claims(job: NeuronTrainingJob, missing: Sequence[str]) -> Wait | None:
         for position, mount in enumerate(job.spec.storage)
         if mount.claim_name in missing
     ]
-    return Wait(Reason.CLAIM_NOT_FOUND, f"{' '.join(places)} Create it; the job goes on by itself.", stalled=True)
+    return Wait(Reason.CLAIM_NOT_FOUND, f"{' '.join(places)} Create it; the job then continues.", stalled=True)
 
 
 def for_earlier_job(job: NeuronTrainingJob, names: Sequence[str]) -> Wait | None:

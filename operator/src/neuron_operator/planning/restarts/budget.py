@@ -1,4 +1,4 @@
-"""How many failures a job may have, all together and of one cause, for ever or in a sliding window; and how long to
+"""How many failures a job may have, all together and of one cause, forever or in a sliding window; and how long to
 wait before pods are created again.
 
 The budgets of restarts inside the pods are the launchers'. Disruptions never come here.

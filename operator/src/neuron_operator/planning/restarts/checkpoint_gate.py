@@ -34,21 +34,21 @@ def seen_step(status: JobStatus) -> int:
 
 
 def can_resume(status: JobStatus, config: TrainingConfig, policy: RestartPolicy) -> bool:
-    """Return whether a new start may take up what has been done, or may begin again (B-11), or nothing has been done
+    """Return whether a new start may continue what has been done, or may begin again (B-11), or nothing has been done
     yet."""
     allowed = policy.from_scratch is FromScratch.ALWAYS
     return config.exp_manager.resume_if_exists or allowed or not seen_step(status)
 
 
 def begin(status: JobStatus, entry: Restart, text: str, now: datetime) -> JobStatus:
-    """The status of a job that stands still; `entry` tells of it in the ledger."""
+    """Return the status of a job that waits; `entry` records it in the ledger."""
     message = f"{text[:_LIMIT].rstrip()} {_REMEDY}"
     gate = CheckpointGateStatus(reason=Reason.NO_CHECKPOINT_FOUND, message=message, time=now)
     return ledger.append(status, entry).model_copy(update={"checkpoint_gate": gate})
 
 
 def released(status: JobStatus, policy: RestartPolicy) -> JobStatus | None:
-    """The new attempt that the spec allows; None: the job stands still."""
+    """Return the new attempt that the spec allows; None: the job waits."""
     if status.checkpoint_gate and not isinstance(status.checkpoint_gate.reason, Reason):
         return None  # Another release holds the job, for a reason that is not known here.
     if not policy.from_scratch.allows(finished_steps=seen_step(status), has_checkpoint=status.checkpoint is not None):

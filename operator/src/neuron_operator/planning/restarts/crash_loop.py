@@ -18,8 +18,12 @@ from neuron_operator.planning.status.conditions import End
 
 TIMES: Final = 3
 _OWN: Final = (
-    Reason.PROCESS_FAILED, Reason.PROCESS_KILLED, Reason.POD_FAILED, Reason.OUT_OF_MEMORY, Reason.COLLECTIVE_HANG,
-)  # fmt: skip
+    Reason.PROCESS_FAILED,
+    Reason.PROCESS_KILLED,
+    Reason.POD_FAILED,
+    Reason.OUT_OF_MEMORY,
+    Reason.COLLECTIVE_HANG,
+)
 _OUTSIDE: Final = (SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM)
 _BY_SIGNAL: Final = re.compile(r"ended by (SIG[A-Z]+)\.?$")
 

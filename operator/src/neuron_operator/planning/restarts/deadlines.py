@@ -61,8 +61,8 @@ def _whole(spec: JobSpec, status: JobStatus) -> Iterator[Deadline]:
     seconds = spec.active_deadline_seconds
     if seconds is not None and status.start_time is not None:
         message = (
-            f"spec.activeDeadlineSeconds ({seconds}) is over. The pods are told to save; a new job can go on from the "
-            "last checkpoint (exp_manager.resume_from_checkpoint)."
+            f"spec.activeDeadlineSeconds ({seconds}) is over. The pods are asked to save; a new job can continue from "
+            "the last checkpoint (exp_manager.resume_from_checkpoint)."
         )
         yield _deadline(status.start_time, seconds + status.suspended_seconds, Reason.DEADLINE_EXCEEDED, message)
 

@@ -171,7 +171,7 @@ def facts(
         stepping=context.is_stepping,
         restart=ledger.last_open(status),
         end=end,
-        hold=checkpoint_gate.wait(status),
+        gate=checkpoint_gate.wait(status),
         pause=suspension.pause(job.spec, status, _suspend_context(context)),
         admission=admission,
     )

@@ -70,7 +70,7 @@ def seconds_until_next(status: JobStatus, gang: Gang, now: datetime) -> float | 
 
 
 def mark_stale_pods(status: JobStatus, gang: Gang, now: datetime) -> JobStatus | None:
-    """Pods that wait for a node and avoid others than they should are to be made anew; None: there are none.
+    """Pods that wait for a node and avoid others than they should must be recreated; None: there are none.
 
     An affinity cannot be changed in a pod. Where nothing but repeated failures keeps pods from their place, they come
     first: those exclusions end.
@@ -171,9 +171,13 @@ def _with_exclusion(
         return status
     body = nodes.get(node)
     exclusion = ExcludedNode(
-        node=node, hostname=body.hostname if body else current.hostname if current else node, reason=reason,
-        message=message[:1024], exclusion_time=now, expiration_time=now + timedelta(seconds=policy.exclusion_seconds),
-    )  # fmt: skip
+        node=node,
+        hostname=body.hostname if body else current.hostname if current else node,
+        reason=reason,
+        message=message[:1024],
+        exclusion_time=now,
+        expiration_time=now + timedelta(seconds=policy.exclusion_seconds),
+    )
     return status.model_copy(update={"excluded_nodes": (*others, exclusion)})
 
 

@@ -77,11 +77,15 @@ def restart_hung_gang(
         message = f"{used_up}. {last} See the pods' logs, and the data of that step; then start a new job."
         return RestartDecision(status, End(Reason.BUDGET_EXHAUSTED, message))
     line = Restart(
-        restart_scope=RestartScope.GANG, cause=Reason.HANG, time=now, attempt=status.attempt,
-        message=ledger.clip(description), step=step,
+        restart_scope=RestartScope.GANG,
+        cause=Reason.HANG,
+        time=now,
+        attempt=status.attempt,
+        message=ledger.clip(description),
+        step=step,
         round=status.progress.round if status.progress else None,
         detection_seconds=ledger.seconds_to_detect(status.progress.last_step_time if status.progress else None, now),
-    )  # fmt: skip
+    )
     charged = budget.charge(ledger.append(status, line), Reason.HANG, spec.restart_policy, now)
     return RestartDecision(charged.model_copy(update={"attempt": status.attempt + 1, "pods": ()}))
 

@@ -86,12 +86,12 @@ def pause(spec: JobSpec, status: JobStatus, context: SuspendContext) -> Pause | 
     if context.active:
         return Pause(Reason.SUSPENDING, "spec.suspend is set: the pods finish their step, save and end.")
     at = f" after step {step}" if (step := ledger.last_step(status)) else ""
-    return Pause(Reason.SUSPENDED, f"No pod runs; the job stands still{at}. Set spec.suspend to false to go on.")
+    return Pause(Reason.SUSPENDED, f"No pod runs; the job waits{at}. Set spec.suspend to false to continue.")
 
 
 _CANNOT_RESUME = (
     "spec.suspend is set, but exp_manager.resume_if_exists is False: the job would begin again at step 0, so it "
-    "goes on. Delete the job to stop it all the same."
+    "continues. Delete the job to stop it all the same."
 )
 
 

@@ -151,7 +151,7 @@ def unresponsive(title: str, state: GangState) -> Admission | None:
     if any(pod.node or pod.seen_by_scheduler or not pod.created_at or pod.created_at > bound for pod in pods):
         return None
     message = (
-        f"{title} has said nothing about the pods for {SILENCE_SECONDS:.0f} s: no scheduler called "
+        f"{title} has reported nothing about the pods for {SILENCE_SECONDS:.0f} s: no scheduler called "
         f"{pods[0].scheduler or 'default-scheduler'} runs. Start it, or set spec.scheduling.schedulerName to its name "
         "(suspend the job for that)."
     )

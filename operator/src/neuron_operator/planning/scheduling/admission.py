@@ -45,7 +45,7 @@ def _not_enabled(job: NeuronTrainingJob) -> Wait:
     gang = job.spec.scheduling.gang
     message = (
         f"spec.scheduling.gang is {gang}, and the operator may not use it. Add {gang} to the Helm value "
-        "gangSchedulers (which gives the rights, too); the job goes on by itself."
+        "gangSchedulers (which gives the rights, too); the job then continues."
     )
     return Wait(Reason.SCHEDULER_NOT_ENABLED, message, stalled=True)
 
@@ -54,7 +54,7 @@ def _not_installed(job: NeuronTrainingJob, adapter: GangSchedulerAdapter) -> Wai
     versions = " or ".join(adapter.kind.api_versions)
     message = (
         f"spec.scheduling.gang is {job.spec.scheduling.gang}, but the cluster has no {adapter.kind.plural} of "
-        f"{versions}: {adapter.title} is not installed. No pod is created. Install it; the job goes on by itself. "
+        f"{versions}: {adapter.title} is not installed. No pod is created. Install it; the job then continues. "
         "Or choose another one."
     )
     return Wait(Reason.SCHEDULER_NOT_INSTALLED, message, stalled=True)
@@ -66,6 +66,6 @@ def _no_queue(job: NeuronTrainingJob, adapter: GangSchedulerAdapter) -> Wait:
     where = f" in namespace {job.metadata.namespace}" if queue and queue.namespaced else ""
     message = (
         f"spec.scheduling.queueName: there is no {kind} {job.spec.scheduling.queue_name}{where}. Create it; the job "
-        "goes on by itself."
+        "then continues."
     )
     return Wait(Reason.QUEUE_NOT_FOUND, message, stalled=True)

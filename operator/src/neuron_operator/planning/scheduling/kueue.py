@@ -79,7 +79,7 @@ class Kueue:
             )
         if not any(pod.labels.get(_PODS.managed_label) == "true" for pod in gated):
             message = (
-                f"Kueue does not care for pods of namespace {job.metadata.namespace}: its webhook has not marked "
+                f"Kueue does not manage pods of namespace {job.metadata.namespace}: its webhook has not marked "
                 f"{gated[0].name}. Let managedJobsNamespaceSelector and the integrations (pod) of its configuration "
                 "include them, then delete the pods."
             )

@@ -51,7 +51,7 @@ def _recoveries(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
         if entry.recovered_time and _identity(entry) not in closed:
             what = "the job was resumed" if entry.cause is Reason.SUSPENDED else f"the failure ({entry.cause})"
             note = (
-                f"Training went on from step {entry.resumed_from_step}, {entry.steps_lost} steps were done again, "
+                f"Training continued from step {entry.resumed_from_step}, {entry.steps_lost} steps were done again, "
                 f"{entry.recovery_seconds:.0f} s after {what}."
             )
             yield Announcement("Normal", "Recovered", "Restart", note)
@@ -131,7 +131,9 @@ def _phase(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
 
 
 def _identity(entry: Restart) -> tuple[object, ...]:
-    return entry.restart_scope, entry.attempt, entry.pod_uid, entry.round, entry.time
+    """Return what a line of the ledger keeps when it is corrected: its round may be another one at the next look, since
+    pods are asked one after the other and a round may end in between (`failures.blame.by_round`)."""
+    return entry.restart_scope, entry.attempt, entry.pod_uid, entry.time
 
 
 def _condition(status: JobStatus, kind: ConditionType) -> Condition | None:

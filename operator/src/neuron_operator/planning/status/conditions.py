@@ -65,8 +65,8 @@ class Facts:
     restart: Restart | None = None
     """The failure that is being recovered from."""
     end: End | None = None
-    hold: Wait | None = None
-    """What the job stands still for, without pods."""
+    gate: Wait | None = None
+    """What the job waits for, without pods."""
     pause: Pause | None = None
     """Where spec.suspend is set."""
 
@@ -95,9 +95,9 @@ def phase(facts: Facts) -> Phase:
         return Phase.PENDING
     if facts.pause and facts.pause.begun:
         return Phase.SUSPENDED if facts.pause.complete else Phase.SUSPENDING
-    if facts.restart and not facts.hold:
+    if facts.restart and not facts.gate:
         return Phase.RESTARTING
-    if facts.hold or facts.wait or not facts.existing:
+    if facts.gate or facts.wait or not facts.existing:
         return Phase.PENDING
     return Phase.RUNNING if facts.stepping else Phase.STARTING
 
@@ -129,8 +129,8 @@ def headline(facts: Facts) -> tuple[ConditionType, Reason | str, str]:
         return stalled, facts.config.reason, facts.config.message
     if facts.pause and facts.pause.begun:
         return (ready if facts.pause.complete else reconciling), facts.pause.reason, facts.pause.message
-    if facts.hold:
-        return stalled, facts.hold.reason, facts.hold.message
+    if facts.gate:
+        return stalled, facts.gate.reason, facts.gate.message
     if facts.wait:
         return (stalled if facts.wait.stalled else reconciling), facts.wait.reason, facts.wait.message
     if facts.restart:
@@ -155,13 +155,13 @@ _REMEDIES: Final[Mapping[str, str]] = {
 def sentence(restart: Restart) -> str:
     """A failure and what is done about it."""
     if restart.cause is Reason.SUSPENDED:
-        return f"The job was {restart.message}; it goes on with new pods."
+        return f"The job was {restart.message}; it continues with new pods."
     if restart.cause is Reason.HANG:
         at = f" after step {restart.step}" if restart.step else ""
         return f"Hang: {restart.message}{at}. All pods are replaced."
     if restart.cause is Reason.NO_CHECKPOINT_FOUND:
         at = f" after step {restart.step}" if restart.step else ""
-        return f"NoCheckpointFound: pod {restart.pod}{at}: {restart.message.rstrip('.')}. The job stands still."
+        return f"NoCheckpointFound: pod {restart.pod}{at}: {restart.message.rstrip('.')}. The job waits."
     who = f"rank {restart.rank} in pod {restart.pod}" if restart.rank is not None else f"pod {restart.pod}"
     where = f" on node {restart.node}" if restart.node else ""
     codes = (("exit code", restart.exit_code), ("Neuron code", restart.neuron_code))
@@ -216,10 +216,10 @@ def _pods_ready(facts: Facts) -> _ConditionDraft:
         return _ConditionDraft(False, facts.end.reason, "The job is over.")
     if facts.stopping:
         return _ConditionDraft(False, facts.stopping.reason, facts.stopping.message)
-    if facts.hold:
-        return _ConditionDraft(False, facts.hold.reason, "The job stands still.")
+    if facts.gate:
+        return _ConditionDraft(False, facts.gate.reason, "The job waits.")
     if not (facts.existing or facts.wait):
-        return _ConditionDraft(False, Reason.NOT_STARTED, "No pods are there.")
+        return _ConditionDraft(False, Reason.NOT_STARTED, "There are no pods.")
     if facts.wait:
         return _ConditionDraft(False, facts.wait.reason, facts.wait.message)
     if facts.ready == facts.nodes:
@@ -236,12 +236,12 @@ def _progressing(facts: Facts) -> _ConditionDraft:
         )
     if facts.stopping:
         return _ConditionDraft(False, facts.stopping.reason, facts.stopping.message)
-    if facts.hold:
-        return _ConditionDraft(False, facts.hold.reason, "The job stands still.")
+    if facts.gate:
+        return _ConditionDraft(False, facts.gate.reason, "The job waits.")
     if facts.restart:
         return _ConditionDraft(False, facts.restart.cause, "No step has been finished since the failure.")
     if not facts.existing:
-        return _ConditionDraft(False, Reason.NOT_STARTED, "No pods are there.")
+        return _ConditionDraft(False, Reason.NOT_STARTED, "There are no pods.")
     if facts.stepping:
         return _ConditionDraft(True, Reason.STEPS_ADVANCING, "Optimizer steps are being finished.")
     return _ConditionDraft(False, Reason.WAITING_FOR_FIRST_STEP, "No step has been finished yet.")
@@ -252,8 +252,8 @@ def _restarting(facts: Facts) -> _ConditionDraft:
         return _ConditionDraft(False, facts.end.reason, "The job is over.")
     if facts.stopping:
         return _ConditionDraft(False, facts.stopping.reason, facts.stopping.message)
-    if facts.hold:
-        return _ConditionDraft(False, facts.hold.reason, "The job stands still.")
+    if facts.gate:
+        return _ConditionDraft(False, facts.gate.reason, "The job waits.")
     if facts.restart:
         return _ConditionDraft(True, facts.restart.cause, sentence(facts.restart))
     return _ConditionDraft(False, Reason.RUNNING, "Nothing is being restarted.")

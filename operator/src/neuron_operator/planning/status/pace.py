@@ -1,7 +1,7 @@
 """Seconds per step, learned from the steps that pod 0 reports: an average in which the newest steps count most.
 
 Both times are the pod's own, so that clocks which differ between nodes do not matter. Each start of the processes
-learns anew: what comes after a restart may be another image, or another node.
+learns again: what comes after a restart may be another image, or another node.
 """
 
 from dataclasses import dataclass

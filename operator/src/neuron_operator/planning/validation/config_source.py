@@ -31,7 +31,7 @@ def read(body: Mapping[str, Any] | None, source: ConfigMapKey, namespace: str) -
 
 
 def _absent(field: str, sentence: str) -> ConfigText:
-    return ConfigText(None, f"{_FIELD}.{field}: {sentence}; the job goes on by itself.")
+    return ConfigText(None, f"{_FIELD}.{field}: {sentence}; the job then continues.")
 
 
 def _list(keys: Iterable[str]) -> str:

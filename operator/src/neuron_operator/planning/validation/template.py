@@ -47,8 +47,11 @@ def findings(template: Mapping[str, Any] | None) -> tuple[Finding, ...]:
 
 
 def _faults(template: Mapping[str, Any]) -> Iterator[Finding]:
-    yield from (error(f"{_ROOT}.{key}", "a pod template has metadata and spec only.", _REMEDY)
-                for key in template if key not in ("metadata", "spec") and not key.startswith("$"))  # fmt: skip
+    yield from (
+        error(f"{_ROOT}.{key}", "a pod template has metadata and spec only.", _REMEDY)
+        for key in template
+        if key not in ("metadata", "spec") and not key.startswith("$")
+    )
     yield from _directives(template, _ROOT)
     metadata, spec = template.get("metadata"), template.get("spec")
     if isinstance(metadata, Mapping):
@@ -81,8 +84,11 @@ def _directives(value: Any, where: str, *, in_list: bool = False) -> Iterator[Fi
         elif key == "$patch" and where in (_ROOT, f"{_ROOT}.spec", f"{_ROOT}.metadata"):
             yield error(f"{where}.$patch", "the template is merged: it cannot take the place of the job's.", _REMEDY)
         elif key == "$patch" and in_list and item != "delete" and value.get("name") != contract.CONTAINER:
-            yield error(f"{where}.$patch", "the job's own items are in this list: it cannot be replaced.",
-                        "Remove items by their names with $patch: delete.")  # fmt: skip
+            yield error(
+                f"{where}.$patch",
+                "the job's own items are in this list: it cannot be replaced.",
+                "Remove items by their names with $patch: delete.",
+            )
         else:
             yield from _directives(item, f"{where}.{key}")
 
@@ -104,8 +110,11 @@ def _labels(labels: Any) -> Iterator[Finding]:
 def _volumes(volumes: Any) -> Iterator[Finding]:
     for volume in volumes if isinstance(volumes, list) else ():
         if isinstance(volume, Mapping) and volume.get("name") == CONFIG_VOLUME:
-            yield error(f"{_ROOT}.spec.volumes[{CONFIG_VOLUME}]", "the name is taken by the job's configuration.",
-                        "Choose another name.")  # fmt: skip
+            yield error(
+                f"{_ROOT}.spec.volumes[{CONFIG_VOLUME}]",
+                "the name is taken by the job's configuration.",
+                "Choose another name.",
+            )
 
 
 def _containers(containers: Any, where: str) -> Iterator[Finding]:
@@ -114,8 +123,9 @@ def _containers(containers: Any, where: str) -> Iterator[Finding]:
         if isinstance(container, Mapping) and "$patch" in container and not name:
             continue  # Told as a directive.
         if not name:
-            yield error(f"{where}[{position}]", "it has no name.",
-                        f"Call the trainer's container {contract.CONTAINER}.")  # fmt: skip
+            yield error(
+                f"{where}[{position}]", "it has no name.", f"Call the trainer's container {contract.CONTAINER}."
+            )
         elif name == contract.CONTAINER and where.endswith(".containers"):
             yield from _trainer(container, f"{where}[{name}]")
 
@@ -133,8 +143,11 @@ def _trainer(container: Mapping[str, Any], where: str) -> Iterator[Finding]:
             yield error(f"{where}.ports[progress]", "the operator reads the progress there.", _REMEDY)
     for mount in _mappings(container.get("volumeMounts")):
         if str(mount.get("mountPath", "")).rstrip("/") == contract.CONFIG_DIR:
-            yield error(f"{where}.volumeMounts[{contract.CONFIG_DIR}]", "the configuration is mounted there.",
-                        "Choose another path.")  # fmt: skip
+            yield error(
+                f"{where}.volumeMounts[{contract.CONFIG_DIR}]",
+                "the configuration is mounted there.",
+                "Choose another path.",
+            )
 
 
 def _mappings(items: Any) -> Iterator[Mapping[str, Any]]:

@@ -29,13 +29,13 @@ def findings(template: Mapping[str, Any] | None, scheduling: Scheduling, devices
 
 
 def _marks(metadata: Mapping[str, Any]) -> Iterator[Finding]:
-    """Pods queued one by one would wait for each other for ever."""
+    """Pods queued one by one would wait for each other forever."""
     for part in ("labels", "annotations"):
         for key in _mapping(metadata.get(part)):
             if registry.is_reserved(str(key)):
                 yield error(
                     f"{_ROOT}.metadata.{part}[{key}]",
-                    "it cannot be set: pods that are queued one by one wait for each other for ever.",
+                    "it cannot be set: pods that are queued one by one wait for each other forever.",
                     "Use spec.scheduling.",
                 )
 
@@ -81,7 +81,7 @@ def _network(spec: Mapping[str, Any]) -> Iterator[Finding]:
     if "activeDeadlineSeconds" in spec:
         yield error(
             f"{_ROOT}.spec.activeDeadlineSeconds",
-            "a pod that is ended by it counts as failed and is made anew.",
+            "a pod that is ended by it counts as failed and is recreated.",
             "Use spec.activeDeadlineSeconds.",
         )
 

@@ -65,7 +65,7 @@ class Refused:
 
     @property
     def may_resolve(self) -> bool:
-        """Return whether the job goes on by itself, once the source of its configuration exists."""
+        """Return whether the job then continues, once the source of its configuration exists."""
         return self.reason is Reason.CONFIG_MAP_NOT_FOUND
 
 
@@ -188,7 +188,7 @@ def _bare_ones(spec: JobSpec) -> tuple[Finding, ...]:
     return tuple(
         warning(
             f"spec.config.trainer.{key}",
-            "1 means one batch (the API server stores 1.0 as 1, so the two cannot be told apart).",
+            "1 means one batch (the API server stores 1.0 as 1, so the two cannot be distinguished).",
             'For all batches, write the fraction as a string: "1.0".',
         )
         for key in _ONE_MEANS_ONE
@@ -210,8 +210,13 @@ def _config_changed(key: _ValidationKey, loaded: Loaded) -> tuple[Finding, ...]:
     if key.started_with in ("", loaded.hash):
         return ()
     where = "spec.configFrom" if key.spec.config is None else "spec.config"
-    return (error(where, "the configuration was changed after the job had started.",
-                  "Restore it, or create a new job with exp_manager.resume_from_checkpoint."),)  # fmt: skip
+    return (
+        error(
+            where,
+            "the configuration was changed after the job had started.",
+            "Restore it, or create a new job with exp_manager.resume_from_checkpoint.",
+        ),
+    )
 
 
 def _sentences(findings: tuple[Finding, ...]) -> str:
