@@ -114,6 +114,10 @@ golden: venv ## write the golden tables of `kubectl neuron plan` again (check th
 bench-plan: venv ## how long `kubectl neuron plan` takes to start
 	$(BIN)/python benchmarks/plan.py
 
+.PHONY: bench-alignment
+bench-alignment: venv ## pairs per second of preference training against TRL's, in turns (5 minutes)
+	$(BIN)/python benchmarks/alignment_dpo.py
+
 .PHONY: bench-data
 bench-data: venv ## index build, writing, packing and random reads against megatron-core, datasets and a bare memmap
 	$(BIN)/python benchmarks/data.py
