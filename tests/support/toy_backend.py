@@ -4,6 +4,7 @@ The module is a `BackendProvider`: what a package of `neuron_trainer.parallel` h
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 
 import torch
@@ -64,6 +65,12 @@ class ToyBackend:
 
     def parameters(self) -> Sequence[LocalParameter]:
         return [WholeParameter(name, leaf.shape, leaf, 1) for name, leaf in self._module.named_parameters()]
+
+    def frozen_parameters(self) -> Sequence[LocalParameter]:
+        return []
+
+    def without_adapters(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def weights_loaded(self, updates: int) -> None:
         """It computes with the weights themselves."""

@@ -15,7 +15,7 @@ from neuron_api.derive.architecture import Architecture
 from neuron_api.derive.config_json import model_type
 from neuron_trainer.errors import CheckpointError
 
-from . import config_json
+from . import config_json, lora
 from .megatron import config as megatron_config
 from .roles import Role
 from .spec import FamilySpec, HFTensor, Sizes
@@ -79,6 +79,8 @@ class Family:
 
     def init_parameter(self, name: str, shape: torch.Size) -> Tensor:
         """Return the full initial value of a parameter, fp32 on the CPU."""
+        if lora.names.is_adapter(name):
+            return lora.init_parameter(name, shape, self.seed)
         if not self.initialize:
             return torch.empty(shape)
         return self._spec.init_parameter(name, shape, self.config, self.seed)

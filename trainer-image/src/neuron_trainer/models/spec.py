@@ -72,6 +72,10 @@ def init_parameter(name: str, shape: torch.Size, deviation: float, seed: int) ->
         return torch.ones(shape)
     if name.endswith(".bias"):
         return torch.zeros(shape)
+    return torch.empty(shape).normal_(0.0, deviation, generator=generator(name, seed))
+
+
+def generator(name: str, seed: int) -> torch.Generator:
+    """Return the random numbers of a parameter: the same for all runs with this seed."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
-    return torch.empty(shape).normal_(0.0, deviation, generator=generator)
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))

@@ -5,6 +5,7 @@ docs/design/003-parallel-backend.md.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple, Protocol
@@ -125,7 +126,16 @@ class ParallelBackend(Protocol):
         ...
 
     def parameters(self) -> Sequence[LocalParameter]:
-        """What the optimizer updates, in the model's order, a shared parameter once."""
+        """What the optimizer updates, in the model's order, a shared parameter once; with LoRA the adapters alone."""
+        ...
+
+    def frozen_parameters(self) -> Sequence[LocalParameter]:
+        """What only computes, in the model's order: the base of adapters, in the dtype of computing, without gradient,
+        state or master."""
+        ...
+
+    def without_adapters(self) -> AbstractContextManager[None]:
+        """Return a context in which `evaluate` is the base model's, with the biases that are trained beside it."""
         ...
 
     def weights_loaded(self, updates: int) -> None:

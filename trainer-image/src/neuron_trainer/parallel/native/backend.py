@@ -17,7 +17,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment, precision, sharding
 from neuron_api.platform.topology import Topology
 from neuron_trainer import objectives
-from neuron_trainer.models import recompute
+from neuron_trainer.models import lora, recompute
 from neuron_trainer.models.family import Family
 from neuron_trainer.models.interface import Part, Prediction
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Share
@@ -31,7 +31,7 @@ from .precision import dtypes, frozen_weights
 from .precision.rounded_weights import RoundedWeights
 from .precision.working_weights import WorkingWeights
 from .schedule import GradientAccumulation, MicroBatch, MicroBatchSchedule, Pipelined, Targets
-from .tensor import tensor_parallel
+from .tensor import adapters, tensor_parallel
 from .tensor.loss import AveragedLoss, CrossEntropy
 from .tensor.preference_loss import PreferenceLoss, RowLogProbs
 
@@ -62,6 +62,9 @@ class NativeBackend:
         if self._objective is not None:
             self._loss = PreferenceLoss(self._objective, self._rows)
         self._parameters: list[parameters.NativeParameter] = []
+        self._frozen: list[parameters.NativeParameter] = []
+        self._adapters: list[lora.Adapters] = []
+        """Of each block."""
         self._blocks: list[nn.Module] = []
         self._reference: MicroBatchSchedule | None = None
         """Of the frozen model, where there is one."""
@@ -82,6 +85,8 @@ class NativeBackend:
         )
         each = dist.get_world_size() // self._topology.pipeline_parallel
         self._parameters = [parameter for module in blocks.values() for parameter in parameters.collect(module, each)]
+        self._frozen = [one for module in blocks.values() for one in parameters.collect(module, each, is_frozen=True)]
+        shared_weight.mark(self._frozen, self._aliases)
         self._copied = shared_weight.mark(self._parameters, self._aliases)
         if self._meshes.data is None and dtypes.is_mixed(self._policy):
             self._compute_weights = WorkingWeights(
@@ -131,6 +136,7 @@ class NativeBackend:
                 reduction=dtypes.reduction(self._policy),
             )
             self._tie(family, module)
+        self._adapt(module, family)
         self._materialise(module, family)
         if self._meshes.shuffle is not None:
             token_shuffle.apply(module, self._meshes.shuffle)
@@ -154,6 +160,16 @@ class NativeBackend:
             module.register_forward_hook(_plain)
         return module
 
+    def _adapt(self, module: nn.Module, family: Family) -> None:
+        """Add the adapters of LoRA, split as their linears are."""
+        strategy = self._config.model_alignment_strategy
+        if strategy is None or strategy.peft is None:
+            return
+        sequence_parallel = self._config.distributed_strategy.sequence_parallel
+        mesh = self._meshes.tensor
+        split = adapters.split(family.roles, mesh, sequence_parallel=sequence_parallel) if mesh is not None else None
+        self._adapters.append(lora.attach(module, strategy.peft, split))
+
     def _tie(self, family: Family, module: nn.Module) -> None:
         """In a pipeline no stage has both names of a shared weight."""
         if self._meshes.stages is None:
@@ -167,17 +183,34 @@ class NativeBackend:
         """Replace each meta parameter by its initial value; one full tensor at a time is in memory."""
         for name, meta in list(module.named_parameters()):
             full = family.init_parameter(self._aliases.get(name, name), meta.shape)
-            full = full.to(self.device, dtypes.TORCH[self._policy.stored])
+            # What is never updated needs no master: it is kept in the dtype that is computed with.
+            dtype = self._policy.stored if meta.requires_grad else self._policy.compute
+            full = full.to(self.device, dtypes.TORCH[dtype])
             if isinstance(meta, DTensor):
                 # src_data_rank None: every rank has the same full tensor and cuts its own shard, no broadcast.
                 full = distribute_tensor(full, meta.device_mesh, meta.placements, src_data_rank=None)
             owner, _, attribute = name.rpartition(".")
-            setattr(module.get_submodule(owner), attribute, nn.Parameter(full))
+            setattr(module.get_submodule(owner), attribute, nn.Parameter(full, requires_grad=meta.requires_grad))
         self._tie(family, module)
 
     def parameters(self) -> Sequence[LocalParameter]:
         """See `ParallelBackend`."""
         return self._parameters
+
+    def frozen_parameters(self) -> Sequence[LocalParameter]:
+        """See `ParallelBackend`."""
+        return self._frozen
+
+    @contextmanager
+    def without_adapters(self) -> Iterator[None]:
+        """See `ParallelBackend`."""
+        for one in self._adapters:
+            one.is_on = False
+        try:
+            yield
+        finally:
+            for one in self._adapters:
+                one.is_on = True
 
     def weights_loaded(self, updates: int) -> None:
         """See `ParallelBackend`; what a pass over the data has gathered is of other weights."""

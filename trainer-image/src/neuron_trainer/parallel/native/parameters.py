@@ -41,8 +41,8 @@ class NativeParameter(LocalParameter):
         )
 
 
-def collect(module: nn.Module, world_size: int) -> list[NativeParameter]:
-    """The registered parameters in the model's order; call after all splits were applied."""
+def collect(module: nn.Module, world_size: int, *, is_frozen: bool = False) -> list[NativeParameter]:
+    """The trained parameters in the model's order, or the frozen ones; call after all splits were applied."""
     return [
         NativeParameter(
             name,
@@ -55,6 +55,7 @@ def collect(module: nn.Module, world_size: int) -> list[NativeParameter]:
             whole=parameter,
         )
         for name, parameter in module.named_parameters()
+        if parameter.requires_grad != is_frozen
     ]
 
 

@@ -49,8 +49,8 @@ def _parts(module: nn.Module, limit: int, left: Set[nn.Parameter]) -> Iterator[n
 
 
 def _size(module: nn.Module, left: Set[nn.Parameter] = frozenset()) -> int:
-    """Bytes of what this process holds before data parallelism."""
-    own = [one for one in module.parameters() if one not in left]
+    """Bytes of what this process holds before data parallelism; frozen parameters are in no bucket."""
+    own = [one for one in module.parameters() if one.requires_grad and one not in left]
     return sum((one.to_local() if isinstance(one, DTensor) else one).nbytes for one in own)
 
 

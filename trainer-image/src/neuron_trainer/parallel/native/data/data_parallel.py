@@ -28,9 +28,11 @@ def apply(
     """Shard each layer, or what fits into a `bucket` of so many MiB, and then the rest as units.
 
     Parameters stay gathered from forward to the end of backward. With expert parallelism the `experts` of each layer
-    are a unit of their own, over the processes that hold the same.
+    are a unit of their own, over the processes that hold the same. Frozen parameters are in no unit: they stay whole on
+    each process, are never gathered and have nothing to reduce.
     """
-    shard = partial(fully_shard, mp_policy=precision, reshard_after_forward=False)
+    frozen = {parameter for parameter in module.parameters() if not parameter.requires_grad}
+    shard = partial(fully_shard, mp_policy=precision, reshard_after_forward=False, ignored_params=frozen)
     apart: set[nn.Parameter] = set()
     if experts is not None:
         for stack in [child for child in module.modules() if isinstance(child, Experts)]:

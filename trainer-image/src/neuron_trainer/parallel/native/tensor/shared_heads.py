@@ -6,6 +6,8 @@ keep one weight, and a checkpoint has it once, whatever r was. Upstream keeps r 
 and adds up their gradients; here the weight is whole because it is small beside the queries', which are split.
 """
 
+from dataclasses import dataclass
+
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -25,22 +27,34 @@ class SharedHeads(ParallelStyle):
         assert isinstance(module, nn.Linear)
         distribute_module(module, device_mesh)
         own = heads_of(device_mesh.get_local_rank(), device_mesh.size(), self._heads, self._copies)
-
-        def forward(states: Tensor) -> Tensor:
-            """[..., in], whole, to [..., own heads x head size]."""
-            bias = None if module.bias is None else self._rows(module.bias, own)
-            return F.linear(with_partial_gradient(states, device_mesh), self._rows(module.weight, own), bias)
-
         holder: nn.Module = module
-        holder.forward = forward
+        holder.forward = SharedForward(module, device_mesh, self._heads, own)
         return module
 
-    def _rows(self, parameter: Tensor, own: list[int]) -> Tensor:
+
+@dataclass(frozen=True, slots=True)
+class SharedForward:
+    """The `forward` of such a linear."""
+
+    linear: nn.Linear
+    mesh: DeviceMesh
+    heads: int
+    """Of the whole weight."""
+    own: list[int]
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """[..., in], whole, to [..., own heads x head size]."""
+        linear = self.linear
+        bias = None if linear.bias is None else self.rows(linear.bias)
+        return F.linear(with_partial_gradient(states, self.mesh), self.rows(linear.weight), bias)
+
+    def rows(self, parameter: Tensor) -> Tensor:
+        """Return the rows of the own heads, [heads x head size, ...] to [own heads x head size, ...]."""
         assert isinstance(parameter, DTensor)
         assert parameter.placements == (Replicate(),)
         whole = parameter.to_local(grad_placements=[Partial()])
-        by_head = whole.view(self._heads, -1, *whole.shape[1:])
-        return by_head[own].flatten(0, 1)
+        by_head = whole.view(self.heads, -1, *whole.shape[1:])
+        return by_head[self.own].flatten(0, 1)
 
 
 def heads_of(rank: int, size: int, heads: int, copies: int) -> list[int]:

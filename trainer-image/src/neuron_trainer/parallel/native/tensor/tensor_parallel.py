@@ -75,10 +75,10 @@ def apply(
             module.get_submodule(name).register_forward_pre_hook(enter, prepend=True)
     for name, role in roles.items():
         if role is Role.DROPOUT_INSIDE or (role is Role.DROPOUT and sequence_parallel):
-            _separate(module.get_submodule(name), mesh)
+            separate(module.get_submodule(name), mesh)
 
 
-def _separate(module: nn.Module, mesh: DeviceMesh) -> None:
+def separate(module: nn.Module, mesh: DeviceMesh) -> None:
     """Masks of its own for each process, which holds another part of the tensor than its peers."""
     assert isinstance(module, Dropout)
     module.stream = _TENSOR_STREAM + mesh.get_local_rank()

@@ -1,0 +1,74 @@
+"""Which modules of a model get adapters: `peft.target_modules`, by the end of their names."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
+
+from torch import nn
+
+FUSED: Final[Mapping[str, tuple[str, ...]]] = {
+    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
+    "gate_up_proj": ("gate_proj", "up_proj"),
+}
+"""Targets of several linears with the same input, which share A as in neuronx-distributed's fused layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterGroup:
+    """Modules that share one A; B is each one's own."""
+
+    target: str
+    """The value of `target_modules`."""
+    names: tuple[str, ...]
+    """Of the modules, in the model's order."""
+
+
+def groups(module: nn.Module, targets: Iterable[str]) -> list[AdapterGroup]:
+    """Return the adapted modules of a model, or of a part of it, in its order; each is in one group."""
+    adapted = [name for name, child in module.named_modules() if isinstance(child, nn.Linear | nn.Embedding)]
+    order = {name: place for place, name in enumerate(adapted)}
+    result: dict[tuple[str, ...], AdapterGroup] = {}
+    for target in targets:
+        for names in _matches(adapted, target):
+            result.setdefault(names, AdapterGroup(target, names))
+    return sorted(result.values(), key=lambda group: order[group.names[0]])
+
+
+def unmatched(module: nn.Module, targets: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield each target of which the whole model has no module, or one twice, and what is wrong in a sentence."""
+    adapted = [name for name, child in module.named_modules() if isinstance(child, nn.Linear | nn.Embedding)]
+    ends = list(dict.fromkeys(name.rpartition(".")[2] for name in adapted))
+    owner: dict[str, str] = {}
+    for target in dict.fromkeys(targets):
+        matches = _matches(adapted, target)
+        if not matches:
+            yield target, _nothing(module, target, ends)
+        for name in (name for names in matches for name in names):
+            if owner.setdefault(name, target) != target:
+                yield target, f"{name} is a part of {owner[name]}, too."
+                break
+
+
+def _matches(names: Sequence[str], target: str) -> list[tuple[str, ...]]:
+    parts = FUSED.get(target.rpartition(".")[2])
+    if parts is None:
+        return [(name,) for name in names if _ends(name, target)]
+    prefix = target.removesuffix(target.rpartition(".")[2])
+    first = [name.removesuffix(parts[0]) for name in names if _ends(name, prefix + parts[0])]
+    whole = [tuple(parent + part for part in parts) for parent in first]
+    return [tuple(sorted(one, key=names.index)) for one in whole if set(one) <= set(names)]
+
+
+def _ends(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")
+
+
+def _nothing(module: nn.Module, target: str, ends: Sequence[str]) -> str:
+    stacked = {name.rpartition(".")[2] for name, _ in module.named_parameters()} - {"weight", "bias"}
+    message = f"no linear or embedding of the model ends with {target!r}"
+    if stacked & {target, *FUSED.get(target, ())}:
+        return f"{message}: that of experts is one stacked weight, which gets no adapter."
+    fused = [name for name, parts in FUSED.items() if set(parts) <= set(ends)]
+    near = get_close_matches(target, [*ends, *fused], n=1)
+    return f"{message}; {near[0]!r} is near." if near else f"{message}; it has {', '.join([*ends, *fused])}."
