@@ -13,7 +13,7 @@ from pairs import aligned
 
 from . import ranks
 from .ranks import GLOO_TIMEOUT
-from .splits import PACKED, REFERENCES, ROOMY, SPLITS, Split, fits
+from .splits import LORA_DROPOUT, PACKED, REFERENCES, ROOMY, SPLITS, Split, fits
 from .tiny import MODEL, SEQUENCE, VOCABULARY, config
 
 STEPS = 5
@@ -62,7 +62,20 @@ ALIGNED: dict[str, dict[str, Any]] = {
 """`model_alignment_strategy` of families that are trained on pairs."""
 ISOLATED = ("llama, documents", "mixtral, documents")
 """Of a config.json, with packed records that do not see each other (`sft.isolate_records`)."""
-FAMILIES = (*HF, *ISOLATED, *SECTION, *dict.fromkeys([*MEGATRON, *ALIGNED]))
+_ATTENTION = ["qkv_proj", "o_proj"]
+LORA: dict[str, dict[str, Any]] = {
+    "llama, lora": {
+        "target_modules": [*_ATTENTION, "gate_up_proj", "down_proj", "embed_tokens", "lm_head"],
+        "lora_bias": "all",
+    },
+    "llama, lora of single linears": {"target_modules": ["k_proj", "v_proj", "up_proj"], "lora_bias": "lora_only"},
+    LORA_DROPOUT: {"target_modules": ["qkv_proj", "gate_up_proj", "lm_head"], "lora_dropout": 0.3},
+    "mixtral, lora": {"target_modules": _ATTENTION},
+    "megatron gpt, lora": {"target_modules": ["q_proj", "v_proj", "up_proj", "down_proj"]},
+    "megatron mixtral, lora": {"target_modules": [*_ATTENTION, "embed_tokens"], "lora_bias": "all"},
+}
+"""The section `peft`, of the model that the name begins with."""
+FAMILIES = (*HF, *ISOLATED, *SECTION, *dict.fromkeys([*MEGATRON, *ALIGNED, *LORA]))
 EXPERTS = tuple(name for name in FAMILIES if "experts" in name or "mixtral" in name)
 
 
@@ -181,12 +194,19 @@ def _config(family: str, split: Split, folder: Path) -> Any:
         values["model"]["activations_checkpoint_recompute"] = _recomputed(family)
     if split.experts > 1:
         values["model"].setdefault("moe", {**MOE, "capacity_factor": None})
-    if family in MEGATRON:
+    model = family.partition(", lora")[0]
+    if family in LORA:
+        values["model_alignment_strategy"] = {
+            "peft": {"lora_rank": 3, "lora_alpha": 6, "lora_dropout": 0, **LORA[family]}
+        }
+        values["data"] |= {"seq_length": SEQUENCE, "train_dir": "unused.jsonl", "tokenizer": {"type": "unused"}}
+    if model in MEGATRON:
         del values["model"]["model_config"]
-        values["model"] |= {**SIZES, "num_layers": split.layers, "init_method_std": 0.1, **MEGATRON[family]}
+        values["model"] |= {**SIZES, "num_layers": split.layers, "init_method_std": 0.1, **MEGATRON[model]}
         values["model_source"] = "megatron"
-        values["data"]["data_prefix"] = ["unused"]
-        del values["data"]["train_dir"]
+        if family not in LORA:
+            values["data"]["data_prefix"] = ["unused"]
+            del values["data"]["train_dir"]
     loaded = load_text(yaml.safe_dump(values))
     assert loaded.config is not None, loaded.findings
     return aligned(loaded.config, **ALIGNED[family]) if family in ALIGNED else loaded.config
@@ -199,7 +219,7 @@ def _recomputed(family: str) -> list[str]:
 def _family(name: str, typed: Any) -> Any:
     from neuron_trainer.models.family import Family
 
-    if name in MEGATRON:
+    if name.partition(", lora")[0] in MEGATRON:
         return Family.from_config(typed, VOCABULARY)
     return Family.from_json({**MODEL, **HF[name.partition(",")[0]]}, typed)
 

@@ -120,7 +120,8 @@ def _train(rank: int, world: int, values: dict[str, Any], checkpoint: Path | Non
     rng.seed(config.seed)
     topology = Topology.from_config(config, world // config.trainer.num_nodes)
     device = torch.device("cpu")
-    run = Run.build(config, topology, loaded.hash, device, lambda: False, phases, is_fresh=checkpoint is None)
+    is_fresh = Run.draws_weights(str(checkpoint) if checkpoint else None)
+    run = Run.build(config, topology, loaded.hash, device, lambda: False, phases, is_fresh=is_fresh)
     metrics = MetricsFile(folder / contract.METRICS_FILE) if rank == 0 else None
     run.fit(
         Start(0, str(checkpoint) if checkpoint else None),

@@ -80,6 +80,7 @@ SPLITS: Final = {
 """Global batch 8 in micro-batches of 2: four of them on one process, one on each of data parallel 4."""
 
 MASKED: Final = "megatron gpt, hidden dropout"
+LORA_DROPOUT: Final = "llama, lora, dropout"
 """Only where the processes hold the same states are the masks those of one process (B-19)."""
 PACKED: Final = "documents"
 """In the name of families whose samples have several documents that do not see each other."""
@@ -89,10 +90,10 @@ ROOMY: Final = "mixtral, room for all"
 
 def fits(family: str, split: str) -> bool:
     """Whether a family is trained under a split; `expert` is about families with experts (see `families.EXPERTS`)."""
-    return (family != MASKED or split == "tensor 2") and (family == ROOMY) == (SPLITS[split].shuffle > 1)
+    return (family not in (MASKED, LORA_DROPOUT) or split == "tensor 2") and (family == ROOMY) == (SPLITS[split].shuffle > 1)
 
 
-PART: Final = {
+_WHOLE: Final = {
     "recompute full": ["llama, dpo", "mixtral, capacity", "megatron mistral, documents", "megatron gpt"],
     "recompute selective": ["llama, documents", "llama", "megatron mixtral"],
     "data 2": ["megatron mixtral", "llama, orpo"],
@@ -140,4 +141,20 @@ PART: Final = {
     "shuffle 2, expert 2, tensor 2, sequence": [ROOMY],
     "expert 2, tensor 2, pipeline 2, data 2, zero1, sequence": ["mixtral"],
 }
+_ADAPTERS: Final = {
+    "recompute selective": ["llama, lora"],
+    "data 2": ["megatron gpt, lora"],
+    "data 2, zero1": ["llama, lora"],
+    "tensor 2": [LORA_DROPOUT, "megatron gpt, lora"],
+    "tensor 2, sequence": ["llama, lora"],
+    "context 2": ["llama, lora"],
+    "pipeline 2": ["llama, lora", "megatron gpt, lora"],
+    "expert 2": ["mixtral, lora"],
+    "expert 2, zero1": ["megatron mixtral, lora"],
+    "tensor 4": ["llama, lora"],
+    "tensor 4, copies 2, sequence": ["llama, lora of single linears"],
+    "2 x 2, zero1, sequence": ["llama, lora"],
+    "pipeline 2, data 2, zero1": ["llama, lora of single linears"],
+}
+PART: Final = {split: [*chosen, *_ADAPTERS.get(split, ())] for split, chosen in _WHOLE.items()}
 """What `make test` trains: each split and each family, the families where a split could go wrong."""

@@ -59,6 +59,18 @@ def values(folder: Path, name: str, log_dir: Path, **changes: Any) -> dict[str, 
     return found
 
 
+def config(folder: Path) -> dict[str, Any]:
+    """The config.json of a directory."""
+    found: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return found
+
+
+def counts() -> list[dict[str, Any]]:
+    """What PEFT trains for combinations of targets and biases."""
+    found: list[dict[str, Any]] = json.loads((DATA / "lora" / "counts_and_names.json").read_text())["counts"]
+    return found
+
+
 def batches(name: str) -> list[dict[str, Tensor]]:
     """`input_ids` and `labels` of each step, int64 [4, 64]; the target of the output at t is in place t."""
     records = json.loads((DATA / "records.json").read_text())["records"]

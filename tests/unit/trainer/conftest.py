@@ -82,7 +82,7 @@ def train(
     folder = log_dir.log_dir(typed_config)
     folder.mkdir(parents=True, exist_ok=True)
     rng.seed(typed_config.seed)
-    is_fresh, stops = start is None or start.checkpoint is None, lambda: bool(wants_stop())
+    is_fresh, stops = Run.draws_weights(start.checkpoint if start is not None else None), lambda: bool(wants_stop())
     run = Run.build(
         typed_config,
         Topology.from_config(typed_config),

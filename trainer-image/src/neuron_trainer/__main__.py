@@ -111,9 +111,11 @@ def _add_convert(subcommands: Any) -> None:
     add("source", metavar="SOURCE",
         help="checkpoint of this trainer, transformers or neuronx-distributed; or a log directory: its newest one")
     add("target", metavar="TARGET", help="directory to write; with --to native its name ends in .ckpt")
-    add("--to", required=True, choices=("native", "hf", "nxd"),
+    add("--to", required=True, choices=("native", "hf", "nxd", "peft"),
         help="hf: safetensors and config.json for transformers, vLLM and others; native: for "
-        "exp_manager.resume_from_checkpoint; nxd: files of neuronx-distributed")
+        "exp_manager.resume_from_checkpoint; nxd: files of neuronx-distributed; peft: adapters for PeftModel.from_pretrained")
+    add("--base", type=Path, metavar="DIR",
+        help="adapters: the model that they belong to; default: what the checkpoint names")
     add("--config", type=Path, metavar="FILE",
         help="the run's NxDT file, which says how the model is split; required from and to nxd")
     add("--dtype", choices=("float32", "bfloat16", "float16"), help="type of the written tensors; default: as stored")
@@ -184,6 +186,7 @@ def _convert(chosen: Any) -> int:
             grouped=chosen.kv_layout == "grouped",
             masters=chosen.masters,
             tokenizer=chosen.tokenizer,
+            base=convert.place(chosen.base) if chosen.base is not None else None,
         )
     )
 

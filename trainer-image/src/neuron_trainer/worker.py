@@ -145,7 +145,7 @@ def _train(
         device=torch.device(job.accelerator),
         wants_stop=lambda: channel.is_stopping,
         phases=phases,
-        is_fresh=start.checkpoint is None,
+        is_fresh=Run.draws_weights(start.checkpoint),
     )
     if job.is_test:
         testing.test(run, start, Path(job.log_dir), ranks.rank)

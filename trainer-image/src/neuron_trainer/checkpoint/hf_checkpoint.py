@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from neuron_trainer.errors import CheckpointError
 from neuron_trainer.storage import places
@@ -35,7 +36,7 @@ def is_hf_checkpoint(folder: Path) -> bool:
 
 def config(folder: Path) -> dict[str, Any]:
     """config.json; raises `CheckpointError`."""
-    return _mapping(folder / CONFIG)
+    return mapping(folder / CONFIG)
 
 
 def pickled(folder: Path) -> Path | None:
@@ -54,17 +55,28 @@ class TensorLocation(NamedTuple):
 
 def tensors(folder: Path) -> dict[str, TensorLocation]:
     """By name, from the files' headers, which fit the files' sizes; raises `CheckpointError`."""
+    return {name: location for file in files(folder) for name, location in file_tensors(file).items()}
+
+
+def file_tensors(file: Path) -> dict[str, TensorLocation]:
+    """Return the tensors of one file by name, from its header, which fits its size; raises `CheckpointError`."""
     locations: dict[str, TensorLocation] = {}
-    for file in files(folder):
-        try:
-            with safe_open(file, "pt") as opened:
-                for name in opened.keys():  # noqa: SIM118  # it is no mapping
-                    part = opened.get_slice(name)
-                    dtype = part[:0].dtype if part.get_shape() else opened.get_tensor(name).dtype
-                    locations[name] = TensorLocation(file, name, tuple(part.get_shape()), dtype)
-        except (OSError, SafetensorError) as problem:
-            raise CheckpointError(f"{file} cannot be read: {problem}") from None
+    try:
+        with safe_open(file, "pt") as opened:
+            for name in opened.keys():  # noqa: SIM118  # it is no mapping
+                part = opened.get_slice(name)
+                dtype = part[:0].dtype if part.get_shape() else opened.get_tensor(name).dtype
+                locations[name] = TensorLocation(file, name, tuple(part.get_shape()), dtype)
+    except (OSError, SafetensorError) as problem:
+        raise CheckpointError(f"{file} cannot be read: {problem}") from None
     return locations
+
+
+def load(location: TensorLocation) -> Tensor:
+    """Return one tensor, whole."""
+    with safe_open(location.file, "pt") as opened:
+        tensor: Tensor = opened.get_tensor(location.name)
+        return tensor
 
 
 def manifest(folder: Path, family: str, architecture: dict[str, object]) -> Manifest:
@@ -79,16 +91,19 @@ def manifest(folder: Path, family: str, architecture: dict[str, object]) -> Mani
 
 
 def files(folder: Path) -> list[Path]:
-    """The cache of huggingface_hub has links to them, so a link is followed; a name leaves the directory never."""
+    """Return the files with tensors; raises `CheckpointError`.
+
+    The cache of huggingface_hub has links to them, so a link is followed; a name leaves the directory never."""
     if not (folder / INDEX).is_file():
         return [folder / SINGLE]
-    names = _mapping(folder / INDEX).get("weight_map")
+    names = mapping(folder / INDEX).get("weight_map")
     if not isinstance(names, dict) or not names or not all(layout.is_plain(name) for name in names.values()):
         raise CheckpointError(f"{folder / INDEX} cannot be read: weight_map must give each tensor's file by its name")
     return [folder / name for name in sorted(set(names.values()))]
 
 
-def _mapping(path: Path) -> dict[str, Any]:
+def mapping(path: Path) -> dict[str, Any]:
+    """Return a JSON file that holds keys and values; raises `CheckpointError`."""
     try:
         if path.stat().st_size > _MAX_JSON:
             raise CheckpointError(f"{path} cannot be read: it has {path.stat().st_size} bytes")

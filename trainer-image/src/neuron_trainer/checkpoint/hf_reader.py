@@ -30,9 +30,12 @@ from .hf_checkpoint import TensorLocation, tensors
 class HFReader(FileSystemReader):
     """Such a directory to `torch.distributed.checkpoint`: ours as `model.<name>`, of a stack each row a chunk."""
 
-    def __init__(self, folder: Path, names: Mapping[str, HFTensor]) -> None:
+    def __init__(
+        self, folder: Path, names: Mapping[str, HFTensor], stored: Mapping[str, TensorLocation] | None = None
+    ) -> None:
+        """`stored`: the tensors by the names that are looked up; by default those of the directory."""
         super().__init__(folder)
-        stored = tensors(folder)
+        stored = tensors(folder) if stored is None else stored
         self._stored = {
             f"model.{name}": [stored[one] for one in theirs.names]
             for name, theirs in names.items()

@@ -10,6 +10,7 @@ from neuron_api import contract
 from neuron_trainer.errors import CheckpointError, NewerReleaseError
 
 from . import layout
+from .lora.entry import AdapterEntry
 
 _CHUNK: Final = 1 << 20
 _VERSION: Final = 2
@@ -70,6 +71,8 @@ class Manifest(BaseModel):
     """Whether each tensor has a file of its own (`save_xser`), and not each process one."""
     weights_only: bool = False
     """Without optimizer and counters: nothing can be resumed from it, weights can be begun with."""
+    adapters: AdapterEntry | None = None
+    """Of a model with adapters (`peft`): which base they belong to, and whether it is here, too."""
     files: dict[FileName, FileEntry] = {}
     """By name, all but the manifest and the marker."""
 

@@ -4,7 +4,7 @@ Keys: `model.<parameter>`, `optim.<parameter>.<state>`, and `optim.<parameter>.m
 stored in fewer bits than the optimizer updates. Values share storage with the run: loading fills it in place.
 """
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -21,17 +21,24 @@ MASTER: Final = "master"
 
 
 def to_store(
-    parameters: Sequence[LocalParameter], optimizer: Optimizer | None, dtype: torch.dtype | None
+    parameters: Sequence[LocalParameter],
+    optimizer: Optimizer | None,
+    dtype: torch.dtype | None,
+    *,
+    is_beside: Callable[[str], bool] | None = None,
 ) -> dict[str, CheckpointTensor]:
     """What a checkpoint holds; `dtype`: of the model's tensors, by default the one that the optimizer updates.
 
-    Without the optimizer, weights alone.
+    Without the optimizer, weights alone. `is_beside`: says of a parameter's name that it is none of the model's
+    tensors, as of a merged adapter's; then its master alone is stored, to resume from.
     """
     tensors: dict[str, CheckpointTensor] = {}
     for p in parameters:
-        leaf = p.leaf.detach()
-        tensors[f"model.{p.name}"] = stored = CheckpointTensor(leaf, dtype or leaf.dtype, p.for_checkpoint)
-        if optimizer is not None and not stored.needs_no_cast:
+        leaf, beside = p.leaf.detach(), is_beside is not None and is_beside(p.name)
+        stored = CheckpointTensor(leaf, dtype or leaf.dtype, p.for_checkpoint)
+        if not beside:
+            tensors[f"model.{p.name}"] = stored
+        if optimizer is not None and (beside or not stored.needs_no_cast):
             tensors[f"optim.{p.name}.{MASTER}"] = CheckpointTensor(leaf, leaf.dtype, p.for_checkpoint)
     return tensors if optimizer is None else {**tensors, **dict(_optimizer_state(parameters, optimizer))}
 

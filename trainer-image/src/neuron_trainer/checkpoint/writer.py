@@ -3,10 +3,10 @@
 Object stores have no rename, so there is no temporary directory: completeness is the marker, nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
@@ -43,6 +43,8 @@ class Snapshot:
     manifest: Manifest
     """Without its files; on rank 0."""
     one_file_per_tensor: bool = False
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Further ones by name; on rank 0."""
     guard: Callable[[], None] = lambda: None
     """Raises where the directory is no longer the run's; called on rank 0 before the first file and the marker."""
 
@@ -136,9 +138,10 @@ def _prepare(snapshot: Snapshot) -> None:
 
 def _finish(snapshot: Snapshot, files: dict[str, FileEntry]) -> None:
     state, folder = snapshot.trainer_state, snapshot.folder
-    if state:
-        places.write(folder / layout.TRAINER_STATE, state)
-        files[layout.TRAINER_STATE] = FileEntry(size=len(state), xxh128=xxhash.xxh3_128_hexdigest(state))
+    further = {**snapshot.files, **({layout.TRAINER_STATE: state} if state else {})}
+    for name, content in further.items():
+        places.write(folder / name, content)
+        files[name] = FileEntry(size=len(content), xxh128=xxhash.xxh3_128_hexdigest(content))
     manifest = snapshot.manifest.model_copy(update={"files": files})
     places.write(folder / contract.CHECKPOINT_MANIFEST, manifest.model_dump_json(indent=1).encode())
     snapshot.guard()

@@ -18,8 +18,9 @@ from neuron_api.findings.finding import error, errors_of
 from neuron_api.loading.loader import load_bytes
 from neuron_trainer import config_file as training_file
 from neuron_trainer.checkpoint import catalog, hf_checkpoint, layout
-from neuron_trainer.checkpoint.manifest import Manifest
-from neuron_trainer.convert import hf_config, hugging_face, native, nxd, tokenizer
+from neuron_trainer.checkpoint.manifest import read as read_manifest
+from neuron_trainer.convert import adapters, base, hugging_face, native, nxd, tokenizer
+from neuron_trainer.convert.adapters import AdapterSource
 from neuron_trainer.convert.partition import Partition
 from neuron_trainer.convert.weights import Weights, in_dtype, stacked, unstacked
 from neuron_trainer.data.paths import exists
@@ -29,7 +30,7 @@ from neuron_trainer.models.family import Family
 from neuron_trainer.models.llama import LlamaConfig
 from neuron_trainer.storage import places
 
-FORMS: Final = ("native", "hf", "nxd")
+FORMS: Final = ("native", "hf", "nxd", "peft")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class ConvertRequest:
     masters: bool
     tokenizer: Path | None = None
     """Directory to copy the tokenizer from; None: found by the source."""
+    base: Path | None = None
+    """Of adapters; None: what their checkpoint names."""
 
 
 def run(request: ConvertRequest) -> int:
@@ -92,7 +95,11 @@ def convert(request: ConvertRequest) -> None:
     """Write the target, without a tokenizer. Raises `CheckpointError`, `InputError`, `OSError` or `ValueError`."""
     if request.tokenizer is not None:
         tokenizer.find(request.source, request.tokenizer)
-    weights, values = _read(request)
+    adapted = adapters.read(request.source)
+    if request.to == "peft" or (adapted is not None and request.to == "native"):
+        _convert_adapters(request, adapted)
+        return
+    weights, values = _read(request) if adapted is None else _merged(request, adapted)
     family = Family.without_run(values)
     dtype = getattr(torch, request.dtype) if request.dtype else None
     weights = in_dtype(weights, dtype)
@@ -114,6 +121,33 @@ def convert(request: ConvertRequest) -> None:
         hugging_face.write(request.target, kept, values, request.shard_bytes, tell)
 
 
+def _convert_adapters(request: ConvertRequest, adapted: AdapterSource | None) -> None:
+    """The adapters alone, for PEFT or as a checkpoint to begin with."""
+    if adapted is None:
+        raise CheckpointError(f"{request.source} has no adapters, so PEFT has no form of it: convert it to hf")
+    with _progress(len(adapted.weights)) as tell:
+        if request.to == "peft":
+            named = str(request.base) if request.base is not None else adapted.entry.base.source
+            adapters.write(request.target, adapted, named or None, tell)
+            return
+        adapted = adapters.folded(adapted)
+        _, values = base.find(adapted, request.base)
+        native.write_adapters(request.target, adapted.weights, adapted.entry, Family.without_run(values), tell)
+
+
+def _merged(request: ConvertRequest, adapted: AdapterSource) -> tuple[Weights, dict[str, Any]]:
+    """Base and adapters added up, in the dtype that they were trained in."""
+    weights, values = base.find(adapted, request.base)
+    trained = read_manifest(request.source).dtype if layout.is_complete(request.source) else None
+    if _is_tied(Family.without_run(values)) and adapters.unties(adapted):
+        values = {**values, "tie_word_embeddings": False}
+        weights = {"lm_head.weight": weights["model.embed_tokens.weight"], **weights}
+    name = request.dtype or trained
+    dtype = getattr(torch, name) if name is not None else None
+    weights = in_dtype(adapters.merged(adapted, weights, dtype), dtype)
+    return weights, {**values, "torch_dtype": name or values.get("torch_dtype")}
+
+
 def _read(request: ConvertRequest) -> tuple[Weights, dict[str, Any]]:
     """Full tensors by Hugging Face's names, and config.json."""
     source = request.source
@@ -121,7 +155,7 @@ def _read(request: ConvertRequest) -> tuple[Weights, dict[str, Any]]:
         return hugging_face.read(source), hf_checkpoint.config(source)
     if (source / layout.TENSOR_INDEX).is_file():
         manifest = catalog.verify(source)
-        values = _config_of(manifest, request.dtype)
+        values = base.architecture(manifest, request.dtype)
         return unstacked(native.read(source, masters=request.masters), Family.without_run(values).hf_tensors), values
     if (source / "model").is_dir():
         values = _model_values(request)
@@ -129,13 +163,6 @@ def _read(request: ConvertRequest) -> tuple[Weights, dict[str, Any]]:
     if (pickle := hf_checkpoint.pickled(source)) is not None:
         raise CheckpointError(hf_checkpoint.REFUSAL.format(pickle))
     raise CheckpointError(f"{source} is no checkpoint of this trainer, of transformers or of neuronx-distributed")
-
-
-def _config_of(manifest: Manifest, dtype: str | None) -> dict[str, Any]:
-    try:
-        return hf_config.from_architecture(manifest.family, manifest.architecture, dtype or manifest.dtype)
-    except (KeyError, TypeError) as problem:
-        raise CheckpointError(f"the manifest does not describe a {manifest.family}: {problem!r}") from None
 
 
 def _training_config(request: ConvertRequest) -> TrainingConfig:

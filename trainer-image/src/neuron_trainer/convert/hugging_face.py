@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from .weights import Weights
 
 def read(folder: Path) -> Weights:
     """All tensors; raises `CheckpointError`."""
-    return {name: partial(_load, stored) for name, stored in hf_checkpoint.tensors(folder).items()}
+    return {name: partial(hf_checkpoint.load, stored) for name, stored in hf_checkpoint.tensors(folder).items()}
 
 
 def write(
@@ -65,9 +64,3 @@ def _name(folder: Path, parts: list[list[str]], total: int) -> None:
     weight_map = {tensor: name for name, part in zip(names, parts, strict=True) for tensor in part}
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (folder / hf_checkpoint.INDEX).write_text(json.dumps(index, indent=2) + "\n")
-
-
-def _load(stored: hf_checkpoint.TensorLocation) -> Tensor:
-    with safe_open(stored.file, "pt") as opened:
-        tensor: Tensor = opened.get_tensor(stored.name)
-        return tensor

@@ -18,6 +18,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from neuron_api import contract
 from neuron_trainer.checkpoint import layout, reader
+from neuron_trainer.checkpoint.lora.entry import AdapterEntry
 from neuron_trainer.checkpoint.manifest import Manifest
 from neuron_trainer.checkpoint.shards import ShardReader, ShardWriter
 from neuron_trainer.checkpoint.tensors import MASTER
@@ -58,6 +59,22 @@ def write(
     tell: Callable[[str], None],
 ) -> None:  # fmt: skip
     """A checkpoint of weights alone: `resume_from_checkpoint` begins with it. One tensor at a time is in memory."""
+    _write(folder, weights, shapes, family, dtype, tell, None)
+
+
+def write_adapters(
+    folder: Path, weights: Weights, entry: AdapterEntry, family: Family, tell: Callable[[str], None]
+) -> None:
+    """A checkpoint of adapters alone, for `load_lora_from_ckpt`."""
+    shapes = {name: load().shape for name, load in weights.items()}
+    dtype = next(iter(weights.values()))().dtype
+    _write(folder, weights, shapes, family, dtype, tell, entry)
+
+
+def _write(
+    folder: Path, weights: Weights, shapes: Mapping[str, torch.Size], family: Family, dtype: torch.dtype,
+    tell: Callable[[str], None], entry: AdapterEntry | None,
+) -> None:  # fmt: skip
     layout.remove(folder)
     places.make(folder)
     placeholders = {_PREFIX + name: torch.empty(1, dtype=dtype).expand(shape) for name, shape in shapes.items()}
@@ -67,7 +84,8 @@ def write(
     manifest = Manifest(
         step=0, epoch=0, consumed_samples=0, global_batch_size=0, config_hash="", family=family.kind,
         architecture=asdict(family.config), topology={}, precision="", dtype=str(dtype).removeprefix("torch."),
-        time=datetime.now(UTC), metrics={}, weights_only=True, files=writer.entries,
+        time=datetime.now(UTC), metrics={}, weights_only=True, adapters=entry,
+        files=writer.entries,
     )  # fmt: skip
     places.write(folder / contract.CHECKPOINT_MANIFEST, manifest.model_dump_json(indent=1).encode())
     layout.mark_complete(folder)

@@ -14,6 +14,7 @@ from neuron_api.findings.finding import Finding, error
 from neuron_api.resumption import Difference
 from neuron_trainer.checkpoint import Candidate, hf_checkpoint, layout, retention, verify
 from neuron_trainer.checkpoint.catalog import BrokenCheckpoint, Survey, survey
+from neuron_trainer.checkpoint.lora import peft_directory
 from neuron_trainer.checkpoint.manifest import Manifest, read
 from neuron_trainer.data import tokenizer
 from neuron_trainer.errors import CheckpointError, InputError, ProgressLostError
@@ -29,6 +30,8 @@ from neuron_trainer.run_directory.resume import (
     decide,
 )
 from neuron_trainer.storage import places
+
+from . import adapter_check
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +114,11 @@ class CheckpointSelector:
             self._check_architecture(candidate)
             self._check_form(candidate)
             weights_only = decision.origin is Origin.WEIGHTS or self._has_weights_alone(candidate)
+            if is_explicit := decision.origin in (Origin.WEIGHTS, Origin.EXPLICIT):
+                weights_only |= adapter_check.begins_anew(self._config, candidate)
+            adapter_check.check(
+                self._config, self._family(), candidate, is_explicit=is_explicit, weights_only=weights_only
+            )
             if weights_only and not (earlier := self._earlier()).may_begin_again:
                 raise ProgressLostError(_lost(earlier, f"{candidate.path} holds weights alone"))
             text = () if weights_only else self._differences(candidate)
@@ -151,6 +159,8 @@ class CheckpointSelector:
     def _check_form(self, candidate: Candidate) -> None:
         """Warn where the files have another form than `load_xser` says: the form is read from the files (A8)."""
         by_tensor = candidate.manifest.by_tensor
+        if peft_directory.is_peft(candidate.path):
+            return
         if not hf_checkpoint.is_hf_checkpoint(candidate.path) and by_tensor != self._config.exp_manager.load_xser:
             form = "a file for each tensor" if by_tensor else "a file for each process"
             log.warning("exp_manager.load_xser: %s was written with %s; it is read so.", candidate.path, form)
@@ -165,7 +175,7 @@ class CheckpointSelector:
         return True
 
     def _verify(self, candidate: Candidate) -> None:
-        if hf_checkpoint.is_hf_checkpoint(candidate.path):
+        if hf_checkpoint.is_hf_checkpoint(candidate.path) or peft_directory.is_peft(candidate.path):
             return  # it has no checksums; its headers were read
         version = (candidate.path, candidate.manifest.time)
         if version not in self._verified or not layout.is_complete(candidate.path):
@@ -182,12 +192,19 @@ class CheckpointSelector:
             is_hf = hf_checkpoint.is_hf_checkpoint(path)
             if not is_hf and (pickle := hf_checkpoint.pickled(path)) is not None:
                 raise CheckpointError(hf_checkpoint.REFUSAL.format(pickle))
-            candidate = Candidate(path, _hf_manifest(path) if is_hf else read(path))
+            is_peft = not is_hf and peft_directory.is_peft(path)
+            candidate = Candidate(
+                path, _hf_manifest(path) if is_hf else self._peft_manifest(path) if is_peft else read(path)
+            )
             self._verify(candidate)
             return candidate
         except CheckpointError as problem:
             remedy = "Give the directory of a complete checkpoint, or of a model of transformers."
             raise InputError([error(key, f"{problem}.", remedy)]) from None
+
+    def _peft_manifest(self, path: Path) -> Manifest:
+        family = self._family()
+        return peft_directory.manifest(path, family.kind, asdict(family.config))
 
     def _differences(self, candidate: Candidate) -> tuple[str, ...]:
         """Return what the resume takes from where, a line each; raises `InputError` for what it cannot go on with."""
@@ -207,8 +224,10 @@ class CheckpointSelector:
         )
 
     def _architecture(self, candidate: Candidate) -> tuple[Difference, ...]:
-        family = Family.from_config(self._config, tokenizer.vocabulary(self._config))
-        return resumption.compare_architectures(candidate.manifest.architecture, asdict(family.config))
+        return resumption.compare_architectures(candidate.manifest.architecture, asdict(self._family().config))
+
+    def _family(self) -> Family:
+        return Family.from_config(self._config, tokenizer.vocabulary(self._config))
 
     def _check_architecture(self, candidate: Candidate) -> None:
         """Raise `InputError` for a checkpoint of another architecture: its tensors do not fit this run."""

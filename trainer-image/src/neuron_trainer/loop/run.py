@@ -16,6 +16,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.platform.topology import Topology
 from neuron_api.resource.progress import Recovery
 from neuron_trainer import parallel
+from neuron_trainer.checkpoint.lora.base import is_drawn
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data import tokenizer
 from neuron_trainer.ipc.phases import Phases
@@ -28,6 +29,7 @@ from neuron_trainer.run_directory.log_mirror import Mirror
 from neuron_trainer.storage import places
 
 from . import reference
+from .adapters import RunAdapters
 from .checkpointing import Checkpointing
 from .module import TrainingModule
 from .reference import Reference
@@ -71,7 +73,13 @@ class Run:
         module = TrainingModule(config, backend, backend.build(family), family.config, wants_stop)
         phases.mark("model_build")
         utilization = Utilization.from_config(config, vocabulary, dist.get_world_size())
-        return cls(module, RunState(module, family, topology, config_hash), phases, utilization)
+        adapters = RunAdapters.for_run(config, backend, family)
+        return cls(module, RunState(module, family, topology, config_hash, adapters=adapters), phases, utilization)
+
+    @staticmethod
+    def draws_weights(checkpoint: str | None) -> bool:
+        """Return whether initial weights are needed: without a checkpoint, or beside adapters whose base was drawn."""
+        return checkpoint is None or is_drawn(places.place(checkpoint))
 
     def fit(
         self,
@@ -124,7 +132,8 @@ class Run:
         if metrics is not None:
             counts = self.module.record_counts()
             metrics.begin(StartRecord(step, lost, round(time.time(), 3), tuple(start.text) or None, counts))
-            for line in (_sentence(start, step, lost), *start.text):
+            about = self.state.adapters.about() if self.state.adapters is not None else ()
+            for line in (*about, _sentence(start, step, lost), *start.text):
                 log.info("%s", line)
         return None if start.weights_only else start.checkpoint
 

@@ -20,8 +20,10 @@ from neuron_trainer.checkpoint.hf_reader import HFReader
 from neuron_trainer.checkpoint.manifest import Manifest, read
 from neuron_trainer.checkpoint.staging import CheckpointTensor, Stage, in_place
 from neuron_trainer.checkpoint.writer import Snapshot
+from neuron_trainer.models import lora
 from neuron_trainer.models.family import Family
 
+from .adapters import RunAdapters
 from .module import TrainingModule
 
 
@@ -34,6 +36,7 @@ class RunState:
     topology: Topology
     config_hash: str
     run_id: str = ""
+    adapters: RunAdapters | None = None
     guard: Callable[[], None] = lambda: None
     """Raises where the log directory is no longer the run's."""
 
@@ -50,6 +53,7 @@ class RunState:
             b"" if manifest.weights_only else self._with_generators(trainer_state),
             manifest,
             one_file_per_tensor=manifest.by_tensor,
+            files=self.adapters.files() if self.adapters is not None else {},
             guard=self.guard,
         )
 
@@ -60,6 +64,8 @@ class RunState:
             folder,
             lambda names: {**tensors.weights(parameters, names), **tensors.optimizer_state(parameters, optimizer)},
         )
+        if self.adapters is not None:
+            self.adapters.resume(folder, read(folder))
         state = reader.load_trainer_state(folder)
         state.setdefault("pytorch-lightning_version", self.module.config.exp_manager.ckpt_ptl_version)
         tensors.set_step(parameters, optimizer, state["global_step"])
@@ -72,6 +78,9 @@ class RunState:
 
     def load_weights(self, folder: Path) -> None:
         """`weight_init_only`, or a model of `transformers`: nothing but the model's tensors."""
+        if self.adapters is not None:
+            self.adapters.begin(folder)
+            return
         parameters = self.module.backend.parameters()
         files = HFReader(folder, self.family.hf_tensors) if hf_checkpoint.is_hf_checkpoint(folder) else None
         reader.load_tensors(folder, lambda names: tensors.weights(parameters, names), files)
@@ -94,7 +103,12 @@ class RunState:
     def _stored(self) -> dict[str, CheckpointTensor]:
         weights_only = self.module.config.exp_manager.checkpoint_callback_params.save_weights_only
         optimizer = None if weights_only else self.module.optimizer
-        return tensors.to_store(self.module.backend.parameters(), optimizer, self._dtype())
+        dtype, parameters = self._dtype(), self.module.backend.parameters()
+        if self.adapters is None:
+            return tensors.to_store(parameters, optimizer, dtype)
+        is_merged = self.adapters.entry.is_merged
+        stored = tensors.to_store(parameters, optimizer, dtype, is_beside=lora.names.is_adapter if is_merged else None)
+        return {**self.adapters.stored_base(dtype), **stored}
 
     def _dtype(self) -> torch.dtype | None:
         """Return the dtype of the model's tensors in a checkpoint; None: the one that the optimizer updates."""
@@ -131,6 +145,7 @@ class RunState:
             else {"bf16": "bfloat16", "fp32": "float32"}[precision.policy(config).stored],
             time=datetime.now(UTC),
             metrics={name: value for name, value in self.metrics(step).items() if math.isfinite(value)},
+            adapters=self.adapters.entry if self.adapters is not None else None,
             by_tensor=config.exp_manager.save_xser,
             weights_only=config.exp_manager.checkpoint_callback_params.save_weights_only,
         )

@@ -57,6 +57,10 @@ class LocalParameter:
         """The cuts along one dimension, which may be counted from the last (-1)."""
         return tuple(cut for cut in self.cuts if cut.dim == dim % len(self.shape))
 
+    def gathered(self) -> Tensor:
+        """Return the whole parameter on each process that has a part of it; a collective of these."""
+        raise NotImplementedError
+
     def for_checkpoint(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
         """Return `local`, without a copy, as torch.distributed.checkpoint saves and loads it: knowing its place in the
         whole.

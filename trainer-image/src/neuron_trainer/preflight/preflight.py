@@ -16,18 +16,20 @@ from neuron_trainer import parallel
 from neuron_trainer.data import custom, epoch, tokenizer
 from neuron_trainer.data.samples import FOLDER, Part
 from neuron_trainer.errors import CheckpointError, InputError
-from neuron_trainer.models import config_json
+from neuron_trainer.models import config_json, lora
 from neuron_trainer.models.family import Family
 from neuron_trainer.run_directory.log_dir import checkpoints
 from neuron_trainer.storage import places
 from neuron_trainer.storage.files import decimal_size
 
-from . import early
+from . import adapters, early
 
 log = logging.getLogger(__name__)
 
 _BYTES_PER_PARAMETER: Final = 12
 """fp32 weight and two fp32 moments."""
+_BYTES_PER_FROZEN: Final = 4
+"""A weight of the base of adapters, in fp32 at most."""
 
 
 def check(
@@ -44,6 +46,7 @@ def check(
     findings += parallel.select(config, accelerator).check(config)
     findings += _lengths(config, model)
     findings += _recompute(config, model)
+    findings += adapters.check(config, model)
     findings += _data(config, model.config.vocab_size, parts := _parts(config, is_test=is_test))
     findings += epoch.check(config, parts) if not errors_of(findings) else []
     needed = _checkpoint_bytes(config, model)
@@ -137,7 +140,12 @@ def _checkpoint_bytes(config: TrainingConfig, model: Family) -> int:
     manager = config.exp_manager
     if not manager.writes_checkpoints:
         return 0
-    return model.parameters * _BYTES_PER_PARAMETER
+    peft = adapters.section(config)
+    if peft is None:
+        return model.parameters * _BYTES_PER_PARAMETER
+    summary = lora.summary(model.on_meta(), peft)
+    base = (summary.total - summary.trained) * _BYTES_PER_FROZEN if peft.save_lora_base else 0
+    return summary.trained * _BYTES_PER_PARAMETER + base
 
 
 def _checkpoints(config: TrainingConfig, folder: Path, needed: int) -> tuple[Path, list[Finding]]:

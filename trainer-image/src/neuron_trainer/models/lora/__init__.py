@@ -1,22 +1,26 @@
 """LoRA (arXiv:2106.09685): low-rank adapters beside the linears of a frozen model.
 
 `targets` says which modules get adapters, `adapter` what they compute, `initial` how they begin, `names` what their
-parameters are called.
+parameters are called, `summary` what is trained.
 """
 
 from . import names
 from .adapter import AdapterLayout, Adapters, SplitAdapter, attach
 from .initial import init_parameter
-from .targets import AdapterGroup, groups, unmatched
+from .summary import Summary, summary
+from .targets import FUSED, AdapterGroup, groups, unmatched
 
 __all__ = [
+    "FUSED",
     "AdapterGroup",
     "AdapterLayout",
     "Adapters",
     "SplitAdapter",
+    "Summary",
     "attach",
     "groups",
     "init_parameter",
     "names",
+    "summary",
     "unmatched",
 ]

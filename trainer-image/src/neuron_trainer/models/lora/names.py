@@ -1,6 +1,9 @@
 """Names of adapters' parameters, after the module that they adapt, as PEFT names them."""
 
+from collections.abc import Container
 from typing import Final
+
+from .targets import FUSED
 
 A: Final = "lora_A"
 B: Final = "lora_B"
@@ -23,3 +26,13 @@ def is_trained(parameter: str, bias: str, adapted: frozenset[str]) -> bool:
     """
     module, _, last = parameter.rpartition(".")
     return is_adapter(parameter) or (last == "bias" and (bias == "all" or (bias == "lora_only" and module in adapted)))
+
+
+def shared_a(module: str, parameters: Container[str]) -> str:
+    """Return the name of the parameter A of an adapted linear: its own, or that of the fused target it is a part of."""
+    parent, dot, last = module.rpartition(".")
+    parts = next((parts for parts in FUSED.values() if last in parts), ())
+    for one in (last, *parts):
+        if (name := f"{parent}{dot}{one}.{A}.weight") in parameters:
+            return name
+    raise KeyError(f"{module} has no {A}")

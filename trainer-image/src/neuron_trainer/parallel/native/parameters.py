@@ -28,6 +28,11 @@ class NativeParameter(LocalParameter):
     def __post_init__(self) -> None:
         self.used = self.whole
 
+    def gathered(self) -> Tensor:
+        """See `LocalParameter`."""
+        placed = self.for_checkpoint(self.leaf.detach())
+        return placed.full_tensor() if isinstance(placed, DTensor) else placed
+
     def for_checkpoint(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
         """See `LocalParameter`."""
         whole = self.whole

@@ -1,0 +1,72 @@
+"""The base of an adapter: where it is, and whether it is the one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from neuron_api.config import TrainingConfig
+from neuron_trainer.checkpoint import fingerprint, hf_checkpoint, layout
+from neuron_trainer.checkpoint.manifest import read
+from neuron_trainer.errors import CheckpointError
+from neuron_trainer.storage import places
+
+from . import peft_directory
+from .entry import AdapterEntry, BaseEntry
+
+
+def adapters_in(folder: Path) -> AdapterEntry | None:
+    """Return what a directory has of adapters; None: it is a whole model. Raises `CheckpointError`."""
+    if hf_checkpoint.is_hf_checkpoint(folder):
+        return None
+    if layout.is_complete(folder):
+        entry = read(folder).adapters
+        return None if entry is not None and entry.is_merged else entry
+    return peft_directory.read(folder) if peft_directory.is_peft(folder) else None
+
+
+def is_drawn(folder: Path) -> bool:
+    """Return whether a checkpoint has adapters without their base, which was drawn from the seed."""
+    entry = read(folder).adapters if layout.is_complete(folder) else None
+    return entry is not None and entry.base.is_drawn and (entry.is_merged or not entry.holds_base)
+
+
+def locate(base: BaseEntry, config: TrainingConfig, adapter: Path) -> Path:
+    """Return the directory with the base of an adapter: the one that it names, else what the configuration names.
+
+    Raises `CheckpointError` where none of them is the base.
+    """
+    others = []
+    for place in dict.fromkeys(_places(base, config)):
+        if place == adapter or not _is_model(place):
+            continue
+        if base.fingerprint in ("", fingerprint.weights(place)):
+            return place
+        others.append(place)
+    wrong = "".join(f"; {place} holds other weights" for place in others)
+    raise CheckpointError(
+        f"{adapter} has adapters of {base.name}, which is not there{wrong}. Put the base back, or give its new place "
+        "as model.model_config, a directory with config.json and *.safetensors"
+    )
+
+
+def check_drawn(there: BaseEntry, here: BaseEntry, adapter: Path) -> None:
+    """Raise `CheckpointError` where the base was drawn from another seed."""
+    if there.fingerprint != here.fingerprint:
+        raise CheckpointError(
+            f"{adapter} has adapters of a base that was drawn from another seed than this run's: set seed as it was"
+        )
+
+
+def _places(base: BaseEntry, config: TrainingConfig) -> Iterator[Path]:
+    if base.source:
+        yield places.place(base.source)
+    if config.exp_manager.resume_from_checkpoint:
+        yield places.place(config.exp_manager.resume_from_checkpoint)
+    if config.model_source == "hf" and config.model.model_config_path:
+        named = places.place(config.model.model_config_path)
+        yield named if named.is_dir() else named.parent
+
+
+def _is_model(folder: Path) -> bool:
+    if hf_checkpoint.is_hf_checkpoint(folder):
+        return True
+    return layout.is_complete(folder) and adapters_in(folder) is None
