@@ -97,9 +97,12 @@ def test_dropout_is_of_training_alone_and_one_mask_for_what_shares_a(tmp_path: P
     tuning = Tuning(tmp_path, "qkv_shared_A", model_alignment_strategy={"peft": section})
     batch = oracles.batches("qkv_shared_A")[0]
     tuning.train([batch])
+    tuning.module.eval()
     assert torch.equal(tuning.backend.evaluate(batch), tuning.backend.evaluate(batch))
+    tuning.module.train()
+    assert not torch.equal(tuning.backend.evaluate(batch), tuning.backend.evaluate(batch))
     seeds = []
-    dropouts = {child for child in tuning.module.modules() if isinstance(child, lora.adapter.Dropout)}
+    dropouts = [one for one in tuning.module.modules() if getattr(one, "probability", 0) == 0.5]
     for child in dropouts:
         child.register_forward_hook(lambda *_: seeds.append(1))
     tuning.backend.accumulate(batch)

@@ -68,7 +68,9 @@ def _sources(
     config: TrainingConfig, peft: PeftConfig, model: Family, candidate: Candidate, entry: AdapterEntry
 ) -> Finding | None:
     try:
-        if not entry.base.is_drawn and (entry.is_merged or not entry.holds_base):
+        if entry.base.is_drawn:
+            base.check_drawn(entry.base, base.drawn(model), candidate.path)
+        elif entry.is_merged or not entry.holds_base:
             base.locate(entry.base, config, candidate.path)
         if peft_directory.is_peft(candidate.path):
             peft_directory.selected(candidate.path, list(lora.summary(model.on_meta(), peft).shapes))

@@ -1,7 +1,6 @@
 """What LoRA changes about a run's checkpoints: which base, what is stored, and what is loaded from where."""
 
 from collections.abc import Collection
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +13,7 @@ from neuron_api.config import PeftConfig, TrainingConfig
 from neuron_trainer.checkpoint import fingerprint, hf_checkpoint, reader, tensors
 from neuron_trainer.checkpoint.hf_reader import HFReader
 from neuron_trainer.checkpoint.lora import merge, peft_directory
-from neuron_trainer.checkpoint.lora.base import adapters_in, check_drawn, locate
+from neuron_trainer.checkpoint.lora.base import adapters_in, check_drawn, drawn, locate
 from neuron_trainer.checkpoint.lora.entry import AdapterEntry, BaseEntry
 from neuron_trainer.checkpoint.manifest import Manifest
 from neuron_trainer.checkpoint.staging import CheckpointTensor
@@ -31,7 +30,7 @@ class RunAdapters:
 
     def __init__(self, config: TrainingConfig, peft: PeftConfig, backend: ParallelBackend, family: Family) -> None:
         self._config, self._peft, self._backend, self._family = config, peft, backend, family
-        self.base = BaseEntry(fingerprint=fingerprint.drawn(family.kind, asdict(family.config), config.seed))
+        self.base = drawn(family)
 
     @classmethod
     def for_run(cls, config: TrainingConfig, backend: ParallelBackend, family: Family) -> "RunAdapters | None":

@@ -1,12 +1,14 @@
 """The base of an adapter: where it is, and whether it is the one."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from neuron_api.config import TrainingConfig
 from neuron_trainer.checkpoint import fingerprint, hf_checkpoint, layout
 from neuron_trainer.checkpoint.manifest import read
 from neuron_trainer.errors import CheckpointError
+from neuron_trainer.models.family import Family
 from neuron_trainer.storage import places
 
 from . import peft_directory
@@ -46,6 +48,11 @@ def locate(base: BaseEntry, config: TrainingConfig, adapter: Path) -> Path:
         f"{adapter} has adapters of {base.name}, which is not there{wrong}. Put the base back, or give its new place "
         "as model.model_config, a directory with config.json and *.safetensors"
     )
+
+
+def drawn(model: Family) -> BaseEntry:
+    """Return the entry of the initial weights of a run."""
+    return BaseEntry(fingerprint=fingerprint.drawn(model.kind, asdict(model.config), model.seed))
 
 
 def check_drawn(there: BaseEntry, here: BaseEntry, adapter: Path) -> None:

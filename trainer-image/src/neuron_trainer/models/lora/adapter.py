@@ -6,6 +6,7 @@ of tensor-parallel parts, see both in one tensor. The names of the base's parame
 
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -95,7 +96,12 @@ class LowRank(nn.Module):
 
     def __init__(self, like: Tensor, outputs: int, inputs: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(like.new_zeros(outputs, inputs))
+        self.weight = _zeros(like, outputs, inputs)
+
+
+def _zeros(like: Tensor, *shape: int) -> nn.Parameter:
+    """Plain, on the device and in the dtype of a tensor that may be split."""
+    return nn.Parameter(torch.zeros(shape, device=like.device, dtype=like.dtype))
 
 
 class SharedInner:
@@ -152,8 +158,8 @@ def _adapt_embedding(name: str, embedding: nn.Module, rank: int, adapters: Adapt
     """Added to the output by a hook, after those that sum it; without dropout, as in PEFT."""
     assert isinstance(embedding, nn.Embedding)
     like, (rows, width) = embedding.weight, (embedding.num_embeddings, embedding.embedding_dim)
-    embedding.register_parameter(names.EMBEDDING_A, nn.Parameter(like.new_zeros(rank, rows)))
-    embedding.register_parameter(names.EMBEDDING_B, nn.Parameter(like.new_zeros(width, rank)))
+    embedding.register_parameter(names.EMBEDDING_A, _zeros(like, rank, rows))
+    embedding.register_parameter(names.EMBEDDING_B, _zeros(like, width, rank))
     layout = split(name, embedding)
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -130,7 +130,8 @@ class OfEmbedding(AdapterLayout):
 
     def states(self, states: Tensor) -> Tensor:
         """Return the token ids of the own part."""
-        return states.chunk(self.mesh.size(), dim=1)[self.mesh.get_local_rank()] if self.is_split else states
+        whole = states.to_local() if isinstance(states, DTensor) else states
+        return whole.chunk(self.mesh.size(), dim=1)[self.mesh.get_local_rank()] if self.is_split else whole
 
     def weight_a(self, weight: Tensor) -> Tensor:
         """Return the whole; processes with other tokens have parts of its gradient."""
