@@ -217,7 +217,7 @@ def test_the_share_is_in_the_log_and_every_module_where_wished(
 ) -> None:
     with caplog.at_level("INFO"):
         run(values(tmp_path, peft={"lora_verbose": True}, trainer__max_steps=1))
-    assert "LoRA trains 1,984 of 74,816 parameters (2.65 %), in 4 modules" in caplog.messages
+    assert "LoRA trains 1,984 of 74,624 parameters (2.66 %), in 4 modules" in caplog.messages
     assert "adapted: model.layers.0.self_attn.q_proj" in caplog.messages
     assert "trained: model.layers.1.self_attn.v_proj.lora_B.weight [32, 4]" in caplog.messages
 

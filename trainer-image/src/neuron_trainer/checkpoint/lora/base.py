@@ -19,7 +19,7 @@ def adapters_in(folder: Path) -> AdapterEntry | None:
     """Return what a directory has of adapters; None: it is a whole model. Raises `CheckpointError`."""
     if hf_checkpoint.is_hf_checkpoint(folder):
         return None
-    if layout.is_complete(folder):
+    if _is_native(folder):
         entry = read(folder).adapters
         return None if entry is not None and entry.is_merged else entry
     return peft_directory.read(folder) if peft_directory.is_peft(folder) else None
@@ -27,7 +27,7 @@ def adapters_in(folder: Path) -> AdapterEntry | None:
 
 def is_drawn(folder: Path) -> bool:
     """Return whether a checkpoint has adapters without their base, which was drawn from the seed."""
-    entry = read(folder).adapters if layout.is_complete(folder) else None
+    entry = read(folder).adapters if _is_native(folder) else None
     return entry is not None and entry.base.is_drawn and (entry.is_merged or not entry.holds_base)
 
 
@@ -76,4 +76,9 @@ def _places(base: BaseEntry, config: TrainingConfig) -> Iterator[Path]:
 def _is_model(folder: Path) -> bool:
     if hf_checkpoint.is_hf_checkpoint(folder):
         return True
-    return layout.is_complete(folder) and adapters_in(folder) is None
+    return _is_native(folder) and adapters_in(folder) is None
+
+
+def _is_native(folder: Path) -> bool:
+    """Upstream's checkpoints have the same marker."""
+    return layout.is_complete(folder) and (folder / layout.TENSOR_INDEX).is_file()
