@@ -113,7 +113,8 @@ def _add_convert(subcommands: Any) -> None:
     add("target", metavar="TARGET", help="directory to write; with --to native its name ends in .ckpt")
     add("--to", required=True, choices=("native", "hf", "nxd", "peft"),
         help="hf: safetensors and config.json for transformers, vLLM and others; native: for "
-        "exp_manager.resume_from_checkpoint; nxd: files of neuronx-distributed; peft: adapters for PeftModel.from_pretrained")
+        "exp_manager.resume_from_checkpoint; nxd: files of neuronx-distributed; peft: adapters for "
+        "PeftModel.from_pretrained")
     add("--base", type=Path, metavar="DIR",
         help="adapters: the model that they belong to; default: what the checkpoint names")
     add("--config", type=Path, metavar="FILE",

@@ -151,7 +151,8 @@ class Reference:
     def _rows(self, batch: Mapping[str, Tensor]) -> Any:
         """Return the log-probabilities of a global batch, float64 [GBS, 2], in sample order; a collective."""
         backend, world = self.module.backend, dist.get_world_size()
-        own = backend.log_probs({name: values.to(backend.device) for name, values in batch.items()})
+        with backend.without_adapters():
+            own = backend.log_probs({name: values.to(backend.device) for name, values in batch.items()})
         # fp64 on the CPU costs nothing; the device has no fp64.
         number = torch.float64 if backend.device.type == "cpu" else torch.float32
         whole = torch.zeros(len(own) * backend.share.size, 2, dtype=number, device=backend.device)

@@ -29,6 +29,7 @@ from .expert import expert_parallel, token_shuffle
 from .pipeline import shared_weight, stages
 from .precision import dtypes, frozen_weights
 from .precision.rounded_weights import RoundedWeights
+from .precision.start_biases import StartBiases
 from .precision.working_weights import WorkingWeights
 from .schedule import GradientAccumulation, MicroBatch, MicroBatchSchedule, Pipelined, Targets
 from .tensor import adapters, tensor_parallel
@@ -68,6 +69,8 @@ class NativeBackend:
         self._blocks: list[nn.Module] = []
         self._reference: MicroBatchSchedule | None = None
         """Of the frozen model, where there is one."""
+        self._start_biases: StartBiases | None = None
+        """Of a run with adapters whose start model is the reference."""
         self._copied: list[parameters.NativeParameter] = []
         """Those that another stage has, too."""
         self._updates = 0
@@ -237,7 +240,11 @@ class NativeBackend:
         return self._log_probs(self._schedule, batch)
 
     def keep_reference(self) -> None:
-        """See `ParallelBackend`: a second model, split as the first and kept in the dtype that is computed with."""
+        """See `ParallelBackend`: a second model, split as the first and kept in the dtype that is computed with; with
+        LoRA the model is there, and the biases alone are kept."""
+        if self._adapters:
+            self._start_biases = StartBiases(self._parameters)
+            return
         family = replace(self._family, initialize=False)
         numbers = stages.own_blocks(self._config, self._meshes.stage)
         blocks = {number: self._block(family, number) for number in numbers}
@@ -250,9 +257,24 @@ class NativeBackend:
         self._reference = self._scheduled(blocks)
 
     def _with_reference(self, batch: Batch) -> Batch:
-        if self._reference is None or "reference_log_probs" in batch:
+        if "reference_log_probs" in batch or (self._reference is None and self._start_biases is None):
             return batch
-        return {**batch, "reference_log_probs": self._log_probs(self._reference, batch)}
+        values = self._base_log_probs(batch) if self._reference is None else self._log_probs(self._reference, batch)
+        return {**batch, "reference_log_probs": values}
+
+    def _base_log_probs(self, batch: Batch) -> Tensor:
+        """Those of the model that adapters began with, without dropout."""
+        assert self._start_biases is not None
+        is_training = self._blocks[0].training
+        for module in self._blocks:
+            module.eval()
+        with self.without_adapters(), self._start_biases.restored(self._blocks):
+            self._gather()
+            values = self._log_probs(self._schedule, batch)
+        for module in self._blocks:
+            module.train(is_training)
+        self._gather()
+        return values
 
     def _log_probs(self, schedule: MicroBatchSchedule, batch: Batch) -> Tensor:
         with self._vocabulary_scope():
