@@ -90,7 +90,9 @@ ROOMY: Final = "mixtral, room for all"
 
 def fits(family: str, split: str) -> bool:
     """Whether a family is trained under a split; `expert` is about families with experts (see `families.EXPERTS`)."""
-    return (family not in (MASKED, LORA_DROPOUT) or split == "tensor 2") and (family == ROOMY) == (SPLITS[split].shuffle > 1)
+    return (family not in (MASKED, LORA_DROPOUT) or split == "tensor 2") and (family == ROOMY) == (
+        SPLITS[split].shuffle > 1
+    )
 
 
 _WHOLE: Final = {
