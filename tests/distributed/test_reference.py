@@ -72,9 +72,7 @@ def base(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ranks.train(1, [job(base / "one process"), job(base / "frozen one process", precompute=False)])
     middle = saved(base / "one process", 2)
     for split in SPLITS:
-        shutil.copytree(
-            base / "one process" / REFERENCE_FOLDER, base / f"resumed {split}" / REFERENCE_FOLDER
-        )
+        shutil.copytree(base / "one process" / REFERENCE_FOLDER, base / f"resumed {split}" / REFERENCE_FOLDER)
     jobs = {split: [
         job(base / split, split), job(base / f"frozen {split}", split, precompute=False),
         job(base / f"resumed {split}", split), job(base / f"lost {split}", split),

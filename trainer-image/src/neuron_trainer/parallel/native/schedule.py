@@ -168,7 +168,7 @@ class Pipelined:
         they call this once more, to learn shapes; the metrics of that are overwritten."""
         targets = self._batches[index := int(number)].targets
         if self._measure is not None:
-            return self._measure(output, targets)
+            return self._measure(output, targets).detach()  # PyTorch's `eval` records gradients
         loss, self._metrics[index] = self._loss(output, targets)
         return loss
 
