@@ -53,15 +53,17 @@ class _Reader:
     def __init__(self) -> None:
         self._attributes: dict[str, Section] = {}
         self._names: dict[str, Section] = {}
+        self._unions: dict[str, set[Section]] = {}
+        """Arguments that are one of several sections."""
         self._found: set[tuple[str, str]] = set()
 
     def of_module(self, tree: ast.Module) -> set[tuple[str, str]]:
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda)):
-            self._names = {}
+            self._names, self._unions = {}, {}
             self._bind(function)
             for node in ast.walk(function):
                 self._read(node)
-        self._names = {}
+        self._names, self._unions = {}, {}
         for node in ast.walk(tree):
             self._read(node)
         if any(isinstance(node, ast.Name) and node.id in ("getattr", "attrgetter") for node in ast.walk(tree)):
@@ -73,6 +75,7 @@ class _Reader:
             words = set(ast.unparse(argument.annotation).replace("|", " ").split()) if argument.annotation else set()
             for name in words & _CLASSES.keys():
                 self._names[argument.arg] = _CLASSES[name]
+                self._unions.setdefault(argument.arg, set()).add(_CLASSES[name])
         for _ in range(2):  # a name may be assigned from one that is assigned further down in the walk
             for node in ast.walk(function):
                 match node:
@@ -110,8 +113,10 @@ class _Reader:
     def _read(self, node: ast.AST) -> None:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             base = self._section(node.value)
-            if base is not None and node.attr in base.model_fields:
-                self._found.add((base.__name__, node.attr))
+            union = self._unions.get(node.value.id, set()) if isinstance(node.value, ast.Name) else set()
+            for section in {base, *union} - {None}:
+                if section is not None and node.attr in section.model_fields:
+                    self._found.add((section.__name__, node.attr))
 
     def _texts(self, tree: ast.Module) -> None:
         words = {

@@ -144,3 +144,21 @@ def test_other_start_weights_change_numbers_where_they_are_reference_or_base(
     found = changed(base, {key: "/other/weights", **more})[key]
     assert found.effect is effect
     assert bool(found.note) is (effect is Effect.NUMBERS)
+
+
+# ---- data.packing ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("strategy", "is_sft", "packs"), [
+    ({"sft": {}}, None, True), ({"peft": {}}, None, True), ({"sft": None, "peft": {}}, None, True), (None, True, True),
+    ({"sft": None}, True, True), ({"dpo": PAIRS, "sft": None}, True, False), ({"orpo": PAIRS}, None, False),
+    (None, None, False),
+])  # fmt: skip
+def test_packing_under_data_is_that_of_sft_and_makes_no_sft_of_pairs(
+    strategy: dict[str, Any] | None, is_sft: bool | None, packs: bool
+) -> None:
+    others = {"data.packing": True, "data.use_sft_style_data_module": is_sft}
+    result = load_text(text_with(DPO, {STRATEGY: None}, {STRATEGY: strategy}, others))
+    assert result.config is not None
+    assert alignment.packs(result.config) is packs
+    assert "NTJ-2901" not in [finding.code for finding in result.findings]

@@ -44,6 +44,8 @@ for _spec in OPTIMIZERS.values():
     # switches it on (`OptimConfig.computes_rate`).
     for _key in (*_spec.arguments, *_spec.schedule_arguments[:1]):
         READERS.setdefault(("OptimConfig", _key), set()).add(TRAINER / "optim" / "build.py")
+READERS[FIELDS["data.packing"]] = {API / "schema" / "aliases.py"}
+"""An alias with some strategies, which are no attribute of a section."""
 PENDING: Final = tuple(f"model_alignment_strategy.{method}" for method in methods.PENDING)
 """What the trainer refuses until it has it."""
 DONE: Final = (SupportLevel.SUPPORTED, SupportLevel.MEGATRON_ONLY, SupportLevel.SOME_VALUES)

@@ -91,3 +91,6 @@ def _tied(peft: PeftConfig, sizes: Architecture) -> Iterator[Finding]:
     if sizes.is_tied and names:
         message = f"embedding and head are one weight in this model, and {' and '.join(names)} will make two of it."
         yield make_finding(2912, _TARGETS_KEY, message)
+        if peft.merge_lora:
+            message = f"embedding and head are one weight, and the adapter is of {' and '.join(names)} alone."
+            yield make_finding(2915, f"{SECTION}.merge_lora", message)

@@ -6,20 +6,16 @@ docs/design/009-memory-estimate.md derives them and says how they were measured.
 
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import Final
 
 from neuron_api.config import PeftConfig
 
-from . import adapters
+from . import frozen_layers
 from .architecture import Architecture
 from .parameters import padded_vocabulary
 from .recompute import RecomputeUnit
 from .sharding import Sharding
 
 _FP32 = 4
-_BLOCKS: Final = ("self_attn.", "mlp.")
-_ENDS: Final = ("self_attn.o_proj", "mlp.down_proj")
-"""Linears whose input is not that of their block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +26,8 @@ class ActivationBytes:
     """From its forward to its backward pass."""
     backward: int
     """Additional bytes while its backward pass runs: recomputed activations, and gradients of activations."""
+    unsaved: int = 0
+    """Of `saved`, what the model's first layer does not save."""
 
 
 def layer_bytes(
@@ -42,7 +40,9 @@ def layer_bytes(
 ) -> ActivationBytes:
     """Return the bytes of a layer for `tokens` on this process (after context parallelism), `width` bytes each; with
     LoRA of a frozen one."""
-    terms = _terms(model, split, tokens, width) if peft is None else _frozen_terms(model, split, tokens, width, peft)
+    terms = _terms(model, split, tokens, width)
+    if peft is not None:
+        terms = frozen_layers.terms(terms, model, peft, tokens, width)
     everything = sum(terms.values())
     stream = width * tokens * model.hidden // split.sequence
     gradients = width * tokens * (2 * _mlp_width(model, split) + model.hidden)
@@ -59,19 +59,25 @@ def layer_bytes(
         saved["mlp"] = terms["mlp"] * 2 // 3
     if RecomputeUnit.NORM in recomputed:
         saved["norms"] = 2 * stream
-    return ActivationBytes(sum(saved.values()), everything - sum(saved.values()) + gradients)
+    unsaved = frozen_layers.unsaved_in_first_layer(saved, model, peft) if peft is not None else 0
+    return ActivationBytes(sum(saved.values()), everything - sum(saved.values()) + gradients, unsaved)
 
 
 def head_bytes(
-    model: Architecture, split: Sharding, tokens: int, width: int, *, is_frozen: bool = False
+    model: Architecture, split: Sharding, tokens: int, width: int, peft: PeftConfig | None = None
 ) -> ActivationBytes:
-    """Return the bytes of norm and head: inputs, fp32 log-probabilities, and in the backward pass twice their size."""
-    logits = _FP32 * tokens * (padded_vocabulary(model, split.tensor) // split.tensor)
+    """Return the bytes of norm and head: inputs, fp32 log-probabilities, and in the backward pass twice their size.
+
+    With an adapter four tensors of logits in the compute type are there at once: the head's, the adapter's, the same
+    scaled, and the sum.
+    """
+    features = tokens * (padded_vocabulary(model, split.tensor) // split.tensor)
+    states, logits = width * tokens * model.hidden, _FP32 * features
+    has_adapter = peft is not None and frozen_layers.has_head(model, peft)
     inputs = tokens * model.hidden * _FP32 // split.sequence
-    if not is_frozen:
-        states = width * tokens * model.hidden
-        inputs += states // split.sequence + states // _inputs(split)
-    return ActivationBytes(inputs + logits, 2 * logits)
+    inputs += states // split.sequence if peft is None else 0
+    inputs += states // _inputs(split) if peft is None or has_adapter else 0
+    return ActivationBytes(inputs + logits, max(2 * logits, 4 * width * features - logits if has_adapter else 0))
 
 
 def pipeline_bytes(
@@ -119,29 +125,6 @@ def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dic
         "mlp": (3 if model.is_gated else 1) * wide * _mlp_width(model, split),
         "product": wide * _mlp_width(model, split),
         "routed": int(3 * wide * model.hidden * _experts_of_token(model)),
-    }
-
-
-def _frozen_terms(model: Architecture, split: Sharding, tokens: int, width: int, peft: PeftConfig) -> dict[str, int]:
-    """Return the same of a layer whose weights are frozen: what only their gradients need is not saved.
-
-    norms:  statistics alone
-    inputs: of q, k, v and of gate, up where one of them has an adapter; twice with dropout (its mask, its result)
-    product: where down has an adapter, with dropout twice
-    adapters: the output of each A, w T r; with dropout on o also twice its input
-    """
-    terms = _terms(model, split, tokens, width)
-    chosen = [target.path for name in peft.target_modules if (target := adapters.find(model, name)) is not None]
-    copies = 2 if peft.lora_dropout else 1
-    inner = width * tokens * peft.lora_rank
-    blocks = [any(path.startswith(prefix) and path not in _ENDS for path in chosen) for prefix in _BLOCKS]
-    mixed = terms["mixed"] * copies if peft.lora_dropout and "self_attn.o_proj" in chosen else 0
-    return terms | {
-        "norms": 2 * _FP32 * tokens * model.hidden // split.sequence,
-        "inputs": terms["inputs"] // 2 * copies * sum(blocks),
-        "product": terms["product"] * copies if "mlp.down_proj" in chosen else 0,
-        "attention adapters": mixed + inner * sum(path.startswith("self_attn.") for path in chosen),
-        "mlp adapters": inner * sum(path.startswith("mlp.") for path in chosen),
     }
 
 

@@ -109,13 +109,17 @@ def trained(
     model: Architecture, peft: PeftConfig, split: Sharding, layers: Sequence[range], *, is_first: bool, is_last: bool
 ) -> Trained:
     """Return what a process trains that has these layers; with embedding if `is_first` and head if `is_last`."""
-    chosen = [target for name in peft.target_modules if (target := find(model, name)) is not None]
+    chosen = list(dict.fromkeys(target for name in peft.target_modules if (target := find(model, name)) is not None))
     adapters = sum(
         _count(model, target, layers, is_first=is_first, is_last=is_last)
         * _adapter(model, target, peft.lora_rank, split)
         for target in chosen
     )
-    return Trained(adapters, _biases(model, peft, split, layers, chosen))
+    norms = 2 * sum(map(len, layers)) + is_last
+    biases = _biases(model, peft, split, layers, chosen)
+    if peft.lora_bias == "all" and model.has_norm_bias:
+        biases += norms * model.hidden
+    return Trained(adapters, biases)
 
 
 def whole(model: Architecture, peft: PeftConfig) -> Trained:
@@ -180,15 +184,12 @@ def _own_outputs(linear: Linear, tensor: int) -> int:
 def _biases(
     model: Architecture, peft: PeftConfig, split: Sharding, layers: Sequence[range], chosen: Sequence[Target]
 ) -> int:
-    """Return the biases that are trained on one process: of wrapped linears, or of all with those of norms."""
+    """Return the biases of linears that are trained on one process: of wrapped ones, or of all."""
     names = linears(model, split.kv_copies)
     if peft.lora_bias == "none":
         return 0
     if peft.lora_bias == "all":
-        norms = 2 * sum(map(len, layers)) * model.hidden if model.has_norm_bias else 0
-        return norms + sum(
-            _bias(one, split) * _with(model, path, layers) for path, one in names.items() if one.has_bias
-        )
+        return sum(_bias(one, split) * _with(model, path, layers) for path, one in names.items() if one.has_bias)
     wrapped = _wrapped(model, chosen, layers)
     return sum(_bias(names[path], split) * count for path, count in wrapped if names[path].has_bias)
 

@@ -139,11 +139,11 @@ def _activations(
 ) -> tuple[int, int]:
     """Return the bytes while one layer's backward pass runs, with that layer alone, and the peak of the stage."""
     layer = activations.layer_bytes(model, split, work.tokens, work.widths.compute, work.recomputed, work.peft)
-    saved = layer.saved * max(layers) * activations.in_flight(stage, split, work.micro_batches)
+    in_flight = activations.in_flight(stage, split, work.micro_batches)
+    saved = (layer.saved * max(layers) - (layer.unsaved if stage == 0 else 0)) * in_flight
     saved += activations.pipeline_bytes(stage, model, split, work.tokens, work.widths.compute, work.micro_batches)
     layer_peak = layer.saved + layer.backward
     if stage < split.pipeline - 1:
         return layer_peak, saved + layer.backward
-    is_frozen = work.peft is not None
-    head = activations.head_bytes(model, split, work.tokens, work.widths.compute, is_frozen=is_frozen)
+    head = activations.head_bytes(model, split, work.tokens, work.widths.compute, work.peft)
     return layer_peak, saved + max(layer.backward, head.saved + head.backward)

@@ -336,6 +336,9 @@ TABLE: Final = (
      "The model has one weight for embedding and head (tie_word_embeddings, share_embeddings_and_output_weights). An "
      "adapter on one of them makes two of it: the merged model is larger, and its tie_word_embeddings False.",
      "No action needed, or remove embed_tokens and lm_head from target_modules."),
+    ("2915", _E, f"{_ALIGNMENT}.peft.merge_lora", "One weight for two sums",
+     "Embedding and head are one weight, to which a checkpoint of the run cannot add the adapter of one of them.",
+     "Set merge_lora to False and merge with `checkpoint convert`, or leave embed_tokens and lm_head out."),
     ("2913", _W, "exp_manager.resume_from_checkpoint", "Tuning of random weights",
      "Adapters train beside a frozen base, and dpo against the model that the job starts with; without "
      "resume_from_checkpoint both are random weights.",

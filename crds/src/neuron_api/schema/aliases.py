@@ -90,12 +90,13 @@ def _alignment(tree: dict[str, Any]) -> list[Finding]:
     if not isinstance(data, dict):
         return []
     strategy = tree.get("model_alignment_strategy")
-    if strategy is None and data.get("use_sft_style_data_module") in (True, 1, "1", "true", "True"):
+    is_sft = data.get("use_sft_style_data_module") in (True, 1, "1", "true", "True")
+    if strategy is None and is_sft:
         strategy = tree["model_alignment_strategy"] = {"sft": {}}
     packing = data.get("packing")
-    if packing is None or not isinstance(strategy, dict) or "sft" not in strategy:
+    if packing is None or not isinstance(strategy, dict) or not _is_sft(strategy, is_sft=is_sft):
         return []
-    sft = strategy["sft"]
+    sft = strategy.get("sft")
     if sft is None or (isinstance(sft, dict) and sft.get("packing") is None):
         strategy["sft"] = {**(sft or {}), "packing": packing}
     elif isinstance(sft, dict) and sft["packing"] != packing:
@@ -105,6 +106,14 @@ def _alignment(tree: dict[str, Any]) -> list[Finding]:
             )
         ]
     return []
+
+
+def _is_sft(strategy: Mapping[str, Any], *, is_sft: bool) -> bool:
+    """Return whether a strategy is sft, which `sft:` without a value and peft alone are; `is_sft`: without one it
+    would be."""
+    if any(strategy.get(name) is not None for name in ("dpo", "orpo")):
+        return False
+    return is_sft or "sft" in strategy or strategy.get("peft") is not None
 
 
 def _get(tree: Mapping[str, Any], path: str) -> Any:

@@ -8,15 +8,13 @@ from neuron_api.derive import alignment
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 
-PENDING: Final = frozenset({"dpo", "orpo", "peft"})
-"""Sections and switches of `model_alignment_strategy`; a line goes when the trainer does it."""
+PENDING: Final = frozenset({"peft"})
+"""Sections of `model_alignment_strategy`; a line goes when the trainer does it."""
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
     """Yield a finding for each method of the configuration that is pending."""
     methods = set(alignment.strategy(config).split("+"))
-    if alignment.isolates_records(config):
-        methods.add("sft.isolate_records")
     for method in sorted(methods & PENDING):
         message = "it is not supported in this release; the job will be rejected."
         yield make_finding(4001, f"model_alignment_strategy.{method}", message)

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from neuron_api.config import TrainingConfig
+from neuron_api.config import DpoConfig, OrpoConfig, TrainingConfig
 from neuron_api.derive import alignment
 
 
@@ -29,15 +29,16 @@ class Recipe:
     @classmethod
     def from_config(cls, config: TrainingConfig) -> "Recipe":
         """Return the recipe of a configuration without findings."""
-        strategy, length = alignment.strategy(config), config.model.encoder_seq_length
-        method, sections = strategy.removesuffix("+peft"), config.model_alignment_strategy
-        if alignment.rows_per_sample(strategy) == 2:
-            section = getattr(sections, method)
-            return cls(method, length, True, False, False, section.max_prompt_length, section.truncation_mode)
-        sft = None if sections is None else sections.sft
-        if sft is None:
-            return cls(method, length)
-        return cls(method, length, packing=sft.packing, isolates=sft.isolate_records)
+        method, length = alignment.algorithm(config), config.model.encoder_seq_length
+        if (pairs := alignment.preferences(config)) is not None:
+            return cls._of_pairs(method, length, pairs)
+        return cls(method, length, packing=alignment.packs(config), isolates=alignment.isolates_records(config))
+
+    @classmethod
+    def _of_pairs(cls, method: str, length: int, section: DpoConfig | OrpoConfig) -> "Recipe":
+        prompt = section.max_prompt_length
+        assert prompt is not None, "NTJ-2902"
+        return cls(method, length, is_pair=True, max_prompt_length=prompt, truncation_mode=section.truncation_mode)
 
     @property
     def rows_per_sample(self) -> int:
