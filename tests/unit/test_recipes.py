@@ -85,14 +85,8 @@ def test_a_code_and_its_rule(copy: Copy) -> None:
     copy.insert(
         "api",
         "checks/trainer.py",
-        '    if trainer.max_steps == 7:\n        yield make_finding(2199, "trainer.max_steps", "7 is for toys.")\n',
-        after=r"^    trainer = config\.trainer\n",
-    )
-    copy.insert(
-        "api",
-        "cel/trainer.py",
-        '    yield Rule(2199, "trainer.max_steps", f"{raw(\'trainer.max_steps\', absent=-1)} == 7")\n',
-        before=r"^    endless = ",
+        '    ConfigRule(2199, _STEPS, Equals(_STEPS, 7), lambda _: "7 is for toys."),\n',
+        before=r"^    ConfigRule\(2109, _STEPS",
     )
     output = copy.run(f"""
         from pathlib import Path

@@ -81,7 +81,7 @@ def rules() -> Iterator[Rule]:
 
 
 def _capacity() -> Iterator[Rule]:
-    """Yield the _capacity of the instance type and its capacity."""
+    """Yield the rules of the instance type and its capacity."""
     key = "spec.platform.instanceType"
     yield Rule(
         3001,

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Final
 
+from neuron_api.checks import exp_manager, trainer
 from neuron_api.findings.registry import ENTRIES
 
 from .alignment import READS_MEGATRON_DATA
-from .expressions import flag, fraction, is_above, is_other, is_set, raw, text, untyped, value_of
-from .rule import Rule, RuleReason
+from .conditions import rules_of
+from .expressions import flag, fraction, is_above, is_set, raw, text, untyped, value_of
+from .rule import Rule
 
 _NO_TIME: Final = " && ".join(
     f"!{untyped(key)}.hasValue()" for key in ("trainer.max_time", "exp_manager.max_time_per_run")
@@ -22,15 +24,10 @@ def rules() -> Iterator[Rule]:
 
 def _trainer() -> Iterator[Rule]:
     """Yield the rules that Lightning's Trainer would enforce later."""
-    for key in ENTRIES["NTJ-2101"].keys:
-        yield Rule(2101, key, f"{untyped(key)}.hasValue()", reason=RuleReason.FORBIDDEN)
+    yield from rules_of(trainer.RULES)
     endless = " && ".join(f"{raw(key)} == -1" for key in ENTRIES["NTJ-2102"].keys)
     yield Rule(2102, "trainer.max_steps", f"{endless} && {_NO_TIME}")
     yield Rule(2112, "trainer.max_time", f"{endless} && !({_NO_TIME}) && !{is_set('model.optim.sched.max_steps')}")
-    for key in ENTRIES["NTJ-2109"].keys:
-        yield Rule(2109, key, f"{raw(key, absent=-1)} == 0")
-    yield Rule(2103, "trainer.accumulate_grad_batches", is_above("trainer.accumulate_grad_batches", 1))
-    yield Rule(2104, "trainer.gradient_clip_algorithm", is_other("trainer.gradient_clip_algorithm", "norm"))
     yield from _validation()
 
 
@@ -46,16 +43,10 @@ _PARAMS: Final = "exp_manager.checkpoint_callback_params"
 
 
 def _exp_manager() -> Iterator[Rule]:
-    """Yield the _exp_manager of log files, intervals and contents of checkpoints, and missing features."""
-    local_only, global_only = flag("exp_manager.log_local_rank_0_only"), flag("exp_manager.log_global_rank_0_only")
-    yield Rule(2201, "exp_manager.log_global_rank_0_only", f"{local_only} && {global_only}")
+    """Yield the rules of log files, intervals and contents of checkpoints, and missing features."""
+    yield from rules_of(exp_manager.RULES)
     yield from _intervals()
-    both = f"{flag('exp_manager.save_bf16')} && {flag(f'{_PARAMS}.use_master_weights_in_ckpt')}"
-    yield Rule(2207, "exp_manager.save_bf16", both)
     yield from _ranking()
-    for number in (2212, 2213):
-        for key in ENTRIES[f"NTJ-{number}"].keys:
-            yield Rule(number, key, flag(key), reason=RuleReason.FORBIDDEN)
 
 
 def _intervals() -> Iterator[Rule]:

@@ -10,7 +10,6 @@ from neuron_api.findings.registry import make_finding
 from neuron_api.platform import directories
 
 _SECTION: Final = "exp_manager.checkpoint_callback_params"
-_ARCHIVES: Final = ("always_save_nemo", "save_best_model", "save_nemo_on_train_end")
 _WITH_MASTERS: Final = ("mixed_precision", "mixed_precisionSR", "mixed_precision_SR", "autocast")
 
 
@@ -28,9 +27,6 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     ]
     if len(intervals) > 1:
         yield make_finding(2206, f"{_SECTION}.{intervals[1]}", f"it contradicts {intervals[0]}: one rhythm only.")
-    for key in _ARCHIVES:
-        if getattr(params, key):
-            yield make_finding(2212, f"{_SECTION}.{key}", ".nemo archives are not written here.")
 
 
 def _ranking(config: TrainingConfig) -> Iterator[Finding]:
@@ -132,12 +128,7 @@ def _is_path_part(text: str) -> bool:
 
 
 def _contents(config: TrainingConfig) -> Iterator[Finding]:
-    manager, params = config.exp_manager, config.exp_manager.checkpoint_callback_params
-    if manager.save_bf16 and params.use_master_weights_in_ckpt:
-        yield make_finding(
-            2207, "exp_manager.save_bf16", "it contradicts use_master_weights_in_ckpt, which writes fp32."
-        )
-    precision = config.precision
+    params, precision = config.exp_manager.checkpoint_callback_params, config.precision
     has_masters = precision.type in _WITH_MASTERS or (precision.type == "manual" and precision.master_weights)
     if params.use_master_weights_in_ckpt and not has_masters:
         yield make_finding(

@@ -8,7 +8,8 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 
-_LOGGERS: Final = ("wandb", "mlflow", "dllogger", "clearml", "neptune")
+from .rule import AllOf, ConfigRule, IsOn, findings, for_keys
+
 _EARLY_STOPPING: Final = (
     "monitor",
     "mode",
@@ -46,22 +47,13 @@ _VERSION: Final = re.compile(r"v?(\d+!)?\d+(\.\d+)*((a|b|c|rc|\.?post|\.?dev)\d*
 def check(config: TrainingConfig) -> Iterator[Finding]:
     """Yield the findings about everything except the checkpoint callback."""
     manager = config.exp_manager
-    if manager.log_local_rank_0_only and manager.log_global_rank_0_only:
-        yield make_finding(
-            2201,
-            "exp_manager.log_global_rank_0_only",
-            "it contradicts log_local_rank_0_only: one log file of the job, or one of each node.",
-        )
+    yield from findings(RULES, config)
     yield from _directories(config)
     yield from _resume(config)
     yield from _early_stopping(config)
     for name in sorted(set(manager.summary_writer_kwargs or ()) - set(_TENSORBOARD)):
         message = f"TensorBoardLogger has no argument {name!r} that can be set: {', '.join(_TENSORBOARD)}."
         yield make_finding(2222, "exp_manager.summary_writer_kwargs", message)
-    for name in _LOGGERS:
-        key = f"create_{name}_logger"
-        if getattr(manager, key):
-            yield make_finding(2213, f"exp_manager.{key}", "this logger is not part of the image.")
     if not manager.create_preemption_callback:
         yield make_finding(2217, "exp_manager.create_preemption_callback", "False has no effect: SIGTERM always saves.")
 
@@ -121,3 +113,23 @@ def _resume(config: TrainingConfig) -> Iterator[Finding]:
     version = manager.ckpt_ptl_version
     if "${" not in version and not _VERSION.fullmatch(version):
         yield make_finding(2211, "exp_manager.ckpt_ptl_version", f"{version!r} is not a version.")
+
+
+_MASTERS: Final = "exp_manager.checkpoint_callback_params.use_master_weights_in_ckpt"
+RULES: Final = (
+    ConfigRule(
+        2201,
+        "exp_manager.log_global_rank_0_only",
+        AllOf((IsOn("exp_manager.log_local_rank_0_only"), IsOn("exp_manager.log_global_rank_0_only"))),
+        lambda _: "it contradicts log_local_rank_0_only: one log file of the job, or one of each node.",
+    ),
+    ConfigRule(
+        2207,
+        "exp_manager.save_bf16",
+        AllOf((IsOn("exp_manager.save_bf16"), IsOn(_MASTERS))),
+        lambda _: "it contradicts use_master_weights_in_ckpt, which writes fp32.",
+    ),
+    *for_keys(2212, lambda _: ".nemo archives are not written here.", IsOn, is_forbidden=True),
+    *for_keys(2213, lambda _: "this logger is not part of the image.", IsOn, is_forbidden=True),
+)
+"""Rules that the API server checks in the same words (`cel.conditions`), those of checkpoints included."""

@@ -9,6 +9,8 @@ from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 from neuron_api.platform.topology import Topology
 
+from .rule import ConfigRule, Equals, IsAbove, IsOther, IsSet, findings, for_keys
+
 _OWNED: Final = {
     "accelerator": "spec.platform.accelerator decides",
     "strategy": "distributed_strategy decides",
@@ -37,19 +39,9 @@ _UNITS: Final = frozenset(("weeks", "days", "hours", "minutes", "seconds"))
 def check(config: TrainingConfig) -> Iterator[Finding]:
     """Yield the findings about end, validation and arguments that the framework sets."""
     trainer = config.trainer
-    for key, owner in _OWNED.items():
-        if getattr(trainer, key) is not None:
-            yield make_finding(2101, f"trainer.{key}", f"the framework sets it: {owner}.", "Leave it out.")
+    yield from findings(RULES, config)
     yield from _end(config)
     yield from _validation(config)
-    if trainer.accumulate_grad_batches != 1:
-        yield _accumulation(config)
-    if trainer.gradient_clip_algorithm != "norm":
-        yield make_finding(
-            2104,
-            "trainer.gradient_clip_algorithm",
-            f"{trainer.gradient_clip_algorithm!r} does not exist here: gradients are clipped by their global norm.",
-        )
     if "sequential_move_factor" in trainer.model_fields_set and trainer.sequential_move_factor > trainer.devices:
         yield make_finding(
             2108,
@@ -71,11 +63,6 @@ def _end(config: TrainingConfig) -> Iterator[Finding]:
         yield make_finding(
             2112, "trainer.max_time", "it alone ends the training, and model.optim.sched.max_steps is not set."
         )
-    for key in ("max_steps", "max_epochs"):
-        if getattr(trainer, key) == 0:
-            yield make_finding(2109, f"trainer.{key}", "0 trains nothing.")
-    if trainer.limit_train_batches == 0:
-        yield make_finding(2109, "trainer.limit_train_batches", "0 trains nothing.", "Leave it out for all batches.")
     for min_key, maximum in (("min_steps", trainer.max_steps), ("min_epochs", trainer.max_epochs)):
         if (value := getattr(trainer, min_key)) is not None and 0 < maximum < value:
             yield make_finding(
@@ -133,9 +120,31 @@ def _is_megatron_data(config: TrainingConfig) -> bool:
     return config.model_source == "megatron" and config.model_alignment_strategy is None
 
 
-def _accumulation(config: TrainingConfig) -> Finding:
+def _accumulation(config: TrainingConfig) -> str:
     batches, value = Topology.from_config(config).micro_batches, config.trainer.accumulate_grad_batches
     formula = (
         f"data.global_batch_size / (data.micro_batch_size x data-parallel size){f' = {batches}' if batches else ''}"
     )
-    return make_finding(2103, "trainer.accumulate_grad_batches", f"{value} cannot be set: accumulation is {formula}.")
+    return f"{value} cannot be set: accumulation is {formula}."
+
+
+def _clipping(config: TrainingConfig) -> str:
+    algorithm = config.trainer.gradient_clip_algorithm
+    return f"{algorithm!r} does not exist here: gradients are clipped by their global norm."
+
+
+def _nothing(_: TrainingConfig) -> str:
+    return "0 trains nothing."
+
+
+_STEPS, _EPOCHS, _BATCHES = "trainer.max_steps", "trainer.max_epochs", "trainer.limit_train_batches"
+_ACCUMULATION, _CLIPPING = "trainer.accumulate_grad_batches", "trainer.gradient_clip_algorithm"
+RULES: Final = (
+    *for_keys(2101, lambda name: f"the framework sets it: {_OWNED[name]}.", IsSet, is_forbidden=True),
+    ConfigRule(2103, _ACCUMULATION, IsAbove(_ACCUMULATION, 1), _accumulation),
+    ConfigRule(2104, _CLIPPING, IsOther(_CLIPPING, ("norm",)), _clipping),
+    ConfigRule(2109, _STEPS, Equals(_STEPS, 0), _nothing),
+    ConfigRule(2109, _EPOCHS, Equals(_EPOCHS, 0), _nothing),
+    ConfigRule(2109, _BATCHES, Equals(_BATCHES, 0), _nothing, "Leave it out for all batches."),
+)
+"""Rules that the API server checks in the same words (`cel.conditions`)."""
