@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +16,11 @@ from neuron_trainer import run_config
 from neuron_trainer.data import source
 from neuron_trainer.data.loader import Steps
 from neuron_trainer.data.samples import TokenBounds
-from neuron_trainer.errors import TokenError
+from neuron_trainer.errors import InputError, TokenError
 from neuron_trainer.parallel import Share
+from neuron_trainer.preflight import preflight
 
-from .conftest import alone, typed
+from .conftest import alone, train, typed
 
 ORACLES: Final = Path(__file__).parents[2] / "data" / "alignment"
 TRUNCATION: Final = json.loads((ORACLES / "dpo" / "truncation.json").read_text())
@@ -266,3 +268,51 @@ def test_tokens_on_disk_are_those_of_the_lengths_and_the_mode(tiny: Path, chatti
         assert rows(preferring(tiny, file, 32, "orpo", **keys)) == seen[-1]
     assert seen[0] != seen[1] != seen[2] != seen[0]
     assert len(list(tmp_path.glob("*_idx.json"))) == 3
+
+
+# ---- a run ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_job_on_pairs_is_checked_trains_and_validates(
+    method: str, tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From files of pairs in both forms to the history; one of the validation's pairs is too long."""
+    pairs = [json.loads(line) for line in (ORACLES / "pairs.jsonl").read_text().splitlines()]
+    long = {**pairs[0], "prompt": pairs[0]["prompt"] * 20}
+    (tmp_path / "val.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in [*pairs[:7], long]))
+    values = alone(
+        tiny,
+        tmp_path / "log",
+        data__train_dir=str(write(tmp_path, pairs)),
+        data__val_dir=str(tmp_path / "val.jsonl"),
+        data__seq_length=64,
+        data__tokenizer={"library": "huggingface", "type": str(ORACLES / "tokenizer")},
+        model__model_config=str(ORACLES / "weights" / "config.json"),
+        model__encoder_seq_length=64,
+        trainer__max_steps=2,
+        trainer__limit_val_batches=1,
+        trainer__val_check_interval=2,
+        exp_manager__create_checkpoint_callback=False,
+    )
+    values["model_alignment_strategy"] = {method: {"max_prompt_length": 32}}
+    with caplog.at_level(logging.INFO):
+        preflight.check(run_config.with_record_length(typed(values)), 1, tmp_path / "log")
+    assert "data.train_dir: 16 records are 16 samples of 64 tokens; 0 truncated, 0 dropped." in caplog.text
+    assert "data.val_dir: 8 records are 8 samples of 64 tokens; 1 truncated, 0 dropped." in caplog.text
+    folder = train(values)
+    (validation,) = map(json.loads, (folder / "validations.jsonl").read_text().splitlines())
+    assert validation["step"] == 2
+    assert validation["val_loss"] > 0
+    (start,) = map(json.loads, (folder / "starts.jsonl").read_text().splitlines())
+    counts = {"records": 8, "samples": 8, "truncated": 1, "dropped": 0}
+    assert start["records"] == {"train": {**counts, "records": 16, "samples": 16, "truncated": 0}, "validation": counts}
+
+
+def test_records_of_one_answer_are_refused_before_anything_starts(tiny: Path, chatting: Path, tmp_path: Path) -> None:
+    file = write(tmp_path, [{"input": "fish", "output": "give"}] * 9)
+    with pytest.raises(InputError) as refused:
+        preflight.check(comparing(tiny, chatting, file), 1, tmp_path / "log")
+    (finding,) = [one for one in refused.value.findings if one.key == "data.train_dir"]
+    assert f"line 1 of {file} has no fields 'prompt', 'chosen', 'rejected'" in finding.message
