@@ -78,7 +78,8 @@ def step(configuration: dict[str, Any]) -> Measured:
         backend.end_step(0)
 
     states = [tensor for state in optimizer.state.values() for tensor in state.values()]
-    allocations = Allocations([*(parameter.leaf for parameter in backend.parameters()), *states])
+    parameters = (*backend.parameters(), *backend.frozen_parameters())
+    allocations = Allocations([*(parameter.leaf for parameter in parameters), *states])
     at_rest = allocations.now
     with allocations:
         run()

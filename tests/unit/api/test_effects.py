@@ -21,7 +21,6 @@ from neuron_api.schema import effects, support
 from neuron_api.schema.aliases import CANONICAL
 from neuron_api.schema.key_path import all_paths, field_of, section_of
 from neuron_api.schema.support import SupportLevel
-from neuron_trainer.preflight import methods
 
 ROOT: Final = Path(__file__).parents[3]
 CONFIGS: Final = ROOT / "tests" / "data" / "configs"
@@ -46,8 +45,6 @@ for _spec in OPTIMIZERS.values():
         READERS.setdefault(("OptimConfig", _key), set()).add(TRAINER / "optim" / "build.py")
 READERS[FIELDS["data.packing"]] = {API / "schema" / "aliases.py"}
 """An alias with some strategies, which are no attribute of a section."""
-PENDING: Final = tuple(f"model_alignment_strategy.{method}" for method in methods.PENDING)
-"""What the trainer refuses until it has it."""
 DONE: Final = (SupportLevel.SUPPORTED, SupportLevel.MEGATRON_ONLY, SupportLevel.SOME_VALUES)
 
 
@@ -63,7 +60,7 @@ def readers(path: str) -> set[Path]:
 
 @pytest.mark.parametrize("path", [path for path in LEAVES if support.level_of(path) in DONE])
 def test_a_supported_key_is_read_or_says_that_it_changes_nothing(path: str) -> None:
-    assert readers(path) or effects.no_effect_of(path) is not None or path.startswith(PENDING)
+    assert readers(path) or effects.no_effect_of(path) is not None
 
 
 BY_EVERY_DEVICE: Final = [

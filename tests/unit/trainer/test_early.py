@@ -101,7 +101,6 @@ def test_a_test_needs_no_checkpoint_to_resume_from(tiny: Path, tmp_path: Path) -
         ({"exp_manager__files_to_copy": ["/nowhere"]}, "exp_manager.files_to_copy: /nowhere does not exist"),
         ({"exp_manager__checkpoint_callback_params__monitor": "f1"}, "there is no metric 'f1'"),
         ({"trainer__devices": 3}, "data.global_batch_size"),
-        ({"model_alignment_strategy": {"peft": {}}}, "model_alignment_strategy.peft: it is not supported"),
         ({"model_alignment_strategy": {"sft": {}}, "data__tokenizer": {"type": "/nowhere"}},
          "data.tokenizer.type: there is no directory /nowhere"),
         ({"model_alignment_strategy": {"sft": {}}, "data__tokenizer": {"type": "nowhere"}},

@@ -128,25 +128,6 @@ def _model(**changes: Any) -> nn.Module:
     return Family.without_run({**MODEL, **changes}).on_meta()
 
 
-MIXTRAL = {"model_type": "mixtral", "num_local_experts": 2, "num_experts_per_tok": 1}
-WRONG: dict[str, tuple[dict[str, Any], list[str], str]] = {
-    "a near name": ({}, ["q_prj"], "'q_proj' is near"),
-    "nothing near": ({}, ["w1"], "it has embed_tokens, q_proj, k_proj, v_proj"),
-    "part of a fused one": ({}, ["qkv_proj", "k_proj"], "k_proj is a part of qkv_proj, too"),
-    "one of several": ({}, ["q_proj", "dense_h"], "'dense_h'"),
-    "experts": (MIXTRAL, ["gate_up_proj"], "that of experts is one stacked weight"),
-    "an expert's linear": (MIXTRAL, ["down_proj"], "that of experts is one stacked weight"),
-}
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_a_target_of_nothing_names_the_near_miss(name: str) -> None:
-    changes, targets, message = WRONG[name]
-    [(target, found)] = lora.unmatched(_model(**changes), targets)
-    assert target == targets[-1]
-    assert message in found
-
-
 @pytest.mark.parametrize(("targets", "trained"), [
     (["q_proj"], 2 * 2), (["self_attn.q_proj"], 2 * 2), (["layers.1.self_attn.q_proj"], 2), (["qkv_proj"], 2 * 4),
     (["gate_up_proj"], 2 * 3), (["embed_tokens", "lm_head"], 4), (["q_proj", "q_proj"], 2 * 2),
@@ -154,7 +135,6 @@ def test_a_target_of_nothing_names_the_near_miss(name: str) -> None:
 def test_targets_are_ends_of_names(targets: list[str], trained: int) -> None:
     summary = lora.summary(_model(), PeftConfig(target_modules=tuple(targets), lora_rank=2))
     assert len(summary.shapes) == trained
-    assert list(lora.unmatched(_model(), targets)) == []
 
 
 @pytest.mark.parametrize("case", oracles.counts(), ids=str)

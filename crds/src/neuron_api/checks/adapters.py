@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from neuron_api.config import PeftConfig, TrainingConfig
-from neuron_api.derive import adapters, alignment
+from neuron_api.derive import adapters, alignment, sharding
 from neuron_api.derive.architecture import Architecture
+from neuron_api.derive.sharding import Sharding
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 
@@ -31,6 +32,8 @@ def check(config: TrainingConfig, sizes: Architecture) -> Iterator[Finding]:
         if is_known(name) and adapters.find(sizes, name) is None:
             message = f"no module of this model ends with {name[:_MAX_NAME]!r}{_experts(sizes, name)}."
             yield make_finding(2907, _TARGETS_KEY, message, _remedy(name, adapters.targets(sizes)))
+    yield from _twice(peft, sizes)
+    yield from _blocks(config, peft, sizes)
     yield from _rank(peft, sizes)
     yield from _tied(peft, sizes)
 
@@ -45,7 +48,7 @@ def check_names(peft: PeftConfig) -> Iterator[Finding]:
         if not is_known(name):
             message = f"no module's name ends with {name[:_MAX_NAME]!r}."
             yield make_finding(2907, _TARGETS_KEY, message, _remedy(name, TARGETS))
-    names = [name.rpartition(".")[2] for name in peft.target_modules]
+    names = [name.rpartition(".")[2] for name in peft.target_modules if not adapters.names_layer(name)]
     for path, parts in adapters.JOINED.items():
         joined, twice = path.rpartition(".")[2], [part for part in parts if part.rpartition(".")[2] in names]
         if joined in names and twice:
@@ -67,6 +70,31 @@ def _experts(sizes: Architecture, name: str) -> str:
     """Return why the feed-forward part of a model with experts has no such linear."""
     is_inner = name.rpartition(".")[2] in ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
     return ": experts are stacked weights, which get no adapters" if sizes.experts and is_inner else ""
+
+
+def _twice(peft: PeftConfig, sizes: Architecture) -> Iterator[Finding]:
+    """Yield a finding for a linear of one layer that a target of all layers names, too."""
+    found = {name: adapters.find(sizes, name) for name in peft.target_modules}
+    for name, target in found.items():
+        if target is None or target.layer is None:
+            continue
+        others = (other for other, of_all in found.items() if of_all is not None and of_all.layer is None
+                  and set(adapters.parts(of_all)) & set(adapters.parts(target)))  # fmt: skip
+        for other in others:
+            yield make_finding(2910, _TARGETS_KEY, f"{other} has an adapter for {name[:_MAX_NAME]}, too.")
+
+
+def _blocks(config: TrainingConfig, peft: PeftConfig, sizes: Architecture) -> Iterator[Finding]:
+    """Yield a finding for the first pipeline block of which nothing is trained: it has no optimizer, and may have no
+    gradient to hand back."""
+    strategy = config.distributed_strategy
+    blocks = strategy.pipeline_model_parallel_size * (strategy.virtual_pipeline_model_parallel_size or 1)
+    spans = sharding.layer_spans(sizes.layers, blocks, config.model.pipeline_cuts or ()) if blocks > 1 else ()
+    for number, span in enumerate(spans or ()):
+        if not adapters.trained(sizes, peft, Sharding(), [span], is_first=False, is_last=False).total:
+            message = f"nothing is trained in the layers of pipeline block {number}, counted from 0."
+            yield make_finding(2916, _TARGETS_KEY, message)
+            return
 
 
 def _rank(peft: PeftConfig, sizes: Architecture) -> Iterator[Finding]:

@@ -100,6 +100,11 @@ def find(model: Architecture, name: str) -> Target | None:
     return Target(path, layer) if is_there and (_is_dense(model, layer) or not path.startswith("mlp.")) else None
 
 
+def names_layer(name: str) -> bool:
+    """Return whether an entry of `target_modules` is of one layer alone."""
+    return _IN_LAYER.fullmatch(name) is not None
+
+
 def parts(target: Target) -> tuple[str, ...]:
     """Return the paths of the linears that a target gives an adapter."""
     return JOINED.get(target.path, (target.path,))

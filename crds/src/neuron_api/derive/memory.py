@@ -5,11 +5,10 @@ An estimate for the training itself. Not counted: the runtime, compiled graphs, 
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from itertools import accumulate
 
 from neuron_api.config import PeftConfig
 
-from . import activations, adapters
+from . import activations, adapters, sharding
 from .adapters import Trained
 from .architecture import Architecture
 from .parameters import Parameters, count
@@ -109,10 +108,8 @@ def stage_memory(
 
 def _adapters(stage: int, model: Architecture, split: Sharding, blocks: Sequence[int], peft: PeftConfig) -> Trained:
     """Return what a process of a stage trains with LoRA."""
-    stops = list(accumulate(blocks))
-    spans = [range(stop - size, stop) for stop, size in zip(stops, blocks, strict=True)]
-    is_last = stage == split.pipeline - 1
-    return adapters.trained(model, peft, split, spans[stage :: split.pipeline], is_first=stage == 0, is_last=is_last)
+    layers, is_last = sharding.spans(blocks)[stage :: split.pipeline], stage == split.pipeline - 1
+    return adapters.trained(model, peft, split, layers, is_first=stage == 0, is_last=is_last)
 
 
 def _peak(work: StepWork, gradients: int, shard: int, layer: int, activated: int) -> int:

@@ -3,7 +3,7 @@ heads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from math import gcd
 
 from neuron_api.config import TrainingConfig
@@ -77,6 +77,17 @@ def block_sizes(layers: int, blocks: int, cuts: Sequence[str] = ()) -> tuple[int
         return None
     whole, remainder = divmod(layers, blocks)
     return (whole,) * (blocks - remainder) + (whole + 1,) * remainder
+
+
+def layer_spans(layers: int, blocks: int, cuts: Sequence[str] = ()) -> tuple[range, ...] | None:
+    """Return the numbers of the layers of each block; None if they cannot be split."""
+    sizes = block_sizes(layers, blocks, cuts)
+    return None if sizes is None else spans(sizes)
+
+
+def spans(sizes: Sequence[int]) -> tuple[range, ...]:
+    """Return the numbers of the layers of each block, from its size."""
+    return tuple(range(stop - size, stop) for size, stop in zip(sizes, accumulate(sizes), strict=True))
 
 
 def run_lengths(sizes: Sequence[int]) -> str:

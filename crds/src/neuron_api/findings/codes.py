@@ -339,6 +339,9 @@ TABLE: Final = (
     ("2915", _E, f"{_ALIGNMENT}.peft.merge_lora", "One weight for two sums",
      "Embedding and head are one weight, to which a checkpoint of the run cannot add the adapter of one of them.",
      "Set merge_lora to False and merge with `checkpoint convert`, or leave embed_tokens and lm_head out."),
+    ("2916", _E, f"{_ALIGNMENT}.peft.target_modules", "A pipeline block with nothing to train",
+     "A stage without adapters has no optimizer, and may have no gradient to hand back.",
+     "Add a target that every layer has, such as q_proj."),
     ("2913", _W, "exp_manager.resume_from_checkpoint", "Tuning of random weights",
      "Adapters train beside a frozen base, and dpo against the model that the job starts with; without "
      "resume_from_checkpoint both are random weights.",

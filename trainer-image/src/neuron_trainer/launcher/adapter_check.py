@@ -2,7 +2,9 @@
 
 from typing import Final
 
+from neuron_api.checks.adapters import SECTION
 from neuron_api.config import PeftConfig, TrainingConfig
+from neuron_api.derive import alignment
 from neuron_api.findings.finding import Finding, error
 from neuron_trainer.checkpoint import Candidate
 from neuron_trainer.checkpoint.lora import base, peft_directory
@@ -10,7 +12,6 @@ from neuron_trainer.checkpoint.lora.entry import AdapterEntry
 from neuron_trainer.errors import CheckpointError, InputError
 from neuron_trainer.models import lora
 from neuron_trainer.models.family import Family
-from neuron_trainer.preflight.adapters import SECTION, section
 
 KEY: Final = "exp_manager.resume_from_checkpoint"
 
@@ -18,7 +19,7 @@ KEY: Final = "exp_manager.resume_from_checkpoint"
 def begins_anew(config: TrainingConfig, candidate: Candidate) -> bool:
     """Return whether a run with adapters begins at step 0 from what `resume_from_checkpoint` names: from a base, or
     with `load_lora_from_ckpt` from adapters."""
-    peft = section(config)
+    peft = alignment.adapters(config)
     return peft is not None and (peft.load_lora_from_ckpt or base.adapters_in(candidate.path) is None)
 
 
@@ -27,7 +28,7 @@ def check(
 ) -> None:
     """Raise `InputError` where a checkpoint's adapters are not the run's, or have no base."""
     entry = base.adapters_in(candidate.path) if weights_only else candidate.manifest.adapters
-    peft = section(config)
+    peft = alignment.adapters(config)
     if peft is None:
         finding = _without_section(candidate, entry)
     elif entry is None:

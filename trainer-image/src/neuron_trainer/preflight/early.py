@@ -24,8 +24,6 @@ from neuron_trainer.run_directory.log_dir import checkpoints, log_dir
 from neuron_trainer.run_directory.resume import EarlierRuns
 from neuron_trainer.storage import places
 
-from . import methods
-
 _FOLDERS: Final = {"train": "train_dir", "validation": "val_dir", "test": "test_dir"}
 _PREPARE: Final = "Write it with `neuron-train data prepare`."
 UNWRITABLE: Final = "the log directory {} cannot be written: {}."
@@ -53,7 +51,6 @@ def findings(config: TrainingConfig, processes: int, *, is_test: bool) -> list[F
     """Return what follows from the configuration and the number of processes alone, and from files to copy."""
     return [
         *check_topology(Topology.from_config(config, processes), config),
-        *methods.check(config),
         *_monitor(config),
         *(run_config.check_test(config) if is_test else ()),
         *recorded_files.check_files(config.exp_manager.files_to_copy or ()),

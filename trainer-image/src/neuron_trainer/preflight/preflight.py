@@ -22,7 +22,7 @@ from neuron_trainer.run_directory.log_dir import checkpoints
 from neuron_trainer.storage import places
 from neuron_trainer.storage.files import decimal_size
 
-from . import adapters, early
+from . import early
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,6 @@ def check(
     findings += parallel.select(config, accelerator).check(config)
     findings += _lengths(config, model)
     findings += _recompute(config, model)
-    findings += adapters.check(config, model)
     findings += _data(config, model.config.vocab_size, parts := _parts(config, is_test=is_test))
     findings += epoch.check(config, parts) if not errors_of(findings) else []
     needed = _checkpoint_bytes(config, model)
@@ -140,7 +139,7 @@ def _checkpoint_bytes(config: TrainingConfig, model: Family) -> int:
     manager = config.exp_manager
     if not manager.writes_checkpoints:
         return 0
-    peft = adapters.section(config)
+    peft = alignment.adapters(config)
     if peft is None:
         return model.parameters * _BYTES_PER_PARAMETER
     summary = lora.summary(model.on_meta(), peft)

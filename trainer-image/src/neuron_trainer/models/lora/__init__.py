@@ -8,7 +8,7 @@ from . import names
 from .adapter import AdapterLayout, Adapters, SplitAdapter, attach
 from .initial import init_parameter
 from .summary import Summary, summary
-from .targets import FUSED, AdapterGroup, groups, unmatched
+from .targets import FUSED, AdapterGroup, groups
 
 __all__ = [
     "FUSED",
@@ -22,5 +22,4 @@ __all__ = [
     "init_parameter",
     "names",
     "summary",
-    "unmatched",
 ]

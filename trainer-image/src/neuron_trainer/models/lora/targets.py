@@ -1,8 +1,7 @@
 """Which modules of a model get adapters: `peft.target_modules`, by the end of their names."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final
 
 from torch import nn
@@ -35,21 +34,6 @@ def groups(module: nn.Module, targets: Iterable[str]) -> list[AdapterGroup]:
     return sorted(result.values(), key=lambda group: order[group.names[0]])
 
 
-def unmatched(module: nn.Module, targets: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield each target of which the whole model has no module, or one twice, and what is wrong in a sentence."""
-    adapted = [name for name, child in module.named_modules() if isinstance(child, nn.Linear | nn.Embedding)]
-    ends = list(dict.fromkeys(name.rpartition(".")[2] for name in adapted))
-    owner: dict[str, str] = {}
-    for target in dict.fromkeys(targets):
-        matches = _matches(adapted, target)
-        if not matches:
-            yield target, _nothing(module, target, ends)
-        for name in (name for names in matches for name in names):
-            if owner.setdefault(name, target) != target:
-                yield target, f"{name} is a part of {owner[name]}, too."
-                break
-
-
 def _matches(names: Sequence[str], target: str) -> list[tuple[str, ...]]:
     parts = FUSED.get(target.rpartition(".")[2])
     if parts is None:
@@ -62,13 +46,3 @@ def _matches(names: Sequence[str], target: str) -> list[tuple[str, ...]]:
 
 def _ends(name: str, target: str) -> bool:
     return name == target or name.endswith(f".{target}")
-
-
-def _nothing(module: nn.Module, target: str, ends: Sequence[str]) -> str:
-    stacked = {name.rpartition(".")[2] for name, _ in module.named_parameters()} - {"weight", "bias"}
-    message = f"no linear or embedding of the model ends with {target!r}"
-    if stacked & {target, *FUSED.get(target, ())}:
-        return f"{message}: that of experts is one stacked weight, which gets no adapter."
-    fused = [name for name, parts in FUSED.items() if set(parts) <= set(ends)]
-    near = get_close_matches(target, [*ends, *fused], n=1)
-    return f"{message}; {near[0]!r} is near." if near else f"{message}; it has {', '.join([*ends, *fused])}."
