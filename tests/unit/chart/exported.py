@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from builders import NOW, at, make_job
-from neuron_api import metrics
+from neuron_api.metrics import NAMES
 from neuron_api.resource.progress import CheckpointReport, Progress
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import (
@@ -51,6 +51,7 @@ def operator() -> CollectorRegistry:
             loss=1.0,
             tokens_per_second=1.0,
             mfu=0.4,
+            metrics=dict.fromkeys(NAMES, 0.5),
             last_step_time=NOW,
             estimated_completion_time=NOW,
         ),
@@ -72,7 +73,7 @@ def trainer() -> CollectorRegistry:
     """The registry of a launcher whose processes have told everything."""
     report = Progress(
         step=1, max_steps=2, loss=1.0, learning_rate=0.1, tokens_per_second=1.0, mfu=0.4,
-        checkpoint=CheckpointReport(step=1, path="/c", time=NOW), metrics=dict.fromkeys(metrics.NAMES, 0.5),
+        checkpoint=CheckpointReport(step=1, path="/c", time=NOW), metrics=dict.fromkeys(NAMES, 0.5),
     )  # fmt: skip
     registry = CollectorRegistry()
     registry.register(ReportCollector(lambda: report))

@@ -167,3 +167,45 @@ def test_orpo_needs_no_pass(tmp_path: Path) -> None:
     assert found[-1]["nll"] < found[0]["nll"]
     assert found[0]["loss"] > found[0]["nll"]
     assert not (tmp_path / REFERENCE_FOLDER).exists()
+
+
+PEFT = {"lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
+
+
+def tuned(folder: Path, bias: str, *, precompute: bool, **changes: Any) -> dict[str, Any]:
+    """The same with LoRA, from recorded weights with biases."""
+    dpo = {"kl_beta": 0.1, "max_prompt_length": 32, "precompute_ref_log_probs": precompute}
+    base = folder.parent / "base"
+    if not base.exists():
+        base.mkdir()
+        shutil.copy(RECORDED / "weights/base_bias.safetensors", base / "model.safetensors")
+        shutil.copy(RECORDED / "weights/config_bias.json", base / "config.json")
+    own = {
+        "model_alignment_strategy": {"dpo": dpo, "peft": {**PEFT, "lora_bias": bias}},
+        "model__model_config": str(base / "config.json"), "exp_manager__resume_from_checkpoint": str(base),
+        "model__weight_init_only": True,
+    }  # fmt: skip
+    return job(folder, **{**own, **changes})
+
+
+@pytest.mark.parametrize("bias", ["none", "all"])
+def test_with_lora_the_reference_is_the_base_with_its_first_biases(bias: str, tmp_path: Path) -> None:
+    base = Start(0, str(tmp_path / "base"), weights_only=True)
+    train(tuned(tmp_path / "whole", bias, precompute=True), base)
+    whole = lines(tmp_path / "whole")
+    assert whole[1]["loss"] == pytest.approx(0.693147, abs=1e-6)
+    train(tuned(tmp_path / "frozen", bias, precompute=False), base)
+    for step, values in lines(tmp_path / "frozen").items():
+        assert values == pytest.approx(whole[step], rel=1e-5, abs=1e-5), step
+
+    for keep, precompute in ((True, True), (False, True), (False, False)):
+        folder = tmp_path / f"resumed {keep} {precompute}"
+        train(tuned(folder, bias, precompute=precompute, trainer__max_steps=2), base)
+        if not keep:
+            shutil.rmtree(folder / REFERENCE_FOLDER, ignore_errors=True)
+        train(tuned(folder, bias, precompute=precompute), newest(folder, 2))
+        if precompute:
+            assert lines(folder) == whole
+            assert table(folder).tobytes() == table(tmp_path / "whole").tobytes()
+        else:
+            assert lines(folder) == lines(tmp_path / "frozen")

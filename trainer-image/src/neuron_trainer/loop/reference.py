@@ -19,6 +19,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import error
 from neuron_trainer import objectives
 from neuron_trainer.checkpoint import fingerprint as weights
+from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data.fingerprint import fingerprint
 from neuron_trainer.data.samples import Part, Samples
 from neuron_trainer.errors import CheckpointError, DivergenceError, InputError
@@ -26,6 +27,7 @@ from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.run_directory.reference_table import ReferenceTable, TableOrigin
 from neuron_trainer.storage import places
 
+from .adapters import RunAdapters
 from .module import TrainingModule
 from .state import RunState
 
@@ -105,8 +107,10 @@ class Reference:
         return min(len(samples), limit * config.data.global_batch_size)
 
     def _weights(self) -> str | None:
-        """Return the fingerprint of the start weights."""
+        """Return the fingerprint of the start weights; of adapters that of their base, which the reference is."""
         config, family = self.module.config, self.state.family
+        if self.state.adapters is not None:
+            return self._base(self.state.adapters)
         explicit = config.exp_manager.resume_from_checkpoint
         if not explicit:
             return weights.drawn(family.kind, asdict(family.config), config.seed)
@@ -114,6 +118,13 @@ class Reference:
             return weights.weights(places.place(explicit))
         except (CheckpointError, OSError):
             return None
+
+    def _base(self, adapters: RunAdapters) -> str:
+        if not self._resumes:
+            return adapters.base.fingerprint
+        assert self.start.checkpoint is not None
+        entry = read_manifest(places.place(self.start.checkpoint)).adapters
+        return adapters.base.fingerprint if entry is None else entry.base.fingerprint
 
     def _load_start_weights(self) -> None:
         """They are there already, unless this start goes on from a checkpoint of the run."""
