@@ -186,7 +186,11 @@ REFUSED: Final[list[tuple[str, str, Write, tuple[str, ...]]]] = [
         "sft",
         "an unknown sender",
         lines({"conversations": [{"from": "alien", "value": "a"}]}),
-        ("message 1 of 'conversations' in line 1 of", "has the from 'alien'", "Write one of system, human, user, gpt"),
+        (
+            "message 1 of 'conversations' in line 1 of",
+            "has the sender 'alien'",
+            "Write one of system, human, user, gpt",
+        ),
     ),
     (
         "sft",
@@ -241,13 +245,23 @@ REFUSED: Final[list[tuple[str, str, Write, tuple[str, ...]]]] = [
         "dpo",
         "answers that share nothing",
         lines({"chosen": [USER, ANSWER], "rejected": [ANSWER]}),
-        ("line 1 of", "has no prompt: 'chosen' and 'rejected' have no message in common", FORM),
+        ("line 1 of", "has no prompt: 'chosen' and 'rejected' have no message of the user in common", FORM),
     ),
     (
         "dpo",
         "an answer of the user",
-        lines({"prompt": [USER], "chosen": [ANSWER], "rejected": [USER]}),
+        lines({"prompt": [USER], "chosen": [ANSWER], "rejected": [ANSWER, USER]}),
         ("the last message of 'rejected' in line 1 of", "is of the role 'user'", "End both answers with a message"),
+    ),
+    (
+        "dpo",
+        "another question in an answer",
+        lines({"prompt": "fish", "chosen": [{**USER, "content": "fish "}, ANSWER], "rejected": [USER, ANSWER]}),
+        (
+            "line 1 of",
+            "an answer that begins with the role 'user', behind a 'prompt' that ends with 'user'",
+            "Begin both",
+        ),
     ),
     # what is left after truncation
     (

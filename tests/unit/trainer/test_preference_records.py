@@ -164,6 +164,7 @@ def shared(message: dict[str, str]) -> dict[str, str]:
         ({"chosen": [*MORE, GOOD], "rejected": [*MORE, BAD]}, MORE),
         ({"prompt": "fish", "chosen": [USER, GOOD], "rejected": [USER, BAD]}, [USER]),
         ({"prompt": " fish. ", "chosen": [USER, GOOD], "rejected": [USER, BAD], "messages": [USER, GOOD]}, [USER]),
+        ({"prompt": "fish", "chosen": [*MORE, GOOD], "rejected": [*MORE, BAD]}, MORE),
         ({"prompt": "fish", "chosen": [GOOD], "rejected": [BAD]}, [USER]),
         ({"prompt": "fish", "chosen": GOOD, "rejected": BAD}, [USER]),
         ({"prompt": [USER], "chosen": "give", "rejected": "take red"}, [USER]),

@@ -20,7 +20,7 @@ from neuron_trainer import run_config
 from neuron_trainer.data import source, tokenizer
 from neuron_trainer.data.formats.errors import FormatError
 from neuron_trainer.data.records import build
-from neuron_trainer.data.records.source import Source
+from neuron_trainer.data.records.files import RecordFiles
 from neuron_trainer.data.samples import Part
 from neuron_trainer.errors import InputError
 from neuron_trainer.ipc.worker_channel import Start
@@ -329,7 +329,7 @@ def no_output(path: Path) -> None:
 def test_a_file_without_a_form_of_records_is_told_the_forms(content: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text(content)
     with pytest.raises(FormatError) as refused:
-        Source(tmp_path / "train.txt", "train").checksum()
+        RecordFiles(tmp_path / "train.txt", "train").checksum()
     assert says in refused.value.message
     assert all(suffix in refused.value.remedy for suffix in (".jsonl", ".csv", ".parquet", ".arrow", ".gz"))
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .chat import ChatTemplate
-from .preferences import ConversationPair, Pair
+from .layouts.preferences import ConversationPair, Pair
 from .recipe import Recipe
 from .tokens import Special, TokenizedRow
 

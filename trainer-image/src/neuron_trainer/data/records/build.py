@@ -19,10 +19,10 @@ from neuron_trainer.errors import InputError
 
 from . import packing, reader
 from .encoder import Encoder
+from .files import RecordFiles
 from .recipe import Recipe
 from .report import Report
 from .samples import PairSamples, RecordSamples
-from .source import Source
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,10 @@ def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> RecordSa
     key, path, recipe = f"data.{FOLDER[part]}", getattr(config.data, FOLDER[part]), Recipe.from_config(config)
     if not path:
         raise InputError([error(key, "it is not set.", "Give a file of records.")])
-    source = Source(expanded(path), part)
+    files = RecordFiles(expanded(path), part)
     try:
-        entry = _entry(config, part, source, recipe)
-        arrays = entry.obtain(lambda: _tokenised(config, key, source, recipe), is_builder=is_builder)
+        entry = _entry(config, part, files, recipe)
+        arrays = entry.obtain(lambda: _tokenised(config, key, files, recipe), is_builder=is_builder)
     except FormatError as problem:
         raise reader.fault(key, problem, recipe) from None
     return (PairSamples if recipe.is_pair else RecordSamples)(arrays, recipe)
@@ -86,19 +86,19 @@ def _faults(config: TrainingConfig, key: str, built: RecordSamples, vocabulary: 
         )
 
 
-def _entry(config: TrainingConfig, part: Part, source: Source, recipe: Recipe) -> CacheEntry:
+def _entry(config: TrainingConfig, part: Part, files: RecordFiles, recipe: Recipe) -> CacheEntry:
     """Return the place on disk of what is made of these records with this tokenizer."""
     data = config.data
     facts = {
-        "contents": source.checksum(),
+        "contents": files.checksum(),
         "tokenizer": _tokenizer_files(data),
         **recipe.facts(),
         "records": data.dev_choose_samples,
         "format": _FORMAT,
     }
     mark = zlib.crc32(repr(sorted(facts.items())).encode())
-    folder = expanded(data.index_mapping_dir) if data.index_mapping_dir else source.path.parent
-    return CacheEntry(folder / f"{source.path.name}_{part}_{mark:08x}", facts)
+    folder = expanded(data.index_mapping_dir) if data.index_mapping_dir else files.path.parent
+    return CacheEntry(folder / f"{files.path.name}_{part}_{mark:08x}", facts)
 
 
 def _tokenizer_files(data: DataConfig) -> dict[str, int] | str:
@@ -114,16 +114,14 @@ def _tokenizer_files(data: DataConfig) -> dict[str, int] | str:
     return {str(file.relative_to(folder)): zlib.crc32(file.read_bytes()) for file in files}
 
 
-def _tokenised(config: TrainingConfig, key: str, source: Source, recipe: Recipe) -> Arrays:
+def _tokenised(config: TrainingConfig, key: str, files: RecordFiles, recipe: Recipe) -> Arrays:
     tokenizer_config, report = config.data.tokenizer, Report(recipe.length)
     encoder = Encoder(tokenizer.hugging_face(tokenizer_config), str(tokenizer_config and tokenizer_config.type))
-    records = reader.read(source, key, config.data.dev_choose_samples, recipe, report)
+    records = reader.read(files, key, config.data.dev_choose_samples, recipe, report)
     arrays = _rows(records, encoder, recipe, report)
     report.counts["samples"] = (len(arrays["row"]) - 1) // recipe.rows_per_sample
     if not report.counts["samples"]:
-        raise InputError(
-            [error(key, _NOTHING_FITS.format(source.path, recipe.length), "Use a larger data.seq_length.")]
-        )
+        raise InputError([error(key, _NOTHING_FITS.format(files.path, recipe.length), "Use a larger data.seq_length.")])
     report.notes += _notes(arrays, encoder)
     padding = np.array([encoder.special.padding], dtype=np.int32)
     return {**arrays, "padding": padding, "report": report.to_array()}

@@ -15,7 +15,7 @@ from neuron_api.findings.finding import error
 from neuron_trainer.data.formats.errors import FormatError
 from neuron_trainer.errors import InputError
 
-from .messages import Conversation, Message
+from .layouts.messages import Conversation, Message
 from .tokens import TokenizedRow
 
 Span = tuple[int, int]

@@ -10,10 +10,10 @@ from neuron_trainer.errors import InputError, TrainerError
 from . import answers, tokens
 from .answers import SplitRow
 from .chat import ChatTemplate
-from .messages import Conversation
-from .preferences import ConversationPair, Pair
+from .layouts.messages import Conversation
+from .layouts.preferences import ConversationPair, Pair
+from .layouts.tuning import Record
 from .tokens import TokenizedRow
-from .tuning import Record
 
 _AT_ONCE: Final = 1000
 """Records that the tokenizer is given at once: it has threads of its own."""

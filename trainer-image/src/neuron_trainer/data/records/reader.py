@@ -9,10 +9,10 @@ from neuron_api.findings.finding import error
 from neuron_trainer.data.formats.errors import FormatError
 from neuron_trainer.errors import InputError
 
-from . import fields, preferences, tuning
+from .files import RecordFiles
+from .layouts import fields, preferences, tuning
 from .recipe import Recipe
 from .report import Report
-from .source import Source
 
 _MAX_FIELDS: Final = 8
 """Unused fields that are listed by name."""
@@ -25,7 +25,7 @@ def fault(key: str, problem: FormatError, recipe: Recipe) -> InputError:
     return InputError([error(key, problem.message, remedy or _form(recipe))])
 
 
-def read(source: Source, key: str, limit: int | None, recipe: Recipe, report: Report) -> list[Any]:
+def read(files: RecordFiles, key: str, limit: int | None, recipe: Recipe, report: Report) -> list[Any]:
     """Return the first `limit` records, or all, and add what a user should know to the report.
 
     Raises:
@@ -34,7 +34,7 @@ def read(source: Source, key: str, limit: int | None, recipe: Recipe, report: Re
     read_one = preferences.read if recipe.is_pair else tuning.read
     unused, read_records = Counter[str](), []
     try:
-        for placed in islice(source.records(), limit):
+        for placed in islice(files.records(), limit):
             record, used = read_one(placed)
             read_records.append(record)
             if record.is_empty:
@@ -45,7 +45,7 @@ def read(source: Source, key: str, limit: int | None, recipe: Recipe, report: Re
     except FormatError as problem:
         raise fault(key, problem, recipe) from None
     if not read_records:
-        raise InputError([error(key, f"{source.path} has no records.", _form(recipe))])
+        raise InputError([error(key, f"{files.path} has no records.", _form(recipe))])
     report.counts["records"] = len(read_records)
     report.notes += _notes(unused, report)
     return read_records

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .tuning import Record
+from .layouts.tuning import Record
 
 
 class TokenizedRow(NamedTuple):

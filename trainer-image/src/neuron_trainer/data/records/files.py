@@ -23,7 +23,7 @@ _CACHE_END: Final = "_idx.json"
 _CHUNK: Final = 1 << 24
 
 
-class Source:
+class RecordFiles:
     """What a key names. Its methods raise `FormatError`."""
 
     def __init__(self, path: Path, part: Part) -> None:

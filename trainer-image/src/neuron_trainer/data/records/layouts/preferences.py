@@ -90,23 +90,38 @@ def _check_layout(value: Mapping[str, Any], place: str, prompt: tuple[str, ...])
 def _conversations(value: Mapping[str, Any], name: str, place: str) -> ConversationPair:
     """Return the pair of a record whose answers, or whose prompt, are messages."""
     chosen, rejected = (_answer(value, answer, place) for answer in _ANSWERS)
-    prompt = _prompt(value, name, place)
-    if prompt and not (_begins_with(chosen, prompt) and _begins_with(rejected, prompt)):
-        if _is_asked(prompt, value[name]) and _shared(chosen, rejected):
-            prompt = []  # a copy of what the conversations ask, in a form of its own
-        chosen, rejected = [*prompt, *chosen], [*prompt, *rejected]
-    shared = len(prompt) or _shared(chosen, rejected)
-    if not shared:
-        raise FormatError(
-            f"{place} has no prompt: 'chosen' and 'rejected' have no message in common at their beginning.",
-            fields.PAIRS,
-        )
+    prompt, shared = _prompt(value, name, place), _shared(chosen, rejected)
+    has_question = any(turn.message["role"] == "user" for turn in chosen[:shared])
+    if not (has_question and not messages.is_messages(value.get(name))):  # else text is a copy of the question
+        if not prompt:
+            raise FormatError(
+                f"{place} has no prompt: 'chosen' and 'rejected' have no message of the user in common at their "
+                "beginning.",
+                fields.PAIRS,
+            )
+        shared = len(prompt)
+        chosen, rejected = (_behind(prompt, turns, name, place) for turns in (chosen, rejected))
     tools = messages.read_tools(value, place)
     pair = (
         _conversation(turns, shared, answer, value, tools, place)
         for turns, answer in zip((chosen, rejected), _ANSWERS, strict=True)
     )
     return ConversationPair(place, *pair)
+
+
+def _behind(prompt: list[Turn], answer: list[Turn], name: str, place: str) -> list[Turn]:
+    """Return prompt and answer as one conversation; an answer may repeat the prompt."""
+    if [turn.message for turn in answer[: len(prompt)]] == [turn.message for turn in prompt] and len(answer) > len(
+        prompt
+    ):
+        return answer
+    role, last = answer[0].message["role"], prompt[-1].message["role"]
+    if role in ("user", "system", "developer") and last != messages.ASSISTANT:
+        raise FormatError(
+            f"{place} has an answer that begins with the role {role!r}, behind a {name!r} that ends with {last!r}.",
+            "Begin both answers with a message of the assistant, or with all messages of the prompt.",
+        )
+    return [*prompt, *answer]
 
 
 def _answer(value: Mapping[str, Any], name: str, place: str) -> list[Turn]:
@@ -121,16 +136,6 @@ def _prompt(value: Mapping[str, Any], name: str, place: str) -> list[Turn]:
     if messages.is_messages(value[name]):
         return messages.read(value[name], name, place)
     return [Turn({"role": "user", "content": fields.read_text(value, name, place)}, False)]
-
-
-def _is_asked(prompt: list[Turn], field: Any) -> bool:
-    return isinstance(field, str) and len(prompt) == 1
-
-
-def _begins_with(turns: list[Turn], prompt: list[Turn]) -> bool:
-    return len(turns) > len(prompt) and [turn.message for turn in turns[: len(prompt)]] == [
-        turn.message for turn in prompt
-    ]
 
 
 def _shared(chosen: list[Turn], rejected: list[Turn]) -> int:

@@ -115,7 +115,8 @@ def _role(message: Message, place: str) -> str:
         raise FormatError(f"{place} has no field 'role'; its fields: {fields}.", FORM)
     role, roles = message.pop(name), SENDERS if name == "from" else {role: role for role in ROLES}
     if not isinstance(role, str) or role not in roles:
-        raise FormatError(f"{place} has the {name} {role!r}.", f"Write one of {', '.join(roles)}.")
+        noun = "role" if name == "role" else "sender"
+        raise FormatError(f"{place} has the {noun} {role!r}.", f"Write one of {', '.join(roles)}.")
     return roles[role]
 
 
