@@ -209,3 +209,14 @@ def test_with_lora_the_reference_is_the_base_with_its_first_biases(bias: str, tm
             assert table(folder).tobytes() == table(tmp_path / "whole").tobytes()
         else:
             assert lines(folder) == lines(tmp_path / "frozen")
+
+
+@pytest.mark.parametrize("kind", ["mixed_precisionSR", "bf16SR", "autocast"])
+def test_the_reference_computes_as_the_policy_does_in_each_precision(kind: str, tmp_path: Path) -> None:
+    """So a table and a frozen copy are the same numbers, to the bit, and the first step's loss is ln 2."""
+    frozen = {"dpo": {"kl_beta": 0.1, "max_prompt_length": 32, "precompute_ref_log_probs": False}}
+    every = {"precision": {"type": kind}, "trainer__max_steps": 2}
+    train(job(tmp_path / "table", **every))
+    train(job(tmp_path / "frozen", model_alignment_strategy=frozen, **every))
+    assert lines(tmp_path / "table")[1]["loss"] == pytest.approx(0.693147, abs=1e-6)
+    assert lines(tmp_path / "frozen") == lines(tmp_path / "table")

@@ -26,9 +26,8 @@ class DpoConfig(Section):
 
     precompute_ref_log_probs: Flag = True
     """Where the reference's log-probabilities come from. True: one pass over the training set before step 1, kept
-    beside the checkpoints and used by every restart. False: from the frozen start weights in each step, without their
-    own copy if the adapters of peft can be switched off (lora_bias none), else with a second model in memory. Default
-    True."""
+    beside the checkpoints and used by every restart. False: from the frozen start weights in each step, with peft
+    from the model without its adapters, else from a second model in memory. Default True."""
 
     truncation_mode: Truncation = "keep_start"
     """The part of a long prompt that stays: keep_start, its first tokens, or keep_end, its last. Default keep_start."""

@@ -14,7 +14,7 @@ class Reference(StrEnum):
     PRECOMPUTED = "precomputed"
     """One pass over the training set before step 1."""
     WITHOUT_ADAPTERS = "without adapters"
-    """The model itself in each step, with its adapters switched off."""
+    """The model itself in each step, with its adapters switched off; trained biases are kept as they began."""
     SECOND_MODEL = "second model"
     """A frozen copy in each step."""
 
@@ -68,16 +68,13 @@ def weighs_tokens(config: TrainingConfig) -> bool:
 
 
 def reference(config: TrainingConfig) -> Reference | None:
-    """Return where the reference's log-probabilities of DPO come from; None for other algorithms.
-
-    With trained biases the model without its adapters is not the one that the job started with.
-    """
-    section, peft = preferences(config), adapters(config)
+    """Return where the reference's log-probabilities of DPO come from; None for other algorithms."""
+    section = preferences(config)
     if not isinstance(section, DpoConfig):
         return None
     if section.precompute_ref_log_probs:
         return Reference.PRECOMPUTED
-    return Reference.WITHOUT_ADAPTERS if peft is not None and peft.lora_bias == "none" else Reference.SECOND_MODEL
+    return Reference.SECOND_MODEL if adapters(config) is None else Reference.WITHOUT_ADAPTERS
 
 
 def reads_records(config: TrainingConfig) -> bool:

@@ -117,8 +117,9 @@ class NativeBackend:
         is_split = self._config.distributed_strategy.zero1 or meshes.tensor or meshes.stages or meshes.experts
         return not (is_split or dtypes.is_mixed(self._policy) or self._config.bucket_size_collectives)
 
-    def _block(self, family: Family, number: int) -> nn.Module:
-        """Meta device, this block's modules, tensor parallel, materialise shard by shard, data parallel."""
+    def _block(self, family: Family, number: int, *, is_frozen: bool = False) -> nn.Module:
+        """Meta device, this block's modules, tensor parallel, materialise shard by shard, data parallel; one that is
+        frozen is whole on each data-parallel process, in the dtype that is computed with."""
         module: nn.Module = family.on_meta()
         if self._topology.pipeline_parallel > 1:
             stages.prune_to_stage(module, self._config, family.layers, number)
@@ -139,14 +140,17 @@ class NativeBackend:
                 reduction=dtypes.reduction(self._policy),
             )
             self._tie(family, module)
-        self._adapt(module, family)
+        if is_frozen:
+            module.requires_grad_(False)
+        else:
+            self._adapt(module, family)
         self._materialise(module, family)
         if self._meshes.shuffle is not None:
             token_shuffle.apply(module, self._meshes.shuffle)
         if self._meshes.context is not None:
             context_parallel.apply(module, self._meshes.context, self._part)
         recompute.apply(module, self._config.model, layers)
-        if self._meshes.data is not None and not self._is_replicated:
+        if self._meshes.data is not None and not self._is_replicated and not is_frozen:
             data_parallel.apply(
                 module,
                 self._meshes.data,
@@ -247,12 +251,8 @@ class NativeBackend:
             return
         family = replace(self._family, initialize=False)
         numbers = stages.own_blocks(self._config, self._meshes.stage)
-        blocks = {number: self._block(family, number) for number in numbers}
-        for module in blocks.values():
-            if self._meshes.data is None:  # else FSDP gathers it so
-                frozen_weights.cast(module, dtypes.TORCH[self._policy.compute])
-            module.eval()
-        target = [one for module in blocks.values() for one in parameters.collect(module, 1)]
+        blocks = {number: self._block(family, number, is_frozen=True).eval() for number in numbers}
+        target = [parameter for module in blocks.values() for parameter in module.parameters()]
         frozen_weights.copy(self._parameters, target, self._policy, seed=self._config.seed, updates=self._updates)
         self._reference = self._scheduled(blocks)
 

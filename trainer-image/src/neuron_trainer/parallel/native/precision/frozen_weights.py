@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from neuron_api.derive.precision import PrecisionPolicy
 from neuron_trainer import rounding
@@ -12,39 +13,24 @@ from neuron_trainer.parallel.native.parameters import NativeParameter
 from . import dtypes
 
 
-def cast(module: nn.Module, dtype: torch.dtype) -> None:
-    """Replace each parameter by one of this dtype; a shared one stays shared."""
-    for one, places in _places(module).items():
-        parameter = nn.Parameter(one.detach().to(dtype), requires_grad=False)
-        for owner, name in places:
-            setattr(owner, name, parameter)
-
-
-def _places(module: nn.Module) -> dict[Tensor, list[tuple[nn.Module, str]]]:
-    places: dict[Tensor, list[tuple[nn.Module, str]]] = {}
-    for owner in module.modules():
-        for name, one in owner.named_parameters(recurse=False, remove_duplicate=False):
-            places.setdefault(one, []).append((owner, name))
-    return places
-
-
 @torch.no_grad()
 def copy(
-    source: Sequence[NativeParameter],
-    target: Sequence[NativeParameter],
-    policy: PrecisionPolicy,
-    *,
-    seed: int,
-    updates: int,
+    source: Sequence[NativeParameter], target: Sequence[Tensor], policy: PrecisionPolicy, *, seed: int, updates: int
 ) -> None:
-    """Give the parameters of a model those of another, which is split alike, as after so many updates."""
+    """Give the parameters of a model those of another as after so many updates, one whole tensor at a time.
+
+    Both have the same parameters in the same order; the second is not cut by data parallelism. A collective.
+    """
     for own, frozen in zip(source, target, strict=True):
-        frozen.leaf.copy_(_computed(own, policy, rounding.key(seed, updates, own.name)))
-        frozen.whole.requires_grad_(False)
+        whole = _computed(own.gathered(), policy, rounding.key(seed, updates, own.name))
+        if isinstance(frozen, DTensor):
+            # src_data_rank None: every process has the same whole tensor and cuts its own part, no broadcast.
+            whole = distribute_tensor(whole, frozen.device_mesh, frozen.placements, src_data_rank=None)
+        frozen.copy_(whole)
 
 
-def _computed(parameter: NativeParameter, policy: PrecisionPolicy, key: int) -> Tensor:
-    """Return a master as it is computed with."""
+def _computed(master: Tensor, policy: PrecisionPolicy, key: int) -> Tensor:
+    """Return a whole master as it is computed with."""
     if policy.has_masters and policy.is_stochastic:
-        return rounding.stochastic(parameter.leaf, parameter.place, key)
-    return parameter.leaf.to(dtypes.TORCH[policy.compute])
+        return rounding.stochastic(master, rounding.Place(tuple(master.shape), (0,) * master.dim()), key)
+    return master.to(dtypes.TORCH[policy.compute])
