@@ -42,7 +42,9 @@ def parse(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = o
     return Settings(
         namespaces=tuple(name for name in options.namespaces.split(",") if name),
         options=Options(
-            image_cpu=options.image_cpu, image_neuron=options.image_neuron, poll_seconds=options.poll_seconds,
+            image_cpu=options.image_cpu,
+            image_neuron=options.image_neuron,
+            poll_seconds=options.poll_seconds,
             gang_schedulers=options.gang_schedulers,
         ),
         failure_table=options.failure_table,
@@ -55,7 +57,7 @@ def parse(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = o
         identity=environ.get("POD_NAME") or socket.gethostname(),
         log_level=options.log_level,
         log_format=options.log_format,
-    )  # fmt: skip
+    )
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -108,8 +110,13 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add(
         "--image-neuron", default="", metavar="IMAGE", help="trainer image of jobs with accelerator Neuron and no image"
     )
-    add("--gang-schedulers", type=_schedulers, default=frozenset(), metavar="A,B",
-        help=f"what jobs may name in spec.scheduling.gang, out of {', '.join(_SCHEDULERS)}; default none")  # fmt: skip
+    add(
+        "--gang-schedulers",
+        type=_schedulers,
+        default=frozenset(),
+        metavar="A,B",
+        help=f"what jobs may name in spec.scheduling.gang, out of {', '.join(_SCHEDULERS)}; default none",
+    )
     add("--failure-table", default="", metavar="FILE", help="what failures mean, as YAML; default: the built-in table")
     add("--poll-seconds", type=_positive, default=5.0, metavar="S", help="between two looks at a job's progress")
     add("--status-seconds", type=_positive, default=10.0, metavar="S", help="least time between two writes of numbers")
@@ -117,8 +124,12 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--workers", type=_count, default=8, metavar="N", help="jobs that are worked on at the same time")
     add("--http-port", type=int, default=8080, metavar="PORT", help="for /livez, /readyz and /metrics; 0 for any")
     add("--lease-name", default="neuron-training-operator", metavar="NAME")
-    add("--lease-namespace", default=environ.get("POD_NAMESPACE") or "default", metavar="NAMESPACE",
-        help="namespace of the Lease; default $POD_NAMESPACE, or default")  # fmt: skip
+    add(
+        "--lease-namespace",
+        default=environ.get("POD_NAMESPACE") or "default",
+        metavar="NAMESPACE",
+        help="namespace of the Lease; default $POD_NAMESPACE, or default",
+    )
     add("--log-level", choices=["debug", "info", "warning", "error"], default="info")
     add("--log-format", choices=["json", "text"], default="text")
     return parser

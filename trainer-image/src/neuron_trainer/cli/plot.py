@@ -99,16 +99,16 @@ def draw(runs: dict[str, History]) -> Figure:
 
 def _metric_panels(runs: dict[str, History]) -> list[_Panel]:
     """A panel for each metric that some run has; DPO has four and ORPO six."""
-    names = {name for history in runs.values() for one in history.steps for name in one.metrics}
+    names = {name for history in runs.values() for step in history.steps for name in step.metrics}
     return [_metric_panel(metric) for metric in PREFERENCE_METRICS if metric.name in names]
 
 
 def _metric_panel(metric: PreferenceMetric) -> _Panel:
-    def value(one: StepMetrics) -> float | None:
-        return one.metrics.get(metric.name)
+    def value(step: StepMetrics) -> float | None:
+        return step.metrics.get(metric.name)
 
-    def validated(one: ValidationMetrics) -> float | None:
-        return one.metrics.get(f"val_{metric.name}")
+    def validated(line: ValidationMetrics) -> float | None:
+        return line.metrics.get(f"val_{metric.name}")
 
     return _Panel(metric.label, value, validated, has_zero=metric.name == "rewards_accuracy")
 

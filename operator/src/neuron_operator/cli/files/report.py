@@ -40,7 +40,7 @@ def _machines(plan: TrainingPlan | None) -> dict[str, Any]:
 
 
 def _reference(planned: "Planned") -> dict[str, Any] | None:
-    """How the reference of DPO is computed; None for other methods."""
+    """Return how the reference of DPO is computed; None for other methods."""
     plan = planned.plan
     if plan is None or plan.reference is None:
         return None
