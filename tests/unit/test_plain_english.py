@@ -68,6 +68,7 @@ def messages(tree: ast.Module) -> Iterator[str]:
     yield from (node.value for node in texts if id(node) not in docstrings and " " in node.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", MESSAGES)
 def test_messages_are_in_plain_english(package: str) -> None:
     wrong = [

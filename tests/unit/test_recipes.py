@@ -79,6 +79,7 @@ def steps(section: str) -> Iterator[str]:
     return (match[1] for match in re.finditer(r"^\d\. (.*(?:\n   .*)*)", section, re.MULTILINE))
 
 
+@pytest.mark.slow
 def test_a_code_and_its_rule(copy: Copy) -> None:
     row = '    ("2199", _E, "trainer.max_steps", "A toy", "Toys never have 7 steps.", "Use 8 steps."),\n'
     copy.insert("api", "findings/codes.py", row, before=r"^    # -+ 22xx")
@@ -106,6 +107,7 @@ def test_a_code_and_its_rule(copy: Copy) -> None:
     assert set(copy.touched) <= set(files_of("A finding code, and the rule that raises it"))
 
 
+@pytest.mark.slow
 def test_a_key(copy: Copy) -> None:
     copy.insert(
         "api",
@@ -138,6 +140,7 @@ def test_a_key(copy: Copy) -> None:
     assert set(copy.touched) <= set(files_of("A configuration key"))
 
 
+@pytest.mark.slow
 def test_a_reason(copy: Copy) -> None:
     member = '    TOY_BROKEN = "ToyBroken"\n    """A toy is broken. Glue it, then start a new job."""\n'
     copy.insert("api", "resource/reasons.py", member, before=r'^    CANNOT_RESUME = "')
@@ -201,6 +204,7 @@ TOY_SCHEDULER: Final = """
 """
 
 
+@pytest.mark.slow
 def test_a_gang_scheduler(copy: Copy) -> None:
     copy.add("operator", "planning/scheduling/toy.py", TOY_SCHEDULER)
     copy.insert("operator", "planning/scheduling/registry.py", "from .toy import Toy\n", before=r"^from \.volcano")
@@ -229,6 +233,7 @@ def test_a_gang_scheduler(copy: Copy) -> None:
     assert set(copy.touched) <= set(files_of("A gang scheduler"))
 
 
+@pytest.mark.slow
 def test_an_optimizer(copy: Copy) -> None:
     spec = '        OptimizerSpec("asgd", ("lr_decay",), ("ax",), defaults={"weight_decay": 0.0}),\n'
     copy.insert("api", "config/optimizers.py", spec, before=r'^        OptimizerSpec\("adadelta"')

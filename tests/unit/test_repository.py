@@ -47,6 +47,7 @@ HOMES = re.compile(r"(?<![\w.$}])/(root|work)/|(?<![\w.$}])/home/(?!ubuntu\b)|/U
 """/home/ubuntu is in the published NxDT examples that the tests read."""
 
 
+@pytest.mark.slow
 def test_no_path_of_a_machine() -> None:
     found = [f"{where}: {line.strip()}" for where, line in lines() if HOMES.search(IN_IMAGES.sub("", line))]
     assert found == []
@@ -57,6 +58,7 @@ PRIVATE_ALLOWED_IN = ("hack/", "tests/")
 """The local cluster has a network of its own."""
 
 
+@pytest.mark.slow
 def test_no_address_of_a_machine() -> None:
     found = []
     for where, line in lines():
@@ -75,6 +77,7 @@ def test_no_address_of_a_machine() -> None:
 INDEXES = re.compile(r"https?://[^\s\"'<>]+/simple\b|(extra-)?index-url\s*=|\b\d{12}\.dkr\.ecr\.", re.IGNORECASE)
 
 
+@pytest.mark.slow
 def test_no_package_index_and_no_registry_of_an_account() -> None:
     assert [f"{where}: {line.strip()}" for where, line in lines() if INDEXES.search(line)] == []
 
@@ -134,6 +137,7 @@ ON_A_CLUSTER = ("tests/e2e/", "tests/queues/")
 """Not part of `make test`."""
 
 
+@pytest.mark.slow
 def test_no_test_gives_up_before_a_busy_machine_is_done() -> None:
     """A wait is bounded by `tests/support/bounds.py`, or by minutes; one of less than a second is there to end."""
     short = [
@@ -146,6 +150,7 @@ def test_no_test_gives_up_before_a_busy_machine_is_done() -> None:
     assert short == []
 
 
+@pytest.mark.slow
 def test_no_test_sleeps() -> None:
     """Two looks of a wait are less than a second apart, and so is what a slow network adds."""
     sleep = re.compile(r"\b(?:time|asyncio)\.sleep\([1-9]")

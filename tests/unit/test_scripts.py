@@ -45,6 +45,7 @@ def test_all_scripts_are_listed() -> None:
     assert {"cluster", "demo", "generate", "soak", "test", "venv"} < set(SCRIPTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_says_what_it_does(name: str, tmp_path: Path) -> None:
     code, output = call(name, "--help", tmp_path)
@@ -52,6 +53,7 @@ def test_a_script_says_what_it_does(name: str, tmp_path: Path) -> None:
     assert "usage:" in output.lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_an_unknown_argument_starts_nothing(name: str, tmp_path: Path) -> None:
     code, output = call(name, "--no-such-argument", tmp_path)

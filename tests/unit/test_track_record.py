@@ -33,6 +33,7 @@ def test_there_are_rows() -> None:
     assert len(BUGS) > 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", BUGS, ids=lambda row: str(row[0])[:60])
 def test_a_row_says_what_who_which_test_and_which_commit(row: list[str]) -> None:
     what, found_by, tests, commit = row

@@ -71,6 +71,7 @@ def is_constant(node: ast.expr | None, value: object) -> bool:
     return isinstance(node, ast.Constant) and node.value is value
 
 
+@pytest.mark.slow
 def test_no_module_runs_what_it_reads() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line}: {what}"

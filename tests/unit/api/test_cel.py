@@ -158,6 +158,7 @@ def test_the_file_stays_well_below_what_an_annotation_holds() -> None:
     assert len(crd.to_yaml().encode()) < 235_000
 
 
+@pytest.mark.slow
 def test_no_rule_asks_for_a_message_of_its_own() -> None:
     """The API server estimates them at more than a CRD may cost."""
     assert "messageExpression" not in crd.to_yaml()
@@ -179,6 +180,7 @@ def findings(made: Json) -> tuple[Finding, ...]:
     return (*loaded.errors, *errors_of(devices(loaded.config, instance_type)[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.code}-{case.key}" for case in CASES])
 def test_the_loader_names_the_same_code_and_key(case: Case) -> None:
     told = [(finding.code, finding.key) for finding in findings(job(case.base, "x", case.changes))]
@@ -222,6 +224,7 @@ def test_a_number_out_of_bounds_has_the_loaders_words(key: str, value: int) -> N
     assert any(f"{words}, got " in told[0].message for words in expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [key for key, _ in all_paths() if node(key).get("x-kubernetes-int-or-string")])
 def test_a_word_for_a_number_has_the_loaders_code(key: str) -> None:
     config = job(HF, "x", {})["spec"]["config"]
@@ -229,6 +232,7 @@ def test_a_word_for_a_number_has_the_loaders_code(key: str) -> None:
     assert ("NTJ-1402", key) in [(one.code, one.key) for one in load_object(config).errors]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [key for key, info in all_paths() if choices(info)])
 def test_a_value_that_is_not_on_the_list_has_the_loaders_words(key: str) -> None:
     config = job(HF, "x", {})["spec"]["config"]

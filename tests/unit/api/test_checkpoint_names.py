@@ -24,6 +24,7 @@ def findings(**params: Any) -> list[Finding]:
     return [one for one in load_text(yaml.safe_dump(values)).findings if one.code == "NTJ-2223"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("params", "key", "message"),
     [

@@ -58,6 +58,7 @@ def test_every_argument_of_lightnings_trainer_is_a_key() -> None:
 # ---- the cases ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @EACH
 def test_a_legal_value_is_taken(case: Case) -> None:
     before, after = load_text(case.text("before")), load_text(case.text("legal"))
@@ -68,6 +69,7 @@ def test_a_legal_value_is_taken(case: Case) -> None:
     assert is_in(case.typed, get(before.resolved, case.lands)) != changes, "the value must not be there before"
 
 
+@pytest.mark.slow
 @EACH
 def test_an_illegal_value_is_told_with_key_line_code_and_words(case: Case) -> None:
     text = case.text("illegal")
@@ -109,6 +111,7 @@ def test_every_code_has_a_case() -> None:
     assert {case.code for case in CASES} | {cause.code for cause in CAUSES} == set(ENTRIES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.code)
 def test_a_code_is_told_for_its_cause(cause: Cause, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (cause.code, cause.row["at"]) in cause.told(tmp_path, capsys)

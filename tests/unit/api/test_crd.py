@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from neuron_api.manifest import crd
@@ -19,6 +20,7 @@ def test_the_checked_in_file_is_what_the_models_say() -> None:
     assert FILE.read_text() == crd.to_yaml(), "run `make crds`"
 
 
+@pytest.mark.slow
 def test_client_side_apply_can_store_its_copy() -> None:
     import json
 

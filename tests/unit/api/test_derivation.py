@@ -33,6 +33,7 @@ def config(**sections: dict[str, Any]) -> TrainingConfig:
 # ---- identities --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(SIZES, SIZES, SIZES, SIZES, SIZES)
 def test_the_parallel_sizes_multiply_to_the_world(devices: int, nodes: int, tp: int, pp: int, cp: int) -> None:
     wanted = config(

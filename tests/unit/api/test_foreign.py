@@ -66,6 +66,7 @@ def test_a_recipe_without_its_run_section_names_the_interpolations_that_are_left
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_configuration_is_none_of_them_whatever_is_missing(path: Path) -> None:
     text = path.read_text()

@@ -59,8 +59,8 @@ REFUSED = {
 """The code of each form of attack."""
 
 EXIT_CODES = {
-    "benign": 0, "invalid UTF-8": 1, "UTF-16": 0, "binary": 1, "zeros": 2, "NUL": 2, "empty": 2, "10 MB": 2,
-    "10 MB of lines": 2, "10 MB of documents": 1, "10 MB of jobs": 1, "100 MB": 1, "a job with an alias bomb": 2,
+    "benign": 0, "invalid UTF-8": 2, "UTF-16": 0, "binary": 2, "zeros": 2, "NUL": 2, "empty": 2, "10 MB": 2,
+    "10 MB of lines": 2, "10 MB of documents": 2, "10 MB of jobs": 2, "100 MB": 2, "a job with an alias bomb": 2,
     "a job with 4,900 unknown keys": 2, "a job with growing interpolations": 2, "letters of a terminal": 2,
 }  # fmt: skip
 
@@ -84,6 +84,7 @@ def _measured_once(form: str) -> dict[str, dict[str, Any]]:
     return {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "name"), CASES, ids=[f"{form}: {name}" for form, name in CASES])
 def test_a_document_costs_little_and_little_is_said(form: str, name: str) -> None:
     took = measured(form)[name]

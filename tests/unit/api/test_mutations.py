@@ -53,6 +53,7 @@ def test_there_are_thousands_of_mistakes() -> None:
 # ---- drop ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_text
 def test_a_dropped_key_is_its_default_or_an_error(name: str) -> None:
     wrong: list[Any] = []
@@ -68,6 +69,7 @@ def test_a_dropped_key_is_its_default_or_an_error(name: str) -> None:
 # ---- retype -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [value for value in mutations.RETYPES if value != "null"])
 @every_text
 def test_a_value_of_another_type_keeps_its_meaning_or_is_an_error(name: str, value: str) -> None:
@@ -85,6 +87,7 @@ def test_a_value_of_another_type_keeps_its_meaning_or_is_an_error(name: str, val
     assert wrong == []
 
 
+@pytest.mark.slow
 @every_text
 def test_null_is_the_same_as_no_key_where_it_has_no_meaning_of_its_own(name: str) -> None:
     without = {mistake.place.path: mistake for mistake in mutations.dropped(TEXTS[name])}
@@ -102,6 +105,7 @@ def test_null_is_the_same_as_no_key_where_it_has_no_meaning_of_its_own(name: str
 # ---- rename -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_text
 def test_a_misspelled_key_is_an_error_with_its_line(name: str) -> None:
     wrong: list[Any] = []
@@ -122,6 +126,7 @@ def test_a_misspelled_key_is_an_error_with_its_line(name: str) -> None:
 # ---- repeat -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_text
 def test_a_repeated_key_is_an_error_with_both_lines(name: str) -> None:
     wrong: list[Any] = []

@@ -6,6 +6,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,7 @@ def sizes_of(text: Any) -> list[int]:
 # ---- identities ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @bounded
 @given(configurations())
 def test_parallel_sizes_multiply_to_the_world_and_batches_to_the_global_batch(tree: Tree) -> None:
@@ -113,6 +115,7 @@ def test_parallel_sizes_multiply_to_the_world_and_batches_to_the_global_batch(tr
     assert c["total_samples"] == c["max_steps"] * c["global"]
 
 
+@pytest.mark.slow
 @bounded
 @given(configurations())
 def test_layers_heads_and_saves_come_out(tree: Tree) -> None:
@@ -151,6 +154,7 @@ def test_more_layers_than_divide_evenly_are_in_the_last_blocks(layers: int, pipe
     assert sizes_of(sharding.run_lengths(found)) == list(found)
 
 
+@pytest.mark.slow
 @bounded
 @given(configurations(), st.data())
 def test_cuts_are_followed_stage_for_stage(tree: Tree, data: st.DataObject) -> None:
@@ -163,6 +167,7 @@ def test_cuts_are_followed_stage_for_stage(tree: Tree, data: st.DataObject) -> N
     assert sizes_of(planned(config).columns["layers_per_stage"]) == wanted
 
 
+@pytest.mark.slow
 @bounded
 @given(configurations(), st.sampled_from(sorted(INSTANCE_TYPES)), st.sampled_from([None, 1, 2]))
 def test_a_node_holds_its_processes_and_asks_for_the_chips_they_touch(tree: Tree, name: str, lnc: int | None) -> None:
@@ -181,6 +186,7 @@ def test_a_node_holds_its_processes_and_asks_for_the_chips_they_touch(tree: Tree
 # ---- one mistake in a right configuration -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @bounded
 @given(configurations(), st.integers(1, 4096))
 def test_a_batch_that_does_not_divide_is_an_error_and_no_other_is(tree: Tree, batch: int) -> None:
@@ -191,6 +197,7 @@ def test_a_batch_that_does_not_divide_is_an_error_and_no_other_is(tree: Tree, ba
     assert {finding.code for finding in loaded.errors} == (set() if batch % step == 0 else {"NTJ-2302"})
 
 
+@pytest.mark.slow
 @bounded
 @given(configurations(), st.integers(1, 64))
 def test_a_world_that_does_not_divide_is_an_error(tree: Tree, devices: int) -> None:
@@ -216,6 +223,7 @@ def memory_of(tree: Tree) -> Any:
     return footprint.process_memory(config, Topology.from_config(config), model, is_native=True)
 
 
+@pytest.mark.slow
 @bounded
 @given(configurations(), st.integers(1, 3), st.integers(1, 3))
 def test_a_larger_model_never_needs_less(tree: Tree, deeper: int, wider: int) -> None:
@@ -229,6 +237,7 @@ def test_a_larger_model_never_needs_less(tree: Tree, deeper: int, wider: int) ->
         assert getattr(larger, part) >= getattr(smaller, part), part
 
 
+@pytest.mark.slow
 @bounded
 @given(configurations())
 def test_zero1_never_needs_more_and_recompute_keeps_less(tree: Tree) -> None:
@@ -272,6 +281,7 @@ def stored(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+@pytest.mark.slow
 @bounded
 @given(configurations(), st.data(), OWN)
 def test_the_hash_is_the_same_in_text_and_object_whatever_the_order(tree: Tree, data: st.DataObject, own: Any) -> None:
@@ -283,6 +293,7 @@ def test_the_hash_is_the_same_in_text_and_object_whatever_the_order(tree: Tree, 
     assert load_object(stored(json.loads(json.dumps(again)))).hash == loaded.hash
 
 
+@pytest.mark.slow
 @bounded
 @given(configurations(), st.sampled_from(["seed", "trainer.max_steps", "model.optim.lr", "data.global_batch_size"]))
 def test_another_value_is_another_hash(tree: Tree, key: str) -> None:
@@ -318,6 +329,7 @@ def with_value(tree: Mapping[str, Any], key: str, value: Any) -> Tree:
     return {**tree, name: with_value(inner if isinstance(inner, dict) else {}, below, value) if below else value}
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4))
 def test_an_override_is_the_same_as_an_edit(changes: dict[str, Any]) -> None:

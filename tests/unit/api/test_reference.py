@@ -58,6 +58,7 @@ def test_the_tables_of_the_resource_are_what_the_models_say() -> None:
     assert JOB.read_text() == fields.fill(JOB.read_text()), "run `make crds`"
 
 
+@pytest.mark.slow
 def test_every_key_has_an_anchor_and_a_heading_on_the_page() -> None:
     text = (REFERENCE / "config.md").read_text()
     assert sorted(anchors(REFERENCE / "config.md")) == sorted(["top-level", *(path.lower() for path in PATHS)])
@@ -70,6 +71,7 @@ def test_every_code_has_an_anchor_and_a_heading_on_the_page() -> None:
     assert [code for code, entry in ENTRIES.items() if f"\n### {code}: {entry.title}\n" not in text] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [*(REFERENCE / f"{name}.md" for name in PAGES), REFERENCE / "README.md", JOB],
                          ids=lambda page: page.stem)  # fmt: skip
 def test_no_link_leads_nowhere(page: Path) -> None:

@@ -46,6 +46,7 @@ def test_every_documented_key_has_an_effect() -> None:
     assert set(resumption._by_path()) <= {path for path, _ in all_paths()}, "and is documented"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [one for one in cases() if "only" not in one.more], ids=lambda case: case.key)
 def test_an_edit_of_any_key_is_told_in_either_direction(case: Case) -> None:
     is_legal = load_text(case.text("before")).config is not None  # some need what makes the base illegal without them

@@ -35,6 +35,7 @@ def standing(number: int, key: str) -> tuple[str, ...]:
     return next(path for rule, path in PLACED if (rule.number, rule.key) == (number, key))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "path"), PLACED, ids=IDS)
 def test_a_rule_is_found_once_and_points_at_its_key(rule: Rule, path: tuple[str, ...]) -> None:
     (wire,) = [wire for wire in wires(path) if wire["message"] == rule.message]
@@ -48,6 +49,7 @@ def test_a_rule_reads_nothing_above_the_part_it_stands_on(rule: Rule, path: tupl
     assert not path or f"{'.?'.join(path)}" not in within
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "path"), [(rule, path) for rule, path in PLACED if path])
 @pytest.mark.parametrize("base", (HF, MEGATRON, SFT))
 def test_the_loader_does_not_refuse_the_absence_of_the_part_either(

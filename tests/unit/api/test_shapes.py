@@ -65,6 +65,7 @@ def test_a_shape_has_one_hash_in_all_forms(file: Path) -> None:
     assert forms | {load_object(tree).hash} == {load_text(text).hash}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rewrite",
     [
@@ -165,6 +166,7 @@ MODEL_VARIANTS = [
 VARIANTS = [*TRAINER_VARIANTS, *MANAGER_VARIANTS, *STRATEGY_VARIANTS, *DATA_VARIANTS, *MODEL_VARIANTS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("base", "changes"), VARIANTS, ids=[f"{base} {' '.join(c)}"[:90] for base, c in VARIANTS])
 def test_a_legal_variant_has_no_error(base: str, changes: list[str]) -> None:
     loaded = load_text(BASES[base], changes)

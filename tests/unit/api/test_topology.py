@@ -45,6 +45,7 @@ def test_every_shared_configuration_that_loads_has_the_row_of_the_table() -> Non
     assert compared >= 11
 
 
+@pytest.mark.slow
 @given(
     nodes=st.integers(1, 8),
     processes=st.integers(1, 64),

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -38,6 +39,7 @@ TREES = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(TREES)
 def test_a_tree_comes_back_from_yaml_type_for_type(tree: Tree) -> None:
@@ -46,6 +48,7 @@ def test_a_tree_comes_back_from_yaml_type_for_type(tree: Tree) -> None:
     assert repr(document.value) == repr(tree)
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(st.from_regex(r"[-+]?[0-9_]{0,4}\.?[0-9_]{0,3}([eE][-+]?[0-9]{1,2})?", fullmatch=True) | NASTY)
 @example("3e-4")

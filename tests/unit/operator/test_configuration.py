@@ -157,6 +157,7 @@ def test_a_configuration_may_be_mended_before_the_first_pod() -> None:
     assert isinstance(gate, Accepted)
 
 
+@pytest.mark.slow
 def test_a_message_never_grows_beyond_what_a_condition_holds() -> None:
     job = JOB.config("trainer.unknown", 1)
     job.body["spec"]["config"]["trainer"] |= {f"unknown_key_number_{number}": 1 for number in range(400)}

@@ -200,12 +200,14 @@ def assert_converges_truly(nodes: int, budget: int, story: list[Event]) -> Clust
     return cluster
 
 
+@pytest.mark.slow
 @thorough(120)
 @given(st.integers(1, 3), st.integers(0, 2), events(ALL))
 def test_any_history_converges_and_is_told_truly(nodes: int, budget: int, story: list[Event]) -> None:
     assert_converges_truly(nodes, budget, story)
 
 
+@pytest.mark.slow
 @thorough(120)
 @given(st.integers(2, 3), events(RESTARTS))
 def test_processes_and_pods_that_fail_in_turn_are_told_once_and_truly(nodes: int, story: list[Event]) -> None:
@@ -225,6 +227,7 @@ def outcome(cluster: Cluster) -> tuple[object, ...]:
     return status.phase, status.attempt, status.gang_failures, status.restart_count, ledger, reasons, status.steps_lost
 
 
+@pytest.mark.slow
 @thorough(50)
 @given(st.integers(1, 3), st.lists(st.tuples(event(HAPPENINGS), st.lists(st.integers(0, 4), max_size=6)), max_size=12))
 def test_an_operator_killed_at_any_point_changes_nothing(nodes: int, story: list[tuple[Event, list[int]]]) -> None:
@@ -244,6 +247,7 @@ def test_an_operator_killed_at_any_point_changes_nothing(nodes: int, story: list
     assert outcome(live(kills=True)) == outcome(live(kills=False))
 
 
+@pytest.mark.slow
 @thorough(50)
 @given(events((*DISRUPTIONS, "go on", "reconcile", "kill", "kubelet")))
 def test_disruptions_alone_never_end_a_job(story: list[Event]) -> None:
@@ -256,6 +260,7 @@ def test_disruptions_alone_never_end_a_job(story: list[Event]) -> None:
     assert cluster.status.gang_failures == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0, 1, 3])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_pod_that_fails_again_and_again_ends_the_job_after_its_budget(fault: str, budget: int) -> None:
@@ -327,6 +332,7 @@ def test_a_node_that_says_it_is_sick_is_left_after_a_failure_that_says_nothing()
     assert cluster.status.phase is Phase.SUCCEEDED
 
 
+@pytest.mark.slow
 @thorough(50)
 @given(events((*USER, "go on", "reconcile", "kill", "kubelet", "checkpoint", "step")))
 def test_suspensions_alone_never_end_a_job_nor_cost_a_part_of_its_budget(story: list[Event]) -> None:
@@ -340,6 +346,7 @@ def test_suspensions_alone_never_end_a_job_nor_cost_a_part_of_its_budget(story: 
     assert {entry.cause for entry in cluster.status.restarts} <= {Reason.SUSPENDED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hangs", [1, 3, 4])
 def test_a_gang_that_hangs_is_replaced_until_its_own_budget_is_used_up(hangs: int) -> None:
     cluster = Cluster.of(2, max_gang_restarts=0)

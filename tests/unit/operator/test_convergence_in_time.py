@@ -78,6 +78,7 @@ def thorough(examples: int) -> settings:
     return settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.mark.slow
 @thorough(40)
 @given(SECONDS, st.none() | SECONDS, STORY)
 def test_a_job_is_over_when_its_time_is_and_not_before(whole: int, first_step: int | None, story: list[Event]) -> None:
@@ -97,6 +98,7 @@ def test_a_job_is_over_when_its_time_is_and_not_before(whole: int, first_step: i
     assert cluster.status == ended, "what is over changes"
 
 
+@pytest.mark.slow
 @thorough(40)
 @given(st.integers(0, 30000), st.sampled_from(["Children", "Job"]), STORY)
 def test_what_a_job_leaves_is_kept_so_long_and_then_goes(kept: int, scope: str, story: list[Event]) -> None:

@@ -30,6 +30,7 @@ def stored(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_the_job_has_the_resolved_configuration_of_the_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, manifest, _ = convert(capsys, "-f", str(file), "--force")
@@ -41,6 +42,7 @@ def test_the_job_has_the_resolved_configuration_of_the_file(file: Path, capsys: 
     assert found.hash == wanted.hash != ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_plan_of_the_job_is_plan_of_the_file(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["convert", "-f", str(file), "--force"])

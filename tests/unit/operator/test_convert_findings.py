@@ -35,6 +35,7 @@ def codes(capsys: pytest.CaptureFixture[str], file: Path) -> tuple[int, list[str
     return code, sorted(one["code"] for one in found if one["code"] and one["code"] not in AROUND)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_file_conversion_and_job_have_the_same_findings(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -125,6 +126,7 @@ def test_a_rewrite_of_nothing_and_of_no_path_is_refused(capsys: pytest.CaptureFi
         main(["convert", "-f", str(LLAMA), "--rewrite", "home=/fsx"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "key"),
     [
@@ -181,6 +183,7 @@ def names_of(text: str) -> list[str]:
     return [one["metadata"]["name"] for one in yaml.safe_load_all(text)]
 
 
+@pytest.mark.slow
 def test_files_of_one_name_become_jobs_named_after_their_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

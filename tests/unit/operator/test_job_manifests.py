@@ -107,7 +107,7 @@ def test_a_misspelled_kind_is_corrected(tmp_path: Path, capsys: pytest.CaptureFi
     file = changed(tmp_path, "kind: NeuronTrainingJob", "kind: NeuronTrainJob")
     code, _, said = plan(capsys, "-f", str(file))
     line = file.read_text().splitlines().index("kind: NeuronTrainJob") + 1
-    assert code == 1
+    assert code == 2
     assert f"did you mean NeuronTrainingJob in place of NeuronTrainJob (line {line})?" in said
 
 
@@ -133,9 +133,9 @@ def test_an_error_in_one_of_several_files_is_the_exit_code(tmp_path: Path, capsy
 
 def test_a_folder_without_a_job_and_stdin_twice_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, said = plan(capsys, "-f", str(tmp_path))
-    assert (code, "has no .yaml" in said) == (1, True)
+    assert (code, "has no .yaml" in said) == (2, True)
     code, _, said = plan(capsys, "-f", "-", "-f", "-")
-    assert (code, "read once" in said) == (1, True)
+    assert (code, "read once" in said) == (2, True)
 
 
 def test_a_file_without_the_flag_is_no_override(capsys: pytest.CaptureFixture[str]) -> None:

@@ -193,6 +193,7 @@ MOMENTS = st.datetimes(EARLY.replace(tzinfo=None), LATE.replace(tzinfo=None), ti
 COUNTS = st.integers(0, MAX_COUNT)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(

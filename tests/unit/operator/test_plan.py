@@ -44,6 +44,7 @@ def test_there_is_a_row_for_every_file() -> None:
     assert {row["config"] for row in ROWS} == {path.stem for path in CONFIGS.glob("*.yaml")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [False, True], ids=["assumed", "given"])
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["config"])
 def test_every_column_is_that_of_the_oracle(
@@ -60,6 +61,7 @@ def test_every_column_is_that_of_the_oracle(
     assert found["efa_per_node"] == {"trn1": 8, "trn2": 16}[row["hardware"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["config"])
 def test_the_memory_of_a_real_configuration_fits_its_hardware(
     row: dict[str, str], capsys: pytest.CaptureFixture[str]
@@ -222,6 +224,7 @@ def test_a_file_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "kubectl neuron: /no/such.yaml: No such file or directory\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size"])
 @pytest.mark.parametrize("value", [None, 0, -1, "8", [], {}, True, 2.5])
 def test_a_model_config_with_wrong_values_is_no_traceback(
@@ -414,6 +417,7 @@ def test_a_field_beside_the_configuration_is_explained_by_kubectl(
     assert answer in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_new_name_is_a_field_and_an_old_one_is_not() -> None:
     from neuron_api.manifest import crd, envelope
     from neuron_api.manifest.documents import RENAMED
@@ -443,6 +447,7 @@ def test_a_code_that_there_is_not_is_said_to_be_none(capsys: pytest.CaptureFixtu
     assert "there is no code NTJ-9999" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_nothing_slow_is_imported() -> None:
     """Start-up time is measured by `make bench-plan`; this is what would cost it most."""
     program = (

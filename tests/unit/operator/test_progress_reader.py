@@ -85,6 +85,7 @@ HUGE: Final = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HUGE)
 async def test_no_more_is_read_than_a_report_may_have(name: str) -> None:
     assert await answer_to(HUGE[name], bound=0.9) is None
@@ -94,6 +95,7 @@ def bomb() -> bytes:
     return gzip.compress(b" " * 50_000_000 + GOOD)
 
 
+@pytest.mark.slow
 async def test_nothing_is_unpacked() -> None:
     """50 kB that become 50 MB."""
     assert await answer_to(reply(bomb(), "Content-Encoding: gzip")) is None
@@ -346,6 +348,7 @@ async def test_a_pod_that_answers_in_time_again_is_waited_for_again() -> None:
             assert await reader.read(POD) is not None
 
 
+@pytest.mark.slow
 async def test_an_honest_pod_is_read_while_hundreds_are_silent() -> None:
     """More of them than any pool of connections: their waiting is their own."""
     async with serve(silence) as liar, serve(reply(GOOD)) as honest, asyncio.timeout(BOUND):

@@ -1,5 +1,6 @@
 """The pure part of the work queue, with a clock that is a number."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(steps)
 def test_a_key_is_never_in_two_hands_and_no_wish_is_lost(script: list[tuple[str, int, int]]) -> None:
     schedule: DueTimes[int] = DueTimes()

@@ -14,6 +14,8 @@ from neuron_api.derive import architecture
 from neuron_api.loading.loader import load_text
 from neuron_trainer.models.family import Family
 
+pytestmark = pytest.mark.slow
+
 SIZES = {
     "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 2, "num_attention_heads": 16, "vocab_size": 96,
 }  # fmt: skip

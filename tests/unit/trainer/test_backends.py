@@ -19,6 +19,8 @@ from neuron_trainer.preflight import preflight
 
 from .conftest import alone, train, typed
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(neuron_trainer.__file__).parent
 STEPS = 4
 

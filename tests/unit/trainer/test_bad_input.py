@@ -153,6 +153,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_fault_is_one_sentence_and_exit_code_2(case: Case, run: Any, tiny: Path, tmp_path: Path) -> None:
     changes = {**case.changes, **(case.prepare(tiny, tmp_path) if case.prepare else {})}
@@ -249,6 +250,7 @@ def test_a_fault_is_in_the_termination_message(
     assert message.read_text().startswith("data.train_dir: there is no directory /nowhere.")
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_2_and_no_traceback(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "neuron_trainer", "run", str(tmp_path / "no.yaml")],

@@ -18,6 +18,8 @@ from neuron_trainer.storage import places
 
 from .conftest import alone, typed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(trained: Path, tiny: Path, tmp_path: Path) -> tuple[TrainingConfig, Path]:

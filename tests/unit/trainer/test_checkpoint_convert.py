@@ -30,6 +30,8 @@ from neuron_trainer.run_directory.resume import ResumeChoice
 from .conftest import alone, train, typed
 from .test_loop import checkpoint_at, lines
 
+pytestmark = pytest.mark.slow
+
 IDS = torch.arange(24).reshape(2, 12) % MODEL["vocab_size"]
 
 

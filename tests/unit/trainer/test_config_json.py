@@ -37,6 +37,7 @@ def built(values: Any) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("key", [*ConfigJson.model_fields, *(f"rope_scaling.{name}" for name in Rope.model_fields)])
 def test_any_value_of_any_key_is_a_model_or_a_finding_about_it(family: str, key: str) -> None:

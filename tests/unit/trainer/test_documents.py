@@ -60,6 +60,7 @@ def sample() -> tuple[Tensor, dict[str, Tensor]]:
     return ids, {"positions": positions, "documents": torch.stack(numbers)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_packed_documents_have_the_logits_of_each_alone(name: str) -> None:
     model, (ids, further) = model_of(name), sample()

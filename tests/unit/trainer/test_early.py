@@ -124,6 +124,7 @@ def test_validation_data_that_is_not_read_may_be_missing(tiny: Path, tmp_path: P
     assert refusals(alone(tiny, tmp_path, data__val_dir="/nowhere", trainer__limit_val_batches=0)) == []
 
 
+@pytest.mark.slow
 def test_a_refusal_imports_no_torch(tiny: Path, tmp_path: Path) -> None:
     """By the modules of the process and not by its time, which a busy machine decides."""
     path = write_config(tmp_path / "config.yaml", resuming(tiny, tmp_path, data__train_dir="/nowhere"))

@@ -23,7 +23,7 @@ from neuron_trainer.preflight import preflight
 from .conftest import alone, typed
 from .test_loop import checkpoint_at
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

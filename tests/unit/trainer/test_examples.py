@@ -22,6 +22,8 @@ from neuron_trainer.run_directory.resume import EarlierRuns
 
 from .conftest import train
 
+pytestmark = pytest.mark.slow
+
 ROOT: Final = Path(__file__).parents[3]
 EXAMPLES: Final = ROOT / "examples"
 TRAINABLE: Final = [path for path in sorted(EXAMPLES.glob("*.yaml")) if path.name != "claim.yaml"]

@@ -12,7 +12,7 @@ from neuron_trainer.ipc.worker_channel import Start
 
 from .conftest import alone, train
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 
 MIXTRAL = {
     **MODEL, "model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 9,

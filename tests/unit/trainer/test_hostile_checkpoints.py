@@ -30,6 +30,8 @@ from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 
 from .conftest import alone, typed
 
+pytestmark = pytest.mark.slow
+
 MARK = "was-run"
 
 

@@ -7,10 +7,14 @@ would be started; what is accepted is read a second time by other means.
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 import hostile_inputs
 import hostile_run
 from neuron_api.contract import ExitCode
 from neuron_trainer import __main__
+
+pytestmark = pytest.mark.slow
 
 SEED, COUNT = 14, 60
 

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def printed(code: str) -> str:
     """By a fresh interpreter."""

@@ -27,6 +27,8 @@ from neuron_trainer.data.megatron.indexed import IndexedTokens
 from neuron_trainer.data.prepare import command, inputs
 from neuron_trainer.data.prepare.vocabulary import END_OF_TEXT
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [f"Récord {n}: ünïcödé and\nseveral lines. " * (n % 4 + 1) for n in range(20)]
 LEARN = ("--vocab-size", "300")
 

@@ -62,6 +62,7 @@ def test_a_progress_report_is_json_too() -> None:
     assert progress.from_json(text).loss is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_process")
 def test_a_run_whose_validation_and_norms_are_not_finite_leaves_json(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,7 +15,7 @@ from neuron_trainer.run_directory import log_dir
 from .conftest import alone, train, typed
 from .test_loop import checkpoint_at, lines
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 NO_CHECKPOINTS = {"exp_manager__create_checkpoint_callback": False}
 EACH_STEP = {
     "exp_manager__checkpoint_callback_params__every_n_train_steps": 1,

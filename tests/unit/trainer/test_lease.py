@@ -31,6 +31,8 @@ from neuron_trainer.storage.lease import (
     myself,
 )
 
+pytestmark = pytest.mark.slow
+
 
 class Clock:
     """Goes on when somebody sleeps."""

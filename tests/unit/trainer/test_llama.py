@@ -88,6 +88,7 @@ def test_logits_are_equal(pair: Pair) -> None:
     torch.testing.assert_close(pair.ours(pair.ids), pair.theirs(pair.ids).logits, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_loss_and_gradients_are_equal(pair: Pair) -> None:
     labels = pair.ids.clone()
     labels[:, ::3] = -100
@@ -104,6 +105,7 @@ def test_loss_and_gradients_are_equal(pair: Pair) -> None:
         torch.testing.assert_close(found[name].grad, parameter.grad, rtol=1e-5, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 def test_weights_go_to_transformers_and_back_without_a_change(pair: Pair, tmp_path: Path) -> None:
     folder = tmp_path / "written"
     exchange.write(folder, pair.ours.state_dict(), pair.folder / "config.json")

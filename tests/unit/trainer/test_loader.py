@@ -20,6 +20,8 @@ from neuron_trainer.parallel import Share
 
 from .conftest import alone, typed
 
+pytestmark = pytest.mark.slow
+
 BATCH = 8
 
 

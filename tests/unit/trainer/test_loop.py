@@ -25,7 +25,7 @@ from neuron_trainer.models.family import Family
 
 from .conftest import alone, train, typed
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:

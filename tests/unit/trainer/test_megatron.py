@@ -21,6 +21,8 @@ from neuron_trainer.models.mixtral import MixtralForCausalLM
 
 from .megatron import GPT, MOE, SHAPES, SIZES, section
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY, LENGTH = 96, 40
 HF_SIZES = {
     "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 80, "num_hidden_layers": 4,

@@ -25,6 +25,8 @@ from neuron_trainer.parallel import Share
 
 from .conftest import alone, typed
 
+pytestmark = pytest.mark.slow
+
 S, BATCH, MICRO, END = 16, 8, 2, 0
 WHOLE = Share(0, 1)
 

@@ -42,6 +42,7 @@ def test_a_pair_of_ours_has_the_bytes_that_megatron_writes(tmp_path: Path) -> No
     assert idx_path(prefix).read_bytes() == idx_path(ORACLE).read_bytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, 127), max_size=30), max_size=20),

@@ -17,7 +17,7 @@ from neuron_trainer.preflight import preflight
 
 from .conftest import alone, train, typed
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 
 VOCABULARY, SEQUENCE = 61, 16
 END = VOCABULARY - 1

@@ -11,6 +11,8 @@ from neuron_api.derive import architecture, footprint
 
 from .conftest import train, typed
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 0.05
 """The bar is 15 %; the largest error seen is 1.5 % (docs/design/009-memory-estimate.md)."""
 

@@ -23,6 +23,8 @@ from neuron_trainer.models.mixtral.family import FAMILY
 
 from .test_llama import SIZES
 
+pytestmark = pytest.mark.slow
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "two of four experts": {},
     "one of three": {"num_local_experts": 3, "num_experts_per_tok": 1},

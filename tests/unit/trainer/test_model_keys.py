@@ -20,7 +20,7 @@ from neuron_trainer.models.interface import Prediction
 from .conftest import alone, train
 from .megatron import GPT, MOE, section
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 
 
 def numbers(folder: Path) -> list[tuple[float, ...]]:

@@ -20,7 +20,7 @@ from neuron_trainer.storage import places
 
 from .conftest import alone, train, typed
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 
 
 def values(tiny: Path, folder: Path, **params: Any) -> dict[str, Any]:

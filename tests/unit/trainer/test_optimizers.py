@@ -147,6 +147,7 @@ TORCH: dict[str, tuple[type[torch.optim.Optimizer], list[dict[str, Any]]]] = {
 CASES = [(name, {}) for name in TORCH] + [(name, changed) for name, (_, all) in TORCH.items() for changed in all]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "changed"), CASES, ids=str)
 def test_torchs_optimizers_get_their_arguments(name: str, changed: dict[str, Any]) -> None:
     initial, gradients = random()
@@ -242,6 +243,7 @@ def test_a_gradient_of_zero_leaves_the_decay(name: str, left: float) -> None:
     torch.testing.assert_close(vector, torch.ones(2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "changed"), [case for case in CASES if case[0] != "sgd"], ids=str)
 def test_state_is_there_before_the_first_step_and_makes_no_difference(name: str, changed: dict[str, Any]) -> None:
     """Against what torch makes itself in the first step."""

@@ -12,7 +12,7 @@ from neuron_trainer.ipc.worker_channel import Start
 
 from .conftest import alone, train
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adamw": {"amsgrad": True, "weight_decay": 0.1},

@@ -83,6 +83,7 @@ def test_all_are_unreadable_and_the_run_may_begin_again(
     assert (log / contract.METRICS_FILE).read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_process")
 def test_a_start_without_a_checkpoint_says_what_was_passed_over_and_what_is_done_again(
     log: Path, tiny: Path, caplog: pytest.LogCaptureFixture

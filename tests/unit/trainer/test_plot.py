@@ -15,6 +15,8 @@ from neuron_trainer.metrics.history import MetricsFile, StartRecord, StepMetrics
 from .conftest import alone, train
 from .test_loop import checkpoint_at
 
+pytestmark = pytest.mark.slow
+
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

@@ -23,7 +23,7 @@ from neuron_trainer.parallel.native.precision import dtypes
 
 from .conftest import alone, train, typed
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 
 MANUAL = {"type": "manual", "xla_use_bf16": "1"}
 ADAMW = {"name": "adamw", "lr": 3e-3, "sched": {"name": "WarmupPolicy", "max_steps": 99}}

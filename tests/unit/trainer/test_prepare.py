@@ -19,6 +19,8 @@ from neuron_trainer.data.megatron.indexed import IndexedTokens
 from neuron_trainer.data.prepare import command, inputs, outputs, parts
 from neuron_trainer.data.prepare.vocabulary import END_OF_TEXT, TOKENIZER_FILE
 
+pytestmark = pytest.mark.slow
+
 LENGTH, VOCABULARY = 32, 300
 FIRST = "".join(f"The {n}th line – with ünïcödé, \ttabs and  spaces.\r\n" for n in range(120))
 SECOND = "Another file, without a line end at its end" * 30
@@ -382,7 +384,6 @@ def test_a_table_with_other_separators_is_named_as_one(tmp_path: Path, caplog: p
 def test_a_data_set_of_its_own_is_replaced_with_a_warning_that_says_how_it_was_made(
     form: str, texts: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Found by a new user: another length, and the data set of before was gone without a word."""
     output = tmp_path / "out"
 
     def make(inputs: list[Path], vocabulary: int) -> None:

@@ -21,6 +21,8 @@ from .megatron import section
 from .test_checkpoint_convert import published
 from .test_loop import lines
 
+pytestmark = pytest.mark.slow
+
 
 def begun_with(folder: Path, tiny: Path, log: Path, **changes: Any) -> dict[str, Any]:
     """A run that is given this model."""

@@ -20,6 +20,8 @@ from neuron_trainer.loop.ranking import Validations
 from .conftest import alone, train
 from .test_loop import numbers
 
+pytestmark = pytest.mark.slow
+
 LAST = {"save_top_k": 0, "save_last": True, "every_n_train_steps": 5}
 
 

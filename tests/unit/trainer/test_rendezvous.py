@@ -22,6 +22,7 @@ NODE = NodeIdentity(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_who_comes_first_looks_for_the_other_many_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     waited, has_waited, plain = list[float](), threading.Event(), utils._delay
 

@@ -17,7 +17,7 @@ from neuron_trainer.loop.step_results import Pending, Results, StepResult
 
 from .conftest import alone, train, typed
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 
 CPU, DEVICE = torch.device("cpu"), torch.device("meta")
 

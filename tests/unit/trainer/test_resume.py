@@ -49,6 +49,7 @@ TABLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("resume", "ignore", "found", "given", "weights_only", "origin", "taken"), TABLE)
 def test_a_start_takes_up_what_the_table_says(
     resume: bool, ignore: bool, found: tuple[Candidate, ...], given: Candidate | None, weights_only: bool,

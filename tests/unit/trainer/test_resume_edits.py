@@ -32,7 +32,7 @@ from neuron_trainer.run_directory.resume import ResumeChoice
 
 from .conftest import alone, train, typed
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 DONE = 2
 EDITS: dict[str, tuple[Any, str]] = {
     # key: value in the file, words of its line

@@ -22,7 +22,7 @@ from neuron_trainer.loop.stopping import Stop
 from .conftest import alone, train
 from .test_loop import numbers
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 ONE_EPOCH = {
     "trainer__max_steps": -1, "trainer__max_epochs": 1,
     "exp_manager__checkpoint_callback_params__every_n_train_steps": 0,

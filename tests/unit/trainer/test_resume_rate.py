@@ -18,7 +18,7 @@ from neuron_trainer.ipc.worker_channel import Start
 
 from .conftest import alone, train, typed
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 DONE = 10
 
 

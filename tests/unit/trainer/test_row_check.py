@@ -77,6 +77,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [save, as_view, in_chunks])
 @pytest.mark.parametrize("name", WRONG)
 def test_rows_that_cannot_be_trained_on_are_named(
@@ -94,6 +95,7 @@ def test_rows_that_cannot_be_trained_on_are_named(
         assert sentence in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [save, as_view, in_chunks])
 def test_good_rows_pass(write: Callable[[Path, dict[str, Any]], None], tmp_path: Path) -> None:
     """Without a mask, padded on the right, with a boolean mask."""

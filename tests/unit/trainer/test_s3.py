@@ -21,7 +21,7 @@ from neuron_trainer.storage import places
 from .conftest import alone, train, typed
 from .test_loop import numbers
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from neuron_trainer.run_directory.resume import ResumeChoice
 from .conftest import alone, train, typed
 from .test_loop import checkpoint_at, numbers
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 
 
 def run(tiny: Path, folder: Path, **params: Any) -> Path:

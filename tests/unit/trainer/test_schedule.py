@@ -46,6 +46,7 @@ def sgd(lr: float) -> torch.optim.Optimizer:
     return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda recorded: f"{recorded['schedule']} {recorded['args']}")
 def test_rates_are_those_that_nemo_uses(recorded: dict[str, Any]) -> None:
     wanted = config(recorded["schedule"], recorded["lr"], **recorded["args"])

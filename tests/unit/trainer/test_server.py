@@ -90,6 +90,7 @@ PATHS: Final = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_a_request_that_is_none_is_refused_and_the_next_one_answered(
     name: str, port: int, capfd: pytest.CaptureFixture[str]
@@ -125,6 +126,7 @@ def test_the_server_does_not_tell_what_it_is_made_of(port: int) -> None:
     assert b"python" not in head
 
 
+@pytest.mark.slow
 def test_clients_that_say_nothing_keep_nobody_waiting(port: int) -> None:
     """Many more than there are threads for; the oldest has to go, never the next."""
     silent = [connect(port) for _ in range(4 * MAX_CONNECTIONS)]

@@ -11,6 +11,8 @@ from bounds import BOUND
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.launcher.elastic.stderr import MAX_LINES, Stderr
 
+pytestmark = pytest.mark.slow
+
 
 class Passed(list[bytes]):
     """What the launcher's own standard error gets."""

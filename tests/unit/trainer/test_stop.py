@@ -27,6 +27,8 @@ from neuron_trainer.preflight import preflight
 
 from .conftest import alone
 
+pytestmark = pytest.mark.slow
+
 SIGNALS_TO_THE_FORKSERVER = """
 import multiprocessing, os, signal
 from neuron_trainer.launcher.elastic import forkserver

@@ -18,7 +18,7 @@ from neuron_trainer.run_directory import log_dir, recorded_files
 from .conftest import alone, train, typed
 from .test_loop import checkpoint_at, lines, numbers
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 NO_CHECKPOINTS = {"exp_manager__create_checkpoint_callback": False}
 VALIDATED = {
     "trainer__limit_val_batches": 2,
@@ -213,7 +213,7 @@ def test_files_are_copied_and_those_that_are_absent_are_named(tmp_path: Path) ->
     assert (log / "recipe.sh").read_text() == "train"
     assert (log / "conf" / "a.yaml").exists()
     (found,) = recorded_files.check_files([str(tmp_path / "recipe.sh"), str(tmp_path / "none")])
-    assert "none is not there" in found.message
+    assert "none does not exist" in found.message
 
 
 def test_arguments_of_the_summary_writer_reach_it(tiny: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from neuron_trainer.preflight import preflight
 from .conftest import alone, train, typed
 from .test_loop import checkpoint_at, lines, numbers
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 WORDS = [f"w{n}" for n in range(90)]
 SPECIAL = ["<s>", "</s>", "<pad>", "<unk>"]
 LENGTH = 32

@@ -22,6 +22,8 @@ from .megatron import SHAPES, section
 from .test_llama import VARIANTS
 from .test_trainer_keys import NO_CHECKPOINTS, scalars
 
+pytestmark = pytest.mark.slow
+
 HF: dict[str, dict[str, Any]] = {
     **{f"llama, {name}": values for name, values in VARIANTS.items()},
     "mistral": {"model_type": "mistral", "sliding_window": None},

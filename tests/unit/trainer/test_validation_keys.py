@@ -14,7 +14,7 @@ from neuron_trainer.metrics.history import VALIDATIONS_FILE
 from .conftest import alone, train
 from .test_loop import checkpoint_at
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.slow]
 
 
 @pytest.fixture
