@@ -98,6 +98,7 @@ def test_a_document_costs_little_and_little_is_said(form: str, name: str) -> Non
     assert bool(took["errors"]) is (name not in HARMLESS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), REFUSED.items(), ids=list(REFUSED))
 def test_the_reason_is_the_right_one(name: str, code: str) -> None:
     assert code in measured("text")[name]["codes"]

@@ -18,6 +18,8 @@ from .megatron import SHAPES, section
 from .test_memory_estimate import CASES, alone
 from .test_parameter_counts import HF
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE: Final = 0.05
 """The largest error seen is 3 % (docs/design/009-memory-estimate.md)."""
 ALL: Final = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
