@@ -40,6 +40,17 @@ ENDS_THE_TEXT = (
     "{{ m.content }}{{ eos_token if loop.last else '' }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}"
     "{% endfor %}{{ '\nassistant: ' if add_generation_prompt else '' }}"
 )
+ENDS_TURN_AND_TEXT = (
+    "{% for m in messages %}<|im_start|>{{ m.role + '\n' }}{% if m.role == 'assistant' %}{% generation %}"
+    "{{ m.content }}<|im_end|>{{ '\n' + eos_token if loop.last else '' }}{% endgeneration %}"
+    "{{ '' if loop.last else '\n' }}{% else %}{{ m.content + '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{{ '<|im_start|>assistant\n' if add_generation_prompt else '' }}"
+)
+CHANNELS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}{% if m.role == 'assistant' %}{% generation %}[INST]{{ m.content }}"
+    "{{ eos_token if loop.last else '<|im_end|>' }}{% endgeneration %}{% else %}[INST]{{ m.content }}<|im_end|>"
+    "{% endif %}{% endfor %}{{ '<|im_start|>assistant' if add_generation_prompt else '' }}"
+)
 DEFAULT_SYSTEM = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou help.<|im_end|>\n{% endif %}" + CHATML
 THINKING = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}"
@@ -51,6 +62,8 @@ TEMPLATES: Final = {
     "chatml": CHATML,
     "instruction": INSTRUCTION,
     "ends the text": ENDS_THE_TEXT,
+    "ends turn and text": ENDS_TURN_AND_TEXT,
+    "channels": CHANNELS,
     "default system": DEFAULT_SYSTEM,
     "thinking": THINKING,
 }
@@ -133,7 +146,9 @@ def test_labels_are_what_the_assistant_says(
     template = TEMPLATES[name]
     conversations = [ONE, LONG]
     if name != "instruction":
-        conversations += [[says("system", "Be brief."), *LONG], LONG[1:], [*LONG, says("user", "More?")]]
+        conversations += [[says("system", "Be brief."), *LONG], [*LONG, says("user", "More?")]]
+    if name not in ("instruction", "channels"):  # the first refuses it, the other has no prompt for a first message
+        conversations.append(LONG[1:])
     text = template if is_marked else MARKS.sub("", template)
     config = chatting(tiny, tmp_path, bytewise, text, [{"messages": one} for one in conversations])
     for row, conversation in zip(rows(config), conversations, strict=True):

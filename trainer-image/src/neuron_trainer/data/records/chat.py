@@ -33,6 +33,7 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any, name: str) -> None:
         """`name`: that of the tokenizer, for messages. Raises `InputError` where it has no template."""
         self._tokenizer, self._name = tokenizer, name
+        self._own_tokens = tuple(tokenizer.get_added_vocab())
         if not tokenizer.chat_template:
             raise self._fault(
                 "has no chat template, and records of messages need one.",
@@ -96,29 +97,46 @@ class ChatTemplate:
         return whole, spans
 
     def _span(self, conversation: Conversation, number: int, whole: str) -> Span:
-        """Return where the text of a message is, its end mark included."""
+        """Return where the text of a message is, from the end of the prompt for it to its end mark."""
         messages = conversation.messages
+        start = self._start(conversation, number, whole)
         through = whole if number + 1 == len(messages) else self._render(conversation, messages[: number + 1])
-        if not number or not whole.startswith(through):
-            return self._probed(conversation, number, whole)
-        prompt = self._render(conversation, messages[:number], add_generation_prompt=True)
+        if start is not None and whole.startswith(through):
+            return start, len(through)
+        before, end = self._probed(conversation, number, whole)
+        return before if start is None else min(start, before), end
+
+    def _start(self, conversation: Conversation, number: int, whole: str) -> int | None:
+        """Return where the prompt for a message ends; None where the template writes earlier messages in another way
+        once others follow, or nothing without a message."""
+        if not number:
+            return None
+        earlier = conversation.messages[:number]
+        prompt = self._render(conversation, earlier, add_generation_prompt=True)
         if whole.startswith(prompt):
-            return len(prompt), len(through)
-        earlier = self._render(conversation, messages[:number])
-        if not whole.startswith(earlier):
-            return self._probed(conversation, number, whole)
-        return max(len(earlier), _common(whole, prompt)), len(through)
+            return len(prompt)
+        text = self._render(conversation, earlier)
+        return max(len(text), _common(whole, prompt)) if whole.startswith(text) else None
 
     def _probed(self, conversation: Conversation, number: int, whole: str) -> Span:
-        """Return the same of a template that writes a message in another way once others follow: from the beginning of
-        the content to the end of what stands behind it also when it is the last message."""
+        """Return where the content of a message is, with what ends it; by writing another content in its place."""
         messages = conversation.messages
         before, after = self._around(conversation, messages, number)
         _, mark = self._around(conversation, messages[: number + 1], number)
         end = len(whole) - len(after)
         if not whole.startswith(before) or not whole.endswith(after) or end < len(before):
             raise self._unclear(conversation, f"writes message {number + 1} in another way when others follow")
-        return len(before), end + _common(whole[end:], mark)
+        return len(before), end + self._end_mark(whole[end:], mark)
+
+    def _end_mark(self, rest: str, mark: str) -> int:
+        """Return how much of the text behind a content ends its message; `mark` ends it where it is the last one.
+
+        Of another text it is the token of the tokenizer's own that it begins with, or the lines that both have.
+        """
+        if rest.startswith(mark):
+            return len(mark)
+        own = max((len(token) for token in self._own_tokens if rest.startswith(token)), default=0)
+        return own or rest.rfind("\n", 0, _common(rest, mark)) + 1
 
     def _around(self, conversation: Conversation, messages: list[Message], number: int) -> tuple[str, str]:
         """Return what the template writes before and behind a message's content, by writing another content."""
