@@ -128,7 +128,7 @@ def _factors(case: Case, size: int, rank: int, dropout: Any) -> Any:
     import torch
     import torch.distributed as dist
 
-    from neuron_trainer.models.blocks.dropout import kept
+    from neuron_trainer.models.blocks.dropout import keep_factors
     from neuron_trainer.parallel.native.context.pair_attention import DropoutState
 
     if (seed := dropout.seed()) is None:
@@ -136,7 +136,7 @@ def _factors(case: Case, size: int, rank: int, dropout: Any) -> Any:
     part = SEQUENCE // size
     own = torch.zeros(2, case.heads, part, SEQUENCE)
     for theirs in range(rank + 1):
-        drawn = kept(own[..., :part], *DropoutState(case.dropout, seed).of_pair(rank - theirs))
+        drawn = keep_factors(own[..., :part], *DropoutState(case.dropout, seed).of_pair(rank - theirs))
         own[..., theirs * part : (theirs + 1) * part] = drawn
     each = [torch.empty_like(own) for _ in range(size)]
     dist.all_gather(each, own)

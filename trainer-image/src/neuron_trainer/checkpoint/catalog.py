@@ -58,7 +58,7 @@ class Survey:
 
 def survey(folder: Path) -> Survey:
     """What is in a directory of checkpoints; shards are not read. A file with such a name is nobody's checkpoint."""
-    found, broken = list[Candidate](), list[BrokenCheckpoint]()
+    candidates, broken = list[Candidate](), list[BrokenCheckpoint]()
     for path in sorted(folder.glob(f"*{contract.CHECKPOINT_SUFFIX}")):
         if not path.is_dir():
             continue
@@ -66,12 +66,12 @@ def survey(folder: Path) -> Survey:
             broken.append(BrokenCheckpoint(path, _cut_off(path), was_complete=False))
             continue
         try:
-            found.append(Candidate(path, read(path)))
+            candidates.append(Candidate(path, read(path)))
         except CheckpointError as problem:
             is_newer = isinstance(problem, NewerReleaseError)
             broken.append(BrokenCheckpoint(path, str(problem), was_complete=True, is_newer=is_newer))
-    found.sort(key=lambda candidate: (candidate.step, not layout.is_last(candidate.path)), reverse=True)
-    return Survey(tuple(found), tuple(broken))
+    candidates.sort(key=lambda candidate: (candidate.step, not layout.is_last(candidate.path)), reverse=True)
+    return Survey(tuple(candidates), tuple(broken))
 
 
 def complete(folder: Path) -> list[Candidate]:
@@ -81,7 +81,7 @@ def complete(folder: Path) -> list[Candidate]:
 
 def incomplete(folder: Path) -> list[Path]:
     """Directories that a killed save left."""
-    return [one.path for one in survey(folder).broken if not one.was_complete]
+    return [checkpoint.path for checkpoint in survey(folder).broken if not checkpoint.was_complete]
 
 
 def verify(path: Path) -> Manifest:
@@ -92,8 +92,8 @@ def verify(path: Path) -> Manifest:
     for name, expected in manifest.files.items():
         _verify_size(path / name, expected.size)
     with ThreadPoolExecutor(_READERS) as pool:
-        for name, found in zip(manifest.files, pool.map(entry, (path / n for n in manifest.files)), strict=True):
-            if found != manifest.files[name]:
+        for name, actual in zip(manifest.files, pool.map(entry, (path / n for n in manifest.files)), strict=True):
+            if actual != manifest.files[name]:
                 raise CheckpointError(f"{path / name} is corrupt: its checksum is not the one that was written")
     _verify_contents(path, manifest)
     return manifest

@@ -81,7 +81,7 @@ def load(location: TensorLocation) -> Tensor:
 
 def manifest(folder: Path, family: str, architecture: dict[str, object]) -> Manifest:
     """As of a checkpoint of weights alone; its files are there and whole. Raises `CheckpointError`."""
-    dtypes = {str(one.dtype).removeprefix("torch.") for one in tensors(folder).values()}
+    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors(folder).values()}
     written = max(file.stat().st_mtime for file in files(folder))
     return Manifest(
         step=0, epoch=0, consumed_samples=0, global_batch_size=0, config_hash="", family=family,

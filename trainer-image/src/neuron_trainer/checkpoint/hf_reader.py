@@ -37,9 +37,9 @@ class HFReader(FileSystemReader):
         super().__init__(folder)
         stored = tensors(folder) if stored is None else stored
         self._stored = {
-            f"model.{name}": [stored[one] for one in theirs.names]
+            f"model.{name}": [stored[hf_name] for hf_name in theirs.names]
             for name, theirs in names.items()
-            if all(one in stored for one in theirs.names)
+            if all(hf_name in stored for hf_name in theirs.names)
         }
         self._stacks = {f"model.{name}" for name, theirs in names.items() if theirs.is_stack}
 
@@ -54,8 +54,8 @@ class HFReader(FileSystemReader):
         """The slices that the plan asks for, file by file; cast to the dtype of what they are for."""
         by_file: dict[Path, list[tuple[str, ReadItem, tuple[slice, ...]]]] = defaultdict(list)
         for item in plan.items:
-            one, part = self._source(item)
-            by_file[one.file].append((one.name, item, part))
+            location, part = self._source(item)
+            by_file[location.file].append((location.name, item, part))
         for file, items in by_file.items():
             with safe_open(file, "pt") as opened:
                 for name, item, part in items:

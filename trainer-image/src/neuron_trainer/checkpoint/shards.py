@@ -160,7 +160,7 @@ class ShardWriter(FileSystemWriter):
         try:
             with ThreadPoolExecutor(len(parts), "shards") as pool:
                 results = [pool.submit(write, part, planner) for part in parts]
-            written.set_result([one for result in results for one in result.result().value()])
+            written.set_result([entry for result in results for entry in result.result().value()])
         except RuntimeError as problem:
             if self._files.problem is not None:
                 raise self._files.problem from problem
@@ -170,7 +170,7 @@ class ShardWriter(FileSystemWriter):
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
         """The index of tensors, by rank 0; under its own name at once: the marker, not the name, says complete."""
         metadata.version = CURRENT_DCP_VERSION
-        metadata.storage_data = {one.index: one.storage_data for part in results for one in part}
+        metadata.storage_data = {result.index: result.storage_data for part in results for result in part}
         metadata.storage_meta = StorageMeta()  # torch's names the directory, which may be copied elsewhere
         content = pickle.dumps(metadata)
         places.write(self._folder / layout.TENSOR_INDEX, content)
@@ -219,4 +219,4 @@ def reasons(problem: BaseException) -> str:
     """Why torch.distributed.checkpoint failed, of each rank."""
     if not isinstance(problem, CheckpointException):
         return str(problem)
-    return "; ".join(f"rank {rank}: {one}" for rank, (one, _) in sorted(problem.failures.items()))
+    return "; ".join(f"rank {rank}: {reason}" for rank, (reason, _) in sorted(problem.failures.items()))

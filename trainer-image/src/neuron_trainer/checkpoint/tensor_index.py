@@ -74,8 +74,8 @@ class _Unpickler(pickle.Unpickler):
 def read(file: IO[bytes], folder: object) -> Metadata:
     """The index; raises `CheckpointError` where it is damaged, or asks for more than an index may."""
     try:
-        found = _Unpickler(file).load()
-        _check(found)
+        index = _Unpickler(file).load()
+        _check(index)
     except CheckpointError:
         raise
     except Exception as problem:  # a damaged pickle raises anything
@@ -83,7 +83,7 @@ def read(file: IO[bytes], folder: object) -> Metadata:
             f"{folder} has no index of tensors that can be read ({problem or type(problem).__name__}). "
             "Nothing of it was run; use another checkpoint"
         ) from None
-    metadata: Metadata = found
+    metadata: Metadata = index
     return metadata
 
 
@@ -95,18 +95,18 @@ def files(metadata: Metadata) -> dict[str, int]:
     return ends
 
 
-def _check(found: Any) -> None:
-    if not isinstance(found, Metadata) or not isinstance(found.state_dict_metadata, dict):
+def _check(index: Any) -> None:
+    if not isinstance(index, Metadata) or not isinstance(index.state_dict_metadata, dict):
         raise pickle.UnpicklingError("it is no index")
-    for name, entry in found.state_dict_metadata.items():
+    for name, entry in index.state_dict_metadata.items():
         if not isinstance(name, str) or not isinstance(entry, TensorStorageMetadata | BytesStorageMetadata):
             raise pickle.UnpicklingError(f"{name!r} is no tensor")
         if isinstance(entry, TensorStorageMetadata):
             _check_tensor(name, entry)
-    if not isinstance(found.storage_data, dict):
+    if not isinstance(index.storage_data, dict):
         raise pickle.UnpicklingError("it names no files")
-    for index, place in found.storage_data.items():
-        if not isinstance(index, MetadataIndex) or not isinstance(place, _StorageInfo):
+    for key, place in index.storage_data.items():
+        if not isinstance(key, MetadataIndex) or not isinstance(place, _StorageInfo):
             raise pickle.UnpicklingError("it names no files")
         _check_place(place)
 

@@ -74,9 +74,9 @@ def newest(source: Path) -> Path:
     folder = source / contract.CHECKPOINTS_DIR
     if not folder.is_dir() or hf_checkpoint.is_hf_checkpoint(source) or layout.is_complete(source):
         return source
-    if not (found := catalog.complete(folder)):
+    if not (candidates := catalog.complete(folder)):
         raise CheckpointError(f"{folder} has no complete checkpoint")
-    return found[0].path
+    return candidates[0].path
 
 
 def _summary(request: ConvertRequest) -> str:
@@ -116,9 +116,9 @@ def convert(request: ConvertRequest) -> None:
         with _progress(len(shapes)) as tell:
             native.write(request.target, stacked(weights, family.hf_tensors), shapes, family, first.dtype, tell)
         return
-    kept = {name: load for name, load in weights.items() if not (_is_tied(family) and name == "lm_head.weight")}
-    with _progress(len(kept)) as tell:
-        hugging_face.write(request.target, kept, values, request.shard_bytes, tell)
+    distinct = {name: load for name, load in weights.items() if not (_is_tied(family) and name == "lm_head.weight")}
+    with _progress(len(distinct)) as tell:
+        hugging_face.write(request.target, distinct, values, request.shard_bytes, tell)
 
 
 def _convert_adapters(request: ConvertRequest, adapted: AdapterSource | None) -> None:
@@ -181,7 +181,7 @@ def _model_values(request: ConvertRequest) -> dict[str, Any]:
 def _partition(request: ConvertRequest, family: Family) -> Partition:
     if family.kind not in ("llama", "mistral") or not isinstance(family.config, LlamaConfig):
         raise CheckpointError(f"how neuronx-distributed lays out a {family.kind} is not documented: not converted")
-    return Partition.of(_training_config(request), family.config, is_grouped=request.grouped)
+    return Partition.from_config(_training_config(request), family.config, is_grouped=request.grouped)
 
 
 def _is_tied(family: Family) -> bool:

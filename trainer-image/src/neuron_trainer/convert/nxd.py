@@ -98,11 +98,11 @@ def _their_class() -> Iterator[None]:
         yield
     finally:
         TensorReference.__module__ = own
-        for name, one in before.items():
-            if one is None:
+        for name, module_before in before.items():
+            if module_before is None:
                 del sys.modules[name]
             else:
-                sys.modules[name] = one
+                sys.modules[name] = module_before
 
 
 def _part(file: Path) -> dict[str, Callable[[], Tensor]]:
@@ -111,10 +111,14 @@ def _part(file: Path) -> dict[str, Callable[[], Tensor]]:
     stored = stored["model"] if isinstance(stored, dict) and isinstance(stored.get("model"), dict) else stored
     if not isinstance(stored, dict):
         raise CheckpointError(f"{file} has no tensors by name")
-    return {name: _one(file, value) for name, value in stored.items() if isinstance(value, Tensor | TensorReference)}
+    return {
+        name: _tensor_loader(file, value)
+        for name, value in stored.items()
+        if isinstance(value, Tensor | TensorReference)
+    }
 
 
-def _one(file: Path, value: Any) -> Callable[[], Tensor]:
+def _tensor_loader(file: Path, value: Any) -> Callable[[], Tensor]:
     if isinstance(value, Tensor):
         return lambda: value
     if not isinstance(number := getattr(value, "tid", None), int):

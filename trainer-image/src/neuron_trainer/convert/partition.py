@@ -45,7 +45,7 @@ class Partition:
     """Copies of a head beside each other (trn2) or all heads again and again (trn1)."""
 
     @classmethod
-    def of(cls, config: TrainingConfig, model: LlamaConfig, *, is_grouped: bool) -> "Partition":
+    def from_config(cls, config: TrainingConfig, model: LlamaConfig, *, is_grouped: bool) -> "Partition":
         """As the configuration splits; raises `CheckpointError` where upstream could not."""
         strategy, section = config.distributed_strategy, config.model
         stages = strategy.pipeline_model_parallel_size
@@ -73,24 +73,24 @@ class Partition:
 
     def part(self, weights: Weights, rank: int, stage: int) -> dict[str, Callable[[], Tensor]]:
         """The tensors of one part by upstream's names."""
-        found: dict[str, Callable[[], Tensor]] = {}
+        tensors: dict[str, Callable[[], Tensor]] = {}
         for name in self._around(stage):
             cut = self._vocabulary if name != "model.norm.weight" else _all
-            found[name] = partial(cut, weights.get(name) or weights["model.embed_tokens.weight"], rank)
+            tensors[name] = partial(cut, weights.get(name) or weights["model.embed_tokens.weight"], rank)
         for layer in self.layers[stage]:
-            found |= self._layer(weights, f"model.layers.{layer}", rank)
-        return found
+            tensors |= self._layer(weights, f"model.layers.{layer}", rank)
+        return tensors
 
     def join(self, parts: Parts) -> Weights:
         """Full tensors by Hugging Face's names."""
-        found: dict[str, Callable[[], Tensor]] = {}
+        tensors: dict[str, Callable[[], Tensor]] = {}
         for stage, numbers in enumerate(self.layers):
             for name in self._around(stage):
                 if not (name == "lm_head.weight" and self.model.tie_word_embeddings):
-                    found[name] = partial(self._whole, parts, stage, name)
+                    tensors[name] = partial(self._whole, parts, stage, name)
             for number in numbers:
-                found |= self._join_layer(parts, stage, f"model.layers.{number}")
-        return found
+                tensors |= self._join_layer(parts, stage, f"model.layers.{number}")
+        return tensors
 
     # ---- parts of the whole ------------------------------------------------------------------------------------------
 
@@ -108,15 +108,15 @@ class Partition:
 
     def _layer(self, weights: Weights, layer: str, rank: int) -> dict[str, Callable[[], Tensor]]:
         attention, mlp = f"{layer}.self_attn", f"{layer}.mlp"
-        found: dict[str, Callable[[], Tensor]] = {
+        tensors: dict[str, Callable[[], Tensor]] = {
             f"{layer}.{norm}": partial(_all, weights[f"{layer}.{norm}"], rank) for norm in _NORMS
         }
         q, k, v = (partial(self._heads, weights[f"{attention}.{x}_proj.weight"], rank, x) for x in "qkv")
-        found |= dict(zip(self._qkv_names(attention), (q, k, v), strict=False))
+        tensors |= dict(zip(self._qkv_names(attention), (q, k, v), strict=False))
         if len(self._qkv_names(attention)) == 1:
-            found[self._qkv_names(attention)[0]] = lambda: torch.cat([q(), k(), v()])
+            tensors[self._qkv_names(attention)[0]] = lambda: torch.cat([q(), k(), v()])
         gate, up = (weights[f"{mlp}.{x}_proj.weight"] for x in ("gate", "up"))
-        return found | {
+        return tensors | {
             f"{attention}.o_proj.weight": partial(self._output, weights[f"{attention}.o_proj.weight"], rank),
             f"{mlp}.gate_up_proj.weight": lambda: torch.cat([self._rows(gate, rank), self._rows(up, rank)]),
             f"{mlp}.down_proj.weight": lambda: weights[f"{mlp}.down_proj.weight"]().chunk(self.tensor, 1)[rank],
@@ -171,16 +171,16 @@ class Partition:
 
     def _join_layer(self, parts: Parts, stage: int, layer: str) -> Weights:
         attention, mlp = f"{layer}.self_attn", f"{layer}.mlp"
-        found: dict[str, Callable[[], Tensor]] = {
+        tensors: dict[str, Callable[[], Tensor]] = {
             f"{layer}.{norm}": partial(self._first, parts, stage, f"{layer}.{norm}") for norm in _NORMS
         }
         for kind in "qkv":
-            found[f"{attention}.{kind}_proj.weight"] = partial(self._join_heads, parts, stage, attention, kind)
-        found[f"{attention}.o_proj.weight"] = lambda: self._join_output(parts(stage, f"{attention}.o_proj.weight"))
+            tensors[f"{attention}.{kind}_proj.weight"] = partial(self._join_heads, parts, stage, attention, kind)
+        tensors[f"{attention}.o_proj.weight"] = lambda: self._join_output(parts(stage, f"{attention}.o_proj.weight"))
         for half, name in enumerate(("gate", "up")):
-            found[f"{mlp}.{name}_proj.weight"] = partial(self._half, parts, stage, f"{mlp}.gate_up_proj.weight", half)
-        found[f"{mlp}.down_proj.weight"] = lambda: torch.cat(parts(stage, f"{mlp}.down_proj.weight"), 1)
-        return found
+            tensors[f"{mlp}.{name}_proj.weight"] = partial(self._half, parts, stage, f"{mlp}.gate_up_proj.weight", half)
+        tensors[f"{mlp}.down_proj.weight"] = lambda: torch.cat(parts(stage, f"{mlp}.down_proj.weight"), 1)
+        return tensors
 
     @staticmethod
     def _first(parts: Parts, stage: int, name: str) -> Tensor:
@@ -188,12 +188,12 @@ class Partition:
 
     @staticmethod
     def _half(parts: Parts, stage: int, name: str, half: int) -> Tensor:
-        return torch.cat([one.chunk(2)[half] for one in parts(stage, name)])
+        return torch.cat([tensor.chunk(2)[half] for tensor in parts(stage, name)])
 
     def _join_heads(self, parts: Parts, stage: int, attention: str, kind: str) -> Tensor:
         names = self._qkv_names(attention)
         if len(names) == 1:
-            tensors = [self._unfused(one)["qkv".index(kind)] for one in parts(stage, names[0])]
+            tensors = [self._unfused(tensor)["qkv".index(kind)] for tensor in parts(stage, names[0])]
         else:
             tensors = parts(stage, names["qkv".index(kind)])
         order = self.queries() if kind == "q" else self.keys()

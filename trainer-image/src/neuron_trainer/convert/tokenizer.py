@@ -12,17 +12,19 @@ from neuron_trainer.errors import CheckpointError
 from neuron_trainer.run_directory.log_dir import RESOLVED_CONFIG
 
 
-def find(source: Path, given: Path | None) -> Path | None:
-    """The directory with its files: `given`, else the source's own, else what the run of a checkpoint was configured
+def find(source: Path, explicit: Path | None) -> Path | None:
+    """The directory with its files: `explicit`, else the source's own, else what the run of a checkpoint was configured
     with. None where no directory has one; raises `CheckpointError` for a given one that has none."""
-    if given is not None:
-        if not tokenizer_files.in_directory(given):
+    if explicit is not None:
+        if not tokenizer_files.in_directory(explicit):
             raise CheckpointError(
-                f"--tokenizer: {given} has no tokenizer.json, vocab.json, vocab.txt or tokenizer.model"
+                f"--tokenizer: {explicit} has no tokenizer.json, vocab.json, vocab.txt or tokenizer.model"
             )
-        return given
+        return explicit
     candidates = [source, *_configured(source.parent.parent / RESOLVED_CONFIG)]
-    return next((one for one in candidates if one.is_dir() and tokenizer_files.in_directory(one)), None)
+    return next(
+        (candidate for candidate in candidates if candidate.is_dir() and tokenizer_files.in_directory(candidate)), None
+    )
 
 
 def copy(folder: Path, target: Path) -> list[Path]:

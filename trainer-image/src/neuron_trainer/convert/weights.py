@@ -22,15 +22,15 @@ def in_dtype(weights: Weights, dtype: torch.dtype | None) -> Weights:
 
 def unstacked(native: Weights, names: Mapping[str, HFTensor]) -> Weights:
     """From this trainer's names to Hugging Face's; `names`: of the model's parameters."""
-    found: dict[str, Callable[[], Tensor]] = {}
+    tensors: dict[str, Callable[[], Tensor]] = {}
     for name, load in native.items():
         theirs = names[name]
         if theirs.is_stack:
             whole = lru_cache(maxsize=1)(load)
-            found |= {their: partial(_row, whole, number) for number, their in enumerate(theirs.names)}
+            tensors |= {their: partial(_row, whole, number) for number, their in enumerate(theirs.names)}
         else:
-            found[theirs.names[0]] = load
-    return found
+            tensors[theirs.names[0]] = load
+    return tensors
 
 
 def stacked(weights: Weights, names: Mapping[str, HFTensor]) -> Weights:

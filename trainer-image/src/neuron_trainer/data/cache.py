@@ -47,19 +47,19 @@ class CacheEntry:
 
     def obtain(self, build: Callable[[], Arrays], *, is_builder: bool, wait: float = WAIT) -> Arrays:
         """Memory-mapped arrays; builds them, or waits for the process that does, and raises `InputError` after that."""
-        if (found := self._read()) is not None:
-            return found
+        if (arrays := self._read()) is not None:
+            return arrays
         if is_builder:
             self._write(build())
-            if (found := self._read()) is not None:
-                return found
+            if (arrays := self._read()) is not None:
+                return arrays
             # Another job writes other arrays under the same names at this moment.
             return build()
         end = time.monotonic() + wait
         while time.monotonic() < end:
             time.sleep(_POLL)
-            if (found := self._read()) is not None:
-                return found
+            if (arrays := self._read()) is not None:
+                return arrays
         raise InputError([error("data.index_mapping_dir", f"{self.description} was not written within {wait:.0f} s.",
                                 "It is built by global rank 0: use a directory that all nodes share.")])  # fmt: skip
 
@@ -85,8 +85,8 @@ class CacheEntry:
             checksums = {name: _checksum(self.path(name)) for name in arrays}
             self._replace(self.description, {"facts": self.facts, "crc32": checksums})
         except OSError as problem:
-            said = f"the index files {self.stem}_* cannot be written: {problem.strerror}."
-            fault = error("data.index_mapping_dir", said, "Give a directory that is writable.")
+            message = f"the index files {self.stem}_* cannot be written: {problem.strerror}."
+            fault = error("data.index_mapping_dir", message, "Give a directory that is writable.")
             raise InputError([fault]) from None
 
     def _replace(self, path: Path, content: NDArray[Any] | Mapping[str, Any]) -> None:

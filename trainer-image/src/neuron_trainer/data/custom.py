@@ -29,12 +29,12 @@ def samples(config: TrainingConfig, part: str) -> Samples:
     module = _class(name)
     if not hasattr(module, "samples"):
         raise _fault(f"{name} has no method samples(part).", "See neuron_trainer.data.custom.")
-    found = module(config).samples(part)
-    for wanted in ("__len__", "take", "labels_are_targets"):
-        if not hasattr(found, wanted):
-            raise _fault(f"samples({part!r}) of {name} gave a {type(found).__name__} without {wanted}.",
+    samples_of_part = module(config).samples(part)
+    for attribute in ("__len__", "take", "labels_are_targets"):
+        if not hasattr(samples_of_part, attribute):
+            raise _fault(f"samples({part!r}) of {name} gave a {type(samples_of_part).__name__} without {attribute}.",
                          "See neuron_trainer.data.samples.Samples.")  # fmt: skip
-    return found  # type: ignore[no-any-return]  # a protocol, looked at above
+    return samples_of_part  # type: ignore[no-any-return]  # a protocol, looked at above
 
 
 def check(config: TrainingConfig, parts: Sequence[str]) -> list[Finding]:
@@ -50,11 +50,11 @@ def check(config: TrainingConfig, parts: Sequence[str]) -> list[Finding]:
 
 def _check_part(config: TrainingConfig, part: str) -> list[Finding]:
     name = config.data.data_module
-    found, length, batch = samples(config, part), config.model.encoder_seq_length, config.data.global_batch_size
-    if len(found) < batch:
-        return [error(KEY, f"{name} has {len(found)} samples for {part}, fewer than one global batch of {batch}.",
+    opened, length, batch = samples(config, part), config.model.encoder_seq_length, config.data.global_batch_size
+    if len(opened) < batch:
+        return [error(KEY, f"{name} has {len(opened)} samples for {part}, fewer than one global batch of {batch}.",
                       "Give it more data, or use a smaller data.global_batch_size.")]  # fmt: skip
-    taken, rows = found.take([0]), alignment.rows_per_sample(alignment.strategy(config))
+    taken, rows = opened.take([0]), alignment.rows_per_sample(alignment.strategy(config))
     expected = (1, length) if rows == 1 else (1, rows, length)
     for column in ("input_ids", "labels"):
         values = taken.get(column)
@@ -70,16 +70,16 @@ def _class(name: str) -> type[Any]:
     if not module or not attribute:
         raise _fault(f"{name!r} is no class.", "Write package.module:Class.")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        target = getattr(importlib.import_module(module), attribute)
     except ImportError as problem:
         raise _fault(
             f"{module} cannot be imported: {problem}.", "Install it in the image, or set PYTHONPATH."
         ) from None
     except AttributeError:
         raise _fault(f"{module} has no {attribute}.", "Write package.module:Class.") from None
-    if not isinstance(found, type):
-        raise _fault(f"{name} is a {type(found).__name__}, not a class.", "Write package.module:Class.")
-    return found
+    if not isinstance(target, type):
+        raise _fault(f"{name} is a {type(target).__name__}, not a class.", "Write package.module:Class.")
+    return target
 
 
 def _fault(message: str, remedy: str) -> InputError:

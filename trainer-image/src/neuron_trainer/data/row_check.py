@@ -63,15 +63,15 @@ def _check_shapes(rows: Rows) -> None:
 
 def _lengths(rows: Rows, name: str) -> Any:
     """Of each list of a column, int64 [rows]."""
-    found, before = [], 0
+    lengths, before = [], 0
     for chunk in rows.table.column(name).chunks:
         values = chunk.flatten()
         if chunk.null_count or values.null_count:
-            row = before + next(i for i, one in enumerate(chunk) if not one.is_valid or one.values.null_count)
+            row = before + next(i for i, cell in enumerate(chunk) if not cell.is_valid or cell.values.null_count)
             raise rows.fault(f"row {row} of {rows.folder} has a null in {name}.", "Write whole numbers.")
-        found.append(np.from_dlpack(chunk.value_lengths()).astype(np.int64))
+        lengths.append(np.from_dlpack(chunk.value_lengths()).astype(np.int64))
         before += len(chunk)
-    return np.concatenate(found)
+    return np.concatenate(lengths)
 
 
 def _check_values(rows: Rows, length: int, vocabulary: int) -> None:
@@ -79,21 +79,21 @@ def _check_values(rows: Rows, length: int, vocabulary: int) -> None:
     for indices in _stretches(len(rows), length):
         where = f"row {indices.start} of {rows.folder}"
         try:
-            found = rows.arrays(indices)
+            arrays = rows.arrays(indices)
         except (TypeError, ValueError) as problem:
             raise rows.fault(f"{where} or one after it is not a list of {length} whole numbers: {problem}.") from None
-        ids, labels = found["input_ids"], found["labels"]
+        ids, labels = arrays["input_ids"], arrays["labels"]
         if ids.shape != labels.shape or ids.shape[1] != length:
-            said = f"{where} has {ids.shape[1]} tokens and {labels.shape[1]} labels"
+            message = f"{where} has {ids.shape[1]} tokens and {labels.shape[1]} labels"
             raise rows.fault(
-                f"{said}, model.encoder_seq_length is {length}.",
+                f"{message}, model.encoder_seq_length is {length}.",
                 f"Prepare the data with --seq-length {length}, or change the key.",
             )
         _check_range(rows, indices, ids, vocabulary, (ids < 0) | (ids >= vocabulary), "token id")
         is_label = (labels == IGNORED) | ((labels >= 0) & (labels < vocabulary))
         _check_range(rows, indices, labels, vocabulary, ~is_label, "label")
-        if MASK in found:
-            _check_mask(rows, indices, found)
+        if MASK in arrays:
+            _check_mask(rows, indices, arrays)
         is_counted = is_counted or bool((labels[:, 1:] != IGNORED).any())
     if not is_counted:
         raise rows.fault(f"{rows.folder} has no label that counts: all are {IGNORED}.", "Nothing would be learned.")
@@ -101,20 +101,20 @@ def _check_values(rows: Rows, length: int, vocabulary: int) -> None:
 
 def _check_range(rows: Rows, indices: range, values: Any, vocabulary: int, wrong: Any, what: str) -> None:
     if wrong.any():
-        row, place = (int(one[0]) for one in wrong.nonzero())
+        row, place = (int(axis[0]) for axis in wrong.nonzero())
         value = int(values[row, place])
         remedy = (
             "Use the tokenizer that belongs to the model." if value >= vocabulary else f"Ignored is {IGNORED} alone."
         )
-        said = f"row {indices[row]} of {rows.folder} has {what} {value}"
-        raise rows.fault(f"{said}, the model's vocab_size is {vocabulary}.", remedy)
+        message = f"row {indices[row]} of {rows.folder} has {what} {value}"
+        raise rows.fault(f"{message}, the model's vocab_size is {vocabulary}.", remedy)
 
 
-def _check_mask(rows: Rows, indices: range, found: dict[str, Any]) -> None:
-    if (row := left_padded(found[MASK])) is not None:
+def _check_mask(rows: Rows, indices: range, arrays: dict[str, Any]) -> None:
+    if (row := left_padded(arrays[MASK])) is not None:
         message, _, remedy = rows.mask_fault(indices[row]).partition(". ")
         raise rows.fault(f"{message}.", remedy)
-    counted = ((found[MASK] == 0) & (found["labels"] != IGNORED)).any(axis=1)
+    counted = ((arrays[MASK] == 0) & (arrays["labels"] != IGNORED)).any(axis=1)
     if counted.any() and not indices.start:
         text = (
             "%s: row %d of %s has labels where attention_mask is 0, and they count. Set them to %d if they should not."
@@ -124,7 +124,7 @@ def _check_mask(rows: Rows, indices: range, found: dict[str, Any]) -> None:
 
 def _stretches(count: int, length: int) -> Iterator[range]:
     """All rows, or as many as are looked at."""
-    wanted = max(1, _READ // (_STRETCH * max(1, length)))
-    step = max(1, -(-count // (_STRETCH * wanted)))
+    stretches = max(1, _READ // (_STRETCH * max(1, length)))
+    step = max(1, -(-count // (_STRETCH * stretches)))
     starts = range(0, count, _STRETCH)
     return (range(start, min(count, start + _STRETCH)) for start in starts[::step])

@@ -31,8 +31,8 @@ class Rows:
         except InputError:
             raise
         except Exception as problem:  # `datasets` raises whatever a damaged file leads it to
-            said = str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
-            raise self.fault(f"{folder} is not a data set: {said.rstrip('.')}.") from None
+            detail = str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
+            raise self.fault(f"{folder} is not a data set: {detail.rstrip('.')}.") from None
 
     def _open(self, place: Path) -> None:
         if not place.is_dir():
@@ -49,8 +49,8 @@ class Rows:
             self.types = {name: self.table.schema.field(name).type for name in self.columns}
         if missing := [name for name in COLUMNS if name not in self.columns]:
             names = ", ".join(self.columns) or "none"
-            said = f"{self.folder} has no column {', '.join(missing)}; its columns: {names}."
-            raise self.fault(said, f"Needed are {', '.join(COLUMNS)}.")
+            message = f"{self.folder} has no column {', '.join(missing)}; its columns: {names}."
+            raise self.fault(message, f"Needed are {', '.join(COLUMNS)}.")
         self._used = [name for name in (*COLUMNS, MASK) if name in self.columns]
         if self.table is not None:
             self.table.select(self._used).validate(full=True)  # offsets in a damaged file may point anywhere
@@ -77,10 +77,10 @@ class Rows:
 
     def take(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """`input_ids` and `labels`, int64 [len(indices), S]. Raises `TokenError` for padding before tokens."""
-        found = self.arrays(indices)
-        if MASK in found and (bad := left_padded(found[MASK])) is not None:
+        arrays = self.arrays(indices)
+        if MASK in arrays and (bad := left_padded(arrays[MASK])) is not None:
             raise TokenError(f"{self.key}: {self.mask_fault(indices[bad])}")
-        return {name: torch.from_numpy(found[name]) for name in COLUMNS}
+        return {name: torch.from_numpy(arrays[name]) for name in COLUMNS}
 
     def arrays(self, indices: Sequence[int]) -> dict[str, Any]:
         """All columns that are read, int64 [len(indices), S]; raises `ValueError` or `TypeError` where they are not
@@ -105,6 +105,6 @@ class Rows:
 def left_padded(mask: Any) -> int | None:
     """The first row of [n, S] in which a zero stands before a one: attention is causal, so only what follows is hidden
     from a token."""
-    kept = mask != 0
-    rows = (kept[:, 1:] & ~kept[:, :-1]).any(axis=1).nonzero()[0]
+    is_token = mask != 0
+    rows = (is_token[:, 1:] & ~is_token[:, :-1]).any(axis=1).nonzero()[0]
     return int(rows[0]) if len(rows) else None

@@ -67,19 +67,19 @@ def _sentencepiece(model: str | None) -> TokenIds:
 
     if model is None:
         raise _fault(".model", "it is not set, and library is sentencepiece.", "Give data.tokenizer.model.")
-    found = import_protobuf().ModelProto()
+    proto = import_protobuf().ModelProto()
     try:
-        found.ParseFromString(expanded(model).read_bytes())
+        proto.ParseFromString(expanded(model).read_bytes())
     except OSError as problem:
         raise _fault(".model", f"{model} cannot be read: {problem.strerror}.") from None
     except Exception:  # protobuf's own, which derives from nothing narrower
         raise _fault(".model", f"{model} is not a sentencepiece model.") from None
-    end, padding = found.trainer_spec.eos_id, found.trainer_spec.pad_id
-    if not found.pieces:
+    end, padding = proto.trainer_spec.eos_id, proto.trainer_spec.pad_id
+    if not proto.pieces:
         raise _fault(".model", f"{model} is not a sentencepiece model.")
     if end < 0:
         raise _fault(".model", f"{model} has no end-of-text token.", "Train it with an eos_id.")
-    return TokenIds(len(found.pieces), end, padding if padding >= 0 else end)
+    return TokenIds(len(proto.pieces), end, padding if padding >= 0 else end)
 
 
 def hugging_face(config: TokenizerConfig | None) -> Any:
@@ -128,8 +128,8 @@ def _loaded(name: str, *, use_fast: bool) -> Any:
                 f"there is no directory {name}, and the Hugging Face hub cannot be reached for it.",
                 f"Give a directory: `hf download {name}` writes one where there is a network.",
             ) from None
-        said = str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
-        raise _fault(".type", f"{name} is not a tokenizer: {said}", "Save it with transformers again.") from None
+        detail = str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
+        raise _fault(".type", f"{name} is not a tokenizer: {detail}", "Save it with transformers again.") from None
     if end is None:
         place = path / tokenizer_files.CONFIG if is_here else f"{name}, {tokenizer_files.CONFIG}"
         raise _fault(".type", f"{place} sets no eos_token.", 'Add "eos_token": "<the token that ends a text>" there.')

@@ -48,7 +48,8 @@ def checked(values: Any, source: str = "config.json") -> dict[str, Any]:
         ConfigJson.model_validate(values)
     except ValidationError as problem:
         details = problem.errors(include_url=False)
-        raise InputError([error("model.model_config", f"{source}: {_sentence(one)}") for one in details]) from None
+        findings = [error("model.model_config", f"{source}: {_sentence(detail)}") for detail in details]
+        raise InputError(findings) from None
     return values
 
 
@@ -59,8 +60,8 @@ def _parsed(content: bytes, path: Path) -> Any:
         line = 1 + content.count(b"\n", 0, problem.start)
         raise wrong(f"line {line} of {path} is not UTF-8 text.", "Save it as UTF-8.") from None
     except (ValueError, RecursionError) as problem:
-        said = "it is nested too deeply" if isinstance(problem, RecursionError) else problem
-        raise wrong(f"{path} is not JSON: {said}.") from None
+        reason = "it is nested too deeply" if isinstance(problem, RecursionError) else problem
+        raise wrong(f"{path} is not JSON: {reason}.") from None
 
 
 def _sentence(detail: Any) -> str:

@@ -24,7 +24,7 @@ class Rounded:
     def __init__(self, optimizer: Optimizer, parameters: Sequence[LocalParameter], seed: int | None) -> None:
         """`seed`: of the random rounding; None: to the nearest."""
         self._parameters, self._seed = parameters, seed
-        self._kept: list[tuple[Tensor, Tensor, LocalParameter, str]] = []
+        self._narrowed: list[tuple[Tensor, Tensor, LocalParameter, str]] = []
         """Tensors in bf16, what stands for them in fp32, and their name."""
         optimizer.register_step_pre_hook(self._widen)
         optimizer.register_step_post_hook(self._round)
@@ -38,18 +38,18 @@ class Rounded:
             gradient, leaf.grad = leaf.grad, None
             for name, tensor in [("", leaf), *optimizer.state[leaf].items()]:
                 if tensor.dtype is torch.bfloat16:
-                    self._kept.append((tensor.data, tensor, parameter, name))
+                    self._narrowed.append((tensor.data, tensor, parameter, name))
                     tensor.data = tensor.data.float()
             leaf.grad = gradient.to(leaf.dtype)
 
     @torch.no_grad()
     def _round(self, optimizer: Optimizer, *_: Any) -> None:
-        for kept, tensor, parameter, name in self._kept:
+        for narrow, tensor, parameter, name in self._narrowed:
             parameter.leaf.grad = None
             step = int(optimizer.state[parameter.leaf][state.STEP])
-            kept.copy_(self._rounded(tensor.data, parameter, f"{parameter.name}/{name}", step))
-            tensor.data = kept
-        self._kept.clear()
+            narrow.copy_(self._rounded(tensor.data, parameter, f"{parameter.name}/{name}", step))
+            tensor.data = narrow
+        self._narrowed.clear()
 
     def _rounded(self, wide: Tensor, parameter: LocalParameter, name: str, step: int) -> Tensor:
         if self._seed is None:

@@ -36,20 +36,20 @@ def form(config: TrainingConfig) -> SampleForm:
 
 def source_of(config: TrainingConfig, part: str) -> BlendSource:
     """The prefixes and weights of a part; raises `InputError`."""
-    found = sources(config.data.data_prefix)
-    if part not in found:
+    by_part = sources(config.data.data_prefix)
+    if part not in by_part:
         raise InputError([error("data.data_prefix", f"it has no {part}.", f"Add {part}, or switch it off.")])
-    return found[part]
+    return by_part[part]
 
 
 def documents_of(config: TrainingConfig, part: str, source: BlendSource, tokens: IndexedTokens) -> range:
     """Documents of a prefix that belong to a part; raises `InputError` when there is nothing to cut samples from."""
-    found = splits.bounds(config.data.splits_string, len(tokens))[part] if source.is_split else range(len(tokens))
-    if int(tokens.lengths[found.start : found.stop].sum()) < 2:
+    documents = splits.bounds(config.data.splits_string, len(tokens))[part] if source.is_split else range(len(tokens))
+    if int(tokens.lengths[documents.start : documents.stop].sum()) < 2:
         raise InputError([error("data.splits_string" if source.is_split else "data.data_prefix",
-                                f"{len(found)} of the {len(tokens)} documents of {tokens.prefix} are for {part}: "
+                                f"{len(documents)} of the {len(tokens)} documents of {tokens.prefix} are for {part}: "
                                 "no text.", f"Give {part} a larger part, or use more text.")])  # fmt: skip
-    return found
+    return documents
 
 
 class _PartBuilder:
@@ -68,8 +68,8 @@ class _PartBuilder:
         if self._needed is None:
             raise InputError([error("trainer.max_steps", f"a blend needs the number of {self._part} samples.",
                                     "Give max_steps, val_check_interval and limit_*_batches as numbers.")])  # fmt: skip
-        asked = blend.sizes(weights, self._needed)
-        sets = [self._windows(prefix, count) for prefix, count in zip(prefixes, asked, strict=True)]
+        sizes = blend.sizes(weights, self._needed)
+        sets = [self._windows(prefix, count) for prefix, count in zip(prefixes, sizes, strict=True)]
         total = sum(blend.shares(weights, self._needed))
         entry = CacheEntry(
             self._stem(prefixes[0], f"blend_{total}ns"), {"weights": weights.tolist(), "samples": total, "format": 1}

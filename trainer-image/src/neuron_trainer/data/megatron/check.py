@@ -22,9 +22,9 @@ _TOKENS: Final = 4096
 
 def check(config: TrainingConfig, vocabulary: int, parts: Sequence[str]) -> list[Finding]:
     """Files, splits, token ids and the tokenizer; token files are read in a few places only."""
-    found = [finding for part in parts for finding in _part(config, part, vocabulary)]
-    found += _tokenizer(config)
-    return list(dict.fromkeys(found))
+    findings = [finding for part in parts for finding in _part(config, part, vocabulary)]
+    findings += _tokenizer(config)
+    return list(dict.fromkeys(findings))
 
 
 def _part(config: TrainingConfig, part: str, vocabulary: int) -> list[Finding]:
@@ -32,28 +32,28 @@ def _part(config: TrainingConfig, part: str, vocabulary: int) -> list[Finding]:
         source = build.source_of(config, part)
     except InputError as problem:
         return list(problem.findings)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for prefix in source.prefixes:
         try:
             tokens = IndexedTokens(prefix)
             documents = build.documents_of(config, part, source, tokens)
         except InputError as problem:
-            found += problem.findings
+            findings += problem.findings
             continue
-        found += [
+        findings += [
             *_ids(tokens, documents, vocabulary),
             *_batch(config, part, tokens, documents),
             *_folder(config, prefix),
         ]
-    return found
+    return findings
 
 
 def _ids(tokens: IndexedTokens, documents: range, vocabulary: int) -> list[Finding]:
     for index in documents[:: max(1, len(documents) // _LOOKED_AT)]:
         head = tokens[index][:_TOKENS]
         if len(head) and (highest := int(head.max())) >= vocabulary:
-            said = f"document {index} of {tokens.prefix} has token id {highest}, the vocabulary is {vocabulary}."
-            return [error("data.data_prefix", said, "Use the tokenizer that belongs to the model.")]
+            message = f"document {index} of {tokens.prefix} has token id {highest}, the vocabulary is {vocabulary}."
+            return [error("data.data_prefix", message, "Use the tokenizer that belongs to the model.")]
     return []
 
 
@@ -71,8 +71,8 @@ def _batch(config: TrainingConfig, part: str, tokens: IndexedTokens, documents: 
 
 def _folder(config: TrainingConfig, prefix: Path) -> list[Finding]:
     """Where index files go; the worker that writes them tells what the file system says beyond the permissions."""
-    given = config.data.index_mapping_dir
-    folder = expanded(given) if given else prefix.parent
+    configured = config.data.index_mapping_dir
+    folder = expanded(configured) if configured else prefix.parent
     existing = next(path for path in (folder, *folder.parents) if exists(path))
     if existing.is_dir() and os.access(existing, os.W_OK):
         return []

@@ -52,8 +52,8 @@ class IndexedTokens:
 
     def starts(self, documents: NDArray[Any]) -> NDArray[np.int64]:
         """Where these documents begin in `tokens`."""
-        found: NDArray[np.int64] = self._offsets[documents] // self.dtype.itemsize
-        return found
+        places: NDArray[np.int64] = self._offsets[documents] // self.dtype.itemsize
+        return places
 
     def warm_up(self) -> None:
         """Read the tokens once, so that they are in the page cache."""
@@ -66,10 +66,10 @@ class IndexedTokens:
         index, tokens = idx_path(self.prefix), bin_path(self.prefix)
         if not is_file(tokens):
             raise _fault(f"there is {index.name} but no {tokens}.")
-        wanted = int(self.lengths.sum(dtype=np.int64)) * self.dtype.itemsize
-        if (size := tokens.stat().st_size) != wanted:
-            cause = "it is cut off" if size < wanted else "they do not belong together"
-            raise _fault(f"{tokens} has {size} bytes and {index.name} describes {wanted}: {cause}.")
+        expected = int(self.lengths.sum(dtype=np.int64)) * self.dtype.itemsize
+        if (size := tokens.stat().st_size) != expected:
+            cause = "it is cut off" if size < expected else "they do not belong together"
+            raise _fault(f"{tokens} has {size} bytes and {index.name} describes {expected}: {cause}.")
         if len(self) and (int(self.lengths.min()) < 0 or not self._is_contiguous()):
             raise _fault(f"the offsets in {index} are not those of documents that follow each other.")
         if len(self.bounds) == 0 or self.bounds[0] != 0 or self.bounds[-1] != len(self):

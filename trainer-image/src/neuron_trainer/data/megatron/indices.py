@@ -73,8 +73,8 @@ def _documents(
 ) -> NDArray[np.int32]:
     parts = (epochs - 1, 1) if is_separate else (epochs,)
     drawn = [np.tile(chosen, part) for part in parts]
-    for one in drawn:
-        random.shuffle(one)
+    for documents in drawn:
+        random.shuffle(documents)
     return np.concatenate(drawn) if is_separate else drawn[0]
 
 

@@ -40,21 +40,21 @@ class MegatronSamples:
     def take(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """`input_ids` and `labels` int64 [n, S], and the optional fields of `Samples` that the form asks for."""
         rows = self.tokens.windows(np.asarray(indices, np.int64))
-        found = fields(rows, self.form, has_padding=self.tokens.has_padding)
-        return {name: torch.from_numpy(values) for name, values in found.items()}
+        arrays = fields(rows, self.form, has_padding=self.tokens.has_padding)
+        return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
 def fields(rows: NDArray[np.int64], form: SampleForm, *, has_padding: bool = False) -> dict[str, NDArray[np.int64]]:
     """Of windows [n, S + 1], or [n, S], whose last target is unknown and ignored; changes `rows`."""
     inputs = rows[:, : form.length]
-    found = {"input_ids": inputs, "labels": _targets(rows, inputs, form, has_padding)}
+    arrays = {"input_ids": inputs, "labels": _targets(rows, inputs, form, has_padding)}
     if form.resets_positions or form.resets_attention:
         documents = _documents(inputs, form.end_of_document)
         if form.resets_positions:
-            found["position_ids"] = _positions(documents)
+            arrays["position_ids"] = _positions(documents)
         if form.resets_attention:
-            found["document_ids"] = documents
-    return found
+            arrays["document_ids"] = documents
+    return arrays
 
 
 def _targets(
@@ -76,9 +76,9 @@ def _targets(
 
 def _documents(inputs: NDArray[np.int64], end: int | None) -> NDArray[np.int64]:
     """Number of the document that a token belongs to, from 0 in each row; the end token belongs to the one it ends."""
-    found = np.zeros_like(inputs)
-    np.cumsum(inputs[:, :-1] == end, axis=1, out=found[:, 1:])
-    return found
+    numbers = np.zeros_like(inputs)
+    np.cumsum(inputs[:, :-1] == end, axis=1, out=numbers[:, 1:])
+    return numbers
 
 
 def _positions(documents: NDArray[np.int64]) -> NDArray[np.int64]:

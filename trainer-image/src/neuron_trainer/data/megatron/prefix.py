@@ -39,10 +39,10 @@ def sources(data_prefix: Any) -> dict[str, BlendSource]:
     return dict.fromkeys(PARTS, _source(data_prefix, is_split=True))
 
 
-def _source(given: Any, *, is_split: bool) -> BlendSource:
-    if isinstance(given, str):
-        return BlendSource((_path(given),), None, is_split)
-    items = list(given) if isinstance(given, Sequence) else []
+def _source(value: Any, *, is_split: bool) -> BlendSource:
+    if isinstance(value, str):
+        return BlendSource((_path(value),), None, is_split)
+    items = list(value) if isinstance(value, Sequence) else []
     if len(items) == 1 and isinstance(items[0], str):
         return BlendSource((_path(items[0]),), None, is_split)
     try:
@@ -52,8 +52,8 @@ def _source(given: Any, *, is_split: bool) -> BlendSource:
     # A set of weight 0 gives nothing; Megatron may take a sample of it when others are exactly on their share.
     used = [(weight, path) for weight, path in pairs if weight > 0]
     if not used:
-        said = f"{given!r} is not a prefix and not a list of weights and prefixes."
-        raise InputError([error("data.data_prefix", said, "Write [weight, prefix, weight, prefix].")])
+        message = f"{value!r} is not a prefix and not a list of weights and prefixes."
+        raise InputError([error("data.data_prefix", message, "Write [weight, prefix, weight, prefix].")])
     return BlendSource(tuple(path for _, path in used), tuple(weight for weight, _ in used), is_split)
 
 

@@ -49,11 +49,11 @@ class WindowSet:
         begins, ends, counts = self._pieces(self.indices.sample[picked], self.indices.sample[picked + 1])
         bounds = zip(begins.tolist(), ends.tolist(), strict=True)
         pieces: list[NDArray[Any]] = [self.tokens.tokens[begin:end] for begin, end in bounds]
-        found = np.empty(len(samples) * self.width, np.int64)
+        windows = np.empty(len(samples) * self.width, np.int64)
         if self.has_padding:
             pieces = self._filled(pieces, counts)
-        np.concatenate(pieces, out=found)
-        return found.reshape(len(samples), self.width)
+        np.concatenate(pieces, out=windows)
+        return windows.reshape(len(samples), self.width)
 
     def _pieces(
         self, first: NDArray[Any], last: NDArray[Any]
@@ -93,7 +93,7 @@ class BlendSet:
     @property
     def has_padding(self) -> bool:
         """See `TokenSet`."""
-        return any(one.has_padding for one in self.sets)
+        return any(tokens.has_padding for tokens in self.sets)
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -101,14 +101,14 @@ class BlendSet:
     def windows(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
         """See `TokenSet`."""
         chosen, place = self.chosen[samples], self.place[samples]
-        found: NDArray[np.int64] | None = None
+        windows: NDArray[np.int64] | None = None
         for index in np.unique(chosen).tolist():
             mine = np.flatnonzero(chosen == index)
-            one = self.sets[index]
+            tokens = self.sets[index]
             # A set is built 0.5 % larger than its share; where that is not enough it begins again.
-            rows = one.windows(place[mine] % len(one))
-            if found is None:
-                found = np.empty((len(samples), rows.shape[1]), np.int64)
-            found[mine] = rows
-        assert found is not None, "no sample was asked for"
-        return found
+            rows = tokens.windows(place[mine] % len(tokens))
+            if windows is None:
+                windows = np.empty((len(samples), rows.shape[1]), np.int64)
+            windows[mine] = rows
+        assert windows is not None, "no sample was asked for"
+        return windows

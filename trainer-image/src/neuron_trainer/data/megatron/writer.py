@@ -93,8 +93,8 @@ class IndexedWriter:
             limits = np.iinfo(self.dtype)
             low, high = int(tokens.min()), int(tokens.max())
             if low < limits.min or high > limits.max:
-                said = f"token id {high if high > limits.max else low} does not fit into {self.dtype.name}."
-                raise InputError([error("--tokenizer", said, "Use the tokenizer's whole vocabulary size.")])
+                message = f"token id {high if high > limits.max else low} does not fit into {self.dtype.name}."
+                raise InputError([error("--tokenizer", message, "Use the tokenizer's whole vocabulary size.")])
         return np.ascontiguousarray(tokens, self.dtype)
 
     def _finish(self) -> None:

@@ -26,8 +26,8 @@ def document_mask(documents: Tensor | None, window: int | None) -> Tensor | None
     if documents is None:
         return None
     length = documents.shape[1]
-    seen = window_mask(length, min(window or length, length), documents.device)
-    return (documents[:, None, :, None] == documents[:, None, None, :]) & seen
+    in_window = window_mask(length, min(window or length, length), documents.device)
+    return (documents[:, None, :, None] == documents[:, None, None, :]) & in_window
 
 
 class AttentionMaskBuilder(nn.Module):

@@ -20,7 +20,7 @@ class Dropout(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Any shape to the same shape and dtype."""
-        return states if (seed := self.seed()) is None else states * kept(states, self.probability, seed)
+        return states if (seed := self.seed()) is None else states * keep_factors(states, self.probability, seed)
 
     def seed(self) -> int | None:
         """Of the next mask; None: nothing is dropped."""
@@ -29,7 +29,7 @@ class Dropout(nn.Module):
         return int(torch.randint(2**62, (), device="cpu")) + self.stream
 
 
-def kept(like: Tensor, probability: float, seed: int) -> Tensor:
+def keep_factors(like: Tensor, probability: float, seed: int) -> Tensor:
     """A factor for each element: 0 with this probability, else what keeps the mean."""
     generator = torch.Generator(like.device).manual_seed(seed)
     mask = torch.empty_like(like, requires_grad=False).bernoulli_(1.0 - probability, generator=generator)

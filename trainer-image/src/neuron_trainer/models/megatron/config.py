@@ -93,7 +93,9 @@ def from_section(config: TrainingConfig, vocabulary: int | None = None) -> Megat
         init_method_std=model.init_method_std,
         use_scaled_init_method=model.use_scaled_init_method,
         fp32_residual_connection=model.fp32_residual_connection,
-        moe=MoeSettings.of(model.moe, 1, "sigmoid") if model.moe is not None and sizes.experts is not None else None,
+        moe=MoeSettings.from_config(model.moe, 1, "sigmoid")
+        if model.moe is not None and sizes.experts is not None
+        else None,
     )
 
 

@@ -43,7 +43,7 @@ def from_values(values: Mapping[str, Any], overrides: ModelConfig | None = None)
     return MixtralConfig(
         **fields,
         sliding_window=values["sliding_window"],
-        moe=_of_json(values) if moe is None else MoeSettings.of(moe, values["num_local_experts"], "softmax"),
+        moe=_of_json(values) if moe is None else MoeSettings.from_config(moe, values["num_local_experts"], "softmax"),
     )
 
 

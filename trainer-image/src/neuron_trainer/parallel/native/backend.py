@@ -88,7 +88,9 @@ class NativeBackend:
         )
         each = dist.get_world_size() // self._topology.pipeline_parallel
         self._parameters = [parameter for module in blocks.values() for parameter in parameters.collect(module, each)]
-        self._frozen = [one for module in blocks.values() for one in parameters.collect(module, each, is_frozen=True)]
+        self._frozen = [
+            parameter for module in blocks.values() for parameter in parameters.collect(module, each, is_frozen=True)
+        ]
         shared_weight.mark(self._frozen, self._aliases)
         self._copied = shared_weight.mark(self._parameters, self._aliases)
         if self._meshes.data is None and dtypes.is_mixed(self._policy):
@@ -211,13 +213,13 @@ class NativeBackend:
     @contextmanager
     def without_adapters(self) -> Iterator[None]:
         """See `ParallelBackend`."""
-        for one in self._adapters:
-            one.is_on = False
+        for adapter in self._adapters:
+            adapter.is_on = False
         try:
             yield
         finally:
-            for one in self._adapters:
-                one.is_on = True
+            for adapter in self._adapters:
+                adapter.is_on = True
 
     def weights_loaded(self, updates: int) -> None:
         """See `ParallelBackend`; what a pass over the data has gathered is of other weights."""

@@ -40,7 +40,7 @@ class NativeParameter(LocalParameter):
             return local
         dims = tuple(range(whole.ndim)) if dims is None else dims
         layout = torch.empty([whole.shape[dim] for dim in dims], device="meta")
-        placements = [_kept(placement, dims) for placement in whole.placements]
+        placements = [_placement_over(placement, dims) for placement in whole.placements]
         return DTensor.from_local(
             local, whole.device_mesh, placements, run_check=False, shape=layout.shape, stride=layout.stride()
         )
@@ -120,7 +120,7 @@ def _offset(parameter: Tensor) -> tuple[int, ...]:
     return tuple(offset)
 
 
-def _kept(placement: Placement, dims: tuple[int, ...]) -> Placement:
+def _placement_over(placement: Placement, dims: tuple[int, ...]) -> Placement:
     """The placement of a tensor that has only these dimensions of the parameter."""
     if placement.is_replicate() or _dim(placement) not in dims:
         return Replicate()

@@ -30,7 +30,7 @@ class MoeSettings:
     """Weight of the load-balancing loss; None: there is none."""
 
     @classmethod
-    def of(cls, moe: MoeConfig, num_experts: int, router_activation: str) -> "MoeSettings":
+    def from_config(cls, moe: MoeConfig, num_experts: int, router_activation: str) -> "MoeSettings":
         """`num_experts` and `router_activation`: the family's, where `model.moe` has none."""
         return cls(
             num_experts=moe.num_experts or num_experts,

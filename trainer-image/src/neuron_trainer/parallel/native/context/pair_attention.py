@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neuron_trainer.models.blocks.dropout import kept
+from neuron_trainer.models.blocks.dropout import keep_factors
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -40,36 +40,36 @@ class DropoutState(NamedTuple):
 
 
 def forward(
-    query: Tensor, key: Tensor, value: Tensor, seen: AttentionMask, drop: DropoutState | None
+    query: Tensor, key: Tensor, value: Tensor, mask: AttentionMask, drop: DropoutState | None
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """[B, heads, S/CP, D] each, to the attention over these keys alone (fp32) and its log-sum-exp [B, heads, S/CP]."""
     if drop is None:
-        out, log_sum = _flash(query, key, value, 0.0, seen.is_causal, attn_mask=seen.mask)
+        out, log_sum = _flash(query, key, value, 0.0, mask.is_causal, attn_mask=mask.mask)
         out = out.float()
     else:
-        scores = _scores(query, key, seen)
+        scores = _scores(query, key, mask)
         log_sum = scores.logsumexp(dim=-1)
         probabilities = (scores - log_sum.unsqueeze(-1)).exp().nan_to_num(0.0)
-        out = (probabilities * kept(probabilities, *drop)).to(value.dtype) @ value
+        out = (probabilities * keep_factors(probabilities, *drop)).to(value.dtype) @ value
         out = out.float()
-    if seen.mask is not None:  # the kernel gives 0 for a query that sees none of these keys
-        log_sum = log_sum.masked_fill(seen.mask.isneginf().all(dim=-1), -torch.inf)
+    if mask.mask is not None:  # the kernel gives 0 for a query that sees none of these keys
+        log_sum = log_sum.masked_fill(mask.mask.isneginf().all(dim=-1), -torch.inf)
     return out, log_sum
 
 
 def backward(
-    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, log_sum: Tensor, seen: AttentionMask,
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, log_sum: Tensor, mask: AttentionMask,
     drop: DropoutState | None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of the three; `out` and `log_sum` are those over all keys of the sample."""
     if drop is None:
-        found: tuple[Tensor, Tensor, Tensor] = _flash_backward(
-            gradient, query, key, value, out, log_sum, 0.0, seen.is_causal, attn_mask=seen.mask
+        gradients: tuple[Tensor, Tensor, Tensor] = _flash_backward(
+            gradient, query, key, value, out, log_sum, 0.0, mask.is_causal, attn_mask=mask.mask
         )
-        return found
+        return gradients
     wide, values = gradient.float(), value.float()
-    probabilities = (_scores(query, key, seen) - log_sum.unsqueeze(-1)).exp()
-    factors = kept(probabilities, *drop)
+    probabilities = (_scores(query, key, mask) - log_sum.unsqueeze(-1)).exp()
+    factors = keep_factors(probabilities, *drop)
     of_value = (probabilities * factors).transpose(-2, -1) @ wide
     of_probabilities = (wide @ values.transpose(-2, -1)) * factors
     of_scores = probabilities * (of_probabilities - (wide * out.float()).sum(dim=-1, keepdim=True))
@@ -77,11 +77,11 @@ def backward(
     return of_scores @ key.float(), of_scores.transpose(-2, -1) @ query.float(), of_value
 
 
-def _scores(query: Tensor, key: Tensor, seen: AttentionMask) -> Tensor:
+def _scores(query: Tensor, key: Tensor, mask: AttentionMask) -> Tensor:
     """fp32, -inf where a query does not see a key."""
     scores = (query @ key.transpose(-2, -1)).float() / math.sqrt(query.shape[-1])
-    if seen.is_causal:
+    if mask.is_causal:
         length = query.shape[2]
         hidden = torch.ones(length, length, dtype=torch.bool, device=query.device).triu(1)
         return scores.masked_fill(hidden, -torch.inf)
-    return scores if seen.mask is None else scores + seen.mask.float()
+    return scores if mask.mask is None else scores + mask.mask.float()

@@ -57,13 +57,13 @@ class _Ring(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, setting: _Setting) -> Tensor:
         out, log_sum = torch.zeros_like(query, dtype=torch.float32), None
         for distance, (keys, values) in _passing([key, value], setting.group, setting.window):
-            seen = _seen(distance, query, setting)
-            if seen is None:
+            mask = _mask(distance, query, setting)
+            if mask is None:
                 continue
             copies = query.shape[1] // key.shape[1]
             wide = _widen(keys, copies), _widen(values, copies)
             drop = setting.drop and setting.drop.of_pair(distance)
-            part, part_sum = pair_attention.forward(query, *wide, seen, drop)
+            part, part_sum = pair_attention.forward(query, *wide, mask, drop)
             out, log_sum = _merge(out, log_sum, part, part_sum)
         assert log_sum is not None, "a process always sees its own part"
         result = out.to(query.dtype)
@@ -78,23 +78,23 @@ class _Ring(torch.autograd.Function):
         group, window = setting.group, setting.window
         of_query = torch.zeros_like(query, dtype=torch.float32)
         # The gradients travel with the keys they belong to; after the last part they go home.
-        travelling = [torch.zeros(one.shape, dtype=torch.float32, device=one.device) for one in (key, value)]
+        travelling = [torch.zeros(tensor.shape, dtype=torch.float32, device=tensor.device) for tensor in (key, value)]
         for step, (distance, (keys, values)) in enumerate(_passing([key, value], group, window)):
             travelling = _exchange(travelling, group) if step else travelling
-            seen = _seen(distance, query, setting)
-            if seen is None:
+            mask = _mask(distance, query, setting)
+            if mask is None:
                 continue
             wide = _widen(keys, copies), _widen(values, copies)
             drop = setting.drop and setting.drop.of_pair(distance)
-            parts = pair_attention.backward(gradient, query, *wide, out, log_sum, seen, drop)
+            parts = pair_attention.backward(gradient, query, *wide, out, log_sum, mask, drop)
             of_query += parts[0]
-            travelling = [one + _narrow(part, copies) for one, part in zip(travelling, parts[1:], strict=True)]
+            travelling = [tensor + _narrow(part, copies) for tensor, part in zip(travelling, parts[1:], strict=True)]
         travelling = _exchange(travelling, group, hops=1 - _parts(query, group, window))
         of_key, of_value = travelling
         return of_query.to(query.dtype), of_key.to(key.dtype), of_value.to(value.dtype), None
 
 
-def _seen(distance: int, query: Tensor, setting: _Setting) -> AttentionMask | None:
+def _mask(distance: int, query: Tensor, setting: _Setting) -> AttentionMask | None:
     """None: nothing. `distance`: in parts, from the keys' to the queries', negative for keys that come later."""
     length, window = query.shape[2], setting.window
     if distance < 0 or (window is not None and distance * length - length + 1 >= window):
@@ -132,8 +132,8 @@ def _exchange(tensors: list[Tensor], group: ProcessGroup, hops: int = 1) -> list
     if hops % size == 0:
         return tensors
     received = [torch.empty_like(tensor) for tensor in tensors]
-    operations = [P2POp(dist.isend, one, group=group, group_peer=(rank + hops) % size) for one in tensors]
-    operations += [P2POp(dist.irecv, one, group=group, group_peer=(rank - hops) % size) for one in received]
+    operations = [P2POp(dist.isend, tensor, group=group, group_peer=(rank + hops) % size) for tensor in tensors]
+    operations += [P2POp(dist.irecv, tensor, group=group, group_peer=(rank - hops) % size) for tensor in received]
     for request in dist.batch_isend_irecv(operations):
         request.wait()
     return received
@@ -144,7 +144,7 @@ def _merge(out: Tensor, log_sum: Tensor | None, part: Tensor, part_sum: Tensor) 
     if log_sum is None:
         return part, part_sum
     total = torch.logaddexp(log_sum, part_sum)
-    before, after = (torch.exp(one - total).unsqueeze(-1) for one in (log_sum, part_sum))
+    before, after = (torch.exp(log_sum_of_part - total).unsqueeze(-1) for log_sum_of_part in (log_sum, part_sum))
     return out * before + part * after, total
 
 

@@ -24,37 +24,37 @@ def units(
     """
     if megabytes is None:
         return [[module.get_submodule(name)] for name in layers]
-    found: list[list[nn.Module]] = []
+    buckets: list[list[nn.Module]] = []
     filled, limit = 0, megabytes * MEBI
     for part in _parts(module, limit, apart | _shared(module)):
         size = _size(part, apart)
-        if not found or filled + size > limit:
-            found, filled = [*found, []], 0
-        found[-1].append(part)
+        if not buckets or filled + size > limit:
+            buckets, filled = [*buckets, []], 0
+        buckets[-1].append(part)
         filled += size
-    return found
+    return buckets
 
 
-def _parts(module: nn.Module, limit: int, left: Set[nn.Parameter]) -> Iterator[nn.Module]:
+def _parts(module: nn.Module, limit: int, excluded: Set[nn.Parameter]) -> Iterator[nn.Module]:
     """Modules that run as one, as large as fits, without those that have parameters which are left out."""
     for child in module.children():
-        is_whole = left.isdisjoint(child.parameters())
+        is_whole = excluded.isdisjoint(child.parameters())
         is_single = next(child.parameters(recurse=False), None) is not None
-        if not _size(child, left):
+        if not _size(child, excluded):
             continue
         if isinstance(child, nn.ModuleList | LocalLayers) or not (is_single or (is_whole and _size(child) <= limit)):
-            yield from _parts(child, limit, left)
+            yield from _parts(child, limit, excluded)
         elif is_whole:
             yield child
 
 
-def _size(module: nn.Module, left: Set[nn.Parameter] = frozenset()) -> int:
+def _size(module: nn.Module, excluded: Set[nn.Parameter] = frozenset()) -> int:
     """Bytes of what this process holds before data parallelism; frozen parameters are in no bucket."""
-    own = [one for one in module.parameters() if one.requires_grad and one not in left]
-    return sum((one.to_local() if isinstance(one, DTensor) else one).nbytes for one in own)
+    own = [parameter for parameter in module.parameters() if parameter.requires_grad and parameter not in excluded]
+    return sum((parameter.to_local() if isinstance(parameter, DTensor) else parameter).nbytes for parameter in own)
 
 
 def _shared(module: nn.Module) -> set[nn.Parameter]:
     """Parameters with two names."""
     names = list(module.named_parameters(remove_duplicate=False))
-    return {one for _, one in names if sum(one is other for _, other in names) > 1}
+    return {parameter for _, parameter in names if sum(parameter is other for _, other in names) > 1}

@@ -57,7 +57,9 @@ def _placement(unit: list[nn.Module], shards: int) -> Callable[[nn.Parameter], S
     FSDP2 cuts only the first dimension unevenly; with a width that does not divide, as all others are cut.
     """
     stacks = [child for part in unit for child in part.modules() if isinstance(child, Experts)]
-    dims = {id(one): HIDDEN[name] for stack in stacks for name, one in stack.named_parameters(recurse=False)}
+    dims = {
+        id(parameter): HIDDEN[name] for stack in stacks for name, parameter in stack.named_parameters(recurse=False)
+    }
 
     def place(parameter: nn.Parameter) -> Shard | None:
         dim = dims.get(id(parameter))

@@ -62,6 +62,6 @@ class _Swap(torch.autograd.Function):
 
 
 def _swap(rows: Tensor, leave: list[int], arrive: list[int], group: ProcessGroup) -> Tensor:
-    found = rows.new_empty(sum(arrive), *rows.shape[1:])
-    dist.all_to_all_single(found, rows.contiguous(), arrive, leave, group=group)
-    return found
+    received = rows.new_empty(sum(arrive), *rows.shape[1:])
+    dist.all_to_all_single(received, rows.contiguous(), arrive, leave, group=group)
+    return received

@@ -35,7 +35,7 @@ class Shuffle:
         if isinstance(states, DTensor):  # gathered from a part of the sequence
             states = states.to_local(grad_placements=[Replicate()])
         order = Order.draw(states.shape[0] * states.shape[1], self.group, is_random=is_random)
-        return order.there(states), order
+        return order.mix(states), order
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Order:
         before, after = (torch.randperm(tokens, generator=generator) for _ in range(2))
         return cls(before, after, group)
 
-    def there(self, states: Tensor) -> Tensor:
+    def mix(self, states: Tensor) -> Tensor:
         """Mixed."""
         sent = states.flatten(0, 1).index_select(0, self.before.to(states.device))
         mixed = _swapped(sent, self.group).index_select(0, self.after.to(states.device))
@@ -80,9 +80,9 @@ class _Swap(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, group: ProcessGroup) -> Tensor:
         ctx.group = group
-        found = torch.empty_like(rows)
-        dist.all_to_all_single(found, rows.contiguous(), group=group)
-        return found
+        received = torch.empty_like(rows)
+        dist.all_to_all_single(received, rows.contiguous(), group=group)
+        return received
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:

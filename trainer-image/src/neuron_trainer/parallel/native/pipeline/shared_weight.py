@@ -22,10 +22,10 @@ def shared(module: nn.Module) -> dict[str, str]:
 
 def mark(own: list[NativeParameter], aliases: Mapping[str, str]) -> list[NativeParameter]:
     """Give copies the first name, which checkpoints know them by; returns all parameters with a copy elsewhere."""
-    copied = [one for one in own if one.name in aliases or one.name in aliases.values()]
-    for one in copied:
-        one.name = aliases.get(one.name, one.name)
-        one.replicas *= 2
+    copied = [parameter for parameter in own if parameter.name in aliases or parameter.name in aliases.values()]
+    for parameter in copied:
+        parameter.name = aliases.get(parameter.name, parameter.name)
+        parameter.replicas *= 2
     return copied
 
 

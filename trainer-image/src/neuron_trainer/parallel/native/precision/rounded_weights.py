@@ -24,7 +24,7 @@ class RoundedWeights:
         by_unit: dict[int, tuple[FSDPModule, list[NativeParameter]]] = {}
         for unit in [unit for module in modules for unit in module.modules() if isinstance(unit, FSDPModule)]:
             own = by_unit.setdefault(id(unit._get_fsdp_state()), (unit, []))[1]
-            own += [of_name[id(one)] for one in _own(unit) if id(one) in of_name]
+            own += [of_name[id(parameter)] for parameter in _own(unit) if id(parameter) in of_name]
         self._units = list(by_unit.values())
 
     @torch.no_grad()
@@ -44,5 +44,5 @@ def _own(unit: FSDPModule) -> list[nn.Parameter]:
     """Parameters of a unit without those of the units in it."""
     assert isinstance(unit, nn.Module)
     below = [child for child in unit.modules() if child is not unit and isinstance(child, FSDPModule)]
-    inner = {id(one) for child in below for one in child.parameters()}
-    return [one for one in unit.parameters() if id(one) not in inner]
+    inner = {id(parameter) for child in below for parameter in child.parameters()}
+    return [parameter for parameter in unit.parameters() if id(parameter) not in inner]

@@ -15,7 +15,7 @@ class StartBiases:
     """Copies of the biases that are trained (`lora_bias`), of this process's parts; none where none is."""
 
     def __init__(self, parameters: Sequence[NativeParameter]) -> None:
-        biases = [one.leaf for one in parameters if not names.is_adapter(one.name)]
+        biases = [parameter.leaf for parameter in parameters if not names.is_adapter(parameter.name)]
         self._pairs = [(leaf.detach(), leaf.detach().clone()) for leaf in biases]
 
     @contextmanager
@@ -30,8 +30,8 @@ class StartBiases:
     @torch.no_grad()
     def _swap(self, modules: list[nn.Module]) -> None:
         for own, other in self._pairs:
-            kept = own.clone()
+            before = own.clone()
             own.copy_(other)
-            other.copy_(kept)
+            other.copy_(before)
         if self._pairs:
             data_parallel.reshard(modules)

@@ -63,5 +63,5 @@ def _placed_as(whole: Tensor, local: Tensor) -> Tensor:
 def _replace(modules: Sequence[nn.Module], of_masters: dict[Tensor, Tensor]) -> None:
     """Everywhere: a shared parameter has several places. A frozen one has no master and stays."""
     for owner in [child for module in modules for child in module.modules()]:
-        for name, one in list(owner.named_parameters(recurse=False, remove_duplicate=False)):
-            setattr(owner, name, of_masters.get(one, one))
+        for name, parameter in list(owner.named_parameters(recurse=False, remove_duplicate=False)):
+            setattr(owner, name, of_masters.get(parameter, parameter))

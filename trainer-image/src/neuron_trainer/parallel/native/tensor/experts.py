@@ -24,7 +24,7 @@ def split(module: nn.Module, mesh: DeviceMesh) -> None:
     """Cut the stacked weights over `mesh`: by experts, by width, or by both, whatever dimensions it has."""
     for name, parameter in list(module.named_parameters(recurse=False)):
         dims = {"expert": 0, "tensor": WIDTH[name]}
-        placements = [Shard(dims[one]) for one in mesh.mesh_dim_names or ()]
+        placements = [Shard(dims[axis]) for axis in mesh.mesh_dim_names or ()]
         module.register_parameter(
             name, nn.Parameter(distribute_tensor(parameter, mesh, placements, src_data_rank=None))
         )
@@ -37,7 +37,7 @@ class SplitExperts(ParallelStyle):
         self._output, self._reduction = output_layouts, reduction
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
-        if not any(isinstance(one, DTensor) for one in module.parameters()):  # else over experts, too, by now
+        if not any(isinstance(parameter, DTensor) for parameter in module.parameters()):  # else split by expert already
             split(module, device_mesh)
         # The hooks may return what replaces inputs and outputs; the annotations of torch 2.14 say None.
         return distribute_module(module, device_mesh, None, self._take, self._sum)  # type: ignore[arg-type]
