@@ -115,8 +115,9 @@ bench-plan: venv ## how long `kubectl neuron plan` takes to start
 	$(BIN)/python benchmarks/plan.py
 
 .PHONY: bench-alignment
-bench-alignment: venv ## pairs per second of preference training against TRL's, in turns (5 minutes)
+bench-alignment: venv ## preference training against TRL, LoRA against full fine-tuning and PEFT, in turns (10 minutes)
 	$(BIN)/python benchmarks/alignment_dpo.py
+	$(BIN)/python benchmarks/alignment_lora.py
 
 .PHONY: bench-data
 bench-data: venv ## index build, writing, packing and random reads against megatron-core, datasets and a bare memmap

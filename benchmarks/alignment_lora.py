@@ -1,7 +1,7 @@
 """LoRA against full fine-tuning, and against PEFT with the same model: memory, checkpoint, tokens per second.
 
-Each measurement is a process of its own, in turns; the model has 100 M parameters. `make bench-lora`. PEFT's turn needs
-`peft` (pip install peft==0.21.2); without it the comparison is left out, and said so.
+Each measurement is a process of its own, in turns; the model has 100 M parameters. `make bench-alignment`. PEFT's turn
+needs `peft` (pip install peft==0.21.2); without it the comparison is left out, and the output says so.
 """
 
 import argparse

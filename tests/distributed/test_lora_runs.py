@@ -108,3 +108,33 @@ def test_a_killed_run_equals_the_unbroken_one(tmp_path: Path) -> None:
     assert [line["step"] for line in metrics(logs[1])] == list(range(1, 15))
     assert numbers(logs[1]) == numbers(logs[0])
     assert (logs[1] / contract.CHECKPOINTS_DIR).is_dir()
+
+
+KINDS: Final = ("mixed_precision", "mixed_precisionSR", "bf16SR", "autocast")
+
+
+@pytest.fixture(scope="module")
+def precise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three steps of each type of precision, in each split; gradients in buckets of a mebibyte."""
+    folder = tmp_path_factory.mktemp("precise")
+    for world in (1, 2):
+        splits = [split for split in SPLITS if SPLITS[split][0] == world]
+        jobs = [(kind, split) for kind in KINDS for split in splits]
+        train(world, [
+            values(
+                folder, folder / f"{kind} {split}", split, precision={"type": kind}, trainer__max_steps=3,
+                bucket_size_collectives=1, exp_manager__create_checkpoint_callback=False,
+            )
+            for kind, split in jobs
+        ])  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize("split", [split for split in SPLITS if split != ONE])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_precision_trains_adapters_as_on_one_process(kind: str, split: str, precise: Path) -> None:
+    wanted, found = numbers(precise / f"{kind} {ONE}"), numbers(precise / f"{kind} {split}")
+    assert list(found) == [1, 2, 3]
+    for step, (loss, _, norm, _) in found.items():
+        assert loss == pytest.approx(wanted[step][0], rel=1e-2)
+        assert norm == pytest.approx(wanted[step][2], rel=5e-2)
