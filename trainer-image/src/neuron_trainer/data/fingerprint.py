@@ -14,7 +14,7 @@ _CHUNK: Final = 256
 def fingerprint(samples: Samples) -> str:
     """Return the digest, in hex. Samples may have a faster one of their own, a method of this name."""
     own = getattr(samples, "fingerprint", None)
-    if own is not None:
+    if callable(own):
         return str(own())
     digest = xxhash.xxh3_128()
     for first in range(0, len(samples), _CHUNK):

@@ -300,15 +300,17 @@ class NativeBackend:
         if batch["labels"].dim() == 3:
             rows, references = 2 * size, batch.get("reference_log_probs")
             batch = {name: pairs.rows(batch[name], size) for name in _OF_ROWS if name in batch}
-            targets = map(Targets, torch.split(batch["labels"], rows), _split(references, size))
+            targets = map(
+                Targets, _split(batch["labels"], rows), repeat(None) if references is None else _split(references, size)
+            )
         else:
-            targets = map(Targets, torch.split(batch["labels"], rows))
+            targets = map(Targets, _split(batch["labels"], rows))
         further = {}
         if "position_ids" in batch:
-            further["positions"] = torch.split(context_parallel.cut(batch["position_ids"], self._part), rows)
+            further["positions"] = _split(context_parallel.cut(batch["position_ids"], self._part), rows)
         if "document_ids" in batch:
-            further["documents"] = torch.split(batch["document_ids"], rows)
-        ids = torch.split(context_parallel.cut(batch["input_ids"], self._part), rows)
+            further["documents"] = _split(batch["document_ids"], rows)
+        ids = _split(context_parallel.cut(batch["input_ids"], self._part), rows)
         return [
             MicroBatch(own, target, {name: values[index] for name, values in further.items()})
             for index, (own, target) in enumerate(zip(ids, targets, strict=True))
@@ -374,8 +376,9 @@ _OF_ROWS: Final = ("input_ids", "labels", "position_ids", "document_ids")
 """What a batch has for each token."""
 
 
-def _split(values: Tensor | None, size: int) -> Iterable[Tensor | None]:
-    return repeat(None) if values is None else torch.split(values, size)
+def _split(values: Tensor, size: int) -> Sequence[Tensor]:
+    """Return the parts of so many rows; all of them as they are where that is one part, which costs nothing."""
+    return (values,) if len(values) == size else torch.split(values, size)
 
 
 def _with_part(part: Part, _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
