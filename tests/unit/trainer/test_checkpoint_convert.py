@@ -278,6 +278,9 @@ def test_one_tokenizer_goes_from_prepare_through_a_run_to_transformers(
     preflight.check(run_config.with_record_length(typed(tuned)), 1, tmp_path / "sft")
 
     (run / RESOLVED_CONFIG).unlink()
+    convert(run, tmp_path / "without", "--to", "hf")
+    assert f"files of the tokenizer in {tmp_path}/rows" in capsys.readouterr().out, "the manifest names it, too"
+    (tmp_path / "rows").rename(tmp_path / "moved")
     convert(run, tmp_path / "bare", "--to", "hf")
     assert "no tokenizer: none was found beside the source; give --tokenizer DIR" in capsys.readouterr().out
     convert(run, tmp_path / "given", "--to", "hf", "--tokenizer", tmp_path / "hf")

@@ -148,6 +148,7 @@ def _add_generate(commands: Any) -> None:
     add("--chat", action="store_true", help="put the prompt into the tokenizer's chat template")
     add("--base", action="store_true", help="ask the model that the run began with; with --adapter both, side by side")
     add("--adapter", action="store_true", help="ask the tuned model; the default")
+    add("--base-model", type=Path, metavar="DIR", help="the model that adapters belong to; default: as they say")
     add("--tokenizer", type=Path, metavar="DIR",
         help="its directory; default: the one that the run was configured with, or the source's")
     add("-o", "--output", choices=("text", "json"), default="text", help="default text; json: one object a line")
@@ -164,6 +165,7 @@ def _generate(chosen: Any) -> int:
             file=chosen.prompts,
             sampling=language_model.Sampling(chosen.max_new_tokens, chosen.temperature, chosen.top_p, chosen.seed),
             tokenizer=chosen.tokenizer,
+            base=chosen.base_model,
             shows_base=chosen.base,
             shows_tuned=chosen.adapter,
             is_chat=chosen.chat,

@@ -19,12 +19,16 @@ _MARK: Final = 12
 """Digits of a hash in a name."""
 
 
-def export(checkpoint: Path) -> Path:
+def export(checkpoint: Path, base: Path | None) -> Path:
     """Return a directory of `transformers` with the weights: the checkpoint itself if it is one, else an export in the
-    temporary directory of this user. Raises `CheckpointError`, `InputError`, `OSError` or `ValueError`."""
+    temporary directory of this user.
+
+    Adapters are merged with `base`, by default the model that they name. Raises `CheckpointError`, `InputError`,
+    `OSError` or `ValueError`.
+    """
     if hf_checkpoint.is_hf_checkpoint(checkpoint):
         return checkpoint
-    run, mark = _hash(str(checkpoint.parent.absolute())), _hash(_contents(checkpoint))
+    run, mark = _hash(str(checkpoint.parent.absolute())), _hash(f"{_contents(checkpoint)}{base}")
     home = _home()
     target = home / f"{run}-{mark}"
     if target.is_dir():
@@ -32,7 +36,7 @@ def export(checkpoint: Path) -> Path:
     for older in home.glob(f"{run}-*"):
         shutil.rmtree(older, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=home) as folder:
-        convert.convert(_request(checkpoint, Path(folder, "model")))
+        convert.convert(_request(checkpoint, Path(folder, "model"), base))
         Path(folder, "model").rename(target)
     return target
 
@@ -56,25 +60,20 @@ def _home() -> Path:
 
 
 def _contents(checkpoint: Path) -> str:
+    """Return the manifest, or of a directory without one what its files are."""
     try:
         return (checkpoint / contract.CHECKPOINT_MANIFEST).read_text()
     except (OSError, UnicodeDecodeError):
-        return str(checkpoint.absolute())
+        states = ((file.name, file.stat()) for file in sorted(checkpoint.iterdir()) if file.is_file())
+        return f"{checkpoint.absolute()} {[(name, state.st_size, state.st_mtime_ns) for name, state in states]}"
 
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_MARK]
 
 
-def _request(source: Path, target: Path) -> convert.ConvertRequest:
+def _request(source: Path, target: Path, base: Path | None) -> convert.ConvertRequest:
     return convert.ConvertRequest(
-        source,
-        target,
-        "hf",
-        config=None,
-        dtype=None,
-        shard_bytes=_SHARD_BYTES,
-        xser=False,
-        grouped=False,
-        masters=False,
-    )
+        source, target, "hf", config=None, dtype=None, shard_bytes=_SHARD_BYTES, xser=False, grouped=False,
+        masters=False, base=base,
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any, Final
 from neuron_api.contract import ExitCode
 from neuron_api.findings.finding import error
 from neuron_trainer.checkpoint import hf_checkpoint, layout, manifest
+from neuron_trainer.checkpoint.lora import base
 from neuron_trainer.data.paths import expanded
 from neuron_trainer.errors import CheckpointError, InputError
 from neuron_trainer.storage import places
@@ -30,6 +31,8 @@ class GenerateRequest:
     file: str | None
     sampling: Sampling
     tokenizer: Path | None
+    base: Path | None
+    """Of adapters; None: the model that they name."""
     shows_base: bool
     shows_tuned: bool
     is_chat: bool
@@ -45,7 +48,9 @@ def run(request: GenerateRequest) -> int:
         checkpoint = convert.newest(request.source)
         folders = _folders(request, checkpoint)
         tokenizer = exports.find_tokenizer(checkpoint, request.tokenizer)
-        models = {name: LanguageModel(exports.export(folder), tokenizer) for name, folder in folders.items()}
+        models = {
+            name: LanguageModel(exports.export(folder, request.base), tokenizer) for name, folder in folders.items()
+        }
         for text in texts:
             begins = _reads_records(checkpoint)
             answers = {
@@ -74,17 +79,18 @@ def _check(sampling: Sampling) -> None:
 
 def _folders(request: GenerateRequest, checkpoint: Path) -> dict[str, Path]:
     """Return the models that are asked, by their name in the output."""
-    folders = {BASE: _start(checkpoint)} if request.shows_base else {}
+    folders = {BASE: request.base or _start(checkpoint)} if request.shows_base else {}
     if request.shows_tuned or not request.shows_base:
         folders[TUNED] = checkpoint
     return folders
 
 
 def _start(checkpoint: Path) -> Path:
-    """Return the weights that the run began with: the base of its adapters."""
-    start = _manager(checkpoint).get("resume_from_checkpoint")
-    if not isinstance(start, str):
-        raise CheckpointError(f"--base: {checkpoint} does not say what its run began with")
+    """Return the weights that the run began with: the base of its adapters, if it has some."""
+    entry = base.adapters_in(checkpoint)
+    start = entry.base.source if entry is not None else _manager(checkpoint).get("resume_from_checkpoint")
+    if not isinstance(start, str) or not start:
+        raise CheckpointError(f"--base: {checkpoint} does not say what its run began with; give --base-model DIR")
     return convert.newest(places.place(start) if places.is_remote(start) else expanded(start))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from neuron_trainer.checkpoint import manifest
 from neuron_trainer.data import tokenizer_files
 from neuron_trainer.data.paths import expanded
 from neuron_trainer.errors import CheckpointError
@@ -21,7 +22,7 @@ def find(source: Path, explicit: Path | None) -> Path | None:
                 f"--tokenizer: {explicit} has no tokenizer.json, vocab.json, vocab.txt or tokenizer.model"
             )
         return explicit
-    candidates = [source, *_configured(source.parent.parent / RESOLVED_CONFIG)]
+    candidates = [source, *_of_manifest(source), *_of_file(source.parent.parent / RESOLVED_CONFIG)]
     return next(
         (candidate for candidate in candidates if candidate.is_dir() and tokenizer_files.in_directory(candidate)), None
     )
@@ -32,11 +33,25 @@ def copy(folder: Path, target: Path) -> list[Path]:
     return [Path(shutil.copyfile(path, target / path.name)) for path in tokenizer_files.in_directory(folder)]
 
 
-def _configured(resolved: Path) -> list[Path]:
+def _of_manifest(checkpoint: Path) -> list[Path]:
+    try:
+        return _configured(manifest.read(checkpoint).config)
+    except CheckpointError:
+        return []
+
+
+def _of_file(resolved: Path) -> list[Path]:
+    try:
+        return _configured(yaml.safe_load(resolved.read_bytes()))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+
+
+def _configured(config: Any) -> list[Path]:
     """`data.tokenizer.type`, and `data.train_dir`, where `data prepare` puts the tokenizer beside the rows."""
     try:
-        data: Any = yaml.safe_load(resolved.read_bytes())["data"]
+        data = config["data"]
         named = [(data.get("tokenizer") or {}).get("type"), data.get("train_dir")]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+    except (KeyError, TypeError, AttributeError):
         return []
     return [expanded(path) for path in named if isinstance(path, str)]
