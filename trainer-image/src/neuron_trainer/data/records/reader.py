@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from neuron_api.findings.finding import error
 from neuron_trainer.data.formats.errors import FormatError
+from neuron_trainer.data.formats.records import Placed
 from neuron_trainer.errors import InputError
 
 from .files import RecordFiles
@@ -31,24 +32,27 @@ def read(files: RecordFiles, key: str, limit: int | None, recipe: Recipe, report
     Raises:
         InputError: the place of the first record that cannot be read; or there is none.
     """
-    read_one = preferences.read if recipe.is_pair else tuning.read
-    unused, read_records = Counter[str](), []
+    unused: Counter[str] = Counter()
     try:
-        for placed in islice(files.records(), limit):
-            record, used = read_one(placed)
-            read_records.append(record)
-            if record.is_empty:
-                report.add("empty_answers", record.place)
-            if "instruction" in used and placed.value.get("instruction"):
-                report.add("instructions", record.place)
-            unused.update(name for name, value in placed.value.items() if value not in _EMPTY and name not in used)
+        records = [_read(placed, recipe, report, unused) for placed in islice(files.records(), limit)]
     except FormatError as problem:
         raise fault(key, problem, recipe) from None
-    if not read_records:
+    if not records:
         raise InputError([error(key, f"{files.path} has no records.", _form(recipe))])
-    report.counts["records"] = len(read_records)
+    report.counts["records"] = len(records)
     report.notes += _notes(unused, report)
-    return read_records
+    return records
+
+
+def _read(placed: Placed, recipe: Recipe, report: Report, unused: Counter[str]) -> Any:
+    """Return one record; count it, and its fields that are not used."""
+    record, used = preferences.read(placed) if recipe.is_pair else tuning.read(placed)
+    if record.is_empty:
+        report.add("empty_answers", record.place)
+    if "instruction" in used and placed.value.get("instruction"):
+        report.add("instructions", record.place)
+    unused.update(name for name, value in placed.value.items() if value not in _EMPTY and name not in used)
+    return record
 
 
 def _form(recipe: Recipe) -> str:
