@@ -101,7 +101,7 @@ def test_with_lora_a_hundredth_is_trained_and_frozen_weights_cost_their_compute_
     assert memory["frozen"] < memory["weights"] < 1.02 * memory["frozen"], "A is whole on each of 32 processes"
     assert memory["optimizer_state"] < full["memory"]["optimizer_state"] / 50
     assert lora["checkpoint_bytes"] == trained * 14 < full["checkpoint_bytes"] / 100
-    assert "; trained 5,242,880, 0.0652 %" in table(capsys, *base)["parameters"]
+    assert " and adapters; 5,242,880 trained (0.0652 %)" in table(capsys, *base)["parameters"]
 
 
 def test_dpo_has_pairs_and_a_reference(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

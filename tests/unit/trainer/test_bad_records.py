@@ -133,7 +133,12 @@ REFUSED: Final[list[tuple[str, str, Write, tuple[str, ...]]]] = [
         lines(without(PAIR, "prompt", question="a")),
         ("no field 'prompt'", "Rename question to prompt."),
     ),
-    ("dpo", "a null", lines(PAIR, without(PAIR, chosen=None)), ("line 2 of", "no field 'chosen'")),
+    (
+        "dpo",
+        "a null",
+        lines(PAIR, without(PAIR, chosen=None)),
+        ("the field 'chosen' in line 2 of", "is null, not text"),
+    ),
     # other types
     (
         "sft",

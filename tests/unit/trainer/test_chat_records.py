@@ -264,7 +264,7 @@ FIRST_WORD = "{% for m in messages %}{{ m.content.split(' ')[0] }} {% endfor %}"
         (
             None,
             ONE,
-            r"tokenizer has no chat template, and records of messages need one\. Put the model's chat_template",
+            r"tokenizer has no chat template, and .+ has messages, which need one\. Put the model's chat_template",
         ),
         (INSTRUCTION, ONE[1:], r"tokenizer refuses line 2 of .*: Roles must alternate user and assistant\. Change the"),
         ("{% for m in messages %}", ONE, r"tokenizer refuses line 2 of .*: .*(end of template|endfor)"),

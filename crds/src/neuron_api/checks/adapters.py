@@ -109,7 +109,8 @@ def _rank(peft: PeftConfig, sizes: Architecture) -> Iterator[Finding]:
     }
     path = min(limits, key=limits.__getitem__, default=None)
     if path is not None and peft.lora_rank > limits[path]:
-        message = f"{peft.lora_rank} is more than {path} has, {linears[path].inputs} x {linears[path].outputs}."
+        matrix = f"{linears[path].inputs} x {linears[path].outputs}"
+        message = f"{peft.lora_rank} is above the rank of {path}, a matrix of {matrix}."
         yield make_finding(2911, f"{SECTION}.lora_rank", message, f"Use {limits[path]} or less.")
 
 

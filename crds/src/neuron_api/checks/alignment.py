@@ -25,12 +25,15 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
         return
     chosen = [name for name in ("dpo", "sft", "orpo") if getattr(sections, name) is not None]
     if len(chosen) > 1:
-        yield make_finding(2901, _SECTION, f"{', '.join(chosen)} are alternatives: pick one of dpo, sft, orpo.")
+        yield make_finding(2901, _SECTION, f"{' and '.join(chosen)} are alternatives.")
     for name, section in (("dpo", sections.dpo), ("orpo", sections.orpo)):
         if section is not None:
             yield from _preferences(config, f"{_SECTION}.{name}", section)
     if sections.peft is not None:
         yield from _adapters(config, sections.peft, is_alone=not chosen)
+    sft = sections.sft
+    if sft is not None and sft.isolate_records and not sft.packing:
+        yield make_finding(2917, f"{_SECTION}.sft.isolate_records", "a row has one record: packing is False.")
     yield from _start(config)
 
 

@@ -348,6 +348,8 @@ TABLE: Final = (
      "Set exp_manager.resume_from_checkpoint to a model of transformers or a checkpoint."),
     ("2914", _W, "data.packing model.token_weighted_loss", "A key of sft beside dpo or orpo",
      "A sample is a pair of answers: it is padded, and every pair weighs the same.", "Remove the key."),
+    ("2917", _W, f"{_ALIGNMENT}.sft.isolate_records", "Nothing to isolate",
+     "Without packing each record has a row of its own.", "Set sft.packing to True, or remove isolate_records."),
     # ---- 30xx platform -----------------------------------------------------------------------------------------------
     ("3001", _E, "trainer.devices", "No instance type", "The devices of a node are not known.",
      "Set spec.platform.instanceType, or spec.platform.accelerator to CPU."),

@@ -78,6 +78,8 @@ def from_pydantic(problem: ErrorDetails) -> Finding:
     hint = "" if number in _SELF_EXPLANATORY else None
     if number == 1404 and isinstance(value, str) and (suggestion := nearest(value, _allowed(problem))):
         hint = f"Did you mean {suggestion}?"
+    if error_type == "tuple_type" and isinstance(value, str):
+        hint = f"Write [{value[:_MAX_SHOWN]}]."
     if number == 1403 and key in OFF:
         hint = OFF[key]
     return make_finding(number, key, f"{expected}, got {shown_value}.", hint)

@@ -109,8 +109,9 @@ def _parameters(plan: TrainingPlan) -> str:
     whole, trained = plan.parameters, plan.trained_parameters
     if whole is None or trained is None:
         return _UNKNOWN
-    share = f"; trained {trained:,}, {100 * trained / (whole + trained):.3g} %" if plan.has_adapters else ""
-    return f"{whole:,}{share}"
+    if not plan.has_adapters:
+        return f"{whole:,}"
+    return f"{whole:,} and adapters; {trained:,} trained ({100 * trained / (whole + trained):.3g} %)"
 
 
 def _reference(reference: Reference, samples: int | None) -> str:
@@ -158,6 +159,8 @@ def _gib(size: int) -> str:
 
 
 def _gb(size: int) -> str:
+    if size < 10**6:
+        return f"{size / 1e3:.1f} kB"
     return f"{size / 1e9:.1f} GB" if size >= 10**9 else f"{size / 1e6:.1f} MB"
 
 

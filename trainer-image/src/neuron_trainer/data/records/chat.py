@@ -30,17 +30,20 @@ _REMEDY: Final = "Mark what the assistant says with {% generation %} and {% endg
 class ChatTemplate:
     """The chat template of a tokenizer."""
 
-    def __init__(self, tokenizer: Any, name: str) -> None:
-        """`name`: that of the tokenizer, for messages. Raises `InputError` where it has no template."""
+    def __init__(self, tokenizer: Any, name: str, first: str) -> None:
+        """`name`: that of the tokenizer, for messages; `first`: the place of the first record that needs a template.
+        Raises `InputError` where there is none."""
         self._tokenizer, self._name = tokenizer, name
         self._own_tokens = tuple(tokenizer.get_added_vocab())
         if not tokenizer.chat_template:
             raise self._fault(
-                "has no chat template, and records of messages need one.",
+                f"has no chat template, and {first} has messages, which need one.",
                 "Put the model's chat_template.jinja into its directory, or write records of text.",
             )
         if not tokenizer.is_fast:
-            raise self._fault("is not a fast tokenizer, and records of messages need one.", "Set use_fast: True.")
+            raise self._fault(
+                f"is not a fast tokenizer, and {first} has messages, which need one.", "Set use_fast: True."
+            )
 
     def tokenize(self, conversations: Sequence[Conversation]) -> Iterator[TokenizedRow]:
         """Yield the rows in the order of the conversations, whole. Raises `FormatError`."""

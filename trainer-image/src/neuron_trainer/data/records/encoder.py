@@ -1,7 +1,6 @@
 """Records of all forms as tokens, in their order: a file may have texts and messages."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from typing import Any, Final, TypeVar
 
 from neuron_api.findings.finding import error
@@ -28,15 +27,17 @@ class Encoder:
         """`name`: that of the tokenizer, for messages."""
         self._tokenizer, self._name = tokenizer, name
         self.special = tokens.Special.from_tokenizer(tokenizer)
-
-    @cached_property
-    def _template(self) -> ChatTemplate:
-        return ChatTemplate(self._tokenizer, self._name)
+        self._chat: ChatTemplate | None = None
 
     @property
     def has_written_messages(self) -> bool:
         """Return whether the chat template was needed."""
-        return "_template" in self.__dict__
+        return self._chat is not None
+
+    def _template(self, first: str) -> ChatTemplate:
+        """Return the chat template, which the record at the place `first` needs."""
+        self._chat = self._chat or ChatTemplate(self._tokenizer, self._name, first)
+        return self._chat
 
     def rows(self, records: Sequence[Record | Conversation]) -> Iterator[TokenizedRow]:
         """Yield the row of each record. Raises `FormatError` and `InputError`."""
@@ -45,7 +46,7 @@ class Encoder:
             return tokens.tokenize(texts, self._tokenizer, self.special)
 
         def write_messages(conversations: list[Conversation]) -> Iterator[TokenizedRow]:
-            return self._template.tokenize(conversations)
+            return self._template(conversations[0].place).tokenize(conversations)
 
         return self._in_order(records, Conversation, write_texts, write_messages)
 
@@ -56,7 +57,7 @@ class Encoder:
             return answers.tokenize(texts, self._tokenizer, self.special)
 
         def write_messages(conversations: list[ConversationPair]) -> Iterator[tuple[SplitRow, SplitRow]]:
-            return answers.tokenize_conversations(conversations, self._template)
+            return answers.tokenize_conversations(conversations, self._template(conversations[0].place))
 
         return self._in_order(pairs, ConversationPair, write_texts, write_messages)
 

@@ -76,7 +76,9 @@ def _prompt_field(value: Mapping[str, Any]) -> str:
 
 def _check_layout(value: Mapping[str, Any], place: str, prompt: tuple[str, ...]) -> None:
     """Refuse a record without an answer, or without the prompt that it needs."""
-    lacking = [name for name in (*prompt, *_ANSWERS) if value.get(name) is None]
+    if empty := [name for name in (*prompt, *_ANSWERS) if name in value and value[name] is None]:
+        raise FormatError(f"the field {empty[0]!r} in {place} is null, not text.", fields.PAIRS)
+    lacking = [name for name in (*prompt, *_ANSWERS) if name not in value]
     if not lacking:
         return
     if set(_ANSWERS) <= set(lacking) and set(_TUNING) & set(value):
