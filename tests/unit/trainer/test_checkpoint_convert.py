@@ -226,7 +226,7 @@ def test_what_is_missing_is_one_sentence(
 ) -> None:
     theirs = published(tmp_path / "theirs")
     capsys.readouterr()
-    assert main(["checkpoint", "convert", str(theirs), str(tmp_path / "out"), *arguments]) == 1
+    assert main(["checkpoint", "convert", str(theirs), str(tmp_path / "out"), *arguments]) == 2
     message = capsys.readouterr().err
     assert words in message
     assert len(message.splitlines()) == 1
@@ -235,7 +235,7 @@ def test_what_is_missing_is_one_sentence(
 def test_a_directory_of_something_else_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["checkpoint", "convert", str(tmp_path / "none"), str(tmp_path / "x"), "--to", "hf"]) == 2
     assert "there is no directory" in capsys.readouterr().err
-    assert main(["checkpoint", "convert", str(tmp_path), str(tmp_path / "x"), "--to", "hf"]) == 1
+    assert main(["checkpoint", "convert", str(tmp_path), str(tmp_path / "x"), "--to", "hf"]) == 2
     assert "is no checkpoint of this trainer" in capsys.readouterr().err
 
 
@@ -285,7 +285,7 @@ def test_one_tokenizer_goes_from_prepare_through_a_run_to_transformers(
     assert "no tokenizer: none was found beside the source; give --tokenizer DIR" in capsys.readouterr().out
     convert(run, tmp_path / "given", "--to", "hf", "--tokenizer", tmp_path / "hf")
     assert (tmp_path / "given" / "tokenizer.json").is_file()
-    assert main(["checkpoint", "convert", str(run), str(tmp_path / "x"), "--to", "hf", "--tokenizer", str(run)]) == 1
+    assert main(["checkpoint", "convert", str(run), str(tmp_path / "x"), "--to", "hf", "--tokenizer", str(run)]) == 2
     assert not (tmp_path / "x").exists()
 
 

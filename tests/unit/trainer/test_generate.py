@@ -147,10 +147,10 @@ def test_text_output_shows_prompt_and_answer(folder: Path, capsys: pytest.Captur
     (["--prompt", "a", "--max-new-tokens", "0"], 2, "--max-new-tokens: 0"),
     (["--prompt", " "], 2, "there is no prompt"),
     (["--prompts", "/nowhere"], 2, "--prompts: /nowhere: No such file"),
-    (["--prompt", "a", "--chat"], 1, "the tokenizer has no chat template"),
-    (["--prompt", "what " * 70], 1, "the model takes 1 to 63"),
-    (["--prompt", "a", "--base"], 1, "does not say what its run began with"),
-    (["--prompt", "a", "--tokenizer", "/nowhere"], 1, "/nowhere has no tokenizer.json"),
+    (["--prompt", "a", "--chat"], 2, "the tokenizer has no chat template"),
+    (["--prompt", "what " * 70], 2, "the model takes 1 to 63"),
+    (["--prompt", "a", "--base"], 2, "does not say what its run began with"),
+    (["--prompt", "a", "--tokenizer", "/nowhere"], 2, "/nowhere has no tokenizer.json"),
 ])  # fmt: skip
 def test_what_cannot_be_asked_is_one_sentence(
     arguments: list[str], code: int, words: str, folder: Path, capsys: pytest.CaptureFixture[str]
@@ -178,6 +178,20 @@ def test_a_source_without_a_model_is_named(
 
 
 def test_a_file_of_prompts_names_the_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "records.jsonl").write_text('{"prompt": "keep"}\n{"text": "keep"}\n')
+    (tmp_path / "records.jsonl").write_text('{"prompt": "keep\u2028it"}\n{"text": "keep"}\n')
     assert main(["generate", str(folder), "--prompts", str(tmp_path / "records.jsonl")]) == 2
     assert "records.jsonl line 2 has no prompt" in capsys.readouterr().err
+
+
+def test_the_question_of_a_record_is_the_one_of_training(folder: Path, ask: Ask, tmp_path: Path) -> None:
+    records = [{"instruction": "keep", "input": "it", "output": "a"}, {"instruction": "keep", "input": ""}]
+    (tmp_path / "alpaca.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    answers = ask(folder, "--prompts", tmp_path / "alpaca.jsonl", "--max-new-tokens", 1)
+    assert [answer["prompt"] for answer in answers] == ["keep\nit", "keep"]
+
+
+def test_no_prompt_is_answered_when_a_later_one_is_too_long(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", str(folder), "--prompt", "keep", "--prompt", "what " * 70]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "the prompt 'what what" in captured.err

@@ -53,8 +53,8 @@ TABLE: Final = (
         _E,
         f"{_ALIGNMENT}.peft.target_modules",
         "No such module",
-        "No module of the model ends with this name, so that nothing would be trained there. Experts are stacked weights, "
-        "which get no adapters; a model without a gate has no gate_proj.",
+        "No module of the model ends with this name, so that nothing would be trained there. Experts are stacked "
+        "weights, which get no adapters; a model without a gate has no gate_proj.",
         "Use names listed in the message.",
     ),
     (
@@ -94,8 +94,8 @@ TABLE: Final = (
         _W,
         f"{_ALIGNMENT}.peft.target_modules",
         "An adapter on a weight that is used twice",
-        "The model has one weight for embedding and head (tie_word_embeddings, share_embeddings_and_output_weights). An "
-        "adapter on one of them makes two of it: the merged model is larger, and its tie_word_embeddings False.",
+        "The model has one weight for embedding and head (tie_word_embeddings, share_embeddings_and_output_weights). "
+        "An adapter on one of them makes two of it: the merged model is larger, and its tie_word_embeddings False.",
         "No action needed, or remove embed_tokens and lm_head from target_modules.",
     ),
     (

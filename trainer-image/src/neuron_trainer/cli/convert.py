@@ -62,7 +62,7 @@ def run(request: ConvertRequest) -> int:
         print(_summary(request))  # noqa: T201
     except (CheckpointError, InputError, OSError, ValueError) as problem:
         print(f"neuron-train: {problem}", file=sys.stderr)  # noqa: T201
-        return int(ExitCode.CONFIG if isinstance(problem, InputError) else ExitCode.ERROR)
+        return int(ExitCode.ERROR if isinstance(problem, OSError) else ExitCode.CONFIG)
     return int(ExitCode.SUCCESS)
 
 
@@ -82,7 +82,7 @@ def newest(source: Path) -> Path:
 def _summary(request: ConvertRequest) -> str:
     """What was written, with its size; of a Hugging Face directory with the tokenizer, which is copied here."""
     size = sum(path.stat().st_size for path in request.target.rglob("*") if path.is_file())
-    text = f"{request.target}: {size / 1e6:.1f} MB"
+    text = f"{request.target}: {size / 1e6:.1f} MB" if size >= 10**6 else f"{request.target}: {size / 1e3:.1f} kB"
     if request.to != "hf":
         return text
     folder = tokenizer.find(request.source, request.tokenizer)

@@ -51,16 +51,17 @@ def run(request: GenerateRequest) -> int:
         models = {
             name: LanguageModel(exports.export(folder, request.base), tokenizer) for name, folder in folders.items()
         }
-        for text in texts:
-            begins = _reads_records(checkpoint)
-            answers = {
-                name: model.answer(text, request.sampling, is_chat=request.is_chat, begins=begins)
-                for name, model in models.items()
-            }
+        begins = _reads_records(checkpoint)
+        encoded = {
+            name: [model.encode(text, is_chat=request.is_chat, begins=begins) for text in texts]
+            for name, model in models.items()
+        }  # all of them before the first answer: a prompt that is too long stops nothing in the middle
+        for number, text in enumerate(texts):
+            answers = {name: model.answer(encoded[name][number], request.sampling) for name, model in models.items()}
             _print(text, answers, request.output)
     except (CheckpointError, InputError, OSError, ValueError) as problem:
         print(f"neuron-train: {problem}", file=sys.stderr)  # noqa: T201
-        return int(ExitCode.CONFIG if isinstance(problem, InputError) else ExitCode.ERROR)
+        return int(ExitCode.ERROR if isinstance(problem, OSError) else ExitCode.CONFIG)
     return int(ExitCode.SUCCESS)
 
 

@@ -50,19 +50,30 @@ class LanguageModel:
             raise CheckpointError(f"{folder} cannot be loaded by transformers: {text}") from None
         self._model = model.eval()
 
-    def answer(self, prompt: str, sampling: Sampling, *, is_chat: bool, begins: bool) -> Answer:
-        """Return the continuation of a text; `begins`: it follows the beginning-of-text token alone, as records do in
-        training, else what the tokenizer puts around a text."""
+    def encode(self, prompt: str, *, is_chat: bool, begins: bool) -> list[int]:
+        """Return the tokens of a prompt; `begins`: it follows the beginning-of-text token alone, as records do in
+        training, else what the tokenizer puts around a text. Raises `CheckpointError` where it is too long."""
         ids = self._chat(prompt) if is_chat else self._text(prompt, begins=begins)
-        limit = getattr(self._model.config, "max_position_embeddings", None) or len(ids) + sampling.max_new_tokens
-        if not 0 < len(ids) < limit:
-            raise CheckpointError(f"a prompt of {len(ids)} tokens: the model takes 1 to {limit - 1}, and continues it")
-        ends = self._ends()
+        limit = self._limit
+        if not ids or (limit is not None and len(ids) >= limit):
+            bound = f"1 to {limit - 1}" if limit is not None else "1 or more"
+            raise CheckpointError(f"the prompt {prompt[:40]!r} has {len(ids)} tokens: the model takes {bound}")
+        return ids
+
+    @property
+    def _limit(self) -> int | None:
+        """Return the tokens of prompt and answer together; None: any number."""
+        return getattr(self._model.config, "max_position_embeddings", None)
+
+    def answer(self, ids: list[int], sampling: Sampling) -> Answer:
+        """Return the continuation of the tokens of a prompt."""
+        ends, limit = self._ends(), self._limit or len(ids) + sampling.max_new_tokens
         settings = self._settings(sampling, min(sampling.max_new_tokens, limit - len(ids)), ends)
+        tensor = torch.tensor([ids])
         torch.manual_seed(sampling.seed)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            whole = self._model.generate(torch.tensor([ids]), generation_config=settings)
+            whole = self._model.generate(tensor, attention_mask=torch.ones_like(tensor), generation_config=settings)
         tokens = [int(token) for token in whole[0, len(ids) :]]
         text = self._tokenizer.decode(tokens, skip_special_tokens=True)
         return Answer(text, tokens, bool(tokens) and tokens[-1] in ends)

@@ -2,16 +2,15 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from neuron_api.findings.finding import error
 from neuron_trainer.errors import InputError
 
 STDIN: Final = "-"
 _RECORDS: Final = (".jsonl", ".ndjson")
-_FIELDS: Final = ("prompt", "input", "instruction")
 _REMEDY: Final = "Give --prompt TEXT, --prompts FILE with one prompt a line or JSON lines, or text on standard input."
 
 
@@ -30,9 +29,9 @@ def _read(file: str) -> Iterator[str]:
     if file == STDIN:
         if sys.stdin.isatty():
             raise InputError([error("", "there is no prompt.", _REMEDY)])
-        return _lines(sys.stdin.read().splitlines())
+        return _lines(sys.stdin.read().split("\n"))
     try:
-        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(file).read_text(encoding="utf-8-sig").split("\n")  # a text may have other ends of lines
     except OSError as problem:
         raise InputError([error("", f"--prompts: {file}: {problem.strerror}.", _REMEDY)]) from None
     except UnicodeDecodeError:
@@ -41,7 +40,7 @@ def _read(file: str) -> Iterator[str]:
 
 
 def _lines(lines: Iterable[str]) -> Iterator[str]:
-    return (line for line in lines if line.strip())
+    return (line.rstrip("\r") for line in lines if line.strip())
 
 
 def _fields(file: str, lines: Iterable[str]) -> Iterator[str]:
@@ -56,8 +55,16 @@ def _prompt(place: str, line: str) -> str:
         record = json.loads(line)
     except (ValueError, RecursionError):
         raise InputError([error("", f"{place} is not JSON.", "Write one record a line.")]) from None
-    texts = [record[name] for name in _FIELDS if isinstance(record, dict) and isinstance(record.get(name), str)]
-    if not texts:
-        remedy = f"Each record needs a text as {', '.join(_FIELDS[:-1])} or {_FIELDS[-1]}."
+    text = _question(record) if isinstance(record, dict) else ""
+    if not text.strip():
+        remedy = "Each record needs a text as prompt or input, or an instruction and perhaps its input."
         raise InputError([error("", f"{place} has no prompt.", remedy)])
-    return str(texts[0])
+    return text
+
+
+def _question(record: Mapping[str, Any]) -> str:
+    """Return what is asked: of Alpaca's records as training reads them, the instruction and below it the input."""
+    texts = {name: text for name in ("prompt", "instruction", "input") if isinstance(text := record.get(name), str)}
+    if "prompt" in texts:
+        return texts["prompt"]
+    return "\n".join(text for text in texts.values() if text)
