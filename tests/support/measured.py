@@ -7,10 +7,13 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
 from allocations import Allocations
 from distributed.tiny import MODEL, config
-from neuron_api.derive import architecture, footprint
+from neuron_api.config import TrainingConfig
+from neuron_api.derive import alignment, architecture, footprint
+from neuron_api.derive.alignment import Reference
 from neuron_api.derive.memory import MemoryEstimate
 from neuron_api.loading.loader import load_text
 from neuron_api.platform.topology import Topology
@@ -60,6 +63,16 @@ def values(
     return config(folder, folder, **batch, **path, **changes)
 
 
+def _batch(config: TrainingConfig, samples: int) -> dict[str, Tensor]:
+    """Samples of tokens that all count, or pairs of them."""
+    pairs = (2,) if alignment.preferences(config) is not None else ()
+    ids = torch.randint(0, SMALL["vocab_size"], (samples, *pairs, SEQUENCE))
+    values = {"input_ids": ids, "labels": ids.clone()}
+    if alignment.reference(config) is Reference.PRECOMPUTED:
+        values["reference_log_probs"] = torch.zeros(samples, 2)
+    return values
+
+
 def step(configuration: dict[str, Any]) -> Measured:
     """The second step of a run is measured (needs a process group); the first has made what is made once and stays."""
     loaded = load_text(yaml.safe_dump(configuration))
@@ -70,10 +83,12 @@ def step(configuration: dict[str, Any]) -> Measured:
     backend.build(Family.from_config(wanted))
     optimizer = optim.for_run(wanted, backend.parameters())
     gradients = Gradients(backend, 1.0)
-    ids = torch.randint(0, SMALL["vocab_size"], (wanted.data.micro_batch_size * topology.micro_batches, SEQUENCE))
+    batch = _batch(wanted, wanted.data.micro_batch_size * topology.micro_batches)
+    if alignment.reference(wanted) in (Reference.SECOND_MODEL, Reference.WITHOUT_ADAPTERS):
+        backend.keep_reference()
 
     def run() -> None:
-        gradients.compute({"input_ids": ids, "labels": ids.clone()})
+        gradients.compute(batch)
         optimizer.step()
         backend.end_step(0)
 

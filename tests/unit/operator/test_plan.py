@@ -116,7 +116,7 @@ def test_dpo_has_pairs_and_a_reference(capsys: pytest.CaptureFixture[str], tmp_p
     assert rows["reference"].startswith("one pass over 3 samples of data.train_dir before step 1")
 
 
-def test_a_reference_in_each_step_is_a_second_model_unless_adapters_are_switched_off(
+def test_a_reference_in_each_step_is_a_second_model_and_with_lora_the_model_itself(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def memory(*more: str) -> tuple[str, dict[str, int]]:
@@ -130,8 +130,6 @@ def test_a_reference_in_each_step_is_a_second_model_unless_adapters_are_switched
     assert second["total"] == memory()[1]["total"] + second["reference"]
     kind, off = memory(NO_REFERENCE, peft)
     assert (kind, off["reference"]) == ("without adapters", 0)
-    kind, biases = memory(NO_REFERENCE, peft, "+model_alignment_strategy.peft.lora_bias=all")
-    assert (kind, biases["reference"]) == ("second model", biases["frozen"])
 
 
 def test_other_methods_have_no_reference(capsys: pytest.CaptureFixture[str]) -> None:

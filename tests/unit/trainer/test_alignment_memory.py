@@ -1,4 +1,4 @@
-"""LoRA in `kubectl neuron plan`: parameters, memory and checkpoints of what the trainer makes of the same file."""
+"""LoRA, DPO and ORPO in `kubectl neuron plan`: parameters, memory, checkpoints of what the trainer makes of a file."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -66,6 +66,25 @@ def test_experts_may_be_frozen(tmp_path: Path) -> None:
     moe = {"num_experts": 4, "top_k": 2, "capacity_factor": None}
     configuration = tuned(tmp_path, {}, model=EXPERTS, precision__type="mixed_precision", model__moe=moe)
     assert step(configuration).ratio == pytest.approx(1, abs=TOLERANCE)
+
+
+IN_EACH_STEP: Final = {"max_prompt_length": 32, "precompute_ref_log_probs": False}
+PAIRS: Final[dict[str, dict[str, Any]]] = {
+    "dpo": {"dpo": {"max_prompt_length": 32}},
+    "orpo": {"orpo": {"max_prompt_length": 32}},
+    "dpo with a second model": {"dpo": IN_EACH_STEP},
+    "dpo of adapters": {"dpo": IN_EACH_STEP, "peft": {"lora_dropout": 0.0}},
+}
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("method", PAIRS)
+def test_pairs_are_two_rows_and_a_second_model_is_counted(method: str, tmp_path: Path) -> None:
+    configuration = tuned(tmp_path, {}, precision__type="mixed_precision")
+    configuration["model_alignment_strategy"] = PAIRS[method]
+    found = step(configuration)
+    assert found.ratio == pytest.approx(1, abs=TOLERANCE)
+    assert (found.estimate.reference > 0) is (method == "dpo with a second model")
 
 
 @pytest.mark.usefixtures("one_process")
