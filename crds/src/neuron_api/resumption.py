@@ -26,8 +26,6 @@ SIZES: Final = (
 """Keys of a model's config that determine the shapes of its tensors."""
 
 _START: Final = "exp_manager.resume_from_checkpoint"
-_STARTS: Final[Mapping[str, str]] = {"dpo": "dpo's reference is", "peft": "the adapters' base is"}
-"""Sections with which the start weights are used after step 0, and for what."""
 
 MAX_LINES: Final = 64
 """Differences that are listed; the others are counted."""
@@ -240,17 +238,20 @@ def describe(step: int, differences: tuple[Difference, ...] | None) -> tuple[str
 
 
 def _with_start(difference: Difference, file: Mapping[str, Any]) -> Difference:
-    """Return the difference; the start weights stay in use after step 0 where they are base or reference."""
+    """Return the difference with what it means for the start weights, which base and reference use after step 0.
+
+    Adapters are loaded beside the base that their checkpoint names, by its fingerprint. A precomputed reference is kept
+    with the run; only one that is computed in each step, without adapters, is loaded again from the file's value.
+    """
     strategy = file.get("model_alignment_strategy") or {}
-    uses = [text for name, text in _STARTS.items() if (section := strategy.get(name)) and not _has_own(section)]
-    if difference.key != _START or not uses:
+    if difference.key != _START:
         return difference
-    return replace(difference, effect=Effect.NUMBERS, note=f"{' and '.join(uses)} from there")
-
-
-def _has_own(section: Mapping[str, Any]) -> bool:
-    """Return whether checkpoints hold what the section needs of the start weights."""
-    return bool(section.get("save_lora_base"))
+    dpo, peft = strategy.get("dpo"), strategy.get("peft")
+    if dpo and not peft and not dpo.get("precompute_ref_log_probs"):
+        return replace(difference, effect=Effect.NUMBERS, note="the reference of dpo is loaded from there")
+    notes = ["the base of the adapters stays the checkpoint's"] if peft else []
+    notes += ["the reference of dpo stays that of the first start"] if dpo else []
+    return replace(difference, note="; ".join(notes))
 
 
 def _section(

@@ -131,18 +131,20 @@ def test_the_effect_of_an_edit(base: str, key: str, value: Any, effect: Effect) 
     assert changed(base, {path: value})[path].effect is effect
 
 
-@pytest.mark.parametrize(("base", "more", "effect"), [
-    (DPO, {}, Effect.NUMBERS), (LORA, {}, Effect.START),
-    (LORA, {f"{STRATEGY}.peft.save_lora_base": False}, Effect.NUMBERS), ("hf_llama3_8B_SFT_config", {}, Effect.START),
+@pytest.mark.parametrize(("base", "more", "effect", "note"), [
+    (DPO, {}, Effect.START, "the reference of dpo stays that of the first start"),
+    (DPO, {f"{STRATEGY}.dpo.precompute_ref_log_probs": False}, Effect.NUMBERS, "the reference of dpo is loaded from"),
+    (LORA, {}, Effect.START, "the base of the adapters stays the checkpoint's"),
+    ("hf_llama3_8B_SFT_config", {}, Effect.START, ""),
 ])  # fmt: skip
-def test_other_start_weights_change_numbers_where_they_are_reference_or_base(
-    base: str, more: dict[str, Any], effect: Effect
+def test_other_start_weights_have_the_effect_that_the_run_gives_them(
+    base: str, more: dict[str, Any], effect: Effect, note: str
 ) -> None:
-    """The published LoRA file saves its base in each checkpoint."""
     key = "exp_manager.resume_from_checkpoint"
-    found = changed(base, {key: "/other/weights", **more})[key]
-    assert found.effect is effect
-    assert bool(found.note) is (effect is Effect.NUMBERS)
+    difference = changed(base, {key: "/other/weights", **more})[key]
+    assert difference.effect is effect
+    assert difference.note.startswith(note)
+    assert bool(difference.note) is bool(note)
 
 
 # ---- data.packing ------------------------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ class Reference:
         steps = self.module.pass_in_order(part)
         first = _broadcast(table.begin(resumes=self._resumes) if table else 0) // size
         if self.rank == 0:
-            log.info("reference log-probabilities of %d samples (%s); %d are there", count, part, first * size)
+            log.info("reference log-probabilities of %d samples (%s), from sample %d on", count, part, first * size)
         self.module.model.eval()
         for number in range(first, -(-count // size)):
             rows = self._rows(steps[number])[: count - number * size]

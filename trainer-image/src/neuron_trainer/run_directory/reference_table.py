@@ -10,6 +10,7 @@ are by now: the reference is the model that the run began with, and not what a k
 """
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 from neuron_trainer.storage import files
 
 from .log_mirror import REFERENCE_FOLDER
+
+log = logging.getLogger(__name__)
 
 _ROW: Final = 2 * np.dtype(np.float64).itemsize
 
@@ -68,6 +71,7 @@ class ReferenceTable:
         try:
             content = self._table.read_bytes()
             if xxhash.xxh3_128_hexdigest(content) != description.get("xxh128"):
+                log.warning("%s is damaged: the reference log-probabilities are computed again", self._table)
                 return None
             table: Rows = np.load(self._table)
         except (OSError, ValueError):
