@@ -108,7 +108,8 @@ def _verify(paths: Sequence[Path], output: str) -> ExitCode:
 
 
 def _inspect(paths: Sequence[Path], output: str) -> ExitCode:
-    for path in paths:
+    for place in paths:
+        path = next(iter(_in(place)), place)  # the newest of a log directory
         manifest, tensors = _contents(path)
         if output == "json":
             shown = [{"name": t.name, "shape": list(t.shape), "dtype": t.dtype, "bytes": t.size} for t in tensors]

@@ -2,11 +2,11 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from neuron_api import resumption
 from neuron_api.config import TrainingConfig
@@ -253,10 +253,24 @@ def _with_position(difference: Difference, again: int) -> Difference:
 def _refusal(candidate: Candidate, difference: Difference) -> Finding:
     return error(
         difference.key,
-        f"{candidate.path} was written with {json.dumps(difference.before)}; its state means nothing for "
-        f"{json.dumps(difference.after)}, so it cannot be resumed.",
+        f"{candidate.path} was written with {_shown(difference.before)}; its state means nothing for "
+        f"{_shown(difference.after)}, so it cannot be resumed.",
+        _remedy(candidate, difference),
+    )
+
+
+def _shown(value: Any) -> str:
+    """Return a value of the configuration; of a section only that there is one."""
+    return "the section" if isinstance(value, Mapping) else json.dumps(value)
+
+
+def _remedy(candidate: Candidate, difference: Difference) -> str:
+    """Return how to go on; adapters of another shape are of no use, so they begin anew beside their base."""
+    if difference.key.startswith("model_alignment_strategy.peft."):
+        return "Set it back, or begin at step 0 with new adapters: another log directory, and the same start weights."
+    return (
         f"Set it back, or begin at step 0 with the weights alone: another log directory, "
-        f"exp_manager.resume_from_checkpoint: {candidate.path} and model.weight_init_only: True.",
+        f"exp_manager.resume_from_checkpoint: {candidate.path} and model.weight_init_only: True."
     )
 
 
