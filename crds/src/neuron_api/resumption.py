@@ -203,7 +203,7 @@ def compare(checkpoint: Mapping[str, Any], file: Mapping[str, Any]) -> tuple[Dif
 
     Both are effective configurations (`effective`), so a default that is written out is no difference.
     """
-    return tuple(_with_start(found, file) for found in _section(checkpoint, file, TrainingConfig, ""))
+    return tuple(_with_start(difference, file) for difference in _section(checkpoint, file, TrainingConfig, ""))
 
 
 def compare_architectures(checkpoint: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[Difference, ...]:

@@ -76,5 +76,5 @@ def _mix(position: Tensor, key: int) -> Tensor:
 
 
 def _shifted(state: Tensor, by: int) -> Tensor:
-    """To the right, with zeros from the left."""
+    """Shift to the right, with zeros from the left."""
     return (state >> by).bitwise_and_((1 << (64 - by)) - 1)

@@ -74,11 +74,11 @@ def _experts(sizes: Architecture, name: str) -> str:
 
 def _twice(peft: PeftConfig, sizes: Architecture) -> Iterator[Finding]:
     """Yield a finding for a linear of one layer that a target of all layers names, too."""
-    found = {name: adapters.find(sizes, name) for name in peft.target_modules}
-    for name, target in found.items():
+    targets = {name: adapters.find(sizes, name) for name in peft.target_modules}
+    for name, target in targets.items():
         if target is None or target.layer is None:
             continue
-        others = (other for other, of_all in found.items() if of_all is not None and of_all.layer is None
+        others = (other for other, of_all in targets.items() if of_all is not None and of_all.layer is None
                   and set(adapters.parts(of_all)) & set(adapters.parts(target)))  # fmt: skip
         for other in others:
             yield make_finding(2910, _TARGETS_KEY, f"{other} has an adapter for {name[:_MAX_NAME]}, too.")

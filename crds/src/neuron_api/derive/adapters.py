@@ -179,7 +179,7 @@ def _adapter(model: Architecture, target: Target, rank: int, split: Sharding) ->
         return rank * (first.inputs + padded_vocabulary(model, tensor) // tensor)
     if first.is_row:
         return rank * (ceil(first.inputs / tensor) + first.outputs)
-    return rank * (first.inputs + sum(_own_outputs(one, tensor) for one in members))
+    return rank * (first.inputs + sum(_own_outputs(linear, tensor) for linear in members))
 
 
 def _own_outputs(linear: Linear, tensor: int) -> int:
@@ -194,7 +194,9 @@ def _biases(
     if peft.lora_bias == "none":
         return 0
     if peft.lora_bias == "all":
-        return sum(_bias(one, split) * _with(model, path, layers) for path, one in names.items() if one.has_bias)
+        return sum(
+            _bias(linear, split) * _with(model, path, layers) for path, linear in names.items() if linear.has_bias
+        )
     wrapped = _wrapped(model, chosen, layers)
     return sum(_bias(names[path], split) * count for path, count in wrapped if names[path].has_bias)
 

@@ -61,8 +61,8 @@ def checkpoint_bytes(config: TrainingConfig, model: Architecture) -> int | None:
         return checkpoint.size(total, total, states, stored)
     trained = adapters.whole(model, peft)
     base = total - trained.biases if peft.save_lora_base else 0
-    kept = trained.biases if peft.merge_lora else trained.total
-    return checkpoint.size(base + kept, trained.total, states, stored)
+    adapted = trained.biases if peft.merge_lora else trained.total
+    return checkpoint.size(base + adapted, trained.total, states, stored)
 
 
 def trained_parameters(config: TrainingConfig, model: Architecture) -> int | None:

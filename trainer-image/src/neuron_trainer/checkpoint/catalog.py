@@ -30,7 +30,7 @@ class Candidate:
 
     @property
     def is_resumable(self) -> bool:
-        """Whether it has optimizer and counters, too."""
+        """Return whether it has optimizer and counters, too."""
         return not self.manifest.weights_only
 
 
@@ -57,7 +57,8 @@ class Survey:
 
 
 def survey(folder: Path) -> Survey:
-    """What is in a directory of checkpoints; shards are not read. A file with such a name is nobody's checkpoint."""
+    """Return what is in a directory of checkpoints; shards are not read. A file with such a name is nobody's
+    checkpoint."""
     candidates, broken = list[Candidate](), list[BrokenCheckpoint]()
     for path in sorted(folder.glob(f"*{contract.CHECKPOINT_SUFFIX}")):
         if not path.is_dir():
@@ -115,7 +116,7 @@ def _verify_size(file: Path, expected: int) -> None:
 
 
 def _verify_contents(path: Path, manifest: Manifest) -> None:
-    """What the checksums cannot know: that the files are a checkpoint, whoever has written them."""
+    """Check what the checksums cannot know: that the files are a checkpoint, whoever has written them."""
     from . import reader  # torch, which a launcher does not wait for before it needs it
 
     for name, end in reader.shard_sizes(path).items():

@@ -30,7 +30,7 @@ _MAX_JSON: Final = 1 << 27
 
 
 def is_hf_checkpoint(folder: Path) -> bool:
-    """Whether it has such files; never an object store's, whose files cannot be mapped."""
+    """Return whether it has such files; never an object store's, whose files cannot be mapped."""
     return not places.is_remote(folder) and ((folder / INDEX).is_file() or (folder / SINGLE).is_file())
 
 
@@ -54,7 +54,7 @@ class TensorLocation(NamedTuple):
 
 
 def tensors(folder: Path) -> dict[str, TensorLocation]:
-    """By name, from the files' headers, which fit the files' sizes; raises `CheckpointError`."""
+    """Return the tensors by name, from the files' headers, which fit the files' sizes; raises `CheckpointError`."""
     return {name: location for file in files(folder) for name, location in file_tensors(file).items()}
 
 
@@ -80,7 +80,8 @@ def load(location: TensorLocation) -> Tensor:
 
 
 def manifest(folder: Path, family: str, architecture: dict[str, object]) -> Manifest:
-    """As of a checkpoint of weights alone; its files are there and whole. Raises `CheckpointError`."""
+    """Return the manifest as of a checkpoint of weights alone; its files are there and whole. Raises
+    `CheckpointError`."""
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors(folder).values()}
     written = max(file.stat().st_mtime for file in files(folder))
     return Manifest(

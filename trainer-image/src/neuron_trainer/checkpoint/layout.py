@@ -20,7 +20,7 @@ _LAST: Final = directories.LAST_SUFFIX
 
 
 def is_plain(name: object) -> bool:
-    """Whether it names a file of the directory itself."""
+    """Return whether it names a file of the directory itself."""
     return isinstance(name, str) and PurePosixPath(name).name == name and not {"\0", "\\"} & set(name) and name != ".."
 
 
@@ -31,7 +31,7 @@ def last_of(folder: Path, number: int = 0) -> Path:
 
 
 def is_last(folder: Path) -> bool:
-    """Whether the directory is such a copy."""
+    """Return whether the directory is such a copy."""
     return folder.name.endswith(_LAST + contract.CHECKPOINT_SUFFIX)
 
 

@@ -100,7 +100,7 @@ def read(folder: Path) -> Manifest:
 
 
 def _check_version(path: Path, content: bytes) -> None:
-    """Before anything else is looked at, since a later form may have other fields."""
+    """Check the release before anything else, since a later form may have other fields."""
     try:
         version = _Version.model_validate_json(content).version
     except ValidationError:
@@ -112,7 +112,7 @@ def _check_version(path: Path, content: bytes) -> None:
 
 
 def _first(problem: ValidationError) -> str:
-    """What is wrong, where, and how many more."""
+    """Return what is wrong, where, and how many more."""
     first, count = problem.errors(include_url=False, include_input=False)[0], problem.error_count()
     where = ".".join(map(str, first["loc"]))
     more = f" (and {count - 1} more)" if count > 1 else ""

@@ -61,12 +61,12 @@ class HashingFile(io.RawIOBase):
         return self._size
 
     def flush(self) -> None:
-        """To the operating system."""
+        """Hand what is buffered to the operating system."""
         if not self._file.closed:
             self._file.flush()
 
     def fileno(self) -> int:
-        """For fsync."""
+        """Return the descriptor, for fsync."""
         return int(self._file.fileno())
 
     def writable(self) -> bool:
@@ -74,7 +74,7 @@ class HashingFile(io.RawIOBase):
         return True
 
     def entry(self) -> FileEntry:
-        """What the manifest says of it."""
+        """Return what the manifest says of it."""
         return FileEntry(size=self._size, xxh128=self._digest.hexdigest())
 
 
@@ -106,7 +106,7 @@ class ShardStorage(FileSystem):
         return cast(Path, path) / suffix
 
     def init_path(self, path: Any) -> Path:
-        """Where it is."""
+        """Return where it is."""
         return places.place(path)
 
     def mkdir(self, path: Any) -> None:
@@ -114,7 +114,7 @@ class ShardStorage(FileSystem):
         places.make(path)
 
     def exists(self, path: Any) -> bool:
-        """Whether the file is there."""
+        """Return whether the file is there."""
         return cast(Path, path).exists()
 
 
@@ -149,11 +149,11 @@ class ShardWriter(FileSystemWriter):
 
     @property
     def entries(self) -> dict[str, FileEntry]:
-        """Of the files that this rank wrote."""
+        """Return the entries of the files that this rank wrote."""
         return self._files.entries
 
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
-        """As torch's, several files at once; an error of the storage is told as such."""
+        """Write as torch does, several files at once; an error of the storage is raised as such."""
         parts = [plan] if self._one_file_per_tensor else _parts(plan, available_threads())
         write = super().write_data
         written: Future[list[WriteResult]] = Future()
@@ -178,7 +178,8 @@ class ShardWriter(FileSystemWriter):
 
 
 def _parts(plan: SavePlan, most: int) -> list[SavePlan]:
-    """For a file each, about equally large. torch's own threads lose an error of all but the first."""
+    """Return the parts of a plan, one for each file, about equally large. torch's own threads lose an error of all but
+    the first."""
     sizes = {item.index: _size(item) for item in plan.items}
     count = max(1, min(most, len(plan.items), sum(sizes.values()) // _PART))
     if count == 1:
@@ -216,7 +217,7 @@ class ShardReader(FileSystemReader):
 
 
 def reasons(problem: BaseException) -> str:
-    """Why torch.distributed.checkpoint failed, of each rank."""
+    """Return why torch.distributed.checkpoint failed, of each rank."""
     if not isinstance(problem, CheckpointException):
         return str(problem)
     return "; ".join(f"rank {rank}: {reason}" for rank, (reason, _) in sorted(problem.failures.items()))

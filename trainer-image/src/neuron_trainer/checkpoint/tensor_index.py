@@ -88,7 +88,7 @@ def read(file: IO[bytes], folder: object) -> Metadata:
 
 
 def files(metadata: Metadata) -> dict[str, int]:
-    """Of each file that the index names, the bytes that it must have at least."""
+    """Return, for each file that the index names, the bytes that it must have at least."""
     ends: dict[str, int] = {}
     for place in metadata.storage_data.values():
         ends[place.relative_path] = max(ends.get(place.relative_path, 0), place.offset + place.length)

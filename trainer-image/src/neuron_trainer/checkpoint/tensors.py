@@ -27,7 +27,7 @@ def to_store(
     *,
     is_beside: Callable[[str], bool] | None = None,
 ) -> dict[str, CheckpointTensor]:
-    """What a checkpoint holds; `dtype`: of the model's tensors, by default the one that the optimizer updates.
+    """Return what a checkpoint holds; `dtype`: of the model's tensors, by default the one that the optimizer updates.
 
     Without the optimizer, weights alone. `is_beside`: says of a parameter's name that it is none of the model's
     tensors, as of a merged adapter's; then its master alone is stored, to resume from.

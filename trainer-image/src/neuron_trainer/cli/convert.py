@@ -80,7 +80,7 @@ def newest(source: Path) -> Path:
 
 
 def _summary(request: ConvertRequest) -> str:
-    """What was written, with its size; of a Hugging Face directory with the tokenizer, which is copied here."""
+    """Return what was written, with its size; of a Hugging Face directory with the tokenizer, which is copied here."""
     size = sum(path.stat().st_size for path in request.target.rglob("*") if path.is_file())
     text = f"{request.target}: {size / 1e6:.1f} MB" if size >= 10**6 else f"{request.target}: {size / 1e3:.1f} kB"
     if request.to != "hf":

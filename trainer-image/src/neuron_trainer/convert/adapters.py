@@ -42,7 +42,9 @@ def read(folder: Path) -> AdapterSource | None:
         return None
     if peft_directory.is_peft(folder):
         stored = peft_directory.tensors(folder)
-        return AdapterSource(folder, entry, {name: partial(hf_checkpoint.load, one) for name, one in stored.items()})
+        return AdapterSource(
+            folder, entry, {name: partial(hf_checkpoint.load, location) for name, location in stored.items()}
+        )
     every = native.read(folder, masters=True)
     adapted = frozenset(pair.weight.removesuffix(".weight") for pair in merge.pairs(list(every)))
     own = {name: load for name, load in every.items() if lora.names.is_trained(name, entry.bias, adapted)}
@@ -105,7 +107,7 @@ def _is_a(name: str, part: str) -> bool:
 def _share(weights: Weights, parent: str, parts: Sequence[str]) -> bool:
     every = [weights.get(f"{parent}{part}.{lora.names.A}.weight") for part in parts]
     first, *others = [load() for load in every if load is not None]
-    return len(others) == len(parts) - 1 and all(torch.equal(first, one) for one in others)
+    return len(others) == len(parts) - 1 and all(torch.equal(first, other) for other in others)
 
 
 def _tied(base: Weights, weight: str) -> Callable[[], Tensor] | None:

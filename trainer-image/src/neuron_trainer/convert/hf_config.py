@@ -14,7 +14,7 @@ _SAME: Final = (
 
 
 def from_architecture(family: str, architecture: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    """As `transformers` reads it; raises `CheckpointError` for a model that it has not."""
+    """Return the config.json that `transformers` reads; raises `CheckpointError` for a model that it has not."""
     if family not in _CLASSES:
         raise CheckpointError(f"a {family or 'model of unknown family'} has no form in transformers: it stays as it is")
     values: dict[str, Any] = {"architectures": [_CLASSES[family]], "model_type": family, "hidden_act": "silu"}

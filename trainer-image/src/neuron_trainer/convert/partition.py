@@ -46,7 +46,7 @@ class Partition:
 
     @classmethod
     def from_config(cls, config: TrainingConfig, model: LlamaConfig, *, is_grouped: bool) -> "Partition":
-        """As the configuration splits; raises `CheckpointError` where upstream could not."""
+        """Return the partition that the configuration asks for; raises `CheckpointError` where upstream could not."""
         strategy, section = config.distributed_strategy, config.model
         stages = strategy.pipeline_model_parallel_size
         blocks = stages * strategy.virtual_pipeline_model_parallel_size
@@ -220,5 +220,5 @@ def _all(load: Callable[[], Tensor], _: int) -> Tensor:
 
 
 def _first_places(order: list[int]) -> list[int]:
-    """Where each head is found first, by the head's number."""
+    """Return where each head is found first, by the head's number."""
     return [order.index(head) for head in range(max(order) + 1)]

@@ -21,7 +21,7 @@ def in_dtype(weights: Weights, dtype: torch.dtype | None) -> Weights:
 
 
 def unstacked(native: Weights, names: Mapping[str, HFTensor]) -> Weights:
-    """From this trainer's names to Hugging Face's; `names`: of the model's parameters."""
+    """Return weights under Hugging Face's names in place of this trainer's; `names`: of the model's parameters."""
     tensors: dict[str, Callable[[], Tensor]] = {}
     for name, load in native.items():
         theirs = names[name]
@@ -34,7 +34,7 @@ def unstacked(native: Weights, names: Mapping[str, HFTensor]) -> Weights:
 
 
 def stacked(weights: Weights, names: Mapping[str, HFTensor]) -> Weights:
-    """From Hugging Face's names to those of this trainer's model."""
+    """Return weights of Hugging Face's names under those of this trainer's model."""
     return {name: _loader(theirs, weights) for name, theirs in names.items()}
 
 

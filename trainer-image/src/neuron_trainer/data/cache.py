@@ -105,7 +105,7 @@ class CacheEntry:
 
 
 def _checksum(path: Path) -> int:
-    """Of a file, read through the page cache: the arrays are needed next anyway."""
+    """Return the checksum of a file, read through the page cache: the arrays are needed next anyway."""
     if not path.stat().st_size:
         return 0
     return zlib.crc32(np.memmap(path, np.uint8, mode="r").data)

@@ -23,7 +23,7 @@ KEY: Final = "data.data_module"
 
 
 def samples(config: TrainingConfig, part: str) -> Samples:
-    """Of the class that is chosen; raises `InputError` where it does not keep the contract."""
+    """Return the samples of the class that is chosen; raises `InputError` where it does not keep the contract."""
     name = config.data.data_module
     assert name is not None
     module = _class(name)
@@ -38,7 +38,7 @@ def samples(config: TrainingConfig, part: str) -> Samples:
 
 
 def check(config: TrainingConfig, parts: Sequence[str]) -> list[Finding]:
-    """What would go wrong later, by the first sample of each part that is read."""
+    """Return what would go wrong later, by the first sample of each part that is read."""
     try:
         return [finding for part in parts for finding in _check_part(config, part)]
     except InputError as problem:

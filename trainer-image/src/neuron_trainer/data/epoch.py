@@ -26,7 +26,7 @@ def check(config: TrainingConfig, parts: list[Part]) -> list[Finding]:
 
 
 def check_lengths(config: TrainingConfig, samples: Mapping[Part, int]) -> Iterator[Finding]:
-    """What is wrong with so many samples of each part."""
+    """Yield what is wrong with so many samples of each part."""
     for part, count in samples.items():
         yield from _limit(config, part, count)
     if "train" in samples:

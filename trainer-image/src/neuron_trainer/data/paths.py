@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def is_directory(path: Path) -> bool:
-    """Whether it is one; a name that the file system refuses, one too long, is none."""
+    """Return whether it is one; a name that the file system refuses, one too long, is none."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -13,7 +13,7 @@ def is_directory(path: Path) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Whether anything has this name; a name that the file system refuses is none."""
+    """Return whether anything has this name; a name that the file system refuses is none."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -21,7 +21,7 @@ def exists(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether it is a regular file; a name that the file system refuses is none."""
+    """Return whether it is a regular file; a name that the file system refuses is none."""
     try:
         return path.is_file()
     except (OSError, ValueError):

@@ -49,7 +49,7 @@ def _check_types(rows: Rows) -> None:
 
 
 def _check_shapes(rows: Rows) -> None:
-    """Of all rows, where they are saved as they are read: offsets only."""
+    """Check the lengths of all rows, where they are saved as they are read: offsets only."""
     if rows.table is None:
         return
     lengths = [_lengths(rows, name) for name in (*COLUMNS, MASK) if name in rows.columns]
@@ -62,7 +62,7 @@ def _check_shapes(rows: Rows) -> None:
 
 
 def _lengths(rows: Rows, name: str) -> Any:
-    """Of each list of a column, int64 [rows]."""
+    """Return the length of each list of a column, int64 [rows]."""
     lengths, before = [], 0
     for chunk in rows.table.column(name).chunks:
         values = chunk.flatten()

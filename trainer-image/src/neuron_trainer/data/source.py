@@ -82,7 +82,7 @@ def order_note(config: TrainingConfig) -> str:
 
 
 def first_validation_sample(config: TrainingConfig, consumed: int) -> int:
-    """Where the validation at this point of the training begins (B-18).
+    """Return where the validation at this point of the training begins (B-18).
 
     HF data, and that of a data module: at the beginning, each time. Megatron data: after the one before, through an
     index that is sized for all of them. A function of the position alone, so that an interrupted run validates on

@@ -92,7 +92,7 @@ def hugging_face(config: TokenizerConfig | None) -> Any:
 
 
 def missing(name: str) -> Finding | None:
-    """What is wrong with a name that is no directory and cannot be one of the hub."""
+    """Return what is wrong with a name that is no directory and cannot be one of the hub."""
     if is_directory(expanded(name)):
         return None
     if not name.startswith((".", "/", "~", "$")) and tokenizer_files.may_be_on_hub(name):
@@ -108,7 +108,7 @@ def _hugging_face(name: str, *, use_fast: bool) -> TokenIds:
 
 
 def _loaded(name: str, *, use_fast: bool) -> Any:
-    """With an end of text; raises `InputError`."""
+    """Return the tokenizer, which has an end of text; raises `InputError`."""
     from transformers import AutoTokenizer  # seconds of imports
 
     path = expanded(name)

@@ -39,7 +39,7 @@ class RunAdapters:
         peft = strategy.peft if strategy is not None else None
         return cls(config, peft, backend, family) if peft is not None else None
 
-    def about(self) -> list[str]:
+    def sentences(self) -> list[str]:
         """Return what is trained, in a line; with `lora_verbose` each adapted module, and each trained parameter."""
         summary = lora.summary(self._family.on_meta(), self._peft)
         lines = [summary.sentence]
@@ -89,20 +89,20 @@ class RunAdapters:
         reader.load_tensors(folder, lambda names: tensors.weights(list(parameters), names), files)
 
     def _load_peft(self, folder: Path) -> None:
-        names = _of_all_stages({one.name: None for one in self._backend.parameters()})
+        names = _of_all_stages({parameter.name: None for parameter in self._backend.parameters()})
         stored = peft_directory.selected(folder, list(names))
         files = HFReader(folder, {name: HFTensor((name,)) for name in stored}, stored)
         reader.load_tensors(folder, self._adapters_in, files)
 
     def _adapters_in(self, names: Collection[str]) -> dict[str, Tensor]:
         """Adapters that are not there keep their initial values (B-13); trained biases must be."""
-        found = tensors.weights(self._backend.parameters(), names)
-        return {name: one for name, one in found.items() if name in names or not lora.names.is_adapter(name)}
+        weights = tensors.weights(self._backend.parameters(), names)
+        return {name: tensor for name, tensor in weights.items() if name in names or not lora.names.is_adapter(name)}
 
     def _untouched(self) -> list[LocalParameter]:
-        """What the base has, biases that are trained included."""
+        """Return what the base has, biases that are trained included."""
         every = [*self._backend.parameters(), *self._backend.frozen_parameters()]
-        return [one for one in every if not lora.names.is_adapter(one.name)]
+        return [parameter for parameter in every if not lora.names.is_adapter(parameter.name)]
 
     # ---- saving ------------------------------------------------------------------------------------------------------
 
@@ -112,15 +112,15 @@ class RunAdapters:
             return {}
         frozen, sums = self._backend.frozen_parameters(), {}
         if self._peft.merge_lora:
-            trained = {one.name: one for one in self._backend.parameters()}
+            trained = {parameter.name: parameter for parameter in self._backend.parameters()}
             sums = merge.merged(frozen, trained, self._peft.lora_alpha / self._peft.lora_rank)
         return {
-            f"model.{one.name}": CheckpointTensor(
-                local := sums.get(one.name, one.leaf.detach()),
+            f"model.{parameter.name}": CheckpointTensor(
+                local := sums.get(parameter.name, parameter.leaf.detach()),
                 dtype if dtype is not None and self._peft.merge_lora else local.dtype,
-                one.for_checkpoint,
+                parameter.for_checkpoint,
             )
-            for one in frozen
+            for parameter in frozen
         }
 
     def files(self) -> dict[str, bytes]:
@@ -129,8 +129,8 @@ class RunAdapters:
         if self._peft.save_lora_config_adapter:
             files[peft_directory.CONFIG] = peft_directory.config(self.entry, self.base.source or None)
         if self._peft.merge_sharded_lora:
-            own = {one.name: one.gathered().cpu() for one in self._backend.parameters()}
-            every = {name: partial(Tensor.detach, one) for name, one in _of_all_stages(own).items()}
+            own = {parameter.name: parameter.gathered().cpu() for parameter in self._backend.parameters()}
+            every = {name: partial(Tensor.detach, tensor) for name, tensor in _of_all_stages(own).items()}
             files[peft_directory.WEIGHTS] = peft_directory.weights(every)
         return files
 
@@ -139,4 +139,4 @@ def _of_all_stages(own: dict[str, T]) -> dict[str, T]:
     """Return what the processes have by name, those of other pipeline stages included; a collective."""
     every: list[dict[str, T]] = [{}] * dist.get_world_size()
     dist.all_gather_object(every, own)
-    return {name: value for one in every for name, value in one.items()}
+    return {name: value for names in every for name, value in names.items()}

@@ -137,7 +137,7 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
             self._report(self.saving.finished())
 
     def on_validation_end(self, trainer: pl.Trainer, _: Any) -> None:
-        """With the loss of this very step, and nothing for a resume to validate again (B-4, 8)."""
+        """Save with the loss of this very step, and nothing for a resume to validate again (B-4, 8)."""
         if self._is_waiting:
             self._is_waiting = False
             self._save(trainer, wait=False)
@@ -210,7 +210,8 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
             self._observer.checkpoint_written(written.step, written.path)
 
     def _tidy(self, path: Path) -> None:
-        """By rank 0, in the writer's thread; a directory that cannot be deleted is no reason to end the training."""
+        """Delete by rank 0, in the writer's thread; a directory that cannot be deleted is no reason to end the
+        training."""
         if not self._is_first:
             return
         log.info("checkpoint %s is complete", path.name)

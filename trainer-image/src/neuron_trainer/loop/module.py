@@ -149,7 +149,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
                 self.log("val_loss", self.val_loss)
 
     def test_step(self, batch: dict[str, Tensor], _: int) -> None:
-        """As `validation_step`."""
+        """Compute the loss as `validation_step` does."""
         self._outcomes.append(self.backend.evaluate(batch))
 
     def on_test_epoch_end(self) -> None:
@@ -163,7 +163,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         if not outcomes:
             return None
         names = list(outcomes[0].metrics)
-        each = [torch.stack([one.loss, *one.metrics.values()]) for one in outcomes]
+        each = [torch.stack([outcome.loss, *outcome.metrics.values()]) for outcome in outcomes]
         mean = torch.stack(each).mean(dim=0)
         *totals, count = self.backend.sum_over_processes(torch.cat([mean, torch.ones_like(mean[:1])])).tolist()
         loss, *metrics = (total / count for total in totals)
@@ -184,7 +184,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         return self._loader("validation", first)
 
     def test_dataloader(self) -> StepLoader:
-        """From the beginning of the test set."""
+        """Return the loader from the beginning of the test set."""
         return self._loader("test", lambda: 0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -205,7 +205,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         """Return what became of the records of each part that a training reads; None where they are no records."""
         parts: list[Part] = ["train", "validation"] if self.config.trainer.limit_val_batches else ["train"]
         counts = {part: source.record_counts(self.samples(part)) for part in parts}
-        return {part: found for part, found in counts.items() if found} or None
+        return {part: count for part, count in counts.items() if count} or None
 
     def samples(self, part: Part) -> Samples:
         """Return the samples of a part of the data, opened once."""

@@ -78,12 +78,12 @@ class Reference:
             self.module.backend.keep_reference()
             return
         tables = {part: self._table(part) for part in parts}
-        known = {
+        stored = {
             part: self._share(table.read(resumes=self._resumes) if table else None) for part, table in tables.items()
         }
-        if any(values is None for values in known.values()):
+        if any(values is None for values in stored.values()):
             self._load_start_weights()
-        for part, values in known.items():
+        for part, values in stored.items():
             self.module.add_reference(part, self._compute(part, tables[part]) if values is None else values)
 
     @property
@@ -173,8 +173,8 @@ class Reference:
 
     def _share(self, values: Any) -> Tensor | None:
         """Return rank 0's table on every rank; None where it has none."""
-        found = _broadcast(None if values is None else values.tobytes())
-        return None if found is None else torch.frombuffer(bytearray(found), dtype=torch.float64).view(-1, 2)
+        content = _broadcast(None if values is None else values.tobytes())
+        return None if content is None else torch.frombuffer(bytearray(content), dtype=torch.float64).view(-1, 2)
 
 
 def _broadcast(value: Any) -> Any:

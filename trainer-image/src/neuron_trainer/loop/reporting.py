@@ -73,7 +73,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             self._phases.mark("first_batch")
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """After the optimizer step; its numbers come when they have been read."""
+        """Mark the first step after the optimizer's; its numbers come when they have been read."""
         if "first_step" not in self._phases.seconds:
             self._first_step()
 

@@ -132,13 +132,13 @@ class Run:
         if metrics is not None:
             counts = self.module.record_counts()
             metrics.begin(StartRecord(step, lost, round(time.time(), 3), tuple(start.text) or None, counts))
-            about = self.state.adapters.about() if self.state.adapters is not None else ()
-            for line in (*about, _sentence(start, step, lost), *start.text):
+            summary = self.state.adapters.sentences() if self.state.adapters is not None else ()
+            for line in (*summary, _sentence(start, step, lost), *start.text):
                 log.info("%s", line)
         return None if start.weights_only else start.checkpoint
 
     def _prepare_reference(self, own: Reference, log_mirror: Mirror | None) -> None:
-        """Before the checkpoint is loaded: the reference is the model that the run began with."""
+        """Prepare the reference before the checkpoint is loaded: the reference is the model that the run began with."""
         own.prepare(("train", "validation") if self.module.config.trainer.limit_val_batches else ("train",))
         if log_mirror is not None:
             log_mirror.sync()

@@ -30,11 +30,12 @@ class Gradients:
         self._backend, self._clip = backend, clip
         # fp64 on the CPU costs nothing for three numbers; the device has no fp64.
         self._small = torch.float64 if backend.device.type == "cpu" else torch.float32
-        self._one = torch.ones((), dtype=self._small, device=backend.device)
+        self._unit = torch.ones((), dtype=self._small, device=backend.device)
         self._shares: dict[tuple[int, ...], Tensor] = {}
 
     def compute(self, batch: dict[str, Tensor]) -> StepSums:
-        """From this process's samples of a global batch ([GBS/DP, S]) to `leaf.grad` of all parameters, clipped."""
+        """Compute `leaf.grad` of all parameters, clipped, from this process's samples of a global batch ([GBS/DP,
+        S])."""
         outcome = self._backend.accumulate(batch)
         self._backend.finish_gradients()
         gradients, replicas = [], []
@@ -55,7 +56,7 @@ class Gradients:
         norms = torch.stack(torch._foreach_norm(gradients, dtype=torch.float32)).to(self._small)
         squares = torch.dot(norms.square(), self._parts(replicas, norms.device))
         shares = [outcome.loss, *outcome.metrics.values()]
-        values = torch.stack([squares, self._one, *(share.to(self._small) for share in shares)])
+        values = torch.stack([squares, self._unit, *(share.to(self._small) for share in shares)])
         squares, processes, total, *others = self._backend.sum_over_processes(values).unbind()
         metrics = dict(zip(outcome.metrics, (other / processes for other in others), strict=True))
         return StepSums(total / processes, squares.sqrt(), outcome.loss, metrics)

@@ -91,7 +91,8 @@ class Results:
         return self._newest
 
     def before_checkpoint(self) -> StepResult | None:
-        """As `read_all`; raises `DivergenceError` also where a gradient was not finite: the weights are not by now."""
+        """Return the same as `read_all`; raises `DivergenceError` also where a gradient was not finite: the weights are
+        not by now."""
         newest = self.read_all()
         if self._broken:
             raise DivergenceError(

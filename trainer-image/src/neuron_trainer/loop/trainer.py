@@ -38,7 +38,7 @@ class BackendStrategy(SingleDeviceStrategy):  # type: ignore[misc]
 
     @property
     def is_global_zero(self) -> bool:
-        """Whether this process writes what is written once."""
+        """Return whether this process writes what is written once."""
         return self._rank == 0
 
     @property
@@ -50,7 +50,7 @@ class BackendStrategy(SingleDeviceStrategy):  # type: ignore[misc]
         """The backend built it there."""
 
     def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
-        """On the CPU it is there: Lightning would walk through it in each step."""
+        """Return the batch as it is on the CPU: Lightning would walk through it in each step."""
         where = device or self.root_device
         return batch if where.type == "cpu" else super().batch_to_device(batch, device, dataloader_idx)
 
@@ -66,7 +66,7 @@ class BackendStrategy(SingleDeviceStrategy):  # type: ignore[misc]
         return {}
 
     def optimizer_state(self, _: Optimizer) -> dict[str, Tensor]:
-        """As above."""
+        """Return nothing: tensors are saved by `save_checkpoint`."""
         return {}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, **_: Any) -> None:
@@ -130,7 +130,8 @@ def _profiler(name: str | None, folder: Path) -> Profiler | None:
 
 
 def _validation(config: TrainingConfig) -> dict[str, Any]:
-    """With validation off its keys are not passed on: Lightning would check them against the length of an epoch."""
+    """Return the keys of validation; where it is off they are not passed on: Lightning would check them against the
+    length of an epoch."""
     trainer = config.trainer
     if not trainer.limit_val_batches:
         return {"limit_val_batches": 0, "num_sanity_val_steps": 0}

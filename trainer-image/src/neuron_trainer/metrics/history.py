@@ -98,7 +98,7 @@ class MetricsFile:
     def begin(self, record: StartRecord) -> None:
         """A start of the run: the lines that follow are its own."""
         earlier = list(_read(StartRecord, self._starts))
-        self._start = 1 + max([len(earlier), *(one.start for one in earlier)]) if earlier else 0
+        self._start = 1 + max([len(earlier), *(start.start for start in earlier)]) if earlier else 0
         self._guard()
         for path in (self.path, self._validations, self._starts):
             _end_line(path)
@@ -117,7 +117,7 @@ class MetricsFile:
 
     def last_step(self) -> int:
         """The newest step of the run as it is now; 0 when there is none."""
-        return max((one.step for one in self.history().steps), default=0)
+        return max((line.step for line in self.history().steps), default=0)
 
     def history(self) -> History:
         """Everything; empty where nothing is, tolerant of a last line that is being written."""
@@ -142,17 +142,17 @@ def current(lines: Iterable[Line], starts: Sequence[StartRecord]) -> list[Line]:
 
 
 def open_history(folder: Path) -> MetricsFile:
-    """Of a log directory."""
+    """Open the metrics of a log directory."""
     return MetricsFile(folder / contract.METRICS_FILE)
 
 
 def _read(kind: type[Any], path: Path) -> Iterator[Any]:
-    known = kind.__dataclass_fields__
+    names = kind.__dataclass_fields__
     for _, line in _lines(path):
         values = {name: math.nan if value is None else value for name, value in line.items()}
-        fields = {name: value for name, value in values.items() if name in known}
-        if found := {name: value for name, value in values.items() if name in _METRICS}:
-            fields["metrics"] = found
+        fields = {name: value for name, value in values.items() if name in names}
+        if metrics := {name: value for name, value in values.items() if name in _METRICS}:
+            fields["metrics"] = metrics
         try:
             yield kind(**fields)
         except TypeError:
@@ -172,12 +172,12 @@ def _end_line(path: Path) -> None:
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
     if not path.exists():
         return []
-    found = []
+    lines = []
     for text in path.read_text().splitlines():
         try:
             line = json.loads(text)
             line["step"] = int(line["step"])
         except (ValueError, KeyError, TypeError):
             continue  # the process died in the middle of the write
-        found.append((text, line))
-    return found
+        lines.append((text, line))
+    return lines

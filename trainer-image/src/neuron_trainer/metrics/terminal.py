@@ -119,7 +119,7 @@ def _parts(metrics: StepMetrics) -> dict[str, str]:
 
 
 def validation_text(metrics: Mapping[str, float]) -> str:
-    """What follows the loss in the line of a validation."""
+    """Return what follows the loss in the line of a validation."""
     return "".join(f"{_GAP}{name} {value:.4g}" for name, value in metrics.items())
 
 

@@ -65,7 +65,7 @@ def _parsed(content: bytes, path: Path) -> Any:
 
 
 def _sentence(detail: Any) -> str:
-    """Of an error of pydantic's."""
+    """Return the sentence of an error of pydantic's."""
     key = ".".join(str(part) for part in detail["loc"] if part not in _UNION)
     text = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     if detail["type"] == "missing":

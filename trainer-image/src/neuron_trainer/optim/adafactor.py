@@ -84,7 +84,7 @@ class Adafactor(EagerStateOptimizer):
         return float(self.state[leaf]["step"].item() ** group["decay_rate"])
 
     def _precondition(self, leaves: list[torch.nn.Parameter]) -> None:
-        """From g to g / sqrt(v), in place; v of a matrix is rows ⊗ columns / mean(rows)."""
+        """Divide g by sqrt(v), in place; v of a matrix is rows ⊗ columns / mean(rows)."""
         matrices = [leaf for leaf in leaves if leaf.ndim >= 2]
         rows = [self.state[leaf][ROWS].sum(-1, keepdim=True) for leaf in matrices]
         totals = sum_over_parts([(row, self._layouts.cuts(m, -2)) for m, row in zip(matrices, rows, strict=True)])

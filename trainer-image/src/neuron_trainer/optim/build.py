@@ -67,7 +67,7 @@ def is_decayed(parameter: LocalParameter, model: ModelConfig) -> bool:
 
 
 def _arguments(optim: OptimConfig, parameters: Sequence[LocalParameter]) -> dict[str, Any]:
-    """What is configured; foreach wherever there is one; null leaves the default of the optimizer."""
+    """Return what is configured; foreach wherever there is one; null leaves the default of the optimizer."""
     if optim.eps is not None and isinstance(optim.eps, tuple) != optim.spec.has_eps_pair:
         raise InputError([error("model.optim.eps", f"{optim.eps} does not fit {optim.name}.",
                                 "Give adafactor a pair, any other optimizer one number.")])  # fmt: skip

@@ -104,7 +104,8 @@ def constant(_: int, t: Terms) -> float:
 
 
 def linear(s: int, t: Terms) -> float:
-    """As `transformers`: b s/w in the warm-up, 0 in the first step; then straight to 0 at T; min_lr is not used."""
+    """Return the rate as `transformers` computes it: b s/w in the warm-up, 0 in the first step; then straight to 0 at
+    T; min_lr is not used."""
     if s < t.warmup:
         return t.base * s / max(1, t.warmup)
     return t.base * max(0.0, (t.total - s) / max(1, t.total - t.warmup))

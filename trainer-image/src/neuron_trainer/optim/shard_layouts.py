@@ -15,7 +15,7 @@ class ShardLayouts:
         self._of: dict[Tensor, LocalParameter] = {parameter.leaf: parameter for parameter in parameters}
 
     def shape(self, leaf: Tensor) -> torch.Size:
-        """Of the whole parameter."""
+        """Return the shape of the whole parameter."""
         return self._of[leaf].shape if leaf in self._of else leaf.shape
 
     def cuts(self, leaf: Tensor, dim: int | None = None) -> tuple[Cut, ...]:
@@ -26,6 +26,6 @@ class ShardLayouts:
 
 
 def square_sum(values: Tensor) -> Tensor:
-    """Of the shard's elements; fp32 scalar."""
+    """Return the sum of the squares of the shard's elements, an fp32 scalar."""
     norm: Tensor = torch.linalg.vector_norm(values, dtype=torch.float32)
     return norm.square()

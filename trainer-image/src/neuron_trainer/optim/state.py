@@ -32,7 +32,8 @@ def _init_state(optimizer: Optimizer, group: dict[str, Any], leaf: Tensor, names
 
 
 def dims(name: str, state: Tensor, ndim: int) -> tuple[int, ...]:
-    """Which dimensions of a parameter of `ndim` the state has: all, those of rows or columns, or none (a statistic)."""
+    """Return which dimensions of a parameter of `ndim` the state has: all, those of rows or columns, or none (a
+    statistic)."""
     every = tuple(range(ndim))
     if name == adafactor.ROWS:
         return every[:-1]

@@ -50,7 +50,7 @@ class LocalParameter:
 
     @property
     def place(self) -> Place:
-        """Of the shard in the whole."""
+        """Return the place of the shard in the whole."""
         return Place(tuple(self.shape), self.offset)
 
     def cuts_of(self, dim: int) -> tuple[Cut, ...]:
@@ -130,12 +130,13 @@ class ParallelBackend(Protocol):
         ...
 
     def parameters(self) -> Sequence[LocalParameter]:
-        """What the optimizer updates, in the model's order, a shared parameter once; with LoRA the adapters alone."""
+        """Return what the optimizer updates, in the model's order, a shared parameter once; with LoRA the adapters
+        alone."""
         ...
 
     def frozen_parameters(self) -> Sequence[LocalParameter]:
-        """What only computes, in the model's order: the base of adapters, in the dtype of computing, without gradient,
-        state or master."""
+        """Return what only computes, in the model's order: the base of adapters, in the dtype of computing, without
+        gradient, state or master."""
         ...
 
     def without_adapters(self) -> AbstractContextManager[None]:
@@ -169,7 +170,8 @@ class ParallelBackend(Protocol):
         ...
 
     def finish_gradients(self) -> None:
-        """After `accumulate`: `leaf.grad` is the mean over data-parallel ranks, in the dtype of the leaf."""
+        """Finish the gradients after `accumulate`: `leaf.grad` is then the mean over data-parallel ranks, in the
+        dtype of the leaf."""
         ...
 
     def end_step(self, updates: int) -> None:

@@ -55,9 +55,9 @@ def drawn(model: Family) -> BaseEntry:
     return BaseEntry(fingerprint=fingerprint.drawn(model.kind, asdict(model.config), model.seed))
 
 
-def check_drawn(there: BaseEntry, here: BaseEntry, adapter: Path) -> None:
+def check_drawn(stored: BaseEntry, own: BaseEntry, adapter: Path) -> None:
     """Raise `CheckpointError` where the base was drawn from another seed."""
-    if there.fingerprint != here.fingerprint:
+    if stored.fingerprint != own.fingerprint:
         raise CheckpointError(
             f"{adapter} has adapters of a base that was drawn from another seed than this run's: set seed as it was"
         )

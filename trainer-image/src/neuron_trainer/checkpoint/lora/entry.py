@@ -70,7 +70,7 @@ class AdapterEntry(BaseModel):
             "target_modules": (sorted(self.targets), sorted(set(config.target_modules))),
         }
         return [
-            f"{key} {there} there, {here} here"
-            for key, (there, here) in pairs.items()
-            if there != here and not (of_peft and key == "target_modules")
+            f"{key} {theirs} there, {own} here"
+            for key, (theirs, own) in pairs.items()
+            if theirs != own and not (of_peft and key == "target_modules")
         ]

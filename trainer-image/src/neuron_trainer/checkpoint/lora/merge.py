@@ -46,10 +46,10 @@ def merged(frozen: Sequence[LocalParameter], trained: Mapping[str, LocalParamete
     """
     of_weight = {pair.weight: pair for pair in pairs(list(trained))}
     result = {}
-    for one in frozen:
-        if (pair := of_weight.get(one.name)) is not None:
-            local, (row, column) = one.leaf.detach(), one.offset
+    for parameter in frozen:
+        if (pair := of_weight.get(parameter.name)) is not None:
+            local, (row, column) = parameter.leaf.detach(), parameter.offset
             rows, columns = slice(row, row + local.shape[0]), slice(column, column + local.shape[1])
             delta = pair.delta(trained[pair.a].gathered(), trained[pair.b].gathered(), rows, columns)
-            result[one.name] = (local.float() + scale * delta).to(local.dtype)
+            result[parameter.name] = (local.float() + scale * delta).to(local.dtype)
     return result

@@ -85,7 +85,7 @@ def _entry(folder: Path, values: Mapping[str, Any]) -> AdapterEntry:
 
 def manifest(folder: Path, family: str, architecture: dict[str, object]) -> Manifest:
     """Return it as of a checkpoint of weights alone, of the model that it is taken up by; raises `CheckpointError`."""
-    entry, dtypes = read(folder), {str(one.dtype).removeprefix("torch.") for one in tensors(folder).values()}
+    entry, dtypes = read(folder), {str(tensor.dtype).removeprefix("torch.") for tensor in tensors(folder).values()}
     written = (folder / WEIGHTS).stat().st_mtime
     return Manifest(
         step=0,

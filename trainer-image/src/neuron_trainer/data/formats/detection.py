@@ -112,7 +112,7 @@ def _check_regular(path: Path) -> None:
 
 
 def _suffix(path: Path) -> str:
-    """In lower case, that of the compression left out."""
+    """Return the suffix in lower case, that of the compression left out."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in inputs.COMPRESSIONS:
         suffixes.pop()
@@ -133,7 +133,7 @@ def _check_text(path: Path, head: bytes, encoding: str | None) -> None:
 
 
 def _is_json(start: str) -> bool:
-    """Whether it begins with an object, or a list of them."""
+    """Return whether it begins with an object, or a list of them."""
     if start.startswith("["):
         return start[1:].lstrip(_BLANK).startswith("{")
     if not start.startswith("{"):

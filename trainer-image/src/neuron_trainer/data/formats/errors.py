@@ -21,7 +21,7 @@ class FormatError(TrainerError):
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """What the file system and the decompressors raise, as `FormatError`."""
+    """Raise what the file system and the decompressors raise as `FormatError`."""
     import lzma
     import zlib
 

@@ -127,7 +127,7 @@ def _next(whole: str, at: int) -> int:
 
 
 def _csv(detected: Detected, lines: Iterator[tuple[int, text.Text]]) -> Iterator[Placed]:
-    """With a header. A quoted field may have several lines."""
+    """Yield the records of a table with a header. A quoted field may have several lines."""
     csv.field_size_limit(sys.maxsize)
     replaced = [0]
 

@@ -10,7 +10,7 @@ from .errors import FormatError
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """What pyarrow and the file system raise, as `FormatError`."""
+    """Raise what pyarrow and the file system raise as `FormatError`."""
     from pyarrow import ArrowException
 
     try:
@@ -41,7 +41,7 @@ def parquet_rows(
 
 
 def arrow_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """What `datasets` or pyarrow wrote, in either of Arrow's forms. Raises `FormatError`."""
+    """Yield the rows that `datasets` or pyarrow wrote, in either of Arrow's forms. Raises `FormatError`."""
     import pyarrow
 
     with reading(path), pyarrow.memory_map(str(path)) as mapped:

@@ -35,7 +35,7 @@ def by_mark(head: bytes) -> str:
 
 
 def is_encoding(name: str) -> bool:
-    """Whether it is the name of a text encoding."""
+    """Return whether it is the name of a text encoding."""
     try:
         codecs.getincrementaldecoder(name)
         b"a".decode(name, "ignore")

@@ -22,12 +22,13 @@ _FILE_PART = {"train": "train", "validation": "valid", "test": "test"}
 
 
 def samples(config: TrainingConfig, part: str, *, is_builder: bool) -> MegatronSamples:
-    """Of `train`, `validation` or `test`. One process is the builder of the index files; raises `InputError`."""
+    """Return the samples of `train`, `validation` or `test`. One process is the builder of the index files; raises
+    `InputError`."""
     return MegatronSamples(_PartBuilder(config, part, is_builder).open(), form(config))
 
 
 def form(config: TrainingConfig) -> SampleForm:
-    """What the configuration wants to see of the documents' ends; reads the tokenizer only for that."""
+    """Return what the configuration wants to see of the documents' ends; reads the tokenizer only for that."""
     data = config.data
     switches = (data.eod_mask_loss, data.reset_position_ids, data.reset_attention_mask)
     end = tokenizer.load(data.tokenizer).end_of_document if any(switches) else None

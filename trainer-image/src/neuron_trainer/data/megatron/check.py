@@ -70,7 +70,8 @@ def _batch(config: TrainingConfig, part: str, tokens: IndexedTokens, documents: 
 
 
 def _folder(config: TrainingConfig, prefix: Path) -> list[Finding]:
-    """Where index files go; the worker that writes them tells what the file system says beyond the permissions."""
+    """Return where index files go; the worker that writes them tells what the file system says beyond the
+    permissions."""
     configured = config.data.index_mapping_dir
     folder = expanded(configured) if configured else prefix.parent
     existing = next(path for path in (folder, *folder.parents) if exists(path))

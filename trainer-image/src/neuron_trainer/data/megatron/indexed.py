@@ -51,7 +51,7 @@ class IndexedTokens:
         return IndexedTokens, (self.prefix,)
 
     def starts(self, documents: NDArray[Any]) -> NDArray[np.int64]:
-        """Where these documents begin in `tokens`."""
+        """Return where these documents begin in `tokens`."""
         places: NDArray[np.int64] = self._offsets[documents] // self.dtype.itemsize
         return places
 
@@ -62,7 +62,7 @@ class IndexedTokens:
                 pass
 
     def _check(self) -> None:
-        """Whether index and tokens belong together: a few comparisons, at every start."""
+        """Check that index and tokens belong together: a few comparisons, at every start."""
         index, tokens = idx_path(self.prefix), bin_path(self.prefix)
         if not is_file(tokens):
             raise _fault(f"there is {index.name} but no {tokens}.")

@@ -42,7 +42,8 @@ class Indices:
 
 
 def build(lengths: NDArray[np.int32], documents: range, wish: IndexSpec) -> Indices:
-    """From the lengths of all documents, and those that belong to the part; these must have 2 tokens or more."""
+    """Build the indices from the lengths of all documents, and those that belong to the part; these must have 2 tokens
+    or more."""
     chosen = np.arange(documents.start, documents.stop, dtype=np.int32)
     per_epoch = int(lengths[documents.start : documents.stop].sum(dtype=np.int64))
     epochs = _epochs(per_epoch, wish)

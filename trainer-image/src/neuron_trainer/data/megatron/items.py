@@ -45,7 +45,7 @@ class MegatronSamples:
 
 
 def fields(rows: NDArray[np.int64], form: SampleForm, *, has_padding: bool = False) -> dict[str, NDArray[np.int64]]:
-    """Of windows [n, S + 1], or [n, S], whose last target is unknown and ignored; changes `rows`."""
+    """Return the fields of windows [n, S + 1], or [n, S], whose last target is unknown and ignored; changes `rows`."""
     inputs = rows[:, : form.length]
     arrays = {"input_ids": inputs, "labels": _targets(rows, inputs, form, has_padding)}
     if form.resets_positions or form.resets_attention:

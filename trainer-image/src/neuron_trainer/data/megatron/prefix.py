@@ -33,7 +33,7 @@ class BlendSource:
 
 
 def sources(data_prefix: Any) -> dict[str, BlendSource]:
-    """By part; a part that a mapping leaves out has none. Raises `InputError`."""
+    """Return the sources by part; a part that a mapping leaves out has none. Raises `InputError`."""
     if isinstance(data_prefix, Mapping):
         return {part: _source(data_prefix[part], is_split=False) for part in PARTS if data_prefix.get(part)}
     return dict.fromkeys(PARTS, _source(data_prefix, is_split=True))

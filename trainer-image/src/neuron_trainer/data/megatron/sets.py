@@ -19,7 +19,7 @@ class TokenSet(Protocol):
 
     @property
     def has_padding(self) -> bool:
-        """Whether a window may not be full."""
+        """Return whether a window may not be full."""
         ...
 
     def __len__(self) -> int: ...
@@ -58,7 +58,8 @@ class WindowSet:
     def _pieces(
         self, first: NDArray[Any], last: NDArray[Any]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
-        """Where in the file each document's part begins and ends, all windows one after the other; parts per window."""
+        """Return where in the file each document's part begins and ends, all windows one after the other; parts per
+        window."""
         counts = last[:, 0] - first[:, 0] + 1
         stops = counts.cumsum()
         heads, tails = stops - counts, stops - 1
@@ -72,7 +73,7 @@ class WindowSet:
         return begins, ends, counts
 
     def _filled(self, pieces: list[NDArray[Any]], counts: NDArray[Any]) -> list[NDArray[Any]]:
-        """With padding after each window that is not full."""
+        """Return the pieces with padding after each window that is not full."""
         filled, done = [], 0
         for count in counts.tolist():
             mine = pieces[done : done + count]

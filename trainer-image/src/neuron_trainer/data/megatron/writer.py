@@ -88,7 +88,7 @@ class IndexedWriter:
         self._converted(tokens).tofile(self._file)
 
     def _converted(self, tokens: Integers) -> NDArray[Any]:
-        """In the file's dtype; raises `InputError` instead of wrapping a number that does not fit."""
+        """Return the tokens in the file's dtype; raises `InputError` instead of wrapping a number that does not fit."""
         if tokens.dtype != self.dtype and len(tokens):
             limits = np.iinfo(self.dtype)
             low, high = int(tokens.min()), int(tokens.max())

@@ -14,12 +14,12 @@ from .rotary import rotate
 
 @lru_cache(maxsize=8)
 def window_mask(length: int, window: int, device: torch.device) -> Tensor:
-    """Which keys a query sees, bool [S, S]: query i sees keys i-window+1..i. One tensor for all layers."""
+    """Return which keys a query sees, bool [S, S]: query i sees keys i-window+1..i. One tensor for all layers."""
     return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
 
 
 def document_mask(documents: Tensor | None, window: int | None) -> Tensor | None:
-    """Which keys a query sees where no document may see another, bool [B, 1, S, S]; None: every key before it.
+    """Return which keys a query sees where no document may see another, bool [B, 1, S, S]; None: every key before it.
 
     `documents` int64 [B, S] of whole samples. Made once for all layers: each keeps it for its backward pass.
     """
@@ -83,7 +83,7 @@ class CoreAttention(nn.Module):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
     def _with_dropout(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        """With the probabilities in memory: PyTorch's kernels would draw the same mask on every process."""
+        """Compute with the probabilities in memory: PyTorch's kernels would draw the same mask on every process."""
         scores = (query @ key.transpose(-2, -1)).float() / math.sqrt(query.shape[-1])
         probabilities = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1).to(value.dtype)
         return self.dropout(probabilities) @ value  # type: ignore[no-any-return]

@@ -23,7 +23,7 @@ class Dropout(nn.Module):
         return states if (seed := self.seed()) is None else states * keep_factors(states, self.probability, seed)
 
     def seed(self) -> int | None:
-        """Of the next mask; None: nothing is dropped."""
+        """Return the seed of the next mask; None: nothing is dropped."""
         if not self.training or self.probability == 0.0:
             return None
         return int(torch.randint(2**62, (), device="cpu")) + self.stream

@@ -47,7 +47,7 @@ def frequencies(rope: Rope, length: int) -> Tensor:
 
 
 def _dynamic(scaling: RopeScaling, length: int) -> float:
-    """How much the base grows: 1 up to the original length.
+    """Return how much the base grows: 1 up to the original length.
 
     Formula: `transformers.modeling_rope_utils._compute_dynamic_ntk_parameters`.
     """

@@ -166,7 +166,7 @@ def _adapt_embedding(name: str, embedding: nn.Module, rank: int, adapters: Adapt
         """Token ids int64 [B, S] and their rows [B, S, H]."""
         if not adapters.is_on:
             return output
-        a, b = (layout_of(module.get_parameter(one)) for one, layout_of in parts)
+        a, b = (layout_of(module.get_parameter(name)) for name, layout_of in parts)
         inner = F.embedding(layout.states(inputs[0]), a.T)
         return layout.add(output, F.linear(inner.to(b.dtype), b).to(output.dtype) * adapters.scale)
 

@@ -32,7 +32,7 @@ def shared_a(module: str, parameters: Container[str]) -> str:
     """Return the name of the parameter A of an adapted linear: its own, or that of the fused target it is a part of."""
     parent, dot, last = module.rpartition(".")
     parts = next((parts for parts in FUSED.values() if last in parts), ())
-    for one in (last, *parts):
-        if (name := f"{parent}{dot}{one}.{A}.weight") in parameters:
+    for part in (last, *parts):
+        if (name := f"{parent}{dot}{part}.{A}.weight") in parameters:
             return name
     raise KeyError(f"{module} has no {A}")

@@ -34,8 +34,8 @@ class Summary:
 def summary(module: nn.Module, config: PeftConfig) -> Summary:
     """Return that of a model without storage, which gets its adapters here."""
     adapters = attach(module, config)
-    trained = {name: one.shape for name, one in module.named_parameters() if one.requires_grad}
-    total = sum(one.numel() for one in module.parameters())
+    trained = {name: parameter.shape for name, parameter in module.named_parameters() if parameter.requires_grad}
+    total = sum(parameter.numel() for parameter in module.parameters())
     modules = tuple(name for group in adapters.groups for name in group.names)
     return Summary(
         {name: tuple(shape) for name, shape in trained.items()},

@@ -41,7 +41,7 @@ def _matches(names: Sequence[str], target: str) -> list[tuple[str, ...]]:
     prefix = target.removesuffix(target.rpartition(".")[2])
     first = [name.removesuffix(parts[0]) for name in names if _ends(name, prefix + parts[0])]
     whole = [tuple(parent + part for part in parts) for parent in first]
-    return [tuple(sorted(one, key=names.index)) for one in whole if set(one) <= set(names)]
+    return [tuple(sorted(group, key=names.index)) for group in whole if set(group) <= set(names)]
 
 
 def _ends(name: str, target: str) -> bool:

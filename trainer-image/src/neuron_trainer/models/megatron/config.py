@@ -51,12 +51,12 @@ class MegatronConfig:
         return self.max_position_embeddings
 
     def has_experts(self, layer: int) -> bool:
-        """Whether the layer (from 0) has experts: of layers counted from 1, each `frequency`-th."""
+        """Return whether the layer (from 0) has experts: of layers counted from 1, each `frequency`-th."""
         return self.moe is not None and (layer + 1) % self.moe.frequency == 0
 
     @property
     def layers_with_experts(self) -> int:
-        """How many there are."""
+        """Return how many there are."""
         return sum(map(self.has_experts, range(self.num_layers)))
 
 

@@ -20,12 +20,12 @@ class MixtralConfig(LlamaConfig):
     moe: MoeSettings
 
     def has_experts(self, layer: int) -> bool:
-        """Whether the layer (from 0) has experts; the others have an MLP of the width of one."""
+        """Return whether the layer (from 0) has experts; the others have an MLP of the width of one."""
         return layer % self.moe.frequency == 0
 
     @property
     def layers_with_experts(self) -> int:
-        """How many there are."""
+        """Return how many there are."""
         return sum(map(self.has_experts, range(self.num_hidden_layers)))
 
 

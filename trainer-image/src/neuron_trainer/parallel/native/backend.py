@@ -180,7 +180,7 @@ class NativeBackend:
         self._adapters.append(lora.attach(module, strategy.peft, split))
 
     def _tie(self, family: Family, module: nn.Module) -> None:
-        """In a pipeline no stage has both names of a shared weight."""
+        """Share weights with two names again; in a pipeline no stage has both names."""
         if self._meshes.stages is None:
             family.tie(module)
 

@@ -58,7 +58,7 @@ class MicroBatchSchedule(Protocol):
     """Returns the mean over micro-batches."""
 
     def train(self, batches: Sequence[MicroBatch]) -> LossValue:
-        """With gradients: the mean's, reduced over data-parallel processes in the last backward pass only."""
+        """Train with the gradients of the mean, reduced over data-parallel processes in the last backward pass only."""
         ...
 
     def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
@@ -106,7 +106,7 @@ class GradientAccumulation:
 
 
 def _sum(losses: Sequence[Tensor]) -> Tensor:
-    """In their order."""
+    """Return the sum of losses, added in their order."""
     total = torch.zeros_like(losses[0])
     for loss in losses:
         total += loss

@@ -113,7 +113,7 @@ def _mask(distance: int, query: Tensor, setting: _Setting) -> AttentionMask | No
 
 
 def _parts(query: Tensor, group: ProcessGroup, window: int | None) -> int:
-    """How many parts some query sees something of, its own included."""
+    """Return how many parts some query sees something of, its own included."""
     return group.size() if window is None else min(group.size(), 1 + ceil((window - 1) / query.shape[2]))
 
 

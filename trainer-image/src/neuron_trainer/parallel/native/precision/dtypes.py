@@ -15,7 +15,7 @@ TORCH: Final[Mapping[Dtype, torch.dtype]] = {"bf16": torch.bfloat16, "fp32": tor
 
 
 def is_mixed(policy: PrecisionPolicy) -> bool:
-    """Whether what is computed with is not what is updated, or gradients are added up in another dtype."""
+    """Return whether what is computed with is not what is updated, or gradients are added up in another dtype."""
     return policy.has_masters or policy.accumulation != policy.compute
 
 
@@ -27,7 +27,7 @@ def mixed_precision(policy: PrecisionPolicy) -> MixedPrecisionPolicy:
 
 
 def reduction(policy: PrecisionPolicy) -> Reduction:
-    """Of the sums inside layers."""
+    """Return the reduction of the sums inside layers."""
     return Reduction(None if policy.layers == policy.compute else TORCH[policy.layers])
 
 

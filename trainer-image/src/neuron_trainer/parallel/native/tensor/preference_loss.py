@@ -75,7 +75,7 @@ def _tokens(labels: Tensor) -> Tensor:
 
 
 def _counts(tokens: Tensor) -> Tensor:
-    """Whether a pair counts, bool [n]: those that fill a batch have no label."""
+    """Return whether a pair counts, bool [n]: those that fill a batch have no label."""
     return (tokens > 0).any(dim=1)
 
 
