@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from neuron_trainer.objectives import Dpo, Orpo, Pairs
-from neuron_trainer.objectives.log_odds import log1mexp, log_odds
+from neuron_trainer.objectives.orpo import log1mexp, log_odds
 
 RECORDED = Path(__file__).parents[2] / "data/alignment"
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from neuron_trainer.data.fingerprint import fingerprint
-from neuron_trainer.data.referenced import ReferencedSamples
+from neuron_trainer.data.reference import ReferencedSamples, fingerprint
 from neuron_trainer.run_directory.log_mirror import REFERENCE_FOLDER
 from neuron_trainer.run_directory.reference_table import ReferenceTable, TableOrigin
 

@@ -17,7 +17,7 @@ from neuron_api.derive.steps import seconds_of
 from neuron_trainer import optim
 from neuron_trainer.data import source
 from neuron_trainer.data.loader import StepLoader, Steps
-from neuron_trainer.data.referenced import ReferencedSamples
+from neuron_trainer.data.reference import ReferencedSamples
 from neuron_trainer.data.samples import Part, Samples
 from neuron_trainer.metrics.throughput import Throughput
 from neuron_trainer.models.spec import Sizes

@@ -20,7 +20,7 @@ from neuron_api.findings.finding import error
 from neuron_trainer import objectives
 from neuron_trainer.checkpoint import fingerprint as weights
 from neuron_trainer.checkpoint.manifest import read as read_manifest
-from neuron_trainer.data.fingerprint import fingerprint
+from neuron_trainer.data.reference import fingerprint
 from neuron_trainer.data.samples import Part, Samples
 from neuron_trainer.errors import CheckpointError, DivergenceError, InputError
 from neuron_trainer.ipc.worker_channel import Start

@@ -1,12 +1,11 @@
 """LoRA (arXiv:2106.09685): low-rank adapters beside the linears of a frozen model.
 
-`targets` says which modules get adapters, `adapter` what they compute, `initial` how they begin, `names` what their
+`targets` says which modules get adapters, `adapter` what they compute and how they begin, `names` what their
 parameters are called, `summary` what is trained.
 """
 
 from . import names
-from .adapter import AdapterLayout, Adapters, SplitAdapter, attach
-from .initial import init_parameter
+from .adapter import AdapterLayout, Adapters, SplitAdapter, attach, init_parameter
 from .summary import Summary, summary
 from .targets import FUSED, AdapterGroup, groups
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from neuron_api.config import PeftConfig
+from neuron_trainer.models import spec
 from neuron_trainer.models.blocks.dropout import Dropout
 
 from . import names
@@ -172,3 +173,17 @@ def _adapt_embedding(name: str, embedding: nn.Module, rank: int, adapters: Adapt
 
     parts = ((names.EMBEDDING_A, layout.weight_a), (names.EMBEDDING_B, layout.weight_b))
     embedding.register_forward_hook(add)
+
+
+def init_parameter(name: str, shape: torch.Size, seed: int) -> Tensor:
+    """Return the full initial value of an adapter's parameter, fp32 on the CPU; as PEFT's, whose layers say the same.
+
+    A of a linear, [r, in]: kaiming-uniform with a = sqrt 5, which is U(-1/sqrt(in), 1/sqrt(in)); B zero. Of an
+    embedding A is zero and B, [out, r], N(0, 1). Drawn by name from the run's seed, whatever the model is split over.
+    """
+    if name.endswith(f"{names.A}.weight"):
+        bound = shape[1] ** -0.5
+        return torch.empty(shape).uniform_(-bound, bound, generator=spec.generator(name, seed))
+    if name.endswith(names.EMBEDDING_B):
+        return torch.empty(shape).normal_(generator=spec.generator(name, seed))
+    return torch.zeros(shape)

@@ -22,7 +22,7 @@ from neuron_trainer.models.family import Family
 from neuron_trainer.models.interface import Part, Prediction
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Share
 
-from . import mesh, pairs, parameters, staggered_init
+from . import mesh, parameters, staggered_init
 from .context import context_parallel
 from .data import data_parallel
 from .expert import expert_parallel, token_shuffle
@@ -34,7 +34,7 @@ from .precision.working_weights import WorkingWeights
 from .schedule import GradientAccumulation, MicroBatch, MicroBatchSchedule, Pipelined, Targets
 from .tensor import adapters, tensor_parallel
 from .tensor.loss import AveragedLoss, CrossEntropy
-from .tensor.preference_loss import PreferenceLoss, RowLogProbs
+from .tensor.preference_loss import PreferenceLoss, RowLogProbs, pair_columns, pair_rows
 
 
 class NativeBackend:
@@ -285,7 +285,7 @@ class NativeBackend:
         if not values:
             result = torch.zeros(shape, dtype=self._wide, device=self.device)
         else:
-            result = pairs.columns(torch.cat(values), self._config.data.micro_batch_size)
+            result = pair_columns(torch.cat(values), self._config.data.micro_batch_size)
         if self._meshes.stages is not None:
             dist.all_reduce(result, group=self._meshes.stages)
         return result
@@ -299,7 +299,7 @@ class NativeBackend:
         targets: Iterable[Targets]
         if batch["labels"].dim() == 3:
             rows, references = 2 * size, batch.get("reference_log_probs")
-            batch = {name: pairs.rows(batch[name], size) for name in _OF_ROWS if name in batch}
+            batch = {name: pair_rows(batch[name], size) for name in _OF_ROWS if name in batch}
             targets = map(
                 Targets, _split(batch["labels"], rows), repeat(None) if references is None else _split(references, size)
             )
@@ -336,7 +336,7 @@ class NativeBackend:
         return (count.clamp(min=copies) / (dist.get_world_size() * self._topology.micro_batches)).float()
 
     def _count(self, labels: Tensor) -> Tensor:
-        return self._loss.count(labels if labels.dim() == 2 else pairs.rows(labels, len(labels)))
+        return self._loss.count(labels if labels.dim() == 2 else pair_rows(labels, len(labels)))
 
     def finish_gradients(self) -> None:
         """See `ParallelBackend`; FSDP has averaged over data-parallel ranks during the last backward pass."""

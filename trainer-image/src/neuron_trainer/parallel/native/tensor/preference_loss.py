@@ -22,6 +22,16 @@ from neuron_trainer.parallel.native.schedule import LossValue, Targets
 from .loss import IGNORED_LABEL, Output
 
 
+def pair_rows(values: Tensor, pairs: int) -> Tensor:
+    """[n, 2, S] to [2n, S], in micro-batches of so many pairs, and so of twice as many rows."""
+    return values.view(-1, pairs, 2, *values.shape[2:]).transpose(1, 2).flatten(0, 2)
+
+
+def pair_columns(values: Tensor, pairs: int) -> Tensor:
+    """[2n], in the order of `pair_rows`, to [n, 2]."""
+    return values.view(-1, 2, pairs).transpose(1, 2).reshape(-1, 2)
+
+
 class RowLogProbs:
     """Log-probability of the labels of each row that count, [b] in `dtype`."""
 
