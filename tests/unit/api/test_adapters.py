@@ -163,7 +163,8 @@ def test_a_megatron_model_is_checked_with_the_file_alone() -> None:
 
 
 @pytest.mark.parametrize(("targets", "rank", "words"), [
-    (["k_proj"], 33, "33 is above the rank of self_attn.k_proj, a matrix of 64 x 32"), (["qkv_proj"], 32, ""), (["o_proj"], 64, ""),
+    (["k_proj"], 33, "33 is above the rank of self_attn.k_proj, a matrix of 64 x 32"),
+    (["qkv_proj"], 32, ""), (["o_proj"], 64, ""),
 ])  # fmt: skip
 def test_a_rank_above_a_linears_is_a_warning(targets: list[str], rank: int, words: str) -> None:
     found = [one for one in findings(llama(), target_modules=targets, lora_rank=rank) if one.code == "NTJ-2911"]
