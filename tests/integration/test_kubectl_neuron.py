@@ -149,7 +149,7 @@ async def test_a_failure_is_told_with_its_first_rank_and_the_last_words_of_a_pod
     first = say("logs", JOB, "--first-failure", "--restart", "1")
     assert first.startswith("ProcessFailed: rank 3 in pod tiny-0-0 (exit code 1) after step 27: ValueError: nan.")
     assert "Pod tiny-0-0 is gone, and its log with it. Its last words:\n  ValueError: nan\n" in first
-    assert "restarts 1 to 2 in its ledger, not 7" in say("logs", JOB, "--first-failure", "--restart", "7", code=1)
+    assert "restarts 1 to 2 in its ledger, not 7" in say("logs", JOB, "--first-failure", "--restart", "7", code=2)
 
 
 async def test_what_the_trainer_refused_is_told_although_the_ledger_has_no_line_of_it(world: World, say: Say) -> None:
