@@ -234,7 +234,7 @@ def test_the_tools_say_what_is_wrong_with_it(attack: str, checkpoint: Path, caps
     strike(checkpoint, attack)
     assert main(["checkpoint", "verify", str(checkpoint)]) == 1
     assert_one_sentence(capsys.readouterr().out)
-    assert main(["checkpoint", "convert", str(checkpoint), "out", "--to", "hf"]) == 1
+    assert main(["checkpoint", "convert", str(checkpoint), "out", "--to", "hf"]) == 2
     assert_one_sentence(capsys.readouterr().err)
     code = main(["checkpoint", "inspect", str(checkpoint)])
     assert not Path(MARK).exists()
