@@ -298,7 +298,7 @@ def test_a_hostile_directory_of_transformers_is_refused(
     values = alone(tiny, tmp_path / "new", exp_manager__resume_from_checkpoint=str(model))
     with pytest.raises(InputError, match=r"resume_from_checkpoint: .*cannot be read"):
         CheckpointSelector(typed(values), tmp_path / "new", "").choose()
-    assert main(["checkpoint", "convert", str(model), str(tmp_path / "out.ckpt"), "--to", "native"]) == 1
+    assert main(["checkpoint", "convert", str(model), str(tmp_path / "out.ckpt"), "--to", "native"]) == 2
     assert_one_sentence(capsys.readouterr().err)
 
 
@@ -311,7 +311,7 @@ def test_pickled_weights_are_refused_with_the_way_out(
     values = alone(tiny, tmp_path / "new", exp_manager__resume_from_checkpoint=str(model))
     with pytest.raises(InputError, match=rf"{name} is a pickle.*safetensors"):
         CheckpointSelector(typed(values), tmp_path / "new", "").choose()
-    assert main(["checkpoint", "convert", str(model), str(tmp_path / "out.ckpt"), "--to", "native"]) == 1
+    assert main(["checkpoint", "convert", str(model), str(tmp_path / "out.ckpt"), "--to", "native"]) == 2
     told = capsys.readouterr().err
     assert "is a pickle" in told
     assert_one_sentence(told)
@@ -337,5 +337,5 @@ def test_hostile_files_of_neuronx_distributed_are_refused(
         }
         torch.save(made[content], file) if content in made else file.write_bytes(b"\0" * 100)
     config = ["--config", str(tmp_path / "run.yaml")]
-    assert main(["checkpoint", "convert", str(tmp_path / "nxd"), "out", "--to", "hf", *config]) == 1
+    assert main(["checkpoint", "convert", str(tmp_path / "nxd"), "out", "--to", "hf", *config]) == 2
     assert_one_sentence(capsys.readouterr().err)
