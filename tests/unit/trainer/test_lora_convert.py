@@ -105,7 +105,8 @@ def test_what_a_run_tuned_is_exported_with_its_logits(form: str, tmp_path: Path)
     again["model_alignment_strategy"]["peft"]["load_lora_from_ckpt"] = True
     own = logits(again, ids)
     torch.testing.assert_close(of_transformers(tmp_path / "hf", ids), own, rtol=0, atol=2e-5)
-    assert convert(checkpoint, tmp_path / "peft", "--to", "peft") == 0
+    assert convert(checkpoint, tmp_path / "peft", "--to", "peft", "--tokenizer", oracles.DATA / "tokenizer") == 0
+    assert (tmp_path / "peft" / "tokenizer.json").is_file()
     section = settings["model_alignment_strategy"]["peft"]
     found = logits(_begun(tmp_path, tmp_path / "peft", section, settings), ids)
     torch.testing.assert_close(found, own, rtol=0, atol=2e-5)

@@ -124,7 +124,7 @@ def _add_convert(subcommands: Any) -> None:
         help="native source: take the optimizer's master weights, which have full precision")
     add("--max-shard-size", type=float, default=5.0, metavar="GB", help="hf: largest safetensors file; default 5")
     add("--tokenizer", type=Path, metavar="DIR",
-        help="hf: copy the tokenizer from this directory; default: the run's, else the source's")
+        help="hf, peft: copy the tokenizer from this directory; default: the run's, else the source's")
     add("--xser", action="store_true", help="nxd: write a file for each tensor (exp_manager.save_xser)")
     add("--kv-layout", choices=("tiled", "grouped"), default="tiled",
         help="nxd: order of replicated key/value heads: tiled as on trn1 (default), or grouped as on trn2")

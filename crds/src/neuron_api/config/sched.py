@@ -1,6 +1,6 @@
 """`model.optim.sched`: the learning rate over the steps."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -31,22 +31,15 @@ ScheduleName = Literal[
 ]
 """The document's nine, then NeMo's others."""
 
-_SUPPORTED: Final = OnlyValues(
-    (
-        "LinearAnnealingWithWarmUp",
-        "CosineAnnealing",
-        "WarmupPolicy",
-        "WarmupHoldPolicy",
-        "SquareAnnealing",
-        "NoamAnnealing",
-        "WarmupAnnealing",
-        "StepLR",
-        "ExponentialLR",
-        "SquareRootAnnealing",
-        "InverseSquareRootAnnealing",
-        "PolynomialDecayAnnealing",
-    )
+_NOT_BUILT: Final = (
+    "NoamHoldAnnealing",
+    "PolynomialHoldDecayAnnealing",
+    "WarmupAnnealHold",
+    "SquareRootConstantPolicy",
+    "CyclicLR",
+    "ReduceLROnPlateau",
 )
+_SUPPORTED: Final = OnlyValues(tuple(name for name in get_args(ScheduleName) if name not in _NOT_BUILT))
 
 
 class SchedulerConfig(Section):

@@ -80,10 +80,10 @@ def newest(source: Path) -> Path:
 
 
 def _summary(request: ConvertRequest) -> str:
-    """Return what was written, with its size; of a Hugging Face directory with the tokenizer, which is copied here."""
+    """Return what was written, with its size; the tokenizer is copied here beside weights that others load."""
     size = sum(path.stat().st_size for path in request.target.rglob("*") if path.is_file())
     text = f"{request.target}: {size / 1e6:.1f} MB" if size >= 10**6 else f"{request.target}: {size / 1e3:.1f} kB"
-    if request.to != "hf":
+    if request.to not in ("hf", "peft"):
         return text
     folder = tokenizer.find(request.source, request.tokenizer)
     if folder is None:

@@ -37,7 +37,11 @@ def export(checkpoint: Path, base: Path | None) -> Path:
         shutil.rmtree(older, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=home) as folder:
         convert.convert(_request(checkpoint, Path(folder, "model"), base))
-        Path(folder, "model").rename(target)
+        try:
+            Path(folder, "model").rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process has written the same at this moment
+                raise
     return target
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from neuron_api.findings.finding import error
+from neuron_trainer.data.formats.errors import FormatError
+from neuron_trainer.data.records.layouts import fields, tuning
 from neuron_trainer.errors import InputError
 
 STDIN: Final = "-"
+_FIELDS: Final = "Each record needs a text as prompt or input, or an instruction and perhaps its input."
 _RECORDS: Final = (".jsonl", ".ndjson")
 _REMEDY: Final = "Give --prompt TEXT, --prompts FILE with one prompt a line or JSON lines, or text on standard input."
 
@@ -55,16 +58,17 @@ def _prompt(place: str, line: str) -> str:
         record = json.loads(line)
     except (ValueError, RecursionError):
         raise InputError([error("", f"{place} is not JSON.", "Write one record a line.")]) from None
-    text = _question(record) if isinstance(record, dict) else ""
+    text = _question(record, place) if isinstance(record, dict) else ""
     if not text.strip():
-        remedy = "Each record needs a text as prompt or input, or an instruction and perhaps its input."
-        raise InputError([error("", f"{place} has no prompt.", remedy)])
+        raise InputError([error("", f"{place} has no prompt.", _FIELDS)])
     return text
 
 
-def _question(record: Mapping[str, Any]) -> str:
-    """Return what is asked: of Alpaca's records as training reads them, the instruction and below it the input."""
-    texts = {name: text for name in ("prompt", "instruction", "input") if isinstance(text := record.get(name), str)}
-    if "prompt" in texts:
-        return texts["prompt"]
-    return "\n".join(text for text in texts.values() if text)
+def _question(record: Mapping[str, Any], place: str) -> str:
+    """Return what is asked, as training reads it."""
+    if not {"prompt", *tuning.QUESTION} & set(record):
+        return ""
+    try:
+        return fields.read_text(record, "prompt", place) if "prompt" in record else tuning.question(record, place)
+    except FormatError as problem:
+        raise InputError([error("", problem.message, _FIELDS)]) from None

@@ -6,9 +6,10 @@ from typing import Final
 
 from torch import nn
 
+from neuron_api.derive.adapters import JOINED
+
 FUSED: Final[Mapping[str, tuple[str, ...]]] = {
-    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
-    "gate_up_proj": ("gate_proj", "up_proj"),
+    path.rpartition(".")[2]: tuple(part.rpartition(".")[2] for part in parts) for path, parts in JOINED.items()
 }
 """Targets of several linears with the same input, which share A as in neuronx-distributed's fused layers."""
 

@@ -13,6 +13,8 @@ from neuron_trainer.data.formats.errors import FormatError
 from . import fields, messages
 from .messages import Conversation, Turn
 
+QUESTION: Final = ("instruction", "input")
+"""Fields of what is asked."""
 _LISTS: Final = ("messages", "conversations")
 _OTHERS: Final = {
     "chosen": "pairs of answers are for model_alignment_strategy.dpo or orpo",
@@ -53,8 +55,8 @@ def read(placed: records.Placed) -> tuple[Record | Conversation, Collection[str]
     if value.get("prompt") is not None and value.get("completion") is not None:
         return _completion(value, place), ("prompt", "completion", "tools")
     _check_layout(value, place)
-    record = Record(place, _question(value, place), fields.read_text(value, "output", place))
-    return record, ("instruction", "input", "output")
+    record = Record(place, question(value, place), fields.read_text(value, "output", place))
+    return record, (*QUESTION, "output")
 
 
 def _completion(value: Mapping[str, Any], place: str) -> Record | Conversation:
@@ -75,18 +77,18 @@ def _conversation(turns: list[Turn], value: Mapping[str, Any], place: str) -> Co
 
 def _check_layout(value: Mapping[str, Any], place: str) -> None:
     """Refuse the fields of another layout, with what to do about them."""
-    if "output" in value and {"input", "instruction"} & set(value):
+    if "output" in value and set(QUESTION) & set(value):
         return
     if hints := list(dict.fromkeys(hint for name, hint in _OTHERS.items() if name in value)):
         raise FormatError(f"{place} has the fields {fields.names(value)}: {'; '.join(hints)}.", fields.TUNING)
-    lacking = [] if {"input", "instruction"} & set(value) else ["input"]
+    lacking = [] if set(QUESTION) & set(value) else ["input"]
     lacking += [] if "output" in value else ["output"]
     if lacking:
         raise fields.missing(value, lacking, place, fields.TUNING)
 
 
-def _question(value: Mapping[str, Any], place: str) -> str:
-    """Return `instruction` and `input`, whichever there are."""
+def question(value: Mapping[str, Any], place: str) -> str:
+    """Return `instruction` and `input`, whichever there are: what is asked. Raises `FormatError`."""
     if value.get("instruction") is None:
         return fields.read_text(value, "input", place)
     instruction = fields.read_text(value, "instruction", place)
