@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from neuron_api import contract
 from neuron_trainer.ipc.worker_channel import Start
@@ -209,6 +210,22 @@ def test_with_lora_the_reference_is_the_base_with_its_first_biases(bias: str, tm
             assert table(folder).tobytes() == table(tmp_path / "whole").tobytes()
         else:
             assert lines(folder) == lines(tmp_path / "frozen")
+
+
+@pytest.mark.parametrize("precompute", [True, False])
+@pytest.mark.parametrize("bias", ["none", "all"])
+def test_with_lora_other_start_weights_at_a_resume_change_nothing(bias: str, precompute: bool, tmp_path: Path) -> None:
+    """Also where the table is lost: base and reference are those that the checkpoint names, as the resume says."""
+    base = Start(0, str(tmp_path / "base"), weights_only=True)
+    train(tuned(tmp_path / "whole", bias, precompute=precompute), base)
+    train(tuned(tmp_path / "run", bias, precompute=precompute, trainer__max_steps=2), base)
+    shutil.rmtree(tmp_path / "run" / REFERENCE_FOLDER, ignore_errors=True)
+    other = shutil.copytree(tmp_path / "base", tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    save_file({name: tensor * 1.5 for name, tensor in weights.items()}, other / "model.safetensors")
+    edited = {"exp_manager__resume_from_checkpoint": str(other)}
+    train(tuned(tmp_path / "run", bias, precompute=precompute, **edited), newest(tmp_path / "run", 2))
+    assert lines(tmp_path / "run") == lines(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("kind", ["mixed_precisionSR", "bf16SR", "autocast"])

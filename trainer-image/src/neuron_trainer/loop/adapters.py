@@ -71,6 +71,16 @@ class RunAdapters:
         assert manifest.adapters is not None
         self._load_base_of(manifest.adapters, folder, self._backend.frozen_parameters())
 
+    def load_start(self, folder: Path, entry: AdapterEntry) -> None:
+        """Load the base of a checkpoint's adapters as it was before a step, with the biases that are trained since; a
+        base that was drawn is there already. The configuration may name other start weights by now."""
+        if entry.base.is_drawn:
+            return
+        if self._peft.lora_bias == "none":
+            self._load_base_of(entry, folder, self._untouched())
+        else:  # the checkpoint has the trained biases alone
+            self._load_base(locate(entry.base, self._config, folder), self._untouched())
+
     def _load_base_of(self, entry: AdapterEntry, folder: Path, parameters: Collection[LocalParameter]) -> None:
         if entry.holds_base and not entry.is_merged:
             self._load(folder, parameters)

@@ -19,6 +19,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import error
 from neuron_trainer import objectives
 from neuron_trainer.checkpoint import fingerprint as weights
+from neuron_trainer.checkpoint.lora.entry import AdapterEntry
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data.reference import fingerprint
 from neuron_trainer.data.samples import Part, Samples
@@ -120,19 +121,26 @@ class Reference:
             return None
 
     def _base(self, adapters: RunAdapters) -> str:
-        if not self._resumes:
-            return adapters.base.fingerprint
-        assert self.start.checkpoint is not None
-        entry = read_manifest(places.place(self.start.checkpoint)).adapters
+        entry = self._adapter_entry()
         return adapters.base.fingerprint if entry is None else entry.base.fingerprint
+
+    def _adapter_entry(self) -> AdapterEntry | None:
+        """Return what the checkpoint that this start resumes from says of its adapters."""
+        if not self._resumes or self.start.checkpoint is None:
+            return None
+        return read_manifest(places.place(self.start.checkpoint)).adapters
 
     def _load_start_weights(self) -> None:
         """They are there already, unless this start goes on from a checkpoint of the run."""
         explicit = self.module.config.exp_manager.resume_from_checkpoint
-        if not self._resumes or not explicit:
+        if not self._resumes:
             return
+        entry = self._adapter_entry()
         try:
-            self.state.load_weights(places.place(explicit))
+            if self.state.adapters is not None and entry is not None:
+                self.state.adapters.load_start(places.place(str(self.start.checkpoint)), entry)
+            elif explicit:
+                self.state.load_weights(places.place(explicit))
         except (CheckpointError, OSError) as problem:
             message = f"the reference of DPO is computed with these weights, and they cannot be read: {problem}."
             remedy = "Restore them, or reference_log_probs of the log directory."
