@@ -228,6 +228,22 @@ def test_with_lora_other_start_weights_at_a_resume_change_nothing(bias: str, pre
     assert lines(tmp_path / "run") == lines(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("bias", ["none", "all"])
+def test_of_a_job_that_begins_with_adapters_the_reference_is_their_base(bias: str, tmp_path: Path) -> None:
+    train(tuned(tmp_path / "first", bias, precompute=True), Start(0, str(tmp_path / "base"), weights_only=True))
+    adapter = newest(tmp_path / "first", STEPS).checkpoint
+    start, losses = Start(0, adapter, weights_only=True), []
+    for precompute in (True, False):
+        settings = tuned(tmp_path / str(precompute), bias, precompute=precompute, trainer__max_steps=2)
+        settings["exp_manager"]["resume_from_checkpoint"] = adapter
+        settings["model_alignment_strategy"]["peft"] |= {"load_lora_from_ckpt": True, "lora_dropout": 0.0}
+        train(settings, start)
+        losses.append([line["loss"] for line in lines(tmp_path / str(precompute)).values()])
+    assert table(tmp_path / "True").tobytes() == table(tmp_path / "first").tobytes()
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert losses[0][0] < 0.69, "the adapters that the job begins with are in use"
+
+
 @pytest.mark.parametrize("kind", ["mixed_precisionSR", "bf16SR", "autocast"])
 def test_the_reference_computes_as_the_policy_does_in_each_precision(kind: str, tmp_path: Path) -> None:
     """So a table and a frozen copy are the same numbers, to the bit, and the first step's loss is ln 2."""

@@ -49,6 +49,11 @@ class RunAdapters:
         return lines
 
     @property
+    def has_trained_biases(self) -> bool:
+        """Return whether biases of the base are trained."""
+        return self._peft.lora_bias != "none"
+
+    @property
     def entry(self) -> AdapterEntry:
         """Return what the manifest of a checkpoint says."""
         return AdapterEntry.from_config(self._peft, self.base)
@@ -76,10 +81,10 @@ class RunAdapters:
         base that was drawn is there already. The configuration may name other start weights by now."""
         if entry.base.is_drawn:
             return
-        if self._peft.lora_bias == "none":
-            self._load_base_of(entry, folder, self._untouched())
-        else:  # the checkpoint has the trained biases alone
+        if self.has_trained_biases:  # the checkpoint has these alone
             self._load_base(locate(entry.base, self._config, folder), self._untouched())
+        else:
+            self._load_base_of(entry, folder, self._untouched())
 
     def _load_base_of(self, entry: AdapterEntry, folder: Path, parameters: Collection[LocalParameter]) -> None:
         if entry.holds_base and not entry.is_merged:

@@ -5,7 +5,8 @@ all samples are computed with them, once for all starts of the run, or the backe
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import error
 from neuron_trainer import objectives
 from neuron_trainer.checkpoint import fingerprint as weights
+from neuron_trainer.checkpoint.lora.base import adapters_in
 from neuron_trainer.checkpoint.lora.entry import AdapterEntry
 from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data.reference import fingerprint
@@ -75,17 +77,18 @@ class Reference:
         sections = self.module.config.model_alignment_strategy
         assert sections is not None and sections.dpo is not None
         if not sections.dpo.precompute_ref_log_probs:
-            self._load_start_weights()
-            self.module.backend.keep_reference()
+            with self._start_weights():
+                self.module.backend.keep_reference()
             return
         tables = {part: self._table(part) for part in parts}
         stored = {
             part: self._share(table.read(resumes=self._resumes) if table else None) for part, table in tables.items()
         }
-        if any(values is None for values in stored.values()):
-            self._load_start_weights()
+        missing = [part for part, values in stored.items() if values is None]
+        with self._start_weights() if missing else nullcontext():
+            computed = {part: self._compute(part, tables[part]) for part in missing}
         for part, values in stored.items():
-            self.module.add_reference(part, self._compute(part, tables[part]) if values is None else values)
+            self.module.add_reference(part, computed[part] if values is None else values)
 
     @property
     def _resumes(self) -> bool:
@@ -125,17 +128,29 @@ class Reference:
         return adapters.base.fingerprint if entry is None else entry.base.fingerprint
 
     def _adapter_entry(self) -> AdapterEntry | None:
-        """Return what the checkpoint that this start resumes from says of its adapters."""
-        if not self._resumes or self.start.checkpoint is None:
+        """Return what the checkpoint of this start says of its adapters; None where it has none."""
+        if self.start.checkpoint is None:
             return None
-        return read_manifest(places.place(self.start.checkpoint)).adapters
+        folder = places.place(self.start.checkpoint)
+        return read_manifest(folder).adapters if self._resumes else adapters_in(folder)
 
-    def _load_start_weights(self) -> None:
-        """They are there already, unless this start goes on from a checkpoint of the run."""
+    @contextmanager
+    def _start_weights(self) -> Iterator[None]:
+        """Compute with the model that the run began with, without what its adapters have changed of it.
+
+        At step 0 it is there already, unless adapters have come with biases of their own, which are put back. When a
+        run resumes, the weights of its checkpoint are loaded later.
+        """
+        entry, adapters = self._adapter_entry(), self.state.adapters
+        has_biases = adapters is not None and entry is not None and adapters.has_trained_biases
+        if self._resumes or has_biases:
+            self._load_start_weights(entry)
+        yield
+        if has_biases and not self._resumes:
+            self.state.load_weights(places.place(str(self.start.checkpoint)))
+
+    def _load_start_weights(self, entry: AdapterEntry | None) -> None:
         explicit = self.module.config.exp_manager.resume_from_checkpoint
-        if not self._resumes:
-            return
-        entry = self._adapter_entry()
         try:
             if self.state.adapters is not None and entry is not None:
                 self.state.adapters.load_start(places.place(str(self.start.checkpoint)), entry)
