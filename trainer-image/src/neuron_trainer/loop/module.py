@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from neuron_api.config import TrainingConfig
 from neuron_api.derive.steps import seconds_of
-from neuron_trainer import optim
+from neuron_trainer import accelerators, optim
 from neuron_trainer.data import source
 from neuron_trainer.data.loader import StepLoader, Steps
 from neuron_trainer.data.reference import ReferencedSamples
@@ -220,7 +220,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
 
     def add_reference(self, part: Part, table: Tensor) -> None:
         """Give each sample of a part its log-probabilities, fp64 [n, 2], by number."""
-        dtype = torch.float64 if self.backend.device.type == "cpu" else torch.float32  # the device has no fp64
+        dtype = accelerators.get(self.backend.device.type).widest
         self._samples[part] = ReferencedSamples(self.samples(part), table.to(dtype))
 
     def _loader(self, part: Part, consumed: Callable[[], int]) -> StepLoader:

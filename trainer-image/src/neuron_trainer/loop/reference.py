@@ -18,7 +18,7 @@ from torch import Tensor
 
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import error
-from neuron_trainer import objectives
+from neuron_trainer import accelerators, objectives
 from neuron_trainer.checkpoint import fingerprint as weights
 from neuron_trainer.checkpoint.lora.base import adapters_in
 from neuron_trainer.checkpoint.lora.entry import AdapterEntry
@@ -188,7 +188,7 @@ class Reference:
         with backend.without_adapters():
             own = backend.log_probs({name: values.to(backend.device) for name, values in batch.items()})
         # fp64 on the CPU costs nothing; the device has no fp64.
-        number = torch.float64 if backend.device.type == "cpu" else torch.float32
+        number = accelerators.get(backend.device.type).widest
         whole = torch.zeros(len(own) * backend.share.size, 2, dtype=number, device=backend.device)
         whole[backend.share.rank :: backend.share.size] = own.to(number)
         copies = world // backend.share.size

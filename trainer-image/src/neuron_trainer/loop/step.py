@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from neuron_trainer import accelerators
 from neuron_trainer.parallel import Outcome, ParallelBackend
 
 
@@ -28,8 +29,8 @@ class Gradients:
 
     def __init__(self, backend: ParallelBackend, clip: float | None) -> None:
         self._backend, self._clip = backend, clip
-        # fp64 on the CPU costs nothing for three numbers; the device has no fp64.
-        self._small = torch.float64 if backend.device.type == "cpu" else torch.float32
+        # fp64 on the CPU costs nothing for three numbers.
+        self._small = accelerators.get(backend.device.type).widest
         self._unit = torch.ones((), dtype=self._small, device=backend.device)
         self._shares: dict[tuple[int, ...], Tensor] = {}
 
@@ -76,7 +77,7 @@ class Gradients:
 def parameter_norm(backend: ParallelBackend) -> Tensor:
     """Return the global L2 norm of the weights that are updated, each once, scalar; a collective: call on all
     processes."""
-    dtype = torch.float64 if backend.device.type == "cpu" else torch.float32
+    dtype = accelerators.get(backend.device.type).widest
     squares = torch.zeros((), dtype=dtype, device=backend.device)
     for parameter in backend.parameters():
         squares += torch.linalg.vector_norm(parameter.leaf.detach(), dtype=torch.float32) ** 2 / parameter.replicas

@@ -14,6 +14,8 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 from neuron_api.platform.topology import Topology
+from neuron_trainer import accelerators
+from neuron_trainer.parallel import hosts
 from neuron_trainer.parallel.backend import ParallelBackend
 
 _SHUFFLE = "distributed_strategy.token_shuffle_group_size"
@@ -40,9 +42,9 @@ def preload() -> None:
 
 
 def init_process_group(accelerator: str, timeout: timedelta) -> None:
-    """Initialise torch.distributed: gloo for host tensors, the accelerator's own collectives for its tensors."""
-    name = "gloo" if accelerator == "cpu" else f"cpu:gloo,{accelerator}:{accelerator}"
-    dist.init_process_group(name, timeout=timeout)
+    """Initialise torch.distributed: the accelerator's own collectives for its tensors, and gloo for those of hosts."""
+    dist.init_process_group(accelerators.get(accelerator).collectives, timeout=timeout)
+    hosts.init(accelerator, timeout)
 
 
 def create(config: TrainingConfig, topology: Topology, device: torch.device) -> ParallelBackend:

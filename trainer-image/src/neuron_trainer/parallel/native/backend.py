@@ -3,36 +3,31 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
 from itertools import repeat
-from typing import Any, Final
+from typing import Final
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.distributed.tensor.parallel import loss_parallel
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import alignment, precision, sharding
+from neuron_api.derive import alignment, precision
 from neuron_api.platform.topology import Topology
-from neuron_trainer import objectives
-from neuron_trainer.models import lora, recompute
+from neuron_trainer import accelerators, objectives
 from neuron_trainer.models.family import Family
-from neuron_trainer.models.interface import Part, Prediction
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Share
 
 from . import mesh, parameters, staggered_init
+from .blocks import BlockBuilder
 from .context import context_parallel
 from .data import data_parallel
-from .expert import expert_parallel, token_shuffle
 from .pipeline import shared_weight, stages
 from .precision import dtypes, frozen_weights
 from .precision.rounded_weights import RoundedWeights
 from .precision.start_biases import StartBiases
 from .precision.working_weights import WorkingWeights
 from .schedule import GradientAccumulation, MicroBatch, MicroBatchSchedule, Pipelined, Targets
-from .tensor import adapters, tensor_parallel
 from .tensor.loss import AveragedLoss, CrossEntropy
 from .tensor.preference_loss import PreferenceLoss, RowLogProbs, pair_columns, pair_rows
 
@@ -56,7 +51,7 @@ class NativeBackend:
             config.model.encoder_seq_length, self._meshes.context_rank, topology.context_parallel
         )
         context = self._meshes.context
-        self._wide = torch.float64 if device.type == "cpu" else torch.float32  # the device has no fp64
+        self._wide = accelerators.get(device.type).widest
         self._rows = RowLogProbs(self._part, context.get_group() if context is not None else None, self._wide)
         self._objective = objectives.for_run(config)
         self._loss: AveragedLoss = CrossEntropy(self._part)
@@ -64,8 +59,6 @@ class NativeBackend:
             self._loss = PreferenceLoss(self._objective, self._rows)
         self._parameters: list[parameters.NativeParameter] = []
         self._frozen: list[parameters.NativeParameter] = []
-        self._adapters: list[lora.Adapters] = []
-        """Of each block."""
         self._blocks: list[nn.Module] = []
         self._reference: MicroBatchSchedule | None = None
         """Of the frozen model, where there is one."""
@@ -80,9 +73,9 @@ class NativeBackend:
     def build(self, family: Family) -> nn.Module:
         """See `ParallelBackend`; with several blocks on this stage, all of them."""
         numbers = stages.own_blocks(self._config, self._meshes.stage)
-        self._aliases = shared_weight.shared(family.on_meta()) if self._meshes.stages is not None else {}
+        self._builder = self._block_builder(family)
         blocks = staggered_init.staggered(
-            lambda: {number: self._block(family, number) for number in numbers},
+            lambda: {number: self._builder.build(number) for number in numbers},
             self._topology.processes_per_node,
             self._config.trainer.sequential_move_factor,
         )
@@ -91,15 +84,15 @@ class NativeBackend:
         self._frozen = [
             parameter for module in blocks.values() for parameter in parameters.collect(module, each, is_frozen=True)
         ]
-        shared_weight.mark(self._frozen, self._aliases)
-        self._copied = shared_weight.mark(self._parameters, self._aliases)
+        shared_weight.mark(self._frozen, self._builder.aliases)
+        self._copied = shared_weight.mark(self._parameters, self._builder.aliases)
         if self._meshes.data is None and dtypes.is_mixed(self._policy):
             self._compute_weights = WorkingWeights(
                 list(blocks.values()), self._parameters, self._policy, self._config.seed
             )
         elif self._policy.is_stochastic and self._policy.has_masters:
             self._compute_weights = RoundedWeights(list(blocks.values()), self._parameters, self._config.seed)
-        if self._meshes.data is not None and self._is_replicated:
+        if self._meshes.data is not None and self._builder.is_replicated:
             module = data_parallel.replicated(blocks[0], self._meshes.data)
             self._schedule: MicroBatchSchedule = GradientAccumulation(module, self._loss)
         else:
@@ -107,100 +100,13 @@ class NativeBackend:
         self._family, self._blocks = family, list(blocks.values())
         return nn.ModuleList(blocks.values()) if len(blocks) > 1 else blocks[numbers[0]]
 
+    def _block_builder(self, family: Family) -> BlockBuilder:
+        return BlockBuilder(self._config, self._topology, self._meshes, self._part, family, self.device)
+
     def _scheduled(self, blocks: dict[int, nn.Module]) -> MicroBatchSchedule:
         if self._meshes.stages is None:
             return GradientAccumulation(blocks[0], self._loss)
         return Pipelined(blocks, self._meshes.stages, self._topology.micro_batches, self._loss)
-
-    @property
-    def _is_replicated(self) -> bool:
-        """Return whether processes share samples, whole weights and nothing else."""
-        meshes = self._meshes
-        is_split = self._config.distributed_strategy.zero1 or meshes.tensor or meshes.stages or meshes.experts
-        return not (is_split or dtypes.is_mixed(self._policy) or self._config.bucket_size_collectives)
-
-    def _block(self, family: Family, number: int, *, is_frozen: bool = False) -> nn.Module:
-        """Meta device, this block's modules, tensor parallel, materialise shard by shard, data parallel; one that is
-        frozen is whole on each data-parallel process, in the dtype that is computed with."""
-        module: nn.Module = family.on_meta()
-        if self._topology.pipeline_parallel > 1:
-            stages.prune_to_stage(module, self._config, family.layers, number)
-        modules = dict(module.named_modules())
-        layers = [name for name in family.layers if name in modules]
-        if self._meshes.experts is not None:
-            expert_parallel.apply(module, self._meshes.experts)
-        if self._meshes.tensor is not None:
-            roles = {name: role for name, role in family.roles.items() if self._holds(modules, name)}
-            sequence_parallel = self._config.distributed_strategy.sequence_parallel
-            copies = sharding.requested_replication(self._config)
-            tensor_parallel.apply(
-                module,
-                self._meshes.tensor,
-                roles,
-                sequence_parallel=sequence_parallel,
-                copies=copies,
-                reduction=dtypes.reduction(self._policy),
-            )
-            self._tie(family, module)
-        if is_frozen:
-            module.requires_grad_(False)
-        else:
-            self._adapt(module, family)
-        self._materialise(module, family)
-        if self._meshes.shuffle is not None:
-            token_shuffle.apply(module, self._meshes.shuffle)
-        if self._meshes.context is not None:
-            context_parallel.apply(module, self._meshes.context, self._part)
-        recompute.apply(module, self._config.model, layers)
-        if self._meshes.data is not None and not self._is_replicated and not is_frozen:
-            data_parallel.apply(
-                module,
-                self._meshes.data,
-                layers,
-                dtypes.mixed_precision(self._policy),
-                experts=self._meshes.experts_data,
-                bucket=self._config.bucket_size_collectives,
-            )
-        if self._policy.is_autocast:
-            dtypes.autocast(module, self.device.type)
-        if self._meshes.context is not None or self._meshes.stages is not None:  # else ids say it: whole samples
-            module.register_forward_pre_hook(partial(_with_part, self._part), with_kwargs=True)
-        if self._meshes.stages is not None:
-            module.register_forward_hook(_plain)
-        return module
-
-    def _adapt(self, module: nn.Module, family: Family) -> None:
-        """Add the adapters of LoRA, split as their linears are."""
-        strategy = self._config.model_alignment_strategy
-        if strategy is None or strategy.peft is None:
-            return
-        sequence_parallel = self._config.distributed_strategy.sequence_parallel
-        mesh = self._meshes.tensor
-        split = adapters.split(family.roles, mesh, sequence_parallel=sequence_parallel) if mesh is not None else None
-        self._adapters.append(lora.attach(module, strategy.peft, split))
-
-    def _tie(self, family: Family, module: nn.Module) -> None:
-        """Share weights with two names again; in a pipeline no stage has both names."""
-        if self._meshes.stages is None:
-            family.tie(module)
-
-    @staticmethod
-    def _holds(modules: dict[str, nn.Module], name: str) -> bool:
-        return name in modules and not isinstance(modules[name], stages.PassThrough)
-
-    def _materialise(self, module: nn.Module, family: Family) -> None:
-        """Replace each meta parameter by its initial value; one full tensor at a time is in memory."""
-        for name, meta in list(module.named_parameters()):
-            full = family.init_parameter(self._aliases.get(name, name), meta.shape)
-            # What is never updated needs no master: it is kept in the dtype that is computed with.
-            dtype = self._policy.stored if meta.requires_grad else self._policy.compute
-            full = full.to(self.device, dtypes.TORCH[dtype])
-            if isinstance(meta, DTensor):
-                # src_data_rank None: every rank has the same full tensor and cuts its own shard, no broadcast.
-                full = distribute_tensor(full, meta.device_mesh, meta.placements, src_data_rank=None)
-            owner, _, attribute = name.rpartition(".")
-            setattr(module.get_submodule(owner), attribute, nn.Parameter(full, requires_grad=meta.requires_grad))
-        self._tie(family, module)
 
     def parameters(self) -> Sequence[LocalParameter]:
         """See `ParallelBackend`."""
@@ -213,12 +119,12 @@ class NativeBackend:
     @contextmanager
     def without_adapters(self) -> Iterator[None]:
         """See `ParallelBackend`."""
-        for adapter in self._adapters:
+        for adapter in self._builder.adapters:
             adapter.is_on = False
         try:
             yield
         finally:
-            for adapter in self._adapters:
+            for adapter in self._builder.adapters:
                 adapter.is_on = True
 
     def weights_loaded(self, updates: int) -> None:
@@ -248,12 +154,12 @@ class NativeBackend:
     def keep_reference(self) -> None:
         """See `ParallelBackend`: a second model, split as the first and kept in the dtype that is computed with; with
         LoRA the model is there, and the biases alone are kept."""
-        if self._adapters:
+        if self._builder.adapters:
             self._start_biases = StartBiases(self._parameters)
             return
-        family = replace(self._family, initialize=False)
+        builder = self._block_builder(replace(self._family, initialize=False))
         numbers = stages.own_blocks(self._config, self._meshes.stage)
-        blocks = {number: self._block(family, number, is_frozen=True).eval() for number in numbers}
+        blocks = {number: builder.build(number, is_frozen=True).eval() for number in numbers}
         target = [parameter for module in blocks.values() for parameter in module.parameters()]
         frozen_weights.copy(self._parameters, target, self._policy, seed=self._config.seed, updates=self._updates)
         self._reference = self._scheduled(blocks)
@@ -379,12 +285,3 @@ _OF_ROWS: Final = ("input_ids", "labels", "position_ids", "document_ids")
 def _split(values: Tensor, size: int) -> Sequence[Tensor]:
     """Return the parts of so many rows; all of them as they are where that is one part, which costs nothing."""
     return (values,) if len(values) == size else torch.split(values, size)
-
-
-def _with_part(part: Part, _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
-    return inputs, {**named, "part": part}
-
-
-def _plain(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
-    """PyTorch's pipelines hand on plain tuples only."""
-    return tuple(output) if isinstance(output, Prediction) else output
