@@ -157,8 +157,7 @@ def _train(family: str, split: Split, folder: Path) -> dict[str, Any]:
     optimizer = optim.for_run(typed, backend.parameters())
     steps = []
     for step in range(STEPS):
-        own = _pairs(step, backend.share) if family in ALIGNED else _batch(step, backend.share, PACKED in family)
-        done = gradients.compute(own)
+        done = gradients.compute(batch(family, step, backend.share))
         optimizer.step()
         backend.end_step(step + 1)
         steps.append(tuple(one.item() for one in (done.loss, done.gradient_norm, *done.metrics.values())))
@@ -222,6 +221,11 @@ def _family(name: str, typed: Any) -> Any:
     if name.partition(", lora")[0] in MEGATRON:
         return Family.from_config(typed, VOCABULARY)
     return Family.from_json({**MODEL, **HF[name.partition(",")[0]]}, typed)
+
+
+def batch(family: str, step: int, share: Any) -> dict[str, Any]:
+    """A share of the global batch of a step."""
+    return _pairs(step, share) if family in ALIGNED else _batch(step, share, PACKED in family)
 
 
 def _pairs(step: int, share: Any) -> dict[str, Any]:

@@ -104,9 +104,9 @@ class NativeBackend:
         return BlockBuilder(self._config, self._topology, self._meshes, self._part, family, self.device)
 
     def _scheduled(self, blocks: dict[int, nn.Module]) -> MicroBatchSchedule:
-        if self._meshes.stages is None:
+        if self._meshes.links is None:
             return GradientAccumulation(blocks[0], self._loss)
-        return Pipelined(blocks, self._meshes.stages, self._topology.micro_batches, self._loss)
+        return Pipelined(blocks, self._meshes.links, self._topology.micro_batches, self._loss)
 
     def parameters(self) -> Sequence[LocalParameter]:
         """See `ParallelBackend`."""
@@ -248,8 +248,8 @@ class NativeBackend:
         """See `ParallelBackend`; FSDP has averaged over data-parallel ranks during the last backward pass."""
         for parameter in self._parameters:
             parameters.move_gradient(parameter)
-        if self._meshes.stages is not None:
-            shared_weight.add_gradients(self._copied, self._meshes.stages)
+        if self._meshes.links is not None:
+            shared_weight.add_gradients(self._copied, self._meshes.links)
 
     def end_step(self, updates: int) -> None:
         """See `ParallelBackend`; weights are rounded when they are gathered."""
