@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -159,6 +160,10 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         `text`: how its configuration differs from the file's, a line each.
         """
         self._hand_over(resume=text, checkpoint=CheckpointReport(step=step, path=path, time=time, verified=True))
+
+    def data_opened(self, records: Mapping[str, Mapping[str, int]]) -> None:
+        """Called once, with what became of the records of each part; empty for other data."""
+        self._hand_over(records=records)
 
     def nothing_to_do(self, step: int) -> None:
         """Called in place of training where the last step was done before this start."""

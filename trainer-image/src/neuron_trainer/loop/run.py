@@ -131,6 +131,7 @@ class Run:
             self.phases.mark("checkpoint_load")
         if metrics is not None:
             counts = self.module.record_counts()
+            reporting.data_opened(counts or {})
             metrics.begin(StartRecord(step, lost, round(time.time(), 3), tuple(start.text) or None, counts))
             summary = self.state.adapters.sentences() if self.state.adapters is not None else ()
             for line in (*summary, _sentence(start, step, lost), *start.text):
