@@ -107,7 +107,7 @@ _EFFECTS: Final[Mapping[Effect, Mapping[str, str]]] = {
         "virtual_pipeline_model_parallel_size context_parallel_size expert_model_parallel_size zero1 "
         "sequence_parallel kv_replicator pipeline_model_parallel_split_rank",
         "model_alignment_strategy.dpo": "precompute_ref_log_probs",
-        "model": "qkv_linear fuse_qkv pipeline_cuts apply_query_key_layer_scaling gradient_accumulation_fusion "
+        "model": "compile qkv_linear fuse_qkv pipeline_cuts apply_query_key_layer_scaling gradient_accumulation_fusion "
         "use_emha megatron_amp_O2 bias_gelu_fusion bias_activation_fusion bias_dropout_add_fusion "
         "masked_softmax_fusion",
         "model.fusions": "softmax flash_attention ring_attention",

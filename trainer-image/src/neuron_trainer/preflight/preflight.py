@@ -22,7 +22,7 @@ from neuron_trainer.run_directory.log_dir import checkpoints
 from neuron_trainer.storage import places
 from neuron_trainer.storage.files import decimal_size
 
-from . import early
+from . import compiler, early
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,11 @@ def check(
     config: TrainingConfig, processes: int, folder: Path, accelerator: str = "cpu", *, is_test: bool = False
 ) -> None:
     """Raise `InputError` with every finding; a test checks the test set alone."""
-    findings = [*_device(accelerator), *early.findings(config, processes, is_test=is_test)]
+    findings = [
+        *_device(accelerator),
+        *compiler.check(config, accelerator),
+        *early.findings(config, processes, is_test=is_test),
+    ]
     try:
         model = Family.from_config(config, tokenizer.vocabulary(config))
     except InputError as problem:
