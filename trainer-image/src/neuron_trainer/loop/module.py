@@ -61,7 +61,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self.automatic_optimization = False
         self.config, self.backend, self.model = config, backend, model
         self.consumed_samples = 0
-        self.results = Results(depth(config, backend.device), config.data.global_batch_size)
+        cause = accelerators.get(backend.device.type).nan_cause(config.model.encoder_seq_length)
+        self.results = Results(depth(config, backend.device), config.data.global_batch_size, cause)
         self.is_stopping = False
         """Some process was asked to stop: all save at the end of this step."""
         self.is_over = False

@@ -27,6 +27,7 @@ from neuron_trainer.data.reference import fingerprint
 from neuron_trainer.data.samples import Part, Samples
 from neuron_trainer.errors import CheckpointError, DivergenceError, InputError
 from neuron_trainer.ipc.worker_channel import Start
+from neuron_trainer.parallel import hosts
 from neuron_trainer.run_directory.reference_table import ReferenceTable, TableOrigin
 from neuron_trainer.storage import places
 
@@ -203,7 +204,7 @@ class Reference:
 def _broadcast(value: Any) -> Any:
     """Return rank 0's value on every rank."""
     values = [value]
-    dist.broadcast_object_list(values, src=0)
+    dist.broadcast_object_list(values, src=0, group=hosts.group())
     return values[0]
 
 

@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from neuron_api.config import TrainingConfig
 from neuron_trainer.errors import DivergenceError
+from neuron_trainer.parallel import hosts
 
 from .step import StepSums
 
@@ -68,8 +69,9 @@ def depth(config: TrainingConfig, device: torch.device) -> int:
 class Results:
     """A queue of at most `depth` unread steps."""
 
-    def __init__(self, depth: int, global_batch: int) -> None:
-        self._depth, self._global_batch = depth, global_batch
+    def __init__(self, depth: int, global_batch: int, nan_cause: str = "") -> None:
+        """`nan_cause`: what else the message of a loss that is not finite says (`Accelerator.nan_cause`)."""
+        self._depth, self._global_batch, self._nan_cause = depth, global_batch, nan_cause
         self._pending: deque[Pending] = deque()
         self._newest: StepResult | None = None
         self.nonfinite_norms = 0
@@ -122,12 +124,13 @@ class Results:
         """A collective: every process has read the same loss."""
         rank = dist.get_rank()
         are_finite: list[bool] = [True] * dist.get_world_size()
-        dist.all_gather_object(are_finite, math.isfinite(pending.sums.share.item()))
+        dist.all_gather_object(are_finite, math.isfinite(pending.sums.share.item()), hosts.group())
         guilty = [str(number) for number, is_finite in enumerate(are_finite) if not is_finite]
         last = pending.consumed_samples
-        return (
+        sentence = (
             f"rank {rank}, step {pending.step}: the loss is {loss}, from rank{'s' if len(guilty) > 1 else ''} "
             f"{', '.join(guilty[:8])}{', …' if len(guilty) > 8 else ''}. No checkpoint of this step is written. Lower "
             f"model.optim.lr, set trainer.gradient_clip_val, or look at samples {last - self._global_batch} to "
             f"{last - 1} of the data."
         )
+        return f"{sentence} {self._nan_cause}".rstrip()

@@ -15,7 +15,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from neuron_api.config import TrainingConfig
+from neuron_trainer import accelerators
 from neuron_trainer.storage import places
+
+from .placement import OpenedDevice
 
 Save = Callable[[Path, dict[str, Any]], None]
 """Write tensors and the given trainer state to a directory, on all ranks together."""
@@ -89,7 +92,7 @@ def build(config: TrainingConfig, strategy: BackendStrategy, folder: Path, callb
     _silence()
     trainer = config.trainer
     return pl.Trainer(
-        accelerator="cpu",
+        accelerator="cpu" if accelerators.get(strategy.root_device.type).is_host else OpenedDevice(),
         strategy=strategy,
         # torchelastic's environment variables describe our processes, of which Lightning must not know.
         plugins=[LightningEnvironment()],

@@ -12,7 +12,7 @@ from neuron_api import checks
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment, architecture
 from neuron_api.findings.finding import Finding, Severity, error, errors_of
-from neuron_trainer import parallel
+from neuron_trainer import accelerators, parallel
 from neuron_trainer.data import custom, epoch, tokenizer
 from neuron_trainer.data.samples import FOLDER, Part
 from neuron_trainer.errors import CheckpointError, InputError
@@ -63,12 +63,14 @@ def check(
         raise InputError(list(errors))
 
 
-def _device(accelerator: str) -> list[Finding]:
-    """Check the accelerator: PyTorch has `cpu`; others come with a package that this image may not have."""
-    try:
-        torch.get_device_module(accelerator)
-    except RuntimeError:
-        message = f"PyTorch {torch.__version__} in this image has no device {accelerator!r}."
+def _device(name: str) -> list[Finding]:
+    """Check the accelerator without loading its runtime, which is the workers': PyTorch has `cpu`; others come with a
+    package, or a build of PyTorch, that this image may not have."""
+    if name not in accelerators.names():
+        message = f"there is no accelerator {name!r}."
+        return [error("spec.platform.accelerator", message, f"Use one of {', '.join(accelerators.names())}.")]
+    if not accelerators.is_present(accelerators.get(name)):
+        message = f"PyTorch {torch.__version__} in this image has no device {name!r}."
         remedy = "Use an image whose PyTorch has it, or accelerator cpu."
         return [error("spec.platform.accelerator", message, remedy)]
     return []

@@ -16,6 +16,7 @@ from neuron_api.derive import alignment, precision
 from neuron_api.platform.topology import Topology
 from neuron_trainer import accelerators, objectives
 from neuron_trainer.models.family import Family
+from neuron_trainer.parallel import hosts
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Share
 
 from . import mesh, parameters, staggered_init
@@ -263,7 +264,7 @@ class NativeBackend:
         if dist.get_world_size() == 1:
             return lambda: wishes
         votes = torch.tensor([int(wish) for wish in wishes])
-        work = dist.all_reduce(votes, async_op=True)
+        work = dist.all_reduce(votes, group=hosts.group(), async_op=True)
 
         def answer() -> tuple[bool, ...]:
             work.wait()
@@ -274,7 +275,7 @@ class NativeBackend:
     def sum_over_processes(self, values: Tensor) -> Tensor:
         """See `ParallelBackend`."""
         if dist.get_world_size() > 1:
-            dist.all_reduce(values)
+            dist.all_reduce(values, group=hosts.group() if values.is_cpu else None)
         return values
 
 

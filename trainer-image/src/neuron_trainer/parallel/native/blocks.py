@@ -10,6 +10,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import compiler, precision, sharding
 from neuron_api.platform.topology import Topology
+from neuron_trainer import accelerators
 from neuron_trainer.models import lora, recompute
 from neuron_trainer.models.family import Family
 from neuron_trainer.models.interface import Part, Prediction
@@ -46,8 +47,11 @@ class BlockBuilder:
 
     @property
     def is_replicated(self) -> bool:
-        """Return whether processes share samples, whole weights and nothing else."""
+        """Return whether processes share samples, whole weights and nothing else: then DistributedDataParallel, on the
+        CPU. On a device its search for unused parameters is a copy and a wait in each step, and FSDP2 overlaps, too."""
         meshes = self._meshes
+        if not accelerators.get(self._device.type).is_host:
+            return False
         is_split = self._config.distributed_strategy.zero1 or meshes.tensor or meshes.stages or meshes.experts
         return not (is_split or dtypes.is_mixed(self._policy) or self._config.bucket_size_collectives)
 
