@@ -161,9 +161,7 @@ def _train(
     )
     if job.is_test:
         testing.test(run, start, Path(job.log_dir), ranks.rank)
-        dist.barrier(hosts.group())
-        dist.destroy_process_group()
-        return WorkerOutcome.FINISHED
+        return _leave(channel, ranks, WorkerOutcome.FINISHED)
     metrics = MetricsFile(Path(job.log_dir) / contract.METRICS_FILE, channel.guard) if ranks.rank == 0 else None
     stop = run.fit(
         start,
@@ -173,14 +171,21 @@ def _train(
         metrics=metrics,
         rank=ranks.rank,
     )
+    outcomes = {Stop.TIME: WorkerOutcome.OUT_OF_TIME, Stop.EARLY: WorkerOutcome.STOPPED_EARLY}
+    return _leave(channel, ranks, None if stop is Stop.REQUEST else outcomes.get(stop, WorkerOutcome.FINISHED))
+
+
+def _leave(channel: WorkerChannel, ranks: Ranks, outcome: WorkerOutcome | None) -> WorkerOutcome:
+    """Meet the other processes, and take the process group down; return the outcome, by default that of a stop.
+
+    The outcome is reported before: the runtime of a device may end the process while it is taken down.
+    """
     dist.barrier(hosts.group())  # no rank leaves while another may still need it: agents would take it for a loss
-    stops_here = channel.is_stopping
+    if outcome is None:
+        outcome = WorkerOutcome.PREEMPTED if channel.is_stopping else WorkerOutcome.REJOIN
+    channel.report_left(ranks.local_rank, outcome)
     dist.destroy_process_group()
-    if stop is Stop.REQUEST:
-        return WorkerOutcome.PREEMPTED if stops_here else WorkerOutcome.REJOIN
-    return {Stop.TIME: WorkerOutcome.OUT_OF_TIME, Stop.EARLY: WorkerOutcome.STOPPED_EARLY}.get(
-        stop, WorkerOutcome.FINISHED
-    )
+    return outcome
 
 
 def _agree(own: Start) -> Start:

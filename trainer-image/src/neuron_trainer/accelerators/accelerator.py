@@ -22,6 +22,8 @@ class Accelerator:
     """The vendor's package that brings the device to PyTorch, imported in workers only; empty: PyTorch has it."""
     peer_loss: tuple[str, ...] = ()
     """What its collectives say, as a plain RuntimeError, when another process is gone."""
+    aborts_without_peers: bool = False
+    """Whether its runtime aborts a process (SIGABRT) whose peers do not come to a collective."""
     busy: tuple[str, ...] = ()
     """What its runtime says when another process, perhaps one that is ending, still has this process's device."""
     nan_note: str = ""

@@ -5,6 +5,7 @@ comes after it. The launcher and the forkserver do none of this; they run with `
 """
 
 import os
+import sys
 from collections.abc import MutableMapping
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -37,6 +38,11 @@ def load(accelerator: Accelerator, local_rank: int) -> None:
     """
     if accelerator.is_host:
         return
+    if sys.modules.get(accelerator.package) is not None:
+        raise DeviceError(
+            f"{accelerator.package} was loaded before this process was forked, and a device's runtime does not survive "
+            "that. Import it nowhere but in workers: not by sitecustomize, and not in what the launcher imports."
+        )
     if accelerator.package:
         choose_core(os.environ, local_rank)
         _load(accelerator.package)

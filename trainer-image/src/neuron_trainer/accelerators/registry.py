@@ -34,6 +34,7 @@ _ALL: Final = {
         compiler="neuron",
         package="torch_neuronx",
         peer_loss=(*_GLOO, *_NRT),
+        aborts_without_peers=True,
         busy=_STALE,
         nan_note=_NEURON_NAN,
         nan_tokens=4096,

@@ -52,10 +52,9 @@ class BackendStrategy(SingleDeviceStrategy):  # type: ignore[misc]
     def model_to_device(self) -> None:
         """The backend built it there."""
 
-    def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
-        """Return the batch as it is on the CPU: Lightning would walk through it in each step."""
-        where = device or self.root_device
-        return batch if where.type == "cpu" else super().batch_to_device(batch, device, dataloader_idx)
+    def batch_to_device(self, batch: Any, *_: Any, **__: Any) -> Any:
+        """Return the batch as it is: the loader has put it there, and Lightning would walk through it in each step."""
+        return batch
 
     def optimizer_step(self, optimizer: Optimizer, *_: Any, **__: Any) -> Any:
         """The step alone: gradients are clipped, and no plugin or callback has anything to do before it."""
