@@ -66,6 +66,14 @@ def test_more_processes_than_cores_are_told_with_both_numbers() -> None:
         device.choose_core({"NEURON_RT_VISIBLE_CORES": "0-1"}, 2)
 
 
+def test_each_process_has_folders_of_its_own_where_they_must_not_be_shared() -> None:
+    values = dict(device_environment.variables("neuron", Path("/cache"), 1))
+    device.take_folders(values, 5)
+    assert values["TORCH_NEURONX_DEBUG_DIR"] == "/cache/node-1/debug/5"
+    assert values["TORCH_NEURONX_NEFF_CACHE_DIR"] == "/cache/neff"
+    assert not any("{" in value for value in values.values())
+
+
 # ---- loading and opening ---------------------------------------------------------------------------------------------
 
 

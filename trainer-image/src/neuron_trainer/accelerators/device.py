@@ -22,6 +22,7 @@ _ENTRY_POINTS: Final = "torch.backends"
 """The group by which PyTorch finds packages that bring a device."""
 VISIBLE_CORES: Final = "NEURON_RT_VISIBLE_CORES"
 """Which NeuronCores a process takes: `5`, or those of a whole container: `0-3,8`."""
+_OWN_FOLDER: Final = "/{local_rank}"
 
 
 def is_present(accelerator: Accelerator) -> bool:
@@ -45,6 +46,7 @@ def load(accelerator: Accelerator, local_rank: int) -> None:
         )
     if accelerator.package:
         choose_core(os.environ, local_rank)
+        take_folders(os.environ, local_rank)
         _load(accelerator.package)
     else:
         _device_module(accelerator).set_device(local_rank)  # its collectives take the current device
@@ -88,13 +90,20 @@ def choose_core(environ: MutableMapping[str, str], local_rank: int) -> None:
     environ.pop("NEURON_RT_NUM_CORES", None)  # a count and a list contradict each other
 
 
+def take_folders(environ: MutableMapping[str, str], local_rank: int) -> None:
+    """Fill in the local rank where the launcher has left its place, at the end of a folder's name."""
+    for name, value in environ.items():
+        if value.endswith(_OWN_FOLDER):
+            environ[name] = f"{value.removesuffix(_OWN_FOLDER)}/{local_rank}"
+
+
 def visible_cores(text: str) -> list[int]:
     """Return the cores of a list with ranges, as `0-3,8`; empty where none is given. Raises `DeviceError`."""
     cores: list[int] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
-        first, _, last = part.partition("-")
+        first, dash, last = part.partition("-")
         try:
-            cores += range(int(first), int(last or first) + 1)
+            cores += range(int(first), int(last if dash else first) + 1)
         except ValueError:
             raise DeviceError(f"{VISIBLE_CORES}={text} is no list of cores. Write it as 0-3 or 0,1,8.") from None
     return cores

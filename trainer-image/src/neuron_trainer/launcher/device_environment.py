@@ -25,10 +25,6 @@ CONSTANT: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """By accelerator."""
 
-DEBUG_DIR: Final = "TORCH_NEURONX_DEBUG_DIR"
-"""Where a compilation leaves files until it ends. Processes that share it delete each other's, so the worker adds a
-folder of its own."""
-
 SHARED_CACHES: Final[Mapping[str, Mapping[str, str]]] = {
     "neuron": {"TORCH_NEURONX_NEFF_CACHE_DIR": "neff", "TORCH_NEURONX_HLO_CACHE_DIR": "hlo"}
 }
@@ -39,7 +35,9 @@ NODE_CACHES: Final[Mapping[str, Mapping[str, str]]] = {
     "neuron": {
         "TORCHINDUCTOR_CACHE_DIR": "inductor",
         "TORCH_NEURONX_NEFF_LOCAL_CACHE_DIR": "neff-local",
-        DEBUG_DIR: "debug",
+        # Files of a compilation until it ends; processes that share a folder delete each other's. The worker fills in
+        # its rank (`accelerators.load`).
+        "TORCH_NEURONX_DEBUG_DIR": "debug/{local_rank}",
     },
     "cuda": {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"},
 }
