@@ -16,6 +16,7 @@ from neuron_api.config import TrainingConfig
 from neuron_trainer.errors import DivergenceError
 from neuron_trainer.parallel import hosts
 
+from .late_read import LateRead
 from .step import StepSums
 
 
@@ -72,7 +73,7 @@ class Results:
     def __init__(self, depth: int, global_batch: int, nan_cause: str = "") -> None:
         """`nan_cause`: what else the message of a loss that is not finite says (`Accelerator.nan_cause`)."""
         self._depth, self._global_batch, self._nan_cause = depth, global_batch, nan_cause
-        self._pending: deque[Pending] = deque()
+        self._pending: deque[tuple[Pending, LateRead]] = deque()
         self._newest: StepResult | None = None
         self.nonfinite_norms = 0
         """Steps of this start whose gradient norm was not finite."""
@@ -82,7 +83,9 @@ class Results:
 
     def add(self, pending: Pending) -> None:
         """Read what is due. Raises `DivergenceError` for a loss that is not finite, on all processes together."""
-        self._pending.append(pending)
+        sums, norm = pending.sums, pending.parameter_norm
+        values = [sums.loss, sums.gradient_norm, *sums.metrics.values(), *([] if norm is None else [norm])]
+        self._pending.append((pending, LateRead(values)))
         while len(self._pending) > self._depth:
             self._read()
 
@@ -104,11 +107,9 @@ class Results:
         return newest
 
     def _read(self) -> None:
-        pending = self._pending.popleft()
-        sums, norm = pending.sums, pending.parameter_norm
-        values = [sums.loss, sums.gradient_norm, *sums.metrics.values(), *([] if norm is None else [norm])]
-        loss, gradient_norm, *further = torch.stack(values).tolist()
-        metrics = dict(zip(sums.metrics, further, strict=False))
+        pending, values = self._pending.popleft()
+        loss, gradient_norm, *further = values.numbers()
+        metrics = dict(zip(pending.sums.metrics, further, strict=False))
         if not math.isfinite(loss):
             raise DivergenceError(self._sentence(pending, loss))
         if not math.isfinite(gradient_norm):
@@ -116,7 +117,7 @@ class Results:
             self._broken = self._broken or pending.step
         self._newest = StepResult(
             pending.step, loss, gradient_norm, pending.lr, pending.consumed_samples, pending.tokens_per_second,
-            pending.time, None if norm is None else further[-1], pending.seconds, metrics,
+            pending.time, None if pending.parameter_norm is None else further[-1], pending.seconds, metrics,
         )  # fmt: skip
         self.on_read(self._newest)
 
