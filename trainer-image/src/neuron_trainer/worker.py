@@ -130,7 +130,8 @@ def _initialise(config: TrainingConfig, name: str, local_rank: int) -> torch.dev
     accelerator = accelerators.get(name)
     accelerators.load(accelerator, local_rank)
     backend = parallel.select(config, name)
-    process_group.join(backend, name, max(_MIN_TIMEOUT, config.neuron_rt_exec_timeout or _DEFAULT_TIMEOUT))
+    timeout = config.neuron_rt_exec_timeout or _DEFAULT_TIMEOUT
+    process_group.join(backend, name, max(_MIN_TIMEOUT, accelerator.compile_seconds, timeout))
     device = accelerators.open_device(accelerator)
     rng.seed(config.seed)
     return device

@@ -32,6 +32,7 @@ _ALL: Final = {
         collectives="neuron",
         widest=torch.float32,
         compiler="neuron",
+        compile_seconds=3600,
         package="torch_neuronx",
         peer_loss=(*_GLOO, *_NRT),
         aborts_without_peers=True,
@@ -40,7 +41,12 @@ _ALL: Final = {
         nan_tokens=4096,
     ),
     "cuda": Accelerator(
-        name="cuda", collectives="nccl", widest=torch.float32, compiler="inductor", peer_loss=(*_GLOO, *_NCCL)
+        name="cuda",
+        collectives="nccl",
+        widest=torch.float32,
+        compiler="inductor",
+        compile_seconds=1800,
+        peer_loss=(*_GLOO, *_NCCL),
     ),
 }
 
