@@ -82,7 +82,7 @@ class World:
         self.plane, self.cluster, self.namespace = plane, cluster, namespace
         self.reports, self.metrics = Reports(), Metrics()
         self.key = JobKey(namespace, JOB)
-        self.options = Options(image_cpu=IMAGE)
+        self.options = Options(images={"cpu": IMAGE})
         self._started: dict[str, datetime] = {}
         """When each pod's launcher was first heard of."""
 

@@ -18,7 +18,7 @@ from neuron_operator import failure_rules
 from neuron_operator.planning.objects import desired, naming
 from neuron_operator.planning.observation import pods
 from neuron_operator.planning.observation.observation import Child, ConfigText, Observed, Pod
-from neuron_operator.planning.options import Options
+from neuron_operator.planning.options import IMAGE_KINDS, Options
 from neuron_operator.planning.scheduling.registry import ADAPTERS
 from neuron_operator.planning.validation import validation
 from neuron_operator.planning.validation.validation import Accepted
@@ -28,8 +28,7 @@ Json = dict[str, Any]
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 OPTIONS = Options(
     failures=failure_rules.built_in(),
-    image_cpu="trainer:cpu",
-    image_neuron="trainer:neuron",
+    images={kind: f"trainer:{kind}" for kind in IMAGE_KINDS},
     gang_schedulers=frozenset(ADAPTERS),
 )
 
@@ -106,8 +105,9 @@ class JobBuilder:
         new.body["metadata"] |= values
         return new
 
-    def trainium(self, instance_type: str) -> Self:
-        return self.spec(platform={"instanceType": instance_type})
+    def trainium(self, instance_type: str, **devices: object) -> Self:
+        """With what spec.platform says about the devices of a node."""
+        return self.spec(platform={"instanceType": instance_type, **devices})
 
     def no_storage(self) -> Self:
         return self.spec(storage=[])

@@ -221,7 +221,7 @@ def jobs() -> list[Any]:
 def test_jobs_of_examples_and_pages_are_accepted_without_a_warning(body: dict[str, Any]) -> None:
     metadata = {"namespace": "default", "uid": "1f5b", **body["metadata"]}
     job = parse({**body, "metadata": metadata})
-    options = Options(image_cpu="trainer:cpu", image_neuron="trainer:neuron")
+    options = Options(images={"cpu": "trainer:cpu", "torchneuron": "trainer:torchneuron"})
     gate = validation.validate(job, ConfigText(validation.config_text(job)), options)
     assert isinstance(gate, validation.Accepted), gate.message
     assert gate.warnings == ()

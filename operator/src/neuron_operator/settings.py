@@ -15,7 +15,7 @@ from neuron_api import contract, release
 from neuron_api.resource.scheduling import GangScheduler
 
 from .logs import Format
-from .planning.options import Options
+from .planning.options import IMAGE_KINDS, Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,7 @@ def parse(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = o
     return Settings(
         namespaces=tuple(name for name in options.namespaces.split(",") if name),
         options=Options(
-            image_cpu=options.image_cpu,
-            image_neuron=options.image_neuron,
+            images={kind: image for kind in IMAGE_KINDS if (image := getattr(options, f"image_{kind}"))},
             poll_seconds=options.poll_seconds,
             gang_schedulers=options.gang_schedulers,
         ),
@@ -106,10 +105,8 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--version", action="version", version=f"%(prog)s {release.version()}")
     add("--namespaces", default="", metavar="A,B", help="namespaces to look after; default all")
-    add("--image-cpu", default="", metavar="IMAGE", help="trainer image of jobs with accelerator CPU and no image")
-    add(
-        "--image-neuron", default="", metavar="IMAGE", help="trainer image of jobs with accelerator Neuron and no image"
-    )
+    for kind, jobs in IMAGE_KINDS.items():
+        add(f"--image-{kind}", default="", metavar="IMAGE", help=f"trainer image of jobs on {jobs} without an image")
     add(
         "--gang-schedulers",
         type=_schedulers,

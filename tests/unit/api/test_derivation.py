@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment, hardware, sharding, steps
+from neuron_api.findings.finding import errors_of
 from neuron_api.platform.devices import devices
 from neuron_api.platform.instances import INSTANCE_TYPES
 from neuron_api.platform.topology import Topology
@@ -118,7 +119,7 @@ def test_devices_never_exceed_the_node_and_hold_every_process(
         return
     assert found.lnc is not None
     assert 1 <= found.neuron <= instance.chips
-    assert 0 <= found.efa <= instance.efa
+    assert 0 <= found.efa <= (instance.efa or 0)
     cores = instance.cores_per_chip // found.lnc
     assert found.neuron * cores >= count > (found.neuron - 1) * cores
 
@@ -132,14 +133,15 @@ TABLE = [
     ("trn2.3xlarge", 1, 8, 8, 4, 96, 1),
     ("trn2.48xlarge", 16, 128, 128, 64, 1536, 16),
     ("trn2u.48xlarge", 16, 128, 128, 64, 1536, 16),
+    ("trn3pd98.3xlarge", 1, 8, 8, 4, 144, None),
 ]
 """upstream-facts.md#trainium-instances: chips, physical cores, logical cores with lnc 1 and 2, GiB of the node, EFA
-interfaces (those of trn2u.48xlarge are not published: as trn2.48xlarge)."""
+interfaces (None: not published; those of trn2u.48xlarge are not either, and taken as trn2.48xlarge's)."""
 
 
 @pytest.mark.parametrize(("name", "chips", "cores", "lnc1", "lnc2", "memory", "efa"), TABLE)
 def test_an_instance_type_has_what_its_row_says(
-    name: str, chips: int, cores: int, lnc1: int, lnc2: int | None, memory: int, efa: int
+    name: str, chips: int, cores: int, lnc1: int, lnc2: int | None, memory: int, efa: int | None
 ) -> None:
     instance = INSTANCE_TYPES[name]
     assert (instance.chips, instance.chips * instance.cores_per_chip, instance.efa) == (chips, cores, efa)
@@ -160,12 +162,13 @@ def test_a_whole_node_asks_for_all_of_its_chips_and_one_process_more_is_refused(
     most = {1: lnc1, 2: lnc2, None: lnc2 or lnc1}[lnc]
     found, findings = devices(config(trainer={"devices": most or 1, "lnc": lnc}), name)
     if most is None:
-        assert (found, [one.key for one in findings]) == (None, ["trainer.lnc"])
+        assert (found, [one.key for one in errors_of(findings)]) == (None, ["trainer.lnc"])
         return
     assert found is not None
-    assert (found.neuron, found.efa, findings) == (chips, efa, ())
+    assert (found.neuron, found.efa, errors_of(findings)) == (chips, efa or 0, ())
+    assert [one.code for one in findings] == (["NTJ-3019"] if name.startswith("trn1") else [])
     found, findings = devices(config(trainer={"devices": most + 1, "lnc": lnc}), name)
-    assert (found, [one.key for one in findings]) == (None, ["trainer.devices"])
+    assert (found, [one.key for one in errors_of(findings)]) == (None, ["trainer.devices"])
 
 
 @pytest.mark.parametrize(("trainer", "name", "instance"), [

@@ -12,6 +12,7 @@ import pytest
 
 from attribute_reads import field_names, reads
 from neuron_api.config import TrainingConfig
+from neuron_api.config.markers import WITHOUT_NEURON
 from neuron_api.config.optimizers import OPTIMIZERS
 from neuron_api.findings.finding import Severity
 from neuron_api.loading.loader import load_text
@@ -79,7 +80,7 @@ def test_a_key_without_effect_anywhere_is_read_by_nothing_that_trains(path: str)
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in LEAVES if (fact := effects.no_effect_of(path)) and fact.devices == (Accelerator.CPU,)]
+    "path", [path for path in LEAVES if (fact := effects.no_effect_of(path)) and fact.devices == WITHOUT_NEURON]
 )
 def test_a_key_of_neuron_alone_is_a_variable_and_nothing_that_trains_reads_it(path: str) -> None:
     assert environment.VARIABLES[path]

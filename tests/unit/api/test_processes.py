@@ -8,6 +8,7 @@ import pytest
 from neuron_api.derive import hardware
 from neuron_api.loading import device_count
 from neuron_api.loading.loader import Loaded, load_text
+from neuron_api.platform.instances import instance_of
 from neuron_api.platform.topology import Topology
 from neuron_api.resource.spec import Accelerator, DeviceCountScope
 
@@ -21,7 +22,7 @@ def settled(devices: int, nodes: int, instance_type: str | None, meaning: Device
     def read(changes: Sequence[str]) -> Loaded:
         return load_text(LLAMA, (*given, *changes))
 
-    return device_count.resolve_device_count(read(()), read, instance_type, meaning)
+    return device_count.resolve_device_count(read(()), read, instance_of(instance_type), meaning)
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,7 @@ def test_every_value_reaches_its_flag() -> None:
 def test_the_program_understands_its_flags() -> None:
     found = settings.parse(container(watchNamespaces=["team-a", "team-b"], workers=4)["args"], environ={})
     assert found.namespaces == ("team-a", "team-b")
-    assert found.options.image_cpu == CPU_IMAGE
+    assert found.options.images == {"cpu": CPU_IMAGE}
     assert (found.workers, found.http_port, found.lease_name, found.log_format) == (4, 8080, RELEASE, "json")
 
 

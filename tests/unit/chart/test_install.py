@@ -80,7 +80,7 @@ def attributes(verb: str, resource: str, namespace: str) -> dict[str, str]:
 
 def test_the_notes_say_what_comes_next(server: ControlPlane, installed: str) -> None:
     assert "in all namespaces" in installed
-    assert "trainerImages.neuron is not set" in installed
+    assert "trainerImages.torchneuron is not set" in installed
     assert "kubectl explain ntj.spec.config.trainer" in installed
     assert server.kubectl("explain", "ntj.spec.config.trainer.lnc")
 

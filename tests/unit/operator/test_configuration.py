@@ -41,6 +41,10 @@ def test_a_good_job_is_accepted_with_its_shape() -> None:
     [
         (JOB, "trainer:cpu"),
         (JOB.trainium("trn1.32xlarge"), "trainer:neuron"),
+        (JOB.trainium("ml.trn1.32xlarge"), "trainer:neuron"),
+        (JOB.trainium("trn2.48xlarge"), "trainer:torchneuron"),
+        (JOB.trainium("trn3.48xlarge", neuronDevices=16, efaInterfaces=16), "trainer:torchneuron"),
+        (JOB.spec(platform={"accelerator": "CUDA"}), "trainer:cuda"),
         (JOB.spec(image="mine:1"), "mine:1"),
         (JOB.trainium("trn1.32xlarge").spec(image="mine:1"), "mine:1"),
     ],
@@ -54,9 +58,10 @@ def test_a_total_number_of_devices_is_divided_over_the_nodes_with_a_warning() ->
     per_node = accept(job.config("trainer.devices", 32))
     total = accept(job.config("trainer.devices", 64))
     assert (total.topology, total.devices, total.hash) == (per_node.topology, per_node.devices, per_node.hash)
-    assert [one.code for one in total.warnings] == ["NTJ-3012"]
+    assert [one.code for one in total.warnings] == ["NTJ-3012", "NTJ-3019"]
     meant = accept(job.config("trainer.devices", 64).spec(deviceCountScope="Total"))
-    assert (meant.topology, meant.warnings) == (per_node.topology, ())
+    assert (meant.topology, meant.warnings) == (per_node.topology, per_node.warnings)
+    assert [one.code for one in meant.warnings] == ["NTJ-3019"]
 
 
 def test_a_job_with_a_data_module_of_its_own_needs_no_data() -> None:

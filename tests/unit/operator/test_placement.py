@@ -29,14 +29,14 @@ def on(instance_type: str, devices: int, **trainer: Any) -> JobBuilder:
     ],
 )
 def test_neuron_devices_and_network_interfaces_are_asked_for(job: JobBuilder, neuron: str, efa: str | None) -> None:
-    found = placement.resources(accepted(job.build()))
+    found = placement.resources(job.build(), accepted(job.build()))["requests"]
     assert found.get("aws.amazon.com/neuron") == neuron
     assert found.get("vpc.amazonaws.com/efa") == efa
 
 
 def test_a_cpu_job_asks_for_nothing_of_the_platform() -> None:
     job = CPU.build()
-    assert placement.resources(accepted(job)) == {}
+    assert placement.resources(job, accepted(job)) == {}
     assert placement.environment(job, accepted(job)) == {}
     assert placement.node_fields(job) == {}
 

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import yaml
@@ -61,15 +61,22 @@ def test_every_column_is_that_of_the_oracle(
     assert found["efa_per_node"] == {"trn1": 8, "trn2": 16}[row["hardware"]]
 
 
+LARGER_THAN_TRN2: Final = "hf_llama3_70B_trn2_config"
+"""Its split is neuronx-distributed's; PyTorch's own keeps the gathered inputs of all micro-batches in a pipeline."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["config"])
-def test_the_memory_of_a_real_configuration_fits_its_hardware(
+def test_the_memory_of_a_real_configuration_fits_its_hardware_or_a_finding_says_so(
     row: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     vocabulary = ["--model-config", str(CONFIGS / "models/llama2-7B.json")] if MODELS[row["config"]] == "-" else []
     _, found = plan(capsys, *arguments_of(row["config"]), *vocabulary)
     memory = found["memory"]
-    assert 0 < memory["total"] < memory["available"] == {"trn1": 16, "trn2": 24}[row["hardware"]] * 2**30
+    assert memory["available"] == {"trn1": 16, "trn2": 24}[row["hardware"]] * 2**30
+    is_larger = memory["total"] > memory["available"]
+    assert is_larger is (row["config"] == LARGER_THAN_TRN2)
+    assert is_larger is ("NTJ-3007" in [one["code"] for one in found["findings"]])
     assert memory["total"] > memory["weights"] + memory["masters"] + memory["optimizer_state"]
     assert found["checkpoint_bytes"] > 1e9
 

@@ -2,8 +2,9 @@
 
 The facts are copied here as data, with their sources, from their sources as of 2026-11-24 (upstream-facts.md); the code
 has its own in `neuron_api.platform.instances` and `planning.objects.placement`. Codes of the sources: SDK
-aws-neuron-sdk, HPC sagemaker-hyperpod-cli, KP karpenter-provider-aws, NxDT neuronx-distributed-training, ADA
-awsome-distributed-ai, TFK amazon-eks-machine-learning-with-terraform-and-kubeflow.
+aws-neuron-sdk, DRV aws-neuron-driver, HPC sagemaker-hyperpod-cli, KP karpenter-provider-aws, NxDT
+neuronx-distributed-training, ADA awsome-distributed-ai, TFK
+amazon-eks-machine-learning-with-terraform-and-kubeflow.
 """
 
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ class Row:
     """Cores of a node by trainer.lnc."""
     default: int
     """trainer.lnc where it is not set."""
-    efa: int
+    efa: int | None
+    """None: not published."""
     source: str
 
 
@@ -52,9 +54,11 @@ ROWS: Final = (
     Row("trn2.48xlarge", 16, 128, {1: 128, 2: 64}, 2, 16, "SDK:about-neuron/arch/neuron-hardware/trn2-arch.rst"),
     # The number of its interfaces is not published; 16 is that of trn2.48xlarge.
     Row("trn2u.48xlarge", 16, 128, {1: 128, 2: 64}, 2, 16, "SDK:about-neuron/arch/neuron-hardware/trn2-arch.rst:46"),
+    Row("trn3pd98.3xlarge", 1, 8, {1: 8, 2: 4}, 2, None, "DRV:v4/neuron_dhal_v4.c, ndhal_instance_type_3xl"),
 )
-UNNAMED: Final = ("trn3.48xlarge", "trn3pds.48xlarge")
-"""Trn3: both rows of the table have no name in EC2 yet, so no job can ask for one."""
+UNPUBLISHED: Final = ("trn3.48xlarge", "trn3pds.48xlarge", "trn3e.24xlarge", "ml.trn3.48xlarge", "trn2x-dev.12xlarge")
+"""Names of a known generation whose devices nobody has published."""
+OTHERS: Final = ("p5.48xlarge", "trn4.48xlarge", "xtrn2.48xlarge", "trn2", "ml.ml.trn2.48xlarge", "inf2.48xlarge")
 
 WHOLE: Final = [(row, lnc) for row in ROWS for lnc in (None, *row.logical)]
 PARTS: Final = [(row, lnc, n) for row in ROWS for lnc in row.logical for n in (1, 4, 8) if n < row.chips]
@@ -97,7 +101,7 @@ def ids(value: object) -> str:
 
 @pytest.mark.parametrize(("row", "lnc"), WHOLE, ids=ids)
 def test_a_whole_node_has_the_processes_chips_and_interfaces_of_its_row(row: Row, lnc: int | None) -> None:
-    processes, nodes = row.logical[lnc or row.default], 1 if row.efa == 0 else 4
+    processes, nodes = row.logical[lnc or row.default], 4 if row.efa else 1
     job = on(row, processes, nodes, lnc)
     assert resources_of(job) == {NEURON: str(row.chips)} | ({EFA: str(row.efa)} if row.efa else {})
     assert pod_of(job)["spec"]["nodeSelector"] == {"node.kubernetes.io/instance-type": row.name}
@@ -138,10 +142,63 @@ def test_a_node_without_an_interface_joins_no_other(row: Row) -> None:
     assert f"{row.name} has no EFA interface" in refused(on(row, 2, 2, None))
 
 
-@pytest.mark.parametrize("name", UNNAMED)
-def test_an_instance_type_without_a_row_is_refused_with_those_that_have_one(name: str) -> None:
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_instance_type_without_trainium_is_refused_with_those_that_have_it(name: str) -> None:
     message = refused(TWO.trainium(name))
     assert all(row.name in message for row in ROWS)
+
+
+@pytest.mark.parametrize("name", UNPUBLISHED)
+def test_a_type_of_a_known_generation_runs_with_the_devices_that_the_job_says(name: str) -> None:
+    """A new size of a known chip needs no new release."""
+    assert "the number of Neuron devices of" in refused(TWO.trainium(name))
+    assert "spec.platform.efaInterfaces" in refused(TWO.trainium(name, neuronDevices=4))
+    job = TWO.trainium(name, neuronDevices=4, efaInterfaces=4).config("trainer.devices", 16)
+    job = job.config("data.global_batch_size", 4096)
+    assert resources_of(job) == {NEURON: "4", EFA: "4"}
+    assert pod_of(job)["spec"]["nodeSelector"] == {"node.kubernetes.io/instance-type": name}
+    assert variables_of(job)["NEURON_LOGICAL_NC_CONFIG"] == "2"
+    assert "34 processes per node are more than the 16 logical" in refused(job.config("trainer.devices", 34))
+
+
+def test_what_a_job_says_about_its_nodes_takes_the_place_of_the_table() -> None:
+    job = TWO.trainium("trn2u.48xlarge", efaInterfaces=8).config("trainer.devices", 64)
+    assert resources_of(job.config("data.global_batch_size", 4096)) == {NEURON: "16", EFA: "8"}
+
+
+def test_claims_take_the_place_of_requests() -> None:
+    """Kubernetes' dynamic resource allocation: one claim of each template, made with the pod."""
+    templates = ("trn2-all", "efa-all")
+    claims = [{"resourceClaimTemplateName": name} for name in templates]
+    job = TWO.trainium("trn2.48xlarge", resourceClaims=claims).config("trainer.devices", 64)
+    spec = pod_of(job.config("data.global_batch_size", 4096))["spec"]
+    assert spec["containers"][0]["resources"] == {"claims": [{"name": "devices-0"}, {"name": "devices-1"}]}
+    assert [one["resourceClaimTemplateName"] for one in spec["resourceClaims"]] == list(templates)
+    assert [one["name"] for one in spec["resourceClaims"]] == ["devices-0", "devices-1"]
+
+
+@pytest.mark.parametrize("resource", [NEURON, EFA, "aws.amazon.com/neuroncore"])
+def test_devices_are_claimed_or_requested(resource: str) -> None:
+    claims = [{"resourceClaimTemplateName": "all"}]
+    job = TWO.trainium("trn2.48xlarge", resourceClaims=claims).config("trainer.devices", 64)
+    job = job.config("data.global_batch_size", 4096)
+    resources = {"limits": {resource: "16"}, "requests": {resource: "16"}}
+    template = {"spec": {"containers": [{"name": contract.CONTAINER, "resources": resources}]}}
+    message = refused(job.pod_template(template))
+    assert f"limits[{resource}]" in message
+    assert "spec.platform.resourceClaims claims the devices" in message
+
+
+@pytest.mark.parametrize("instance_type", [None, "p5.48xlarge"])
+def test_a_cuda_job_has_a_gpu_for_each_process(instance_type: str | None) -> None:
+    platform = {"accelerator": "CUDA"} | ({"instanceType": instance_type} if instance_type else {})
+    job = make_job().nodes(1).config("trainer.devices", 2).config("data.global_batch_size", 96).spec(platform=platform)
+    spec = pod_of(job)["spec"]
+    assert resources_of(job) == {"nvidia.com/gpu": "2"}
+    assert spec.get("nodeSelector") == ({"node.kubernetes.io/instance-type": instance_type} if instance_type else None)
+    assert [one["key"] for one in spec["tolerations"]] == ["nvidia.com/gpu"]
+    assert variables_of(job)[contract.ENV_ACCELERATOR] == "cuda"
+    assert "CCOM_SOCKET_IFNAME" not in variables_of(job)
 
 
 def test_the_code_knows_the_rows_of_the_table_and_no_other() -> None:

@@ -1,7 +1,8 @@
 """`spec.platform` against the configuration, as rules of `spec`: instance types, cores, storage (section 30xx), and
 divisions of the number of processes.
 
-The capacity of a node is looked up in maps by the instance type; on CPU, and with an unknown type, it is unbounded.
+The capacity of a node follows from the instance type's generation and number of chips, which spec.platform may say;
+without Trainium, and with an unknown type, it is unbounded.
 `spec.deviceCountScope` says what `trainer.devices` counts.
 """
 
@@ -9,35 +10,46 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from neuron_api.platform.instances import HYPERPOD, INSTANCE_TYPES, NAMES
+from neuron_api.platform.instances import FORM, HYPERPOD, INSTANCE_TYPES, NAMES, TRAINIUM_1, TRAINIUM_2, TRAINIUM_3
 
 from .expressions import IN_SPEC, BoundSection, in_section, is_above, numbers, numbers_of, raw
 from .parallel import CP, EP, PP, SHUFFLE, TP, VPP
 from .rule import Rule, RuleReason
 
 _TYPE: Final = "self.?platform.?instanceType.orValue('')"
-_IS_CPU: Final = "self.?platform.?accelerator.orValue('Neuron') == 'CPU'"
+_IS_OTHER: Final = "self.?platform.?accelerator.orValue('Neuron') != 'Neuron'"
+"""True without Trainium: CPU, CUDA."""
 _HAS_CONFIG: Final = f"has({IN_SPEC})"
-_NODE: Final = f"({_IS_CPU} ? '' : {_TYPE})"
+_NODE: Final = f"({_IS_OTHER} ? '' : {_TYPE})"
 """The instance type; empty if nodes are unbounded."""
 _LISTED: Final = ", ".join(INSTANCE_TYPES)
 
 _SCOPE: Final = "self.?deviceCountScope.orValue('Auto')"
 
 
+def _quoted(names: Iterable[str]) -> str:
+    """Return EC2's and HyperPod's names as items of a CEL list."""
+    return ", ".join(f"'{prefix}{name}'" for name in names for prefix in ("", HYPERPOD))
+
+
 def _by_type(values: Mapping[str, int], otherwise: int) -> str:
-    """Return a lookup of a number by the instance type; only values that differ from `otherwise` are written out."""
-    written = ", ".join(
-        f"'{prefix}{name}': {value}"
-        for prefix in ("", HYPERPOD)
-        for name, value in values.items()
-        if value != otherwise
-    )
+    """Return a lookup of a number by the instance type: its cost is constant, that of a match of the name is not."""
+    written = ", ".join(f"'{prefix}{name}': {value}" for prefix in ("", HYPERPOD) for name, value in values.items())
     return f"{{{written}}}[?{_NODE}].orValue({otherwise})"
 
 
-_PHYSICAL: Final = _by_type({t.name: t.chips * t.cores_per_chip for t in INSTANCE_TYPES.values()}, 0)
-_DEFAULT_LNC: Final = _by_type({t.name: t.default_lnc for t in INSTANCE_TYPES.values()}, 1)
+# Types that are not in the table are of a later generation than Trn1, which gets no new ones.
+assert (TRAINIUM_2.cores, TRAINIUM_2.max_lnc) == (TRAINIUM_3.cores, TRAINIUM_3.max_lnc)
+_TRN1: Final = [t.name for t in INSTANCE_TYPES.values() if t.generation is TRAINIUM_1]
+_IS_TRN1: Final = f"{_NODE} in [{_quoted(_TRN1)}]"
+_STATED: Final = "self.?platform.?neuronDevices"
+_CHIPS: Final = (
+    f"({_NODE} == '' ? 0 : {_STATED}.orValue({_by_type({t.name: t.chips for t in INSTANCE_TYPES.values()}, 0)}))"
+)
+_PHYSICAL: Final = f"{_CHIPS} * {_by_type(dict.fromkeys(_TRN1, TRAINIUM_1.cores), TRAINIUM_2.cores)}"
+_DEFAULT_LNC: Final = f"{_NODE} == '' ? 1 : {_by_type(dict.fromkeys(_TRN1, TRAINIUM_1.max_lnc), TRAINIUM_2.max_lnc)}"
+_HAS_FORM: Final = f"self.platform.instanceType.matches('{FORM}')"
+"""For a type that is set. The schema bounds its length, which is lost behind `orValue`."""
 _TRAINER: Final = BoundSection("t", "trainer")
 
 
@@ -86,27 +98,37 @@ def _capacity() -> Iterator[Rule]:
     yield Rule(
         3001,
         key,
-        f"!({_IS_CPU}) && {_TYPE} == ''",
+        f"!({_IS_OTHER}) && {_TYPE} == ''",
         remedy=f"Set it to one of {_LISTED}, or spec.platform.accelerator to CPU.",
         reason=RuleReason.REQUIRED,
     )
+    remedy = f"Use one of {_LISTED}; on HyperPod with {HYPERPOD} in front."
+    yield Rule(3002, key, f"{_NODE} != '' && !{_HAS_FORM}", remedy=remedy)
     types = ", ".join(f"'{name}'" for name in NAMES)
     yield Rule(
-        3002, key, f"!({_NODE} in ['', {types}])", remedy=f"Use one of {_LISTED}; on HyperPod with {HYPERPOD} in front."
+        3017,
+        "spec.platform.neuronDevices",
+        f"!({_NODE} in ['', {types}]) && !{_STATED}.hasValue() && {_HAS_FORM}",
+        reason=RuleReason.REQUIRED,
     )
     joined = is_above("trainer.lnc", 1, IN_SPEC)
-    apart = _quoted(t.name for t in INSTANCE_TYPES.values() if t.max_lnc == 1)
-    yield Rule(3003, "trainer.lnc", f"{_NODE} in [{apart}] && {_HAS_CONFIG} && {joined}")
+    yield Rule(3003, "trainer.lnc", f"{_IS_TRN1} && {_HAS_CONFIG} && {joined}")
     yield from _processes()
-    without_efa = _quoted(t.name for t in INSTANCE_TYPES.values() if t.efa == 0)
-    several = is_above("trainer.num_nodes", 1, IN_SPEC)
-    yield Rule(3006, "trainer.num_nodes", f"{_NODE} in [{without_efa}] && {_HAS_CONFIG} && {several}")
+    yield from _network()
     yield from _ring()
 
 
-def _quoted(names: Iterable[str]) -> str:
-    """Return EC2's and HyperPod's names as items of a CEL list."""
-    return ", ".join(f"'{prefix}{name}'" for name in names for prefix in ("", HYPERPOD))
+def _network() -> Iterator[Rule]:
+    """Yield the rules of nodes that several processes need EFA between."""
+    stated = "self.?platform.?efaInterfaces"
+    published = [t for t in INSTANCE_TYPES.values() if t.efa is not None]
+    without = _quoted(t.name for t in published if t.efa == 0)
+    several = f"{_HAS_CONFIG} && {is_above('trainer.num_nodes', 1, IN_SPEC)}"
+    none = f"({stated}.hasValue() ? {stated}.value() == 0 : {_NODE} in [{without}])"
+    yield Rule(3006, "trainer.num_nodes", f"{_NODE} != '' && {none} && {several}")
+    known = _quoted(t.name for t in published)
+    unknown = f"{_CHIPS} > 0 && !{stated}.hasValue() && !({_NODE} in [{known}])"
+    yield Rule(3018, "spec.platform.efaInterfaces", f"{unknown} && {several}", reason=RuleReason.REQUIRED)
 
 
 def _processes() -> Iterator[Rule]:
@@ -131,8 +153,7 @@ def _ring() -> Iterator[Rule]:
 
     odd = splits(lambda parts, tokens: f"{tokens} % ({parts} * 1024) != 0")
     yield Rule(3013, CP, f"{_NODE} != '' && {odd}")
-    first = _quoted(name for name in INSTANCE_TYPES if name.startswith("trn1"))
-    yield Rule(3014, length, f"{_NODE} in [{first}] && {splits(lambda _, tokens: f'{tokens} > 32768')}")
+    yield Rule(3014, length, f"{_IS_TRN1} && {splits(lambda _, tokens: f'{tokens} > 32768')}")
 
 
 _BATCH, _MICRO = "data.global_batch_size", "data.micro_batch_size"

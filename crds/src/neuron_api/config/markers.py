@@ -54,5 +54,8 @@ class NoEffect:
     """Path of another key; if that has a value other than its default, this key takes effect."""
 
 
-NEURON_ONLY: Final = NoEffect("only Neuron's compiler and runtime read it", (Accelerator.CPU,))
+WITHOUT_NEURON: Final = (Accelerator.CPU, Accelerator.CUDA)
+"""The devices that are not Neuron's."""
+
+NEURON_ONLY: Final = NoEffect("only Neuron's compiler and runtime read it", WITHOUT_NEURON)
 """For keys that are passed on as an environment variable and do not affect PyTorch."""

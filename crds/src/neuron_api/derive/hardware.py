@@ -1,10 +1,19 @@
-"""The hardware of the processes: Trn1, Trn2 or CPU; the instance type if it follows from the configuration."""
+"""The hardware of the processes: a generation of Trainium, CPU or CUDA; the instance type where it follows from the
+configuration."""
 
 from dataclasses import dataclass
 from typing import Final
 
 from neuron_api.config import TrainingConfig
-from neuron_api.platform.instances import HYPERPOD, INSTANCE_TYPES
+from neuron_api.platform.instances import (
+    AS_PUBLISHED,
+    INSTANCE_TYPES,
+    InstanceType,
+    NodeDevices,
+    Stack,
+    generation_of,
+    instance_of,
+)
 from neuron_api.resource.spec import Accelerator
 
 _WHOLE_NODE: Final = {"trn1": "trn1.32xlarge", "trn2": "trn2.48xlarge"}
@@ -12,22 +21,41 @@ _WHOLE_NODE: Final = {"trn1": "trn1.32xlarge", "trn2": "trn2.48xlarge"}
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """A generation of Trainium, or `cpu`."""
+    """A generation of Trainium, `cpu` or `cuda`."""
 
     name: str
-    """`trn1`, `trn2` or `cpu`."""
+    """`trn1`, `trn2`, `trn3`, `cpu` or `cuda`; an instance type without Trainium as it was written."""
     instance_type: str | None
-    """None on CPU."""
+    """None without Trainium."""
     is_assumed: bool = False
     """The instance type was not set, but follows from `trainer.lnc` and `trainer.devices`."""
+    stated: NodeDevices = AS_PUBLISHED
+    """What the job says about the devices of a node."""
+
+    @property
+    def instance(self) -> InstanceType | None:
+        """Return the instance type; None without Trainium, or with an unknown number of devices."""
+        return instance_of(self.instance_type, self.stated)
+
+    @property
+    def is_native(self) -> bool:
+        """Return whether PyTorch's own parallelism trains there, and not neuronx-distributed's."""
+        generation = generation_of(self.instance_type)
+        return generation is None or generation.stack is Stack.TORCHNEURON
 
 
-def from_config(config: TrainingConfig, accelerator: Accelerator, instance_type: str | None) -> Hardware:
+def from_config(
+    config: TrainingConfig,
+    accelerator: Accelerator,
+    instance_type: str | None,
+    stated: NodeDevices = AS_PUBLISHED,
+) -> Hardware:
     """Return the hardware of the instance type if it is set, else of the configuration."""
-    if accelerator is Accelerator.CPU:
-        return Hardware("cpu", None)
+    if accelerator is not Accelerator.NEURON:
+        return Hardware(accelerator.device, None)
     if instance_type is not None:
-        return Hardware(instance_type.removeprefix(HYPERPOD).partition(".")[0].rstrip("nu"), instance_type)
+        chip = generation_of(instance_type)
+        return Hardware(chip.name if chip else instance_type, instance_type, stated=stated)
     name = generation(config)
     return Hardware(name, _WHOLE_NODE[name], is_assumed=True)
 

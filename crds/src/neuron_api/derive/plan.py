@@ -4,19 +4,17 @@ The columns are those of the oracle `tests/data/configs/expected.tsv`, in its or
 and a finding says why.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 from neuron_api.platform import environment
-from neuron_api.platform.devices import Devices, devices
-from neuron_api.platform.instances import instance_of
+from neuron_api.platform.devices import NO_DEVICES, Devices, devices
 from neuron_api.platform.topology import Topology
-from neuron_api.resource.spec import Accelerator
 
-from . import alignment, compiler, footprint, parameters, sharding
+from . import alignment, footprint, parameters, sharding
 from .architecture import Architecture
 from .hardware import Hardware
 from .memory import MemoryEstimate
@@ -59,8 +57,6 @@ class TrainingPlan:
     """2 for pairs."""
     reference: alignment.Reference | None
     """Of DPO."""
-    compiler: str | None
-    """The backend of `torch.compile` that each layer, embedding, head and loss are compiled with; None: eager."""
     findings: tuple[Finding, ...] = field(default=())
     """Findings about the platform; those about the configuration come from the loader."""
 
@@ -68,8 +64,8 @@ class TrainingPlan:
 def derive(config: TrainingConfig, hardware: Hardware, model: Architecture | None) -> TrainingPlan:
     """Return the plan; without a `model` (its `config.json` is not available) the values that need it are None."""
     topology = Topology.from_config(config)
-    requested, findings = (None, ()) if hardware.instance_type is None else devices(config, hardware.instance_type)
-    estimated = footprint.process_memory(config, topology, model, is_native=hardware.name == "cpu") if model else None
+    requested, findings = _requested(config, hardware)
+    estimated = footprint.process_memory(config, topology, model, is_native=hardware.is_native) if model else None
     available = _device_memory(hardware, requested)
     return TrainingPlan(
         columns=_columns(config, topology, hardware, model),
@@ -84,14 +80,17 @@ def derive(config: TrainingConfig, hardware: Hardware, model: Architecture | Non
         has_adapters=alignment.adapters(config) is not None,
         rows_per_sample=alignment.rows_per_sample(alignment.strategy(config)),
         reference=alignment.reference(config),
-        compiler=compiler.backend(config, _device(hardware)),
         findings=(*findings, *_memory_findings(estimated, available)),
     )
 
 
-def _device(hardware: Hardware) -> str:
-    """Return PyTorch's name of the device."""
-    return hardware.name if hardware.instance_type is None else Accelerator.NEURON.device
+def _requested(config: TrainingConfig, hardware: Hardware) -> tuple[Devices | None, tuple[Finding, ...]]:
+    """Return the devices of a pod, and findings about them."""
+    if hardware.name == "cuda":
+        return replace(NO_DEVICES, gpus=config.trainer.devices), ()
+    if hardware.instance_type is None:
+        return None, ()
+    return devices(config, hardware.instance_type, hardware.stated)
 
 
 def _columns(
@@ -172,7 +171,7 @@ def _schedule(config: TrainingConfig) -> dict[str, Column]:
 
 
 def _device_memory(hardware: Hardware, requested: Devices | None) -> int | None:
-    instance = instance_of(hardware.instance_type)
+    instance = hardware.instance
     if instance is None or requested is None or requested.lnc is None:
         return None
     return instance.chip_memory * requested.lnc // instance.cores_per_chip

@@ -1,4 +1,4 @@
-"""Devices that one pod requests on Trainium: chips and EFA interfaces, from the processes and the instance type."""
+"""Devices that one pod requests: Trainium chips and EFA interfaces, from the processes and the instance type; GPUs."""
 
 import math
 from collections.abc import Iterator
@@ -10,10 +10,23 @@ from neuron_api.findings.finding import Finding, errors_of
 from neuron_api.findings.registry import make_finding
 from neuron_api.findings.suggestions import nearest
 
-from .instances import HYPERPOD, INSTANCE_TYPES, NAMES, InstanceType, instance_of
+from .instances import (
+    AS_PUBLISHED,
+    HYPERPOD,
+    INSTANCE_TYPES,
+    NAMES,
+    TRAINIUM_1,
+    InstanceType,
+    NodeDevices,
+    Stack,
+    generation_of,
+    instance_of,
+)
 
 NEURON_RESOURCE: Final = "aws.amazon.com/neuron"
 EFA_RESOURCE: Final = "vpc.amazonaws.com/efa"
+GPU_RESOURCE: Final = "nvidia.com/gpu"
+_ALLOCATABLE: Final = "`kubectl get node NAME -o jsonpath={.status.allocatable}` has it"
 _RING_BLOCK: Final = 1024
 """Tokens that a context-parallel part must be a multiple of on Neuron."""
 _PARTS_OF_TRN1: Final = (1, 4, 8)
@@ -31,31 +44,53 @@ class Devices:
     efa: int
     """`vpc.amazonaws.com/efa` interfaces; with whole nodes only."""
     lnc: int | None
-    """Physical cores per logical core; None on CPU."""
+    """Physical cores per logical core; None where there are none."""
+    gpus: int = 0
+    """`nvidia.com/gpu`, one for each process."""
 
 
-def devices(config: TrainingConfig, instance_type: str | None) -> tuple[Devices | None, tuple[Finding, ...]]:
-    """Return the devices of one pod on Trainium; None with findings if the node cannot hold it."""
-    instance, missing = find_instance_type(instance_type)
+NO_DEVICES: Final = Devices(neuron=0, efa=0, lnc=None)
+"""Of a pod on CPU."""
+
+
+def devices(
+    config: TrainingConfig, instance_type: str | None, stated: NodeDevices = AS_PUBLISHED
+) -> tuple[Devices | None, tuple[Finding, ...]]:
+    """Return the devices of one pod on Trainium; None with findings if the node cannot hold it.
+
+    `stated`: what spec.platform says about the devices of a node.
+    """
+    instance, missing = find_instance_type(instance_type, stated)
     if instance is None:
         return None, missing
     lnc = config.trainer.lnc or instance.default_lnc
     chips = math.ceil(config.trainer.devices * lnc / instance.cores_per_chip)
     parts = _parts(instance, chips)
-    findings = (*_fits(config, instance, lnc), *_network(config, instance, chips), *parts, *_ring(config, instance))
+    findings = (
+        *_fits(config, instance, lnc),
+        *_network(config, instance, chips),
+        *parts,
+        *_ring(config, instance),
+        *_backend(instance),
+    )
     if errors_of(findings):
         return None, findings
-    efa = instance.efa if chips == instance.chips else 0
+    efa = instance.efa or 0 if chips == instance.chips else 0
     return Devices(neuron=chips, efa=efa, lnc=lnc), findings
 
 
-def find_instance_type(instance_type: str | None) -> tuple[InstanceType | None, tuple[Finding, ...]]:
+def find_instance_type(
+    instance_type: str | None, stated: NodeDevices = AS_PUBLISHED
+) -> tuple[InstanceType | None, tuple[Finding, ...]]:
     """Return the instance type, or findings if it is missing or unknown."""
     key, listed = "spec.platform.instanceType", ", ".join(INSTANCE_TYPES)
     if instance_type is None:
         remedy = f"Set it to one of {listed}, or spec.platform.accelerator to CPU."
         return None, (make_finding(3001, key, "it is not set, so the devices of a node are not known.", remedy),)
-    instance = instance_of(instance_type)
+    instance = instance_of(instance_type, stated)
+    if instance is None and generation_of(instance_type):
+        message = f"the number of Neuron devices of {instance_type} is not published."
+        return None, (make_finding(3017, "spec.platform.neuronDevices", message, f"Set it: {_ALLOCATABLE}."),)
     if instance is None:
         near = nearest(instance_type, NAMES)
         message = f"{instance_type!r} is not a Trainium instance type."
@@ -86,7 +121,10 @@ def _fits(config: TrainingConfig, instance: InstanceType, lnc: int) -> Iterator[
 def _network(config: TrainingConfig, instance: InstanceType, chips: int) -> Iterator[Finding]:
     if config.trainer.num_nodes == 1:
         return
-    if instance.efa == 0:
+    if instance.efa is None:
+        message = f"the number of EFA interfaces of {instance.name} is not published, and several nodes need them."
+        yield make_finding(3018, "spec.platform.efaInterfaces", message, f"Set it: {_ALLOCATABLE}.")
+    elif instance.efa == 0:
         yield make_finding(
             3006,
             "trainer.num_nodes",
@@ -105,7 +143,7 @@ def _network(config: TrainingConfig, instance: InstanceType, chips: int) -> Iter
 def _parts(instance: InstanceType, chips: int) -> Iterator[Finding]:
     """Yield the finding about a part of a Trn1 node that cannot be allocated: its chips form a torus
     (upstream-facts.md#trainium-instances)."""
-    if instance.name.startswith("trn1") and chips < instance.chips and chips not in _PARTS_OF_TRN1:
+    if instance.generation is TRAINIUM_1 and chips < instance.chips and chips not in _PARTS_OF_TRN1:
         sizes = ", ".join(map(str, _PARTS_OF_TRN1))
         message = f"{chips} of {instance.chips} chips: Neuron's scheduler gives {sizes} or {instance.chips} of a node."
         yield make_finding(3015, "trainer.devices", message)
@@ -122,9 +160,16 @@ def _ring(config: TrainingConfig, instance: InstanceType) -> Iterator[Finding]:
             "give none.",
             f"Use an encoder_seq_length that is a multiple of {parts * _RING_BLOCK}, or fewer parts.",
         )
-    if parts > 1 and instance.name.startswith("trn1") and tokens > _MAX_RING_TOKENS_TRN1:
+    if parts > 1 and instance.generation is TRAINIUM_1 and tokens > _MAX_RING_TOKENS_TRN1:
         yield make_finding(
             3014,
             "model.encoder_seq_length",
             f"{tokens} tokens are more than the {_MAX_RING_TOKENS_TRN1} that ring attention takes on Trn1.",
         )
+
+
+def _backend(instance: InstanceType) -> Iterator[Finding]:
+    """Yield the finding about an instance type that no backend of this release trains on."""
+    if instance.generation.stack is Stack.XLA:
+        message = f"this release has no backend for PyTorch/XLA, and {instance.name} runs nothing else."
+        yield make_finding(3019, "spec.platform.instanceType", message)

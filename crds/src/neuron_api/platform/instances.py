@@ -1,27 +1,66 @@
 """Nodes of each EC2 instance type with Trainium: chips, cores, EFA interfaces, memory, peak FLOP/s
-(upstream-facts.md#trainium-instances)."""
+(upstream-facts.md#trainium-instances).
 
+A chip's facts follow from its generation. How many a node has is published for most types; where it is not, and for
+types that are newer than this release, `spec.platform` says it.
+"""
+
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 _GIB: Final = 2**30
 
 
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """Dense FLOP/s of one chip, as AWS publishes them."""
+class Stack(StrEnum):
+    """A way in which PyTorch runs on Trainium; each has a trainer image of its own."""
 
+    TORCHNEURON = "torchneuron"
+    """PyTorch's device `neuron`, from SDK 2.33 on: Trn2 and Trn3 (upstream-facts.md#torchneuron-packages)."""
+    XLA = "neuron"
+    """PyTorch/XLA with neuronx-distributed, up to SDK 2.31: the only one for Trn1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One chip of a generation; dense FLOP/s as AWS publishes them."""
+
+    name: str
+    """As the names of its instance types begin: `trn1`, `trn2`, `trn3`."""
+    cores: int
+    """Physical NeuronCores of a chip."""
+    max_lnc: int
+    """Maximum of physical cores in a logical core, and the default if `trainer.lnc` is not set."""
+    memory: int
+    """Bytes of device memory."""
     bf16: float
     """As many in FP16 and TF32."""
     fp32: float
+    stack: Stack
 
 
-TRAINIUM_1: Final = Chip(190e12, 47.5e12)
+TRAINIUM_1: Final = Generation("trn1", 2, 1, 32 * _GIB, 190e12, 47.5e12, Stack.XLA)
 """awsdocs-neuron.readthedocs-hosted.com, about-neuron/arch/neuron-hardware/trainium.rst, v2.28.1: two NeuronCore-v2."""
-TRAINIUM_2: Final = Chip(667e12, 181e12)
+TRAINIUM_2: Final = Generation("trn2", 8, 2, 96 * _GIB, 667e12, 181e12, Stack.TORCHNEURON)
 """The same, trainium2.rst, v2.29.0: eight NeuronCore-v3. Without structured sparsity."""
+TRAINIUM_3: Final = Generation("trn3", 8, 2, 144 * _GIB, 671e12, 183e12, Stack.TORCHNEURON)
+"""The same, trainium3.rst, v2.29.1: eight NeuronCore-v4. Its default lnc is not published; 2 is that of Trn2."""
+
+GENERATIONS: Final = (TRAINIUM_1, TRAINIUM_2, TRAINIUM_3)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDevices:
+    """What a job's `spec.platform` says about the devices of a node; None: as published."""
+
+    chips: int | None = None
+    efa: int | None = None
+
+
+AS_PUBLISHED: Final = NodeDevices()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +70,33 @@ class InstanceType:
     name: str
     chips: int
     """`aws.amazon.com/neuron` devices."""
-    cores_per_chip: int
-    """Physical NeuronCores of a chip."""
-    default_lnc: int
-    """Physical cores per logical core if `trainer.lnc` is not set."""
-    max_lnc: int
-    efa: int
-    """`vpc.amazonaws.com/efa` interfaces."""
-    chip_memory: int
-    """Bytes of device memory of a chip."""
-    chip: Chip
+    efa: int | None
+    """`vpc.amazonaws.com/efa` interfaces; None if the number is not published."""
+    generation: Generation
+
+    @property
+    def cores_per_chip(self) -> int:
+        """Return the physical NeuronCores of a chip."""
+        return self.generation.cores
+
+    @property
+    def default_lnc(self) -> int:
+        """Return the physical cores of a logical core if `trainer.lnc` is not set."""
+        return self.generation.max_lnc
+
+    @property
+    def max_lnc(self) -> int:
+        """Return the maximum of physical cores in a logical core."""
+        return self.generation.max_lnc
+
+    @property
+    def chip_memory(self) -> int:
+        """Return the bytes of device memory of a chip."""
+        return self.generation.memory
 
     def peak_flops(self, lnc: int, *, is_fp32: bool) -> float:
         """Return the dense FLOP/s of a logical core."""
-        return (self.chip.fp32 if is_fp32 else self.chip.bf16) * lnc / self.cores_per_chip
+        return (self.generation.fp32 if is_fp32 else self.generation.bf16) * lnc / self.cores_per_chip
 
     def logical_cores(self, lnc: int) -> int:
         """Return the maximum number of processes on a node."""
@@ -55,13 +107,14 @@ INSTANCE_TYPES: Final[Mapping[str, InstanceType]] = MappingProxyType(
     {
         t.name: t
         for t in (
-            InstanceType("trn1.2xlarge", 1, 2, 1, 1, 0, 32 * _GIB, TRAINIUM_1),
-            InstanceType("trn1.32xlarge", 16, 2, 1, 1, 8, 32 * _GIB, TRAINIUM_1),
-            InstanceType("trn1n.32xlarge", 16, 2, 1, 1, 16, 32 * _GIB, TRAINIUM_1),
-            InstanceType("trn2.3xlarge", 1, 8, 2, 2, 1, 96 * _GIB, TRAINIUM_2),
-            InstanceType("trn2.48xlarge", 16, 8, 2, 2, 16, 96 * _GIB, TRAINIUM_2),
+            InstanceType("trn1.2xlarge", 1, 0, TRAINIUM_1),
+            InstanceType("trn1.32xlarge", 16, 8, TRAINIUM_1),
+            InstanceType("trn1n.32xlarge", 16, 16, TRAINIUM_1),
+            InstanceType("trn2.3xlarge", 1, 1, TRAINIUM_2),
+            InstanceType("trn2.48xlarge", 16, 16, TRAINIUM_2),
             # The number of EFA interfaces is not published; 16 is that of trn2.48xlarge (upstream-facts.md).
-            InstanceType("trn2u.48xlarge", 16, 8, 2, 2, 16, 96 * _GIB, TRAINIUM_2),
+            InstanceType("trn2u.48xlarge", 16, 16, TRAINIUM_2),
+            InstanceType("trn3pd98.3xlarge", 1, None, TRAINIUM_3),
         )
     }
 )
@@ -72,9 +125,33 @@ HYPERPOD: Final = "ml."
 (docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-hyperpod-ref.html)."""
 
 NAMES: Final = (*INSTANCE_TYPES, *(f"{HYPERPOD}{name}" for name in INSTANCE_TYPES))
-"""All names that a node's label may have."""
+"""All names that a node's label may have, of types whose devices are published."""
+
+FORM: Final = r"^(ml[.])?trn[1-3][a-z0-9-]*[.][a-z0-9-]+$"
+"""A name of a known generation, in the syntax that Python and CEL share: trn3.48xlarge, ml.trn2u.48xlarge."""
 
 
-def instance_of(name: str | None) -> InstanceType | None:
-    """Return the type of EC2's or HyperPod's name; None for one without Trainium."""
-    return INSTANCE_TYPES.get((name or "").removeprefix(HYPERPOD))
+def generation_of(name: str | None) -> Generation | None:
+    """Return the generation of EC2's or HyperPod's name of an instance type; None for one without Trainium."""
+    if not re.fullmatch(FORM, name or ""):
+        return None
+    start = (name or "").removeprefix(HYPERPOD)
+    return next(generation for generation in GENERATIONS if start.startswith(generation.name))
+
+
+def instance_of(name: str | None, stated: NodeDevices = AS_PUBLISHED) -> InstanceType | None:
+    """Return the type of EC2's or HyperPod's name; None for one without Trainium, or with an unknown number of chips.
+
+    What is stated takes the place of what is published.
+    """
+    short, generation = (name or "").removeprefix(HYPERPOD), generation_of(name)
+    known = INSTANCE_TYPES.get(short)
+    if known is None:
+        if generation is None or stated.chips is None:
+            return None
+        return InstanceType(short, stated.chips, stated.efa, generation)
+    return replace(
+        known,
+        chips=known.chips if stated.chips is None else stated.chips,
+        efa=known.efa if stated.efa is None else stated.efa,
+    )

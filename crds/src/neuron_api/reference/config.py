@@ -57,7 +57,7 @@ _CODES: Final = {
     SupportLevel.MEGATRON_ONLY: "NTJ-4001",
 }
 _TOP: Final = "top-level"
-_DEVICES: Final = {Accelerator.CPU: "CPU", Accelerator.NEURON: "Neuron"}
+_DEVICES: Final = {Accelerator.CPU: "CPU, CUDA", Accelerator.NEURON: "Neuron"}
 _COLUMNS: Final = "|".join(f" on {name} " for name in _DEVICES.values())
 
 

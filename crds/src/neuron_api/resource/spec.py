@@ -6,12 +6,15 @@ after each release that adds a field. Values of enumerations are written as Kube
 """
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
 from .scheduling import CONFIG_MAP_KEY, OBJECT_NAME, Scheduling
 from .wire_values import ApiObject
+
+MAX_DEVICES: Final = 256
+"""Devices of one kind in a node: more than any instance type has."""
 
 
 class Accelerator(StrEnum):
@@ -19,10 +22,11 @@ class Accelerator(StrEnum):
 
     NEURON = "Neuron"
     CPU = "CPU"
+    CUDA = "CUDA"
 
     @property
     def device(self) -> str:
-        """Return PyTorch's name of the device: `neuron` or `cpu`."""
+        """Return PyTorch's name of the device: `neuron`, `cpu` or `cuda`."""
         return self.lower()
 
 
@@ -55,15 +59,36 @@ class FromScratch(StrEnum):
         return self is FromScratch.BEFORE_FIRST_CHECKPOINT and not has_checkpoint
 
 
+class ResourceClaim(ApiObject):
+    """Devices by dynamic resource allocation (DRA)."""
+
+    resource_claim_template_name: str = Field(min_length=1, max_length=253, pattern=OBJECT_NAME)
+    """Name of a ResourceClaimTemplate in the job's namespace; each pod gets a claim made from it."""
+
+
 class Platform(ApiObject):
     """The machines that the job runs on."""
 
     accelerator: Accelerator = Accelerator.NEURON
-    """Neuron: Trainium devices, requires instanceType. CPU: no devices, for laptops and tests. Default Neuron."""
+    """Neuron: Trainium devices, requires instanceType. CPU: no devices, for laptops and tests. CUDA: one nvidia.com/gpu
+    a process, for tests and small GPUs. Default Neuron."""
 
     instance_type: str | None = Field(default=None, max_length=63)
-    """EC2 instance type of the nodes, for example trn1.32xlarge, or ml.trn1.32xlarge on HyperPod; with it the operator
-    knows devices and EFA interfaces, and selects nodes whose label node.kubernetes.io/instance-type is this."""
+    """EC2 instance type of the nodes, for example trn2.48xlarge, or ml.trn2.48xlarge on HyperPod; with it the operator
+    knows devices, EFA interfaces and the trainer's image, and selects nodes whose label
+    node.kubernetes.io/instance-type is this."""
+
+    neuron_devices: int | None = Field(default=None, ge=1, le=MAX_DEVICES)
+    """Neuron devices (chips) of a node, as its status.allocatable counts aws.amazon.com/neuron. Set it for a Trainium
+    instance type that this release does not know. Default: as published for instanceType."""
+
+    efa_interfaces: int | None = Field(default=None, ge=0, le=MAX_DEVICES)
+    """EFA interfaces of a node, as its status.allocatable counts vpc.amazonaws.com/efa. Set it where the number is not
+    published. Default: as published for instanceType."""
+
+    resource_claims: tuple[ResourceClaim, ...] = Field(default=(), max_length=8)
+    """Claims of each pod, in place of requests for aws.amazon.com/neuron and vpc.amazonaws.com/efa: for nodes with the
+    Neuron DRA driver instead of the device plugin. Default: none, devices are requested from the device plugins."""
 
 
 class VolumeMount(ApiObject):

@@ -66,7 +66,7 @@ def describe(path: str, device: Accelerator) -> str:
 
 def _accelerator(device: str) -> Accelerator:
     """Return the accelerator; PyTorch may know Neuron's device by a name of another backend."""
-    return Accelerator.CPU if device == Accelerator.CPU.device else Accelerator.NEURON
+    return next((accelerator for accelerator in Accelerator if accelerator.device == device), Accelerator.NEURON)
 
 
 def _is_set(config: TrainingConfig, path: str) -> bool:

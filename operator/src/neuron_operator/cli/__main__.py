@@ -175,14 +175,14 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
         "overrides", nargs="*", default=[], metavar="key=value", help="changes of the configuration, +key=value, ~key"
     )
     parser.add_argument(
-        "--instance-type", help="EC2 instance type, trn1.32xlarge; default: the job's, or by trainer.lnc"
+        "--instance-type", help="EC2 instance type, trn2.48xlarge; default: the job's, or by trainer.lnc"
     )
     parser.add_argument(
         "--accelerator",
         type=_accelerator,
         choices=tuple(map(str, Accelerator)),
         metavar="NAME",
-        help="Neuron or CPU; default: the job's, or Neuron",
+        help="Neuron, CPU or CUDA; default: the job's, or Neuron",
     )
     return parser
 

@@ -1,11 +1,21 @@
 """The operator's settings that a plan depends on."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
 
 from neuron_api.resource.scheduling import GangScheduler
 
 from .failures import failure_table
 from .failures.failure_table import FailureTable
+
+IMAGE_KINDS: Final = {
+    "cpu": "accelerator CPU",
+    "cuda": "accelerator CUDA",
+    "torchneuron": "Trn2 and Trn3",
+    "neuron": "Trn1",
+}
+"""The kinds of trainer images, and what jobs each is for; Helm values trainerImages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +30,8 @@ class Options:
 
     Empty: nothing is known about any failure.
     """
-    image_cpu: str = ""
-    """Trainer image of jobs with accelerator CPU and no spec.image; empty: such jobs are refused."""
-    image_neuron: str = ""
-    """The same for accelerator Neuron."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Trainer images of jobs without spec.image, by kind (`IMAGE_KINDS`). Jobs of another kind are refused."""
     gang_schedulers: frozenset[GangScheduler] = frozenset()
     """What the operator may use, because it has the rights for it."""
     poll_seconds: float = 5.0

@@ -27,10 +27,7 @@ def text(query: str) -> str:
     if key.codes:
         lines.append(f"  checks   {', '.join(key.codes)}")
     if not key.below:
-        lines += [
-            f"  on {device.device:<8}{effects.describe(path, device)}"
-            for device in (Accelerator.CPU, Accelerator.NEURON)
-        ]
+        lines += [f"  on {device.device:<8}{effects.describe(path, device)}" for device in Accelerator]
     lines += ["", f"  {key.meaning}"]
     if key.below:
         lines += ["", "  keys", *(f"    {name}" for name in key.below)]

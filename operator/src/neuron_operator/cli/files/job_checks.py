@@ -37,7 +37,7 @@ def spec_findings(
             _wrong(".".join(map(str, fault["loc"])), fault["msg"]) for fault in problem.errors(include_url=False)
         )
         return () if errors_of(reported) else envelope.check_spec(spec) or wrong
-    is_known = parsed.platform.instance_type or parsed.platform.accelerator is Accelerator.CPU
+    is_known = parsed.platform.instance_type or parsed.platform.accelerator is not Accelerator.NEURON
     platform = (
         () if is_known or any(finding.key.startswith("spec.p") for finding in errors_of(reported)) else (_NO_TYPE,)
     )

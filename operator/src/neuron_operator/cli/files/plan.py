@@ -17,7 +17,7 @@ from neuron_api.findings.finding import Finding, errors_of
 from neuron_api.findings.registry import make_finding
 from neuron_api.loading import device_count, yaml_text
 from neuron_api.loading.loader import Loaded
-from neuron_api.platform.instances import INSTANCE_TYPES
+from neuron_api.platform.instances import INSTANCE_TYPES, NodeDevices
 from neuron_api.resource.spec import Accelerator, DeviceCountScope
 from neuron_api.schema import effects
 
@@ -67,7 +67,7 @@ def plan_source(source: Source, overrides: Sequence[str], platform: Platform, mo
     if loaded.config is None:
         return Planned(source.label, None, "", loaded.findings)
     accelerator, instance_type = _platform(source, platform)
-    machines = hardware.from_config(loaded.config, accelerator, instance_type)
+    machines = hardware.from_config(loaded.config, accelerator, instance_type, _stated(source))
     loaded = _with_devices_per_node(source, overrides, loaded, machines)
     assert loaded.config is not None
     model, unread = model_files.find(loaded.config, source, model_config)
@@ -91,7 +91,7 @@ def _with_devices_per_node(
     scope = (source.spec or {}).get("deviceCountScope")
     meaning = DeviceCountScope(scope) if scope in list(DeviceCountScope) else DeviceCountScope.AUTO
     settled = device_count.resolve_device_count(
-        loaded, lambda more: source.load((*overrides, *more)), machines.instance_type, meaning
+        loaded, lambda more: source.load((*overrides, *more)), machines.instance, meaning
     )
     return replace(settled, findings=tuple(source.located(settled.findings)))
 
@@ -104,6 +104,14 @@ def _platform(source: Source, flags: Platform) -> tuple[Accelerator, str | None]
     accelerator = accelerator if accelerator in list(Accelerator) else Accelerator.NEURON  # the envelope reports it
     instance_type = flags[1] or of_job.get("instanceType")
     return Accelerator(accelerator), str(instance_type) if instance_type else None
+
+
+def _stated(source: Source) -> NodeDevices:
+    """Return what the job says about the devices of a node; what is no number is the envelope's to report."""
+    of_job = (source.spec or {}).get("platform")
+    of_job = of_job if isinstance(of_job, dict) else {}
+    numbers = (of_job.get(key) for key in ("neuronDevices", "efaInterfaces"))
+    return NodeDevices(*(number if type(number) is int else None for number in numbers))
 
 
 def _assumed(source: Source, config: TrainingConfig, machines: hardware.Hardware) -> tuple[Finding, ...]:

@@ -57,8 +57,6 @@ def _rows(plan: TrainingPlan, reference_samples: int | None) -> Iterator[tuple[s
     heads = f"{c.kv_heads} ({c.kv_heads_source})" if plan.columns["kv_heads"] else _UNKNOWN
     yield "key/value heads", f"{heads}, copies {c.kv_rep_effective}"
     yield "parameters", _parameters(plan)
-    if plan.compiler is not None:
-        yield "compiled", f"each layer, embedding, head and loss, with {plan.compiler}"
     samples = "samples" if plan.rows_per_sample == 1 else f"pairs of {plan.rows_per_sample} rows"
     yield "step", f"{c['global']} {samples} = data {c.dp} x micro-batches {c.num_microbatches} x micro-batch {c.micro}"
     warm_up = plan.columns["warmup"] or 0
@@ -66,7 +64,7 @@ def _rows(plan: TrainingPlan, reference_samples: int | None) -> Iterator[tuple[s
     if plan.reference is not None:
         yield "reference", _reference(plan.reference, reference_samples)
     yield "checkpoints", _checkpoints(plan, c)
-    yield ("memory" if plan.hardware.instance_type is None else "device memory"), _total(plan)
+    yield ("memory" if plan.hardware.name == "cpu" else "device memory"), _total(plan)
     if plan.memory is not None:
         yield "  of which", _parts(plan.memory)
     for index, (name, value) in enumerate(plan.environment.items()):
@@ -89,13 +87,15 @@ class _Words:
 
 def _machine(plan: TrainingPlan) -> str:
     if plan.hardware.instance_type is None:
-        return "CPU only"
+        return "CUDA" if plan.hardware.name == "cuda" else "CPU only"
     return f"{plan.hardware.instance_type}{' (assumed)' if plan.hardware.is_assumed else ''}"
 
 
 def _in_each(plan: TrainingPlan, c: _Words) -> str:
     if plan.devices is None:
         return f"{c.devices} processes"
+    if plan.devices.gpus:
+        return f"{c.devices} processes, {plan.devices.gpus} GPUs"
     lnc = f", lnc {plan.devices.lnc}" if plan.devices.lnc else ""
     return f"{c.devices} processes, {plan.devices.neuron} Neuron devices, {plan.devices.efa} EFA interfaces{lnc}"
 

@@ -135,6 +135,7 @@ def _template(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: i
             "enableServiceLinks": False,
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
             **placement.node_fields(job),
+            **placement.claims(job),
             "containers": [_container(job, accepted, attempt, index)],
             "volumes": [
                 {"name": CONFIG_VOLUME, "configMap": {"name": naming.config_map(job)}},
@@ -147,7 +148,7 @@ def _template(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: i
 
 def _container(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: int) -> Json:
     path = str(PurePosixPath(contract.CONFIG_DIR, contract.CONFIG_FILE))
-    directory, extended = storage.working_directory(job.spec), placement.resources(accepted)
+    directory, requested = storage.working_directory(job.spec), placement.resources(job, accepted)
     return {
         "name": contract.CONTAINER,
         "image": accepted.image,
@@ -162,7 +163,7 @@ def _container(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: 
             "timeoutSeconds": 3,
             "failureThreshold": 3,
         },
-        **({"resources": {"requests": extended, "limits": dict(extended)}} if extended else {}),
+        **({"resources": requested} if requested else {}),
         "securityContext": dict(_RESTRICTED),
         "terminationMessagePath": contract.TERMINATION_LOG,
         "terminationMessagePolicy": "File",

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from neuron_api import contract
 from neuron_api.derive import precision
-from neuron_api.platform.devices import EFA_RESOURCE, NEURON_RESOURCE
-from neuron_api.platform.instances import instance_of
+from neuron_api.platform import nodes as platform_nodes
+from neuron_api.platform.devices import EFA_RESOURCE, GPU_RESOURCE, NEURON_RESOURCE
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.spec import Accelerator
 from neuron_operator.planning.observation import nodes
@@ -29,12 +29,35 @@ _NEURON: Final = {
     "XLA_DISABLE_FUNCTIONALIZATION": "0",
 }
 """Values of NxDT's examples/train_setup.sh."""
+_TAINTS: Final = {Accelerator.NEURON: NEURON_RESOURCE, Accelerator.CUDA: GPU_RESOURCE}
+"""Keys of the taints that nodes with devices have."""
 
 
-def resources(accepted: Accepted) -> dict[str, str]:
-    """Extended resources; request and limit are the same by Kubernetes' rule."""
-    counts = {NEURON_RESOURCE: accepted.devices.neuron, EFA_RESOURCE: accepted.devices.efa}
-    return {name: str(count) for name, count in counts.items() if count}
+def resources(job: NeuronTrainingJob, accepted: Accepted) -> dict[str, Any]:
+    """The container's `resources`; empty without devices. Claims take the place of Trainium's extended resources."""
+    found = accepted.devices
+    counts = {GPU_RESOURCE: found.gpus}
+    claims = [{"name": name} for name in _claim_names(job)]
+    if not claims:
+        counts |= {NEURON_RESOURCE: found.neuron, EFA_RESOURCE: found.efa}
+    extended = {name: str(count) for name, count in counts.items() if count}
+    # Request and limit are the same by Kubernetes' rule.
+    both = {"requests": extended, "limits": dict(extended)} if extended else {}
+    return {**both, **({"claims": claims} if claims else {})}
+
+
+def claims(job: NeuronTrainingJob) -> dict[str, Any]:
+    """The pod's `resourceClaims`: one of each template, made and removed with the pod."""
+    templates = job.spec.platform.resource_claims
+    made = [
+        {"name": name, "resourceClaimTemplateName": claim.resource_claim_template_name}
+        for name, claim in zip(_claim_names(job), templates, strict=True)
+    ]
+    return {"resourceClaims": made} if made else {}
+
+
+def _claim_names(job: NeuronTrainingJob) -> list[str]:
+    return [f"devices-{number}" for number, _ in enumerate(job.spec.platform.resource_claims)]
 
 
 def environment(job: NeuronTrainingJob, accepted: Accepted) -> dict[str, str]:
@@ -44,7 +67,7 @@ def environment(job: NeuronTrainingJob, accepted: Accepted) -> dict[str, str]:
     variables = dict(_NEURON)
     if accepted.devices.efa:
         variables |= _EFA
-    instance = instance_of(job.spec.platform.instance_type)
+    instance = platform_nodes.instance(job.spec.platform)
     if accepted.devices.lnc and instance:
         peak = instance.peak_flops(accepted.devices.lnc, is_fp32=precision.policy(accepted.config).compute == "fp32")
         variables[contract.ENV_PEAK_FLOPS] = f"{peak:.0f}"
@@ -58,11 +81,13 @@ def environment(job: NeuronTrainingJob, accepted: Accepted) -> dict[str, str]:
 
 def node_fields(job: NeuronTrainingJob) -> dict[str, Any]:
     """Node selection of the pod's spec."""
-    if not _neuron(job):
+    taint = _TAINTS.get(job.spec.platform.accelerator)
+    if taint is None:
         return {}
+    chosen = job.spec.platform.instance_type
     return {
-        "nodeSelector": {INSTANCE_TYPE_LABEL: job.spec.platform.instance_type},
-        "tolerations": [{"key": NEURON_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}],
+        **({"nodeSelector": {INSTANCE_TYPE_LABEL: chosen}} if chosen else {}),
+        "tolerations": [{"key": taint, "operator": "Exists", "effect": "NoSchedule"}],
     }
 
 

@@ -45,7 +45,7 @@ def _checkpoints(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
 def _compile_cache(spec: JobSpec, config: TrainingConfig) -> tuple[Finding, ...]:
     """Nothing is compiled on CPUs."""
     url = config.compiler_cache_url
-    if spec.platform.accelerator is Accelerator.CPU or not url or "://" in url:
+    if spec.platform.accelerator is not Accelerator.NEURON or not url or "://" in url:
         return ()
     where = str(PurePosixPath(working_directory(spec) or "/", url))
     if _lasts(spec, where):

@@ -10,21 +10,25 @@ from neuron_api import contract
 from neuron_api.findings.finding import Finding, error
 from neuron_api.platform.devices import EFA_RESOURCE, NEURON_RESOURCE, Devices
 from neuron_api.resource.scheduling import GangScheduler, Scheduling
+from neuron_api.resource.spec import Platform
 from neuron_operator.planning.scheduling import registry
 from neuron_operator.planning.strategic_merge import merge
 
 _ROOT: Final = "spec.podTemplate"
+_ANY: Final = Platform()
 _OTHER_DEVICES: Final = ("aws.amazon.com/neuroncore", "aws.amazon.com/neurondevice")
 
 
-def findings(template: Mapping[str, Any] | None, scheduling: Scheduling, devices: Devices) -> tuple[Finding, ...]:
+def findings(
+    template: Mapping[str, Any] | None, scheduling: Scheduling, devices: Devices, platform: Platform = _ANY
+) -> tuple[Finding, ...]:
     """All of them at once. `devices`: what the configuration needs of a node."""
     metadata, spec = (_mapping((template or {}).get(part)) for part in ("metadata", "spec"))
     return (
         *_marks(metadata),
         *_scheduling(spec, scheduling),
         *_network(spec),
-        *_devices(spec, devices),
+        *_devices(spec, devices, has_claims=bool(platform.resource_claims)),
     )
 
 
@@ -86,11 +90,14 @@ def _network(spec: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _devices(spec: Mapping[str, Any], devices: Devices) -> Iterator[Finding]:
+def _devices(spec: Mapping[str, Any], devices: Devices, *, has_claims: bool) -> Iterator[Finding]:
     """The processes use as many devices as the configuration says, whatever the pod asks for."""
     for container in _items(spec.get("containers")):
         if container.get("name") == contract.CONTAINER and "resources" in container:
             where = f"{_ROOT}.spec.containers[{contract.CONTAINER}].resources"
+            if has_claims:
+                yield from _claimed(_mapping(container["resources"]), where)
+                continue
             resources = _merged(container["resources"], devices)
             for part in ("requests", "limits"):
                 yield from _neuron(resources[part], f"{where}.{part}", devices)
@@ -98,6 +105,15 @@ def _devices(spec: Mapping[str, Any], devices: Devices) -> Iterator[Finding]:
             if requests != limits:
                 cause = f"it differs from the request ({requests}), and the API server takes no such pod."
                 yield error(f"{where}.limits[{EFA_RESOURCE}]", cause, "Set both to the same number.")
+
+
+def _claimed(resources: Mapping[str, Any], where: str) -> Iterator[Finding]:
+    """Yield findings about devices that are claimed and requested."""
+    for part in ("requests", "limits"):
+        for name in (NEURON_RESOURCE, EFA_RESOURCE, *_OTHER_DEVICES):
+            if name in _mapping(resources.get(part)):
+                cause = "spec.platform.resourceClaims claims the devices."
+                yield error(f"{where}.{part}[{name}]", cause, "Keep one of the two.")
 
 
 def _merged(resources: Any, devices: Devices) -> dict[str, Mapping[str, Any]]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
 
@@ -11,7 +11,8 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding, Severity, error, errors_of, warning
 from neuron_api.loading import device_count, yaml_text
 from neuron_api.loading.loader import Loaded, load_object, load_text
-from neuron_api.platform.devices import Devices, devices
+from neuron_api.platform import nodes
+from neuron_api.platform.devices import NO_DEVICES, Devices, devices
 from neuron_api.platform.topology import Topology
 from neuron_api.resource import job_name
 from neuron_api.resource.job import NeuronTrainingJob
@@ -21,7 +22,7 @@ from neuron_api.schema import support
 from neuron_operator.planning.observation.observation import ConfigText
 from neuron_operator.planning.options import Options
 
-from . import storage, template, template_conflicts
+from . import images, storage, template, template_conflicts
 
 _ONE_MEANS_ONE: Final = ("val_check_interval", "limit_val_batches", "limit_train_batches", "limit_test_batches")
 """Rule R3: the API server stores 1.0 as 1, and for these keys the two differ."""
@@ -89,17 +90,10 @@ def validate(job: NeuronTrainingJob, source: ConfigText, options: Options) -> Ac
     if not job.status.start_time and (wrong := job_name.check(job.metadata.name)):  # the CRD may be an older one
         return Refused(Reason.CONFIG_INVALID, _sentences(wrong))
     spec, started_with = job.spec, job.status.config_hash if job.status.start_time else ""
-    image = spec.image or _default_image(spec, options)
+    image = spec.image or images.default(spec.platform, options)
     key = _ValidationKey(spec.model_dump_json(), source.text, image, started_with, spec)
     is_small = len(key.written) + len(key.text) <= SMALL
     return (_small_answer if is_small else _large_answer)(key)
-
-
-_NO_IMAGE: Final = error(
-    "spec.image",
-    "it is not set, and the operator has no default image.",
-    "Set it, or the Helm value trainerImages.cpu or trainerImages.neuron.",
-)
 
 
 def _validate(key: _ValidationKey) -> Accepted | Refused:
@@ -114,9 +108,9 @@ def _validate(key: _ValidationKey) -> Accepted | Refused:
         *_too_many_nodes(loaded.config),
         *support.check(loaded.config, loaded.findings),
         *platform_findings,
-        *(() if key.image else (_NO_IMAGE,)),
+        *(() if key.image else (images.missing(spec.platform),)),
         *template_findings,
-        *template_conflicts.findings(spec.pod_template, spec.scheduling, node_devices),
+        *template_conflicts.findings(spec.pod_template, spec.scheduling, node_devices, spec.platform),
         *storage.findings(spec, loaded.config),
     )
     warnings = tuple(finding for finding in everything if finding.severity is Severity.WARNING)
@@ -149,7 +143,6 @@ _large_yaml: Final = lru_cache(maxsize=MANY_LARGE)(_yaml)
 
 def _load(spec: JobSpec, text: str) -> Loaded:
     platform, config = spec.platform, spec.config
-    instance_type = None if platform.accelerator is Accelerator.CPU else platform.instance_type
     reference = spec.config_from.config_map_key_ref if spec.config_from else None
     source = f"ConfigMap {reference.name}, key {reference.key}" if reference else ""
     canonical = None if config is None else json.dumps(config)
@@ -157,7 +150,7 @@ def _load(spec: JobSpec, text: str) -> Loaded:
     def read(changes: Sequence[str]) -> Loaded:
         return _from_text(text, source, *changes) if canonical is None else _from_object(canonical, *changes)
 
-    return device_count.resolve_device_count(read(()), read, instance_type, spec.device_count_scope)
+    return device_count.resolve_device_count(read(()), read, nodes.instance(platform), spec.device_count_scope)
 
 
 @lru_cache(maxsize=512)
@@ -172,14 +165,13 @@ def _from_text(text: str, source: str, *changes: str) -> Loaded:
 
 
 def _platform(spec: JobSpec, config: TrainingConfig) -> tuple[tuple[Finding, ...], Devices]:
-    if spec.platform.accelerator is Accelerator.CPU:
-        return (), Devices(neuron=0, efa=0, lnc=None)
-    node_devices, findings = devices(config, spec.platform.instance_type)
-    return findings, node_devices or Devices(neuron=0, efa=0, lnc=None)
-
-
-def _default_image(spec: JobSpec, options: Options) -> str:
-    return options.image_cpu if spec.platform.accelerator is Accelerator.CPU else options.image_neuron
+    platform = spec.platform
+    if platform.accelerator is Accelerator.CUDA:
+        return (), replace(NO_DEVICES, gpus=config.trainer.devices)
+    if platform.accelerator is Accelerator.CPU:
+        return (), NO_DEVICES
+    node_devices, findings = devices(config, platform.instance_type, nodes.stated_devices(platform))
+    return findings, node_devices or NO_DEVICES
 
 
 def _bare_ones(spec: JobSpec) -> tuple[Finding, ...]:
