@@ -3,9 +3,11 @@
 from hypothesis import settings
 
 from fault_table import pytest_addoption, pytest_terminal_summary, trial
+from neuron_device.fixtures import neuron_device
 from programs import pytest_collection_modifyitems, pytest_runtest_protocol
 
 __all__ = [
+    "neuron_device",
     "pytest_addoption",
     "pytest_collection_modifyitems",
     "pytest_runtest_protocol",

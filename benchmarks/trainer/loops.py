@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from neuron_trainer.launcher.elastic import forkserver
+from neuron_trainer.launcher import device_environment
 
 from .setting import CLIP, LR, Size, batches, config, loss_of, module
 
@@ -53,7 +53,7 @@ def bare(folder: Path, size: Size, dtype: str, steps: int) -> list[Time]:
 def as_a_worker() -> Iterator[None]:
     """With the variables that the launcher sets for its workers."""
     before = dict(os.environ)
-    os.environ.update(forkserver.ON_CPU)
+    os.environ.update(device_environment.CONSTANT["cpu"])
     try:
         yield
     finally:

@@ -1,13 +1,14 @@
 """Every model family, tiny, trained for some steps on ranks that share a process group, without loop or data set."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 import yaml
 
+from neuron_api.derive.compiler import EAGER
 from neuron_api.loading.loader import load_text
 from pairs import aligned
 
@@ -99,14 +100,19 @@ def every() -> list[Run]:
 def train(folder: Path, runs: Sequence[Run]) -> None:
     """Each run, and what it is compared with; `result` reads what came out. What is in the folder already stays."""
     references = {(family, SPLITS[split].reference) for family, split in runs}
+    train_all(folder, references | set(runs))
+
+
+def train_all(folder: Path, runs: Collection[Run], compiler: str = EAGER) -> None:
+    """Each run of some, compiled or not."""
     by_world: dict[int, list[Run]] = {}
-    for family, split in sorted(references | set(runs)):
+    for family, split in sorted(runs):
         if not is_there(folder, family, split):
             by_world.setdefault((REFERENCES | SPLITS)[split].world, []).append((family, split))
     for world, chosen in sorted(by_world.items()):
         for start in range(0, len(chosen), AT_ONCE):
             some = chosen[start : start + AT_ONCE]
-            ranks.run(_rank, world, folder, some)
+            ranks.run(_rank, world, folder, some, compiler)
 
 
 def result(folder: Path, family: str, split: str) -> Any:
@@ -125,7 +131,7 @@ def _path(folder: Path, family: str, split: str) -> Path:
     return folder / f"{family} - {split}.pt"
 
 
-def _rank(rank: int, world: int, folder: Path, runs: Sequence[Run]) -> None:
+def _rank(rank: int, world: int, folder: Path, runs: Sequence[Run], compiler: str) -> None:
     import torch
     import torch.distributed as dist
 
@@ -134,22 +140,23 @@ def _rank(rank: int, world: int, folder: Path, runs: Sequence[Run]) -> None:
     store = f"file://{folder}/{uuid5(NAMESPACE_OID, str(runs))}"
     dist.init_process_group("gloo", store, rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
     for family, split in runs:
-        found = _train(family, (REFERENCES | SPLITS)[split], folder)
+        found = _train(family, (REFERENCES | SPLITS)[split], folder, compiler)
         if rank == 0:
             torch.save(found, _path(folder, family, split))
     dist.destroy_process_group()
 
 
-def _train(family: str, split: Split, folder: Path) -> dict[str, Any]:
+def _train(family: str, split: Split, folder: Path, compiler: str) -> dict[str, Any]:
     import torch
     import torch.distributed as dist
 
+    from graphs import Graphs
     from neuron_api.platform.topology import Topology
     from neuron_trainer import optim, parallel
     from neuron_trainer.checkpoint import rng
     from neuron_trainer.loop.step import Gradients
 
-    typed = _config(family, split, folder)
+    typed, graphs = _config(family, split, folder, compiler), Graphs(is_compiled=compiler != EAGER)
     rng.seed(typed.seed)
     backend = parallel.create(typed, Topology.from_config(typed, split.world), torch.device("cpu"))
     backend.build(_family(family, typed))
@@ -157,18 +164,21 @@ def _train(family: str, split: Split, folder: Path) -> dict[str, Any]:
     optimizer = optim.for_run(typed, backend.parameters())
     steps = []
     for step in range(STEPS):
-        own = _pairs(step, backend.share) if family in ALIGNED else _batch(step, backend.share, PACKED in family)
-        done = gradients.compute(own)
+        graphs.begin_step(step)
+        done = gradients.compute(batch(family, step, backend.share))
         optimizer.step()
         backend.end_step(step + 1)
         steps.append(tuple(one.item() for one in (done.loss, done.gradient_norm, *done.metrics.values())))
     local = {parameter.name: ranks.full(parameter) for parameter in backend.parameters()}
     stages: list[Any] = [None] * split.world
     dist.all_gather_object(stages, local)
-    return {"steps": steps, "weights": {name: weight for stage in stages for name, weight in stage.items()}}
+    counts: list[Any] = [None] * split.world
+    dist.all_gather_object(counts, graphs.count())
+    weights = {name: weight for stage in stages for name, weight in stage.items()}
+    return {"steps": steps, "weights": weights, "graphs": counts}
 
 
-def _config(family: str, split: Split, folder: Path) -> Any:
+def _config(family: str, split: Split, folder: Path, compiler: str = EAGER) -> Any:
     values = config(
         folder,
         folder,
@@ -187,6 +197,7 @@ def _config(family: str, split: Split, folder: Path) -> Any:
         model__qkv_linear=split.copies is not None,
         model__fusions={"ring_attention": split.context > 1},
         model__num_layers=split.layers,
+        model__compile=compiler,
         model__activations_checkpoint_granularity=split.recompute,
     )
     values["model"] |= SECTION.get(family, {})
@@ -222,6 +233,11 @@ def _family(name: str, typed: Any) -> Any:
     if name.partition(", lora")[0] in MEGATRON:
         return Family.from_config(typed, VOCABULARY)
     return Family.from_json({**MODEL, **HF[name.partition(",")[0]]}, typed)
+
+
+def batch(family: str, step: int, share: Any) -> dict[str, Any]:
+    """A share of the global batch of a step."""
+    return _pairs(step, share) if family in ALIGNED else _batch(step, share, PACKED in family)
 
 
 def _pairs(step: int, share: Any) -> dict[str, Any]:

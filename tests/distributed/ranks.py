@@ -5,9 +5,10 @@ For questions about numbers, where starting launchers (10 s each) would only cos
 
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from itertools import zip_longest
 from multiprocessing.connection import wait
@@ -26,14 +27,20 @@ BACKEND: str | None = None
 """Name of the only one that ranks know; the fixture `backend` sets it. None: all there are."""
 
 
-def train(world: int, configurations: list[dict[str, Any]], checkpoints: Sequence[Path] = ()) -> None:
+def train(
+    world: int,
+    configurations: list[dict[str, Any]],
+    checkpoints: Sequence[Path | None] = (),
+    neuron_device: Mapping[str, str] | None = None,
+) -> None:
     """Train each configuration on `world` processes; its numbers are in the metrics file of its log directory.
 
-    With `checkpoints` each goes on from its own.
+    With `checkpoints` each goes on from its own; with `neuron_device`, variables that have it, on the stand-in of a
+    device.
     """
     jobs = list(zip_longest(configurations, checkpoints))
     with tempfile.TemporaryDirectory() as folder:
-        run(_rank, world, f"{folder}/store", jobs)
+        run(_rank, world, f"{folder}/store", jobs, neuron_device)
 
 
 def run(target: Callable[..., None], world: int, *arguments: Any) -> None:
@@ -92,17 +99,35 @@ def _ticks(rank: Any) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def _rank(rank: int, world: int, store: str, jobs: list[tuple[dict[str, Any], Path | None]]) -> None:
+def _rank(
+    rank: int,
+    world: int,
+    store: str,
+    jobs: list[tuple[dict[str, Any], Path | None]],
+    neuron_device: Mapping[str, str] | None,
+) -> None:
     import torch.distributed as dist
 
+    from neuron_trainer import accelerators
+    from neuron_trainer.parallel import hosts
+
+    accelerator = accelerators.get("cpu" if neuron_device is None else "neuron")
+    if neuron_device is not None:
+        os.environ |= {**neuron_device, "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(world)}
+        sys.path[:0] = neuron_device["PYTHONPATH"].split(os.pathsep)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
+    accelerators.load(accelerator, rank)
+    meeting = f"file://{store}"
+    dist.init_process_group(accelerator.collectives, meeting, rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
+    hosts.init(accelerator.name, GLOO_TIMEOUT)
+    device = accelerators.open_device(accelerator)
     for values, checkpoint in jobs:
-        _train(rank, world, values, checkpoint)
+        _train(rank, world, values, checkpoint, device)
     dist.destroy_process_group()
 
 
-def _train(rank: int, world: int, values: dict[str, Any], checkpoint: Path | None) -> None:
+def _train(rank: int, world: int, values: dict[str, Any], checkpoint: Path | None, device: Any = None) -> None:
+    """`device`: a `torch.device`, by default the CPU."""
     import torch
 
     from neuron_api.platform.topology import Topology
@@ -119,7 +144,7 @@ def _train(rank: int, world: int, values: dict[str, Any], checkpoint: Path | Non
     folder.mkdir(parents=True, exist_ok=True)
     rng.seed(config.seed)
     topology = Topology.from_config(config, world // config.trainer.num_nodes)
-    device = torch.device("cpu")
+    device = torch.device("cpu") if device is None else device
     is_fresh = Run.draws_weights(str(checkpoint) if checkpoint else None)
     run = Run.build(config, topology, loaded.hash, device, lambda: False, phases, is_fresh=is_fresh)
     metrics = MetricsFile(folder / contract.METRICS_FILE) if rank == 0 else None

@@ -81,7 +81,7 @@ def _token_rank(rank: int, world: int, folder: Path, values: dict[str, Any]) -> 
     except TokenError as problem:
         (folder / f"{rank}.txt").write_text(str(problem))
     except Exception as problem:
-        assert is_peer_loss(problem)
+        assert is_peer_loss(problem, "cpu")
         (folder / f"{rank}.txt").write_text("lost its peers")
 
 

@@ -3,12 +3,14 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from neuron_api import contract
 from neuron_api.contract import ExitCode
 
+from . import test_reference
 from .nodes import Gang, Launcher, is_alive, is_stopped, numbers, until, workers
 from .tiny import config, write_config
 
@@ -45,15 +47,28 @@ def _freeze_in_a_save(launcher: Launcher, checkpoints: Path) -> Path | None:
     return None
 
 
-def test_a_start_after_a_killed_save_resumes_from_the_checkpoint_before(tiny: Path, tmp_path: Path) -> None:
+def _values(method: str, tiny: Path, log_dir: Path) -> dict[str, Any]:
+    """A job of two ranks that saves every other step."""
+    own = {
+        "trainer__num_nodes": 1, "trainer__max_steps": STEPS,
+        "exp_manager__checkpoint_callback_params__every_n_train_steps": EVERY,
+    }  # fmt: skip
+    if method == "pretraining":
+        return config(tiny, log_dir, **own)
+    values = test_reference.job(log_dir, "data 2, zero1", **own)
+    if method == "dpo with lora":
+        values["model_alignment_strategy"]["peft"] = {
+            "lora_rank": 4, "lora_dropout": 0.1, "target_modules": ["qkv_proj", "o_proj"], "save_lora_base": True,
+        }  # fmt: skip
+    return values
+
+
+@pytest.mark.parametrize("method", ["pretraining", "dpo with lora"])
+def test_a_start_after_a_killed_save_resumes_from_the_checkpoint_before(
+    method: str, tiny: Path, tmp_path: Path
+) -> None:
     log_dir, checkpoints = tmp_path / "log", tmp_path / "log" / contract.CHECKPOINTS_DIR
-    values = config(
-        tiny,
-        log_dir,
-        trainer__num_nodes=1,
-        trainer__max_steps=STEPS,
-        exp_manager__checkpoint_callback_params__every_n_train_steps=EVERY,
-    )
+    values = _values(method, tiny, log_dir)
     with Gang(tmp_path, write_config(tmp_path / "config.yaml", values), num_nodes=1) as gang:
         first = gang.start(0)
         half = until("a half-written checkpoint", lambda: _freeze_in_a_save(first, checkpoints), gang=gang, pause=0.002)

@@ -58,7 +58,7 @@ def _peers(rank: int, port: int, folder: Path, values: dict[str, Any]) -> None:
     loaded = load_text(yaml.safe_dump(values))
     assert loaded.config is not None
     _meet(folder, "ready", rank)  # the time that meeting may take is short too: both have their imports behind them
-    worker._initialise(loaded.config, "cpu")
+    worker._initialise(loaded.config, "cpu", rank)
     _meet(folder, "up", rank)
     if rank == 1:
         time.sleep(BOUND)
@@ -66,7 +66,8 @@ def _peers(rank: int, port: int, folder: Path, values: dict[str, Any]) -> None:
     try:
         dist.all_reduce(torch.ones(1))
     except RuntimeError as problem:
-        (folder / "said").write_text(f"{time.monotonic() - begun} {process_group.is_peer_loss(problem)} {problem}")
+        is_loss = process_group.is_peer_loss(problem, "cpu")
+        (folder / "said").write_text(f"{time.monotonic() - begun} {is_loss} {problem}")
         raise SystemExit(3) from None
 
 

@@ -73,7 +73,7 @@ ENV_FROM_SCRATCH: Final = "NTJ_FROM_SCRATCH"
 
 ENV_PROGRESS_PORT: Final = "NTJ_PROGRESS_PORT"
 ENV_ACCELERATOR: Final = "NTJ_ACCELERATOR"
-"""`neuron` or `cpu`."""
+"""`neuron`, `cpu` or `cuda`."""
 
 ENV_PEAK_FLOPS: Final = "NTJ_PEAK_FLOPS"
 """Dense FLOP/s of one process's device at the run's precision, for `mfu`; absent where it is not known (cpu)."""
@@ -83,6 +83,10 @@ ENV_EXPERIMENT_VERSION: Final = "NEMO_EXPM_VERSION"
 
 ENV_DATA_MODULE: Final = "NEURON_TRAIN_DATA_MODULE"
 """The same as `data.data_module` and `neuron-train run --data-module`; the command line wins."""
+
+ENV_REFUSE_FALLBACKS: Final = "NEURON_TRAIN_REFUSE_CPU_FALLBACKS"
+"""1: a run ends with exit code 2 where an operator of its steps ran on the CPU in place of the device. A variable and
+no key: it is about the image and the device, and changes nothing of a configuration that also runs elsewhere."""
 
 MAX_NODES: Final = 4096
 """Pods of a job: its status holds a record of each, about 100 bytes of the 1.5 MB that etcd takes."""

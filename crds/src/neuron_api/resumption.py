@@ -26,6 +26,9 @@ SIZES: Final = (
 """Keys of a model's config that determine the shapes of its tensors."""
 
 _START: Final = "exp_manager.resume_from_checkpoint"
+_STRATEGY: Final = "model_alignment_strategy"
+_METHODS: Final[Mapping[str, str]] = {f"{_STRATEGY}.{name}": name for name in ("dpo", "sft", "orpo")}
+"""Sections of which a file has one at most, and the names of what they configure."""
 
 MAX_LINES: Final = 64
 """Differences that are listed; the others are counted."""
@@ -104,7 +107,7 @@ _EFFECTS: Final[Mapping[Effect, Mapping[str, str]]] = {
         "virtual_pipeline_model_parallel_size context_parallel_size expert_model_parallel_size zero1 "
         "sequence_parallel kv_replicator pipeline_model_parallel_split_rank",
         "model_alignment_strategy.dpo": "precompute_ref_log_probs",
-        "model": "qkv_linear fuse_qkv pipeline_cuts apply_query_key_layer_scaling gradient_accumulation_fusion "
+        "model": "compile qkv_linear fuse_qkv pipeline_cuts apply_query_key_layer_scaling gradient_accumulation_fusion "
         "use_emha megatron_amp_O2 bias_gelu_fusion bias_activation_fusion bias_dropout_add_fusion "
         "masked_softmax_fusion",
         "model.fusions": "softmax flash_attention ring_attention",
@@ -203,7 +206,8 @@ def compare(checkpoint: Mapping[str, Any], file: Mapping[str, Any]) -> tuple[Dif
 
     Both are effective configurations (`effective`), so a default that is written out is no difference.
     """
-    return tuple(_with_start(difference, file) for difference in _section(checkpoint, file, TrainingConfig, ""))
+    differences = _one_method(list(_section(checkpoint, file, TrainingConfig, "")))
+    return tuple(_with_start(difference, file) for difference in differences)
 
 
 def compare_architectures(checkpoint: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[Difference, ...]:
@@ -235,6 +239,20 @@ def describe(step: int, differences: tuple[Difference, ...] | None) -> tuple[str
     rest = len(differences) - len(lines)
     headline = f"resume at step {step}: {keys} from the checkpoint's configuration (checkpoint -> file):"
     return (headline, *lines, *([f"and {rest} more"] if rest else []))
+
+
+def _one_method(differences: list[Difference]) -> list[Difference]:
+    """Return the differences with a change of the method as one: its section is gone, and another's is new."""
+    changed = [difference for difference in differences if difference.key in _METHODS]
+    before, after = (
+        next((_METHODS[one.key] for one in changed if getattr(one, side) is not None), None)
+        for side in ("before", "after")
+    )
+    if before is None or after is None:
+        return differences
+    first = differences.index(changed[0])
+    others = [difference for difference in differences if difference not in changed]
+    return [*others[:first], Difference(_STRATEGY, before, after, Effect.REFUSED), *others[first:]]
 
 
 def _with_start(difference: Difference, file: Mapping[str, Any]) -> Difference:

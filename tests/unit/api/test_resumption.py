@@ -103,6 +103,15 @@ def test_a_section_that_comes_or_goes_is_one_line() -> None:
     assert (found.key, found.before, found.is_refused) == ("model_alignment_strategy", None, True)
 
 
+@pytest.mark.parametrize(("before", "after"), [("dpo", "orpo"), ("orpo", "sft"), ("sft", "dpo")])
+def test_another_method_is_one_line_with_both_names(before: str, after: str) -> None:
+    first, second = ({"model_alignment_strategy": {name: {}, "peft": {"lora_rank": 4}}} for name in (before, after))
+    first["model_alignment_strategy"]["peft"] = {"lora_rank": 8}
+    assert [(one.key, one.before, one.after, one.is_refused) for one in resumption.compare(first, second)] == [
+        ("model_alignment_strategy", before, after, True), ("model_alignment_strategy.peft.lora_rank", 8, 4, True),
+    ]  # fmt: skip
+
+
 def test_a_size_that_both_files_give_is_refused_and_one_of_config_json_is_compared_there() -> None:
     before, after = ({"model": {"num_layers": layers}} for layers in (4, 8))
     assert [one.is_refused for one in resumption.compare(before, after)] == [True]

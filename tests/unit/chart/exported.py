@@ -52,6 +52,7 @@ def operator() -> CollectorRegistry:
             tokens_per_second=1.0,
             mfu=0.4,
             metrics=dict.fromkeys(NAMES, 0.5),
+            records={"train": {"records": 1}},
             last_step_time=NOW,
             estimated_completion_time=NOW,
         ),
@@ -74,6 +75,7 @@ def trainer() -> CollectorRegistry:
     report = Progress(
         step=1, max_steps=2, loss=1.0, learning_rate=0.1, tokens_per_second=1.0, mfu=0.4,
         checkpoint=CheckpointReport(step=1, path="/c", time=NOW), metrics=dict.fromkeys(NAMES, 0.5),
+        records={"train": {"records": 1}},
     )  # fmt: skip
     registry = CollectorRegistry()
     registry.register(ReportCollector(lambda: report))

@@ -101,6 +101,7 @@ def test_the_code_of_the_neuron_runtime_is_found_in_what_was_said(said: str, cod
 
 HARDWARE = (Reason.HARDWARE_FAULT, False, MinimumScope.POD, True)
 HANG = (Reason.COLLECTIVE_HANG, True, MinimumScope.PROCESS, False)
+BUSY = (Reason.PROCESS_FAILED, True, MinimumScope.POD, False)
 MAINTENANCE = (Reason.NODE_MAINTENANCE, False, MinimumScope.POD, False)
 
 
@@ -119,6 +120,9 @@ MAINTENANCE = (Reason.NODE_MAINTENANCE, False, MinimumScope.POD, False)
         ("kernel: NEURON_HW_ERR=HBM_UE instance-id=i-1 action=TERMINATE_INSTANCE", HARDWARE),
         ("status_code=1200", HANG),
         ("status_code=5: suspected hang in collectives, execution timeout", HANG),
+        ("TDRV: Timeout exceeded: Waiting on barrier proxy task: 120 sec", HANG),
+        ("Logical Neuron Core(s) not available - Requested:lnc3-lnc3 Available:0 (cores busy, ret=-16)", BUSY),
+        ("RuntimeError: Failed to execute the device barrier 1", BUSY),
         ("status_code=10", (Reason.NEURON_SOFTWARE_MISMATCH, False, MinimumScope.STOP, False)),
         ("status_code=1004: completed with error", None),
         ("status_code=5", None),

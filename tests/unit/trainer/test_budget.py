@@ -5,7 +5,7 @@ import torch.distributed as dist
 
 from neuron_trainer.errors import PeerLostError
 from neuron_trainer.ipc.process_group import is_peer_loss
-from neuron_trainer.launcher.elastic.agent import RestartBudget
+from neuron_trainer.launcher.elastic.budget import RestartBudget
 
 
 def test_own_failures_use_the_budget_up() -> None:
@@ -47,11 +47,11 @@ def test_a_step_in_between_makes_them_free_again() -> None:
     ],
 )
 def test_a_broken_collective_is_the_loss_of_a_peer(problem: Exception) -> None:
-    assert is_peer_loss(problem)
+    assert is_peer_loss(problem, "cpu")
 
 
 @pytest.mark.parametrize(
     "problem", [RuntimeError("shape mismatch"), ValueError("gloo"), KeyError("x"), OSError("disk")]
 )
 def test_any_other_error_is_this_process_own(problem: Exception) -> None:
-    assert not is_peer_loss(problem)
+    assert not is_peer_loss(problem, "cpu")

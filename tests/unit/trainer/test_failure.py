@@ -20,7 +20,8 @@ import pytest
 from neuron_api.config import ExpManagerConfig
 from neuron_trainer import errors, logs
 from neuron_trainer.errors import CheckpointError, DivergenceError, PeerLostError
-from neuron_trainer.launcher.elastic.agent import AgentContext, RestartBudget
+from neuron_trainer.launcher.elastic.agent import AgentContext
+from neuron_trainer.launcher.elastic.budget import RestartBudget
 
 CALLBACK = "exp_manager.checkpoint_callback_params"
 

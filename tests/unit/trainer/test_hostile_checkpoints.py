@@ -25,6 +25,7 @@ from neuron_api import contract
 from neuron_trainer.__main__ import main
 from neuron_trainer.checkpoint import catalog, hf_checkpoint, layout, manifest, reader
 from neuron_trainer.checkpoint.shards import ShardReader
+from neuron_trainer.checkpoint.staging import CheckpointTensor
 from neuron_trainer.errors import CheckpointError, InputError
 from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 
@@ -247,7 +248,10 @@ def test_the_tools_say_what_is_wrong_with_it(attack: str, checkpoint: Path, caps
 def test_a_shard_that_lies_is_one_error_with_its_directory(checkpoint: Path, tiny: Path, one_process: None) -> None:
     """Its place and size are as the index says; what is there is a pickle that runs code."""
     shard = next(checkpoint.glob("*.distcp"))
-    stored = {name: torch.empty(t.shape) for t in reader.tensor_entries(checkpoint) if (name := t.name)}
+    stored = {
+        tensor.name: CheckpointTensor(torch.empty(tensor.shape), torch.float32)
+        for tensor in reader.tensor_entries(checkpoint)
+    }
     shard.write_bytes(pickle.dumps(Bomb()).ljust(shard.stat().st_size, b"\0"))
     sign(checkpoint)
     with pytest.raises(CheckpointError, match=rf"{checkpoint.name} cannot be loaded"):

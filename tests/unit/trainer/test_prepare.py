@@ -375,9 +375,11 @@ def test_a_parquet_file_without_the_column_is_told(tmp_path: Path, caplog: pytes
 
 
 def test_a_table_with_other_separators_is_named_as_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "table.csv").write_text("id;text\n1;Some words\n")
-    assert prepare_documents([tmp_path / "table.csv"], tmp_path / "out", *LEARN) == ExitCode.CONFIG
-    assert "The columns seem to be separated by `;`: write the file with commas." in caplog.text
+    for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")):
+        (tmp_path / "table.csv").write_text(f'id{sign}text\n1{sign}"Some, words"{sign}\n')
+        assert prepare_documents([tmp_path / "table.csv"], tmp_path / "out", *LEARN) == ExitCode.CONFIG
+        assert f"line 1 of {tmp_path}/table.csv: columns are separated by {name}, not by commas." in caplog.text
+        assert "Save it with commas" in caplog.text
 
 
 @pytest.mark.parametrize("form", ["rows", "megatron"])

@@ -141,12 +141,17 @@ def test_metrics_are_prometheus_text_of_the_same_numbers(url: str, handoff: Work
     recovery = Recovery(round=1, resumed_from_step=5, steps_lost=2)
     saved = CheckpointReport(step=5, path="/log/x", time=NOW)
     metrics = {"rewards_accuracy": 0.75, "nll": None}
-    handoff.write_progress(worker(round=0, recoveries=(recovery,), checkpoint=saved, metrics=metrics))
+    records = {"train": {"records": 9, "dropped": 2}, "validation": {"records": 3}}
+    report = worker(round=0, recoveries=(recovery,), checkpoint=saved, metrics=metrics, records=records)
+    handoff.write_progress(report)
     status.add_failure(ProcessFailure(time=NOW, round=0, rank=0, local_rank=0, exit_code=1))
     kind, body = get(f"{url}/metrics")
     assert kind.startswith("text/plain; version=")
-    found = {sample.name: sample.value for family in text_string_to_metric_families(body) for sample in family.samples}
-    assert found == {
+    samples = [sample for family in text_string_to_metric_families(body) for sample in family.samples]
+    assert {(sample.labels["part"], sample.labels["kind"], sample.value) for sample in samples if sample.labels} == {
+        ("train", "records", 9), ("train", "dropped", 2), ("validation", "records", 3),
+    }  # fmt: skip
+    assert {sample.name: sample.value for sample in samples if not sample.labels} == {
         "neuron_trainer_step": 7,
         "neuron_trainer_max_steps": 100,
         "neuron_trainer_loss": 1.5,

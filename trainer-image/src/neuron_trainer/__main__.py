@@ -44,6 +44,8 @@ def _add_run(commands: Any) -> None:
             "overrides", nargs="*", default=[], metavar="key=value", help="e.g. trainer.devices=1 trainer.max_steps=20"
         )
         run.add_argument("--job", metavar="NAME", help="which NeuronTrainingJob of a file with several")
+        devices = "cpu, neuron, or cuda for tests and small GPUs; default: what the operator says, else cpu"
+        run.add_argument("--accelerator", metavar="NAME", help=devices)
         run.add_argument("--data-module", metavar="PACKAGE.MODULE:CLASS",
                          help="the same as data.data_module=…: samples come from this class; default: the environment "
                               "variable NEURON_TRAIN_DATA_MODULE, or what the file says")  # fmt: skip
@@ -201,7 +203,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .launcher import job_file, start
 
         own = [job_file.data_module_override(chosen.data_module)] if chosen.data_module else []
-        return start.main(chosen.config, [*own, *chosen.overrides], is_test=chosen.command == "test", job=chosen.job)
+        return start.main(
+            chosen.config,
+            [*own, *chosen.overrides],
+            is_test=chosen.command == "test",
+            job=chosen.job,
+            accelerator=chosen.accelerator,
+        )
     if chosen.command == "checkpoint" and chosen.checkpoint_command == "convert":
         return _convert(chosen)
     if chosen.command == "checkpoint":

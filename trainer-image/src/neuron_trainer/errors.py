@@ -10,6 +10,7 @@
     ├── DirectoryHeldError  another run holds the directory: exit code 2
     ├── DirectoryLostError  this run could not renew its lease, and another one has taken its directory
     ├── PeerLostError       a collective failed because another process is gone: wait for the new round
+    ├── DeviceError         a process could not open its device
     ├── StartError          the processes could not be started: exit code 1
     ├── ReportedError       what a worker reports in one sentence; its stack is in the log file alone
     └── PreemptedError      SIGTERM: exit code 143
@@ -77,6 +78,10 @@ class DirectoryLostError(TrainerError):
 
 class PeerLostError(TrainerError):
     """The other side of a collective is gone, or the rendezvous did not complete in time."""
+
+
+class DeviceError(TrainerError):
+    """A process could not open its device, or tensors are not on it."""
 
 
 class StartError(TrainerError):

@@ -22,13 +22,14 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.platform.topology import Topology
 
-from . import logs, parallel, run_config
+from . import accelerators, logs, parallel, run_config
 from .checkpoint import rng
 from .errors import InputError, PeerLostError, ReportedError, failure_sentence
 from .ipc import process_group
 from .ipc.phases import Phases
 from .ipc.worker_channel import Start, WorkerChannel
 from .metrics.history import MetricsFile
+from .parallel import hosts
 from .run_directory.log_dir import checkpoints
 
 log = logging.getLogger(__name__)
@@ -100,14 +101,14 @@ def main(job: Job) -> str:
         config = run_config.for_test(config)
     logs.configure(config.exp_manager, Path(job.log_dir), ranks.rank, ranks.local_rank)
     try:
-        _initialise(config, job.accelerator)
+        device = _initialise(config, job.accelerator, ranks.local_rank)
         phases.mark("rendezvous")
-        return _train(job, config, ranks, channel, start, phases).value
+        return _train(job, config, ranks, device, channel, start, phases).value
     except InputError as problem:
         channel.report_refusal(problem)
         raise
     except Exception as problem:
-        if not process_group.is_peer_loss(problem):
+        if not process_group.is_peer_loss(problem, job.accelerator):
             if (sentence := failure_sentence(problem, is_own_module=bool(config.data.data_module))) is None:
                 raise
             logs.stack(problem)
@@ -124,14 +125,26 @@ def _show_rank(rank: int) -> None:
         Path("/proc/self/comm").write_text(f"rank-{rank}")
 
 
-def _initialise(config: TrainingConfig, accelerator: str) -> None:
+def _initialise(config: TrainingConfig, name: str, local_rank: int) -> torch.device:
+    """Join the process group, then take the device; the device's generator is seeded with the others."""
+    accelerator = accelerators.get(name)
+    accelerators.load(accelerator, local_rank)
+    backend = parallel.select(config, name)
+    timeout = config.neuron_rt_exec_timeout or _DEFAULT_TIMEOUT
+    process_group.join(backend, name, max(_MIN_TIMEOUT, accelerator.compile_seconds, timeout))
+    device = accelerators.open_device(accelerator)
     rng.seed(config.seed)
-    backend = parallel.select(config, accelerator)
-    process_group.join(backend, accelerator, max(_MIN_TIMEOUT, config.neuron_rt_exec_timeout or _DEFAULT_TIMEOUT))
+    return device
 
 
 def _train(
-    job: Job, config: TrainingConfig, ranks: Ranks, channel: WorkerChannel, own: Start, phases: Phases
+    job: Job,
+    config: TrainingConfig,
+    ranks: Ranks,
+    device: torch.device,
+    channel: WorkerChannel,
+    own: Start,
+    phases: Phases,
 ) -> WorkerOutcome:
     from .loop import testing
     from .loop.run import Run  # Lightning: preloaded in the forkserver, not needed to unpickle this module
@@ -142,16 +155,14 @@ def _train(
         config=config,
         topology=Topology.from_config(config, job.processes_per_node),
         config_hash=job.config_hash,
-        device=torch.device(job.accelerator),
+        device=device,
         wants_stop=lambda: channel.is_stopping,
         phases=phases,
         is_fresh=Run.draws_weights(start.checkpoint),
     )
     if job.is_test:
         testing.test(run, start, Path(job.log_dir), ranks.rank)
-        dist.barrier()
-        dist.destroy_process_group()
-        return WorkerOutcome.FINISHED
+        return _leave(channel, ranks, WorkerOutcome.FINISHED)
     metrics = MetricsFile(Path(job.log_dir) / contract.METRICS_FILE, channel.guard) if ranks.rank == 0 else None
     stop = run.fit(
         start,
@@ -161,19 +172,26 @@ def _train(
         metrics=metrics,
         rank=ranks.rank,
     )
-    dist.barrier()  # no rank leaves while another may still need it: agents would take it for a loss
-    stops_here = channel.is_stopping
+    outcomes = {Stop.TIME: WorkerOutcome.OUT_OF_TIME, Stop.EARLY: WorkerOutcome.STOPPED_EARLY}
+    return _leave(channel, ranks, None if stop is Stop.REQUEST else outcomes.get(stop, WorkerOutcome.FINISHED))
+
+
+def _leave(channel: WorkerChannel, ranks: Ranks, outcome: WorkerOutcome | None) -> WorkerOutcome:
+    """Meet the other processes, and take the process group down; return the outcome, by default that of a stop.
+
+    The outcome is reported before: the runtime of a device may end the process while it is taken down.
+    """
+    dist.barrier(hosts.group())  # no rank leaves while another may still need it: agents would take it for a loss
+    if outcome is None:
+        outcome = WorkerOutcome.PREEMPTED if channel.is_stopping else WorkerOutcome.REJOIN
+    channel.report_left(ranks.local_rank, outcome)
     dist.destroy_process_group()
-    if stop is Stop.REQUEST:
-        return WorkerOutcome.PREEMPTED if stops_here else WorkerOutcome.REJOIN
-    return {Stop.TIME: WorkerOutcome.OUT_OF_TIME, Stop.EARLY: WorkerOutcome.STOPPED_EARLY}.get(
-        stop, WorkerOutcome.FINISHED
-    )
+    return outcome
 
 
 def _agree(own: Start) -> Start:
     """Return the checkpoint that global rank 0's launcher has chosen, with the round of this node's own launcher."""
     choice: list[Any] = [own]
-    dist.broadcast_object_list(choice, src=0)
+    dist.broadcast_object_list(choice, src=0, group=hosts.group())
     start: Start = choice[0]
     return replace(start, round=own.round)

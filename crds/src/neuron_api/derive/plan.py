@@ -13,8 +13,9 @@ from neuron_api.findings.registry import make_finding
 from neuron_api.platform import environment
 from neuron_api.platform.devices import NO_DEVICES, Devices, devices
 from neuron_api.platform.topology import Topology
+from neuron_api.resource.spec import Accelerator
 
-from . import alignment, footprint, parameters, sharding
+from . import alignment, compiler, footprint, parameters, sharding
 from .architecture import Architecture
 from .hardware import Hardware
 from .memory import MemoryEstimate
@@ -57,6 +58,8 @@ class TrainingPlan:
     """2 for pairs."""
     reference: alignment.Reference | None
     """Of DPO."""
+    compiler: str | None
+    """The backend of `torch.compile` that each layer, embedding, head and loss are compiled with; None: eager."""
     findings: tuple[Finding, ...] = field(default=())
     """Findings about the platform; those about the configuration come from the loader."""
 
@@ -80,8 +83,14 @@ def derive(config: TrainingConfig, hardware: Hardware, model: Architecture | Non
         has_adapters=alignment.adapters(config) is not None,
         rows_per_sample=alignment.rows_per_sample(alignment.strategy(config)),
         reference=alignment.reference(config),
+        compiler=compiler.backend(config, _device(hardware)),
         findings=(*findings, *_memory_findings(estimated, available)),
     )
+
+
+def _device(hardware: Hardware) -> str:
+    """Return PyTorch's name of the device."""
+    return hardware.name if hardware.instance_type is None else Accelerator.NEURON.device
 
 
 def _requested(config: TrainingConfig, hardware: Hardware) -> tuple[Devices | None, tuple[Finding, ...]]:

@@ -119,6 +119,9 @@ class Progress(Wire):
     """Model FLOPs utilization, 0 to 1; absent where the peak of the device is unknown."""
     metrics: dict[Name, Measured] = Field(default_factory=dict, max_length=64)
     """Of the objective, by name (`neuron_api.metrics`)."""
+    records: dict[Name, dict[Name, Count]] = Field(default_factory=dict, max_length=8)
+    """By part of the data (`train`, `validation`), how many records there are, were truncated or dropped; empty for
+    data that are no records. Reported by pod 0."""
     reference: PassReport | None = None
     """The phase meanwhile is Loading, which every reader knows; each report of it is news."""
     last_step_time: Moment | None = None

@@ -4,6 +4,19 @@ Design: docs/design/022-devices.md.
 """
 
 from .accelerator import Accelerator
-from .registry import get
+from .device import is_present, load, open_device, synchronize
+from .memory import can_pin, host_buffer, pinned
+from .registry import get, names
 
-__all__ = ["Accelerator", "get"]
+__all__ = [
+    "Accelerator",
+    "can_pin",
+    "get",
+    "host_buffer",
+    "is_present",
+    "load",
+    "names",
+    "open_device",
+    "pinned",
+    "synchronize",
+]

@@ -18,11 +18,30 @@ class Accelerator:
     """The widest floating-point type that it computes with."""
     compiler: str | None
     """The backend of `torch.compile` that runs use unless they name another; None: eager."""
+    compile_seconds: int = 0
+    """How much longer than the others a process may take for a step, since it compiles: collectives wait so long. That
+    a peer is gone shows at once by its connections, and that all wait by the operator's hangPolicy."""
+    package: str = ""
+    """The vendor's package that brings the device to PyTorch, imported in workers only; empty: PyTorch has it."""
+    peer_loss: tuple[str, ...] = ()
+    """What its collectives say, as a plain RuntimeError, when another process is gone."""
+    aborts_without_peers: bool = False
+    """Whether its runtime aborts a process (SIGABRT) whose peers do not come to a collective."""
+    busy: tuple[str, ...] = ()
+    """What its runtime says when another process, perhaps one that is ending, still has this process's device."""
+    nan_note: str = ""
+    """A known cause of losses that are not finite in long samples, with its remedy."""
+    nan_tokens: int = 0
+    """Tokens of a sample from which that cause is known."""
 
     @property
     def is_host(self) -> bool:
         """Return whether its tensors are in host memory, so that reading one waits for nothing."""
         return self.name == "cpu"
+
+    def nan_cause(self, tokens: int) -> str:
+        """Return a known cause of losses that are not finite with samples of so many tokens; empty: there is none."""
+        return self.nan_note if tokens >= self.nan_tokens else ""
 
     def has_send(self, group: ProcessGroup) -> bool:
         """Return whether tensors of this device can be sent from one process of a group to another.

@@ -6,11 +6,54 @@ import torch
 
 from .accelerator import Accelerator
 
+_GLOO: Final = (
+    "gloo",
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Socket closed",
+    "recvBytes",
+    "sendBytes",
+)
+"""Every run has a gloo group: the one of its hosts."""
+_NRT: Final = ("barrier proxy task", "Work timed out")
+"""Of the Neuron runtime and of TorchNeuron's watchdog (docs/reference/upstream-facts.md)."""
+_STALE: Final = ("Logical Neuron Core(s) not available", "Failed to execute the device barrier")
+"""Of the Neuron runtime, in the start of a process, while one before it is not quite gone."""
+_NCCL: Final = ("NCCL", "ncclRemoteError", "ncclSystemError")
+_NEURON_NAN: Final = (
+    "Or it is a fault of the device's attention: in eager mode with FSDP its backward pass is known to give NaN in "
+    "samples of this length; use shorter ones, or context parallelism."
+)
+
 _ALL: Final = {
-    "cpu": Accelerator(name="cpu", collectives="gloo", widest=torch.float64, compiler=None),
-    "neuron": Accelerator(name="neuron", collectives="neuron", widest=torch.float32, compiler="neuron"),
-    "cuda": Accelerator(name="cuda", collectives="nccl", widest=torch.float32, compiler="inductor"),
+    "cpu": Accelerator(name="cpu", collectives="gloo", widest=torch.float64, compiler=None, peer_loss=_GLOO),
+    "neuron": Accelerator(
+        name="neuron",
+        collectives="neuron",
+        widest=torch.float32,
+        compiler="neuron",
+        compile_seconds=3600,
+        package="torch_neuronx",
+        peer_loss=(*_GLOO, *_NRT),
+        aborts_without_peers=True,
+        busy=_STALE,
+        nan_note=_NEURON_NAN,
+        nan_tokens=4096,
+    ),
+    "cuda": Accelerator(
+        name="cuda",
+        collectives="nccl",
+        widest=torch.float32,
+        compiler="inductor",
+        compile_seconds=1800,
+        peer_loss=(*_GLOO, *_NCCL),
+    ),
 }
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all accelerators."""
+    return tuple(_ALL)
 
 
 def get(name: str) -> Accelerator:

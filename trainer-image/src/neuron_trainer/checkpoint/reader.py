@@ -3,22 +3,24 @@
 The launcher has verified the directory before the ranks start.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from neuron_trainer.errors import CheckpointError
+from neuron_trainer.parallel import hosts
 
 from . import layout, tensor_index
 from .shards import ShardReader, reasons
+from .staging import CheckpointTensor
+from .targets import Targets
 
 _MAX_NAMES: Final = 5
 _MAX_REASON: Final = 300
@@ -66,7 +68,9 @@ def _index(folder: Path, files: FileSystemReader) -> Metadata:
 
 
 def load_tensors(
-    folder: Path, select: Callable[[Collection[str]], dict[str, Tensor]], files: FileSystemReader | None = None
+    folder: Path,
+    select: Callable[[Collection[str]], Mapping[str, CheckpointTensor]],
+    files: FileSystemReader | None = None,
 ) -> None:
     """Fill tensors in place; every rank reads only what it owns. `files`: by default of a checkpoint of our own.
 
@@ -75,7 +79,8 @@ def load_tensors(
     """
     files = ShardReader(folder) if files is None else files
     stored = {tensor.name: tensor.shape for tensor in tensor_entries(folder, files)}
-    tensors = select(stored.keys())
+    targets = Targets(select(stored.keys()))
+    tensors = targets.placed
     missing = [name for name in tensors if name not in stored]
     wrong = [
         f"{name}: {list(stored[name])} there, {list(tensor.shape)} here"
@@ -89,9 +94,10 @@ def load_tensors(
             "with, or begin with its weights alone (model.weight_init_only)"
         )
     try:
-        load(tensors, storage_reader=files)
+        load(tensors, storage_reader=files, process_group=hosts.group())
     except CheckpointException as problem:
         raise CheckpointError(f"{folder} cannot be loaded: {reasons(problem)}") from problem
+    targets.fill()
 
 
 def _some(names: list[str]) -> str:

@@ -13,6 +13,8 @@ from typing import Final, TypeVar
 import torch
 from torch import Tensor
 
+from neuron_trainer import accelerators
+
 T = TypeVar("T")
 
 _PIECE: Final = 1 << 20
@@ -54,7 +56,10 @@ class Stage:
         """Return the tensors of this moment, at their places; the first call allocates."""
         locals_ = {name: item.local.detach() for name, item in tensors.items()}
         if not self._fits(tensors, locals_):
-            self._buffers = {name: _buffer(locals_[name], item.dtype) for name, item in tensors.items()}
+            self._buffers = {
+                name: accelerators.host_buffer(locals_[name].shape, item.dtype, locals_[name].device)
+                for name, item in tensors.items()
+            }
         _copy(self._threads, [self._buffers[name] for name in tensors], list(locals_.values()))
         return {name: item.placed(self._buffers[name]) for name, item in tensors.items()}
 
@@ -102,25 +107,19 @@ def available_threads() -> int:
     return max(1, min(_MAX_THREADS, len(os.sched_getaffinity(0)) // sharers))
 
 
-def _buffer(local: Tensor, dtype: torch.dtype) -> Tensor:
-    """Allocate host memory, pinned where the tensor is on a device, so that the copy is one transfer."""
-    pinned = local.device.type != "cpu" and torch.accelerator.is_available()
-    return torch.empty(local.shape, dtype=dtype, device="cpu", pin_memory=pinned)
-
-
 @torch.no_grad()
 def _copy(threads: Threads, targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
-    is_on_device = False
+    devices: set[torch.device] = set()
     pieces: list[tuple[Tensor, Tensor]] = []
     for target, source in zip(targets, sources, strict=True):
-        if source.device.type != "cpu":
-            is_on_device = True
-            target.copy_(source, non_blocking=True)
+        if not source.is_cpu:
+            devices.add(source.device)
+            target.copy_(source.to(target.dtype), non_blocking=True)  # cast there: half as much to transfer
         else:
             pieces += _pieces(target, source)
     threads.each(lambda pair: pair[0].copy_(pair[1]), pieces)
-    if is_on_device:
-        torch.accelerator.synchronize()
+    for device in devices:
+        accelerators.synchronize(device)
 
 
 def _pieces(target: Tensor, source: Tensor) -> Iterable[tuple[Tensor, Tensor]]:

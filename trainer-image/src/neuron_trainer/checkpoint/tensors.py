@@ -9,7 +9,6 @@ from functools import partial
 from typing import Final
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from neuron_trainer.optim import state
@@ -43,9 +42,12 @@ def to_store(
     return tensors if optimizer is None else {**tensors, **dict(_optimizer_state(parameters, optimizer))}
 
 
-def weights(parameters: Sequence[LocalParameter], names: Container[str]) -> dict[str, Tensor]:
+def weights(parameters: Sequence[LocalParameter], names: Container[str]) -> dict[str, CheckpointTensor]:
     """The weights that the optimizer updates, under the names of a checkpoint that has `names`."""
-    return {_most_exact(p.name, names): p.for_checkpoint(p.leaf.detach()) for p in parameters}
+    return {
+        _most_exact(p.name, names): CheckpointTensor(p.leaf.detach(), p.leaf.dtype, p.for_checkpoint)
+        for p in parameters
+    }
 
 
 def _most_exact(name: str, names: Container[str]) -> str:
@@ -53,9 +55,9 @@ def _most_exact(name: str, names: Container[str]) -> str:
     return master if master in names else f"model.{name}"
 
 
-def optimizer_state(parameters: Sequence[LocalParameter], optimizer: Optimizer) -> dict[str, Tensor]:
+def optimizer_state(parameters: Sequence[LocalParameter], optimizer: Optimizer) -> dict[str, CheckpointTensor]:
     """Return the optimizer's tensors, each placed as its parameter is, or as the dimensions of it that it has."""
-    return {name: stored.placed(stored.local) for name, stored in _optimizer_state(parameters, optimizer)}
+    return dict(_optimizer_state(parameters, optimizer))
 
 
 def _optimizer_state(

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from neuron_api import contract
 from neuron_trainer.errors import CheckpointError, TrainerError
+from neuron_trainer.parallel import hosts
 from neuron_trainer.storage import places
 
 from . import layout
@@ -104,12 +105,12 @@ class BackgroundWriter:
 
 
 def write(snapshot: Snapshot, group: ProcessGroup | None = None) -> None:
-    """Write a checkpoint; all ranks of `group` (default: all) call it together.
+    """Write a checkpoint; all ranks of `group`, one of hosts (default: that of all), call it together.
 
     When it returns, the checkpoint is complete on the disk for every rank. Raises `CheckpointError` with step and path
     on every rank when any of them failed; what was written is removed, since it could only fill a disk.
     """
-    folder = snapshot.folder
+    folder, group = snapshot.folder, group or hosts.group()
     try:
         _on_rank_0(lambda: _prepare(snapshot), group)
         shards = ShardWriter(folder, one_file_per_tensor=snapshot.one_file_per_tensor)

@@ -15,8 +15,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from neuron_trainer import accelerators
 from neuron_trainer.parallel import Share
 
+from . import device_batches
 from .sampler import SampleOrder, Single
 from .samples import IGNORED, Samples, TokenBounds
 
@@ -106,9 +108,18 @@ class StepLoader(DataLoader[dict[str, Tensor]]):
     """A loader that Lightning may resume inside an epoch: the position is the run's own counter of samples."""
 
     def __init__(
-        self, steps: Steps, global_batch: int, consumed: Callable[[], int], workers: int = 0, *, whole: bool = False
+        self,
+        steps: Steps,
+        global_batch: int,
+        consumed: Callable[[], int],
+        workers: int = 0,
+        *,
+        whole: bool = False,
+        device: torch.device | None = None,
     ) -> None:
-        """`whole`: as many steps as an epoch has, wherever it begins; for validation."""
+        """`whole`: as many steps as an epoch has, wherever it begins; for validation. `device`: where batches are
+        copied to; by default they stay on the host."""
+        self._device = None if device is None or accelerators.get(device.type).is_host else device
         # A generator of its own: the default one would be advanced at every start, and an interrupted run would no
         # longer draw the random numbers of an unbroken one.
         super().__init__(
@@ -121,8 +132,9 @@ class StepLoader(DataLoader[dict[str, Tensor]]):
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
         """Read the next batch while a step computes: by the workers, or without any by a thread if it takes long."""
-        batches = super().__iter__()
-        return batches if self.num_workers else _ahead(batches)
+        batches: Iterator[dict[str, Tensor]] = super().__iter__()
+        batches = batches if self.num_workers else _ahead(batches)
+        return batches if self._device is None else device_batches.ahead(batches, self._device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: the position is `consumed_samples`, which the checkpoint has anyway."""

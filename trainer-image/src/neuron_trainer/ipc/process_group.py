@@ -8,21 +8,13 @@ from typing import Final
 
 import torch.distributed as dist
 
+from neuron_trainer import accelerators
 from neuron_trainer.errors import PeerLostError
 from neuron_trainer.parallel import BackendProvider
 
 _PAUSE: Final = 0.02
 _CONNECT_TIMEOUT: Final = 1.0
 """Seconds until a host that does not answer at all is tried again: its name may stand for another by then."""
-_PEER_LOSS_SIGNS: Final = (
-    "gloo",
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Socket closed",
-    "recvBytes",
-    "sendBytes",
-)
-"""Parts of the messages that backends raise as a plain RuntimeError."""
 
 
 def wait_for_port(host: str, port: int, seconds: float, pause: float = _PAUSE) -> OSError | None:
@@ -49,8 +41,9 @@ def join(backend: BackendProvider, accelerator: str, seconds: int) -> None:
     backend.init_process_group(accelerator, timedelta(seconds=seconds))
 
 
-def is_peer_loss(problem: BaseException) -> bool:
+def is_peer_loss(problem: BaseException, accelerator: str) -> bool:
     """Return whether a collective failed because another process is gone, and not because of this one."""
     if isinstance(problem, dist.DistError | PeerLostError):
         return True
-    return isinstance(problem, RuntimeError) and any(sign in str(problem) for sign in _PEER_LOSS_SIGNS)
+    signs = accelerators.get(accelerator).peer_loss
+    return isinstance(problem, RuntimeError) and any(sign in str(problem) for sign in signs)

@@ -6,6 +6,7 @@
     progress.json    local rank 0 → launcher
     lease.json       launcher → workers   until when the directory is surely the run's own, or that it is lost
     lost.<rank>      worker → launcher    a collective failed because a peer is gone; the worker waits to be stopped
+    left.<rank>      worker → launcher    all processes of the run have done their work; what follows is taking down
     stderr.<rank>    worker → launcher    a named pipe; without it, standard error is the launcher's own
 
 Files outlive a worker that is killed at any instruction, need no thread on either side, and cost 60 µs a step.
@@ -61,7 +62,7 @@ class WorkerChannel:
 
     def write_start(self, start: Start) -> None:
         """Remove the notes of the last round and write what this one begins with."""
-        for old in self.folder.glob("lost.*"):
+        for old in (*self.folder.glob("lost.*"), *self.folder.glob("left.*")):
             old.unlink()
         replace(self.folder / "start.json", json_dumps(asdict(start)))
 
@@ -148,5 +149,16 @@ class WorkerChannel:
 
     def lost(self) -> dict[int, str]:
         """Return the messages of the workers that wait to be stopped, by local rank."""
-        paths = [path for path in self.folder.glob("lost.*") if path.suffix[1:].isdigit()]
+        return self._notes("lost")
+
+    def report_left(self, local_rank: int, outcome: str) -> None:
+        """Report how this worker's work has ended, once all processes of the run have met after theirs."""
+        replace(self.folder / f"left.{local_rank}", outcome)
+
+    def left(self) -> dict[int, str]:
+        """Return the outcomes of the workers that had only to be taken down, by local rank."""
+        return self._notes("left")
+
+    def _notes(self, kind: str) -> dict[int, str]:
+        paths = [path for path in self.folder.glob(f"{kind}.*") if path.suffix[1:].isdigit()]
         return {int(path.suffix[1:]): path.read_text() for path in paths}

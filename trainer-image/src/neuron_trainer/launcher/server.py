@@ -57,6 +57,8 @@ class ReportCollector(Collector):
         for name, (text, value) in gauges.items():
             if value is not None:
                 yield GaugeMetricFamily(f"neuron_trainer_{name}", text, value)
+        if report.records:
+            yield self._records(report)
         lost = sum(recovery.steps_lost for recovery in report.recoveries)
         counts = (
             ("process_failures", "Processes of this pod that failed.", len(report.failures)),
@@ -65,6 +67,16 @@ class ReportCollector(Collector):
         )
         for name, text, count in counts:
             yield CounterMetricFamily(f"neuron_trainer_{name}", text, count)
+
+    @staticmethod
+    def _records(report: Progress) -> Metric:
+        family = GaugeMetricFamily(
+            "neuron_trainer_records", "Records of the data, by what became of them.", labels=("part", "kind")
+        )
+        for part, counts in report.records.items():
+            for kind, count in counts.items():
+                family.add_metric((part, kind), count)
+        return family
 
 
 class _Handler(BaseHTTPRequestHandler):

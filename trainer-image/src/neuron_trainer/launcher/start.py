@@ -29,9 +29,9 @@ from neuron_trainer.errors import (
 from neuron_trainer.ipc.phases import Phases, process_start
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.preflight import cpu, early
-from neuron_trainer.run_directory.log_dir import log_dir
+from neuron_trainer.run_directory.log_dir import compile_cache, log_dir
 
-from . import job_file, termination
+from . import device_environment, job_file, termination
 from .elastic import forkserver
 from .node import NodeIdentity, devices_override
 from .server import Server
@@ -42,11 +42,21 @@ from .termination import LauncherOutcome
 log = logging.getLogger(__name__)
 
 
-def main(path: str, overrides: Sequence[str], *, is_test: bool = False, job: str | None = None) -> int:
+def main(
+    path: str,
+    overrides: Sequence[str],
+    *,
+    is_test: bool = False,
+    job: str | None = None,
+    accelerator: str | None = None,
+) -> int:
     """Run the command; everything that a person or the kubelet sees ends here.
 
-    `job`: the name of the NeuronTrainingJob in a file with several.
+    `job`: the name of the NeuronTrainingJob in a file with several. `accelerator`: by default what the operator says,
+    else cpu.
     """
+    if accelerator is not None:
+        os.environ[contract.ENV_ACCELERATOR] = accelerator
     phases = Phases(process_start())
     phases.mark("process_start")
     logs.console()
@@ -78,14 +88,15 @@ def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool,
     node = NodeIdentity.from_environment(config)
     early.check(used, node.processes, node.earlier, is_test=is_test)
     _advise(config, node, loaded)
-    _set_environment(config, node)
+    folder = log_dir(used)
+    _set_environment(config, node, folder)
     channel = WorkerChannel(Path(tempfile.mkdtemp(prefix="neuron-train-")))
     stop = StopRequest(channel, forkserver.kill)
     stop.listen()  # before the forkserver exists: a stop finds both, or neither
     try:
         forkserver.start(node.processes)
         phases.mark("configuration")
-        return _serve_and_train(loaded, used, is_test, node, channel, stop, phases)
+        return _serve_and_train(loaded, used, is_test, node, folder, channel, stop, phases)
     finally:
         shutil.rmtree(channel.folder, ignore_errors=True)
 
@@ -110,7 +121,7 @@ def _advise(config: TrainingConfig, node: NodeIdentity, loaded: Loaded) -> None:
         log.warning("%s", advice)
 
 
-def _set_environment(config: TrainingConfig, node: NodeIdentity) -> None:
+def _set_environment(config: TrainingConfig, node: NodeIdentity, folder: Path) -> None:
     """Set the variables that must be set before torch is imported; a user's own values stay."""
     os.environ.update(environment.apply(environment.derive(config), os.environ))
     # A store of its own for every round: with the agents' shared one the halves look for each other under different
@@ -119,9 +130,8 @@ def _set_environment(config: TrainingConfig, node: NodeIdentity) -> None:
     os.environ.setdefault("LOGLEVEL", "CRITICAL")  # torch's agent logs every failure again, with its own stack
     if node.host.startswith("127."):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    if node.accelerator == "cpu":
-        for name, value in forkserver.ON_CPU.items():
-            os.environ.setdefault(name, value)
+    for name, value in device_environment.variables(node.accelerator, compile_cache(config, folder), node.rank):
+        os.environ.setdefault(name, value)
 
 
 def _serve_and_train(
@@ -129,12 +139,13 @@ def _serve_and_train(
     config: TrainingConfig,
     is_test: bool,
     node: NodeIdentity,
+    folder: Path,
     channel: WorkerChannel,
     stop: StopRequest,
     phases: Phases,
 ) -> LauncherOutcome:
-    """Train while the server answers; `config`: as this run uses it."""
-    folder, max_steps = log_dir(config), config.trainer.max_steps
+    """Train while the server answers; `config`: as this run uses it, `folder`: its log directory."""
+    max_steps = config.trainer.max_steps
     status = Status(node, channel, max_steps=max_steps, log_dir=str(folder), config_hash=loaded.hash)
     server = Server(status.report, "" if node.is_in_pod else "127.0.0.1", node.progress_port)
     server.start()

@@ -96,6 +96,7 @@ class Status:
                 "tokens_per_second": worker.tokens_per_second,
                 "mfu": worker.mfu,
                 "metrics": worker.metrics,
+                "records": worker.records,
                 "reference": worker.reference,
                 "last_step_time": worker.last_step_time,
                 "checkpoint": self._checkpoint,

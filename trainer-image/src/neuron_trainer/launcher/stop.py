@@ -20,6 +20,8 @@ class StopRequest:
     def __init__(self, channel: WorkerChannel, kill_workers: Callable[[], None] = lambda: None) -> None:
         self._channel, self._kill_workers = channel, kill_workers
         self.is_requested = False
+        self.signal = signal.SIGTERM
+        """The newest that has asked for it."""
         self.has_steps = False
         """Set while workers train: a signal has them finish their step and save."""
         self.is_waiting = False
@@ -40,13 +42,13 @@ class StopRequest:
         if self.is_requested and number == signal.SIGINT:
             self._kill_workers()
             sys.exit(128 + number)  # a second Ctrl-C: the person does not want to wait for the checkpoint
-        self.is_requested = True
+        self.is_requested, self.signal = True, signal.Signals(number)
         with suppress(FileNotFoundError):  # the channel is gone: the run has ended
             self._channel.ask_to_stop()
         consequence = "finishing the step and saving" if self.has_steps else "stopping; there is nothing to save yet"
-        log.info("%s: %s", signal.Signals(number).name, consequence)
+        log.info("%s: %s", self.signal.name, consequence)
         if self.is_waiting:
-            raise PreemptedError(f"{signal.Signals(number).name} while waiting for other nodes")
+            raise PreemptedError(f"{self.signal.name} while waiting for other nodes")
 
 
 def reap(own: set[int]) -> None:

@@ -20,7 +20,7 @@ from neuron_trainer.checkpoint.staging import CheckpointTensor
 from neuron_trainer.models import lora
 from neuron_trainer.models.family import Family
 from neuron_trainer.models.spec import HFTensor
-from neuron_trainer.parallel import LocalParameter, ParallelBackend
+from neuron_trainer.parallel import LocalParameter, ParallelBackend, hosts
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ class RunAdapters:
         files = HFReader(folder, {name: HFTensor((name,)) for name in stored}, stored)
         reader.load_tensors(folder, self._adapters_in, files)
 
-    def _adapters_in(self, names: Collection[str]) -> dict[str, Tensor]:
+    def _adapters_in(self, names: Collection[str]) -> dict[str, CheckpointTensor]:
         """Adapters that are not there keep their initial values (B-13); trained biases must be."""
         weights = tensors.weights(self._backend.parameters(), names)
         return {name: tensor for name, tensor in weights.items() if name in names or not lora.names.is_adapter(name)}
@@ -153,5 +153,5 @@ class RunAdapters:
 def _of_all_stages(own: dict[str, T]) -> dict[str, T]:
     """Return what the processes have by name, those of other pipeline stages included; a collective."""
     every: list[dict[str, T]] = [{}] * dist.get_world_size()
-    dist.all_gather_object(every, own)
+    dist.all_gather_object(every, own, hosts.group())
     return {name: value for names in every for name, value in names.items()}

@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import torch
 
 from neuron_api.config import ExpManagerConfig
+from neuron_trainer import accelerators
 from neuron_trainer.checkpoint import layout, retention, writer
 from neuron_trainer.checkpoint.staging import Stage
 from neuron_trainer.checkpoint.writer import BackgroundWriter
@@ -55,7 +56,8 @@ class Saving:
     def __init__(self, state: RunState, tidy: Callable[[Path], None], *, is_async: bool) -> None:
         self._state, self._tidy = state, tidy
         self._background = BackgroundWriter() if is_async else None
-        self._stage = Stage() if is_async else None
+        is_host = accelerators.get(state.module.backend.device.type).is_host
+        self._stage = Stage() if is_async or not is_host else None  # from a device a save is a copy anyway
         self._written: Written | None = None
 
     def save(self, folder: Path, trainer_state: dict[str, Any]) -> None:

@@ -61,11 +61,14 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self.automatic_optimization = False
         self.config, self.backend, self.model = config, backend, model
         self.consumed_samples = 0
-        self.results = Results(depth(config, backend.device), config.data.global_batch_size)
+        cause = accelerators.get(backend.device.type).nan_cause(config.model.encoder_seq_length)
+        self.results = Results(depth(config, backend.device), config.data.global_batch_size, cause)
         self.is_stopping = False
         """Some process was asked to stop: all save at the end of this step."""
         self.is_over = False
         """The time of some process is over: training ends with this step."""
+        self.cpu_fallbacks: int | None = None
+        """Operators that run on the CPU in place of the device; None where that is not known, as in the first step."""
         self.throughput = Throughput(config.data.global_batch_size * config.model.encoder_seq_length)
         self.val_loss: float | None = None
         self.val_step = 0
@@ -226,4 +229,5 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
     def _loader(self, part: Part, consumed: Callable[[], int]) -> StepLoader:
         data = self.config.data
         steps = source.steps(self.config, part, self.samples(part), self.backend.share, self._sizes.vocab_size)
-        return StepLoader(steps, data.global_batch_size, consumed, data.num_workers, whole=part != "train")
+        device, is_whole = self.backend.device, part != "train"
+        return StepLoader(steps, data.global_batch_size, consumed, data.num_workers, whole=is_whole, device=device)

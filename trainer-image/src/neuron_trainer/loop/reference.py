@@ -23,10 +23,12 @@ from neuron_trainer.checkpoint import fingerprint as weights
 from neuron_trainer.checkpoint.lora.base import adapters_in
 from neuron_trainer.checkpoint.lora.entry import AdapterEntry
 from neuron_trainer.checkpoint.manifest import read as read_manifest
+from neuron_trainer.data.device_batches import to_device
 from neuron_trainer.data.reference import fingerprint
 from neuron_trainer.data.samples import Part, Samples
 from neuron_trainer.errors import CheckpointError, DivergenceError, InputError
 from neuron_trainer.ipc.worker_channel import Start
+from neuron_trainer.parallel import hosts
 from neuron_trainer.run_directory.reference_table import ReferenceTable, TableOrigin
 from neuron_trainer.storage import places
 
@@ -186,7 +188,7 @@ class Reference:
         """Return the log-probabilities of a global batch, float64 [GBS, 2], in sample order; a collective."""
         backend, world = self.module.backend, dist.get_world_size()
         with backend.without_adapters():
-            own = backend.log_probs({name: values.to(backend.device) for name, values in batch.items()})
+            own = backend.log_probs(to_device(batch, backend.device))
         # fp64 on the CPU costs nothing; the device has no fp64.
         number = accelerators.get(backend.device.type).widest
         whole = torch.zeros(len(own) * backend.share.size, 2, dtype=number, device=backend.device)
@@ -203,7 +205,7 @@ class Reference:
 def _broadcast(value: Any) -> Any:
     """Return rank 0's value on every rank."""
     values = [value]
-    dist.broadcast_object_list(values, src=0)
+    dist.broadcast_object_list(values, src=0, group=hosts.group())
     return values[0]
 
 

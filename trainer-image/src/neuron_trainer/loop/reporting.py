@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +12,7 @@ import lightning.pytorch as pl
 from neuron_api.resource.progress import CheckpointReport, PassReport, Progress, Recovery, TrainerPhase
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import WorkerChannel
-from neuron_trainer.metrics.history import MetricsFile, StepMetrics, ValidationMetrics
+from neuron_trainer.metrics.history import MetricsFile, StartRecord, StepMetrics, ValidationMetrics
 from neuron_trainer.metrics.terminal import PassDisplay, StepDisplay, validation_text
 from neuron_trainer.metrics.throughput import Stopwatch
 from neuron_trainer.metrics.utilization import Utilization
@@ -48,6 +49,8 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._pass: PassDisplay | None = None
         self._trainer: pl.Trainer | None = None
         self._module: TrainingModule | None = None
+        self.start: StartRecord | None = None
+        """What the run's history says of this start, on global rank 0, as soon as nothing can refuse it any more."""
         self._handed_over = 0.0
         """When the newest step was handed over, on the monotonic clock."""
         self._newest: StepResult | None = None
@@ -71,6 +74,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         """The batch is there."""
         if "first_batch" not in self._phases.seconds:
             self._phases.mark("first_batch")
+            self._record_start()
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Mark the first step after the optimizer's; its numbers come when they have been read."""
@@ -160,10 +164,19 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         """
         self._hand_over(resume=text, checkpoint=CheckpointReport(step=step, path=path, time=time, verified=True))
 
+    def data_opened(self, records: Mapping[str, Mapping[str, int]]) -> None:
+        """Called once, with what became of the records of each part; empty for other data."""
+        self._hand_over(records=records)
+
     def nothing_to_do(self, step: int) -> None:
         """Called in place of training where the last step was done before this start."""
         log.info("nothing to do: the last step is done already, step %d", step)
+        self._record_start()
         self._hand_over(step=step, max_steps=step)
+
+    def _record_start(self) -> None:
+        if self._metrics is not None and self.start is not None:
+            self._metrics.begin(self.start)
 
     def _read_all(self) -> None:
         if self._module is not None:
@@ -178,6 +191,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             time=round(result.time, 3), parameter_norm=result.parameter_norm,
             nonfinite_steps=self._module.results.nonfinite_norms or None,
             mfu=self._mfu(result.tokens_per_second), metrics=result.metrics,
+            cpu_fallbacks=self._module.cpu_fallbacks or None,
         )  # fmt: skip
         self._metrics.append(metrics)
         self._display.show(metrics)
@@ -190,6 +204,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             "gradient_norm": metrics.gradient_norm if manager.log_gradient_norm else None,
             "parameter_norm": metrics.parameter_norm,
             "grad_norm_nonfinite_total": float(self._module.results.nonfinite_norms),
+            "cpu_fallbacks": self._module.cpu_fallbacks,
             "global_step": float(metrics.step),
             "consumed_samples": float(metrics.consumed_samples),
             "tokens_per_second": metrics.tokens_per_second,

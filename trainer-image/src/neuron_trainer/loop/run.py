@@ -28,7 +28,7 @@ from neuron_trainer.run_directory.log_dir import RECOVERY_FILE, mirror
 from neuron_trainer.run_directory.log_mirror import Mirror
 from neuron_trainer.storage import places
 
-from . import reference
+from . import fallbacks, reference
 from .adapters import RunAdapters
 from .checkpointing import Checkpointing
 from .module import TrainingModule
@@ -108,7 +108,8 @@ class Run:
         if reference.is_used(config):
             self._prepare_reference(Reference(state, start, log_dir, reporting, rank), log_mirror)
         strategy = BackendStrategy(self.module.backend.device, rank, saving.saving.save, self._load)
-        callbacks: list[pl.Callback] = [reporting, saving, *early_stopping(config.exp_manager), stopping]
+        watching = fallbacks.callbacks(self.module.backend.device.type)
+        callbacks: list[pl.Callback] = [*watching, reporting, saving, *early_stopping(config.exp_manager), stopping]
         trainer = build_trainer(config, strategy, log_dir, callbacks)
         trainer.fit(self.module, ckpt_path=resumed)
         if reporting.is_idle:
@@ -131,7 +132,8 @@ class Run:
             self.phases.mark("checkpoint_load")
         if metrics is not None:
             counts = self.module.record_counts()
-            metrics.begin(StartRecord(step, lost, round(time.time(), 3), tuple(start.text) or None, counts))
+            reporting.data_opened(counts or {})
+            reporting.start = StartRecord(step, lost, round(time.time(), 3), tuple(start.text) or None, counts)
             summary = self.state.adapters.sentences() if self.state.adapters is not None else ()
             for line in (*summary, _sentence(start, step, lost), *start.text):
                 log.info("%s", line)

@@ -1,6 +1,7 @@
 """A whole run as a checkpoint, and back: tensors by shard, trainer state and generators by rank 0."""
 
 import io
+import logging
 import math
 import os
 from collections.abc import Callable
@@ -22,9 +23,12 @@ from neuron_trainer.checkpoint.staging import CheckpointTensor, Stage, in_place
 from neuron_trainer.checkpoint.writer import Snapshot
 from neuron_trainer.models import lora
 from neuron_trainer.models.family import Family
+from neuron_trainer.parallel import hosts
 
 from .adapters import RunAdapters
 from .module import TrainingModule
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,9 @@ class RunState:
         generators, saved = state["rng"], read(folder).config
         has_other_seed = saved is not None and saved.get("seed") != self.module.config.seed
         if len(generators) == dist.get_world_size() and not has_other_seed:
-            rng.restore(generators[dist.get_rank()])
+            note = rng.restore(generators[dist.get_rank()], self.module.backend.device)
+            if note and dist.get_rank() == 0:
+                log.info("%s", note)
         return state
 
     def load_weights(self, folder: Path) -> None:
@@ -118,7 +124,7 @@ class RunState:
     def _with_generators(self, trainer_state: dict[str, Any]) -> bytes:
         """`user_content.pt` on rank 0."""
         generators: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
-        dist.gather_object(rng.state(), generators)
+        dist.gather_object(rng.state(self.module.backend.device), generators, group=hosts.group())
         if generators is None:
             return b""
         content = io.BytesIO()

@@ -14,7 +14,9 @@ import torch.distributed as dist
 
 from neuron_api.config import TrainingConfig
 from neuron_trainer.errors import DivergenceError
+from neuron_trainer.parallel import hosts
 
+from .late_read import LateRead
 from .step import StepSums
 
 
@@ -68,9 +70,10 @@ def depth(config: TrainingConfig, device: torch.device) -> int:
 class Results:
     """A queue of at most `depth` unread steps."""
 
-    def __init__(self, depth: int, global_batch: int) -> None:
-        self._depth, self._global_batch = depth, global_batch
-        self._pending: deque[Pending] = deque()
+    def __init__(self, depth: int, global_batch: int, nan_cause: str = "") -> None:
+        """`nan_cause`: what else the message of a loss that is not finite says (`Accelerator.nan_cause`)."""
+        self._depth, self._global_batch, self._nan_cause = depth, global_batch, nan_cause
+        self._pending: deque[tuple[Pending, LateRead]] = deque()
         self._newest: StepResult | None = None
         self.nonfinite_norms = 0
         """Steps of this start whose gradient norm was not finite."""
@@ -80,7 +83,9 @@ class Results:
 
     def add(self, pending: Pending) -> None:
         """Read what is due. Raises `DivergenceError` for a loss that is not finite, on all processes together."""
-        self._pending.append(pending)
+        sums, norm = pending.sums, pending.parameter_norm
+        values = [sums.loss, sums.gradient_norm, *sums.metrics.values(), *([] if norm is None else [norm])]
+        self._pending.append((pending, LateRead(values)))
         while len(self._pending) > self._depth:
             self._read()
 
@@ -102,11 +107,9 @@ class Results:
         return newest
 
     def _read(self) -> None:
-        pending = self._pending.popleft()
-        sums, norm = pending.sums, pending.parameter_norm
-        values = [sums.loss, sums.gradient_norm, *sums.metrics.values(), *([] if norm is None else [norm])]
-        loss, gradient_norm, *further = torch.stack(values).tolist()
-        metrics = dict(zip(sums.metrics, further, strict=False))
+        pending, values = self._pending.popleft()
+        loss, gradient_norm, *further = values.numbers()
+        metrics = dict(zip(pending.sums.metrics, further, strict=False))
         if not math.isfinite(loss):
             raise DivergenceError(self._sentence(pending, loss))
         if not math.isfinite(gradient_norm):
@@ -114,7 +117,7 @@ class Results:
             self._broken = self._broken or pending.step
         self._newest = StepResult(
             pending.step, loss, gradient_norm, pending.lr, pending.consumed_samples, pending.tokens_per_second,
-            pending.time, None if norm is None else further[-1], pending.seconds, metrics,
+            pending.time, None if pending.parameter_norm is None else further[-1], pending.seconds, metrics,
         )  # fmt: skip
         self.on_read(self._newest)
 
@@ -122,12 +125,13 @@ class Results:
         """A collective: every process has read the same loss."""
         rank = dist.get_rank()
         are_finite: list[bool] = [True] * dist.get_world_size()
-        dist.all_gather_object(are_finite, math.isfinite(pending.sums.share.item()))
+        dist.all_gather_object(are_finite, math.isfinite(pending.sums.share.item()), hosts.group())
         guilty = [str(number) for number, is_finite in enumerate(are_finite) if not is_finite]
         last = pending.consumed_samples
-        return (
+        sentence = (
             f"rank {rank}, step {pending.step}: the loss is {loss}, from rank{'s' if len(guilty) > 1 else ''} "
             f"{', '.join(guilty[:8])}{', …' if len(guilty) > 8 else ''}. No checkpoint of this step is written. Lower "
             f"model.optim.lr, set trainer.gradient_clip_val, or look at samples {last - self._global_batch} to "
             f"{last - 1} of the data."
         )
+        return f"{sentence} {self._nan_cause}".rstrip()

@@ -15,7 +15,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from neuron_api.config import TrainingConfig
+from neuron_trainer import accelerators
 from neuron_trainer.storage import places
+
+from .placement import OpenedDevice
 
 Save = Callable[[Path, dict[str, Any]], None]
 """Write tensors and the given trainer state to a directory, on all ranks together."""
@@ -49,10 +52,9 @@ class BackendStrategy(SingleDeviceStrategy):  # type: ignore[misc]
     def model_to_device(self) -> None:
         """The backend built it there."""
 
-    def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
-        """Return the batch as it is on the CPU: Lightning would walk through it in each step."""
-        where = device or self.root_device
-        return batch if where.type == "cpu" else super().batch_to_device(batch, device, dataloader_idx)
+    def batch_to_device(self, batch: Any, *_: Any, **__: Any) -> Any:
+        """Return the batch as it is: the loader has put it there, and Lightning would walk through it in each step."""
+        return batch
 
     def optimizer_step(self, optimizer: Optimizer, *_: Any, **__: Any) -> Any:
         """The step alone: gradients are clipped, and no plugin or callback has anything to do before it."""
@@ -89,7 +91,7 @@ def build(config: TrainingConfig, strategy: BackendStrategy, folder: Path, callb
     _silence()
     trainer = config.trainer
     return pl.Trainer(
-        accelerator="cpu",
+        accelerator="cpu" if accelerators.get(strategy.root_device.type).is_host else OpenedDevice(),
         strategy=strategy,
         # torchelastic's environment variables describe our processes, of which Lightning must not know.
         plugins=[LightningEnvironment()],

@@ -38,6 +38,8 @@ class StepMetrics:
     """Share of the devices' peak; None where that is not known."""
     nonfinite_steps: int | None = None
     """Steps of this start, up to this one, whose gradient was not finite; None: not one."""
+    cpu_fallbacks: int | None = None
+    """Operators of the steps that ran on the CPU in place of the device; None: not one, or it is not known."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Of the objective, by name (`neuron_api.metrics`); in the file each is a field of the line."""
     start: int = 0

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from neuron_api.config import ModelConfig, OptimConfig, TrainingConfig
 from neuron_api.derive import precision
 from neuron_api.findings.finding import error
+from neuron_trainer import accelerators
 from neuron_trainer.errors import InputError
 from neuron_trainer.parallel import LocalParameter
 
@@ -29,8 +30,6 @@ _OWN: Final[Mapping[str, type[Optimizer]]] = {
 }
 """Those that torch.optim does not have, or not as they are needed here."""
 _OF_TORCH: Final = {name.lower(): kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)}
-_CAPTURABLE: Final = ("cuda", "xpu", "hpu", "xla")
-"""Device types on which torch lets `capturable` be True; elsewhere, and without effect on numbers, it is dropped."""
 
 
 def for_run(config: TrainingConfig, parameters: Sequence[LocalParameter]) -> Optimizer:
@@ -67,7 +66,10 @@ def is_decayed(parameter: LocalParameter, model: ModelConfig) -> bool:
 
 
 def _arguments(optim: OptimConfig, parameters: Sequence[LocalParameter]) -> dict[str, Any]:
-    """Return what is configured; foreach wherever there is one; null leaves the default of the optimizer."""
+    """Return what is configured; foreach wherever there is one; null leaves the default of the optimizer.
+
+    On the CPU `capturable`, which changes no number, is dropped: torch refuses it there, and nowhere else that we run.
+    """
     if optim.eps is not None and isinstance(optim.eps, tuple) != optim.spec.has_eps_pair:
         raise InputError([error("model.optim.eps", f"{optim.eps} does not fit {optim.name}.",
                                 "Give adafactor a pair, any other optimizer one number.")])  # fmt: skip
@@ -75,7 +77,7 @@ def _arguments(optim: OptimConfig, parameters: Sequence[LocalParameter]) -> dict
     device = parameters[0].leaf.device
     ours = {
         "foreach": True,
-        "capturable": optim.capturable and device.type in _CAPTURABLE,
+        "capturable": optim.capturable and not accelerators.get(device.type).is_host,
         "layouts": ShardLayouts(parameters),
     }
     accepted = inspect.signature(implementation(optim.name)).parameters

@@ -110,7 +110,7 @@ class BackendProvider(Protocol):
     def init_process_group(self, accelerator: str, timeout: timedelta) -> None:
         """Initialise torch.distributed for all processes of the run, by RANK, MASTER_ADDR and so on.
 
-        Collectives of objects and of host tensors must work on the default group: the loop and checkpoints use them.
+        Collectives of objects and of host tensors must work on `hosts.group()`: the loop and checkpoints use them.
         """
         ...
 
@@ -185,5 +185,6 @@ class ParallelBackend(Protocol):
         ...
 
     def sum_over_processes(self, values: Tensor) -> Tensor:
-        """All-reduce of a small vector over every process; the same bits everywhere."""
+        """All-reduce of a small vector over every process, on the device or on the hosts, wherever it is; the same bits
+        everywhere."""
         ...

@@ -9,17 +9,36 @@ from typing import Final
 
 import torch.distributed as dist
 from torch.distributed import ProcessGroup
+from torch.distributed.device_mesh import DeviceMesh
+
+from neuron_trainer import accelerators
 
 _GROUPS: Final[dict[str, ProcessGroup]] = {}
+_MESHES: Final[dict[DeviceMesh, DeviceMesh]] = {}
 
 
 def init(accelerator: str, timeout: timedelta) -> None:
     """Make the group, once the default one is there; a collective."""
     _GROUPS.clear()
-    if accelerator != "cpu":
+    _MESHES.clear()
+    if not accelerators.get(accelerator).is_host:
         hosts = dist.new_group(backend="gloo", timeout=timeout)
         assert isinstance(hosts, ProcessGroup), "every process is a member"
         _GROUPS["hosts"] = hosts
+
+
+def mesh(of_devices: DeviceMesh) -> DeviceMesh:
+    """Return the mesh of the hosts of a mesh of devices, for tensors in host memory that know their place in the whole.
+
+    It has no process groups, since nothing is computed on it; the mesh itself where it is one of hosts.
+    """
+    if of_devices.device_type == "cpu":
+        return of_devices
+    if of_devices not in _MESHES:
+        _MESHES[of_devices] = DeviceMesh(
+            "cpu", of_devices.mesh, mesh_dim_names=of_devices.mesh_dim_names, _init_backend=False
+        )
+    return _MESHES[of_devices]
 
 
 def group() -> ProcessGroup | None:

@@ -12,7 +12,7 @@ from neuron_api import checks
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment, architecture
 from neuron_api.findings.finding import Finding, Severity, error, errors_of
-from neuron_trainer import parallel
+from neuron_trainer import accelerators, parallel
 from neuron_trainer.data import custom, epoch, tokenizer
 from neuron_trainer.data.samples import FOLDER, Part
 from neuron_trainer.errors import CheckpointError, InputError
@@ -22,7 +22,7 @@ from neuron_trainer.run_directory.log_dir import checkpoints
 from neuron_trainer.storage import places
 from neuron_trainer.storage.files import decimal_size
 
-from . import early
+from . import compiler, early
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,11 @@ def check(
     config: TrainingConfig, processes: int, folder: Path, accelerator: str = "cpu", *, is_test: bool = False
 ) -> None:
     """Raise `InputError` with every finding; a test checks the test set alone."""
-    findings = [*_device(accelerator), *early.findings(config, processes, is_test=is_test)]
+    findings = [
+        *_device(accelerator),
+        *compiler.check(config, accelerator),
+        *early.findings(config, processes, is_test=is_test),
+    ]
     try:
         model = Family.from_config(config, tokenizer.vocabulary(config))
     except InputError as problem:
@@ -59,12 +63,14 @@ def check(
         raise InputError(list(errors))
 
 
-def _device(accelerator: str) -> list[Finding]:
-    """Check the accelerator: PyTorch has `cpu`; others come with a package that this image may not have."""
-    try:
-        torch.get_device_module(accelerator)
-    except RuntimeError:
-        message = f"PyTorch {torch.__version__} in this image has no device {accelerator!r}."
+def _device(name: str) -> list[Finding]:
+    """Check the accelerator without loading its runtime, which is the workers': PyTorch has `cpu`; others come with a
+    package, or a build of PyTorch, that this image may not have."""
+    if name not in accelerators.names():
+        message = f"there is no accelerator {name!r}."
+        return [error("spec.platform.accelerator", message, f"Use one of {', '.join(accelerators.names())}.")]
+    if not accelerators.is_present(accelerators.get(name)):
+        message = f"PyTorch {torch.__version__} in this image has no device {name!r}."
         remedy = "Use an image whose PyTorch has it, or accelerator cpu."
         return [error("spec.platform.accelerator", message, remedy)]
     return []

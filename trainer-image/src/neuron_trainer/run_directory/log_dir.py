@@ -70,5 +70,11 @@ def checkpoints(config: TrainingConfig, folder: Path) -> Path:
     return (folder if url is None else places.place(url)) / contract.CHECKPOINTS_DIR
 
 
+def compile_cache(config: TrainingConfig, folder: Path) -> Path:
+    """Return where compiled graphs are kept: `compiler_cache_url` if it is a directory, else in the log directory."""
+    place = (config.compiler_cache_url or "").removeprefix("file://")
+    return _path(place) if place and not places.is_remote(place) else folder / log_mirror.COMPILE_CACHE
+
+
 def _path(text: str) -> Path:
     return Path(os.path.expandvars(text)).expanduser().absolute()

@@ -15,6 +15,9 @@ from neuron_trainer.storage import places
 
 REFERENCE_FOLDER: Final = "reference_log_probs"
 """Where `reference_table` keeps its files. Named here, since the launcher starts without numpy."""
+COMPILE_CACHE: Final = "compile_cache"
+"""What was compiled for the run; not copied to the address: there may be thousands of files."""
+_LEFT_OUT: Final = frozenset((contract.CHECKPOINTS_DIR, COMPILE_CACHE))
 
 
 def local(address: str) -> Path:
@@ -56,4 +59,4 @@ class Mirror:
 
     def _files(self) -> list[Path]:
         paths = [path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-        return [path for path in paths if contract.CHECKPOINTS_DIR not in path.relative_to(self.folder).parts]
+        return [path for path in paths if _LEFT_OUT.isdisjoint(path.relative_to(self.folder).parts)]

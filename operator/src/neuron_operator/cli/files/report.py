@@ -21,6 +21,7 @@ def to_dict(planned: "Planned") -> dict[str, Any]:
         "parameters": plan.parameters if plan else None,
         "trained_parameters": plan.trained_parameters if plan else None,
         "reference": _reference(planned),
+        "compiler": plan.compiler if plan else None,
         "memory": _memory(plan),
         "checkpoint_bytes": plan.checkpoint_bytes if plan else None,
         "config_hash": planned.hash or None,

@@ -57,6 +57,8 @@ def _rows(plan: TrainingPlan, reference_samples: int | None) -> Iterator[tuple[s
     heads = f"{c.kv_heads} ({c.kv_heads_source})" if plan.columns["kv_heads"] else _UNKNOWN
     yield "key/value heads", f"{heads}, copies {c.kv_rep_effective}"
     yield "parameters", _parameters(plan)
+    if plan.compiler is not None:
+        yield "compiled", f"each layer, embedding, head and loss, with {plan.compiler}"
     samples = "samples" if plan.rows_per_sample == 1 else f"pairs of {plan.rows_per_sample} rows"
     yield "step", f"{c['global']} {samples} = data {c.dp} x micro-batches {c.num_microbatches} x micro-batch {c.micro}"
     warm_up = plan.columns["warmup"] or 0

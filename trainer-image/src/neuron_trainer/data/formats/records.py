@@ -13,6 +13,9 @@ from .detection import Detected, Form
 from .errors import FormatError, reading
 
 _BLANK: Final = " \t\r\n"
+_TAB: Final = "\t"
+_DELIMITERS: Final = {",": "commas", _TAB: "tabs", ";": "semicolons", "|": "vertical bars"}
+"""What separates columns, and how it is called."""
 
 
 class Placed(NamedTuple):
@@ -119,6 +122,17 @@ def _values(path: Path, whole: str, replaced: int) -> Iterator[Placed]:
         raise FormatError(f"{path} is not JSON: the list has no end, or something follows it.")
 
 
+def _check_header(header: list[str], place: str, delimiter: str) -> None:
+    """Raise `FormatError` for columns that could not be told apart, or that another character separates."""
+    if len(set(header)) < len(header):
+        raise FormatError(f"{place}: the header has a column twice.")
+    other = next((one for one in _DELIMITERS if one != delimiter and one in header[0]), None)
+    if len(header) == 1 and other is not None:
+        expected, actual = _DELIMITERS[delimiter], _DELIMITERS[other]
+        remedy = f"Save it with {expected}{', or as .tsv' if other == _TAB else ''}."
+        raise FormatError(f"{place}: columns are separated by {actual}, not by {expected}.", remedy)
+
+
 def _next(whole: str, at: int) -> int:
     """The next character that is not blank."""
     while at < len(whole) and whole[at] in _BLANK:
@@ -148,8 +162,7 @@ def _csv(detected: Detected, lines: Iterator[tuple[int, text.Text]]) -> Iterator
             return
         if header is None:
             header = row
-            if len(set(header)) < len(header):
-                raise FormatError(f"{place}: the header has a column twice.")
+            _check_header(header, place, detected.delimiter)
         elif row:
             if len(row) != len(header):
                 raise FormatError(f"{place} has {len(row)} columns, the header {len(header)}.")

@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 PIECE: Final = 1 << 20
 """Bytes that are tokenised at once, up to a line's end; in parquet files, of compressed text."""
 _BOM: Final = b"\xef\xbb\xbf"
-_SEPARATORS: Final = (";", "\t", "|")
-"""Of tables that are called CSV and have no commas."""
 _TUNING_FIELDS: Final = ({"input", "output"}, {"instruction", "output"}, {"prompt", "completion"}, {"messages"})
 """Fields of records with a question and an answer."""
 
@@ -120,10 +118,6 @@ def _field_remedy(value: Any, name: str) -> str:
         return 'Write each record as an object: {"text": "..."}.'
     if name in value:
         return "Fix the record, or remove it."
-    names = list(value)
-    if len(names) == 1 and (separator := next((sign for sign in _SEPARATORS if sign in names[0]), None)):
-        shown = {"\t": "tabs"}.get(separator, f"`{separator}`")
-        return f"The columns seem to be separated by {shown}: write the file with commas."
     if any(fields <= value.keys() for fields in _TUNING_FIELDS):
         return (
             "These are records for supervised fine-tuning, which need no `data prepare`: name the file in "

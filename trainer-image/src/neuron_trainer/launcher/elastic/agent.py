@@ -4,7 +4,6 @@ Overridden are the methods that torch documents as extension points of `SimpleEl
 (`max_restarts` of the spec is 0): only a failure of this node's own process counts, not the loss of a peer.
 """
 
-import json
 import logging
 import signal
 import time
@@ -21,7 +20,8 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure as T
 from torch.distributed.elastic.rendezvous import RendezvousHandler
 
 from neuron_api.resource.progress import ProcessFailure, TrainerPhase, failure_headline, last_lines
-from neuron_trainer.errors import PreemptedError, ReportedError
+from neuron_trainer import accelerators
+from neuron_trainer.errors import PreemptedError
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.launcher.status import Status
@@ -31,6 +31,9 @@ from neuron_trainer.worker import Job, WorkerOutcome
 from neuron_trainer.worker import main as worker_main
 
 from . import forkserver
+from .budget import RestartBudget
+from .failure import describe, signal_name
+from .judgement import Verdict, judge
 from .stderr import Stderr
 
 log = logging.getLogger(__name__)
@@ -39,29 +42,10 @@ MONITOR_INTERVAL: Final = 0.05
 """Seconds between two checks of the workers."""
 _LOST_GRACE: Final = 0.3
 """Seconds between a worker's note that it lost a peer and the restart: by then a process of our own that died shows."""
-_FREE_REJOINS: Final = 3
-"""Rounds in a row without a finished step that a lost peer may cost before they count as failures."""
 _EXIT_BARRIER: Final = 30.0
 """Seconds that a node whose workers have finished waits for the other agents."""
-
-
-@dataclass
-class RestartBudget:
-    """The restarts of this launcher, over all of its agents."""
-
-    remaining: int
-    idle_rejoins: int = 0
-    rounds: int = 0
-
-    def take(self) -> bool:
-        """Use one restart; return False when there is none."""
-        self.remaining -= 1
-        return self.remaining >= 0
-
-    def take_for_peer(self, made_progress: bool) -> bool:
-        """Allow a restart for a lost peer, which is free as long as training makes progress."""
-        self.idle_rejoins = 0 if made_progress else self.idle_rejoins + 1
-        return self.idle_rejoins <= _FREE_REJOINS or self.take()
+_DEVICE_PAUSE: Final = 2.0
+"""Seconds between two attempts."""
 
 
 class Agent(LocalElasticAgent):
@@ -82,6 +66,7 @@ class Agent(LocalElasticAgent):
         logs = DefaultLogsSpecs(log_dir=str(Path(job.channel_folder) / "torchelastic"))
         super().__init__(spec, logs, start_method="forkserver", exit_barrier_timeout=_EXIT_BARRIER)
         self._context, self._choose = context, choose
+        self._accelerator = accelerators.get(job.accelerator)
         self._lost_since: float | None = None
         self._first_step_of_round = 0
 
@@ -92,7 +77,7 @@ class Agent(LocalElasticAgent):
         context.status.set(phase=TrainerPhase.RENDEZVOUS)
         context.stop.is_waiting, context.stop.has_steps = True, False
         if context.stop.is_requested:
-            raise PreemptedError("SIGTERM before the processes were started")
+            raise PreemptedError(f"{context.stop.signal.name} before the processes were started")
         super()._rendezvous(worker_group)
         context.stop.is_waiting = False
 
@@ -160,11 +145,20 @@ class Agent(LocalElasticAgent):
 
     def _failed(self, worker_group: WorkerGroup, result: RunResult) -> RunResult:
         rank, failure = next(iter(result.failures.items()))
+        match self._judge(failure):
+            case Verdict.COMPLETE:
+                log.warning("rank %d ended with %s after its work was done", rank, signal_name(failure.exitcode))
+                outcomes = self._context.channel.left()
+                return self._ended(worker_group, RunResult(state=WorkerState.SUCCEEDED, return_values=outcomes))
+            case Verdict.PEER if not self._context.stop.is_requested:
+                return self._peer_lost(worker_group, f"rank {rank} was {signal_name(failure.exitcode)}", result)
+            case Verdict.DEVICE_BUSY if self._waits_for_device():
+                return self._again(worker_group)
         self._context.record_failure(rank, failure)
         if (refusal := self._context.channel.refusal()) is not None:
             raise refusal
         if self._context.stop.is_requested:
-            raise PreemptedError("SIGTERM, and a process failed before it had saved")
+            raise PreemptedError(f"{self._context.stop.signal.name}, and a process failed before it had saved")
         if not self._context.budget.take():
             return result
         log.info("restarting the processes in place; %d restarts left", self._context.budget.remaining)
@@ -174,16 +168,42 @@ class Agent(LocalElasticAgent):
         lost = self._context.channel.lost()
         self._context.stop.has_steps = self._context.status.worker_phase is not TrainerPhase.LOADING
         if self._context.stop.is_requested and (lost or self._context.status.worker_phase is TrainerPhase.LOADING):
-            raise PreemptedError("SIGTERM while there was nothing to save")
+            raise PreemptedError(f"{self._context.stop.signal.name} while there was nothing to save")
         if not lost:
             return result
         self._lost_since = self._lost_since or time.monotonic()
         if time.monotonic() - self._lost_since < _LOST_GRACE:
             return result
-        log.info("a process elsewhere is gone (%s)", next(iter(lost.values())))
-        if not self._context.budget.take_for_peer(self._context.status.step > self._first_step_of_round):
-            return RunResult(state=WorkerState.FAILED)
-        return self._again(worker_group)
+        return self._peer_lost(worker_group, next(iter(lost.values())))
+
+    def _judge(self, failure: TorchFailure) -> Verdict:
+        text = "\n".join(self._context.description(failure))
+        left = self._context.channel.left()
+        return judge(self._accelerator, failure.exitcode, text, failure.local_rank, left)
+
+    def _peer_lost(self, worker_group: WorkerGroup, text: str, result: RunResult | None = None) -> RunResult:
+        log.info("a process elsewhere is gone (%s)", text)
+        if self._context.budget.take_for_peer(self._has_progress):
+            return self._again(worker_group)
+        for rank, failure in (result.failures if result is not None else {}).items():
+            self._context.record_failure(rank, failure)
+        return RunResult(state=WorkerState.FAILED)
+
+    def _waits_for_device(self) -> bool:
+        """Wait for a device that was not free, where that is worth it; a signal ends the wait."""
+        context = self._context
+        now = time.monotonic()
+        if context.stop.is_requested or not context.budget.take_for_device(self._has_progress, now):
+            return False
+        log.info("a device is not free yet: another process, or one that is ending, has it; trying again")
+        context.stop.is_waiting = True
+        time.sleep(_DEVICE_PAUSE)
+        return True
+
+    @property
+    def _has_progress(self) -> bool:
+        """Return whether a step was finished in this round."""
+        return self._context.status.step > self._first_step_of_round
 
     def _again(self, worker_group: WorkerGroup) -> RunResult:
         """Begin a new round of the same agent; a lost store raises out of `run`."""
@@ -209,15 +229,13 @@ class AgentContext:
     last_failure: str = ""
     """The headline and traceback of the newest failure, for the termination message."""
 
+    def description(self, failure: TorchFailure) -> tuple[str, str]:
+        """Return one line about a failure, and all that the process said of it."""
+        return describe(failure, lambda: self.stderr.tail(failure.local_rank))
+
     def record_failure(self, rank: int, failure: TorchFailure) -> None:
         """Add a failure to the report, the log and the termination message."""
-        text, headline = _traceback(failure), _signal_name(failure.exitcode)
-        if sentence := _sentence(failure):
-            text, headline = "", sentence
-        elif text:
-            headline = text.strip().splitlines()[-1]
-        elif tail := self.stderr.tail(failure.local_rank):
-            text = f"{tail}\n{headline}"
+        headline, text = self.description(failure)
         self.status.add_failure(
             ProcessFailure(
                 time=datetime.now(UTC),
@@ -232,28 +250,3 @@ class AgentContext:
         )
         self.last_failure = f"{failure_headline(rank, self.status.step, headline)}\n{text}".strip()
         log.error("%s", self.last_failure)
-
-
-def _traceback(failure: TorchFailure) -> str:
-    """Return the traceback that torch's `record` wrote into the error file of the process."""
-    try:
-        return str(_message(failure)["extraInfo"]["py_callstack"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def _sentence(failure: TorchFailure) -> str:
-    """Return the sentence of a `ReportedError`; empty where the process failed in another way."""
-    try:
-        name, _, sentence = str(_message(failure)["message"]).partition(": ")
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-    return sentence if name == ReportedError.__name__ else ""
-
-
-def _message(failure: TorchFailure) -> Any:
-    return json.loads(Path(failure.error_file).read_text())["message"]
-
-
-def _signal_name(code: int) -> str:
-    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

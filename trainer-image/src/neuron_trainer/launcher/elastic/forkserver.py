@@ -5,19 +5,17 @@ import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
 
 from neuron_trainer.errors import StartError
-
-ON_CPU: Final[Mapping[str, str]] = {"CUDA_VISIBLE_DEVICES": ""}
-"""Variables of workers on CPUs: otherwise each optimizer step of a PyTorch with CUDA looks for the driver, 0.12 ms."""
+from neuron_trainer.launcher import device_environment
 
 
 def start(processes: int) -> None:
     """Begin to preload in the background; the environment of workers is that of this moment."""
+    device_environment.keep_runtimes_out(os.environ)
     # One thread per process as torchrun does: the result of a sum depends on the number of threads, and a run must not
     # change when it is resumed on a node with other cores. A user's own value wins.
     os.environ.setdefault("OMP_NUM_THREADS", "1" if processes > 1 else str(len(os.sched_getaffinity(0))))

@@ -12,10 +12,17 @@ from .dropout import Dropout
 from .rotary import rotate
 
 
-@lru_cache(maxsize=8)
 def window_mask(length: int, window: int, device: torch.device) -> Tensor:
-    """Return which keys a query sees, bool [S, S]: query i sees keys i-window+1..i. One tensor for all layers."""
+    """Return which keys a query sees, bool [S, S]: query i sees keys i-window+1..i. One tensor for all layers, but in a
+    graph, which computes it."""
+    return (_window_mask if torch.compiler.is_compiling() else _cached_window_mask)(length, window, device)
+
+
+def _window_mask(length: int, window: int, device: torch.device) -> Tensor:
     return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
+
+
+_cached_window_mask = lru_cache(maxsize=8)(_window_mask)
 
 
 def document_mask(documents: Tensor | None, window: int | None) -> Tensor | None:

@@ -82,14 +82,15 @@ def _adapt_linears(
     members: Mapping[str, nn.Module], config: PeftConfig, adapters: Adapters, split: SplitAdapter
 ) -> None:
     inner, a = SharedInner(Dropout(config.lora_dropout), len(members)), None
-    for name, linear in members.items():
+    for part, (name, linear) in enumerate(members.items()):
         assert isinstance(linear, nn.Linear)
         like, rank = linear.weight, config.lora_rank
         a = a or LowRank(like, rank, linear.in_features)
         linear.add_module(names.A, a)
         linear.add_module(names.B, LowRank(like, linear.out_features, rank))
         linear.add_module(names.DROPOUT, inner.dropout)
-        linear.forward = AdaptedForward(linear, inner, adapters, split(name, linear))  # type: ignore[method-assign, assignment]
+        layout = split(name, linear)
+        linear.forward = AdaptedForward(linear, part, inner, adapters, layout)  # type: ignore[method-assign, assignment]
 
 
 class LowRank(nn.Module):
@@ -116,25 +117,28 @@ class SharedInner:
         self.dropout, self._parts = dropout, parts
         self._states: Tensor | None = None
         self._inner: Tensor | None = None
-        self._served: set[int] = set()
+        self._served: tuple[int, ...] = ()
 
     def __call__(self, part: int, states: Tensor, compute: Callable[[], Tensor]) -> Tensor:
         """Return `compute()`, of this call or of one with the same states; `part` is the linear's own number."""
         inner = self._inner
         if inner is None or self._states is not states or part in self._served:
-            inner, self._states, self._served = compute(), states, set()
+            inner, self._states, self._served = compute(), states, ()
             self._inner = inner
-        self._served.add(part)
+        self._served = (*self._served, part)
         if len(self._served) == self._parts:
-            self._states, self._inner = None, None
+            self._states, self._inner, self._served = None, None, ()
         return inner
 
 
 class AdaptedForward:
     """The `forward` of a linear with an adapter."""
 
-    def __init__(self, linear: nn.Module, inner: SharedInner, adapters: Adapters, layout: AdapterLayout) -> None:
-        self._linear, self._base, self._inner = linear, linear.forward, inner
+    def __init__(
+        self, linear: nn.Module, part: int, inner: SharedInner, adapters: Adapters, layout: AdapterLayout
+    ) -> None:
+        """`part`: the linear's number among those that share `inner`."""
+        self._linear, self._base, self._part, self._inner = linear, linear.forward, part, inner
         self._adapters, self._layout = adapters, layout
 
     def __call__(self, states: Tensor) -> Tensor:
@@ -142,7 +146,7 @@ class AdaptedForward:
         base: Tensor = self._base(states)
         if not self._adapters.is_on:
             return base
-        inner = self._inner(id(self), states, lambda: self._a(states))
+        inner = self._inner(self._part, states, lambda: self._a(states))
         delta = F.linear(inner, self._layout.weight_b(_weight(self._linear, names.B)))
         return self._layout.add(base, delta * self._adapters.scale)
 

@@ -16,6 +16,7 @@ from neuron_api.derive import alignment, precision
 from neuron_api.platform.topology import Topology
 from neuron_trainer import accelerators, objectives
 from neuron_trainer.models.family import Family
+from neuron_trainer.parallel import hosts
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Share
 
 from . import mesh, parameters, staggered_init
@@ -104,9 +105,9 @@ class NativeBackend:
         return BlockBuilder(self._config, self._topology, self._meshes, self._part, family, self.device)
 
     def _scheduled(self, blocks: dict[int, nn.Module]) -> MicroBatchSchedule:
-        if self._meshes.stages is None:
+        if self._meshes.links is None:
             return GradientAccumulation(blocks[0], self._loss)
-        return Pipelined(blocks, self._meshes.stages, self._topology.micro_batches, self._loss)
+        return Pipelined(blocks, self._meshes.links, self._topology.micro_batches, self._loss)
 
     def parameters(self) -> Sequence[LocalParameter]:
         """See `ParallelBackend`."""
@@ -248,8 +249,8 @@ class NativeBackend:
         """See `ParallelBackend`; FSDP has averaged over data-parallel ranks during the last backward pass."""
         for parameter in self._parameters:
             parameters.move_gradient(parameter)
-        if self._meshes.stages is not None:
-            shared_weight.add_gradients(self._copied, self._meshes.stages)
+        if self._meshes.links is not None:
+            shared_weight.add_gradients(self._copied, self._meshes.links)
 
     def end_step(self, updates: int) -> None:
         """See `ParallelBackend`; weights are rounded when they are gathered."""
@@ -263,7 +264,7 @@ class NativeBackend:
         if dist.get_world_size() == 1:
             return lambda: wishes
         votes = torch.tensor([int(wish) for wish in wishes])
-        work = dist.all_reduce(votes, async_op=True)
+        work = dist.all_reduce(votes, group=hosts.group(), async_op=True)
 
         def answer() -> tuple[bool, ...]:
             work.wait()
@@ -274,7 +275,7 @@ class NativeBackend:
     def sum_over_processes(self, values: Tensor) -> Tensor:
         """See `ParallelBackend`."""
         if dist.get_world_size() > 1:
-            dist.all_reduce(values)
+            dist.all_reduce(values, group=hosts.group() if values.is_cpu else None)
         return values
 
 

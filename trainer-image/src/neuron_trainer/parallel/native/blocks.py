@@ -8,12 +8,14 @@ from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import precision, sharding
+from neuron_api.derive import compiler, precision, sharding
 from neuron_api.platform.topology import Topology
+from neuron_trainer import accelerators
 from neuron_trainer.models import lora, recompute
 from neuron_trainer.models.family import Family
 from neuron_trainer.models.interface import Part, Prediction
 
+from . import compilation
 from .context import context_parallel
 from .data import data_parallel
 from .expert import expert_parallel, token_shuffle
@@ -45,8 +47,11 @@ class BlockBuilder:
 
     @property
     def is_replicated(self) -> bool:
-        """Return whether processes share samples, whole weights and nothing else."""
+        """Return whether processes share samples, whole weights and nothing else: then DistributedDataParallel, on the
+        CPU. On a device its search for unused parameters is a copy and a wait in each step, and FSDP2 overlaps, too."""
         meshes = self._meshes
+        if not accelerators.get(self._device.type).is_host:
+            return False
         is_split = self._config.distributed_strategy.zero1 or meshes.tensor or meshes.stages or meshes.experts
         return not (is_split or dtypes.is_mixed(self._policy) or self._config.bucket_size_collectives)
 
@@ -82,6 +87,8 @@ class BlockBuilder:
             token_shuffle.apply(module, self._meshes.shuffle)
         if self._meshes.context is not None:
             context_parallel.apply(module, self._meshes.context, self._part)
+        if (backend := compiler.backend(self._config, self._device.type)) is not None:
+            compilation.apply(module, layers, backend)
         recompute.apply(module, self._config.model, layers)
         if self._meshes.data is not None and not self.is_replicated and not is_frozen:
             data_parallel.apply(

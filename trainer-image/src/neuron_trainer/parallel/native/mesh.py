@@ -6,6 +6,9 @@ from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from neuron_api.platform.topology import Topology
+from neuron_trainer import accelerators
+
+from .pipeline import pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class Meshes:
     context: DeviceMesh | None
     context_rank: int
     stages: ProcessGroup | None
+    links: ProcessGroup | None
+    """The same processes as a group that tensors can be sent in."""
     stage: int
     """Of the pipeline."""
     experts: DeviceMesh | None
@@ -54,11 +59,20 @@ def build(device_type: str, topology: Topology, *, experts: int, shuffle: int, z
         context=mesh["context"] if context > 1 else None,
         context_rank=_rank(mesh, "context"),
         stages=mesh["stage"].get_group() if stages > 1 else None,
+        links=_links(mesh) if stages > 1 else None,
         stage=_rank(mesh, "stage"),
         experts=mesh["expert", *tensor] if experts > 1 else None,
         experts_data=_replicas(mesh, "experts-data", ("rest", "context")) if experts > 1 else None,
         shuffle=_neighbours(device_type, topology, shuffle) if shuffle > 1 else None,
     )
+
+
+def _links(mesh: DeviceMesh) -> ProcessGroup:
+    stages = mesh["stage"].get_group()
+    if accelerators.get(mesh.device_type).has_send(stages):
+        return stages
+    pipelines = mesh.mesh.flatten(1).T.tolist()  # `stage` is the first dimension
+    return pairs.build(pipelines, mesh.device_type)
 
 
 def _replicas(mesh: DeviceMesh, name: str, parts: tuple[str, ...]) -> DeviceMesh:

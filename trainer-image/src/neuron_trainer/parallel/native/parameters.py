@@ -9,6 +9,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from torch.distributed.tensor.placement_types import Placement
 
+from neuron_trainer.parallel import hosts
 from neuron_trainer.parallel.backend import LocalParameter
 from neuron_trainer.parallel.parts import Cut
 
@@ -41,9 +42,9 @@ class NativeParameter(LocalParameter):
         dims = tuple(range(whole.ndim)) if dims is None else dims
         layout = torch.empty([whole.shape[dim] for dim in dims], device="meta")
         placements = [_placement_over(placement, dims) for placement in whole.placements]
-        return DTensor.from_local(
-            local, whole.device_mesh, placements, run_check=False, shape=layout.shape, stride=layout.stride()
-        )
+        # A copy in host memory is placed on the hosts: a DTensor on the devices' mesh would move it there.
+        mesh = hosts.mesh(whole.device_mesh) if local.is_cpu else whole.device_mesh
+        return DTensor.from_local(local, mesh, placements, run_check=False, shape=layout.shape, stride=layout.stride())
 
 
 def collect(module: nn.Module, world_size: int, *, is_frozen: bool = False) -> list[NativeParameter]:

@@ -6,9 +6,10 @@ from typing import Any, Final, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
-from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleInterleaved1F1B
+from torch.distributed.pipelining import Schedule1F1B, ScheduleInterleaved1F1B
 
 from .data import data_parallel
+from .pipeline.stage import HostedStage
 
 NO_METRICS: Final[Mapping[str, Tensor]] = {}
 
@@ -126,6 +127,7 @@ class Pipelined:
     """
 
     def __init__(self, blocks: dict[int, nn.Module], group: ProcessGroup, micro_batches: int, loss: Loss) -> None:
+        """`group`: of the stages; tensors can be sent in it."""
         self._modules, self._size = list(blocks.values()), group.size()
         self._loss = loss
         self._measure: Measure | None = None
@@ -133,7 +135,7 @@ class Pipelined:
         self._metrics: dict[int, Mapping[str, Tensor]] = {}
         count = group.size() * len(blocks)
         device = next(self._modules[0].parameters()).device
-        stages = [PipelineStage(module, block, count, device, group=group) for block, module in blocks.items()]
+        stages = [HostedStage(module, block, count, device, group=group) for block, module in blocks.items()]
         self._is_first, self._is_last = stages[0].is_first, stages[-1].is_last
         self._schedule: Schedule1F1B | ScheduleInterleaved1F1B
         if len(stages) == 1:
@@ -150,7 +152,7 @@ class Pipelined:
     def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
         """See `MicroBatchSchedule`."""
         losses: list[Tensor] | None = [] if self._is_last else None
-        self._schedule.eval(**self._inputs(batches), losses=losses)
+        self._schedule.eval(**self._inputs(batches), losses=losses, return_outputs=False)
         return self._mean(losses, batches[0].ids.device)
 
     def measure(self, batches: Sequence[MicroBatch], measure: Measure) -> list[Tensor]:
@@ -158,7 +160,7 @@ class Pipelined:
         values: list[Tensor] = []
         self._measure = measure
         try:
-            self._schedule.eval(**self._inputs(batches), losses=values if self._is_last else None)
+            self._schedule.eval(**self._inputs(batches), losses=values if self._is_last else None, return_outputs=False)
         finally:
             self._measure = None
         return values

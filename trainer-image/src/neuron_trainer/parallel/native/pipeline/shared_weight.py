@@ -30,7 +30,10 @@ def mark(own: list[NativeParameter], aliases: Mapping[str, str]) -> list[NativeP
 
 
 def add_gradients(copied: list[NativeParameter], stages: ProcessGroup) -> None:
-    """Sum the gradients of the copies in the first and the last stage; a send and a receive for each."""
+    """Sum the gradients of the copies in the first and the last stage; a send and a receive for each.
+
+    `stages`: tensors can be sent in it.
+    """
     peer = stages.size() - 1 - stages.rank()
     for parameter in copied:
         gradient = parameter.leaf.grad

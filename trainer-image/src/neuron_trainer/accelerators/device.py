@@ -1,0 +1,124 @@
+"""How a process gets its device: load what brings it, join the process group, and only then touch it.
+
+That order is the Neuron runtime's: the process group chooses the core and initialises the runtime, so the first touch
+comes after it. The launcher and the forkserver do none of this; they run with `TORCH_DEVICE_BACKEND_AUTOLOAD=0`.
+"""
+
+import os
+import sys
+from collections.abc import MutableMapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from typing import Any, Final
+
+import torch
+
+from neuron_trainer.errors import DeviceError
+
+from .accelerator import Accelerator
+
+_ENTRY_POINTS: Final = "torch.backends"
+"""The group by which PyTorch finds packages that bring a device."""
+VISIBLE_CORES: Final = "NEURON_RT_VISIBLE_CORES"
+"""Which NeuronCores a process takes: `5`, or those of a whole container: `0-3,8`."""
+_OWN_FOLDER: Final = "/{local_rank}"
+
+
+def is_present(accelerator: Accelerator) -> bool:
+    """Return whether this Python has what the device needs, without loading it."""
+    if accelerator.package:
+        return find_spec(accelerator.package) is not None
+    return accelerator.is_host or torch.version.cuda is not None
+
+
+def load(accelerator: Accelerator, local_rank: int) -> None:
+    """Bring the device to PyTorch, in a worker and before its process group; nothing is touched.
+
+    Raises `DeviceError` where the package is missing or does not load.
+    """
+    if accelerator.is_host:
+        return
+    if sys.modules.get(accelerator.package) is not None:
+        raise DeviceError(
+            f"{accelerator.package} was loaded before this process was forked, and a device's runtime does not survive "
+            "that. Import it nowhere but in workers: not by sitecustomize, and not in what the launcher imports."
+        )
+    if accelerator.package:
+        choose_core(os.environ, local_rank)
+        take_folders(os.environ, local_rank)
+        _load(accelerator.package)
+    else:
+        _device_module(accelerator).set_device(local_rank)  # its collectives take the current device
+
+
+def open_device(accelerator: Accelerator) -> torch.device:
+    """Return this process's device, once the process group is there; raise `DeviceError` where tensors are not on it.
+
+    The name has no index: there is one device in a process, whose core follows from LOCAL_RANK.
+    """
+    device = torch.device(accelerator.name)
+    if accelerator.is_host:
+        return device
+    if not _device_module(accelerator).is_available():
+        raise DeviceError(f"{accelerator.name}: there is no device. Run where this process has one, or on a CPU.")
+    found = torch.ones((), device=device)
+    if found.device.type != accelerator.name:  # a runtime that falls back to the CPU is silent about it
+        raise DeviceError(f"{accelerator.name}: tensors are made on {found.device}. Check the device's runtime.")
+    return device
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done everything that it was given; nothing to wait for on the CPU."""
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize()
+
+
+def choose_core(environ: MutableMapping[str, str], local_rank: int) -> None:
+    """Reduce the cores that a container has to the one of this process.
+
+    TorchNeuron takes the core of LOCAL_RANK where nothing is set, and refuses a process with several.
+    """
+    cores = visible_cores(environ.get(VISIBLE_CORES, ""))
+    if len(cores) > 1:
+        if local_rank >= len(cores):
+            raise DeviceError(
+                f"{VISIBLE_CORES}={environ[VISIBLE_CORES]} has {len(cores)} cores, and local rank {local_rank} needs "
+                "one of its own. Set trainer.devices to the number of cores, or leave the variable out."
+            )
+        environ[VISIBLE_CORES] = str(cores[local_rank])
+    environ.pop("NEURON_RT_NUM_CORES", None)  # a count and a list contradict each other
+
+
+def take_folders(environ: MutableMapping[str, str], local_rank: int) -> None:
+    """Fill in the local rank where the launcher has left its place, at the end of a folder's name."""
+    for name, value in environ.items():
+        if value.endswith(_OWN_FOLDER):
+            environ[name] = f"{value.removesuffix(_OWN_FOLDER)}/{local_rank}"
+
+
+def visible_cores(text: str) -> list[int]:
+    """Return the cores of a list with ranges, as `0-3,8`; empty where none is given. Raises `DeviceError`."""
+    cores: list[int] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        first, dash, last = part.partition("-")
+        try:
+            cores += range(int(first), int(last if dash else first) + 1)
+        except ValueError:
+            raise DeviceError(f"{VISIBLE_CORES}={text} is no list of cores. Write it as 0-3 or 0,1,8.") from None
+    return cores
+
+
+def _load(package: str) -> None:
+    """Load a package as `import torch` would by its entry point; without one, importing it is all."""
+    try:
+        module = import_module(package)
+        for entry in entry_points(group=_ENTRY_POINTS):
+            if entry.module.partition(".")[0] == module.__name__:
+                entry.load()()
+    except ImportError as problem:
+        raise DeviceError(f"{package} cannot be loaded: {problem}. Use an image that has it.") from problem
+
+
+def _device_module(accelerator: Accelerator) -> Any:
+    return torch.get_device_module(accelerator.name)

@@ -1,0 +1,62 @@
+"""Variables of a device's runtime that the launcher sets for its workers; a user's own value wins.
+
+What the runtimes need is from their public documentation and from reports (docs/reference/upstream-facts.md).
+"""
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
+from typing import Final
+
+AUTOLOAD: Final = "TORCH_DEVICE_BACKEND_AUTOLOAD"
+"""Unless it is 0, importing PyTorch imports every package that brings a device."""
+
+CONSTANT: Final[Mapping[str, Mapping[str, str]]] = {
+    # Otherwise each optimizer step of a PyTorch with CUDA looks for the driver, 0.12 ms.
+    "cpu": {"CUDA_VISIBLE_DEVICES": ""},
+    "neuron": {
+        # Without it the first collective in a container waits for ever.
+        "TORCH_NEURONX_ENABLE_HOST_CC": "1",
+        # An operator that the device has and that fails is an error, and does not run on the CPU in silence.
+        "TORCH_NEURONX_FALLBACK_ONLY_FOR_UNIMPLEMENTED_OPS": "1",
+        # The same for a graph that cannot be compiled.
+        "TORCH_NEURONX_DISABLE_FALLBACK_EXECUTION": "1",
+    },
+    "cuda": {},
+}
+"""By accelerator."""
+
+SHARED_CACHES: Final[Mapping[str, Mapping[str, str]]] = {
+    "neuron": {"TORCH_NEURONX_NEFF_CACHE_DIR": "neff", "TORCH_NEURONX_HLO_CACHE_DIR": "hlo"}
+}
+"""By accelerator, variables and folders of compiled graphs that all nodes of a run share."""
+
+NODE_CACHES: Final[Mapping[str, Mapping[str, str]]] = {
+    "cpu": {"TORCHINDUCTOR_CACHE_DIR": "inductor"},
+    "neuron": {
+        "TORCHINDUCTOR_CACHE_DIR": "inductor",
+        "TORCH_NEURONX_NEFF_LOCAL_CACHE_DIR": "neff-local",
+        # Files of a compilation until it ends; processes that share a folder delete each other's. The worker fills in
+        # its rank (`accelerators.load`).
+        "TORCH_NEURONX_DEBUG_DIR": "debug/{local_rank}",
+    },
+    "cuda": {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"},
+}
+"""Those of each node. The defaults of both are in /tmp: a new pod would compile everything again, and what a large
+model leaves there fills the root disk."""
+
+
+def keep_runtimes_out(environ: MutableMapping[str, str]) -> None:
+    """Keep the runtimes of devices out of the launcher and the forkserver; call before they import torch.
+
+    A user's value does not count: a process that has initialised a runtime cannot fork workers.
+    """
+    environ[AUTOLOAD] = "0"
+
+
+def variables(accelerator: str, cache: Path, node_rank: int) -> Iterator[tuple[str, str]]:
+    """Yield names and values for the workers of a node; `cache`: a directory that outlives them."""
+    yield from CONSTANT.get(accelerator, {}).items()
+    for name, folder in SHARED_CACHES.get(accelerator, {}).items():
+        yield name, str(cache / folder)
+    for name, folder in NODE_CACHES.get(accelerator, {}).items():
+        yield name, str(cache / f"node-{node_rank}" / folder)

@@ -1,0 +1,34 @@
+"""What the end of a worker means: a fault of its own, the loss of a peer, a device that is not free, or no fault.
+
+Only the first uses up a restart and is put on record; what a runtime says of itself is the accelerator's knowledge.
+"""
+
+import signal
+from collections.abc import Iterable
+from enum import StrEnum, auto
+
+from neuron_trainer.accelerators import Accelerator
+
+
+class Verdict(StrEnum):
+    """What the end of a worker means."""
+
+    OWN = auto()
+    """A fault of its own, or of what it runs on."""
+    PEER = auto()
+    """Another process is gone, and its runtime ended this one for it."""
+    DEVICE_BUSY = auto()
+    """Its device was still another process's: wait, then start again."""
+    COMPLETE = auto()
+    """Every worker of this node had done its work, and this one fell while it was taken down."""
+
+
+def judge(accelerator: Accelerator, exit_code: int, text: str, local_rank: int, left: Iterable[int]) -> Verdict:
+    """Return what the end of a worker means; `text`: what it said last, `left`: see `WorkerChannel.left`."""
+    if local_rank in left:
+        return Verdict.COMPLETE
+    if any(sign in text for sign in accelerator.busy):
+        return Verdict.DEVICE_BUSY
+    if exit_code == -signal.SIGABRT and accelerator.aborts_without_peers:
+        return Verdict.PEER
+    return Verdict.OWN
