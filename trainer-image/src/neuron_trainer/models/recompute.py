@@ -1,7 +1,7 @@
 """Activation recompute (B-6): chosen modules run their forward pass again in the backward pass; numbers unchanged."""
 
-from collections.abc import Callable
 from functools import partial
+from types import MethodType
 from typing import Any
 
 from torch import nn
@@ -26,5 +26,12 @@ def apply(module: nn.Module, config: ModelConfig, layers: list[str]) -> None:
 
 
 def _recompute(module: nn.Module) -> None:
-    forward: Callable[..., Any] = module.forward
-    module.forward = partial(checkpoint, forward, use_reentrant=False)
+    """A method is the same code for every layer, which a compiler asks; what is replaced already is called as it is."""
+    if "forward" in vars(module):
+        module.forward = partial(checkpoint, module.forward, use_reentrant=False)
+    else:
+        module.forward = MethodType(_recomputed, module)
+
+
+def _recomputed(module: nn.Module, *args: Any, **named: Any) -> Any:
+    return checkpoint(type(module).forward, module, *args, use_reentrant=False, **named)

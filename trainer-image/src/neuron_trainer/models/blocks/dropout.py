@@ -87,7 +87,9 @@ def keep_factors(like: Tensor, probability: float, seed: int | Tensor) -> Tensor
     """
     if not like.is_cpu:
         return _hashed(like, probability, seed)
-    return _drawn(like, probability, seed) if isinstance(seed, int) else _drawn_in_graph(like, probability, seed)
+    return (
+        _drawn(like, probability, seed) if isinstance(seed, int) else _drawn_in_graph(like.detach(), probability, seed)
+    )
 
 
 def _drawn(like: Tensor, probability: float, seed: int) -> Tensor:

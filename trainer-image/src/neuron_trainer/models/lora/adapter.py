@@ -5,6 +5,7 @@ of tensor-parallel parts, see both in one tensor. The names of the base's parame
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MethodType
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -89,8 +90,10 @@ def _adapt_linears(
         linear.add_module(names.A, a)
         linear.add_module(names.B, LowRank(like, linear.out_features, rank))
         linear.add_module(names.DROPOUT, inner.dropout)
-        layout = split(name, linear)
-        linear.forward = AdaptedForward(linear, part, inner, adapters, layout)  # type: ignore[method-assign, assignment]
+        holder: nn.Module = linear
+        base = linear.forward.__func__  # type: ignore[attr-defined]  # a method, the class's or another's
+        holder.adapter = LinearAdapter(base, part, inner, adapters, split(name, linear))  # type: ignore[assignment]  # not a module
+        holder.forward = MethodType(_adapted, linear)
 
 
 class LowRank(nn.Module):
@@ -131,28 +134,41 @@ class SharedInner:
         return inner
 
 
-class AdaptedForward:
-    """The `forward` of a linear with an adapter."""
+class LinearAdapter:
+    """The adapter of one linear, beside its `forward`."""
 
     def __init__(
-        self, linear: nn.Module, part: int, inner: SharedInner, adapters: Adapters, layout: AdapterLayout
+        self,
+        base: Callable[[nn.Module, Tensor], Tensor],
+        part: int,
+        inner: SharedInner,
+        adapters: Adapters,
+        layout: AdapterLayout,
     ) -> None:
-        """`part`: the linear's number among those that share `inner`."""
-        self._linear, self._base, self._part, self._inner = linear, linear.forward, part, inner
+        """`base`: the linear's own forward, a function; `part`: its number among those that share `inner`."""
+        self._base, self._part, self._inner = base, part, inner
         self._adapters, self._layout = adapters, layout
 
-    def __call__(self, states: Tensor) -> Tensor:
+    def forward(self, linear: nn.Module, states: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
-        base: Tensor = self._base(states)
+        base = self._base(linear, states)
         if not self._adapters.is_on:
             return base
-        inner = self._inner(self._part, states, lambda: self._a(states))
-        delta = F.linear(inner, self._layout.weight_b(_weight(self._linear, names.B)))
+        inner = self._inner(self._part, states, lambda: self._a(linear, states))
+        delta = F.linear(inner, self._layout.weight_b(_weight(linear, names.B)))
         return self._layout.add(base, delta * self._adapters.scale)
 
-    def _a(self, states: Tensor) -> Tensor:
+    def _a(self, linear: nn.Module, states: Tensor) -> Tensor:
         own = self._inner.dropout(self._layout.states(states))
-        return F.linear(own, self._layout.weight_a(_weight(self._linear, names.A)))
+        return F.linear(own, self._layout.weight_a(_weight(linear, names.A)))
+
+
+def _adapted(linear: nn.Module, states: Tensor) -> Tensor:
+    """The `forward` of a linear with an adapter: a method, which is the same code for every layer."""
+    adapter = linear.adapter
+    assert isinstance(adapter, LinearAdapter)
+    result: Tensor = adapter.forward(linear, states)
+    return result
 
 
 def _weight(linear: nn.Module, name: str) -> Tensor:

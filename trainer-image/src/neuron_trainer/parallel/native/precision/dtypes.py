@@ -1,14 +1,15 @@
 """The dtypes of B-3 as PyTorch's (`neuron_api.derive.precision` is the table)."""
 
 from collections.abc import Mapping
+from types import MethodType
 from typing import Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from neuron_api.derive.precision import Dtype, PrecisionPolicy
-from neuron_trainer.models.blocks.moe.router import Router
+from neuron_trainer.models.blocks.moe.router import Router, Routing
 from neuron_trainer.parallel.native.tensor.reduction import Reduction
 
 TORCH: Final[Mapping[Dtype, torch.dtype]] = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -35,5 +36,10 @@ def autocast(module: nn.Module, device_type: str) -> None:
     """Run the module inside bf16 autocast, and its routers, which compute in fp32 (B-12), outside of it."""
     for child in module.modules():
         if isinstance(child, Router):
-            child.forward = torch.autocast(device_type, enabled=False)(child.forward)  # type: ignore[method-assign]
+            child.forward = MethodType(_without_autocast, child)  # type: ignore[method-assign]
     module.forward = torch.autocast(device_type, torch.bfloat16)(module.forward)
+
+
+def _without_autocast(router: Router, states: Tensor) -> Routing:
+    with torch.autocast(states.device.type, enabled=False):
+        return Router.forward(router, states)

@@ -18,7 +18,7 @@ from neuron_trainer.models.lora import AdapterLayout, SplitAdapter, names
 from neuron_trainer.models.roles import Role
 
 from .reduction import with_partial_gradient
-from .shared_heads import SharedForward
+from .shared_heads import OwnHeads, own_heads
 from .tensor_parallel import separate
 
 
@@ -37,7 +37,7 @@ def split(roles: Mapping[str, Role], mesh: DeviceMesh, *, sequence_parallel: boo
                 separate(module.get_submodule(names.DROPOUT), mesh)
                 return OfRow()
             case _:
-                shared = module.forward if isinstance(module.forward, SharedForward) else None
+                shared = own_heads(module)
                 _distribute(module.get_submodule(names.A), "weight", mesh, Replicate())
                 _distribute(module.get_submodule(names.B), "weight", mesh, Replicate() if shared else Shard(0))
                 return OfSharedHeads(mesh, shared) if shared else OfColumn(mesh)
@@ -84,7 +84,7 @@ class OfSharedHeads(AdapterLayout):
     """Whole states and weights; each process computes the heads that its queries read."""
 
     mesh: DeviceMesh
-    heads: SharedForward
+    heads: OwnHeads
 
     def states(self, states: Tensor) -> Tensor:
         """Return the states that all processes have."""

@@ -7,6 +7,7 @@ and adds up their gradients; here the weight is whole because it is small beside
 """
 
 from dataclasses import dataclass
+from types import MethodType
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -28,25 +29,33 @@ class SharedHeads(ParallelStyle):
         distribute_module(module, device_mesh)
         own = heads_of(device_mesh.get_local_rank(), device_mesh.size(), self._heads, self._copies)
         holder: nn.Module = module
-        holder.forward = SharedForward(module, device_mesh, self._heads, own)
+        holder.own_heads = OwnHeads(device_mesh, self._heads, tuple(own))  # type: ignore[assignment]  # not a module
+        holder.forward = MethodType(_forward, module)
         return module
 
 
-@dataclass(frozen=True, slots=True)
-class SharedForward:
-    """The `forward` of such a linear."""
+def own_heads(linear: nn.Module) -> "OwnHeads | None":
+    """Return the heads that such a linear computes; None for another module."""
+    heads = getattr(linear, "own_heads", None)
+    return heads if isinstance(heads, OwnHeads) else None
 
-    linear: nn.Linear
+
+def _forward(linear: nn.Linear, states: Tensor) -> Tensor:
+    """[..., in], whole, to [..., own heads x head size]."""
+    heads = own_heads(linear)
+    assert heads is not None
+    bias = None if linear.bias is None else heads.rows(linear.bias)
+    return F.linear(with_partial_gradient(states, heads.mesh), heads.rows(linear.weight), bias)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnHeads:
+    """Which heads of such a linear this process computes."""
+
     mesh: DeviceMesh
     heads: int
     """Of the whole weight."""
-    own: list[int]
-
-    def __call__(self, states: Tensor) -> Tensor:
-        """[..., in], whole, to [..., own heads x head size]."""
-        linear = self.linear
-        bias = None if linear.bias is None else self.rows(linear.bias)
-        return F.linear(with_partial_gradient(states, self.mesh), self.rows(linear.weight), bias)
+    own: tuple[int, ...]
 
     def rows(self, parameter: Tensor) -> Tensor:
         """Return the rows of the own heads, [heads x head size, ...] to [own heads x head size, ...]."""
@@ -54,7 +63,7 @@ class SharedForward:
         assert parameter.placements == (Replicate(),)
         whole = parameter.to_local(grad_placements=[Partial()])
         by_head = whole.view(self.heads, -1, *whole.shape[1:])
-        return by_head[self.own].flatten(0, 1)
+        return by_head[list(self.own)].flatten(0, 1)
 
 
 def heads_of(rank: int, size: int, heads: int, copies: int) -> list[int]:
