@@ -1,6 +1,7 @@
 """Ring attention is PyTorch's attention over the whole sequence, in its output and in every gradient.
 
-Over windows, over documents that do not see each other, and with the same probabilities dropped.
+Over windows, over documents that do not see each other, and with the same probabilities dropped. By sends and by
+collectives the numbers are the same bit for bit; the kernel for devices gives those of PyTorch's, too.
 """
 
 import os
@@ -71,6 +72,7 @@ def _case(rank: int, size: int, case: Case) -> None:
     import torch.distributed as dist
 
     from neuron_trainer.models.blocks.dropout import Dropout
+    from neuron_trainer.parallel.native.context import exchange, host_attention, plain_attention
     from neuron_trainer.parallel.native.context.ring_attention import ring_attention
 
     torch.manual_seed(5)
@@ -88,23 +90,31 @@ def _case(rank: int, size: int, case: Case) -> None:
     wanted = _attention(whole, _seen(case, documents), factors)
     wanted.backward(gradient)  # type: ignore[no-untyped-call]
     # As a model has them: heads are a view of [B, S, features].
-    parts = [
-        tensor.detach().chunk(size, dim=2)[rank].transpose(1, 2).contiguous().transpose(1, 2).requires_grad_()
-        for tensor in whole
-    ]
-    assert dist.group.WORLD is not None
-    found = ring_attention(*parts, documents, group=dist.group.WORLD, window=case.window, dropout=dropout)
-    found.backward(gradient.chunk(size, dim=2)[rank])  # type: ignore[no-untyped-call]
-    tolerance = case.tolerance
-    torch.testing.assert_close(
-        found, wanted.chunk(size, dim=2)[rank], rtol=tolerance, atol=tolerance, msg=lambda told: f"{case}: {told}"
-    )
-    for part, tensor in zip(parts, whole, strict=True):
-        assert part.grad is not None and tensor.grad is not None
-        expected = tensor.grad.chunk(size, dim=2)[rank]
-        torch.testing.assert_close(
-            part.grad, expected, rtol=10 * tolerance, atol=10 * tolerance, msg=lambda told: f"{case}: {told}"
-        )
+    parts = [tensor.detach().chunk(size, dim=2)[rank].transpose(1, 2).contiguous().transpose(1, 2) for tensor in whole]
+    group = dist.group.WORLD
+    assert group is not None
+    numbers = []
+    for kernel in (host_attention, plain_attention):
+        for form in (exchange.RingExchange(group), exchange.GatheredExchange(group)):
+            torch.set_rng_state(state)
+            leaves = [part.detach().clone().requires_grad_() for part in parts]
+            found = ring_attention(
+                *leaves, documents, exchange=form, kernel=kernel, window=case.window, dropout=dropout
+            )
+            found.backward(gradient.chunk(size, dim=2)[rank])  # type: ignore[no-untyped-call]
+            numbers.append([found, *(leaf.grad for leaf in leaves)])
+    for sent, gathered in (numbers[:2], numbers[2:]):
+        assert all(map(torch.equal, sent, gathered)), case
+        whole_numbers = [wanted, *(tensor.grad for tensor in whole)]
+        for number, (own, every) in enumerate(zip(sent, whole_numbers, strict=True)):
+            tolerance = case.tolerance * (10 if number else 1)
+            _assert_near(own, every.chunk(size, dim=2)[rank], tolerance, f"{case}, tensor {number}")
+
+
+def _assert_near(found: Any, wanted: Any, tolerance: float, label: str) -> None:
+    import torch
+
+    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance, msg=lambda words: f"{label}: {words}")
 
 
 def _documents() -> Any:
@@ -129,7 +139,7 @@ def _factors(case: Case, size: int, rank: int, dropout: Any) -> Any:
     import torch.distributed as dist
 
     from neuron_trainer.models.blocks.dropout import keep_factors
-    from neuron_trainer.parallel.native.context.pair_attention import DropoutState
+    from neuron_trainer.parallel.native.context.pair import DropoutState
 
     if (seed := dropout.seed()) is None:
         return None

@@ -25,6 +25,8 @@ RUNS: Sequence[Run] = [
     ("llama, dpo", "pipeline 2, virtual 2"),
     ("megatron gpt", "pipeline 4"),
     ("llama", "pipeline 2, data 2, zero1"),
+    ("mixtral, documents", "context 2"),
+    ("llama, dpo", "context 2, pipeline 2"),
 ]
 
 

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Shard
 
+from neuron_trainer import accelerators
 from neuron_trainer.models.blocks.attention import AttentionMaskBuilder, CoreAttention
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.moe.router import Router
 from neuron_trainer.models.interface import Part
 
+from . import exchange, host_attention, plain_attention
 from .ring_attention import ring_attention
 
 _STREAM: Final = 1_000_003
@@ -21,11 +23,17 @@ _STREAM: Final = 1_000_003
 
 def apply(module: nn.Module, mesh: DeviceMesh, own: Part) -> None:
     """Attention goes round the ring of `mesh`, and routers see whole samples; all else works on each token alone."""
+    accelerator = accelerators.get(mesh.device_type)
+    attention = partial(
+        ring_attention,
+        exchange=exchange.for_group(mesh.get_group(), accelerator),
+        kernel=host_attention if accelerator.is_host else plain_attention,
+    )
     for child in module.modules():
         if isinstance(child, Dropout):  # each process has other tokens
             child.stream += _STREAM * mesh.get_local_rank()
         if isinstance(child, CoreAttention):
-            child.kernel = partial(ring_attention, group=mesh.get_group(), window=child.window, dropout=child.dropout)
+            child.kernel = partial(attention, window=child.window, dropout=child.dropout)
         if isinstance(child, AttentionMaskBuilder):
             child.is_left_to_kernel = True
         if isinstance(child, Router):
