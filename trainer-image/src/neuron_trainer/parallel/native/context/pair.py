@@ -20,7 +20,7 @@ class DropoutState(NamedTuple):
     """Which probabilities are dropped, the same in the backward pass."""
 
     probability: float
-    seed: int
+    seed: int | Tensor
 
     def of_pair(self, distance: int) -> "DropoutState":
         """Masks of its own for the keys of each part."""

@@ -64,14 +64,15 @@ class _Ring(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, documents: Tensor | None, setting: _Setting
     ) -> Tensor:
         copies = query.shape[1] // key.shape[1]
-        out, log_sum = torch.zeros_like(query, dtype=torch.float32), None
+        total: tuple[Tensor, Tensor] | None = None
         for distance, (keys, values) in setting.exchange.parts([key, value], _parts(query, setting)):
             if (mask := _mask(distance, query, documents, setting)) is None:
                 continue
             wide = _widen(keys, copies), _widen(values, copies)
-            part, part_sum = setting.kernel.forward(query, *wide, mask, setting.of_pair(distance))
-            out, log_sum = _merge(out, log_sum, part, part_sum)
-        assert log_sum is not None, "a process always sees its own part"
+            part = setting.kernel.forward(query, *wide, mask, setting.of_pair(distance))
+            total = part if total is None else _merge(total, part)
+        assert total is not None, "a process always sees its own part"
+        out, log_sum = total
         result = out.to(query.dtype)
         ctx.save_for_backward(query, key, value, documents, result, log_sum)
         ctx.setting = setting
@@ -81,7 +82,7 @@ class _Ring(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value, documents, out, log_sum = ctx.saved_tensors
         setting, copies = ctx.setting, query.shape[1] // key.shape[1]
-        of_query = torch.zeros_like(query, dtype=torch.float32)
+        of_query = torch.zeros(query.shape, dtype=torch.float32, device=query.device)
 
         def of_part(distance: int, tensors: Any) -> list[Tensor] | None:
             nonlocal of_query
@@ -121,13 +122,12 @@ def _parts(query: Tensor, setting: _Setting) -> int:
     return size if window is None else min(size, 1 + ceil((window - 1) / query.shape[2]))
 
 
-def _merge(out: Tensor, log_sum: Tensor | None, part: Tensor, part_sum: Tensor) -> tuple[Tensor, Tensor]:
+def _merge(total: tuple[Tensor, Tensor], part: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Two softmaxes over disjoint keys as one: weights exp(lse_i - lse), lse = log(exp(lse_1) + exp(lse_2))."""
-    if log_sum is None:
-        return part, part_sum
-    total = torch.logaddexp(log_sum, part_sum)
-    before, after = (torch.exp(log_sum_of_part - total).unsqueeze(-1) for log_sum_of_part in (log_sum, part_sum))
-    return out * before + part * after, total
+    (out, log_sum), (part_out, part_sum) = total, part
+    of_both = torch.logaddexp(log_sum, part_sum)
+    before, after = (torch.exp(one - of_both).unsqueeze(-1) for one in (log_sum, part_sum))
+    return out * before + part_out * after, of_both
 
 
 def _widen(states: Tensor, copies: int) -> Tensor:
