@@ -72,6 +72,11 @@ bench-recovery: venv ## seconds from a fault to the next step on the local clust
 test-numerics: venv ## every family under every split against one process, as a table (docs/numerics.md; a quarter of an hour)
 	$(BIN)/python hack/numerics
 
+.PHONY: test-device
+test-device: venv ## the same on the stand-in of a Neuron device, with and without messages between processes (an hour)
+	$(BIN)/python hack/numerics --accelerator neuron --folder build/device
+	$(BIN)/python hack/numerics --accelerator neuron --folder build/device --no-send
+
 .PHONY: test-mutations
 test-mutations: venv ## one mistake at a time at every key of every real file (make test: every third key; 4 minutes)
 	MUTATIONS_STRIDE=1 $(BIN)/python -m pytest -q tests/unit/api/test_mutations.py

@@ -1,7 +1,8 @@
 """Every model family, tiny, trained for some steps on ranks that share a process group, without loop or data set."""
 
-import os
-from collections.abc import Collection, Sequence
+import traceback
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
@@ -13,9 +14,10 @@ from neuron_api.loading.loader import load_text
 from pairs import aligned
 
 from . import ranks
-from .ranks import GLOO_TIMEOUT
+from .devices import CPU, Device, watched
 from .splits import LORA_DROPOUT, PACKED, REFERENCES, ROOMY, SPLITS, Split, fits
 from .tiny import MODEL, SEQUENCE, VOCABULARY, config
+from .variants import SPLITS_OF_VARIANTS, VARIANTS
 
 STEPS = 5
 AT_ONCE = 24
@@ -97,22 +99,54 @@ def every() -> list[Run]:
     ]
 
 
+def of_devices() -> list[Run]:
+    """All that a device is compared with the CPU in: the contract, one process, optimizers and types of precision."""
+    one = [(family, name) for family in FAMILIES for name in REFERENCES]
+    return [*one, *every(), *((family, split) for family in VARIANTS for split in SPLITS_OF_VARIANTS)]
+
+
+def reference(family: str, split: str) -> Run:
+    """What a run is compared with: one process; with another optimizer or precision the same split on the CPU."""
+    if family in VARIANTS or split in REFERENCES:
+        return family, split
+    return family, SPLITS[split].reference
+
+
 def train(folder: Path, runs: Sequence[Run]) -> None:
     """Each run, and what it is compared with; `result` reads what came out. What is in the folder already stays."""
     references = {(family, SPLITS[split].reference) for family, split in runs}
     train_all(folder, references | set(runs))
 
 
-def train_all(folder: Path, runs: Collection[Run], compiler: str = EAGER) -> None:
-    """Each run of some, compiled or not."""
+def train_all(folder: Path, runs: Collection[Run], compiler: str = EAGER, device: Device = CPU) -> None:
+    """Each run of some, compiled or not, on a device; what is in the folder already stays."""
+    folder.mkdir(parents=True, exist_ok=True)
     by_world: dict[int, list[Run]] = {}
-    for family, split in sorted(runs):
+    for family, split in order(runs):
         if not is_there(folder, family, split):
             by_world.setdefault((REFERENCES | SPLITS)[split].world, []).append((family, split))
     for world, chosen in sorted(by_world.items()):
         for start in range(0, len(chosen), AT_ONCE):
             some = chosen[start : start + AT_ONCE]
-            ranks.run(_rank, world, folder, some, compiler)
+            ranks.run(_rank, world, device, folder, some, compiler)
+
+
+def order(runs: Collection[Run]) -> list[Run]:
+    """Runs as they are trained: those of few processes first."""
+    return sorted(runs, key=lambda run: ((REFERENCES | SPLITS)[run[1]].world, run))
+
+
+def train_what_can_be(folder: Path, runs: Collection[Run], device: Device) -> dict[Run, str]:
+    """Each run that can be trained on a device, and what those say that cannot."""
+    errors: dict[Run, str] = {}
+    while pending := [run for run in order(runs) if run not in errors and not is_there(folder, *run)]:
+        try:
+            train_all(folder, pending, device=device)
+        except AssertionError as hung:
+            failed = next(run for run in pending if not is_there(folder, *run))
+            file = error_file(folder, *failed)
+            errors[failed] = file.read_text() if file.exists() else str(hung)
+    return errors
 
 
 def result(folder: Path, family: str, split: str) -> Any:
@@ -131,49 +165,68 @@ def _path(folder: Path, family: str, split: str) -> Path:
     return folder / f"{family} - {split}.pt"
 
 
-def _rank(rank: int, world: int, folder: Path, runs: Sequence[Run], compiler: str) -> None:
+def _rank(rank: int, world: int, device: Device, folder: Path, runs: Sequence[Run], compiler: str) -> None:
     import torch
+
+    store = f"{folder}/{uuid5(NAMESPACE_OID, str(runs))}"
+    with device.group(rank, world, store) as place:
+        for family, split in runs:
+            try:
+                with watched(place, report_file(folder, family, split, rank)) as begin:
+                    found = _train(family, (REFERENCES | SPLITS)[split], folder, compiler, place, begin)
+            except Exception:
+                error_file(folder, family, split).write_text(traceback.format_exc())
+                raise
+            if rank == 0:
+                torch.save(found, _path(folder, family, split))
+
+
+def error_file(folder: Path, family: str, split: str) -> Path:
+    """What stopped a run."""
+    return folder / f"{family} - {split}.error"
+
+
+def report_file(folder: Path, family: str, split: str, rank: int) -> Path:
+    """What a rank of a run on a device had to wait for."""
+    return folder / f"{family} - {split}" / f"rank{rank}.json"
+
+
+def _train(
+    family: str, split: Split, folder: Path, compiler: str, device: Any, begin: Callable[[str], None]
+) -> dict[str, Any]:
     import torch.distributed as dist
-
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    torch.set_num_threads(1)
-    store = f"file://{folder}/{uuid5(NAMESPACE_OID, str(runs))}"
-    dist.init_process_group("gloo", store, rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
-    for family, split in runs:
-        found = _train(family, (REFERENCES | SPLITS)[split], folder, compiler)
-        if rank == 0:
-            torch.save(found, _path(folder, family, split))
-    dist.destroy_process_group()
-
-
-def _train(family: str, split: Split, folder: Path, compiler: str) -> dict[str, Any]:
-    import torch
-    import torch.distributed as dist
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     from graphs import Graphs
     from neuron_api.platform.topology import Topology
     from neuron_trainer import optim, parallel
     from neuron_trainer.checkpoint import rng
     from neuron_trainer.loop.step import Gradients
+    from neuron_trainer.parallel import hosts
 
     typed, graphs = _config(family, split, folder, compiler), Graphs(is_compiled=compiler != EAGER)
     rng.seed(typed.seed)
-    backend = parallel.create(typed, Topology.from_config(typed, split.world), torch.device("cpu"))
+    backend = parallel.create(typed, Topology.from_config(typed, split.world), device)
     backend.build(_family(family, typed))
     gradients = Gradients(backend, 0.5)
     optimizer = optim.for_run(typed, backend.parameters())
     steps = []
+    # In bf16 the CPU's fused attention rounds elsewhere than products and a softmax, which the stand-in computes.
     for step in range(STEPS):
         graphs.begin_step(step)
-        done = gradients.compute(batch(family, step, backend.share))
+        own = batch(family, step, backend.share)
+        begin(f"step {step + 1}")
+        with sdpa_kernel(SDPBackend.MATH) if family in VARIANTS else nullcontext():
+            done = gradients.compute({name: part.to(device) for name, part in own.items()})
         optimizer.step()
         backend.end_step(step + 1)
+        begin("read")
         steps.append(tuple(one.item() for one in (done.loss, done.gradient_norm, *done.metrics.values())))
-    local = {parameter.name: ranks.full(parameter) for parameter in backend.parameters()}
+    local = {parameter.name: ranks.full(parameter).cpu() for parameter in backend.parameters()}
     stages: list[Any] = [None] * split.world
-    dist.all_gather_object(stages, local)
+    dist.all_gather_object(stages, local, group=hosts.group())
     counts: list[Any] = [None] * split.world
-    dist.all_gather_object(counts, graphs.count())
+    dist.all_gather_object(counts, graphs.count(), group=hosts.group())
     weights = {name: weight for stage in stages for name, weight in stage.items()}
     return {"steps": steps, "weights": weights, "graphs": counts}
 
@@ -206,6 +259,9 @@ def _config(family: str, split: Split, folder: Path, compiler: str = EAGER) -> A
     if split.experts > 1:
         values["model"].setdefault("moe", {**MOE, "capacity_factor": None})
     model = family.partition(", lora")[0]
+    variant = VARIANTS.get(family, {})
+    values["model"]["optim"] |= variant.get("optim", {})
+    values["precision"] |= variant.get("precision", {})
     if family in LORA:
         values["model_alignment_strategy"] = {
             "peft": {"lora_rank": 3, "lora_alpha": 6, "lora_dropout": 0, **LORA[family]}

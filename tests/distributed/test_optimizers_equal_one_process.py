@@ -15,6 +15,7 @@ from neuron_api.config.optimizers import OPTIMIZERS as SPECS
 from . import ranks, saved
 from .nodes import numbers
 from .tiny import config
+from .variants import OPTIMIZERS
 
 pytestmark = [
     pytest.mark.distributed,
@@ -23,22 +24,6 @@ pytestmark = [
 ]
 
 STEPS = 6
-OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "adamw": {"name": "adamw", "amsgrad": True, "eps": 1e-5},
-    "adamw_fp32OptState": {"name": "adamw_fp32OptState", "weight_decay": 0.1},
-    "adam": {"name": "adam", "eps": 1e-5, "weight_decay": 0.1},
-    "sgd": {"name": "sgd", "lr": 0.5, "momentum": 0.9, "dampening": 0.2},
-    "adadelta": {"name": "adadelta", "lr": 3.0, "eps": 1e-4},
-    "adamax": {"name": "adamax", "eps": 1e-5},
-    "adagrad": {"name": "adagrad", "lr": 0.03, "initial_accumulator_value": 0.01},
-    "rmsprop": {"name": "rmsprop", "lr": 1e-3, "eps": 1e-3, "momentum": 0.5, "centered": True},
-    "rprop": {"name": "rprop", "lr": 1e-3},
-    "novograd": {"name": "novograd", "lr": 0.05, "amsgrad": True},
-    "novograd, luc": {"name": "novograd", "lr": 0.05, "luc": True, "luc_trust": 0.01, "weight_decay": 0.1},
-    "adafactor": {"name": "adafactor", "lr": 0.03},
-    "adafactor, relative": {"name": "adafactor", "lr": None, "relative_step": True, "beta1": 0.9, "weight_decay": 0.1},
-}
-"""eps is well above the rounding of gradients: below it Adam's first steps are their signs."""
 WHOLE = ("novograd", "novograd, luc", "adafactor", "adafactor, relative")
 """Those with statistics over whole parameters."""
 ONE = (1, 1, False)

@@ -72,18 +72,15 @@ inline at::Tensor host_view(const at::Tensor& tensor) {
 
 // What the device cannot hold is refused where it would be made.
 inline void refuse_dtype(at::ScalarType dtype) {
-  TORCH_CHECK(
-      dtype != at::kDouble,
-      "neuron rule no-float64: the device has no float64; compute in torch.float32 or on the CPU");
-  TORCH_CHECK(!at::isComplexType(dtype), "neuron rule no-complex: the device has no complex numbers (EVRF004)");
+  check(dtype != at::kDouble, "no-float64", "the device has no float64; compute in torch.float32 or on the CPU");
+  check(!at::isComplexType(dtype), "no-complex", "the device has no complex numbers (EVRF004)");
 }
 
 inline void refuse_index(std::optional<at::Device> device) {
   if (!device.has_value() || !device->has_index()) return;
-  TORCH_CHECK(
-      device->index() == own_index,
-      "neuron rule own-device: this process has neuron:", int(own_index), " and not neuron:", int(device->index()),
-      "; write torch.device('neuron')");
+  check(
+      device->index() == own_index, "own-device", "this process has neuron:", int(own_index), " and not neuron:",
+      int(device->index()), "; write torch.device('neuron')");
 }
 
 // A device's tensor over the memory of a host's tensor, as results of computations become the device's.

@@ -59,16 +59,38 @@ struct Call {
     return alias != nullptr && alias->isWrite();
   }
 
-  void refuse_write(const at::Tensor& tensor) {
-    if (tensor.is_contiguous() || tensor.numel() == 0) return;
+  // PyTorch itself makes a result with the strides of the arguments, and has the `out` variant fill it. What it made is
+  // no argument, and nobody else has its memory.
+  bool is_fresh_result(size_t number, const at::Tensor& tensor) const {
+    if (!schema.arguments()[number].is_out() || tensor.storage().use_count() > 1) return false;
+    for (size_t other = 0; other < number; ++other) {
+      const auto& value = (*stack)[first + other];
+      if (value.isTensor() && value.toTensor().is_same(tensor)) return false;
+    }
+    return true;
+  }
+
+  void refuse_write(size_t number, const at::Tensor& tensor) {
+    if (!is_on_device(tensor) || tensor.is_contiguous() || tensor.numel() == 0) return;
+    if (is_fresh_result(number, tensor)) return;
     tell("view_write", name + " " + shape(tensor));
-    TORCH_CHECK(
-        !is_limited(), "neuron rule contiguous-writes: ", name, " cannot write into a non-contiguous tensor in place (",
+    check(
+        !is_limited(), "contiguous-writes", name, " cannot write into a non-contiguous tensor in place (",
         shape(tensor), " with strides ", tensor.strides(), "); write it functionally");
     fall_back(name);
   }
 
-  at::Tensor on_host(const at::Tensor& tensor, bool is_output) {
+  void refuse_writes() {
+    for (size_t number = 0; number < schema.arguments().size(); ++number) {
+      if (!is_written(number)) continue;
+      const auto& value = (*stack)[first + number];
+      if (value.isTensor()) refuse_write(number, value.toTensor());
+      if (!value.isTensorList()) continue;
+      for (const at::Tensor& one : value.toTensorVector()) refuse_write(number, one);
+    }
+  }
+
+  at::Tensor on_host(const at::Tensor& tensor, bool may_grow) {
     if (!tensor.defined()) return tensor;
     if (!is_on_device(tensor)) {
       has_host_tensor |= tensor.dim() > 0;
@@ -79,9 +101,8 @@ struct Call {
     }
     has_device_tensor = true;
     if (observer.load() != nullptr) shapes += " " + shape(tensor);
-    if (is_output) refuse_write(tensor);
-    if (is_output && tensor.numel() == 0) {
-      auto fresh = at::empty({0}, at::TensorOptions().dtype(tensor.dtype()).device(at::kCPU));
+    if (may_grow && tensor.numel() == 0) {
+      auto fresh = at::empty(tensor.sizes(), at::TensorOptions().dtype(tensor.dtype()).device(at::kCPU));
       resized.emplace_back(tensor, fresh);
       return fresh;
     }
@@ -92,19 +113,19 @@ struct Call {
 
   void take_argument(size_t number) {
     auto& value = (*stack)[first + number];
-    const bool is_output = is_written(number);
+    const bool may_grow = schema.arguments()[number].is_out();
     if (value.isTensor()) {
-      value = on_host(value.toTensor(), is_output);
+      value = on_host(value.toTensor(), may_grow);
     } else if (value.isTensorList()) {
       auto list = value.toTensorVector();
-      for (auto& one : list) one = on_host(one, is_output);
+      for (auto& one : list) one = on_host(one, may_grow);
       value = c10::IValue(list);
     } else if (value.isOptionalTensorList()) {
       c10::List<std::optional<at::Tensor>> list;
       for (const std::optional<at::Tensor>& one : value.toOptionalTensorVector()) {
         is_dynamic |= one.has_value() && one->defined() && at::isIntegralType(one->scalar_type(), true) &&
             (one->scalar_type() == at::kBool || one->scalar_type() == at::kByte);
-        list.push_back(one.has_value() ? std::optional<at::Tensor>(on_host(*one, is_output)) : std::nullopt);
+        list.push_back(one.has_value() ? std::optional<at::Tensor>(on_host(*one, may_grow)) : std::nullopt);
       }
       value = c10::IValue(list);
     } else if (value.isDevice()) {
@@ -118,9 +139,10 @@ struct Call {
   }
 
   void take_arguments() {
+    refuse_writes();
     for (size_t number = 0; number < schema.arguments().size(); ++number) take_argument(number);
-    TORCH_CHECK(
-        !(has_device_tensor && has_host_tensor), "neuron rule one-device: ", name,
+    check(
+        !(has_device_tensor && has_host_tensor), "one-device", name,
         " was given tensors of the device and of the host; move them with .to('neuron') first");
   }
 
@@ -128,7 +150,7 @@ struct Call {
     if (!result.defined() || is_on_device(result)) return result;
     for (auto& [tensor, host] : resized) {
       if (!host.is_same(result)) continue;
-      tensor.resize_(result.sizes());
+      if (tensor.sizes() != result.sizes()) tensor.resize_(result.sizes());
       host_view(tensor).copy_(result);
       return tensor;
     }

@@ -48,6 +48,14 @@ inline void tell(const char* kind, const std::string& detail) {
   }
 }
 
+// Refuse what breaks a rule, by its name.
+template <typename... Parts>
+inline void check(bool is_kept, const char* rule, const Parts&... parts) {
+  if (is_kept) return;
+  tell("rule", rule);
+  TORCH_CHECK(false, "neuron rule ", rule, ": ", parts...);
+}
+
 inline std::string shape(const at::Tensor& tensor) {
   std::ostringstream text;
   text << c10::toString(tensor.scalar_type()) << tensor.sizes();

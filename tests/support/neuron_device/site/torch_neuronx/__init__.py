@@ -2,7 +2,7 @@
 
 Not the vendor's package and without a line of it. It has the vendor's module name, entry point and public functions,
 so that what runs on it is what will run on the device. Design: docs/design/022-devices.md, "The stand-in". What it
-enforces, with sources: docs/reference/upstream-facts.md#torchneuron-rules.
+enforces, with sources (docs/reference/upstream-facts.md#torchneuron-rules).
 """
 
 import torch

@@ -32,7 +32,7 @@ _Event = tuple[str, str, str, str]
 
 @dataclass
 class _Observations:
-    folder: Path | None = None
+    file: Path | None = None
     phase: str = "build"
     events: Counter[_Event] = field(default_factory=Counter)
     operators: dict[str, Counter[str]] = field(default_factory=dict)
@@ -46,10 +46,17 @@ _SEEN: Final = _Observations()
 def register() -> None:
     """Begin to look, where a report is wanted."""
     if folder := os.environ.get("NEURON_STANDIN_REPORT"):
-        _SEEN.folder = Path(folder)
-        _C.observe(record)
+        watch(Path(folder) / f"rank{os.environ.get('RANK', '')}-{os.getpid()}.json")
         atexit.register(write)
         Finalize(None, write, exitpriority=10)  # processes of multiprocessing run no atexit in Python 3.11
+
+
+def watch(file: Path) -> None:
+    """Begin anew: what is seen from now on goes into a file, by `write`."""
+    _C.observe(record)
+    _SEEN.file, _SEEN.phase, _SEEN.before = file, "build", Counter(_C.operators())
+    _SEEN.events.clear()
+    _SEEN.operators.clear()
 
 
 def record(kind: str, detail: str) -> None:
@@ -62,7 +69,7 @@ def record(kind: str, detail: str) -> None:
 
 def count_collective(name: str, size: int) -> None:
     """Count a collective of a group."""
-    if _SEEN.folder is not None:
+    if _SEEN.file is not None:
         record("collective", f"{name} of {size}")
 
 
@@ -74,18 +81,17 @@ def begin(phase: str) -> None:
 
 def write() -> None:
     """Write what was seen."""
-    if _SEEN.folder is None:
+    if _SEEN.file is None:
         return
-    _SEEN.folder.mkdir(parents=True, exist_ok=True)
     names = ("phase", "kind", "detail", "line")
     with _SEEN.lock:
         _close_phase()
         events = [dict(zip(names, event, strict=True), count=count) for event, count in _SEEN.events.items()]
         document = {"rank": os.environ.get("RANK", ""), "events": events, "operators": _SEEN.operators}
-        file = _SEEN.folder / f"rank{document['rank']}-{os.getpid()}.json"
-        scratch = file.with_suffix(".part")
-        scratch.write_text(json.dumps(document))
-        scratch.rename(file)
+    _SEEN.file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = _SEEN.file.with_suffix(".part")
+    scratch.write_text(json.dumps(document))
+    scratch.rename(_SEEN.file)
 
 
 def _enter(phase: str) -> None:

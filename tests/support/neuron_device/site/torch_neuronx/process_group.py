@@ -90,7 +90,7 @@ class ProcessGroupNeuron(dist.ProcessGroup):
         if kind == dist.ReduceOp.AVG:
             return dist.ReduceOp.SUM, True
         if not any(kind == getattr(dist.ReduceOp, name) for name in _REDUCTIONS):
-            raise ValueError(f"neuron rule reductions: {call} by {kind}")
+            rules.refuse("reductions", f"{call} by {kind}")
         return kind, False
 
     def allreduce(self, tensors: Any, opts: Any = None) -> works.NeuronWork:
@@ -132,7 +132,7 @@ class ProcessGroupNeuron(dist.ProcessGroup):
         """Give everyone the root's tensor."""
         root = opts.rootRank if opts is not None else 0
         if not 0 <= root < self.size():
-            raise ValueError(f"neuron rule roots: broadcast from rank {root} of {self.size()}")
+            rules.refuse("roots", f"broadcast from rank {root} of {self.size()}")
 
         def run(_: list[Tensor], outputs: list[Tensor]) -> None:
             options = dist.BroadcastOptions()
@@ -155,7 +155,7 @@ class ProcessGroupNeuron(dist.ProcessGroup):
     def _gather_all(self, call: str, outputs: Any, inputs: Any) -> works.NeuronWork:
         for output, own in zip(outputs, inputs, strict=True):
             if output.numel() != own.numel() * self.size():
-                raise ValueError(f"neuron rule even-parts: {call} of {tuple(own.shape)} into {tuple(output.shape)}")
+                rules.refuse("even-parts", f"{call} of {tuple(own.shape)} into {tuple(output.shape)}")
 
         def run(inputs: list[Tensor], outputs: list[Tensor]) -> None:
             for output, own in zip(outputs, inputs, strict=True):
@@ -167,7 +167,7 @@ class ProcessGroupNeuron(dist.ProcessGroup):
         """Put everyone's tensor into a list."""
         places = [one for each in outputs for one in each]
         if {one.shape for one in places} - {inputs[0].shape}:
-            raise ValueError("neuron rule even-parts: allgather of tensors with different shapes")
+            rules.refuse("even-parts", "allgather of tensors with different shapes")
 
         def run(inputs: list[Tensor], outputs: list[Tensor]) -> None:
             self._gloo.allgather([outputs], inputs).wait()
@@ -192,7 +192,7 @@ class ProcessGroupNeuron(dist.ProcessGroup):
     def reduce_scatter_single_coalesced(self, outputs: Any, inputs: Any, opts: Any = None) -> works.NeuronWork:
         """Do it for several, which differ in the first dimension only."""
         if len({one.shape[1:] for one in inputs}) > 1:
-            raise ValueError("neuron rule one-shape: reduce_scatter_single_coalesced of tensors with different rows")
+            rules.refuse("one-shape", "reduce_scatter_single_coalesced of tensors with different rows")
         return self._scatter_sums("reduce_scatter_single_coalesced", outputs, inputs, opts)
 
     _reduce_scatter_base = reduce_scatter_single
@@ -216,7 +216,7 @@ class ProcessGroupNeuron(dist.ProcessGroup):
         """Reduce lists of tensors, and keep the own one."""
         (parts,) = inputs
         if len({one.shape for one in parts}) > 1:
-            raise ValueError("neuron rule even-parts: reduce_scatter of tensors with different shapes")
+            rules.refuse("even-parts", "reduce_scatter of tensors with different shapes")
         reduction, is_mean = self._reduction("reduce_scatter", opts or dist.ReduceScatterOptions())
 
         def run(inputs: list[Tensor], outputs: list[Tensor]) -> None:
@@ -270,7 +270,7 @@ class ProcessGroupNeuron(dist.ProcessGroup):
         root = opts.rootRank if opts is not None else 0
         parts = list(inputs[0]) if self.rank() == root else []
         if parts and len(parts) != self.size():
-            raise ValueError(f"neuron rule even-parts: scatter of {len(parts)} tensors to {self.size()} processes")
+            rules.refuse("even-parts", f"scatter of {len(parts)} tensors to {self.size()} processes")
 
         def run(inputs: list[Tensor], outputs: list[Tensor]) -> None:
             every = inputs or [torch.zeros_like(outputs[0]) for _ in range(self.size())]
@@ -283,9 +283,10 @@ class ProcessGroupNeuron(dist.ProcessGroup):
     def barrier(self, opts: Any = None) -> works.NeuronWork:
         """Wait for everyone; only in the default group."""
         if self.size() != dist.get_world_size():
-            raise NotImplementedError(
-                f"neuron rule barrier: a barrier of {self.size()} of {dist.get_world_size()} processes; only the "
-                "default group has one"
+            rules.refuse(
+                "barrier",
+                f"a barrier of {self.size()} of {dist.get_world_size()} processes; only the default group has one",
+                NotImplementedError,
             )
         rules.check_host_collectives("barrier", self.size())
         observer.count_collective("barrier", self.size())
@@ -293,19 +294,19 @@ class ProcessGroupNeuron(dist.ProcessGroup):
 
     def monitored_barrier(self, *_: object, **__: object) -> None:
         """Refuse."""
-        raise NotImplementedError("neuron rule barrier: there is no monitored_barrier")
+        rules.refuse("barrier", "there is no monitored_barrier", NotImplementedError)
 
     def recv_anysource(self, *_: object) -> None:
         """Refuse."""
-        raise NotImplementedError("neuron rule no-anysource: there is no recv_anysource")
+        rules.refuse("no-anysource", "there is no recv_anysource", NotImplementedError)
 
     def reduce_scatter_coalesced(self, *_: object) -> None:
         """Refuse."""
-        raise NotImplementedError("neuron rule no-coalesced-lists: there is no reduce_scatter_coalesced")
+        rules.refuse("no-coalesced-lists", "there is no reduce_scatter_coalesced", NotImplementedError)
 
     def Options(self, *_: object) -> None:
         """Refuse."""
-        raise NotImplementedError("neuron rule no-options: there are no options of a group")
+        rules.refuse("no-options", "there are no options of a group", NotImplementedError)
 
 
 class SendingProcessGroup(ProcessGroupNeuron):
