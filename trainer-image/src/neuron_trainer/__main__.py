@@ -1,13 +1,14 @@
 """The command line: `neuron-train run CONFIG [key=value …]`, `test CONFIG …`, `data prepare …`, `checkpoint list …`,
-`generate RUN …`, `plot RUN …`."""
+`generate RUN …`, `plot RUN …`, `doctor`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from neuron_api import release
+from neuron_api import contract, release
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,7 +29,36 @@ def parser() -> argparse.ArgumentParser:
     plot.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="log directory, or its metrics.jsonl")
     plot.add_argument("-o", "--output", type=Path, default=Path("plot.png"), metavar="FILE",
                       help="picture; .png, .svg or .pdf; default plot.png")  # fmt: skip
+    _add_doctor(commands)
     return root
+
+
+def _add_doctor(commands: Any) -> None:
+    doctor = commands.add_parser(
+        "doctor", help="can a training run here? devices, versions, network, limits, a collective, a compilation"
+    )
+    add = doctor.add_argument
+    # fmt: off
+    add("--accelerator", choices=("cpu", "neuron", "cuda"), metavar="NAME",
+        default=os.environ.get(contract.ENV_ACCELERATOR, "cpu"),
+        help="cpu, neuron or cuda; default: what the operator says, else cpu")
+    add("--processes", type=_positive, metavar="N",
+        help="processes of the collective; default: the logical cores that neuron-ls lists, 2 without any; with it the "
+        "devices are used even where none is seen")
+    add("--timeout", type=_positive, default=300, metavar="SECONDS",
+        help="for each use of the devices, which is ended after that; default 300")
+    add("--no-trials", action="store_true", help="look only, and use no device")
+    add("--cache", type=Path, default=Path("compile-cache"), metavar="DIR",
+        help="where the compiled graphs of a run are to be kept; default ./compile-cache")
+    add("--report", type=Path, metavar="FILE",
+        help="write what was seen, without secrets, to send it back; JSON for .json, else lines with JSON below")
+    # fmt: on
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
 
 
 def _add_run(commands: Any) -> None:
@@ -216,6 +246,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .cli import checkpoint
 
         return checkpoint.run(chosen.checkpoint_command, chosen.paths, chosen.output)
+    if chosen.command == "doctor":
+        from .cli import doctor
+
+        return doctor.run(
+            doctor.DoctorRequest(
+                accelerator=chosen.accelerator,
+                processes=chosen.processes,
+                seconds=chosen.timeout,
+                has_trials=not chosen.no_trials,
+                cache=chosen.cache,
+                report=chosen.report,
+            )
+        )
     if chosen.command == "generate":
         return _generate(chosen)
     if chosen.command == "plot":

@@ -1,0 +1,93 @@
+"""`neuron-train doctor`: one line for each check, with its remedy; exit code 1 if one failed."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from neuron_api.contract import ExitCode
+from neuron_trainer.doctor import checkup, machine, report, trials
+from neuron_trainer.doctor.machine import Machine
+from neuron_trainer.doctor.result import Outcome, Result, unknown
+from neuron_trainer.doctor.trials import Trial
+from neuron_trainer.launcher import device_environment
+
+_CACHE: Final = "TORCH_NEURONX_NEFF_CACHE_DIR"
+_NO_TRIALS: Final = "Without --no-trials the devices are used, too."
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorRequest:
+    """What was asked for on the command line."""
+
+    accelerator: str
+    processes: int | None
+    """Of the collective; None: as many as there are logical cores, 2 without any."""
+    seconds: float
+    """Of each trial."""
+    has_trials: bool
+    cache: Path
+    report: Path | None
+
+
+def run(request: DoctorRequest) -> int:
+    """Print the lines as they come, write the report, and return the exit code."""
+    if request.report is not None and (problem := _try_to_write(request.report)):
+        print(f"neuron-train: --report {request.report}: {problem}", file=sys.stderr)  # noqa: T201
+        return int(ExitCode.CONFIG)
+    found = machine.read(request.accelerator, request.cache)
+    results, made = [], {}
+    for result in checkup.examine(found):
+        results.append(result)
+        _print(result)
+    for name, trial in _trials(request, found):
+        made[name] = trial
+        for result in checkup.judge({name: trial}):
+            results.append(result)
+            _print(result)
+    if not request.has_trials:
+        results.append(unknown("trials", "none was made", _NO_TRIALS))
+        _print(results[-1])
+    if request.report is not None:
+        request.report.write_text(report.render(results, found, made, as_json=report.is_json(request.report)))
+    failures = sum(result.outcome is Outcome.FAILED for result in results)
+    print(f"{len(results)} checks, {failures} failed.")  # noqa: T201
+    return int(ExitCode.ERROR if failures else ExitCode.SUCCESS)
+
+
+def _trials(request: DoctorRequest, found: Machine) -> Iterator[tuple[str, Trial]]:
+    """Make the trials; the devices are not touched where there are none."""
+    if not request.has_trials or (request.accelerator != "cpu" and not (found.device_files or request.processes)):
+        return
+    cache = Path(os.environ.get(_CACHE) or request.cache)
+    variables = {
+        device_environment.AUTOLOAD: "0",
+        **{
+            name: os.environ.get(name, value)
+            for name, value in device_environment.variables(request.accelerator, cache, 0)
+        },
+    }
+    for name in checkup.trial_names(request.accelerator):
+        count = _processes(request, found) if name == "collective" else 1
+        yield name, trials.run(name, request.accelerator, count, request.seconds, variables)
+
+
+def _processes(request: DoctorRequest, found: Machine) -> int:
+    if request.processes is not None:
+        return request.processes
+    return min(found.logical_cores or 2, checkup.MAX_PROCESSES)
+
+
+def _try_to_write(path: Path) -> str:
+    """Return why a file cannot be written; empty if it can."""
+    try:
+        path.open("a").close()
+    except OSError as problem:
+        return problem.strerror or str(problem)
+    return ""
+
+
+def _print(result: Result) -> None:
+    print(result, flush=True)  # noqa: T201

@@ -1,0 +1,37 @@
+"""The order of the checks: first what is there, then what it does."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from . import trials
+from .checks import devices, limits, network, places, variables, versions
+from .checks import trials as judgements
+from .machine import Machine
+from .result import Result
+from .trials import Trial
+
+MAX_PROCESSES: Final = 64
+"""Of the collective: all cores of a node with lnc 2."""
+
+
+def examine(machine: Machine) -> Iterator[Result]:
+    """Yield what is seen without touching a device."""
+    yield from versions.results(machine)
+    if machine.accelerator == "neuron":
+        yield from devices.results(machine)
+        yield from network.results(machine)
+    elif machine.accelerator == "cuda":
+        yield devices.gpus(machine)
+    yield from places.results(machine)
+    yield from limits.results(machine)
+    yield from variables.results(machine)
+
+
+def trial_names(accelerator: str) -> tuple[str, ...]:
+    """Return the trials of a device; on the CPU nothing is compiled."""
+    return tuple(name for name in trials.NAMES if name != "compile" or accelerator != "cpu")
+
+
+def judge(made: Mapping[str, Trial]) -> Iterator[Result]:
+    """Yield what the trials have shown."""
+    yield from judgements.results(made)
