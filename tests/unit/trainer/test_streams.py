@@ -17,7 +17,7 @@ def test_parts_of_a_sample_have_other_masks_and_keep_those_of_their_tensor_paral
             module = nn.Sequential(Dropout(0.5))
             module[0].stream = tensor
             mesh: Any = SimpleNamespace(get_local_rank=lambda rank=rank: rank)
-            context_parallel.apply(module, mesh, Part(0, 4, 16))
+            context_parallel.apply(module, mesh, Part(0, 4, 16), is_compiled=False)
             assert rank or module[0].stream == tensor
             streams.add(module[0].stream)
     assert len(streams) == 12

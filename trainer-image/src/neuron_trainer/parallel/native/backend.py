@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor.parallel import loss_parallel
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import alignment, precision
+from neuron_api.derive import alignment, compiler, precision
 from neuron_api.platform.topology import Topology
 from neuron_trainer import accelerators, objectives
 from neuron_trainer.models.family import Family
@@ -21,6 +21,7 @@ from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Shar
 
 from . import mesh, parameters, staggered_init
 from .blocks import BlockBuilder
+from .compilation import CompiledLoss
 from .context import context_parallel
 from .data import data_parallel
 from .pipeline import shared_weight, stages
@@ -58,6 +59,8 @@ class NativeBackend:
         self._loss: AveragedLoss = CrossEntropy(self._part)
         if self._objective is not None:
             self._loss = PreferenceLoss(self._objective, self._rows)
+        if (backend := compiler.backend(config, device.type)) is not None:
+            self._loss = CompiledLoss(self._loss, backend)
         self._parameters: list[parameters.NativeParameter] = []
         self._frozen: list[parameters.NativeParameter] = []
         self._blocks: list[nn.Module] = []

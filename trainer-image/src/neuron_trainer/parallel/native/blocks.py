@@ -40,6 +40,7 @@ class BlockBuilder:
         self._config, self._topology, self._meshes, self._part = config, topology, meshes, part
         self._family, self._device = family, device
         self._policy = precision.policy(config)
+        self._compiler = compiler.backend(config, device.type)
         self.aliases = shared_weight.shared(family.on_meta()) if meshes.stages is not None else {}
         """Further names of parameters that stages share, and their first ones."""
         self.adapters: list[lora.Adapters] = []
@@ -86,9 +87,9 @@ class BlockBuilder:
         if self._meshes.shuffle is not None:
             token_shuffle.apply(module, self._meshes.shuffle)
         if self._meshes.context is not None:
-            context_parallel.apply(module, self._meshes.context, self._part)
-        if (backend := compiler.backend(self._config, self._device.type)) is not None:
-            compilation.apply(module, layers, backend)
+            context_parallel.apply(module, self._meshes.context, self._part, is_compiled=self._compiler is not None)
+        if self._compiler is not None:
+            compilation.apply(module, layers, self._compiler)
         recompute.apply(module, self._config.model, layers)
         if self._meshes.data is not None and not self.is_replicated and not is_frozen:
             data_parallel.apply(

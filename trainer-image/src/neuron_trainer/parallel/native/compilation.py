@@ -1,4 +1,4 @@
-"""`torch.compile` of whole blocks: each layer is one graph, and so are embedding, norm and head.
+"""`torch.compile` of whole blocks: each layer is one graph, and so are embedding, norm, head and loss.
 
 What a module may do so that it stays one graph: docs/design/022-devices.md.
 """
@@ -8,9 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from neuron_trainer.models.blocks.dropout import Dropout, SeedQueue
+
+from .schedule import LossValue, Targets
+from .tensor.loss import AveragedLoss
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,31 @@ class CompiledForward:
         """Call it."""
         self._queue.fill()
         return self._forward(*args, **named)
+
+
+class CompiledLoss:
+    """A loss as a graph, see `AveragedLoss`."""
+
+    def __init__(self, loss: AveragedLoss, backend: str) -> None:
+        self._loss, self._graph = loss, graph(loss.__call__, backend)
+        self.metrics = loss.metrics
+
+    @property
+    def divisor(self) -> Tensor | None:
+        """See `AveragedLoss`."""
+        return self._loss.divisor
+
+    @divisor.setter
+    def divisor(self, value: Tensor | None) -> None:
+        self._loss.divisor = value
+
+    def count(self, labels: Tensor) -> Tensor:
+        """See `AveragedLoss`."""
+        return self._loss.count(labels)
+
+    def __call__(self, output: Any, targets: Targets) -> LossValue:
+        """See `Loss`."""
+        return self._graph(output, targets)
 
 
 def apply(module: nn.Module, layers: Sequence[str], backend: str) -> None:

@@ -21,12 +21,12 @@ _STREAM: Final = 1_000_003
 """Between the random streams of processes: far from those of tensor parallelism, to which it is added."""
 
 
-def apply(module: nn.Module, mesh: DeviceMesh, own: Part) -> None:
+def apply(module: nn.Module, mesh: DeviceMesh, own: Part, *, is_compiled: bool) -> None:
     """Attention goes round the ring of `mesh`, and routers see whole samples; all else works on each token alone."""
     accelerator = accelerators.get(mesh.device_type)
     attention = partial(
         ring_attention,
-        exchange=exchange.for_group(mesh.get_group(), accelerator),
+        exchange=exchange.for_group(mesh.get_group(), accelerator, is_compiled=is_compiled),
         kernel=host_attention if accelerator.is_host else plain_attention,
     )
     for child in module.modules():

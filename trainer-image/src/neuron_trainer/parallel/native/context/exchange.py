@@ -36,9 +36,10 @@ class Exchange(Protocol):
         ...
 
 
-def for_group(group: ProcessGroup, accelerator: Accelerator) -> Exchange:
-    """Return the form that a kind of device has."""
-    return RingExchange(group) if accelerator.has_send(group) else GatheredExchange(group)
+def for_group(group: ProcessGroup, accelerator: Accelerator, *, is_compiled: bool) -> Exchange:
+    """Return the form that a kind of device has; in a graph there are no sends."""
+    has_send = accelerator.has_send(group) and not is_compiled
+    return RingExchange(group) if has_send else GatheredExchange(group)
 
 
 @dataclass(frozen=True, slots=True)
