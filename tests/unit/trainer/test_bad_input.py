@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from distributed.tiny import MODEL, write_config, write_rows
@@ -214,6 +215,26 @@ def test_a_device_that_this_pytorch_does_not_have_is_named(
     assert code == ExitCode.CONFIG
     assert "spec.platform.accelerator: PyTorch" in lines[-1]
     assert "has no device 'neuron'. Use an image whose PyTorch has it" in lines[-1]
+
+
+def test_an_accelerator_that_does_not_exist_is_told_with_those_that_do(
+    run: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NTJ_ACCELERATOR", "tpu")
+    code, lines = run(alone(tiny, tmp_path / "run"))
+    assert code == ExitCode.CONFIG
+    assert lines == ["spec.platform.accelerator: there is no accelerator 'tpu'. Use one of cpu, neuron, cuda."]
+
+
+def test_more_processes_than_devices_are_refused_before_any_starts(
+    run: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NTJ_ACCELERATOR", "cuda")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    code, lines = run(alone(tiny, tmp_path / "run"))
+    assert code == ExitCode.CONFIG
+    assert "trainer.devices: 1 processes need a device of their own, and PyTorch sees 0 of cuda." in lines[-1]
 
 
 def test_an_unknown_key_is_answered_with_the_one_that_was_meant(run: Any, tiny: Path, tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ Design: docs/design/022-devices.md.
 """
 
 from .accelerator import Accelerator
-from .device import is_present, load, open_device, synchronize
+from .device import count, is_present, load, open_device, synchronize
 from .memory import can_pin, host_buffer, pinned
 from .registry import get, names
 
 __all__ = [
     "Accelerator",
     "can_pin",
+    "count",
     "get",
     "host_buffer",
     "is_present",

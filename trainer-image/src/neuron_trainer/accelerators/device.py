@@ -32,6 +32,11 @@ def is_present(accelerator: Accelerator) -> bool:
     return accelerator.is_host or torch.version.cuda is not None
 
 
+def count(accelerator: Accelerator) -> int | None:
+    """Return how many devices this node has, without initialising a runtime; None where nobody can say it so."""
+    return None if accelerator.package or accelerator.is_host else torch.cuda.device_count()
+
+
 def load(accelerator: Accelerator, local_rank: int) -> None:
     """Bring the device to PyTorch, in a worker and before its process group; nothing is touched.
 

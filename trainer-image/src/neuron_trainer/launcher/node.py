@@ -13,8 +13,11 @@ from neuron_api.resource.spec import FromScratch
 from neuron_trainer.errors import InputError
 from neuron_trainer.run_directory.resume import EarlierRuns
 
+from . import device_environment
+
 _MAX_RESTARTS: Final = 3
 _REJOIN_TIMEOUT: Final = 600
+_ACCELERATORS: Final = tuple(device_environment.CONSTANT)
 _LOOPBACK: Final = "127."
 _NO_EARLIER_RUNS: Final = EarlierRuns()
 
@@ -83,11 +86,18 @@ class NodeIdentity:
             progress_port=int(environ.get(contract.ENV_PROGRESS_PORT, str(contract.PROGRESS_PORT if in_pod else 0))),
             max_process_restarts=int(environ.get(contract.ENV_MAX_PROCESS_RESTARTS, str(_MAX_RESTARTS))),
             rejoin_timeout=int(environ.get(contract.ENV_REJOIN_TIMEOUT, str(_REJOIN_TIMEOUT))),
-            accelerator=environ.get(contract.ENV_ACCELERATOR, "cpu"),
+            accelerator=_accelerator(environ.get(contract.ENV_ACCELERATOR, "cpu")),
             job_uid=environ.get(contract.ENV_JOB_UID, ""),
             attempt=int(environ.get(contract.ENV_ATTEMPT, "0")),
             earlier=_earlier_runs(environ),
         )
+
+
+def _accelerator(name: str) -> str:
+    if name not in _ACCELERATORS:
+        message = f"there is no accelerator {name!r}."
+        raise InputError([error("spec.platform.accelerator", message, f"Use one of {', '.join(_ACCELERATORS)}.")])
+    return name
 
 
 def _earlier_runs(environ: Mapping[str, str]) -> EarlierRuns:

@@ -37,7 +37,7 @@ def check(
 ) -> None:
     """Raise `InputError` with every finding; a test checks the test set alone."""
     findings = [
-        *_device(accelerator),
+        *_device(accelerator, processes),
         *compiler.check(config, accelerator),
         *early.findings(config, processes, is_test=is_test),
     ]
@@ -63,16 +63,17 @@ def check(
         raise InputError(list(errors))
 
 
-def _device(name: str) -> list[Finding]:
+def _device(name: str, processes: int) -> list[Finding]:
     """Check the accelerator without loading its runtime, which is the workers': PyTorch has `cpu`; others come with a
-    package, or a build of PyTorch, that this image may not have."""
-    if name not in accelerators.names():
-        message = f"there is no accelerator {name!r}."
-        return [error("spec.platform.accelerator", message, f"Use one of {', '.join(accelerators.names())}.")]
-    if not accelerators.is_present(accelerators.get(name)):
+    package, or a build of PyTorch, that this image may not have. Each process needs a device."""
+    accelerator = accelerators.get(name)
+    if not accelerators.is_present(accelerator):
         message = f"PyTorch {torch.__version__} in this image has no device {name!r}."
         remedy = "Use an image whose PyTorch has it, or accelerator cpu."
         return [error("spec.platform.accelerator", message, remedy)]
+    if (count := accelerators.count(accelerator)) is not None and count < processes:
+        message = f"{processes} processes need a device of their own, and PyTorch sees {count} of {name}."
+        return [error("trainer.devices", message, "Set it to as many as there are, or use accelerator cpu.")]
     return []
 
 
