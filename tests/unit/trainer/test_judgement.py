@@ -1,13 +1,25 @@
 """What the end of a worker means: its own fault, a lost peer, a device that is not free, or nothing."""
 
 import signal
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from torch.distributed.elastic.agent.server.api import RunResult, WorkerState
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure as TorchFailure
 
 from neuron_trainer import accelerators
+from neuron_trainer.errors import PreemptedError
 from neuron_trainer.ipc.process_group import is_peer_loss
+from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
+from neuron_trainer.launcher.elastic import agent as agent_module
+from neuron_trainer.launcher.elastic.agent import Agent, AgentContext
 from neuron_trainer.launcher.elastic.budget import RestartBudget
 from neuron_trainer.launcher.elastic.judgement import Verdict, judge
+from neuron_trainer.launcher.stop import StopRequest
+from neuron_trainer.worker import WorkerOutcome
 
 STALE = "NRT:nrt_allocate_neuron_cores  Logical Neuron Core(s) not available - Requested:lnc0-lnc0 Available:0"
 BARRIER = "RuntimeError: Failed to execute the device barrier 1"
@@ -57,3 +69,90 @@ def test_a_device_that_is_not_free_is_waited_for_and_then_counts() -> None:
     ]  # fmt: skip
     assert budget.take_for_device(made_progress=True, now=500.0), "a step in between: it was free"
     assert budget.remaining == 1
+
+
+# ---- what the agent does about it ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Node:
+    """An agent without torch's, and what it did."""
+
+    agent: Agent
+    channel: WorkerChannel
+    stop: StopRequest
+    failures: list[Any]
+    rounds: list[str]
+
+    def fail(self, code: int, said: str = "") -> RunResult:
+        """Let local rank 1 end so."""
+        self.agent._context.stderr = SimpleNamespace(tail=lambda _: said)  # type: ignore[assignment]
+        failure = TorchFailure(local_rank=1, pid=1, exitcode=code, error_file="/none")
+        result = RunResult(state=WorkerState.FAILED, failures={5: failure})
+        return self.agent._failed(None, result)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    """With one restart, on the device `neuron`; it waits for nothing."""
+    monkeypatch.setattr(agent_module, "_DEVICE_PAUSE", 0.0)
+    agent, channel = Agent.__new__(Agent), WorkerChannel(tmp_path)
+    failures: list[Any] = []
+    rounds: list[str] = []
+    stop = StopRequest(channel)
+    status: Any = SimpleNamespace(step=3, add_failure=failures.append)
+    agent._context = AgentContext(channel, status, stop, RestartBudget(1, rounds=1), set(), None)  # type: ignore[arg-type]
+    agent._accelerator, agent._first_step_of_round = accelerators.get("neuron"), 3
+    monkeypatch.setattr(Agent, "_restart_workers", lambda *_: rounds.append("again"))
+    return Node(agent, channel, stop, failures, rounds)
+
+
+def test_a_fall_after_the_work_is_a_success(node: Node) -> None:
+    node.channel.report_left(1, WorkerOutcome.STOPPED_EARLY)
+    result = node.fail(-signal.SIGSEGV)
+    assert (result.state, result.return_values) == (WorkerState.SUCCEEDED, {1: WorkerOutcome.STOPPED_EARLY})
+    assert not node.failures
+
+
+def test_a_fall_after_a_saved_stop_leaves_as_that_stop(node: Node) -> None:
+    node.channel.report_left(0, WorkerOutcome.PREEMPTED)
+    node.channel.report_left(1, WorkerOutcome.PREEMPTED)
+    with pytest.raises(PreemptedError, match="saved at step 3"):
+        node.fail(-signal.SIGSEGV)
+
+
+def test_notes_of_a_round_are_gone_in_the_next_one(node: Node) -> None:
+    node.channel.report_left(1, WorkerOutcome.FINISHED)
+    node.channel.write_start(Start(2))
+    assert node.channel.left() == {}
+    node.fail(-signal.SIGSEGV)
+    assert len(node.failures) == 1, "it is a failure again"
+
+
+def test_an_abort_without_peers_blames_nobody_until_it_goes_on_and_on(node: Node) -> None:
+    for _ in range(4):  # three for nothing, and the one restart
+        assert node.fail(-signal.SIGABRT).state is WorkerState.HEALTHY
+    assert (len(node.rounds), node.failures) == (4, [])
+    assert node.fail(-signal.SIGABRT).state is WorkerState.FAILED
+    assert [(one.rank, one.exit_code) for one in node.failures] == [(5, -signal.SIGABRT)]
+
+
+def test_busy_cores_cost_nothing_for_a_while_and_are_then_a_failure(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("neuron_trainer.launcher.elastic.agent.time.monotonic", lambda: now[0])
+    for now[0] in (0.0, 60.0, 119.0):
+        assert node.fail(1, STALE).state is WorkerState.HEALTHY
+    assert not node.failures
+    now[0] = 121.0
+    assert node.fail(1, STALE).state is WorkerState.HEALTHY, "the process rung"
+    assert node.fail(1, STALE).state is WorkerState.FAILED, "then the pod"
+    assert all(STALE in "\n".join(one.lines) for one in node.failures), "its words are for the failure table"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_told_by_the_signal_that_asked_for_it(node: Node, number: signal.Signals) -> None:
+    node.stop._on_signal(number, None)
+    with pytest.raises(PreemptedError, match=f"^{number.name}, and a process failed before it had saved"):
+        node.fail(-signal.SIGABRT)

@@ -61,6 +61,7 @@ def test_a_run_that_could_not_rank_its_checkpoints_does_not_begin(tiny: Path, tm
     with pytest.raises(InputError, match=r"every_n_train_steps to a multiple of trainer\.val_check_interval"):
         train(values)
     assert not (tmp_path / contract.METRICS_FILE).exists()
+    assert not (tmp_path / STARTS_FILE).exists(), "it was no start"
 
 
 def test_a_refusal_of_a_process_reaches_the_launcher(tmp_path: Path) -> None:
