@@ -40,7 +40,7 @@ BARRIER = "RuntimeError: Failed to execute the device barrier 1"
         ("neuron", 1, "ValueError: a bug", (), Verdict.OWN),
         ("cpu", -signal.SIGABRT, "terminate called", (), Verdict.OWN),
         ("cpu", 1, STALE, (), Verdict.OWN),
-        ("cuda", -signal.SIGABRT, "", (), Verdict.OWN),
+        ("cuda", -signal.SIGABRT, "", (), Verdict.PEER),
     ],
 )
 def test_ends_of_workers(name: str, code: int, text: str, left: tuple[int, ...], verdict: Verdict) -> None:
@@ -54,6 +54,7 @@ def test_ends_of_workers(name: str, code: int, text: str, left: tuple[int, ...],
         ("neuron", "Connection reset by peer", True),
         ("cpu", "Waiting on barrier proxy task", False),
         ("cuda", "NCCL error: remote process exited or there was a network error", True),
+        ("cuda", "NCCL error: invalid usage", False),
         ("neuron", "NRT_EXEC_HW_ERR_NC_UE (1202)", False),
         ("neuron", STALE, False),
     ],

@@ -16,6 +16,7 @@ from neuron_trainer.errors import InputError
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.loop import ranking
 from neuron_trainer.loop.ranking import Validations
+from neuron_trainer.metrics.history import STARTS_FILE
 
 from .conftest import alone, train
 from .test_loop import numbers

@@ -19,7 +19,7 @@ _NRT: Final = ("barrier proxy task", "Work timed out")
 """Of the Neuron runtime and of TorchNeuron's watchdog (docs/reference/upstream-facts.md)."""
 _STALE: Final = ("Logical Neuron Core(s) not available", "Failed to execute the device barrier")
 """Of the Neuron runtime, in the start of a process, while one before it is not quite gone."""
-_NCCL: Final = ("NCCL", "ncclRemoteError", "ncclSystemError")
+_NCCL: Final = ("ncclRemoteError", "remote process exited", "NCCL communicator was aborted")
 _NEURON_NAN: Final = (
     "Or it is a fault of the device's attention: in eager mode with FSDP its backward pass is known to give NaN in "
     "samples of this length; use shorter ones, or context parallelism."
@@ -46,6 +46,7 @@ _ALL: Final = {
         widest=torch.float32,
         compiler="inductor",
         compile_seconds=1800,
+        aborts_without_peers=True,
         peer_loss=(*_GLOO, *_NCCL),
     ),
 }

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import error
-from neuron_trainer import accelerators, objectives
+from neuron_trainer import objectives
 from neuron_trainer.checkpoint import fingerprint as weights
 from neuron_trainer.checkpoint.lora.base import adapters_in
 from neuron_trainer.checkpoint.lora.entry import AdapterEntry
@@ -188,13 +188,11 @@ class Reference:
         """Return the log-probabilities of a global batch, float64 [GBS, 2], in sample order; a collective."""
         backend, world = self.module.backend, dist.get_world_size()
         with backend.without_adapters():
-            own = backend.log_probs(to_device(batch, backend.device))
-        # fp64 on the CPU costs nothing; the device has no fp64.
-        number = accelerators.get(backend.device.type).widest
-        whole = torch.zeros(len(own) * backend.share.size, 2, dtype=number, device=backend.device)
-        whole[backend.share.rank :: backend.share.size] = own.to(number)
+            own = backend.log_probs(to_device(batch, backend.device)).cpu()
+        whole = torch.zeros(len(own) * backend.share.size, 2, dtype=torch.float64)
+        whole[backend.share.rank :: backend.share.size] = own.double()
         copies = world // backend.share.size
-        return (backend.sum_over_processes(whole) / copies).double().cpu().numpy()
+        return (backend.sum_over_processes(whole) / copies).numpy()
 
     def _share(self, values: Any) -> Tensor | None:
         """Return rank 0's table on every rank; None where it has none."""
