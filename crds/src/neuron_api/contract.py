@@ -85,8 +85,8 @@ ENV_DATA_MODULE: Final = "NEURON_TRAIN_DATA_MODULE"
 """The same as `data.data_module` and `neuron-train run --data-module`; the command line wins."""
 
 ENV_REFUSE_FALLBACKS: Final = "NEURON_TRAIN_REFUSE_CPU_FALLBACKS"
-"""1: a run ends with exit code 2 where an operator of its steps ran on the CPU in place of the device. A variable and
-no key: it is about the image and the device, and changes nothing of a configuration that also runs elsewhere."""
+"""1: a run ends with exit code 2 where an operator of its first step ran on the CPU in place of the device. A variable
+and no key: it is about the image and the device, and changes nothing of a configuration that also runs elsewhere."""
 
 MAX_NODES: Final = 4096
 """Pods of a job: its status holds a record of each, about 100 bytes of the 1.5 MB that etcd takes."""

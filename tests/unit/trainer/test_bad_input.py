@@ -235,7 +235,7 @@ def test_more_processes_than_devices_are_refused_before_any_starts(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     code, lines = run(alone(tiny, tmp_path / "run"))
     assert code == ExitCode.CONFIG
-    assert "trainer.devices: 1 processes need a device of their own, and PyTorch sees 0 of cuda." in lines[-1]
+    assert "trainer.devices: each of 1 processes needs a device, and PyTorch sees 0 of cuda." in lines[-1]
 
 
 def test_an_unknown_key_is_answered_with_the_one_that_was_meant(run: Any, tiny: Path, tmp_path: Path) -> None:

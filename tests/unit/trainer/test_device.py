@@ -100,6 +100,22 @@ def test_a_runtime_that_is_in_the_forkserver_is_not_taken_over(monkeypatch: pyte
         accelerators.load(NEURON, 0)
 
 
+@pytest.mark.parametrize(
+    ("own", "fits"), [("2.9.0.2.11", False), (f"{torch.__version__.rpartition('.')[0]}.3.0", True)]
+)
+def test_a_package_of_another_pytorch_is_told_without_loading_it(
+    own: str, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "version", lambda _: own)
+    assert (accelerators.misfit(NEURON) == "") is fits
+    assert fits or accelerators.misfit(NEURON).startswith(f"torch_neuronx {own} is not for PyTorch {torch.__version__}")
+
+
+def test_a_package_that_brings_no_such_device_is_a_sentence() -> None:
+    with pytest.raises(DeviceError, match="torch_neuronx has brought no device 'neuron' to PyTorch"):
+        accelerators.open_device(NEURON)
+
+
 def test_a_device_that_computes_on_the_cpu_in_silence_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     module = SimpleNamespace(is_available=lambda: True)
     monkeypatch.setattr(torch, "get_device_module", lambda _: module)
@@ -250,10 +266,11 @@ def test_operators_on_the_cpu_are_told_once_with_their_names(package: Any, caplo
 def test_a_run_that_refuses_them_ends_as_one_with_wrong_input(package: Any) -> None:
     callback = CpuFallbacks(NEURON, {contract.ENV_REFUSE_FALLBACKS: "1"})
     module = SimpleNamespace(cpu_fallbacks=None)
-    callback.on_train_batch_end(None, module)
     package.ops.append("aten::sort")
-    with pytest.raises(InputError, match="1 operators of this start ran on the CPU: aten::sort"):
-        callback.on_train_end(None, module)
+    with pytest.raises(InputError, match="1 operator of the first step ran on the CPU: aten::sort"):
+        callback.on_train_batch_end(None, module)
+    package.ops.append("aten::topk")
+    callback.on_train_end(None, module)  # of a validation: what was trained is saved
 
 
 def test_a_device_that_counts_nothing_has_none() -> None:

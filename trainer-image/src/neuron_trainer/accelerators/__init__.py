@@ -4,7 +4,7 @@ Design: docs/design/022-devices.md.
 """
 
 from .accelerator import Accelerator
-from .device import count, is_present, load, open_device, synchronize
+from .device import count, is_present, load, misfit, open_device, synchronize
 from .memory import can_pin, host_buffer, pinned
 from .registry import get, names
 
@@ -16,6 +16,7 @@ __all__ = [
     "host_buffer",
     "is_present",
     "load",
+    "misfit",
     "names",
     "open_device",
     "pinned",

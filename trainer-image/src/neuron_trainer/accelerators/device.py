@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import MutableMapping
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -30,6 +30,19 @@ def is_present(accelerator: Accelerator) -> bool:
     if accelerator.package:
         return find_spec(accelerator.package) is not None
     return accelerator.is_host or torch.version.cuda is not None
+
+
+def misfit(accelerator: Accelerator) -> str:
+    """Return in what the vendor's package is of another PyTorch, without loading it; empty where it fits.
+
+    It is built for one minor version; that of torch-neuronx up to 2.9 brings an XLA device and none called `neuron`.
+    """
+    try:
+        own = version(accelerator.package) if accelerator.package else torch.__version__
+    except PackageNotFoundError:
+        return ""
+    is_same = own.split(".")[:2] == torch.__version__.split(".")[:2]
+    return "" if is_same else f"{accelerator.package} {own} is not for PyTorch {torch.__version__}"
 
 
 def count(accelerator: Accelerator) -> int | None:
@@ -126,4 +139,10 @@ def _load(package: str) -> None:
 
 
 def _device_module(accelerator: Accelerator) -> Any:
-    return torch.get_device_module(accelerator.name)
+    try:
+        return torch.get_device_module(accelerator.name)
+    except RuntimeError as problem:
+        raise DeviceError(
+            f"{accelerator.package} has brought no device {accelerator.name!r} to PyTorch {torch.__version__}. Use an "
+            "image whose packages belong together."
+        ) from problem

@@ -141,7 +141,11 @@ class ShardWriter(FileSystemWriter):
 
     def __init__(self, folder: Path, *, one_file_per_tensor: bool = False) -> None:
         super().__init__(
-            ".", single_file_per_rank=not one_file_per_tensor, sync_files=not places.is_remote(folder), overwrite=False
+            ".",
+            single_file_per_rank=not one_file_per_tensor,
+            sync_files=not places.is_remote(folder),
+            per_thread_copy_ahead=0,  # all is in host memory: a device's stream has nothing to do with it
+            overwrite=False,
         )
         self.fs = self._files = ShardStorage()
         self.path = self._folder = folder

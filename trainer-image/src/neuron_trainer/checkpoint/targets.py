@@ -6,8 +6,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from neuron_trainer import accelerators
-
 from .staging import CheckpointTensor
 
 
@@ -32,5 +30,4 @@ class Targets:
         for host, local in self._copies:
             if host is not local:
                 local.copy_(host)
-                accelerators.synchronize(local.device)
         self._copies.clear()

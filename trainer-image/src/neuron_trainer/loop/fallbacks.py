@@ -37,26 +37,29 @@ class CpuFallbacks(pl.Callback):  # type: ignore[misc]
         """After the first step, which has the operators of all; raises `InputError` where fallbacks are refused."""
         if self._is_first:
             self._is_first = False
-            self._read("the first step")
+            message = self._read("the first step")
+            if message and self._is_refused:
+                remedy = "Unset it, or leave out what needs these operators."
+                raise InputError([error(contract.ENV_REFUSE_FALLBACKS, message, remedy)])
             pl_module.cpu_fallbacks = len(self.ops)
 
     def on_train_end(self, _: pl.Trainer, pl_module: Any) -> None:
-        """A validation, or a rare batch, may have brought others."""
+        """A validation, or a rare batch, may have brought others; the run has not ended for them."""
         self._read("this start")
         pl_module.cpu_fallbacks = len(self.ops)
 
-    def _read(self, when: str) -> None:
+    def _read(self, when: str) -> str:
+        """Log operators that are news; return what is said of them, empty where there are none."""
         before, self.ops = self.ops, fallbacks.ops(self._accelerator)
         if self.ops.keys() <= before.keys():
-            return
-        message = f"{len(self.ops)} operators of {when} ran on the CPU: {_names(self.ops)}."
-        if self._is_refused:
-            remedy = "Unset it, or leave out what needs these operators."
-            raise InputError([error(contract.ENV_REFUSE_FALLBACKS, message, remedy)])
+            return ""
+        count = len(self.ops)
+        message = f"{count} operator{'s' * (count > 1)} of {when} ran on the CPU: {_names(self.ops)}."
         log.warning(
-            "%s: %s Each is a wait and two copies. Set %s=1 to end a run that has any.",
+            "%s: %s Each is a wait and two copies. Set %s=1 to end a run whose steps have any.",
             self._accelerator.name, message, contract.ENV_REFUSE_FALLBACKS,
         )  # fmt: skip
+        return message
 
 
 def callbacks(device_type: str) -> list[pl.Callback]:

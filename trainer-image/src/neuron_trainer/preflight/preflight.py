@@ -71,8 +71,10 @@ def _device(name: str, processes: int) -> list[Finding]:
         message = f"PyTorch {torch.__version__} in this image has no device {name!r}."
         remedy = "Use an image whose PyTorch has it, or accelerator cpu."
         return [error("spec.platform.accelerator", message, remedy)]
+    if misfit := accelerators.misfit(accelerator):
+        return [error("spec.platform.accelerator", f"{misfit}.", "Use an image whose packages belong together.")]
     if (count := accelerators.count(accelerator)) is not None and count < processes:
-        message = f"{processes} processes need a device of their own, and PyTorch sees {count} of {name}."
+        message = f"each of {processes} processes needs a device, and PyTorch sees {count} of {name}."
         return [error("trainer.devices", message, "Set it to as many as there are, or use accelerator cpu.")]
     return []
 
