@@ -9,6 +9,7 @@ import yaml
 from neuron_api import contract
 from neuron_api.loading.loader import load_text
 from neuron_trainer.run_directory.log_dir import address, checkpoints, log_dir
+from neuron_trainer.run_directory.log_mirror import Mirror
 
 from .conftest import alone, typed
 
@@ -79,3 +80,14 @@ def test_an_address_has_the_same_names(tiny: Path) -> None:
     values = alone(tiny, Path("/unused"))
     values["exp_manager"] = {"exp_dir": "s3://bucket/exp", "name": "a/../../b", "resume_if_exists": True}
     assert address(typed(values)) == "s3://bucket/exp/a_.._.._b"
+
+
+def test_the_copy_of_a_log_directory_has_neither_checkpoints_nor_what_was_compiled(tmp_path: Path) -> None:
+    for name in ("metrics.jsonl", "checkpoints/a.ckpt/done", "compile_cache/neff/ab/x.neff", "sub/notes.txt"):
+        (tmp_path / "log" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "log" / name).touch()
+    copied = Mirror(tmp_path / "log", "s3://bucket/log")._files()
+    assert sorted(path.relative_to(tmp_path / "log").as_posix() for path in copied) == [
+        "metrics.jsonl",
+        "sub/notes.txt",
+    ]

@@ -75,11 +75,11 @@ def open_device(accelerator: Accelerator) -> torch.device:
 
     The name has no index: there is one device in a process, whose core follows from LOCAL_RANK.
     """
-    device = torch.device(accelerator.name)
     if accelerator.is_host:
-        return device
+        return torch.device(accelerator.name)
     if not _device_module(accelerator).is_available():
         raise DeviceError(f"{accelerator.name}: there is no device. Run where this process has one, or on a CPU.")
+    device = torch.device(accelerator.name)
     found = torch.ones((), device=device)
     if found.device.type != accelerator.name:  # a runtime that falls back to the CPU is silent about it
         raise DeviceError(f"{accelerator.name}: tensors are made on {found.device}. Check the device's runtime.")
