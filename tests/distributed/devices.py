@@ -33,12 +33,13 @@ class Device:
         os.environ.update({**own, **self.variables})
         if self.site is not None:
             sys.path.insert(0, str(self.site))
-            import torch_neuronx  # noqa: F401
         torch.set_num_threads(1)
-        backend = accelerators.get(self.name).collectives
-        dist.init_process_group(backend, f"file://{store}", rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
+        accelerator = accelerators.get(self.name)
+        accelerators.load(accelerator, rank)
+        meeting = f"file://{store}"
+        dist.init_process_group(accelerator.collectives, meeting, rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
         hosts.init(self.name, GLOO_TIMEOUT)
-        yield torch.device(self.name)
+        yield accelerators.open_device(accelerator)
         dist.destroy_process_group()
 
 

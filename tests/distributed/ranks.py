@@ -4,11 +4,9 @@ For questions about numbers, where starting launchers (10 s each) would only cos
 """
 
 import multiprocessing
-import os
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import zip_longest
 from multiprocessing.connection import wait
@@ -31,16 +29,15 @@ def train(
     world: int,
     configurations: list[dict[str, Any]],
     checkpoints: Sequence[Path | None] = (),
-    neuron_device: Mapping[str, str] | None = None,
+    device: Any = None,
 ) -> None:
     """Train each configuration on `world` processes; its numbers are in the metrics file of its log directory.
 
-    With `checkpoints` each goes on from its own; with `neuron_device`, variables that have it, on the stand-in of a
-    device.
+    With `checkpoints` each goes on from its own; `device`: a `devices.Device`, by default the CPU.
     """
     jobs = list(zip_longest(configurations, checkpoints))
     with tempfile.TemporaryDirectory() as folder:
-        run(_rank, world, f"{folder}/store", jobs, neuron_device)
+        run(_rank, world, f"{folder}/store", jobs, device)
 
 
 def run(target: Callable[..., None], world: int, *arguments: Any) -> None:
@@ -104,26 +101,13 @@ def _rank(
     world: int,
     store: str,
     jobs: list[tuple[dict[str, Any], Path | None]],
-    neuron_device: Mapping[str, str] | None,
+    device: Any,
 ) -> None:
-    import torch.distributed as dist
+    from . import devices
 
-    from neuron_trainer import accelerators
-    from neuron_trainer.parallel import hosts
-
-    accelerator = accelerators.get("cpu" if neuron_device is None else "neuron")
-    if neuron_device is not None:
-        os.environ |= {**neuron_device, "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(world)}
-        sys.path[:0] = neuron_device["PYTHONPATH"].split(os.pathsep)
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    accelerators.load(accelerator, rank)
-    meeting = f"file://{store}"
-    dist.init_process_group(accelerator.collectives, meeting, rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
-    hosts.init(accelerator.name, GLOO_TIMEOUT)
-    device = accelerators.open_device(accelerator)
-    for values, checkpoint in jobs:
-        _train(rank, world, values, checkpoint, device)
-    dist.destroy_process_group()
+    with (device or devices.CPU).group(rank, world, store) as opened:
+        for values, checkpoint in jobs:
+            _train(rank, world, values, checkpoint, opened)
 
 
 def _train(rank: int, world: int, values: dict[str, Any], checkpoint: Path | None, device: Any = None) -> None:

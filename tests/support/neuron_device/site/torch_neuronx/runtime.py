@@ -6,8 +6,8 @@ the process dies of SIGSEGV when it ends well. `NEURON_STANDIN_FALLBACKS`, opera
 computes.
 """
 
-import atexit
 import fcntl
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -43,7 +43,7 @@ def register() -> None:
     _C.choose_fallbacks({name for name in chosen.split(",") if name})
     os.register_at_fork(after_in_child=_after_fork)
     if os.environ.get("NEURON_STANDIN_TEARDOWN") == "crash":
-        atexit.register(_crash)
+        multiprocessing.util.Finalize(None, _crash, exitpriority=0)  # its children leave without atexit
 
 
 def is_neuron_runtime_initialized() -> bool:

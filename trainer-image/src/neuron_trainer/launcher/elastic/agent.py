@@ -147,7 +147,7 @@ class Agent(LocalElasticAgent):
         rank, failure = next(iter(result.failures.items()))
         match self._judge(failure):
             case Verdict.COMPLETE:
-                log.warning("rank %d ended with %s after its work was done", rank, signal_name(failure.exitcode))
+                log.warning("rank %d was %s after its work was done", rank, signal_name(failure.exitcode))
                 outcomes = self._context.channel.left()
                 return self._ended(worker_group, RunResult(state=WorkerState.SUCCEEDED, return_values=outcomes))
             case Verdict.PEER if not self._context.stop.is_requested:
