@@ -52,9 +52,10 @@ def on_cpu(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_goes_on_with_another_split_and_on_another_device(tiny: Path, tmp_path: Path, on_cpu: Path) -> None:
     neuron = devices.standin()
+    eager = {"model__compile": "eager"}  # graphs are a matter of test_device.py
     two, up, down, back = (tmp_path / name for name in ("two", "one-to-two", "two-to-one", "device-to-cpu"))
-    train(2, [job(tiny, two, 2), job(tiny, up, 2)], [None, saved(on_cpu, 4)], neuron)
-    train(1, [job(tiny, down, 1, data__num_workers=1)], [saved(two, 4)], neuron)
+    train(2, [job(tiny, two, 2, **eager), job(tiny, up, 2, **eager)], [None, saved(on_cpu, 4)], neuron)
+    train(1, [job(tiny, down, 1, data__num_workers=1, **eager)], [saved(two, 4)], neuron)
     train(2, [job(tiny, back, 2)], [saved(two, 4)])
     whole = losses(on_cpu)
     assert losses(two) == pytest.approx(whole, rel=EQUAL)
@@ -80,6 +81,7 @@ def test_a_launcher_waits_for_busy_cores_and_survives_a_kill_and_a_crash_in_the_
         "NEURON_STANDIN_STALE": str(stale),
         "NEURON_STANDIN_NODE": str(tmp_path / "node"),
         "NEURON_STANDIN_TEARDOWN": "crash",
+        "NEURON_STANDIN_LOST_PEER": "abort",
         "NEURON_RT_VISIBLE_CORES": "4-5",
         contract.ENV_ACCELERATOR: "neuron",
     }
@@ -104,6 +106,7 @@ def test_a_launcher_waits_for_busy_cores_and_survives_a_kill_and_a_crash_in_the_
         assert launcher.wait() == contract.ExitCode.SUCCESS, gang.logs()
     said = launcher.log.read_text()
     assert losses(log) == pytest.approx(losses(on_cpu), rel=EQUAL)
+    assert "rank 1 failed" in said, "and rank 0, which was aborted for it, is not blamed"
     assert "ended by SIGKILL" in said
     assert "training resumes at step" in said
     assert "ended by SIGSEGV after its work was done" in said

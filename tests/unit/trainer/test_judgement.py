@@ -17,7 +17,7 @@ from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.launcher.elastic import agent as agent_module
 from neuron_trainer.launcher.elastic.agent import Agent, AgentContext
 from neuron_trainer.launcher.elastic.budget import RestartBudget
-from neuron_trainer.launcher.elastic.judgement import Verdict, judge
+from neuron_trainer.launcher.elastic.judgement import Verdict, first_fall, judge
 from neuron_trainer.launcher.stop import StopRequest
 from neuron_trainer.worker import WorkerOutcome
 
@@ -72,6 +72,23 @@ def test_a_device_that_is_not_free_is_waited_for_and_then_counts() -> None:
     assert budget.remaining == 1
 
 
+@pytest.mark.parametrize(
+    ("reported", "codes", "first"),
+    [
+        (0, {0: -signal.SIGABRT, 1: -signal.SIGKILL}, 1),
+        (0, {0: -signal.SIGABRT, 1: 1, 2: -signal.SIGABRT}, 1),
+        (0, {0: -signal.SIGABRT, 1: -signal.SIGTERM, 2: None, 3: 0}, 0),
+        (0, {0: 1, 1: -signal.SIGKILL}, 0),
+        (2, {0: -signal.SIGTERM, 1: -signal.SIGTERM, 2: -signal.SIGKILL}, 2),
+        (0, {}, 0),
+    ],
+)
+def test_who_was_aborted_is_not_blamed_for_who_fell_before(
+    reported: int, codes: dict[int, int | None], first: int
+) -> None:
+    assert first_fall(reported, codes) == first
+
+
 # ---- what the agent does about it ------------------------------------------------------------------------------------
 
 
@@ -90,7 +107,8 @@ class Node:
         self.agent._context.stderr = SimpleNamespace(tail=lambda _: said)  # type: ignore[assignment]
         failure = TorchFailure(local_rank=1, pid=1, exitcode=code, error_file="/none")
         result = RunResult(state=WorkerState.FAILED, failures={5: failure})
-        return self.agent._failed(None, result)  # type: ignore[arg-type]
+        group: Any = SimpleNamespace(workers=[SimpleNamespace(global_rank=4), SimpleNamespace(global_rank=5)])
+        return self.agent._failed(group, result)
 
 
 @pytest.fixture
@@ -103,6 +121,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     stop = StopRequest(channel)
     status: Any = SimpleNamespace(step=3, add_failure=failures.append)
     agent._context = AgentContext(channel, status, stop, RestartBudget(1, rounds=1), set(), None)  # type: ignore[arg-type]
+    agent._pcontext = None
     agent._accelerator, agent._first_step_of_round = accelerators.get("neuron"), 3
     monkeypatch.setattr(Agent, "_restart_workers", lambda *_: rounds.append("again"))
     return Node(agent, channel, stop, failures, rounds)
@@ -136,6 +155,14 @@ def test_an_abort_without_peers_blames_nobody_until_it_goes_on_and_on(node: Node
     assert (len(node.rounds), node.failures) == (4, [])
     assert node.fail(-signal.SIGABRT).state is WorkerState.FAILED
     assert [(one.rank, one.exit_code) for one in node.failures] == [(5, -signal.SIGABRT)]
+
+
+def test_a_kill_that_others_were_aborted_for_is_the_failure(node: Node, tmp_path: Path) -> None:
+    processes = [SimpleNamespace(exitcode=-signal.SIGKILL, pid=1), SimpleNamespace(exitcode=-signal.SIGABRT, pid=2)]
+    files = {0: str(tmp_path / "0"), 1: str(tmp_path / "1")}
+    node.agent._pcontext = SimpleNamespace(_pc=SimpleNamespace(processes=processes), error_files=files)  # type: ignore[assignment]
+    assert node.fail(-signal.SIGABRT).state is WorkerState.HEALTHY
+    assert [(one.rank, one.exit_code) for one in node.failures] == [(4, -signal.SIGKILL)]
 
 
 def test_busy_cores_cost_nothing_for_a_while_and_are_then_a_failure(

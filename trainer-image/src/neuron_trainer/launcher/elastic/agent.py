@@ -33,7 +33,7 @@ from neuron_trainer.worker import main as worker_main
 from . import forkserver
 from .budget import RestartBudget
 from .failure import describe, signal_name
-from .judgement import Verdict, judge
+from .judgement import Verdict, first_fall, judge
 from .stderr import Stderr
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ class Agent(LocalElasticAgent):
         return result
 
     def _failed(self, worker_group: WorkerGroup, result: RunResult) -> RunResult:
-        rank, failure = next(iter(result.failures.items()))
+        rank, failure = self._first_fall(worker_group, result)
         match self._judge(failure):
             case Verdict.COMPLETE:
                 log.warning("rank %d was %s after its work was done", rank, signal_name(failure.exitcode))
@@ -175,6 +175,19 @@ class Agent(LocalElasticAgent):
         if time.monotonic() - self._lost_since < _LOST_GRACE:
             return result
         return self._peer_lost(worker_group, next(iter(lost.values())))
+
+    def _first_fall(self, worker_group: WorkerGroup, result: RunResult) -> tuple[int, TorchFailure]:
+        """Return rank and failure of the process that fell first: of several that it finds fallen torch names the one
+        of the lowest rank, and an abort may be the answer to another's fall."""
+        rank, failure = next(iter(result.failures.items()))
+        processes = self._pcontext._pc.processes if self._pcontext is not None else []  # type: ignore[attr-defined]
+        codes = {local_rank: process.exitcode for local_rank, process in enumerate(processes)}
+        local_rank = first_fall(failure.local_rank, codes)
+        if local_rank == failure.local_rank:
+            return rank, failure
+        errors = self._pcontext.error_files[local_rank]  # type: ignore[union-attr]
+        other = TorchFailure(local_rank, processes[local_rank].pid, codes[local_rank], errors)
+        return worker_group.workers[local_rank].global_rank, other
 
     def _judge(self, failure: TorchFailure) -> Verdict:
         text = "\n".join(self._context.description(failure))

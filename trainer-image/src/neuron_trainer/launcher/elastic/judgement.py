@@ -4,7 +4,7 @@ Only the first uses up a restart and is put on record; what a runtime says of it
 """
 
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum, auto
 
 from neuron_trainer.accelerators import Accelerator
@@ -21,6 +21,17 @@ class Verdict(StrEnum):
     """Its device was still another process's: wait, then start again."""
     COMPLETE = auto()
     """Every worker of this node had done its work, and this one fell while it was taken down."""
+
+
+def first_fall(local_rank: int, exit_codes: Mapping[int, int | None]) -> int:
+    """Return the local rank that fell first, where `local_rank` is one that fell; None: it lived, and was ended then.
+
+    A process that was aborted may only have missed another one; those that lived are ended by SIGTERM.
+    """
+    if exit_codes.get(local_rank) != -signal.SIGABRT:
+        return local_rank
+    answers = (None, 0, -signal.SIGTERM, -signal.SIGABRT)
+    return next((other for other, code in exit_codes.items() if code not in answers), local_rank)
 
 
 def judge(accelerator: Accelerator, exit_code: int, text: str, local_rank: int, left: Iterable[int]) -> Verdict:
