@@ -14,6 +14,7 @@ import torch
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_trainer import accelerators
+from neuron_trainer.accelerators import cores as cores_of_a_process
 from neuron_trainer.accelerators import device, fallbacks
 from neuron_trainer.checkpoint import rng
 from neuron_trainer.data import device_batches
@@ -34,13 +35,13 @@ NEURON = accelerators.get("neuron")
     ("text", "cores"), [("", []), ("5", [5]), ("0-3", [0, 1, 2, 3]), ("0, 2-3,8", [0, 2, 3, 8]), ("7-7", [7])]
 )
 def test_a_list_of_cores_has_ranges(text: str, cores: list[int]) -> None:
-    assert device.visible_cores(text) == cores
+    assert cores_of_a_process.visible(text) == cores
 
 
 @pytest.mark.parametrize("text", ["a", "0-", "-1", "1..3"])
 def test_a_list_of_cores_that_is_none_is_told_with_the_form(text: str) -> None:
     with pytest.raises(DeviceError, match=f"NEURON_RT_VISIBLE_CORES={text} is no list of cores. Write it as 0-3"):
-        device.visible_cores(text)
+        cores_of_a_process.visible(text)
 
 
 @pytest.mark.parametrize("text", ["4-7", "4,5,6,7"])
@@ -48,7 +49,7 @@ def test_each_process_takes_its_own_core_of_the_container(text: str) -> None:
     taken = []
     for local_rank in range(4):
         environ = {"NEURON_RT_VISIBLE_CORES": text, "NEURON_RT_NUM_CORES": "4"}
-        device.choose_core(environ, local_rank)
+        cores_of_a_process.choose(environ, local_rank)
         taken.append(environ["NEURON_RT_VISIBLE_CORES"])
         assert "NEURON_RT_NUM_CORES" not in environ
     assert taken == ["4", "5", "6", "7"]
@@ -57,13 +58,13 @@ def test_each_process_takes_its_own_core_of_the_container(text: str) -> None:
 @pytest.mark.parametrize("environ", [{}, {"NEURON_RT_VISIBLE_CORES": "9"}])
 def test_a_core_that_is_one_already_or_not_given_stays(environ: dict[str, str]) -> None:
     before = dict(environ)
-    device.choose_core(environ, 3)
+    cores_of_a_process.choose(environ, 3)
     assert environ == before
 
 
 def test_more_processes_than_cores_are_told_with_both_numbers() -> None:
     with pytest.raises(DeviceError, match=r"0-1 has 2 cores, and local rank 2 needs one of its own\."):
-        device.choose_core({"NEURON_RT_VISIBLE_CORES": "0-1"}, 2)
+        cores_of_a_process.choose({"NEURON_RT_VISIBLE_CORES": "0-1"}, 2)
 
 
 def test_each_process_has_folders_of_its_own_where_they_must_not_be_shared() -> None:

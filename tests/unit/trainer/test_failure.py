@@ -20,8 +20,8 @@ import pytest
 from neuron_api.config import ExpManagerConfig
 from neuron_trainer import errors, logs
 from neuron_trainer.errors import CheckpointError, DivergenceError, PeerLostError
-from neuron_trainer.launcher.elastic.agent import AgentContext
 from neuron_trainer.launcher.elastic.budget import RestartBudget
+from neuron_trainer.launcher.elastic.context import AgentContext
 
 CALLBACK = "exp_manager.checkpoint_callback_params"
 

@@ -15,8 +15,9 @@ from neuron_trainer.errors import PreemptedError
 from neuron_trainer.ipc.process_group import is_peer_loss
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.launcher.elastic import agent as agent_module
-from neuron_trainer.launcher.elastic.agent import Agent, AgentContext
+from neuron_trainer.launcher.elastic.agent import Agent
 from neuron_trainer.launcher.elastic.budget import RestartBudget
+from neuron_trainer.launcher.elastic.context import AgentContext
 from neuron_trainer.launcher.elastic.judgement import Verdict, first_fall, judge
 from neuron_trainer.launcher.stop import StopRequest
 from neuron_trainer.worker import WorkerOutcome

@@ -12,7 +12,8 @@ from torch.distributed.elastic.agent.server.api import WorkerGroup
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 
 from neuron_trainer.ipc.phases import Phases, process_start
-from neuron_trainer.launcher.elastic.agent import Agent, AgentContext
+from neuron_trainer.launcher.elastic.agent import Agent
+from neuron_trainer.launcher.elastic.context import AgentContext
 
 
 @pytest.fixture

@@ -16,12 +16,11 @@ import torch
 
 from neuron_trainer.errors import DeviceError
 
+from . import cores
 from .accelerator import Accelerator
 
 _ENTRY_POINTS: Final = "torch.backends"
 """The group by which PyTorch finds packages that bring a device."""
-VISIBLE_CORES: Final = "NEURON_RT_VISIBLE_CORES"
-"""Which NeuronCores a process takes: `5`, or those of a whole container: `0-3,8`."""
 _OWN_FOLDER: Final = "/{local_rank}"
 
 
@@ -63,7 +62,7 @@ def load(accelerator: Accelerator, local_rank: int) -> None:
             "that. Import it nowhere but in workers: not by sitecustomize, and not in what the launcher imports."
         )
     if accelerator.package:
-        choose_core(os.environ, local_rank)
+        cores.choose(os.environ, local_rank)
         take_folders(os.environ, local_rank)
         _load(accelerator.package)
     else:
@@ -92,39 +91,11 @@ def synchronize(device: torch.device) -> None:
         torch.get_device_module(device).synchronize()
 
 
-def choose_core(environ: MutableMapping[str, str], local_rank: int) -> None:
-    """Reduce the cores that a container has to the one of this process.
-
-    TorchNeuron takes the core of LOCAL_RANK where nothing is set, and refuses a process with several.
-    """
-    cores = visible_cores(environ.get(VISIBLE_CORES, ""))
-    if len(cores) > 1:
-        if local_rank >= len(cores):
-            raise DeviceError(
-                f"{VISIBLE_CORES}={environ[VISIBLE_CORES]} has {len(cores)} cores, and local rank {local_rank} needs "
-                "one of its own. Set trainer.devices to the number of cores, or leave the variable out."
-            )
-        environ[VISIBLE_CORES] = str(cores[local_rank])
-    environ.pop("NEURON_RT_NUM_CORES", None)  # a count and a list contradict each other
-
-
 def take_folders(environ: MutableMapping[str, str], local_rank: int) -> None:
     """Fill in the local rank where the launcher has left its place, at the end of a folder's name."""
     for name, value in environ.items():
         if value.endswith(_OWN_FOLDER):
             environ[name] = f"{value.removesuffix(_OWN_FOLDER)}/{local_rank}"
-
-
-def visible_cores(text: str) -> list[int]:
-    """Return the cores of a list with ranges, as `0-3,8`; empty where none is given. Raises `DeviceError`."""
-    cores: list[int] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        first, dash, last = part.partition("-")
-        try:
-            cores += range(int(first), int(last if dash else first) + 1)
-        except ValueError:
-            raise DeviceError(f"{VISIBLE_CORES}={text} is no list of cores. Write it as 0-3 or 0,1,8.") from None
-    return cores
 
 
 def _load(package: str) -> None:

@@ -34,8 +34,8 @@ from . import directory_owner, termination
 from .checkpoint_selector import CheckpointSelector
 from .directory_owner import DirectoryOwner
 from .elastic import forkserver, supervisor
-from .elastic.agent import AgentContext
 from .elastic.budget import RestartBudget
+from .elastic.context import AgentContext
 from .elastic.stderr import Stderr
 from .node import NodeIdentity
 from .status import Status

@@ -8,8 +8,6 @@ import logging
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,22 +17,19 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure as TorchFailure
 from torch.distributed.elastic.rendezvous import RendezvousHandler
 
-from neuron_api.resource.progress import ProcessFailure, TrainerPhase, failure_headline, last_lines
+from neuron_api.resource.progress import TrainerPhase
 from neuron_trainer import accelerators
 from neuron_trainer.errors import PreemptedError
-from neuron_trainer.ipc.phases import Phases
-from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
-from neuron_trainer.launcher.status import Status
-from neuron_trainer.launcher.stop import StopRequest, reap
+from neuron_trainer.ipc.worker_channel import Start
+from neuron_trainer.launcher.stop import reap
 from neuron_trainer.run_directory.resume import ResumeChoice
 from neuron_trainer.worker import Job, WorkerOutcome
 from neuron_trainer.worker import main as worker_main
 
 from . import forkserver
-from .budget import RestartBudget
-from .failure import describe, signal_name
+from .context import AgentContext
+from .failure import signal_name
 from .judgement import Verdict, first_fall, judge
-from .stderr import Stderr
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +47,7 @@ class Agent(LocalElasticAgent):
     """Torch's agent with our budget; one serves until its rendezvous store is lost."""
 
     def __init__(
-        self, handler: RendezvousHandler, job: Job, context: "AgentContext", choose: Callable[[], ResumeChoice]
+        self, handler: RendezvousHandler, job: Job, context: AgentContext, choose: Callable[[], ResumeChoice]
     ) -> None:
         spec = WorkerSpec(
             role="trainer",
@@ -222,44 +217,3 @@ class Agent(LocalElasticAgent):
         """Begin a new round of the same agent; a lost store raises out of `run`."""
         self._restart_workers(worker_group)
         return RunResult(state=WorkerState.HEALTHY)
-
-
-@dataclass
-class AgentContext:
-    """What the agents of one launcher share."""
-
-    channel: WorkerChannel
-    status: Status
-    stop: StopRequest
-    budget: RestartBudget
-    own_children: set[int]
-    """Processes that others wait for: the forkserver and multiprocessing's resource tracker."""
-    stderr: Stderr
-    check_lease: Callable[[], None] = lambda: None
-    """Raises `DirectoryLostError` once another run has the directory."""
-    phases: Phases = field(default_factory=Phases)
-    """The phases of the round that is being started."""
-    last_failure: str = ""
-    """The headline and traceback of the newest failure, for the termination message."""
-
-    def description(self, failure: TorchFailure) -> tuple[str, str]:
-        """Return one line about a failure, and all that the process said of it."""
-        return describe(failure, lambda: self.stderr.tail(failure.local_rank))
-
-    def record_failure(self, rank: int, failure: TorchFailure) -> None:
-        """Add a failure to the report, the log and the termination message."""
-        headline, text = self.description(failure)
-        self.status.add_failure(
-            ProcessFailure(
-                time=datetime.now(UTC),
-                round=self.budget.rounds - 1,
-                rank=rank,
-                local_rank=failure.local_rank,
-                exit_code=failure.exitcode,
-                step=self.status.step,
-                message=headline,
-                lines=last_lines(text),
-            )
-        )
-        self.last_failure = f"{failure_headline(rank, self.status.step, headline)}\n{text}".strip()
-        log.error("%s", self.last_failure)

@@ -16,7 +16,8 @@ from neuron_trainer.run_directory.resume import ResumeChoice
 from neuron_trainer.worker import Job
 
 from . import rendezvous
-from .agent import Agent, AgentContext
+from .agent import Agent
+from .context import AgentContext
 
 log = logging.getLogger(__name__)
 
