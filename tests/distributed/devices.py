@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,8 +46,11 @@ class Device:
 CPU: Final = Device()
 
 
-def standin(*, sends: bool = True) -> Device:
-    """The stand-in, compiled where it is not; with or without messages from one process to another."""
+def standin(*, sends: bool = True, report: Path | None = None) -> Device:
+    """The stand-in, compiled where it is not; with or without messages from one process to another.
+
+    `report`: the folder where each process writes what it saw.
+    """
     from neuron_device import build
 
     variables = {
@@ -55,7 +58,26 @@ def standin(*, sends: bool = True) -> Device:
         "TORCH_NEURONX_FALLBACK_ONLY_FOR_UNIMPLEMENTED_OPS": "1",
         "NEURON_STANDIN_SEND": "1" if sends else "0",
     }
+    if report is not None:
+        variables["NEURON_STANDIN_REPORT"] = str(report)
     return Device(name="neuron", site=build.folder(), variables=variables)
+
+
+@contextmanager
+def rounded_alike() -> Iterator[None]:
+    """Compute on the CPU with the kernels and the widest type of a device: in bf16 a bit more or less grows."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    from neuron_trainer.accelerators import registry
+
+    cpu = registry.get("cpu")
+    registry._ALL["cpu"] = replace(cpu, widest=torch.float32)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        registry._ALL["cpu"] = cpu
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from neuron_api.loading.loader import load_text
 from pairs import aligned
 
 from . import ranks
-from .devices import CPU, Device, watched
+from .devices import CPU, Device, rounded_alike, watched
 from .splits import LORA_DROPOUT, PACKED, REFERENCES, ROOMY, SPLITS, Split, fits
 from .tiny import MODEL, SEQUENCE, VOCABULARY, config
 from .variants import SPLITS_OF_VARIANTS, VARIANTS
@@ -172,7 +172,8 @@ def _rank(rank: int, world: int, device: Device, folder: Path, runs: Sequence[Ru
     with device.group(rank, world, store) as place:
         for family, split in runs:
             try:
-                with watched(place, report_file(folder, family, split, rank)) as begin:
+                alike = rounded_alike() if family in VARIANTS else nullcontext()
+                with alike, watched(place, report_file(folder, family, split, rank)) as begin:
                     found = _train(family, (REFERENCES | SPLITS)[split], folder, compiler, place, begin)
             except Exception:
                 error_file(folder, family, split).write_text(traceback.format_exc())
@@ -195,7 +196,6 @@ def _train(
     family: str, split: Split, folder: Path, compiler: str, device: Any, begin: Callable[[str], None]
 ) -> dict[str, Any]:
     import torch.distributed as dist
-    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     from graphs import Graphs
     from neuron_api.platform.topology import Topology
@@ -211,13 +211,11 @@ def _train(
     gradients = Gradients(backend, 0.5)
     optimizer = optim.for_run(typed, backend.parameters())
     steps = []
-    # In bf16 the CPU's fused attention rounds elsewhere than products and a softmax, which the stand-in computes.
     for step in range(STEPS):
         graphs.begin_step(step)
         own = batch(family, step, backend.share)
         begin(f"step {step + 1}")
-        with sdpa_kernel(SDPBackend.MATH) if family in VARIANTS else nullcontext():
-            done = gradients.compute({name: part.to(device) for name, part in own.items()})
+        done = gradients.compute({name: part.to(device) for name, part in own.items()})
         optimizer.step()
         backend.end_step(step + 1)
         begin("read")

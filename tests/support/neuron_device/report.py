@@ -58,7 +58,7 @@ def read(folder: Path) -> list[Report]:
 
 def _report(values: dict[str, Any]) -> Report:
     events = [Event(**one) for one in values["events"]]
-    return Report(int(values["rank"] or 0), events, values["operators"])
+    return Report(values["rank"], events, values["operators"])
 
 
 def table(reports: list[Report], phase: str, *kinds: str) -> str:

@@ -45,6 +45,9 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("set_.source_Tensor", set_tensor);
   library.impl("record_stream", keep_for_stream);
   library.impl("_fused_sdp_choice", choose_attention);
+  // PyTorch would compose these of others where a device has no kernel, and round elsewhere than the CPU does.
+  library.impl("silu_backward", torch::CppFunction::makeFromBoxedFunction<&compute>());
+  library.impl("native_layer_norm", torch::CppFunction::makeFromBoxedFunction<&compute>());
 }
 
 // Under autocast the same operators are bf16 as on the CPU.

@@ -46,7 +46,7 @@ _SEEN: Final = _Observations()
 def register() -> None:
     """Begin to look, where a report is wanted."""
     if folder := os.environ.get("NEURON_STANDIN_REPORT"):
-        watch(Path(folder) / f"rank{os.environ.get('RANK', '')}-{os.getpid()}.json")
+        watch(Path(folder) / f"rank{_rank()}-{os.getpid()}.json")
         atexit.register(write)
         Finalize(None, write, exitpriority=10)  # processes of multiprocessing run no atexit in Python 3.11
 
@@ -87,11 +87,15 @@ def write() -> None:
     with _SEEN.lock:
         _close_phase()
         events = [dict(zip(names, event, strict=True), count=count) for event, count in _SEEN.events.items()]
-        document = {"rank": os.environ.get("RANK", ""), "events": events, "operators": _SEEN.operators}
+        document = {"rank": _rank(), "events": events, "operators": _SEEN.operators}
     _SEEN.file.parent.mkdir(parents=True, exist_ok=True)
     scratch = _SEEN.file.with_suffix(".part")
     scratch.write_text(json.dumps(document))
     scratch.rename(_SEEN.file)
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0)
 
 
 def _enter(phase: str) -> None:
