@@ -10,8 +10,9 @@ import pytest
 from torch.distributed.elastic.agent.server.api import RunResult, WorkerState
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure as TorchFailure
 
+from neuron_api.findings.finding import error
 from neuron_trainer import accelerators
-from neuron_trainer.errors import PreemptedError
+from neuron_trainer.errors import InputError, PreemptedError
 from neuron_trainer.ipc.process_group import is_peer_loss
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.launcher.elastic import agent as agent_module
@@ -178,6 +179,14 @@ def test_busy_cores_cost_nothing_for_a_while_and_are_then_a_failure(
     assert node.fail(1, STALE).state is WorkerState.HEALTHY, "the process rung"
     assert node.fail(1, STALE).state is WorkerState.FAILED, "then the pod"
     assert all(STALE in "\n".join(one.lines) for one in node.failures), "its words are for the failure table"
+
+
+def test_what_a_process_refuses_is_one_message_and_no_failure(node: Node) -> None:
+    problem = InputError([error("model.x", "it is wrong.", "Mend it.")])
+    node.channel.report_refusal(problem)
+    with pytest.raises(InputError, match="it is wrong"):
+        node.fail(1)
+    assert not node.failures
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -139,6 +139,8 @@ class Agent(LocalElasticAgent):
         return result
 
     def _failed(self, worker_group: WorkerGroup, result: RunResult) -> RunResult:
+        if (refusal := self._context.channel.refusal()) is not None:
+            raise refusal  # in one message; the stack of the process that found it says nothing more
         rank, failure = self._first_fall(worker_group, result)
         match self._judge(failure):
             case Verdict.COMPLETE:
@@ -150,8 +152,6 @@ class Agent(LocalElasticAgent):
             case Verdict.DEVICE_BUSY if self._waits_for_device():
                 return self._again(worker_group)
         self._context.record_failure(rank, failure)
-        if (refusal := self._context.channel.refusal()) is not None:
-            raise refusal
         if self._context.stop.is_requested:
             raise PreemptedError(f"{self._context.stop.signal.name}, and a process failed before it had saved")
         if not self._context.budget.take():
