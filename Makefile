@@ -59,6 +59,10 @@ test-unit: venv ## only the tests without processes and servers (a minute)
 test-faults: venv ## every fault on the real local cluster and API server, as a table (docs/faults.md; half an hour, root on Linux)
 	hack/test-faults $(BIN)/python
 
+.PHONY: test-install
+test-install: venv ## docs/install-eks.md on the local cluster, with advertised devices and a stand-in for Trainium (ten minutes, root)
+	$(BIN)/python hack/test-install
+
 .PHONY: soak
 soak: venv ## faults at random on the local cluster for SOAK_HOURS (8); stops by itself
 	$(BIN)/python hack/soak

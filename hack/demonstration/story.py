@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -47,13 +49,18 @@ def tell(setting: Setting) -> None:
     data.close_shell(setting.kubectl)
 
 
-def install_operator(setting: Setting) -> None:
-    """`helm upgrade --install`, until the operator is ready. Image tags are content ids: a new image rolls it."""
+def install_operator(setting: Setting, trainers: Mapping[str, str] = MappingProxyType({})) -> None:
+    """`helm upgrade --install`, until the operator is ready. Image tags are content ids: a new image rolls it.
+
+    `trainers`: trainer images beside that of CPU jobs, by their name in the chart's trainerImages.
+    """
     environment = dict(os.environ)
     if setting.kubectl.kubeconfig:
         environment["KUBECONFIG"] = setting.kubectl.kubeconfig
     setting.kubectl.run("apply", "--filename", str(REPOSITORY / "crds"))
-    images = _parts("image", setting.operator_image) | _parts("trainerImages.cpu", setting.trainer_image)
+    images = _parts("image", setting.operator_image)
+    for kind, image in {"cpu": setting.trainer_image, **trainers}.items():
+        images |= _parts(f"trainerImages.{kind}", image)
     values = {
         # A run of a minute is watched more closely than one of a week.
         "pollSeconds": "1",

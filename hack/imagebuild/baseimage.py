@@ -8,7 +8,9 @@ entry in it.
 from __future__ import annotations
 
 import platform
+import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from imagebuild.builder import Builder
@@ -25,32 +27,41 @@ _SOURCES = ("debian.sources", "ubuntu.sources")
 _OLDEST_PYTHON = {"buster": "3.7", "bullseye": "3.9", "focal": "3.8", "jammy": "3.10"}
 
 
-def ensure(builder: Builder) -> str:
-    """Name of the base image; makes it the first time."""
-    codename = _codename()
+def ensure(builder: Builder, suite: str = "") -> str:
+    """Name of the base image; makes it the first time. `suite`: another release of Debian than this machine's."""
+    codename = suite or _codename()
     image = f"localhost/neuron-base:{codename}-{fingerprint(*_PACKAGES, *_LEFT_OUT, platform.machine())}"
     if not builder.has(image):
         requirements.install({"mmdebstrap": "mmdebstrap"})
         with tempfile.TemporaryDirectory() as scratch:
             context = Path(scratch)
             context.chmod(0o755)
-            _make_root(codename, context / "root.tar")
+            _make_root(codename, context / "root.tar", [_source(suite)] if suite else _apt_sources())
             builder.build(image, "FROM scratch\nADD root.tar /\nENV LANG=C.UTF-8\n", context)
     return image
 
 
-def _make_root(codename: str, archive: Path) -> None:
+def _make_root(codename: str, archive: Path, sources: Sequence[str | Path]) -> None:
     command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(_PACKAGES)}"]
     command += [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in _LEFT_OUT]
     # Debian asks that copyright files stay with the programs.
     command += ["--dpkgopt=path-include=/usr/share/doc/*/copyright"]
-    run(*command, codename, archive, *_apt_sources(), timeout=900)
+    run(*command, codename, archive, *sources, timeout=900)
 
 
 def _apt_sources() -> list[Path]:
     directory = Path("/etc/apt/sources.list.d")
     found = [directory / name for name in _SOURCES if (directory / name).exists()]
     return found or [Path("/etc/apt/sources.list")]
+
+
+def _source(suite: str) -> str:
+    """The first archive that this machine takes packages from, for another release."""
+    text = "\n".join(path.read_text() for path in _apt_sources())
+    address = re.search(r"^(?:URIs: *|deb +)(https?://\S+)", text, re.MULTILINE)
+    if address is None:
+        raise MissingRequirement("No archive of packages is configured here (/etc/apt/sources.list.d).")
+    return f"deb {address[1]} {suite} main"
 
 
 def _codename() -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from imagebuild import baseimage, indexaccess, loading
 from imagebuild.builder import Builder
-from imagebuild.images import IMAGES, Built, Image
+from imagebuild.images import IMAGES, LOCAL, Built, Image
 from localcluster.cluster import Cluster
 from localcluster.errors import LocalClusterError
 from localcluster.locations import REPOSITORY, default_state_directory
@@ -22,6 +22,7 @@ installed where it is missing and apt-get is there), and load them into the loca
 
   hack/images build              operator and trainer; seconds when only code changed, nothing when nothing did
   hack/images build operator
+  hack/images build torchneuron --neuron-base-image NAME --neuron-index-url URL
   hack/images names              NAME IMAGE lines: tags are content ids, so a changed image rolls a Deployment
 
 The base image: with docker the Dockerfile's default is pulled; with buildah one is made from this
@@ -50,7 +51,7 @@ def _build(options: argparse.Namespace) -> None:
     builder = Builder.find()
     cluster = Cluster(default_state_directory())
     base = _base(options, builder)
-    for name in options.image or IMAGES:
+    for name in options.image or LOCAL:
         built = _build_one(IMAGES[name], builder, _arguments(name, base, options))
         if options.cluster == "local" and cluster.is_running():
             start = time.monotonic()
@@ -95,15 +96,25 @@ def _base(options: argparse.Namespace, builder: Builder) -> str:
 
 def _arguments(name: str, base: str, options: argparse.Namespace) -> dict[str, str]:
     arguments = {"BASE_IMAGE": base} if base else {}
-    if name == "trainer" and options.torch_index_url:
+    if name == "torchneuron":
+        arguments |= {"TORCHNEURON_BASE_IMAGE": _neuron_base(options), "NEURON_INDEX_URL": options.neuron_index_url}
+    if name == "operator":
+        return arguments
+    if options.torch_index_url:
         arguments["TORCH_INDEX_URL"] = options.torch_index_url
-    elif name == "trainer" and not options.torch_full:
+    elif not options.torch_full:
         arguments["TORCH_CUDA_STUBS"] = "1"
     return arguments
 
 
+def _neuron_base(options: argparse.Namespace) -> str:
+    """The image with the Neuron runtime; of `debian:SUITE` one without it, in which nothing trains."""
+    name, _, suite = str(options.neuron_base_image).partition(":")
+    return baseimage.ensure(Builder.find(), suite) if name == "debian" and suite else str(options.neuron_base_image)
+
+
 def _names(_options: argparse.Namespace) -> int:
-    built = {name: Built.load(image) for name, image in IMAGES.items()}
+    built = {name: Built.load(IMAGES[name]) for name in LOCAL}
     for name, last in built.items():
         print(name, last.image if last else "not built")
     return 0 if all(built.values()) else 1
@@ -115,9 +126,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     build = commands.add_parser("build", help="build, and load into the local cluster when it is up")
-    build.add_argument("image", nargs="*", choices=[*IMAGES, []], help="which; all when none is named")
+    build.add_argument("image", nargs="*", choices=[*IMAGES, []], help="which; operator and trainer when none is named")
     build.add_argument("--base-image", default=os.environ.get("BASE_IMAGE"), metavar="debian|registry|NAME")
     build.add_argument("--torch-index-url", default=os.environ.get("TORCH_INDEX_URL", ""), metavar="URL")
+    build.add_argument("--neuron-base-image", default=os.environ.get("TORCHNEURON_BASE_IMAGE", ""), metavar="NAME",
+                       help="torchneuron: image with the Neuron runtime and Python 3.12 to 3.14; debian:trixie: one "
+                       "without the runtime, for tests of the build")  # fmt: skip
+    build.add_argument("--neuron-index-url", default=os.environ.get("NEURON_INDEX_URL", ""), metavar="URL",
+                       help="torchneuron: the Neuron package index")  # fmt: skip
     build.add_argument("--torch-full", action="store_true", help="PyTorch with its CUDA libraries, 3 GB more")
     build.add_argument("--cluster", choices=["local", "current", "none"], default=os.environ.get("CLUSTER") or "local")
     build.set_defaults(action=_build)

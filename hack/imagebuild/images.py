@@ -49,7 +49,21 @@ IMAGES = {
             "hack/torch_cuda_stubs.py",
         ),
     ),
+    "torchneuron": Image(
+        "trainer-torchneuron",
+        "trainer-image/Dockerfile",
+        "torchneuron",
+        (
+            *_SHARED,
+            "trainer-image/src",
+            "trainer-image/requirements/torchneuron.lock",
+            "hack/imagebuild/locked_install.py",
+            "hack/torch_cuda_stubs.py",
+        ),
+    ),
 }
+LOCAL = ("operator", "trainer")
+"""Those of the local cluster, which are built when none is named."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -64,12 +65,16 @@ class Ground:
         return identity.children()[0].pid
 
 
-def prepare(console: Console) -> Ground:
-    """Bring up what is missing."""
+def prepare(console: Console, trainers: Callable[[Cluster, str], Mapping[str, str]] = lambda *_: {}) -> Ground:
+    """Bring up what is missing.
+
+    `trainers` makes further trainer images from that of CPU jobs, by their name in the chart's trainerImages.
+    """
     where = setting.local(console)
     cluster = Cluster(default_state_directory())
+    more = trainers(cluster, where.trainer_image)
     with setting.chapter(console, f"operator: CRD and chart (helm upgrade --install {story.RELEASE})"):
-        story.install_operator(where)
+        story.install_operator(where, more)
     with setting.chapter(console, "claim and data"):
         storage = claim(cluster, where.kubectl, CLAIM)
         if not (storage / "data").exists():

@@ -13,7 +13,7 @@ def doctor(variables: Mapping[str, str], folder: Path, *arguments: str) -> dict[
     command = [sys.executable, "-m", "neuron_trainer", "doctor", "--accelerator", "neuron", "--processes", "2"]
     done = subprocess.run(
         [*command, "--report", str(report), *arguments],
-        env=dict(variables), cwd=folder, capture_output=True, text=True, timeout=120, check=False,
+        env=dict(variables), cwd=folder, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr  # Python, driver and devices are not there
     written: dict[str, Any] = json.loads(report.read_text())

@@ -12,7 +12,7 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 FILES: Final = {
     "operator": (ROOT / "Dockerfile", ("",)),
-    "trainer": (ROOT / "trainer-image" / "Dockerfile", ("neuron", "cpu")),
+    "trainer": (ROOT / "trainer-image" / "Dockerfile", ("neuron", "torchneuron", "cpu")),
 }
 """And the names of the stages that are images; the last stage of the operator has none."""
 SETUID: Final = "find / -xdev -type f -perm /6000 -exec chmod a-s {} +"
@@ -95,7 +95,7 @@ def test_no_cache_of_a_package_manager_stays(file: str) -> None:
 
 @pytest.mark.parametrize("file", FILES)
 def test_nothing_is_fetched_that_is_not_locked(file: str) -> None:
-    """The neuron image is the exception: its index has no hashes to lock (trainer-image/README.md)."""
+    """What only the Neuron index has is the exception: it has no hashes to lock (trainer-image/README.md)."""
     for stage, found in stages(FILES[file][0]).items():
         for name, rest in found:
             assert name != "ADD", "COPY takes nothing from a network"

@@ -45,13 +45,13 @@ WELL = Machine(
     accelerator="neuron",
     python=(3, 14),
     packages={
-        "torch": "2.14.0", "torch-neuronx": "2.14.3.0.1234+abc", "neuronx-cc": "2.28.1", "nki": "0.7.0",
+        "torch": "2.14.0", "torch-neuronx": "2.14.3+abc", "neuronx-cc": "2.28.1", "nki": "0.7.0",
         "neuron-training-operator": "0.1.0",
     },
     variables={contract.ENV_NUM_NODES: "2", contract.ENV_PROCESSES_PER_NODE: "64", "NEURON_LOGICAL_NC_CONFIG": "2"},
     device_files=FILES,
-    driver="2.31.4.0",
-    runtime="2.35.10.0",
+    driver="2.31.4",
+    runtime="2.35.10",
     neuron_ls=listing(),
     efa_files={"/dev/infiniband/uverbs0": True},
     fi_info=Answer(0, "provider: efa\n    fabric: efa"),
@@ -91,8 +91,8 @@ def test_a_node_on_which_all_is_well_has_a_line_for_each_check_and_none_with_a_r
 UNWELL: list[tuple[str, dict[str, Any], Outcome, str]] = [
     ("pytorch", {"packages": packages(torch=None)}, FAILED, "not installed"),
     ("torchneuron", {"packages": packages(torch_neuronx=None)}, FAILED, "torch-neuronx is not installed"),
-    ("torchneuron", {"packages": packages(torch_neuronx="2.13.3.0.1")}, FAILED, "two families"),
-    ("torchneuron", {"packages": packages(torch="2.9.1", torch_neuronx="2.9.0.2.15")}, FAILED, "PyTorch/XLA"),
+    ("torchneuron", {"packages": packages(torch_neuronx="2.13.3")}, FAILED, "two families"),
+    ("torchneuron", {"packages": packages(torch="2.9.1", torch_neuronx="2.9.0")}, FAILED, "PyTorch/XLA"),
     ("torchneuron", {"packages": packages(torch="2.15.0", torch_neuronx="2.15.0")}, FAILED, "2.13.* or 2.14.*"),
     ("python", {"python": (3, 11)}, FAILED, "3.12 to 3.14"),
     ("python", {"python": (3, 15)}, FAILED, "3.12 to 3.14"),
@@ -100,8 +100,8 @@ UNWELL: list[tuple[str, dict[str, Any], Outcome, str]] = [
     ("compiler", {"packages": packages(nki=None)}, FAILED, "nki not installed"),
     ("driver", {"driver": None}, FAILED, "no Neuron driver"),
     ("driver", {"runtime": None}, UNKNOWN, "libnrt was not found"),
-    ("driver", {"driver": "2.26.10.0"}, FAILED, "Update aws-neuronx-dkms on the node to 2.27"),
-    ("driver", {"driver": "2.29.0.0", "runtime": "2.32.31.0"}, FAILED, "aws-neuronx-runtime-lib 2.33"),
+    ("driver", {"driver": "2.26.10"}, FAILED, "Update aws-neuronx-dkms on the node to 2.27"),
+    ("driver", {"driver": "2.29.0", "runtime": "2.32.31"}, FAILED, "aws-neuronx-runtime-lib 2.33"),
     ("driver", {"driver": "2.30.2"}, UNKNOWN, "released with driver 2.31"),
     ("driver", {"runtime": "2.99.1"}, UNKNOWN, "a driver that this release does not know"),
     ("devices", {"device_files": {}}, FAILED, "request aws.amazon.com/neuron"),
@@ -291,6 +291,15 @@ def test_on_a_cpu_all_is_well_and_the_report_has_it(tmp_path: Path, capsys: pyte
     assert written["trials"]["collective"]["values"] == {"processes": 2, "send": True}
     assert shown.splitlines()[-1] == f"{len(written['results'])} checks, 0 failed."
     assert len(shown.splitlines()) == len(written["results"]) + 1
+
+
+def test_trials_compile_into_a_directory_that_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found in the image: its user may write nothing in the working directory, `/`."""
+    seen: list[Mapping[str, str]] = []
+    monkeypatch.setattr(machine, "place", lambda path: place(str(path), is_writable=str(path) != "compile-cache"))
+    monkeypatch.setattr(trials, "run", lambda *arguments: seen.append(arguments[-1]) or Trial(1.0))
+    assert main(["doctor", "--accelerator", "cpu"]) == 0
+    assert {variables["TORCHINDUCTOR_CACHE_DIR"].startswith("/tmp/") for variables in seen} == {True}
 
 
 def test_on_a_machine_without_devices_it_fails_and_touches_none(

@@ -2,13 +2,14 @@
 `generate RUN …`, `plot RUN …`, `doctor`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from neuron_api import contract, release
+from neuron_api import release
+
+from .doctor import arguments
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,36 +30,8 @@ def parser() -> argparse.ArgumentParser:
     plot.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="log directory, or its metrics.jsonl")
     plot.add_argument("-o", "--output", type=Path, default=Path("plot.png"), metavar="FILE",
                       help="picture; .png, .svg or .pdf; default plot.png")  # fmt: skip
-    _add_doctor(commands)
+    arguments.add_doctor(commands)
     return root
-
-
-def _add_doctor(commands: Any) -> None:
-    doctor = commands.add_parser(
-        "doctor", help="can a training run here? devices, versions, network, limits, a collective, a compilation"
-    )
-    add = doctor.add_argument
-    # fmt: off
-    add("--accelerator", choices=("cpu", "neuron", "cuda"), metavar="NAME",
-        default=os.environ.get(contract.ENV_ACCELERATOR, "cpu"),
-        help="cpu, neuron or cuda; default: what the operator says, else cpu")
-    add("--processes", type=_positive, metavar="N",
-        help="processes of the collective; default: the logical cores that neuron-ls lists, 2 without any; with it the "
-        "devices are used even where none is seen")
-    add("--timeout", type=_positive, default=300, metavar="SECONDS",
-        help="for each use of the devices, which is ended after that; default 300")
-    add("--no-trials", action="store_true", help="look only, and use no device")
-    add("--cache", type=Path, default=Path("compile-cache"), metavar="DIR",
-        help="where the compiled graphs of a run are to be kept; default ./compile-cache")
-    add("--report", type=Path, metavar="FILE",
-        help="write what was seen, without secrets, to send it back; JSON for .json, else lines with JSON below")
-    # fmt: on
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return int(text)
 
 
 def _add_run(commands: Any) -> None:
@@ -226,9 +199,9 @@ def _convert(chosen: Any) -> int:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Entry point of the `neuron-train` script; returns an exit code of `neuron_api.contract.ExitCode`."""
-    chosen = parser().parse_args(arguments)
+    chosen = parser().parse_args(words)
     if chosen.command in ("run", "test"):
         from .launcher import job_file, start
 

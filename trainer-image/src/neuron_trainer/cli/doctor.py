@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ def _trials(request: DoctorRequest, found: Machine) -> Iterator[tuple[str, Trial
     """Make the trials; the devices are not touched where there are none."""
     if not request.has_trials or (request.accelerator != "cpu" and not (found.device_files or request.processes)):
         return
-    cache = Path(os.environ.get(_CACHE) or request.cache)
+    cache = _cache(request.cache)
     variables = {
         device_environment.AUTOLOAD: "0",
         **{
@@ -72,6 +73,12 @@ def _trials(request: DoctorRequest, found: Machine) -> Iterator[tuple[str, Trial
     for name in checkup.trial_names(request.accelerator):
         count = _processes(request, found) if name == "collective" else 1
         yield name, trials.run(name, request.accelerator, count, request.seconds, variables)
+
+
+def _cache(folder: Path) -> Path:
+    """Return where the trials keep what they compile; a temporary directory where that cannot be written."""
+    wanted = Path(os.environ.get(_CACHE) or folder)
+    return wanted if machine.place(wanted).is_writable else Path(tempfile.gettempdir(), "neuron-doctor-cache")
 
 
 def _processes(request: DoctorRequest, found: Machine) -> int:

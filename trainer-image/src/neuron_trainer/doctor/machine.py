@@ -205,7 +205,7 @@ def _version(name: str) -> str | None:
 
 
 def _runtime() -> str | None:
-    """Return the version of libnrt, which its file name ends with: libnrt.so.2.35.10.0."""
+    """Return the version of libnrt, which its file name ends with: libnrt.so.2.35.10."""
     folders = [*os.environ.get("LD_LIBRARY_PATH", "").split(":"), "/opt/aws/neuron/lib"]
     numbers = (re.fullmatch(r"libnrt\.so\.([0-9]+\.[0-9.]+)", file.name) for file in _libraries(folders))
     return next((number[1] for number in numbers if number), None)

@@ -44,7 +44,7 @@ def results(machine: Machine) -> Iterator[Result]:
 
 
 def numbers(text: str | None) -> Version | None:
-    """Return the first two numbers of a version: (2, 14) of `2.14.3.0.1234+abc`; None if there are none."""
+    """Return the first two numbers of a version: (2, 14) of `2.14.3+abc`; None if there are none."""
     found = re.match(r"(\d+)\.(\d+)", text or "")
     return (int(found[1]), int(found[2])) if found else None
 
