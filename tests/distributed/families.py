@@ -136,12 +136,14 @@ def order(runs: Collection[Run]) -> list[Run]:
     return sorted(runs, key=lambda run: ((REFERENCES | SPLITS)[run[1]].world, run))
 
 
-def train_what_can_be(folder: Path, runs: Collection[Run], device: Device) -> dict[Run, str]:
-    """Each run that can be trained on a device, and what those say that cannot."""
+def train_what_can_be(
+    folder: Path, runs: Collection[Run], device: Device = CPU, compiler: str = EAGER
+) -> dict[Run, str]:
+    """Each run that can be trained on a device or by a compiler, and what those say that cannot."""
     errors: dict[Run, str] = {}
     while pending := [run for run in order(runs) if run not in errors and not is_there(folder, *run)]:
         try:
-            train_all(folder, pending, device=device)
+            train_all(folder, pending, compiler, device)
         except AssertionError as hung:
             failed = next(run for run in pending if not is_there(folder, *run))
             file = error_file(folder, *failed)

@@ -112,7 +112,7 @@ def _(like: Tensor, probability: float, seed: Tensor) -> Tensor:  # noqa: ARG001
 def _hashed(like: Tensor, probability: float, seed: int | Tensor) -> Tensor:
     """Numbers of elements and the two halves of the seed, mixed by a 32-bit hash (lowbias32, C. Wellons, 2018)."""
     number = torch.arange(like.numel(), dtype=torch.int32, device=like.device)
-    for half in (seed & 0x7FFFFFFF, seed >> 31):
+    for half in (seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF):
         number = _mix(number + half)
     kept = (number & (2**_BITS - 1)) >= round(probability * 2**_BITS)
     return kept.to(like.dtype).view(like.shape) / (1.0 - probability)

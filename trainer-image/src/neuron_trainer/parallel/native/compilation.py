@@ -18,8 +18,8 @@ from .tensor.loss import AveragedLoss
 log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
-MAX_GRAPHS: Final = 16
-"""Of one piece of code; PyTorch's 8 are few for training, evaluation and a reference, each with and without experts."""
+MAX_GRAPHS: Final = 64
+"""Of one piece of code. PyTorch's 8 are few: embedding and head share one, in training, evaluation and a reference."""
 
 
 class CompiledForward:

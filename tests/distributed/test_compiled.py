@@ -1,0 +1,61 @@
+"""`model.compile`: steps and weights are those of eager execution, with one graph for all layers of a kind.
+
+aot_eager carries graphs out as PyTorch would.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from . import families
+from .splits import LORA_DROPOUT, MASKED, ONE, REFERENCES, SPLITS
+
+pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("backend")]
+
+COMPILER = "aot_eager"
+ENDS = 4
+"""Embedding, norm, head and loss have a graph each."""
+CASES: dict[families.Run, list[int]] = {
+    ("llama", "one process, 4 layers"): [1 + ENDS],
+    ("llama, documents", "recompute selective"): [1 + ENDS],
+    ("megatron mixtral", "recompute full"): [2 + ENDS],  # one layer has experts, one has none
+    (LORA_DROPOUT, ONE): [2 + ENDS],  # what comes out of a frozen embedding needs no gradient
+    (MASKED, ONE): [2 + ENDS],  # and an embedding of positions
+    ("llama, dpo", "data 2, zero1"): [1 + ENDS] * 2,
+    ("mistral", "context 2"): [1 + ENDS] * 2,
+    ("megatron gpt", "pipeline 2"): [3, 4],
+}
+"""Graphs of each process."""
+
+
+@pytest.fixture(scope="module")
+def folder(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What came out of every run, and of what it is compared with."""
+    base = tmp_path_factory.mktemp("compiled")
+    families.train_all(base / "eager", {(family, reference(split)) for family, split in CASES})
+    families.train_all(base / COMPILER, CASES, COMPILER)
+    return base
+
+
+def reference(split: str) -> str:
+    return (REFERENCES | SPLITS)[split].reference
+
+
+@pytest.mark.parametrize(("family", "split"), CASES)
+def test_steps_and_weights_are_those_of_eager_execution(family: str, split: str, folder: Path) -> None:
+    wanted = families.result(folder / "eager", family, reference(split))
+    found = families.result(folder / COMPILER, family, split)
+    for (loss, norm, *metrics), one in zip(found["steps"], wanted["steps"], strict=True):
+        assert (loss, norm) == pytest.approx(one[:2], rel=1e-5)
+        assert metrics == pytest.approx(one[2:], rel=1e-5, abs=1e-5)
+    for name, weight in wanted["weights"].items():
+        torch.testing.assert_close(found["weights"][name], weight, rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize(("family", "split"), CASES)
+def test_layers_of_a_kind_share_one_graph_which_is_never_made_again(family: str, split: str, folder: Path) -> None:
+    """A graph that is made again after the second step ends the run (`support/graphs.py`)."""
+    counts = families.result(folder / COMPILER, family, split)["graphs"]
+    assert [count["breaks"] for count in counts] == [0] * len(counts)
+    assert [count["graphs"] for count in counts] == CASES[family, split]

@@ -1,0 +1,82 @@
+"""`model.compile`: what is refused before a start, and masks of a graph."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from neuron_api.derive import compiler as derived
+from neuron_trainer.models.blocks import dropout
+from neuron_trainer.models.blocks.dropout import Dropout, SeedQueue
+from neuron_trainer.preflight import compiler
+
+from .conftest import alone, typed
+
+
+@pytest.mark.parametrize(
+    ("chosen", "device", "backend"),
+    [
+        ("auto", "cpu", None), ("auto", "neuron", "neuron"), ("auto", "cuda", "inductor"),
+        ("eager", "neuron", None), ("aot_eager", "cpu", "aot_eager"), ("inductor", "neuron", "inductor"),
+    ],
+)  # fmt: skip
+def test_the_key_or_the_device_decides(chosen: str, device: str, backend: str | None, tiny: Path) -> None:
+    assert derived.backend(typed(alone(tiny, tiny, model__compile=chosen)), device) == backend
+
+
+@pytest.mark.parametrize("name", ["inductr", "neuron"])
+def test_a_backend_that_is_not_there_is_refused(name: str, tiny: Path) -> None:
+    [finding] = compiler.check(typed(alone(tiny, tiny, model__compile=name)), "cpu")
+    assert (finding.key, finding.severity) == ("model.compile", "error")
+    assert f"no compiler {name!r}" in finding.message
+    assert "auto, eager, aot_eager" in finding.remedy
+    assert "inductor" in finding.remedy
+
+
+def test_inductor_without_a_compiler_for_what_it_writes_is_refused(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = typed(alone(tiny, tiny, model__compile="inductor"))
+    assert compiler.check(config, "cpu") == []
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    [finding] = compiler.check(config, "cpu")
+    assert "needs a C++ compiler, and 'no-such-compiler' is not on PATH" in finding.message
+
+
+@pytest.mark.parametrize("chosen", ["auto", "eager", "aot_eager"])
+def test_others_are_taken(chosen: str, tiny: Path) -> None:
+    assert compiler.check(typed(alone(tiny, tiny, model__compile=chosen)), "cpu") == []
+
+
+def test_the_seeds_of_a_pass_are_those_that_its_masks_would_draw() -> None:
+    """And as many numbers are taken from the generator, so what is drawn after it is the same."""
+    modules = [Dropout(0.3), Dropout(0.0), Dropout(0.5)]
+    states = torch.ones(7, 5)
+    modules[2].stream = 11
+
+    def masks(queue: SeedQueue | None) -> list[torch.Tensor]:
+        torch.manual_seed(5)
+        if queue is not None:
+            queue.fill()
+        for module in modules:
+            module.queue = queue
+        return [*(module(states) for module in modules), torch.rand(1)]
+
+    for eager, compiled in zip(masks(None), masks(SeedQueue(modules)), strict=True):
+        assert torch.equal(eager, compiled)
+    modules[0].eval(), modules[2].eval()
+    queue = SeedQueue(modules)
+    queue.fill()
+    assert queue.seeds is None
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.5])
+def test_a_devices_mask_is_the_same_for_a_seed_and_its_tensor_and_drops_that_share(probability: float) -> None:
+    like, seed = torch.ones(300, 400), 2**61 + 12345
+    factors = dropout._hashed(like, probability, seed)
+    assert torch.equal(factors, dropout._hashed(like, probability, torch.tensor(seed)))
+    share = (factors == 0).float()
+    sigma = (probability * (1 - probability) / like.numel()) ** 0.5
+    assert abs(share.mean() - probability) < 4 * sigma
+    assert factors.max() == pytest.approx(1 / (1 - probability))
+    neighbour = (dropout._hashed(like, probability, seed + 1) == 0).float()
+    assert abs((share * neighbour).mean() - probability**2) < 0.01, "masks of neighbouring seeds are independent"
+    assert abs((share[:, 1:] * share[:, :-1]).mean() - probability**2) < 0.01, "and so are neighbouring elements"
