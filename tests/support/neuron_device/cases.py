@@ -11,6 +11,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,6 +138,38 @@ def _message() -> None:
         dist.recv(tensor, 0)
 
 
+def _crossed(is_crossed: bool) -> None:
+    """Two collectives under way at once, which the second process begins in the other order."""
+    short = timedelta(seconds=3)
+    groups = [dist.new_group([0, 1], timeout=short), dist.new_group([0, 1], timeout=short)]
+    if is_crossed and dist.get_rank() == 1:
+        groups.reverse()
+    for work in [dist.all_reduce(ones(2), group=group, async_op=True) for group in groups]:
+        work.wait()
+
+
+def _lose_a_peer(is_lost: bool) -> None:
+    """A collective that the second process does not come to: it leaves the group."""
+    if is_lost and dist.get_rank() == 1:
+        dist.destroy_process_group()
+        raise RuntimeError("the other process waits on a barrier proxy task")
+    dist.all_reduce(ones(2))
+
+
+def _read(is_early: bool) -> None:
+    """Read the result of a collective, before or after it was waited for."""
+    tensor = ones(2)
+    work = dist.all_reduce(tensor, async_op=True)
+    early = tensor.clone()
+    work.wait()
+    if (early if is_early else tensor).tolist() != [2.0, 2.0]:
+        raise RuntimeError(f"no result: {early.tolist()}")
+
+
+def _pinned() -> None:
+    torch.empty(2, pin_memory=True)
+
+
 def _compile(dynamic: bool) -> None:
     compiled = torch.compile(lambda tensor: tensor * 2, backend="neuron", dynamic=dynamic)
     compiled(ones(2))
@@ -231,6 +264,10 @@ CASES: Final = {
     "lists of sums": Case(
         "no-coalesced-lists", lambda: _ask("reduce_scatter_coalesced", [], []), lambda: _scatter_sums(2), world=2
     ),
+    "two collectives at once": Case("barrier proxy task", lambda: _crossed(True), lambda: _crossed(False), world=2),
+    "a peer that is gone": Case("barrier proxy task", lambda: _lose_a_peer(True), lambda: _lose_a_peer(False), world=2),
+    "a result before it is waited for": Case("nan", lambda: _read(True), lambda: _read(False), world=2),
+    "pinned memory": Case("pin_memory", _pinned, _pinned, is_grouped=False, variables={"NEURON_STANDIN_PIN": "0"}),
     "sending": Case(
         "No backend type associated with device type neuron",
         _message,
@@ -258,14 +295,18 @@ def _attempt(function: Callable[[], Any]) -> str:
 
 
 def _try(case: Case, function: Callable[[], Any], variables: dict[str, str | None], folder: str) -> list[str]:
-    """What each process of the case says."""
+    """What each process of the case says; none ends before the others have said it, as gloo would report that."""
     pipes = []
+    hold, let_go = os.pipe()
     for rank in range(case.world):
         read, write = os.pipe()
         if os.fork() == 0:
             _enter(rank, case.world, {**variables, "STORE": f"{folder}/store", "NEURON_STANDIN_NODE": folder})
             said = _attempt(_group) if case.is_grouped else ""
             os.write(write, (said or _attempt(function)).encode()[:60000])
+            os.close(write)
+            os.close(let_go)
+            os.read(hold, 1)
             os._exit(0)
         os.close(write)
         pipes.append(read)
@@ -273,6 +314,8 @@ def _try(case: Case, function: Callable[[], Any], variables: dict[str, str | Non
     for read in pipes:
         with os.fdopen(read) as file:
             answers.append(file.read())
+    os.close(let_go)
+    os.close(hold)
     for _ in pipes:
         os.wait()
     return answers

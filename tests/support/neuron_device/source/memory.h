@@ -3,6 +3,7 @@
 
 #include "runtime.h"
 
+#include <cstdlib>
 #include <unordered_set>
 #include <vector>
 
@@ -45,6 +46,9 @@ inline void unpin(void* data) {
 
 struct PinnedMemory final : c10::Allocator {
   c10::DataPtr allocate(size_t size) override {
+    const char* is_possible = std::getenv("NEURON_STANDIN_PIN");
+    TORCH_CHECK(
+        is_possible == nullptr || std::string(is_possible) != "0", "neuron: pin_memory: the driver does not pin");
     void* data = size ? c10::alloc_cpu(size) : nullptr;
     if (data != nullptr) {
       std::lock_guard<std::mutex> locked(pinned_lock);

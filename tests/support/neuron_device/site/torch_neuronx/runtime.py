@@ -3,7 +3,7 @@
 Variables of the stand-in: `NEURON_STANDIN_NODE`, a folder that is the node: a core is held by one process of it.
 `NEURON_STANDIN_STALE`, a file: while it exists no core is available, as after a crash. `NEURON_STANDIN_TEARDOWN=crash`:
 the process dies of SIGSEGV when it ends well. `NEURON_STANDIN_FALLBACKS`, operators (`aten::topk,…`) that the CPU
-computes.
+computes. `NEURON_STANDIN_PIN=0`: pinning memory raises, as on hosts whose driver cannot.
 """
 
 import fcntl
