@@ -151,18 +151,22 @@ class Pipelined:
 
     def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
         """See `MicroBatchSchedule`."""
-        losses: list[Tensor] | None = [] if self._is_last else None
-        self._schedule.eval(**self._inputs(batches), losses=losses, return_outputs=False)
-        return self._mean(losses, batches[0].ids.device)
+        return self._mean(self._evaluated(batches), batches[0].ids.device)
 
     def measure(self, batches: Sequence[MicroBatch], measure: Measure) -> list[Tensor]:
         """See `MicroBatchSchedule`."""
-        values: list[Tensor] = []
         self._measure = measure
         try:
-            self._schedule.eval(**self._inputs(batches), losses=values if self._is_last else None, return_outputs=False)
+            return self._evaluated(batches) or []
         finally:
             self._measure = None
+
+    @torch.no_grad()
+    def _evaluated(self, batches: Sequence[MicroBatch]) -> list[Tensor] | None:
+        """Return the value of each micro-batch; None where the last stage is elsewhere. PyTorch's `eval` records
+        gradients unless it is told not to."""
+        values: list[Tensor] | None = [] if self._is_last else None
+        self._schedule.eval(**self._inputs(batches), losses=values, return_outputs=False)
         return values
 
     def _value(self, output: Any, number: Tensor) -> Tensor:
@@ -170,7 +174,7 @@ class Pipelined:
         they call this once more, to learn shapes; the metrics of that are overwritten."""
         targets = self._batches[index := int(number)].targets
         if self._measure is not None:
-            return self._measure(output, targets).detach()  # PyTorch's `eval` records gradients
+            return self._measure(output, targets)
         loss, self._metrics[index] = self._loss(output, targets)
         return loss
 

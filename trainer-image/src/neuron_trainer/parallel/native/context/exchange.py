@@ -93,7 +93,7 @@ class GatheredExchange:
         """See `Exchange`."""
         size, rank = self.group.size(), self.group.rank()
         stacked = torch.stack(tuple(own))
-        gathered = functional.all_gather_tensor(stacked, gather_dim=0, group=self.group)
+        gathered = functional.all_gather_single(stacked, gather_dim=0, group=self.group)
         gathered = _finished(gathered).view(size, *stacked.shape)
         for step in range(count):
             source = (rank - step) % size
