@@ -13,20 +13,17 @@ from .ranks import GLOO_TIMEOUT
 pytestmark = pytest.mark.distributed
 
 TOLERANCE = 0.05
+"""The largest error seen is 1.1 % (docs/design/009-memory-estimate.md)."""
 IN_EACH_STEP = {"max_prompt_length": 32, "precompute_ref_log_probs": False}
-ALL = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {"sft": {}, "peft": {"lora_dropout": 0.0}},
-    "lora of all": {"sft": {}, "peft": {"lora_dropout": 0.0, "target_modules": [*ALL, "embed_tokens", "lm_head"]}},
     "dpo": {"dpo": {"max_prompt_length": 32}},
     "dpo with a second model": {"dpo": IN_EACH_STEP},
     "dpo of adapters": {"dpo": IN_EACH_STEP, "peft": {"lora_dropout": 0.0}},
 }
 SPLITS: dict[str, tuple[int, dict[str, Any]]] = {
     "tensor 2": (1, {"tensor_model_parallel_size": 2}),
-    "tensor 2, sequence": (1, {"tensor_model_parallel_size": 2, "sequence_parallel": True}),
     "data 2, zero1": (2, {"zero1": True}),
-    "data 2": (2, {"zero1": False}),
     "pipeline 2": (1, {"pipeline_model_parallel_size": 2}),
 }
 """Data-parallel processes, and the section `distributed_strategy`. Two processes each."""

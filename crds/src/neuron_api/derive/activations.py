@@ -66,7 +66,8 @@ def layer_bytes(
 def head_bytes(
     model: Architecture, split: Sharding, tokens: int, width: int, peft: PeftConfig | None = None
 ) -> ActivationBytes:
-    """Return the bytes of norm and head: inputs, fp32 log-probabilities, and in the backward pass twice their size.
+    """Return the bytes of norm and head: inputs, fp32 log-probabilities, and in the backward pass two gradients: in
+    fp32, with a split vocabulary one of them in the compute type.
 
     With an adapter four tensors of logits in the compute type are there at once: the head's, the adapter's, the same
     scaled, and the sum.
@@ -77,7 +78,8 @@ def head_bytes(
     inputs = tokens * model.hidden * _FP32 // split.sequence
     inputs += states // split.sequence if peft is None else 0
     inputs += states // _inputs(split) if peft is None or has_adapter else 0
-    return ActivationBytes(inputs + logits, max(2 * logits, 4 * width * features - logits if has_adapter else 0))
+    gradients = logits + (logits if split.tensor == 1 else width * features)
+    return ActivationBytes(inputs + logits, max(gradients, 4 * width * features - logits if has_adapter else 0))
 
 
 def pipeline_bytes(
