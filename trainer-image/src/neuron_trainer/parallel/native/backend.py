@@ -1,7 +1,7 @@
 """`ParallelBackend` over what PyTorch has."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import repeat
 from typing import Final
@@ -9,7 +9,6 @@ from typing import Final
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor.parallel import loss_parallel
 
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment, compiler, precision
@@ -140,15 +139,15 @@ class NativeBackend:
         """See `ParallelBackend`."""
         self._gather()
         batch = self._with_reference(batch)
-        with self._loss_scope(batch):
-            return Outcome(*self._schedule.train(self._micro_batches(batch)))
+        self._set_divisor(batch)
+        return Outcome(*self._schedule.train(self._micro_batches(batch)))
 
     def evaluate(self, batch: Batch) -> Outcome:
         """See `ParallelBackend`."""
         self._gather()
         batch = self._with_reference(batch)
-        with self._loss_scope(batch):
-            return Outcome(*self._schedule.evaluate(self._micro_batches(batch)))
+        self._set_divisor(batch)
+        return Outcome(*self._schedule.evaluate(self._micro_batches(batch)))
 
     def log_probs(self, batch: Batch) -> Tensor:
         """See `ParallelBackend`; the last stage of a pipeline sends them to the others."""
@@ -189,8 +188,7 @@ class NativeBackend:
         return values
 
     def _log_probs(self, schedule: MicroBatchSchedule, batch: Batch) -> Tensor:
-        with self._vocabulary_scope():
-            values = schedule.measure(self._micro_batches(batch), self._rows)
+        values = schedule.measure(self._micro_batches(batch), self._rows)
         shape = batch["labels"].shape[:2]
         if not values:
             result = torch.zeros(shape, dtype=self._wide, device=self.device)
@@ -226,16 +224,10 @@ class NativeBackend:
             for index, (own, target) in enumerate(zip(ids, targets, strict=True))
         ]
 
-    @contextmanager
-    def _loss_scope(self, batch: Batch) -> Iterator[None]:
-        """Cross-entropy on logits that stay split over the vocabulary; over how much the mean is taken."""
+    def _set_divisor(self, batch: Batch) -> None:
+        """Over how much of a batch the loss is a mean."""
         is_weighted = self._objective is not None or alignment.weighs_tokens(self._config)
         self._loss.divisor = self._count_per_micro_batch(batch) if is_weighted else None
-        with self._vocabulary_scope():
-            yield
-
-    def _vocabulary_scope(self) -> AbstractContextManager[None]:
-        return loss_parallel() if self._meshes.tensor is not None else nullcontext()
 
     def _count_per_micro_batch(self, batch: Batch) -> Tensor:
         """Return the labels, or pairs, that count in an average micro-batch of the global batch, at least one in all of

@@ -1,16 +1,14 @@
 """The loss of a micro-batch (B-4, "HF ours"): next-token cross-entropy over the labels that count."""
 
-from typing import Final, Protocol
+from typing import Protocol
 
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from neuron_trainer.models.interface import Part, Prediction
 from neuron_trainer.parallel.native.context import context_parallel
 from neuron_trainer.parallel.native.schedule import Loss, LossValue, Targets
 
-IGNORED_LABEL: Final = -100
+from .cross_entropy import IGNORED_LABEL, cross_entropy
 
 Output = Tensor | Prediction | tuple[Tensor, Tensor]
 """Logits [b, own.length, V], split over the vocabulary or whole, with the model's auxiliary loss if it has one."""
@@ -45,10 +43,7 @@ class CrossEntropy:
         logits, auxiliary = output if isinstance(output, tuple) else (output, None)
         labels = targets.labels
         divisor = self.count(labels).clamp(min=1) if self.divisor is None else self.divisor
-        own = context_parallel.cut(labels, self._own).flatten()
-        total = F.cross_entropy(logits.float().flatten(0, 1), own, ignore_index=IGNORED_LABEL, reduction="sum")
-        if isinstance(total, DTensor):
-            total = total.full_tensor()
+        total = cross_entropy(logits, context_parallel.cut(labels, self._own), "sum")
         processes = self._own.total // self._own.length
         mean = total * processes / divisor if processes > 1 else total / divisor
         return LossValue(mean if auxiliary is None else mean + auxiliary)

@@ -9,17 +9,16 @@ sees the difference of four of them, which would depend on how a row is split.
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.distributed import ProcessGroup
-from torch.distributed.tensor import DTensor
 
 from neuron_trainer.models.interface import Part
 from neuron_trainer.objectives import Objective, Pairs
 from neuron_trainer.parallel.native.context import context_parallel
 from neuron_trainer.parallel.native.schedule import LossValue, Targets
 
-from .loss import IGNORED_LABEL, Output
+from .cross_entropy import IGNORED_LABEL, cross_entropy
+from .loss import Output
 
 
 def pair_rows(values: Tensor, pairs: int) -> Tensor:
@@ -43,12 +42,7 @@ class RowLogProbs:
         """See `Loss`; a row without labels has 0."""
         logits = output[0] if isinstance(output, tuple) else output
         labels = context_parallel.cut(targets.labels, self._own)
-        each = F.cross_entropy(
-            logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL, reduction="none"
-        )
-        if isinstance(each, DTensor):
-            each = each.full_tensor()
-        sums = -each.view(labels.shape).sum(dim=1, dtype=self._dtype)
+        sums = -cross_entropy(logits, labels, "none").view(labels.shape).sum(dim=1, dtype=self._dtype)
         return sums if self._context is None else _summed(sums, self._context)
 
 

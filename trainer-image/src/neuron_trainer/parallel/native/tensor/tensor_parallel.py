@@ -20,6 +20,7 @@ from neuron_api.derive import sharding
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.roles import Role
 
+from .embedding import SplitEmbedding
 from .experts import SplitExperts, WholeRouter
 from .reduction import Reduction
 from .shared_heads import SharedHeads
@@ -89,7 +90,7 @@ def _style(role: Role, between: Placement, reduction: Reduction) -> ParallelStyl
     is_split = between != Replicate()
     match role:
         case Role.VOCABULARY_IN:
-            return RowwiseParallel(input_layouts=Replicate(), output_layouts=between)
+            return SplitEmbedding(output_layouts=between)
         case Role.VOCABULARY_OUT:
             return ColwiseParallel(output_layouts=Shard(-1), use_local_output=False)
         case Role.COLUMN:
