@@ -64,8 +64,7 @@ class BlockBuilder:
             stages.prune_to_stage(module, self._config, self._family.layers, number)
         modules = dict(module.named_modules())
         layers = [name for name in self._family.layers if name in modules]
-        if self._meshes.experts is not None:
-            expert_parallel.apply(module, self._meshes.experts)
+        self._place_experts(module)
         if self._meshes.tensor is not None:
             roles = {name: role for name, role in self._family.roles.items() if self._holds(modules, name)}
             sequence_parallel = self._config.distributed_strategy.sequence_parallel
@@ -107,6 +106,12 @@ class BlockBuilder:
         if self._meshes.stages is not None:
             module.register_forward_hook(_plain)
         return module
+
+    def _place_experts(self, module: nn.Module) -> None:
+        if not accelerators.get(self._device.type).is_host:
+            expert_parallel.compute_in_blocks(module)
+        if self._meshes.experts is not None:
+            expert_parallel.apply(module, self._meshes.experts)
 
     def _adapt(self, module: nn.Module) -> None:
         """Add the adapters of LoRA, split as their linears are."""

@@ -9,15 +9,19 @@ have, divides.
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+
+def assigned(chosen: Tensor, experts: int) -> Tensor:
+    """Return whether an index is an expert's, bool [..., E]; `one_hot` without a look at the largest index."""
+    return chosen.unsqueeze(-1) == torch.arange(experts, device=chosen.device)
 
 
 def shares(logits: Tensor, chosen: Tensor) -> Tensor:
     """f and P of one layer, fp32 [2, E], from router logits [..., E] and the experts chosen [..., top_k]."""
     probabilities = logits.softmax(dim=-1).flatten(0, -2)
     tokens, experts = probabilities.shape
-    load = F.one_hot(chosen.flatten(), experts).sum(dim=0) / tokens
+    load = assigned(chosen.flatten(), experts).sum(dim=0) / tokens
     return torch.stack((load.float(), probabilities.mean(dim=0)))
 
 

@@ -1,17 +1,22 @@
-"""The experts' MLPs: tokens are sorted by expert, and each expert computes its own in one go."""
+"""The experts' MLPs. A token is a row for each of its experts; rows are computed by expert, weighted and summed.
 
-from collections.abc import Callable, Sequence
+No shape depends on the routing, whatever computes: see `products`.
+"""
+
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.mlp import FUNCTIONS
 
-Compute = Callable[[Tensor, Sequence[int]], Tensor]
-"""Rows sorted by expert and how many each has, [rows, H] to [rows, H]."""
+from .grouped import grouped
+from .products import Product, Rows
+
+Compute = Callable[[Tensor, Rows], Tensor]
+"""Tokens [T, H] and their R rows to what the experts give for each row, [R, H]; 0 where a row goes to none."""
 
 
 class Mixed(Protocol):
@@ -22,7 +27,7 @@ class Mixed(Protocol):
         ...
 
 
-Exchange = Callable[[Tensor, Sequence[int], Compute], Tensor]
+Exchange = Callable[[Tensor, Rows, Compute], Tensor]
 """The same for the experts of all processes, given what computes this one's."""
 
 
@@ -38,44 +43,46 @@ class Experts(nn.Module):
         self.down_proj = nn.Parameter(torch.empty(experts, hidden, inner))
         self.dropout = Dropout(dropout)
         self._experts, self._function = experts, FUNCTIONS[activation]
+        self.product: Product = grouped
+        """Set by a backend whose device computes otherwise."""
         self.exchange: Exchange | None = None
         """Set by a backend that holds a part of the experts on each process; the weights are then that part."""
 
-    def forward(self, states: Tensor, affinities: Tensor, chosen: Tensor, mixed: Mixed | None = None) -> Tensor:
+    def forward(
+        self,
+        states: Tensor,
+        affinities: Tensor,
+        chosen: Tensor,
+        mixed: Mixed | None = None,
+        capacity: int | None = None,
+    ) -> Tensor:
         """States [B, S, H], affinities fp32 and indices [B, S, top_k], to the weighted sums [B, S, H].
 
-        An index of E stands for no expert: a token that was dropped. Sums are fp32. Mixed tokens go back to their own
-        places here, since a backend may cut the output by places.
+        An index of E stands for no expert: a token that was dropped, of which there is none without a `capacity`. Sums
+        are fp32. Mixed tokens go back to their own places here, since a backend may cut the output by places.
         """
-        experts, tokens = chosen.flatten(), states.flatten(0, 1)
-        order = experts.argsort(stable=True)
-        counts = experts.bincount(minlength=self._experts + 1)[: self._experts].tolist()
-        order = order[: sum(counts)]
-        # index_select: its backward pass adds in a fixed order; indexing's does not with several threads.
-        token = order.div(chosen.shape[-1], rounding_mode="floor")
-        rows = tokens.index_select(0, token)
-        computed = self._compute(rows, counts) if self.exchange is None else self.exchange(rows, counts, self._compute)
-        weighted = computed * affinities.flatten().index_select(0, order)[:, None]
-        total = torch.zeros_like(tokens, dtype=weighted.dtype).index_add(0, token, weighted)
-        result = total.to(states.dtype).view(states.shape)
+        tokens = states.flatten(0, 1)
+        limit = len(tokens) if capacity is None else min(capacity, len(tokens))
+        rows = Rows(chosen.flatten(), self._experts, limit, is_exact=capacity is None)
+        computed = self._compute(tokens, rows) if self.exchange is None else self.exchange(tokens, rows, self._compute)
+        weighted = computed.view(*chosen.shape, -1) * affinities.unsqueeze(-1)
+        result = weighted.sum(dim=2).to(states.dtype)
         return result if mixed is None else mixed.back(result)
 
-    def _compute(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+    def _compute(self, tokens: Tensor, rows: Rows) -> Tensor:
         """See `Compute`."""
-        counts = list(counts)
-        parts = torch.split(rows, counts)
-        inner = [F.linear(part, weight) for part, weight in zip(parts, _each(self.up_proj), strict=True)]
+        arranged = self.product(rows)
+        values = arranged.slots.spread(tokens)
+        inner = arranged.linear(values, _local(self.up_proj))
         if self.gate_proj is None:
-            inner = [self._function(up) for up in inner]
+            inner = self._function(inner)
         else:
-            gates = [F.linear(part, weight) for part, weight in zip(parts, _each(self.gate_proj), strict=True)]
-            inner = [self._function(gate) * up for gate, up in zip(gates, inner, strict=True)]
-        dropped = torch.split(self.dropout(torch.cat(inner)), counts)
-        return torch.cat([F.linear(part, weight) for part, weight in zip(dropped, _each(self.down_proj), strict=True)])
+            inner = self._function(arranged.linear(values, _local(self.gate_proj))) * inner
+        return arranged.slots.collect(arranged.linear(self.dropout(inner), _local(self.down_proj)))
 
 
-def _each(stacked: Tensor) -> tuple[Tensor, ...]:
-    """The experts' own weights; of weights that a backend has split, the part that this process has."""
+def _local(stacked: Tensor) -> Tensor:
+    """Return the weights that this process has, where a backend has split them."""
     # Not asked by class: DTensor's import takes 0.5 s, which the launcher does not need.
     local: Tensor = stacked.to_local() if hasattr(stacked, "to_local") else stacked
-    return local.unbind()
+    return local

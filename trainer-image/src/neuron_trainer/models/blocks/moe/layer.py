@@ -3,11 +3,12 @@
 from math import ceil
 from typing import Protocol
 
-import torch.nn.functional as F  # noqa: N812
+import torch
 from torch import Tensor, nn
 
 from neuron_trainer.models.blocks.dropout import Dropout
 
+from .balance import assigned
 from .experts import Experts, Mixed
 from .router import Router
 from .settings import MoeSettings
@@ -41,19 +42,20 @@ class MoE(nn.Module):
         if self.shuffle is not None:
             states, mixed = self.shuffle.mix(states, is_random=self.training)
         affinities, chosen, shares = self.gate(states)
-        chosen = self._within_capacity(chosen)
+        capacity = self._capacity(chosen.shape[0] * chosen.shape[1])
+        if capacity is not None:  # assignments beyond it go to none
+            experts = self._settings.num_experts
+            chosen = torch.where(within_capacity(chosen, experts, capacity), chosen, experts)
         if self.gate.samples is not None:
             affinities, chosen = self.gate.samples.own(affinities), self.gate.samples.own(chosen)
-        return self.dropout(self.experts(states, affinities, chosen, mixed)), shares
+        return self.dropout(self.experts(states, affinities, chosen, mixed, capacity)), shares
 
-    def _within_capacity(self, chosen: Tensor) -> Tensor:
-        """Assignments beyond the capacity of their expert go to none."""
+    def _capacity(self, tokens: int) -> int | None:
+        """Return how many of so many tokens one expert takes; None: all that choose it."""
         settings = self._settings
         if settings.capacity_factor is None or settings.capacity_factor * settings.top_k >= settings.num_experts:
-            return chosen
-        tokens = chosen.shape[0] * chosen.shape[1]
-        limit = expert_capacity(tokens, settings.top_k, settings.capacity_factor, settings.num_experts)
-        return chosen.masked_fill(~within_capacity(chosen, settings.num_experts, limit), settings.num_experts)
+            return None
+        return expert_capacity(tokens, settings.top_k, settings.capacity_factor, settings.num_experts)
 
 
 def expert_capacity(tokens: int, top_k: int, factor: float, experts: int) -> int:
@@ -69,7 +71,7 @@ def within_capacity(chosen: Tensor, experts: int, capacity: int) -> Tensor:
     """
     batch, length, top_k = chosen.shape
     ordered = chosen.transpose(0, 1).reshape(-1, top_k)
-    taken = F.one_hot(ordered, experts).sum(dim=1)
+    taken = assigned(ordered, experts).sum(dim=1)
     before = taken.cumsum(dim=0) - taken
     within = before.gather(1, ordered) < capacity
     return within.view(length, batch, top_k).transpose(0, 1)

@@ -69,15 +69,20 @@ def sinkhorn(logits: Tensor, iterations: int, tolerance: float | None) -> Tensor
     """exp(logits) with rows and columns scaled so that each token and each expert has an equal share; [T, E] to [T, E].
 
     Sinkhorn and Knopp, Pacific J. Math. 21 (1967). Ends after `iterations`, or when the columns' factors change by less
-    than the tolerance on average.
+    than the tolerance on average: from then on they stay, and nobody has to ask whether it is so.
     """
     tokens, experts = logits.shape
     mass = (logits - logits.amax(dim=1, keepdim=True)).exp()  # a factor of a row changes nothing, but cannot overflow
     smallest = torch.finfo(mass.dtype).tiny
     rows, columns = mass.new_ones(tokens), mass.new_ones(experts)
+    is_over = torch.zeros((), dtype=torch.bool, device=mass.device)
     for _ in range(iterations):
-        rows = 1.0 / (tokens * (mass @ columns)).clamp(min=smallest)
-        before, columns = columns, 1.0 / (experts * (rows @ mass)).clamp(min=smallest)
-        if tolerance is not None and (columns - before).abs().mean() < tolerance:
-            break
+        next_rows = 1.0 / (tokens * (mass @ columns)).clamp(min=smallest)
+        next_columns = 1.0 / (experts * (next_rows @ mass)).clamp(min=smallest)
+        if tolerance is None:
+            rows, columns = next_rows, next_columns
+            continue
+        change = (next_columns - columns).abs().mean()
+        rows, columns = torch.where(is_over, rows, next_rows), torch.where(is_over, columns, next_columns)
+        is_over = is_over | (change < tolerance)
     return rows[:, None] * mass * columns

@@ -1,22 +1,24 @@
 """Expert parallelism: each process of a group has other experts, and tokens go to where theirs are (B-12).
 
 A token's row is sent once for each of its experts, and comes back computed: two all-to-alls, and two more in the
-backward pass. Which experts a token goes to, and what is beyond their capacity, is each process's own affair and does
-not depend on the group.
+backward pass. Each process is sent equally many rows, some of them empty: as many as there could be. Which experts a
+token goes to, and what is beyond their capacity, is each process's own affair and does not depend on the group.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
 
+from neuron_trainer.models.blocks.moe.blocked import blocked
 from neuron_trainer.models.blocks.moe.experts import Compute, Experts
+from neuron_trainer.models.blocks.moe.products import Rows
+from neuron_trainer.models.blocks.moe.slots import equal_parts
 from neuron_trainer.parallel.native.tensor import experts
+
+from .swap import swap
 
 
 def apply(module: nn.Module, mesh: DeviceMesh) -> None:
@@ -27,41 +29,30 @@ def apply(module: nn.Module, mesh: DeviceMesh) -> None:
             child.exchange = Exchange(mesh.get_group("expert"))
 
 
+def compute_in_blocks(module: nn.Module) -> None:
+    """Compute experts as a device can whose host does not know how many rows each has."""
+    for child in module.modules():
+        if isinstance(child, Experts):
+            child.product = blocked
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """Rows for the experts of all processes of the group, computed where they are. A collective."""
 
     group: ProcessGroup
 
-    def __call__(self, rows: Tensor, counts: Sequence[int], compute: Compute) -> Tensor:
-        """[rows, H], sorted by expert, to the same shape; `counts` of all E experts."""
-        sent = torch.tensor(counts, device=rows.device).view(self.group.size(), -1)
-        received = torch.empty_like(sent)
-        dist.all_to_all_single(received, sent, group=self.group)
-        leave, arrive = sent.sum(dim=1).tolist(), received.sum(dim=1).tolist()
-        arrived: Tensor = _Swap.apply(rows, leave, arrive, self.group)
-        # What arrives is sorted by process, and by expert within what is from one process.
-        own = torch.arange(received.shape[1], device=rows.device).repeat(self.group.size())
-        order = own.repeat_interleave(received.flatten()).argsort(stable=True)
-        computed = compute(arrived.index_select(0, order), received.sum(dim=0).tolist())
-        result: Tensor = _Swap.apply(computed.index_select(0, order.argsort()), arrive, leave, self.group)
-        return result
-
-
-class _Swap(torch.autograd.Function):
-    """All-to-all of rows; its gradients take the way back."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, leave: list[int], arrive: list[int], group: ProcessGroup) -> Tensor:
-        ctx.leave, ctx.arrive, ctx.group = leave, arrive, group
-        return _swap(rows, leave, arrive, group)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return _swap(gradient, ctx.arrive, ctx.leave, ctx.group), None, None, None
-
-
-def _swap(rows: Tensor, leave: list[int], arrive: list[int], group: ProcessGroup) -> Tensor:
-    received = rows.new_empty(sum(arrive), *rows.shape[1:])
-    dist.all_to_all_single(received, rows.contiguous(), arrive, leave, group=group)
-    return received
+    def __call__(self, tokens: Tensor, rows: Rows, compute: Compute) -> Tensor:
+        """See `Exchange` of the experts."""
+        size = self.group.size()
+        own = rows.count // size
+        top_k = len(rows.experts) // len(tokens)
+        # A token goes to an expert once, and no expert has more than `limit`.
+        room = min(own * rows.limit, len(tokens) * min(top_k, own))
+        slots = equal_parts(rows.experts.div(own, rounding_mode="floor"), size, room)
+        assert slots.is_filled is not None
+        numbers = torch.where(slots.is_filled, rows.experts.index_select(0, slots.row) % own, own)
+        arrived = swap(slots.spread(tokens), self.group)
+        experts_of_arrived = swap(numbers.to(torch.int32), self.group).long()
+        computed = compute(arrived, Rows(experts_of_arrived, own, size * rows.limit, is_exact=False))
+        return slots.collect(swap(computed, self.group))
