@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup
+from torch.distributed import _functional_collectives as functional
 
 
 def swap(rows: Tensor, group: ProcessGroup) -> Tensor:
@@ -21,10 +21,15 @@ class _Swap(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, group: ProcessGroup) -> Tensor:
         ctx.group = group
-        received = torch.empty_like(rows, memory_format=torch.contiguous_format)
-        dist.all_to_all_single(received, rows.contiguous(), group=group)
-        return received
+        return _swapped(rows, group)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Swap.forward(ctx, gradient, ctx.group), None
+        return _swapped(gradient, ctx.group), None
+
+
+def _swapped(rows: Tensor, group: ProcessGroup) -> Tensor:
+    """Functional, so that a graph may have it."""
+    pending = functional.all_to_all_single(rows.contiguous(), None, None, group)
+    result: Tensor = functional.wait_tensor(pending)  # type: ignore[no-untyped-call]
+    return result

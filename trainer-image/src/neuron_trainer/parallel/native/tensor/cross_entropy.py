@@ -7,10 +7,10 @@ exponentials and the logit of its label. No shape depends on a label, and nothin
 from typing import Any, Final, Literal, NamedTuple
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.distributed import ProcessGroup
+from torch.distributed import _functional_collectives as functional
 from torch.distributed.tensor import DTensor, Shard
 
 IGNORED_LABEL: Final = -100
@@ -47,8 +47,7 @@ class _SplitCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, labels: Tensor, part: _Part) -> Tensor:
         """[T, V / TP] and [T] to fp32 [T]. All-reduces: the maxima, and both sums together."""
         wide = logits.float()
-        largest = wide.amax(dim=1)
-        dist.all_reduce(largest, dist.ReduceOp.MAX, group=part.group)
+        largest = _over_processes(wide.amax(dim=1), "max", part.group)
         shifted = wide - largest.unsqueeze(1)
         places = labels - part.first
         is_own = (places >= 0) & (places < shifted.shape[1])
@@ -56,8 +55,7 @@ class _SplitCrossEntropy(torch.autograd.Function):
         chosen = torch.where(is_own, shifted.gather(1, places).squeeze(1), 0.0)
         exponentials = shifted.exp_()
         sums = torch.stack((exponentials.sum(dim=1), chosen))
-        dist.all_reduce(sums, group=part.group)
-        total, chosen = sums.unbind()
+        total, chosen = _over_processes(sums, "sum", part.group).unbind()
         counts = labels != IGNORED_LABEL
         ctx.save_for_backward(exponentials.div_(total.unsqueeze(1)), places, is_own, counts)
         ctx.dtype = logits.dtype
@@ -71,3 +69,9 @@ class _SplitCrossEntropy(torch.autograd.Function):
         of_logits = probabilities * gradient.unsqueeze(1)
         of_logits.scatter_add_(1, places, -(gradient * is_own).unsqueeze(1))
         return of_logits.to(ctx.dtype), None, None
+
+
+def _over_processes(values: Tensor, kind: str, group: ProcessGroup) -> Tensor:
+    """Return the sums or maxima over a group; functional, so that a graph may have it."""
+    result: Tensor = functional.wait_tensor(functional.all_reduce(values, kind, group))  # type: ignore[no-untyped-call]
+    return result
