@@ -128,6 +128,10 @@ bench-alignment: venv ## preference training against TRL, LoRA against full fine
 	$(BIN)/python benchmarks/alignment_dpo.py
 	$(BIN)/python benchmarks/alignment_lora.py
 
+.PHONY: bench-experts
+bench-experts: venv ## experts with static shapes against sorted ones, forward and backward on one thread, in turns (2 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/experts.py
+
 .PHONY: bench-data
 bench-data: venv ## index build, writing, packing and random reads against megatron-core, datasets and a bare memmap
 	$(BIN)/python benchmarks/data.py

@@ -116,7 +116,7 @@ def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dic
     mixed:  attention's output: w T q / TP
     mlp:    gate, up, activation(gate): 3 w T F / TP; without gate one of them
     product: the input of down: w T F / TP
-    routed: per expert of a token: inputs, outputs, and outputs times affinity: 3 w T k H
+    routed: per expert of a token outputs, and outputs times affinity; inputs of the rows computed here: w T H (2 k + r)
     """
     wide = width * tokens
     return {
@@ -126,7 +126,7 @@ def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dic
         "mixed": wide * model.query_width // split.tensor,
         "mlp": (3 if model.is_gated else 1) * wide * _mlp_width(model, split),
         "product": wide * _mlp_width(model, split),
-        "routed": int(3 * wide * model.hidden * _experts_of_token(model)),
+        "routed": int(wide * model.hidden * (_rows_of_token(model, split) + 2 * _experts_of_token(model))),
     }
 
 
@@ -138,10 +138,23 @@ def _inputs(split: Sharding) -> int:
 def _mlp_width(model: Architecture, split: Sharding) -> int:
     """Return the features of the MLP per token on this process; a token goes through several experts."""
     width = model.ffn // split.tensor
-    return width if model.experts is None else int(width * _experts_of_token(model))
+    return width if model.experts is None else int(width * _rows_of_token(model, split))
 
 
 def _experts_of_token(model: Architecture) -> float:
     if model.experts is None:
         return 0.0
     return min(model.experts.per_token * (model.experts.capacity or 1), model.experts.count)
+
+
+def _rows_of_token(model: Architecture, split: Sharding) -> float:
+    """Return the rows that experts on this process compute, per token of it: r.
+
+    With expert parallelism each process of a group has room for as many as the others could send.
+    """
+    experts = model.experts
+    if experts is None or split.expert == 1:
+        return _experts_of_token(model)
+    own = experts.count // split.expert
+    share = min(1.0, experts.per_token * experts.capacity / experts.count) if experts.capacity else 1.0
+    return split.expert * min(own * share, experts.per_token, own)
