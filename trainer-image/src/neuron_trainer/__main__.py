@@ -199,9 +199,21 @@ def _convert(chosen: Any) -> int:
     )
 
 
+def _parse(words: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; overrides may stand after options too, where argparse alone expects no more of them."""
+    program = parser()
+    chosen, others = program.parse_known_args(words)
+    takes_overrides = hasattr(chosen, "overrides")
+    if wrong := [word for word in others if not takes_overrides or word.startswith("-")]:
+        program.error(f"unrecognized arguments: {' '.join(wrong)}")
+    if others:
+        chosen.overrides = [*chosen.overrides, *others]
+    return chosen
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Entry point of the `neuron-train` script; returns an exit code of `neuron_api.contract.ExitCode`."""
-    chosen = parser().parse_args(words)
+    chosen = _parse(words)
     if chosen.command in ("run", "test"):
         from .launcher import job_file, start
 
