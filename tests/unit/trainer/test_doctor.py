@@ -308,7 +308,9 @@ def test_on_a_machine_without_devices_it_fails_and_touches_none(
     monkeypatch.setattr(trials, "run", lambda *_: pytest.fail("a device was used"))
     file = tmp_path / "report.txt"
     assert main(["doctor", "--accelerator", "neuron", "--report", str(file)]) == 1
-    assert "FAILED   devices      there is no /dev/neuron0. In a pod" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "FAILED   devices      there is no /dev/neuron0. In a pod" in shown
+    assert "unknown  trials       no device is there. With --processes N" in shown
     assert file.read_text().startswith("FAILED   torchneuron")
 
 
@@ -339,3 +341,58 @@ def test_a_report_names_neither_the_instance_nor_what_else_runs() -> None:
     assert "secret" not in text
     assert json.loads(text)["machine"]["neuron_ls"]["output"][0]["nc_count"] == 4
     assert json.loads(text)["results"][0]["check"] == results[0].check
+
+
+@pytest.mark.parametrize("processes", [7, {"pid": 3}, [{}], ["x"], None, [{"pid": "3"}]])
+def test_processes_that_neuron_ls_lists_in_another_form_are_no_error(processes: Any) -> None:
+    (line,) = lines(replace(WELL, neuron_ls=listing(neuron_processes=processes)), "cores")
+    assert line.outcome is (FAILED if isinstance(processes, list) else OK)
+    assert "processes 0" not in line.text
+
+
+def test_of_no_device_nothing_is_said_but_that() -> None:
+    found = replace(WELL, neuron_ls=Answer(0, "[]"))
+    assert [line.outcome for line in lines(found, "neuron-ls")] == [FAILED]
+    assert lines(found, "cores") == lines(found, "lnc") == []
+
+
+def test_a_report_leaves_out_what_neuron_ls_says_in_other_words() -> None:
+    found = replace(WELL, neuron_ls=Answer(1, "host=ip-10-1-2-3 user=alice"))
+    assert "alice" not in report.render([], found, {}, as_json=True)
+
+
+def test_a_file_is_no_place_for_a_cache(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    assert not machine.place(tmp_path / "file").is_writable
+    assert not machine.place(tmp_path / "file" / "below").is_writable
+
+
+def test_a_process_that_the_system_kills_is_a_failed_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    popen = trials.subprocess.Popen
+    command = ["/bin/sh", "-c", "kill -9 $$"]
+    monkeypatch.setattr(trials.subprocess, "Popen", lambda _, **named: popen(command, **named))
+    assert "killed by the system" in trials.run("step", "cpu", 1, 60.0, {}).problem
+
+
+def test_a_wrong_name_in_the_variable_is_wrong_use(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(contract.ENV_ACCELERATOR, "foo")
+    assert main(["doctor"]) == 2
+    assert "no accelerator 'foo'; use one of cpu, neuron, cuda" in capsys.readouterr().err
+
+
+def test_an_interrupted_trial_is_ended_and_the_report_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    children: list[Any] = []
+
+    def interrupt(processes: Any, _: float) -> bool:
+        children.extend(processes)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trials, "_wait", interrupt)
+    file = tmp_path / "report.txt"
+    main(["doctor", "--accelerator", "cpu", "--report", str(file)])
+    assert children and all(child.poll() is not None for child in children)
+    assert "interrupted" in file.read_text() and "interrupted" in capsys.readouterr().out

@@ -361,9 +361,8 @@ def test_a_fault_of_records_is_one_sentence(
     tokenizer = tmp_path / "tokenizer.json"
     Tokenizer(models.BPE()).save(str(tokenizer))
     assert prepare_documents([path], tmp_path / "out", "--tokenizer", str(tokenizer), *more) == ExitCode.CONFIG
-    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert re.search(sentence, record.getMessage()), record.getMessage()
-    assert not list(tmp_path.glob("out*"))
+    (message,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert re.search(sentence, message) and not list(tmp_path.glob("out*")), message
 
 
 def test_a_parquet_file_without_the_column_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -375,11 +374,10 @@ def test_a_parquet_file_without_the_column_is_told(tmp_path: Path, caplog: pytes
 
 
 def test_a_table_with_other_separators_is_named_as_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")):
+    for sign, name in zip(";\t|", ("semicolons", "tabs", "vertical bars"), strict=True):
         (tmp_path / "table.csv").write_text(f'id{sign}text\n1{sign}"Some, words"{sign}\n')
-        assert prepare_documents([tmp_path / "table.csv"], tmp_path / "out", *LEARN) == ExitCode.CONFIG
-        assert f"line 1 of {tmp_path}/table.csv: columns are separated by {name}, not by commas." in caplog.text
-        assert "Save it with commas" in caplog.text
+        assert prepare_documents([tmp_path / "table.csv"], tmp_path / "out", *LEARN) == 2
+        assert f"line 1 of {tmp_path}/table.csv: columns are separated by {name}, not by commas. Save it" in caplog.text
 
 
 @pytest.mark.parametrize("form", ["rows", "megatron"])

@@ -10,12 +10,15 @@ from typing import Final
 
 from neuron_api.contract import ExitCode
 from neuron_trainer.doctor import checkup, machine, report, trials
+from neuron_trainer.doctor.arguments import NAMES
 from neuron_trainer.doctor.machine import Machine
 from neuron_trainer.doctor.result import Outcome, Result, unknown
 from neuron_trainer.doctor.trials import Trial
 from neuron_trainer.launcher import device_environment
 
 _CACHE: Final = "TORCH_NEURONX_NEFF_CACHE_DIR"
+_AGAIN: Final = "Run it again to the end, or look only with --no-trials."
+_NO_DEVICE: Final = "With --processes N the devices are used all the same."
 _NO_TRIALS: Final = "Without --no-trials the devices are used, too."
 
 
@@ -35,6 +38,10 @@ class DoctorRequest:
 
 def run(request: DoctorRequest) -> int:
     """Print the lines as they come, write the report, and return the exit code."""
+    if request.accelerator not in NAMES:
+        listed = ", ".join(NAMES)
+        print(f"neuron-train: no accelerator {request.accelerator!r}; use one of {listed}", file=sys.stderr)  # noqa: T201
+        return int(ExitCode.CONFIG)
     if request.report is not None and (problem := _try_to_write(request.report)):
         print(f"neuron-train: --report {request.report}: {problem}", file=sys.stderr)  # noqa: T201
         return int(ExitCode.CONFIG)
@@ -43,13 +50,18 @@ def run(request: DoctorRequest) -> int:
     for result in checkup.examine(found):
         results.append(result)
         _print(result)
-    for name, trial in _trials(request, found):
-        made[name] = trial
-        for result in checkup.judge({name: trial}):
-            results.append(result)
-            _print(result)
-    if not request.has_trials:
-        results.append(unknown("trials", "none was made", _NO_TRIALS))
+    try:
+        for name, trial in _trials(request, found):
+            made[name] = trial
+            for result in checkup.judge({name: trial}):
+                results.append(result)
+                _print(result)
+    except KeyboardInterrupt:
+        results.append(unknown("trials", "interrupted", _AGAIN))
+        _print(results[-1])
+    if not made and results[-1].check != "trials":
+        reason, remedy = ("no device is there", _NO_DEVICE) if request.has_trials else ("none was made", _NO_TRIALS)
+        results.append(unknown("trials", reason, remedy))
         _print(results[-1])
     if request.report is not None:
         request.report.write_text(report.render(results, found, made, as_json=report.is_json(request.report)))

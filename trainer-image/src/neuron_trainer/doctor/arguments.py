@@ -3,9 +3,11 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from neuron_api import contract
+
+NAMES: Final = ("cpu", "neuron", "cuda")
 
 
 def add_doctor(commands: Any) -> None:
@@ -15,7 +17,7 @@ def add_doctor(commands: Any) -> None:
     )
     add = doctor.add_argument
     # fmt: off
-    add("--accelerator", choices=("cpu", "neuron", "cuda"), metavar="NAME",
+    add("--accelerator", choices=NAMES, metavar="NAME",
         default=os.environ.get(contract.ENV_ACCELERATOR, "cpu"),
         help="cpu, neuron or cuda; default: what the operator says, else cpu")
     add("--processes", type=_positive, metavar="N",

@@ -8,10 +8,12 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -155,30 +157,45 @@ def ask(command: Sequence[str], seconds: float = PROGRAM_SECONDS) -> Answer:
     if shutil.which(command[0]) is None:
         return Answer()
     try:
-        ended = subprocess.run(
+        program = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=seconds,
-            check=False,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        return Answer(is_late=True)
     except OSError as problem:
         return Answer(output=str(problem))
-    return Answer(ended.returncode, ended.stdout.strip() or ended.stderr.strip())
+    try:
+        output, errors = program.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return Answer(is_late=True)
+    finally:
+        end_session(program)
+    return Answer(program.returncode, output.strip() or errors.strip())
+
+
+def end_session(program: subprocess.Popen[Any]) -> None:
+    """End a program that has a session of its own, with what it has started."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(program.pid, signal.SIGKILL)
+    program.wait()
+    for pipe in (program.stdout, program.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 def place(path: Path) -> Place:
     """Return what is known of a directory, or of the nearest one above it that exists."""
-    existing = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+    nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
+    existing = nearest if nearest.is_dir() else nearest.parent
     usage = shutil.disk_usage(existing)
     mount, kind = _mount(existing.resolve(), _text("/proc/self/mountinfo") or "")
     return Place(
         path=str(path),
-        is_writable=os.access(existing, os.W_OK | os.X_OK),
+        is_writable=nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK),
         free=usage.free,
         total=usage.total,
         kind=kind,

@@ -43,7 +43,7 @@ def _without_private(machine: dict[str, Any]) -> dict[str, Any]:
     try:
         parsed = json.loads(answer["output"])
     except ValueError:
-        return machine
+        parsed = "left out: it is no JSON" if answer["output"] else ""
     return {**machine, "neuron_ls": {**answer, "output": _cut(parsed)}}
 
 

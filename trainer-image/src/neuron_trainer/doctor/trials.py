@@ -12,10 +12,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
+
+from .machine import end_session
 
 NAMES: Final = ("collective", "compile", "step")
 """In the order in which they are made: each uses what the ones before it have shown."""
@@ -54,10 +55,14 @@ def run(name: str, accelerator: str, processes: int, seconds: float, variables: 
                 )
                 for rank, file in enumerate(files)
             ]
-        is_late = not _wait(children, started + seconds)
-        _kill(children)
+        try:
+            is_late = not _wait(children, started + seconds)
+            codes = [child.returncode for child in children]
+        finally:
+            for child in children:
+                end_session(child)
         texts = [output.read_text(errors="replace") for output in outputs]
-    return _judge(children, texts, time.monotonic() - started, is_late=is_late)
+    return _judge(codes, texts, time.monotonic() - started, is_late=is_late)
 
 
 class _Files:
@@ -96,23 +101,15 @@ def _wait(children: Sequence[subprocess.Popen[bytes]], deadline: float) -> bool:
     return False
 
 
-def _kill(children: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End what is left, with what it has started."""
-    for child in children:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-    for child in children:
-        child.wait()
-
-
-def _judge(
-    children: Sequence[subprocess.Popen[bytes]], texts: Sequence[str], seconds: float, *, is_late: bool
-) -> Trial:
+def _judge(codes: Sequence[int | None], texts: Sequence[str], seconds: float, *, is_late: bool) -> Trial:
+    """`codes`: exit codes before any process was ended from here; None for one that had not ended."""
     if is_late:
         return Trial(seconds, is_late=True, problem=_end(texts[0]))
-    failed = [rank for rank, child in enumerate(children) if child.returncode not in (0, -signal.SIGKILL)]
+    failed = [rank for rank, code in enumerate(codes) if code]
     if failed:
-        return Trial(seconds, problem=_end(texts[failed[0]]) or f"exit code {children[failed[0]].returncode}")
+        code = codes[failed[0]]
+        killed = "killed by the system, perhaps for its memory" if code == -signal.SIGKILL else f"exit code {code}"
+        return Trial(seconds, problem=_end(texts[failed[0]]) or killed)
     try:
         return Trial(seconds, values=json.loads(texts[0].strip().splitlines()[-1]))
     except (ValueError, IndexError):

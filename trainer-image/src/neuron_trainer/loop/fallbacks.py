@@ -24,7 +24,7 @@ class CpuFallbacks(pl.Callback):  # type: ignore[misc]
 
     def __init__(self, accelerator: Accelerator, environ: Mapping[str, str] = os.environ) -> None:
         self._accelerator = accelerator
-        self._is_refused = environ.get(contract.ENV_REFUSE_FALLBACKS, "") not in ("", "0")
+        self._is_refused = environ.get(contract.ENV_REFUSE_FALLBACKS, "").lower() not in ("", "0", "false", "no")
         self._is_first = True
         self.ops: Counter[str] = Counter()
         """By name, how often in this start; those of steps in between are in it at the end."""

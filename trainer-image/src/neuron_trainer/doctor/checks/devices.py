@@ -25,6 +25,8 @@ def results(machine: Machine) -> Iterator[Result]:
         yield _unlisted(machine.neuron_ls)
         return
     yield _counted(machine, listed)
+    if not listed:
+        return
     yield _free(listed)
     yield _logical(machine, listed)
 
@@ -74,9 +76,10 @@ def _counted(machine: Machine, devices: Sequence[dict[str, Any]]) -> Result:
 
 def _free(devices: Sequence[dict[str, Any]]) -> Result:
     """Cores that an earlier process still holds are the runtime's most frequent refusal after a crash."""
-    processes = sorted({_number(one, "pid") for device in devices for one in device.get("neuron_processes") or ()})
+    processes = [one for device in devices for one in _list(device.get("neuron_processes"))]
     if processes:
-        listed = ", ".join(map(str, processes[:8]))
+        numbers = sorted({pid for one in processes if (pid := _number(one, "pid"))})
+        listed = ", ".join(map(str, numbers[:8])) or f"without a number, {len(processes)},"
         remedy = "Wait until they have ended, or end them: their cores are not available."
         return failed("cores", f"processes {listed} use them", remedy)
     return ok("cores", "no process uses them")
@@ -98,6 +101,10 @@ def _logical(machine: Machine, devices: Sequence[dict[str, Any]]) -> Result:
 
 def _one(values: set[str]) -> str:
     return ", ".join(sorted(values))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _number(record: Any, key: str) -> int:
