@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from neuron_api.derive import compiler as derived
+from neuron_trainer import errors
 from neuron_trainer.models.blocks import dropout
 from neuron_trainer.models.blocks.dropout import Dropout, SeedQueue
 from neuron_trainer.preflight import compiler
@@ -80,3 +81,15 @@ def test_a_devices_mask_is_the_same_for_a_seed_and_its_tensor_and_drops_that_sha
     neighbour = (dropout._hashed(like, probability, seed + 1) == 0).float()
     assert abs((share * neighbour).mean() - probability**2) < 0.01, "masks of neighbouring seeds are independent"
     assert abs((share[:, 1:] * share[:, :-1]).mean() - probability**2) < 0.01, "and so are neighbouring elements"
+
+
+def test_what_cannot_be_compiled_is_a_sentence_with_the_way_out() -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such instruction")
+
+    with pytest.raises(Exception, match="no such instruction") as caught:
+        torch.compile(lambda value: value + 1, backend=fail)(torch.zeros(1))
+    sentence = errors.failure_sentence(caught.value, is_own_module=False)
+    assert sentence is not None and "\n" not in sentence
+    assert "no such instruction" in sentence and sentence.endswith("report the stack above.")
+    assert "Set model.compile: eager" in sentence

@@ -124,6 +124,11 @@ _REMEDIES: Final[Mapping[int, str]] = {
 }
 
 
+_COMPILER: Final = "torch._dynamo"
+"""The package whose errors are those of a compilation; importing it takes 2 s."""
+_EAGER: Final = "Set model.compile: eager to train without compiling, and report the stack above."
+
+
 def failure_sentence(problem: Exception, *, is_own_module: bool) -> str | None:
     """Return one line with a remedy for a failure of the world around a worker, in place of torch's stack.
 
@@ -132,9 +137,17 @@ def failure_sentence(problem: Exception, *, is_own_module: bool) -> str | None:
     """
     if isinstance(problem, PeerLostError):
         return None
+    if type(problem).__module__.startswith(_COMPILER):
+        return f"a part of the model could not be compiled: {_reason(problem)}. {_EAGER}"
     is_system = isinstance(problem, OSError) and problem.errno is not None and not is_own_module
     if not (isinstance(problem, TrainerError) or is_system):
         return None
     text = " ".join(str(problem).splitlines()).strip() or type(problem).__name__
     remedy = next((remedy for number, remedy in _REMEDIES.items() if os.strerror(number) in text), "")
     return f"{text.rstrip('.')}. {remedy}" if remedy else text
+
+
+def _reason(problem: Exception) -> str:
+    """Return the first line of a message, with the next one where it only introduces it."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()] or [type(problem).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(".")

@@ -16,8 +16,6 @@ class Accelerator:
     """The c10d backend of its tensors."""
     widest: torch.dtype
     """The widest floating-point type that it computes with."""
-    compiler: str | None
-    """The backend of `torch.compile` that runs use unless they name another; None: eager."""
     compile_seconds: int = 0
     """How much longer than the others a process may take for a step, since it compiles: collectives wait so long. That
     a peer is gone shows at once by its connections, and that all wait by the operator's hangPolicy."""

@@ -26,12 +26,11 @@ _NEURON_NAN: Final = (
 )
 
 _ALL: Final = {
-    "cpu": Accelerator(name="cpu", collectives="gloo", widest=torch.float64, compiler=None, peer_loss=_GLOO),
+    "cpu": Accelerator(name="cpu", collectives="gloo", widest=torch.float64, peer_loss=_GLOO),
     "neuron": Accelerator(
         name="neuron",
         collectives="neuron",
         widest=torch.float32,
-        compiler="neuron",
         compile_seconds=3600,
         package="torch_neuronx",
         peer_loss=(*_GLOO, *_NRT),
@@ -44,7 +43,6 @@ _ALL: Final = {
         name="cuda",
         collectives="nccl",
         widest=torch.float32,
-        compiler="inductor",
         compile_seconds=1800,
         aborts_without_peers=True,
         peer_loss=(*_GLOO, *_NCCL),

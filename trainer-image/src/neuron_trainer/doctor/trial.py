@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from neuron_api.derive import compiler
 from neuron_trainer import accelerators
 from neuron_trainer.accelerators import Accelerator, fallbacks
 
@@ -58,8 +59,7 @@ def _compile(accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
     on_device = _Block()
     on_device.load_state_dict(block.state_dict())
     on_device.to(device)
-    assert accelerator.compiler is not None
-    compiled = torch.compile(on_device, backend=accelerator.compiler, dynamic=False)
+    compiled = torch.compile(on_device, backend=compiler.OF_DEVICE[accelerator.name], dynamic=False)
     seconds = []
     for _ in range(2):
         started = time.monotonic()
