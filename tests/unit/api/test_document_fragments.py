@@ -85,7 +85,7 @@ def test_02_is_accepted_and_needs_a_node_with_32_logical_cores() -> None:
         "trn2.48xlarge": [],
         "trn2u.48xlarge": [],
         "trn2.3xlarge": ["NTJ-3004"],
-        "trn1.32xlarge": ["NTJ-3003"],
+        "trn1.32xlarge": ["NTJ-3003", "NTJ-3019"],
     }.items():
         wanted, findings = devices(config, instance)
         assert ([f.code for f in findings], wanted is None) == (told, bool(told)), instance
