@@ -56,7 +56,9 @@ class _BlockLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, blocks: Tensor, weights: Tensor, owner: Tensor) -> Tensor:
-        ctx.save_for_backward(blocks, weights, owner)
+        of_blocks, of_weights, _ = ctx.needs_input_grad  # as grouped.py: frozen weights need no values
+        ctx.save_for_backward(blocks if of_weights else None, weights if of_blocks else None, owner)
+        ctx.count = len(weights)
         return torch.bmm(blocks, weights.index_select(0, owner).transpose(1, 2))
 
     @staticmethod
@@ -65,7 +67,7 @@ class _BlockLinear(torch.autograd.Function):
         of_blocks, of_weights, _ = ctx.needs_input_grad
         return (
             torch.bmm(gradient, weights.index_select(0, owner)) if of_blocks else None,
-            _sums(torch.bmm(gradient.transpose(1, 2), blocks), owner, len(weights)) if of_weights else None,
+            _sums(torch.bmm(gradient.transpose(1, 2), blocks), owner, ctx.count) if of_weights else None,
             None,
         )
 

@@ -86,7 +86,9 @@ def _(first: Tensor, second: Tensor, sizes: Tensor) -> Tensor:
 class _GroupedLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, weights: Tensor, sizes: Tensor) -> Tensor:
-        ctx.save_for_backward(values, weights, sizes)
+        # Of frozen weights no gradient is computed, and the values, a row for each assignment, need not stay.
+        of_values, of_weights, _ = ctx.needs_input_grad
+        ctx.save_for_backward(values if of_weights else None, weights if of_values else None, sizes)
         result: Tensor = torch.ops.neuron_trainer.grouped_linear(values, weights, sizes)
         return result
 
