@@ -244,8 +244,8 @@ def describe(step: int, differences: tuple[Difference, ...] | None) -> tuple[str
 def _one_method(differences: list[Difference]) -> list[Difference]:
     """Return the differences with a change of the method as one: its section is gone, and another's is new."""
     changed = [difference for difference in differences if difference.key in _METHODS]
-    before = next((_METHODS[one.key] for one in changed if one.before is not None), None)
-    after = next((_METHODS[one.key] for one in changed if one.after is not None), None)
+    before = next((_METHODS[difference.key] for difference in changed if difference.before is not None), None)
+    after = next((_METHODS[difference.key] for difference in changed if difference.after is not None), None)
     if before is None or after is None:
         return differences
     first = differences.index(changed[0])

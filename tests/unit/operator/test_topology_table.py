@@ -14,8 +14,9 @@ import pytest
 
 from builders import OPTIONS, JobBuilder, accepted, make_job
 from neuron_api import contract
-from neuron_api.platform import environment
+from neuron_api.platform import environment, nodes
 from neuron_api.platform.instances import INSTANCE_TYPES
+from neuron_api.resource.spec import Platform
 from neuron_operator.planning.objects import desired
 from neuron_operator.planning.observation.observation import ConfigText
 from neuron_operator.planning.validation import validation
@@ -302,3 +303,26 @@ def test_nothing_is_set_on_a_pod_beside_the_table_and_the_contract_with_the_trai
 def test_a_users_value_of_a_variable_wins() -> None:
     template = {"spec": {"containers": [{"name": "trainer", "env": [{"name": "FI_PROVIDER", "value": "tcp"}]}]}}
     assert variables_of(multi_node().pod_template(template))["FI_PROVIDER"] == "tcp"
+
+
+@pytest.mark.parametrize(
+    ("platform", "keys"),
+    [
+        (
+            {"accelerator": "CPU", "instanceType": "trn2.48xlarge", "neuronDevices": 3},
+            ["neuronDevices", "instanceType"],
+        ),
+        ({"accelerator": "CUDA", "instanceType": "g5.xlarge", "efaInterfaces": 1}, ["efaInterfaces"]),
+        (
+            {"instanceType": "trn2.48xlarge", "neuronDevices": 8, "efaInterfaces": 99},
+            ["neuronDevices", "efaInterfaces"],
+        ),
+        ({"instanceType": "trn2.48xlarge", "neuronDevices": 16, "efaInterfaces": 16}, []),
+        ({"instanceType": "trn3.48xlarge", "neuronDevices": 8}, []),
+        ({"accelerator": "CPU"}, []),
+    ],
+)
+def test_fields_of_the_platform_that_contradict_are_named(platform: dict[str, Any], keys: list[str]) -> None:
+    findings = list(nodes.contradictions(Platform.model_validate(platform)))
+    assert [finding.key for finding in findings] == [f"spec.platform.{key}" for key in keys]
+    assert all(finding.severity == "warning" and finding.remedy for finding in findings)

@@ -68,11 +68,20 @@ def test_more_processes_than_cores_are_told_with_both_numbers() -> None:
 
 
 def test_each_process_has_folders_of_its_own_where_they_must_not_be_shared() -> None:
-    values = dict(device_environment.variables("neuron", Path("/cache"), 1))
+    values = dict(device_environment.variables("neuron", Path("/cache"), Path("/runs/one"), 1))
     device.take_folders(values, 5)
-    assert values["TORCH_NEURONX_DEBUG_DIR"] == "/cache/node-1/debug/5"
+    assert values["TORCH_NEURONX_DEBUG_DIR"] == "/runs/one/node-1/debug/5"
     assert values["TORCH_NEURONX_NEFF_CACHE_DIR"] == "/cache/neff"
     assert not any("{" in value for value in values.values())
+
+
+def test_two_runs_with_one_cache_share_no_folder_of_compilations() -> None:
+    first, second = (
+        dict(device_environment.variables("neuron", Path("/cache"), Path(f"/runs/{name}"), 0)) for name in "ab"
+    )
+    shared = {name for name in first if first[name] == second[name]}
+    assert not shared & device_environment.RUN_FOLDERS["neuron"].keys()
+    assert device_environment.SHARED_CACHES["neuron"].keys() <= shared
 
 
 # ---- loading and opening ---------------------------------------------------------------------------------------------
@@ -158,7 +167,8 @@ forkserver.kill()
 def test_every_accelerator_has_its_variables_and_its_caches_are_not_in_tmp() -> None:
     for name in accelerators.names():
         assert name in device_environment.CONSTANT
-        values = dict(device_environment.variables(name, Path("/runs/one/compile_cache"), 3))
+        cache = Path("/runs/one/compile_cache")
+        values = dict(device_environment.variables(name, cache, cache, 3))
         folders = {**device_environment.SHARED_CACHES.get(name, {}), **device_environment.NODE_CACHES[name]}
         assert all(values[variable].startswith("/runs/one/compile_cache/") for variable in folders)
         assert all("/node-3/" in values[variable] for variable in device_environment.NODE_CACHES[name])

@@ -379,7 +379,7 @@ def test_a_wrong_name_in_the_variable_is_wrong_use(
 ) -> None:
     monkeypatch.setenv(contract.ENV_ACCELERATOR, "foo")
     assert main(["doctor"]) == 2
-    assert "no accelerator 'foo'; use one of cpu, neuron, cuda" in capsys.readouterr().err
+    assert "no accelerator 'foo'; use one of neuron, cpu, cuda" in capsys.readouterr().err
 
 
 def test_an_interrupted_trial_is_ended_and_the_report_is_written(

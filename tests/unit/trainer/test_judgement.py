@@ -146,7 +146,7 @@ def test_a_fall_after_a_saved_stop_leaves_as_that_stop(node: Node) -> None:
 def test_notes_of_a_round_are_gone_in_the_next_one(node: Node) -> None:
     node.channel.report_left(1, WorkerOutcome.FINISHED)
     node.channel.write_start(Start(2))
-    assert node.channel.left() == {}
+    assert node.channel.departures() == {}
     node.fail(-signal.SIGSEGV)
     assert len(node.failures) == 1, "it is a failure again"
 

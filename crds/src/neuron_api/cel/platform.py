@@ -126,8 +126,8 @@ def _network() -> Iterator[Rule]:
     several = f"{_HAS_CONFIG} && {is_above('trainer.num_nodes', 1, IN_SPEC)}"
     none = f"({stated}.hasValue() ? {stated}.value() == 0 : {_NODE} in [{without}])"
     yield Rule(3006, "trainer.num_nodes", f"{_NODE} != '' && {none} && {several}")
-    known = _quoted(t.name for t in published)
-    unknown = f"{_CHIPS} > 0 && !{stated}.hasValue() && !({_NODE} in [{known}])"
+    sizes_published = _quoted(t.name for t in published)
+    unknown = f"{_CHIPS} > 0 && !{stated}.hasValue() && !({_NODE} in [{sizes_published}])"
     yield Rule(3018, "spec.platform.efaInterfaces", f"{unknown} && {several}", reason=RuleReason.REQUIRED)
 
 

@@ -145,13 +145,13 @@ def instance_of(name: str | None, stated: NodeDevices = AS_PUBLISHED) -> Instanc
     What is stated takes the place of what is published.
     """
     short, generation = (name or "").removeprefix(HYPERPOD), generation_of(name)
-    known = INSTANCE_TYPES.get(short)
-    if known is None:
+    published = INSTANCE_TYPES.get(short)
+    if published is None:
         if generation is None or stated.chips is None:
             return None
         return InstanceType(short, stated.chips, stated.efa, generation)
     return replace(
-        known,
-        chips=known.chips if stated.chips is None else stated.chips,
-        efa=known.efa if stated.efa is None else stated.efa,
+        published,
+        chips=published.chips if stated.chips is None else stated.chips,
+        efa=published.efa if stated.efa is None else stated.efa,
     )

@@ -79,9 +79,9 @@ def open_device(accelerator: Accelerator) -> torch.device:
     if not _device_module(accelerator).is_available():
         raise DeviceError(f"{accelerator.name}: there is no device. Run where this process has one, or on a CPU.")
     device = torch.device(accelerator.name)
-    found = torch.ones((), device=device)
-    if found.device.type != accelerator.name:  # a runtime that falls back to the CPU is silent about it
-        raise DeviceError(f"{accelerator.name}: tensors are made on {found.device}. Check the device's runtime.")
+    tensor = torch.ones((), device=device)
+    if tensor.device.type != accelerator.name:  # a runtime that falls back to the CPU is silent about it
+        raise DeviceError(f"{accelerator.name}: tensors are made on {tensor.device}. Check the device's runtime.")
     return device
 
 

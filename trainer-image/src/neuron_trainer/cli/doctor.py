@@ -45,13 +45,13 @@ def run(request: DoctorRequest) -> int:
     if request.report is not None and (problem := _try_to_write(request.report)):
         print(f"neuron-train: --report {request.report}: {problem}", file=sys.stderr)  # noqa: T201
         return int(ExitCode.CONFIG)
-    found = machine.read(request.accelerator, request.cache)
+    facts = machine.read(request.accelerator, request.cache)
     results, made = [], {}
-    for result in checkup.examine(found):
+    for result in checkup.examine(facts):
         results.append(result)
         _print(result)
     try:
-        for name, trial in _trials(request, found):
+        for name, trial in _trials(request, facts):
             made[name] = trial
             for result in checkup.judge({name: trial}):
                 results.append(result)
@@ -64,39 +64,39 @@ def run(request: DoctorRequest) -> int:
         results.append(unknown("trials", reason, remedy))
         _print(results[-1])
     if request.report is not None:
-        request.report.write_text(report.render(results, found, made, as_json=report.is_json(request.report)))
+        request.report.write_text(report.render(results, facts, made, as_json=report.is_json(request.report)))
     failures = sum(result.outcome is Outcome.FAILED for result in results)
     print(f"{len(results)} checks, {failures} failed.")  # noqa: T201
     return int(ExitCode.ERROR if failures else ExitCode.SUCCESS)
 
 
-def _trials(request: DoctorRequest, found: Machine) -> Iterator[tuple[str, Trial]]:
+def _trials(request: DoctorRequest, here: Machine) -> Iterator[tuple[str, Trial]]:
     """Make the trials; the devices are not touched where there are none."""
-    if not request.has_trials or (request.accelerator != "cpu" and not (found.device_files or request.processes)):
+    if not request.has_trials or (request.accelerator != "cpu" and not (here.device_files or request.processes)):
         return
     cache = _cache(request.cache)
     variables = {
         device_environment.AUTOLOAD: "0",
         **{
             name: os.environ.get(name, value)
-            for name, value in device_environment.variables(request.accelerator, cache, 0)
+            for name, value in device_environment.variables(request.accelerator, cache, cache, 0)
         },
     }
     for name in checkup.trial_names(request.accelerator):
-        count = _processes(request, found) if name == "collective" else 1
+        count = _processes(request, here) if name == "collective" else 1
         yield name, trials.run(name, request.accelerator, count, request.seconds, variables)
 
 
 def _cache(folder: Path) -> Path:
     """Return where the trials keep what they compile; a temporary directory where that cannot be written."""
-    wanted = Path(os.environ.get(_CACHE) or folder)
-    return wanted if machine.place(wanted).is_writable else Path(tempfile.gettempdir(), "neuron-doctor-cache")
+    chosen = Path(os.environ.get(_CACHE) or folder)
+    return chosen if machine.place(chosen).is_writable else Path(tempfile.gettempdir(), "neuron-doctor-cache")
 
 
-def _processes(request: DoctorRequest, found: Machine) -> int:
+def _processes(request: DoctorRequest, here: Machine) -> int:
     if request.processes is not None:
         return request.processes
-    return min(found.logical_cores or 2, checkup.MAX_PROCESSES)
+    return min(here.logical_cores or 2, checkup.MAX_PROCESSES)
 
 
 def _try_to_write(path: Path) -> str:

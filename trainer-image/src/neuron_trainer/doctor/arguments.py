@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from neuron_api import contract
+from neuron_api.resource.spec import Accelerator
 
-NAMES: Final = ("cpu", "neuron", "cuda")
+NAMES: Final = tuple(accelerator.device for accelerator in Accelerator)
 
 
 def add_doctor(commands: Any) -> None:

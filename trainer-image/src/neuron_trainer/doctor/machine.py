@@ -188,8 +188,8 @@ def end_session(program: subprocess.Popen[Any]) -> None:
 
 
 def place(path: Path) -> Place:
-    """Return what is known of a directory, or of the nearest one above it that exists."""
-    nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
+    """Return what is known of a directory, or of the nearest folder above it that exists."""
+    nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     existing = nearest if nearest.is_dir() else nearest.parent
     usage = shutil.disk_usage(existing)
     mount, kind = _mount(existing.resolve(), _text("/proc/self/mountinfo") or "")
@@ -205,13 +205,13 @@ def place(path: Path) -> Place:
 
 def _mount(path: Path, table: str) -> tuple[str, str]:
     """Return the mount point of a path and its file system's type, from the text of /proc/self/mountinfo."""
-    found = ("/", "")
+    nearest = ("/", "")
     for line in table.splitlines():
         fields, _, tail = line.partition(" - ")
         point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields.split()[4])
-        if path.is_relative_to(point) and len(point) >= len(found[0]):
-            found = (point, tail.split()[0])
-    return found
+        if path.is_relative_to(point) and len(point) >= len(nearest[0]):
+            nearest = (point, tail.split()[0])
+    return nearest
 
 
 def _version(name: str) -> str | None:

@@ -26,11 +26,11 @@ _TOLERANCE: Final = 1e-2
 
 def main(name: str, accelerator: str) -> None:
     """Make the trial; what goes wrong is the traceback's last line and exit code 1."""
-    found = accelerators.get(accelerator)
-    accelerators.load(found, int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group(found.collectives, timeout=_TIMEOUT)
-    device = accelerators.open_device(found)
-    values = _TRIALS[name](found, device)
+    device_kind = accelerators.get(accelerator)
+    accelerators.load(device_kind, int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group(device_kind.collectives, timeout=_TIMEOUT)
+    device = accelerators.open_device(device_kind)
+    values = _TRIALS[name](device_kind, device)
     dist.destroy_process_group()
     print(json.dumps(values), flush=True)  # noqa: T201
 
@@ -125,8 +125,8 @@ def _gradient(block: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     return rows.grad
 
 
-def _same(what: str, found: Tensor, expected: Tensor) -> None:
-    host = found.detach().cpu()
+def _same(what: str, actual: Tensor, expected: Tensor) -> None:
+    host = actual.detach().cpu()
     if not torch.allclose(host, expected, rtol=_TOLERANCE, atol=_TOLERANCE):
         raise RuntimeError(f"{what} gives {host.flatten()[:4].tolist()}, not {expected.flatten()[:4].tolist()}")
 

@@ -155,7 +155,7 @@ class WorkerChannel:
         """Report how this worker's work has ended, once all processes of the run have met after theirs."""
         replace(self.folder / f"left.{local_rank}", outcome)
 
-    def left(self) -> dict[int, str]:
+    def departures(self) -> dict[int, str]:
         """Return the outcomes of the workers that had only to be taken down, by local rank."""
         return self._notes("left")
 

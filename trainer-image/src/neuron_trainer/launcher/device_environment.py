@@ -34,15 +34,22 @@ NODE_CACHES: Final[Mapping[str, Mapping[str, str]]] = {
     "cpu": {"TORCHINDUCTOR_CACHE_DIR": "inductor"},
     "neuron": {
         "TORCHINDUCTOR_CACHE_DIR": "inductor",
-        "TORCH_NEURONX_NEFF_LOCAL_CACHE_DIR": "neff-local",
-        # Files of a compilation until it ends; processes that share a folder delete each other's. The worker fills in
-        # its rank (`accelerators.load`).
-        "TORCH_NEURONX_DEBUG_DIR": "debug/{local_rank}",
     },
     "cuda": {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"},
 }
 """Those of each node. The defaults of both are in /tmp: a new pod would compile everything again, and what a large
 model leaves there fills the root disk."""
+
+
+RUN_FOLDERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "neuron": {
+        "TORCH_NEURONX_NEFF_LOCAL_CACHE_DIR": "neff-local",
+        # Files of a compilation until it ends; processes that share a folder delete each other's, so two runs with one
+        # `compiler_cache_url` must not. The worker fills in its rank (`accelerators.load`).
+        "TORCH_NEURONX_DEBUG_DIR": "debug/{local_rank}",
+    }
+}
+"""Those of each node of one run, in its own log directory."""
 
 
 def keep_runtimes_out(environ: MutableMapping[str, str]) -> None:
@@ -53,10 +60,15 @@ def keep_runtimes_out(environ: MutableMapping[str, str]) -> None:
     environ[AUTOLOAD] = "0"
 
 
-def variables(accelerator: str, cache: Path, node_rank: int) -> Iterator[tuple[str, str]]:
-    """Yield names and values for the workers of a node; `cache`: a directory that outlives them."""
+def variables(accelerator: str, cache: Path, own: Path, node_rank: int) -> Iterator[tuple[str, str]]:
+    """Yield names and values for the workers of a node.
+
+    `cache`: a directory that outlives them, and that other runs may have, too; `own`: one of this run alone.
+    """
     yield from CONSTANT.get(accelerator, {}).items()
     for name, folder in SHARED_CACHES.get(accelerator, {}).items():
         yield name, str(cache / folder)
     for name, folder in NODE_CACHES.get(accelerator, {}).items():
         yield name, str(cache / f"node-{node_rank}" / folder)
+    for name, folder in RUN_FOLDERS.get(accelerator, {}).items():
+        yield name, str(own / f"node-{node_rank}" / folder)

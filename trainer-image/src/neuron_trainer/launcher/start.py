@@ -29,6 +29,7 @@ from neuron_trainer.errors import (
 from neuron_trainer.ipc.phases import Phases, process_start
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.preflight import cpu, early
+from neuron_trainer.run_directory import log_mirror
 from neuron_trainer.run_directory.log_dir import compile_cache, log_dir
 
 from . import device_environment, job_file, termination
@@ -130,7 +131,8 @@ def _set_environment(config: TrainingConfig, node: NodeIdentity, folder: Path) -
     os.environ.setdefault("LOGLEVEL", "CRITICAL")  # torch's agent logs every failure again, with its own stack
     if node.host.startswith("127."):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    for name, value in device_environment.variables(node.accelerator, compile_cache(config, folder), node.rank):
+    own = folder / log_mirror.COMPILE_CACHE
+    for name, value in device_environment.variables(node.accelerator, compile_cache(config, folder), own, node.rank):
         os.environ.setdefault(name, value)
 
 

@@ -34,7 +34,7 @@ class CpuFallbacks(pl.Callback):  # type: ignore[misc]
         fallbacks.clear(self._accelerator)
 
     def on_train_batch_end(self, _: pl.Trainer, pl_module: Any, *__: Any) -> None:
-        """After the first step, which has the operators of all; raises `InputError` where fallbacks are refused."""
+        """Look after the first step, which has the operators of all; `InputError` where fallbacks are refused."""
         if self._is_first:
             self._is_first = False
             message = self._read("the first step")

@@ -35,11 +35,11 @@ _TAINTS: Final = {Accelerator.NEURON: NEURON_RESOURCE, Accelerator.CUDA: GPU_RES
 
 def resources(job: NeuronTrainingJob, accepted: Accepted) -> dict[str, Any]:
     """The container's `resources`; empty without devices. Claims take the place of Trainium's extended resources."""
-    found = accepted.devices
-    counts = {GPU_RESOURCE: found.gpus}
+    devices = accepted.devices
+    counts = {GPU_RESOURCE: devices.gpus}
     claims = [{"name": name} for name in _claim_names(job)]
     if not claims:
-        counts |= {NEURON_RESOURCE: found.neuron, EFA_RESOURCE: found.efa}
+        counts |= {NEURON_RESOURCE: devices.neuron, EFA_RESOURCE: devices.efa}
     extended = {name: str(count) for name, count in counts.items() if count}
     # Request and limit are the same by Kubernetes' rule.
     both = {"requests": extended, "limits": dict(extended)} if extended else {}

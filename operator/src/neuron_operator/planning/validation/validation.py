@@ -104,6 +104,7 @@ def _validate(key: _ValidationKey) -> Accepted | Refused:
     platform_findings, node_devices = _platform(spec, loaded.config)
     everything = (
         *loaded.findings,
+        *nodes.contradictions(spec.platform),
         *_bare_ones(spec),
         *_too_many_nodes(loaded.config),
         *support.check(loaded.config, loaded.findings),

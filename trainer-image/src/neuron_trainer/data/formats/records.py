@@ -126,7 +126,7 @@ def _check_header(header: list[str], place: str, delimiter: str) -> None:
     """Raise `FormatError` for columns that could not be told apart, or that another character separates."""
     if len(set(header)) < len(header):
         raise FormatError(f"{place}: the header has a column twice.")
-    other = next((one for one in _DELIMITERS if one != delimiter and one in header[0]), None)
+    other = next((sign for sign in _DELIMITERS if sign != delimiter and sign in header[0]), None)
     if len(header) == 1 and other is not None:
         expected, actual = _DELIMITERS[delimiter], _DELIMITERS[other]
         remedy = f"Save it with {expected}{', or as .tsv' if other == _TAB else ''}."

@@ -60,25 +60,25 @@ def _unlisted(answer: Answer) -> Result:
 
 
 def _counted(machine: Machine, devices: Sequence[dict[str, Any]]) -> Result:
-    seen, listed, cores = len(machine.device_files), len(devices), machine.logical_cores
+    files, listed, cores = len(machine.device_files), len(devices), machine.logical_cores
     if listed == 0:
         return failed("neuron-ls", "it lists no device", _PLUGIN)
-    wanted = machine.variables.get(contract.ENV_PROCESSES_PER_NODE, "")
-    if wanted.isdigit() and int(wanted) > cores:
+    processes = machine.variables.get(contract.ENV_PROCESSES_PER_NODE, "")
+    if processes.isdigit() and int(processes) > cores:
         remedy = "Lower trainer.devices, or set trainer.lnc to 1 for twice the cores (Trn2, Trn3)."
-        return failed("neuron-ls", f"{cores} logical cores for {wanted} processes", remedy)
+        return failed("neuron-ls", f"{cores} logical cores for {processes} processes", remedy)
     kind = next((f" of {device['instance_type']}" for device in devices if device.get("instance_type")), "")
-    if seen != listed:
+    if files != listed:
         remedy = "Compare with aws.amazon.com/neuron of the pod."
-        return unknown("neuron-ls", f"{listed} devices{kind}, {seen} device files", remedy)
+        return unknown("neuron-ls", f"{listed} devices{kind}, {files} device files", remedy)
     return ok("neuron-ls", f"{listed} devices, {cores} logical cores{kind}")
 
 
 def _free(devices: Sequence[dict[str, Any]]) -> Result:
     """Cores that an earlier process still holds are the runtime's most frequent refusal after a crash."""
-    processes = [one for device in devices for one in _list(device.get("neuron_processes"))]
+    processes = [process for device in devices for process in _list(device.get("neuron_processes"))]
     if processes:
-        numbers = sorted({pid for one in processes if (pid := _number(one, "pid"))})
+        numbers = sorted({pid for process in processes if (pid := _number(process, "pid"))})
         listed = ", ".join(map(str, numbers[:8])) or f"without a number, {len(processes)},"
         remedy = "Wait until they have ended, or end them: their cores are not available."
         return failed("cores", f"processes {listed} use them", remedy)
@@ -94,12 +94,12 @@ def _logical(machine: Machine, devices: Sequence[dict[str, Any]]) -> Result:
         return failed("lnc", f"{' and '.join(_LNC_NAMES)} differ", remedy)
     if set_values and of_driver and set_values != of_driver:
         remedy = "Set trainer.lnc to that of the node, or change the node's (launch template, resource claim)."
-        return unknown("lnc", f"the job has {_one(set_values)}, the node {_one(of_driver)}", remedy)
-    value = _one(set_values or of_driver)
+        return unknown("lnc", f"the job has {_joined(set_values)}, the node {_joined(of_driver)}", remedy)
+    value = _joined(set_values or of_driver)
     return ok("lnc", value if value else "not used by this instance type")
 
 
-def _one(values: set[str]) -> str:
+def _joined(values: set[str]) -> str:
     return ", ".join(sorted(values))
 
 

@@ -25,7 +25,7 @@ def results(trials: Mapping[str, Trial]) -> Iterator[Result]:
         yield _result(name, trial)
     step = trials.get("step")
     if step and "fallbacks" in step.values:
-        yield _fallbacks([str(one) for one in step.values["fallbacks"]])
+        yield _fallbacks([str(operator) for operator in step.values["fallbacks"]])
 
 
 def _result(name: str, trial: Trial) -> Result:

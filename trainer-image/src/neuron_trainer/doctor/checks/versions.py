@@ -45,8 +45,8 @@ def results(machine: Machine) -> Iterator[Result]:
 
 def numbers(text: str | None) -> Version | None:
     """Return the first two numbers of a version: (2, 14) of `2.14.3+abc`; None if there are none."""
-    found = re.match(r"(\d+)\.(\d+)", text or "")
-    return (int(found[1]), int(found[2])) if found else None
+    match = re.match(r"(\d+)\.(\d+)", text or "")
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _family(machine: Machine, torch: Version) -> Result:

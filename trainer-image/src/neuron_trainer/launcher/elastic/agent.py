@@ -145,7 +145,7 @@ class Agent(LocalElasticAgent):
         match self._judge(failure):
             case Verdict.COMPLETE:
                 log.warning("rank %d was %s after its work was done", rank, signal_name(failure.exitcode))
-                outcomes = self._context.channel.left()
+                outcomes = self._context.channel.departures()
                 return self._ended(worker_group, RunResult(state=WorkerState.SUCCEEDED, return_values=outcomes))
             case Verdict.PEER if not self._context.stop.is_requested:
                 return self._peer_lost(worker_group, f"rank {rank} was {signal_name(failure.exitcode)}", result)
@@ -186,8 +186,8 @@ class Agent(LocalElasticAgent):
 
     def _judge(self, failure: TorchFailure) -> Verdict:
         text = "\n".join(self._context.description(failure))
-        left = self._context.channel.left()
-        return judge(self._accelerator, failure.exitcode, text, failure.local_rank, left)
+        departures = self._context.channel.departures()
+        return judge(self._accelerator, failure.exitcode, text, failure.local_rank, departures)
 
     def _peer_lost(self, worker_group: WorkerGroup, text: str, result: RunResult | None = None) -> RunResult:
         log.info("a process elsewhere is gone (%s)", text)

@@ -34,9 +34,9 @@ def first_fall(local_rank: int, exit_codes: Mapping[int, int | None]) -> int:
     return next((other for other, code in exit_codes.items() if code not in answers), local_rank)
 
 
-def judge(accelerator: Accelerator, exit_code: int, text: str, local_rank: int, left: Iterable[int]) -> Verdict:
-    """Return what the end of a worker means; `text`: what it said last, `left`: see `WorkerChannel.left`."""
-    if local_rank in left:
+def judge(accelerator: Accelerator, exit_code: int, text: str, local_rank: int, departures: Iterable[int]) -> Verdict:
+    """Return what the end of a worker means; `text`: what it said last; see `WorkerChannel.departures`."""
+    if local_rank in departures:
         return Verdict.COMPLETE
     if any(sign in text for sign in accelerator.busy):
         return Verdict.DEVICE_BUSY

@@ -114,8 +114,8 @@ def _hashed(like: Tensor, probability: float, seed: int | Tensor) -> Tensor:
     number = torch.arange(like.numel(), dtype=torch.int32, device=like.device)
     for half in (seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF):
         number = _mix(number + half)
-    kept = (number & (2**_BITS - 1)) >= round(probability * 2**_BITS)
-    return kept.to(like.dtype).view(like.shape) / (1.0 - probability)
+    keep = (number & (2**_BITS - 1)) >= round(probability * 2**_BITS)
+    return keep.to(like.dtype).view(like.shape) / (1.0 - probability)
 
 
 def _mix(bits: Tensor) -> Tensor:

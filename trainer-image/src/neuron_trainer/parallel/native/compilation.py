@@ -85,7 +85,7 @@ def _beside(module: nn.Module, layers: Sequence[str]) -> list[str]:
     """Names of the outermost modules with parameters of their own outside of the layers."""
     names: list[str] = []
     for name, child in module.named_modules():
-        is_inside = name.startswith(tuple(f"{one}." for one in (*layers, *names)))
+        is_inside = name.startswith(tuple(f"{layer}." for layer in (*layers, *names)))
         if name not in layers and not is_inside and next(child.parameters(recurse=False), None) is not None:
             names.append(name)
     return names

@@ -57,10 +57,10 @@ def _outer(first: Tensor, second: Tensor, sizes: Tensor) -> Tensor:
     """a^T b of each group: [S, out], [S, in] and int64 [E] to [E, out, in]; 0 for an empty group."""
     result = first.new_empty(len(sizes), first.shape[1], second.shape[1])
     counts = _with_rest(sizes, len(first))
-    for product, one, other in zip(
+    for product, rows, other in zip(
         result.unbind(), torch.split(first.T, counts, 1), torch.split(second, counts), strict=False
     ):
-        torch.mm(one, other, out=product)
+        torch.mm(rows, other, out=product)
     return result
 
 

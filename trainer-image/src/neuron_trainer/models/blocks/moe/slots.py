@@ -44,7 +44,7 @@ class Slots:
         return result
 
     def collect(self, values: Tensor) -> Tensor:
-        """What is in the slots [S, H] to rows [R, H], 0 for those without one."""
+        """Return what is in the slots [S, H] as rows [R, H], 0 for those without one."""
         result: Tensor = _Collect.apply(values, self.slot, self.is_placed, self.row, self.is_filled)
         return result
 
@@ -105,7 +105,7 @@ def slots_from(starts: Tensor, groups: Tensor, places: Tensor, nowhere: int) -> 
 
 
 def equal_parts(groups: Tensor, count: int, room: int) -> Slots:
-    """As many slots for each group, of which none has more rows."""
+    """Return as many slots for each group, of which none has more rows."""
     places, _ = number(groups, count)
     starts = torch.arange(count, device=groups.device) * room
     return Slots.sparse(slots_from(starts, groups, places, count * room), count * room)

@@ -67,15 +67,15 @@ def backward(
     for rows in _blocks(query):
         wide, sums = rows.cut(gradient).float(), log_sum.narrow(-1, rows.start, rows.size)
         probabilities = (_scores(query, key, mask, rows) - sums.unsqueeze(-1)).exp()
-        of_probabilities, kept = wide @ value.float().transpose(-2, -1), probabilities
+        of_probabilities, weights = wide @ value.float().transpose(-2, -1), probabilities
         if factors is not None:
             own = rows.cut(factors)
-            of_probabilities, kept = of_probabilities * own, probabilities * own
+            of_probabilities, weights = of_probabilities * own, probabilities * own
         of_scores = probabilities * (of_probabilities - (wide * rows.cut(out).float()).sum(dim=-1, keepdim=True))
         of_scores = of_scores / math.sqrt(query.shape[-1])
         of_query.append(of_scores @ key.float())
         of_key = of_key + of_scores.transpose(-2, -1) @ rows.cut(query).float()
-        of_value = of_value + kept.transpose(-2, -1) @ wide
+        of_value = of_value + weights.transpose(-2, -1) @ wide
     return torch.cat(of_query, dim=2), of_key, of_value
 
 
@@ -86,7 +86,7 @@ def _blocks(query: Tensor) -> Iterator[_Rows]:
 
 
 def _factors(query: Tensor, key: Tensor, drop: DropoutState | None) -> Tensor | None:
-    """Of all probabilities of the pair at once, which is how every process draws them."""
+    """Return those of all probabilities of the pair at once, which is how every process draws them."""
     if drop is None:
         return None
     shape = (*query.shape[:-1], key.shape[2])

@@ -126,7 +126,7 @@ def _merge(total: tuple[Tensor, Tensor], part: tuple[Tensor, Tensor]) -> tuple[T
     """Two softmaxes over disjoint keys as one: weights exp(lse_i - lse), lse = log(exp(lse_1) + exp(lse_2))."""
     (out, log_sum), (part_out, part_sum) = total, part
     of_both = torch.logaddexp(log_sum, part_sum)
-    before, after = (torch.exp(one - of_both).unsqueeze(-1) for one in (log_sum, part_sum))
+    before, after = (torch.exp(log_sum_of_part - of_both).unsqueeze(-1) for log_sum_of_part in (log_sum, part_sum))
     return out * before + part_out * after, of_both
 
 

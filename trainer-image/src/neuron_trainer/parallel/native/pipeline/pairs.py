@@ -128,5 +128,5 @@ def _create(pairs: Mapping[int, ProcessGroup], _: Any, rank: int, size: int, __:
     return PairedGroup(rank, size, pairs)
 
 
-def _pair(one: int, other: int) -> tuple[int, int]:
-    return min(one, other), max(one, other)
+def _pair(first: int, other: int) -> tuple[int, int]:
+    return min(first, other), max(first, other)

@@ -63,7 +63,7 @@ class _SplitCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """Of this process's logits, in their dtype."""
+        """Return those of this process's logits, in their dtype."""
         probabilities, places, is_own, counts = ctx.saved_tensors
         gradient = torch.where(counts, gradient, 0.0)
         of_logits = probabilities * gradient.unsqueeze(1)
