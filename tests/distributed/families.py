@@ -175,7 +175,8 @@ def _rank(rank: int, world: int, device: Device, folder: Path, runs: Sequence[Ru
         for family, split in runs:
             try:
                 alike = rounded_alike() if family in VARIANTS else nullcontext()
-                with alike, watched(place, report_file(folder, family, split, rank)) as begin:
+                watch = watched(place, report_file(folder, family, split, rank))
+                with ranks.groups_of_one_run(), alike, watch as begin:
                     found = _train(family, (REFERENCES | SPLITS)[split], folder, compiler, place, begin)
             except Exception:
                 error_file(folder, family, split).write_text(traceback.format_exc())
@@ -293,10 +294,10 @@ def _family(name: str, typed: Any) -> Any:
 
 def batch(family: str, step: int, share: Any) -> dict[str, Any]:
     """A share of the global batch of a step."""
-    return _pairs(step, share) if family in ALIGNED else _batch(step, share, PACKED in family)
+    return pair_batch(step, share) if family in ALIGNED else _batch(step, share, PACKED in family)
 
 
-def _pairs(step: int, share: Any) -> dict[str, Any]:
+def pair_batch(step: int, share: Any) -> dict[str, Any]:
     """8 pairs, of prompts and answers of several lengths, with a reference that is near."""
     import torch
 

@@ -11,8 +11,10 @@ from typing import Any
 import yaml
 
 from neuron_api.loading.loader import load_text
+from pairs import aligned
 
 from . import ranks
+from .families import pair_batch
 from .ranks import GLOO_TIMEOUT
 from .tiny import SEQUENCE, VOCABULARY, config
 
@@ -28,6 +30,8 @@ class Seen:
 
     stored: set[str] = field(default_factory=set)
     """Of the weights that the optimizer updates."""
+    frozen: set[str] = field(default_factory=set)
+    """Of those that it does not."""
     weights: set[str] = field(default_factory=set)
     """That linears compute with."""
     activations: set[str] = field(default_factory=set)
@@ -40,6 +44,8 @@ class Seen:
     sums: Counter[str] = field(default_factory=Counter)
     """All-reduces and reduce-scatters of large tensors."""
     gathers: Counter[str] = field(default_factory=Counter)
+    metrics: set[str] = field(default_factory=set)
+    """Of what is reported beside the loss."""
     losses: list[float] = field(default_factory=list)
     weights_after: dict[str, Any] = field(default_factory=dict)
     computed_with: dict[str, Any] = field(default_factory=dict)
@@ -66,7 +72,11 @@ def _rank(rank: int, world: int, folder: Path, cases: dict[str, dict[str, Any]])
     torch.set_num_threads(1)
     store = f"file://{folder}/store"
     dist.init_process_group("gloo", store, rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
-    torch.save({name: train(folder, world, **changes) for name, changes in cases.items()}, folder / f"{rank}.pt")
+    every = {}
+    for name, changes in cases.items():
+        with ranks.groups_of_one_run():
+            every[name] = train(folder, world, **changes)
+    torch.save(every, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -79,8 +89,8 @@ def typed(folder: Path, world: int, **changes: Any) -> Any:
     return loaded.config
 
 
-def train(folder: Path, world: int, **changes: Any) -> Seen:
-    """A few steps in a process group of `world` processes."""
+def train(folder: Path, world: int, method: dict[str, Any] | None = None, **changes: Any) -> Seen:
+    """A few steps in a process group of `world` processes; `method`: sections of `model_alignment_strategy`."""
     import torch
 
     from neuron_api.platform.topology import Topology
@@ -92,6 +102,8 @@ def train(folder: Path, world: int, **changes: Any) -> Seen:
 
     wanted, seen = typed(folder, world, **changes), Seen()
     torch.manual_seed(wanted.seed)
+    if method:
+        wanted = aligned(wanted, **method)
     backend = parallel.create(wanted, Topology.from_config(wanted, world), torch.device("cpu"))
     module = backend.build(Family.from_json(MODEL, wanted))
     _watch(module, seen)
@@ -100,8 +112,9 @@ def train(folder: Path, world: int, **changes: Any) -> Seen:
     for step in range(STEPS):
         seen.updated.update({one.name: ranks.full(one) for one in backend.parameters()})
         with _recorded(seen):
-            sums = gradients.compute(_batch(step, backend.share))
+            sums = gradients.compute(_batch(step, backend.share, bool(set(method or {}) & {"dpo", "orpo"})))
         seen.loss.add(str(sums.share.dtype))
+        seen.metrics.update(str(one.dtype) for one in sums.metrics.values())
         seen.losses.append(sums.loss.item())
         seen.gradients.update(str(p.leaf.grad.dtype) for p in backend.parameters() if p.leaf.grad is not None)
         optimizer.step()
@@ -110,6 +123,7 @@ def train(folder: Path, world: int, **changes: Any) -> Seen:
         seen.stored.add(str(one.leaf.dtype))
         seen.states.update(str(t.dtype) for n, t in optimizer.state[one.leaf].items() if n != "step")
         seen.weights_after[one.name] = ranks.full(one)
+    seen.frozen.update(str(one.leaf.dtype) for one in backend.frozen_parameters())
     return seen
 
 
@@ -159,9 +173,11 @@ def _recorded(seen: Seen) -> Iterator[None]:
         yield
 
 
-def _batch(step: int, share: Any) -> dict[str, Any]:
+def _batch(step: int, share: Any, has_pairs: bool) -> dict[str, Any]:
     import torch
 
+    if has_pairs:
+        return pair_batch(step, share)
     ids = torch.randint(0, VOCABULARY, (8, SEQUENCE), generator=torch.Generator().manual_seed(step))
     own = ids.chunk(share.size)[share.rank]
     return {"input_ids": own, "labels": own}

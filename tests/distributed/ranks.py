@@ -4,9 +4,11 @@ For questions about numbers, where starting launchers (10 s each) would only cos
 """
 
 import multiprocessing
+import signal
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import zip_longest
 from multiprocessing.connection import wait
@@ -52,12 +54,34 @@ def run(target: Callable[..., None], world: int, *arguments: Any) -> None:
 
 
 def _enter(backend: str | None, target: Callable[..., None], *arguments: Any) -> None:
+    from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
+
+    _prctl_pr_set_pdeathsig(signal.SIGKILL)  # the forkserver's end is that of the tests
     if backend is not None:
         from neuron_trainer.parallel import registry
 
         for name in set(registry.PACKAGES) - {backend}:
             del registry.PACKAGES[name]
     target(*arguments)
+
+
+@contextmanager
+def groups_of_one_run() -> Iterator[None]:
+    """Destroy the process groups that are made inside, on all ranks together.
+
+    Each has a thread of gloo that wakes a hundred times a second: after some hundred runs in one process, with three
+    groups each, these cost more than the runs.
+    """
+    import torch.distributed as dist
+    from torch.distributed.distributed_c10d import _world
+
+    from neuron_trainer.parallel import hosts
+
+    before = set(_world.pg_map)
+    yield
+    dist.barrier(hosts.group())  # nobody destroys what another still waits for
+    for group in set(_world.pg_map) - before:
+        dist.destroy_process_group(group)
 
 
 def full(parameter: Any) -> Any:
@@ -107,7 +131,8 @@ def _rank(
 
     with (device or devices.CPU).group(rank, world, store) as opened:
         for values, checkpoint in jobs:
-            _train(rank, world, values, checkpoint, opened)
+            with groups_of_one_run():
+                _train(rank, world, values, checkpoint, opened)
 
 
 def _train(rank: int, world: int, values: dict[str, Any], checkpoint: Path | None, device: Any = None) -> None:

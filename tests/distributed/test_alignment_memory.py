@@ -57,7 +57,8 @@ def _rank(rank: int, world: int, folder: Path) -> None:
     own.mkdir()
     found = {}
     for method, split in RUNS:
-        measured = step(_values(own, method, split))
+        with ranks.groups_of_one_run():
+            measured = step(_values(own, method, split))
         found[f"{method}: {split}"] = measured.peak, measured.estimate.total
     (folder / f"found-{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()

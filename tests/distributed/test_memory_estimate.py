@@ -115,7 +115,8 @@ def _rank(rank: int, world: int, folder: Path) -> None:
         if case.has_experts:
             changes["model__moe"] = {"num_experts": 4, "top_k": 2, "capacity_factor": None}
         data = world // case.tensor // case.others
-        measured = step(values(own, case.micro_batches, data, model, **changes))
+        with ranks.groups_of_one_run():
+            measured = step(values(own, case.micro_batches, data, model, **changes))
         found[f"{precision}: {name}"] = measured.peak, measured.estimate.total
     (folder / f"found-{world}-{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()

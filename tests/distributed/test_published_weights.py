@@ -82,8 +82,9 @@ def _rank(rank: int, world: int, folder: Path) -> None:
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
     for model, split in CASES:
         wanted = typed(folder / model, folder / f"{rank}", world, SPLITS[split])
-        backend = state_of(folder / model, wanted, world).module.backend
-        own = {parameter.name: ranks.full(parameter) for parameter in backend.parameters()}
+        with ranks.groups_of_one_run():
+            backend = state_of(folder / model, wanted, world).module.backend
+            own = {parameter.name: ranks.full(parameter) for parameter in backend.parameters()}
         stages: list[Any] = [None] * world
         dist.all_gather_object(stages, own)
         if rank == 0:

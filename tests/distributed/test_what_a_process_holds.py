@@ -136,7 +136,10 @@ def _rank(rank: int, world: int, folder: Path) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world, timeout=GLOO_TIMEOUT)
-    found = {name: _look(*case, folder / str(rank)) for name, case in CASES.items()}
+    found = {}
+    for name, case in CASES.items():
+        with ranks.groups_of_one_run():
+            found[name] = _look(*case, folder / str(rank))
     dist.destroy_process_group()
     (folder / f"{rank}.json").write_text(json.dumps(found))
 

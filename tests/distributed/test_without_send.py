@@ -59,7 +59,8 @@ def _rank(rank: int, world: int, folder: Path, runs: Sequence[Run], sends: bool)
     if not sends:
         _forbid_sends()
     for family, split in runs:
-        found = _train(family, split, folder)
+        with ranks.groups_of_one_run():
+            found = _train(family, split, folder)
         if rank == 0:
             torch.save(found, families._path(folder, family, split))
     dist.destroy_process_group()
