@@ -43,7 +43,7 @@ def line_of(values: dict[str, Any], checkpoint: Path, folder: Path) -> dict[str,
         config, Topology.from_config(config), "hash", torch.device("cpu"), lambda: False, Phases(), is_fresh=False
     )  # fmt: skip
     folder.mkdir(exist_ok=True)
-    loss = testing.test(run, Start(0, str(checkpoint)), folder, rank=0)
+    loss = testing.test(run, Start(0, str(checkpoint), weights_only=config.model.weight_init_only), folder, rank=0)
     (line,) = (folder / run_config.RESULTS_FILE).read_text().splitlines()
     assert json.loads(line)["test_loss"] == loss
     return dict(json.loads(line))
@@ -71,6 +71,15 @@ def test_a_test_is_of_so_many_batches_and_its_loss_is_that_of_transformers(
             losses.append(theirs(input_ids=ids, labels=labels).loss)
     assert (line["step"], line["batches"]) == (4, batches)
     assert line["test_loss"] == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
+
+
+def test_the_step_is_the_checkpoints_also_where_a_run_would_take_its_weights_alone(
+    tiny: Path, trained: Path, other: Path, tmp_path: Path
+) -> None:
+    values = alone(
+        tiny, tmp_path, data__test_dir=str(other), trainer__limit_test_batches=1, model__weight_init_only=True
+    )
+    assert line_of(values, checkpoint_at(trained, 4), tmp_path / "log")["step"] == 4
 
 
 @pytest.mark.parametrize(("changes", "says"), [

@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from neuron_trainer.checkpoint.manifest import read
+from neuron_api import contract
+from neuron_trainer.checkpoint import manifest
 from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.run_config import RESULTS_FILE
 from neuron_trainer.storage import files, places
@@ -30,7 +31,8 @@ def test(run: Run, start: Start, log_dir: Path, rank: int) -> float:
     build(module.config, strategy, log_dir, []).test(module, verbose=False)
     loss, batches = module.test_loss, module.test_batches
     assert loss is not None
-    step = 0 if start.weights_only else read(place).step
+    is_ours = (place / contract.CHECKPOINT_MANIFEST).exists()  # else a directory of transformers or PEFT
+    step = manifest.read(place).step if is_ours else 0
     if rank == 0:
         log.info("step %d: test_loss %.6g over %d batches, of %s", step, loss, batches, start.checkpoint)
         line = {"step": step, "test_loss": loss, "batches": batches, "checkpoint": start.checkpoint,

@@ -1,0 +1,79 @@
+"""B-3 on a live run of two processes that align a model: adapters have the dtypes of weights that train, frozen ones
+that of the products, and what is told of pairs is fp32."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import precision
+from .precision import Seen
+from .test_precision import ADAMW, FP32, ROWS
+
+pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("backend")]
+
+PEFT = {"lora_rank": 3, "lora_alpha": 6, "lora_dropout": 0, "target_modules": ["qkv_proj", "o_proj", "gate_up_proj"]}
+METHODS: dict[str, dict[str, Any]] = {
+    "lora": {"sft": {}, "peft": PEFT},
+    "dpo": {"dpo": {"kl_beta": 0.3, "max_prompt_length": 8}},
+    "orpo": {"orpo": {"beta": 0.5, "max_prompt_length": 8}},
+    "dpo, lora": {"dpo": {"kl_beta": 0.3, "max_prompt_length": 8}, "peft": PEFT},
+}
+SPLITS: dict[str, dict[str, Any]] = {
+    "zero1": {"distributed_strategy__zero1": True},
+    "replicas": {"distributed_strategy__zero1": False},
+    "sequence": {"distributed_strategy__tensor_model_parallel_size": 2,
+                 "distributed_strategy__sequence_parallel": True},
+    "pipeline": {"distributed_strategy__pipeline_model_parallel_size": 2},
+}  # fmt: skip
+ONE = "one process"
+FP64 = "torch.float64"
+
+
+@pytest.fixture(scope="module")
+def seen(backend: str, tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> dict[tuple[str, str, str], list[Seen]]:
+    """Every method with every type, on one process and under every split of two."""
+    folder = tmp_path_factory.mktemp("alignment")
+    (folder / "model.json").write_text((tiny / "model.json").read_text())
+    result: dict[tuple[str, str, str], list[Seen]] = {}
+    for world, splits in ((1, {ONE: {}}), (2, SPLITS)):
+        cases = {
+            f"{name}/{method}/{split}": {
+                "precision": row.keys, "model__optim": ADAMW, "method": sections, **changes
+            }
+            for name, row in ROWS.items()
+            for method, sections in METHODS.items()
+            for split, changes in splits.items()
+        }  # fmt: skip
+        result |= {tuple(key.split("/")): every for key, every in precision.run(folder, world, cases).items()}
+    return result
+
+
+@pytest.mark.parametrize("split", [ONE, *SPLITS])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ROWS)
+def test_what_trains_and_what_is_frozen_have_the_dtypes_of_the_table(
+    name: str, method: str, split: str, seen: dict[tuple[str, str, str], list[Seen]]
+) -> None:
+    row, has_adapters = ROWS[name], "lora" in method
+    for one in seen[name, method, split]:
+        assert one.weights == one.activations == {row.compute}
+        assert one.micro_gradients == {row.compute}
+        assert one.stored == {row.stored}
+        assert one.frozen == ({row.compute} if has_adapters else set())
+        assert (one.gradients, one.states, one.loss) == ({row.given}, {row.state}, {FP32})
+        assert one.metrics <= {FP32, FP64} and bool(one.metrics) == (method != "lora")
+        if split in ("zero1", "replicas") and not has_adapters:
+            assert set(one.sums) == {row.summed}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ROWS)
+def test_losses_are_those_of_one_process(
+    name: str, method: str, split: str, seen: dict[tuple[str, str, str], list[Seen]]
+) -> None:
+    row, alone = ROWS[name], seen[name, method, ONE][0]
+    is_exact = row.compute == FP32 and (row.layers == FP32 or split != "sequence")
+    for one in seen[name, method, split]:
+        assert one.losses == pytest.approx(alone.losses, rel=1e-5 if is_exact else 1e-2)
