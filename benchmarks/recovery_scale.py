@@ -17,8 +17,8 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "support")]
 
 from builders import OPTIONS, make_job  # noqa: E402
 from neuron_api.resource.progress import from_json, to_json  # noqa: E402
-from neuron_operator.planning.final_status import finalize_status  # noqa: E402
 from neuron_operator.planning.observation import pods  # noqa: E402
+from neuron_operator.planning.outcome import finalize_status  # noqa: E402
 from neuron_operator.planning.plan import PlanOutcome  # noqa: E402
 from neuron_operator.planning.planner import plan  # noqa: E402
 from unit.operator.simulation import Cluster  # noqa: E402

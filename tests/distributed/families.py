@@ -9,7 +9,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 import yaml
 
-from neuron_api.derive.compiler import EAGER
+from neuron_api.derive.hardware import NO_COMPILE
 from neuron_api.loading.loader import load_text
 from pairs import aligned
 
@@ -118,7 +118,7 @@ def train(folder: Path, runs: Sequence[Run]) -> None:
     train_all(folder, references | set(runs))
 
 
-def train_all(folder: Path, runs: Collection[Run], compiler: str = EAGER, device: Device = CPU) -> None:
+def train_all(folder: Path, runs: Collection[Run], compiler: str = NO_COMPILE, device: Device = CPU) -> None:
     """Each run of some, compiled or not, on a device; what is in the folder already stays."""
     folder.mkdir(parents=True, exist_ok=True)
     by_world: dict[int, list[Run]] = {}
@@ -137,7 +137,7 @@ def order(runs: Collection[Run]) -> list[Run]:
 
 
 def train_what_can_be(
-    folder: Path, runs: Collection[Run], device: Device = CPU, compiler: str = EAGER
+    folder: Path, runs: Collection[Run], device: Device = CPU, compiler: str = NO_COMPILE
 ) -> dict[Run, str]:
     """Each run that can be trained on a device or by a compiler, and what those say that cannot."""
     errors: dict[Run, str] = {}
@@ -202,13 +202,12 @@ def _train(
 
     from graphs import Graphs
     from neuron_api.platform.topology import Topology
-    from neuron_trainer import optim, parallel
-    from neuron_trainer.checkpoint import rng
+    from neuron_trainer import generators, optim, parallel
     from neuron_trainer.loop.step import Gradients
     from neuron_trainer.parallel import hosts
 
-    typed, graphs = _config(family, split, folder, compiler), Graphs(is_compiled=compiler != EAGER)
-    rng.seed(typed.seed)
+    typed, graphs = _config(family, split, folder, compiler), Graphs(is_compiled=compiler != NO_COMPILE)
+    generators.seed_generators(typed.seed)
     backend = parallel.create(typed, Topology.from_config(typed, split.world), device)
     backend.build(_family(family, typed))
     gradients = Gradients(backend, 0.5)
@@ -232,7 +231,7 @@ def _train(
     return {"steps": steps, "weights": weights, "graphs": counts}
 
 
-def _config(family: str, split: Split, folder: Path, compiler: str = EAGER) -> Any:
+def _config(family: str, split: Split, folder: Path, compiler: str = NO_COMPILE) -> Any:
     values = config(
         folder,
         folder,

@@ -271,7 +271,7 @@ def _train(rank: int, values: dict[str, Any]) -> None:
     import torch
 
     from neuron_api.platform.topology import Topology
-    from neuron_trainer.checkpoint import rng
+    from neuron_trainer import generators
     from neuron_trainer.ipc.phases import Phases
     from neuron_trainer.ipc.worker_channel import Start
     from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
@@ -288,7 +288,7 @@ def _train(rank: int, values: dict[str, Any]) -> None:
     choice: list[Any] = [chooser.choose() if rank == 0 else None]
     torch.distributed.broadcast_object_list(choice, src=0)
     checkpoint, weights_only = choice[0].checkpoint, choice[0].weights_only
-    rng.seed(cfg.seed)
+    generators.seed_generators(cfg.seed)
     run = Run.build(cfg, Topology.from_config(cfg), loaded.hash, torch.device("cpu"), lambda: False, Phases(),
                     is_fresh=checkpoint is None)  # fmt: skip
     metrics = MetricsFile(folder / contract.METRICS_FILE) if rank == 0 else None

@@ -140,7 +140,7 @@ def _train(rank: int, world: int, values: dict[str, Any], checkpoint: Path | Non
     import torch
 
     from neuron_api.platform.topology import Topology
-    from neuron_trainer.checkpoint import rng
+    from neuron_trainer import generators
     from neuron_trainer.ipc.phases import Phases
     from neuron_trainer.ipc.worker_channel import Start
     from neuron_trainer.loop.run import Run
@@ -151,7 +151,7 @@ def _train(rank: int, world: int, values: dict[str, Any], checkpoint: Path | Non
     assert loaded.config is not None, loaded.findings
     config, folder, phases = loaded.config, log_dir(loaded.config), Phases()
     folder.mkdir(parents=True, exist_ok=True)
-    rng.seed(config.seed)
+    generators.seed_generators(config.seed)
     topology = Topology.from_config(config, world // config.trainer.num_nodes)
     device = torch.device("cpu") if device is None else device
     is_fresh = Run.draws_weights(str(checkpoint) if checkpoint else None)

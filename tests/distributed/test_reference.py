@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from neuron_api import contract
-from neuron_trainer.run_directory.log_mirror import REFERENCE_FOLDER
+from neuron_trainer.run_directory.log_dir import REFERENCE_FOLDER
 from pairs import LENGTH, RECORDED
 
 from . import ranks

@@ -72,7 +72,7 @@ def _case(rank: int, size: int, case: Case) -> None:
     import torch.distributed as dist
 
     from neuron_trainer.models.blocks.dropout import Dropout
-    from neuron_trainer.parallel.native.context import exchange, host_attention, plain_attention
+    from neuron_trainer.parallel.native.context import exchange, host_attention, pair_attention
     from neuron_trainer.parallel.native.context.ring_attention import ring_attention
 
     torch.manual_seed(5)
@@ -94,7 +94,7 @@ def _case(rank: int, size: int, case: Case) -> None:
     group = dist.group.WORLD
     assert group is not None
     numbers = []
-    for kernel in (host_attention, plain_attention):
+    for kernel in (host_attention, pair_attention):
         for form in (exchange.RingExchange(group), exchange.GatheredExchange(group)):
             torch.set_rng_state(state)
             leaves = [part.detach().clone().requires_grad_() for part in parts]
@@ -139,7 +139,7 @@ def _factors(case: Case, size: int, rank: int, dropout: Any) -> Any:
     import torch.distributed as dist
 
     from neuron_trainer.models.blocks.dropout import keep_factors
-    from neuron_trainer.parallel.native.context.pair import DropoutState
+    from neuron_trainer.parallel.native.context.pair_attention import DropoutState
 
     if (seed := dropout.seed()) is None:
         return None

@@ -41,7 +41,7 @@ def _embedding(mesh: object, dtype: str, *, is_sequence: bool) -> None:
     from torch.distributed.tensor import Replicate, Shard
     from torch.distributed.tensor.parallel import parallelize_module
 
-    from neuron_trainer.parallel.native.tensor.embedding import SplitEmbedding
+    from neuron_trainer.parallel.native.tensor.tensor_parallel import SplitEmbedding
 
     torch.manual_seed(1)
     whole = torch.nn.Embedding(VOCABULARY, HIDDEN, dtype=getattr(torch, dtype))
@@ -86,7 +86,7 @@ def _split_loss(mesh: object, logits: object, labels: object, reduction: str) ->
     import torch
     from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-    from neuron_trainer.parallel.native.tensor.cross_entropy import cross_entropy
+    from neuron_trainer.parallel.native.tensor.loss import cross_entropy
 
     split = distribute_tensor(logits, mesh, [Shard(2)]).requires_grad_()
     found = cross_entropy(split, labels, reduction)
@@ -116,8 +116,8 @@ def _static(mesh: object) -> None:
     from torch.distributed.tensor import DTensor, Replicate, Shard
     from torch.distributed.tensor.parallel import parallelize_module
 
-    from neuron_trainer.parallel.native.tensor.cross_entropy import cross_entropy
-    from neuron_trainer.parallel.native.tensor.embedding import SplitEmbedding
+    from neuron_trainer.parallel.native.tensor.loss import cross_entropy
+    from neuron_trainer.parallel.native.tensor.tensor_parallel import SplitEmbedding
     from static_shapes import assert_static
 
     def compute(ids: torch.Tensor, labels: torch.Tensor) -> None:

@@ -91,12 +91,11 @@ def _train(family: str, split: str, folder: Path) -> dict[str, Any]:
     import torch.distributed as dist
 
     from neuron_api.platform.topology import Topology
-    from neuron_trainer import optim, parallel
-    from neuron_trainer.checkpoint import rng
+    from neuron_trainer import generators, optim, parallel
     from neuron_trainer.loop.step import Gradients
 
     typed = families._config(family, SPLITS[split], folder)
-    rng.seed(typed.seed)
+    generators.seed_generators(typed.seed)
     backend = parallel.create(typed, Topology.from_config(typed, SPLITS[split].world), torch.device("cpu"))
     backend.build(families._family(family, typed))
     gradients, optimizer = Gradients(backend, 0.5), optim.for_run(typed, backend.parameters())

@@ -12,7 +12,7 @@ from torch import Tensor
 from allocations import Allocations
 from distributed.tiny import MODEL, config
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import alignment, architecture, footprint
+from neuron_api.derive import alignment, architecture, memory
 from neuron_api.derive.alignment import Reference
 from neuron_api.derive.memory import MemoryEstimate
 from neuron_api.loading.loader import load_text
@@ -103,6 +103,6 @@ def step(configuration: dict[str, Any]) -> Measured:
     model = json.loads(Path(str(wanted.model.model_config_path)).read_text())
     shape, _ = architecture.from_json(model, wanted.model)
     assert shape is not None
-    estimate = footprint.process_memory(wanted, topology, shape, is_native=True)
+    estimate = memory.process_memory(wanted, topology, shape, is_native=True)
     assert estimate is not None
     return Measured(allocations.peak, at_rest, estimate)

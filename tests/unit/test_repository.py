@@ -132,7 +132,7 @@ def test_every_script_in_hack_can_be_run_and_says_how() -> None:
 CALLS = r"join|wait|acquire|result|asyncio\.timeout|wait_for"
 WAIT = re.compile(rf"(?:\b(?:timeout|bound)=|\b(?:{CALLS})\((?:[^()]*, )?)(\d+(?:\.\d+)?)[,)]")
 VIRTUAL = "watch.wait("
-"""Moves the clock of tests/unit/operator/test_clock.py."""
+"""Moves the clock of tests/unit/operator/test_server_clock.py."""
 ON_A_CLUSTER = ("tests/e2e/", "tests/queues/")
 """Not part of `make test`."""
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from .derive.plan import TrainingPlan
     from .findings.finding import Finding, Severity
     from .loading.loader import Loaded, load_bytes, load_object, load_text
-    from .release import version
     from .resource.job import NeuronTrainingJob
     from .resource.progress import Progress
     from .resource.reasons import ConditionType, Reason
@@ -54,9 +53,20 @@ _MODULES: Final = {
     "load_bytes": "loading.loader",
     "load_object": "loading.loader",
     "load_text": "loading.loader",
-    "version": "release",
 }
 """Submodule by public name."""
+DISTRIBUTION: Final = "neuron-training-operator"
+_UNKNOWN: Final = "unknown (not installed as a package)"
+
+
+def version() -> str:
+    """Return the version of this release, which all its programs have; a source tree that is not installed has none."""
+    from importlib import metadata  # only those that ask for it pay for it
+
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return _UNKNOWN
 
 
 def __getattr__(name: str) -> Any:

@@ -13,11 +13,9 @@ import kopf
 
 from . import logs
 from .cache.cached_client import CachedClient
-from .cache.event_coalescer import EventCoalescer
 from .cache.idle_jobs import IdleTracker
 from .cache.pod_store import PodStore
-from .cache.pod_watch import PodWatch
-from .cache.watch_staleness import WatchStalenessDetector
+from .cache.pod_watch import EventCoalescer, PodWatch, WatchStalenessDetector
 from .controller import Controller
 from .failure_rules import FailureRules
 from .handlers import registry

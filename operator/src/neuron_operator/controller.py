@@ -26,19 +26,18 @@ from .kube import gateway as api
 from .kube.errors import AlreadyExistsError, ConflictError, NotFoundError, RefusedError, UnavailableError
 from .kube.event_recorder import Recorder
 from .kube.gateway import Cluster
-from .planning import projection
+from .planning import outcome
 from .planning.cache_safety import requires_live_read
 from .planning.failures.failure_table import FailureTable
-from .planning.final_status import finalize_status
-from .planning.objects import release
+from .planning.objects import cleanup
 from .planning.observation import pods
 from .planning.observation.waiting import Rejection
 from .planning.options import Options
+from .planning.outcome import finalize_status
 from .planning.plan import Create, Plan, PlanOutcome, Release
 from .planning.planner import plan as make_plan
 from .planning.scheduling.registry import may_hold_pods
-from .planning.status.announce import Announcement, announcements
-from .planning.status.status_diff import is_progress_only_change
+from .planning.status.changes import Announcement, announcements, is_progress_only_change
 from .queue.workqueue import JobKey, Result
 from .readers import job_reader
 from .readers.job_reader import Observation
@@ -145,7 +144,7 @@ class Controller:
         it."""
         for _ in range(MAX_PLANS_PER_PASS):
             result, body = await self._do(key, observation, planned, pending)
-            if body is None or (projected := projection.project(observation.observed, planned, parse(body))) is None:
+            if body is None or (projected := outcome.project(observation.observed, planned, parse(body))) is None:
                 return result
             observation, planned = Observation(body, projected), make_plan(projected, options, self.clock())
             if not is_live and requires_live_read(planned, projected):
@@ -225,7 +224,7 @@ class Controller:
         if may_hold_pods(self.options.gang_schedulers):
             listed = await self.cluster.list(api.POD, key.namespace, f"{contract.LABEL_JOB}={key.name}")
             held = [pod for body in listed if (pod := pods.read(body)) is not None]
-            await self._release(key.namespace, release.release_pods(held))
+            await self._release(key.namespace, cleanup.release_pods(held))
 
     async def _release(self, namespace: str, releases: Sequence[Release]) -> None:
         await _all(

@@ -11,7 +11,7 @@ from typing import Any
 
 import kopf
 
-from neuron_api import contract, release
+from neuron_api import contract, version
 from neuron_api.resource.scheduling import GangScheduler
 
 from .logs import Format
@@ -103,7 +103,7 @@ class _Backoffs:
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="neuron-operator", description="Run NeuronTrainingJobs on Kubernetes.")
     add = parser.add_argument
-    add("--version", action="version", version=f"%(prog)s {release.version()}")
+    add("--version", action="version", version=f"%(prog)s {version()}")
     add("--namespaces", default="", metavar="A,B", help="namespaces to look after; default all")
     for kind, jobs in IMAGE_KINDS.items():
         add(f"--image-{kind}", default="", metavar="IMAGE", help=f"trainer image of jobs on {jobs} without an image")

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from neuron_api.resource import skew
-from neuron_api.resource.job import NeuronTrainingJob, parse
+from neuron_api.resource.job import NeuronTrainingJob, drop_parts, parse, parse_path
 from neuron_api.resource.status import JobStatus
 
 from .kube import gateway as api
@@ -20,7 +19,7 @@ from .kube.errors import RefusedError
 from .kube.event_recorder import Recorder
 from .kube.gateway import Cluster
 from .planning.status import refusal
-from .planning.status.announce import Announcement
+from .planning.status.changes import Announcement
 from .queue.workqueue import JobKey
 from .readers.job_reader import Observation
 
@@ -108,8 +107,8 @@ class StatusWriter:
     ) -> Json | None:
         """Write the status without the fields that are refused; None: a decision is among them."""
         for _ in range(_MAX_WRITES):
-            paths = (skew.parse_path(field) for field in problem.fields)
-            less = skew.drop_parts({"status": value}, paths).get("status", {})
+            paths = (parse_path(field) for field in problem.fields)
+            less = drop_parts({"status": value}, paths).get("status", {})
             rest = parse({**observation.body, "status": less}).status
             if less == value or refusal.decisions(rest) != refusal.decisions(status):
                 return None

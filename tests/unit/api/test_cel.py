@@ -16,7 +16,7 @@ from neuron_api.loading import device_count
 from neuron_api.loading.loader import load_object
 from neuron_api.manifest import crd, envelope
 from neuron_api.manifest.openapi import config_schema
-from neuron_api.platform import nodes
+from neuron_api.platform import instances
 from neuron_api.platform.devices import devices
 from neuron_api.resource.scheduling import GangScheduler
 from neuron_api.resource.spec import Accelerator, DeviceCountScope, Platform
@@ -175,11 +175,11 @@ def findings(made: Json) -> tuple[Finding, ...]:
     meaning = DeviceCountScope(spec.get("deviceCountScope", "Auto"))
     platform = Platform.model_validate(spec["platform"])
     loaded = device_count.resolve_device_count(
-        given, lambda more: load_object(spec["config"], more), nodes.instance(platform), meaning
+        given, lambda more: load_object(spec["config"], more), instances.instance(platform), meaning
     )
     if loaded.config is None or platform.accelerator is not Accelerator.NEURON:
         return loaded.errors
-    return (*loaded.errors, *errors_of(devices(loaded.config, instance_type, nodes.stated_devices(platform))[1]))
+    return (*loaded.errors, *errors_of(devices(loaded.config, instance_type, instances.stated_devices(platform))[1]))
 
 
 @pytest.mark.slow

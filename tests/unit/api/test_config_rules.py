@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from neuron_api.cel import config_rules
-from neuron_api.cel.conditions import to_cel
+from neuron_api.cel.rule import to_cel
 from neuron_api.checks import exp_manager, trainer
 from neuron_api.checks.rule import AllOf, Condition, Equals, IsAbove, IsOn, IsOther, IsSet, holds
 from neuron_api.config import TrainingConfig

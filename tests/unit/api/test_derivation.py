@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import alignment, hardware, sharding, steps
+from neuron_api.derive import alignment, hardware, plan, sharding
 from neuron_api.findings.finding import errors_of
 from neuron_api.platform.devices import devices
 from neuron_api.platform.instances import INSTANCE_TYPES
@@ -207,8 +207,8 @@ def test_126_layers_on_32_stages_are_two_of_3_and_thirty_of_4() -> None:
     ("most", "every", "saves"), [(100, 10, 10), (100, 30, 3), (10, 11, 0), (10, 0, 0), (-1, 5, None)]
 )
 def test_saves_before_the_end(most: int, every: int, saves: int | None) -> None:
-    assert steps.saves_before_end(most, every) == saves
-    assert steps.total_samples(most, 8) == (most * 8 if most > 0 else None)
+    assert plan.saves_before_end(most, every) == saves
+    assert plan.total_samples(most, 8) == (most * 8 if most > 0 else None)
 
 
 @pytest.mark.parametrize(("given_strategy", "sft_style", "wanted"), [

@@ -158,7 +158,7 @@ def test_07_repaired_is_accepted() -> None:
     assert (model.optim.sched.warmup_steps, model.optim.sched.min_lr) == (2000, 3e-5)
     assert model.layernorm_epsilon == 1e-5
     # selective without a list: the document's default, [CoreAttention]
-    from neuron_api.derive.recompute import RecomputeUnit, recomputed_units
+    from neuron_api.derive.activations import RecomputeUnit, recomputed_units
 
     assert recomputed_units(model) == {RecomputeUnit.CORE}
 

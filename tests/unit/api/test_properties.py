@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import footprint, hardware, sharding, steps
+from neuron_api.derive import hardware, memory, plan, sharding
 from neuron_api.derive.architecture import from_megatron
 from neuron_api.derive.plan import TrainingPlan, derive
 from neuron_api.findings.finding import errors_of
@@ -134,7 +134,7 @@ def test_layers_heads_and_saves_come_out(tree: Tree) -> None:
 
 @given(st.integers(1, 60), st.integers(1, 70))
 def test_saves_are_those_that_fit(most: int, every: int) -> None:
-    saves = steps.saves_before_end(most, every)
+    saves = plan.saves_before_end(most, every)
     assert saves is not None
     assert saves * every <= most < (saves + 1) * every
 
@@ -220,7 +220,7 @@ def memory_of(tree: Tree) -> Any:
     _, config = accepted(tree)
     model = from_megatron(config, 32_000)
     assert model is not None
-    return footprint.process_memory(config, Topology.from_config(config), model, is_native=True)
+    return memory.process_memory(config, Topology.from_config(config), model, is_native=True)
 
 
 @pytest.mark.slow

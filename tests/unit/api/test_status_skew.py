@@ -14,8 +14,7 @@ import pytest
 
 from builders import make_job
 from neuron_api.manifest import crd
-from neuron_api.resource import skew
-from neuron_api.resource.job import parse
+from neuron_api.resource.job import drop_parts, parse, parse_path
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import JobStatus, Phase
 
@@ -127,7 +126,7 @@ def test_a_status_that_is_no_object_is_an_empty_one() -> None:
     ],
 )
 def test_fields_are_read_as_the_api_server_writes_them(field: str, path: tuple[str | int, ...]) -> None:
-    assert skew.parse_path(field) == path
+    assert parse_path(field) == path
 
 
 @pytest.mark.parametrize(
@@ -143,7 +142,7 @@ def test_fields_are_read_as_the_api_server_writes_them(field: str, path: tuple[s
 )
 def test_parts_are_removed_and_nothing_else(paths: list[tuple[str | int, ...]], rest: Json) -> None:
     whole = {"a": [{"x": 1}, {"x": 2}], "b": 3}
-    assert skew.drop_parts(whole, paths) == rest
+    assert drop_parts(whole, paths) == rest
     assert whole == {"a": [{"x": 1}, {"x": 2}], "b": 3}
 
 

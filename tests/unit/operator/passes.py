@@ -14,8 +14,8 @@ from builders import (
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import ConditionStatus, JobStatus
-from neuron_operator.planning.final_status import finalize_status
 from neuron_operator.planning.observation.observation import Observed
+from neuron_operator.planning.outcome import finalize_status
 from neuron_operator.planning.plan import Plan, PlanOutcome
 from neuron_operator.planning.planner import plan
 

@@ -9,9 +9,9 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.progress import Progress
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import JobStatus
-from neuron_operator.planning.final_status import finalize_status
 from neuron_operator.planning.observation.observation import ConfigText, Observed, SchedulerState
 from neuron_operator.planning.observation.waiting import Rejection
+from neuron_operator.planning.outcome import finalize_status
 from neuron_operator.planning.plan import PlanOutcome
 from neuron_operator.planning.planner import plan
 from neuron_operator.planning.status import refusal

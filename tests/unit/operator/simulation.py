@@ -17,9 +17,9 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.progress import ProcessFailure, Progress, Recovery, TrainerPhase
 from neuron_api.resource.status import JobStatus
 from neuron_operator.planning.cache_safety import requires_live_read
-from neuron_operator.planning.final_status import finalize_status
 from neuron_operator.planning.observation import nodes
 from neuron_operator.planning.observation.observation import ConfigText, Node, Observed, Pod
+from neuron_operator.planning.outcome import finalize_status
 from neuron_operator.planning.plan import Create, Delete, Plan, PlanOutcome
 from neuron_operator.planning.planner import plan
 from neuron_operator.planning.restarts import ledger

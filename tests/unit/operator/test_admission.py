@@ -9,12 +9,12 @@ from builders import NOW, OPTIONS, PodBuilder, at, observed, rfc3339
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Condition, ConditionStatus, JobStatus, Phase
-from neuron_operator.planning.final_status import finalize_status
 from neuron_operator.planning.observation.observation import Child, SchedulerState
+from neuron_operator.planning.outcome import finalize_status
 from neuron_operator.planning.plan import PlanOutcome
 from neuron_operator.planning.planner import plan
 from neuron_operator.planning.scheduling.registry import ADAPTERS
-from neuron_operator.planning.status.announce import announcements
+from neuron_operator.planning.status.changes import announcements
 
 from .passes import PODS, TWO, known, one_pass, started, true
 

@@ -8,10 +8,10 @@ import pytest
 from builders import NOW, OPTIONS, JobBuilder, make_job, make_pod, observed, with_status
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Condition, ConditionStatus, JobStatus, Phase
-from neuron_operator.planning.final_status import finalize_status
 from neuron_operator.planning.observation.observation import ConfigText
 from neuron_operator.planning.observation.waiting import Rejection
 from neuron_operator.planning.options import Options
+from neuron_operator.planning.outcome import finalize_status
 from neuron_operator.planning.plan import PlanOutcome
 from neuron_operator.planning.planner import plan
 

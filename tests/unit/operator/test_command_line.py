@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from neuron_api import release
+from neuron_api import version
 from neuron_operator import settings
 from neuron_operator.cli.__main__ import main
 from neuron_operator.cli.files import table
@@ -23,18 +23,18 @@ CONFIGS = Path(__file__).parents[3] / "tests/data/configs"
 @pytest.mark.parametrize("word", ["version", "--version"])
 def test_the_plugin_says_its_version(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word]) == 0
-    assert capsys.readouterr().out == f"kubectl-neuron {release.version()}\n"
+    assert capsys.readouterr().out == f"kubectl-neuron {version()}\n"
 
 
 def test_the_operator_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         settings.parse(["--version"])
-    assert capsys.readouterr().out == f"neuron-operator {release.version()}\n"
+    assert capsys.readouterr().out == f"neuron-operator {version()}\n"
 
 
 def test_the_version_is_that_of_the_project() -> None:
     text = (Path(__file__).parents[3] / "pyproject.toml").read_text()
-    assert f'version = "{release.version()}"' in text
+    assert f'version = "{version()}"' in text
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from neuron_api.loading.limits import MAX_BYTES
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.spec import ConfigMapKey
 from neuron_api.resource.status import Condition
-from neuron_operator.planning.final_status import finalize_status
 from neuron_operator.planning.observation.observation import ConfigText
+from neuron_operator.planning.outcome import finalize_status
 from neuron_operator.planning.plan import PlanOutcome
 from neuron_operator.planning.planner import plan
 from neuron_operator.planning.validation import config_source, validation

@@ -8,7 +8,7 @@ from builders import NOW, OPTIONS, accepted, observed
 from neuron_api import contract
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.scheduling import GangScheduler
-from neuron_operator.planning.objects import desired, groups
+from neuron_operator.planning.objects import children, desired
 from neuron_operator.planning.observation.observation import Child, SchedulerState
 from neuron_operator.planning.plan import Delete
 from neuron_operator.planning.planner import plan
@@ -29,7 +29,7 @@ def pod(job: NeuronTrainingJob, attempt: int = 0) -> dict[str, Any]:
 
 
 def group(job: NeuronTrainingJob, attempt: int = 0, sight: SchedulerState = SERVED) -> tuple[dict[str, Any], ...]:
-    return groups.applies(observed(job, scheduler=sight), attempt, 2, lambda: pod(job, attempt))
+    return children.group_applies(observed(job, scheduler=sight), attempt, 2, lambda: pod(job, attempt))
 
 
 def stored(body: dict[str, Any], **metadata: Any) -> Child:
@@ -131,15 +131,15 @@ def test_a_new_attempt_is_a_new_group_and_the_old_one_is_deleted(gang: str) -> N
     assert new["metadata"]["name"] == "tiny-1"
     seen = observed(job, scheduler=sight)
     gone = Delete("tiny-0", "x", kind="PodGroup", api_version=old["apiVersion"])
-    assert groups.deletes(seen, keep=1) == (gone,)
-    assert groups.deletes(seen, keep=0) == ()
-    assert groups.deletes(seen) == (gone,), "a job that is over or stands still holds no place"
+    assert children.group_deletes(seen, keep=1) == (gone,)
+    assert children.group_deletes(seen, keep=0) == ()
+    assert children.group_deletes(seen) == (gone,), "a job that is over or stands still holds no place"
 
 
 def test_a_group_of_another_owner_or_on_its_way_out_is_left_alone() -> None:
     (body,) = group(asked("Volcano"))
     others = (Child("somebody", stored(body).body), stored(body, deletionTimestamp="2026-11-24T12:00:00Z"))
-    assert groups.deletes(observed(asked("Volcano"), scheduler=SchedulerState(True, others))) == ()
+    assert children.group_deletes(observed(asked("Volcano"), scheduler=SchedulerState(True, others))) == ()
 
 
 def test_the_group_is_applied_before_the_pods_that_need_it() -> None:

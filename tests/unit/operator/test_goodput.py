@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from builders import NOW, at, make_job, make_pod, make_report
 from neuron_api.resource.status import JobStatus, Phase, ProgressStatus, SuspensionStatus
-from neuron_operator.planning.status import goodput, pace, progress
+from neuron_operator.planning.status import pace, progress
 
 JOB = make_job().build()
 HOST = make_report(make_pod(JOB, 0).ready().build(), JOB)
@@ -62,12 +62,12 @@ def test_between_two_starts_the_last_goodput_stays() -> None:
 
 
 def test_time_that_the_job_was_suspended_is_not_counted() -> None:
-    assert goodput.until_last_step(told(10, 100.0, 10, suspended_seconds=200.0)) == 0.5
+    assert progress.goodput_until_last_step(told(10, 100.0, 10, suspended_seconds=200.0)) == 0.5
 
 
 def test_what_comes_after_the_last_step_counts_in_the_end_but_a_suspension_does_not() -> None:
-    assert goodput.until_end(told(10, 100.0, 10), at(1000)) == 0.1
-    assert goodput.until_end(told(10, 100.0, 10, suspension=SUSPENDED), at(1000)) == 0.25
+    assert progress.goodput_until_end(told(10, 100.0, 10), at(1000)) == 0.1
+    assert progress.goodput_until_end(told(10, 100.0, 10, suspension=SUSPENDED), at(1000)) == 0.25
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_what_comes_after_the_last_step_counts_in_the_end_but_a_suspension_does_
     [JobStatus(), STARTED, told(1, 0.0, 0), told(9, 9.0, 9, start_time=None), told(9, 9.0, 9, start_time=at(500))],
 )
 def test_no_share_is_told_before_a_pace_is_known_or_by_clocks_that_contradict_each_other(status: JobStatus) -> None:
-    assert goodput.until_last_step(status) is None
+    assert progress.goodput_until_last_step(status) is None
 
 
 @given(st.integers(0, 10**6), st.floats(0, 1e9), st.integers(0, 10**6), st.floats(0, 1e6))
 def test_it_is_a_share_whatever_the_clocks_say(step: int, seconds: float, steps: int, suspended: float) -> None:
-    found = goodput.until_last_step(told(step, seconds, steps, suspended_seconds=suspended))
+    found = progress.goodput_until_last_step(told(step, seconds, steps, suspended_seconds=suspended))
     assert found is None or 0 <= found <= 1
 
 

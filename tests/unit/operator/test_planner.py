@@ -17,9 +17,9 @@ from neuron_api import contract
 from neuron_api.contract import LABEL_ATTEMPT
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import JobStatus, Phase
-from neuron_operator.planning.final_status import finalize_status
 from neuron_operator.planning.observation.observation import Child, ConfigText, Observed
 from neuron_operator.planning.observation.waiting import Rejection
+from neuron_operator.planning.outcome import finalize_status
 from neuron_operator.planning.plan import PlanOutcome
 from neuron_operator.planning.planner import plan
 

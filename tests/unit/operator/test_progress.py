@@ -9,7 +9,7 @@ from neuron_api.resource.progress import TrainerPhase
 from neuron_api.resource.status import CheckpointStatus, JobStatus, ProgressStatus
 from neuron_operator.planning.failures import gang as gangs
 from neuron_operator.planning.status import progress
-from neuron_operator.planning.status.announce import announcements
+from neuron_operator.planning.status.changes import announcements
 
 JOB = make_job().nodes(2).build()
 PODS = [make_pod(JOB, index).ready() for index in range(2)]

@@ -12,7 +12,7 @@ from neuron_api.resource.status import JobStatus, Phase, RestartScope
 from neuron_operator.planning.observation.observation import ConfigText
 from neuron_operator.planning.plan import Plan
 from neuron_operator.planning.planner import plan
-from neuron_operator.planning.status.announce import announcements
+from neuron_operator.planning.status.changes import announcements
 
 from .passes import JOB, OPTIONS, PODS, TWO, known, names, one_pass, reparsed, started, true
 

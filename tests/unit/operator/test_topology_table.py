@@ -14,7 +14,7 @@ import pytest
 
 from builders import OPTIONS, JobBuilder, accepted, make_job
 from neuron_api import contract
-from neuron_api.platform import environment, nodes
+from neuron_api.platform import environment, instances
 from neuron_api.platform.instances import INSTANCE_TYPES
 from neuron_api.resource.spec import Platform
 from neuron_operator.planning.objects import desired
@@ -323,6 +323,6 @@ def test_a_users_value_of_a_variable_wins() -> None:
     ],
 )
 def test_fields_of_the_platform_that_contradict_are_named(platform: dict[str, Any], keys: list[str]) -> None:
-    findings = list(nodes.contradictions(Platform.model_validate(platform)))
+    findings = list(instances.contradictions(Platform.model_validate(platform)))
     assert [finding.key for finding in findings] == [f"spec.platform.{key}" for key in keys]
     assert all(finding.severity == "warning" and finding.remedy for finding in findings)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bounds import BOUND
-from neuron_operator.cache.event_coalescer import PRIORITY_SECONDS, EventCoalescer
+from neuron_operator.cache.pod_watch import PRIORITY_SECONDS, EventCoalescer
 from neuron_operator.kube.errors import LeaseLostError, UnavailableError
 from neuron_operator.queue import workqueue
 from neuron_operator.queue.workqueue import JobKey, Result, WorkQueue

@@ -74,14 +74,14 @@ def train(
 ) -> Path:
     """A start of a run in this process (fixture `one_process`); returns its log directory."""
     from neuron_api.platform.topology import Topology
-    from neuron_trainer.checkpoint import rng
+    from neuron_trainer import generators
     from neuron_trainer.loop.run import Run
     from neuron_trainer.metrics.history import MetricsFile
 
     typed_config = run_config.with_record_length(typed(values))
     folder = log_dir.log_dir(typed_config)
     folder.mkdir(parents=True, exist_ok=True)
-    rng.seed(typed_config.seed)
+    generators.seed_generators(typed_config.seed)
     is_fresh, stops = Run.draws_weights(start.checkpoint if start is not None else None), lambda: bool(wants_stop())
     run = Run.build(
         typed_config,

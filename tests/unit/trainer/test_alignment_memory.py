@@ -8,7 +8,7 @@ import pytest
 from distributed.tiny import MODEL
 from measured import EXPERTS, SMALL, step
 from neuron_api.config import PeftConfig
-from neuron_api.derive import adapters, architecture, footprint
+from neuron_api.derive import adapters, architecture, memory
 from neuron_api.derive.architecture import Architecture
 from neuron_trainer.models import lora
 from neuron_trainer.models.family import Family
@@ -102,7 +102,7 @@ def test_a_checkpoint_of_adapters_has_the_size_that_is_estimated(peft: dict[str,
     written = sum(path.stat().st_size for path in folder.iterdir())
     shape, _ = architecture.from_json(SMALL, typed(configuration).model)
     assert shape is not None
-    assert footprint.checkpoint_bytes(typed(configuration), shape) == pytest.approx(written, rel=TOLERANCE)
+    assert memory.checkpoint_bytes(typed(configuration), shape) == pytest.approx(written, rel=TOLERANCE)
 
 
 # ---- parameters --------------------------------------------------------------------------------------------------

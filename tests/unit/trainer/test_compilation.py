@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from neuron_api.derive import compiler as derived
+from neuron_api.derive import hardware as derived
 from neuron_trainer import errors
 from neuron_trainer.models.blocks import dropout
 from neuron_trainer.models.blocks.dropout import Dropout, SeedQueue
-from neuron_trainer.preflight import compiler
+from neuron_trainer.preflight import preflight
 
 from .conftest import alone, typed
 
@@ -22,12 +22,12 @@ from .conftest import alone, typed
     ],
 )  # fmt: skip
 def test_the_key_or_the_device_decides(chosen: str, device: str, backend: str | None, tiny: Path) -> None:
-    assert derived.backend(typed(alone(tiny, tiny, model__compile=chosen)), device) == backend
+    assert derived.compiler_of(typed(alone(tiny, tiny, model__compile=chosen)), device) == backend
 
 
 @pytest.mark.parametrize("name", ["inductr", "neuron"])
 def test_a_backend_that_is_not_there_is_refused(name: str, tiny: Path) -> None:
-    [finding] = compiler.check(typed(alone(tiny, tiny, model__compile=name)), "cpu")
+    [finding] = preflight.check_compiler(typed(alone(tiny, tiny, model__compile=name)), "cpu")
     assert (finding.key, finding.severity) == ("model.compile", "error")
     assert f"no compiler {name!r}" in finding.message
     assert "auto, eager, aot_eager" in finding.remedy
@@ -36,15 +36,15 @@ def test_a_backend_that_is_not_there_is_refused(name: str, tiny: Path) -> None:
 
 def test_inductor_without_a_compiler_for_what_it_writes_is_refused(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = typed(alone(tiny, tiny, model__compile="inductor"))
-    assert compiler.check(config, "cpu") == []
+    assert preflight.check_compiler(config, "cpu") == []
     monkeypatch.setenv("CXX", "no-such-compiler")
-    [finding] = compiler.check(config, "cpu")
+    [finding] = preflight.check_compiler(config, "cpu")
     assert "needs a C++ compiler, and 'no-such-compiler' is not on PATH" in finding.message
 
 
 @pytest.mark.parametrize("chosen", ["auto", "eager", "aot_eager"])
 def test_others_are_taken(chosen: str, tiny: Path) -> None:
-    assert compiler.check(typed(alone(tiny, tiny, model__compile=chosen)), "cpu") == []
+    assert preflight.check_compiler(typed(alone(tiny, tiny, model__compile=chosen)), "cpu") == []
 
 
 def test_the_seeds_of_a_pass_are_those_that_its_masks_would_draw() -> None:

@@ -14,13 +14,13 @@ import torch
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_trainer import accelerators
-from neuron_trainer.accelerators import cores as cores_of_a_process
-from neuron_trainer.accelerators import device, fallbacks
-from neuron_trainer.checkpoint import rng
-from neuron_trainer.data import device_batches
+from neuron_trainer.accelerators import device
+from neuron_trainer.accelerators import device as cores_of_a_process
+from neuron_trainer.data import loader
 from neuron_trainer.errors import DeviceError, InputError
+from neuron_trainer.generators import generator_state, restore_generators
 from neuron_trainer.launcher import device_environment
-from neuron_trainer.loop.fallbacks import CpuFallbacks
+from neuron_trainer.metrics.fallbacks import CpuFallbacks
 from neuron_trainer.run_directory.log_dir import compile_cache
 
 from .conftest import alone, typed
@@ -35,13 +35,13 @@ NEURON = accelerators.get("neuron")
     ("text", "cores"), [("", []), ("5", [5]), ("0-3", [0, 1, 2, 3]), ("0, 2-3,8", [0, 2, 3, 8]), ("7-7", [7])]
 )
 def test_a_list_of_cores_has_ranges(text: str, cores: list[int]) -> None:
-    assert cores_of_a_process.visible(text) == cores
+    assert cores_of_a_process.visible_cores(text) == cores
 
 
 @pytest.mark.parametrize("text", ["a", "0-", "-1", "1..3"])
 def test_a_list_of_cores_that_is_none_is_told_with_the_form(text: str) -> None:
     with pytest.raises(DeviceError, match=f"NEURON_RT_VISIBLE_CORES={text} is no list of cores. Write it as 0-3"):
-        cores_of_a_process.visible(text)
+        cores_of_a_process.visible_cores(text)
 
 
 @pytest.mark.parametrize("text", ["4-7", "4,5,6,7"])
@@ -49,7 +49,7 @@ def test_each_process_takes_its_own_core_of_the_container(text: str) -> None:
     taken = []
     for local_rank in range(4):
         environ = {"NEURON_RT_VISIBLE_CORES": text, "NEURON_RT_NUM_CORES": "4"}
-        cores_of_a_process.choose(environ, local_rank)
+        cores_of_a_process.choose_cores(environ, local_rank)
         taken.append(environ["NEURON_RT_VISIBLE_CORES"])
         assert "NEURON_RT_NUM_CORES" not in environ
     assert taken == ["4", "5", "6", "7"]
@@ -58,13 +58,13 @@ def test_each_process_takes_its_own_core_of_the_container(text: str) -> None:
 @pytest.mark.parametrize("environ", [{}, {"NEURON_RT_VISIBLE_CORES": "9"}])
 def test_a_core_that_is_one_already_or_not_given_stays(environ: dict[str, str]) -> None:
     before = dict(environ)
-    cores_of_a_process.choose(environ, 3)
+    cores_of_a_process.choose_cores(environ, 3)
     assert environ == before
 
 
 def test_more_processes_than_cores_are_told_with_both_numbers() -> None:
     with pytest.raises(DeviceError, match=r"0-1 has 2 cores, and local rank 2 needs one of its own\."):
-        cores_of_a_process.choose({"NEURON_RT_VISIBLE_CORES": "0-1"}, 2)
+        cores_of_a_process.choose_cores({"NEURON_RT_VISIBLE_CORES": "0-1"}, 2)
 
 
 def test_each_process_has_folders_of_its_own_where_they_must_not_be_shared() -> None:
@@ -204,7 +204,7 @@ def batches(reads: list[int], count: int, broken: int | None = None) -> Any:
 def test_a_batch_is_begun_while_the_one_before_is_used() -> None:
     reads: list[int] = []
     seen = []
-    for number, batch in enumerate(device_batches.ahead(batches(reads, 4), torch.device("cpu"))):
+    for number, batch in enumerate(loader.ahead(batches(reads, 4), torch.device("cpu"))):
         assert reads == list(range(min(number + 2, 4)))
         seen.append(batch["input_ids"].item())
     assert seen == [0, 1, 2, 3]
@@ -213,10 +213,10 @@ def test_a_batch_is_begun_while_the_one_before_is_used() -> None:
 def test_a_batch_that_cannot_be_read_fails_in_its_turn() -> None:
     used = []
     with pytest.raises(ValueError, match="batch 2"):
-        for batch in device_batches.ahead(batches([], 4, broken=2), torch.device("cpu")):
+        for batch in loader.ahead(batches([], 4, broken=2), torch.device("cpu")):
             used.append(batch["input_ids"].item())
     assert used == [0, 1]
-    assert list(device_batches.ahead(batches([], 0), torch.device("cpu"))) == []
+    assert list(loader.ahead(batches([], 0), torch.device("cpu"))) == []
 
 
 # ---- generators ------------------------------------------------------------------------------------------------------
@@ -224,14 +224,14 @@ def test_a_batch_that_cannot_be_read_fails_in_its_turn() -> None:
 
 def test_a_checkpoint_of_another_device_is_resumed_with_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    saved = rng.state(cpu)
+    saved = generator_state(cpu)
     assert "device" not in saved, "the CPU's generator is torch's"
     drawn = torch.rand(3)
-    assert rng.restore({**saved, "device": ("neuron", torch.zeros(16, dtype=torch.uint8))}, cpu).startswith(
+    assert restore_generators({**saved, "device": ("neuron", torch.zeros(16, dtype=torch.uint8))}, cpu).startswith(
         "the checkpoint was written on neuron, this run computes on cpu: "
     )
     assert torch.equal(torch.rand(3), drawn), "what the host draws is continued"
-    assert rng.restore(saved, cpu) == ""
+    assert restore_generators(saved, cpu) == ""
 
 
 def test_the_state_of_a_devices_generator_is_saved_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +240,7 @@ def test_the_state_of_a_devices_generator_is_saved_and_put_back(monkeypatch: pyt
     module = SimpleNamespace(get_rng_state=lambda: state, set_rng_state=put.append)
     monkeypatch.setattr(torch, "get_device_module", lambda _: module)
     own: Any = SimpleNamespace(type="neuron")
-    assert rng.restore(rng.state(own), own) == ""
+    assert restore_generators(generator_state(own), own) == ""
     assert torch.equal(put[0], state)
 
 
@@ -271,7 +271,7 @@ def test_operators_on_the_cpu_are_told_once_with_their_names(package: Any, caplo
     assert line.startswith("neuron: 2 operators of the first step ran on the CPU: aten::nonzero (2), aten::sort (1). ")
     assert contract.ENV_REFUSE_FALLBACKS in line
     assert module.cpu_fallbacks == 2
-    assert fallbacks.ops(NEURON) == Counter({"aten::nonzero": 2, "aten::sort": 1})
+    assert device.fallback_ops(NEURON) == Counter({"aten::nonzero": 2, "aten::sort": 1})
 
 
 def test_a_run_that_refuses_them_ends_as_one_with_wrong_input(package: Any) -> None:
@@ -285,8 +285,8 @@ def test_a_run_that_refuses_them_ends_as_one_with_wrong_input(package: Any) -> N
 
 
 def test_a_device_that_counts_nothing_has_none() -> None:
-    assert fallbacks.ops(accelerators.get("cpu")) == Counter()
-    fallbacks.clear(accelerators.get("cpu"))
+    assert device.fallback_ops(accelerators.get("cpu")) == Counter()
+    device.clear_fallbacks(accelerators.get("cpu"))
 
 
 # ---- losses that are not finite --------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from neuron_trainer.models.family import Family
-from neuron_trainer.models.interface import Prediction
+from neuron_trainer.models.spec import Prediction
 
 from .megatron import GPT, MOE, section
 

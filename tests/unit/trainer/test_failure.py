@@ -20,8 +20,7 @@ import pytest
 from neuron_api.config import ExpManagerConfig
 from neuron_trainer import errors, logs
 from neuron_trainer.errors import CheckpointError, DivergenceError, PeerLostError
-from neuron_trainer.launcher.elastic.budget import RestartBudget
-from neuron_trainer.launcher.elastic.context import AgentContext
+from neuron_trainer.launcher.elastic.context import AgentContext, RestartBudget
 
 CALLBACK = "exp_manager.checkpoint_callback_params"
 

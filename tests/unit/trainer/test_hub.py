@@ -9,7 +9,7 @@ import huggingface_hub.utils
 import pytest
 
 from neuron_api.config import TokenizerConfig
-from neuron_trainer.data import tokenizer, tokenizer_files
+from neuron_trainer.data import tokenizer
 from neuron_trainer.errors import InputError
 
 
@@ -44,7 +44,7 @@ def test_a_name_of_the_hub_without_a_network_is_one_question_and_one_message(
 def test_offline_the_hub_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = unreachable(monkeypatch)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert not tokenizer_files.is_hub_reachable()
+    assert not tokenizer.is_hub_reachable()
     assert asked == []
 
 

@@ -26,7 +26,7 @@ from neuron_trainer.preflight import preflight
 from neuron_trainer.worker import Job
 from neuron_trainer.launcher.elastic import supervisor
 from neuron_trainer.launcher.elastic.context import AgentContext
-from neuron_trainer.launcher.elastic.budget import RestartBudget
+from neuron_trainer.launcher.elastic.context import RestartBudget
 from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 """
 SECONDS = ("matplotlib", "transformers", "rich", "pandas", "datasets", "tensorboard", "torchvision")

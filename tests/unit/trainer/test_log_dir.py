@@ -8,8 +8,7 @@ import yaml
 
 from neuron_api import contract
 from neuron_api.loading.loader import load_text
-from neuron_trainer.run_directory.log_dir import address, checkpoints, log_dir
-from neuron_trainer.run_directory.log_mirror import Mirror
+from neuron_trainer.run_directory.log_dir import Mirror, address, checkpoints, log_dir
 
 from .conftest import alone, typed
 

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, relu, silu
 
 from neuron_trainer.errors import InputError
-from neuron_trainer.models import recompute
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.rotary import Rope, RopeScaling
 from neuron_trainer.models.family import Family
-from neuron_trainer.models.interface import Prediction
 from neuron_trainer.models.llama import LlamaForCausalLM
 from neuron_trainer.models.megatron import MegatronForCausalLM
 from neuron_trainer.models.mixtral import MixtralForCausalLM
+from neuron_trainer.models.spec import Prediction
+from neuron_trainer.parallel.native.blocks import recompute_modules
 
 from .megatron import GPT, MOE, SHAPES, SIZES, section
 
@@ -328,7 +328,7 @@ def test_recompute_repeats_the_masks(names: list[str] | None) -> None:
     wanted = section(
         "megatron", activations_checkpoint_granularity=granularity, activations_checkpoint_recompute=names
     ).model  # fmt: skip
-    recompute.apply(again, wanted, [f"model.layers.{layer}" for layer in range(4)])
+    recompute_modules(again, wanted, [f"model.layers.{layer}" for layer in range(4)])
     for model in (plain, again):
         torch.manual_seed(5)
         output = model(ids())

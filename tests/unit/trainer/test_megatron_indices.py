@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuron_trainer.data.megatron import blend, indices, splits
-from neuron_trainer.data.megatron.prefix import sources
+from neuron_trainer.data.megatron.build import sources
 from neuron_trainer.errors import InputError
 
 ORACLE = json.loads((Path(__file__).parents[2] / "data" / "oracles" / "megatron_indices.json").read_text())

@@ -7,7 +7,7 @@ import pytest
 
 from distributed.tiny import write_rows
 from measured import SEQUENCE, SMALL, step, values
-from neuron_api.derive import architecture, footprint
+from neuron_api.derive import architecture, memory
 
 from .conftest import train, typed
 
@@ -107,4 +107,4 @@ def test_a_checkpoint_has_the_size_that_is_estimated(key: str, precision: str, t
     shape, _ = architecture.from_json(SMALL, wanted.model)
     assert shape is not None
     envelope = 0.04 if key == "save_weights_only" else 0.02  # the same index beside a seventh of the bytes
-    assert footprint.checkpoint_bytes(wanted, shape) == pytest.approx(written, rel=envelope)
+    assert memory.checkpoint_bytes(wanted, shape) == pytest.approx(written, rel=envelope)

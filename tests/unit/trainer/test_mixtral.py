@@ -14,12 +14,12 @@ from torch.nn.functional import cross_entropy
 import exchange
 from neuron_api.config import ModelConfig
 from neuron_api.config.moe import MoeConfig
-from neuron_trainer.convert import hf_config
+from neuron_trainer.convert import base
 from neuron_trainer.errors import CheckpointError
-from neuron_trainer.models.interface import Prediction
 from neuron_trainer.models.mixtral import MixtralConfig, MixtralForCausalLM
 from neuron_trainer.models.mixtral import config as mixtral_config
 from neuron_trainer.models.mixtral.family import FAMILY
+from neuron_trainer.models.spec import Prediction
 
 from .test_llama import SIZES
 
@@ -93,7 +93,7 @@ def test_loss_and_gradients_are_equal(pair: Pair) -> None:
     output = pair.ours(pair.ids)
     ours = cross_entropy(logits_of(output)[:, :-1].flatten(0, 1), pair.ids[:, 1:].flatten())
     if isinstance(output, Prediction):
-        # theirs is top_k times ours (models/blocks/moe/balance.py)
+        # theirs is top_k times ours (models/blocks/moe/router.py)
         ours = ours + output.auxiliary * pair.config.moe.top_k
         assert output.auxiliary.item() > 0.3 * 0.9
     assert isinstance(output, Prediction) == pair.theirs.config.output_router_logits
@@ -147,7 +147,7 @@ def test_layers_without_experts_have_an_mlp_of_that_width() -> None:
     assert kinds == ["MoE", "MLP"]
     assert model.get_parameter("model.layers.1.mlp.up_proj.weight").shape == (80, 32)
     with pytest.raises(CheckpointError, match="has gated experts in every layer: this model is not one"):
-        hf_config.from_architecture("mixtral", asdict(model.config), "float32")
+        base.from_architecture("mixtral", asdict(model.config), "float32")
 
 
 def test_the_longer_length_is_taken() -> None:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from allocations import Allocations
 from distributed.tiny import MODEL
 from neuron_api import contract
-from neuron_trainer.models import recompute
 from neuron_trainer.models.blocks.attention import CoreAttention
 from neuron_trainer.models.family import Family
-from neuron_trainer.models.interface import Prediction
+from neuron_trainer.models.spec import Prediction
+from neuron_trainer.parallel.native import blocks
 
 from .conftest import alone, train
 from .megatron import GPT, MOE, section
@@ -138,7 +138,7 @@ def test_each_name_computes_again_what_it_names_and_nothing_else(family: str, na
     counts = computed(model)
     granularity = {"activations_checkpoint_granularity": "full" if name is None else "selective"}
     wanted = section(**granularity, activations_checkpoint_recompute=None if name is None else [name]).model
-    recompute.apply(model, wanted, made.layers)
+    blocks.recompute_modules(model, wanted, made.layers)
     found = model(torch.arange(24).reshape(2, 12))
     logits = found.logits if isinstance(found, Prediction) else found
     F.cross_entropy(logits.flatten(0, 1), torch.arange(24)).backward()  # type: ignore[no-untyped-call]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from neuron_trainer.parallel.native.context import host_attention, plain_attention
-from neuron_trainer.parallel.native.context.pair import AttentionMask, DropoutState
+from neuron_trainer.parallel.native.context import host_attention, pair_attention
+from neuron_trainer.parallel.native.context.pair_attention import AttentionMask, DropoutState
 
 LENGTH = 24
 
@@ -58,23 +58,23 @@ MASKS = {
 def test_numbers_are_those_of_the_kernel_for_cpus(
     name: str, scale: float, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plain_attention, "_ROWS", rows)
+    monkeypatch.setattr(pair_attention, "_ROWS", rows)
     pair = Pair.drawn(scale)
     mask = MASKS[name]()
-    wanted, found = (kernel.forward(*pair.states, mask, None) for kernel in (host_attention, plain_attention))
+    wanted, found = (kernel.forward(*pair.states, mask, None) for kernel in (host_attention, pair_attention))
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     # As if there were another part, which each query sees more of.
     out, log_sum = wanted[0] * 0.5, torch.logaddexp(wanted[1], torch.zeros(()))
     given = pair.gradient, *pair.states, out, log_sum, mask, None
-    gradients = zip(plain_attention.backward(*given), host_attention.backward(*given), strict=True)
+    gradients = zip(pair_attention.backward(*given), host_attention.backward(*given), strict=True)
     for one, other in gradients:
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * other.abs().max().item())
 
 
 def test_a_query_that_sees_nothing_has_zeros_and_no_nan() -> None:
     pair, mask = Pair.drawn(), _banded(15)
-    out, log_sum = plain_attention.forward(*pair.states, mask, None)
+    out, log_sum = pair_attention.forward(*pair.states, mask, None)
     blind = mask.mask.isneginf().all(dim=-1) if mask.mask is not None else None
     assert blind is not None
     assert 0 < blind.sum() < LENGTH
@@ -87,9 +87,9 @@ def test_the_same_probabilities_are_dropped_however_many_queries_are_computed_at
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pair, mask, drop = Pair.drawn(), AttentionMask(True, None), DropoutState(0.4, 11)
-    whole = plain_attention.forward(*pair.states, mask, drop)
-    gradients = plain_attention.backward(pair.gradient, *pair.states, *whole, mask, drop)
-    monkeypatch.setattr(plain_attention, "_ROWS", 5)
-    torch.testing.assert_close(plain_attention.forward(*pair.states, mask, drop), whole)
-    torch.testing.assert_close(plain_attention.backward(pair.gradient, *pair.states, *whole, mask, drop), gradients)
-    assert not torch.allclose(whole[0], plain_attention.forward(*pair.states, mask, None)[0])
+    whole = pair_attention.forward(*pair.states, mask, drop)
+    gradients = pair_attention.backward(pair.gradient, *pair.states, *whole, mask, drop)
+    monkeypatch.setattr(pair_attention, "_ROWS", 5)
+    torch.testing.assert_close(pair_attention.forward(*pair.states, mask, drop), whole)
+    torch.testing.assert_close(pair_attention.backward(pair.gradient, *pair.states, *whole, mask, drop), gradients)
+    assert not torch.allclose(whole[0], pair_attention.forward(*pair.states, mask, None)[0])

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from neuron_api import contract
 from neuron_trainer.ipc.worker_channel import Start
-from neuron_trainer.run_directory.log_mirror import REFERENCE_FOLDER
+from neuron_trainer.run_directory.log_dir import REFERENCE_FOLDER
 from neuron_trainer.run_directory.reference_table import ReferenceTable
 from pairs import LENGTH, RECORDED
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from neuron_trainer.data.reference import ReferencedSamples, fingerprint
-from neuron_trainer.run_directory.log_mirror import REFERENCE_FOLDER
+from neuron_trainer.run_directory.log_dir import REFERENCE_FOLDER
 from neuron_trainer.run_directory.reference_table import ReferenceTable, TableOrigin
 
 ORIGIN = TableOrigin("samples", 5, "weights", "run")

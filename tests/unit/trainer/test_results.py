@@ -11,9 +11,8 @@ import torch
 from neuron_api import contract
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.errors import DivergenceError
-from neuron_trainer.loop import step_results
-from neuron_trainer.loop.step import StepSums
-from neuron_trainer.loop.step_results import Pending, Results, StepResult
+from neuron_trainer.metrics import step_results
+from neuron_trainer.metrics.step_results import Pending, Results, StepResult, StepSums
 
 from .conftest import alone, train, typed
 

@@ -14,8 +14,7 @@ from neuron_api import contract
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.loop import run as loop_run
-from neuron_trainer.loop.module import TimeLimit
-from neuron_trainer.loop.position import Position
+from neuron_trainer.loop.module import Position, TimeLimit
 from neuron_trainer.loop.run import Run
 from neuron_trainer.loop.stopping import Stop
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.distributed import ProcessGroup
 
 from neuron_trainer.models.blocks.dropout import Dropout
-from neuron_trainer.models.interface import Part
+from neuron_trainer.models.spec import Part
 from neuron_trainer.parallel.native.context import context_parallel
 
 

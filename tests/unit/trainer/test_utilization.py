@@ -14,7 +14,7 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import parameters
 from neuron_trainer.metrics import history
-from neuron_trainer.metrics.utilization import Utilization
+from neuron_trainer.metrics.throughput import Utilization
 from neuron_trainer.models.family import Family
 
 from .conftest import alone, train, typed

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from neuron_api import release
+from neuron_api import version
 
 from .doctor import arguments
 
@@ -15,7 +15,7 @@ from .doctor import arguments
 def parser() -> argparse.ArgumentParser:
     """All arguments; each help text says what the default means."""
     root = argparse.ArgumentParser(prog="neuron-train", description="Train from a NeuronX Distributed Training file.")
-    root.add_argument("--version", action="version", version=f"%(prog)s {release.version()}")
+    root.add_argument("--version", action="version", version=f"%(prog)s {version()}")
     commands = root.add_subparsers(dest="command", required=True)
 
     _add_run(commands)

@@ -22,8 +22,7 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.platform.topology import Topology
 
-from . import accelerators, logs, parallel, run_config
-from .checkpoint import rng
+from . import accelerators, generators, logs, parallel, run_config
 from .errors import InputError, PeerLostError, ReportedError, failure_sentence
 from .ipc import process_group
 from .ipc.phases import Phases
@@ -133,7 +132,7 @@ def _initialise(config: TrainingConfig, name: str, local_rank: int) -> torch.dev
     timeout = config.neuron_rt_exec_timeout or _DEFAULT_TIMEOUT
     process_group.join(backend, name, max(_MIN_TIMEOUT, accelerator.compile_seconds, timeout))
     device = accelerators.open_device(accelerator)
-    rng.seed(config.seed)
+    generators.seed_generators(config.seed)
     return device
 
 

@@ -10,19 +10,7 @@ from typing import Any, Final
 
 from neuron_api.findings.finding import Finding
 
-from . import (
-    alignment,
-    data,
-    model,
-    optim,
-    parallel,
-    platform,
-    rule,
-    spec,
-    spec_rule,
-    trainer,
-    values,
-)
+from . import alignment, data, model, optim, parallel, platform, rule, spec, trainer, values
 from .rule import Rule, Validation
 
 __all__ = [
@@ -69,6 +57,6 @@ def spec_validations(part: str) -> list[Validation]:
     return [rule.validation() for rule in BESIDE_CONFIG if rule.part == part]
 
 
-def spec_findings(spec: Mapping[str, Any]) -> tuple[Finding, ...]:
+def spec_findings(fields: Mapping[str, Any]) -> tuple[Finding, ...]:
     """Return the API server's findings about a `spec` outside its configuration."""
-    return tuple(spec_rule.findings(BESIDE_CONFIG, spec))
+    return tuple(spec.findings(BESIDE_CONFIG, fields))

@@ -7,6 +7,8 @@ times its budget (Kubernetes 1.34). The same finding with numbers comes from `ku
 The API server evaluates a rule only if its scope is present, and each step of a path costs it a copy of the schemas of
 all neighbours (`Structural.Properties` in Kubernetes 1.34): a rule on the key itself is nearly free. So a rule must
 never refuse the absence of its scope; `tests/unit/api/test_rule.py` checks that with the loader.
+
+`rules_of` and `to_cel` turn the rules and conditions of `checks.rule` into these.
 """
 
 import re
@@ -16,7 +18,10 @@ from enum import StrEnum
 from itertools import takewhile
 from typing import Any, Final
 
+from neuron_api.checks.rule import AllOf, Condition, ConfigRule, Equals, IsAbove, IsOn, IsOther, IsSet
 from neuron_api.findings.registry import ENTRIES, make_finding
+
+from .expressions import flag, is_above, is_other, raw, untyped
 
 Validation = dict[str, str]
 """An item of `x-kubernetes-validations`."""
@@ -131,3 +136,27 @@ def _node(schema: ConfigSchema, scope: Sequence[str]) -> ConfigSchema:
 
 def _has_type(node: ConfigSchema) -> bool:
     return "type" in node or "x-kubernetes-int-or-string" in node
+
+
+def rules_of(rules: Iterable[ConfigRule]) -> Iterator[Rule]:
+    """Yield the API server's form of rules."""
+    for rule in rules:
+        reason = RuleReason.FORBIDDEN if rule.is_forbidden else RuleReason.INVALID
+        yield Rule(rule.number, rule.key, to_cel(rule.refuse_if), reason=reason)
+
+
+def to_cel(condition: Condition) -> str:
+    """Return an expression over the configuration that is true if the condition holds."""
+    match condition:
+        case AllOf(conditions):
+            return " && ".join(map(to_cel, conditions))
+        case IsOn(key):
+            return flag(key)
+        case IsSet(key):
+            return f"{untyped(key)}.hasValue()"
+        case Equals(key, value):
+            return f"{raw(key, absent=value - 1)} == {value}"
+        case IsAbove(key, bound):
+            return is_above(key, bound)
+        case IsOther(key, allowed):
+            return is_other(key, *allowed)

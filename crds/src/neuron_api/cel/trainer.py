@@ -7,9 +7,8 @@ from neuron_api.checks import exp_manager, trainer
 from neuron_api.findings.registry import ENTRIES
 
 from .alignment import READS_MEGATRON_DATA
-from .conditions import rules_of
 from .expressions import flag, fraction, is_above, is_set, raw, text, untyped, value_of
-from .rule import Rule
+from .rule import Rule, rules_of
 
 _NO_TIME: Final = " && ".join(
     f"!{untyped(key)}.hasValue()" for key in ("trainer.max_time", "exp_manager.max_time_per_run")

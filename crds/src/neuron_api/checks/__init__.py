@@ -21,7 +21,6 @@ from . import (
     model,
     optim,
     parallel,
-    pipeline,
     top_level,
     trainer,
 )
@@ -42,7 +41,7 @@ _SECTIONS = (
 def check(config: TrainingConfig) -> tuple[Finding, ...]:
     """Return the findings of every rule that needs the configuration alone."""
     findings = [finding for section in _SECTIONS for finding in section.check(config)]
-    findings += pipeline.check(config, config.model.num_layers)
+    findings += parallel.check_stages(config, config.model.num_layers)
     if config.model_source == "megatron" and (sizes := from_megatron(config)) is not None:
         findings += [*architecture.check(config, sizes), *adapters.check(config, sizes)]
     return tuple(findings)
@@ -56,6 +55,6 @@ def check_model(config: TrainingConfig, sizes: Architecture) -> tuple[Finding, .
 
 def _of_model(config: TrainingConfig, sizes: Architecture) -> Iterator[Finding]:
     if config.model.num_layers is None:
-        yield from pipeline.check(config, sizes.layers)
+        yield from parallel.check_stages(config, sizes.layers)
     yield from architecture.check(config, sizes)
     yield from adapters.check(config, sizes)

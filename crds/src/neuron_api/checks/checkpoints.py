@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from neuron_api.config import CheckpointCallbackParams, TrainingConfig
-from neuron_api.derive.steps import seconds_of
+from neuron_api.config.trainer import seconds_of
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 from neuron_api.platform import directories
@@ -55,7 +55,7 @@ def _ranking(config: TrainingConfig) -> Iterator[Finding]:
 
 
 def _last_checkpoint(config: TrainingConfig) -> Iterator[Finding]:
-    """Yield the findings about a run that leaves no checkpoint before its end; see also `derive.steps`."""
+    """Yield the findings about a run that leaves no checkpoint before its end; see also `derive.plan`."""
     manager, params, trainer = config.exp_manager, config.exp_manager.checkpoint_callback_params, config.trainer
     if not manager.create_checkpoint_callback:
         yield make_finding(

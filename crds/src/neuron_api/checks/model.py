@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive.recompute import CLASSES
+from neuron_api.derive.activations import CLASSES
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 

@@ -1,14 +1,12 @@
 """The typed configuration: one module per section of the document, `TrainingConfig` at the root."""
 
 from .alignment import AlignmentConfig, DpoConfig, OrpoConfig, PeftConfig, SftConfig
-from .checkpoint_callback import CheckpointCallbackParams
 from .data import DataConfig, TokenizerConfig
-from .exp_manager import ExpManagerConfig
+from .exp_manager import CheckpointCallbackParams, ExpManagerConfig
 from .model import ModelConfig
 from .moe import FusionsConfig, MoeConfig
-from .optim import OptimConfig
+from .optim import OptimConfig, SchedulerConfig
 from .root import TrainingConfig
-from .sched import SchedulerConfig
 from .strategy import DistributedStrategyConfig, PrecisionConfig
 from .trainer import TrainerConfig
 

@@ -1,5 +1,7 @@
 """`trainer`: how many processes, for how long, validated how often (Lightning's Trainer arguments)."""
 
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -157,3 +159,14 @@ class TrainerConfig(Section):
 
     enable_checkpointing: Annotated[AnyValue, NotSupported()] = None
     """Owned by the framework (exp_manager.create_checkpoint_callback decides): leave it out."""
+
+
+def seconds_of(limit: str | Mapping[str, int] | None) -> float | None:
+    """Return the seconds of `trainer.max_time` (DD:HH:MM:SS, or a mapping of units); None if it is absent, or only the
+    pod can resolve it. Raises ValueError for a malformed text, TypeError for an unknown unit."""
+    if limit is None or (isinstance(limit, str) and "${" in limit):
+        return None
+    if isinstance(limit, str):
+        days, hours, minutes, seconds = map(int, limit.split(":"))
+        limit = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+    return timedelta(**limit).total_seconds()

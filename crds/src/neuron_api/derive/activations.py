@@ -2,20 +2,123 @@
 
 The terms are those of the trainer's own modules (models/llama/model.py) with attention that has no score matrix;
 docs/design/009-memory-estimate.md derives them and says how they were measured.
+
+Parts of a layer that `activations_checkpoint_*` recomputes in the backward pass (`RecomputeUnit`) are not saved; nor
+is, in layers whose weights are frozen (LoRA), what only the gradients of the weights need (`frozen_terms`).
 """
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
 
-from neuron_api.config import PeftConfig
+from neuron_api.config import ModelConfig, PeftConfig
 
-from . import frozen_layers
+from . import adapters
 from .architecture import Architecture
 from .parameters import padded_vocabulary
-from .recompute import RecomputeUnit
 from .sharding import Sharding
 
-_FP32 = 4
+_FP32: Final = 4
+_ORDER: Final = (
+    ("self_attn.qkv_proj", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    ("self_attn.o_proj",),
+    ("mlp.gate_up_proj", "mlp.gate_proj", "mlp.up_proj"),
+    ("mlp.down_proj",),
+)
+"""Targets by the input that they have in common, in the order of the forward pass."""
+_UNSAVED: Final = (("norms",), ("norms", "core"), ("norms", "norms", "core", "mixed"),
+                   ("norms", "norms", "core", "mixed", "mlp"))  # fmt: skip
+"""Terms that the first layer does not save, by its first adapter: nothing before that has a gradient. A norm is half of
+the term."""
+
+
+def frozen_terms(
+    full: Mapping[str, int], model: Architecture, peft: PeftConfig, tokens: int, width: int
+) -> dict[str, int]:
+    """Return the bytes of saved tensors by origin, of those of a trained layer (`activations`).
+
+    norms:  statistics alone: 4 T H for each
+    inputs: of q, k, v and of gate, up where one of them has an adapter; twice with dropout (its mask, its result)
+    product: where down has an adapter, with dropout twice
+    adapters: the output of each A, w T r; with dropout on o also twice its input
+    """
+    chosen = _paths(model, peft)
+    copies = 2 if peft.lora_dropout else 1
+    inner = width * tokens * peft.lora_rank
+    blocks = sum(any(path in group for path in chosen) for group in (_ORDER[0], _ORDER[2]))
+    mixed = full["mixed"] * copies if peft.lora_dropout and "self_attn.o_proj" in chosen else 0
+    return {
+        **full,
+        "norms": full["norms"] * _FP32 // (_FP32 + width),
+        "inputs": full["inputs"] // 2 * copies * blocks,
+        "product": full["product"] * copies if "mlp.down_proj" in chosen else 0,
+        "attention adapters": mixed + inner * sum(path.startswith("self_attn.") for path in chosen),
+        "mlp adapters": inner * sum(path.startswith("mlp.") for path in chosen),
+    }
+
+
+def unsaved_in_first_layer(saved: Mapping[str, int], model: Architecture, peft: PeftConfig) -> int:
+    """Return the bytes of `saved` that the first layer of the model does not save; 0 where the embedding is trained or
+    every bias."""
+    chosen = _paths(model, peft)
+    place = next((place for place, group in enumerate(_ORDER) if any(path in group for path in chosen)), None)
+    if place is None or adapters.EMBEDDING in chosen or peft.lora_bias == "all":
+        return 0
+    return sum(saved[name] // 2 if name == "norms" else saved[name] for name in _UNSAVED[place])
+
+
+def has_head(model: Architecture, peft: PeftConfig) -> bool:
+    """Return whether the head has an adapter."""
+    return adapters.HEAD in _paths(model, peft)
+
+
+def _paths(model: Architecture, peft: PeftConfig) -> list[str]:
+    return [target.path for name in peft.target_modules if (target := adapters.find(model, name)) is not None]
+
+
+class RecomputeUnit(StrEnum):
+    """Parts of a layer, whatever the model family calls them."""
+
+    LAYER = "layer"
+    ATTENTION = "attention"
+    CORE = "core"
+    """Scores, softmax and their product with the values."""
+    MLP = "mlp"
+    PRODUCT = "product"
+    """activation(gate) x up."""
+    NORM = "norm"
+
+
+CLASSES: Final[Mapping[str, RecomputeUnit]] = {
+    "LlamaDecoderLayer": RecomputeUnit.LAYER,
+    "LlamaAttention": RecomputeUnit.ATTENTION,
+    "CoreAttention": RecomputeUnit.CORE,
+    "LlamaMLP": RecomputeUnit.MLP,
+    "ActivationMultiplyMLP": RecomputeUnit.PRODUCT,
+    "LlamaRMSNorm": RecomputeUnit.NORM,
+    "MixtralDecoderLayer": RecomputeUnit.LAYER,
+    "MixtralAttention": RecomputeUnit.ATTENTION,
+    "MixtralRMSNorm": RecomputeUnit.NORM,
+    "MoE": RecomputeUnit.MLP,
+    "ParallelTransformerLayer": RecomputeUnit.LAYER,
+    "ParallelAttention": RecomputeUnit.ATTENTION,
+    "ParallelMLP": RecomputeUnit.MLP,
+    "NeuronSwitchMLP": RecomputeUnit.MLP,
+}
+"""Unit by class name, the values of `activations_checkpoint_recompute`."""
+
+
+def recomputed_units(model: ModelConfig) -> frozenset[RecomputeUnit]:
+    """Return the units of the `model` section: the layer, the named classes (default CoreAttention), or none."""
+    match model.activations_checkpoint_granularity:
+        case "full":
+            return frozenset({RecomputeUnit.LAYER})
+        case "selective":
+            names = model.activations_checkpoint_recompute or ("CoreAttention",)
+            return frozenset(CLASSES[name] for name in names if name in CLASSES)
+        case _:
+            return frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +145,7 @@ def layer_bytes(
     LoRA of a frozen one."""
     terms = _terms(model, split, tokens, width)
     if peft is not None:
-        terms = frozen_layers.terms(terms, model, peft, tokens, width)
+        terms = frozen_terms(terms, model, peft, tokens, width)
     everything = sum(terms.values())
     stream = width * tokens * model.hidden // split.sequence
     gradients = width * tokens * (2 * _mlp_width(model, split) + model.hidden)
@@ -59,7 +162,7 @@ def layer_bytes(
         saved["mlp"] = terms["mlp"] * 2 // 3
     if RecomputeUnit.NORM in recomputed:
         saved["norms"] = 2 * stream
-    unsaved = frozen_layers.unsaved_in_first_layer(saved, model, peft) if peft is not None else 0
+    unsaved = unsaved_in_first_layer(saved, model, peft) if peft is not None else 0
     return ActivationBytes(sum(saved.values()), everything - sum(saved.values()) + gradients, unsaved)
 
 
@@ -74,7 +177,7 @@ def head_bytes(
     """
     features = tokens * (padded_vocabulary(model, split.tensor) // split.tensor)
     states, logits = width * tokens * model.hidden, _FP32 * features
-    has_adapter = peft is not None and frozen_layers.has_head(model, peft)
+    has_adapter = peft is not None and has_head(model, peft)
     inputs = tokens * model.hidden * _FP32 // split.sequence
     inputs += states // split.sequence if peft is None else 0
     inputs += states // _inputs(split) if peft is None or has_adapter else 0

@@ -1,6 +1,8 @@
 """The hardware of the processes: a generation of Trainium, CPU or CUDA; the instance type where it follows from the
-configuration."""
+configuration; and what compiles the blocks of a model there: `model.compile`, or the compiler of the device.
+"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +17,21 @@ from neuron_api.platform.instances import (
     instance_of,
 )
 from neuron_api.resource.spec import Accelerator
+
+AUTO_COMPILE: Final = "auto"
+NO_COMPILE: Final = "eager"
+
+COMPILER_OF_DEVICE: Final[Mapping[str, str]] = {"neuron": "neuron", "cuda": "inductor"}
+"""Backends of `torch.compile` by the device that has one; on another device nothing is compiled by default."""
+
+
+def compiler_of(config: TrainingConfig, device: str) -> str | None:
+    """Return the backend of `torch.compile` on a device of PyTorch's name; None: nothing is compiled."""
+    chosen = config.model.compile
+    if chosen == NO_COMPILE:
+        return None
+    return COMPILER_OF_DEVICE.get(device) if chosen == AUTO_COMPILE else chosen
+
 
 _WHOLE_NODE: Final = {"trn1": "trn1.32xlarge", "trn2": "trn2.48xlarge"}
 

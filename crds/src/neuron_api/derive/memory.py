@@ -1,20 +1,24 @@
 """Device memory of the process that needs most, in bytes; docs/design/009-memory-estimate.md has the formulas.
 
 An estimate for the training itself. Not counted: the runtime, compiled graphs, buffers of collectives, fragmentation.
+
+`estimate` has the formulas; `process_memory` and those after it take its inputs from a configuration: how the model is
+split, and the work of a process in a step.
 """
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from neuron_api.config import PeftConfig
+from neuron_api.config import PeftConfig, TrainingConfig
+from neuron_api.platform.topology import Topology
 
-from . import activations, adapters, sharding
+from . import activations, adapters, alignment, checkpoint, parameters, precision, sharding
+from .activations import RecomputeUnit
 from .adapters import Trained
 from .architecture import Architecture
 from .parameters import Parameters, count
 from .precision import Widths
-from .recompute import RecomputeUnit
-from .sharding import Sharding
+from .sharding import Sharding, block_sizes, replication, requested_replication
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +148,66 @@ def _activations(
         return layer_peak, saved + layer.backward
     head = activations.head_bytes(model, split, work.tokens, work.widths.compute, work.peft)
     return layer_peak, saved + max(layer.backward, head.saved + head.backward)
+
+
+def sharding_of(config: TrainingConfig, topology: Topology, model: Architecture, *, is_native: bool) -> Sharding:
+    """Return the parallel sizes, for PyTorch's own parallelism (`is_native`) or neuronx-distributed's."""
+    strategy = config.distributed_strategy
+    return Sharding(
+        tensor=topology.tensor_parallel,
+        sequence=topology.tensor_parallel if strategy.sequence_parallel else 1,
+        pipeline=topology.pipeline_parallel,
+        virtual=strategy.virtual_pipeline_model_parallel_size or 1,
+        context=topology.context_parallel,
+        expert=strategy.expert_model_parallel_size,
+        data=topology.data_parallel,
+        is_zero1=strategy.zero1,
+        keeps_gathered=is_native,
+        kv_copies=replication(model.kv_heads, topology.tensor_parallel, requested_replication(config)) or 1,
+    )
+
+
+def process_memory(
+    config: TrainingConfig, topology: Topology, model: Architecture, *, is_native: bool
+) -> MemoryEstimate | None:
+    """Return the memory of the process that needs most; None if layers, batch or vocabulary cannot be divided."""
+    if not topology.micro_batches:
+        return None
+    split = sharding_of(config, topology, model, is_native=is_native)
+    blocks = block_sizes(model.layers, split.pipeline * split.virtual, config.model.pipeline_cuts or ())
+    if blocks is None:
+        return None
+    strategy = alignment.strategy(config)
+    rows = config.data.micro_batch_size * alignment.rows_per_sample(strategy)
+    work = StepWork(
+        tokens=rows * alignment.sequence_length(config, strategy) // split.context,
+        micro_batches=topology.micro_batches,
+        states=len(config.model.optim.states),
+        widths=precision.widths(config),
+        recomputed=activations.recomputed_units(config.model),
+        peft=alignment.adapters(config),
+        has_reference=alignment.reference(config) is alignment.Reference.SECOND_MODEL,
+    )
+    return estimate(model, split, blocks, work)
+
+
+def checkpoint_bytes(config: TrainingConfig, model: Architecture) -> int | None:
+    """Return the bytes of one checkpoint; None if the vocabulary is unknown."""
+    total = parameters.total(model)
+    if total is None:
+        return None
+    states, stored = len(config.model.optim.states), checkpoint.stored_widths(config)
+    if (peft := alignment.adapters(config)) is None:
+        return checkpoint.size(total, total, states, stored)
+    trained = adapters.whole(model, peft)
+    base = total - trained.biases if peft.save_lora_base else 0
+    adapted = trained.biases if peft.merge_lora else trained.total
+    return checkpoint.size(base + adapted, trained.total, states, stored)
+
+
+def trained_parameters(config: TrainingConfig, model: Architecture) -> int | None:
+    """Return the parameters of the whole model that are trained; None if the vocabulary is unknown."""
+    peft = alignment.adapters(config)
+    if peft is None or model.vocabulary is None:
+        return parameters.total(model)
+    return adapters.whole(model, peft).total

@@ -15,11 +15,10 @@ from neuron_api.platform.devices import NO_DEVICES, Devices, devices
 from neuron_api.platform.topology import Topology
 from neuron_api.resource.spec import Accelerator
 
-from . import alignment, compiler, footprint, parameters, sharding
+from . import alignment, parameters, sharding
 from .architecture import Architecture
-from .hardware import Hardware
-from .memory import MemoryEstimate
-from .steps import saves_before_end, total_samples
+from .hardware import Hardware, compiler_of
+from .memory import MemoryEstimate, checkpoint_bytes, process_memory, trained_parameters
 
 Column = str | int | bool | None
 
@@ -68,7 +67,7 @@ def derive(config: TrainingConfig, hardware: Hardware, model: Architecture | Non
     """Return the plan; without a `model` (its `config.json` is not available) the values that need it are None."""
     topology = Topology.from_config(config)
     requested, findings = _requested(config, hardware)
-    estimated = footprint.process_memory(config, topology, model, is_native=hardware.is_native) if model else None
+    estimated = process_memory(config, topology, model, is_native=hardware.is_native) if model else None
     available = _device_memory(hardware, requested)
     return TrainingPlan(
         columns=_columns(config, topology, hardware, model),
@@ -78,12 +77,12 @@ def derive(config: TrainingConfig, hardware: Hardware, model: Architecture | Non
         memory=estimated,
         device_memory=available,
         parameters=parameters.total(model) if model else None,
-        trained_parameters=footprint.trained_parameters(config, model) if model else None,
-        checkpoint_bytes=footprint.checkpoint_bytes(config, model) if model else None,
+        trained_parameters=trained_parameters(config, model) if model else None,
+        checkpoint_bytes=checkpoint_bytes(config, model) if model else None,
         has_adapters=alignment.adapters(config) is not None,
         rows_per_sample=alignment.rows_per_sample(alignment.strategy(config)),
         reference=alignment.reference(config),
-        compiler=compiler.backend(config, _device(hardware)),
+        compiler=compiler_of(config, _device(hardware)),
         findings=(*findings, *_memory_findings(estimated, available)),
     )
 
@@ -198,3 +197,15 @@ def _memory_findings(estimated: MemoryEstimate | None, available: int | None) ->
             f"{available / gib:.1f} GiB.",
         ),
     )
+
+
+def total_samples(max_steps: int, global_batch: int) -> int | None:
+    """Return the samples until `max_steps`; None if the steps are unbounded (-1)."""
+    return max_steps * global_batch if max_steps > 0 else None
+
+
+def saves_before_end(max_steps: int, every: int) -> int | None:
+    """Return the periodic checkpoints until `max_steps`; 0 if only the final save leaves one, None if unbounded."""
+    if max_steps <= 0:
+        return None
+    return max_steps // every if every > 0 else 0

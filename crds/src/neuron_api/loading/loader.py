@@ -2,22 +2,59 @@
 
 Order: YAML text -> overrides -> interpolations -> aliases -> key names -> types -> checks between keys. What this
 release's trainer does not support is not checked here: see `schema.support`.
+
+`fingerprint_of` is the hash of an effective configuration: the same for text and object form, whatever the order of the
+keys.
 """
 
+import hashlib
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
-from neuron_api import checks, fingerprint
+from neuron_api import checks
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding, Severity, errors_of, for_display
 from neuron_api.findings.registry import ENTRIES, make_finding
 from neuron_api.schema import aliases
+from neuron_api.schema.key_path import fields, section_of
 
 from . import coercion, foreign_formats, from_object, interpolation, overrides, unknown_keys, yaml_text
 from .limits import ExceededError
+
+
+def fingerprint_of(effective: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of canonical JSON in hexadecimal."""
+    text = json.dumps(_section(effective, TrainingConfig), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
+
+
+def _section(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    return {key: _value(value, fields(model).get(key)) for key, value in values.items()}
+
+
+def _value(value: Any, info: FieldInfo | None) -> Any:
+    """Return the value; untyped floats without a fraction become integers, as the API server stores 1.0 as 1 (R3)."""
+    section = section_of(info) if info is not None else None
+    if section is not None and isinstance(value, Mapping):
+        return _section(value, section)
+    return _without_point(value) if info is None or _is_untyped(info.annotation) else value
+
+
+def _is_untyped(annotation: Any) -> bool:
+    return annotation is Any or any(map(_is_untyped, get_args(annotation)))
+
+
+def _without_point(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_point(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_point(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +153,7 @@ def _load(plain: dict[str, Any], changes: Sequence[str], in_pod: bool) -> Loaded
         return Loaded(config, {}, "", (*findings, *checked))
     effective = config.model_dump(mode="json", by_alias=True)
     changed_from_defaults = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return Loaded(config, effective, fingerprint.compute(changed_from_defaults), (*findings, *checked))
+    return Loaded(config, effective, fingerprint_of(changed_from_defaults), (*findings, *checked))
 
 
 def _missing_by_source(plain: Any, excluded: Collection[str]) -> Iterator[Finding]:

@@ -1,13 +1,61 @@
-"""NeuronTrainingJob as the operator reads it: the metadata that it uses, spec, status."""
+"""NeuronTrainingJob as the operator reads it: the metadata that it uses, spec, status.
 
-from typing import Any
+An object may be of another release: `drop_parts` removes what this release's schema does not accept.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from typing import Any, Final
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from . import skew
 from .spec import JobSpec
 from .status import JobStatus
 from .wire_values import ApiObject
+
+Path = tuple[str | int, ...]
+
+_STEP: Final = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
+
+
+def parse_path(field: str) -> Path:
+    """Return the path of a field as the API server names it: `status.restarts[2].cause`."""
+    return tuple(int(index) if index else key for index, key in _STEP.findall(field))
+
+
+def drop_parts(value: dict[str, Any], paths: Iterable[Sequence[str | int]]) -> dict[str, Any]:
+    """Return a copy without these parts; if a part is missing, without the object that lacks it."""
+    copy = deepcopy(value)
+    for steps in sorted({_existing_path(value, path) for path in paths}, key=_removal_order, reverse=True):
+        if steps:
+            _remove(copy, steps)
+    return copy
+
+
+def _existing_path(value: Any, steps: Sequence[str | int]) -> Path:
+    """Return the path as far as it exists."""
+    for number, step in enumerate(steps):
+        exists = step in value if isinstance(value, dict) else isinstance(value, list) and _is_index(value, step)
+        if not exists:
+            return tuple(steps[:number])
+        value = value[step]
+    return tuple(steps)
+
+
+def _is_index(value: Sequence[Any], step: str | int) -> bool:
+    return isinstance(step, int) and step < len(value)
+
+
+def _removal_order(steps: Path) -> list[tuple[bool, int, str]]:
+    """Return the sort key: later elements of a list come first, so that the indices of the others stay."""
+    return [(isinstance(step, int), step if isinstance(step, int) else 0, str(step)) for step in steps]
+
+
+def _remove(value: Any, steps: Path) -> None:
+    for step in steps[:-1]:
+        value = value[step]
+    del value[steps[-1]]
 
 
 class Metadata(ApiObject):
@@ -47,6 +95,6 @@ def parse(body: dict[str, Any]) -> NeuronTrainingJob:
             if not wrong:
                 raise
             unread += (f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in wrong)
-            body = skew.drop_parts(body, (detail["loc"] for detail in wrong))
+            body = drop_parts(body, (detail["loc"] for detail in wrong))
         else:
             return job.model_copy(update={"unread": tuple(unread)}) if unread else job

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final, TextIO
 
-from neuron_api import release
+from neuron_api import version
 from neuron_api.findings.suggestions import nearest
 from neuron_api.resource.spec import Accelerator
 from neuron_operator.kube.errors import ClusterError, UserInputError
@@ -72,7 +72,7 @@ def _without_command(word: str, commands: Collection[str]) -> int:
     if word in _HELP:
         _write(_USAGE)
     elif word in _VERSION:
-        _write(f"kubectl-neuron {release.version()}\n")
+        _write(f"kubectl-neuron {version()}\n")
     elif not word:
         _write(_USAGE, sys.stderr)
     else:

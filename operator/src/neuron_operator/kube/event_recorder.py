@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from neuron_api import contract
 from neuron_api.resource.job import NeuronTrainingJob
-from neuron_operator.planning.status.announce import Announcement
+from neuron_operator.planning.status.changes import Announcement
 
 from . import gateway as api
 from .errors import AlreadyExistsError, ApiError

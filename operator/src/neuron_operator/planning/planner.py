@@ -17,7 +17,7 @@ from datetime import datetime
 
 from . import context as contexts
 from .context import PlanContext
-from .objects import attempt, expiry, release
+from .objects import attempt, cleanup
 from .observation.observation import Observed
 from .observation.waiting import Wait
 from .options import Options
@@ -32,7 +32,7 @@ from .validation.validation import Refused
 def plan(observed: Observed, options: Options, now: datetime) -> Plan:
     """Return what this pass is to do."""
     planned = _planned(observed, options, now)
-    releases = release.releases(observed, planned.draft)
+    releases = cleanup.releases(observed, planned.draft)
     return replace(planned, releases=releases) if releases else planned
 
 
@@ -56,7 +56,7 @@ def _planned(observed: Observed, options: Options, now: datetime) -> Plan:
 def _over(observed: Observed, options: Options, now: datetime) -> Plan:
     """Never started again. What still runs is ended, containers beside the trainer too; the rest stays for its logs."""
     job = observed.job
-    deletes, requeue_after = expiry.cleanup(observed, options.wait_seconds, now)
+    deletes, requeue_after = cleanup.cleanup(observed, options.wait_seconds, now)
     end = conditions.recorded_end(job.status)
     if end is None:  # Somebody else wrote the status.
         return Plan(job.status, Facts(0, None), is_final=True, deletes=deletes, requeue_after=requeue_after)

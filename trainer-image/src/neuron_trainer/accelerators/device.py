@@ -2,10 +2,14 @@
 
 That order is the Neuron runtime's: the process group chooses the core and initialises the runtime, so the first touch
 comes after it. The launcher and the forkserver do none of this; they run with `TORCH_DEVICE_BACKEND_AUTOLOAD=0`.
+
+`choose_cores` says which NeuronCore a process takes, of those that its container has; `fallback_ops` which operators
+ran on the CPU because the device does not have them: slow, and silent unless asked for.
 """
 
 import os
 import sys
+from collections import Counter
 from collections.abc import MutableMapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
@@ -16,8 +20,55 @@ import torch
 
 from neuron_trainer.errors import DeviceError
 
-from . import cores
 from .accelerator import Accelerator
+
+
+def clear_fallbacks(accelerator: Accelerator) -> None:
+    """Begin to count, where the vendor's package counts."""
+    package = sys.modules.get(accelerator.package)
+    if package is not None and hasattr(package, "clear_op_tracking"):
+        package.clear_op_tracking()
+
+
+def fallback_ops(accelerator: Accelerator) -> Counter[str]:
+    """Return the operators that ran on the CPU since `clear`, and how often; empty where nothing counts them."""
+    package = sys.modules.get(accelerator.package)
+    if package is None or not hasattr(package, "get_fallback_ops"):
+        return Counter()
+    return Counter(map(str, package.get_fallback_ops()))
+
+
+VISIBLE_CORES: Final = "NEURON_RT_VISIBLE_CORES"
+"""Which NeuronCores a process takes: `5`, or those of a whole container: `0-3,8`."""
+
+
+def choose_cores(environ: MutableMapping[str, str], local_rank: int) -> None:
+    """Reduce the cores that a container has to the one of this process.
+
+    TorchNeuron takes the core of LOCAL_RANK where nothing is set, and refuses a process with several.
+    """
+    cores = visible_cores(environ.get(VISIBLE_CORES, ""))
+    if len(cores) > 1:
+        if local_rank >= len(cores):
+            raise DeviceError(
+                f"{VISIBLE_CORES}={environ[VISIBLE_CORES]} has {len(cores)} cores, and local rank {local_rank} needs "
+                "one of its own. Set trainer.devices to the number of cores, or leave the variable out."
+            )
+        environ[VISIBLE_CORES] = str(cores[local_rank])
+    environ.pop("NEURON_RT_NUM_CORES", None)  # a count and a list contradict each other
+
+
+def visible_cores(text: str) -> list[int]:
+    """Return the cores of a list with ranges, as `0-3,8`; empty where none is given. Raises `DeviceError`."""
+    cores: list[int] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        first, dash, last = part.partition("-")
+        try:
+            cores += range(int(first), int(last if dash else first) + 1)
+        except ValueError:
+            raise DeviceError(f"{VISIBLE_CORES}={text} is no list of cores. Write it as 0-3 or 0,1,8.") from None
+    return cores
+
 
 _ENTRY_POINTS: Final = "torch.backends"
 """The group by which PyTorch finds packages that bring a device."""
@@ -62,7 +113,7 @@ def load(accelerator: Accelerator, local_rank: int) -> None:
             "that. Import it nowhere but in workers: not by sitecustomize, and not in what the launcher imports."
         )
     if accelerator.package:
-        cores.choose(os.environ, local_rank)
+        choose_cores(os.environ, local_rank)
         take_folders(os.environ, local_rank)
         _load(accelerator.package)
     else:

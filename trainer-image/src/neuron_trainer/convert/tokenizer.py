@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from neuron_trainer.checkpoint import manifest
-from neuron_trainer.data import tokenizer_files
+from neuron_trainer.data import tokenizer
 from neuron_trainer.data.paths import expanded
 from neuron_trainer.errors import CheckpointError
 from neuron_trainer.run_directory.log_dir import RESOLVED_CONFIG
@@ -17,20 +17,20 @@ def find(source: Path, explicit: Path | None) -> Path | None:
     """The directory with its files: `explicit`, else the source's own, else what the run of a checkpoint was configured
     with. None where no directory has one; raises `CheckpointError` for a given one that has none."""
     if explicit is not None:
-        if not tokenizer_files.in_directory(explicit):
+        if not tokenizer.in_directory(explicit):
             raise CheckpointError(
                 f"--tokenizer: {explicit} has no tokenizer.json, vocab.json, vocab.txt or tokenizer.model"
             )
         return explicit
     candidates = [source, *_of_manifest(source), *_of_file(source.parent.parent / RESOLVED_CONFIG)]
     return next(
-        (candidate for candidate in candidates if candidate.is_dir() and tokenizer_files.in_directory(candidate)), None
+        (candidate for candidate in candidates if candidate.is_dir() and tokenizer.in_directory(candidate)), None
     )
 
 
 def copy(folder: Path, target: Path) -> list[Path]:
     """Returns the files that were written."""
-    return [Path(shutil.copyfile(path, target / path.name)) for path in tokenizer_files.in_directory(folder)]
+    return [Path(shutil.copyfile(path, target / path.name)) for path in tokenizer.in_directory(folder)]
 
 
 def _of_manifest(checkpoint: Path) -> list[Path]:

@@ -3,10 +3,13 @@
 Data-parallel rank d takes places d, d+DP, … of it, in order: step k has the same samples, in the same micro-batches,
 however many processes share them. The last partial batch of an epoch is dropped, or filled with samples that do not
 count. A position is a number of consumed samples since the beginning of training, over all epochs.
+
+On a device batches are one ahead (`ahead`): the copy of a batch is under way while the step before it computes.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
@@ -18,9 +21,51 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from neuron_trainer import accelerators
 from neuron_trainer.parallel import Share
 
-from . import device_batches
-from .sampler import SampleOrder, Single
-from .samples import IGNORED, Samples, TokenBounds
+from .samples import IGNORED, SampleOrder, Samples, Single, TokenBounds
+
+_HELD: Final = 3
+"""Batches whose host memory is kept: a copy that has not ended reads from it, and the loss of the step before last has
+been read by then (`step_results`)."""
+
+
+def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Return a batch on a device: one copy of each tensor, which the host does not wait for where memory is pinned."""
+    return _copied(_pinned(batch, device), device)
+
+
+def ahead(batches: Iterator[dict[str, Tensor]], device: torch.device) -> Iterator[dict[str, Tensor]]:
+    """Yield the same batches on a device, each begun to be copied before the one before it is handed out.
+
+    An error in reading a batch is raised in its turn, after the batch before.
+    """
+    held: deque[dict[str, Tensor]] = deque(maxlen=_HELD)
+    pending: dict[str, Tensor] | None = None
+    failure: Exception | None = None
+    while True:
+        try:
+            batch = next(batches, None)
+        except Exception as problem:
+            batch, failure = None, problem
+        following = None
+        if batch is not None:
+            held.append(host := _pinned(batch, device))
+            following = _copied(host, device)
+        if pending is not None:
+            yield pending
+        if failure is not None:
+            raise failure
+        if following is None:
+            return
+        pending = following
+
+
+def _pinned(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: accelerators.pinned(values, device) for name, values in batch.items()}
+
+
+def _copied(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: values.to(device, non_blocking=True) for name, values in batch.items()}
+
 
 _WORTH: Final = 1e-3
 """Seconds of a read from which a thread does the next ones. Its hand-overs cost a step 0.35 ms of processor time, most
@@ -134,7 +179,7 @@ class StepLoader(DataLoader[dict[str, Tensor]]):
         """Read the next batch while a step computes: by the workers, or without any by a thread if it takes long."""
         batches: Iterator[dict[str, Tensor]] = super().__iter__()
         batches = batches if self.num_workers else _ahead(batches)
-        return batches if self._device is None else device_batches.ahead(batches, self._device)
+        return batches if self._device is None else ahead(batches, self._device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: the position is `consumed_samples`, which the checkpoint has anyway."""

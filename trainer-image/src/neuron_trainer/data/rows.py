@@ -11,7 +11,7 @@ from torch import Tensor
 from neuron_api.findings.finding import error
 from neuron_trainer.errors import InputError, TokenError
 
-from . import datasets_format
+from .formats import datasets_format
 
 COLUMNS: Final = ("input_ids", "labels")
 MASK: Final = "attention_mask"

@@ -1,5 +1,6 @@
 """What a loader reads from: samples by number, in an order that no split of the work changes; and the check of their
-tokens against the model's vocabulary."""
+tokens against the model's vocabulary. Orders of the samples in an epoch: functions of the seed and the place alone.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,3 +71,35 @@ class TokenBounds:
 
     def _are_labels(self, labels: Tensor) -> bool:
         return bool(((labels >= 0) | (labels == IGNORED)).all())
+
+
+class SampleOrder(Protocol):
+    """The order of samples in each epoch."""
+
+    def at(self, epoch: int, places: range) -> Sequence[int]:
+        """Return the samples at these places of an epoch, which counts from 0."""
+        ...
+
+
+class Single:
+    """The order of the data set, in every epoch (`dataloader_type: single`, and rows by default)."""
+
+    def at(self, epoch: int, places: range) -> Sequence[int]:  # noqa: ARG002
+        """See `SampleOrder`."""
+        return places
+
+
+class Cyclic:
+    """A permutation for each epoch, drawn from seed + epoch (`dataloader_type: cyclic`, `shuffle_rows`)."""
+
+    def __init__(self, samples: int, seed: int) -> None:
+        self._samples, self._seed = samples, seed
+        self._drawn: tuple[int, torch.Tensor] | None = None
+
+    def at(self, epoch: int, places: range) -> Sequence[int]:
+        """See `SampleOrder`; the permutation is drawn once per epoch."""
+        if self._drawn is None or self._drawn[0] != epoch:
+            generator = torch.Generator().manual_seed(self._seed + epoch)
+            self._drawn = epoch, torch.randperm(self._samples, generator=generator)
+        samples: list[int] = self._drawn[1][places.start : places.stop : places.step].tolist()
+        return samples

@@ -8,8 +8,7 @@ from neuron_trainer.parallel import Share
 
 from . import custom
 from .loader import Steps
-from .sampler import Cyclic, SampleOrder, Single
-from .samples import FOLDER, Part, Samples, TokenBounds
+from .samples import FOLDER, Cyclic, Part, SampleOrder, Samples, Single, TokenBounds
 
 
 def samples(config: TrainingConfig, part: Part, *, is_builder: bool) -> Samples:

@@ -1,15 +1,67 @@
-"""`data.tokenizer`: the numbers that data and model need of a tokenizer."""
+"""`data.tokenizer`: the numbers that data and model need of a tokenizer, and where its files are.
+
+Those of a Hugging Face tokenizer are in a directory, which may hold other things (weights, rows of a data
+set), or on the hub.
+"""
 
 import json
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from neuron_api.config import TokenizerConfig, TrainingConfig
 from neuron_api.findings.finding import Finding, error
 from neuron_trainer.errors import InputError
 
-from . import tokenizer_files
 from .paths import expanded, is_directory, is_file
+
+TOKENIZER: Final = "tokenizer.json"
+CONFIG: Final = "tokenizer_config.json"
+_OTHERS: Final = (
+    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json", "vocab.json",
+    "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json",
+)  # fmt: skip
+_VOCABULARIES: Final = (TOKENIZER, "tokenizer.model", "vocab.json", "vocab.txt")
+"""Files that a tokenizer cannot do without; one of them is enough."""
+_HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_TIMEOUT: Final = 10.0
+"""Seconds for the one question whether the hub answers; its client asks again for minutes."""
+
+
+def in_directory(folder: Path) -> list[Path]:
+    """Return the tokenizer's files; none where the directory has no tokenizer."""
+    files = [folder / name for name in (TOKENIZER, CONFIG, *_OTHERS) if (folder / name).is_file()]
+    return files if any(path.name in _VOCABULARIES for path in files) else []
+
+
+def may_be_on_hub(name: str) -> bool:
+    """Return whether `name` is of the form `organisation/name`, or an old name without a slash that is in the cache."""
+    return _HUB_NAME.fullmatch(name) is not None or _is_cached(name)
+
+
+def is_hub_reachable() -> bool:
+    """Return whether the hub answers, by one try; never with HF_HUB_OFFLINE."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # exported when it is asked for
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_TIMEOUT)
+    except Exception:  # of whichever HTTP client the hub's library uses
+        return False
+    return True
+
+
+def _is_cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        return any(isinstance(try_to_load_from_cache(name, file), str) for file in (TOKENIZER, CONFIG))
+    except (OSError, ValueError):  # no name of the hub
+        return False
+
 
 GPT2: Final = "GPT2BPETokenizer"
 _GPT2_END: Final = "<|endoftext|>"
@@ -95,7 +147,7 @@ def missing(name: str) -> Finding | None:
     """Return what is wrong with a name that is no directory and cannot be one of the hub."""
     if is_directory(expanded(name)):
         return None
-    if not name.startswith((".", "/", "~", "$")) and tokenizer_files.may_be_on_hub(name):
+    if not name.startswith((".", "/", "~", "$")) and may_be_on_hub(name):
         return None
     remedy = "Give a Hugging Face tokenizer directory, or a name of the hub (organisation/name)."
     return error("data.tokenizer.type", f"there is no directory {name}.", remedy)
@@ -115,7 +167,7 @@ def _loaded(name: str, *, use_fast: bool) -> Any:
     if (fault := missing(name)) is not None:
         raise InputError([fault])
     is_here = is_directory(path)
-    where, is_local = (str(path), True) if is_here else (name, not tokenizer_files.is_hub_reachable())
+    where, is_local = (str(path), True) if is_here else (name, not is_hub_reachable())
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(where, use_fast=use_fast, local_files_only=is_local)
         end = tokenizer.eos_token_id
@@ -131,7 +183,7 @@ def _loaded(name: str, *, use_fast: bool) -> Any:
         detail = str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
         raise _fault(".type", f"{name} is not a tokenizer: {detail}", "Save it with transformers again.") from None
     if end is None:
-        place = path / tokenizer_files.CONFIG if is_here else f"{name}, {tokenizer_files.CONFIG}"
+        place = path / CONFIG if is_here else f"{name}, {CONFIG}"
         raise _fault(".type", f"{place} sets no eos_token.", 'Add "eos_token": "<the token that ends a text>" there.')
     return tokenizer
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from . import trials
-from .checks import devices, limits, network, places, variables, versions
+from .checks import devices, host, versions
 from .checks import trials as judgements
 from .machine import Machine
 from .result import Result
@@ -19,12 +19,12 @@ def examine(machine: Machine) -> Iterator[Result]:
     yield from versions.results(machine)
     if machine.accelerator == "neuron":
         yield from devices.results(machine)
-        yield from network.results(machine)
+        yield from host.network(machine)
     elif machine.accelerator == "cuda":
         yield devices.gpus(machine)
-    yield from places.results(machine)
-    yield from limits.results(machine)
-    yield from variables.results(machine)
+    yield from host.room(machine)
+    yield from host.limits(machine)
+    yield from host.variables(machine)
 
 
 def trial_names(accelerator: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from neuron_api import release
+from neuron_api import version
 
 from .machine import Machine
 from .result import Outcome, Result
@@ -19,7 +19,7 @@ _PRIVATE: Final = frozenset({"instance_id", "command"})
 def render(results: Sequence[Result], machine: Machine, made: Mapping[str, Trial], *, as_json: bool) -> str:
     """Return the report: a JSON object, or the lines and below them the object."""
     document = {
-        "release": release.version(),
+        "release": version(),
         "results": [asdict(result) for result in results],
         "machine": _without_private(asdict(machine)),
         "trials": {name: asdict(trial) for name, trial in made.items()},

@@ -13,9 +13,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from neuron_api.derive import compiler
+from neuron_api.derive import hardware
 from neuron_trainer import accelerators
-from neuron_trainer.accelerators import Accelerator, fallbacks
+from neuron_trainer.accelerators import Accelerator
+from neuron_trainer.accelerators.device import fallback_ops
 
 _TIMEOUT: Final = timedelta(minutes=10)
 """Longer than any trial may take: the parent ends it."""
@@ -59,7 +60,7 @@ def _compile(accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
     on_device = _Block()
     on_device.load_state_dict(block.state_dict())
     on_device.to(device)
-    compiled = torch.compile(on_device, backend=compiler.OF_DEVICE[accelerator.name], dynamic=False)
+    compiled = torch.compile(on_device, backend=hardware.COMPILER_OF_DEVICE[accelerator.name], dynamic=False)
     seconds = []
     for _ in range(2):
         started = time.monotonic()
@@ -84,7 +85,7 @@ def _step(accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
     read = [float(loss.cpu()) for loss in losses]
     if not read[-1] < read[0]:
         raise RuntimeError(f"the loss does not fall: {read}")
-    return {"losses": read, "fallbacks": sorted(fallbacks.ops(accelerator))}
+    return {"losses": read, "fallbacks": sorted(fallback_ops(accelerator))}
 
 
 class _Block(nn.Module):

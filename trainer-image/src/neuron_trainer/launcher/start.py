@@ -28,9 +28,8 @@ from neuron_trainer.errors import (
 )
 from neuron_trainer.ipc.phases import Phases, process_start
 from neuron_trainer.ipc.worker_channel import WorkerChannel
-from neuron_trainer.preflight import cpu, early
-from neuron_trainer.run_directory import log_mirror
-from neuron_trainer.run_directory.log_dir import compile_cache, log_dir
+from neuron_trainer.preflight import early
+from neuron_trainer.run_directory.log_dir import COMPILE_CACHE, compile_cache, log_dir
 
 from . import device_environment, job_file, termination
 from .elastic import forkserver
@@ -118,7 +117,7 @@ def _advise(config: TrainingConfig, node: NodeIdentity, loaded: Loaded) -> None:
     """Log what is worth knowing about a configuration that nothing is wrong with."""
     for finding in effects.check(config, node.accelerator, loaded.findings):
         log.info("%s", finding)
-    if node.accelerator == "cpu" and (advice := cpu.advice(config, cpu.cpuinfo())) is not None:
+    if node.accelerator == "cpu" and (advice := early.bf16_advice(config, early.cpuinfo())) is not None:
         log.warning("%s", advice)
 
 
@@ -131,7 +130,7 @@ def _set_environment(config: TrainingConfig, node: NodeIdentity, folder: Path) -
     os.environ.setdefault("LOGLEVEL", "CRITICAL")  # torch's agent logs every failure again, with its own stack
     if node.host.startswith("127."):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    own = folder / log_mirror.COMPILE_CACHE
+    own = folder / COMPILE_CACHE
     for name, value in device_environment.variables(node.accelerator, compile_cache(config, folder), own, node.rank):
         os.environ.setdefault(name, value)
 

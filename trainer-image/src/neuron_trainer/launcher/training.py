@@ -24,8 +24,7 @@ from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.preflight import preflight
 from neuron_trainer.run_config import RESULTS_FILE
 from neuron_trainer.run_directory import recorded_files, run_identity
-from neuron_trainer.run_directory.log_dir import checkpoints, mirror
-from neuron_trainer.run_directory.log_mirror import Mirror
+from neuron_trainer.run_directory.log_dir import Mirror, checkpoints, mirror
 from neuron_trainer.run_directory.resume import EarlierRuns
 from neuron_trainer.storage import lease
 from neuron_trainer.worker import Job
@@ -34,8 +33,7 @@ from . import directory_owner, termination
 from .checkpoint_selector import CheckpointSelector
 from .directory_owner import DirectoryOwner
 from .elastic import forkserver, supervisor
-from .elastic.budget import RestartBudget
-from .elastic.context import AgentContext
+from .elastic.context import AgentContext, RestartBudget
 from .elastic.stderr import Stderr
 from .node import NodeIdentity
 from .status import Status

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from neuron_api.config import PeftConfig, TrainingConfig
 from neuron_trainer.checkpoint import fingerprint, hf_checkpoint, reader, tensors
-from neuron_trainer.checkpoint.hf_reader import HFReader
 from neuron_trainer.checkpoint.lora import merge, peft_directory
 from neuron_trainer.checkpoint.lora.base import adapters_in, check_drawn, drawn, locate
 from neuron_trainer.checkpoint.lora.entry import AdapterEntry, BaseEntry
 from neuron_trainer.checkpoint.manifest import Manifest
+from neuron_trainer.checkpoint.reader import HFReader
 from neuron_trainer.checkpoint.staging import CheckpointTensor
 from neuron_trainer.models import lora
 from neuron_trainer.models.family import Family

@@ -23,7 +23,7 @@ from neuron_trainer.checkpoint import fingerprint as weights
 from neuron_trainer.checkpoint.lora.base import adapters_in
 from neuron_trainer.checkpoint.lora.entry import AdapterEntry
 from neuron_trainer.checkpoint.manifest import read as read_manifest
-from neuron_trainer.data.device_batches import to_device
+from neuron_trainer.data.loader import to_device
 from neuron_trainer.data.reference import fingerprint
 from neuron_trainer.data.samples import Part, Samples
 from neuron_trainer.errors import CheckpointError, DivergenceError, InputError

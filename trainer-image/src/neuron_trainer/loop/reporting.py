@@ -13,14 +13,13 @@ from neuron_api.resource.progress import CheckpointReport, PassReport, Progress,
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.metrics.history import MetricsFile, StartRecord, StepMetrics, ValidationMetrics
+from neuron_trainer.metrics.step_results import StepResult
 from neuron_trainer.metrics.terminal import PassDisplay, StepDisplay, validation_text
-from neuron_trainer.metrics.throughput import Stopwatch
-from neuron_trainer.metrics.utilization import Utilization
+from neuron_trainer.metrics.throughput import Stopwatch, Utilization
 from neuron_trainer.storage import files
 from neuron_trainer.storage.files import replace
 
 from .module import TrainingModule
-from .step_results import StepResult
 
 log = logging.getLogger(__name__)
 

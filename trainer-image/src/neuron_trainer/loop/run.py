@@ -21,14 +21,14 @@ from neuron_trainer.checkpoint.manifest import read as read_manifest
 from neuron_trainer.data import tokenizer
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
+from neuron_trainer.metrics import fallbacks
 from neuron_trainer.metrics.history import MetricsFile, StartRecord
-from neuron_trainer.metrics.utilization import Utilization
+from neuron_trainer.metrics.throughput import Utilization
 from neuron_trainer.models.family import Family
-from neuron_trainer.run_directory.log_dir import RECOVERY_FILE, mirror
-from neuron_trainer.run_directory.log_mirror import Mirror
+from neuron_trainer.run_directory.log_dir import RECOVERY_FILE, Mirror, mirror
 from neuron_trainer.storage import places
 
-from . import fallbacks, reference
+from . import reference
 from .adapters import RunAdapters
 from .checkpointing import Checkpointing
 from .module import TrainingModule

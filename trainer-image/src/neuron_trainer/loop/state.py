@@ -16,11 +16,12 @@ import torch.distributed as dist
 from neuron_api import contract, resumption
 from neuron_api.derive import checkpoint, precision
 from neuron_api.platform.topology import Topology
-from neuron_trainer.checkpoint import hf_checkpoint, reader, retention, rng, tensors
-from neuron_trainer.checkpoint.hf_reader import HFReader
+from neuron_trainer.checkpoint import hf_checkpoint, reader, retention, tensors
 from neuron_trainer.checkpoint.manifest import Manifest, read
+from neuron_trainer.checkpoint.reader import HFReader
 from neuron_trainer.checkpoint.staging import CheckpointTensor, Stage, in_place
 from neuron_trainer.checkpoint.writer import Snapshot
+from neuron_trainer.generators import generator_state, restore_generators
 from neuron_trainer.models import lora
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel import hosts
@@ -77,7 +78,7 @@ class RunState:
         generators, saved = state["rng"], read(folder).config
         has_other_seed = saved is not None and saved.get("seed") != self.module.config.seed
         if len(generators) == dist.get_world_size() and not has_other_seed:
-            note = rng.restore(generators[dist.get_rank()], self.module.backend.device)
+            note = restore_generators(generators[dist.get_rank()], self.module.backend.device)
             if note and dist.get_rank() == 0:
                 log.info("%s", note)
         return state
@@ -124,7 +125,7 @@ class RunState:
     def _with_generators(self, trainer_state: dict[str, Any]) -> bytes:
         """`user_content.pt` on rank 0."""
         generators: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
-        dist.gather_object(rng.state(self.module.backend.device), generators, group=hosts.group())
+        dist.gather_object(generator_state(self.module.backend.device), generators, group=hosts.group())
         if generators is None:
             return b""
         content = io.BytesIO()

@@ -1,27 +1,11 @@
 """The gradients of one optimizer step (B-4): the backend's, one small reduction, clipping; the host reads nothing."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 import torch
 from torch import Tensor
 
 from neuron_trainer import accelerators
+from neuron_trainer.metrics.step_results import StepSums
 from neuron_trainer.parallel import Outcome, ParallelBackend
-
-
-@dataclass(frozen=True, slots=True)
-class StepSums:
-    """What a step has come to, on the device: the same numbers on every process, but for `share`."""
-
-    loss: Tensor
-    """Mean over micro-batches and data-parallel ranks, scalar."""
-    gradient_norm: Tensor
-    """Global L2 norm of the averaged gradient, before clipping, scalar."""
-    share: Tensor
-    """This process's own share of the loss, fp32 scalar."""
-    metrics: Mapping[str, Tensor] = field(default_factory=dict)
-    """Of the objective, scalars by name: means as the loss is one."""
 
 
 class Gradients:

@@ -1,4 +1,7 @@
-"""Lightning's `Trainer` with the configuration's arguments, our callbacks, and a strategy that leaves all to us."""
+"""Lightning's `Trainer` with the configuration's arguments, our callbacks, and a strategy that leaves all to us.
+
+The run's device is there already, and Lightning does nothing about it.
+"""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -7,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
@@ -18,7 +22,41 @@ from neuron_api.config import TrainingConfig
 from neuron_trainer import accelerators
 from neuron_trainer.storage import places
 
-from .placement import OpenedDevice
+
+class OpenedDevice(Accelerator):  # type: ignore[misc]
+    """A device that the worker has opened. Lightning's own accelerators know few devices, and set them up anew."""
+
+    def setup_device(self, device: torch.device) -> None:
+        """See `accelerators.open_device`."""
+
+    def teardown(self) -> None:
+        """Nothing is freed: the process ends."""
+
+    @staticmethod
+    def parse_devices(devices: Any) -> Any:
+        """Return the argument as it is: one device."""
+        return devices
+
+    @staticmethod
+    def get_parallel_devices(_: Any) -> list[torch.device]:
+        """Return nothing: to Lightning every process is alone."""
+        return []
+
+    @staticmethod
+    def auto_device_count() -> int:
+        """Return 1: a process has one device."""
+        return 1
+
+    @staticmethod
+    def is_available() -> bool:
+        """Return True: the worker has opened it."""
+        return True
+
+    @staticmethod
+    def name() -> str:
+        """Return a name that is none of Lightning's."""
+        return "opened"
+
 
 Save = Callable[[Path, dict[str, Any]], None]
 """Write tensors and the given trainer state to a directory, on all ranks together."""

@@ -1,15 +1,18 @@
 """Checks that need no torch: seconds after the start, not after the ten seconds of its imports.
 
 `preflight` repeats nothing of it but `findings`; it checks what needs a model or the data themselves.
+
+`bf16_advice` is about CPUs without units for bf16: there a step takes many times as long as in fp32.
 """
 
 import errno
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import alignment
+from neuron_api.derive import alignment, precision
 from neuron_api.findings.finding import Finding, error
 from neuron_api.platform.topology import Topology
 from neuron_api.platform.topology import check as check_topology
@@ -23,6 +26,38 @@ from neuron_trainer.run_directory import recorded_files
 from neuron_trainer.run_directory.log_dir import checkpoints, log_dir
 from neuron_trainer.run_directory.resume import EarlierRuns
 from neuron_trainer.storage import places
+
+_UNITS: Final = frozenset(("avx512_bf16", "amx_bf16", "bf16"))
+"""Units for bf16, as /proc/cpuinfo names them."""
+_LISTS: Final = ("flags", "features")
+"""Its lines with such names, of x86 and of Arm, in lower case."""
+
+
+def has_bf16(cpuinfo: str) -> bool | None:
+    """Return what the text of /proc/cpuinfo says; None where it lists no features (macOS has no such file)."""
+    lines = (line.partition(":") for line in cpuinfo.splitlines())
+    words = next((value.split() for name, _, value in lines if name.strip().lower() in _LISTS), None)
+    return None if words is None else not _UNITS.isdisjoint(words)
+
+
+def bf16_advice(config: TrainingConfig, cpuinfo: str) -> str | None:
+    """Return one sentence for a configuration that computes in bf16 on a CPU without units for it; else None."""
+    if precision.policy(config).compute != "bf16" or has_bf16(cpuinfo) is not False:
+        return None
+    return (
+        f"precision.type: {config.precision.type} computes in bf16, for which this CPU has no units: a step takes many "
+        "times as long as in fp32. Set precision.type to fp32 where speed matters more than the same numbers as on a "
+        "device."
+    )
+
+
+def cpuinfo() -> str:
+    """Return /proc/cpuinfo of this machine; empty where there is none."""
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+
 
 _FOLDERS: Final = {"train": "train_dir", "validation": "val_dir", "test": "test_dir"}
 _PREPARE: Final = "Write it with `neuron-train data prepare`."

@@ -1,8 +1,12 @@
-"""Every check that needs no process but a model or the data: all findings at once, exit code 2."""
+"""Every check that needs no process but a model or the data: all findings at once, exit code 2.
+
+Of a compiler that the image lacks (`model.compile`) one would hear in the first step only.
+"""
 
 import logging
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +14,7 @@ import torch
 
 from neuron_api import checks
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import alignment, architecture
+from neuron_api.derive import alignment, architecture, hardware
 from neuron_api.findings.finding import Finding, Severity, error, errors_of
 from neuron_trainer import accelerators, parallel
 from neuron_trainer.data import custom, epoch, tokenizer
@@ -22,7 +26,40 @@ from neuron_trainer.run_directory.log_dir import checkpoints
 from neuron_trainer.storage import places
 from neuron_trainer.storage.files import decimal_size
 
-from . import compiler, early
+from . import early
+
+_KEY: Final = "model.compile"
+_EAGER: Final = f"Use an image that has it, or `{hardware.NO_COMPILE}`."
+
+
+def check_compiler(config: TrainingConfig, accelerator: str) -> list[Finding]:
+    """Return the finding; imports PyTorch's compiler (2 s) only for one that is not the device's own."""
+    backend = hardware.compiler_of(config, accelerator)
+    if backend is None:
+        return []
+    if backend == "inductor":
+        return _tools(accelerator)
+    return [] if backend == hardware.COMPILER_OF_DEVICE.get(accelerator) else _name(backend)
+
+
+def _name(backend: str) -> list[Finding]:
+    from torch._dynamo.backends.registry import list_backends
+
+    if backend in list_backends(exclude_tags=()):
+        return []
+    names = ", ".join((hardware.AUTO_COMPILE, hardware.NO_COMPILE, "aot_eager", *list_backends()))
+    return [error(_KEY, f"PyTorch in this image has no compiler {backend!r}.", f"Use one of {names}.")]
+
+
+def _tools(accelerator: str) -> list[Finding]:
+    """Inductor writes C++ for the CPU (as `torch._inductor.config.cpp.cxx` finds its compiler), Triton for a GPU."""
+    if accelerator != "cpu":
+        return [] if find_spec("triton") else [error(_KEY, "inductor needs Triton, which is not installed.", _EAGER)]
+    name = os.environ.get("CXX", "g++")
+    if shutil.which(name):
+        return []
+    return [error(_KEY, f"inductor needs a C++ compiler, and {name!r} is not on PATH.", _EAGER)]
+
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +75,7 @@ def check(
     """Raise `InputError` with every finding; a test checks the test set alone."""
     findings = [
         *_device(accelerator, processes),
-        *compiler.check(config, accelerator),
+        *check_compiler(config, accelerator),
         *early.findings(config, processes, is_test=is_test),
     ]
     try:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from neuron_trainer.storage import files
 
-from .log_mirror import REFERENCE_FOLDER
+from .log_dir import REFERENCE_FOLDER
 
 log = logging.getLogger(__name__)
 

@@ -187,7 +187,7 @@ def _is_below(path: str, folder: str) -> bool:
 
 def _platform(machines: hardware.Hardware) -> dict[str, str]:
     if machines.instance_type is None:
-        return {"accelerator": next(str(one) for one in Accelerator if one.device == machines.name)}
+        return {"accelerator": next(str(kind) for kind in Accelerator if kind.device == machines.name)}
     return {"instanceType": machines.instance_type}
 
 

@@ -9,7 +9,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding, error, errors_of
 from neuron_api.findings.registry import make_finding
 from neuron_api.manifest import envelope
-from neuron_api.platform import nodes
+from neuron_api.platform import instances
 from neuron_api.resource.spec import Accelerator, JobSpec
 from neuron_api.schema import support
 
@@ -45,7 +45,7 @@ def spec_findings(
     lacking = (
         () if any(finding.key == storage.KEY for finding in errors_of(reported)) else storage.findings(parsed, config)
     )
-    return (*platform, *nodes.contradictions(parsed.platform), *template.findings(parsed.pod_template), *lacking)
+    return (*platform, *instances.contradictions(parsed.platform), *template.findings(parsed.pod_template), *lacking)
 
 
 _NO_TYPE = make_finding(

@@ -5,7 +5,9 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
 
 from neuron_api import checks
 from neuron_api.config import TrainingConfig
@@ -21,8 +23,24 @@ from neuron_api.platform.instances import INSTANCE_TYPES, NodeDevices
 from neuron_api.resource.spec import Accelerator, DeviceCountScope
 from neuron_api.schema import effects
 
-from . import documents, job_checks, model_files, record_files, report, table
+from . import documents, job_checks, model_files, report, table
 from .documents import Source
+
+_LINES: Final = (".jsonl", ".ndjson", ".jsonlines", ".ldjson")
+"""Formats with a record on each line; the others would have to be parsed."""
+
+
+def count_records(config: TrainingConfig) -> int | None:
+    """Return the records of `data.train_dir`, at most `data.dev_choose_samples`; None if they cannot be counted."""
+    path = Path(config.data.train_dir or "").expanduser()
+    if path.suffix.lower() not in _LINES or not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            return sum(1 for _ in islice((line for line in file if line.strip()), config.data.dev_choose_samples))
+    except OSError:
+        return None
+
 
 Platform = tuple[str | None, str | None]
 """Accelerator and instance type as given on the command line."""
@@ -80,7 +98,7 @@ def plan_source(source: Source, overrides: Sequence[str], platform: Platform, mo
         *effects.check(loaded.config, accelerator.device, loaded.findings),
         *_assumed(source, loaded.config, machines),
     )
-    samples = record_files.count(loaded.config) if plan.reference is Reference.PRECOMPUTED else None
+    samples = count_records(loaded.config) if plan.reference is Reference.PRECOMPUTED else None
     return Planned(source.label, plan, loaded.hash, (*loaded.findings, *source.located(findings)), samples)
 
 

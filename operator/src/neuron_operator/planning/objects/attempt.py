@@ -11,7 +11,7 @@ from neuron_operator.planning.plan import Create, Delete
 from neuron_operator.planning.restarts import exclusion
 from neuron_operator.planning.scheduling.admission import creation_blocker
 
-from . import children, desired, groups
+from . import children, desired
 
 HUNG_GRACE_SECONDS: Final = 10
 """For pods of a gang that hangs, in place of the grace to save: a process inside a collective never gets to its end."""
@@ -72,13 +72,13 @@ def deletes(context: PlanContext) -> tuple[Delete, ...]:
     pods = (*other_pods(context), *lost)
     hung = {entry.attempt for entry in context.job.status.restarts if entry.cause is Reason.HANG}
     going = (_delete(pod, observed.lost_nodes, is_hung=pod.attempt in hung) for pod in pods)
-    return (*filter(None, going), *groups.deletes(observed, keep=gang.attempt))
+    return (*filter(None, going), *children.group_deletes(observed, keep=gang.attempt))
 
 
 def stop_deletes(context: PlanContext) -> tuple[Delete, ...]:
     """Return what goes of a job that is suspended or held: its running pods first, then its groups."""
     if not context.active_pods:
-        return groups.deletes(context.observed)
+        return children.group_deletes(context.observed)
     going = (_delete(pod, context.observed.lost_nodes) for pod in context.active_pods)
     return tuple(filter(None, going))
 

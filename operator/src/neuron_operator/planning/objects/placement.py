@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from neuron_api import contract
 from neuron_api.derive import precision
-from neuron_api.platform import nodes as platform_nodes
+from neuron_api.platform import instances as platform_nodes
 from neuron_api.platform.devices import EFA_RESOURCE, GPU_RESOURCE, NEURON_RESOURCE
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.spec import Accelerator

@@ -1,4 +1,7 @@
-"""The gate in front of everything: configuration, platform, storage and template, with all findings at once."""
+"""The gate in front of everything: configuration, platform, storage and template, with all findings at once.
+
+A job that names no trainer image gets one by accelerator, and on Trainium by what runs PyTorch there.
+"""
 
 import json
 from collections.abc import Sequence
@@ -11,18 +14,45 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding, Severity, error, errors_of, warning
 from neuron_api.loading import device_count, yaml_text
 from neuron_api.loading.loader import Loaded, load_object, load_text
-from neuron_api.platform import nodes
+from neuron_api.platform import instances
 from neuron_api.platform.devices import NO_DEVICES, Devices, devices
+from neuron_api.platform.instances import Stack, generation_of
 from neuron_api.platform.topology import Topology
 from neuron_api.resource import job_name
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import Reason
-from neuron_api.resource.spec import Accelerator, JobSpec
+from neuron_api.resource.spec import Accelerator, JobSpec, Platform
 from neuron_api.schema import support
 from neuron_operator.planning.observation.observation import ConfigText
 from neuron_operator.planning.options import Options
 
-from . import images, storage, template, template_conflicts
+from . import storage, template, template_conflicts
+
+_KINDS: Final = {Accelerator.CPU: "cpu", Accelerator.CUDA: "cuda"}
+"""Kinds of images of devices that have one each."""
+
+
+def image_kind(platform: Platform) -> str:
+    """Return the kind of image, a key of the Helm value trainerImages; without an instance type TorchNeuron's."""
+    if platform.accelerator in _KINDS:
+        return _KINDS[platform.accelerator]
+    generation = generation_of(platform.instance_type)
+    return generation.stack if generation else Stack.TORCHNEURON
+
+
+def default_image(platform: Platform, options: Options) -> str:
+    """Return the operator's image of that kind; empty if it has none."""
+    return options.images.get(image_kind(platform), "")
+
+
+def missing_image(platform: Platform) -> Finding:
+    """Return the finding about a job without an image, of a kind that the operator has none of."""
+    return error(
+        "spec.image",
+        f"it is not set, and the operator has no default image of the kind {image_kind(platform)}.",
+        f"Set it, or the Helm value trainerImages.{image_kind(platform)}.",
+    )
+
 
 _ONE_MEANS_ONE: Final = ("val_check_interval", "limit_val_batches", "limit_train_batches", "limit_test_batches")
 """Rule R3: the API server stores 1.0 as 1, and for these keys the two differ."""
@@ -90,7 +120,7 @@ def validate(job: NeuronTrainingJob, source: ConfigText, options: Options) -> Ac
     if not job.status.start_time and (wrong := job_name.check(job.metadata.name)):  # the CRD may be an older one
         return Refused(Reason.CONFIG_INVALID, _sentences(wrong))
     spec, started_with = job.spec, job.status.config_hash if job.status.start_time else ""
-    image = spec.image or images.default(spec.platform, options)
+    image = spec.image or default_image(spec.platform, options)
     key = _ValidationKey(spec.model_dump_json(), source.text, image, started_with, spec)
     is_small = len(key.written) + len(key.text) <= SMALL
     return (_small_answer if is_small else _large_answer)(key)
@@ -104,12 +134,12 @@ def _validate(key: _ValidationKey) -> Accepted | Refused:
     platform_findings, node_devices = _platform(spec, loaded.config)
     everything = (
         *loaded.findings,
-        *nodes.contradictions(spec.platform),
+        *instances.contradictions(spec.platform),
         *_bare_ones(spec),
         *_too_many_nodes(loaded.config),
         *support.check(loaded.config, loaded.findings),
         *platform_findings,
-        *(() if key.image else (images.missing(spec.platform),)),
+        *(() if key.image else (missing_image(spec.platform),)),
         *template_findings,
         *template_conflicts.findings(spec.pod_template, spec.scheduling, node_devices, spec.platform),
         *storage.findings(spec, loaded.config),
@@ -151,7 +181,7 @@ def _load(spec: JobSpec, text: str) -> Loaded:
     def read(changes: Sequence[str]) -> Loaded:
         return _from_text(text, source, *changes) if canonical is None else _from_object(canonical, *changes)
 
-    return device_count.resolve_device_count(read(()), read, nodes.instance(platform), spec.device_count_scope)
+    return device_count.resolve_device_count(read(()), read, instances.instance(platform), spec.device_count_scope)
 
 
 @lru_cache(maxsize=512)
@@ -171,7 +201,7 @@ def _platform(spec: JobSpec, config: TrainingConfig) -> tuple[tuple[Finding, ...
         return (), replace(NO_DEVICES, gpus=config.trainer.devices)
     if platform.accelerator is Accelerator.CPU:
         return (), NO_DEVICES
-    node_devices, findings = devices(config, platform.instance_type, nodes.stated_devices(platform))
+    node_devices, findings = devices(config, platform.instance_type, instances.stated_devices(platform))
     return findings, node_devices or NO_DEVICES
 
 

@@ -1,16 +1,46 @@
-"""What a file is: its form, its compression and its encoding. The content decides; the suffix settles what is open."""
+"""What a file is: its form, its compression and its encoding. The content decides; the suffix settles what is open.
 
+Compressed files are known by their first bytes; pyarrow has the decompressors that Python 3.11 lacks.
+"""
+
+import bz2
+import gzip
 import json
+import lzma
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Final
+from typing import IO, Any, Final
 
 from neuron_api.platform import inputs
 
-from . import compression, text
+from . import text
 from .errors import FormatError, reading
+
+_MAGIC: Final = {
+    b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4",
+}  # fmt: skip
+
+
+def by_content(head: bytes) -> str:
+    """The compression's name; empty for none of them."""
+    return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "")
+
+
+def open_plain(path: Path, compression: str) -> IO[bytes]:
+    """The decompressed bytes, read once from the beginning to the end. Raises `OSError`."""
+    openers: dict[str, Any] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
+    if compression in openers:
+        opened: IO[bytes] = openers[compression](path, "rb")
+        return opened
+    if compression:
+        import pyarrow
+
+        stream: IO[bytes] = pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), compression)
+        return stream
+    return path.open("rb")
 
 
 class Form(StrEnum):
@@ -69,10 +99,10 @@ def detect(path: Path, form: Form | None = None, encoding: str | None = None, *,
     with reading(path):
         _check_regular(path)
         with path.open("rb") as file:
-            packed = compression.by_content(file.read(16))
-        with compression.open_plain(path, packed) as stream:
+            packed = by_content(file.read(16))
+        with open_plain(path, packed) as stream:
             head = bytes(stream.read(_HEAD))
-    if packed and compression.by_content(head):
+    if packed and by_content(head):
         raise FormatError(f"{path} is compressed twice.", "Decompress it once.")
     suffix = _suffix(path)
     if (table := _table(head)) is not None:

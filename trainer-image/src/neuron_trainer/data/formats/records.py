@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from . import compression, tables, text
-from .detection import Detected, Form
+from . import tables, text
+from .detection import Detected, Form, open_plain
 from .errors import FormatError, reading
 
 _BLANK: Final = " \t\r\n"
@@ -38,7 +38,7 @@ def read(detected: Detected, errors: text.Errors = "strict") -> Iterator[Placed]
         rows = tables.parquet_rows(detected.path) if detected.form is Form.PARQUET else tables.arrow_rows(detected.path)
         yield from (Placed(f"row {number} of {detected.path}", row) for number, row in rows)
         return
-    with reading(detected.path), compression.open_plain(detected.path, detected.compression) as stream:
+    with reading(detected.path), open_plain(detected.path, detected.compression) as stream:
         if detected.form is Form.CSV:
             yield from _csv(detected, text.lines(stream, detected.path, detected.encoding, errors))
         elif detected.is_lines:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from neuron_api.findings.finding import Finding, error
-from neuron_trainer.data.formats import compression, records, tables, text
+from neuron_trainer.data.formats import detection, records, tables, text
 from neuron_trainer.data.formats.detection import Detected, Form, detect
 from neuron_trainer.data.formats.errors import FormatError, reading
 from neuron_trainer.errors import InputError
@@ -166,7 +166,7 @@ def _copy(detected: Detected, copy: InputFile) -> None:
 def _plain(detected: Detected, copy: InputFile) -> Iterator[text.Text]:
     """Yield the text, or a line of JSON for each record's."""
     if detected.form is Form.TEXT:
-        with reading(detected.path), compression.open_plain(detected.path, detected.compression) as stream:
+        with reading(detected.path), detection.open_plain(detected.path, detected.compression) as stream:
             for number, chunk in enumerate(text.chunks(stream, detected.path, detected.encoding, copy.errors)):
                 yield chunk if number else chunk._replace(text=chunk.text.removeprefix("\ufeff"))
         return

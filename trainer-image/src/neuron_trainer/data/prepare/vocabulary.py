@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from neuron_api.findings.finding import error
-from neuron_trainer.data import tokenizer_files
 from neuron_trainer.data.formats.detection import Form
+from neuron_trainer.data.tokenizer import CONFIG, TOKENIZER, in_directory
 from neuron_trainer.errors import InputError
 
 from .inputs import InputFile, documents, pieces
@@ -20,8 +20,8 @@ from .request import PrepareRequest
 log = logging.getLogger(__name__)
 
 END_OF_TEXT: Final = "<|end_of_text|>"
-TOKENIZER_FILE: Final = tokenizer_files.TOKENIZER
-CONFIG_FILE: Final = tokenizer_files.CONFIG
+TOKENIZER_FILE: Final = TOKENIZER
+CONFIG_FILE: Final = CONFIG
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def write_directory(vocabulary: TokenizerFile, source: Path | None, folder: Path
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(vocabulary.file, folder / TOKENIZER_FILE)
     if source is not None and (source / CONFIG_FILE).is_file():
-        for path in tokenizer_files.in_directory(source):
+        for path in in_directory(source):
             shutil.copyfile(path, folder / path.name)
         return
     settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}

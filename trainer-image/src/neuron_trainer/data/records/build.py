@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neuron_api.config import DataConfig, TrainingConfig
 from neuron_api.findings.finding import Finding, error
-from neuron_trainer.data import tokenizer, tokenizer_files
+from neuron_trainer.data import tokenizer
 from neuron_trainer.data.cache import Arrays, CacheEntry
 from neuron_trainer.data.formats.errors import FormatError
 from neuron_trainer.data.paths import expanded, is_directory
@@ -110,7 +110,7 @@ def _tokenizer_files(data: DataConfig) -> dict[str, int] | str:
     if not is_directory(folder):
         return data.tokenizer.type
     others = (path for pattern in ("*token*", "**/*.jinja") for path in folder.glob(pattern) if path.is_file())
-    files = sorted({*tokenizer_files.in_directory(folder), *others})
+    files = sorted({*tokenizer.in_directory(folder), *others})
     return {str(file.relative_to(folder)): zlib.crc32(file.read_bytes()) for file in files}
 
 

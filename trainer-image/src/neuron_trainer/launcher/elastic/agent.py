@@ -28,8 +28,7 @@ from neuron_trainer.worker import main as worker_main
 
 from . import forkserver
 from .context import AgentContext
-from .failure import signal_name
-from .judgement import Verdict, first_fall, judge
+from .failure import Verdict, first_fall, judge, signal_name
 
 log = logging.getLogger(__name__)
 

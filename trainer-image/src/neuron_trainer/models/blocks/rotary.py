@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neuron_trainer.models.interface import Part
+from neuron_trainer.models.spec import Part
 
 
 @dataclass(frozen=True, slots=True)

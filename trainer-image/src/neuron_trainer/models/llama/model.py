@@ -9,7 +9,7 @@ from neuron_trainer.models.blocks.attention import Attention, AttentionMaskBuild
 from neuron_trainer.models.blocks.mlp import MLP
 from neuron_trainer.models.blocks.norm import RMSNorm
 from neuron_trainer.models.blocks.rotary import Rotary
-from neuron_trainer.models.interface import Part
+from neuron_trainer.models.spec import Part
 
 from .config import LlamaConfig
 
@@ -76,7 +76,7 @@ class LlamaModel(nn.Module):
     ) -> Tensor:
         """Token ids int64 [B, S], by default of whole samples, or states [B, S, H] of earlier layers, to [B, S, H].
 
-        `positions` and `documents`: see `neuron_trainer.models.interface`.
+        `positions` and `documents`: see `neuron_trainer.models.spec`.
         """
         cos, sin = self._rotary.tables(part or Part.whole(input_ids.shape[1]), input_ids.device, positions)
         mask = self.sight(documents)

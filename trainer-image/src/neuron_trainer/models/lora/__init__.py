@@ -6,8 +6,8 @@ parameters are called, `summary` what is trained.
 
 from . import names
 from .adapter import AdapterLayout, Adapters, SplitAdapter, attach, init_parameter
+from .names import FUSED, AdapterGroup, groups
 from .summary import Summary, summary
-from .targets import FUSED, AdapterGroup, groups
 
 __all__ = [
     "FUSED",

@@ -16,7 +16,7 @@ from neuron_trainer.models import spec
 from neuron_trainer.models.blocks.dropout import Dropout
 
 from . import names
-from .targets import AdapterGroup, groups
+from .names import AdapterGroup, groups
 
 
 class Adapters:

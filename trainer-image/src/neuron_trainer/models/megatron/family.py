@@ -6,8 +6,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from neuron_trainer.models import roles as blocks
 from neuron_trainer.models import spec
-from neuron_trainer.models.blocks import roles as blocks
 from neuron_trainer.models.blocks.mlp import GATED
 from neuron_trainer.models.roles import Role
 from neuron_trainer.models.spec import FamilySpec

@@ -13,7 +13,7 @@ from neuron_trainer.models.blocks.mlp import MLP
 from neuron_trainer.models.blocks.moe import LoadBalancing, MoE, nothing_yet
 from neuron_trainer.models.blocks.norm import LayerNorm, RMSNorm
 from neuron_trainer.models.blocks.rotary import Rotary
-from neuron_trainer.models.interface import Part, Prediction
+from neuron_trainer.models.spec import Part, Prediction
 
 from .config import MegatronConfig
 
@@ -113,7 +113,7 @@ class MegatronModel(nn.Module):
         """Token ids int64 [B, S], by default of whole samples, or states [B, S, H] of earlier layers, to [B, S, H]; and
         the sum of the experts' shares (see `MoE`) over layers, `earlier` ones included, fp32 [2, E].
 
-        `positions` and `documents`: see `neuron_trainer.models.interface`.
+        `positions` and `documents`: see `neuron_trainer.models.spec`.
         """
         part = part or Part.whole(input_ids.shape[1])
         states = input_ids if input_ids.is_floating_point() else self._embed(input_ids, part, positions)

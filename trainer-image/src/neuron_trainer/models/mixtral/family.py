@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from neuron_trainer.models.blocks import roles as blocks
+from neuron_trainer.models import roles as blocks
 from neuron_trainer.models.llama import family as llama
 from neuron_trainer.models.roles import Role
 from neuron_trainer.models.spec import FamilySpec, HFTensor

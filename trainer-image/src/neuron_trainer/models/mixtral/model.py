@@ -11,7 +11,7 @@ from neuron_trainer.models.blocks.mlp import MLP
 from neuron_trainer.models.blocks.moe import LoadBalancing, MoE, nothing_yet
 from neuron_trainer.models.blocks.norm import RMSNorm
 from neuron_trainer.models.blocks.rotary import Rotary
-from neuron_trainer.models.interface import Part, Prediction
+from neuron_trainer.models.spec import Part, Prediction
 
 from .config import MixtralConfig
 
@@ -78,7 +78,7 @@ class MixtralModel(nn.Module):
         """Token ids int64 [B, S], by default of whole samples, or states [B, S, H] of earlier layers, to [B, S, H]; and
         the sum of the experts' shares (see `MoE`) over layers, `earlier` ones included, fp32 [2, E].
 
-        `positions` and `documents`: see `neuron_trainer.models.interface`.
+        `positions` and `documents`: see `neuron_trainer.models.spec`.
         """
         cos, sin = self._rotary.tables(part or Part.whole(input_ids.shape[1]), input_ids.device, positions)
         mask = self.sight(documents)

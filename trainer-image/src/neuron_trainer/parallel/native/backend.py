@@ -11,23 +11,21 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import alignment, compiler, precision
+from neuron_api.derive import alignment, hardware, precision
 from neuron_api.platform.topology import Topology
 from neuron_trainer import accelerators, objectives
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel import hosts
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Share
 
-from . import mesh, parameters, staggered_init
-from .blocks import BlockBuilder
+from . import mesh, parameters
+from .blocks import BlockBuilder, staggered
 from .compilation import CompiledLoss
 from .context import context_parallel
 from .data import data_parallel
-from .pipeline import shared_weight, stages
-from .precision import dtypes, frozen_weights
-from .precision.rounded_weights import RoundedWeights
-from .precision.start_biases import StartBiases
-from .precision.working_weights import WorkingWeights
+from .pipeline import stages
+from .precision import dtypes, weights
+from .precision.weights import RoundedWeights, StartBiases, WorkingWeights
 from .schedule import GradientAccumulation, MicroBatch, MicroBatchSchedule, Pipelined, Targets
 from .tensor.loss import AveragedLoss, CrossEntropy
 from .tensor.preference_loss import PreferenceLoss, RowLogProbs, pair_columns, pair_rows
@@ -58,7 +56,7 @@ class NativeBackend:
         self._loss: AveragedLoss = CrossEntropy(self._part)
         if self._objective is not None:
             self._loss = PreferenceLoss(self._objective, self._rows)
-        if (backend := compiler.backend(config, device.type)) is not None:
+        if (backend := hardware.compiler_of(config, device.type)) is not None:
             self._loss = CompiledLoss(self._loss, backend)
         self._parameters: list[parameters.NativeParameter] = []
         self._frozen: list[parameters.NativeParameter] = []
@@ -77,7 +75,7 @@ class NativeBackend:
         """See `ParallelBackend`; with several blocks on this stage, all of them."""
         numbers = stages.own_blocks(self._config, self._meshes.stage)
         self._builder = self._block_builder(family)
-        blocks = staggered_init.staggered(
+        blocks = staggered(
             lambda: {number: self._builder.build(number) for number in numbers},
             self._topology.processes_per_node,
             self._config.trainer.sequential_move_factor,
@@ -87,8 +85,8 @@ class NativeBackend:
         self._frozen = [
             parameter for module in blocks.values() for parameter in parameters.collect(module, each, is_frozen=True)
         ]
-        shared_weight.mark(self._frozen, self._builder.aliases)
-        self._copied = shared_weight.mark(self._parameters, self._builder.aliases)
+        stages.mark(self._frozen, self._builder.aliases)
+        self._copied = stages.mark(self._parameters, self._builder.aliases)
         if self._meshes.data is None and dtypes.is_mixed(self._policy):
             self._compute_weights = WorkingWeights(
                 list(blocks.values()), self._parameters, self._policy, self._config.seed
@@ -164,7 +162,7 @@ class NativeBackend:
         numbers = stages.own_blocks(self._config, self._meshes.stage)
         blocks = {number: builder.build(number, is_frozen=True).eval() for number in numbers}
         target = [parameter for module in blocks.values() for parameter in module.parameters()]
-        frozen_weights.copy(self._parameters, target, self._policy, seed=self._config.seed, updates=self._updates)
+        weights.frozen_copy(self._parameters, target, self._policy, seed=self._config.seed, updates=self._updates)
         self._reference = self._scheduled(blocks)
 
     def _with_reference(self, batch: Batch) -> Batch:
@@ -245,7 +243,7 @@ class NativeBackend:
         for parameter in self._parameters:
             parameters.move_gradient(parameter)
         if self._meshes.links is not None:
-            shared_weight.add_gradients(self._copied, self._meshes.links)
+            stages.add_gradients(self._copied, self._meshes.links)
 
     def end_step(self, updates: int) -> None:
         """See `ParallelBackend`; weights are rounded when they are gathered."""

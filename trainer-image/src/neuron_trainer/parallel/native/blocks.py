@@ -1,28 +1,90 @@
-"""The modules of one block of the model, as this process holds them: every split applied in its order."""
+"""The modules of one block of the model, as this process holds them: every split applied in its order.
 
+`recompute_modules` (B-6) lets chosen modules run their forward pass again in the backward pass; numbers unchanged.
+`staggered`: only so many processes of a node make their weights at once: each needs a whole tensor for a while (B-17).
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
-from typing import Any
+from types import MethodType
+from typing import Any, Final, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils.checkpoint import checkpoint
 
-from neuron_api.config import TrainingConfig
-from neuron_api.derive import compiler, precision, sharding
+from neuron_api.config import ModelConfig, TrainingConfig
+from neuron_api.derive import hardware, precision, sharding
 from neuron_api.platform.topology import Topology
 from neuron_trainer import accelerators
-from neuron_trainer.models import lora, recompute
+from neuron_trainer.models import lora
 from neuron_trainer.models.family import Family
-from neuron_trainer.models.interface import Part, Prediction
+from neuron_trainer.models.spec import Part, Prediction
 
 from . import compilation
 from .context import context_parallel
 from .data import data_parallel
 from .expert import expert_parallel, token_shuffle
 from .mesh import Meshes
-from .pipeline import shared_weight, stages
+from .pipeline import stages
 from .precision import dtypes
 from .tensor import adapters, tensor_parallel
+
+T = TypeVar("T")
+
+_BOUND: Final = timedelta(hours=1)
+"""For all turns before one's own; a process that ends is noticed at once."""
+
+
+def staggered(work: Callable[[], T], processes_per_node: int, at_once: int) -> T:
+    """`work()`, when it is this process's turn on its node; a collective of all processes if there are several turns.
+
+    `at_once`: `sequential_move_factor`. Local ranks 0 to at_once-1 are first, on every node.
+    """
+    turns = -(-processes_per_node // at_once)
+    if turns == 1:
+        return work()
+    own = dist.get_rank() % processes_per_node // at_once
+    group = dist.new_group(backend="gloo", timeout=_BOUND)
+    assert isinstance(group, dist.ProcessGroup), "of all processes"
+    results = []
+    for turn in range(turns):
+        if turn == own:
+            results.append(work())
+        dist.barrier(group)
+    dist.destroy_process_group(group)
+    [result] = results
+    return result
+
+
+def recompute_modules(module: nn.Module, config: ModelConfig, layers: list[str]) -> None:
+    """Wrap the `forward` of the configured modules; names of parameters stay as they are."""
+    match config.activations_checkpoint_granularity:
+        case "full":
+            for name in layers:
+                _recompute(module.get_submodule(name))
+        case "selective":
+            chosen = config.activations_checkpoint_recompute or ("CoreAttention",)
+            for child in list(module.modules()):
+                if type(child).__name__ in chosen:
+                    _recompute(child)
+        case None:
+            pass
+
+
+def _recompute(module: nn.Module) -> None:
+    """A method is the same code for every layer, which a compiler asks; what is replaced already is called as it is."""
+    if "forward" in vars(module):
+        module.forward = partial(checkpoint, module.forward, use_reentrant=False)
+    else:
+        module.forward = MethodType(_recomputed, module)
+
+
+def _recomputed(module: nn.Module, *args: Any, **named: Any) -> Any:
+    return checkpoint(type(module).forward, module, *args, use_reentrant=False, **named)
 
 
 class BlockBuilder:
@@ -40,8 +102,8 @@ class BlockBuilder:
         self._config, self._topology, self._meshes, self._part = config, topology, meshes, part
         self._family, self._device = family, device
         self._policy = precision.policy(config)
-        self._compiler = compiler.backend(config, device.type)
-        self.aliases = shared_weight.shared(family.on_meta()) if meshes.stages is not None else {}
+        self._compiler = hardware.compiler_of(config, device.type)
+        self.aliases = stages.shared(family.on_meta()) if meshes.stages is not None else {}
         """Further names of parameters that stages share, and their first ones."""
         self.adapters: list[lora.Adapters] = []
         """Of each block."""
@@ -89,7 +151,7 @@ class BlockBuilder:
             context_parallel.apply(module, self._meshes.context, self._part, is_compiled=self._compiler is not None)
         if self._compiler is not None:
             compilation.apply(module, layers, self._compiler)
-        recompute.apply(module, self._config.model, layers)
+        recompute_modules(module, self._config.model, layers)
         if self._meshes.data is not None and not self.is_replicated and not is_frozen:
             data_parallel.apply(
                 module,

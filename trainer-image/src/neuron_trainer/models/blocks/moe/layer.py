@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from neuron_trainer.models.blocks.dropout import Dropout
 
-from .balance import assigned
 from .experts import Experts, Mixed
-from .router import Router
+from .router import Router, assigned
 from .settings import MoeSettings
 
 

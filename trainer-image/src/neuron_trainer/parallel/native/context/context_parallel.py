@@ -12,9 +12,9 @@ from neuron_trainer import accelerators
 from neuron_trainer.models.blocks.attention import AttentionMaskBuilder, CoreAttention
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.moe.router import Router
-from neuron_trainer.models.interface import Part
+from neuron_trainer.models.spec import Part
 
-from . import exchange, host_attention, plain_attention
+from . import exchange, host_attention, pair_attention
 from .ring_attention import ring_attention
 
 _STREAM: Final = 1_000_003
@@ -27,7 +27,7 @@ def apply(module: nn.Module, mesh: DeviceMesh, own: Part, *, is_compiled: bool) 
     attention = partial(
         ring_attention,
         exchange=exchange.for_group(mesh.get_group(), accelerator, is_compiled=is_compiled),
-        kernel=host_attention if accelerator.is_host else plain_attention,
+        kernel=host_attention if accelerator.is_host else pair_attention,
     )
     for child in module.modules():
         if isinstance(child, Dropout):  # each process has other tokens

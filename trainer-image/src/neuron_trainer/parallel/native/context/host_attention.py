@@ -8,8 +8,9 @@ no other part of the program can draw again.
 import torch
 from torch import Tensor
 
-from . import plain_attention
-from .pair import AttentionMask, DropoutState
+from .pair_attention import AttentionMask, DropoutState
+from .pair_attention import backward as plain_backward
+from .pair_attention import forward as plain_forward
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -20,7 +21,7 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """See `PairKernel`."""
     if drop is not None:
-        return plain_attention.forward(query, key, value, mask, drop)
+        return plain_forward(query, key, value, mask, drop)
     out, log_sum = _flash(query, key, value, 0.0, mask.is_causal, attn_mask=mask.mask)
     if mask.mask is not None:  # the kernel gives 0 for a query that sees none of these keys
         log_sum = log_sum.masked_fill(mask.mask.isneginf().all(dim=-1), -torch.inf)
@@ -39,7 +40,7 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `PairKernel`."""
     if drop is not None:
-        return plain_attention.backward(gradient, query, key, value, out, log_sum, mask, drop)
+        return plain_backward(gradient, query, key, value, out, log_sum, mask, drop)
     gradients: tuple[Tensor, Tensor, Tensor] = _flash_backward(
         gradient, query, key, value, out, log_sum, 0.0, mask.is_causal, attn_mask=mask.mask
     )

@@ -17,7 +17,7 @@ from torch import Tensor
 from neuron_trainer.models.blocks.dropout import Dropout
 
 from .exchange import Exchange
-from .pair import AttentionMask, DropoutState, PairKernel
+from .pair_attention import AttentionMask, DropoutState, PairKernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def ring_attention(
 
     `query` [B, heads, S/CP, D], `key` and `value` [B, kv heads, S/CP, D] (kv heads divide heads), this process's part
     by its rank in the exchange's group; returns [B, heads, S/CP, D] in the query's dtype. A collective, backward too.
-    `documents`: see `neuron_trainer.models.interface`.
+    `documents`: see `neuron_trainer.models.spec`.
     """
     seed = dropout.seed() if dropout is not None else None
     drop = DropoutState(dropout.probability, seed) if dropout is not None and seed is not None else None

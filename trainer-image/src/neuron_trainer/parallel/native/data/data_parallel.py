@@ -1,19 +1,70 @@
-"""Data parallelism: FSDP2 for zero1 sharding and mixed precision, DistributedDataParallel for plain replicas."""
+"""Data parallelism: FSDP2 for zero1 sharding and mixed precision, DistributedDataParallel for plain replicas.
 
-from collections.abc import Callable
+Buckets (`bucket_size_collectives`): modules whose gradients are reduced, and weights gathered, together. FSDP2 has one
+collective for each unit, and a unit is made of modules; so a bucket is filled module by module, in the order in which
+they run, and is never larger than asked unless one module alone is.
+"""
+
+from collections.abc import Callable, Iterator, Set
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import Shard
+from torch.distributed.tensor import DTensor, Shard
 from torch.nn.parallel import DistributedDataParallel
 
 from neuron_trainer.models.blocks.moe.experts import Experts
+from neuron_trainer.parallel.native.pipeline.stages import LocalLayers
 from neuron_trainer.parallel.native.tensor.experts import HIDDEN
 
-from . import buckets
+MEBI: Final = 2**20
+
+
+def units(
+    module: nn.Module, layers: list[str], megabytes: int | None, apart: Set[nn.Parameter]
+) -> list[list[nn.Module]]:
+    """Without a size each layer is one. What is in none (a weight that two modules share) is left to the root.
+
+    `apart`: parameters that belong to units already.
+    """
+    if megabytes is None:
+        return [[module.get_submodule(name)] for name in layers]
+    buckets: list[list[nn.Module]] = []
+    filled, limit = 0, megabytes * MEBI
+    for part in _parts(module, limit, apart | _shared(module)):
+        size = _size(part, apart)
+        if not buckets or filled + size > limit:
+            buckets, filled = [*buckets, []], 0
+        buckets[-1].append(part)
+        filled += size
+    return buckets
+
+
+def _parts(module: nn.Module, limit: int, excluded: Set[nn.Parameter]) -> Iterator[nn.Module]:
+    """Modules that run as one, as large as fits, without those that have parameters which are left out."""
+    for child in module.children():
+        is_whole = excluded.isdisjoint(child.parameters())
+        is_single = next(child.parameters(recurse=False), None) is not None
+        if not _size(child, excluded):
+            continue
+        if isinstance(child, nn.ModuleList | LocalLayers) or not (is_single or (is_whole and _size(child) <= limit)):
+            yield from _parts(child, limit, excluded)
+        elif is_whole:
+            yield child
+
+
+def _size(module: nn.Module, excluded: Set[nn.Parameter] = frozenset()) -> int:
+    """Bytes of what this process holds before data parallelism; frozen parameters are in no bucket."""
+    own = [parameter for parameter in module.parameters() if parameter.requires_grad and parameter not in excluded]
+    return sum((parameter.to_local() if isinstance(parameter, DTensor) else parameter).nbytes for parameter in own)
+
+
+def _shared(module: nn.Module) -> set[nn.Parameter]:
+    """Parameters with two names."""
+    names = list(module.named_parameters(remove_duplicate=False))
+    return {parameter for _, parameter in names if sum(parameter is other for _, other in names) > 1}
 
 
 def apply(
@@ -39,7 +90,7 @@ def apply(
             stack.register_forward_hook(_no_view)
             shard(stack, mesh=experts, shard_placement_fn=_placement([stack], experts.size(-1)))
             apart |= set(stack.parameters())
-    for unit in buckets.units(module, layers, bucket, apart):
+    for unit in units(module, layers, bucket, apart):
         for part in unit:
             part.register_forward_hook(_no_view)
         shard(unit, mesh=mesh, shard_placement_fn=_placement(unit, mesh.size(-1)))

@@ -1,14 +1,86 @@
-"""The loss of a micro-batch (B-4, "HF ours"): next-token cross-entropy over the labels that count."""
+"""The loss of a micro-batch (B-4, "HF ours"): next-token cross-entropy over the labels that count.
 
-from typing import Protocol
+Logits are whole, or split over the vocabulary (B-6). Split logits are never gathered: the processes exchange three
+numbers of a token, its largest logit, its sum of exponentials and the logit of its label. No shape depends on a label,
+and nothing is written by a mask.
+"""
 
+from typing import Any, Final, Literal, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.distributed import ProcessGroup
+from torch.distributed import _functional_collectives as functional
+from torch.distributed.tensor import DTensor, Shard
 
-from neuron_trainer.models.interface import Part, Prediction
+from neuron_trainer.models.spec import Part, Prediction
 from neuron_trainer.parallel.native.context import context_parallel
 from neuron_trainer.parallel.native.schedule import Loss, LossValue, Targets
 
-from .cross_entropy import IGNORED_LABEL, cross_entropy
+IGNORED_LABEL: Final = -100
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, reduction: Literal["none", "sum"]) -> Tensor:
+    """Logits [b, S, V] and labels int64 [b, S] to fp32: [b * S], 0 where a label is ignored, or their sum.
+
+    Computed in fp32. With split logits a collective, whose result is the same on every process.
+    """
+    if not isinstance(logits, DTensor):
+        wide = logits.float().flatten(0, 1)
+        return F.cross_entropy(wide, labels.flatten(), ignore_index=IGNORED_LABEL, reduction=reduction)
+    assert logits.placements == (Shard(logits.ndim - 1),)
+    local, mesh = logits.to_local().flatten(0, 1), logits.device_mesh
+    part = _Part(mesh.get_local_rank() * local.shape[1], mesh.get_group())
+    each: Tensor = _SplitCrossEntropy.apply(local, labels.flatten(), part)
+    return each.sum() if reduction == "sum" else each
+
+
+class _Part(NamedTuple):
+    """Of the vocabulary."""
+
+    first: int
+    """Entry."""
+    group: ProcessGroup
+    """The processes that have the others."""
+
+
+class _SplitCrossEntropy(torch.autograd.Function):
+    """log(sum_v exp(x_v - m)) - (x_label - m) with m = max_v x_v; its gradient is softmax(x) - 1 at the label."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, part: _Part) -> Tensor:
+        """[T, V / TP] and [T] to fp32 [T]. All-reduces: the maxima, and both sums together."""
+        wide = logits.float()
+        largest = _over_processes(wide.amax(dim=1), "max", part.group)
+        shifted = wide - largest.unsqueeze(1)
+        places = labels - part.first
+        is_own = (places >= 0) & (places < shifted.shape[1])
+        places = (places * is_own).unsqueeze(1)
+        chosen = torch.where(is_own, shifted.gather(1, places).squeeze(1), 0.0)
+        exponentials = shifted.exp_()
+        sums = torch.stack((exponentials.sum(dim=1), chosen))
+        total, chosen = _over_processes(sums, "sum", part.group).unbind()
+        counts = labels != IGNORED_LABEL
+        ctx.save_for_backward(exponentials.div_(total.unsqueeze(1)), places, is_own, counts)
+        ctx.dtype = logits.dtype
+        return torch.where(counts, total.log() - chosen, 0.0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Return those of this process's logits, in their dtype."""
+        probabilities, places, is_own, counts = ctx.saved_tensors
+        gradient = torch.where(counts, gradient, 0.0)
+        of_logits = probabilities * gradient.unsqueeze(1)
+        of_logits.scatter_add_(1, places, -(gradient * is_own).unsqueeze(1))
+        return of_logits.to(ctx.dtype), None, None
+
+
+def _over_processes(values: Tensor, kind: str, group: ProcessGroup) -> Tensor:
+    """Return the sums or maxima over a group; functional, so that a graph may have it."""
+    result: Tensor = functional.wait_tensor(functional.all_reduce(values, kind, group))  # type: ignore[no-untyped-call]
+    return result
+
 
 Output = Tensor | Prediction | tuple[Tensor, Tensor]
 """Logits [b, own.length, V], split over the vocabulary or whole, with the model's auxiliary loss if it has one."""

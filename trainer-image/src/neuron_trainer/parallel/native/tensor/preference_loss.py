@@ -12,13 +12,12 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from neuron_trainer.models.interface import Part
+from neuron_trainer.models.spec import Part
 from neuron_trainer.objectives import Objective, Pairs
 from neuron_trainer.parallel.native.context import context_parallel
 from neuron_trainer.parallel.native.schedule import LossValue, Targets
 
-from .cross_entropy import IGNORED_LABEL, cross_entropy
-from .loss import Output
+from .loss import IGNORED_LABEL, Output, cross_entropy
 
 
 def pair_rows(values: Tensor, pairs: int) -> Tensor:
