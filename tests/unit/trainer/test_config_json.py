@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from distributed.tiny import MODEL
+from neuron_api.config import ModelConfig
 from neuron_api.derive.config_json import ConfigJson, Rope
+from neuron_api.published_models import catalog
 from neuron_trainer.errors import InputError
 from neuron_trainer.models import config_json
 from neuron_trainer.models.family import Family
@@ -106,3 +108,36 @@ def test_a_pipe_is_not_waited_for_and_a_mark_is_read(tiny: Path, tmp_path: Path)
     (tmp_path / "config.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(MODEL).encode())
     model = typed(alone(tiny, tmp_path / "log", model__model_config=str(tmp_path))).model
     assert config_json.read(model) == MODEL
+
+
+# ---- published models ---------------------------------------------------------------------------------------------
+
+
+def section(path: str) -> ModelConfig:
+    return ModelConfig.model_validate(
+        {"model_config": path, "encoder_seq_length": 1, "optim": {"name": "adamw", "lr": 1e-4}}
+    )
+
+
+@pytest.mark.parametrize("model", catalog.models(), ids=lambda model: model.names[0])
+def test_a_published_name_is_read_as_its_config_json_and_is_a_model_that_is_trained(
+    model: catalog.PublishedModel,
+) -> None:
+    values = config_json.read(section(model.names[-1]))
+    assert values == dict(model.config)
+    assert Family.without_run(values).parameters == model.parameters
+
+
+def test_a_directory_of_the_same_name_wins_over_a_published_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "meta-llama" / "Llama-3.2-1B"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(MODEL))
+    monkeypatch.chdir(tmp_path)
+    assert config_json.read(section("meta-llama/Llama-3.2-1B")) == MODEL
+
+
+def test_a_misspelled_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"Did you mean meta-llama/Llama-3\.2-1B\?"):
+        config_json.read(section("meta-lama/Llama-3.2-1B"))

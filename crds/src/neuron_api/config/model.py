@@ -24,8 +24,8 @@ class ModelConfig(OpenSection):
     # ---- common, and read from config.json with model_source hf (section 6) ----------------------------------------
 
     model_config_path: str | None = Field(default=None, alias="model_config")
-    """Path of the Hugging Face config.json that describes the architecture; required with model_source hf. Default
-    null."""
+    """Path of the Hugging Face config.json that describes the architecture, or the name of a published model
+    (docs/plan.md lists them); required with model_source hf. Default null."""
 
     encoder_seq_length: Count = Field(ge=1)
     """Tokens in a sample. Required."""

@@ -329,7 +329,7 @@ TABLE: Final = (
      "None was given; it follows from trainer.lnc and trainer.devices.", "Give --instance-type or --accelerator cpu."),
     ("3009", _N, "model.model_config", "The architecture is unknown",
      "The file is not on the machine that plans, so that what follows from it is not known.",
-     "Give a copy of it with --model-config."),
+     "Give a copy of it, or the name of a published model, with --model-config."),
     ("3010", _N, "data.tokenizer", "The vocabulary is not known",
      "Its size is the tokenizer's, which is not read; memory and checkpoint size need it.",
      "Give a config.json with vocab_size by --model-config."),

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from neuron_api.config import TrainingConfig
+from neuron_api.published_models import catalog
 
 _DATA: Final = ("train_dir", "val_dir", "test_dir", "data_prefix", "index_mapping_dir")
 _TOKENIZER: Final = ("type", "model", "vocab_file", "merge_file")
@@ -24,7 +25,8 @@ def _values(config: TrainingConfig) -> Iterator[tuple[str, Any]]:
     yield from ((f"data.{name}", getattr(config.data, name)) for name in _DATA)
     if config.data.tokenizer is not None:
         yield from ((f"data.tokenizer.{name}", getattr(config.data.tokenizer, name, None)) for name in _TOKENIZER)
-    yield "model.model_config", config.model.model_config_path
+    named = config.model.model_config_path
+    yield "model.model_config", None if named and catalog.find(named) else named
     yield "exp_manager.resume_from_checkpoint", config.exp_manager.resume_from_checkpoint
     yield "exp_manager.files_to_copy", config.exp_manager.files_to_copy
 

@@ -85,7 +85,7 @@ def _without_command(word: str, commands: Collection[str]) -> int:
 def _plan(arguments: Sequence[str]) -> int:
     parser = _parser("plan", "What a job will be, worked out from its configuration without a cluster.")
     parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="default: table")
-    parser.add_argument("--model-config", metavar="FILE", help="stands in for model.model_config where it is not here")
+    parser.add_argument("--model-config", metavar="FILE|NAME", help="stands in for model.model_config where it is not here: a config.json, or a published model such as meta-llama/Llama-3.1-8B")
     parser.add_argument(
         "--explain",
         metavar="KEY",

@@ -11,6 +11,7 @@ from neuron_api.config import ModelConfig
 from neuron_api.derive.config_json import ConfigJson
 from neuron_api.findings.finding import Finding, Severity, error
 from neuron_api.loading.limits import MAX_BYTES
+from neuron_api.published_models import catalog
 from neuron_trainer.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,9 +24,13 @@ _UNION: Final = ("int", "float", "none", "nullable")
 
 
 def read(model: ModelConfig) -> dict[str, Any]:
-    """The file `model.model_config`, or the one in that directory, parsed and checked; raises `InputError`."""
+    """The file `model.model_config`, or the one in that directory, or the published model of that name, parsed and
+    checked; raises `InputError`."""
     path = Path(str(model.model_config_path)).expanduser()
-    remedy = "Give the path of a Hugging Face config.json."
+    published = catalog.find(str(model.model_config_path))
+    if published is not None and not path.exists():
+        return checked(dict(published.config), published.names[0])
+    remedy = _remedy(str(model.model_config_path))
     try:
         path = path / "config.json" if path.is_dir() else path
         if path.exists() and not path.is_file():
@@ -37,6 +42,12 @@ def read(model: ModelConfig) -> dict[str, Any]:
     if len(content) > MAX_BYTES:
         raise wrong(f"{path} has more than {MAX_BYTES} bytes.", remedy)
     return checked(_parsed(content, path), str(path))
+
+
+def _remedy(text: str) -> str:
+    """Return what to write instead of a path that cannot be read."""
+    near = catalog.suggestion(text) if catalog.is_name(text) else None
+    return f"Did you mean {near}?" if near else "Give the path of a Hugging Face config.json."
 
 
 def checked(values: Any, source: str = "config.json") -> dict[str, Any]:

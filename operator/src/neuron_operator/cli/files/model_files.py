@@ -1,4 +1,5 @@
-"""Where the architecture comes from: a file that is named, the configured path, a ConfigMap that is mounted there."""
+"""Where the architecture comes from: a file that is named, the configured path, a ConfigMap that is mounted there, the
+published model of that name."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from neuron_api.derive import architecture
 from neuron_api.derive.architecture import Architecture
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
+from neuron_api.published_models import catalog
 from neuron_operator.kube.errors import UserInputError
 
 from .documents import Source
@@ -26,18 +28,21 @@ def find(config: TrainingConfig, source: Source, file: str | None) -> tuple[Arch
     if text is None and not config.model.model_config_path:
         return None, ()  # NTJ-2501 has said it
     if text is None:
-        return None, (
-            make_finding(
-                3009,
-                _KEY,
-                f"{config.model.model_config_path} is not on this machine, so that what follows from it is not known.",
-            ),
-        )
+        return None, (_unknown(config.model.model_config_path),)
     values = _json(text)
     if values is None:
         where = file or config.model.model_config_path
         return None, (make_finding(2501, _KEY, f"{where} is not a JSON object."),)
     return architecture.from_json(values, config.model)
+
+
+def _unknown(path: str) -> Finding:
+    """Report a file that is not here; of a name that no published model has, the nearest one."""
+    if catalog.is_name(path):
+        near = catalog.suggestion(path)
+        hint = f"Did you mean {near}?" if near else f"Names of {len(catalog.models())} published models are known."
+        return make_finding(3009, _KEY, f"{path} is neither a file on this machine nor a published model. {hint}")
+    return make_finding(3009, _KEY, f"{path} is not on this machine, so that what follows from it is not known.")
 
 
 def _megatron(config: TrainingConfig, file: str | None) -> tuple[Architecture | None, tuple[Finding, ...]]:
@@ -69,7 +74,12 @@ def _configured(config: TrainingConfig, source: Source) -> str | None:
     try:
         return local.read_text()
     except (OSError, UnicodeDecodeError):
-        return None
+        return _published(path)
+
+
+def _published(name: str) -> str | None:
+    model = catalog.find(name)
+    return json.dumps(dict(model.config)) if model else None
 
 
 def _named(file: str) -> str:
@@ -77,7 +87,10 @@ def _named(file: str) -> str:
     try:
         return (path / "config.json" if path.is_dir() else path).read_text()
     except OSError as problem:
-        raise UserInputError(f"{file}: {problem.strerror}") from None
+        if published := _published(file):
+            return published
+        near = catalog.suggestion(file) if catalog.is_name(file) else None
+        raise UserInputError(f"{file}: {problem.strerror}{f'; did you mean {near}?' if near else ''}") from None
     except UnicodeDecodeError:
         raise UserInputError(f"{file} is not UTF-8 text") from None
 
