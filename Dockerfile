@@ -30,6 +30,7 @@ RUN --mount=type=secret,id=index-env --mount=type=secret,id=ca \
 FROM dependencies AS application
 COPY pyproject.toml README.md LICENSE /src/
 COPY crds/src /src/crds/src
+COPY dashboard/src /src/dashboard/src
 COPY operator/src /src/operator/src
 RUN cd /src && /opt/build/bin/hatchling build -t wheel -d /wheels && \
     /opt/build/bin/uv pip install --quiet --offline --no-deps --no-cache --target /opt/app \

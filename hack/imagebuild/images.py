@@ -34,7 +34,15 @@ class Image:
         return fingerprint(*parts)
 
 
-_SHARED = ("pyproject.toml", "README.md", "LICENSE", ".dockerignore", "crds/src", "hack/imagebuild/build.lock")
+_SHARED = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    ".dockerignore",
+    "crds/src",
+    "dashboard/src",
+    "hack/imagebuild/build.lock",
+)
 IMAGES = {
     "operator": Image("operator", "Dockerfile", "", (*_SHARED, "operator/src", "requirements/operator.lock")),
     "trainer": Image(

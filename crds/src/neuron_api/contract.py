@@ -106,8 +106,10 @@ RENDEZVOUS_PORT: Final = 41000
 PROGRESS_PORT: Final = 41001
 PROGRESS_PATH: Final = "/progress"
 METRICS_PATH: Final = "/metrics"
+HISTORY_PATH: Final = "/history"
+"""The curves of the whole run (`neuron_api.resource.overview.Curves`), read from its log directory."""
 HEALTH_PATH: Final = "/healthz"
-"""All three on PROGRESS_PORT, served by the launcher across worker restarts."""
+"""All four on PROGRESS_PORT, served by the launcher across worker restarts."""
 
 
 class ExitCode(IntEnum):

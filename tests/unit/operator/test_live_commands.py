@@ -16,6 +16,7 @@ from neuron_api.reference.reasons import meaning
 from neuron_api.resource.progress import CheckpointReport
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import JobStatus, Phase, ProgressStatus, Restart, RestartScope
+from neuron_operator.cli import watching
 from neuron_operator.cli.__main__ import main
 from neuron_operator.cli.live import checkpoints, commands, failure_log, screen, status, status_view, why
 from neuron_operator.cli.live.connection import Connection
@@ -258,7 +259,7 @@ def test_a_watch_outlives_an_api_server_that_is_away_and_ends_with_the_job() -> 
     assert [type(one) for one in found] == [JobSnapshot, UnreachableError, JobSnapshot]
     assert isinstance(found[-1], JobSnapshot)
     assert found[-1].job.status.phase is Phase.SUCCEEDED
-    assert pauses == [status.INTERVAL] * 2
+    assert pauses == [watching.INTERVAL] * 2
 
 
 # ---- logs --------------------------------------------------------------------------------------------------------
@@ -273,7 +274,7 @@ def test_the_log_of_a_pod_that_is_there_is_cut_around_the_failure() -> None:
     }
     connection.logs["tiny-0-0"] = "\n".join([lines[-3600], lines[-61], lines[-30], " its second line", lines[0],
                                              lines[14], lines[16], ""])  # fmt: skip
-    text = failure_log.run(as_connection(connection), "tiny", number=None, seconds=60.0)
+    text = failure_log.read(as_connection(connection), "tiny", number=None, seconds=60.0).text("tiny")
     assert text.startswith("ProcessFailed: rank 3 in pod tiny-0-0 (exit code 1)")
     assert text.splitlines()[1:] == [
         "log of pod tiny-0-0:", lines[-30], " its second line", lines[0], lines[14],
@@ -338,8 +339,9 @@ def test_a_job_without_a_finished_step_has_nothing_to_lose() -> None:
 
 
 def test_pod_0_that_does_not_answer_costs_nothing_but_freshness() -> None:
-    assert "20" in checkpoints.run(as_connection(Recorded("running")), "tiny")
-    assert "is over (Succeeded)" in checkpoints.run(as_connection(Recorded("succeeded")), "tiny")
+    for stage, words in (("running", "20"), ("succeeded", "is over (Succeeded)")):
+        job = parse_job((connection := as_connection(Recorded(stage))).job("tiny"))
+        assert words in checkpoints.text(job, checkpoints.newest(job, checkpoints.live(connection, job)), NOW)
 
 
 # ---- suspend and resume ------------------------------------------------------------------------------------------

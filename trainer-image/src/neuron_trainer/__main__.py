@@ -1,5 +1,5 @@
 """The command line: `neuron-train run CONFIG [key=value …]`, `test CONFIG …`, `data prepare …`, `checkpoint list …`,
-`generate RUN …`, `plot RUN …`, `doctor`."""
+`generate RUN …`, `plot RUN …`, `dashboard RUN …`, `doctor`."""
 
 import argparse
 import sys
@@ -30,6 +30,11 @@ def parser() -> argparse.ArgumentParser:
     plot.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="log directory, or its metrics.jsonl")
     plot.add_argument("-o", "--output", type=Path, default=Path("plot.png"), metavar="FILE",
                       help="picture; .png, .svg or .pdf; default plot.png")  # fmt: skip
+    board = commands.add_parser("dashboard", help="a page in the browser with the curves of runs of this machine, live")
+    board.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="log directory of a run")
+    board.add_argument("--port", type=int, default=0, help="on 127.0.0.1; default: a free one")
+    board.add_argument("--browser", action=argparse.BooleanOptionalAction,
+                       help="open the page in the browser; default: on a terminal")  # fmt: skip
     arguments.add_doctor(commands)
     return root
 
@@ -250,6 +255,10 @@ def main(words: Sequence[str] | None = None) -> int:
         from .cli import plot  # matplotlib: 0.4 s
 
         return plot.run(chosen.runs, chosen.output)
+    if chosen.command == "dashboard":
+        from .cli import dashboard
+
+        return dashboard.run(chosen.runs, port=chosen.port, browser=chosen.browser)
     from .data import prepare
 
     return prepare.main(

@@ -9,7 +9,6 @@ from typing import Final, TextIO
 
 from neuron_api import version
 from neuron_api.findings.suggestions import nearest
-from neuron_api.resource.spec import Accelerator
 from neuron_operator.kube.errors import ClusterError, UserInputError
 
 from .live import commands as live
@@ -17,6 +16,10 @@ from .live import commands as live
 _FILES: Final = {
     "plan": "what a NeuronTrainingJob or an NxDT configuration will be: processes, devices, memory, checkpoints",
     "convert": "an NxDT configuration as a NeuronTrainingJob",
+}
+_START: Final = {
+    "submit": "create a job from an NxDT file: convert, check, create, follow (--dry-run, --no-follow)",
+    "dashboard": "a page in the browser: all jobs, and one job with curves, restarts, conditions, logs",
 }
 
 
@@ -29,9 +32,12 @@ usage: kubectl neuron COMMAND ...
 
 From a file, without a cluster:
 {_lines(_FILES)}
-Of a job on the cluster:
-{_lines(live.COMMANDS)}
+On the cluster:
+{_lines(_START)}{_lines({name: command.summary for name, command in live.COMMANDS.items()})}
 `kubectl neuron COMMAND --help` has the options, `kubectl neuron version` the version.
+
+Exit codes: 0 done; 1 the cluster does not do it, or has no such job; 2 the command line, a file or a configuration is
+wrong; 3 the job that was followed (--watch, --follow) has failed; 130 interrupted.
 """
 
 Command = Callable[[Sequence[str]], int]
@@ -50,8 +56,8 @@ _INTERRUPTED: Final = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point: 0, 1 when the cluster does not do it, 2 when the configuration or the command line is wrong."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    commands: dict[str, Command] = {"plan": _plan, "convert": _convert}
-    commands |= {name: partial(live.run, name, write=_write) for name in live.COMMANDS}
+    commands: dict[str, Command] = {"plan": _plan, "convert": _convert, "submit": _submit, "dashboard": _dashboard}
+    commands |= {name: partial(live.run, name, write=_write) for name in (*live.COMMANDS, *live.ALIASES)}
     if not words or words[0] not in commands:
         return _without_command(words[0] if words else "", commands)
     try:
@@ -83,22 +89,17 @@ def _without_command(word: str, commands: Collection[str]) -> int:
 
 
 def _plan(arguments: Sequence[str]) -> int:
-    parser = _parser("plan", "What a job will be, worked out from its configuration without a cluster.")
-    parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="default: table")
-    parser.add_argument("--model-config", metavar="FILE|NAME", help="stands in for model.model_config where it is not here: a config.json, or a published model such as meta-llama/Llama-3.1-8B")
-    parser.add_argument(
-        "--explain",
-        metavar="KEY",
-        help="what a key means, its type and default, or what a code (NTJ-2302) means; needs no file",
-    )
-    options = _parsed(parser, arguments, needs_file=False)
+    from .files import arguments as flags
+
+    parser = flags.plan_parser()
+    options = flags.parsed(parser, arguments, needs_file=False)
     if options.explain:
         from .files import explain
 
         _write(explain.text(options.explain))
         return 0
     if not options.files:
-        parser.error(_NO_FILE)
+        parser.error(flags.NO_FILE)
     from .files import plan
 
     text, has_errors = plan.run(
@@ -109,23 +110,13 @@ def _plan(arguments: Sequence[str]) -> int:
 
 
 def _convert(arguments: Sequence[str]) -> int:
-    parser = _parser("convert", "Wrap an NxDT file into a NeuronTrainingJob; its interpolations stay, comments do not.")
-    parser.add_argument("--name", help="metadata.name; default: the configuration's name")
-    parser.add_argument("--claim", help="PersistentVolumeClaim; default: training")
-    parser.add_argument("--mount-path", help="where it is mounted; default: /training")
-    parser.add_argument("--image", help="trainer image; default: the operator's")
-    parser.add_argument(
-        "--rewrite",
-        metavar="OLD=NEW",
-        action="append",
-        default=[],
-        help="move paths: /home/ubuntu=/fsx makes /fsx/data of /home/ubuntu/data; may be given several times",
-    )
-    parser.add_argument("--force", action="store_true", help="write a job that has errors, too")
-    options = _parsed(parser, arguments, needs_file=True)
+    from .files import arguments as flags
+
+    parser = flags.convert_parser()
+    options = flags.parsed(parser, arguments, needs_file=True)
     from .files import convert
 
-    rewrites = [_rewrite(parser, text) for text in options.rewrite]
+    rewrites = [flags.rewrite(parser, text) for text in options.rewrite]
     wrapping = convert.Wrapping(
         options.name, _platform(options), options.claim, options.mount_path, options.image, rewrites
     )
@@ -135,61 +126,34 @@ def _convert(arguments: Sequence[str]) -> int:
     if is_refused and not options.force:
         _write("kubectl neuron: no job was written, since it would be rejected; --force writes it\n", sys.stderr)
         return _CONFIG_ERRORS
-    _write("---\n".join(result.text for result in results if result.text))
+    _write(convert.joined(results, options.output))
     return 0 if all(result.text for result in results) else _CONFIG_ERRORS
 
 
-def _rewrite(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
-    old, _, new = text.partition("=")
-    if not (old.startswith("/") and new.startswith("/")):
-        parser.error(f"--rewrite {text}: two absolute paths are required, for example /home/ubuntu=/fsx")
-    return old, new
+def _dashboard(arguments: Sequence[str]) -> int:
+    from .dashboard import command
+
+    return command.run(arguments, _write)
 
 
-_NO_FILE: Final = "-f FILE is required"
+def _submit(arguments: Sequence[str]) -> int:
+    from .files import arguments as flags
+    from .submission import submit
 
-
-def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str], *, needs_file: bool) -> argparse.Namespace:
-    """The arguments; a file that is given without -f is not taken for an override."""
+    parser = flags.submit_parser()
     options = parser.parse_intermixed_args(arguments)
-    for word in options.overrides:
-        if "=" not in word and not word.startswith("~"):
-            parser.error(f"{word!r} is neither key=value nor ~key; give a file with -f {word}")
-    if needs_file and not options.files:
-        parser.error(_NO_FILE)
-    return options
-
-
-def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(f"kubectl neuron {command}", description=description)
-    parser.add_argument(
-        "-f",
-        "--file",
-        dest="files",
-        action="append",
-        metavar="FILE",
-        help="a NeuronTrainingJob, also among other documents, or an NxDT file; - reads stdin; a folder: its YAML and "
-        "JSON files; may be given several times",
+    flags.check_overrides(parser, options.overrides)
+    request = submit.Request(
+        file=options.file,
+        overrides=options.overrides,
+        name=options.name,
+        nodes=options.nodes,
+        platform=_platform(options),
+        storage=flags.storage(parser, options.storage),
+        image=options.image,
+        rewrites=tuple(flags.rewrite(parser, text) for text in options.rewrite),
     )
-    parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="key=value", help="changes of the configuration, +key=value, ~key"
-    )
-    parser.add_argument(
-        "--instance-type", help="EC2 instance type, trn2.48xlarge; default: the job's, or by trainer.lnc"
-    )
-    parser.add_argument(
-        "--accelerator",
-        type=_accelerator,
-        choices=tuple(map(str, Accelerator)),
-        metavar="NAME",
-        help="Neuron, CPU or CUDA; default: the job's, or Neuron",
-    )
-    return parser
-
-
-def _accelerator(text: str) -> str:
-    """Return the name as the API writes it; the command line takes `cpu`, too."""
-    return next((accelerator for accelerator in Accelerator if accelerator.device == text.lower()), text)
+    return submit.run(request, options, _write)
 
 
 def _platform(options: argparse.Namespace) -> tuple[str | None, str | None]:

@@ -2,7 +2,6 @@
 them, over the steps, as a picture."""
 
 import math
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from neuron_api.contract import ExitCode
 from neuron_api.metrics import PREFERENCE_METRICS, PreferenceMetric
 from neuron_trainer.data.paths import exists
 from neuron_trainer.metrics import history as metrics_file
+from neuron_trainer.metrics import names
 from neuron_trainer.metrics.history import History, StepMetrics, ValidationMetrics
 
 
@@ -44,13 +44,11 @@ _PART: Final = 25
 """The smoothed line is a mean over such a part of the run, weights falling with the distance."""
 _LONG: Final = 50
 """Characters from which labels stand one below the other."""
-_VERSION: Final = re.compile(r"\d{4}-\d\d-\d\d|version_\d+|[0-9a-f]{8}-[0-9a-f]{4}")
-"""Last part of a log directory that says when or which time a run was started, and not which run it is."""
 
 
 def run(folders: Sequence[Path], output: Path) -> int:
     """Log directories (or their metrics.jsonl) to one picture; its suffix says which kind. An exit code."""
-    named = _named(folders)
+    named = names.by_run(folders)
     runs = {name: metrics_file.open_history(folder).history() for name, folder in named.items()}
     for name, history in runs.items():
         if not exists(named[name]):
@@ -166,18 +164,6 @@ def _validations(axes: Any, history: History, panel: _Panel, name: str, colour: 
     values = {line.step: value for line in history.validations if (value := panel.validated(line)) is not None}
     if values:
         axes.plot(list(values), list(values.values()), "o", color=colour, markersize=4, label=f"{name}: validation")
-
-
-def _named(folders: Sequence[Path]) -> dict[str, Path]:
-    """Name each by the last parts of its path that distinguish it, and by the run before a date."""
-    runs = [path.parent if path.name == contract.METRICS_FILE else path for path in folders]
-    runs = list(dict.fromkeys(path.absolute() for path in runs))
-    for depth in range(1, max(len(path.parts) for path in runs) + 1):
-        names = ["/".join(path.parts[-depth:]) for path in runs]
-        has_version = any(_VERSION.match(name) for name in names) and depth == 1
-        if len(set(names)) == len(names) and not has_version:
-            break
-    return dict(zip(names, runs, strict=True))
 
 
 def _refuse(message: str) -> int:

@@ -1,4 +1,4 @@
-"""`/progress`, `/metrics` and `/healthz` on one port; it answers across worker restarts, whatever clients do."""
+"""`/progress`, `/metrics`, `/history`, `/healthz` on one port, answered across restarts whatever clients do."""
 
 import logging
 import socket
@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from neuron_api import contract
 from neuron_api.metrics import PREFERENCE_METRICS
 from neuron_api.resource import progress
 from neuron_api.resource.progress import Progress
+from neuron_trainer.metrics.curves import CurveReader
 
 log = logging.getLogger(__name__)
 
@@ -80,15 +82,15 @@ class ReportCollector(Collector):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Serves three paths, without state. Anybody in the cluster may ask: nothing of a request comes back, or into the
+    """Serves four paths, without state. Anybody in the cluster may ask: nothing of a request comes back, or into the
     log."""
 
     timeout = TIMEOUT_SECONDS
     error_message_format = "%(code)d\n"
     error_content_type = "text/plain"
 
-    def __init__(self, report: Report, registry: CollectorRegistry, *args: object) -> None:
-        self._report, self._registry = report, registry
+    def __init__(self, report: Report, registry: CollectorRegistry, history: CurveReader | None, *args: object) -> None:
+        self._report, self._registry, self._history = report, registry, history
         super().__init__(*args)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
@@ -110,6 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return progress.to_json(self._report()).encode(), "application/json"
             case contract.METRICS_PATH:
                 return generate_latest(self._registry), CONTENT_TYPE_PLAIN_1_0_0
+            case contract.HISTORY_PATH if self._history is not None:
+                return self._history.read().model_dump_json(by_alias=True).encode(), "application/json"
             case contract.HEALTH_PATH:
                 return b"ok\n", "text/plain"
         return None
@@ -179,10 +183,12 @@ class _Listener(ThreadingHTTPServer):
 class Server:
     """The server of one launcher, in a daemon thread from `start` on."""
 
-    def __init__(self, report: Report, host: str, port: int) -> None:
+    def __init__(self, report: Report, host: str, port: int, log_dir: Path | None = None) -> None:
+        """`log_dir`: where the history is read from; without one there is none."""
         registry = CollectorRegistry()
         registry.register(ReportCollector(report))
-        self._server = _Listener(host, port, partial(_Handler, report, registry))
+        history = CurveReader(log_dir) if log_dir is not None else None
+        self._server = _Listener(host, port, partial(_Handler, report, registry, history))
         self.port = self._server.server_address[1]
 
     def start(self) -> None:

@@ -148,7 +148,7 @@ def _serve_and_train(
     """Train while the server answers; `config`: as this run uses it, `folder`: its log directory."""
     max_steps = config.trainer.max_steps
     status = Status(node, channel, max_steps=max_steps, log_dir=str(folder), config_hash=loaded.hash)
-    server = Server(status.report, "" if node.is_in_pod else "127.0.0.1", node.progress_port)
+    server = Server(status.report, "" if node.is_in_pod else "127.0.0.1", node.progress_port, folder)
     server.start()
     log.info("progress at http://127.0.0.1:%d%s, log directory %s", server.port, contract.PROGRESS_PATH, folder)
     try:

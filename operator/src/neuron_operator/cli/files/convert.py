@@ -17,6 +17,7 @@ from neuron_api.resource import job_name
 from neuron_api.resource.spec import Accelerator
 from neuron_api.schema.aliases import CANONICAL
 from neuron_api.schema.key_path import field_of
+from neuron_operator.cli import output
 from neuron_operator.kube.errors import UserInputError
 
 from . import documents, job_checks
@@ -75,9 +76,23 @@ def run_all(files: Sequence[str], changes: Sequence[str], wrapping: Wrapping) ->
     return results
 
 
+def joined(results: Sequence[Result], form: str) -> str:
+    """Return the manifests as one YAML stream, or as JSON: an object, or a list of several."""
+    texts = [result.text for result in results if result.text]
+    if form == "yaml":
+        return "---\n".join(texts)
+    manifests = [yaml_text.parse(text).value for text in texts]
+    return output.dump(manifests[0] if len(manifests) == 1 else manifests, form)
+
+
 def run(file: str, changes: Sequence[str], wrapping: Wrapping) -> Result:
     """Wrap the file, with the findings that `plan` has of the file and of the job."""
     return _wrapped(file, documents.read(file), changes, wrapping)
+
+
+def wrap(file: str, text: str, changes: Sequence[str], wrapping: Wrapping) -> Result:
+    """Wrap a text that has been read already."""
+    return _wrapped(file, text, changes, wrapping)
 
 
 def _wrapped(file: str, text: str, changes: Sequence[str], wrapping: Wrapping, *, by_file: bool = False) -> Result:

@@ -28,7 +28,7 @@ def find(config: TrainingConfig, source: Source, file: str | None) -> tuple[Arch
     if text is None and not config.model.model_config_path:
         return None, ()  # NTJ-2501 has said it
     if text is None:
-        return None, (_unknown(config.model.model_config_path),)
+        return None, (_unknown(str(config.model.model_config_path)),)
     values = _json(text)
     if values is None:
         where = file or config.model.model_config_path

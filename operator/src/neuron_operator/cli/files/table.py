@@ -24,11 +24,15 @@ _TITLES: Final = {Severity.ERROR: "errors", Severity.WARNING: "warnings", Severi
 def render(planned: "Planned", columns: int | None = None) -> str:
     """Rows of label and value, then the findings, errors first; `columns`: of the terminal, None without one."""
     width = max(_MIN_WIDTH, columns or _WIDTH)
-    lines = [planned.label]
-    if planned.plan is not None:
-        rows = (*_rows(planned.plan, planned.reference_samples), ("config hash", planned.hash))
-        lines += [line for label, value in rows for line in _row(label, value, columns and width)]
+    lines = [planned.label, *(line for label, value in rows(planned) for line in _row(label, value, columns and width))]
     return "\n".join([*lines, *_findings(planned.findings, min(width, _WIDTH + len(_INDENT)))]) + "\n"
+
+
+def rows(planned: "Planned") -> list[tuple[str, str]]:
+    """Return label and value of each row; none of a configuration that cannot be read."""
+    if planned.plan is None:
+        return []
+    return [*_rows(planned.plan, planned.reference_samples), ("config hash", planned.hash)]
 
 
 def _row(label: str, value: str, width: int | None) -> list[str]:

@@ -3,27 +3,21 @@
 From the status; pod 0 is asked as well, which may know of a checkpoint some seconds before the status does.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pydantic import ValidationError
 
 from neuron_api.resource import progress
 from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.overview import CheckpointView
 from neuron_api.resource.progress import CheckpointReport
 from neuron_api.resource.status import CheckpointStatus
 from neuron_operator.kube.errors import UserInputError
 from neuron_operator.planning.status.pace import format_age
 
 from .connection import Connection
-from .job_snapshot import parse_job
 
 Newest = CheckpointReport | CheckpointStatus | None
-
-
-def run(connection: Connection, name: str) -> str:
-    """The text to print."""
-    job = parse_job(connection.job(name))
-    return text(job, newest(job, live(connection, job)), datetime.now(UTC))
 
 
 def live(connection: Connection, job: NeuronTrainingJob) -> CheckpointReport | None:
@@ -61,7 +55,26 @@ def text(job: NeuronTrainingJob, checkpoint: Newest, now: datetime) -> str:
     table = [
         "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[last])) for row in rows
     ]
-    return "\n".join((*(table if len(rows) > 1 else ()), _cost(job, checkpoint))) + "\n"
+    return "\n".join((*(table if len(rows) > 1 else ()), cost(job, checkpoint))) + "\n"
+
+
+def rows(job: NeuronTrainingJob, checkpoint: Newest) -> list[CheckpointView]:
+    """Return the same for programs: the newest checkpoint, and those that restarts resumed from."""
+    users: dict[int, tuple[int, ...]] = {}
+    for number, entry in enumerate(job.status.restarts, 1):
+        if entry.resumed_from_step:
+            users[entry.resumed_from_step] = (*users.get(entry.resumed_from_step, ()), number)
+    newest = [
+        CheckpointView(
+            step=checkpoint.step,
+            path=checkpoint.path,
+            time=checkpoint.time,
+            is_verified=checkpoint.verified,
+            used_by=users.pop(checkpoint.step, ()),
+        )
+    ] if checkpoint else []  # fmt: skip
+    earlier = (CheckpointView(step=step, is_verified=True, used_by=users[step]) for step in sorted(users, reverse=True))
+    return [*newest, *earlier]
 
 
 def _resumes(job: NeuronTrainingJob, step: int) -> str:
@@ -70,7 +83,8 @@ def _resumes(job: NeuronTrainingJob, step: int) -> str:
     return f"restart {', '.join(numbers)}" if numbers else "-"
 
 
-def _cost(job: NeuronTrainingJob, checkpoint: Newest) -> str:
+def cost(job: NeuronTrainingJob, checkpoint: Newest) -> str:
+    """Return what a failure now would cost, in a sentence."""
     name, done = job.metadata.name, job.status.progress.step if job.status.progress else 0
     if job.status.finished:
         return f"{name} is over ({job.status.phase})."

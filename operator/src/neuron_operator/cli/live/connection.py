@@ -6,14 +6,14 @@ An answer that is no success becomes one sentence: a `ClusterError`; a `MayNotEr
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from neuron_api import contract
 from neuron_api.findings.suggestions import nearest
-from neuron_operator.kube.errors import ClusterError, MayNotError, UnreachableError
+from neuron_operator.kube.errors import ClusterError, MayNotError, UnreachableError, UserInputError
 
 from . import impersonation
 
@@ -23,7 +23,16 @@ TIMEOUT: Final = 20.0
 FIELD_MANAGER: Final = "kubectl-neuron"
 _MAX_NAMES: Final = 10
 _MERGE_PATCH: Final = "application/merge-patch+json"
+_APPLY_PATCH: Final = "application/apply-patch+yaml"
 _JOBS: Final = f"/apis/{contract.API_VERSION}/namespaces/{{}}/{contract.PLURAL}"
+_ALL_JOBS: Final = f"/apis/{contract.API_VERSION}/{contract.PLURAL}"
+_NO_DEFINITION: Final = (
+    f"this cluster knows no {contract.KIND}: install the operator's chart, or choose another --context"
+)
+MAX_HISTORY: Final = 4_000_000
+"""Bytes of the curves of a run."""
+WATCH_SECONDS: Final = 300
+"""After which the API server ends a watch, and it is begun anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +65,11 @@ class _Answer:
 class Connection:
     """One namespace of one cluster; made by `connect`."""
 
-    def __init__(self, client: Any, namespace: str, impersonated: impersonation.Headers = ()) -> None:
+    def __init__(
+        self, client: Any, namespace: str, impersonated: impersonation.Headers = (), timeout: float = TIMEOUT
+    ) -> None:
         self._client, self.namespace, self._impersonated = client, namespace, impersonated
+        self._timeout = timeout
 
     def job(self, name: str) -> Json:
         """The NeuronTrainingJob; where it is not, the sentence names those that might be meant."""
@@ -66,6 +78,41 @@ class Connection:
         if answer.status == 404:
             raise ClusterError(self._not_found(name, answer))
         return answer.body
+
+    def jobs(self, *, everywhere: bool = False) -> list[Json]:
+        """Every job of the namespace, or of all namespaces."""
+        return self.list_jobs(everywhere=everywhere)[0]
+
+    def list_jobs(self, *, everywhere: bool = False, limit: int = 0) -> tuple[list[Json], str]:
+        """Every job, or the first `limit`, and the version of the listing, after which a watch goes on."""
+        path = _ALL_JOBS if everywhere else _JOBS.format(self.namespace)
+        answer = self._ask("GET", path, contract.PLURAL, {"limit": str(limit)} if limit else None)
+        if answer.status == 404:
+            raise ClusterError(_NO_DEFINITION)
+        if answer.status != 200:
+            raise ClusterError(f"{contract.PLURAL}: {answer.message}")
+        return list(answer.body.get("items") or ()), str(answer.body.get("metadata", {}).get("resourceVersion", ""))
+
+    def watch_jobs(
+        self, version: str, stop: Callable[[Callable[[], None]], None], *, everywhere: bool
+    ) -> Iterator[Json]:
+        """Yield changes after a listing, as the API server sends them, until it ends the stream or the function that
+        `stop` is called with is called. The caller lists again after that."""
+        path = _ALL_JOBS if everywhere else _JOBS.format(self.namespace)
+        query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": str(WATCH_SECONDS)}
+        response = self._open("GET", path, query, None, WATCH_SECONDS + TIMEOUT)
+        _check(_Answer(response.status, b""), "GET", path, contract.PLURAL, self.namespace)
+        stream = response.response
+        stop(stream.shutdown)
+        rest = b""
+        try:
+            while chunk := stream.read1():
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from (json.loads(line) for line in lines if line)
+        except _closed_errors():
+            return
+        finally:
+            stream.close()
 
     def pods(self, job: str) -> list[Json]:
         """Every pod with the job's label."""
@@ -89,6 +136,18 @@ class Connection:
         answer = self._ask("GET", f"/api/v1/namespaces/{self.namespace}/{place}", "pods/proxy")
         return answer.content if answer.status == 200 else None
 
+    def history(self, pod: str) -> bytes | None:
+        """Return what the pod's launcher answers at `/history`; None without an answer, or with one that is longer than
+        any that a launcher gives: a pod may say anything."""
+        place = f"pods/{pod}:{contract.PROGRESS_PORT}/proxy{contract.HISTORY_PATH}"
+        path = f"/api/v1/namespaces/{self.namespace}/{place}"
+        response = self._open("GET", path, {}, None, self._timeout)
+        with self._reaching():
+            content: bytes = response.response.read(MAX_HISTORY + 1)
+            response.response.close()
+        _check(_Answer(response.status, content), "GET", path, "pods/proxy", self.namespace)
+        return content if response.status == 200 and len(content) <= MAX_HISTORY else None
+
     def change(self, name: str, spec: Mapping[str, Any]) -> Json:
         """Merge fields into the job's spec, under a field manager of this command's own."""
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
@@ -96,6 +155,29 @@ class Connection:
         answer = self._ask("PATCH", path, contract.PLURAL, query, {"spec": dict(spec)})
         if answer.status != 200:
             raise ClusterError(f"{name} was not changed: {answer.message}")
+        return answer.body
+
+    def create_job(self, body: Json, *, dry_run: bool = False) -> Json | None:
+        """Create the job; None where one of that name exists."""
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
+        answer = self._ask("POST", _JOBS.format(self.namespace), contract.PLURAL, query, body)
+        if answer.status == 409:
+            return None
+        if answer.status == 404 and answer.body.get("details", {}).get("kind") != "namespaces":
+            raise ClusterError(_NO_DEFINITION)
+        if answer.status in (400, 422):
+            raise UserInputError(f"the API server refuses the job: {answer.message}")
+        if answer.status not in (200, 201):
+            raise ClusterError(f"{body['metadata']['name']} was not created: {answer.message}")
+        return answer.body
+
+    def apply_config_map(self, body: Json, *, dry_run: bool = False) -> Json:
+        """Apply a ConfigMap that a job needs (server-side, without taking fields from others)."""
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
+        path = f"/api/v1/namespaces/{self.namespace}/configmaps/{body['metadata']['name']}"
+        answer = self._ask("PATCH", path, "configmaps", query, json.dumps(body), content_type=_APPLY_PATCH)
+        if answer.status not in (200, 201):
+            raise ClusterError(f"ConfigMap {body['metadata']['name']} was not applied: {answer.message}")
         return answer.body
 
     def _items(self, path: str, resource: str, query: Mapping[str, str]) -> list[Json]:
@@ -106,7 +188,7 @@ class Connection:
 
     def _not_found(self, name: str, answer: _Answer) -> str:
         if not answer.body.get("details", {}).get("name"):
-            return f"this cluster knows no {contract.KIND}: install the operator's chart, or choose another --context"
+            return _NO_DEFINITION
         try:
             jobs = self._items(_JOBS.format(self.namespace), contract.PLURAL, {"limit": "500"})
         except ClusterError:
@@ -123,16 +205,32 @@ class Connection:
         path: str,
         resource: str,
         query: Mapping[str, str] | None = None,
-        body: Json | None = None,
+        body: Json | str | None = None,
+        content_type: str = _MERGE_PATCH,
     ) -> _Answer:
-        import urllib3
-        from kubernetes.client.exceptions import ApiException
+        response = self._open(verb, path, query or {}, body, self._timeout, content_type)
+        with self._reaching():
+            answer = _Answer(response.status, response.read())
+        return _check(answer, verb, path, resource, self.namespace)
 
-        headers = {"Accept": "application/json, */*", **({"Content-Type": _MERGE_PATCH} if body else {})}
+    def _open(
+        self,
+        verb: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Json | str | None,
+        seconds: float,
+        content_type: str = _MERGE_PATCH,
+    ) -> Any:
+        """Return the response, whose content has not been read."""
+        import urllib3
+
+        kind = content_type if verb == "PATCH" else "application/json"
+        headers = {"Accept": "application/json, */*", **({"Content-Type": kind} if body else {})}
         verb, url, headers, *rest = self._client.param_serialize(
             verb,
             path,
-            query_params=list((query or {}).items()),
+            query_params=list(query.items()),
             body=body,
             header_params=headers,
             auth_settings=["BearerToken"],
@@ -140,24 +238,41 @@ class Connection:
         repeated = urllib3.HTTPHeaderDict(headers)
         for name, value in self._impersonated:
             repeated.add(name, value)
+        with self._reaching():
+            return self._client.call_api(verb, url, repeated, *rest, _request_timeout=seconds)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turn the lack of an answer into one sentence."""
         try:
-            response = self._client.call_api(verb, url, repeated, *rest, _request_timeout=TIMEOUT)
-            answer = _Answer(response.status, response.read())
-        except (urllib3.exceptions.HTTPError, ApiException, OSError) as problem:
+            yield
+        except _closed_errors() as problem:
             host = self._client.configuration.host
             raise UnreachableError(f"the API server {host} cannot be reached: {_cause(problem)}") from None
-        if answer.status == 401:
-            raise ClusterError("the API server does not accept your credentials: log in again, or see --context")
-        if answer.status == 403:
-            raise MayNotError(_needed(verb, path, resource, self.namespace, answer.message))
-        if answer.status >= 500 and resource != "pods/proxy":
-            raise UnreachableError(f"the API server answers {answer.status}: {answer.message}")
-        return answer
+
+
+def _closed_errors() -> tuple[type[Exception], ...]:
+    """Return what is raised where a connection fails or is closed."""
+    import urllib3
+    from kubernetes.client.exceptions import ApiException
+
+    return (urllib3.exceptions.HTTPError, ApiException, OSError)
+
+
+def _check(answer: _Answer, verb: str, path: str, resource: str, namespace: str) -> _Answer:
+    """Return the answer; raise for missing credentials or rights, and for a server in trouble."""
+    if answer.status == 401:
+        raise ClusterError("the API server does not accept your credentials: log in again, or see --context")
+    if answer.status == 403:
+        raise MayNotError(_needed(verb, path, resource, namespace, answer.message))
+    if answer.status >= 500 and resource != "pods/proxy":
+        raise UnreachableError(f"the API server answers {answer.status}: {answer.message}")
+    return answer
 
 
 @contextmanager
-def connect(access: Access) -> Iterator[Connection]:
-    """Connect by the kubeconfig that kubectl would use."""
+def connect(access: Access, timeout: float = TIMEOUT) -> Iterator[Connection]:
+    """Connect by the kubeconfig that kubectl would use; a request may take `timeout` seconds."""
     try:
         from kubernetes import client, config
     except ImportError:
@@ -174,7 +289,26 @@ def connect(access: Access) -> Iterator[Connection]:
     except (config.ConfigException, OSError, TypeError, AttributeError) as problem:
         raise ClusterError(f"no cluster: {problem} Give --kubeconfig, --context or $KUBECONFIG.") from None
     with client.ApiClient(settings) as api:
-        yield Connection(api, namespace, impersonated)
+        yield Connection(api, namespace, impersonated, timeout)
+
+
+def current_context(access: Access) -> str:
+    """Return the name of the context that is used."""
+    from kubernetes import config
+
+    _, active = config.list_kube_config_contexts(access.kubeconfig or os.environ.get("KUBECONFIG") or None)
+    return access.context or str(active["name"])
+
+
+def contexts() -> list[str]:
+    """Return the names of the kubeconfig's contexts; none where it cannot be read."""
+    from kubernetes import config
+
+    try:
+        entries, _ = config.list_kube_config_contexts(os.environ.get("KUBECONFIG") or None)
+    except (config.ConfigException, OSError, TypeError):
+        return []
+    return [str(entry["name"]) for entry in entries]
 
 
 def _context(config: Any, file: str | None, name: str | None) -> Json:
@@ -199,7 +333,8 @@ def _needed(verb: str, path: str, resource: str, namespace: str, message: str) -
     """A sentence that can be forwarded to whoever gives rights."""
     group = contract.GROUP if resource == contract.PLURAL else ""
     place = path.rstrip("/").rpartition("/")[2]
-    action = {"PATCH": "patch"}.get(verb, "list" if place == resource else "get")
+    reading = "list" if place == resource else "get"
+    action = {"PATCH": "patch", "POST": "create"}.get(verb, reading)
     name = f"{resource}.{group}" if group else resource
     return (
         f"you may not {action} {name} in namespace {namespace}. A Role is needed with "

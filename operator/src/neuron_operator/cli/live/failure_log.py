@@ -7,7 +7,7 @@ words are: those of the ledger, and the termination messages of the pods of the 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from neuron_api.findings.finding import printable_lines
 from neuron_api.resource.job import NeuronTrainingJob
@@ -38,24 +38,52 @@ class Failure:
     message: str
 
 
-def run(connection: Connection, name: str, *, number: int | None, seconds: float) -> str:
-    """The text to print; `number` counts the ledger's lines from 1, the newest without one."""
+@dataclass(frozen=True, slots=True)
+class FailureLog:
+    """The failure, and what its process wrote; no failure: none is known."""
+
+    failure: Failure | None = None
+    title: str = ""
+    """What the lines are: the log of a pod, or what is known without one."""
+    lines: tuple[str, ...] = ()
+
+    def text(self, job: str) -> str:
+        """Return the text to print."""
+        if self.failure is None:
+            return f"{job}: no failure is known: the ledger has no restart, and no pod that exists has failed.\n"
+        return "\n".join((self.failure.headline, self.title, *self.lines)) + "\n"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Return the same for programs."""
+        if self.failure is None:
+            return {"failure": None, "lines": []}
+        failure = {
+            "sentence": self.failure.headline,
+            "pod": self.failure.pod,
+            "time": self.failure.time.isoformat(),
+            "message": self.failure.message,
+        }
+        return {"failure": failure, "title": self.title, "lines": list(self.lines)}
+
+
+def read(connection: Connection, name: str, *, number: int | None, seconds: float) -> FailureLog:
+    """Return the log around a failure; `number` counts the ledger's lines from 1, the newest without one."""
     job = parse_job(connection.job(name))
     own = [
         pod for body in connection.pods(name) if pods.owner_uid(body) == job.metadata.uid and (pod := pods.read(body))
     ]
     failure = find(job, own, number)
     if failure is None:
-        return f"{name}: no failure is known: the ledger has no restart, and no pod that exists has failed.\n"
+        return FailureLog()
     failed_pod = next((pod for pod in own if pod.uid == failure.uid), None)
     since = failure.time - timedelta(seconds=seconds)
     log = connection.log(failed_pod.name, since.strftime("%Y-%m-%dT%H:%M:%SZ")) if failed_pod else None
     lines = window(log, since, failure.time + timedelta(seconds=AFTER)) if log else []
     if lines:
-        report = [f"log of pod {failure.pod}:", *lines]
-    else:
-        report = without_log(failure, own, pod_exists=failed_pod is not None)
-    return "\n".join((failure.headline, *report)) + "\n"
+        return FailureLog(failure, f"log of pod {failure.pod}:", tuple(lines))
+    title, *known = without_log(failure, own, pod_exists=failed_pod is not None)
+    return FailureLog(failure, title, tuple(known))
 
 
 def find(job: NeuronTrainingJob, own: Iterable[Pod], number: int | None = None) -> Failure | None:

@@ -12,7 +12,7 @@ from rich.text import Text
 from .status_view import StatusView
 
 _WIDTH = 40
-_COLOURS = {"Running": "green", "Succeeded": "green", "Failed": "red", "Restarting": "yellow"}
+_COLOURS = {"Running": "green", "Succeeded": "green", "Failed": "red", "Restarting": "yellow", "Stalled": "red"}
 
 
 def show(views: Iterator[StatusView], stream: TextIO) -> None:
@@ -32,3 +32,21 @@ def drawn(view: StatusView) -> RenderableType:
     bar = Table.grid(padding=(0, 1))
     bar.add_row(ProgressBar(total=view.total, completed=view.done, width=_WIDTH), Text(view.steps.split(None, 1)[1]))
     return Group(title, bar if view.total else Text(f"  {view.steps}"), *(Text(line) for line in view.body))
+
+
+def draw(texts: Iterator[str], stream: TextIO) -> None:
+    """Draw texts in place of each other until there are no more; the last one stays."""
+    console = Console(file=stream)
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        for text in texts:
+            live.update(coloured(text), refresh=True)
+
+
+def coloured(text: str) -> Text:
+    """Return the text with the phases in colour, its first line bold; words of a job are never taken for markup."""
+    first, newline, rest = text.rstrip("\n").partition("\n")
+    drawn_text = Text(first, style="bold", no_wrap=True)
+    drawn_text.append(Text(f"{newline}{rest}", style="not bold"))
+    for word, colour in _COLOURS.items():
+        drawn_text.highlight_regex(rf"(?<![\w-]){word}(?![\w-])", f"not bold {colour}")
+    return drawn_text

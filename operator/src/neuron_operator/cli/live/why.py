@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from neuron_api.reference.reasons import meaning
+from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Condition, Phase
 from neuron_operator.planning.observation import waiting
@@ -42,6 +43,16 @@ class Answer:
         ]
         return "\n".join(lines) + "\n"
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """Return the same for programs."""
+        return {
+            "sentence": self.sentence,
+            "reason": str(self.reason) if self.reason else None,
+            "remedy": self.remedy or (meaning(self.reason) if self.reason else ""),
+            "evidence": list(self.evidence),
+        }
+
 
 def _without_remedy(sentence: str, remedy: str) -> str:
     """Less a last sentence that the remedy has as well."""
@@ -49,10 +60,10 @@ def _without_remedy(sentence: str, remedy: str) -> str:
     return f"{before}." if before and last in remedy else sentence
 
 
-def run(connection: Connection, name: str) -> str:
-    """The text to print."""
+def look_and_answer(connection: Connection, name: str) -> tuple[Answer, NeuronTrainingJob]:
+    """Return the answer, and the job that it is about."""
     snapshot = look(connection, name)
-    return with_resume(answer(snapshot, datetime.now(UTC)), snapshot).text
+    return with_resume(answer(snapshot, datetime.now(UTC)), snapshot), snapshot.job
 
 
 def with_resume(base: Answer, snapshot: JobSnapshot) -> Answer:

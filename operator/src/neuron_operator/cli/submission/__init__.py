@@ -1,0 +1,1 @@
+"""`kubectl neuron submit`: from a file to a job that runs."""

@@ -1,0 +1,120 @@
+"""From a file to the objects that `submit` creates: the job, and the ConfigMaps of the same file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from neuron_api import contract
+from neuron_api.findings.finding import Finding, Severity, errors_of
+from neuron_api.loading import overrides, yaml_text
+from neuron_api.manifest import documents as manifests
+from neuron_api.manifest import envelope
+from neuron_operator.cli.files import convert, documents
+from neuron_operator.cli.files import plan as planning
+from neuron_operator.kube.errors import UserInputError
+
+Json = dict[str, Any]
+CONFIG_MAP: Final = "ConfigMap"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for; None: as the file has it, or the default."""
+
+    file: str
+    overrides: Sequence[str] = ()
+    name: str | None = None
+    nodes: int | None = None
+    platform: tuple[str | None, str | None] = (None, None)
+    """Accelerator and instance type."""
+    storage: tuple[str | None, str | None] = (None, None)
+    """Claim and mount path."""
+    image: str | None = None
+    rewrites: Sequence[tuple[str, str]] = ()
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """Return all changes of the configuration."""
+        nodes = (f"trainer.num_nodes={self.nodes}",) if self.nodes is not None else ()
+        return (*self.overrides, *nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What is to be created."""
+
+    job: Json
+    config_maps: tuple[Json, ...] = ()
+    remarks: str = ""
+    """Findings and what was skipped, a line each."""
+    is_refused: bool = False
+    """Whether the operator would reject the job."""
+    skipped: tuple[str, ...] = field(default_factory=tuple)
+    """Other objects of the file, KIND/NAME."""
+
+
+def from_request(request: Request) -> Objects:
+    """Return the objects; raises `UserInputError` for a file that has no job, or more than one."""
+    text = documents.read(request.file)
+    sources = documents.sources(text, request.file)
+    if len(sources) > 1:
+        named = ", ".join(source.label for source in sources[:5])
+        raise UserInputError(f"{request.file} has {len(sources)} jobs ({named}): submit takes one; see kubectl apply")
+    return _converted(request, text) if sources[0].spec is None else _of_manifest(request, text)
+
+
+def _converted(request: Request, text: str) -> Objects:
+    """An NxDT file."""
+    claim, mount_path = request.storage
+    wrapping = convert.Wrapping(request.name, request.platform, claim, mount_path, request.image, request.rewrites)
+    result = convert.wrap(request.file, text, request.changes, wrapping)
+    job = dict(yaml_text.parse(result.text).value) if result.text else {}
+    return Objects(job, remarks=result.remarks, is_refused=result.is_refused)
+
+
+def _of_manifest(request: Request, text: str) -> Objects:
+    """A job among other documents, with what the command line changes about it."""
+    if request.rewrites:
+        raise UserInputError(f"--rewrite is for an NxDT file; {request.file} is a {contract.KIND} already")
+    parts = [yaml_text.parse(part).value for _, part in manifests.split(text)]
+    job = _changed(next(part for part in parts if envelope.is_job(str(part.get("kind", "")))), request)
+    others = [part for part in parts if part and not envelope.is_job(str(part.get("kind", "")))]
+    maps = tuple(part for part in others if part.get("kind") == CONFIG_MAP)
+    skipped = tuple(_label(part) for part in others if part.get("kind") != CONFIG_MAP)
+    stream = "---\n".join(yaml_text.dump(part) for part in (job, *maps))
+    [source] = documents.sources(stream, request.file)
+    findings = planning.plan_source(source, (), (None, None), None).findings
+    return Objects(job, maps, _remarks(findings, skipped), is_refused=bool(errors_of(findings)), skipped=skipped)
+
+
+def _changed(job: Mapping[str, Any], request: Request) -> Json:
+    spec = dict(job.get("spec") or {})
+    metadata = dict(job.get("metadata") or {})
+    if request.changes:
+        if not isinstance(spec.get("config"), dict):
+            raise UserInputError("changes of the configuration need spec.config; edit the object that configFrom names")
+        spec["config"], findings = overrides.apply(spec["config"], request.changes)
+        if errors_of(findings):
+            raise UserInputError("; ".join(map(str, errors_of(findings))))
+    accelerator, instance_type = request.platform
+    platform = {"accelerator": accelerator, "instanceType": instance_type}
+    spec["platform"] = {**(spec.get("platform") or {}), **{key: value for key, value in platform.items() if value}}
+    claim, mount_path = request.storage
+    if claim:
+        spec["storage"] = [{"claimName": claim, "mountPath": mount_path or convert.MOUNT_PATH}]
+    if request.image:
+        spec["image"] = request.image
+    if request.name:
+        metadata["name"] = request.name
+    return {**job, "metadata": metadata, "spec": spec}
+
+
+def _remarks(findings: Sequence[Finding], skipped: Sequence[str]) -> str:
+    worst_first = sorted(findings, key=lambda finding: list(Severity).index(finding.severity))
+    lines = [f"{finding.severity}: {finding}\n" for finding in worst_first]
+    lines += [f"skipped: {label} of the same file; kubectl apply creates it\n" for label in skipped]
+    return "".join(lines)
+
+
+def _label(part: Mapping[str, Any]) -> str:
+    return f"{part.get('kind')}/{(part.get('metadata') or {}).get('name')}"

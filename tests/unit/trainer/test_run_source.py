@@ -1,0 +1,132 @@
+"""Curves of a run, and a run as the dashboard shows it, from the files of its log directory."""
+
+import math
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neuron_api import contract
+from neuron_dashboard.source import SourceError
+from neuron_trainer.__main__ import main
+from neuron_trainer.cli.run_source import RunSource
+from neuron_trainer.metrics.curves import CurveReader, curves, thinned
+from neuron_trainer.metrics.history import StartRecord, StepMetrics, ValidationMetrics, open_history
+
+BEGIN = 1_790_000_000.0
+
+
+def step(number: int, loss: float = 2.0, **values: Any) -> StepMetrics:
+    return StepMetrics(number, loss, 1e-3, 0.5, 8 * number, 1000.0, BEGIN + 2 * number, **values)
+
+
+def write(folder: Path, steps: int = 10, max_steps: int = 20) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = open_history(folder)
+    file.begin(StartRecord(0, 0, BEGIN))
+    for number in range(1, steps + 1):
+        file.append(step(number, 3 - number / 10))
+    file.append(ValidationMetrics(steps, 2.5, BEGIN))
+    (folder / "config.resolved.yaml").write_text(f"name: tiny\ntrainer: {{max_steps: {max_steps}, devices: 2}}\n")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return write(tmp_path / "tiny")
+
+
+def source(folder: Path, seconds: float = 30.0) -> RunSource:
+    return RunSource({"tiny": folder}, now=lambda: BEGIN + seconds)
+
+
+def test_every_quantity_that_the_run_has_is_a_curve(run: Path) -> None:
+    shown = curves(open_history(run).history())
+    assert [curve.label for curve in shown.curves] == ["loss", "learning rate", "gradient norm", "tokens per second"]
+    assert shown.steps == tuple(range(1, 11))
+    assert shown.curves[0].values[0] == pytest.approx(2.9)
+    assert [(point.step, point.value) for point in shown.validations] == [(10, 2.5)]
+    assert [start.step for start in shown.starts] == [0]
+
+
+def test_a_loss_that_is_no_number_is_a_gap(run: Path) -> None:
+    open_history(run).append(step(11, math.nan))
+    assert curves(open_history(run).history()).curves[0].values[-1] is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 99, 100, 101, 1_000, 12_345])
+def test_a_long_run_is_thinned_and_no_spike_is_lost(count: int) -> None:
+    losses = {count // 3 + 1: 99.0, count // 2 + 1: -1.0, 2 * count // 3 + 1: math.nan}
+    steps = [step(number, losses.get(number, 2.0)) for number in range(1, count + 1)]
+    kept = thinned(steps, 100)
+    assert len(kept) <= 100
+    numbers = [one.step for one in kept]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == count
+    assert {number for number in losses if number <= count} <= set(numbers)
+
+
+def test_the_files_are_read_again_only_when_they_have_changed(run: Path) -> None:
+    reader = CurveReader(run)
+    first = reader.read()
+    assert reader.read() is first
+    open_history(run).append(step(11))
+    assert reader.read().steps[-1] == 11
+    assert CurveReader(run / "nowhere").read().steps == ()
+
+
+def test_a_run_has_phase_pace_and_time_left(run: Path) -> None:
+    job = source(run).job("tiny")
+    assert (job.phase, job.step, job.max_steps) == ("Running", 10, 20)
+    assert job.steps_per_second == pytest.approx(0.5)
+    assert job.remaining_seconds == pytest.approx(20)
+    assert job.explanation == "tiny trains: step 10 was finished 10 s ago."
+    assert [(fact.label, fact.value) for fact in job.facts][1] == ("trainer.max_steps", "20")
+    assert [share.label for share in job.time_shares] == ["steps that were kept"]
+    later = source(run, 1_000).job("tiny")
+    assert (later.phase, later.tokens_per_second, later.is_finished) == ("Stopped", None, False)
+    over = source(write(run, 20)).job("tiny")
+    assert (over.phase, over.is_finished) == ("Succeeded", True)
+    assert source(run / "empty").job("tiny").phase == "Pending"
+
+
+def test_a_run_that_was_started_again_has_a_line_for_it(run: Path) -> None:
+    open_history(run).begin(StartRecord(8, 2, BEGIN + 25))
+    job = source(run).job("tiny")
+    assert (job.restarts, job.steps_lost) == (1, 2)
+    assert job.ledger[0].sentence == "The run was started again and went on from step 8."
+    assert {share.label for share in job.time_shares} >= {"steps that were kept"}
+
+
+def test_a_checkpoint_is_shown(run: Path) -> None:
+    assert source(run).job("tiny").checkpoints == ()
+
+
+def test_what_a_run_cannot_do_is_said(run: Path) -> None:
+    with pytest.raises(SourceError, match="Ctrl-C"):
+        source(run).set_suspend("tiny", suspend=True)
+    for read in (source(run).job, source(run).curves, source(run).log):
+        with pytest.raises(SourceError, match="there is no run other here"):
+            read("other")
+
+
+def test_a_change_of_the_files_is_shown(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neuron_trainer.cli.run_source._INTERVAL", 0.01)
+    stopped, shown = threading.Event(), list[int]()
+
+    def show(jobs: Any) -> None:
+        shown.append(jobs[0].step)
+        if len(shown) == 1:
+            open_history(run).append(step(11))
+        else:
+            stopped.set()
+
+    source(run).watch(show, stopped)
+    assert shown == [10, 11]
+
+
+def test_a_directory_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dashboard", str(tmp_path / "no-run")]) == 2
+    assert "there is no directory" in capsys.readouterr().err
+    assert contract.METRICS_FILE == "metrics.jsonl"

@@ -1,0 +1,215 @@
+"""Runs without Kubernetes for the dashboard: what their log directories have, looked at while somebody looks."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from neuron_api import contract
+from neuron_api.resource.overview import (
+    CheckpointView,
+    Curves,
+    Fact,
+    JobDetail,
+    JobSummary,
+    RestartView,
+    TimeShare,
+)
+from neuron_dashboard.source import Snapshot, SourceError
+from neuron_trainer.checkpoint import catalog
+from neuron_trainer.metrics.curves import CurveReader
+from neuron_trainer.metrics.history import History, StepMetrics, open_history
+from neuron_trainer.run_directory.log_dir import RESOLVED_CONFIG
+
+RUNNING, STOPPED, SUCCEEDED, PENDING = "Running", "Stopped", "Succeeded", "Pending"
+_INTERVAL: Final = 1.0
+"""Seconds between two looks at the files' sizes."""
+_SILENCE: Final = 120.0
+"""Seconds without a logged step after which a run counts as stopped, or ten times its pace if that is more."""
+_RECENT: Final = 20
+"""Logged steps that the pace is of."""
+_SHOWN: Final = (
+    "name", "model_source", "trainer.max_steps", "trainer.devices", "trainer.num_nodes", "data.global_batch_size",
+    "data.micro_batch_size", "model.encoder_seq_length", "model.optim.name", "model.optim.lr", "precision.type",
+    "distributed_strategy.tensor_model_parallel_size", "distributed_strategy.pipeline_model_parallel_size",
+)  # fmt: skip
+"""Keys of the configuration that a person looks for."""
+
+
+class RunSource:
+    """See `neuron_dashboard.source.Source`."""
+
+    can_change = False
+
+    def __init__(self, folders: Mapping[str, Path], now: Callable[[], float] = time.time) -> None:
+        """`folders`: log directories by the names of their runs."""
+        self._folders, self._now = dict(folders), now
+        self._readers = {name: CurveReader(folder) for name, folder in folders.items()}
+        self.title = ", ".join(map(str, self._folders.values()))
+
+    def watch(self, show: Snapshot, stopped: threading.Event) -> None:
+        """See `Source`."""
+        shown: list[JobSummary] | None = None
+        while not stopped.is_set():
+            jobs = [self._summary(name) for name in self._folders]
+            if jobs != shown:
+                show(jobs)
+                shown = jobs
+            stopped.wait(_INTERVAL)
+
+    def interrupt(self) -> None:
+        """See `Source`; the wait of `watch` ends by itself."""
+
+    def job(self, key: str) -> JobDetail:
+        """See `Source`."""
+        folder, history = self._folder(key), open_history(self._folder(key)).history()
+        summary = self._summary(key)
+        return JobDetail(
+            **summary.model_dump(),
+            explanation=_explanation(summary, self._now()),
+            ledger=tuple(_ledger(history)),
+            checkpoints=tuple(_checkpoints(folder)),
+            resume=next((start.resume for start in reversed(history.starts) if start.resume), ()),
+            time_shares=tuple(_shares(history, summary)),
+            facts=tuple(_facts(_config(folder))),
+        )
+
+    def curves(self, key: str) -> Curves:
+        """See `Source`."""
+        self._folder(key)
+        return self._readers[key].read()
+
+    def log(self, key: str) -> str:
+        """See `Source`."""
+        self._folder(key)
+        return "A run without Kubernetes writes its log to the terminal that it was started in.\n"
+
+    def set_suspend(self, key: str, *, suspend: bool) -> str:  # noqa: ARG002
+        """See `Source`."""
+        raise SourceError("A run without Kubernetes is stopped with Ctrl-C, and continued by starting it again.", 405)
+
+    def _folder(self, key: str) -> Path:
+        if key not in self._folders:
+            raise SourceError(f"there is no run {key} here", 404)
+        return self._folders[key]
+
+    def _summary(self, name: str) -> JobSummary:
+        folder = self._folders[name]
+        history = open_history(folder).history()
+        last = history.steps[-1] if history.steps else None
+        pace = _pace(history.steps)
+        max_steps = _value(_config(folder), "trainer.max_steps")
+        maximum = max_steps if isinstance(max_steps, int) and max_steps > 0 else None
+        phase = self._phase(last, pace, maximum)
+        is_running = phase == RUNNING and last is not None
+        left = (maximum - last.step) * pace if is_running and last and maximum and pace else None
+        again = history.starts[1:]
+        return JobSummary(
+            name=name,
+            phase=phase,
+            step=last.step if last else 0,
+            max_steps=maximum,
+            loss=last.loss if last and last.loss == last.loss else None,
+            steps_per_second=1 / pace if is_running and pace else None,
+            tokens_per_second=last.tokens_per_second if is_running and last else None,
+            mfu=last.mfu if is_running and last else None,
+            remaining_seconds=left,
+            estimated_completion_time=_time(last.time + left) if last and left is not None else None,
+            restarts=len(again),
+            steps_lost=sum(start.steps_lost for start in again),
+            start_time=_time(history.starts[0].time) if history.starts else None,
+            last_step_time=_time(last.time) if last else None,
+            is_finished=phase == SUCCEEDED,
+        )
+
+    def _phase(self, last: StepMetrics | None, pace: float | None, max_steps: int | None) -> str:
+        if last is None:
+            return PENDING
+        if max_steps is not None and last.step >= max_steps:
+            return SUCCEEDED
+        return RUNNING if self._now() - last.time < max(_SILENCE, 10 * (pace or 0.0)) else STOPPED
+
+
+def _explanation(job: JobSummary, now: float) -> str:
+    if job.last_step_time is None:
+        return f"{job.name} has logged no step yet."
+    ago = f"{max(0.0, now - job.last_step_time.timestamp()):.0f} s ago"
+    match job.phase:
+        case "Succeeded":
+            return f"{job.name} has ended as configured, at step {job.step}."
+        case "Stopped":
+            return f"{job.name} has logged no step since step {job.step}, {ago}."
+    return f"{job.name} trains: step {job.step} was finished {ago}."
+
+
+def _pace(steps: tuple[StepMetrics, ...]) -> float | None:
+    """Return the seconds of a step over the last logged ones of the newest start."""
+    recent = [step for step in steps[-_RECENT:] if step.start == steps[-1].start]
+    if len(recent) < 2 or recent[-1].step == recent[0].step:
+        return None
+    return max(0.0, recent[-1].time - recent[0].time) / (recent[-1].step - recent[0].step)
+
+
+def _ledger(history: History) -> Iterator[RestartView]:
+    for number, start in enumerate(history.starts[1:], 1):
+        yield RestartView(
+            number=number,
+            scope="Run",
+            cause="StartedAgain",
+            sentence=f"The run was started again and went on from step {start.step}.",
+            time=_time(start.time),
+            resumed_from_step=start.step,
+            steps_lost=start.steps_lost,
+        )
+
+
+def _checkpoints(folder: Path) -> Iterator[CheckpointView]:
+    for candidate in reversed(catalog.complete(folder / contract.CHECKPOINTS_DIR)):
+        saved = (candidate.path / contract.CHECKPOINT_MARKER).stat().st_mtime
+        yield CheckpointView(step=candidate.step, path=str(candidate.path), time=_time(saved))
+
+
+def _shares(history: History, job: JobSummary) -> Iterator[TimeShare]:
+    """Yield the time from the first start to the last step: steps at their pace, steps done again, and the rest."""
+    if job.start_time is None or job.last_step_time is None:
+        return
+    total = left = max(0.0, (job.last_step_time - job.start_time).total_seconds())
+    pace = _pace(history.steps) or 0.0
+    for label, seconds in (("steps that were kept", job.step * pace), ("steps done again", job.steps_lost * pace)):
+        share = min(left, seconds)
+        left -= share
+        if share > 0:
+            yield TimeShare(label=label, seconds=round(share, 3))
+    if left > 0 and total > 0:
+        yield TimeShare(label="starts, saves and pauses", seconds=round(left, 3))
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    """Return what the newest start recorded; empty where nothing is recorded or it cannot be read."""
+    try:
+        value = yaml.safe_load((folder / RESOLVED_CONFIG).read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _facts(config: Mapping[str, Any]) -> Iterator[Fact]:
+    for key in _SHOWN:
+        value = _value(config, key)
+        if value is not None:
+            yield Fact(label=key, value=str(value))
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
