@@ -1,0 +1,265 @@
+"""What a person sees and does on the page: lists, curves, restarts, suspend; keyboard, contrast, narrow and dark."""
+
+import asyncio
+import math
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bounds import BOUND
+from integration.conftest import ROOT
+from integration.world import JOB, World, manifest, until, utc
+from neuron_api.resource.progress import ProcessFailure, Recovery, TrainerPhase
+from neuron_operator.kube import gateway as api
+from neuron_trainer.metrics.history import StartRecord, StepMetrics, ValidationMetrics, open_history
+
+from .conftest import PICTURES, Site
+
+MANY = 500
+SERIOUS = ("serious", "critical")
+SIZES = {"wide": (1280, 860), "narrow": (390, 844)}
+AXE = ROOT / "dashboard/node_modules/axe-core/axe.min.js"
+REFUSED = "window.violations = []; addEventListener('securitypolicyviolation', (e) => violations.push(e.blockedURI))"
+
+
+@pytest.fixture
+async def page(browser: Any, site: Site) -> Any:
+    """A page that was given the token; an error on it fails the test."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 860})
+    opened = await context.new_page()
+    problems: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    opened.set_default_timeout(BOUND * 1000)
+    yield opened
+    assert problems == []
+    await context.close()
+
+
+def write_run(folder: Path, steps: int, starts: tuple[int, ...] = ()) -> None:
+    """A run as the trainer writes it: falling loss, warm-up, noise; started again at these steps."""
+    noise = random.Random(7)
+    file, begin = open_history(folder), time.time() - 4_000
+    file.begin(StartRecord(0, 0, begin))
+    for step in range(1, steps + 1):
+        if step in starts:
+            file.begin(StartRecord(step - 1, 7, begin + 10 * step))
+        loss = 5.6 * math.exp(-step / 60) + 2.0 + noise.gauss(0, 0.05)
+        rate = 3e-3 * min(1, step / 20) * (0.55 + 0.45 * math.cos(math.pi * step / 240))
+        speed = 9_000 + noise.gauss(0, 150)
+        file.append(StepMetrics(step, loss, rate, 0.5 + abs(noise.gauss(0, 0.2)), 8 * step, speed, begin + 10 * step))
+        if step % 50 == 0:
+            file.append(ValidationMetrics(step, loss + 0.1, begin + 10 * step))
+
+
+async def make_history(world: World, log_dir: Path) -> None:
+    """A job at step 180 of 240 that lost a process at 97, and others in other phases."""
+    world.apply(manifest("waits-for-data", data__train_dir="/nowhere/data"))
+    world.apply(manifest("wrong", model__num_layer=3))
+    for name in ("waits-for-data", "wrong"):
+        await one_pass(world, name)
+    await world.start()
+    failure = ProcessFailure(time=utc(), round=0, rank=3, local_rank=1, exit_code=1, step=97, message="ValueError: nan")
+    await world.report(97, round=1, phase=TrainerPhase.LOADING, failures=(failure,))
+    await world.reconcile()
+    recovery = Recovery(round=1, resumed_from_step=90, steps_lost=7, first_step_time=utc())
+    await world.report(180, round=1, failures=(failure,), recoveries=(recovery,), tokens_per_second=9_000.0, mfu=0.31)
+    await world.reconcile()
+    write_run(log_dir, 180, starts=(91,))
+
+
+async def one_pass(world: World, name: str) -> None:
+    from neuron_operator.queue.workqueue import JobKey
+
+    controller = world.controller()
+    for _ in range(5):
+        if (await controller.reconcile(JobKey(world.namespace, name))).requeue_after != 0.0:
+            return
+
+
+async def settled(page: Any) -> None:
+    """Everything of a job's page is there."""
+    for part in (".uplot", "#plan", "#conditions", "#restarts"):
+        await page.wait_for_selector(part)
+
+
+async def check_accessibility(page: Any, what: str) -> None:
+    await page.evaluate(AXE.read_text())  # By the debugger: the page's own policy stays as it is.
+    findings = (await page.evaluate("axe.run()"))["violations"]
+    serious = [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in findings if one["impact"] in SERIOUS]
+    assert serious == [], what
+
+
+async def test_a_job_is_looked_at_wide_narrow_light_and_dark(
+    world: World, log_dir: Path, site: Site, browser: Any
+) -> None:
+    await make_history(world, log_dir)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for scheme in ("light", "dark"):
+        for size, (width, height) in SIZES.items():
+            context = await browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+            await context.add_init_script(REFUSED)
+            page = await context.new_page()
+            page.set_default_timeout(BOUND * 1000)
+            await page.goto(site.address)
+            await page.wait_for_selector(f"text={JOB}")
+            await check_accessibility(page, f"list, {scheme}, {size}")
+            await page.screenshot(path=PICTURES / f"dashboard-jobs{_suffix(scheme, size)}.png")
+            await page.click(f"tbody a:text-is('{JOB}')")
+            await settled(page)
+            await check_accessibility(page, f"job, {scheme}, {size}")
+            await page.screenshot(path=PICTURES / f"dashboard-job{_suffix(scheme, size)}.png", full_page=True)
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is cut off"
+            assert await page.evaluate("violations") == []
+            await context.close()
+
+
+def _suffix(scheme: str, size: str) -> str:
+    return "" if (scheme, size) == ("light", "wide") else f"-{scheme}-{size}"
+
+
+async def test_the_page_says_what_the_commands_say(world: World, log_dir: Path, site: Site, page: Any) -> None:
+    await make_history(world, log_dir)
+    await page.goto(site.address)
+    assert "token" not in page.url
+    await page.click(f"tbody a:text-is('{JOB}')")
+    await settled(page)
+    text = await page.inner_text("main")
+    for words in ("180 of 240", "9K", "31.0 %", "Process failed", "rank 3 in pod tiny-0-0", "went on from step 90"):
+        assert words in text, words
+    assert "7 steps done again" in text
+    assert await page.locator("figure.chart").count() == 4
+    assert "180 logged steps; dashed: started again" in text
+    label = await page.get_attribute("figure.chart [role=img]", "aria-label")
+    assert label.startswith("loss over 180 steps: last ")
+    await page.click("figure.chart summary >> nth=0")
+    assert await page.locator("figure.chart >> nth=0 >> tbody tr").count() >= 30
+    await page.click("text=Read the log")
+    await page.wait_for_selector("text=ValueError: nan")
+    await page.goto(site.address.partition("?")[0] + f"#/job/{world.namespace}%2Fno-such")
+    await page.wait_for_selector("text=there is no NeuronTrainingJob no-such")
+
+
+async def test_suspend_asks_first_and_everything_is_reached_by_keyboard(
+    world: World, log_dir: Path, site: Site, page: Any
+) -> None:
+    await world.start()
+    write_run(log_dir, 20)
+    await page.goto(site.address)
+    await page.wait_for_selector(f"text={JOB}")
+    await page.focus(f"tbody a:text-is('{JOB}')")
+    await page.keyboard.press("Enter")
+    await page.focus("text=Suspend…")
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("dialog[open]")
+    await page.keyboard.press("Escape")
+    assert not (await body_of(world))["spec"].get("suspend")
+    await page.focus("text=Suspend…")
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("text=will be suspended")
+    assert (await body_of(world))["spec"]["suspend"] is True
+    await page.wait_for_selector("text=Resume…")
+
+
+def record(what: str, seconds: list[float]) -> None:
+    """Leave what was measured beside the pictures."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with (PICTURES / "measured.txt").open("a") as file:
+        file.write(f"{what}: {', '.join(f'{value:.2f}' for value in seconds)} s\n")
+
+
+async def body_of(world: World) -> dict[str, Any]:
+    return await world.cluster.get(api.JOB, world.namespace, JOB)
+
+
+async def test_a_status_is_on_the_page_within_two_seconds(world: World, log_dir: Path, site: Site, page: Any) -> None:
+    await world.start()
+    write_run(log_dir, 20)
+    await page.goto(site.address)
+    await page.wait_for_selector("text=8 %")
+    seconds = []
+    for step in (60, 120, 180):
+        await world.report(step)
+        await world.reconcile()
+        begin = time.monotonic()
+        await page.wait_for_selector(f"text={100 * step // 240} %")
+        seconds.append(time.monotonic() - begin)
+    record("from the status to the page", seconds)
+    assert min(seconds) < 2
+
+
+async def test_500_jobs_are_listed_within_a_second(world: World, site: Site, page: Any) -> None:
+    body = manifest()
+    limit = asyncio.Semaphore(8)
+
+    async def create(number: int) -> None:
+        named = {**body, "metadata": {"name": f"job-{number:03}", "namespace": world.namespace}}
+        async with limit:
+            await world.cluster.create(api.JOB, named)
+
+    await asyncio.gather(*(create(number) for number in range(MANY)))
+    seconds = []
+    for _ in range(3):
+        await page.goto("about:blank")
+        await page.goto(site.address, wait_until="commit")
+        await page.wait_for_function(f"document.querySelectorAll('table.jobs tbody tr').length === {MANY}")
+        seconds.append(await page.evaluate("performance.now()") / 1000)
+    record(f"from the request to the rows of {MANY} jobs", seconds)
+    await page.fill("input[type=search]", "job-42")
+    assert await page.locator("table.jobs tbody tr").count() == 10
+    assert min(seconds) < 1
+
+
+async def test_nothing_is_asked_while_nobody_looks(world: World, log_dir: Path, site: Site, page: Any) -> None:
+    await world.start()
+    assert site.requests == []
+    await page.goto(site.address)
+    await page.wait_for_selector(f"text={JOB}")
+    assert site.requests
+    await page.evaluate(
+        "Object.defineProperty(document, 'hidden', {value: true, configurable: true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    await until("the watch to end", is_quiet)
+    asked = list(site.requests)
+    await world.report(60)
+    await world.reconcile()
+    assert site.requests == asked
+    await page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    await page.wait_for_selector("text=25 %")
+    await page.goto("about:blank")
+    await until("the watch to end", is_quiet)
+
+
+async def is_quiet() -> bool:
+    return not [thread for thread in threading.enumerate() if thread.name == "watch"]
+
+
+async def test_another_page_gets_nothing(world: World, site: Site, page: Any) -> None:
+    """A page of another origin in the same browser, which has the cookie: neither reads nor changes."""
+    world.apply(manifest())
+    await page.goto(site.address)
+    await page.wait_for_selector(f"text={JOB}")
+    own = site.address.partition("/?")[0]
+    answers: list[int] = []
+    page.context.on("response", lambda answer: answers.append(answer.status) if "/api/" in answer.url else None)
+    foreign = await page.context.new_page()
+    await foreign.route(
+        "http://evil.example/", lambda route: route.fulfill(body="<p>evil</p>", content_type="text/html")
+    )
+    await foreign.goto("http://evil.example/")
+    script = """async ([url, method]) => {
+      const body = method === 'POST' ? JSON.stringify({key: 'x', suspend: true}) : undefined;
+      try { await fetch(url, {method, body, credentials: 'include', mode: 'no-cors'}); } catch { return 'refused'; }
+      try { return (await fetch(url, {method, body, credentials: 'include'})).status; } catch { return 'refused'; }
+    }"""
+    for path, method in (("/api/about", "GET"), ("/api/suspend", "POST")):
+        assert await foreign.evaluate(script, [f"{own}{path}", method]) == "refused"
+    assert not (await body_of(world))["spec"].get("suspend")
+    assert {status for status in answers if status >= 400} <= {403}
