@@ -7,7 +7,7 @@ from pathlib import Path
 
 from localcluster.locations import REPOSITORY
 
-from .kubectl import DemoError, Kubectl, wait_for
+from .kubectl import Kubectl, wait_for
 
 POD = "quickstart-data"
 DATA = "/training/data/kjv"
@@ -35,12 +35,12 @@ spec:
 
 
 def english_text() -> bytes:
-    """A few megabytes of English: DEMO_TEXT, or the King James Bible out of the Debian package bible-kjv."""
+    """DEMO_TEXT, or the King James Bible out of the Debian package bible-kjv, or this repository's documentation."""
     if path := os.environ.get("DEMO_TEXT"):
         return Path(path).read_bytes()
     if not shutil.which("bible"):
         if not shutil.which("apt-get") or os.geteuid() != 0:
-            raise DemoError("set DEMO_TEXT to a text file of a few megabytes (on Debian: apt-get install bible-kjv)")
+            return b"\n".join(page.read_bytes() for page in sorted((REPOSITORY / "docs").rglob("*.md")))
         subprocess.run(["apt-get", "install", "--yes", "--quiet", "bible-kjv"], check=True, stdout=subprocess.DEVNULL)
     done = subprocess.run(["bible", "-f", "gen1:1-rev22:21"], capture_output=True, check=True)
     return done.stdout

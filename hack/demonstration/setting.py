@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from kindcluster.cluster import KindCluster
 from localcluster import toolchain
 from localcluster.cluster import Cluster
 from localcluster.locations import HACK, default_state_directory
@@ -46,8 +47,7 @@ def local(console: Console) -> Setting:
         _run("cluster", "up")
     with chapter(console, "images (make images)"):
         _run("images", "build")
-    listed = subprocess.run([sys.executable, HACK / "images", "names"], capture_output=True, text=True, check=True)
-    images = dict(line.split() for line in listed.stdout.splitlines())
+    images = _built_images()
     kubeconfig = Cluster(default_state_directory()).kubeconfig
     programs = toolchain.programs("kubectl", "helm")
     return Setting(
@@ -60,6 +60,24 @@ def local(console: Console) -> Setting:
         "  kubectl get ntj -o wide; kubectl describe ntj quickstart; kubectl get events\n"
         "  make cluster-down     removes the cluster and everything in it",
     )
+
+
+def kind(console: Console) -> Setting:
+    """A cluster of kind: images are loaded into it, and the claim is a directory of its node."""
+    cluster, helm = KindCluster.find(), shutil.which("helm")
+    if helm is None:
+        raise DemoError("CLUSTER=kind needs helm on the PATH.")
+    with chapter(console, f"images into kind cluster {cluster.name} (CLUSTER=kind make images)"):
+        _run("images", "build", "--cluster", "kind")
+    with chapter(console, "the claim training, a directory of the node"):
+        cluster.create_claim()
+    images = _built_images()
+    ways = (
+        f"  kubectl config use-context kind-{cluster.name}\n"
+        "  kubectl get ntj -o wide; kubectl describe ntj quickstart; kubectl get events"
+    )
+    kubectl = Kubectl(str(shutil.which("kubectl")), str(cluster.kubeconfig()))
+    return Setting(console, kubectl, helm, images["operator"], images["trainer"], ways)
 
 
 def current(console: Console) -> Setting:
@@ -78,6 +96,12 @@ def current(console: Console) -> Setting:
     console.print(f"The demo runs in namespace {where.namespace} of context {context}.")
     ways = "  kubectl get ntj -o wide; kubectl describe ntj quickstart; kubectl get events"
     return Setting(console, where, helm, images["OPERATOR_IMAGE"], images["TRAINER_IMAGE"], ways)
+
+
+def _built_images() -> dict[str, str]:
+    """The newest images by their short names."""
+    listed = subprocess.run([sys.executable, HACK / "images", "names"], capture_output=True, text=True, check=True)
+    return dict(line.split() for line in listed.stdout.splitlines())
 
 
 def _run(script: str, *arguments: str) -> None:

@@ -31,9 +31,7 @@ def tell(setting: Setting) -> None:
     config = job["spec"]["config"]
     with chapter(console, f"operator: CRD and chart (helm upgrade --install {RELEASE})"):
         install_operator(setting)
-    with chapter(
-        console, "data: the text of the King James Bible, tokenised on the claim by `neuron-train data prepare`"
-    ):
+    with chapter(console, "data: an English text, tokenised on the claim by `neuron-train data prepare`"):
         data.open_shell(setting.kubectl, setting.trainer_image)
         model = json.loads(_document("ConfigMap")["data"]["config.json"])
         console.print(

@@ -12,6 +12,7 @@ from pathlib import Path
 from imagebuild import baseimage, indexaccess, loading
 from imagebuild.builder import Builder
 from imagebuild.images import IMAGES, LOCAL, Built, Image
+from kindcluster.cluster import KindCluster
 from localcluster.cluster import Cluster
 from localcluster.errors import LocalClusterError
 from localcluster.locations import REPOSITORY, default_state_directory
@@ -32,6 +33,7 @@ PyTorch (trainer): TORCH_INDEX_URL or --torch-index-url takes its CPU wheels fro
 the package index's build is installed without its CUDA libraries (hack/torch_cuda_stubs.py), which makes
 the smallest image; --torch-full installs it whole.
 
+CLUSTER=kind: built with docker and loaded into the kind cluster (KIND_CLUSTER, default kind).
 CLUSTER=current: nothing is loaded; the images to push, and where to name them, are printed.
 """
 
@@ -48,7 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _build(options: argparse.Namespace) -> None:
     began = time.monotonic()
+    kind = KindCluster.find() if options.cluster == "kind" else None
     builder = Builder.find()
+    if kind and builder.kind != "docker":
+        raise LocalClusterError("CLUSTER=kind needs Docker's engine, which does not answer: docker info says why.")
     cluster = Cluster(default_state_directory())
     base = _base(options, builder)
     for name in options.image or LOCAL:
@@ -57,6 +62,9 @@ def _build(options: argparse.Namespace) -> None:
             start = time.monotonic()
             if loading.load(cluster, builder, built.image):
                 print(f"  loaded into the local cluster: {time.monotonic() - start:.1f} s", flush=True)
+        elif kind:
+            kind.load(built.image)
+            print(f"  loaded into kind cluster {kind.name}", flush=True)
         elif options.cluster == "current":
             print(f"  push {built.image} to a registry that your cluster pulls from, and set it in the chart's values")
     print(f"Images are ready ({time.monotonic() - began:.1f} s).")
@@ -135,7 +143,9 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--neuron-index-url", default=os.environ.get("NEURON_INDEX_URL", ""), metavar="URL",
                        help="torchneuron: the Neuron package index")  # fmt: skip
     build.add_argument("--torch-full", action="store_true", help="PyTorch with its CUDA libraries, 3 GB more")
-    build.add_argument("--cluster", choices=["local", "current", "none"], default=os.environ.get("CLUSTER") or "local")
+    build.add_argument(
+        "--cluster", choices=["local", "kind", "current", "none"], default=os.environ.get("CLUSTER") or "local"
+    )
     build.set_defaults(action=_build)
     names = commands.add_parser("names", help="print NAME IMAGE of the last builds; exit status 1 if one is missing")
     names.set_defaults(action=_names)
