@@ -102,7 +102,7 @@ test-inputs: venv ## 500 hostile files through `neuron-train run` and `data prep
 	$(BIN)/python hack/test-inputs --count $(INPUTS) --seed $(SEED)
 
 .PHONY: demo
-demo: venv ## cluster, images, chart, a job that loses a rank and a pod and succeeds (CLUSTER=current: your own cluster)
+demo: venv ## images, chart, a job that loses a rank and a pod and succeeds (CLUSTER=kind, current, or a cluster from source)
 	CLUSTER=$(CLUSTER) $(BIN)/python hack/demo
 
 .PHONY: cluster-up
@@ -158,6 +158,11 @@ CASES ?= throughput tax memory pair
 .PHONY: bench-trainer
 bench-trainer: venv ## the training loop against bare PyTorch, Lightning and Hugging Face's (CASES=growth draws pictures)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.trainer $(CASES)
+
+SITE ?= build
+.PHONY: docs
+docs: ## the documentation site in build/site, strict (SITE=serve shows it and follows changes)
+	hack/docs $(PYTHON) $(UV_VERSION) $(SITE)
 
 .PHONY: format
 format: venv ## format the sources

@@ -1,0 +1,1 @@
+"""The documentation site: the hook that mkdocs.yml names (`make docs`)."""
