@@ -1,7 +1,7 @@
 """The pages that say how to install: their commands parse, their values are the chart's, their manifests fit together.
 
 Kind: a page that cannot be followed: a value that no chart has, a file that is missing, a definition that is installed
-two ways. Looked at: README, the chart's page, docs/install-eks.md, examples/eks. eksctl, Karpenter, AWS were not run.
+two ways. Looked at: pages on Helm and EKS, the chart's, examples/eks. eksctl, Karpenter, AWS were not run.
 """
 
 import re
@@ -22,7 +22,8 @@ Json = dict[str, Any]
 
 ROOT = Path(__file__).parents[3]
 EKS = ROOT / "docs" / "install-eks.md"
-PAGES = [ROOT / "README.md", CHART / "README.md", EKS]
+HELM = ROOT / "docs" / "tasks" / "install-with-helm.md"
+PAGES = [HELM, CHART / "README.md", EKS]
 MANIFESTS = sorted((ROOT / "examples" / "eks").glob("*.yaml"))
 
 
