@@ -65,7 +65,8 @@ def resolve(page: str, link: str) -> str | None:
     if link.startswith(ELSEWHERE):
         return None
     name = posixpath.normpath(posixpath.join(posixpath.dirname(page), link))
-    return f"{name}/README.md" if (ROOT / name / "README.md").is_file() else name
+    index = posixpath.join(name, "README.md")
+    return index if (ROOT / index).is_file() else name
 
 
 def linked_files(page: str, text: str) -> Iterator[str]:
