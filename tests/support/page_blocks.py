@@ -1,8 +1,8 @@
 """Fenced blocks of the pages, and how the commands in them are tested.
 
 A block without a language, or of `sh`, is commands. A comment in the line before says where they run: without one, on a
-laptop without Kubernetes (tests/unit/trainer/test_task_pages.py); `<!-- run: cluster -->`, against a real API server
-(tests/integration/test_page_commands.py); `<!-- not run: REASON -->`, nowhere, for a reason of `REASONS`.
+laptop without Kubernetes (tests/unit/trainer/test_task_pages.py); `<!-- run: cluster -->`, where a cluster is;
+`<!-- not run: REASON -->`, nowhere, for a reason of `REASONS`.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Every block of every page: its language is named, what it shows can be read, and its commands are run or say why not.
 
-Kind: a page whose commands nobody has tried. Those that run do so in tests/unit/trainer/test_task_pages.py and
-tests/integration/test_page_commands.py; here is what holds for all of them.
+Kind: a page whose commands nobody has tried. Those that need no cluster run in
+tests/unit/trainer/test_task_pages.py; here is what holds for all of them.
 """
 
 import json
