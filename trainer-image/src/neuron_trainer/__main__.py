@@ -28,13 +28,20 @@ def parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     plot = commands.add_parser("plot", help="draw loss, rate, norm and throughput of runs, with their restarts")
     plot.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="log directory, or its metrics.jsonl")
-    plot.add_argument("-o", "--output", type=Path, default=Path("plot.png"), metavar="FILE",
-                      help="picture; .png, .svg or .pdf; default plot.png")  # fmt: skip
+    plot.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("plot.png"),
+        metavar="FILE",
+        help="picture; .png, .svg or .pdf; default plot.png",
+    )
     board = commands.add_parser("dashboard", help="a page in the browser with the curves of runs of this machine, live")
     board.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="log directory of a run")
     board.add_argument("--port", type=int, default=0, help="on 127.0.0.1; default: a free one")
-    board.add_argument("--browser", action=argparse.BooleanOptionalAction,
-                       help="open the page in the browser; default: on a terminal")  # fmt: skip
+    board.add_argument(
+        "--browser", action=argparse.BooleanOptionalAction, help="open the page in the browser; default: on a terminal"
+    )
     arguments.add_doctor(commands)
     return root
 
@@ -54,9 +61,12 @@ def _add_run(commands: Any) -> None:
         run.add_argument("--job", metavar="NAME", help="which NeuronTrainingJob of a file with several")
         devices = "cpu, neuron, or cuda for tests and small GPUs; default: what the operator says, else cpu"
         run.add_argument("--accelerator", metavar="NAME", help=devices)
-        run.add_argument("--data-module", metavar="PACKAGE.MODULE:CLASS",
-                         help="the same as data.data_module=…: samples come from this class; default: the environment "
-                              "variable NEURON_TRAIN_DATA_MODULE, or what the file says")  # fmt: skip
+        run.add_argument(
+            "--data-module",
+            metavar="PACKAGE.MODULE:CLASS",
+            help="the same as data.data_module=…: samples come from this class; default: the environment "
+            "variable NEURON_TRAIN_DATA_MODULE, or what the file says",
+        )
 
 
 def _prepare_arguments(prepare: argparse.ArgumentParser) -> None:

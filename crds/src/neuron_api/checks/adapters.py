@@ -13,9 +13,18 @@ from neuron_api.findings.registry import make_finding
 
 SECTION: Final = "model_alignment_strategy.peft"
 TARGETS: Final = (
-    "qkv_proj", "q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "gate_proj", "up_proj", "down_proj",
-    "embed_tokens", "lm_head",
-)  # fmt: skip
+    "qkv_proj",
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_up_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+    "embed_tokens",
+    "lm_head",
+)
 """Values of `target_modules`; a module's path may stand before them."""
 _TARGETS_KEY: Final = f"{SECTION}.target_modules"
 _MAX_NAME: Final = 60
@@ -78,8 +87,11 @@ def _twice(peft: PeftConfig, sizes: Architecture) -> Iterator[Finding]:
     for name, target in targets.items():
         if target is None or target.layer is None:
             continue
-        others = (other for other, of_all in targets.items() if of_all is not None and of_all.layer is None
-                  and set(adapters.parts(of_all)) & set(adapters.parts(target)))  # fmt: skip
+        others = (
+            other
+            for other, of_all in targets.items()
+            if of_all is not None and of_all.layer is None and set(adapters.parts(of_all)) & set(adapters.parts(target))
+        )
         for other in others:
             yield make_finding(2910, _TARGETS_KEY, f"{other} has an adapter for {name[:_MAX_NAME]}, too.")
 

@@ -27,8 +27,12 @@ _ORDER: Final = (
     ("mlp.down_proj",),
 )
 """Targets by the input that they have in common, in the order of the forward pass."""
-_UNSAVED: Final = (("norms",), ("norms", "core"), ("norms", "norms", "core", "mixed"),
-                   ("norms", "norms", "core", "mixed", "mlp"))  # fmt: skip
+_UNSAVED: Final = (
+    ("norms",),
+    ("norms", "core"),
+    ("norms", "norms", "core", "mixed"),
+    ("norms", "norms", "core", "mixed", "mlp"),
+)
 """Terms that the first layer does not save, by its first adapter: nothing before that has a gradient. A norm is half of
 the term."""
 

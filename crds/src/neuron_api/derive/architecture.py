@@ -14,8 +14,12 @@ from .config_json import MODEL_TYPES, model_type, with_defaults
 
 _GATED: Final = ("swiglu", "geglu", "reglu")
 _REQUIRED: Final = (
-    "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size",
-)  # fmt: skip
+    "num_hidden_layers",
+    "hidden_size",
+    "num_attention_heads",
+    "intermediate_size",
+    "vocab_size",
+)
 _GPT2_VOCABULARY: Final = 50257
 """Entries of the published GPT-2 vocabulary, the only one that `GPT2BPETokenizer` is used with in NxDT's examples."""
 

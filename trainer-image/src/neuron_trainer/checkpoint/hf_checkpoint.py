@@ -85,10 +85,20 @@ def manifest(folder: Path, family: str, architecture: dict[str, object]) -> Mani
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors(folder).values()}
     written = max(file.stat().st_mtime for file in files(folder))
     return Manifest(
-        step=0, epoch=0, consumed_samples=0, global_batch_size=0, config_hash="", family=family,
-        architecture=architecture, topology={}, precision="", dtype=", ".join(sorted(dtypes)),
-        time=datetime.fromtimestamp(written, UTC), metrics={}, weights_only=True,
-    )  # fmt: skip
+        step=0,
+        epoch=0,
+        consumed_samples=0,
+        global_batch_size=0,
+        config_hash="",
+        family=family,
+        architecture=architecture,
+        topology={},
+        precision="",
+        dtype=", ".join(sorted(dtypes)),
+        time=datetime.fromtimestamp(written, UTC),
+        metrics={},
+        weights_only=True,
+    )
 
 
 def files(folder: Path) -> list[Path]:

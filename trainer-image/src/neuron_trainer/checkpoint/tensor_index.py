@@ -31,14 +31,20 @@ _TYPES: Final[dict[tuple[str, str], Any]] = {
     **{
         (_MODULE, kind.__name__): kind
         for kind in (
-            BytesStorageMetadata, ChunkStorageMetadata, Metadata, MetadataIndex, StorageMeta, TensorProperties,
-            TensorStorageMetadata, torch_metadata._MEM_FORMAT_ENCODING,
+            BytesStorageMetadata,
+            ChunkStorageMetadata,
+            Metadata,
+            MetadataIndex,
+            StorageMeta,
+            TensorProperties,
+            TensorStorageMetadata,
+            torch_metadata._MEM_FORMAT_ENCODING,
         )
     },
     ("torch.distributed.checkpoint.filesystem", "_StorageInfo"): _StorageInfo,
     ("torch", "Size"): torch.Size,
     ("torch.serialization", "_get_layout"): _get_layout,
-}  # fmt: skip
+}
 _PLACES: Final = ("pathlib", "upath")
 """Packages of the path that a checkpoint was written to, which nobody reads again."""
 

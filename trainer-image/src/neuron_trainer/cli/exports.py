@@ -78,6 +78,14 @@ def _hash(text: str) -> str:
 
 def _request(source: Path, target: Path, base: Path | None) -> convert.ConvertRequest:
     return convert.ConvertRequest(
-        source, target, "hf", config=None, dtype=None, shard_bytes=_SHARD_BYTES, xser=False, grouped=False,
-        masters=False, base=base,
-    )  # fmt: skip
+        source,
+        target,
+        "hf",
+        config=None,
+        dtype=None,
+        shard_bytes=_SHARD_BYTES,
+        xser=False,
+        grouped=False,
+        masters=False,
+        base=base,
+    )

@@ -70,8 +70,15 @@ def _check(sampling: Sampling) -> None:
     if sampling.max_new_tokens < 1:
         raise InputError([error("", f"--max-new-tokens: {sampling.max_new_tokens} is less than 1.")])
     if sampling.temperature is not None and not sampling.temperature > 0:
-        raise InputError([error("", f"--temperature: {sampling.temperature} is not above 0.",
-                                "Leave it out for the most likely token each time.")])  # fmt: skip
+        raise InputError(
+            [
+                error(
+                    "",
+                    f"--temperature: {sampling.temperature} is not above 0.",
+                    "Leave it out for the most likely token each time.",
+                )
+            ]
+        )
     if not 0 < sampling.top_p <= 1:
         raise InputError([error("", f"--top-p: {sampling.top_p} is not above 0 and at most 1.")])
     if sampling.top_p < 1 and sampling.temperature is None:
@@ -119,8 +126,13 @@ def _print(prompt: str, answers: dict[str, Answer], output: str) -> None:
 
 def _json(prompt: str, answers: dict[str, Answer]) -> Iterator[str]:
     for name, answer in answers.items():
-        values = {"prompt": prompt, "model": name, "answer": answer.text, "tokens": answer.tokens,
-                  "complete": answer.is_complete}  # fmt: skip
+        values = {
+            "prompt": prompt,
+            "model": name,
+            "answer": answer.text,
+            "tokens": answer.tokens,
+            "complete": answer.is_complete,
+        }
         yield json.dumps(values, ensure_ascii=False)
 
 

@@ -101,9 +101,16 @@ class LanguageModel:
     def _settings(self, sampling: Sampling, count: int, ends: list[int]) -> Any:
         from transformers import GenerationConfig
 
-        drawn = {} if sampling.temperature is None else {
-            "do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0,
-        }  # fmt: skip
+        drawn = (
+            {}
+            if sampling.temperature is None
+            else {
+                "do_sample": True,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "top_k": 0,
+            }
+        )
         padding = self._tokenizer.pad_token_id
         return GenerationConfig(
             max_new_tokens=count,

@@ -55,9 +55,13 @@ def shapes(family: Family) -> dict[str, torch.Size]:
 
 
 def write(
-    folder: Path, weights: Weights, shapes: Mapping[str, torch.Size], family: Family, dtype: torch.dtype,
+    folder: Path,
+    weights: Weights,
+    shapes: Mapping[str, torch.Size],
+    family: Family,
+    dtype: torch.dtype,
     tell: Callable[[str], None],
-) -> None:  # fmt: skip
+) -> None:
     """A checkpoint of weights alone: `resume_from_checkpoint` begins with it. One tensor at a time is in memory."""
     _write(folder, weights, shapes, family, dtype, tell, None)
 
@@ -72,9 +76,14 @@ def write_adapters(
 
 
 def _write(
-    folder: Path, weights: Weights, shapes: Mapping[str, torch.Size], family: Family, dtype: torch.dtype,
-    tell: Callable[[str], None], entry: AdapterEntry | None,
-) -> None:  # fmt: skip
+    folder: Path,
+    weights: Weights,
+    shapes: Mapping[str, torch.Size],
+    family: Family,
+    dtype: torch.dtype,
+    tell: Callable[[str], None],
+    entry: AdapterEntry | None,
+) -> None:
     layout.remove(folder)
     places.make(folder)
     placeholders = {_PREFIX + name: torch.empty(1, dtype=dtype).expand(shape) for name, shape in shapes.items()}
@@ -82,11 +91,22 @@ def _write(
     with _alone():
         save(placeholders, storage_writer=writer, planner=_Lazy(weights, shapes, dtype, tell), no_dist=True)
     manifest = Manifest(
-        step=0, epoch=0, consumed_samples=0, global_batch_size=0, config_hash="", family=family.kind,
-        architecture=asdict(family.config), topology={}, precision="", dtype=str(dtype).removeprefix("torch."),
-        time=datetime.now(UTC), metrics={}, weights_only=True, adapters=entry,
+        step=0,
+        epoch=0,
+        consumed_samples=0,
+        global_batch_size=0,
+        config_hash="",
+        family=family.kind,
+        architecture=asdict(family.config),
+        topology={},
+        precision="",
+        dtype=str(dtype).removeprefix("torch."),
+        time=datetime.now(UTC),
+        metrics={},
+        weights_only=True,
+        adapters=entry,
         files=writer.entries,
-    )  # fmt: skip
+    )
     places.write(folder / contract.CHECKPOINT_MANIFEST, manifest.model_dump_json(indent=1).encode())
     layout.mark_complete(folder)
 

@@ -60,8 +60,15 @@ class CacheEntry:
             time.sleep(_POLL)
             if (arrays := self._read()) is not None:
                 return arrays
-        raise InputError([error("data.index_mapping_dir", f"{self.description} was not written within {wait:.0f} s.",
-                                "It is built by global rank 0: use a directory that all nodes share.")])  # fmt: skip
+        raise InputError(
+            [
+                error(
+                    "data.index_mapping_dir",
+                    f"{self.description} was not written within {wait:.0f} s.",
+                    "It is built by global rank 0: use a directory that all nodes share.",
+                )
+            ]
+        )
 
     def _read(self) -> Arrays | None:
         """The arrays, if every byte is what the description says."""

@@ -32,8 +32,10 @@ def samples(config: TrainingConfig, part: str) -> Samples:
     samples_of_part = module(config).samples(part)
     for attribute in ("__len__", "take", "labels_are_targets"):
         if not hasattr(samples_of_part, attribute):
-            raise _fault(f"samples({part!r}) of {name} gave a {type(samples_of_part).__name__} without {attribute}.",
-                         "See neuron_trainer.data.samples.Samples.")  # fmt: skip
+            raise _fault(
+                f"samples({part!r}) of {name} gave a {type(samples_of_part).__name__} without {attribute}.",
+                "See neuron_trainer.data.samples.Samples.",
+            )
     return samples_of_part  # type: ignore[no-any-return]  # a protocol, looked at above
 
 
@@ -44,24 +46,39 @@ def check(config: TrainingConfig, parts: Sequence[str]) -> list[Finding]:
     except InputError as problem:
         return list(problem.findings)
     except Exception as problem:  # of the class's own
-        return [error(KEY, f"{config.data.data_module} failed: {type(problem).__name__}: {problem}.",
-                      "Fix the class; samples(part) and take([0]) of it are called here.")]  # fmt: skip
+        return [
+            error(
+                KEY,
+                f"{config.data.data_module} failed: {type(problem).__name__}: {problem}.",
+                "Fix the class; samples(part) and take([0]) of it are called here.",
+            )
+        ]
 
 
 def _check_part(config: TrainingConfig, part: str) -> list[Finding]:
     name = config.data.data_module
     opened, length, batch = samples(config, part), config.model.encoder_seq_length, config.data.global_batch_size
     if len(opened) < batch:
-        return [error(KEY, f"{name} has {len(opened)} samples for {part}, fewer than one global batch of {batch}.",
-                      "Give it more data, or use a smaller data.global_batch_size.")]  # fmt: skip
+        return [
+            error(
+                KEY,
+                f"{name} has {len(opened)} samples for {part}, fewer than one global batch of {batch}.",
+                "Give it more data, or use a smaller data.global_batch_size.",
+            )
+        ]
     taken, rows = opened.take([0]), alignment.rows_per_sample(alignment.strategy(config))
     expected = (1, length) if rows == 1 else (1, rows, length)
     for column in ("input_ids", "labels"):
         values = taken.get(column)
         if not isinstance(values, torch.Tensor) or values.dtype != torch.int64 or values.shape != expected:
             shape = f"{values.dtype} {list(values.shape)}" if isinstance(values, torch.Tensor) else repr(values)
-            return [error(KEY, f"{name}: {column} of one sample for {part} is {shape}.",
-                          f"Needed is torch.int64 {list(expected)}, S is model.encoder_seq_length.")]  # fmt: skip
+            return [
+                error(
+                    KEY,
+                    f"{name}: {column} of one sample for {part} is {shape}.",
+                    f"Needed is torch.int64 {list(expected)}, S is model.encoder_seq_length.",
+                )
+            ]
     return []
 
 

@@ -14,8 +14,10 @@ from .loader import batches
 from .samples import FOLDER, Part
 
 _LIMITS: Final[Mapping[Part, str]] = {
-    "train": "limit_train_batches", "validation": "limit_val_batches", "test": "limit_test_batches",
-}  # fmt: skip
+    "train": "limit_train_batches",
+    "validation": "limit_val_batches",
+    "test": "limit_test_batches",
+}
 
 
 def check(config: TrainingConfig, parts: list[Part]) -> list[Finding]:

@@ -27,8 +27,10 @@ def check(key: str, folder: str, length: int, vocabulary: int, global_batch: int
     try:
         rows = Rows(folder, key)
         if len(rows) < global_batch:
-            raise rows.fault(f"{folder} has {len(rows)} rows, fewer than one global batch of {global_batch}.",
-                             "Use more text, shorter rows or a smaller data.global_batch_size.")  # fmt: skip
+            raise rows.fault(
+                f"{folder} has {len(rows)} rows, fewer than one global batch of {global_batch}.",
+                "Use more text, shorter rows or a smaller data.global_batch_size.",
+            )
         _check_types(rows)
         _check_shapes(rows)
         _check_values(rows, length, vocabulary)
@@ -44,8 +46,9 @@ def _check_types(rows: Rows) -> None:
             continue
         is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
         if not is_list or not (pa.types.is_integer(kind.value_type) or pa.types.is_boolean(kind.value_type)):
-            raise rows.fault(f"the column {name} of {rows.folder} has values of type {kind}.",
-                             "Needed are lists of whole numbers.")  # fmt: skip
+            raise rows.fault(
+                f"the column {name} of {rows.folder} has values of type {kind}.", "Needed are lists of whole numbers."
+            )
 
 
 def _check_shapes(rows: Rows) -> None:
@@ -57,8 +60,10 @@ def _check_shapes(rows: Rows) -> None:
     for name, own in zip((*COLUMNS, MASK), lengths, strict=False):
         if len(wrong := np.flatnonzero(own != first)):
             row = int(wrong[0])
-            raise rows.fault(f"row {row} of {rows.folder} has {own[row]} values in {name}, not {first} as input_ids of "
-                             "row 0.", "All lists of a data set must be equally long.")  # fmt: skip
+            raise rows.fault(
+                f"row {row} of {rows.folder} has {own[row]} values in {name}, not {first} as input_ids of row 0.",
+                "All lists of a data set must be equally long.",
+            )
 
 
 def _lengths(rows: Rows, name: str) -> Any:

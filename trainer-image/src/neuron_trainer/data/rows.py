@@ -68,8 +68,10 @@ class Rows:
             return loaded
         if datasets_format.SPLIT not in loaded:
             splits = ", ".join(loaded) or "none"
-            raise self.fault(f"{self.folder} has no split {datasets_format.SPLIT!r}, only {splits}.",
-                             "Name the directory of the split that is meant.")  # fmt: skip
+            raise self.fault(
+                f"{self.folder} has no split {datasets_format.SPLIT!r}, only {splits}.",
+                "Name the directory of the split that is meant.",
+            )
         return loaded[datasets_format.SPLIT]
 
     def __len__(self) -> int:

@@ -100,8 +100,11 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         sync: Callable[[], None],
     ) -> None:
         self._params, self._state, self._folder, self._observer = (
-            manager.checkpoint_callback_params, state, folder, observer,
-        )  # fmt: skip
+            manager.checkpoint_callback_params,
+            state,
+            folder,
+            observer,
+        )
         self._is_first, self._sync = rank == 0, sync
         self._is_on = manager.writes_checkpoints
         self.saving = Saving(state, self._tidy, is_async=self._is_on and manager.async_checkpointing)

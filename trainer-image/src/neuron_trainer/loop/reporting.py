@@ -185,13 +185,19 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         assert self._metrics is not None and self._display is not None
         assert self._trainer is not None and self._module is not None
         metrics = StepMetrics(
-            step=result.step, loss=result.loss, lr=result.lr, gradient_norm=result.gradient_norm,
-            consumed_samples=result.consumed_samples, tokens_per_second=result.tokens_per_second,
-            time=round(result.time, 3), parameter_norm=result.parameter_norm,
+            step=result.step,
+            loss=result.loss,
+            lr=result.lr,
+            gradient_norm=result.gradient_norm,
+            consumed_samples=result.consumed_samples,
+            tokens_per_second=result.tokens_per_second,
+            time=round(result.time, 3),
+            parameter_norm=result.parameter_norm,
             nonfinite_steps=self._module.results.nonfinite_norms or None,
-            mfu=self._mfu(result.tokens_per_second), metrics=result.metrics,
+            mfu=self._mfu(result.tokens_per_second),
+            metrics=result.metrics,
             cpu_fallbacks=self._module.cpu_fallbacks or None,
-        )  # fmt: skip
+        )
         self._metrics.append(metrics)
         self._display.show(metrics)
         throughput = metrics.tokens_per_second / self._module.config.model.encoder_seq_length
@@ -239,10 +245,15 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             return
         if (newest := self._newest) is not None:
             changes = {
-                "step": newest.step, "loss": newest.loss, "learning_rate": newest.lr,
-                "tokens_per_second": newest.tokens_per_second, "mfu": self._mfu(newest.tokens_per_second),
-                "metrics": dict(newest.metrics), "last_step_time": datetime.fromtimestamp(newest.time, UTC), **changes,
-            }  # fmt: skip
+                "step": newest.step,
+                "loss": newest.loss,
+                "learning_rate": newest.lr,
+                "tokens_per_second": newest.tokens_per_second,
+                "mfu": self._mfu(newest.tokens_per_second),
+                "metrics": dict(newest.metrics),
+                "last_step_time": datetime.fromtimestamp(newest.time, UTC),
+                **changes,
+            }
         recoveries = (self._recovery,) if self._recovery is not None else ()
         self._report = self._report.model_copy(update={**changes, "recoveries": recoveries})
         self._handoff.write_progress(self._report)

@@ -13,8 +13,12 @@ from neuron_api.config import ExpManagerConfig
 from .module import TrainingModule
 
 _EARLY: Final[Mapping[str, Any]] = {
-    "monitor": "val_loss", "mode": "min", "min_delta": 0.001, "patience": 10, "verbose": True,
-}  # fmt: skip
+    "monitor": "val_loss",
+    "mode": "min",
+    "min_delta": 0.001,
+    "patience": 10,
+    "verbose": True,
+}
 """NeMo's defaults (`EarlyStoppingParams`), where they differ from Lightning's."""
 
 

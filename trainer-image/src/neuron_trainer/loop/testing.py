@@ -35,8 +35,13 @@ def test(run: Run, start: Start, log_dir: Path, rank: int) -> float:
     step = manifest.read(place).step if is_ours else 0
     if rank == 0:
         log.info("step %d: test_loss %.6g over %d batches, of %s", step, loss, batches, start.checkpoint)
-        line = {"step": step, "test_loss": loss, "batches": batches, "checkpoint": start.checkpoint,
-                "time": round(time.time(), 3)}  # fmt: skip
+        line = {
+            "step": step,
+            "test_loss": loss,
+            "batches": batches,
+            "checkpoint": start.checkpoint,
+            "time": round(time.time(), 3),
+        }
         with (log_dir / RESULTS_FILE).open("a") as file:
             file.write(files.json_dumps(line) + "\n")
     return loss

@@ -57,8 +57,10 @@ class CpuFallbacks(pl.Callback):  # type: ignore[misc]
         message = f"{count} operator{'s' * (count > 1)} of {when} ran on the CPU: {_names(self.ops)}."
         log.warning(
             "%s: %s Each is a wait and two copies. Set %s=1 to end a run whose steps have any.",
-            self._accelerator.name, message, contract.ENV_REFUSE_FALLBACKS,
-        )  # fmt: skip
+            self._accelerator.name,
+            message,
+            contract.ENV_REFUSE_FALLBACKS,
+        )
         return message
 
 

@@ -158,9 +158,17 @@ class Results:
             self.nonfinite_norms += 1
             self._broken = self._broken or pending.step
         self._newest = StepResult(
-            pending.step, loss, gradient_norm, pending.lr, pending.consumed_samples, pending.tokens_per_second,
-            pending.time, None if pending.parameter_norm is None else further[-1], pending.seconds, metrics,
-        )  # fmt: skip
+            pending.step,
+            loss,
+            gradient_norm,
+            pending.lr,
+            pending.consumed_samples,
+            pending.tokens_per_second,
+            pending.time,
+            None if pending.parameter_norm is None else further[-1],
+            pending.seconds,
+            metrics,
+        )
         self.on_read(self._newest)
 
     def _sentence(self, pending: Pending, loss: float) -> str:

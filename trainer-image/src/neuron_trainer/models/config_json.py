@@ -53,8 +53,10 @@ def _remedy(text: str) -> str:
 def checked(values: Any, source: str = "config.json") -> dict[str, Any]:
     """The values, if each that is read has its type and range; raises `InputError` with all that have not."""
     if not isinstance(values, dict):
-        raise wrong(f"{source} is a {type(values).__name__}, not an object with keys.",
-                    "Give the config.json of a Llama, Mistral or Mixtral model.")  # fmt: skip
+        raise wrong(
+            f"{source} is a {type(values).__name__}, not an object with keys.",
+            "Give the config.json of a Llama, Mistral or Mixtral model.",
+        )
     try:
         ConfigJson.model_validate(values)
     except ValidationError as problem:

@@ -71,8 +71,15 @@ def _arguments(optim: OptimConfig, parameters: Sequence[LocalParameter]) -> dict
     On the CPU `capturable`, which changes no number, is dropped: torch refuses it there, and nowhere else that we run.
     """
     if optim.eps is not None and isinstance(optim.eps, tuple) != optim.spec.has_eps_pair:
-        raise InputError([error("model.optim.eps", f"{optim.eps} does not fit {optim.name}.",
-                                "Give adafactor a pair, any other optimizer one number.")])  # fmt: skip
+        raise InputError(
+            [
+                error(
+                    "model.optim.eps",
+                    f"{optim.eps} does not fit {optim.name}.",
+                    "Give adafactor a pair, any other optimizer one number.",
+                )
+            ]
+        )
     configured = {key: value for key in optim.spec.arguments if (value := getattr(optim, key)) is not None}
     device = parameters[0].leaf.device
     ours = {

@@ -19,9 +19,12 @@ from . import text
 from .errors import FormatError, reading
 
 _MAGIC: Final = {
-    b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4",
-}  # fmt: skip
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+}
 
 
 def by_content(head: bytes) -> str:
@@ -121,8 +124,10 @@ def detect(path: Path, form: Form | None = None, encoding: str | None = None, *,
     start = head.decode(used, "ignore").lstrip("\ufeff" + _BLANK)
     if chosen in (None, Form.TEXT) and form is None and _is_json(start):
         if not is_records:
-            raise FormatError(f"{path} has JSON records, but its name does not end in .jsonl or .json.",
-                              "Say how to read it: --input-format json or --input-format text.")  # fmt: skip
+            raise FormatError(
+                f"{path} has JSON records, but its name does not end in .jsonl or .json.",
+                "Say how to read it: --input-format json or --input-format text.",
+            )
         chosen = Form.JSON
     if is_records and chosen in (None, Form.TEXT):
         reason = "has no records: it is plain text" if start else "is empty"
@@ -158,8 +163,10 @@ def _check_text(path: Path, head: bytes, encoding: str | None) -> None:
         raise FormatError(f"{path} is {binary}, not text.", "Extract the text into a file of its own.")
     if encoding is None and not text.by_mark(head) and (place := head.find(b"\0")) >= 0:
         number = head.count(b"\n", 0, place) + 1
-        raise FormatError(f"{path} is not text: line {number} has a NUL byte.",
-                          "If it is text in UTF-16, give --encoding utf-16-le or utf-16-be.")  # fmt: skip
+        raise FormatError(
+            f"{path} is not text: line {number} has a NUL byte.",
+            "If it is text in UTF-16, give --encoding utf-16-le or utf-16-be.",
+        )
 
 
 def _is_json(start: str) -> bool:

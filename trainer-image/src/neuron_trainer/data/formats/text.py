@@ -12,9 +12,12 @@ Errors = Literal["strict", "replace"]
 """What happens to bytes that do not belong to the encoding, and to halves of surrogate pairs."""
 
 BOMS: Final = (
-    (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
-)  # fmt: skip
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 """UTF-32 before UTF-16: the mark of the one begins with that of the other."""
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _CHUNK: Final = 1 << 20
@@ -97,8 +100,10 @@ def without_surrogates(text: str, place: str, errors: Errors) -> Text:
     if (surrogate := _SURROGATE.search(text)) is None:
         return Text(text, 0)
     if errors == "strict":
-        raise FormatError(f"{place} has half of a surrogate pair, \\u{ord(surrogate[0]):04x}, which is no character.",
-                          "Write the whole character in the file.")  # fmt: skip
+        raise FormatError(
+            f"{place} has half of a surrogate pair, \\u{ord(surrogate[0]):04x}, which is no character.",
+            "Write the whole character in the file.",
+        )
     return Text(*_SURROGATE.subn(REPLACEMENT, text))
 
 

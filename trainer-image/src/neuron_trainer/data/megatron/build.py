@@ -102,9 +102,15 @@ def documents_of(config: TrainingConfig, part: str, source: BlendSource, tokens:
     """Documents of a prefix that belong to a part; raises `InputError` when there is nothing to cut samples from."""
     documents = splits.bounds(config.data.splits_string, len(tokens))[part] if source.is_split else range(len(tokens))
     if int(tokens.lengths[documents.start : documents.stop].sum()) < 2:
-        raise InputError([error("data.splits_string" if source.is_split else "data.data_prefix",
-                                f"{len(documents)} of the {len(tokens)} documents of {tokens.prefix} are for {part}: "
-                                "no text.", f"Give {part} a larger part, or use more text.")])  # fmt: skip
+        raise InputError(
+            [
+                error(
+                    "data.splits_string" if source.is_split else "data.data_prefix",
+                    f"{len(documents)} of the {len(tokens)} documents of {tokens.prefix} are for {part}: no text.",
+                    f"Give {part} a larger part, or use more text.",
+                )
+            ]
+        )
     return documents
 
 
@@ -122,8 +128,15 @@ class _PartBuilder:
         if self._source.weights is None or (self._needed is None and len(prefixes) == 1):
             return self._windows(prefixes[0], self._needed)
         if self._needed is None:
-            raise InputError([error("trainer.max_steps", f"a blend needs the number of {self._part} samples.",
-                                    "Give max_steps, val_check_interval and limit_*_batches as numbers.")])  # fmt: skip
+            raise InputError(
+                [
+                    error(
+                        "trainer.max_steps",
+                        f"a blend needs the number of {self._part} samples.",
+                        "Give max_steps, val_check_interval and limit_*_batches as numbers.",
+                    )
+                ]
+            )
         sizes = blend.sizes(weights, self._needed)
         sets = [self._windows(prefix, count) for prefix, count in zip(prefixes, sizes, strict=True)]
         total = sum(blend.shares(weights, self._needed))

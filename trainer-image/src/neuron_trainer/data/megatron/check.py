@@ -65,8 +65,13 @@ def _batch(config: TrainingConfig, part: str, tokens: IndexedTokens, documents: 
     count = int(tokens.lengths[documents.start : documents.stop].sum(dtype=np.int64)) // length
     if count >= batch:
         return []
-    return [error("data.data_prefix", f"{tokens.prefix} has {count} samples for {part}, fewer than one global batch of "
-                  f"{batch}.", "Use more text or a smaller data.global_batch_size.")]  # fmt: skip
+    return [
+        error(
+            "data.data_prefix",
+            f"{tokens.prefix} has {count} samples for {part}, fewer than one global batch of {batch}.",
+            "Use more text or a smaller data.global_batch_size.",
+        )
+    ]
 
 
 def _folder(config: TrainingConfig, prefix: Path) -> list[Finding]:
@@ -77,8 +82,13 @@ def _folder(config: TrainingConfig, prefix: Path) -> list[Finding]:
     existing = next(path for path in (folder, *folder.parents) if exists(path))
     if existing.is_dir() and os.access(existing, os.W_OK):
         return []
-    return [error("data.index_mapping_dir", f"index files cannot be written to {folder}.",
-                  "Give a directory that is writable and that all nodes share.")]  # fmt: skip
+    return [
+        error(
+            "data.index_mapping_dir",
+            f"index files cannot be written to {folder}.",
+            "Give a directory that is writable and that all nodes share.",
+        )
+    ]
 
 
 def _tokenizer(config: TrainingConfig) -> list[Finding]:

@@ -17,8 +17,13 @@ FAMILIES: Final[frozenset[Version]] = frozenset({(2, 13), (2, 14)})
 PYTHON: Final[tuple[Version, Version]] = ((3, 12), (3, 14))
 """First and last Python that TorchNeuron has wheels for."""
 TESTED_DRIVER: Final[dict[Version, Version]] = {
-    (2, 35): (2, 31), (2, 34): (2, 30), (2, 33): (2, 29), (2, 32): (2, 28), (2, 31): (2, 27), (2, 30): (2, 26),
-}  # fmt: skip
+    (2, 35): (2, 31),
+    (2, 34): (2, 30),
+    (2, 33): (2, 29),
+    (2, 32): (2, 28),
+    (2, 31): (2, 27),
+    (2, 30): (2, 26),
+}
 """By runtime library, the driver of the same SDK, 2.33 to 2.28."""
 FIRST_RUNTIME_OF_DRIVER: Final[dict[Version, Version]] = {(2, 29): (2, 33)}
 """From this driver on, the first runtime library that works."""

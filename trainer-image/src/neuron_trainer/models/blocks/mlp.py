@@ -12,8 +12,12 @@ GATED: Final = ("swiglu", "geglu", "reglu")
 """Values of `model.activation` that multiply activation(gate) with a second projection."""
 
 FUNCTIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {
-    "swiglu": F.silu, "silu": F.silu, "geglu": F.gelu, "gelu": F.gelu, "reglu": F.relu,
-}  # fmt: skip
+    "swiglu": F.silu,
+    "silu": F.silu,
+    "geglu": F.gelu,
+    "gelu": F.gelu,
+    "reglu": F.relu,
+}
 """`model.activation` to the function of one argument; gelu is the exact one."""
 
 

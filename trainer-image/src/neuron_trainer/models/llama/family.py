@@ -14,8 +14,13 @@ from .config import LlamaConfig, from_values
 from .model import LlamaForCausalLM
 
 RECOMPUTABLE: Final = (
-    "CoreAttention", "LlamaAttention", "LlamaMLP", "ActivationMultiplyMLP", "LlamaRMSNorm", "LlamaDecoderLayer",
-)  # fmt: skip
+    "CoreAttention",
+    "LlamaAttention",
+    "LlamaMLP",
+    "ActivationMultiplyMLP",
+    "LlamaRMSNorm",
+    "LlamaDecoderLayer",
+)
 """Values of `model.activations_checkpoint_recompute`."""
 
 

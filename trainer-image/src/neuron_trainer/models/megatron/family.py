@@ -17,8 +17,12 @@ from .model import MegatronForCausalLM
 
 _ENDS: Final = ("o_proj.weight", "down_proj.weight", "experts.down_proj")
 RECOMPUTABLE: Final = (
-    "CoreAttention", "ParallelAttention", "ParallelMLP", "NeuronSwitchMLP", "ParallelTransformerLayer",
-)  # fmt: skip
+    "CoreAttention",
+    "ParallelAttention",
+    "ParallelMLP",
+    "NeuronSwitchMLP",
+    "ParallelTransformerLayer",
+)
 """Values of `model.activations_checkpoint_recompute`."""
 
 

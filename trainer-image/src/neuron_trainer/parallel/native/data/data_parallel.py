@@ -127,9 +127,13 @@ def replicated(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
     rank that there are none, which is so: TORCH_CPP_LOG_LEVEL of the forkserver keeps it quiet. `mesh`: `Meshes.data`.
     """
     return DistributedDataParallel(
-        module, process_group=mesh.get_group(0), forward_sync_buffers=False, init_sync=False,
-        gradient_as_bucket_view=True, find_unused_parameters=True,
-    )  # fmt: skip
+        module,
+        process_group=mesh.get_group(0),
+        forward_sync_buffers=False,
+        init_sync=False,
+        gradient_as_bucket_view=True,
+        find_unused_parameters=True,
+    )
 
 
 def reshard(modules: list[nn.Module]) -> None:
