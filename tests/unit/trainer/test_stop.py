@@ -22,7 +22,7 @@ from neuron_trainer.errors import NotBegunError, StartError
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.launcher import checkpoint_selector, start, termination
 from neuron_trainer.launcher.elastic import forkserver, supervisor
-from neuron_trainer.launcher.stop import StopRequest
+from neuron_trainer.launcher.termination import StopRequest
 from neuron_trainer.preflight import preflight
 
 from .conftest import alone

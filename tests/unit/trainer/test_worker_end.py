@@ -19,7 +19,7 @@ from neuron_trainer.launcher.elastic import agent as agent_module
 from neuron_trainer.launcher.elastic.agent import Agent
 from neuron_trainer.launcher.elastic.context import AgentContext, RestartBudget
 from neuron_trainer.launcher.elastic.failure import Verdict, first_fall, judge
-from neuron_trainer.launcher.stop import StopRequest
+from neuron_trainer.launcher.termination import StopRequest
 from neuron_trainer.worker import WorkerOutcome
 
 STALE = "NRT:nrt_allocate_neuron_cores  Logical Neuron Core(s) not available - Requested:lnc0-lnc0 Available:0"

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from neuron_trainer.checkpoint import hf_checkpoint
-from neuron_trainer.checkpoint.lora import merge, peft_directory
-from neuron_trainer.checkpoint.lora.base import adapters_in
+from neuron_trainer.checkpoint.lora import peft_directory
+from neuron_trainer.checkpoint.lora.base import Pair, adapters_in, pairs
 from neuron_trainer.checkpoint.lora.entry import AdapterEntry
 from neuron_trainer.errors import CheckpointError
 from neuron_trainer.models import lora
@@ -46,7 +46,7 @@ def read(folder: Path) -> AdapterSource | None:
             folder, entry, {name: partial(hf_checkpoint.load, location) for name, location in stored.items()}
         )
     every = native.read(folder, masters=True)
-    adapted = frozenset(pair.weight.removesuffix(".weight") for pair in merge.pairs(list(every)))
+    adapted = frozenset(pair.weight.removesuffix(".weight") for pair in pairs(list(every)))
     own = {name: load for name, load in every.items() if lora.names.is_trained(name, entry.bias, adapted)}
     return AdapterSource(folder, entry, own)
 
@@ -58,7 +58,7 @@ def merged(source: AdapterSource, base: Weights, dtype: torch.dtype | None) -> W
     for an adapter that the base has no weight for.
     """
     result = dict(base)
-    for pair in merge.pairs(list(source.weights)):
+    for pair in pairs(list(source.weights)):
         load = base.get(pair.weight) or _tied(base, pair.weight)
         if load is None:
             raise CheckpointError(f"{source.folder} has an adapter of {pair.weight}, which its base has not")
@@ -71,7 +71,7 @@ def merged(source: AdapterSource, base: Weights, dtype: torch.dtype | None) -> W
 
 def unties(source: AdapterSource) -> bool:
     """Return whether a weight that embedding and head share is two weights after the merge."""
-    ends = {pair.weight.rpartition(".")[0].rpartition(".")[2] for pair in merge.pairs(list(source.weights))}
+    ends = {pair.weight.rpartition(".")[0].rpartition(".")[2] for pair in pairs(list(source.weights))}
     return bool(ends & {"embed_tokens", "lm_head"})
 
 
@@ -115,7 +115,7 @@ def _tied(base: Weights, weight: str) -> Callable[[], Tensor] | None:
     return base.get("model.embed_tokens.weight") if weight == "lm_head.weight" else None
 
 
-def _sum(load: Callable[[], Tensor], source: AdapterSource, pair: merge.Pair, dtype: torch.dtype | None) -> Tensor:
+def _sum(load: Callable[[], Tensor], source: AdapterSource, pair: Pair, dtype: torch.dtype | None) -> Tensor:
     a, b = source.weights[pair.a](), source.weights[pair.b]()
     weight = load()
     delta = pair.delta(a, b, slice(None), slice(None))

@@ -20,7 +20,7 @@ from neuron_trainer.storage.lease import (
     HolderState,
 )
 
-from .stop import StopRequest
+from .termination import StopRequest
 
 log = logging.getLogger(__name__)
 

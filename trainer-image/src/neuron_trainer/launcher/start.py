@@ -36,8 +36,7 @@ from .elastic import forkserver
 from .node import NodeIdentity, devices_override
 from .server import Server
 from .status import Status
-from .stop import StopRequest
-from .termination import LauncherOutcome
+from .termination import LauncherOutcome, StopRequest
 
 log = logging.getLogger(__name__)
 

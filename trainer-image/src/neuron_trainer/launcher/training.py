@@ -37,8 +37,7 @@ from .elastic.context import AgentContext, RestartBudget
 from .elastic.stderr import Stderr
 from .node import NodeIdentity
 from .status import Status
-from .stop import StopRequest
-from .termination import LauncherOutcome
+from .termination import LauncherOutcome, StopRequest
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neuron_api.config import PeftConfig, TrainingConfig
 from neuron_trainer.checkpoint import fingerprint, hf_checkpoint, reader, tensors
-from neuron_trainer.checkpoint.lora import merge, peft_directory
+from neuron_trainer.checkpoint.lora import base, peft_directory
 from neuron_trainer.checkpoint.lora.base import adapters_in, check_drawn, drawn, locate
 from neuron_trainer.checkpoint.lora.entry import AdapterEntry, BaseEntry
 from neuron_trainer.checkpoint.manifest import Manifest
@@ -128,7 +128,7 @@ class RunAdapters:
         frozen, sums = self._backend.frozen_parameters(), {}
         if self._peft.merge_lora:
             trained = {parameter.name: parameter for parameter in self._backend.parameters()}
-            sums = merge.merged(frozen, trained, self._peft.lora_alpha / self._peft.lora_rank)
+            sums = base.merged(frozen, trained, self._peft.lora_alpha / self._peft.lora_rank)
         return {
             f"model.{parameter.name}": CheckpointTensor(
                 local := sums.get(parameter.name, parameter.leaf.detach()),

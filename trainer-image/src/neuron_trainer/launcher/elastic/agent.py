@@ -21,7 +21,7 @@ from neuron_api.resource.progress import TrainerPhase
 from neuron_trainer import accelerators
 from neuron_trainer.errors import PreemptedError
 from neuron_trainer.ipc.worker_channel import Start
-from neuron_trainer.launcher.stop import reap
+from neuron_trainer.launcher.termination import reap
 from neuron_trainer.run_directory.resume import ResumeChoice
 from neuron_trainer.worker import Job, WorkerOutcome
 from neuron_trainer.worker import main as worker_main

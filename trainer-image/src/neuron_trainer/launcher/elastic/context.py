@@ -15,7 +15,7 @@ from neuron_api.resource.progress import ProcessFailure, failure_headline, last_
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.launcher.status import Status
-from neuron_trainer.launcher.stop import StopRequest
+from neuron_trainer.launcher.termination import StopRequest
 
 from .failure import describe
 from .stderr import Stderr
