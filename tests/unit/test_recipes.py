@@ -154,13 +154,13 @@ def test_a_reason(copy: Copy) -> None:
         from builders import NOW, OPTIONS, make_job
         from neuron_api.reference import reasons
         from neuron_api.resource.reasons import Reason
-        from neuron_operator.planning.status import announce, conditions
+        from neuron_operator.planning.status import changes, conditions
         from neuron_operator.planning.status.conditions import End, Facts
         job = make_job().build()
         facts = Facts(generation=1, config=None, end=End(Reason.TOY_BROKEN, "The duck is broken."))
         after = job.status.model_copy(update={"conditions": conditions.conditions(facts, (), NOW)})
         print([(one.type.value, one.message) for one in after.conditions if one.reason == "ToyBroken"])
-        print([one.reason for one in announce.announcements(job.status, after)])
+        print([one.reason for one in changes.announcements(job.status, after)])
         print("Glue it, then start a new job." in reasons.page())
     """)
     failed, event, page = output.splitlines()
@@ -220,11 +220,11 @@ def test_a_gang_scheduler(copy: Copy) -> None:
     output = copy.run("""
         from builders import NOW, OPTIONS, accepted, make_job, observed
         from neuron_api.manifest.crd import to_yaml
-        from neuron_operator.planning.objects import desired, groups
+        from neuron_operator.planning.objects import children, desired
         from neuron_operator.planning.observation.observation import SchedulerState
         job = make_job().nodes(2).spec(scheduling={"gang": "Toy"}).build()
         pod = desired.pod(job, accepted(job), 0, 1)
-        (group,) = groups.applies(observed(job, scheduler=SchedulerState(served=True)), 0, 2, lambda: pod)
+        (group,) = children.group_applies(observed(job, scheduler=SchedulerState(served=True)), 0, 2, lambda: pod)
         print(pod["spec"]["schedulerName"], group["apiVersion"], group["kind"], group["metadata"]["name"])
         print(group["spec"])
         print("Toy" in to_yaml())

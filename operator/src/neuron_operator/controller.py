@@ -51,7 +51,7 @@ PendingEvents = tuple[NeuronTrainingJob, tuple[Announcement, ...]]
 """A job as it was, and what is to be said about the change."""
 
 MAX_PLANS_PER_PASS: Final = 4
-"""In one reconcile, each from what the one before has left (`planning.projection`): save, delete, create, and one to
+"""In one reconcile, each from what the one before has left (`planning.outcome`): save, delete, create, and one to
 spare."""
 _WEBHOOK = "failed calling webhook"
 """500, but a plain word: the webhook of a queue (or of anybody else) does not answer, so no pod is made."""
@@ -220,7 +220,7 @@ class Controller:
         return None
 
     async def _let_go(self, key: JobKey) -> None:
-        """Release pods of a job that is gone, where a scheduler may hold them (`objects.release`)."""
+        """Release pods of a job that is gone, where a scheduler may hold them (`objects.cleanup`)."""
         if may_hold_pods(self.options.gang_schedulers):
             listed = await self.cluster.list(api.POD, key.namespace, f"{contract.LABEL_JOB}={key.name}")
             held = [pod for body in listed if (pod := pods.read(body)) is not None]

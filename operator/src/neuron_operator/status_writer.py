@@ -142,7 +142,7 @@ class StatusWriter:
 
 
 class StatusThrottle:
-    """Spaces out the writes that only bring numbers up to date (`planning.status.status_diff` says which those are)."""
+    """Spaces out the writes that only bring numbers up to date (`planning.status.changes` says which those are)."""
 
     def __init__(self, min_seconds: float) -> None:
         self._min_seconds, self._last = min_seconds, dict[JobKey, datetime]()

@@ -132,4 +132,4 @@ RULES: Final = (
     *for_keys(2212, lambda _: ".nemo archives are not written here.", IsOn, is_forbidden=True),
     *for_keys(2213, lambda _: "this logger is not part of the image.", IsOn, is_forbidden=True),
 )
-"""Rules that the API server checks in the same words (`cel.conditions`), those of checkpoints included."""
+"""Rules that the API server checks in the same words (`cel.rule`), those of checkpoints included."""

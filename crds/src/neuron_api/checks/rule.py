@@ -1,6 +1,6 @@
 """A rule between keys as one object: when it refuses a configuration, and what it then says.
 
-The condition is a small tree. `holds` evaluates it over a typed configuration; `cel.conditions` writes it as CEL for
+The condition is a small tree. `holds` evaluates it over a typed configuration; `cel.rule` writes it as CEL for
 the API server. So a rule stands in one place, and both forms agree by construction. What needs more than these
 conditions (divisions, several sections) is a function of a section's module, and an expression in `cel/` beside it.
 """

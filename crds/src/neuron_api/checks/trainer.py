@@ -147,4 +147,4 @@ RULES: Final = (
     ConfigRule(2109, _EPOCHS, Equals(_EPOCHS, 0), _nothing),
     ConfigRule(2109, _BATCHES, Equals(_BATCHES, 0), _nothing, "Leave it out for all batches."),
 )
-"""Rules that the API server checks in the same words (`cel.conditions`)."""
+"""Rules that the API server checks in the same words (`cel.rule`)."""

@@ -66,7 +66,7 @@ class Loaded:
     resolved: dict[str, Any]
     """The effective configuration as plain data, defaults filled in; empty when `config` is None."""
     hash: str
-    """`fingerprint.compute` of the values that are not defaults; empty when `config` is None. An operator with more
+    """`fingerprint_of` of the values that are not defaults; empty when `config` is None. An operator with more
     keys computes the same hash for jobs that do not set them."""
     findings: tuple[Finding, ...]
     """Errors, warnings and notes; in the order of the document's lines where there is a text."""

@@ -20,10 +20,10 @@ Acting on it is safe for these reasons:
 * **A missed event does not last.** A watch that ends goes on from its last version, or with a new listing that shows
   what was missed as a difference. Each stream and each wait has a bound. At every resync the versions of all jobs are
   compared with those that events brought: a change that no event reported ends the process, and a new one starts
-  (`watch_staleness`).
+  (`pod_watch.WatchStalenessDetector`).
 * **Idleness ends by itself.** An event, another report or the next due time ends it; every idle job has a full pass
   from time to time all the same.
 
-`event_coalescer` decides how soon a pod event leads to a pass: failures at once, anything else together after 0.2 s.
-Figures: docs/design/012-operator-speed.md.
+`pod_watch.EventCoalescer` decides how soon a pod event leads to a pass: failures at once, anything else together
+after 0.2 s. Figures: docs/design/012-operator-speed.md.
 """

@@ -31,7 +31,7 @@ class PlanContext:
 
     @property
     def job(self) -> NeuronTrainingJob:
-        """The job as it was read; `job.status` is the status before this plan."""
+        """The job as it was read; its `status` is the status before this plan."""
         return self.observed.job
 
     @property

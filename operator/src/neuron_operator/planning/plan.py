@@ -60,7 +60,7 @@ class Plan:
     """Carried out in the order of the fields; the status is written once, after them."""
 
     draft: JobStatus
-    """The status so far; `planner.settle` adds phase and conditions once it is known what came of the rest."""
+    """The status so far; `outcome.finalize_status` adds phase and conditions once it is known what came of the rest."""
     facts: Facts
     """What phase and conditions are made from."""
     is_final: bool = False

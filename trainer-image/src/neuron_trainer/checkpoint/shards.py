@@ -110,7 +110,7 @@ class ShardStorage(FileSystem):
         return places.place(path)
 
     def mkdir(self, path: Any) -> None:
-        """See `storage.make`."""
+        """See `places.make`."""
         places.make(path)
 
     def exists(self, path: Any) -> bool:

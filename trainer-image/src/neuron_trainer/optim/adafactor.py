@@ -22,7 +22,7 @@ class Adafactor(EagerStateOptimizer):
     """û = g / sqrt(v) with v from row and column means, clipped to RMS `clip_threshold`; p -= rate (wd p + û).
 
     rate = lr max(eps[1], RMS(p)) with `scale_parameter`, else lr; `relative_step` is a schedule
-    (`lr_schedules.relative`). With `beta1` the steps rate û are averaged. Means and RMS are of whole parameters: three
+    (`learning_rate.relative`). With `beta1` the steps rate û are averaged. Means and RMS are of whole parameters: three
     small all-reduces for all of them per process group that divides parameters. The gradients are overwritten: û of all
     parameters is needed at once, and a second copy would cost as much memory as this optimizer saves.
     """

@@ -1,5 +1,4 @@
-"""The base of an adapter: where it is, whether it is the one, and the weights with what is added to them.
-"""
+"""The base of an adapter: where it is, whether it is the one, and the weights with what is added to them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
