@@ -10,7 +10,7 @@ from typing import Any, Final
 from neuron_api.config import ModelConfig, TrainingConfig
 from neuron_api.findings.finding import Finding, error
 
-from .config_json import MODEL_TYPES, model_type, with_defaults
+from .config_json import MODEL_TYPES, model_type, positive, sizes, with_defaults
 
 _GATED: Final = ("swiglu", "geglu", "reglu")
 _REQUIRED: Final = (
@@ -100,7 +100,7 @@ class Architecture:
 
 def from_json(values: Mapping[str, Any], model: ModelConfig) -> tuple[Architecture | None, tuple[Finding, ...]]:
     """Return the architecture of a parsed `config.json` with the overrides of the `model` section, or findings."""
-    missing = [name for name in _REQUIRED if not _size(values, name)]
+    missing = [name for name in _REQUIRED if not positive(values, name)]
     if missing:
         return None, (
             error(
@@ -112,22 +112,21 @@ def from_json(values: Mapping[str, Any], model: ModelConfig) -> tuple[Architectu
         )
     kind = model_type(values)
     values = with_defaults(values, kind)
-    hidden, heads = model.hidden_size or values["hidden_size"], values["num_attention_heads"]
-    own_size = _size(values, "head_dim") if hidden == values["hidden_size"] else None
+    own = sizes(values, model)
     has_biases = kind in MODEL_TYPES and MODEL_TYPES[kind].has_biases
     architecture = Architecture(
         kind=kind,
-        layers=model.num_layers or values["num_hidden_layers"],
-        hidden=hidden,
-        heads=heads,
-        kv_heads=_size(values, "num_key_value_heads") or heads,
-        head_size=own_size or hidden // heads,
-        ffn=values["intermediate_size"],
-        vocabulary=values["vocab_size"],
-        is_tied=bool(values.get("tie_word_embeddings", False)),
+        layers=own.num_hidden_layers,
+        hidden=own.hidden_size,
+        heads=own.num_attention_heads,
+        kv_heads=own.num_key_value_heads,
+        head_size=own.head_dim,
+        ffn=own.intermediate_size,
+        vocabulary=own.vocab_size,
+        is_tied=own.tie_word_embeddings,
         has_bias=has_biases and bool(values.get("attention_bias", False)),
         has_mlp_bias=has_biases and bool(values.get("mlp_bias", False)),
-        experts=_experts(model, _size(values, "num_local_experts"), _size(values, "num_experts_per_tok") or 1),
+        experts=_experts(model, positive(values, "num_local_experts"), positive(values, "num_experts_per_tok") or 1),
     )
     return architecture, ()
 
@@ -160,12 +159,6 @@ def from_megatron(config: TrainingConfig, vocabulary: int | None = None) -> Arch
         vocabulary_multiple=model.make_vocab_size_divisible_by,
         experts=_experts(model, None, 1, is_megatron=True),
     )
-
-
-def _size(values: Mapping[str, Any], name: str) -> int | None:
-    """Return a positive integer of at most 63 bits; None for anything else."""
-    value = values.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None
 
 
 def _experts(model: ModelConfig, count: int | None, per_token: int, *, is_megatron: bool = False) -> ExpertSizes | None:

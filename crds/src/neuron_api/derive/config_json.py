@@ -1,4 +1,4 @@
-"""Hugging Face's `config.json`: which models there are, and the types and ranges of the keys that are read.
+"""Hugging Face's `config.json`: which models there are, types and ranges of the keys that are read, and the sizes.
 
 All other keys are ignored. A key without a default here is required. Bounds are far beyond any model, but below what
 overflows or runs for hours.
@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from neuron_api.config import ModelConfig
 
 Width = Annotated[int, Field(ge=1, le=2**24)]
 Rows = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -142,3 +144,41 @@ def model_type(values: Mapping[str, Any], name: str = "") -> str:
 def with_defaults(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Return the values with what the model's type means where they are silent."""
     return {**(MODEL_TYPES[kind].defaults if kind in MODEL_TYPES else {}), **values}
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The sizes that config.json gives, with those of the `model` section over them; its own names."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    tie_word_embeddings: bool
+
+
+def sizes(values: Mapping[str, Any], overrides: ModelConfig | None) -> Sizes:
+    """Return the sizes; another hidden size keeps the number of heads. Raises `KeyError` if a required one is
+    missing."""
+    hidden = (overrides and overrides.hidden_size) or values["hidden_size"]
+    heads = values["num_attention_heads"]
+    own_head_dim = positive(values, "head_dim") if hidden == values["hidden_size"] else None
+    return Sizes(
+        vocab_size=values["vocab_size"],
+        hidden_size=hidden,
+        intermediate_size=values["intermediate_size"],
+        num_hidden_layers=(overrides and overrides.num_layers) or values["num_hidden_layers"],
+        num_attention_heads=heads,
+        num_key_value_heads=positive(values, "num_key_value_heads") or heads,
+        head_dim=own_head_dim or hidden // heads,
+        tie_word_embeddings=bool(values.get("tie_word_embeddings", False)),
+    )
+
+
+def positive(values: Mapping[str, Any], name: str) -> int | None:
+    """Return a positive integer of at most 63 bits; None for anything else."""
+    value = values.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
 from neuron_api.config import ModelConfig
-from neuron_api.derive.config_json import ConfigJson
+from neuron_api.derive.config_json import ConfigJson, sizes
 from neuron_api.findings.finding import Finding, Severity, error
 from neuron_api.loading.limits import MAX_BYTES
 from neuron_api.published_models import catalog
@@ -108,23 +109,16 @@ def wrong(message: str, remedy: str = "", key: str = "model.model_config") -> In
 
 def _fields(values: Mapping[str, Any], overrides: ModelConfig | None) -> dict[str, Any]:
     rope = {**(values.get("rope_scaling") or {}), **(values.get("rope_parameters") or {})}
-    hidden = (overrides and overrides.hidden_size) or values["hidden_size"]
-    heads = values["num_attention_heads"]
-    own_head_dim = values.get("head_dim") if hidden == values["hidden_size"] else None
-    if not own_head_dim and hidden % heads:
+    own = sizes(values, overrides)
+    hidden, heads, head_size = own.hidden_size, own.num_attention_heads, own.head_dim
+    has_own_heads = values.get("head_dim") and hidden == values["hidden_size"]
+    if not has_own_heads and hidden % heads:
         raise wrong(f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}.", key="model.hidden_size")
-    head_size = own_head_dim or hidden // heads
     if head_size % 2:
         raise wrong(f"heads of {head_size} features cannot be rotated in pairs.", "Use an even hidden_size per head.")
     length = values.get("max_position_embeddings", 2048)
     return {
-        "vocab_size": values["vocab_size"],
-        "hidden_size": hidden,
-        "intermediate_size": values["intermediate_size"],
-        "num_hidden_layers": (overrides and overrides.num_layers) or values["num_hidden_layers"],
-        "num_attention_heads": heads,
-        "num_key_value_heads": values.get("num_key_value_heads") or heads,
-        "head_dim": head_size,
+        **asdict(own),
         "rms_norm_eps": values.get("rms_norm_eps", 1e-6),
         "rope_theta": (overrides and overrides.rope_theta)
         or values.get("rope_theta")
@@ -133,7 +127,6 @@ def _fields(values: Mapping[str, Any], overrides: ModelConfig | None) -> dict[st
         "rope_scaling": _rope_scaling(rope, length),
         "max_position_embeddings": (overrides and overrides.max_position_embeddings) or length,
         "initializer_range": values.get("initializer_range", 0.02),
-        "tie_word_embeddings": values.get("tie_word_embeddings", False),
         "attention_dropout": values.get("attention_dropout", 0.0),
     }
 
