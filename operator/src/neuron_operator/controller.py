@@ -270,7 +270,7 @@ class Controller:
     ) -> tuple[Result, Json | None]:
         before, after = observation.observed.job.status, Result(planned.requeue_after)
         if status == before and "status" in observation.body:
-            self._note_stillness(key, observation, planned)
+            self._note_idleness(key, observation, planned)
             return after, observation.body
         if (
             "status" in observation.body
@@ -285,7 +285,7 @@ class Controller:
         self.status_throttle.written(key, self.clock())
         return (after, written) if written is not None else (Result(RETRY_SECONDS), None)
 
-    def _note_stillness(self, key: JobKey, observation: Observation, planned: Plan) -> None:
+    def _note_idleness(self, key: JobKey, observation: Observation, planned: Plan) -> None:
         """A plan with looks so rare that only what is due by the clock is left of them."""
         if self.idle_tracker and not (
             planned.deletes or planned.applies or planned.creates or observation.observed.lost_nodes

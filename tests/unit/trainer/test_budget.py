@@ -5,7 +5,7 @@ import torch.distributed as dist
 
 from neuron_trainer.errors import PeerLostError
 from neuron_trainer.ipc.process_group import is_peer_loss
-from neuron_trainer.launcher.elastic.context import RestartBudget
+from neuron_trainer.launcher.elastic.shared_state import RestartBudget
 
 
 def test_own_failures_use_the_budget_up() -> None:

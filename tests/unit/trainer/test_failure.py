@@ -20,7 +20,7 @@ import pytest
 from neuron_api.config import ExpManagerConfig
 from neuron_trainer import errors, logs
 from neuron_trainer.errors import CheckpointError, DivergenceError, PeerLostError
-from neuron_trainer.launcher.elastic.context import AgentContext, RestartBudget
+from neuron_trainer.launcher.elastic.shared_state import RestartBudget, SharedState
 
 CALLBACK = "exp_manager.checkpoint_callback_params"
 
@@ -70,7 +70,7 @@ def recorded(tmp_path: Path, message: str, stack: str) -> tuple[str, Any]:
     file = tmp_path / "error.json"
     file.write_text(json.dumps({"message": {"message": message, "extraInfo": {"py_callstack": stack}}}))
     failures: list[Any] = []
-    parts: Any = AgentContext(
+    parts: Any = SharedState(
         channel=None,  # type: ignore[arg-type]
         status=SimpleNamespace(step=8, add_failure=failures.append),  # type: ignore[arg-type]
         stop=None,  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElas
 
 from neuron_trainer.ipc.phases import Phases, process_start
 from neuron_trainer.launcher.elastic.agent import Agent
-from neuron_trainer.launcher.elastic.context import AgentContext
+from neuron_trainer.launcher.elastic.shared_state import SharedState
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_restart_that_torch_decides_on_begins_anew_as_well(
     """Another node waits to meet again, and the agent learns it from torch: its laps were added to the last start's."""
     monkeypatch.setattr(LocalElasticAgent, "_restart_workers", lambda *_: None)
     agent, phases = Agent.__new__(Agent), Phases()
-    agent._context = cast(AgentContext, SimpleNamespace(phases=phases))
+    agent._shared = cast(SharedState, SimpleNamespace(phases=phases))
     clock[0] += 1
     phases.mark("rendezvous")
     agent._restart_workers(cast("WorkerGroup", None))

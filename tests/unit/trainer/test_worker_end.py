@@ -17,8 +17,8 @@ from neuron_trainer.ipc.process_group import is_peer_loss
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.launcher.elastic import agent as agent_module
 from neuron_trainer.launcher.elastic.agent import Agent
-from neuron_trainer.launcher.elastic.context import AgentContext, RestartBudget
 from neuron_trainer.launcher.elastic.failure import Verdict, first_fall, judge
+from neuron_trainer.launcher.elastic.shared_state import RestartBudget, SharedState
 from neuron_trainer.launcher.termination import StopRequest
 from neuron_trainer.worker import WorkerOutcome
 
@@ -105,7 +105,7 @@ class Node:
 
     def fail(self, code: int, said: str = "") -> RunResult:
         """Let local rank 1 end so."""
-        self.agent._context.stderr = SimpleNamespace(tail=lambda _: said)  # type: ignore[assignment]
+        self.agent._shared.stderr = SimpleNamespace(tail=lambda _: said)  # type: ignore[assignment]
         failure = TorchFailure(local_rank=1, pid=1, exitcode=code, error_file="/none")
         result = RunResult(state=WorkerState.FAILED, failures={5: failure})
         group: Any = SimpleNamespace(workers=[SimpleNamespace(global_rank=4), SimpleNamespace(global_rank=5)])
@@ -121,7 +121,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     rounds: list[str] = []
     stop = StopRequest(channel)
     status: Any = SimpleNamespace(step=3, add_failure=failures.append)
-    agent._context = AgentContext(channel, status, stop, RestartBudget(1, rounds=1), set(), None)  # type: ignore[arg-type]
+    agent._shared = SharedState(channel, status, stop, RestartBudget(1, rounds=1), set(), None)  # type: ignore[arg-type]
     agent._pcontext = None
     agent._accelerator, agent._first_step_of_round = accelerators.get("neuron"), 3
     monkeypatch.setattr(Agent, "_restart_workers", lambda *_: rounds.append("again"))

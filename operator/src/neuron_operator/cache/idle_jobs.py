@@ -1,7 +1,7 @@
 """Jobs about which nothing is new: they are asked for their progress, and nothing more, and the more of them the rarer.
 
 A full pass costs some 3 ms and a look at the progress 0.4 ms: 500 jobs at every 5 s would keep a core busy with finding
-out that nothing has happened. Whatever wakes a job (an event, another report) ends its stillness, and so does time.
+out that nothing has happened. Whatever wakes a job (an event, another report) ends its idleness, and so does time.
 """
 
 from collections.abc import Callable

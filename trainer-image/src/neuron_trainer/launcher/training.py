@@ -33,7 +33,7 @@ from . import directory_owner, termination
 from .checkpoint_selector import CheckpointSelector
 from .directory_owner import DirectoryOwner
 from .elastic import forkserver, supervisor
-from .elastic.context import AgentContext, RestartBudget
+from .elastic.shared_state import RestartBudget, SharedState
 from .elastic.stderr import Stderr
 from .node import NodeIdentity
 from .status import Status
@@ -104,17 +104,15 @@ def _run_rounds(launch: Launch, selector: CheckpointSelector) -> LauncherOutcome
         is_test=is_test,
     )
     with ExitStack() as stack, Stderr(launch.channel, node.processes) as stderr:
-        context = AgentContext(
-            launch.channel, status, launch.stop, budget, _own_children(), stderr, phases=launch.phases
-        )
+        shared = SharedState(launch.channel, status, launch.stop, budget, _own_children(), stderr, phases=launch.phases)
         if node.rank == 0 and not is_test:
-            context.check_lease = stack.enter_context(_directory_owner(launch)).check
+            shared.check_lease = stack.enter_context(_directory_owner(launch)).check
             selector.run_id = _begin_run(launch)
         launch.stop.check()
-        result: RunResult = supervisor.run(node, job, context, selector.choose)
+        result: RunResult = supervisor.run(node, job, shared, selector.choose)
     if result.is_failed():
         status.set(phase=TrainerPhase.FAILED)
-        return LauncherOutcome(ExitCode.ERROR, context.last_failure or "the processes failed")
+        return LauncherOutcome(ExitCode.ERROR, shared.last_failure or "the processes failed")
     status.set(phase=TrainerPhase.SUCCEEDED)
     if is_test:
         return LauncherOutcome(ExitCode.SUCCESS, f"tested; the loss is in {folder / RESULTS_FILE}")

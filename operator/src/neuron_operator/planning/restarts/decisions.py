@@ -17,7 +17,7 @@ from neuron_operator.planning.status.conditions import End, Facts
 
 from . import budget, checkpoint_gate, deadlines, diagnosis, exclusion, ladder, ledger, suspension
 from .ladder import RestartDecision
-from .suspension import SuspendContext
+from .suspension import SuspensionFacts
 
 # ---- what is new since the last plan ---------------------------------------------------------------------------------
 
@@ -93,7 +93,7 @@ def _by_deadline(context: PlanContext) -> RestartDecision | None:
 
 
 def _by_suspend(context: PlanContext) -> RestartDecision | None:
-    return suspension.decide(context.job.spec, context.status, context.now, _suspend_context(context))
+    return suspension.decide(context.job.spec, context.status, context.now, _suspension_facts(context))
 
 
 def _by_hang(context: PlanContext) -> RestartDecision | None:
@@ -172,13 +172,13 @@ def facts(
         restart=ledger.last_open(status),
         end=end,
         gate=checkpoint_gate.wait(status),
-        pause=suspension.pause(job.spec, status, _suspend_context(context)),
+        pause=suspension.pause(job.spec, status, _suspension_facts(context)),
         admission=admission,
     )
 
 
-def _suspend_context(context: PlanContext) -> SuspendContext:
-    return SuspendContext(context.config, stepping=context.is_stepping, active=bool(context.active_pods))
+def _suspension_facts(context: PlanContext) -> SuspensionFacts:
+    return SuspensionFacts(context.config, stepping=context.is_stepping, active=bool(context.active_pods))
 
 
 def _deadlines(context: PlanContext) -> tuple[deadlines.Deadline, ...]:

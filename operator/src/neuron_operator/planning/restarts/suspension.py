@@ -22,7 +22,7 @@ from .ladder import RestartDecision
 
 
 @dataclass(frozen=True, slots=True)
-class SuspendContext:
+class SuspensionFacts:
     """What a decision about spec.suspend depends on, beside the spec and the status."""
 
     config: TrainingConfig | None
@@ -33,17 +33,17 @@ class SuspendContext:
     """Whether a pod of the job is there that has not ended."""
 
 
-def decide(spec: JobSpec, status: JobStatus, now: datetime, context: SuspendContext) -> RestartDecision | None:
+def decide(spec: JobSpec, status: JobStatus, now: datetime, facts: SuspensionFacts) -> RestartDecision | None:
     """Decide what spec.suspend changes in the status; None: nothing."""
     current = status.suspension
     if not spec.suspend:
-        return _resumed(status, context.config, spec.restart_policy, now) if current else None
-    if is_refused(spec, status, context) or (current and current.stop_time):
+        return _resumed(status, facts.config, spec.restart_policy, now) if current else None
+    if is_refused(spec, status, facts) or (current and current.stop_time):
         return None
     if current is None:
-        awaited = _awaited(status, context, spec.suspend_policy.checkpoint_wait_seconds, now)
+        awaited = _awaited(status, facts, spec.suspend_policy.checkpoint_wait_seconds, now)
         current = SuspensionStatus(request_time=now, awaited_step=awaited)
-    elif not _is_over(current, status, spec, now) and _trains(status, context):
+    elif not _is_over(current, status, spec, now) and _trains(status, facts):
         return None
     if current.awaited_step is None or status.suspension:
         current = current.model_copy(update={"stop_time": now})
@@ -55,12 +55,12 @@ def is_stopping(status: JobStatus) -> bool:
     return status.suspension is not None and status.suspension.stop_time is not None
 
 
-def is_refused(spec: JobSpec, status: JobStatus, context: SuspendContext) -> bool:
+def is_refused(spec: JobSpec, status: JobStatus, facts: SuspensionFacts) -> bool:
     """A job that would begin again at step 0 is not stopped (B-11)."""
     return (
-        context.config is not None
-        and context.active
-        and not checkpoint_gate.can_resume(status, context.config, spec.restart_policy)
+        facts.config is not None
+        and facts.active
+        and not checkpoint_gate.can_resume(status, facts.config, spec.restart_policy)
     )
 
 
@@ -71,19 +71,17 @@ def seconds_until_stop(spec: JobSpec, status: JobStatus, now: datetime) -> float
     return max(0.0, (_bound(status.suspension, spec) - now).total_seconds())
 
 
-def pause(spec: JobSpec, status: JobStatus, context: SuspendContext) -> Pause | None:
+def pause(spec: JobSpec, status: JobStatus, facts: SuspensionFacts) -> Pause | None:
     """Return what the conditions say about it."""
     if status.suspension is None:
-        return (
-            Pause(Reason.CANNOT_RESUME, _CANNOT_RESUME) if spec.suspend and is_refused(spec, status, context) else None
-        )
+        return Pause(Reason.CANNOT_RESUME, _CANNOT_RESUME) if spec.suspend and is_refused(spec, status, facts) else None
     if status.suspension.stop_time is None:
         message = (
             f"spec.suspend is set: the checkpoint of step {status.suspension.awaited_step} is near and is waited for, "
             f"{spec.suspend_policy.checkpoint_wait_seconds} s at most."
         )
         return Pause(Reason.WAITING_FOR_CHECKPOINT, message)
-    if context.active:
+    if facts.active:
         return Pause(Reason.SUSPENDING, "spec.suspend is set: the pods finish their step, save and end.")
     at = f" after step {step}" if (step := ledger.last_step(status)) else ""
     return Pause(Reason.SUSPENDED, f"No pod runs; the job waits{at}. Set spec.suspend to false to continue.")
@@ -95,10 +93,10 @@ _CANNOT_RESUME = (
 )
 
 
-def _awaited(status: JobStatus, context: SuspendContext, bound: float, now: datetime) -> int | None:
+def _awaited(status: JobStatus, facts: SuspensionFacts, bound: float, now: datetime) -> int | None:
     """Step of the next periodic checkpoint, where it comes within the bound at the job's own pace."""
-    progress, config = status.progress, context.config
-    if config is None or progress is None or progress.last_step_time is None or not _trains(status, context):
+    progress, config = status.progress, facts.config
+    if config is None or progress is None or progress.last_step_time is None or not _trains(status, facts):
         return None
     params = config.exp_manager.checkpoint_callback_params
     every, saved = params.every_n_train_steps, status.checkpoint.step if status.checkpoint else 0
@@ -111,8 +109,8 @@ def _awaited(status: JobStatus, context: SuspendContext, bound: float, now: date
     return step if seconds - since <= bound and bound > 0 else None
 
 
-def _trains(status: JobStatus, context: SuspendContext) -> bool:
-    return context.stepping and ledger.last_open(status) is None
+def _trains(status: JobStatus, facts: SuspensionFacts) -> bool:
+    return facts.stepping and ledger.last_open(status) is None
 
 
 def _is_over(current: SuspensionStatus, status: JobStatus, spec: JobSpec, now: datetime) -> bool:

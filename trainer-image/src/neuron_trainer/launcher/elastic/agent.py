@@ -27,8 +27,8 @@ from neuron_trainer.worker import Job, WorkerOutcome
 from neuron_trainer.worker import main as worker_main
 
 from . import forkserver
-from .context import AgentContext
 from .failure import Verdict, first_fall, judge, signal_name
+from .shared_state import SharedState
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Agent(LocalElasticAgent):
     """Torch's agent with our budget; one serves until its rendezvous store is lost."""
 
     def __init__(
-        self, handler: RendezvousHandler, job: Job, context: AgentContext, choose: Callable[[], ResumeChoice]
+        self, handler: RendezvousHandler, job: Job, shared: SharedState, choose: Callable[[], ResumeChoice]
     ) -> None:
         spec = WorkerSpec(
             role="trainer",
@@ -59,7 +59,7 @@ class Agent(LocalElasticAgent):
         )
         logs = DefaultLogsSpecs(log_dir=str(Path(job.channel_folder) / "torchelastic"))
         super().__init__(spec, logs, start_method="forkserver", exit_barrier_timeout=_EXIT_BARRIER)
-        self._context, self._choose = context, choose
+        self._shared, self._choose = shared, choose
         self._accelerator = accelerators.get(job.accelerator)
         self._lost_since: float | None = None
         self._first_step_of_round = 0
@@ -67,57 +67,57 @@ class Agent(LocalElasticAgent):
     # ---- rounds -----------------------------------------------------------------------------------------------------
 
     def _rendezvous(self, worker_group: WorkerGroup) -> None:
-        context = self._context
-        context.status.set(phase=TrainerPhase.RENDEZVOUS)
-        context.stop.is_waiting, context.stop.has_steps = True, False
-        if context.stop.is_requested:
-            raise PreemptedError(f"{context.stop.signal.name} before the processes were started")
+        shared = self._shared
+        shared.status.set(phase=TrainerPhase.RENDEZVOUS)
+        shared.stop.is_waiting, shared.stop.has_steps = True, False
+        if shared.stop.is_requested:
+            raise PreemptedError(f"{shared.stop.signal.name} before the processes were started")
         super()._rendezvous(worker_group)
-        context.stop.is_waiting = False
+        shared.stop.is_waiting = False
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
-        context = self._context
-        self._lost_since, self._first_step_of_round = None, context.status.step
-        context.phases.mark("rendezvous")
-        context.check_lease()
+        shared = self._shared
+        self._lost_since, self._first_step_of_round = None, shared.status.step
+        shared.phases.mark("rendezvous")
+        shared.check_lease()
         choice = self._choose() if worker_group.group_rank == 0 else ResumeChoice()
-        context.phases.mark("checkpoint_find")
-        context.channel.write_start(
+        shared.phases.mark("checkpoint_find")
+        shared.channel.write_start(
             Start(
-                round=context.budget.rounds,
+                round=shared.budget.rounds,
                 checkpoint=choice.checkpoint,
                 weights_only=choice.weights_only,
-                last_step=context.status.step,
-                phases=context.phases.seconds,
-                since=context.phases.last,
+                last_step=shared.status.step,
+                phases=shared.phases.seconds,
+                since=shared.phases.last,
                 skipped=choice.skipped,
                 text=list(choice.text),
                 run_id=choice.run_id,
             )
         )
-        context.status.set(phase=TrainerPhase.LOADING, round=context.budget.rounds)
-        context.budget.rounds += 1
-        context.stderr.begin_again()
-        context.stop.check()
+        shared.status.set(phase=TrainerPhase.LOADING, round=shared.budget.rounds)
+        shared.budget.rounds += 1
+        shared.stderr.begin_again()
+        shared.stop.check()
         with forkserver.forking():
             started: dict[int, Any] = super()._start_workers(worker_group)
         return started
 
     def _restart_workers(self, worker_group: WorkerGroup) -> None:
         """Restart; torch calls it, too, when another node waits for a new round before this one has missed it."""
-        self._context.phases.begin_again()
+        self._shared.phases.begin_again()
         super()._restart_workers(worker_group)
 
     def _stop_workers(self, _: WorkerGroup) -> None:
         """Kill them: what is to be saved was saved, and a process inside a collective does not react to SIGTERM."""
         self._shutdown(signal.SIGKILL)
-        self._context.phases.mark("shutdown")
+        self._shared.phases.mark("shutdown")
 
     # ---- what the workers are doing ---------------------------------------------------------------------------------
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
-        self._context.check_lease()
-        reap(self._context.own_children)
+        self._shared.check_lease()
+        reap(self._shared.own_children)
         result: RunResult = super()._monitor_workers(worker_group)
         match result.state:
             case WorkerState.SUCCEEDED:
@@ -131,38 +131,38 @@ class Agent(LocalElasticAgent):
     def _ended(self, worker_group: WorkerGroup, result: RunResult) -> RunResult:
         outcomes = set(result.return_values.values())
         if WorkerOutcome.PREEMPTED in outcomes:
-            raise PreemptedError(f"saved at step {self._context.status.step}")
+            raise PreemptedError(f"saved at step {self._shared.status.step}")
         if WorkerOutcome.REJOIN in outcomes:
-            log.info("another node leaves; step %d is saved; waiting for its replacement", self._context.status.step)
+            log.info("another node leaves; step %d is saved; waiting for its replacement", self._shared.status.step)
             return self._again(worker_group)
         return result
 
     def _failed(self, worker_group: WorkerGroup, result: RunResult) -> RunResult:
-        if (refusal := self._context.channel.refusal()) is not None:
+        if (refusal := self._shared.channel.refusal()) is not None:
             raise refusal  # in one message; the stack of the process that found it says nothing more
         rank, failure = self._first_fall(worker_group, result)
         match self._judge(failure):
             case Verdict.COMPLETE:
                 log.warning("rank %d was %s after its work was done", rank, signal_name(failure.exitcode))
-                outcomes = self._context.channel.departures()
+                outcomes = self._shared.channel.departures()
                 return self._ended(worker_group, RunResult(state=WorkerState.SUCCEEDED, return_values=outcomes))
-            case Verdict.PEER if not self._context.stop.is_requested:
+            case Verdict.PEER if not self._shared.stop.is_requested:
                 return self._peer_lost(worker_group, f"rank {rank} was {signal_name(failure.exitcode)}", result)
             case Verdict.DEVICE_BUSY if self._waits_for_device():
                 return self._again(worker_group)
-        self._context.record_failure(rank, failure)
-        if self._context.stop.is_requested:
-            raise PreemptedError(f"{self._context.stop.signal.name}, and a process failed before it had saved")
-        if not self._context.budget.take():
+        self._shared.record_failure(rank, failure)
+        if self._shared.stop.is_requested:
+            raise PreemptedError(f"{self._shared.stop.signal.name}, and a process failed before it had saved")
+        if not self._shared.budget.take():
             return result
-        log.info("restarting the processes in place; %d restarts left", self._context.budget.remaining)
+        log.info("restarting the processes in place; %d restarts left", self._shared.budget.remaining)
         return self._again(worker_group)
 
     def _running(self, worker_group: WorkerGroup, result: RunResult) -> RunResult:
-        lost = self._context.channel.lost()
-        self._context.stop.has_steps = self._context.status.worker_phase is not TrainerPhase.LOADING
-        if self._context.stop.is_requested and (lost or self._context.status.worker_phase is TrainerPhase.LOADING):
-            raise PreemptedError(f"{self._context.stop.signal.name} while there was nothing to save")
+        lost = self._shared.channel.lost()
+        self._shared.stop.has_steps = self._shared.status.worker_phase is not TrainerPhase.LOADING
+        if self._shared.stop.is_requested and (lost or self._shared.status.worker_phase is TrainerPhase.LOADING):
+            raise PreemptedError(f"{self._shared.stop.signal.name} while there was nothing to save")
         if not lost:
             return result
         self._lost_since = self._lost_since or time.monotonic()
@@ -184,33 +184,33 @@ class Agent(LocalElasticAgent):
         return worker_group.workers[local_rank].global_rank, other
 
     def _judge(self, failure: TorchFailure) -> Verdict:
-        text = "\n".join(self._context.description(failure))
-        departures = self._context.channel.departures()
+        text = "\n".join(self._shared.description(failure))
+        departures = self._shared.channel.departures()
         return judge(self._accelerator, failure.exitcode, text, failure.local_rank, departures)
 
     def _peer_lost(self, worker_group: WorkerGroup, text: str, result: RunResult | None = None) -> RunResult:
         log.info("a process elsewhere is gone (%s)", text)
-        if self._context.budget.take_for_peer(self._has_progress):
+        if self._shared.budget.take_for_peer(self._has_progress):
             return self._again(worker_group)
         for rank, failure in (result.failures if result is not None else {}).items():
-            self._context.record_failure(rank, failure)
+            self._shared.record_failure(rank, failure)
         return RunResult(state=WorkerState.FAILED)
 
     def _waits_for_device(self) -> bool:
         """Wait for a device that was not free, where that is worth it; a signal ends the wait."""
-        context = self._context
+        shared = self._shared
         now = time.monotonic()
-        if context.stop.is_requested or not context.budget.take_for_device(self._has_progress, now):
+        if shared.stop.is_requested or not shared.budget.take_for_device(self._has_progress, now):
             return False
         log.info("a device is not free yet: another process, or one that is ending, has it; trying again")
-        context.stop.is_waiting = True
+        shared.stop.is_waiting = True
         time.sleep(_DEVICE_PAUSE)
         return True
 
     @property
     def _has_progress(self) -> bool:
         """Return whether a step was finished in this round."""
-        return self._context.status.step > self._first_step_of_round
+        return self._shared.status.step > self._first_step_of_round
 
     def _again(self, worker_group: WorkerGroup) -> RunResult:
         """Begin a new round of the same agent; a lost store raises out of `run`."""

@@ -17,7 +17,7 @@ from neuron_trainer.worker import Job
 
 from . import rendezvous
 from .agent import Agent
-from .context import AgentContext
+from .shared_state import SharedState
 
 log = logging.getLogger(__name__)
 
@@ -29,25 +29,25 @@ _START_TIMEOUT: Final = 900
 """Seconds that the first rendezvous may take, while images are being pulled elsewhere."""
 
 
-def run(node: NodeIdentity, job: Job, context: AgentContext, choose: Callable[[], ResumeChoice]) -> RunResult:
+def run(node: NodeIdentity, job: Job, shared: SharedState, choose: Callable[[], ResumeChoice]) -> RunResult:
     """Run rounds until the workers have ended for good; raises `PeerLostError` when a peer does not come in time."""
     deadline = time.monotonic() + max(_START_TIMEOUT, node.rejoin_timeout)
     while True:
-        rounds = context.budget.rounds
+        rounds = shared.budget.rounds
         try:
-            context.status.set(phase=TrainerPhase.RENDEZVOUS)
-            context.stop.is_waiting = True
+            shared.status.set(phase=TrainerPhase.RENDEZVOUS)
+            shared.stop.is_waiting = True
             rendezvous.wait_for_store(node, deadline)
-            return _serve(Agent(handler := rendezvous.handler(node), job, context, choose), handler)
+            return _serve(Agent(handler := rendezvous.handler(node), job, shared, choose), handler)
         except (RendezvousError, dist.DistError) as problem:
             # Nothing else shows that the store is gone: its clients get a connection error in whatever they do next.
-            now, was_up = time.monotonic(), context.budget.rounds > rounds
+            now, was_up = time.monotonic(), shared.budget.rounds > rounds
             if was_up:
                 deadline = now + node.rejoin_timeout
             if now > deadline:
                 raise PeerLostError(f"the other nodes did not come within {node.rejoin_timeout} s: {problem}") from None
             log.info("the rendezvous was lost (%s); joining it again", type(problem).__name__)
-            context.phases.begin_again()
+            shared.phases.begin_again()
         time.sleep(_STALE_DNS_SECONDS if was_up and not node.is_host else _PAUSE)
 
 

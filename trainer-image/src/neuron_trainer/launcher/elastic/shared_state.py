@@ -58,7 +58,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class AgentContext:
+class SharedState:
     """What the agents of one launcher share."""
 
     channel: WorkerChannel
