@@ -251,3 +251,58 @@ def test_an_optimizer(copy: Copy) -> None:
     """)
     assert output.splitlines() == ["('ax',) 0.01", "['NTJ-2602']", "True"]
     assert set(copy.touched) <= set(files_of("An optimizer"))
+
+
+@pytest.mark.slow
+def test_a_model_family(copy: Copy) -> None:
+    """A Llama under another name; the memory estimate knows it, too."""
+    copy.add("trainer", "models/toy/__init__.py", '"""A toy."""\n')
+    family = """
+        from dataclasses import replace
+        from typing import Final
+
+        from neuron_trainer.models.llama import family as llama
+
+        FAMILY: Final = replace(llama.FAMILY, kind="toy")
+        """
+    copy.add("trainer", "models/toy/family.py", family)
+    copy.insert("trainer", "models/family.py", '"toy", ', after=r"^_FOLDERS: Final = \(")
+    output = copy.run("""
+        from neuron_api.config import ModelConfig
+        from neuron_api.derive import architecture, parameters
+        from neuron_trainer.models.family import Family
+        values = {"model_type": "toy", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48,
+                  "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+        toy, llama = (Family.without_run(values | {"model_type": kind}) for kind in ("toy", "llama"))
+        print(toy.kind, toy.parameters == llama.parameters, toy.roles == llama.roles)
+        print(len(toy.hf_tensors) == len(list(toy.on_meta().named_parameters())))
+        sizes, findings = architecture.from_json(values, ModelConfig.model_construct())
+        print(parameters.total(sizes) == toy.parameters, findings)
+    """)
+    assert output.splitlines() == ["toy True True", "True", "True ()"]
+    assert [path for path in copy.touched if not path.startswith("models/toy/")] == ["models/family.py"]
+    assert "models/family.py" in files_of("A model family")
+
+
+@pytest.mark.slow
+def test_a_parallel_backend(copy: Copy) -> None:
+    """It trains, saves and resumes in tests/unit/trainer/test_backends.py."""
+    toy = (ROOT / "tests" / "support" / "toy_backend.py").read_text()
+    copy.add("trainer", "parallel/toy/__init__.py", toy)
+    line = '    "toy": "neuron_trainer.parallel.toy",\n'
+    copy.insert("trainer", "parallel/registry.py", line, before=r'^    "native": ')
+    output = copy.run(f"""
+        from pathlib import Path
+        from neuron_api.loading.loader import load_text
+        from neuron_trainer import parallel
+        text = Path({str(LLAMA)!r}).read_text()
+        chosen = [load_text(text, [f"name='{{name}}'"]).config for name in ("a toy", "another")]
+        print(parallel.backends(), [parallel.select(config, "cpu").__name__ for config in chosen])
+        print([finding.message for finding in parallel.select(chosen[0], "cpu").check(chosen[0])])
+    """)
+    assert output.splitlines() == [
+        "('toy', 'native') ['neuron_trainer.parallel.toy', 'neuron_trainer.parallel.native']",
+        "['it has one process.']",
+    ]
+    assert [path for path in copy.touched if not path.startswith("parallel/toy/")] == ["parallel/registry.py"]
+    assert "parallel/registry.py" in files_of("A parallel backend")

@@ -12,7 +12,7 @@ from typing import Any, Final
 from neuron_trainer.checkpoint import fingerprint, hf_checkpoint, layout
 from neuron_trainer.checkpoint.manifest import Manifest, read
 from neuron_trainer.errors import CheckpointError
-from neuron_trainer.models.family import Family
+from neuron_trainer.models.family import Family, spec_of
 from neuron_trainer.models.lora import names
 from neuron_trainer.storage import places
 
@@ -20,7 +20,6 @@ from . import hugging_face, native
 from .adapters import AdapterSource
 from .weights import Weights, unstacked
 
-_CLASSES: Final = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "mixtral": "MixtralForCausalLM"}
 _SAME: Final = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "head_dim", "rms_norm_eps", "rope_theta", "max_position_embeddings", "initializer_range",
@@ -30,16 +29,14 @@ _SAME: Final = (
 
 def from_architecture(family: str, architecture: Mapping[str, Any], dtype: str) -> dict[str, Any]:
     """Return the config.json that `transformers` reads; raises `CheckpointError` for a model that it has not."""
-    if family not in _CLASSES:
+    spec = spec_of(family)
+    if spec is None or not spec.hf_class:
         raise CheckpointError(f"a {family or 'model of unknown family'} has no form in transformers: it stays as it is")
-    values: dict[str, Any] = {"architectures": [_CLASSES[family]], "model_type": family, "hidden_act": "silu"}
+    values: dict[str, Any] = {"architectures": [spec.hf_class], "model_type": family, "hidden_act": "silu"}
     values |= {key: architecture[key] for key in _SAME} | {"torch_dtype": dtype, "use_cache": True}
     values["rope_scaling"] = _rope(architecture.get("rope_scaling"))
-    if family == "llama":
-        values |= {key: architecture[key] for key in ("attention_bias", "mlp_bias")}
-    else:
-        values["sliding_window"] = architecture.get("sliding_window")
-    if family == "mixtral":
+    values |= {key: architecture.get(key) for key in spec.hf_keys}
+    if spec.has_experts:
         values |= _experts(architecture["moe"])
     return values
 

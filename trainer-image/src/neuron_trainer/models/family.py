@@ -49,7 +49,7 @@ class Family:
     def from_json(cls, values: Mapping[str, Any], config: TrainingConfig) -> "Family":
         """Return the family of a parsed config.json; raises `InputError`."""
         kind = _kind(config_json.checked(values), config.name)
-        if config.model.moe is not None and kind != "mixtral":
+        if config.model.moe is not None and not _FAMILIES[kind].has_experts:
             raise config_json.wrong(f"a {kind} has no experts.", "Remove the section.", "model.moe")
         return cls(kind, _reader(kind)(values, config.model), config.seed)
 
@@ -116,6 +116,11 @@ class Family:
     @property
     def _spec(self) -> FamilySpec:
         return _FAMILIES[self.kind]
+
+
+def spec_of(kind: str) -> FamilySpec | None:
+    """Return what is known of a family; None if this release has no such family."""
+    return _FAMILIES.get(kind)
 
 
 class _SkipInit(TorchFunctionMode):

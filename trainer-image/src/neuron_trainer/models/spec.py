@@ -89,8 +89,14 @@ class FamilySpec:
     from_json: Callable[[Mapping[str, Any], ModelConfig | None], Sizes] | None = None
     """From a parsed config.json, its defaults filled in, and the overrides to the config; raises `InputError`.
     None: the model is written out in the section `model`."""
+    has_experts: bool = False
+    """Whether `model.moe` says something about it."""
     hf_tensor: Callable[[str, Any], HFTensor] | None = None
     """What a parameter is in the files of `transformers`. None: it has no such model."""
+    hf_class: str = ""
+    """The class of `transformers`; empty: it has none."""
+    hf_keys: tuple[str, ...] = ()
+    """Fields of the config that its config.json has beside those that every family has."""
 
 
 def init_parameter(name: str, shape: torch.Size, deviation: float, seed: int) -> Tensor:

@@ -53,4 +53,6 @@ FAMILY: Final = FamilySpec(
     RECOMPUTABLE,
     from_json=from_values,
     hf_tensor=hf_tensor,
+    hf_class="LlamaForCausalLM",
+    hf_keys=("attention_bias", "mlp_bias"),
 )

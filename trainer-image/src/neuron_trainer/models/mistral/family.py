@@ -28,4 +28,6 @@ def from_values(values: Mapping[str, Any], overrides: ModelConfig | None = None)
     return LlamaConfig(**config_json.common(values, overrides), sliding_window=values["sliding_window"])
 
 
-FAMILY: Final = replace(llama.FAMILY, kind=KIND, from_json=from_values)
+FAMILY: Final = replace(
+    llama.FAMILY, kind=KIND, from_json=from_values, hf_class="MistralForCausalLM", hf_keys=("sliding_window",)
+)

@@ -45,5 +45,8 @@ FAMILY: Final = FamilySpec(
     layers,
     RECOMPUTABLE,
     from_json=from_values,
+    has_experts=True,
     hf_tensor=hf_tensor,
+    hf_class="MixtralForCausalLM",
+    hf_keys=("sliding_window",),
 )
