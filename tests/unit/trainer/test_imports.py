@@ -25,7 +25,7 @@ from torch.distributed.elastic.agent.server.api import RunResult
 from neuron_trainer.preflight import preflight
 from neuron_trainer.worker import Job
 from neuron_trainer.launcher.elastic import supervisor
-from neuron_trainer.launcher.elastic.shared_state import AgentContext
+from neuron_trainer.launcher.elastic.shared_state import SharedState
 from neuron_trainer.launcher.elastic.shared_state import RestartBudget
 from neuron_trainer.launcher.checkpoint_selector import CheckpointSelector
 """
