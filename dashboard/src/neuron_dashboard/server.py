@@ -43,7 +43,7 @@ class Dashboard:
         application.on_response_prepare.append(self._access.protect)
         application.router.add_get("/", self._page)
         application.router.add_get("/static/{name:[A-Za-z0-9./-]+}", self._static)
-        application.router.add_get("/api/about", self._about)
+        application.router.add_get("/api/about", self._title)
         application.router.add_get("/api/updates", self._stream)
         for name, read in (("job", self._source.job), ("curves", self._source.curves), ("log", self._read_log)):
             application.router.add_get(f"/api/{name}", self._reader(read))
@@ -56,7 +56,7 @@ class Dashboard:
     async def _static(self, request: web.Request) -> web.Response:
         return _file(request.match_info["name"])
 
-    async def _about(self, _: web.Request) -> web.Response:
+    async def _title(self, _: web.Request) -> web.Response:
         return web.json_response({"title": self._source.title, "canChange": self._source.can_change})
 
     def _read_log(self, key: str) -> Any:

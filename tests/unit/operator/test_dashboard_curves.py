@@ -6,7 +6,7 @@ import pytest
 
 from neuron_api.resource.overview import Curve, Curves
 from neuron_operator.cli.dashboard import curves
-from neuron_operator.cli.files import job_facts
+from neuron_operator.cli.files import plan
 from neuron_operator.kube.errors import MayNotError
 
 from .test_live_commands import Recorded, as_connection, recorded
@@ -79,6 +79,6 @@ def test_without_either_the_reason_is_named() -> None:
 
 
 def test_the_plan_of_a_job_on_the_cluster_is_rows() -> None:
-    facts = {fact.label: fact.value for fact in job_facts.facts(recorded("running")[0].job)}
+    facts = {fact.label: fact.value for fact in plan.job_facts(recorded("running")[0].job)}
     assert facts["processes"].startswith("4 = ")
     assert len(facts["config hash"]) == 64

@@ -10,8 +10,7 @@ from neuron_trainer.__main__ import main
 from neuron_trainer.cli import plot
 from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.metrics import history as metrics_file
-from neuron_trainer.metrics import names
-from neuron_trainer.metrics.history import MetricsFile, StartRecord, StepMetrics, ValidationMetrics
+from neuron_trainer.metrics.history import MetricsFile, StartRecord, StepMetrics, ValidationMetrics, folders_by_name
 
 from .conftest import alone, train
 from .test_loop import checkpoint_at
@@ -102,7 +101,7 @@ def test_amounts_begin_at_zero_and_a_loss_does_not(restarted: Path) -> None:
 
 @pytest.mark.parametrize("last", ["2026-11-26_11-30-26", "version_3", "0befdcbb-1300-4e3f-8666-6a4dc20321bc"])
 def test_a_date_alone_is_no_name(last: str, tmp_path: Path) -> None:
-    assert list(names.by_run([tmp_path / "mine" / last])) == [f"mine/{last}"]
+    assert list(folders_by_name([tmp_path / "mine" / last])) == [f"mine/{last}"]
 
 
 def test_validations_are_dots_on_the_loss(restarted: Path) -> None:
@@ -120,7 +119,7 @@ def test_the_suffix_says_which_picture(name: str, begins: bytes, restarted: Path
 def test_runs_are_named_by_what_tells_them_apart(restarted: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         shutil.copytree(restarted, tmp_path / name / "log")
-    assert list(names.by_run([tmp_path / "a" / "log", tmp_path / "b" / "log"])) == ["a/log", "b/log"]
+    assert list(folders_by_name([tmp_path / "a" / "log", tmp_path / "b" / "log"])) == ["a/log", "b/log"]
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neuron_api.contract import ExitCode
-from neuron_trainer.metrics import names
+from neuron_trainer.metrics import history
 
 from .run_source import RunSource
 
 
 def run(folders: Sequence[Path], *, port: int, browser: bool | None) -> int:
     """Serve until interrupted; an exit code."""
-    named = names.by_run(folders)
+    named = history.folders_by_name(folders)
     missing = next((folder for folder in named.values() if not folder.is_dir()), None)
     if missing is not None:
         return _refuse(f"there is no directory {missing}. Give the log directory of a run.")

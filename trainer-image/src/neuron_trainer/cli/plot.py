@@ -16,8 +16,7 @@ from neuron_api.contract import ExitCode
 from neuron_api.metrics import PREFERENCE_METRICS, PreferenceMetric
 from neuron_trainer.data.paths import exists
 from neuron_trainer.metrics import history as metrics_file
-from neuron_trainer.metrics import names
-from neuron_trainer.metrics.history import History, StepMetrics, ValidationMetrics
+from neuron_trainer.metrics.history import History, StepMetrics, ValidationMetrics, folders_by_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ _LONG: Final = 50
 
 def run(folders: Sequence[Path], output: Path) -> int:
     """Log directories (or their metrics.jsonl) to one picture; its suffix says which kind. An exit code."""
-    named = names.by_run(folders)
+    named = folders_by_name(folders)
     runs = {name: metrics_file.open_history(folder).history() for name, folder in named.items()}
     for name, history in runs.items():
         if not exists(named[name]):

@@ -33,10 +33,20 @@ _SILENCE: Final = 120.0
 _RECENT: Final = 20
 """Logged steps that the pace is of."""
 _SHOWN: Final = (
-    "name", "model_source", "trainer.max_steps", "trainer.devices", "trainer.num_nodes", "data.global_batch_size",
-    "data.micro_batch_size", "model.encoder_seq_length", "model.optim.name", "model.optim.lr", "precision.type",
-    "distributed_strategy.tensor_model_parallel_size", "distributed_strategy.pipeline_model_parallel_size",
-)  # fmt: skip
+    "name",
+    "model_source",
+    "trainer.max_steps",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "data.global_batch_size",
+    "data.micro_batch_size",
+    "model.encoder_seq_length",
+    "model.optim.name",
+    "model.optim.lr",
+    "precision.type",
+    "distributed_strategy.tensor_model_parallel_size",
+    "distributed_strategy.pipeline_model_parallel_size",
+)
 """Keys of the configuration that a person looks for."""
 
 
@@ -106,7 +116,7 @@ class RunSource:
         maximum = max_steps if isinstance(max_steps, int) and max_steps > 0 else None
         phase = self._phase(last, pace, maximum)
         is_running = phase == RUNNING and last is not None
-        left = (maximum - last.step) * pace if is_running and last and maximum and pace else None
+        seconds_left = (maximum - last.step) * pace if is_running and last and maximum and pace else None
         again = history.starts[1:]
         return JobSummary(
             name=name,
@@ -117,8 +127,8 @@ class RunSource:
             steps_per_second=1 / pace if is_running and pace else None,
             tokens_per_second=last.tokens_per_second if is_running and last else None,
             mfu=last.mfu if is_running and last else None,
-            remaining_seconds=left,
-            estimated_completion_time=_time(last.time + left) if last and left is not None else None,
+            remaining_seconds=seconds_left,
+            estimated_completion_time=_time(last.time + seconds_left) if last and seconds_left is not None else None,
             restarts=len(again),
             steps_lost=sum(start.steps_lost for start in again),
             start_time=_time(history.starts[0].time) if history.starts else None,
@@ -177,15 +187,15 @@ def _shares(history: History, job: JobSummary) -> Iterator[TimeShare]:
     """Yield the time from the first start to the last step: steps at their pace, steps done again, and the rest."""
     if job.start_time is None or job.last_step_time is None:
         return
-    total = left = max(0.0, (job.last_step_time - job.start_time).total_seconds())
+    total = remaining = max(0.0, (job.last_step_time - job.start_time).total_seconds())
     pace = _pace(history.steps) or 0.0
     for label, seconds in (("steps that were kept", job.step * pace), ("steps done again", job.steps_lost * pace)):
-        share = min(left, seconds)
-        left -= share
+        share = min(remaining, seconds)
+        remaining -= share
         if share > 0:
             yield TimeShare(label=label, seconds=round(share, 3))
-    if left > 0 and total > 0:
-        yield TimeShare(label="starts, saves and pauses", seconds=round(left, 3))
+    if remaining > 0 and total > 0:
+        yield TimeShare(label="starts, saves and pauses", seconds=round(remaining, 3))
 
 
 def _config(folder: Path) -> Mapping[str, Any]:

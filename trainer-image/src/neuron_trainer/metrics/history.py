@@ -3,11 +3,14 @@
 
 The files are only ever appended to: no start changes what is written. Steps that are done again have a second line,
 with the number of the start that wrote it; `current` says which lines are those of the run as it is now.
+
+`folders_by_name` tells runs apart that are shown side by side.
 """
 
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,6 +19,23 @@ from typing import Any, Final, TypeVar
 from neuron_api import contract, metrics
 from neuron_trainer.storage import files as json_text
 from neuron_trainer.storage.files import naming
+
+_VERSION: Final = re.compile(r"\d{4}-\d\d-\d\d|version_\d+|[0-9a-f]{8}-[0-9a-f]{4}")
+"""Last part of a log directory that says when or which time a run was started, and not which run it is."""
+
+
+def folders_by_name(folders: Sequence[Path]) -> dict[str, Path]:
+    """Return log directories (or their metrics.jsonl) by the last parts of the path that distinguish them, and by the
+    run before a date."""
+    runs = [path.parent if path.name == contract.METRICS_FILE else path for path in folders]
+    runs = list(dict.fromkeys(path.absolute() for path in runs))
+    for depth in range(1, max(len(path.parts) for path in runs) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in runs]
+        has_version = any(_VERSION.match(name) for name in names) and depth == 1
+        if len(set(names)) == len(names) and not has_version:
+            break
+    return dict(zip(names, runs, strict=True))
+
 
 VALIDATIONS_FILE: Final = "validations.jsonl"
 STARTS_FILE: Final = "starts.jsonl"

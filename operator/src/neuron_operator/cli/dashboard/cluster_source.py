@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from neuron_api.resource.overview import Curves, JobDetail, JobSummary
 from neuron_dashboard.source import Snapshot, SourceError
-from neuron_operator.cli.files import job_facts
+from neuron_operator.cli.files import plan
 from neuron_operator.cli.jobs import overview
 from neuron_operator.cli.live import commands, failure_log
 from neuron_operator.cli.live.connection import Access, Connection, Json, connect
@@ -82,7 +82,7 @@ class ClusterSource:
         with self._connected(key) as connection:
             snapshot = look(connection, _name(key))
             detail = overview.detail(snapshot, datetime.now(UTC))
-            return detail.model_copy(update={"facts": job_facts.facts(snapshot.job)})
+            return detail.model_copy(update={"facts": plan.job_facts(snapshot.job)})
 
     def curves(self, key: str) -> Curves:
         """See `Source`."""

@@ -1,4 +1,7 @@
-"""`kubectl neuron plan`: every configuration of a file, loaded, checked and worked out."""
+"""`kubectl neuron plan`: every configuration of a file, loaded, checked and worked out.
+
+`job_facts` is that of a job on the cluster, as rows.
+"""
 
 import json
 import shutil
@@ -20,6 +23,8 @@ from neuron_api.findings.registry import make_finding
 from neuron_api.loading import device_count, yaml_text
 from neuron_api.loading.loader import Loaded
 from neuron_api.platform.instances import INSTANCE_TYPES, NodeDevices
+from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.overview import Fact
 from neuron_api.resource.spec import Accelerator, DeviceCountScope
 from neuron_api.schema import effects
 
@@ -145,3 +150,13 @@ def _assumed(source: Source, config: TrainingConfig, machines: hardware.Hardware
             f"Give --instance-type: {', '.join(INSTANCE_TYPES)}; or --accelerator cpu.",
         ),
     )
+
+
+def job_facts(job: NeuronTrainingJob) -> tuple[Fact, ...]:
+    """Return the rows of `plan`; none where the configuration is in another object, or cannot be read."""
+    if job.spec.config is None:
+        return ()
+    spec = job.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+    source = Source(job.metadata.name, spec, config_object=job.spec.config)
+    planned = plan_source(source, (), (None, None), None)
+    return tuple(Fact(label=label, value=value) for label, value in table.rows(planned))

@@ -107,22 +107,22 @@ def time_shares(job: NeuronTrainingJob, now: datetime) -> Iterator[TimeShare]:
     if status.start_time is None:
         return
     since_start = max(0.0, ((status.completion_time or now) - status.start_time).total_seconds())
-    left = since_start
+    remaining = since_start
     pace = progress.seconds_per_step if progress else None
-    kept = progress.step * _average(job) if progress else 0.0
+    kept_seconds = progress.step * _average(job) if progress else 0.0
     parts = {
         SUSPENDED: status.suspended_seconds,
-        KEPT: kept,
+        KEPT: kept_seconds,
         REPEATED: status.steps_lost * (pace or 0.0),
         RECOVERY: sum(entry.recovery_seconds or 0.0 for entry in status.restarts),
     }
     for label, seconds in parts.items():
-        share = min(left, seconds)
-        left -= share
+        share = min(remaining, seconds)
+        remaining -= share
         if share > 0:
             yield TimeShare(label=label, seconds=round(share, 3))
-    if left > 0:
-        yield TimeShare(label=OTHER, seconds=round(left, 3))
+    if remaining > 0:
+        yield TimeShare(label=OTHER, seconds=round(remaining, 3))
 
 
 def _average(job: NeuronTrainingJob) -> float:

@@ -64,15 +64,19 @@ def rows(job: NeuronTrainingJob, checkpoint: Newest) -> list[CheckpointView]:
     for number, entry in enumerate(job.status.restarts, 1):
         if entry.resumed_from_step:
             users[entry.resumed_from_step] = (*users.get(entry.resumed_from_step, ()), number)
-    newest = [
-        CheckpointView(
-            step=checkpoint.step,
-            path=checkpoint.path,
-            time=checkpoint.time,
-            is_verified=checkpoint.verified,
-            used_by=users.pop(checkpoint.step, ()),
-        )
-    ] if checkpoint else []  # fmt: skip
+    newest = (
+        [
+            CheckpointView(
+                step=checkpoint.step,
+                path=checkpoint.path,
+                time=checkpoint.time,
+                is_verified=checkpoint.verified,
+                used_by=users.pop(checkpoint.step, ()),
+            )
+        ]
+        if checkpoint
+        else []
+    )
     earlier = (CheckpointView(step=step, is_verified=True, used_by=users[step]) for step in sorted(users, reverse=True))
     return [*newest, *earlier]
 

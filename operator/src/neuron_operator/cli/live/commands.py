@@ -51,9 +51,14 @@ ALIASES: Final = {"get": "list", "ls": "list"}
 _ALREADY: Final = {True: "is already suspended or being suspended", False: "is not suspended"}
 _PREFIXES: Final = tuple(
     f"{kind}/"
-    for kind in (contract.SHORT_NAME, contract.SINGULAR, contract.PLURAL, f"{contract.PLURAL}.{contract.GROUP}",
-                 f"{contract.SINGULAR}.{contract.GROUP}")
-)  # fmt: skip
+    for kind in (
+        contract.SHORT_NAME,
+        contract.SINGULAR,
+        contract.PLURAL,
+        f"{contract.PLURAL}.{contract.GROUP}",
+        f"{contract.SINGULAR}.{contract.GROUP}",
+    )
+)
 
 
 def run(command: str, arguments: Sequence[str], write: Print) -> int:

@@ -82,8 +82,8 @@ def read(connection: Connection, name: str, *, number: int | None, seconds: floa
     lines = window(log, since, failure.time + timedelta(seconds=AFTER)) if log else []
     if lines:
         return FailureLog(failure, f"log of pod {failure.pod}:", tuple(lines))
-    title, *known = without_log(failure, own, pod_exists=failed_pod is not None)
-    return FailureLog(failure, title, tuple(known))
+    title, *details = without_log(failure, own, pod_exists=failed_pod is not None)
+    return FailureLog(failure, title, tuple(details))
 
 
 def find(job: NeuronTrainingJob, own: Iterable[Pod], number: int | None = None) -> Failure | None:
