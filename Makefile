@@ -43,11 +43,12 @@ measure: ## sizes and words of the code, as a table
 test-queues: venv ## the real Kueue and the real Coscheduling plugin against the API server (built once, minutes)
 	NTO_TEST_QUEUES=1 $(BIN)/python -m pytest tests/queues
 
+PICTURES ?= build/dashboard
 .PHONY: test-dashboard
 test-dashboard: venv ## the dashboard in the Chromium that is installed, against the real API server (npm for axe-core; minutes)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/browser.lock
 	cd dashboard && npm ci --ignore-scripts --no-audit --no-fund --silent
-	NTO_TEST_DASHBOARD=1 $(BIN)/python -m pytest tests/dashboard
+	NTO_TEST_DASHBOARD=1 NTO_DASHBOARD_PICTURES=$(PICTURES) $(BIN)/python -m pytest tests/dashboard
 
 .PHONY: test-upgrade
 test-upgrade: venv ## helm upgrade and rollback between today and an earlier commit with 50 live jobs (real API server, minutes)

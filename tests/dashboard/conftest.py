@@ -32,7 +32,7 @@ from neuron_trainer.launcher.server import Server
 
 collect_ignore_glob = [] if os.environ.get("NTO_TEST_DASHBOARD") else ["test_*.py"]
 
-PICTURES = Path(os.environ.get("NTO_DASHBOARD_PICTURES") or ROOT / "build" / "dashboard")
+PICTURES = Path(os.environ.get("NTO_DASHBOARD_PICTURES") or ROOT / "build" / "dashboard").absolute()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """What a person sees and does on the page: lists, curves, restarts, suspend; keyboard, contrast, narrow and dark."""
 
 import asyncio
-import math
-import random
 import threading
 import time
 from pathlib import Path
@@ -11,19 +9,14 @@ from typing import Any
 import pytest
 
 from bounds import BOUND
-from integration.conftest import ROOT
 from integration.world import JOB, World, manifest, until, utc
 from neuron_api.resource.progress import ProcessFailure, Recovery, TrainerPhase
 from neuron_operator.kube import gateway as api
-from neuron_trainer.metrics.history import StartRecord, StepMetrics, ValidationMetrics, open_history
 
 from .conftest import PICTURES, Site
+from .looks import check_accessibility, each_look, write_run
 
 MANY = 500
-SERIOUS = ("serious", "critical")
-SIZES = {"wide": (1280, 860), "narrow": (390, 844)}
-AXE = ROOT / "dashboard/node_modules/axe-core/axe.min.js"
-REFUSED = "window.violations = []; addEventListener('securitypolicyviolation', (e) => violations.push(e.blockedURI))"
 
 
 @pytest.fixture
@@ -38,22 +31,6 @@ async def page(browser: Any, site: Site) -> Any:
     yield opened
     assert problems == []
     await context.close()
-
-
-def write_run(folder: Path, steps: int, starts: tuple[int, ...] = ()) -> None:
-    """A run as the trainer writes it: falling loss, warm-up, noise; started again at these steps."""
-    noise = random.Random(7)
-    file, begin = open_history(folder), time.time() - 4_000
-    file.begin(StartRecord(0, 0, begin))
-    for step in range(1, steps + 1):
-        if step in starts:
-            file.begin(StartRecord(step - 1, 7, begin + 10 * step))
-        loss = 5.6 * math.exp(-step / 60) + 2.0 + noise.gauss(0, 0.05)
-        rate = 3e-3 * min(1, step / 20) * (0.55 + 0.45 * math.cos(math.pi * step / 240))
-        speed = 9_000 + noise.gauss(0, 150)
-        file.append(StepMetrics(step, loss, rate, 0.5 + abs(noise.gauss(0, 0.2)), 8 * step, speed, begin + 10 * step))
-        if step % 50 == 0:
-            file.append(ValidationMetrics(step, loss + 0.1, begin + 10 * step))
 
 
 async def make_history(world: World, log_dir: Path) -> None:
@@ -87,39 +64,20 @@ async def settled(page: Any) -> None:
         await page.wait_for_selector(part)
 
 
-async def check_accessibility(page: Any, what: str) -> None:
-    await page.evaluate(AXE.read_text())  # By the debugger: the page's own policy stays as it is.
-    findings = (await page.evaluate("axe.run()"))["violations"]
-    serious = [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in findings if one["impact"] in SERIOUS]
-    assert serious == [], what
-
-
 async def test_a_job_is_looked_at_wide_narrow_light_and_dark(
     world: World, log_dir: Path, site: Site, browser: Any
 ) -> None:
     await make_history(world, log_dir)
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for scheme in ("light", "dark"):
-        for size, (width, height) in SIZES.items():
-            context = await browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-            await context.add_init_script(REFUSED)
-            page = await context.new_page()
-            page.set_default_timeout(BOUND * 1000)
-            await page.goto(site.address)
-            await page.wait_for_selector(f"text={JOB}")
-            await check_accessibility(page, f"list, {scheme}, {size}")
-            await page.screenshot(path=PICTURES / f"dashboard-jobs{_suffix(scheme, size)}.png")
-            await page.click(f"tbody a:text-is('{JOB}')")
-            await settled(page)
-            await check_accessibility(page, f"job, {scheme}, {size}")
-            await page.screenshot(path=PICTURES / f"dashboard-job{_suffix(scheme, size)}.png", full_page=True)
-            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is cut off"
-            assert await page.evaluate("violations") == []
-            await context.close()
-
-
-def _suffix(scheme: str, size: str) -> str:
-    return "" if (scheme, size) == ("light", "wide") else f"-{scheme}-{size}"
+    async for page, look, suffix in each_look(browser):
+        await page.goto(site.address)
+        await page.wait_for_selector(f"text={JOB}")
+        await check_accessibility(page, f"list, {look}")
+        await page.screenshot(path=PICTURES / f"dashboard-jobs{suffix}.png")
+        await page.click(f"tbody a:text-is('{JOB}')")
+        await settled(page)
+        await check_accessibility(page, f"job, {look}")
+        await page.screenshot(path=PICTURES / f"dashboard-job{suffix}.png", full_page=True)
 
 
 async def test_the_page_says_what_the_commands_say(world: World, log_dir: Path, site: Site, page: Any) -> None:

@@ -81,7 +81,7 @@ def test_a_run_has_phase_pace_and_time_left(run: Path) -> None:
     assert (job.phase, job.step, job.max_steps) == ("Running", 10, 20)
     assert job.steps_per_second == pytest.approx(0.5)
     assert job.remaining_seconds == pytest.approx(20)
-    assert job.explanation == "tiny trains: step 10 was finished 10 s ago."
+    assert job.explanation == "tiny trains: step 10 was finished last."
     assert [(fact.label, fact.value) for fact in job.facts][1] == ("trainer.max_steps", "20")
     assert [share.label for share in job.time_shares] == ["steps that were kept"]
     later = source(run, 1_000).job("tiny")
@@ -95,7 +95,7 @@ def test_a_run_that_was_started_again_has_a_line_for_it(run: Path) -> None:
     open_history(run).begin(StartRecord(8, 2, BEGIN + 25))
     job = source(run).job("tiny")
     assert (job.restarts, job.steps_lost) == (1, 2)
-    assert job.ledger[0].sentence == "The run was started again and went on from step 8."
+    assert (job.ledger[0].resumed_from_step, job.ledger[0].steps_lost) == (8, 2)
     assert {share.label for share in job.time_shares} >= {"steps that were kept"}
 
 

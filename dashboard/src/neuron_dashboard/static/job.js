@@ -65,7 +65,7 @@ export function JobPage({ id, summary, known, canChange }) {
     ${detail && html`<${Time} job=${detail} /><${Ledger} job=${detail} />
       <div class="columns"><${Conditions} job=${detail} /><${Pods} job=${detail} />
       <${Checkpoints} job=${detail} /><${Plan} job=${detail} /></div>
-      <${Events} job=${detail} /><${Log} id=${id} key=${id} />
+      <${Events} job=${detail} />${job.namespace && html`<${Log} id=${id} key=${id} />`}
       ${detail.unread?.map((text) => html`<p class="quiet small">Not read: ${text}</p>`)}`}`;
 }
 
@@ -83,6 +83,7 @@ function Explanation({ job }) {
 function Numbers({ job }) {
   const facts = [
     ["Step", job.maxSteps ? `${job.step.toLocaleString("en")} of ${job.maxSteps.toLocaleString("en")}` : number(job.step)],
+    ["Last step", ago(job.lastStepTime)],
     ["Time left", duration(job.remainingSeconds)],
     ["Loss", number(job.loss)],
     ["Tokens/s", compact(job.tokensPerSecond)],
@@ -180,7 +181,7 @@ function Pods({ job }) {
 function Checkpoints({ job }) {
   const all = job.checkpoints ?? [];
   return html`<section class="card" aria-labelledby="checkpoints"><h2 id="checkpoints">Checkpoints</h2>
-    ${job.restartCost && html`<p class="small">${job.restartCost}</p>`}
+    ${(job.restartCost || !all.length) && html`<p class=${job.restartCost ? "small" : "quiet"}>${job.restartCost || "None yet."}</p>`}
     ${all.length > 0 && html`<div class="scroll short" tabindex="0" role="region" aria-label="Table of checkpoints"><table>
       <thead><tr><th scope="col" class="n">Step</th><th scope="col">Age</th><th scope="col">Used by</th><th scope="col">Path</th></tr></thead>
       <tbody>${all.map((one) => html`<tr key=${one.step}><td class="n">${one.step}</td><td class="age">${ago(one.time)}</td>

@@ -51,10 +51,10 @@ function Row({ job, hasNamespaces }) {
     </th>
     <td><${Phase} job=${job} />${job.phase !== "Running" && job.reason && html`<span class="quiet small">${job.reason}</span>`}</td>
     <td><${Progress} job=${job} /></td>
-    <td class="n">${duration(job.remainingSeconds)}</td>
+    <td class=${`n ${job.remainingSeconds == null ? "none" : ""}`}>${duration(job.remainingSeconds)}</td>
     <td class="n wide">${compact(job.tokensPerSecond)}</td>
     <td class="n wide">${percent(job.mfu, 1)}</td>
-    <td class="n">${percent(job.goodput)}</td>
+    <td class="n goodput">${percent(job.goodput)}</td>
     <td class="n wide">${number(job.loss)}</td>
     <td class="n wide">${job.nodes == null ? "–" : job.readyNodes == null ? job.nodes : `${job.readyNodes}/${job.nodes}`}</td>
     <td class="n wide">${job.restarts}</td>

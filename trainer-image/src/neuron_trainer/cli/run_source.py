@@ -59,7 +59,7 @@ class RunSource:
         """`folders`: log directories by the names of their runs."""
         self._folders, self._now = dict(folders), now
         self._readers = {name: CurveReader(folder) for name, folder in folders.items()}
-        self.title = ", ".join(map(str, self._folders.values()))
+        self.title = ", ".join(map(_shown, self._folders.values()))
 
     def watch(self, show: Snapshot, stopped: threading.Event) -> None:
         """See `Source`."""
@@ -80,7 +80,7 @@ class RunSource:
         summary = self._summary(key)
         return JobDetail(
             **summary.model_dump(),
-            explanation=_explanation(summary, self._now()),
+            explanation=_explanation(summary),
             ledger=tuple(_ledger(history)),
             checkpoints=tuple(_checkpoints(folder)),
             resume=next((start.resume for start in reversed(history.starts) if start.resume), ()),
@@ -144,16 +144,21 @@ class RunSource:
         return RUNNING if self._now() - last.time < max(_SILENCE, 10 * (pace or 0.0)) else STOPPED
 
 
-def _explanation(job: JobSummary, now: float) -> str:
-    if job.last_step_time is None:
-        return f"{job.name} has logged no step yet."
-    ago = f"{max(0.0, now - job.last_step_time.timestamp()):.0f} s ago"
+def _shown(folder: Path) -> str:
+    """Return the folder as a person would write it here."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+
+
+def _explanation(job: JobSummary) -> str:
     match job.phase:
+        case "Pending":
+            return f"{job.name} has logged no step yet."
         case "Succeeded":
             return f"{job.name} has ended as configured, at step {job.step}."
         case "Stopped":
-            return f"{job.name} has logged no step since step {job.step}, {ago}."
-    return f"{job.name} trains: step {job.step} was finished {ago}."
+            return f"{job.name} has logged no step since step {job.step}."
+    return f"{job.name} trains: step {job.step} was finished last."
 
 
 def _pace(steps: tuple[StepMetrics, ...]) -> float | None:
@@ -170,7 +175,7 @@ def _ledger(history: History) -> Iterator[RestartView]:
             number=number,
             scope="Run",
             cause="StartedAgain",
-            sentence=f"The run was started again and went on from step {start.step}.",
+            sentence="The run was started again.",
             time=_time(start.time),
             resumed_from_step=start.step,
             steps_lost=start.steps_lost,
