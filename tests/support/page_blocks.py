@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-LANGUAGES: Final = ("", "sh", "text", "console", "yaml", "json")
+LANGUAGES: Final = ("", "sh", "text", "console", "yaml", "json", "python")
 COMMANDS: Final = ("", "sh")
 
 REASONS: Final = {
+    "a browser": r"\bdashboard\b",
+    "a configuration of your own": r"\bsubmit \w+\.yaml\b",
     "a container engine": r"\b(?:docker|kind)\b|make (?:images|demo)",
     "a package index": r"\bpip\b",
     "a release of your own": r"\bhelm (?:install|upgrade|uninstall)\b",

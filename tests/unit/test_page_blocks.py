@@ -19,7 +19,7 @@ COMMANDS: Final = [block for block in BLOCKS if block.is_commands]
 
 
 def test_pages_have_blocks_of_every_language() -> None:
-    assert {block.language for block in BLOCKS} >= set(LANGUAGES) - {"sh"}
+    assert {block.language for block in BLOCKS} >= set(LANGUAGES) - {"sh", "python"}
     assert len(COMMANDS) > 80
 
 
@@ -30,6 +30,8 @@ def test_a_block_has_a_language_that_the_site_knows_and_reads_as_such(block: Blo
         assert [json.loads(line) for line in block.text.splitlines()]
     if block.language == "yaml":
         assert list(yaml.safe_load_all(re.sub(r"^\s+\.\.\.$", "", block.text, flags=re.MULTILINE)))
+    if block.language == "python":
+        compile(block.text, str(block), "exec")
     if block.language == "console":
         assert block.text.startswith("$ ")
 
