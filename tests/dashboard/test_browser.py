@@ -17,6 +17,19 @@ from .conftest import PICTURES, Site
 from .looks import check_accessibility, each_look, write_run
 
 MANY = 500
+SIGHT = """text => new Promise((resolve) => {
+  const look = () => document.body.textContent.includes(text) && (observer.disconnect(), resolve(Date.now()));
+  const observer = new MutationObserver(look);
+  observer.observe(document.body, {subtree: true, childList: true, characterData: true});
+  look();
+})"""
+"""When a text is on the page, by the page's own clock: asking from outside takes seconds on a busy machine."""
+ROWS = """addEventListener('DOMContentLoaded', () => {
+  const look = () => document.querySelector(last) && (observer.disconnect(), window.listed = performance.now());
+  const observer = new MutationObserver(look);
+  observer.observe(document.body, {subtree: true, childList: true});
+})"""
+"""Milliseconds from the request for the page to its last row."""
 
 
 @pytest.fixture
@@ -143,11 +156,11 @@ async def test_a_status_is_on_the_page_within_two_seconds(world: World, log_dir:
     await page.wait_for_selector("text=8 %")
     seconds = []
     for step in (60, 120, 180):
+        sight = asyncio.create_task(page.evaluate(SIGHT, f"{100 * step // 240} %"))
         await world.report(step)
+        begin = time.time()
         await world.reconcile()
-        begin = time.monotonic()
-        await page.wait_for_selector(f"text={100 * step // 240} %")
-        seconds.append(time.monotonic() - begin)
+        seconds.append(await sight / 1000 - begin)
     record("from the status to the page", seconds)
     assert min(seconds) < 2
 
@@ -163,11 +176,12 @@ async def test_500_jobs_are_listed_within_a_second(world: World, site: Site, pag
 
     await asyncio.gather(*(create(number) for number in range(MANY)))
     seconds = []
-    for _ in range(3):
+    await page.add_init_script(f"window.last = 'table.jobs tbody tr:nth-child({MANY})';{ROWS}")
+    for _ in range(5):
         await page.goto("about:blank")
         await page.goto(site.address, wait_until="commit")
-        await page.wait_for_function(f"document.querySelectorAll('table.jobs tbody tr').length === {MANY}")
-        seconds.append(await page.evaluate("performance.now()") / 1000)
+        await page.wait_for_selector(f"table.jobs tbody tr:nth-child({MANY})")
+        seconds.append(await page.evaluate("listed") / 1000)
     record(f"from the request to the rows of {MANY} jobs", seconds)
     await page.fill("input[type=search]", "job-42")
     assert await page.locator("table.jobs tbody tr").count() == 10

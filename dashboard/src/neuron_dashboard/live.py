@@ -85,6 +85,7 @@ class _Watcher:
         self._loop = asyncio.get_running_loop()
         self._stopped = threading.Event()
         self._newest: Sequence[JobSummary] | None = None
+        self._is_shown = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
@@ -106,8 +107,9 @@ class _Watcher:
     def _gather(self, jobs: Sequence[JobSummary]) -> None:
         with self._lock:
             is_first, self._newest = self._newest is None, jobs
+            pause, self._is_shown = _PAUSE if self._is_shown else 0.0, True
         if is_first:
-            self._call(self._loop.call_later, _PAUSE, self._flush)
+            self._call(self._loop.call_later, pause, self._flush)
 
     def _flush(self) -> None:
         with self._lock:
