@@ -32,7 +32,7 @@ test: venv ## every test but the long ones: unit, distributed (gloo), integratio
 	hack/test $(BIN)/python
 
 .PHONY: smoke
-smoke: venv ## unit tests without processes, servers and builds, for every day (minutes)
+smoke: venv ## unit tests without processes, trainings and builds, for every day (below two minutes on a quiet machine)
 	$(BIN)/python -m pytest -q -m "not slow and not integration and not distributed" --durations=5 tests/unit
 
 .PHONY: measure
@@ -59,7 +59,7 @@ test-alerts: venv ## the chart's alerts on synthetic series by Prometheus' own p
 	NTO_TEST_ALERTS=1 $(BIN)/python -m pytest tests/alerts
 
 .PHONY: test-unit
-test-unit: venv ## only the tests without processes and servers (a minute)
+test-unit: venv ## all of tests/unit, the slow ones too
 	$(BIN)/python -m pytest tests/unit -m "not integration"
 
 .PHONY: test-faults

@@ -46,7 +46,8 @@ ELSEWHERE: Final = frozenset(
         "transformers.modeling_rope_utils._compute_dynamic_ntk_parameters",
         "transformers.modeling_rope_utils._compute_llama3_parameters",
         "unknownPreserved",
-        # words of Kubernetes and of the system, parameters of a model, an example of a misspelt key
+        # words of Kubernetes, of HTML and of the system, parameters of a model, an example of a misspelt key
+        "alt",
         "flock",
         "lustre",
         "mlp.experts",
@@ -62,7 +63,7 @@ OBJECT: Final = ("spec", "status", "metadata")
 """Fields of a Kubernetes object are checked part by part."""
 NAME: Final = re.compile(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?:\(\))?`")
 WORD: Final = re.compile(r"[A-Za-z_]\w*")
-FILE: Final = re.compile(r"\.(py|json|jsonl|yaml|md|pt|bin|idx)$")
+FILE: Final = re.compile(r"\.(py|json|jsonl|ya?ml|md|pt|bin|idx)$")
 
 
 class Sentence(NamedTuple):
@@ -163,7 +164,7 @@ def vocabulary() -> Vocabulary:
         paths.add(key)
         words.update(key.split("."))
     chart = [*(ROOT / "helm").rglob("*.yaml"), *(ROOT / "helm").rglob("*.json"), *(ROOT / "crds").glob("*.yaml")]
-    for file in [*chart, ROOT / "Makefile", ROOT / "Dockerfile"]:
+    for file in [*chart, ROOT / "mkdocs.yml", ROOT / "Makefile", ROOT / "Dockerfile"]:
         words.update(WORD.findall(file.read_text()))
     return Vocabulary(frozenset(words | modules), frozenset(paths), frozenset(modules))
 

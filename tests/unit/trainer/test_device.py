@@ -137,6 +137,7 @@ def test_a_device_that_computes_on_the_cpu_in_silence_is_refused(monkeypatch: py
         accelerators.open_device(NEURON)
 
 
+@pytest.mark.slow
 def test_the_forkserver_and_the_launcher_load_no_package_of_a_device(tmp_path: Path) -> None:
     """A package with an entry point, as a vendor's is, that says where it is loaded."""
     (tmp_path / "vendor_device.py").write_text("import os\nprint('loaded', os.environ.get('X_WHO'))\ndef load(): ...\n")

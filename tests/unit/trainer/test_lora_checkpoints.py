@@ -22,7 +22,7 @@ from neuron_trainer.run_directory.resume import ResumeChoice
 from .conftest import train, typed
 from .test_loop import checkpoint_at, numbers
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_process")]
 
 CASE = "qv_bias_lora_only"
 FORMS: dict[str, dict[str, Any]] = {

@@ -20,7 +20,7 @@ from .conftest import train
 from .test_loop import checkpoint_at
 from .test_lora_checkpoints import logits, taken_up, values
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_process")]
 
 WEIGHTS = oracles.DATA / "weights"
 

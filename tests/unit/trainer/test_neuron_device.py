@@ -10,6 +10,8 @@ import pytest
 
 from neuron_device import build, cases, report
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(cases.__file__)
 
 

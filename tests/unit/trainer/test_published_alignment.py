@@ -23,7 +23,7 @@ from neuron_trainer.run_directory.resume import EarlierRuns
 from .conftest import train
 from .test_loop import checkpoint_at, lines
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_process")]
 DATA: Final = Path(__file__).parents[2] / "data" / "alignment"
 SFT, LORA, DPO = "hf_llama3_8B_SFT_config", "hf_llama3_8B_SFT_lora_config", "hf_llama3_8B_DPO_config"
 MEGATRON: Final = "megatron_llama2_7B_SFT_config"

@@ -17,7 +17,7 @@ from pairs import LENGTH, RECORDED
 
 from .conftest import alone, train
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_process")]
 
 STEPS = 6
 

@@ -27,6 +27,8 @@ from page_blocks import ROOT, all_blocks, blocks
 
 from .conftest import train
 
+pytestmark = pytest.mark.slow
+
 FIRST: Final = ("README.md", *(f"docs/tasks/{name}.md" for name in
                 ("tune-with-lora", "align-with-preferences", "serve-the-result")))  # fmt: skip
 """A page may use what an earlier one has made."""
