@@ -176,7 +176,7 @@ def _rank(rank: int, world: int, device: Device, folder: Path, runs: Sequence[Ru
             try:
                 alike = rounded_alike() if family in VARIANTS else nullcontext()
                 watch = watched(place, report_file(folder, family, split, rank))
-                with ranks.groups_of_one_run(), alike, watch as begin:
+                with ranks.groups_of_one_run(place), alike, watch as begin:
                     found = _train(family, (REFERENCES | SPLITS)[split], folder, compiler, place, begin)
             except Exception:
                 error_file(folder, family, split).write_text(traceback.format_exc())

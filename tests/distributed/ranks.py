@@ -3,6 +3,7 @@
 For questions about numbers, where starting launchers (10 s each) would only cost time.
 """
 
+import gc
 import multiprocessing
 import signal
 import tempfile
@@ -66,8 +67,8 @@ def _enter(backend: str | None, target: Callable[..., None], *arguments: Any) ->
 
 
 @contextmanager
-def groups_of_one_run() -> Iterator[None]:
-    """Destroy the process groups that are made inside, on all ranks together.
+def groups_of_one_run(device: Any = None) -> Iterator[None]:
+    """Destroy the process groups that are made inside, on all ranks together; `device`: that of the run.
 
     Each has a thread of gloo that wakes a hundred times a second: after some hundred runs in one process, with three
     groups each, these cost more than the runs.
@@ -82,6 +83,33 @@ def groups_of_one_run() -> Iterator[None]:
     dist.barrier(hosts.group())  # nobody destroys what another still waits for
     for group in set(_world.pg_map) - before:
         dist.destroy_process_group(group)
+    _forget_meshes(device)
+    gc.collect()  # a module and its hooks hold each other, and the groups
+
+
+def _forget_meshes(device: Any) -> None:
+    """Clear the caches of DTensor, whose entries hold meshes of groups that are gone: an equal mesh would find them.
+
+    Each thread has one, and the backward pass of a device has a thread of its own.
+    """
+    import torch
+    from torch.distributed.tensor import _redistribute, debug
+
+    class Forget(torch.autograd.Function):
+        @staticmethod
+        def forward(_: Any, value: Any) -> Any:
+            return value.clone()
+
+        @staticmethod
+        def backward(_: Any, gradient: Any) -> Any:
+            debug._clear_sharding_prop_cache()
+            return gradient
+
+    if device is not None and device.type != "cpu":
+        Forget.apply(torch.zeros(1, device=device, requires_grad=True)).sum().backward()
+    debug._clear_sharding_prop_cache()
+    _redistribute.clear_redistribute_planner_cache()
+    _redistribute._gen_transform_infos.cache_clear()
 
 
 def full(parameter: Any) -> Any:
@@ -131,7 +159,7 @@ def _rank(
 
     with (device or devices.CPU).group(rank, world, store) as opened:
         for values, checkpoint in jobs:
-            with groups_of_one_run():
+            with groups_of_one_run(opened):
                 _train(rank, world, values, checkpoint, opened)
 
 

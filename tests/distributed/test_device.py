@@ -24,6 +24,7 @@ SENDING: list[Run] = [
     ("llama", "data 2"),
     ("llama, lora", "data 2, zero1"),
     ("llama, in mixed_precisionSR", "one process"),
+    ("llama, with rprop", "one process"),
     ("mistral", "context 2"),
     ("megatron gpt", "pipeline 2"),
 ]

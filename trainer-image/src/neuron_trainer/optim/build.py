@@ -69,6 +69,7 @@ def _arguments(optim: OptimConfig, parameters: Sequence[LocalParameter]) -> dict
     """Return what is configured; foreach wherever there is one; null leaves the default of the optimizer.
 
     On the CPU `capturable`, which changes no number, is dropped: torch refuses it there, and nowhere else that we run.
+    On a device rprop always has it: without it torch assigns by masks, whose number of elements the host must know.
     """
     if optim.eps is not None and isinstance(optim.eps, tuple) != optim.spec.has_eps_pair:
         raise InputError(
@@ -84,7 +85,7 @@ def _arguments(optim: OptimConfig, parameters: Sequence[LocalParameter]) -> dict
     device = parameters[0].leaf.device
     ours = {
         "foreach": True,
-        "capturable": optim.capturable and not accelerators.get(device.type).is_host,
+        "capturable": (optim.capturable or optim.name == "rprop") and not accelerators.get(device.type).is_host,
         "layouts": ShardLayouts(parameters),
     }
     accepted = inspect.signature(implementation(optim.name)).parameters
