@@ -25,6 +25,7 @@ SENDING: list[Run] = [
     ("llama, lora", "data 2, zero1"),
     ("llama, in mixed_precisionSR", "one process"),
     ("llama, with rprop", "one process"),
+    ("llama", "tensor 4"),
     ("mistral", "context 2"),
     ("megatron gpt", "pipeline 2"),
 ]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -56,6 +57,22 @@ Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 whole samples."""
 
 
+class _ContiguousGradient(torch.autograd.Function):
+    """The identity, whose gradient lies in memory in the order of its dimensions.
+
+    That of Q K^T by K is a transposed view, and stays one where each query head has its own key head. Rotary positions
+    use their input twice, so autograd adds two such gradients in place, which a Neuron device refuses.
+    """
+
+    @staticmethod
+    def forward(_: Any, value: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return gradient.contiguous()
+
+
 class CoreAttention(nn.Module):
     """softmax(Q K^T / sqrt(head_dim)) V without weights of its own, causal, over a sliding window where there is one.
 
@@ -74,6 +91,8 @@ class CoreAttention(nn.Module):
 
         `mask`: what `AttentionMaskBuilder` gives, in place of the causal one.
         """
+        if not query.is_cpu:
+            query, key, value = (_ContiguousGradient.apply(one) for one in (query, key, value))
         if self.kernel is not None:
             return self.kernel(query, key, value, mask)
         copies, length = query.shape[1] // key.shape[1], query.shape[2]
