@@ -68,10 +68,10 @@ class ModelConfig(OpenSection):
     micro_batch_size and the number of processes are. Default False: micro-batches weigh equally, as upstream, and so a
     label of a short answer weighs more than one of a long answer."""
 
-    compile: str = Field(default="auto", min_length=1)
+    compile: Literal["auto", "eager", "inductor", "aot_eager", "neuron"] = "auto"
     """Compile each layer, embedding, head and loss as a graph of its own: `auto` with the device's compiler (none on
-    cpu, inductor on cuda, neuron on neuron), `eager` not at all, another word with that backend of torch.compile
-    (inductor, aot_eager). Numbers change by rounding at most. A key of ours. Default auto."""
+    cpu, inductor on cuda, neuron on neuron), `eager` not at all, another word with that backend of torch.compile.
+    Numbers change by rounding at most. A key of ours. Default auto."""
 
     activations_checkpoint_granularity: Literal["selective", "full"] | None = None
     """Recompute in the backward pass: chosen modules (selective), each layer (full) or nothing (null). Default
