@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from neuron_operator.cli.files import convert
+from neuron_operator.cli.files.platform_flags import PlatformFlags
 
 Json = dict[str, Any]
 
@@ -52,7 +53,9 @@ class Case:
 
 @cache
 def _converted(base: str) -> Json:
-    result = convert.run(str(CONFIGS / f"{base}.yaml"), (), convert.Wrapping("x", ("CPU", None), "c", "/c", None))
+    result = convert.run(
+        str(CONFIGS / f"{base}.yaml"), (), convert.Wrapping("x", PlatformFlags("CPU"), "c", "/c", None)
+    )
     job: Json = yaml.safe_load(result.text)
     return job
 

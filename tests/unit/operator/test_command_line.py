@@ -15,6 +15,7 @@ from neuron_operator.cli.__main__ import main
 from neuron_operator.cli.files import table
 from neuron_operator.cli.files.documents import from_files
 from neuron_operator.cli.files.plan import plan_source
+from neuron_operator.cli.files.platform_flags import PlatformFlags
 from neuron_operator.kube.errors import UserInputError
 
 CONFIGS = Path(__file__).parents[3] / "tests/data/configs"
@@ -71,7 +72,7 @@ def test_a_key_without_its_section_is_found(key: str, place: str, capsys: pytest
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
     [source] = from_files([str(CONFIGS / "hf_mixtral_8x7b_config.yaml")])
-    text = table.render(plan_source(source, (), (None, None), None), columns)
+    text = table.render(plan_source(source, (), PlatformFlags(), None), columns)
     words = re.compile(r"\S{30,}")
     assert [one for one in text.splitlines() if len(one) > columns and not words.search(one)] == []
 
@@ -111,6 +112,9 @@ def test_an_unknown_accelerator_is_answered_with_those_that_exist(capsys: pytest
     printed = capsys.readouterr().err
     assert "'Neuron'" in printed
     assert "<" not in printed.replace("[-h]", "").split("invalid choice")[1]
+    with pytest.raises(SystemExit, match="2"):
+        main(["plan", "-f", "run.yaml", "--accelerator", "gpu"])
+    assert "there is no 'gpu'; did you mean CUDA?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

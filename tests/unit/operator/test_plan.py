@@ -201,6 +201,23 @@ def test_an_instance_type_that_cannot_hold_the_processes_is_an_error(capsys: pyt
     assert {one["key"] for one in found["findings"] if one["severity"] == "error"} == {"trainer.lnc"}
 
 
+def test_devices_of_a_node_that_are_not_published_are_given_as_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = (*arguments_of("hf_llama3_8B_trn2_config"), "--instance-type", "trn2.24xlarge")
+    code, found = plan(capsys, *arguments)
+    assert code == 2
+    keys = {one["key"] for one in found["findings"] if one["severity"] == "error"}
+    assert "spec.platform.neuronDevices" in keys
+    code, found = plan(capsys, *arguments, "--neuron-devices", "16", "--efa-interfaces", "0")
+    assert (code, found["neuron_devices_per_node"]) == (0, 16)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many", "257", "1.5"])
+def test_a_number_of_devices_has_the_bounds_of_the_api(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["plan", *arguments_of("hf_llama3_8B_trn2_config"), "--neuron-devices", number])
+    assert f"{number!r} is no number from 1 to 256" in capsys.readouterr().err
+
+
 def test_a_model_that_does_not_fit_the_device_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     small = ("trainer.num_nodes=1", "distributed_strategy.tensor_model_parallel_size=8", "model.num_layers=80")
     _, found = plan(capsys, *arguments_of("hf_llama3_8B_config"), *small)

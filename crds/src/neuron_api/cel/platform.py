@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from neuron_api.platform.devices import WITHOUT_TRAINIUM
 from neuron_api.platform.instances import FORM, HYPERPOD, INSTANCE_TYPES, NAMES, TRAINIUM_1, TRAINIUM_2, TRAINIUM_3
 
 from .expressions import IN_SPEC, BoundSection, in_section, is_above, numbers, numbers_of, raw
@@ -99,10 +100,10 @@ def _capacity() -> Iterator[Rule]:
         3001,
         key,
         f"!({_IS_OTHER}) && {_TYPE} == ''",
-        remedy=f"Set it to one of {_LISTED}, or spec.platform.accelerator to CPU.",
+        remedy=f"Set it to one of {_LISTED}, or spec.platform.accelerator to CPU or CUDA.",
         reason=RuleReason.REQUIRED,
     )
-    remedy = f"Use one of {_LISTED}; on HyperPod with {HYPERPOD} in front."
+    remedy = f"Use one of {_LISTED}; on HyperPod with {HYPERPOD} in front. {WITHOUT_TRAINIUM}"
     yield Rule(3002, key, f"{_NODE} != '' && !{_HAS_FORM}", remedy=remedy)
     types = ", ".join(f"'{name}'" for name in NAMES)
     yield Rule(

@@ -310,9 +310,9 @@ TABLE: Final = (
     *alignment_codes.TABLE,
     # ---- 30xx platform -----------------------------------------------------------------------------------------------
     ("3001", _E, "trainer.devices", "No instance type", "The devices of a node are not known.",
-     "Set spec.platform.instanceType, or spec.platform.accelerator to CPU."),
+     "Set spec.platform.instanceType, or spec.platform.accelerator to CPU or CUDA."),
     ("3002", _E, "trainer.devices", "An unknown instance type", "It is not a Trainium instance type.",
-     "Use one of those that the message lists."),
+     "Use one of those that the message lists; without Trainium set spec.platform.accelerator to CPU or CUDA."),
     ("3003", _E, "trainer.lnc", "Cores that cannot be joined", "On Trn1 each physical core is a logical core.",
      "Use 1, or leave it out."),
     ("3004", _E, "trainer.devices", "More processes than cores",
@@ -326,7 +326,8 @@ TABLE: Final = (
      "Split the model over more processes, recompute more (model.activations_checkpoint_granularity) or use a smaller "
      "data.micro_batch_size."),
     ("3008", _N, "trainer.devices", "An instance type that is assumed",
-     "None was given; it follows from trainer.lnc and trainer.devices.", "Give --instance-type or --accelerator cpu."),
+     "None was given; it follows from trainer.lnc and trainer.devices.",
+     "Give --instance-type, or --accelerator cpu or cuda."),
     ("3009", _N, "model.model_config", "The architecture is unknown",
      "The file is not on the machine that plans, so that what follows from it is not known.",
      "Give a copy of it, or the name of a published model, with --model-config."),

@@ -11,7 +11,7 @@ from neuron_api.findings.finding import Finding, error
 from neuron_api.findings.suggestions import nearest
 from neuron_api.resource import job_name
 from neuron_api.resource.scheduling import CONFIG_MAP_KEY, LABEL_KEY, OBJECT_NAME
-from neuron_api.resource.spec import JobSpec
+from neuron_api.resource.spec import Accelerator, JobSpec
 
 from .documents import RENAMED
 from .openapi import Dialect, Schema, object_schema
@@ -34,6 +34,7 @@ _METADATA: Final = (
     "managedFields",
 )
 _TOP: Final = ("apiVersion", "kind", "metadata", "spec", "status")
+_ACCELERATOR: Final = "spec.platform.accelerator"
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "object": (dict,),
     "array": (list,),
@@ -126,7 +127,7 @@ def _check_value(value: Any, schema: Schema, path: str) -> Iterator[Finding]:
     elif kind == "array":
         yield from _check_array(value, schema, path)
     elif fault := _scalar(value, schema):
-        yield error(path, f"must be {fault}, got {_shown(value)}.", _choice(value, schema))
+        yield error(path, f"must be {fault}, got {_shown(value)}.", _choice(value, schema, path))
 
 
 def _check_object(value: Mapping[str, Any], schema: Schema, path: str) -> Iterator[Finding]:
@@ -186,8 +187,9 @@ def _quote(value: Any, kind: str) -> str:
     return f"Write it in quotes: '{value}'." if kind == "string" and isinstance(value, bool | int | float) else ""
 
 
-def _choice(value: Any, schema: Schema) -> str:
-    near = nearest(str(value), schema.get("enum", ()))
+def _choice(value: Any, schema: Schema, path: str) -> str:
+    meant = Accelerator.meant_by(str(value)) if path == _ACCELERATOR else None
+    near = meant or nearest(str(value), schema.get("enum", ()))
     return f"Did you mean {near}?" if near else ""
 
 

@@ -26,6 +26,7 @@ from .instances import (
 NEURON_RESOURCE: Final = "aws.amazon.com/neuron"
 EFA_RESOURCE: Final = "vpc.amazonaws.com/efa"
 GPU_RESOURCE: Final = "nvidia.com/gpu"
+WITHOUT_TRAINIUM: Final = "Without Trainium set spec.platform.accelerator to CPU or CUDA."
 _ALLOCATABLE: Final = "`kubectl get node NAME -o jsonpath={.status.allocatable}` has it"
 _RING_BLOCK: Final = 1024
 """Tokens that a context-parallel part must be a multiple of on Neuron."""
@@ -85,7 +86,7 @@ def find_instance_type(
     """Return the instance type, or findings if it is missing or unknown."""
     key, listed = "spec.platform.instanceType", ", ".join(INSTANCE_TYPES)
     if instance_type is None:
-        remedy = f"Set it to one of {listed}, or spec.platform.accelerator to CPU."
+        remedy = f"Set it to one of {listed}, or spec.platform.accelerator to CPU or CUDA."
         return None, (make_finding(3001, key, "it is not set, so the devices of a node are not known.", remedy),)
     instance = instance_of(instance_type, stated)
     if instance is None and generation_of(instance_type):
@@ -94,7 +95,7 @@ def find_instance_type(
     if instance is None:
         near = nearest(instance_type, NAMES)
         message = f"{instance_type!r} is not a Trainium instance type."
-        hint = f"Use one of {listed}; on HyperPod with {HYPERPOD} in front."
+        hint = f"Use one of {listed}; on HyperPod with {HYPERPOD} in front. {WITHOUT_TRAINIUM}"
         if near:
             hint = f"Did you mean {near}? {hint}"
         return None, (make_finding(3002, key, message, hint),)

@@ -5,13 +5,16 @@ import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from neuron_api import version
 from neuron_api.findings.suggestions import nearest
 from neuron_operator.kube.errors import ClusterError, UserInputError
 
 from .live import commands as live
+
+if TYPE_CHECKING:
+    from .files.platform_flags import PlatformFlags
 
 _FILES: Final = {
     "plan": "what a NeuronTrainingJob or an NxDT configuration will be: processes, devices, memory, checkpoints",
@@ -156,8 +159,10 @@ def _submit(arguments: Sequence[str]) -> int:
     return submit.run(request, options, _write)
 
 
-def _platform(options: argparse.Namespace) -> tuple[str | None, str | None]:
-    return options.accelerator, options.instance_type
+def _platform(options: argparse.Namespace) -> "PlatformFlags":
+    from .files.platform_flags import PlatformFlags
+
+    return PlatformFlags(options.accelerator, options.instance_type, options.neuron_devices, options.efa_interfaces)
 
 
 def _write(text: str, stream: TextIO | None = None) -> None:

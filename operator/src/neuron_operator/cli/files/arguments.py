@@ -2,9 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.spec import MAX_DEVICES, Accelerator
 from neuron_operator.cli import output
 
 NO_FILE: Final = "-f FILE is required"
@@ -143,6 +144,9 @@ def _add_platform_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="Neuron, CPU or CUDA; default: the job's, or Neuron",
     )
+    for flag, name, least in (("--neuron-devices", "Neuron devices", 1), ("--efa-interfaces", "EFA interfaces", 0)):
+        words = f"{name} of a node, where those of the instance type are not published; default: the job's"
+        parser.add_argument(flag, type=partial(_devices, least), metavar="N", help=words)
 
 
 def _add_job_options(parser: argparse.ArgumentParser) -> None:
@@ -158,7 +162,17 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
 
 def _accelerator(text: str) -> str:
     """Return the name as the API writes it; the command line takes `cpu`, too."""
-    return next((accelerator for accelerator in Accelerator if accelerator.device == text.lower()), text)
+    chosen = next((accelerator for accelerator in Accelerator if accelerator.device == text.lower()), None)
+    if chosen is None and (near := Accelerator.meant_by(text)) is not None:
+        raise argparse.ArgumentTypeError(f"there is no {text!r}; did you mean {near}?")
+    return chosen or text
+
+
+def _devices(least: int, text: str) -> int:
+    """Return how many devices a node has; the bounds are those of the API."""
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= MAX_DEVICES):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from {least} to {MAX_DEVICES}")
+    return int(text)
 
 
 def _count(text: str) -> int:

@@ -22,6 +22,7 @@ from neuron_operator.kube.errors import UserInputError
 
 from . import documents, job_checks
 from . import plan as planning
+from .platform_flags import PlatformFlags
 
 CLAIM: Final = "training"
 MOUNT_PATH: Final = "/training"
@@ -32,8 +33,7 @@ class Wrapping:
     """What a job has beside its configuration."""
 
     name: str | None
-    platform: tuple[str | None, str | None]
-    """Accelerator and instance type."""
+    platform: PlatformFlags
     claim: str | None
     """None: `CLAIM` is assumed."""
     mount_path: str | None
@@ -111,7 +111,10 @@ def _wrapped(file: str, text: str, changes: Sequence[str], wrapping: Wrapping, *
     if moved.config is None:
         return Result("", _remarks(moved.findings), is_refused=True)
     machines = hardware.from_config(
-        loaded.config, Accelerator(wrapping.platform[0] or Accelerator.NEURON), wrapping.platform[1]
+        loaded.config,
+        wrapping.platform.accelerator_of(source),
+        wrapping.platform.instance_type_of(source),
+        wrapping.platform.stated(source),
     )
     name = wrapping.name or job_name.nearest_legal(source.label if by_file else loaded.config.name)
     spec = _spec(machines, wrapping, _object_form(rewritten, moved.resolved))
@@ -200,10 +203,12 @@ def _is_below(path: str, folder: str) -> bool:
     return path.startswith("/") and PurePosixPath(path).is_relative_to(folder)
 
 
-def _platform(machines: hardware.Hardware) -> dict[str, str]:
+def _platform(machines: hardware.Hardware) -> dict[str, Any]:
     if machines.instance_type is None:
         return {"accelerator": next(str(kind) for kind in Accelerator if kind.device == machines.name)}
-    return {"instanceType": machines.instance_type}
+    numbers = {"neuronDevices": machines.stated.chips, "efaInterfaces": machines.stated.efa}
+    stated = {name: number for name, number in numbers.items() if number is not None}
+    return {"instanceType": machines.instance_type, **stated}
 
 
 def _object_form(value: Any, typed: Mapping[str, Any], path: str = "") -> Any:

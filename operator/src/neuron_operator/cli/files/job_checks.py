@@ -52,7 +52,7 @@ _NO_TYPE = make_finding(
     3001,
     "spec.platform.instanceType",
     "it is not set, so the devices of a node are not known.",
-    "Set it, or spec.platform.accelerator to CPU.",
+    "Set it, or spec.platform.accelerator to CPU or CUDA.",
 )
 
 

@@ -22,14 +22,15 @@ from neuron_api.findings.finding import Finding, errors_of
 from neuron_api.findings.registry import make_finding
 from neuron_api.loading import device_count, yaml_text
 from neuron_api.loading.loader import Loaded
-from neuron_api.platform.instances import INSTANCE_TYPES, NodeDevices
+from neuron_api.platform.instances import INSTANCE_TYPES
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.overview import Fact
-from neuron_api.resource.spec import Accelerator, DeviceCountScope
+from neuron_api.resource.spec import DeviceCountScope
 from neuron_api.schema import effects
 
 from . import documents, job_checks, model_files, report, table
 from .documents import Source
+from .platform_flags import PlatformFlags
 
 _LINES: Final = (".jsonl", ".ndjson", ".jsonlines", ".ldjson")
 """Formats with a record on each line; the others would have to be parsed."""
@@ -47,10 +48,6 @@ def count_records(config: TrainingConfig) -> int | None:
         return None
 
 
-Platform = tuple[str | None, str | None]
-"""Accelerator and instance type as given on the command line."""
-
-
 @dataclass(frozen=True, slots=True)
 class Planned:
     """One configuration."""
@@ -65,7 +62,7 @@ class Planned:
 
 
 def run(
-    files: Sequence[str], overrides: Sequence[str], platform: Platform, model_config: str | None, output: str
+    files: Sequence[str], overrides: Sequence[str], platform: PlatformFlags, model_config: str | None, output: str
 ) -> tuple[str, bool]:
     """The text to print, and whether there are errors."""
     plans = [plan_source(source, overrides, platform, model_config) for source in documents.from_files(files)]
@@ -84,13 +81,15 @@ def _columns() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def plan_source(source: Source, overrides: Sequence[str], platform: Platform, model_config: str | None) -> Planned:
+def plan_source(source: Source, overrides: Sequence[str], platform: PlatformFlags, model_config: str | None) -> Planned:
     """Load, check and work out one configuration."""
     loaded = source.load(overrides)
     if loaded.config is None:
         return Planned(source.label, None, "", loaded.findings)
-    accelerator, instance_type = _platform(source, platform)
-    machines = hardware.from_config(loaded.config, accelerator, instance_type, _stated(source))
+    accelerator = platform.accelerator_of(source)
+    machines = hardware.from_config(
+        loaded.config, accelerator, platform.instance_type_of(source), platform.stated(source)
+    )
     loaded = _with_devices_per_node(source, overrides, loaded, machines)
     assert loaded.config is not None
     model, unread = model_files.find(loaded.config, source, model_config)
@@ -119,24 +118,6 @@ def _with_devices_per_node(
     return replace(settled, findings=tuple(source.located(settled.findings)))
 
 
-def _platform(source: Source, flags: Platform) -> tuple[Accelerator, str | None]:
-    """The command line wins over the job."""
-    of_job = (source.spec or {}).get("platform")
-    of_job = of_job if isinstance(of_job, dict) else {}
-    accelerator = flags[0] or of_job.get("accelerator")
-    accelerator = accelerator if accelerator in list(Accelerator) else Accelerator.NEURON  # the envelope reports it
-    instance_type = flags[1] or of_job.get("instanceType")
-    return Accelerator(accelerator), str(instance_type) if instance_type else None
-
-
-def _stated(source: Source) -> NodeDevices:
-    """Return what the job says about the devices of a node; what is no number is the envelope's to report."""
-    of_job = (source.spec or {}).get("platform")
-    of_job = of_job if isinstance(of_job, dict) else {}
-    numbers = (of_job.get(key) for key in ("neuronDevices", "efaInterfaces"))
-    return NodeDevices(*(number if type(number) is int else None for number in numbers))
-
-
 def _assumed(source: Source, config: TrainingConfig, machines: hardware.Hardware) -> tuple[Finding, ...]:
     if not machines.is_assumed or source.spec is not None:
         return ()
@@ -147,7 +128,7 @@ def _assumed(source: Source, config: TrainingConfig, machines: hardware.Hardware
             "trainer.devices",
             f"no instance type was given; {machines.instance_type} is assumed, since {lnc} and trainer.devices is "
             f"{config.trainer.devices}.",
-            f"Give --instance-type: {', '.join(INSTANCE_TYPES)}; or --accelerator cpu.",
+            f"Give --instance-type: {', '.join(INSTANCE_TYPES)}; or --accelerator cpu or cuda.",
         ),
     )
 
@@ -158,5 +139,5 @@ def job_facts(job: NeuronTrainingJob) -> tuple[Fact, ...]:
         return ()
     spec = job.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
     source = Source(job.metadata.name, spec, config_object=job.spec.config)
-    planned = plan_source(source, (), (None, None), None)
+    planned = plan_source(source, (), PlatformFlags(), None)
     return tuple(Fact(label=label, value=value) for label, value in table.rows(planned))

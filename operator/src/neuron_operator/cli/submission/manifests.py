@@ -11,6 +11,7 @@ from neuron_api.manifest import documents as manifests
 from neuron_api.manifest import envelope
 from neuron_operator.cli.files import convert, documents
 from neuron_operator.cli.files import plan as planning
+from neuron_operator.cli.files.platform_flags import PlatformFlags
 from neuron_operator.kube.errors import UserInputError
 
 Json = dict[str, Any]
@@ -25,8 +26,7 @@ class Request:
     overrides: Sequence[str] = ()
     name: str | None = None
     nodes: int | None = None
-    platform: tuple[str | None, str | None] = (None, None)
-    """Accelerator and instance type."""
+    platform: PlatformFlags = field(default_factory=PlatformFlags)
     storage: tuple[str | None, str | None] = (None, None)
     """Claim and mount path."""
     image: str | None = None
@@ -83,7 +83,7 @@ def _of_manifest(request: Request, text: str) -> Objects:
     skipped = tuple(_label(part) for part in others if part.get("kind") != CONFIG_MAP)
     stream = "---\n".join(yaml_text.dump(part) for part in (job, *maps))
     [source] = documents.sources(stream, request.file)
-    findings = planning.plan_source(source, (), (None, None), None).findings
+    findings = planning.plan_source(source, (), PlatformFlags(), None).findings
     return Objects(job, maps, _remarks(findings, skipped), is_refused=bool(errors_of(findings)), skipped=skipped)
 
 
@@ -96,9 +96,7 @@ def _changed(job: Mapping[str, Any], request: Request) -> Json:
         spec["config"], findings = overrides.apply(spec["config"], request.changes)
         if errors_of(findings):
             raise UserInputError("; ".join(map(str, errors_of(findings))))
-    accelerator, instance_type = request.platform
-    platform = {"accelerator": accelerator, "instanceType": instance_type}
-    spec["platform"] = {**(spec.get("platform") or {}), **{key: value for key, value in platform.items() if value}}
+    spec["platform"] = {**(spec.get("platform") or {}), **request.platform.fields()}
     claim, mount_path = request.storage
     if claim:
         spec["storage"] = [{"claimName": claim, "mountPath": mount_path or convert.MOUNT_PATH}]
