@@ -213,8 +213,9 @@ def test_a_device_that_this_pytorch_does_not_have_is_named(
     monkeypatch.setenv("NTJ_ACCELERATOR", "neuron")
     code, lines = run(alone(tiny, tmp_path / "run"))
     assert code == ExitCode.CONFIG
-    assert "spec.platform.accelerator: PyTorch" in lines[-1]
+    assert "--accelerator: PyTorch" in lines[-1]
     assert "has no device 'neuron'. Use an image whose PyTorch has it" in lines[-1]
+    assert not (tmp_path / "run").exists(), "a refused start leaves no folder"
 
 
 def test_an_accelerator_that_does_not_exist_is_told_with_those_that_do(
@@ -224,7 +225,11 @@ def test_an_accelerator_that_does_not_exist_is_told_with_those_that_do(
     code, lines = run(alone(tiny, tmp_path / "run"))
     assert code == ExitCode.CONFIG
     assert len(lines) == 1
-    assert lines[0].endswith("spec.platform.accelerator: there is no accelerator 'tpu'. Use one of cpu, neuron, cuda.")
+    assert lines[0].endswith(" --accelerator: there is no accelerator 'tpu'. Use one of cpu, neuron, cuda.")
+    monkeypatch.setenv("NTJ_ACCELERATOR", "gpu")
+    assert "there is no accelerator 'gpu'. Did you mean cuda?" in run(alone(tiny, tmp_path / "run"))[1][0]
+    monkeypatch.setenv("NTJ_JOB_NAME", "one")
+    assert "spec.platform.accelerator: there is no accelerator 'gpu'" in run(alone(tiny, tmp_path / "run"))[1][0]
 
 
 def test_more_processes_than_devices_are_refused_before_any_starts(

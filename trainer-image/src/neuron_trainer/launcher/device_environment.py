@@ -3,7 +3,9 @@
 What the runtimes need is from their public documentation and from reports (docs/reference/upstream-facts.md).
 """
 
+import os
 from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -72,3 +74,24 @@ def variables(accelerator: str, cache: Path, own: Path, node_rank: int) -> Itera
         yield name, str(cache / f"node-{node_rank}" / folder)
     for name, folder in RUN_FOLDERS.get(accelerator, {}).items():
         yield name, str(own / f"node-{node_rank}" / folder)
+
+
+class CompileFolder:
+    """The folder of compiled graphs, where a start is refused, which leaves nothing behind.
+
+    Importing PyTorch's compiler makes the folder that its variable names, in the launcher and in the forkserver beside
+    it, before anything is compiled. This remembers which folders on the way to it were there before.
+    """
+
+    def __init__(self, path: Path) -> None:
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        self._outermost = missing[-1] if missing else None
+        """Of those that this start makes; None: it makes none."""
+
+    def remove_empty(self) -> None:
+        """Remove what was made since and has no file; call when nothing is imported any more."""
+        if self._outermost is None:
+            return
+        for folder, _, _ in os.walk(self._outermost, topdown=False):
+            with suppress(OSError):  # it has a file
+                Path(folder).rmdir()

@@ -9,7 +9,7 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import error
 from neuron_api.loading import device_count
-from neuron_api.resource.spec import FromScratch
+from neuron_api.resource.spec import Accelerator, FromScratch
 from neuron_trainer.errors import InputError
 from neuron_trainer.run_directory.resume import EarlierRuns
 
@@ -50,6 +50,11 @@ class NodeIdentity:
     """What the operator has observed of earlier runs; nothing without one."""
 
     @property
+    def accelerator_key(self) -> str:
+        """Return where the user has said what the accelerator is."""
+        return _accelerator_key(self.is_in_pod)
+
+    @property
     def is_host(self) -> bool:
         """Return whether the rendezvous store is on this node."""
         return self.rank == 0
@@ -86,17 +91,23 @@ class NodeIdentity:
             progress_port=int(environ.get(contract.ENV_PROGRESS_PORT, str(contract.PROGRESS_PORT if in_pod else 0))),
             max_process_restarts=int(environ.get(contract.ENV_MAX_PROCESS_RESTARTS, str(_MAX_RESTARTS))),
             rejoin_timeout=int(environ.get(contract.ENV_REJOIN_TIMEOUT, str(_REJOIN_TIMEOUT))),
-            accelerator=_accelerator(environ.get(contract.ENV_ACCELERATOR, "cpu")),
+            accelerator=_accelerator(environ.get(contract.ENV_ACCELERATOR, "cpu"), _accelerator_key(in_pod)),
             job_uid=environ.get(contract.ENV_JOB_UID, ""),
             attempt=int(environ.get(contract.ENV_ATTEMPT, "0")),
             earlier=_earlier_runs(environ),
         )
 
 
-def _accelerator(name: str) -> str:
+def _accelerator_key(in_pod: bool) -> str:
+    return "spec.platform.accelerator" if in_pod else "--accelerator"
+
+
+def _accelerator(name: str, key: str) -> str:
     if name not in _ACCELERATORS:
-        message = f"there is no accelerator {name!r}."
-        raise InputError([error("spec.platform.accelerator", message, f"Use one of {', '.join(_ACCELERATORS)}.")])
+        near = Accelerator.meant_by(name)
+        hint = f"Did you mean {near.device}? " if near else ""
+        remedy = f"{hint}Use one of {', '.join(_ACCELERATORS)}."
+        raise InputError([error(key, f"there is no accelerator {name!r}.", remedy)])
     return name
 
 

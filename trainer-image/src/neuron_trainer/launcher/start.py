@@ -32,6 +32,7 @@ from neuron_trainer.preflight import early
 from neuron_trainer.run_directory.log_dir import COMPILE_CACHE, compile_cache, log_dir
 
 from . import device_environment, job_file, termination
+from .device_environment import CompileFolder
 from .elastic import forkserver
 from .node import NodeIdentity, devices_override
 from .server import Server
@@ -88,6 +89,7 @@ def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool,
     early.check(used, node.processes, node.earlier, is_test=is_test)
     _advise(config, node, loaded)
     folder = log_dir(used)
+    compile_folder = CompileFolder(compile_cache(config, folder))
     _set_environment(config, node, folder)
     channel = WorkerChannel(Path(tempfile.mkdtemp(prefix="neuron-train-")))
     stop = StopRequest(channel, forkserver.kill)
@@ -96,6 +98,10 @@ def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool,
         forkserver.start(node.processes)
         phases.mark("configuration")
         return _serve_and_train(loaded, used, is_test, node, folder, channel, stop, phases)
+    except InputError:
+        forkserver.kill()
+        compile_folder.remove_empty()
+        raise
     finally:
         shutil.rmtree(channel.folder, ignore_errors=True)
 

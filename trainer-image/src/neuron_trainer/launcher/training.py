@@ -71,7 +71,8 @@ def train(launch: Launch) -> LauncherOutcome:
     if (log_mirror := mirror(config, folder)) is not None:
         fetch(log_mirror)
     launch.stop.check()
-    preflight.check(config, node.processes, folder, node.accelerator, is_test=is_test)
+    device = preflight.DeviceChoice(node.accelerator, node.accelerator_key)
+    preflight.check(config, node.processes, folder, device, is_test=is_test)
     launch.end_phase("preflight")
     selector = CheckpointSelector(
         config, folder, node.job_uid, lambda: _earlier_runs(node, launch.status), is_test=is_test

@@ -6,6 +6,7 @@ Of a compiler that the image lacks (`model.compile`) one would hear in the first
 import logging
 import os
 import shutil
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -69,12 +70,25 @@ _BYTES_PER_FROZEN: Final = 4
 """A weight of the base of adapters, in fp32 at most."""
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceChoice:
+    """What the processes are to compute on."""
+
+    accelerator: str = "cpu"
+    key: str = "spec.platform.accelerator"
+    """Where the user has said so."""
+
+
+_CPU: Final = DeviceChoice()
+
+
 def check(
-    config: TrainingConfig, processes: int, folder: Path, accelerator: str = "cpu", *, is_test: bool = False
+    config: TrainingConfig, processes: int, folder: Path, device: DeviceChoice = _CPU, *, is_test: bool = False
 ) -> None:
     """Raise `InputError` with every finding; a test checks the test set alone."""
+    accelerator = device.accelerator
     findings = [
-        *_device(accelerator, processes),
+        *_device(device, processes),
         *check_compiler(config, accelerator),
         *early.findings(config, processes, is_test=is_test),
     ]
@@ -100,16 +114,16 @@ def check(
         raise InputError(list(errors))
 
 
-def _device(name: str, processes: int) -> list[Finding]:
+def _device(choice: DeviceChoice, processes: int) -> list[Finding]:
     """Check the accelerator without loading its runtime, which is the workers': PyTorch has `cpu`; others come with a
     package, or a build of PyTorch, that this image may not have. Each process needs a device."""
-    accelerator = accelerators.get(name)
+    name, accelerator = choice.accelerator, accelerators.get(choice.accelerator)
     if not accelerators.is_present(accelerator):
         message = f"PyTorch {torch.__version__} in this image has no device {name!r}."
         remedy = "Use an image whose PyTorch has it, or accelerator cpu."
-        return [error("spec.platform.accelerator", message, remedy)]
+        return [error(choice.key, message, remedy)]
     if misfit := accelerators.misfit(accelerator):
-        return [error("spec.platform.accelerator", f"{misfit}.", "Use an image whose packages belong together.")]
+        return [error(choice.key, f"{misfit}.", "Use an image whose packages belong together.")]
     if (count := accelerators.count(accelerator)) is not None and count < processes:
         message = f"each of {processes} processes needs a device, and PyTorch sees {count} of {name}."
         return [error("trainer.devices", message, "Set it to as many as there are, or use accelerator cpu.")]
