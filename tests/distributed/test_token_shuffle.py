@@ -34,7 +34,7 @@ def _rank(rank: int, size: int, store: str) -> None:
     for is_random in (True, True, False, False):
         states = names.clone().requires_grad_()
         before = torch.get_rng_state()
-        mixed, order = shuffle.mix(states, is_random=is_random)
+        mixed, order = shuffle.train(is_random).mix(states)
         assert torch.equal(before, torch.get_rng_state()) is not is_random
         assert mixed.shape == states.shape
         orders.append(mixed.detach().flatten())

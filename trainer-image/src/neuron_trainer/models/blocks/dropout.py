@@ -1,53 +1,21 @@
 """Dropout whose masks come from one checkpointed random stream, whatever the model is split over (B-19)."""
 
-from collections.abc import Iterable
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-_SEEDS: Final = 2**62
-"""How many seeds there are."""
-_MIXERS: Final = ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32))
-"""Shift and factor of the two rounds of lowbias32; int32 arithmetic wraps."""
-_LAST_SHIFT: Final = 16
+from .seeds import Seeded, hashed
+
 _BITS: Final = 24
 """Of a random number that is compared with a probability: as many as fp32 has."""
 
 
-class SeedQueue:
-    """Seeds for one pass through a compiled layer: a graph takes them as an input, since it can draw none.
-
-    They are drawn before the pass, as many as it has masks and in their order, so masks are those of eager execution.
-    """
-
-    def __init__(self, dropouts: Iterable["Dropout"]) -> None:
-        self.dropouts = tuple(dropouts)
-        """Those of the layer; a pass calls each once."""
-        self.seeds: Tensor | None = None
-        """int64 [n] on the host."""
-        self.place = 0
-
-    def fill(self) -> None:
-        """Draw the seeds of the next pass."""
-        count = sum(dropout.is_active for dropout in self.dropouts)
-        self.seeds = torch.stack([_draw() for _ in range(count)]) if count else None
-        self.place = 0
-
-    def take(self) -> Tensor:
-        """Return the next one, int64 scalar."""
-        assert self.seeds is not None
-        seed = self.seeds[self.place]
-        self.place += 1
-        return seed
-
-
-class Dropout(nn.Module):
+class Dropout(Seeded, nn.Module):
     """Zero a share of the elements while training and scale the others up; nothing in evaluation.
 
-    Each call takes one seed from the default generator of the CPU. That generator is saved with checkpoints, put back
-    by recompute, and in the same state on all processes, so resuming and recompute are exact. Processes that hold
-    different parts of a tensor add `stream` to the seed; those that hold the same part do not: their masks are equal.
+    Seeds are those of one stream (`Seeded`), so resuming and recompute are exact. Processes that hold different parts
+    of a tensor add `stream` to the seed; those that hold the same part do not: their masks are equal.
     """
 
     def __init__(self, probability: float) -> None:
@@ -55,12 +23,10 @@ class Dropout(nn.Module):
         self.probability = probability
         self.stream = 0
         """Set by a backend on modules with the role DROPOUT or DROPOUT_INSIDE."""
-        self.queue: SeedQueue | None = None
-        """Set by a backend that compiles the layer of which this is a part."""
 
     @property
     def is_active(self) -> bool:
-        """Return whether the next call drops something."""
+        """See `Seeded`: whether the next call drops something."""
         return self.training and self.probability > 0.0
 
     def forward(self, states: Tensor) -> Tensor:
@@ -69,14 +35,7 @@ class Dropout(nn.Module):
 
     def seed(self) -> int | Tensor | None:
         """Return the seed of the next mask, a tensor in a graph; None: nothing is dropped."""
-        if not self.is_active:
-            return None
-        seed = int(_draw()) if self.queue is None else self.queue.take()
-        return seed + self.stream
-
-
-def _draw() -> Tensor:
-    return torch.randint(_SEEDS, (), device="cpu")
+        return self.next_seed() if self.is_active else None
 
 
 def keep_factors(like: Tensor, probability: float, seed: int | Tensor) -> Tensor:
@@ -110,20 +69,6 @@ def _(like: Tensor, probability: float, seed: Tensor) -> Tensor:  # noqa: ARG001
 
 
 def _hashed(like: Tensor, probability: float, seed: int | Tensor) -> Tensor:
-    """Numbers of elements and the two halves of the seed, mixed by a 32-bit hash (lowbias32, C. Wellons, 2018)."""
-    number = torch.arange(like.numel(), dtype=torch.int32, device=like.device)
-    for half in (seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF):
-        number = _mix(number + half)
-    keep = (number & (2**_BITS - 1)) >= round(probability * 2**_BITS)
+    bits = hashed(torch.arange(like.numel(), dtype=torch.int32, device=like.device), seed)
+    keep = (bits & (2**_BITS - 1)) >= round(probability * 2**_BITS)
     return keep.to(like.dtype).view(like.shape) / (1.0 - probability)
-
-
-def _mix(bits: Tensor) -> Tensor:
-    for shift, factor in _MIXERS:
-        bits = (bits ^ _shifted(bits, shift)) * factor
-    return bits ^ _shifted(bits, _LAST_SHIFT)
-
-
-def _shifted(bits: Tensor, by: int) -> Tensor:
-    """int32 shifted to the right, with zeros from the left."""
-    return (bits >> by) & ((1 << (32 - by)) - 1)

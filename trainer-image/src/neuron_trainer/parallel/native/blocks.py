@@ -150,7 +150,7 @@ class BlockBuilder:
         if self._meshes.context is not None:
             context_parallel.apply(module, self._meshes.context, self._part, is_compiled=self._compiler is not None)
         if self._compiler is not None:
-            compilation.apply(module, layers, self._compiler)
+            compilation.apply(module, layers, self._compiler, self._device)
         recompute_modules(module, self._config.model, layers)
         if self._meshes.data is not None and not self.is_replicated and not is_frozen:
             data_parallel.apply(
@@ -160,6 +160,7 @@ class BlockBuilder:
                 dtypes.mixed_precision(self._policy),
                 experts=self._meshes.experts_data,
                 bucket=self._config.bucket_size_collectives,
+                is_compiled=self._compiler is not None,
             )
         if self._policy.is_autocast:
             dtypes.autocast(module, self._device.type)

@@ -5,12 +5,14 @@ What a module may do so that it stays one graph: docs/design/022-devices.md.
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from neuron_trainer.models.blocks.dropout import Dropout, SeedQueue
+from neuron_trainer import accelerators
+from neuron_trainer.models.blocks.seeds import Seeded, SeedQueue
 
 from .schedule import LossValue, Targets
 from .tensor.loss import AveragedLoss
@@ -23,16 +25,17 @@ MAX_GRAPHS: Final = 64
 
 
 class CompiledForward:
-    """The `forward` of a module as a graph, which takes the seeds of dropout as an input.
+    """The `forward` of a module as a graph, which takes the seeds of dropout and token shuffle as an input.
 
     Hooks of the module itself run outside (FSDP2's are refused in a graph), those of its children inside.
     """
 
-    def __init__(self, module: nn.Module, backend: str) -> None:
+    def __init__(self, module: nn.Module, backend: str, device: torch.device) -> None:
         self._forward = graph(module.forward, backend)
-        self._queue = SeedQueue(child for child in module.modules() if isinstance(child, Dropout))
-        for dropout in self._queue.dropouts:
-            dropout.queue = self._queue
+        seeded = (child for child in module.modules() if isinstance(child, Seeded))
+        self._queue = SeedQueue(seeded, None if device.type == "cpu" else partial(_copied, device))
+        for child in self._queue.modules:
+            child.queue = self._queue
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """Call it."""
@@ -65,20 +68,24 @@ class CompiledLoss:
         return self._graph(output, targets)
 
 
-def apply(module: nn.Module, layers: Sequence[str], backend: str) -> None:
+def apply(module: nn.Module, layers: Sequence[str], backend: str, device: torch.device) -> None:
     """Compile the `layers` of a block, and the modules beside them that have parameters; call before recompute is
     applied, which goes around them."""
     _configure()
     names = [*layers, *_beside(module, layers)]
     for name in names:
         child = module.get_submodule(name)
-        child.forward = CompiledForward(child, backend)
+        child.forward = CompiledForward(child, backend, device)
     log.info("compiled with %s: %d layers, and %s", backend, len(layers), ", ".join(names[len(layers) :]) or "no more")
 
 
 def graph(function: F, backend: str) -> F:
     """Return a function as one graph for each form of its arguments; raises where it would be in pieces."""
     return cast(F, torch.compile(function, backend=backend, dynamic=False, fullgraph=True))
+
+
+def _copied(device: torch.device, tensor: Tensor) -> Tensor:
+    return accelerators.pinned(tensor, device).to(device, non_blocking=True)
 
 
 def _beside(module: nn.Module, layers: Sequence[str]) -> list[str]:
@@ -100,3 +107,5 @@ def _configure() -> None:
     torch._dynamo.config.recompile_limit = MAX_GRAPHS
     # A module that is recomputed takes seeds from the queue; the backward pass uses those that it has.
     torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True
+    # Torch 2.14's partitioner calls what torch 2.14 says is deprecated, in each process.
+    logging.getLogger("torch._library.opaque_object").setLevel(logging.ERROR)

@@ -47,6 +47,8 @@ class Experts(nn.Module):
         """Set by a backend whose device computes otherwise."""
         self.exchange: Exchange | None = None
         """Set by a backend that holds a part of the experts on each process; the weights are then that part."""
+        self.is_split = False
+        """Set by a backend that has split the stacked weights: they are DTensors then."""
 
     def forward(
         self,
@@ -73,16 +75,13 @@ class Experts(nn.Module):
         """See `Compute`."""
         arranged = self.product(rows)
         values = arranged.slots.spread(tokens)
-        inner = arranged.linear(values, _local(self.up_proj))
+        inner = arranged.linear(values, self._local(self.up_proj))
         if self.gate_proj is None:
             inner = self._function(inner)
         else:
-            inner = self._function(arranged.linear(values, _local(self.gate_proj))) * inner
-        return arranged.slots.collect(arranged.linear(self.dropout(inner), _local(self.down_proj)))
+            inner = self._function(arranged.linear(values, self._local(self.gate_proj))) * inner
+        return arranged.slots.collect(arranged.linear(self.dropout(inner), self._local(self.down_proj)))
 
-
-def _local(stacked: Tensor) -> Tensor:
-    """Return the weights that this process has, where a backend has split them."""
-    # Not asked by class: DTensor's import takes 0.5 s, which the launcher does not need.
-    local: Tensor = stacked.to_local() if hasattr(stacked, "to_local") else stacked
-    return local
+    def _local(self, stacked: Tensor) -> Tensor:
+        """Return the weights that this process has of a stack."""
+        return stacked.to_local() if self.is_split else stacked  # type: ignore[operator]

@@ -16,8 +16,8 @@ from .settings import MoeSettings
 class Mixer(Protocol):
     """Exchanges tokens with other processes, so that the load of the experts is more even."""
 
-    def mix(self, states: Tensor, *, is_random: bool) -> tuple[Tensor, Mixed]:
-        """[B, S, H] to as many tokens of all processes; always the same ones unless `is_random`."""
+    def mix(self, states: Tensor) -> tuple[Tensor, Mixed]:
+        """[B, S, H] to as many tokens of all processes; always the same ones in evaluation."""
         ...
 
 
@@ -26,20 +26,21 @@ class MoE(nn.Module):
 
     def __init__(self, hidden: int, inner: int, activation: str, settings: MoeSettings) -> None:
         super().__init__()
+        self.shuffle: Mixer | None
+        """Set by a backend."""
+        self.register_module("shuffle", None)  # the first that takes a seed
         self.gate = Router(hidden, settings)
         self.experts = Experts(
             settings.num_experts, hidden, inner, activation, is_gated=settings.is_gated, dropout=settings.inner_dropout
         )
         self.dropout = Dropout(settings.dropout)
-        self.shuffle: Mixer | None = None
-        """Set by a backend."""
         self._settings = settings
 
     def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """[B, S, H] to the same shape, and what the load-balancing loss needs of this layer, fp32 [2, E]."""
         mixed = None
         if self.shuffle is not None:
-            states, mixed = self.shuffle.mix(states, is_random=self.training)
+            states, mixed = self.shuffle.mix(states)
         affinities, chosen, shares = self.gate(states)
         capacity = self._capacity(chosen.shape[0] * chosen.shape[1])
         if capacity is not None:  # assignments beyond it go to none

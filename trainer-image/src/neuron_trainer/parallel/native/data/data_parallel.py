@@ -2,16 +2,18 @@
 
 Buckets (`bucket_size_collectives`): modules whose gradients are reduced, and weights gathered, together. FSDP2 has one
 collective for each unit, and a unit is made of modules; so a bucket is filled module by module, in the order in which
-they run, and is never larger than asked unless one module alone is.
+they run, and is never larger than asked unless one module alone is. Split experts have a collective of their own in
+each unit.
 """
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Iterator, Set
 from functools import partial
 from typing import Any, Final
 
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp._fully_shard._fsdp_common import FSDPMeshInfo, HSDPMeshInfo, ShardPlacementResult
 from torch.distributed.tensor import DTensor, Shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,18 +25,19 @@ MEBI: Final = 2**20
 
 
 def units(
-    module: nn.Module, layers: list[str], megabytes: int | None, apart: Set[nn.Parameter]
+    module: nn.Module, layers: list[str], megabytes: int | None, *, is_compiled: bool = False
 ) -> list[list[nn.Module]]:
     """Without a size each layer is one. What is in none (a weight that two modules share) is left to the root.
 
-    `apart`: parameters that belong to units already.
+    A layer that is compiled is never divided: units have hooks, which its graph cannot have.
     """
+    each = [module.get_submodule(name) for name in layers]
     if megabytes is None:
-        return [[module.get_submodule(name)] for name in layers]
+        return [[layer] for layer in each]
     buckets: list[list[nn.Module]] = []
     filled, limit = 0, megabytes * MEBI
-    for part in _parts(module, limit, apart | _shared(module)):
-        size = _size(part, apart)
+    for part in _parts(module, limit, _shared(module), set(each) if is_compiled else set()):
+        size = _size(part)
         if not buckets or filled + size > limit:
             buckets, filled = [*buckets, []], 0
         buckets[-1].append(part)
@@ -42,15 +45,15 @@ def units(
     return buckets
 
 
-def _parts(module: nn.Module, limit: int, excluded: Set[nn.Parameter]) -> Iterator[nn.Module]:
+def _parts(module: nn.Module, limit: int, excluded: Set[nn.Parameter], single: Set[nn.Module]) -> Iterator[nn.Module]:
     """Modules that run as one, as large as fits, without those that have parameters which are left out."""
     for child in module.children():
         is_whole = excluded.isdisjoint(child.parameters())
-        is_single = next(child.parameters(recurse=False), None) is not None
+        is_single = child in single or next(child.parameters(recurse=False), None) is not None
         if not _size(child, excluded):
             continue
         if isinstance(child, nn.ModuleList | LocalLayers) or not (is_single or (is_whole and _size(child) <= limit)):
-            yield from _parts(child, limit, excluded)
+            yield from _parts(child, limit, excluded, single)
         elif is_whole:
             yield child
 
@@ -75,26 +78,30 @@ def apply(
     *,
     experts: DeviceMesh | None = None,
     bucket: int | None = None,
+    is_compiled: bool = False,
 ) -> None:
     """Shard each layer, or what fits into a `bucket` of so many MiB, and then the rest as units.
 
-    Parameters stay gathered from forward to the end of backward. With expert parallelism the `experts` of each layer
-    are a unit of their own, over the processes that hold the same. Frozen parameters are in no unit: they stay whole on
-    each process, are never gathered and have nothing to reduce.
+    Parameters stay gathered from forward to the end of backward. With expert parallelism the `experts` of a unit have a
+    mesh of their own, of the processes that hold the same; they are no unit of their own, since no hook may be in the
+    graph of a layer that is compiled. Frozen parameters are in no unit: they stay whole on each process, are never
+    gathered and have nothing to reduce.
     """
     frozen = {parameter for parameter in module.parameters() if not parameter.requires_grad}
-    shard = partial(fully_shard, mp_policy=precision, reshard_after_forward=False, ignored_params=frozen)
-    apart: set[nn.Parameter] = set()
-    if experts is not None:
-        for stack in [child for child in module.modules() if isinstance(child, Experts)]:
-            stack.register_forward_hook(_no_view)
-            shard(stack, mesh=experts, shard_placement_fn=_placement([stack], experts.size(-1)))
-            apart |= set(stack.parameters())
-    for unit in units(module, layers, bucket, apart):
+    place = _Placement(module, mesh, experts)
+    shard = partial(
+        fully_shard,
+        mesh=mesh,
+        mp_policy=precision,
+        reshard_after_forward=False,
+        ignored_params=frozen,
+        shard_placement_fn=place,
+    )
+    for unit in units(module, layers, bucket, is_compiled=is_compiled):
         for part in unit:
             part.register_forward_hook(_no_view)
-        shard(unit, mesh=mesh, shard_placement_fn=_placement(unit, mesh.size(-1)))
-    shard(module, mesh=mesh, shard_placement_fn=_placement([module], mesh.size(-1)))
+        shard(unit)
+    shard(module)
 
 
 def _no_view(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
@@ -102,21 +109,37 @@ def _no_view(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
     return output.clone() if isinstance(output, Tensor) and output._is_view() else output
 
 
-def _placement(unit: list[nn.Module], shards: int) -> Callable[[nn.Parameter], Shard | None]:
-    """Stacked weights [E, out, in] are cut along the model's width, since there are often more shards than experts.
+class _Placement:
+    """Where FSDP2 cuts a parameter, and over which processes.
 
-    FSDP2 cuts only the first dimension unevenly; with a width that does not divide, as all others are cut.
+    Stacked weights [E, out, in] are cut along the model's width, since there are often more shards than experts. FSDP2
+    cuts only the first dimension unevenly; with a width that does not divide, as all others are cut.
     """
-    stacks = [child for part in unit for child in part.modules() if isinstance(child, Experts)]
-    dims = {
-        id(parameter): HIDDEN[name] for stack in stacks for name, parameter in stack.named_parameters(recurse=False)
-    }
 
-    def place(parameter: nn.Parameter) -> Shard | None:
-        dim = dims.get(id(parameter))
-        return Shard(dim) if dim is not None and parameter.shape[dim] % shards == 0 else None
+    def __init__(self, module: nn.Module, mesh: DeviceMesh, experts: DeviceMesh | None) -> None:
+        self._dims = {
+            parameter: HIDDEN[name]
+            for stack in module.modules()
+            if isinstance(stack, Experts)
+            for name, parameter in stack.named_parameters(recurse=False)
+        }
+        self._shards = (experts or mesh).size(-1)
+        self._experts = _mesh_info(experts) if experts is not None else None
 
-    return place
+    def __call__(self, parameter: nn.Parameter) -> ShardPlacementResult | Shard | None:
+        """Return the dimension, and for split experts their mesh; None: the first one of the unit's mesh."""
+        dim = self._dims.get(parameter)
+        if dim is None:
+            return None
+        placement = Shard(dim) if parameter.shape[dim] % self._shards == 0 else None
+        return placement if self._experts is None else ShardPlacementResult(placement, self._experts)
+
+
+def _mesh_info(mesh: DeviceMesh) -> FSDPMeshInfo:
+    """Return the mesh as `fully_shard` takes it for single parameters: sharded over its last dimension."""
+    if mesh.ndim == 1:
+        return FSDPMeshInfo(mesh, shard_mesh_dim=0)
+    return HSDPMeshInfo(mesh, replicate_mesh_dim=0, shard_mesh_dim=1)
 
 
 def replicated(module: nn.Module, mesh: DeviceMesh) -> nn.Module:

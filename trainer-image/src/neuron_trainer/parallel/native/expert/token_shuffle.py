@@ -6,6 +6,8 @@ not depend on the shuffle. The load that the auxiliary loss looks at is that of 
 """
 
 from dataclasses import dataclass
+from math import isqrt
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +15,15 @@ from torch.distributed import ProcessGroup
 from torch.distributed.tensor import DTensor, Replicate
 
 from neuron_trainer.models.blocks.moe.layer import MoE
+from neuron_trainer.models.blocks.seeds import Seeded, hashed
 
 from .swap import swap
+
+_EVALUATION: Final = 0
+"""The seed where nothing is drawn, so that evaluation does not change training."""
+_ROUNDS: Final = 4
+_BITS: Final = 2**24 - 1
+"""Of a hash that are added: the sum with a number of tokens is an int32."""
 
 
 def apply(module: nn.Module, group: ProcessGroup) -> None:
@@ -24,19 +33,68 @@ def apply(module: nn.Module, group: ProcessGroup) -> None:
             child.shuffle = Shuffle(group)
 
 
-@dataclass(frozen=True, slots=True)
-class Shuffle:
+class Shuffle(Seeded, nn.Module):
     """See `Mixer` of the layer. Tokens of a micro-batch on a process: a multiple of the group's size."""
 
-    group: ProcessGroup
+    def __init__(self, group: ProcessGroup) -> None:
+        super().__init__()
+        self._group = group
 
-    def mix(self, states: Tensor, *, is_random: bool) -> tuple[Tensor, "Order"]:
+    @property
+    def is_active(self) -> bool:
+        """See `Seeded`."""
+        return self.training
+
+    def mix(self, states: Tensor) -> tuple[Tensor, "Order"]:
         """[B, S, H] of this process to as many tokens of the whole group, and the way back."""
         if isinstance(states, DTensor):  # gathered from a part of the sequence
             states = states.to_local(grad_placements=[Replicate()])
         tokens = states.shape[0] * states.shape[1]
-        order = Order.draw(tokens, states.device, self.group, is_random=is_random)
+        seed = self.next_seed() if self.is_active else _EVALUATION
+        order = Order(_permutations(tokens, seed, states.device), self._group)
         return order.mix(states), order
+
+
+def _permutations(tokens: int, seed: int | Tensor, device: torch.device) -> Tensor:
+    """Return two permutations, int64 [2, tokens], the same on all processes.
+
+    As the masks of dropout: in host memory PyTorch's generator draws them, on a device they are computed there, since a
+    graph has no generator, and nothing is to be copied in each layer.
+    """
+    if device.type != "cpu":
+        return torch.stack([_computed(tokens, seed, first, device) for first in (0, 2 * _ROUNDS)])
+    if torch.compiler.is_compiling():
+        return _drawn_in_graph(tokens, torch.full((), seed) if isinstance(seed, int) else seed)
+    return _drawn(tokens, int(seed))
+
+
+def _drawn(tokens: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randperm(tokens, generator=generator) for _ in range(2)])
+
+
+@torch.library.custom_op("neuron_trainer::permutations", mutates_args=())
+def _drawn_in_graph(tokens: int, seed: Tensor) -> Tensor:
+    """Hide from the compiler that a generator is made."""
+    return _drawn(tokens, int(seed))
+
+
+@_drawn_in_graph.register_fake
+def _(tokens: int, seed: Tensor) -> Tensor:
+    return seed.new_empty(2, tokens)
+
+
+def _computed(tokens: int, seed: int | Tensor, first: int, device: torch.device) -> Tensor:
+    """A permutation without sorting, which NeuronCores cannot: a place is a row and a column, and each in turn is moved
+    on by a hash of the other (a Feistel cipher). `first`: of the keys of the hash."""
+    rows = next(size for size in range(isqrt(tokens), 0, -1) if tokens % size == 0)
+    columns = tokens // rows
+    place = torch.arange(tokens, dtype=torch.int32, device=device)
+    row, column = place.div(columns, rounding_mode="floor"), place % columns
+    for key in range(first, first + 2 * _ROUNDS, 2):
+        row = (row + (hashed(column, seed, key) & _BITS)) % rows
+        column = (column + (hashed(row, seed, key + 1) & _BITS)) % columns
+    return (row * columns + column).long()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +102,8 @@ class Order:
     """A permutation of a process's tokens, an exchange of equal parts, a permutation of what came."""
 
     permutations: Tensor
-    """Before and after the exchange, int64 [2, tokens], on the device: one copy."""
+    """Before and after the exchange, int64 [2, tokens]."""
     group: ProcessGroup
-
-    @classmethod
-    def draw(cls, tokens: int, device: torch.device, group: ProcessGroup, *, is_random: bool) -> "Order":
-        """The same on all processes. As a dropout mask's, the seed is from the checkpointed generator of the CPU.
-
-        In evaluation none is drawn, so that it does not change training.
-        """
-        seed = int(torch.randint(2**62, ())) if is_random else 0
-        generator = torch.Generator().manual_seed(seed)
-        permutations = torch.stack([torch.randperm(tokens, generator=generator) for _ in range(2)])
-        return cls(permutations.to(device), group)
 
     def mix(self, states: Tensor) -> Tensor:
         """Mixed."""

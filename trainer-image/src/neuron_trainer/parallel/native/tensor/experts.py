@@ -12,6 +12,8 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distrib
 from torch.distributed.tensor.parallel import ParallelStyle
 from torch.distributed.tensor.placement_types import Placement
 
+from neuron_trainer.models.blocks.moe.experts import Experts
+
 from .reduction import Reduction, with_partial_gradient
 
 WIDTH: Final = {"gate_proj": 1, "up_proj": 1, "down_proj": 2}
@@ -20,8 +22,9 @@ HIDDEN: Final = {name: 3 - dim for name, dim in WIDTH.items()}
 """The other one, of the model's width."""
 
 
-def split(module: nn.Module, mesh: DeviceMesh) -> None:
+def split(module: Experts, mesh: DeviceMesh) -> None:
     """Cut the stacked weights over `mesh`: by experts, by width, or by both, whatever dimensions it has."""
+    module.is_split = True
     for name, parameter in list(module.named_parameters(recurse=False)):
         dims = {"expert": 0, "tensor": WIDTH[name]}
         placements = [Shard(dims[axis]) for axis in mesh.mesh_dim_names or ()]
@@ -37,7 +40,8 @@ class SplitExperts(ParallelStyle):
         self._output, self._reduction = output_layouts, reduction
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
-        if not any(isinstance(parameter, DTensor) for parameter in module.parameters()):  # else split by expert already
+        assert isinstance(module, Experts)
+        if not module.is_split:  # else by expert already
             split(module, device_mesh)
         # The hooks may return what replaces inputs and outputs; the annotations of torch 2.14 say None.
         return distribute_module(module, device_mesh, None, self._take, self._sum)  # type: ignore[arg-type]
