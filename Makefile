@@ -88,6 +88,11 @@ test-device: venv ## the same on the stand-in of a Neuron device, with and witho
 	$(BIN)/python hack/numerics --accelerator neuron --folder build/device
 	$(BIN)/python hack/numerics --accelerator neuron --folder build/device --no-send
 
+.PHONY: test-compile
+test-compile: venv ## every family, split and precision compiled against eager execution, and a part by Inductor (an hour)
+	$(BIN)/python hack/numerics --compile aot_eager --folder build/compiled
+	$(BIN)/python hack/numerics --compile inductor --part --processes 2 --folder build/compiled
+
 .PHONY: test-mutations
 test-mutations: venv ## one mistake at a time at every key of every real file (make test: every third key; 4 minutes)
 	MUTATIONS_STRIDE=1 $(BIN)/python -m pytest -q tests/unit/api/test_mutations.py
@@ -138,6 +143,10 @@ bench-alignment: venv ## preference training against TRL, LoRA against full fine
 .PHONY: bench-experts
 bench-experts: venv ## experts with static shapes against sorted ones, forward and backward on one thread, in turns (2 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/experts.py
+
+.PHONY: bench-compile
+bench-compile: venv ## model.compile on the CPU: tokens a second against eager execution in turns, and a second start (5 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.compile
 
 .PHONY: bench-data
 bench-data: venv ## index build, writing, packing and random reads against megatron-core, datasets and a bare memmap

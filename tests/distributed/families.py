@@ -20,6 +20,8 @@ from .tiny import MODEL, SEQUENCE, VOCABULARY, config
 from .variants import SPLITS_OF_VARIANTS, VARIANTS
 
 STEPS = 5
+EVALUATIONS = 2
+"""Batches that the trained model is evaluated on."""
 AT_ONCE = 24
 """Runs of one process group: what a failure can take along, and what a new start costs."""
 HF: dict[str, dict[str, Any]] = {
@@ -152,10 +154,25 @@ def train_what_can_be(
 
 
 def result(folder: Path, family: str, split: str) -> Any:
-    """Losses and gradient norms of the steps, and all parameters after them."""
+    """Losses and gradient norms of the steps, then losses without training, and all parameters after them."""
     import torch
 
     return torch.load(_path(folder, family, split))
+
+
+def assert_same(found: Any, wanted: Any) -> None:
+    """A run has the numbers of another, to 1e-5."""
+    import pytest
+    import torch
+
+    assert len(found["steps"]) == STEPS
+    for (loss, norm, *metrics), one in zip(found["steps"], wanted["steps"], strict=True):
+        assert (loss, norm) == pytest.approx(one[:2], rel=1e-5)
+        assert metrics == pytest.approx(one[2:], rel=1e-5, abs=1e-5)
+    assert found["evaluated"] == pytest.approx(wanted["evaluated"], rel=1e-5)
+    assert found["weights"].keys() == wanted["weights"].keys()
+    for name, weight in wanted["weights"].items():
+        torch.testing.assert_close(found["weights"][name], weight, rtol=1e-5, atol=1e-6, msg=name)
 
 
 def is_there(folder: Path, family: str, split: str) -> bool:
@@ -200,7 +217,7 @@ def _train(
 ) -> dict[str, Any]:
     import torch.distributed as dist
 
-    from graphs import Graphs
+    from graphs import SETTLED, Graphs
     from neuron_api.platform.topology import Topology
     from neuron_trainer import generators, optim, parallel
     from neuron_trainer.loop.step import Gradients
@@ -209,7 +226,7 @@ def _train(
     typed, graphs = _config(family, split, folder, compiler), Graphs(is_compiled=compiler != NO_COMPILE)
     generators.seed_generators(typed.seed)
     backend = parallel.create(typed, Topology.from_config(typed, split.world), device)
-    backend.build(_family(family, typed))
+    model = backend.build(_family(family, typed))
     gradients = Gradients(backend, 0.5)
     optimizer = optim.for_run(typed, backend.parameters())
     steps = []
@@ -222,13 +239,22 @@ def _train(
         backend.end_step(step + 1)
         begin("read")
         steps.append(tuple(one.item() for one in (done.loss, done.gradient_norm, *done.metrics.values())))
+    trained = graphs.count()
+    begin("evaluate")
+    model.eval()
+    evaluated = []
+    for turn in range(EVALUATIONS):
+        graphs.begin_step(SETTLED * turn)  # evaluation has graphs of its own, which the first turn makes
+        own = batch(family, STEPS + turn, backend.share)
+        outcome = backend.evaluate({name: part.to(device) for name, part in own.items()})
+        evaluated.append(backend.sum_over_processes(outcome.loss.reshape(1)).item() / split.world)
     local = {parameter.name: ranks.full(parameter).cpu() for parameter in backend.parameters()}
     stages: list[Any] = [None] * split.world
     dist.all_gather_object(stages, local, group=hosts.group())
     counts: list[Any] = [None] * split.world
-    dist.all_gather_object(counts, graphs.count(), group=hosts.group())
+    dist.all_gather_object(counts, trained, group=hosts.group())
     weights = {name: weight for stage in stages for name, weight in stage.items()}
-    return {"steps": steps, "weights": weights, "graphs": counts}
+    return {"steps": steps, "evaluated": evaluated, "weights": weights, "graphs": counts}
 
 
 def _config(family: str, split: Split, folder: Path, compiler: str = NO_COMPILE) -> Any:

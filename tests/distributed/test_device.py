@@ -6,7 +6,6 @@ Here some runs; `make test-device` has every family, split, optimizer and type o
 from pathlib import Path
 
 import pytest
-import torch
 
 from neuron_device import report
 from neuron_device.report import Report
@@ -14,7 +13,7 @@ from neuron_device.report import Report
 from . import devices, families, ranks
 from .families import Run
 from .nodes import numbers
-from .splits import LORA_DROPOUT
+from .splits import LORA_DROPOUT, ROOMY
 from .tiny import config
 
 pytestmark = pytest.mark.distributed
@@ -28,9 +27,18 @@ SENDING: list[Run] = [
     ("llama", "tensor 4"),
     ("mistral", "context 2"),
     ("megatron gpt", "pipeline 2"),
+    ("mixtral, sinkhorn", "expert 2"),
 ]
-SILENT: list[Run] = [("llama, dpo", "pipeline 2, virtual 2"), ("llama", "context 2")]
+SILENT: list[Run] = [
+    ("llama, dpo", "pipeline 2, virtual 2"),
+    ("llama", "context 2"),
+    ("megatron gpt", "tensor 2, sequence"),
+    ("mixtral, capacity", "expert 2, zero1"),
+    (ROOMY, "shuffle 2"),
+]
 """Where the device has no send and recv."""
+COMPILED: list[Run] = [("mixtral", "expert 2, zero1"), (ROOMY, "shuffle 2"), ("llama, lora", "tensor 2, sequence")]
+"""By the device's compiler, without send and recv as well."""
 CASES = [*SENDING, *SILENT]
 FORBIDDEN = ("wait", "to_host", "dynamic", "view_write", "fallback", "rule")
 
@@ -38,12 +46,13 @@ FORBIDDEN = ("wait", "to_host", "dynamic", "view_write", "fallback", "rule")
 @pytest.fixture(scope="module")
 def folders(neuron_device: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What came out of every run, on the CPU and on the device."""
-    names = ("cpu", "neuron", "silent")
+    names = ("cpu", "neuron", "silent", "compiled")
     made = {name: tmp_path_factory.mktemp(name) for name in names}
     masked = [(family, "one process") for family, _ in CASES if family == LORA_DROPOUT]
-    families.train_all(made["cpu"], {families.reference(*run) for run in CASES})
+    families.train_all(made["cpu"], {families.reference(*run) for run in (*CASES, *COMPILED)})
     families.train_all(made["neuron"], [*SENDING, *masked], device=devices.standin())
     families.train_all(made["silent"], SILENT, device=devices.standin(sends=False))
+    families.train_all(made["compiled"], COMPILED, "neuron", devices.standin(sends=False))
     return made
 
 
@@ -57,12 +66,7 @@ def test_losses_norms_and_weights_are_those_of_the_cpu(run: Run, folders: dict[s
     has_masks = run[0] == LORA_DROPOUT  # the device draws by its own generator
     wanted = families.result(folders["neuron" if has_masks else "cpu"], *families.reference(*run))
     found = families.result(of_device(folders, run), *run)
-    for step, other in zip(found["steps"], wanted["steps"], strict=True):
-        assert step[:2] == pytest.approx(other[:2], rel=1e-5)
-        assert step[2:] == pytest.approx(other[2:], rel=1e-5, abs=1e-5)
-    assert found["weights"].keys() == wanted["weights"].keys()
-    for name, weight in wanted["weights"].items():
-        torch.testing.assert_close(found["weights"][name], weight, rtol=1e-5, atol=1e-6, msg=name)
+    families.assert_same(found, wanted)
 
 
 @pytest.mark.parametrize("run", CASES, ids=str)
@@ -74,6 +78,16 @@ def test_a_step_waits_for_nothing_and_keeps_its_shapes(run: Run, folders: dict[s
     parts = 2 + ("dpo" in run[0]) + 2 * ("documents" in run[0])
     copies = {one.counts(f"step {step}")["to_device"] for one in reports for step in (3, 4, 5)}
     assert copies <= {0, parts}, report.table(reports, "step 3", "to_device")
+
+
+@pytest.mark.parametrize("run", COMPILED, ids=str)
+def test_blocks_that_are_compiled_are_one_graph_and_wait_for_nothing(run: Run, folders: dict[str, Path]) -> None:
+    found = families.result(folders["compiled"], *run)
+    families.assert_same(found, families.result(folders["cpu"], *families.reference(*run)))
+    assert all(count["graphs"] and not count["breaks"] for count in found["graphs"])
+    reports = report.read(families.report_file(folders["compiled"], *run, 0).parent)
+    for step in (3, 4, 5):
+        assert not report.table(reports, f"step {step}", *FORBIDDEN)
 
 
 STEPS, SAVED, EVALUATED = 8, 3, 4

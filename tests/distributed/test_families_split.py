@@ -6,7 +6,6 @@ Here a part of it (`splits.PART`); `make test-numerics` has all.
 from pathlib import Path
 
 import pytest
-import torch
 
 from . import families
 from .splits import PART, SPLITS
@@ -28,13 +27,7 @@ def folder(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_losses_norms_and_weights_are_those_of_one_process(family: str, split: str, folder: Path) -> None:
     wanted = families.result(folder, family, SPLITS[split].reference)
     found = families.result(folder, family, split)
-    assert len(found["steps"]) == families.STEPS
-    for (loss, norm, *metrics), one in zip(found["steps"], wanted["steps"], strict=True):
-        assert (loss, norm) == pytest.approx(one[:2], rel=1e-5)
-        assert metrics == pytest.approx(one[2:], rel=1e-5, abs=1e-5)
-    assert found["weights"].keys() == wanted["weights"].keys()
-    for name, weight in wanted["weights"].items():
-        torch.testing.assert_close(found["weights"][name], weight, rtol=1e-5, atol=1e-6, msg=name)
+    families.assert_same(found, wanted)
 
 
 def test_every_family_and_every_split_of_up_to_4_processes_is_trained() -> None:
