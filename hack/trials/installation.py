@@ -2,7 +2,8 @@
 of a Neuron device in the trainer's image.
 
 What is Kubernetes' own is done as the page says it: nodes with the instance type's label, taint and resources, the
-chart with its values, jobs with `instanceType`. What is AWS's (EC2, EKS, ECR, FSx) the local cluster stands in for.
+chart with its values, jobs with `instanceType`, tensor parallel 2 x data parallel 2. What is AWS's (EC2, EKS, ECR, FSx)
+the local cluster stands in for.
 """
 
 import shutil
@@ -12,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 
@@ -28,8 +29,6 @@ from . import faults
 from .cluster_fixture import Ground, prepare
 from .device_plugin import DevicePlugin
 from .job import TrialJob
-
-Json = dict[str, Any]
 
 INSTANCE_TYPE: Final = "trn2.3xlarge"
 """One chip and one EFA interface a node: two pods of two processes take two nodes of it, which are one here."""
@@ -69,18 +68,6 @@ def _image(console: Console, cluster: Cluster, trainer: str) -> str:
                 builder.build(name, text, Path(scratch))
         loading.load(cluster, builder, name)
     return name
-
-
-class _Job(TrialJob):
-    """Data parallel with ZeRO-1 alone."""
-
-    def _config(self) -> Json:
-        config = super()._config()
-        return {
-            **config,
-            "distributed_strategy": {"zero1": True},
-            "data": {**config["data"], "global_batch_size": 16},
-        }
 
 
 @contextmanager
@@ -134,7 +121,7 @@ def _train(ground: Ground, name: str, harms: list[faults.Harm]) -> dict[int, dic
         }
     }
     platform = {"instanceType": INSTANCE_TYPE}
-    with _Job(ground, name, steps=STEPS, platform=platform, podTemplate=template) as job:
+    with TrialJob(ground, name, steps=STEPS, platform=platform, podTemplate=template) as job:
         for number, harm in enumerate(harms, start=1):
             job.wait_step(STEPS * number // (len(harms) + 1), seconds=900)
             harm(job)

@@ -84,4 +84,5 @@ class Experts(nn.Module):
 
     def _local(self, stacked: Tensor) -> Tensor:
         """Return the weights that this process has of a stack."""
-        return stacked.to_local() if self.is_split else stacked  # type: ignore[operator]
+        local: Tensor = stacked.to_local() if self.is_split else stacked  # type: ignore[attr-defined]
+        return local

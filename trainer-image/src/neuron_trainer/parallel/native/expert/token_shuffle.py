@@ -64,7 +64,9 @@ def _permutations(tokens: int, seed: int | Tensor, device: torch.device) -> Tens
     if device.type != "cpu":
         return torch.stack([_computed(tokens, seed, first, device) for first in (0, 2 * _ROUNDS)])
     if torch.compiler.is_compiling():
-        return _drawn_in_graph(tokens, torch.full((), seed) if isinstance(seed, int) else seed)
+        seed = torch.full((), seed) if isinstance(seed, int) else seed
+        order: Tensor = _drawn_in_graph(tokens, seed)
+        return order
     return _drawn(tokens, int(seed))
 
 
