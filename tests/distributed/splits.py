@@ -30,6 +30,8 @@ class Split:
 
 
 ONE: Final = "one process"
+UNEVEN: Final = "data 4, zero1"
+"""More processes than the rows of an adapter of rank 3: one has an empty shard."""
 DEEP: Final = "one process, 4 layers"
 REFERENCES: Final = {ONE: Split(1), DEEP: Split(1, layers=4)}
 
@@ -46,6 +48,7 @@ SPLITS: Final = {
     "pipeline 2, virtual 2": Split(2, pipeline=2, virtual=2, layers=4),
     "expert 2": Split(2, experts=2),
     "expert 2, zero1": Split(2, experts=2, zero1=True),
+    UNEVEN: Split(4, zero1=True),
     "tensor 4": Split(4, tensor=4),
     "tensor 4, copies 2, sequence": Split(4, tensor=4, copies=2, sequence=True),
     "context 4, zero1": Split(4, context=4, zero1=True),
@@ -79,6 +82,7 @@ SPLITS: Final = {
 }
 """Global batch 8 in micro-batches of 2: four of them on one process, one on each of data parallel 4."""
 
+ADAPTED: Final = "llama, lora"
 MASKED: Final = "megatron gpt, hidden dropout"
 LORA_DROPOUT: Final = "llama, lora, dropout"
 """Only where the processes hold the same states are the masks those of one process (B-19)."""
@@ -90,6 +94,8 @@ ROOMY: Final = "mixtral, room for all"
 
 def fits(family: str, split: str) -> bool:
     """Whether a family is trained under a split; `expert` is about families with experts (see `families.EXPERTS`)."""
+    if split == UNEVEN:
+        return family == ADAPTED
     return (family not in (MASKED, LORA_DROPOUT) or split == "tensor 2") and (family == ROOMY) == (
         SPLITS[split].shuffle > 1
     )
@@ -123,6 +129,7 @@ _WHOLE: Final = {
     "pipeline 2, virtual 2": ["mixtral", "mixtral, orpo", "megatron gpt, documents"],
     "expert 2": ["mixtral", "mixtral, dpo", "megatron gpt, experts"],
     "expert 2, zero1": ["mixtral, capacity"],
+    UNEVEN: [],
     "tensor 4": ["megatron gpt, two weights"],
     "tensor 4, copies 2, sequence": ["llama"],
     "context 4, zero1": ["megatron mistral"],
@@ -153,6 +160,7 @@ _ADAPTERS: Final = {
     "pipeline 2": ["llama, lora", "megatron gpt, lora"],
     "expert 2": ["mixtral, lora"],
     "expert 2, zero1": ["megatron mixtral, lora"],
+    UNEVEN: [ADAPTED],
     "tensor 4": ["llama, lora"],
     "tensor 4, copies 2, sequence": ["llama, lora of single linears"],
     "2 x 2, zero1, sequence": ["llama, lora"],

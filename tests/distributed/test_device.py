@@ -13,7 +13,7 @@ from neuron_device.report import Report
 from . import devices, families, ranks
 from .families import Run
 from .nodes import numbers
-from .splits import LORA_DROPOUT, ROOMY
+from .splits import ADAPTED, LORA_DROPOUT, ONE, ROOMY, UNEVEN
 from .tiny import config
 
 pytestmark = pytest.mark.distributed
@@ -22,6 +22,7 @@ SENDING: list[Run] = [
     ("megatron gpt, documents", "one process"),
     ("llama", "data 2"),
     ("llama, lora", "data 2, zero1"),
+    (ADAPTED, UNEVEN),
     ("llama, in mixed_precisionSR", "one process"),
     ("llama, with rprop", "one process"),
     ("llama", "tensor 4"),
@@ -75,9 +76,19 @@ def test_a_step_waits_for_nothing_and_keeps_its_shapes(run: Run, folders: dict[s
     assert reports and all(one.steps == [1, 2, 3, 4, 5] for one in reports)
     for step in (3, 4, 5):
         assert not report.table(reports, f"step {step}", *FORBIDDEN)
+    assert not report.table(reports, "evaluate", "dynamic", "view_write", "fallback", "rule")
     parts = 2 + ("dpo" in run[0]) + 2 * ("documents" in run[0])
     copies = {one.counts(f"step {step}")["to_device"] for one in reports for step in (3, 4, 5)}
     assert copies <= {0, parts}, report.table(reports, "step 3", "to_device")
+
+
+@pytest.mark.parametrize("run", CASES, ids=str)
+def test_no_collective_is_in_a_group_of_one(run: Run, folders: dict[str, Path]) -> None:
+    """Dimensions of a mesh with one process have groups, too."""
+    reports = report.read(families.report_file(of_device(folders, run), *run, 0).parent)
+    seen = {event.detail for one in reports for event in one.of_kind("collective")}
+    assert not {detail for detail in seen if detail.endswith(" of 1")}
+    assert seen or run[1] == ONE
 
 
 @pytest.mark.parametrize("run", COMPILED, ids=str)
@@ -88,6 +99,9 @@ def test_blocks_that_are_compiled_are_one_graph_and_wait_for_nothing(run: Run, f
     reports = report.read(families.report_file(folders["compiled"], *run, 0).parent)
     for step in (3, 4, 5):
         assert not report.table(reports, f"step {step}", *FORBIDDEN)
+    seeds = 2 * 2 if run[1] == "shuffle 2" else 0  # of each layer in each micro-batch
+    copies = {one.counts(f"step {step}")["to_device"] for one in reports for step in (3, 4, 5)}
+    assert copies <= {0, 2 + seeds}, report.table(reports, "step 3", "to_device")
 
 
 STEPS, SAVED, EVALUATED = 8, 3, 4
