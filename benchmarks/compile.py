@@ -67,11 +67,12 @@ def starts(folder: Path, cases: list[str]) -> None:
     """Print the table of starts."""
     print("\n| model | start | processor seconds to step 2 | compiled | from the folder |\n|---|---|---|---|---|")
     for name in cases:
+        place = folder / f"start-{cases.index(name)}"  # in paths of a compiler a space or a comma is none
         # In the process itself: what a pool of processes computes is in no sum of times.
-        own = {"TORCHINDUCTOR_CACHE_DIR": str(folder / name / "cache"), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+        own = {"TORCHINDUCTOR_CACHE_DIR": str(place / "cache"), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         for number in ("first", "second"):
-            command = [sys.executable, "-m", "benchmarks.compile", "--child", str(folder / name), name]
-            done = subprocess.run(command, env={**os.environ, **own}, check=True, capture_output=True, text=True)
+            command = [sys.executable, "-m", "benchmarks.compile", "--child", str(place), name]
+            done = subprocess.run(command, env={**os.environ, **own}, check=True, stdout=subprocess.PIPE, text=True)
             found = json.loads(done.stdout.splitlines()[-1])
             print(
                 f"| {name} | {number} | {found['seconds']:.1f} | {found['compiled']} | {found['taken']} |", flush=True
