@@ -25,7 +25,7 @@ CASES: dict[families.Run, list[int]] = {
     ("llama, dpo", "data 2, zero1"): [1 + ENDS] * 2,
     ("mistral", "context 2"): [1 + ENDS] * 2,
     ("megatron gpt", "pipeline 2"): [3, 4],
-    ("llama, lora", "tensor 2, sequence"): [2 + ENDS] * 2,
+    ("llama, lora", "tensor 2, sequence"): [1 + ENDS] * 2,
     ("mixtral, capacity", "tensor 2, sequence"): [2 + ENDS] * 2,  # of every second layer
     ("mixtral", "expert 2, zero1"): [1 + ENDS] * 2,
     (ROOMY, "shuffle 2"): [1 + ENDS] * 2,
