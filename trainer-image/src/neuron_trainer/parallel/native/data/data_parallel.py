@@ -136,9 +136,11 @@ class _Placement:
 
 
 def _mesh_info(mesh: DeviceMesh) -> FSDPMeshInfo:
-    """Return the mesh as `fully_shard` takes it for single parameters: sharded over its last dimension."""
-    if mesh.ndim == 1:
-        return FSDPMeshInfo(mesh, shard_mesh_dim=0)
+    """Return the mesh as `fully_shard` takes it for single parameters: sharded over its last dimension, replicated over
+    the first, where that has more than one process: FSDP would run an all-reduce in a group of one."""
+    if mesh.ndim == 1 or mesh.size(0) == 1:
+        assert mesh.mesh_dim_names is not None
+        return FSDPMeshInfo(mesh[mesh.mesh_dim_names[-1]], shard_mesh_dim=0)
     return HSDPMeshInfo(mesh, replicate_mesh_dim=0, shard_mesh_dim=1)
 
 
