@@ -9,6 +9,7 @@ and adds up their gradients; here the weight is whole because it is small beside
 from dataclasses import dataclass
 from types import MethodType
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -63,7 +64,8 @@ class OwnHeads:
         assert parameter.placements == (Replicate(),)
         whole = parameter.to_local(grad_placements=[Partial()])
         by_head = whole.view(self.heads, -1, *whole.shape[1:])
-        return by_head[list(self.own)].flatten(0, 1)
+        # Slices, and no list as an index: of that a tensor is made on the host, and copied to the device, in each call.
+        return torch.cat([by_head[head : head + 1] for head in self.own]).flatten(0, 1)
 
 
 def heads_of(rank: int, size: int, heads: int, copies: int) -> list[int]:
