@@ -50,6 +50,10 @@ test-dashboard: venv ## the dashboard in the Chromium that is installed, against
 	cd dashboard && npm ci --ignore-scripts --no-audit --no-fund --silent
 	NTO_TEST_DASHBOARD=1 NTO_DASHBOARD_PICTURES=$(PICTURES) $(BIN)/python -m pytest tests/dashboard
 
+.PHONY: test-trackers
+test-trackers: venv ## runs against a real MLflow server (SQLite) and W&B offline (their packages into build/: minutes)
+	hack/test-trackers $(BIN)/python
+
 .PHONY: test-upgrade
 test-upgrade: venv ## helm upgrade and rollback between today and an earlier commit with 50 live jobs (real API server, minutes)
 	NTO_TEST_UPGRADE=1 $(BIN)/python -m pytest tests/upgrade

@@ -119,7 +119,7 @@ CASES = (
     Case(2207, "exp_manager.save_bf16", {"exp_manager.save_bf16": True,
                                          f"{_PARAMS}.use_master_weights_in_ckpt": True}),
     Case(2212, f"{_PARAMS}.save_best_model", {f"{_PARAMS}.save_best_model": True}),
-    Case(2213, "exp_manager.create_wandb_logger", {"exp_manager.create_wandb_logger": True}),
+    Case(2213, "exp_manager.create_neptune_logger", {"exp_manager.create_neptune_logger": True}),
     Case(2214, f"{_PARAMS}.monitor", {f"{_PARAMS}.monitor": "val_loss", "trainer.limit_val_batches": 0}),
     # ---- distributed_strategy ----
     Case(2301, _TP, {_TP: 3}),

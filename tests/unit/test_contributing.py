@@ -11,6 +11,7 @@ PACKAGES: Final = {
     "crds": ROOT / "crds" / "src" / "neuron_api",
     "operator": ROOT / "operator" / "src" / "neuron_operator",
     "trainer": ROOT / "trainer-image" / "src" / "neuron_trainer",
+    "client": ROOT / "client" / "src" / "neuron_client",
 }
 PAGES: Final = ("CONTRIBUTING.md", "operator/README.md", "trainer-image/README.md", "docs/contributing/extending.md")
 

@@ -19,7 +19,7 @@ import pytest
 from neuron_api.schema.key_path import all_paths
 
 ROOT: Final = Path(__file__).parents[2]
-SOURCES: Final = tuple(ROOT / folder / "src" for folder in ("crds", "operator", "trainer-image"))
+SOURCES: Final = tuple(ROOT / folder / "src" for folder in ("crds", "operator", "trainer-image", "client"))
 PAGES: Final = (
     "CONTRIBUTING.md",
     "operator/README.md",

@@ -53,6 +53,7 @@ def hits(text: str) -> Iterator[str]:
 MESSAGES: Final = (
     "crds/src/neuron_api",
     "operator/src/neuron_operator",
+    "client/src/neuron_client",
     *(
         f"trainer-image/src/neuron_trainer/{folder}"
         for folder in ("launcher", "run_directory", "storage", "ipc", "cli")

@@ -88,6 +88,9 @@ ENV_REFUSE_FALLBACKS: Final = "NEURON_TRAIN_REFUSE_CPU_FALLBACKS"
 """1: a run ends with exit code 2 where an operator of its first step ran on the CPU in place of the device. A variable
 and no key: it is about the image and the device, and changes nothing of a configuration that also runs elsewhere."""
 
+ENV_TRACKER_WAIT: Final = "NEURON_TRAIN_TRACKER_WAIT"
+"""Seconds for which the end of a run waits for a tracker that takes nothing; default 20."""
+
 MAX_NODES: Final = 4096
 """Pods of a job: its status holds a record of each, about 100 bytes of the 1.5 MB that etcd takes."""
 

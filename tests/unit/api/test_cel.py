@@ -33,7 +33,7 @@ LEFT_TO_THE_OPERATOR = {
     "names of keys: kubectl's own strict validation in closed sections": "1301 1302",
     "lengths, which the schema itself bounds": "1405",
     "fractions and open types, of which CEL sees only whether they are there": "2107 2404 2513 2518 2603 2605 2614",
-    "mappings of any keys": "2218 2219 2222",
+    "mappings of any keys": "2218 2219 2222 2224",
     "a null that means something looks absent to CEL": "2202",
     "sizes in config.json, which the object does not have": "2323 2915 2916",
     "forms and names inside texts": "2211 2223 2406 2418 2508 2510 2907",

@@ -38,6 +38,31 @@ _TENSORBOARD: Final = (
 )
 """Arguments of Lightning's TensorBoardLogger and its SummaryWriter, except those that the framework sets: directory,
 name and version."""
+_TRACKERS: Final = {
+    "mlflow_logger_kwargs": (
+        "tracking_uri",
+        "experiment_name",
+        "run_name",
+        "run_id",
+        "tags",
+        "artifact_location",
+        "prefix",
+    ),
+    "wandb_logger_kwargs": (
+        "project",
+        "name",
+        "entity",
+        "group",
+        "job_type",
+        "tags",
+        "notes",
+        "id",
+        "offline",
+        "save_dir",
+        "prefix",
+    ),
+}
+"""Arguments of each tracker's run."""
 _NUMBERS: Final = ("patience", "min_delta", "stopping_threshold", "divergence_threshold")
 """Arguments of EarlyStopping that are numbers."""
 _VERSION: Final = re.compile(r"v?(\d+!)?\d+(\.\d+)*((a|b|c|rc|\.?post|\.?dev)\d*)*(\+[A-Za-z0-9.]+)?")
@@ -54,8 +79,19 @@ def check(config: TrainingConfig) -> Iterator[Finding]:
     for name in sorted(set(manager.summary_writer_kwargs or ()) - set(_TENSORBOARD)):
         message = f"TensorBoardLogger has no argument {name!r} that can be set: {', '.join(_TENSORBOARD)}."
         yield make_finding(2222, "exp_manager.summary_writer_kwargs", message)
+    yield from _trackers(config)
     if not manager.create_preemption_callback:
         yield make_finding(2217, "exp_manager.create_preemption_callback", "False has no effect: SIGTERM always saves.")
+
+
+def _trackers(config: TrainingConfig) -> Iterator[Finding]:
+    manager = config.exp_manager
+    for key, names in _TRACKERS.items():
+        for name in sorted(set(getattr(manager, key) or ()) - set(names)):
+            yield make_finding(2224, f"exp_manager.{key}", f"there is no argument {name!r}: {', '.join(names)}.")
+    if manager.create_mlflow_logger and "tracking_uri" not in (manager.mlflow_logger_kwargs or {}):
+        message = "it has no tracking_uri: the server is MLFLOW_TRACKING_URI of the pod."
+        yield make_finding(2225, "exp_manager.create_mlflow_logger", message)
 
 
 def _directories(config: TrainingConfig) -> Iterator[Finding]:
@@ -130,6 +166,6 @@ RULES: Final = (
         lambda _: "it contradicts use_master_weights_in_ckpt, which writes fp32.",
     ),
     *for_keys(2212, lambda _: ".nemo archives are not written here.", IsOn, is_forbidden=True),
-    *for_keys(2213, lambda _: "this logger is not part of the image.", IsOn, is_forbidden=True),
+    *for_keys(2213, lambda _: "there is no such logger here.", IsOn, is_forbidden=True),
 )
 """Rules that the API server checks in the same words (`cel.rule`), those of checkpoints included."""

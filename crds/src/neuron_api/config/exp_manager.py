@@ -85,6 +85,8 @@ class CheckpointCallbackParams(Section):
 _LAST_WEIGHTS: Final = "Without it checkpoints would hold the last weights, not their average."
 _RESUME: Final = NoEffect("nothing is resumed", unless="exp_manager.resume_if_exists")
 _TENSORBOARD: Final = NoEffect("no event files are written", unless="exp_manager.create_tensorboard_logger")
+_WANDB: Final = NoEffect("nothing is sent to Weights & Biases", unless="exp_manager.create_wandb_logger")
+_MLFLOW: Final = NoEffect("nothing is sent to MLflow", unless="exp_manager.create_mlflow_logger")
 _STOPPING: Final = NoEffect("early stopping is off", unless="exp_manager.create_early_stopping_callback")
 
 
@@ -202,17 +204,21 @@ class ExpManagerConfig(Section):
     create_preemption_callback: Annotated[Flag, NoEffect("SIGTERM always saves")] = True
     """Save at SIGTERM; always on here. Default True."""
 
-    create_wandb_logger: Annotated[Flag, NotSupported()] = False
-    """Only False: this logger is not part of the image."""
+    create_wandb_logger: Flag = False
+    """Send what TensorBoard shows to Weights & Biases, from the first process; the image needs the extra `trackers`,
+    and the pod WANDB_API_KEY or WANDB_MODE=offline. Default False."""
 
-    wandb_logger_kwargs: Annotated[dict[str, Any] | None, Ignored()] = None
-    """Arguments of the logger above. Default null."""
+    wandb_logger_kwargs: Annotated[dict[str, Any] | None, _WANDB] = None
+    """Arguments of W&B's run: project, name, entity, group, job_type, tags, notes, id, offline, save_dir, prefix.
+    Default null: the project is the configuration's name."""
 
-    create_mlflow_logger: Annotated[Flag, NotSupported()] = False
-    """Only False: this logger is not part of the image."""
+    create_mlflow_logger: Flag = False
+    """Send what TensorBoard shows to an MLflow server, from the first process; the image needs the extra `trackers`.
+    Default False."""
 
-    mlflow_logger_kwargs: Annotated[dict[str, Any] | None, Ignored()] = None
-    """Arguments of the logger above. Default null."""
+    mlflow_logger_kwargs: Annotated[dict[str, Any] | None, _MLFLOW] = None
+    """Arguments of MLflow's run: tracking_uri, experiment_name, run_name, run_id, tags, artifact_location, prefix.
+    Default null: the server is MLFLOW_TRACKING_URI of the pod, the experiment the configuration's name."""
 
     create_dllogger_logger: Annotated[Flag, NotSupported()] = False
     """Only False: this logger is not part of the image."""

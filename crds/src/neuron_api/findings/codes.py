@@ -94,10 +94,10 @@ TABLE: Final = (
      "Give the Lightning version that wrote the checkpoint."),
     ("2212", _E, f"{_CHECKPOINT}.always_save_nemo {_CHECKPOINT}.save_best_model {_CHECKPOINT}.save_nemo_on_train_end",
      "No .nemo archives", ".nemo archives are not written here.", "Leave the key out."),
-    ("2213", _E, "exp_manager.create_wandb_logger exp_manager.create_mlflow_logger exp_manager.create_dllogger_logger "
-     "exp_manager.create_clearml_logger exp_manager.create_neptune_logger", "A missing logger",
-     "The image has TensorBoard and metrics.jsonl; the operator serves Prometheus metrics.",
-     "Set it to False; use create_tensorboard_logger."),
+    ("2213", _E, "exp_manager.create_dllogger_logger exp_manager.create_clearml_logger "
+     "exp_manager.create_neptune_logger", "A missing logger",
+     "Runs can be tracked with TensorBoard, MLflow and Weights & Biases; the operator serves Prometheus metrics.",
+     "Set it to False; use create_tensorboard_logger, create_mlflow_logger or create_wandb_logger."),
     ("2214", _E, f"{_CHECKPOINT}.monitor", "A metric that is never logged",
      "monitor is a validation metric, and validation is off.", "Set limit_val_batches, or monitor step."),
     ("2215", _W, f"{_CHECKPOINT}.filename", "Checkpoints of one name",
@@ -122,6 +122,13 @@ TABLE: Final = (
     ("2223", _E, f"{_CHECKPOINT}.filename {_CHECKPOINT}.prefix {_CHECKPOINT}.postfix", "A checkpoint without a name",
      "filename, prefix and postfix make the name of one directory; its {fields} are those that the message lists.",
      "Use a name without / and with {step}; choose the directory with dirpath."),
+    ("2224", _E, "exp_manager.mlflow_logger_kwargs exp_manager.wandb_logger_kwargs",
+     "An argument that the tracker does not have", "The arguments are those of the key's description.",
+     "Use one of those that the message lists."),
+    ("2225", _N, "exp_manager.create_mlflow_logger exp_manager.mlflow_logger_kwargs",
+     "The MLflow server comes from the environment",
+     "mlflow_logger_kwargs has no tracking_uri: without MLFLOW_TRACKING_URI in the pod the run is refused before it "
+     "starts.", "Set MLFLOW_TRACKING_URI in podTemplate, or mlflow_logger_kwargs.tracking_uri."),
     # ---- 23xx distributed_strategy -----------------------------------------------------------------------------------
     ("2301", _E, f"{_TP} {_PP} {_CP} trainer.devices trainer.num_nodes", "The world cannot be divided",
      "devices x num_nodes is not a multiple of tensor x pipeline x context parallel size.",

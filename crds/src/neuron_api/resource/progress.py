@@ -138,6 +138,8 @@ class Progress(Wire):
     """Newest last; only this pod's own processes."""
     recoveries: tuple[Recovery, ...] = Field(default=(), max_length=32)
     """Newest last; reported by pod 0."""
+    untracked: Count | None = None
+    """Logged steps that a tracker (MLflow, Weights & Biases) did not take; absent without one."""
 
 
 LINE_LENGTH: Final = MAX_LINE

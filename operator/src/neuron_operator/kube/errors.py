@@ -13,6 +13,7 @@
     └── UserInputError         `kubectl neuron` cannot do what it was asked to: one sentence, no traceback; status 2
         └── ClusterError       by no fault of the command line; status 1
             ├── MayNotError        the API server does not let this user do it
+            ├── JobMissingError    there is no job of that name
             └── UnreachableError   the API server gives no answer
 
 Anything else that is raised is a bug of ours: logged with its traceback, counted, tried again with back-off.
@@ -78,6 +79,10 @@ class ClusterError(UserInputError):
 
 class MayNotError(ClusterError):
     """403: the sentence names the verb and the resource that are needed."""
+
+
+class JobMissingError(ClusterError):
+    """No job of that name; the sentence names those that might be meant."""
 
 
 class UnreachableError(ClusterError):

@@ -67,6 +67,9 @@ class ReportCollector(Collector):
             ("recoveries", "Starts that resumed an earlier run.", len(report.recoveries)),
             ("steps_lost", "Finished steps that had to be done again.", lost),
         )
+        if report.untracked is not None:
+            text = "Logged steps that a tracker did not take."
+            yield CounterMetricFamily("neuron_trainer_untracked_steps", text, report.untracked)
         for name, text, count in counts:
             yield CounterMetricFamily(f"neuron_trainer_{name}", text, count)
 

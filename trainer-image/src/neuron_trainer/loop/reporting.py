@@ -10,6 +10,7 @@ from typing import Any, Final
 import lightning.pytorch as pl
 
 from neuron_api.resource.progress import CheckpointReport, PassReport, Progress, Recovery, TrainerPhase
+from neuron_trainer import trackers
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.metrics.history import MetricsFile, StartRecord, StepMetrics, ValidationMetrics
@@ -54,6 +55,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         """When the newest step was handed over, on the monotonic clock."""
         self._newest: StepResult | None = None
         self._validation = Stopwatch()
+        self._untracked: int | None = None
         self._fastest = 0.0
         """Highest throughput of this start, sequences per second."""
         self._report = Progress(phase=TrainerPhase.LOADING, round=round)
@@ -223,6 +225,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             scalars["train_step_timing in s"] = result.seconds
         for logger in self._trainer.loggers:
             logger.log_metrics({k: v for k, v in scalars.items() if v is not None}, step=metrics.step)
+        self._untracked = trackers.lost(self._trainer.loggers)
 
     def _first_step(self) -> None:
         self._phases.mark("first_step")
@@ -251,6 +254,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
                 "tokens_per_second": newest.tokens_per_second,
                 "mfu": self._mfu(newest.tokens_per_second),
                 "metrics": dict(newest.metrics),
+                "untracked": self._untracked,
                 "last_step_time": datetime.fromtimestamp(newest.time, UTC),
                 **changes,
             }

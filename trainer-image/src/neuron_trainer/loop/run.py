@@ -110,7 +110,7 @@ class Run:
         strategy = BackendStrategy(self.module.backend.device, rank, saving.saving.save, self._load)
         watching = fallbacks.callbacks(self.module.backend.device.type)
         callbacks: list[pl.Callback] = [*watching, reporting, saving, *early_stopping(config.exp_manager), stopping]
-        trainer = build_trainer(config, strategy, log_dir, callbacks)
+        trainer = build_trainer(config, strategy, log_dir, callbacks, start.run_id)
         trainer.fit(self.module, ckpt_path=resumed)
         if reporting.is_idle:
             reporting.nothing_to_do(trainer.global_step)

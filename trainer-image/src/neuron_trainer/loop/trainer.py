@@ -11,7 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.accelerators import Accelerator
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from neuron_api.config import TrainingConfig
-from neuron_trainer import accelerators
+from neuron_trainer import accelerators, trackers
 from neuron_trainer.storage import places
 
 
@@ -124,7 +124,9 @@ class BackendStrategy(SingleDeviceStrategy):  # type: ignore[misc]
         """Done in `load_checkpoint`."""
 
 
-def build(config: TrainingConfig, strategy: BackendStrategy, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
+def build(
+    config: TrainingConfig, strategy: BackendStrategy, folder: Path, callbacks: list[pl.Callback], run_id: str = ""
+) -> pl.Trainer:
     """Everything that Lightning would do on its own about processes, devices and checkpoints is switched off."""
     _silence()
     trainer = config.trainer
@@ -134,7 +136,7 @@ def build(config: TrainingConfig, strategy: BackendStrategy, folder: Path, callb
         # torchelastic's environment variables describe our processes, of which Lightning must not know.
         plugins=[LightningEnvironment()],
         devices=1,
-        logger=_logger(config, folder) if strategy.is_global_zero else False,
+        logger=_loggers(config, folder, run_id) if strategy.is_global_zero else False,
         callbacks=callbacks,
         max_epochs=trainer.max_epochs,
         max_steps=trainer.max_steps,
@@ -156,11 +158,13 @@ def build(config: TrainingConfig, strategy: BackendStrategy, folder: Path, callb
     )
 
 
-def _logger(config: TrainingConfig, folder: Path) -> TensorBoardLogger | bool:
+def _loggers(config: TrainingConfig, folder: Path, run_id: str) -> list[Logger]:
+    """Return TensorBoard's event files and the trackers that the configuration names."""
     manager = config.exp_manager
-    if not manager.create_tensorboard_logger:
-        return False
-    return TensorBoardLogger(folder, name="", version="", **(manager.summary_writer_kwargs or {}))
+    loggers: list[Logger] = trackers.loggers(config, folder, run_id)
+    if manager.create_tensorboard_logger:
+        loggers.insert(0, TensorBoardLogger(folder, name="", version="", **(manager.summary_writer_kwargs or {})))
+    return loggers
 
 
 def _profiler(name: str | None, folder: Path) -> Profiler | None:

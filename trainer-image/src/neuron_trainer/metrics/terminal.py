@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from neuron_api import step_line
 from neuron_api.metrics import PREFERENCE_METRICS
 
 from .history import StepMetrics
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_GAP: Final = "  "
+_GAP: Final = step_line.GAP
 _QUIET: Final = 10.0
 """Seconds between two lines of the log about a pass."""
 _MIN_BAR, _MAX_BAR = 10, 40
@@ -45,8 +46,7 @@ class StepDisplay:
         if self._live is not None:
             self._draw(metrics.step, parts)
         else:
-            total = self._total if self._total > 0 else "-"
-            log.info("step %d/%s  %s", metrics.step, total, _GAP.join(parts.values()))
+            log.info("%s", _GAP.join((step_line.head(metrics.step, self._total), *parts.values())))
 
     def close(self) -> None:
         """Leave the line as it is."""
@@ -106,16 +106,15 @@ class PassDisplay:
 
 def _parts(metrics: StepMetrics) -> dict[str, str]:
     """The numbers of a step, in the order in which they are shown."""
-    parts = {
-        "loss": f"loss {metrics.loss:.4f}",
-        **{name: f"{short} {metrics.metrics[name]:.4g}" for name, short in _SHOWN.items() if name in metrics.metrics},
-        "lr": f"lr {metrics.lr:.3g}",
-        "norm": f"norm {metrics.gradient_norm:.3f}",
-        "speed": f"{metrics.tokens_per_second:,.0f} tokens/s",
+    values = {
+        "loss": metrics.loss,
+        "lr": metrics.lr,
+        "gradient_norm": metrics.gradient_norm,
+        "tokens_per_second": metrics.tokens_per_second,
+        "mfu": metrics.mfu,
+        **metrics.metrics,
     }
-    if metrics.mfu is not None:
-        parts["mfu"] = f"mfu {metrics.mfu:.1%}"
-    return parts
+    return step_line.parts(values)
 
 
 def validation_text(metrics: Mapping[str, float]) -> str:

@@ -16,7 +16,7 @@ from neuron_api.derive import alignment, precision
 from neuron_api.findings.finding import Finding, error
 from neuron_api.platform.topology import Topology
 from neuron_api.platform.topology import check as check_topology
-from neuron_trainer import run_config
+from neuron_trainer import run_config, trackers
 from neuron_trainer.checkpoint import catalog, retention
 from neuron_trainer.data import tokenizer
 from neuron_trainer.data.paths import exists, expanded, is_directory, is_file
@@ -89,6 +89,7 @@ def findings(config: TrainingConfig, processes: int, *, is_test: bool) -> list[F
         *_monitor(config),
         *(run_config.check_test(config) if is_test else ()),
         *recorded_files.check_files(config.exp_manager.files_to_copy or ()),
+        *(() if is_test else trackers.check(config)),
     ]
 
 

@@ -5,24 +5,25 @@
    while its pods exist.
 """
 
-import re
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from typing import Final
 
 from pydantic import ValidationError
 
+from neuron_api import step_line
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.overview import Curve, Curves
 from neuron_operator.cli.live.connection import Connection
 from neuron_operator.kube.errors import ClusterError, UserInputError
 
-_STEP: Final = re.compile(r"step (\d{1,15})/(?:\d+|-)  loss (\S+)(.*)$")
-_NUMBER: Final = r"(-?[\d,.]+(?:e[+-]?\d+)?)"
-_FIELDS: Final = {
-    "learning rate": re.compile(rf"\blr {_NUMBER}"),
-    "gradient norm": re.compile(rf"\bnorm {_NUMBER}"),
-    "tokens per second": re.compile(rf"{_NUMBER} tokens/s"),
+_LABELS: Final = {
+    "loss": "loss",
+    "lr": "learning rate",
+    "gradient_norm": "gradient norm",
+    "tokens_per_second": "tokens per second",
 }
+"""Labels of curves, by the values of a step's line."""
 _BEGINNING: Final = "1970-01-01T00:00:00Z"
 
 
@@ -60,7 +61,7 @@ def from_log(log: str, pod: str) -> Curves:
     """Return the curves that the lines of logged steps give; a step that was done again counts as done last."""
     rows = dict(_rows(log))
     steps = tuple(sorted(rows))
-    labels = ("loss", *_FIELDS)
+    labels = tuple(_LABELS.values())
     curves = (
         Curve(label=label, values=tuple(rows[step].get(label) for step in steps), has_zero=label != "loss")
         for label in labels
@@ -75,22 +76,8 @@ def from_log(log: str, pod: str) -> Curves:
 
 def _rows(log: str) -> Iterator[tuple[int, dict[str, float]]]:
     for line in log.splitlines():
-        match = _STEP.search(line)
-        if match is None:
+        step = step_line.parse(line)
+        if step is None:
             continue
-        values = {"loss": _number(match[2])}
-        values |= {label: _first(pattern.search, match[3]) for label, pattern in _FIELDS.items()}
-        yield int(match[1]), {label: value for label, value in values.items() if value is not None}
-
-
-def _first(search: Callable[[str], re.Match[str] | None], text: str) -> float | None:
-    match = search(text)
-    return _number(match[1]) if match else None
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text.replace(",", ""))
-    except ValueError:
-        return None
-    return value if abs(value) < float("inf") else None
+        values = {label: step.values[name] for name, label in _LABELS.items() if name in step.values}
+        yield step.step, {label: value for label, value in values.items() if math.isfinite(value)}

@@ -41,6 +41,8 @@ class Wrapping:
     image: str | None
     rewrites: Sequence[tuple[str, str]] = field(default_factory=tuple)
     """Paths that begin with the first are on the claim below the second: /home/ubuntu, /fsx."""
+    more_claims: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    """Claims beside that one, each with where it is mounted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Result:
     """Whether the operator would refuse the job, or the file is no configuration."""
     name: str = ""
     """Of the job."""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    """What the text says; empty when the file is no configuration."""
+    findings: tuple[Finding, ...] = ()
+    """What the remarks say."""
 
 
 def run_all(files: Sequence[str], changes: Sequence[str], wrapping: Wrapping) -> list[Result]:
@@ -62,10 +68,10 @@ def run_all(files: Sequence[str], changes: Sequence[str], wrapping: Wrapping) ->
     texts = [(file, documents.read(file)) for file in documents.expand_folders(files)]
     if wrapping.name and len(texts) > 1:
         raise UserInputError(f"--name is for one file, and there are {len(texts)}")
-    results = [_wrapped(file, text, changes, wrapping) for file, text in texts]
+    results = [wrap(file, text, changes, wrapping) for file, text in texts]
     count = Counter(result.name for result in results)
     results = [
-        _wrapped(file, text, changes, wrapping, by_file=True) if result.name and count[result.name] > 1 else result
+        wrap(file, text, changes, wrapping, by_file=True) if result.name and count[result.name] > 1 else result
         for (file, text), result in zip(texts, results, strict=True)
     ]
     [*repeated] = [
@@ -87,29 +93,25 @@ def joined(results: Sequence[Result], form: str) -> str:
 
 def run(file: str, changes: Sequence[str], wrapping: Wrapping) -> Result:
     """Wrap the file, with the findings that `plan` has of the file and of the job."""
-    return _wrapped(file, documents.read(file), changes, wrapping)
+    return wrap(file, documents.read(file), changes, wrapping)
 
 
-def wrap(file: str, text: str, changes: Sequence[str], wrapping: Wrapping) -> Result:
-    """Wrap a text that has been read already."""
-    return _wrapped(file, text, changes, wrapping)
-
-
-def _wrapped(file: str, text: str, changes: Sequence[str], wrapping: Wrapping, *, by_file: bool = False) -> Result:
+def wrap(file: str, text: str, changes: Sequence[str], wrapping: Wrapping, *, by_file: bool = False) -> Result:
+    """Wrap the text of a file; `by_file` names the job after the file, not after the experiment."""
     source = documents.sources(text, file)[0]
     if source.spec is not None:
         raise UserInputError(f"{file} is a {contract.KIND} already")
     document = yaml_text.parse(text)
     loaded = source.load(changes)
     if errors_of(document.findings) or loaded.config is None:
-        return Result("", _remarks(loaded.findings), is_refused=True)
+        return Result("", _remarks(loaded.findings), is_refused=True, findings=loaded.findings)
     changed, _ = overrides.apply(document.value, changes)
     rewritten, paths = _rewritten(changed, wrapping.rewrites)
     changes = (*changes, *(f"{key}={value}" for key, value in paths.items()))
     planned = planning.plan_source(source, changes, wrapping.platform, None)
     moved = source.load(changes)
     if moved.config is None:
-        return Result("", _remarks(moved.findings), is_refused=True)
+        return Result("", _remarks(moved.findings), is_refused=True, findings=moved.findings)
     machines = hardware.from_config(
         loaded.config,
         wrapping.platform.accelerator_of(source),
@@ -136,7 +138,14 @@ def _wrapped(file: str, text: str, changes: Sequence[str], wrapping: Wrapping, *
         *_assumed(wrapping),
         *(note(key, f"rewritten to {value}.") for key, value in paths.items()),
     )
-    return Result(yaml_text.dump(manifest), _remarks(findings), is_refused=bool(errors_of(findings)), name=name)
+    return Result(
+        yaml_text.dump(manifest),
+        _remarks(findings),
+        is_refused=bool(errors_of(findings)),
+        name=name,
+        manifest=manifest,
+        findings=findings,
+    )
 
 
 def _with_rewrite(finding: Finding, config: TrainingConfig, mount: str) -> Finding:
@@ -159,7 +168,8 @@ def _assumed(wrapping: Wrapping) -> Iterator[Finding]:
 
 def _spec(machines: hardware.Hardware, wrapping: Wrapping, config: Mapping[str, Any]) -> dict[str, Any]:
     image = {"image": wrapping.image} if wrapping.image else {}
-    storage = [{"claimName": wrapping.claim or CLAIM, "mountPath": wrapping.mount_path or MOUNT_PATH}]
+    first = (wrapping.claim or CLAIM, wrapping.mount_path or MOUNT_PATH)
+    storage = [{"claimName": claim, "mountPath": path} for claim, path in (first, *wrapping.more_claims)]
     return {"platform": _platform(machines), **image, "storage": storage, "config": config}
 
 

@@ -13,7 +13,13 @@ from typing import Any, Final
 
 from neuron_api import contract
 from neuron_api.findings.suggestions import nearest
-from neuron_operator.kube.errors import ClusterError, MayNotError, UnreachableError, UserInputError
+from neuron_operator.kube.errors import (
+    ClusterError,
+    JobMissingError,
+    MayNotError,
+    UnreachableError,
+    UserInputError,
+)
 
 from . import impersonation
 
@@ -76,7 +82,7 @@ class Connection:
         path = f"{_JOBS.format(self.namespace)}/{name}"
         answer = self._ask("GET", path, contract.PLURAL)
         if answer.status == 404:
-            raise ClusterError(self._not_found(name, answer))
+            raise JobMissingError(self._not_found(name, answer))
         return answer.body
 
     def jobs(self, *, everywhere: bool = False) -> list[Json]:
@@ -130,6 +136,20 @@ class Connection:
         answer = self._ask("GET", f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log", "pods/log", query)
         return answer.content.decode(errors="replace") if answer.status == 200 else None
 
+    def log_lines(self, pod: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str] | None:
+        """Lines of the trainer's container, each with its time (RFC 3339), as they are written where `follow` is set;
+        None where the container has none yet, or none any more."""
+        query = {"container": contract.CONTAINER, "timestamps": "true", "follow": str(follow).lower()}
+        query |= {"tailLines": str(tail)} if tail is not None else {}
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
+        response = self._open("GET", path, query, None, None if follow else self._timeout)
+        if response.status == 200:
+            return _lines(response.response)
+        with self._reaching():
+            answer = _Answer(response.status, response.read())
+        _check(answer, "GET", path, "pods/log", self.namespace)
+        return None
+
     def progress(self, pod: str) -> bytes | None:
         """Return what the pod's launcher answers at `/progress`, through the API server; None without an answer."""
         place = f"pods/{pod}:{contract.PROGRESS_PORT}/proxy{contract.PROGRESS_PATH}"
@@ -170,6 +190,15 @@ class Connection:
         if answer.status not in (200, 201):
             raise ClusterError(f"{body['metadata']['name']} was not created: {answer.message}")
         return answer.body
+
+    def delete_job(self, name: str) -> None:
+        """Delete a job; its pods follow in the background."""
+        path = f"{_JOBS.format(self.namespace)}/{name}"
+        answer = self._ask("DELETE", path, contract.PLURAL, {"propagationPolicy": "Background"})
+        if answer.status == 404:
+            raise JobMissingError(self._not_found(name, answer))
+        if answer.status not in (200, 202):
+            raise ClusterError(f"{name} was not deleted: {answer.message}")
 
     def apply_config_map(self, body: Json, *, dry_run: bool = False) -> Json:
         """Apply a ConfigMap that a job needs (server-side, without taking fields from others)."""
@@ -219,10 +248,10 @@ class Connection:
         path: str,
         query: Mapping[str, str],
         body: Json | str | None,
-        seconds: float,
+        seconds: float | None,
         content_type: str = _MERGE_PATCH,
     ) -> Any:
-        """Return the response, whose content has not been read."""
+        """Return the response, whose content has not been read; without `seconds` it may be silent for any time."""
         import urllib3
 
         kind = content_type if verb == "PATCH" else "application/json"
@@ -239,7 +268,7 @@ class Connection:
         for name, value in self._impersonated:
             repeated.add(name, value)
         with self._reaching():
-            return self._client.call_api(verb, url, repeated, *rest, _request_timeout=seconds)
+            return self._client.call_api(verb, url, repeated, *rest, _request_timeout=seconds or (self._timeout, None))
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
@@ -249,6 +278,21 @@ class Connection:
         except _closed_errors() as problem:
             host = self._client.configuration.host
             raise UnreachableError(f"the API server {host} cannot be reached: {_cause(problem)}") from None
+
+
+def _lines(response: Any) -> Iterator[str]:
+    """Yield the lines of a response as they arrive; it ends where the connection does."""
+    rest = b""
+    try:
+        while data := response.read1():
+            *lines, rest = (rest + data).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
+    except _closed_errors():
+        return
+    finally:
+        response.close()
+    if rest:
+        yield rest.decode(errors="replace")
 
 
 def _closed_errors() -> tuple[type[Exception], ...]:
@@ -272,7 +316,10 @@ def _check(answer: _Answer, verb: str, path: str, resource: str, namespace: str)
 
 @contextmanager
 def connect(access: Access, timeout: float = TIMEOUT) -> Iterator[Connection]:
-    """Connect by the kubeconfig that kubectl would use; a request may take `timeout` seconds."""
+    """Connect by the kubeconfig that kubectl would use; in a pod without one as the pod's service account.
+
+    A request may take `timeout` seconds.
+    """
     try:
         from kubernetes import client, config
     except ImportError:
@@ -282,10 +329,19 @@ def connect(access: Access, timeout: float = TIMEOUT) -> Iterator[Connection]:
     # The client read the variable once, when it was imported.
     file = access.kubeconfig or os.environ.get("KUBECONFIG") or None
     try:
-        config.load_kube_config(file, access.context, settings, persist_config=False)
-        context = _context(config, file, access.context)
+        if (
+            file is None
+            and access.context is None
+            and impersonation.is_service_account(config.KUBE_CONFIG_DEFAULT_LOCATION)
+        ):
+            config.load_incluster_config(settings)
+            context: Json = {"namespace": impersonation.account_namespace()}
+            impersonated: impersonation.Headers = ()
+        else:
+            config.load_kube_config(file, access.context, settings, persist_config=False)
+            context = _context(config, file, access.context)
+            impersonated = impersonation.headers(_user(file, context))
         namespace = access.namespace or str(context.get("namespace") or "default")
-        impersonated = impersonation.headers(_user(file, context))
     except (config.ConfigException, OSError, TypeError, AttributeError) as problem:
         raise ClusterError(f"no cluster: {problem} Give --kubeconfig, --context or $KUBECONFIG.") from None
     with client.ApiClient(settings) as api:
@@ -334,7 +390,7 @@ def _needed(verb: str, path: str, resource: str, namespace: str, message: str) -
     group = contract.GROUP if resource == contract.PLURAL else ""
     place = path.rstrip("/").rpartition("/")[2]
     reading = "list" if place == resource else "get"
-    action = {"PATCH": "patch", "POST": "create"}.get(verb, reading)
+    action = {"PATCH": "patch", "POST": "create", "DELETE": "delete"}.get(verb, reading)
     name = f"{resource}.{group}" if group else resource
     return (
         f"you may not {action} {name} in namespace {namespace}. A Role is needed with "

@@ -1,7 +1,9 @@
 """The user that a kubeconfig acts as (`users[].user.as`), which the Kubernetes client for Python ignores: without these
 headers a command would act with all the rights of the person who runs it."""
 
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -55,3 +57,23 @@ def _value(field: str, value: Any) -> str:
 
 def _fault(field: str, expected: str, value: Any) -> ClusterError:
     return ClusterError(f"the kubeconfig's {field} must be {expected}, got {value!r}")
+
+
+ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where the kubelet mounts it."""
+_SERVER: Final = "KUBERNETES_SERVICE_HOST"
+"""The kubelet sets this variable in every container."""
+
+
+def is_service_account(default_kubeconfig: str) -> bool:
+    """Return whether this process is in a pod with a service account, and there is no kubeconfig at the usual place."""
+    has_file = Path(default_kubeconfig).expanduser().exists()
+    return _SERVER in os.environ and not has_file and (ACCOUNT / "token").exists()
+
+
+def account_namespace() -> str:
+    """Return the pod's namespace; empty where the kubelet does not say."""
+    try:
+        return (ACCOUNT / "namespace").read_text().strip()
+    except OSError:
+        return ""

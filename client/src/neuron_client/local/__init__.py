@@ -1,0 +1,1 @@
+"""Jobs of this machine without a cluster: `neuron-train run` in a process and a folder of its own for each."""

@@ -1,0 +1,1 @@
+"""Runs that are tracked by the real MLflow and W&B: `make test-trackers`."""
