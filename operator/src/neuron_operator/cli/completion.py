@@ -120,7 +120,7 @@ def _keys() -> Iterator[str]:
 
 
 def _contexts() -> Iterator[str]:
-    from .live.connection import contexts
+    from .live.kubeconfig import contexts
 
     yield from contexts()
 

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from neuron_operator.cli.live import commands
-from neuron_operator.cli.live.connection import connect, current_context
+from neuron_operator.cli.live.connection import connect
+from neuron_operator.cli.live.kubeconfig import current_context
 from neuron_operator.kube.errors import UserInputError
 
 MAX_PORT = 65_535
@@ -40,7 +41,9 @@ def run(arguments: Sequence[str], write: Callable[[str], object]) -> int:
     with connect(access) as connection:
         connection.list_jobs(everywhere=options.all_namespaces, limit=1)  # A missing right is one sentence, here.
         namespace = connection.namespace
-    source = ClusterSource(access, current_context(access), namespace, everywhere=options.all_namespaces)
+    source = ClusterSource(
+        access, current_context(access.kubeconfig, access.context), namespace, everywhere=options.all_namespaces
+    )
     opens = options.browser if options.browser is not None else sys.stdout.isatty()
     try:
         server.run(source, port=options.port, opens_browser=opens, say=write)

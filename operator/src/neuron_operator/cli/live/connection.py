@@ -1,4 +1,4 @@
-"""What the live commands ask the API server, as the user's kubeconfig says: the only module of the command line that
+"""What the live commands ask the API server, as the user's kubeconfig says: beside `kubeconfig` the only module that
 knows the Kubernetes client, which takes 0.3 s to import.
 
 An answer that is no success becomes one sentence: a `ClusterError`; a `MayNotError` names the missing right.
@@ -21,7 +21,7 @@ from neuron_operator.kube.errors import (
     UserInputError,
 )
 
-from . import impersonation
+from . import impersonation, kubeconfig
 
 Json = dict[str, Any]
 
@@ -339,50 +339,13 @@ def connect(access: Access, timeout: float = TIMEOUT) -> Iterator[Connection]:
             impersonated: impersonation.Headers = ()
         else:
             config.load_kube_config(file, access.context, settings, persist_config=False)
-            context = _context(config, file, access.context)
-            impersonated = impersonation.headers(_user(file, context))
+            context = kubeconfig.context(file, access.context)
+            impersonated = impersonation.headers(kubeconfig.user(file, context))
         namespace = access.namespace or str(context.get("namespace") or "default")
     except (config.ConfigException, OSError, TypeError, AttributeError) as problem:
         raise ClusterError(f"no cluster: {problem} Give --kubeconfig, --context or $KUBECONFIG.") from None
     with client.ApiClient(settings) as api:
         yield Connection(api, namespace, impersonated, timeout)
-
-
-def current_context(access: Access) -> str:
-    """Return the name of the context that is used."""
-    from kubernetes import config
-
-    _, active = config.list_kube_config_contexts(access.kubeconfig or os.environ.get("KUBECONFIG") or None)
-    return access.context or str(active["name"])
-
-
-def contexts() -> list[str]:
-    """Return the names of the kubeconfig's contexts; none where it cannot be read."""
-    from kubernetes import config
-
-    try:
-        entries, _ = config.list_kube_config_contexts(os.environ.get("KUBECONFIG") or None)
-    except (config.ConfigException, OSError, TypeError):
-        return []
-    return [str(entry["name"]) for entry in entries]
-
-
-def _context(config: Any, file: str | None, name: str | None) -> Json:
-    """Cluster, user and namespace, as kubectl chooses them."""
-    contexts, active = config.list_kube_config_contexts(file)
-    chosen = next((entry for entry in contexts if entry["name"] == name), active) if name else active
-    return dict(chosen["context"])
-
-
-def _user(file: str | None, context: Json) -> Json:
-    """The context's entry under `users`; empty where it has none, which the client has accepted."""
-    from kubernetes.config import kube_config
-
-    merged = kube_config.KubeConfigMerger(file or kube_config.KUBE_CONFIG_DEFAULT_LOCATION).config.value
-    entries = (
-        entry.value if isinstance(entry, kube_config.ConfigNode) else entry for entry in merged.get("users") or ()
-    )
-    return next((dict(entry.get("user") or {}) for entry in entries if entry["name"] == context.get("user")), {})
 
 
 def _needed(verb: str, path: str, resource: str, namespace: str, message: str) -> str:

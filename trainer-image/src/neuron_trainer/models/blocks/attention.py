@@ -92,7 +92,7 @@ class CoreAttention(nn.Module):
         `mask`: what `AttentionMaskBuilder` gives, in place of the causal one.
         """
         if not query.is_cpu:
-            query, key, value = (_ContiguousGradient.apply(one) for one in (query, key, value))
+            query, key, value = (_ContiguousGradient.apply(states) for states in (query, key, value))
         if self.kernel is not None:
             return self.kernel(query, key, value, mask)
         copies, length = query.shape[1] // key.shape[1], query.shape[2]
