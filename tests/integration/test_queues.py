@@ -40,18 +40,27 @@ def queued(gang: str, **values: Any) -> Json:
 
 @asynccontextmanager
 async def installed(world: World, gang: str, kind: Kind) -> AsyncIterator[None]:
-    """The definitions of a scheduler, for the time of a test."""
-    world.kubectl("apply", "--filename", str(SHAPES / f"{gang.lower()}.yaml"))
+    """The definitions of a scheduler, for the time of a test; each is served in its own time."""
+    file = SHAPES / f"{gang.lower()}.yaml"
+    world.kubectl("apply", "--filename", str(file))
     try:
-        await until("the definitions to be served", lambda: _serves(world, kind))
+        kinds = {kind, *map(defined, filter(None, yaml.safe_load_all(file.read_text())))}
+        await until("the definitions to be served", lambda: _serves(world, kinds))
         yield
     finally:
-        world.kubectl("delete", "--filename", str(SHAPES / f"{gang.lower()}.yaml"), "--wait=true")
+        world.kubectl("delete", "--filename", str(file), "--wait=true")
 
 
-async def _serves(world: World, kind: Kind) -> bool:
+def defined(definition: Json) -> Kind:
+    spec = definition["spec"]
+    version = next(version["name"] for version in spec["versions"] if version["served"])
+    return Kind(f"{spec['group']}/{version}", spec["names"]["plural"], namespaced=spec["scope"] == "Namespaced")
+
+
+async def _serves(world: World, kinds: set[Kind]) -> bool:
     try:
-        await world.cluster.list(kind, world.namespace)
+        for kind in kinds:
+            await world.cluster.list(kind, world.namespace if kind.namespaced else "")
     except NotFoundError:
         return False
     return True
@@ -127,7 +136,7 @@ async def test_the_group_of_kubernetes_own_gangs_has_the_fields_of_1_37(world: W
     definition = yaml.safe_load(shape)
     world.kubectl("apply", "-f", "-", stdin=definition)
     try:
-        await until("the definition", lambda: _serves(world, Kind("scheduling.example/v1beta1", "podgroups")))
+        await until("the definition", lambda: _serves(world, {defined(definition)}))
         world.options = replace(world.options, gang_schedulers=frozenset({GangScheduler.WORKLOAD}))
         made = parse(queued("Workload") | {"metadata": {"name": JOB, "namespace": world.namespace, "uid": "x"}})
         asked = GangRequest(made, 0, 2)
