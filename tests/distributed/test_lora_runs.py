@@ -43,6 +43,7 @@ def values(folder: Path, log: Path, split: str = ONE, **changes: Any) -> dict[st
     result = oracles.values(
         folder, CASE, log, **{
             "trainer__max_steps": STEPS, "trainer__devices": world, "data__micro_batch_size": 1,
+            "model__optim__eps": 1e-2,  # gradients of some keys are rounding alone, which Adam makes large
             "exp_manager__checkpoint_callback_params__every_n_train_steps": SAVED,
             "exp_manager__checkpoint_callback_params__filename": "{step}",
             "exp_manager__checkpoint_callback_params__save_top_k": -1,
