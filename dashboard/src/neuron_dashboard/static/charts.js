@@ -93,10 +93,12 @@ export function Chart({ curve, steps, starts, validations }) {
   useEffect(() => {
     const columns = [curve.values, ...(isSmoothed ? [smoothed(curve.values)] : [])];
     const data = withValidations(steps, columns, validations);
-    const width = () => Math.max(200, place.current.clientWidth);
-    const plot = new uPlot(options(curve, width(), starts, isSmoothed, validations.length > 0), data, place.current);
+    const element = place.current; // the reference is empty again before the chart is taken down
+    if (!element) return undefined;
+    const width = () => Math.max(200, element.clientWidth);
+    const plot = new uPlot(options(curve, width(), starts, isSmoothed, validations.length > 0), data, element);
     const observer = new ResizeObserver(() => plot.setSize({ width: width(), height: HEIGHT }));
-    observer.observe(place.current);
+    observer.observe(element);
     return () => {
       observer.disconnect();
       plot.destroy();
