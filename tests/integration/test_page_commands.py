@@ -26,6 +26,7 @@ FIRST: Final = ("docs/tasks/install-with-helm.md", "docs/tasks/move-an-nxdt-file
 JOBS: Final = (("default", "quickstart"), ("team-a", "my-job"))
 """Jobs that pages name as if they had run for a while."""
 NAMESPACES: Final = ("team-a", "team-b", "neuron-training-system")
+SCHEDULERS: Final = [ROOT / "tests" / "data" / "schedulers" / name for name in ("kueue.yaml", "volcano.yaml")]
 FILES: Final = ("examples", "crds", "helm", "tests")
 
 
@@ -50,6 +51,8 @@ def shell(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
         (programs / name).symlink_to(Path(sys.executable).parent / name)
     (folder / "job.yaml").write_text(json.dumps(manifest("my-job")))
     control_plane.kubectl("create", "namespace", "team-a")
+    for file in SCHEDULERS:
+        control_plane.kubectl("apply", "-f", file)
     for namespace, name in JOBS:
         start(control_plane, namespace, name)
     yield {
@@ -63,6 +66,8 @@ def shell(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
         },
     }
     control_plane.kubectl("delete", "ntj", "--all", "--namespace", "default")
+    for file in SCHEDULERS:
+        control_plane.kubectl("delete", "-f", file)
     control_plane.kubectl("delete", "namespace", "--wait=false", "--ignore-not-found", *NAMESPACES)
 
 

@@ -24,6 +24,7 @@ REASONS: Final = {
     "a Trainium device": r"--accelerator neuron\b",
     "Argo CD": r"\bargocd\b",
     "AWS": r"\b(?:aws|eksctl|eks)\b|\$(?:AWS_REGION|CLUSTER|REGISTRY|NEURON_CHART)\b",
+    "an operator that runs": r"\blogs -l .* \| grep\b|\bget lease\b",
     "files of your own": r"--input [a-z]\.txt\b",
     "hours of tests": r"^make test\b",
     "pods that train": r"\b(?:logs|exec|wait)\b|--watch\b",
