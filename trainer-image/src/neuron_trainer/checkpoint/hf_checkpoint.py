@@ -1,7 +1,6 @@
 """A directory of `transformers` (config.json, safetensors): what is in it."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +12,7 @@ from neuron_trainer.errors import CheckpointError
 from neuron_trainer.storage import places
 
 from . import layout
-from .manifest import Manifest
+from .manifest import Manifest, of_weights
 
 CONFIG: Final = "config.json"
 SINGLE: Final = "model.safetensors"
@@ -82,23 +81,8 @@ def load(location: TensorLocation) -> Tensor:
 def manifest(folder: Path, family: str, architecture: dict[str, object]) -> Manifest:
     """Return the manifest as of a checkpoint of weights alone; its files are there and whole. Raises
     `CheckpointError`."""
-    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors(folder).values()}
-    written = max(file.stat().st_mtime for file in files(folder))
-    return Manifest(
-        step=0,
-        epoch=0,
-        consumed_samples=0,
-        global_batch_size=0,
-        config_hash="",
-        family=family,
-        architecture=architecture,
-        topology={},
-        precision="",
-        dtype=", ".join(sorted(dtypes)),
-        time=datetime.fromtimestamp(written, UTC),
-        metrics={},
-        weights_only=True,
-    )
+    dtypes = [str(tensor.dtype) for tensor in tensors(folder).values()]
+    return of_weights(files(folder), dtypes, family, architecture)
 
 
 def files(folder: Path) -> list[Path]:

@@ -1,5 +1,7 @@
 """`manifest.json`: what is in a checkpoint directory, from what run, and how every file must look."""
 
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -81,6 +83,32 @@ class _Version(BaseModel):
     """All that every later form has in common."""
 
     version: int = _VERSION
+
+
+def of_weights(
+    files: Iterable[Path],
+    dtypes: Iterable[str],
+    family: str,
+    architecture: dict[str, object],
+    adapters: AdapterEntry | None = None,
+) -> Manifest:
+    """Return the manifest as of a checkpoint of weights alone, for files that others have written."""
+    return Manifest(
+        step=0,
+        epoch=0,
+        consumed_samples=0,
+        global_batch_size=0,
+        config_hash="",
+        family=family,
+        architecture=architecture,
+        topology={},
+        precision="",
+        dtype=", ".join(sorted({dtype.removeprefix("torch.") for dtype in dtypes})),
+        time=datetime.fromtimestamp(max(file.stat().st_mtime for file in files), UTC),
+        metrics={},
+        weights_only=True,
+        adapters=adapters,
+    )
 
 
 def read(folder: Path) -> Manifest:

@@ -7,7 +7,6 @@ are equal.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from neuron_trainer.checkpoint import hf_checkpoint, layout
 from neuron_trainer.checkpoint.hf_checkpoint import TensorLocation
-from neuron_trainer.checkpoint.manifest import Manifest
+from neuron_trainer.checkpoint.manifest import Manifest, of_weights
 from neuron_trainer.errors import CheckpointError
 from neuron_trainer.models.lora import FUSED, names
 from neuron_trainer.storage import places
@@ -85,24 +84,8 @@ def _entry(folder: Path, values: Mapping[str, Any]) -> AdapterEntry:
 
 def manifest(folder: Path, family: str, architecture: dict[str, object]) -> Manifest:
     """Return it as of a checkpoint of weights alone, of the model that it is taken up by; raises `CheckpointError`."""
-    entry, dtypes = read(folder), {str(tensor.dtype).removeprefix("torch.") for tensor in tensors(folder).values()}
-    written = (folder / WEIGHTS).stat().st_mtime
-    return Manifest(
-        step=0,
-        epoch=0,
-        consumed_samples=0,
-        global_batch_size=0,
-        config_hash="",
-        family=family,
-        architecture=architecture,
-        topology={},
-        precision="",
-        dtype=", ".join(sorted(dtypes)),
-        time=datetime.fromtimestamp(written, UTC),
-        metrics={},
-        weights_only=True,
-        adapters=entry,
-    )
+    entry, dtypes = read(folder), [str(tensor.dtype) for tensor in tensors(folder).values()]
+    return of_weights([folder / WEIGHTS], dtypes, family, architecture, entry)
 
 
 def tensors(folder: Path) -> dict[str, TensorLocation]:
