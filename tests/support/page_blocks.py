@@ -18,7 +18,7 @@ COMMANDS: Final = ("", "sh")
 REASONS: Final = {
     "a browser": r"\bdashboard\b",
     "a configuration of your own": r"\bsubmit \w+\.yaml\b",
-    "a container engine": r"\b(?:docker|kind)\b|make (?:images|demo)",
+    "a container engine": r"\b(?:docker|kind)\b|make (?:images|demo)|^FROM ",
     "a package index": r"\bpip\b",
     "a release of your own": r"\bhelm (?:install|upgrade|uninstall)\b",
     "a Trainium device": r"--accelerator neuron\b",
