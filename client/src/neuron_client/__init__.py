@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         JobFailedError,
         JobNotFoundError,
         RequestError,
+        UnreachableError,
         WaitTimeoutError,
     )
     from .job import Job, JobList
@@ -38,6 +39,7 @@ __all__ = [
     "NeuronTrainingClient",
     "Plan",
     "RequestError",
+    "UnreachableError",
     "WaitTimeoutError",
 ]
 
@@ -56,6 +58,7 @@ _MODULES: Final = {
     "NeuronTrainingClient": "client",
     "Plan": "plan",
     "RequestError": "errors",
+    "UnreachableError": "errors",
     "WaitTimeoutError": "errors",
 }
 """Submodule by public name."""

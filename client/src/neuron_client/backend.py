@@ -45,6 +45,9 @@ class Event:
 class Backend(Protocol):
     """A place where jobs run."""
 
+    def in_namespace(self, namespace: str) -> "Backend":
+        """Return where a job of this namespace is found."""
+
     def plan(self, config: ConfigInput, request: JobRequest) -> Plan:
         """Return what the job would be."""
 

@@ -1,5 +1,6 @@
 """`NeuronTrainingClient`: the one class that a script or a notebook needs."""
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from os import PathLike
@@ -9,10 +10,12 @@ from typing import Final, Literal
 from . import config_input
 from .backend import Backend, Event, JobRequest, Storage
 from .config_input import Config, Overrides
-from .errors import JobFailedError, RequestError, WaitTimeoutError
+from .errors import JobFailedError, RequestError, UnreachableError, WaitTimeoutError
 from .job import FINISHED, Job, JobList
 from .metrics import Metrics
 from .plan import Plan
+
+log = logging.getLogger(__name__)
 
 INTERVAL: Final = 2.0
 """Seconds between two looks of `wait`."""
@@ -102,7 +105,8 @@ class NeuronTrainingClient:
 
     def get(self, job: str | Job) -> Job:
         """Read a job as it is now."""
-        return self._backend.get(_name(job))
+        backend, name = self._at(job)
+        return backend.get(name)
 
     def list(self) -> JobList:
         """Read all jobs, by name."""
@@ -123,13 +127,14 @@ class NeuronTrainingClient:
         example with display.
 
         Raises `JobFailedError` where the job has ended and what is waited for cannot come, and `WaitTimeoutError`. A
-        job that has failed is one as well, unless "Failed" is named in `until`.
+        job that has failed is one as well, unless "Failed" is named in `until`. A cluster that has answered once and
+        cannot be reached for a while is asked again, until the time is over.
         """
         reached = _condition(until)
         deadline = time.monotonic() + timeout if timeout is not None else None
         last: Job | None = None
         while True:
-            latest = self.get(job)
+            latest = self._look(job, last)
             if on_change is not None and latest != last:
                 on_change(latest)
             last = latest
@@ -144,31 +149,53 @@ class NeuronTrainingClient:
     def logs(self, job: str | Job, *, node: int = 0, follow: bool = False, tail: int | None = None) -> Iterator[str]:
         """Yield the lines of a node's log; with `follow` as they are written, across restarts, until the job is
         over."""
-        return self._backend.logs(_name(job), node=node, follow=follow, tail=tail)
+        backend, name = self._at(job)
+        return backend.logs(name, node=node, follow=follow, tail=tail)
 
     def metrics(self, job: str | Job, *, follow: bool = False) -> Metrics:
         """Iterate over the logged steps; `.to_pandas()` makes a data frame of them. With `follow` new ones are waited
         for until the job is over."""
-        return Metrics(self._backend.metrics(_name(job), follow=follow))
+        backend, name = self._at(job)
+        return Metrics(backend.metrics(name, follow=follow))
 
     def events(self, job: str | Job) -> Sequence[Event]:
         """Return what has happened to a job, oldest first."""
-        return self._backend.events(_name(job))
+        backend, name = self._at(job)
+        return backend.events(name)
 
     def suspend(self, job: str | Job) -> Job:
         """Let a job save and stop, and keep it. `wait(job, "Suspended")` waits until its nodes are free."""
-        self._backend.suspend(_name(job))
+        backend, name = self._at(job)
+        backend.suspend(name)
         return self.get(job)
 
     def resume(self, job: str | Job) -> Job:
         """Let a suspended job go on from its newest checkpoint."""
-        self._backend.resume(_name(job))
+        backend, name = self._at(job)
+        backend.resume(name)
         return self.get(job)
 
     def delete(self, job: str | Job) -> None:
         """Delete a job. On a cluster its pods follow; checkpoints on its storage stay. A local run is stopped, and its
         folder is removed."""
-        self._backend.delete(_name(job))
+        backend, name = self._at(job)
+        backend.delete(name)
+
+    def _look(self, job: str | Job, last: Job | None) -> Job:
+        """Return the job as it is now, or as it was read last where the cluster gives no answer."""
+        try:
+            return self.get(job)
+        except UnreachableError as problem:
+            if last is None:
+                raise
+            log.warning("%s is waited for still: %s", last.name, problem)
+            return last
+
+    def _at(self, job: str | Job) -> tuple[Backend, str]:
+        """Return where a job is, and its name; one that is given by its name is in the client's namespace."""
+        if not isinstance(job, Job):
+            return self._backend, job
+        return self._backend.in_namespace(job.namespace) if job.namespace else self._backend, job.name
 
     def close(self) -> None:
         """Close the connection; jobs go on."""
@@ -179,10 +206,6 @@ class NeuronTrainingClient:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
-
-
-def _name(job: str | Job) -> str:
-    return job.name if isinstance(job, Job) else job
 
 
 def _condition(until: Until) -> Callable[[Job], bool]:

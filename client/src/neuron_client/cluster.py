@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
 from neuron_api.findings.finding import Finding, Severity, errors_of
-from neuron_api.loading import overrides, yaml_text
+from neuron_api.loading import yaml_text
 from neuron_api.resource import job_name
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.spec import Accelerator
-from neuron_operator.cli.files import convert
+from neuron_operator.cli.files import convert, manifest_changes
 from neuron_operator.cli.files import plan as planning
+from neuron_operator.cli.files.manifest_changes import ManifestChanges
 from neuron_operator.cli.files.platform_flags import PlatformFlags
 from neuron_operator.cli.live import commands, job_snapshot, status_view
 from neuron_operator.cli.live.connection import Access, Connection, connect
@@ -24,7 +25,14 @@ from neuron_operator.kube import errors as kube_errors
 from . import pod_logs
 from .backend import Event, JobRequest, Storage
 from .config_input import ConfigInput
-from .errors import BackendError, FindingsError, JobExistsError, JobNotFoundError, RequestError
+from .errors import (
+    BackendError,
+    FindingsError,
+    JobExistsError,
+    JobNotFoundError,
+    RequestError,
+    UnreachableError,
+)
 from .job import Job, JobList
 from .metrics import MetricsRow
 from .plan import Plan
@@ -35,6 +43,7 @@ Json = dict[str, Any]
 
 _TRANSLATIONS: Final = (
     (kube_errors.JobMissingError, JobNotFoundError),
+    (kube_errors.UnreachableError, UnreachableError),
     (kube_errors.ClusterError, BackendError),
     (kube_errors.UserInputError, RequestError),
 )
@@ -57,11 +66,21 @@ class ClusterBackend:
 
     _opened: Connection | None
 
+    def in_namespace(self, namespace: str) -> ClusterBackend:
+        """See `Backend`: through the same connection."""
+        with _translated():
+            if namespace == self._connection.namespace:
+                return self
+            other = ClusterBackend(namespace, self._access.context, self._access.kubeconfig, self._pause)
+            other._opened = self._connection.in_namespace(namespace)
+        return other
+
     def plan(self, config: ConfigInput, request: JobRequest) -> Plan:
         """See `Backend`."""
         manifest = config.manifest()
         if manifest is not None:
-            config = _changed(config, manifest, request)
+            with _translated():
+                config = _changed(config, manifest, request)
             request = JobRequest()
         source = config.source()
         with _translated():
@@ -77,10 +96,13 @@ class ClusterBackend:
             else:
                 config = _changed(config, manifest, request)
                 self.plan(config, JobRequest()).raise_for_errors()
-                body = _without_server_fields(config.manifest() or {})
-            stored = self._connection.create_job(body)
+                body = manifest_changes.without_server_fields(config.manifest() or {})
+                if not body["metadata"].get("name"):
+                    raise FindingsError(job_name.check(""))
+            namespace = self._namespace_of(body)
+            stored = self.in_namespace(namespace)._connection.create_job(body)
         if stored is None:
-            name, namespace = body["metadata"]["name"], self._connection.namespace
+            name = body["metadata"]["name"]
             remedy = "choose another name, or delete that job first"
             raise JobExistsError(f"there is a job {name} in namespace {namespace}: {remedy}")
         return _job(stored)
@@ -141,6 +163,13 @@ class ClusterBackend:
             self._opened = self._stack.enter_context(connect(self._access))
         return self._opened
 
+    def _namespace_of(self, body: Json) -> str:
+        """Return where a job is created: the manifest's namespace counts where the client has none, as in kubectl."""
+        stated, own = body["metadata"].get("namespace"), self._access.namespace
+        if stated and own and stated != own:
+            raise RequestError(f"the job says namespace {stated}, and the client has namespace {own}: change either")
+        return str(stated or self._connection.namespace)
+
     def _set_suspend(self, name: str, *, suspend: bool) -> None:
         job = self.get(name)
         if job.is_finished:
@@ -185,45 +214,16 @@ def _changed(config: ConfigInput, manifest: Json, request: JobRequest) -> Config
     """Return a manifest with what the call sets; as it is, with its lines, where that is nothing."""
     if request == JobRequest():
         return config
-    spec = dict(manifest.get("spec") or {})
-    if changes := _changes(request):
-        if not isinstance(spec.get("config"), Mapping):
-            raise RequestError("nodes and overrides change spec.config, which this job does not have (configFrom)")
-        spec["config"], findings = overrides.apply(dict(spec["config"]), changes)
-        if errors_of(findings):
-            raise FindingsError(findings, config.file)
-    flags = _platform(request)
-    own = {"accelerator": flags.accelerator, "instanceType": flags.instance_type}
-    if named := {key: value for key, value in own.items() if value is not None}:
-        before = {key: value for key, value in (spec.get("platform") or {}).items() if key not in own}
-        spec["platform"] = {
-            **before,
-            **named,
-        }  # an instance type does not leave the job on CPUs, nor the other way round
-    if request.storage is not None:
-        claims = _claims(request.storage)
-        spec["storage"] = [{"claimName": c, "mountPath": path or convert.MOUNT_PATH} for c, path in claims]
-    if request.image is not None:
-        spec["image"] = request.image
-    metadata = dict(manifest.get("metadata") or {})
-    if request.name is not None:
-        metadata["name"] = request.name
-    return ConfigInput(yaml_text.dump({**manifest, "metadata": metadata, "spec": spec}))
-
-
-def _without_server_fields(manifest: Json) -> Json:
-    """Return a job that can be created from one that was read: no status, nothing that the server has set."""
-    metadata = {
-        key: manifest["metadata"][key] for key in ("name", "labels", "annotations") if key in manifest["metadata"]
-    }
-    if not metadata.get("name"):
-        raise FindingsError(job_name.check(""))
-    return {**{key: manifest[key] for key in ("apiVersion", "kind", "spec")}, "metadata": metadata}
+    claims = tuple(_claims(request.storage))
+    changes = ManifestChanges(request.name, _changes(request), _platform(request), claims, request.image)
+    changed, findings = changes.apply(manifest)
+    if errors_of(findings):
+        raise FindingsError(findings, config.file)
+    return ConfigInput(yaml_text.dump(changed))
 
 
 def _changes(request: JobRequest) -> tuple[str, ...]:
-    nodes = (f"trainer.num_nodes={request.nodes}",) if request.nodes is not None else ()
-    return (*nodes, *request.overrides)
+    return manifest_changes.config_overrides(request.overrides, request.nodes)
 
 
 def _platform(request: JobRequest) -> PlatformFlags:

@@ -1,6 +1,5 @@
 """The configuration that a call is given: a file, an NxDT configuration as a mapping, or a NeuronTrainingJob."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ import yaml
 
 from neuron_api import contract
 from neuron_api.findings.finding import Finding
+from neuron_api.loading import overrides as override_texts
 from neuron_api.loading import yaml_text
 from neuron_api.manifest import documents as manifests
 from neuron_api.manifest import envelope
@@ -73,7 +73,7 @@ def read(config: Config) -> ConfigInput:
     if isinstance(config, Mapping):
         try:
             return ConfigInput(yaml_text.dump(_plain(config)))
-        except yaml.YAMLError as problem:
+        except (yaml.YAMLError, RecursionError) as problem:
             raise RequestError(f"the configuration has a value that YAML cannot hold: {problem}") from None
     if not isinstance(config, str | os.PathLike):
         raise RequestError(f"config must be a path or a mapping, got {type(config).__name__}")
@@ -91,11 +91,19 @@ def as_texts(overrides: Overrides) -> tuple[str, ...]:
     if isinstance(overrides, str):
         raise RequestError(f"overrides must be a mapping or a list of texts: [{overrides!r}]")
     if not isinstance(overrides, Mapping):
-        return tuple(overrides)
+        texts = tuple(overrides) if isinstance(overrides, Iterable) else (overrides,)
+        wrong = [text for text in texts if not isinstance(text, str)]
+        if wrong:
+            raise RequestError(f"overrides must be a mapping or a list of texts, got {wrong[0]!r}")
+        return texts
+    return tuple(_assignment(key, value) for key, value in overrides.items())
+
+
+def _assignment(key: str, value: Any) -> str:
     try:
-        return tuple(f"{key}={json.dumps(value, default=os.fspath)}" for key, value in overrides.items())
-    except TypeError as problem:
-        raise RequestError(f"an override has a value that JSON cannot hold: {problem}") from None
+        return override_texts.assignment(key, value)
+    except (TypeError, ValueError, RecursionError) as problem:
+        raise RequestError(f"the override {key} has a value that JSON cannot hold: {problem}") from None
 
 
 def _plain(value: Any) -> Any:

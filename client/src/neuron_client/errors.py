@@ -7,7 +7,8 @@ ClientError
 ├── JobExistsError     there is one already
 ├── JobFailedError     `wait`: the job has ended in another way than the one that was waited for
 ├── WaitTimeoutError   `wait`: the time is over; also a TimeoutError
-└── BackendError       the cluster cannot be reached, or does not allow it
+└── BackendError       the cluster does not allow it, or this machine fails: a full disk
+    └── UnreachableError   the cluster gives no answer; it may be back in a moment
 """
 
 from collections.abc import Iterable
@@ -69,3 +70,8 @@ class WaitTimeoutError(ClientError, TimeoutError):
 
 class BackendError(ClientError):
     """What runs the jobs does not answer, or does not allow the call."""
+
+
+class UnreachableError(BackendError):
+    """What runs the jobs gives no answer, or none of use; it may be back in a moment. `wait`, and `logs` and `metrics`
+    with `follow`, try again once they have had an answer."""

@@ -2,21 +2,28 @@
 
 from collections.abc import Iterator, Sequence
 
-from neuron_client import Event, Job, JobList, MetricsRow, Plan, RequestError
+from neuron_client import Event, Job, JobList, MetricsRow, Plan, RequestError, UnreachableError
 from neuron_client.backend import JobRequest
 from neuron_client.config_input import ConfigInput
 
 
 class StoryBackend:
-    """`get` goes one moment further, and stays at the last one."""
+    """`get` goes one moment further, and stays at the last one; None: nothing answers."""
 
-    def __init__(self, *story: Job) -> None:
+    def __init__(self, *story: Job | None) -> None:
         self.story = list(story)
         self.calls: list[str] = []
 
+    def in_namespace(self, namespace: str) -> "StoryBackend":
+        self.calls.append(f"in {namespace}")
+        return self
+
     def get(self, name: str) -> Job:
-        assert name == self.story[0].name
-        return self.story.pop(0) if len(self.story) > 1 else self.story[0]
+        job = self.story.pop(0) if len(self.story) > 1 else self.story[0]
+        if job is None:
+            raise UnreachableError("the API server answers 503")
+        assert name == job.name
+        return job
 
     def plan(self, config: ConfigInput, request: JobRequest) -> Plan:
         raise RequestError("not in this story")
@@ -25,7 +32,7 @@ class StoryBackend:
         raise RequestError("not in this story")
 
     def list(self) -> JobList:
-        return JobList(self.story)
+        return JobList(job for job in self.story if job is not None)
 
     def logs(self, name: str, *, node: int, follow: bool, tail: int | None) -> Iterator[str]:
         return iter((f"{name} {node} {follow} {tail}",))

@@ -21,10 +21,13 @@ Json = dict[str, Any]
 class StoredJobs:
     """Stands in for a `Connection`."""
 
-    namespace = "team"
-
-    def __init__(self) -> None:
+    def __init__(self, namespace: str = "team") -> None:
+        self.namespace = namespace
         self.stored: dict[str, Json] = {}
+        self.others: dict[str, StoredJobs] = {}
+
+    def in_namespace(self, namespace: str) -> "StoredJobs":
+        return self.others.setdefault(namespace, StoredJobs(namespace))
 
     def create_job(self, body: Json) -> Json | None:
         name = body["metadata"]["name"]
@@ -108,6 +111,48 @@ def test_a_manifest_is_stored_with_what_the_call_changes(client: NeuronTrainingC
     assert first["metadata"]["labels"] == {"team": "a"}
     assert second["spec"]["config"]["trainer"] == {**first["spec"]["config"]["trainer"], "num_nodes": 1, "max_steps": 7}
     assert second["spec"]["storage"] == [{"claimName": "training", "mountPath": "/training"}]
+
+
+def test_what_the_server_has_set_is_left_out_and_what_a_person_has_set_is_not(
+    client: NeuronTrainingClient, jobs: StoredJobs
+) -> None:
+    manifest = quickstart()
+    manifest["metadata"] |= {"generation": 3, "managedFields": [{}], "finalizers": ["example.com/keep"]}
+    client.train(manifest)
+    assert jobs.stored["quickstart"]["metadata"]["finalizers"] == ["example.com/keep"]
+    assert "managedFields" not in jobs.stored["quickstart"]["metadata"]
+
+
+def test_the_number_of_nodes_wins_over_an_override(client: NeuronTrainingClient, jobs: StoredJobs) -> None:
+    client.train(quickstart(), nodes=1, overrides=["trainer.num_nodes=4"])
+    client.train(configuration(), name="a", nodes=1, overrides={"trainer.num_nodes": 4}, accelerator="CPU")
+    specs = [job["spec"] for job in jobs.stored.values()]
+    assert [spec["config"]["trainer"]["num_nodes"] for spec in specs] == [1, 1]
+
+
+def test_the_namespace_of_a_manifest_is_where_its_job_is(client: NeuronTrainingClient, jobs: StoredJobs) -> None:
+    manifest = quickstart()
+    manifest["metadata"]["namespace"] = "other"
+    job = client.train(manifest)
+    assert (job.namespace, jobs.stored) == ("other", {})
+    assert client.get(job).namespace == "other"
+    with pytest.raises(JobExistsError, match="there is a job quickstart in namespace other"):
+        client.train(manifest)
+    with pytest.raises(JobNotFoundError):
+        client.get("quickstart")
+    client.delete(job)
+    assert jobs.others["other"].stored == {}
+
+
+def test_a_namespace_beside_another_one_is_refused(jobs: StoredJobs) -> None:
+    manifest = quickstart()
+    manifest["metadata"]["namespace"] = "other"
+    with NeuronTrainingClient(namespace="team") as client:
+        client._backend._opened = jobs  # type: ignore[attr-defined]
+        with pytest.raises(RequestError, match="the job says namespace other, and the client has namespace team"):
+            client.train(manifest)
+        manifest["metadata"]["namespace"] = "team"
+        assert client.train(manifest).namespace == "team"
 
 
 def test_suspended_resumed_and_deleted(client: NeuronTrainingClient, jobs: StoredJobs) -> None:

@@ -1,18 +1,22 @@
 """What `train` and `plan` take: paths and mappings, what is refused in one sentence, and overrides of every form."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import yaml
 
+from neuron_api.loading.overrides import apply
 from neuron_client import FindingsError, NeuronTrainingClient, RequestError
 from neuron_client.config_input import as_texts, read
 
 ROOT = Path(__file__).parents[3]
 LAPTOP = ROOT / "examples" / "laptop.yaml"
 QUICKSTART = ROOT / "examples" / "quickstart.yaml"
+CIRCLE: Final[dict[str, Any]] = {}
+CIRCLE["self"] = CIRCLE
 
 
 @pytest.fixture
@@ -66,6 +70,7 @@ def test_a_mapping_may_hold_tuples_and_paths() -> None:
         ("examples", "examples is a folder"),
         (7, "config must be a path or a mapping, got int"),
         ({"name": object()}, "a value that YAML cannot hold"),
+        (CIRCLE, "a value that YAML cannot hold"),
         ("examples/quickstart.yaml", "also has ConfigMap, which train does not create: use kubectl apply -f"),
     ],
 )
@@ -76,7 +81,42 @@ def test_what_is_no_configuration_is_refused_in_a_sentence(
         read(config).manifest()
 
 
-@pytest.mark.parametrize("overrides", ["trainer.max_steps=7", {"seed": object()}])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "😀",
+        "a: b",
+        "x #1",
+        "${name}",
+        "a\x85b",
+        "\u2028",
+        "\ufeff",
+        "\x7f",
+        "\\ud83d\\ude00",
+        'a"\n\t',
+        "\xa0ü",
+        "{",
+        "~",
+    ],
+)
+def test_any_text_is_the_value_of_an_override(text: str) -> None:
+    values, findings = apply({"name": "a"}, as_texts({"name": text, "data": {"k": [text, 1e-5, None, True]}}))
+    assert findings == ()
+    assert values == {"name": text, "data": {"k": [text, 1e-5, None, True]}}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "trainer.max_steps=7",
+        {"seed": object()},
+        {"trainer.gradient_clip_val": float("nan")},
+        {"trainer.gradient_clip_val": [-math.inf]},
+        {"data": CIRCLE},
+        ["seed=1", 7],
+        7,
+    ],
+)
 def test_overrides_that_cannot_be_are_refused(client: NeuronTrainingClient, overrides: Any) -> None:
     with pytest.raises(RequestError, match="override"):
         client.plan(laptop(), overrides=overrides)

@@ -2,7 +2,14 @@
 
 import pytest
 
-from neuron_client import Job, JobFailedError, NeuronTrainingClient, RequestError, WaitTimeoutError
+from neuron_client import (
+    Job,
+    JobFailedError,
+    NeuronTrainingClient,
+    RequestError,
+    UnreachableError,
+    WaitTimeoutError,
+)
 
 from .fake_backend import StoryBackend
 
@@ -11,7 +18,7 @@ DONE, FAILED = Job("a", "Succeeded", step=10, max_steps=10), Job("a", "Failed", 
 SUSPENDED = Job("a", "Suspended")
 
 
-def client(*story: Job) -> tuple[NeuronTrainingClient, list[float]]:
+def client(*story: Job | None) -> tuple[NeuronTrainingClient, list[float]]:
     pauses: list[float] = []
     made = NeuronTrainingClient(backend="local", pause=pauses.append)
     made._backend = StoryBackend(*story)
@@ -64,6 +71,36 @@ def test_the_time_may_be_over() -> None:
         made.wait("a", timeout=0)
     assert isinstance(caught.value, WaitTimeoutError)
     assert caught.value.job == RUNNING
+
+
+def test_a_server_that_has_answered_once_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    made, pauses = client(RUNNING, None, None, DONE)
+    assert made.wait("a") == DONE
+    assert len(pauses) == 3
+    assert "a is waited for still: the API server answers 503" in caplog.text
+
+
+def test_a_server_that_never_answers_is_an_exception_at_once() -> None:
+    made, pauses = client(None)
+    with pytest.raises(UnreachableError, match="503"):
+        made.wait("a")
+    assert pauses == []
+
+
+def test_the_time_is_over_while_the_server_is_away() -> None:
+    made, _ = client(RUNNING, None)
+    with pytest.raises(WaitTimeoutError, match="a is still Running"):
+        made.wait("a", timeout=0.0)
+    assert made._backend.story == [None]  # type: ignore[attr-defined]
+
+
+def test_a_job_is_looked_for_in_its_own_namespace() -> None:
+    job = Job("a", "Running", namespace="other")
+    made, _ = client(job)
+    made.get(job)
+    made.suspend(job)
+    made.events("a")
+    assert made._backend.calls == ["in other", "in other", "suspend a", "in other"]  # type: ignore[attr-defined]
 
 
 def test_a_job_and_its_name_are_the_same() -> None:

@@ -4,8 +4,10 @@ import importlib.util
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +17,14 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
 from neuron_api.findings.suggestions import nearest
+from neuron_api.loading import interpolation
+from neuron_api.loading import overrides as override_texts
 from neuron_api.resource import job_name
 from neuron_api.resource.spec import Accelerator
 from neuron_api.resource.status import Phase
 from neuron_client.backend import Event, JobRequest
 from neuron_client.config_input import ConfigInput
-from neuron_client.errors import JobNotFoundError, RequestError
+from neuron_client.errors import BackendError, JobNotFoundError, RequestError
 from neuron_client.job import Job, JobList
 from neuron_client.metrics import MetricsRow
 from neuron_client.plan import Plan
@@ -46,6 +50,10 @@ class LocalBackend:
 
     def __init__(self, folder: str | os.PathLike[str], pause: Callable[[float], None] = time.sleep) -> None:
         self._folder, self._pause = Path(folder).absolute(), pause
+
+    def in_namespace(self, _namespace: str) -> "LocalBackend":
+        """See `Backend`: this machine has none."""
+        return self
 
     def plan(self, config: ConfigInput, request: JobRequest) -> Plan:
         """See `Backend`: of this machine, a CPU unless `accelerator` says otherwise."""
@@ -80,80 +88,100 @@ class LocalBackend:
         overrides, log_dir = _with_log_dir(loaded.config, changes, JobFolder(path).own_log_dir)
         record = Record(
             created=time.time(),
-            directory=str(Path.cwd()),
+            directory=_working_directory(),
             overrides=overrides,
             log_dir=str(log_dir),
             max_steps=loaded.config.trainer.max_steps if loaded.config.trainer.max_steps > 0 else None,
             accelerator=self._accelerator(request).device,
         )
-        job = JobFolder.create(path, config.text, record)
-        job.start()
-        return _job(job)
+        with _translated():
+            job = JobFolder.create(path, config.text, record)
+            try:
+                job.start()
+            except (OSError, subprocess.SubprocessError, BackendError):
+                with suppress(OSError, BackendError):
+                    job.remove()  # nothing has run: the name is free again
+                raise
+            return _job(job)
 
     def get(self, name: str) -> Job:
         """See `Backend`."""
-        return _job(self._open(name))
+        with _translated():
+            return _job(self._open(name))
 
     def list(self) -> JobList:
         """See `Backend`."""
-        return JobList(map(_job, self._jobs()))
+        with _translated():
+            return JobList(self._read_jobs())
 
     def logs(self, name: str, *, node: int, follow: bool, tail: int | None) -> Iterator[str]:
         """See `Backend`."""
-        job = self._open(name)
-        if node != 0:
-            raise RequestError(f"{name} has node 0 alone, not {node}")
-        yield from _lines(job, self._pause, follow=follow, tail=tail)
+        with _translated():
+            job = self._open(name)
+            if node != 0:
+                raise RequestError(f"{name} has node 0 alone, not {node}")
+            yield from _lines(job, self._pause, follow=follow, tail=tail)
 
     def metrics(self, name: str, *, follow: bool) -> Iterator[MetricsRow]:
         """See `Backend`: from metrics.jsonl, with every digit."""
         from . import run_metrics
 
-        job = self._open(name)
-        log_dir = Path(job.record.log_dir)
-        if follow:
-            yield from run_metrics.followed(log_dir, lambda: job.is_running, self._pause)
-        else:
-            yield from run_metrics.rows(log_dir)
+        with _translated():
+            job = self._open(name)
+            log_dir = Path(job.record.log_dir)
+            if follow:
+                yield from run_metrics.followed(log_dir, lambda: job.is_running, self._pause)
+            else:
+                yield from run_metrics.rows(log_dir)
 
     def events(self, name: str) -> Sequence[Event]:
         """See `Backend`."""
-        return self._open(name).events()
+        with _translated():
+            return self._open(name).events()
 
     def suspend(self, name: str) -> None:
         """See `Backend`."""
-        job = self._open(name)
-        if not job.is_running:
-            phase = _job(job).phase
-            if phase == Phase.SUSPENDED:
-                return
-            raise RequestError(f"{name} does not run ({phase}): it cannot be suspended")
-        job.ask_to_stop()
-        job.add_event("Suspending", "asked to save and stop")
+        with _translated():
+            job = self._open(name)
+            if not job.is_running:
+                phase = _job(job).phase
+                if phase == Phase.SUSPENDED:
+                    return
+                raise RequestError(f"{name} does not run ({phase}): it cannot be suspended")
+            job.ask_to_stop()
+            job.add_event("Suspending", "asked to save and stop")
 
     def resume(self, name: str) -> None:
         """See `Backend`: also of a run that has failed, since no operator starts it again."""
-        job = self._open(name)
-        if job.is_running and not job.is_asked_to_stop:
-            return
-        while job.is_running:
-            self._pause(_INTERVAL)
-        if _job(job).phase == Phase.SUCCEEDED:
-            raise RequestError(f"{name} is over (Succeeded): it cannot be resumed")
-        job.start(_RESUME)
+        with _translated():
+            job = self._open(name)
+            if job.is_running and not job.is_asked_to_stop:
+                return
+            while job.is_running:
+                self._pause(_INTERVAL)
+            if _job(job).phase == Phase.SUCCEEDED:
+                raise RequestError(f"{name} is over (Succeeded): it cannot be resumed")
+            job.start(_RESUME)
 
     def delete(self, name: str) -> None:
         """See `Backend`."""
-        job = self._open(name)
-        job.stop(self._pause)
-        job.remove()
+        with _translated():
+            job = self._open(name)
+            job.stop(self._pause)
+            job.remove()
 
     def close(self) -> None:
         """See `Backend`: nothing is open."""
 
     def _jobs(self) -> tuple[JobFolder, ...]:
         paths = sorted(self._folder.iterdir()) if self._folder.is_dir() else []
-        return tuple(job for path in paths if (job := JobFolder(path)).exists)
+        return tuple(job for path in paths if _LEGAL.fullmatch(path.name) and (job := JobFolder(path)).exists)
+
+    def _read_jobs(self) -> Iterator[Job]:
+        """Yield the jobs as they are now; one that is deleted meanwhile is left out."""
+        for folder in self._jobs():
+            with suppress(JobNotFoundError):
+                yield _job(folder)
 
     def _open(self, name: str) -> JobFolder:
         job = JobFolder(self._folder / name)
@@ -173,6 +201,25 @@ class LocalBackend:
         raise RequestError(f"there is no accelerator {name!r}: {', '.join(Accelerator)}")
 
 
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise `BackendError` where the system refuses: a full disk, a right that is missing, too many processes."""
+    try:
+        yield
+    except OSError as problem:
+        place = f"{problem.filename}: " if problem.filename else ""
+        raise BackendError(f"{place}{problem.strerror or problem}") from problem
+    except subprocess.SubprocessError as problem:
+        raise BackendError(f"the trainer could not be started: {problem}") from problem
+
+
+def _working_directory() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        raise RequestError("the working directory is gone: relative paths of the configuration begin nowhere") from None
+
+
 def _changes(request: JobRequest) -> tuple[str, ...]:
     """Return the overrides of a run on one machine; the call's own come last."""
     return ("trainer.num_nodes=1", *request.overrides)
@@ -187,7 +234,10 @@ def _with_log_dir(config: TrainingConfig, changes: Sequence[str], own: Path) -> 
     if explicit is not None:
         return tuple(changes), Path(os.path.expandvars(explicit)).expanduser().absolute()
     unused = [f"~exp_manager.{key}" for key in ("exp_dir", "name", "version") if _is_set(config, key)]
-    return (*changes, *unused, f"exp_manager.explicit_log_dir={own}"), own
+    if os.path.expandvars(own) != str(own):
+        raise RequestError(f"{own} has a $ before the name of a variable: the trainer would take its value. Rename it")
+    value = interpolation.escape(str(own))
+    return (*changes, *unused, override_texts.assignment("exp_manager.explicit_log_dir", value)), own
 
 
 def _is_set(config: TrainingConfig, key: str) -> bool:
@@ -195,6 +245,19 @@ def _is_set(config: TrainingConfig, key: str) -> bool:
 
 
 def _job(folder: JobFolder) -> Job:
+    """Return the job as it is now; raise `JobNotFoundError` where it is deleted while it is read."""
+    try:
+        job = _read(folder)
+    except FileNotFoundError:
+        if folder.exists:
+            raise
+    else:
+        if folder.exists:
+            return job
+    raise folder.missing()
+
+
+def _read(folder: JobFolder) -> Job:
     from . import run_metrics
 
     record = folder.record
@@ -236,7 +299,7 @@ def _phase(folder: JobFolder, *, has_steps: bool) -> tuple[Phase, str]:
     code = folder.exit_code
     if code == ExitCode.SUCCESS:
         return Phase.SUCCEEDED, ""
-    if code == ExitCode.PREEMPTED or (folder.is_asked_to_stop and code is None):
+    if folder.has_stopped:
         return Phase.SUSPENDED, "resume continues from its newest checkpoint"
     if code is None:
         return (

@@ -5,6 +5,7 @@ the cost of an untrusted document is bounded. `eval` is not offered (it would ru
 `oc.env` resolves in the pod only: elsewhere a text that needs it stays as written.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -30,6 +31,11 @@ def resolve(values: dict[str, Any], *, in_pod: bool = False) -> tuple[dict[str, 
         return values, ()
     resolver = _Resolver(values, in_pod)
     return resolver.tree(), tuple(resolver.findings)
+
+
+def escape(text: str) -> str:
+    """Return the value that is resolved to this text, also where it has `${` in it."""
+    return re.sub(r"(\\*)\$\{", lambda match: f"{match[1] * 2}\\${{", text)
 
 
 def reads_environment(value: Any) -> bool:

@@ -1,6 +1,9 @@
 """Overrides of the command line: `a.b=v` changes a key, `+a.b=v` adds one, `~a.b` deletes one (B-1)."""
 
 import copy
+import json
+import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -14,6 +17,21 @@ from .unknown_keys import suggest
 
 _PLACEHOLDER: Final = "v"
 """Key of the one-line document that a value is parsed from."""
+_UNPRINTABLE: Final = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+"""What JSON may have as it is, and YAML only as an escape."""
+
+
+def assignment(key: str, value: Any) -> str:
+    """Return the override that sets a key to a value, with its type: JSON, as far as it is YAML too.
+
+    Raises `ValueError` for numbers that are not finite, and `TypeError` for what JSON cannot hold.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=os.fspath)
+    return f"{key}={_UNPRINTABLE.sub(_escape, text)}"
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 def apply(values: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], tuple[Finding, ...]]:

@@ -53,7 +53,6 @@ def run(arguments: Sequence[str], write: Callable[[str], object]) -> int:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= MAX_PORT:
-        raise ValueError
-    return port
+    if not text.isascii() or not text.isdecimal() or int(text) > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 (a free one) to {MAX_PORT}")
+    return int(text)

@@ -107,7 +107,7 @@ def wrap(file: str, text: str, changes: Sequence[str], wrapping: Wrapping, *, by
         return Result("", _remarks(loaded.findings), is_refused=True, findings=loaded.findings)
     changed, _ = overrides.apply(document.value, changes)
     rewritten, paths = _rewritten(changed, wrapping.rewrites)
-    changes = (*changes, *(f"{key}={value}" for key, value in paths.items()))
+    changes = (*changes, *(overrides.assignment(key, value) for key, value in paths.items()))
     planned = planning.plan_source(source, changes, wrapping.platform, None)
     moved = source.load(changes)
     if moved.config is None:

@@ -37,9 +37,9 @@ class PlatformFlags:
         )
 
     def fields(self) -> dict[str, str | int]:
-        """Return what is given as fields of `spec.platform`."""
+        """Return what is given as fields of `spec.platform`, of types that YAML has: the enumeration's name is text."""
         named = {
-            "accelerator": self.accelerator,
+            "accelerator": str(self.accelerator) if self.accelerator is not None else None,
             "instanceType": self.instance_type,
             "neuronDevices": self.neuron_devices,
             "efaInterfaces": self.efa_interfaces,

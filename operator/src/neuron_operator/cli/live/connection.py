@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 from neuron_api import contract
@@ -35,6 +36,8 @@ _ALL_JOBS: Final = f"/apis/{contract.API_VERSION}/{contract.PLURAL}"
 _NO_DEFINITION: Final = (
     f"this cluster knows no {contract.KIND}: install the operator's chart, or choose another --context"
 )
+MAX_MESSAGE: Final = 4_000
+"""Bytes that are read of an answer to a watch that is no stream."""
 MAX_HISTORY: Final = 4_000_000
 """Bytes of the curves of a run."""
 WATCH_SECONDS: Final = 300
@@ -77,12 +80,18 @@ class Connection:
         self._client, self.namespace, self._impersonated = client, namespace, impersonated
         self._timeout = timeout
 
+    def in_namespace(self, namespace: str) -> "Connection":
+        """Return the same connection for another namespace."""
+        return Connection(self._client, namespace, self._impersonated, self._timeout)
+
     def job(self, name: str) -> Json:
         """The NeuronTrainingJob; where it is not, the sentence names those that might be meant."""
         path = f"{_JOBS.format(self.namespace)}/{name}"
         answer = self._ask("GET", path, contract.PLURAL)
         if answer.status == 404:
             raise JobMissingError(self._not_found(name, answer))
+        if answer.status != 200:
+            raise ClusterError(f"{name}: {answer.message}")
         return answer.body
 
     def jobs(self, *, everywhere: bool = False) -> list[Json]:
@@ -103,18 +112,26 @@ class Connection:
         self, version: str, stop: Callable[[Callable[[], None]], None], *, everywhere: bool
     ) -> Iterator[Json]:
         """Yield changes after a listing, as the API server sends them, until it ends the stream or the function that
-        `stop` is called with is called. The caller lists again after that."""
+        `stop` is called with is called. The caller lists again after that. Raises `ClusterError` where the server, or a
+        proxy before it, does not give a stream of changes; one that has forgotten the version gives none."""
         path = _ALL_JOBS if everywhere else _JOBS.format(self.namespace)
         query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": str(WATCH_SECONDS)}
         response = self._open("GET", path, query, None, WATCH_SECONDS + TIMEOUT)
-        _check(_Answer(response.status, b""), "GET", path, contract.PLURAL, self.namespace)
         stream = response.response
+        if response.status != HTTPStatus.OK:
+            with self._reaching():
+                answer = _Answer(response.status, stream.read(MAX_MESSAGE))
+            stream.close()
+            _check(answer, "WATCH", path, contract.PLURAL, self.namespace)
+            if answer.status == HTTPStatus.GONE:
+                return
+            raise ClusterError(f"{contract.PLURAL} cannot be watched: {answer.message}")
         stop(stream.shutdown)
         rest = b""
         try:
             while chunk := stream.read1():
                 *lines, rest = (rest + chunk).split(b"\n")
-                yield from (json.loads(line) for line in lines if line)
+                yield from (_change(line) for line in lines if line.strip())
         except _closed_errors():
             return
         finally:
@@ -136,11 +153,14 @@ class Connection:
         answer = self._ask("GET", f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log", "pods/log", query)
         return answer.content.decode(errors="replace") if answer.status == 200 else None
 
-    def log_lines(self, pod: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str] | None:
+    def log_lines(
+        self, pod: str, *, follow: bool = False, tail: int | None = None, since: str | None = None
+    ) -> Iterator[str] | None:
         """Lines of the trainer's container, each with its time (RFC 3339), as they are written where `follow` is set;
-        None where the container has none yet, or none any more."""
+        from the second of `since` on; None where the container has none yet, or none any more."""
         query = {"container": contract.CONTAINER, "timestamps": "true", "follow": str(follow).lower()}
         query |= {"tailLines": str(tail)} if tail is not None else {}
+        query |= {"sinceTime": since} if since is not None else {}
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
         response = self._open("GET", path, query, None, None if follow else self._timeout)
         if response.status == 200:
@@ -199,6 +219,13 @@ class Connection:
             raise JobMissingError(self._not_found(name, answer))
         if answer.status not in (200, 202):
             raise ClusterError(f"{name} was not deleted: {answer.message}")
+
+    def config_map(self, name: str) -> Json | None:
+        """Return a ConfigMap; None where there is none of that name."""
+        answer = self._ask("GET", f"/api/v1/namespaces/{self.namespace}/configmaps/{name}", "configmaps")
+        if answer.status not in (200, 404):
+            raise ClusterError(f"ConfigMap {name}: {answer.message}")
+        return answer.body if answer.status == 200 else None
 
     def apply_config_map(self, body: Json, *, dry_run: bool = False) -> Json:
         """Apply a ConfigMap that a job needs (server-side, without taking fields from others)."""
@@ -280,6 +307,18 @@ class Connection:
             raise UnreachableError(f"the API server {host} cannot be reached: {_cause(problem)}") from None
 
 
+def _change(line: bytes) -> Json:
+    """Return a line of a watch; raise `ClusterError` for what no API server sends."""
+    try:
+        change = json.loads(line)
+        if isinstance(change["type"], str) and isinstance(change["object"], dict):
+            return dict(change)
+    except (ValueError, TypeError, KeyError):
+        pass
+    start = line[:80].decode(errors="replace")
+    raise ClusterError(f"{contract.PLURAL} cannot be watched: the answer is not that of an API server: {start}")
+
+
 def _lines(response: Any) -> Iterator[str]:
     """Yield the lines of a response as they arrive; it ends where the connection does."""
     rest = b""
@@ -309,7 +348,7 @@ def _check(answer: _Answer, verb: str, path: str, resource: str, namespace: str)
         raise ClusterError("the API server does not accept your credentials: log in again, or see --context")
     if answer.status == 403:
         raise MayNotError(_needed(verb, path, resource, namespace, answer.message))
-    if answer.status >= 500 and resource != "pods/proxy":
+    if (answer.status >= 500 or answer.status == 429) and resource != "pods/proxy":
         raise UnreachableError(f"the API server answers {answer.status}: {answer.message}")
     return answer
 
@@ -342,8 +381,9 @@ def connect(access: Access, timeout: float = TIMEOUT) -> Iterator[Connection]:
             context = kubeconfig.context(file, access.context)
             impersonated = impersonation.headers(kubeconfig.user(file, context))
         namespace = access.namespace or str(context.get("namespace") or "default")
-    except (config.ConfigException, OSError, TypeError, AttributeError) as problem:
-        raise ClusterError(f"no cluster: {problem} Give --kubeconfig, --context or $KUBECONFIG.") from None
+    except kubeconfig.faults() as problem:
+        reason = " ".join(str(problem).split()).rstrip(".")
+        raise ClusterError(f"no cluster: {reason}. Give --kubeconfig, --context or $KUBECONFIG.") from None
     with client.ApiClient(settings) as api:
         yield Connection(api, namespace, impersonated, timeout)
 
@@ -353,7 +393,7 @@ def _needed(verb: str, path: str, resource: str, namespace: str, message: str) -
     group = contract.GROUP if resource == contract.PLURAL else ""
     place = path.rstrip("/").rpartition("/")[2]
     reading = "list" if place == resource else "get"
-    action = {"PATCH": "patch", "POST": "create", "DELETE": "delete"}.get(verb, reading)
+    action = {"PATCH": "patch", "POST": "create", "DELETE": "delete", "WATCH": "watch"}.get(verb, reading)
     name = f"{resource}.{group}" if group else resource
     return (
         f"you may not {action} {name} in namespace {namespace}. A Role is needed with "

@@ -5,12 +5,26 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def faults() -> tuple[type[Exception], ...]:
+    """Return what the client raises for a kubeconfig that is missing or damaged: no YAML, no text, of another form."""
+    from kubernetes import config
+    from yaml import YAMLError
+
+    return (config.ConfigException, OSError, YAMLError, ValueError, TypeError, AttributeError, LookupError)
+
+
 def current_context(file: str | None, name: str | None) -> str:
-    """Return the name of the context that is used: `name` where one is chosen."""
+    """Return the name of the context that is used: `name` where one is chosen, and in a pod without a kubeconfig the
+    cluster that it is in."""
     from kubernetes import config
 
-    _, active = config.list_kube_config_contexts(file or os.environ.get("KUBECONFIG") or None)
-    return name or str(active["name"])
+    if name:
+        return name
+    try:
+        _, active = config.list_kube_config_contexts(file or os.environ.get("KUBECONFIG") or None)
+    except faults():
+        return "this cluster"
+    return str(active["name"])
 
 
 def contexts() -> list[str]:
@@ -19,9 +33,9 @@ def contexts() -> list[str]:
 
     try:
         entries, _ = config.list_kube_config_contexts(os.environ.get("KUBECONFIG") or None)
-    except (config.ConfigException, OSError, TypeError):
+        return [str(entry["name"]) for entry in entries]
+    except faults():
         return []
-    return [str(entry["name"]) for entry in entries]
 
 
 def context(file: str | None, name: str | None) -> dict[str, Any]:

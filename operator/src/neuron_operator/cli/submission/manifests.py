@@ -6,11 +6,12 @@ from typing import Any, Final
 
 from neuron_api import contract
 from neuron_api.findings.finding import Finding, Severity, errors_of
-from neuron_api.loading import overrides, yaml_text
+from neuron_api.loading import yaml_text
 from neuron_api.manifest import documents as manifests
 from neuron_api.manifest import envelope
-from neuron_operator.cli.files import convert, documents
+from neuron_operator.cli.files import convert, documents, manifest_changes
 from neuron_operator.cli.files import plan as planning
+from neuron_operator.cli.files.manifest_changes import ManifestChanges
 from neuron_operator.cli.files.platform_flags import PlatformFlags
 from neuron_operator.kube.errors import UserInputError
 
@@ -35,8 +36,14 @@ class Request:
     @property
     def changes(self) -> tuple[str, ...]:
         """Return all changes of the configuration."""
-        nodes = (f"trainer.num_nodes={self.nodes}",) if self.nodes is not None else ()
-        return (*self.overrides, *nodes)
+        return manifest_changes.config_overrides(self.overrides, self.nodes)
+
+    @property
+    def manifest_changes(self) -> ManifestChanges:
+        """Return what is changed about a job that the file has."""
+        claim, mount_path = self.storage
+        claims = ((claim, mount_path),) if claim else ()
+        return ManifestChanges(self.name, self.changes, self.platform, claims, self.image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,34 +84,19 @@ def _of_manifest(request: Request, text: str) -> Objects:
     if request.rewrites:
         raise UserInputError(f"--rewrite is for an NxDT file; {request.file} is a {contract.KIND} already")
     parts = [yaml_text.parse(part).value for _, part in manifests.split(text)]
-    job = _changed(next(part for part in parts if envelope.is_job(str(part.get("kind", "")))), request)
+    stated = next(part for part in parts if envelope.is_job(str(part.get("kind", ""))))
+    job, faults = request.manifest_changes.apply(manifest_changes.without_server_fields(stated))
+    if errors_of(faults):
+        raise UserInputError("; ".join(map(str, errors_of(faults))))
+    if not job["metadata"].get("name"):
+        raise UserInputError(f"{request.file}: the job has no metadata.name: give --name")
     others = [part for part in parts if part and not envelope.is_job(str(part.get("kind", "")))]
     maps = tuple(part for part in others if part.get("kind") == CONFIG_MAP)
     skipped = tuple(_label(part) for part in others if part.get("kind") != CONFIG_MAP)
     stream = "---\n".join(yaml_text.dump(part) for part in (job, *maps))
-    [source] = documents.sources(stream, request.file)
+    [source] = documents.sources(text if job == stated else stream, request.file)  # with its lines where it may
     findings = planning.plan_source(source, (), PlatformFlags(), None).findings
     return Objects(job, maps, _remarks(findings, skipped), is_refused=bool(errors_of(findings)), skipped=skipped)
-
-
-def _changed(job: Mapping[str, Any], request: Request) -> Json:
-    spec = dict(job.get("spec") or {})
-    metadata = dict(job.get("metadata") or {})
-    if request.changes:
-        if not isinstance(spec.get("config"), dict):
-            raise UserInputError("changes of the configuration need spec.config; edit the object that configFrom names")
-        spec["config"], findings = overrides.apply(spec["config"], request.changes)
-        if errors_of(findings):
-            raise UserInputError("; ".join(map(str, errors_of(findings))))
-    spec["platform"] = {**(spec.get("platform") or {}), **request.platform.fields()}
-    claim, mount_path = request.storage
-    if claim:
-        spec["storage"] = [{"claimName": claim, "mountPath": mount_path or convert.MOUNT_PATH}]
-    if request.image:
-        spec["image"] = request.image
-    if request.name:
-        metadata["name"] = request.name
-    return {**job, "metadata": metadata, "spec": spec}
 
 
 def _remarks(findings: Sequence[Finding], skipped: Sequence[str]) -> str:

@@ -2,8 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from neuron_api import contract
 from neuron_api.resource.spec import JobSpec
@@ -54,22 +54,52 @@ def run(request: Request, options: argparse.Namespace, write: Print) -> int:
 
 
 def create(connection: "Connection", objects: Objects, *, dry_run: bool) -> tuple[bool, Json]:
-    """Return whether the job is new, and what is stored; raises `UserInputError` where another job has its name."""
-    for config_map in objects.config_maps:
-        connection.apply_config_map(_in_namespace(config_map, connection.namespace), dry_run=dry_run)
+    """Return whether the job is new, and what is stored; raises `UserInputError` where another job has its name.
+
+    A job is accepted by a dry run before its ConfigMaps are stored: a refused one changes nothing.
+    """
     job = _in_namespace(objects.job, connection.namespace)
-    body = connection.create_job(job, dry_run=dry_run)
-    if body is not None:
-        return True, body
-    name = job["metadata"]["name"]
+    maps = [_in_namespace(config_map, connection.namespace) for config_map in objects.config_maps]
+    accepted = connection.create_job(job, dry_run=True)
+    if accepted is not None:
+        for config_map in maps:
+            connection.apply_config_map(config_map, dry_run=dry_run)
+        created = accepted if dry_run else connection.create_job(job)
+        if created is not None:
+            return True, created
+    return False, _unchanged(connection, job, maps, dry_run=dry_run)
+
+
+def _unchanged(connection: "Connection", job: Json, maps: Sequence[Json], *, dry_run: bool) -> Json:
+    """Return the job that is stored, where it is the same; a ConfigMap that is missing is stored."""
+    name, namespace = job["metadata"]["name"], connection.namespace
     stored = connection.job(name)
-    if JobSpec.model_validate(stored["spec"]) == JobSpec.model_validate(job["spec"]):
-        return False, stored
     phase = stored.get("status", {}).get("phase", "Pending")
-    raise UserInputError(
-        f"there is another job {name} in namespace {connection.namespace} ({phase}): give --name, or delete it "
-        f"(kubectl delete {contract.SHORT_NAME} {name} -n {connection.namespace})"
-    )
+    delete = f"delete it (kubectl delete {contract.SHORT_NAME} {name} -n {namespace})"
+    if stored["metadata"].get("deletionTimestamp"):
+        raise UserInputError(
+            f"job {name} in namespace {namespace} is being deleted ({phase}): submit again when it is gone (kubectl "
+            f"wait --for=delete {contract.SHORT_NAME}/{name} -n {namespace}), or give --name"
+        )
+    if JobSpec.model_validate(stored["spec"]) != JobSpec.model_validate(job["spec"]):
+        raise UserInputError(
+            f"there is another job {name} in namespace {namespace} ({phase}): give --name, or {delete}"
+        )
+    for config_map in maps:
+        map_name = config_map["metadata"]["name"]
+        present = connection.config_map(map_name)
+        if present is None:
+            connection.apply_config_map(config_map, dry_run=dry_run)
+        elif _content(present) != _content(config_map):
+            raise UserInputError(
+                f"job {name} in namespace {namespace} is the same ({phase}), and its ConfigMap {map_name} is not: "
+                f"nothing was changed. Give --name and the ConfigMap another name, or {delete} first"
+            )
+    return stored
+
+
+def _content(config_map: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(config_map.get(key) or {} for key in ("data", "binaryData"))
 
 
 def _access(objects: Objects, options: argparse.Namespace) -> "Access":
