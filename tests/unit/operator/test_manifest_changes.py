@@ -1,8 +1,8 @@
 """`submit` of a manifest with flags: each flag is what the job has, and nothing of the server's stays.
 
 The kind: what `submit` and the Python client change about a NeuronTrainingJob. Looked at: every flag of the platform
-alone and over every platform that a manifest may have, the number of nodes beside an override, claims, image and name, and
-jobs as `kubectl get -o yaml` exports them.
+alone and over every platform that a manifest may have, the number of nodes beside an override, claims, image and name,
+and jobs as `kubectl get -o yaml` exports them.
 """
 
 from pathlib import Path

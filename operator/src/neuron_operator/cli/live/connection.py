@@ -17,12 +17,12 @@ from neuron_api.findings.suggestions import nearest
 from neuron_operator.kube.errors import (
     ClusterError,
     JobMissingError,
-    MayNotError,
     UnreachableError,
     UserInputError,
 )
 
 from . import impersonation, kubeconfig
+from .answer import Answer, change_of_watch, check
 
 Json = dict[str, Any]
 
@@ -51,24 +51,6 @@ class Access:
     kubeconfig: str | None = None
     context: str | None = None
     namespace: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    content: bytes
-
-    @property
-    def body(self) -> Json:
-        try:
-            parsed = json.loads(self.content)
-        except ValueError:
-            return {"message": self.content[:200].decode(errors="replace")}
-        return parsed if isinstance(parsed, dict) else {}
-
-    @property
-    def message(self) -> str:
-        return str(self.body.get("message") or f"status {self.status}")
 
 
 class Connection:
@@ -120,9 +102,9 @@ class Connection:
         stream = response.response
         if response.status != HTTPStatus.OK:
             with self._reaching():
-                answer = _Answer(response.status, stream.read(MAX_MESSAGE))
+                answer = Answer(response.status, stream.read(MAX_MESSAGE))
             stream.close()
-            _check(answer, "WATCH", path, contract.PLURAL, self.namespace)
+            check(answer, "WATCH", path, contract.PLURAL, self.namespace)
             if answer.status == HTTPStatus.GONE:
                 return
             raise ClusterError(f"{contract.PLURAL} cannot be watched: {answer.message}")
@@ -131,7 +113,7 @@ class Connection:
         try:
             while chunk := stream.read1():
                 *lines, rest = (rest + chunk).split(b"\n")
-                yield from (_change(line) for line in lines if line.strip())
+                yield from (change_of_watch(line) for line in lines if line.strip())
         except _closed_errors():
             return
         finally:
@@ -166,8 +148,8 @@ class Connection:
         if response.status == 200:
             return _lines(response.response)
         with self._reaching():
-            answer = _Answer(response.status, response.read())
-        _check(answer, "GET", path, "pods/log", self.namespace)
+            answer = Answer(response.status, response.read())
+        check(answer, "GET", path, "pods/log", self.namespace)
         return None
 
     def progress(self, pod: str) -> bytes | None:
@@ -185,7 +167,7 @@ class Connection:
         with self._reaching():
             content: bytes = response.response.read(MAX_HISTORY + 1)
             response.response.close()
-        _check(_Answer(response.status, content), "GET", path, "pods/proxy", self.namespace)
+        check(Answer(response.status, content), "GET", path, "pods/proxy", self.namespace)
         return content if response.status == 200 and len(content) <= MAX_HISTORY else None
 
     def change(self, name: str, spec: Mapping[str, Any]) -> Json:
@@ -242,7 +224,7 @@ class Connection:
             raise ClusterError(f"{resource} in namespace {self.namespace}: {answer.message}")
         return list(answer.body.get("items") or ())
 
-    def _not_found(self, name: str, answer: _Answer) -> str:
+    def _not_found(self, name: str, answer: Answer) -> str:
         if not answer.body.get("details", {}).get("name"):
             return _NO_DEFINITION
         try:
@@ -263,11 +245,11 @@ class Connection:
         query: Mapping[str, str] | None = None,
         body: Json | str | None = None,
         content_type: str = _MERGE_PATCH,
-    ) -> _Answer:
+    ) -> Answer:
         response = self._open(verb, path, query or {}, body, self._timeout, content_type)
         with self._reaching():
-            answer = _Answer(response.status, response.read())
-        return _check(answer, verb, path, resource, self.namespace)
+            answer = Answer(response.status, response.read())
+        return check(answer, verb, path, resource, self.namespace)
 
     def _open(
         self,
@@ -307,18 +289,6 @@ class Connection:
             raise UnreachableError(f"the API server {host} cannot be reached: {_cause(problem)}") from None
 
 
-def _change(line: bytes) -> Json:
-    """Return a line of a watch; raise `ClusterError` for what no API server sends."""
-    try:
-        change = json.loads(line)
-        if isinstance(change["type"], str) and isinstance(change["object"], dict):
-            return dict(change)
-    except (ValueError, TypeError, KeyError):
-        pass
-    start = line[:80].decode(errors="replace")
-    raise ClusterError(f"{contract.PLURAL} cannot be watched: the answer is not that of an API server: {start}")
-
-
 def _lines(response: Any) -> Iterator[str]:
     """Yield the lines of a response as they arrive; it ends where the connection does."""
     rest = b""
@@ -340,17 +310,6 @@ def _closed_errors() -> tuple[type[Exception], ...]:
     from kubernetes.client.exceptions import ApiException
 
     return (urllib3.exceptions.HTTPError, ApiException, OSError)
-
-
-def _check(answer: _Answer, verb: str, path: str, resource: str, namespace: str) -> _Answer:
-    """Return the answer; raise for missing credentials or rights, and for a server in trouble."""
-    if answer.status == 401:
-        raise ClusterError("the API server does not accept your credentials: log in again, or see --context")
-    if answer.status == 403:
-        raise MayNotError(_needed(verb, path, resource, namespace, answer.message))
-    if (answer.status >= 500 or answer.status == 429) and resource != "pods/proxy":
-        raise UnreachableError(f"the API server answers {answer.status}: {answer.message}")
-    return answer
 
 
 @contextmanager
@@ -386,19 +345,6 @@ def connect(access: Access, timeout: float = TIMEOUT) -> Iterator[Connection]:
         raise ClusterError(f"no cluster: {reason}. Give --kubeconfig, --context or $KUBECONFIG.") from None
     with client.ApiClient(settings) as api:
         yield Connection(api, namespace, impersonated, timeout)
-
-
-def _needed(verb: str, path: str, resource: str, namespace: str, message: str) -> str:
-    """A sentence that can be forwarded to whoever gives rights."""
-    group = contract.GROUP if resource == contract.PLURAL else ""
-    place = path.rstrip("/").rpartition("/")[2]
-    reading = "list" if place == resource else "get"
-    action = {"PATCH": "patch", "POST": "create", "DELETE": "delete", "WATCH": "watch"}.get(verb, reading)
-    name = f"{resource}.{group}" if group else resource
-    return (
-        f"you may not {action} {name} in namespace {namespace}. A Role is needed with "
-        f'apiGroups: ["{group}"], resources: [{resource}], verbs: [{action}]. The API server says: {message}'
-    )
 
 
 def _cause(problem: Exception) -> str:
