@@ -73,15 +73,15 @@ class _Place:
     def new_lines(self, text: Iterator[str]) -> Iterator[str]:
         """Yield the lines behind those that were read before a connection was lost. The last one may be rotated out
         since, so it is the time that counts; a line without one belongs to the line before it."""
-        left, until, moment = self._count, self._time, None
+        repeated, until, moment = self._count, self._time, None
         for line in text:
             stamp = line.partition(" ")[0]
             moment = _time(stamp) or moment
             if until is not None and moment is not None:
                 if moment < until:
                     continue
-                if moment == until and left > 0:
-                    left -= 1
+                if moment == until and repeated > 0:
+                    repeated -= 1
                     continue
             self._count = self._count + 1 if moment == self._time else 1
             if moment is not None and moment != self._time:

@@ -166,8 +166,8 @@ class JobFolder:
         record = self.record
         if not Path(record.directory).is_dir():
             raise BackendError(
-                f"{self.name} was started in {record.directory}, where relative paths of its configuration begin, and "
-                "which is gone: make it again, or train anew"
+                f"{self.name} was started in {record.directory}, where relative paths of its configuration begin. "
+                "There is no such directory: make it again, or start another job"
             )
         command = [sys.executable, "-m", "neuron_trainer", "run", str(self.config.absolute())]
         command += ["--accelerator", record.accelerator, *record.overrides, *more_overrides]
