@@ -80,7 +80,8 @@ class Access:
         return None
 
     def _is_token(self, text: str) -> bool:
-        return hmac.compare_digest(text.encode(), self.token.encode())
+        """Compare bytes: a header may have any, which aiohttp keeps as surrogates."""
+        return hmac.compare_digest(text.encode(errors="surrogatepass"), self.token.encode())
 
     def _is_own(self, origin: str) -> bool:
         return origin.removeprefix("http://") in self._hosts and origin.startswith("http://")

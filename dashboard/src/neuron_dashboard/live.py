@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,6 +11,8 @@ from typing import Any, Final
 from neuron_api.resource.overview import JobSummary
 
 from .source import Source, SourceError, key_of
+
+log = logging.getLogger(__name__)
 
 Update = dict[str, Any]
 _PAUSE: Final = 0.1
@@ -58,7 +61,7 @@ class LiveUpdates:
     def _show(self, watcher: "_Watcher", jobs: Sequence[JobSummary]) -> None:
         if watcher is not self._watcher:
             return
-        new = {key_of(job): job.model_dump(mode="json", by_alias=True, exclude_none=True) for job in jobs}
+        new = {key_of(job): _as_update(job) for job in jobs}
         before, self._jobs = self._jobs, new
         if before is None:
             self._send({"reset": list(new.values())})
@@ -70,6 +73,7 @@ class LiveUpdates:
 
     def _fail(self, watcher: "_Watcher", message: str) -> None:
         if watcher is self._watcher:
+            self._jobs = None  # The next listing is sent whole: it ends the problem on the pages, changed or not.
             self._send({"problem": message})
 
     def _send(self, update: Update) -> None:
@@ -101,8 +105,16 @@ class _Watcher:
             try:
                 self._source.watch(self._gather, self._stopped)
             except SourceError as problem:
-                self._call(self._fail, self, f"{problem}; trying again")
-                self._stopped.wait(_RETRY)
+                self._report(str(problem))
+            except Exception as problem:  # Whatever it is, the page goes on and says so.
+                log.exception("the watch of the jobs broke")
+                self._report(f"the jobs cannot be watched ({type(problem).__name__}: {problem})")
+            self._stopped.wait(_RETRY)  # A watch that ends by itself must not be begun again at once, either.
+
+    def _report(self, problem: str) -> None:
+        with self._lock:
+            self._newest = None  # What is still to be shown is older than the problem.
+        self._call(self._fail, self, f"{problem}; trying again")
 
     def _gather(self, jobs: Sequence[JobSummary]) -> None:
         with self._lock:
@@ -122,6 +134,12 @@ class _Watcher:
             self._loop.call_soon_threadsafe(function, *arguments)
 
 
+def _as_update(job: JobSummary) -> Update:
+    """Return the job as JSON has it: a number that is not finite is null, which `model_dump` leaves as it is."""
+    update: Update = json.loads(job.model_dump_json(by_alias=True, exclude_none=True))
+    return update
+
+
 def event(update: Update) -> bytes:
     """Return an update as a server-sent event."""
-    return f"data: {json.dumps(update, separators=(',', ':'))}\n\n".encode()
+    return f"data: {json.dumps(update, separators=(',', ':'), allow_nan=False)}\n\n".encode()

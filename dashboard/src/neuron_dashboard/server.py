@@ -74,7 +74,7 @@ class Dashboard:
         try:
             body = json.loads(await request.read())
             key, suspend = str(body["key"]), body["suspend"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise web.HTTPBadRequest from None
         if not isinstance(suspend, bool):
             raise web.HTTPBadRequest

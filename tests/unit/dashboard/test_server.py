@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import socket
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from bounds import BOUND
 from neuron_api.resource.overview import Curve, Curves, JobDetail, JobSummary
@@ -40,6 +42,7 @@ class Jobs:
     ended: threading.Event = field(default_factory=threading.Event)
     """Set when a watch has ended."""
     _news: threading.Event = field(default_factory=threading.Event)
+    _problem: Exception | None = None
 
     def show(self, jobs: Sequence[JobSummary]) -> None:
         self.now = list(jobs)
@@ -54,7 +57,15 @@ class Jobs:
             self._news.clear()
             show(self.now)
             self._news.wait()
+            problem, self._problem = self._problem, None
+            if problem is not None:
+                raise problem
         self.ended.set()
+
+    def fail(self, problem: Exception) -> None:
+        """Let the watch break."""
+        self._problem = problem
+        self._news.set()
 
     def interrupt(self) -> None:
         self._news.set()
@@ -179,7 +190,7 @@ async def test_a_change_needs_the_origin_of_this_page_and_json(site: Site) -> No
     assert site.source.changes == [("team/tiny", True)]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"key": "x", "suspend": "yes"}', "\xff", '{"key": 1}'])
+@pytest.mark.parametrize("content", ["", "[]", "[" * 9_000, "{}", '{"key": "x", "suspend": "yes"}', "\xff", '{"key": 1}'])
 async def test_a_change_that_is_none_is_refused(site: Site, content: str) -> None:
     assert await change(site, content=content, Origin=site.base) == 400
     assert site.source.changes == []
@@ -291,6 +302,80 @@ async def test_a_source_that_fails_is_named_and_watched_again(monkeypatch: pytes
         async with site.client.get(f"{site.base}/api/updates") as stream:
             assert await next_event(stream) == {"problem": "the API server is away; trying again"}
             assert (await next_event(stream))["reset"]
+
+
+async def test_a_problem_ends_when_the_source_is_back_with_the_same_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neuron_dashboard.live._RETRY", 0.01)
+    source = Jobs()
+    updates = LiveUpdates(source)
+    async with updates.page() as page:
+        first = await asyncio.wait_for(page.get(), BOUND)
+        source.fail(SourceError("the API server is away"))
+        assert await asyncio.wait_for(page.get(), BOUND) == {"problem": "the API server is away; trying again"}
+        assert await asyncio.wait_for(page.get(), BOUND) == first
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        PermissionError(13, "Permission denied", "/runs/metrics.jsonl"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+        TypeError("'NoneType' object cannot be interpreted as an integer"),
+        json.JSONDecodeError("Expecting value", "<html>", 0),
+    ],
+)
+async def test_no_exception_ends_the_watch(
+    problem: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("neuron_dashboard.live._RETRY", 0.01)
+    source = Jobs()
+    updates = LiveUpdates(source)
+    async with updates.page() as page:
+        first = await asyncio.wait_for(page.get(), BOUND)
+        source.fail(problem)
+        assert type(problem).__name__ in (await asyncio.wait_for(page.get(), BOUND))["problem"]
+        assert await asyncio.wait_for(page.get(), BOUND) == first
+    assert problem in [record.exc_info[1] for record in caplog.records if record.exc_info]
+
+
+async def test_a_watch_that_ends_by_itself_is_not_begun_again_at_once() -> None:
+    class Short(Jobs):
+        def watch(self, show: Snapshot, stopped: threading.Event) -> None:
+            self.watches += 1
+            show(self.now)
+            if self.watches == 100:
+                stopped.set()
+
+    source = Short()
+    updates = LiveUpdates(source)
+    async with updates.page() as page:
+        await asyncio.wait_for(page.get(), BOUND)
+    assert source.watches < 3
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+async def test_a_number_that_is_none_is_null_in_the_stream(site: Site, number: float) -> None:
+    async with site.client.get(f"{site.base}/api/updates") as stream:
+        await next_event(stream)
+        site.source.show([job(step=2).model_copy(update={"loss": number})])
+        assert (await next_event(stream))["changed"][0].get("loss") is None
+
+
+@pytest.mark.parametrize("cookie", ["\udcff", "\ud800", "ÿ", "токен", "%FF", ""])
+async def test_a_cookie_in_any_encoding_is_refused(site: Site, cookie: str) -> None:
+    name = f"neuron-dashboard-{site.port}"
+    head = f"GET /api/about HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nConnection: close\r\nCookie: {name}={cookie}\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(head.encode(errors="surrogatepass" if cookie == "\ud800" else "surrogateescape"))
+    answer = await asyncio.wait_for(reader.read(), BOUND)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+@pytest.mark.parametrize("token", ["%FF", "%ED%A0%80", "%C3%BF"])
+async def test_a_token_in_any_encoding_is_refused(site: Site, token: str) -> None:
+    async with site.client.get(URL(f"{site.base}/?token={token}", encoded=True)) as answer:
+        assert answer.status == 401
 
 
 async def test_changes_at_once_are_one_message() -> None:

@@ -11,24 +11,32 @@ const CURVES_PAUSE = 5000; // ms between two readings of the curves
 const POLL = 15000; // ms after which pods and events are read again, while somebody looks
 const REDUNDANT = ["PodsReady", "Progressing"];
 
-// What a path answers for a job, read again when `version` changes, at most once in `pause` ms.
+// What a path answers for a job, read again when `version` changes, at most once in `pause` ms. An answer counts though
+// `version` has changed since it was asked for, else a job that changes faster than it is read would show nothing.
 function useReading(path, id, version, pause) {
   const [state, setState] = useState({ value: null, problem: "" });
-  const last = useRef(-Infinity);
+  const last = useRef({ place: "", time: -Infinity, asked: 0, shown: 0 });
+  useEffect(() => () => (last.current.place = ""), []);
   useEffect(() => {
-    let isCurrent = true;
-    const wait = Math.max(0, last.current + pause - performance.now());
+    const reading = last.current;
+    const place = `${path} ${id}`;
+    if (reading.place !== place) reading.time = -Infinity;
+    reading.place = place;
+    const wait = Math.max(0, reading.time + pause - performance.now());
     const timer = setTimeout(() => {
-      last.current = performance.now();
+      reading.time = performance.now();
+      const number = (reading.asked += 1);
+      const show = (change) => {
+        if (reading.place !== place || number < reading.shown) return; // Of another job, or older than what is shown.
+        reading.shown = number;
+        setState(change);
+      };
       get(path, id).then(
-        (value) => isCurrent && setState({ value, problem: "" }),
-        (problem) => isCurrent && setState((before) => ({ ...before, problem: problem.message })),
+        (value) => show({ value, problem: "" }),
+        (problem) => show((before) => ({ ...before, problem: problem.message })),
       );
     }, wait);
-    return () => {
-      isCurrent = false;
-      clearTimeout(timer);
-    };
+    return () => clearTimeout(timer);
   }, [path, id, version]);
   return state;
 }
