@@ -1,8 +1,10 @@
 """Runs without Kubernetes for the dashboard: what their log directories have, looked at while somebody looks."""
 
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -22,16 +24,16 @@ from neuron_api.resource.overview import (
 from neuron_dashboard.source import Snapshot, SourceError
 from neuron_trainer.checkpoint import catalog
 from neuron_trainer.metrics.curves import CurveReader
-from neuron_trainer.metrics.history import History, StepMetrics, open_history
+from neuron_trainer.metrics.history import StepMetrics
+from neuron_trainer.metrics.run_reader import RunLines, RunReader
 from neuron_trainer.run_directory.log_dir import RESOLVED_CONFIG
 
 RUNNING, STOPPED, SUCCEEDED, PENDING = "Running", "Stopped", "Succeeded", "Pending"
+UNREADABLE: Final = "Unreadable"
 _INTERVAL: Final = 1.0
 """Seconds between two looks at the files' sizes."""
 _SILENCE: Final = 120.0
 """Seconds without a logged step after which a run counts as stopped, or ten times its pace if that is more."""
-_RECENT: Final = 20
-"""Logged steps that the pace is of."""
 _SHOWN: Final = (
     "name",
     "model_source",
@@ -58,14 +60,16 @@ class RunSource:
     def __init__(self, folders: Mapping[str, Path], now: Callable[[], float] = time.time) -> None:
         """`folders`: log directories by the names of their runs."""
         self._folders, self._now = dict(folders), now
-        self._readers = {name: CurveReader(folder) for name, folder in folders.items()}
+        self._readers = {name: RunReader(folder) for name, folder in folders.items()}
+        self._curves = {name: CurveReader(reader) for name, reader in self._readers.items()}
+        self._configs = {name: _ConfigFile(folder / RESOLVED_CONFIG) for name, folder in folders.items()}
         self.title = ", ".join(map(_shown, self._folders.values()))
 
     def watch(self, show: Snapshot, stopped: threading.Event) -> None:
         """See `Source`."""
         shown: list[JobSummary] | None = None
         while not stopped.is_set():
-            jobs = [self._summary(name) for name in self._folders]
+            jobs = [self._summary_or_problem(name) for name in self._folders]
             if jobs != shown:
                 show(jobs)
                 shown = jobs
@@ -76,22 +80,23 @@ class RunSource:
 
     def job(self, key: str) -> JobDetail:
         """See `Source`."""
-        folder, history = self._folder(key), open_history(self._folder(key)).history()
-        summary = self._summary(key)
-        return JobDetail(
-            **summary.model_dump(),
-            explanation=_explanation(summary),
-            ledger=tuple(_ledger(history)),
-            checkpoints=tuple(_checkpoints(folder)),
-            resume=next((start.resume for start in reversed(history.starts) if start.resume), ()),
-            time_shares=tuple(_shares(history, summary)),
-            facts=tuple(_facts(_config(folder))),
-        )
+        with self._reading(key) as folder:
+            run, config = self._readers[key].read(), self._configs[key].read()
+            summary = self._summary(key, run, config)
+            return JobDetail(
+                **summary.model_dump(),
+                explanation=_explanation(summary),
+                ledger=tuple(_ledger(run)),
+                checkpoints=tuple(_checkpoints(folder)),
+                resume=next((start.resume for start in reversed(run.starts) if start.resume), ()),
+                time_shares=tuple(_shares(run, summary)),
+                facts=tuple(_facts(config)),
+            )
 
     def curves(self, key: str) -> Curves:
         """See `Source`."""
-        self._folder(key)
-        return self._readers[key].read()
+        with self._reading(key):
+            return self._curves[key].read()
 
     def log(self, key: str) -> str:
         """See `Source`."""
@@ -107,23 +112,37 @@ class RunSource:
             raise SourceError(f"there is no run {key} here", 404)
         return self._folders[key]
 
-    def _summary(self, name: str) -> JobSummary:
-        folder = self._folders[name]
-        history = open_history(folder).history()
-        last = history.steps[-1] if history.steps else None
-        pace = _pace(history.steps)
-        max_steps = _value(_config(folder), "trainer.max_steps")
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[Path]:
+        """Yield the folder of a run; files that cannot be read become a `SourceError`."""
+        folder = self._folder(key)
+        try:
+            yield folder
+        except (OSError, ValueError) as problem:
+            raise SourceError(_unreadable(folder, problem)) from None
+
+    def _summary_or_problem(self, name: str) -> JobSummary:
+        """Return where a run is. One that cannot be read stays in the list, and says why: the others are shown."""
+        try:
+            return self._summary(name, self._readers[name].read(), self._configs[name].read())
+        except (OSError, ValueError) as problem:
+            return JobSummary(name=name, phase=UNREADABLE, message=_unreadable(self._folders[name], problem))
+
+    def _summary(self, name: str, run: RunLines, config: Mapping[str, Any]) -> JobSummary:
+        last = run.recent[-1] if run.recent else None
+        pace = _pace(run.recent)
+        max_steps = _value(config, "trainer.max_steps")
         maximum = max_steps if isinstance(max_steps, int) and max_steps > 0 else None
         phase = self._phase(last, pace, maximum)
         is_running = phase == RUNNING and last is not None
         seconds_left = (maximum - last.step) * pace if is_running and last and maximum and pace else None
-        again = history.starts[1:]
+        again = run.starts[1:]
         return JobSummary(
             name=name,
             phase=phase,
             step=last.step if last else 0,
             max_steps=maximum,
-            loss=last.loss if last and last.loss == last.loss else None,
+            loss=last.loss if last and math.isfinite(last.loss) else None,
             steps_per_second=1 / pace if is_running and pace else None,
             tokens_per_second=last.tokens_per_second if is_running and last else None,
             mfu=last.mfu if is_running and last else None,
@@ -131,7 +150,7 @@ class RunSource:
             estimated_completion_time=_time(last.time + seconds_left) if last and seconds_left is not None else None,
             restarts=len(again),
             steps_lost=sum(start.steps_lost for start in again),
-            start_time=_time(history.starts[0].time) if history.starts else None,
+            start_time=_time(run.starts[0].time) if run.starts else None,
             last_step_time=_time(last.time) if last else None,
             is_finished=phase == SUCCEEDED,
         )
@@ -150,6 +169,11 @@ def _shown(folder: Path) -> str:
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
+def _unreadable(folder: Path, problem: Exception) -> str:
+    reason = getattr(problem, "strerror", None) or problem
+    return f"{getattr(problem, 'filename', None) or folder} cannot be read: {reason}"
+
+
 def _explanation(job: JobSummary) -> str:
     match job.phase:
         case "Pending":
@@ -161,16 +185,16 @@ def _explanation(job: JobSummary) -> str:
     return f"{job.name} trains: step {job.step} was finished last."
 
 
-def _pace(steps: tuple[StepMetrics, ...]) -> float | None:
-    """Return the seconds of a step over the last logged ones of the newest start."""
-    recent = [step for step in steps[-_RECENT:] if step.start == steps[-1].start]
-    if len(recent) < 2 or recent[-1].step == recent[0].step:
+def _pace(steps: Sequence[StepMetrics]) -> float | None:
+    """Return the seconds of a step over the newest logged ones, as far as one start did them."""
+    recent = [step for step in steps if step.start == steps[-1].start]
+    if len(recent) < 2 or recent[-1].step <= recent[0].step:
         return None
     return max(0.0, recent[-1].time - recent[0].time) / (recent[-1].step - recent[0].step)
 
 
-def _ledger(history: History) -> Iterator[RestartView]:
-    for number, start in enumerate(history.starts[1:], 1):
+def _ledger(run: RunLines) -> Iterator[RestartView]:
+    for number, start in enumerate(run.starts[1:], 1):
         yield RestartView(
             number=number,
             scope="Run",
@@ -184,16 +208,19 @@ def _ledger(history: History) -> Iterator[RestartView]:
 
 def _checkpoints(folder: Path) -> Iterator[CheckpointView]:
     for candidate in reversed(catalog.complete(folder / contract.CHECKPOINTS_DIR)):
-        saved = (candidate.path / contract.CHECKPOINT_MARKER).stat().st_mtime
+        try:
+            saved = (candidate.path / contract.CHECKPOINT_MARKER).stat().st_mtime
+        except FileNotFoundError:
+            continue  # It was removed to make room since the folder was listed.
         yield CheckpointView(step=candidate.step, path=str(candidate.path), time=_time(saved))
 
 
-def _shares(history: History, job: JobSummary) -> Iterator[TimeShare]:
+def _shares(run: RunLines, job: JobSummary) -> Iterator[TimeShare]:
     """Yield the time from the first start to the last step: steps at their pace, steps done again, and the rest."""
     if job.start_time is None or job.last_step_time is None:
         return
     total = remaining = max(0.0, (job.last_step_time - job.start_time).total_seconds())
-    pace = _pace(history.steps) or 0.0
+    pace = _pace(run.recent) or 0.0
     for label, seconds in (("steps that were kept", job.step * pace), ("steps done again", job.steps_lost * pace)):
         share = min(remaining, seconds)
         remaining -= share
@@ -203,13 +230,24 @@ def _shares(history: History, job: JobSummary) -> Iterator[TimeShare]:
         yield TimeShare(label="starts, saves and pauses", seconds=round(remaining, 3))
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
-    """Return what the newest start recorded; empty where nothing is recorded or it cannot be read."""
-    try:
-        value = yaml.safe_load((folder / RESOLVED_CONFIG).read_text())
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return value if isinstance(value, dict) else {}
+class _ConfigFile:
+    """What the newest start recorded of its configuration, parsed again only when it has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._stamp = path, (0, 0)
+        self._value: Mapping[str, Any] = {}
+
+    def read(self) -> Mapping[str, Any]:
+        """Return the configuration; empty where nothing is recorded or it cannot be read."""
+        try:
+            state = self._path.stat()
+            stamp = state.st_mtime_ns, state.st_size
+            if stamp != self._stamp:
+                value = yaml.safe_load(self._path.read_bytes())
+                self._value, self._stamp = value if isinstance(value, dict) else {}, stamp
+        except (OSError, ValueError, yaml.YAMLError, RecursionError):
+            self._value, self._stamp = {}, (0, 0)
+        return self._value
 
 
 def _facts(config: Mapping[str, Any]) -> Iterator[Fact]:

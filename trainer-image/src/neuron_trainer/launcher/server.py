@@ -22,6 +22,7 @@ from neuron_api.metrics import PREFERENCE_METRICS
 from neuron_api.resource import progress
 from neuron_api.resource.progress import Progress
 from neuron_trainer.metrics.curves import CurveReader
+from neuron_trainer.metrics.run_reader import RunReader
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +191,7 @@ class Server:
         """`log_dir`: where the history is read from; without one there is none."""
         registry = CollectorRegistry()
         registry.register(ReportCollector(report))
-        history = CurveReader(log_dir) if log_dir is not None else None
+        history = CurveReader(RunReader(log_dir)) if log_dir is not None else None
         self._server = _Listener(host, port, partial(_Handler, report, registry, history))
         self.port = self._server.server_address[1]
 

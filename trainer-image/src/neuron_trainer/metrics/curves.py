@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import Final
 
@@ -11,10 +10,8 @@ from neuron_api import contract
 from neuron_api.metrics import PREFERENCE_METRICS
 from neuron_api.resource.overview import Curve, Curves, Point, StartView
 
-from .history import STARTS_FILE, VALIDATIONS_FILE, History, StepMetrics, open_history
-
-MAX_POINTS: Final = 1_200
-"""Points of a curve: more than a screen has columns for."""
+from .history import StepMetrics
+from .run_reader import RunLines, RunReader
 
 Value = Callable[[StepMetrics], float | None]
 
@@ -37,63 +34,33 @@ QUANTITIES: Final = (
 )
 
 
-def curves(history: History, points: int = MAX_POINTS) -> Curves:
+def curves(run: RunLines) -> Curves:
     """Return the curves that the run has values for."""
-    steps = thinned(history.steps, points)
     return Curves(
         origin=f"{contract.METRICS_FILE} of the run",
-        steps=tuple(step.step for step in steps),
-        logged=len(history.steps),
-        curves=tuple(_curves(steps)),
-        validations=tuple(Point(step=line.step, value=_finite(line.val_loss)) for line in history.validations),
-        starts=tuple(
-            StartView(step=start.step, steps_lost=start.steps_lost, time=start.time) for start in history.starts
-        ),
+        steps=tuple(step.step for step in run.steps),
+        logged=run.logged,
+        curves=tuple(_curves(run.steps)),
+        validations=tuple(Point(step=line.step, value=_finite(line.val_loss)) for line in run.validations),
+        starts=tuple(StartView(step=start.step, steps_lost=start.steps_lost, time=start.time) for start in run.starts),
     )
 
 
-def thinned(steps: Sequence[StepMetrics], points: int) -> Sequence[StepMetrics]:
-    """Return at most so many steps: of each stretch those with the least and the greatest loss, so that no spike is
-    lost, and the last one of all."""
-    if len(steps) <= points:
-        return steps
-    stretches = max(1, (points - 1) // 2)
-    size = -(-len(steps) // stretches)
-    chosen: dict[int, StepMetrics] = {}
-    for begin in range(0, len(steps), size):
-        stretch = sorted(steps[begin : begin + size], key=_order)
-        for step in sorted((stretch[0], stretch[-1]), key=lambda step: step.step):
-            chosen[step.step] = step
-    chosen[steps[-1].step] = steps[-1]
-    return list(chosen.values())
-
-
 class CurveReader:
-    """Reads the curves of one log directory, again only when its files have changed; for many threads."""
+    """The curves of one run, worked out again only when its files have changed; for many threads."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._lock = folder, Lock()
-        self._stamp: tuple[object, ...] = ()
+    def __init__(self, reader: RunReader) -> None:
+        self._reader, self._lock = reader, Lock()
+        self._run: RunLines | None = None
         self._curves = Curves()
 
     def read(self) -> Curves:
-        """Return the curves as the files are now."""
+        """Return the curves as the files are now. Raises `OSError`."""
         with self._lock:
-            stamp = tuple(map(_stamp, self._files()))
-            if stamp != self._stamp:
-                self._curves, self._stamp = curves(open_history(self._folder).history()), stamp
+            run = self._reader.read()
+            if run is not self._run:
+                self._curves, self._run = curves(run), run
             return self._curves
-
-    def _files(self) -> Iterator[Path]:
-        yield from (self._folder / name for name in (contract.METRICS_FILE, VALIDATIONS_FILE, STARTS_FILE))
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return state.st_size, state.st_mtime_ns
 
 
 def _curves(steps: Sequence[StepMetrics]) -> Iterator[Curve]:
@@ -115,8 +82,3 @@ def _metric(name: str) -> Value:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _order(step: StepMetrics) -> float:
-    """Return the loss; one that is not finite is the greatest."""
-    return step.loss if math.isfinite(step.loss) else math.inf

@@ -12,7 +12,8 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -96,7 +97,18 @@ class StartRecord:
 
 _METRICS: Final = frozenset(f"{prefix}{name}" for prefix in ("", "val_") for name in metrics.NAMES)
 Line = TypeVar("Line", StepMetrics, ValidationMetrics)
+Record = TypeVar("Record", StepMetrics, ValidationMetrics, StartRecord)
 Entry = StepMetrics | ValidationMetrics | StartRecord
+_PLAIN: Final = (int, float, type(None))
+_FIELDS: Final = {
+    kind: (
+        tuple(field.name for field in fields(kind) if field.type is int),
+        tuple(field.name for field in fields(kind) if field.type in (float, int | None, float | None)),
+    )
+    for kind in (StepMetrics, ValidationMetrics, StartRecord)
+}
+"""By kind of line the fields that are counts, and those that are other numbers."""
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC).timestamp()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,17 +180,41 @@ def open_history(folder: Path) -> MetricsFile:
     return MetricsFile(folder / contract.METRICS_FILE)
 
 
-def _read(kind: type[Any], path: Path) -> Iterator[Any]:
+def parse(kind: type[Record], text: bytes) -> Record | None:
+    """Return what a line says; None for one that says nothing: torn by a kill, damaged, of another release."""
+    try:
+        line = json.loads(text)
+        step = int(line["step"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
     names = kind.__dataclass_fields__
-    for _, line in _lines(path):
-        values = {name: math.nan if value is None else value for name, value in line.items()}
-        fields = {name: value for name, value in values.items() if name in names}
-        if metrics := {name: value for name, value in values.items() if name in _METRICS}:
-            fields["metrics"] = metrics
-        try:
-            yield kind(**fields)
-        except TypeError:
-            continue  # of another release, with other fields
+    values = {name: math.nan if value is None else value for name, value in line.items()} | {"step": step}
+    own = {name: value for name, value in values.items() if name in names}
+    if chosen := {name: value for name, value in values.items() if name in _METRICS}:
+        own["metrics"] = chosen
+    try:
+        record = kind(**own)
+    except TypeError:
+        return None
+    return record if _has_sound_numbers(record) else None
+
+
+def _has_sound_numbers(record: Entry) -> bool:
+    """Return whether numbers are numbers, counts are whole ones, and the time is one of the calendar."""
+    counts, numbers = _FIELDS[type(record)]
+    values = [getattr(record, name) for name in numbers]
+    values += getattr(record, "metrics", {}).values()
+    return (
+        all(type(getattr(record, name)) is int for name in counts)
+        and all(type(value) in _PLAIN for value in values)
+        and 0 <= record.time < _END_OF_TIME
+    )
+
+
+def _read(kind: type[Record], path: Path) -> Iterator[Record]:
+    if path.exists():
+        with path.open("rb") as file:
+            yield from (record for text in file if (record := parse(kind, text)) is not None)
 
 
 def _end_line(path: Path) -> None:
@@ -189,17 +225,3 @@ def _end_line(path: Path) -> None:
                 file.write(b"\n")
     except FileNotFoundError:
         return
-
-
-def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    if not path.exists():
-        return []
-    lines = []
-    for text in path.read_text().splitlines():
-        try:
-            line = json.loads(text)
-            line["step"] = int(line["step"])
-        except (ValueError, KeyError, TypeError):
-            continue  # the process died in the middle of the write
-        lines.append((text, line))
-    return lines
