@@ -17,16 +17,14 @@ from typing import Any
 
 import pytest
 
+from api_server import ROOT, administrator, control_plane_with_jobs
 from bounds import BOUND
-from integration.conftest import ROOT, _serves_jobs
 from integration.world import World
 from localcluster.controlplane import ControlPlane
-from localcluster.shell import wait_until
 from neuron_api.resource.progress import Progress
 from neuron_dashboard import server
 from neuron_operator.cli.dashboard.cluster_source import ClusterSource
 from neuron_operator.cli.live.connection import Access, Connection
-from neuron_operator.kube import gateway as api
 from neuron_operator.kube.gateway import Cluster
 from neuron_trainer.launcher.server import Server
 
@@ -37,17 +35,13 @@ PICTURES = Path(os.environ.get("NTO_DASHBOARD_PICTURES") or ROOT / "build" / "da
 
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    components = ("etcd", "kube-apiserver", "kube-controller-manager")
-    with ControlPlane.start(tmp_path_factory.mktemp("plane"), components) as started:
-        started.kubectl("apply", "-f", ROOT / "crds")
-        wait_until("the CRD to be served", lambda: _serves_jobs(started), seconds=BOUND)
+    with control_plane_with_jobs(tmp_path_factory.mktemp("plane")) as started:
         yield started
 
 
 @pytest.fixture
 async def cluster(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
-    monkeypatch.setenv("KUBECONFIG", str(plane.kubeconfig))
-    async with api.connect() as connection:
+    async with administrator(plane, monkeypatch) as connection:
         yield connection
 
 

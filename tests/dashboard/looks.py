@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from api_server import ROOT
 from bounds import BOUND
-from integration.conftest import ROOT
 from neuron_trainer.metrics.history import StartRecord, StepMetrics, ValidationMetrics, open_history
 
 SERIOUS = ("serious", "critical")

@@ -68,3 +68,27 @@ async def test_a_step_is_on_the_page_as_it_is_written(folder: Path, address: str
     history.append(StepMetrics(216, 2.0, 1e-3, 0.5, 8 * 216, 9_000.0, time.time()))
     await page.wait_for_selector("text=90 %")
     await page.close()
+
+
+async def test_curves_appear_though_steps_come_faster_than_they_are_read(
+    folder: Path, address: str, browser: Any
+) -> None:
+    """Each answer comes after the next step is on the page: it was dropped for that."""
+    page = await browser.new_page()
+    page.set_default_timeout(BOUND * 1000)
+    history = open_history(folder)
+    history.begin(StartRecord(180, 0, time.time()))
+    numbers = iter(range(181, 240))
+
+    async def hold_back(route: Any) -> None:
+        number = next(numbers)
+        history.append(StepMetrics(number, 2.0, 1e-3, 0.5, 8 * number, 9_000.0, time.time()))
+        await page.wait_for_selector(f"text={number} of 240")
+        await route.continue_()
+
+    await page.route("**/api/curves**", hold_back)
+    await page.goto(address)
+    await page.click("tbody a")
+    await page.wait_for_selector(".uplot")
+    await page.unroute_all(behavior="ignoreErrors")
+    await page.close()

@@ -1,7 +1,4 @@
-"""A real API server with etcd and the controller manager (garbage collection, service accounts), one for all tests.
-
-What cannot be had without a node is the kubelet: `World` writes its part of pod statuses. `make demo` has a real one.
-"""
+"""One real API server for all tests here (tests/support/api_server.py)."""
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -10,18 +7,13 @@ from typing import Any
 
 import pytest
 
-from bounds import BOUND
+from api_server import administrator, control_plane_with_jobs
 from localcluster.controlplane import ControlPlane
-from localcluster.errors import CommandFailed
-from localcluster.shell import wait_until
-from neuron_operator.kube import gateway as api
 from neuron_operator.kube.gateway import Cluster
 
 from .faultproxy import FaultProxy
 from .operators import Operator
 from .world import World
-
-ROOT = Path(__file__).parents[2]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,28 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """Started once: 3 s."""
-    components = ("etcd", "kube-apiserver", "kube-controller-manager")
-    with ControlPlane.start(tmp_path_factory.mktemp("control-plane"), components) as plane:
-        plane.kubectl("apply", "-f", ROOT / "crds")
-        wait_until("the CRD to be served", lambda: _serves_jobs(plane), seconds=BOUND)
+    with control_plane_with_jobs(tmp_path_factory.mktemp("control-plane")) as plane:
         yield plane
-
-
-def _serves_jobs(plane: ControlPlane) -> bool:
-    """`kubectl wait` fails at once on a CRD that has no conditions yet."""
-    try:
-        plane.kubectl("get", "neurontrainingjobs", "--all-namespaces")
-    except CommandFailed:
-        return False
-    return True
 
 
 @pytest.fixture
 async def cluster(control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
-    """The operator's own gateway, as cluster administrator."""
-    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
-    async with api.connect() as connection:
+    async with administrator(control_plane, monkeypatch) as connection:
         yield connection
 
 

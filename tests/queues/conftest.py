@@ -6,11 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from bounds import BOUND
-from integration.conftest import ROOT, _serves_jobs
+from api_server import administrator, control_plane_with_jobs
 from integration.world import World, until
 from localcluster.controlplane import ControlPlane
-from localcluster.shell import wait_until
 from neuron_operator.kube import gateway as api
 from neuron_operator.kube.gateway import Cluster
 
@@ -20,17 +18,13 @@ collect_ignore_glob = [] if os.environ.get("NTO_TEST_QUEUES") else ["test_*.py"]
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """Each scheduler gets a control plane of its own."""
-    components = ("etcd", "kube-apiserver", "kube-controller-manager")
-    with ControlPlane.start(tmp_path_factory.mktemp("plane"), components) as found:
-        found.kubectl("apply", "-f", ROOT / "crds")
-        wait_until("the CRD to be served", lambda: _serves_jobs(found), seconds=BOUND)
-        yield found
+    with control_plane_with_jobs(tmp_path_factory.mktemp("plane")) as started:
+        yield started
 
 
 @pytest.fixture
 async def cluster(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
-    monkeypatch.setenv("KUBECONFIG", str(plane.kubeconfig))
-    async with api.connect() as connection:
+    async with administrator(plane, monkeypatch) as connection:
         yield connection
 
 

@@ -1,7 +1,7 @@
 """A curve of a bounded length, however long the run: what a page draws, kept while the run's lines are read.
 
-Lines come in the order of their steps. Neighbours are gathered in stretches of the same length; of each the least and the
-greatest value are kept, so that no spike is lost. When there are too many stretches, two become one.
+Lines come in the order of their steps. Neighbours are gathered in stretches of the same length; of each the least and
+the greatest value are kept, so that no spike is lost. When there are too many stretches, two become one.
 """
 
 import math
@@ -65,9 +65,7 @@ class ThinnedSeries(Generic[T]):
         if len(lines) <= self._points:
             return lines
         size = -(-len(lines) // max(1, (self._points - 1) // 2))
-        chosen = [
-            line for begin in range(0, len(lines), size) for line in self._extremes(lines[begin : begin + size])
-        ]
+        chosen = [line for begin in range(0, len(lines), size) for line in self._extremes(lines[begin : begin + size])]
         return chosen if chosen[-1] is lines[-1] else [*chosen, lines[-1]]
 
     def _merge(self) -> None:

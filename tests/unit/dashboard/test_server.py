@@ -190,7 +190,9 @@ async def test_a_change_needs_the_origin_of_this_page_and_json(site: Site) -> No
     assert site.source.changes == [("team/tiny", True)]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "[" * 9_000, "{}", '{"key": "x", "suspend": "yes"}', "\xff", '{"key": 1}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "[" * 9_000, "{}", '{"key": "x", "suspend": "yes"}', "\xff", '{"key": 1}']
+)
 async def test_a_change_that_is_none_is_refused(site: Site, content: str) -> None:
     assert await change(site, content=content, Origin=site.base) == 400
     assert site.source.changes == []
@@ -364,7 +366,8 @@ async def test_a_number_that_is_none_is_null_in_the_stream(site: Site, number: f
 @pytest.mark.parametrize("cookie", ["\udcff", "\ud800", "ÿ", "токен", "%FF", ""])
 async def test_a_cookie_in_any_encoding_is_refused(site: Site, cookie: str) -> None:
     name = f"neuron-dashboard-{site.port}"
-    head = f"GET /api/about HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nConnection: close\r\nCookie: {name}={cookie}\r\n\r\n"
+    head = f"GET /api/about HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nConnection: close\r\n"
+    head += f"Cookie: {name}={cookie}\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
     writer.write(head.encode(errors="surrogatepass" if cookie == "\ud800" else "surrogateescape"))
     answer = await asyncio.wait_for(reader.read(), BOUND)

@@ -1,10 +1,12 @@
 """Curves of a job on a cluster: from pod 0's launcher, else from its log, else a sentence."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from neuron_api.resource.overview import Curve, Curves
+from neuron_api.thinning import MAX_POINTS
 from neuron_operator.cli.dashboard import curves
 from neuron_operator.cli.files import plan
 from neuron_operator.kube.errors import MayNotError
@@ -32,10 +34,13 @@ class WithCurves(Recorded):
             raise self._history
         return self._history  # type: ignore[no-any-return]
 
-    def log(self, pod: str, since: str) -> str | None:
+    def log_lines(
+        self, pod: str, *, follow: bool = False, tail: int | None = None, since: str | None = None
+    ) -> Iterator[str] | None:
+        assert (follow, tail, since) == (False, None, None), "the whole log, as it is"
         if isinstance(self._log, Exception):
             raise self._log
-        return self._log  # type: ignore[no-any-return]
+        return None if self._log is None else iter(self._log.splitlines())
 
 
 def read(source: WithCurves) -> Curves:
@@ -43,7 +48,7 @@ def read(source: WithCurves) -> Curves:
 
 
 def test_the_lines_of_logged_steps_are_curves_and_a_step_done_again_counts_as_done_last() -> None:
-    shown = curves.from_log(LOG, "tiny-0-0")
+    shown = curves.from_log(LOG.splitlines(), "tiny-0-0")
     assert shown.steps == (1, 2, 3)
     values = {curve.label: curve.values for curve in shown.curves}
     assert values["loss"] == (7.6241, 7.4, None)
@@ -52,12 +57,24 @@ def test_the_lines_of_logged_steps_are_curves_and_a_step_done_again_counts_as_do
     assert values["tokens per second"] == (12345.0, 100.0, 1.0)
 
 
+def test_a_long_log_is_shown_to_its_end() -> None:
+    """The first 4 MB of a log were shown, so that curves ended in the middle of a run without a word."""
+    count = 30_000
+    lines = (
+        f"2026-11-30T12:00:00.1Z step {n}/-  loss {2 if n != 20_001 else 99}  lr 1e-5" for n in range(1, count + 1)
+    )
+    shown = curves.from_log(lines, "tiny-0-0")
+    assert (shown.logged, shown.steps[0], shown.steps[-1]) == (count, 1, count)
+    assert len(shown.steps) <= MAX_POINTS
+    assert max(value or 0 for value in shown.curves[0].values) == 99
+
+
 def test_the_log_is_that_of_the_trainer() -> None:
     """The line that the trainer writes is the one that is read here (they never import each other)."""
     terminal = pytest.importorskip("neuron_trainer.metrics.terminal")
     history = pytest.importorskip("neuron_trainer.metrics.history")
     parts = terminal._parts(history.StepMetrics(7, 2.34567, 1.5e-5, 0.25, 8, 1234567.0, 0.0, mfu=0.31))
-    shown = curves.from_log(f"step 7/240  {terminal._GAP.join(parts.values())}\n", "tiny-0-0")
+    shown = curves.from_log([f"step 7/240  {terminal._GAP.join(parts.values())}"], "tiny-0-0")
     assert {curve.label: curve.values[0] for curve in shown.curves} == {
         "loss": 2.3457, "learning rate": 1.5e-5, "gradient norm": 0.25, "tokens per second": 1234567.0,
     }  # fmt: skip

@@ -11,8 +11,9 @@ from neuron_api import contract
 from neuron_dashboard.source import SourceError
 from neuron_trainer.__main__ import main
 from neuron_trainer.cli.run_source import RunSource
-from neuron_trainer.metrics.curves import CurveReader, curves, thinned
+from neuron_trainer.metrics.curves import CurveReader, curves
 from neuron_trainer.metrics.history import StartRecord, StepMetrics, ValidationMetrics, open_history
+from neuron_trainer.metrics.run_reader import RunReader
 
 BEGIN = 1_790_000_000.0
 
@@ -42,7 +43,7 @@ def source(folder: Path, seconds: float = 30.0) -> RunSource:
 
 
 def test_every_quantity_that_the_run_has_is_a_curve(run: Path) -> None:
-    shown = curves(open_history(run).history())
+    shown = curves(RunReader(run).read())
     assert [curve.label for curve in shown.curves] == ["loss", "learning rate", "gradient norm", "tokens per second"]
     assert shown.steps == tuple(range(1, 11))
     assert shown.curves[0].values[0] == pytest.approx(2.9)
@@ -52,28 +53,16 @@ def test_every_quantity_that_the_run_has_is_a_curve(run: Path) -> None:
 
 def test_a_loss_that_is_no_number_is_a_gap(run: Path) -> None:
     open_history(run).append(step(11, math.nan))
-    assert curves(open_history(run).history()).curves[0].values[-1] is None
-
-
-@pytest.mark.parametrize("count", [1, 2, 99, 100, 101, 1_000, 12_345])
-def test_a_long_run_is_thinned_and_no_spike_is_lost(count: int) -> None:
-    losses = {count // 3 + 1: 99.0, count // 2 + 1: -1.0, 2 * count // 3 + 1: math.nan}
-    steps = [step(number, losses.get(number, 2.0)) for number in range(1, count + 1)]
-    kept = thinned(steps, 100)
-    assert len(kept) <= 100
-    numbers = [one.step for one in kept]
-    assert numbers == sorted(set(numbers))
-    assert numbers[-1] == count
-    assert {number for number in losses if number <= count} <= set(numbers)
+    assert curves(RunReader(run).read()).curves[0].values[-1] is None
 
 
 def test_the_files_are_read_again_only_when_they_have_changed(run: Path) -> None:
-    reader = CurveReader(run)
+    reader = CurveReader(RunReader(run))
     first = reader.read()
     assert reader.read() is first
     open_history(run).append(step(11))
     assert reader.read().steps[-1] == 11
-    assert CurveReader(run / "nowhere").read().steps == ()
+    assert CurveReader(RunReader(run / "nowhere")).read().steps == ()
 
 
 def test_a_run_has_phase_pace_and_time_left(run: Path) -> None:
@@ -124,6 +113,59 @@ def test_a_change_of_the_files_is_shown(run: Path, monkeypatch: pytest.MonkeyPat
 
     source(run).watch(show, stopped)
     assert shown == [10, 11]
+
+
+_REST = '"lr": 1, "gradient_norm": 1, "consumed_samples": 1, "tokens_per_second": 1'
+LINE = '{{"step": 11, "loss": {}, "time": {}, ' + _REST + "}}\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\xfe\n",
+        LINE.format("2", "null").encode(),
+        LINE.format("2", "1e300").encode(),
+        LINE.format('"x"', "1").encode(),
+        b"[1]\n",
+        b"{" * 100_000 + b"\n",
+        b'{"step": 1e999}\n',
+    ],
+)
+def test_a_line_that_says_nothing_is_left_out_and_the_next_one_counts(run: Path, line: bytes) -> None:
+    with (run / contract.METRICS_FILE).open("ab") as file:
+        file.write(line)
+    assert source(run).job("tiny").step == 10
+    open_history(run).append(step(12))
+    job = source(run).job("tiny")
+    assert job.step == 12
+    assert source(run).curves("tiny").steps == (*range(1, 11), 12)
+
+
+def test_a_file_that_cannot_be_read_is_a_sentence_and_the_other_runs_are_shown(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "other" / contract.METRICS_FILE).mkdir(parents=True)
+    both = RunSource({"tiny": run, "other": tmp_path / "other"}, now=lambda: BEGIN + 30)
+    for read in (both.job, both.curves):
+        with pytest.raises(SourceError, match=r"metrics\.jsonl cannot be read: Is a directory"):
+            read("other")
+        assert read("tiny")
+    stopped, shown = threading.Event(), list[Any]()
+
+    def show(jobs: Any) -> None:
+        shown.extend(jobs)
+        stopped.set()
+
+    both.watch(show, stopped)
+    assert [(job.name, job.phase) for job in shown] == [("tiny", "Running"), ("other", "Unreadable")]
+    assert "cannot be read: Is a directory" in shown[1].message
+
+
+def test_a_look_at_a_run_that_stands_still_reads_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second of 50,000 lines was 1.6 s of work."""
+    looked = source(run)
+    first = looked.job("tiny")
+    for module in ("neuron_trainer.metrics.run_reader.parse", "yaml.safe_load"):
+        monkeypatch.setattr(module, lambda *_: pytest.fail("read again"))
+    assert looked.job("tiny") == first
 
 
 def test_a_directory_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -262,12 +262,11 @@ def _read(folder: JobFolder) -> Job:
 
     record = folder.record
     log_dir = Path(record.log_dir)
-    steps = run_metrics.rows(log_dir)
-    last = steps[-1] if steps else None
-    begun = bool(last and last.time and folder.start_time and last.time >= folder.start_time)
+    run = run_metrics.look(log_dir)
+    last = run.recent[-1] if run.recent else None
+    begun = bool(last and folder.start_time and last.time >= folder.start_time.timestamp())
     phase, message = _phase(folder, has_steps=begun)
     checkpoint = _newest_checkpoint(log_dir)
-    restarts, steps_lost = run_metrics.starts(log_dir)
     return Job(
         name=folder.name,
         phase=str(phase),
@@ -276,13 +275,13 @@ def _read(folder: JobFolder) -> Job:
         max_steps=record.max_steps,
         loss=last.loss if last else None,
         tokens_per_second=last.tokens_per_second if last else None,
-        seconds_left=run_metrics.seconds_left(log_dir, record.max_steps) if phase == Phase.RUNNING else None,
+        seconds_left=run_metrics.seconds_left(run, record.max_steps) if phase == Phase.RUNNING else None,
         checkpoint_step=checkpoint[0] if checkpoint else None,
         checkpoint_path=str(checkpoint[1]) if checkpoint else "",
         nodes=1,
         ready_nodes=1 if phase == Phase.RUNNING else None,
-        restarts=restarts,
-        steps_lost=steps_lost,
+        restarts=max(0, len(run.starts) - 1),
+        steps_lost=sum(start.steps_lost for start in run.starts),
         created=datetime.fromtimestamp(record.created, UTC),
         started=folder.start_time,
         completed=folder.end_time if phase in (Phase.SUCCEEDED, Phase.FAILED) else None,

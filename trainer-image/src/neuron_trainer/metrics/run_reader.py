@@ -1,4 +1,4 @@
-"""The history of a run for who looks again and again: each look reads what was appended since, and keeps a bounded part.
+"""The history of a run for who looks again and again: each look reads what was appended, and keeps a bounded part.
 
 `history` reads everything, for who needs every step. Here a run of any length costs a look at three sizes, the new
 lines, and the memory of a thinned series. Everything is read again where a file is no longer the one that was read, and
@@ -66,7 +66,7 @@ class _State:
     """What was read of the files up to some place in each."""
 
     def __init__(self, folder: Path) -> None:
-        self._files = [_Tail(folder / name) for name in (contract.METRICS_FILE, VALIDATIONS_FILE, STARTS_FILE)]
+        self._files = [Tail(folder / name) for name in (contract.METRICS_FILE, VALIDATIONS_FILE, STARTS_FILE)]
         self._steps = ThinnedSeries[StepMetrics](lambda line: line.step, lambda line: line.loss, MAX_POINTS)
         self._validations = ThinnedSeries[ValidationMetrics](lambda line: line.step, lambda line: line.val_loss)
         self._recent: deque[StepMetrics] = deque(maxlen=_RECENT)
@@ -118,7 +118,7 @@ class _State:
                 yield line
 
 
-class _Tail:
+class Tail:
     """A file that is appended to, and how far it was read."""
 
     def __init__(self, path: Path) -> None:
@@ -162,5 +162,5 @@ class _Tail:
             return file.read(len(self._newest)) == self._newest
 
 
-def _records(kind: type[Record], tail: _Tail) -> Iterator[Record]:
+def _records(kind: type[Record], tail: Tail) -> Iterator[Record]:
     return (record for text in tail.new_lines() if (record := parse(kind, text)) is not None)

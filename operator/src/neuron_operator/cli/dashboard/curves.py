@@ -6,7 +6,8 @@
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from neuron_api import step_line
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.overview import Curve, Curves
+from neuron_api.thinning import ThinnedSeries
 from neuron_operator.cli.live.connection import Connection
 from neuron_operator.kube.errors import ClusterError, UserInputError
 
@@ -24,7 +26,7 @@ _LABELS: Final = {
     "tokens_per_second": "tokens per second",
 }
 """Labels of curves, by the values of a step's line."""
-_BEGINNING: Final = "1970-01-01T00:00:00Z"
+_LOSS: Final = _LABELS["loss"]
 
 
 def read(connection: Connection, job: NeuronTrainingJob) -> Curves:
@@ -53,31 +55,42 @@ def _from_launcher(connection: Connection, pod: str) -> Curves | None:
 
 
 def _from_log(connection: Connection, pod: str) -> Curves | None:
-    log = connection.log(pod, _BEGINNING)
-    return from_log(log, pod) if log else None
+    lines = connection.log_lines(pod)
+    return from_log(lines, pod) if lines is not None else None
 
 
-def from_log(log: str, pod: str) -> Curves:
-    """Return the curves that the lines of logged steps give; a step that was done again counts as done last."""
-    rows = dict(_rows(log))
-    steps = tuple(sorted(rows))
-    labels = tuple(_LABELS.values())
+def from_log(lines: Iterable[str], pod: str) -> Curves:
+    """Return the curves that the lines of logged steps give, thinned out; a step that was done again counts as done
+    last."""
+    series = ThinnedSeries[_Row](lambda row: row.step, lambda row: row.values.get(_LOSS, math.nan))
+    for row in _rows(lines):
+        series.add(row)
+    rows = series.lines()
     curves = (
-        Curve(label=label, values=tuple(rows[step].get(label) for step in steps), has_zero=label != "loss")
-        for label in labels
+        Curve(label=label, values=tuple(row.values.get(label) for row in rows), has_zero=label != _LOSS)
+        for label in _LABELS.values()
     )
     return Curves(
         origin=f"log of pod {pod}",
-        steps=steps,
-        logged=len(steps),
+        steps=tuple(row.step for row in rows),
+        logged=series.count,
         curves=tuple(curve for curve in curves if any(value is not None for value in curve.values)),
     )
 
 
-def _rows(log: str) -> Iterator[tuple[int, dict[str, float]]]:
-    for line in log.splitlines():
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A logged step."""
+
+    step: int
+    values: Mapping[str, float]
+    """By label, as far as they are finite."""
+
+
+def _rows(lines: Iterable[str]) -> Iterator[_Row]:
+    for line in lines:
         step = step_line.parse(line)
         if step is None:
             continue
         values = {label: step.values[name] for name, label in _LABELS.items() if name in step.values}
-        yield step.step, {label: value for label, value in values.items() if math.isfinite(value)}
+        yield _Row(step.step, {label: value for label, value in values.items() if math.isfinite(value)})
