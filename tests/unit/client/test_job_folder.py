@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from bounds import BOUND
 from neuron_api.loading.loader import load_text
 from neuron_client import (
     BackendError,
@@ -122,7 +123,7 @@ def test_a_look_neither_creates_a_lock_nor_hinders_a_start(job: JobFolder) -> No
     started = threading.Event()
     looking = threading.Thread(target=look)
     looking.start()
-    assert is_held.wait(30)
+    assert is_held.wait(BOUND)
     with job._locked():
         started.set()
         assert job.is_running

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from neuron_api import contract, metrics
 from neuron_trainer.storage import files as json_text
@@ -189,7 +189,7 @@ def parse(kind: type[Record], text: bytes) -> Record | None:
         return None
     names = kind.__dataclass_fields__
     values = {name: math.nan if value is None else value for name, value in line.items()} | {"step": step}
-    own = {name: value for name, value in values.items() if name in names}
+    own: dict[str, Any] = {name: value for name, value in values.items() if name in names}
     if chosen := {name: value for name, value in values.items() if name in _METRICS}:
         own["metrics"] = chosen
     try:
