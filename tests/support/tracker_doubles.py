@@ -21,11 +21,23 @@ class FakeServer:
     is_down: bool = False
     calls: int = 0
     uris: set[str | None] = field(default_factory=set)
+    batches: list[int] = field(default_factory=list)
+    """Metrics of each request that had any."""
+    answers: list[Exception] = field(default_factory=list)
+    """Raised in place of taking parameters, one a request."""
 
     def reach(self) -> None:
         self.calls += 1
         if self.is_down:
             raise ConnectionError("Max retries exceeded\nwith url: /api")
+
+
+class MlflowException(Exception):
+    """As MLflow's: its client raises it, and it carries the server's code."""
+
+    def __init__(self, message: str, error_code: str = "INTERNAL_ERROR") -> None:
+        super().__init__(message)
+        self.error_code = error_code
 
 
 class _Client:
@@ -57,34 +69,45 @@ class _Client:
         assert all(isinstance(value, str) for value in tags.values())
         number = f"run{len(self.server.runs)}"
         self.server.runs[number] = SimpleNamespace(
-            info=SimpleNamespace(run_id=number), experiment=experiment, tags=dict(tags), name=run_name,
-            status="RUNNING", metrics=[], params={},
+            info=SimpleNamespace(run_id=number, status="RUNNING"), data=SimpleNamespace(params={}),
+            experiment=experiment, tags=dict(tags), name=run_name, metrics=[],
         )  # fmt: skip
         return self.server.runs[number]
 
+    def get_run(self, run: str) -> SimpleNamespace:
+        self.server.reach()
+        return self.server.runs[run]
+
     def update_run(self, run: str, status: str) -> None:
         self.server.reach()
-        self.server.runs[run].status = status
+        self.server.runs[run].info.status = status
 
     def log_batch(self, run: str, metrics: Sequence[Any] = (), params: Sequence[Any] = ()) -> None:
         self.server.reach()
         stored = self.server.runs[run]
-        assert len(params) <= 100
-        assert all(len(param.value) <= 500 and param.key not in stored.params for param in params)
+        assert len(params) <= 100 and len(metrics) <= 1000
+        if params and self.server.answers:
+            raise self.server.answers.pop(0)
+        assert all(len(param.value) <= 500 and param.key not in stored.data.params for param in params)
         assert all(isinstance(metric.timestamp, int) and metric.value == metric.value for metric in metrics)
+        if wrong := [metric.key for metric in metrics if ":" in metric.key]:
+            raise MlflowException(f"Invalid metric name: {wrong[0]!r}", "INVALID_PARAMETER_VALUE")
+        self.server.batches += [len(metrics)] if metrics else []
         stored.metrics += [(metric.key, metric.value, metric.step) for metric in metrics]
-        stored.params |= {param.key: param.value for param in params}
+        stored.data.params |= {param.key: param.value for param in params}
 
     def set_terminated(self, run: str, status: str) -> None:
         self.server.reach()
-        assert self.server.runs[run].status == "RUNNING"
-        self.server.runs[run].status = status
+        assert self.server.runs[run].info.status == "RUNNING"
+        self.server.runs[run].info.status = status
 
 
 def install_mlflow(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     """Put the stand-in where `import mlflow` finds it."""
     server = FakeServer()
     module, entities = ModuleType("mlflow"), ModuleType("mlflow.entities")
+    exceptions = ModuleType("mlflow.exceptions")
+    exceptions.MlflowException = MlflowException  # type: ignore[attr-defined]
     module.MlflowClient = type("MlflowClient", (_Client,), {"server": server})  # type: ignore[attr-defined]
     entities.Metric = lambda *values: SimpleNamespace(  # type: ignore[attr-defined]
         **dict(zip(("key", "value", "timestamp", "step"), values, strict=True))
@@ -93,6 +116,7 @@ def install_mlflow(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     module.__spec__ = SimpleNamespace(name="mlflow")  # type: ignore[assignment]
     monkeypatch.setitem(sys.modules, "mlflow", module)
     monkeypatch.setitem(sys.modules, "mlflow.entities", entities)
+    monkeypatch.setitem(sys.modules, "mlflow.exceptions", exceptions)
     return server
 
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 from neuron_api.findings.finding import Finding, Severity, errors_of
 from neuron_api.loading import yaml_text
 from neuron_api.resource import job_name
+from neuron_api.resource.accelerator import Accelerator
 from neuron_api.resource.job import NeuronTrainingJob
-from neuron_api.resource.spec import Accelerator
 from neuron_operator.cli.files import convert, manifest_changes
 from neuron_operator.cli.files import plan as planning
 from neuron_operator.cli.files.manifest_changes import ManifestChanges

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
+from . import redaction
 from .config import TrainingConfig
 from .schema.key_path import fields, section_of
 
@@ -206,7 +207,8 @@ def compare(checkpoint: Mapping[str, Any], file: Mapping[str, Any]) -> tuple[Dif
 
     Both are effective configurations (`effective`), so a default that is written out is no difference.
     """
-    differences = _one_method(list(_section(checkpoint, file, TrainingConfig, "")))
+    before = redaction.values(checkpoint)  # an older release's has secrets
+    differences = _one_method(list(_section(before, file, TrainingConfig, "")))
     return tuple(_with_start(difference, file) for difference in differences)
 
 
@@ -221,8 +223,9 @@ def compare_architectures(checkpoint: Mapping[str, Any], model: Mapping[str, Any
 
 
 def effective(config: TrainingConfig) -> dict[str, Any]:
-    """Return a configuration with all defaults, as a checkpoint's manifest stores it."""
-    return config.model_dump(mode="json", by_alias=True)
+    """Return a configuration with all defaults and without secrets, as a checkpoint's manifest stores it."""
+    values: dict[str, Any] = redaction.values(config.model_dump(mode="json", by_alias=True))
+    return values
 
 
 def describe(step: int, differences: tuple[Difference, ...] | None) -> tuple[str, ...]:

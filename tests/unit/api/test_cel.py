@@ -18,8 +18,9 @@ from neuron_api.manifest import crd, envelope
 from neuron_api.manifest.openapi import config_schema
 from neuron_api.platform import instances
 from neuron_api.platform.devices import devices
+from neuron_api.resource.accelerator import Accelerator
 from neuron_api.resource.scheduling import GangScheduler
-from neuron_api.resource.spec import Accelerator, DeviceCountScope, Platform
+from neuron_api.resource.spec import DeviceCountScope, Platform
 from neuron_api.schema.key_path import all_paths, choices, field_of
 from refusals import ACCEPTED, CASES, HF, Case, job, names, put
 

@@ -12,7 +12,7 @@ from neuron_api.findings.finding import errors_of
 from neuron_api.platform.devices import devices
 from neuron_api.platform.instances import INSTANCE_TYPES
 from neuron_api.platform.topology import Topology
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 
 SIZES = st.sampled_from([1, 2, 3, 4, 8, 16, 32])
 

@@ -13,7 +13,7 @@ from neuron_api.findings.finding import Finding, Severity
 from neuron_api.loading import yaml_text
 from neuron_api.loading.loader import Loaded, load_object, load_text
 from neuron_api.platform.devices import devices
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 from neuron_api.schema.key_path import fields
 
 HF, MEGATRON = document.hf_job(), document.megatron_job()

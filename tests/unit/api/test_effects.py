@@ -17,7 +17,7 @@ from neuron_api.config.optimizers import OPTIMIZERS
 from neuron_api.findings.finding import Severity
 from neuron_api.loading.loader import load_text
 from neuron_api.platform import environment
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 from neuron_api.schema import effects, support
 from neuron_api.schema.aliases import CANONICAL
 from neuron_api.schema.key_path import all_paths, field_of, section_of

@@ -23,7 +23,7 @@ from neuron_api.findings.finding import Finding, Severity
 from neuron_api.findings.registry import ENTRIES
 from neuron_api.loading import yaml_text
 from neuron_api.loading.loader import Loaded, line_of, load_text
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 from neuron_api.schema import support
 from neuron_api.schema.aliases import CANONICAL
 from neuron_api.schema.key_path import field_of, fields, section_of

@@ -10,7 +10,8 @@ from neuron_api.loading import device_count
 from neuron_api.loading.loader import Loaded, load_text
 from neuron_api.platform.instances import instance_of
 from neuron_api.platform.topology import Topology
-from neuron_api.resource.spec import Accelerator, DeviceCountScope
+from neuron_api.resource.accelerator import Accelerator
+from neuron_api.resource.spec import DeviceCountScope
 
 LLAMA = (Path(__file__).parents[2] / "data" / "configs" / "hf_llama3_8B_config.yaml").read_text()
 AUTO, PER_NODE, TOTAL = DeviceCountScope.AUTO, DeviceCountScope.PER_NODE, DeviceCountScope.TOTAL

@@ -20,7 +20,7 @@ from neuron_api.loading import yaml_text
 from neuron_api.loading.loader import Loaded, load_object, load_text
 from neuron_api.platform.instances import INSTANCE_TYPES
 from neuron_api.platform.topology import Topology
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 from neuron_api.schema.key_path import all_paths
 
 Tree = dict[str, Any]

@@ -160,6 +160,15 @@ def test_however_much_differs_the_text_and_the_last_words_are_bounded() -> None:
     assert read.resume == found[:1]
 
 
+def test_a_secret_is_in_no_manifest_and_one_of_an_older_release_is_no_edit() -> None:
+    keys = {"exp_manager.mlflow_logger_kwargs": {"tracking_uri": "https://me:hidden@mlflow.example/api"}}
+    after = effective(text_with(BASE, keys))
+    assert after["exp_manager"]["mlflow_logger_kwargs"] == {"tracking_uri": "https://mlflow.example/api"}
+    before = copy.deepcopy(after)
+    before["exp_manager"]["mlflow_logger_kwargs"]["tracking_uri"] = "https://me:hidden@mlflow.example/api"
+    assert resumption.compare(before, after) == ()
+
+
 def test_a_key_that_the_release_of_the_checkpoint_did_not_know_counts_as_its_default() -> None:
     """Kind: an upgrade between two starts. No edit by the user, so nothing is reported; a value that is set is."""
     before, after = (copy.deepcopy(effective(text_with(BASE))) for _ in range(2))

@@ -12,7 +12,7 @@ from neuron_api.derive.plan import derive
 from neuron_api.findings.finding import Severity
 from neuron_api.loading import yaml_text
 from neuron_api.loading.loader import load_object, load_text
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 
 DATA = Path(__file__).parents[2] / "data"
 SHAPES = sorted((DATA / "shapes").glob("*.yaml"))

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from neuron_api.loading import yaml_text
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 from neuron_operator.cli.__main__ import main
 from neuron_operator.cli.files import convert
 from neuron_operator.cli.files.manifest_changes import ManifestChanges, without_server_fields

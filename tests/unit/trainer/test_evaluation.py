@@ -82,6 +82,12 @@ def test_the_step_is_the_checkpoints_also_where_a_run_would_take_its_weights_alo
     assert line_of(values, checkpoint_at(trained, 4), tmp_path / "log")["step"] == 4
 
 
+def test_a_test_is_no_run_of_a_tracker(tiny: Path, tmp_path: Path) -> None:
+    loggers = {f"exp_manager__{key}": True for key in run_config.LOGGERS}
+    manager = run_config.for_test(typed(alone(tiny, tmp_path, **loggers))).exp_manager
+    assert not any(getattr(manager, key) for key in run_config.LOGGERS)
+
+
 @pytest.mark.parametrize(("changes", "says"), [
     ({"trainer__limit_test_batches": 0}, "trainer.limit_test_batches: it is 0: there is nothing to test"),
     ({"data__test_dir": None}, "data.test_dir: it is not set"),

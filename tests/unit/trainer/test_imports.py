@@ -20,6 +20,10 @@ BEFORE_THE_FORKSERVER = """
 import neuron_trainer.__main__
 import neuron_trainer.launcher.start
 """
+HELP = """
+import neuron_trainer.__main__
+neuron_trainer.__main__.parser().format_help()
+"""
 LAUNCHER = f"""{BEFORE_THE_FORKSERVER}
 from torch.distributed.elastic.agent.server.api import RunResult
 from neuron_trainer.preflight import preflight
@@ -34,10 +38,11 @@ SECONDS = ("matplotlib", "transformers", "rich", "pandas", "datasets", "tensorbo
 
 
 @pytest.mark.parametrize(("code", "absent"), [
+    (HELP, (*SECONDS, "lightning", "torch", "numpy", "pydantic", "yaml")),
     (BEFORE_THE_FORKSERVER, (*SECONDS, "lightning", "torch", "numpy")),
     (WORKER, SECONDS),
     (LAUNCHER, (*SECONDS, "lightning", "sympy", "torch._dynamo", "torch.distributed.tensor", "torch.distributed.fsdp")),
-], ids=["first", "worker", "launcher"])  # fmt: skip
+], ids=["help", "first", "worker", "launcher"])  # fmt: skip
 def test_what_no_step_needs_is_not_imported(code: str, absent: tuple[str, ...]) -> None:
     assert printed(f"{code}\nimport sys; print([name for name in {absent} if name in sys.modules])") == "[]"
 

@@ -9,6 +9,7 @@ import yaml
 from neuron_api import contract
 from neuron_api.loading.loader import load_text
 from neuron_trainer.run_directory.log_dir import Mirror, address, checkpoints, log_dir
+from neuron_trainer.storage import places
 
 from .conftest import alone, typed
 
@@ -81,12 +82,64 @@ def test_an_address_has_the_same_names(tiny: Path) -> None:
     assert address(typed(values)) == "s3://bucket/exp/a_.._.._b"
 
 
-def test_the_copy_of_a_log_directory_has_neither_checkpoints_nor_what_was_compiled(tmp_path: Path) -> None:
-    for name in ("metrics.jsonl", "checkpoints/a.ckpt/done", "compile_cache/neff/ab/x.neff", "sub/notes.txt"):
-        (tmp_path / "log" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "log" / name).touch()
-    copied = Mirror(tmp_path / "log", "s3://bucket/log")._files()
-    assert sorted(path.relative_to(tmp_path / "log").as_posix() for path in copied) == [
-        "metrics.jsonl",
-        "sub/notes.txt",
-    ]
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What is an object store to a log directory `log` beside it."""
+    monkeypatch.setattr(places, "place", lambda address: tmp_path / "store" / address.removeprefix("s3://bucket/"))
+    for name in (
+        "metrics.jsonl", "checkpoints/a.ckpt/done", "compile_cache/neff/ab/x.neff", "sub/notes.txt", ".lease",
+        "wandb/run-1/run-a.wandb", "wandb/run-1/files/output.log",
+    ):  # fmt: skip
+        write(tmp_path / "log" / name)
+        (tmp_path / "store" / "log" / name).parent.mkdir(parents=True, exist_ok=True)
+    return tmp_path / "store" / "log"
+
+
+def write(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("text")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+PLAIN = ["metrics.jsonl", "sub/notes.txt"]
+
+
+def test_the_copy_of_a_log_directory_has_neither_checkpoints_nor_what_was_compiled(
+    copied: Path, tmp_path: Path
+) -> None:
+    mirror = Mirror(tmp_path / "log", "s3://bucket/log")
+    mirror.sync()
+    assert names(copied) == PLAIN, "what W&B writes all the time is copied once"
+    mirror.sync(is_last=True)
+    assert names(copied) == [*PLAIN, "wandb/run-1/files/output.log", "wandb/run-1/run-a.wandb"]
+
+
+def test_only_what_has_changed_is_copied_again(copied: Path, tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path / "log", "s3://bucket/log")
+    mirror.sync()
+    for name in PLAIN:
+        (copied / name).unlink()
+    (tmp_path / "log" / "metrics.jsonl").write_text("more text")
+    mirror.sync()
+    assert names(copied) == ["metrics.jsonl"]
+
+
+@pytest.mark.parametrize("method", ["stat", "read_bytes"])
+def test_a_file_that_vanishes_while_the_directory_is_copied_is_passed_over(
+    method: str, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library's temporary file: the training ended with `FileNotFoundError`."""
+    passing, original = tmp_path / "log" / "a.tmp", getattr(Path, method)
+    write(passing)
+
+    def vanishing(self: Path, *args: Any, **named: Any) -> Any:
+        if self == passing:
+            passing.unlink(missing_ok=True)
+        return original(self, *args, **named)
+
+    monkeypatch.setattr(Path, method, vanishing)
+    Mirror(tmp_path / "log", "s3://bucket/log").sync()
+    assert names(copied) == PLAIN

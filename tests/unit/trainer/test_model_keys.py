@@ -94,6 +94,29 @@ def test_a_query_head_reads_the_head_that_its_group_shares() -> None:
     torch.testing.assert_close(CoreAttention()(query, key, value), plain(query, *wide), rtol=1e-5, atol=1e-6)
 
 
+def graph_of(outputs: Tensor) -> list[str]:
+    """Names of the nodes that its gradient passes."""
+    seen: dict[Any, str] = {}
+    waiting: list[Any] = [outputs.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen[node] = node.name()
+            waiting += [following for following, _ in node.next_functions]
+    return list(seen.values())
+
+
+@pytest.mark.parametrize(("is_asked", "key_heads", "copies"), [(False, 4, 0), (True, 4, 3), (True, 2, 0)])
+def test_gradients_are_put_in_order_only_on_a_device_that_asks_and_where_they_are_not(
+    is_asked: bool, key_heads: int, copies: int
+) -> None:
+    """It was done on every device but the CPU: three copies in each layer for nothing."""
+    states = [torch.randn(2, heads, 9, 8, requires_grad=True) for heads in (4, key_heads, key_heads)]
+    attention = CoreAttention()
+    attention.orders_gradients = is_asked
+    assert sum("ContiguousGradient" in name for name in graph_of(attention(*states))) == copies
+
+
 # ---- recompute -----------------------------------------------------------------------------------------------------
 
 EXPERTS = {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}

@@ -1,5 +1,6 @@
 """Which checkpoints go once a new one is complete."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from neuron_api.config import CheckpointCallbackParams
 from neuron_trainer.checkpoint import layout
-from neuron_trainer.checkpoint.retention import apply, surplus
+from neuron_trainer.checkpoint.catalog import BrokenCheckpoint
+from neuron_trainer.checkpoint.retention import apply, move_aside, surplus
 
 from .test_resume import candidate
 
@@ -73,3 +75,15 @@ def test_what_a_killed_save_left_goes_with_the_next_one(tmp_path: Path) -> None:
     (half / "__0_0.distcp").write_text("half")
     assert apply(tmp_path, tmp_path / "x--step=4.ckpt", CheckpointCallbackParams(save_top_k=-1)) == [half]
     assert not half.exists()
+
+
+def test_of_what_killed_saves_left_the_newest_is_moved_aside_and_what_is_gone_meanwhile_is_no_fault(
+    tmp_path: Path,
+) -> None:
+    """Another program deletes there, too: the start ended with `FileNotFoundError`."""
+    halves = [tmp_path / f"x--step={step}.ckpt" for step in (3, 4, 5)]
+    for number, half in enumerate(halves[:2]):
+        half.mkdir()
+        os.utime(half, (number, number))
+    move_aside(tmp_path, [BrokenCheckpoint(half, "it has no marker", was_complete=False) for half in halves])
+    assert [path.name for path in tmp_path.iterdir()] == ["x--step=4.ckpt.cut-off"]

@@ -1,22 +1,20 @@
 """MLflow and W&B: what is sent, once, by one process, to the same run after a resume; and a tracker that is down, slow
 or wrong never stops or slows training. The libraries are stand-ins here; tests/trackers has the real ones."""
 
-import logging
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bounds import BOUND
 from neuron_api import contract
 from neuron_api.findings.finding import Finding
 from neuron_trainer import trackers
-from neuron_trainer.ipc.worker_channel import Start
-from neuron_trainer.trackers.background import BackgroundTracker, Point, parameters
-from tracker_doubles import FakeServer, FakeWandb, install_mlflow, install_wandb
+from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
+from neuron_trainer.trackers.background import BackgroundTracker
+from neuron_trainer.trackers.logger import TrackerLogger
+from neuron_trainer.trackers.mlflow_run import MlflowRun
+from neuron_trainer.trackers.parameters import parameters
+from tracker_doubles import FakeServer, FakeWandb, MlflowException, install_mlflow, install_wandb
 
 from .conftest import alone, train, typed
 
@@ -47,10 +45,10 @@ def test_a_run_is_tracked_by_one_process_and_resumed_as_the_same_run(
     train({**values, "trainer": {**values["trainer"], "max_steps": 5}}, Start(0, checkpoint=str(saved), run_id="abc"))
 
     (run,) = server.runs.values()
-    assert (run.status, run.name) == ("FINISHED", "tiny")
+    assert (run.info.status, run.name) == ("FINISHED", "tiny")
     assert [step for key, _, step in run.metrics if key == "reduced_train_loss"] == [1, 2, 3, 4, 5]
     assert {"lr", "consumed_samples", "tokens_per_second"} <= {key for key, _, _ in run.metrics}
-    assert run.params["trainer.max_steps"] == "3"
+    assert run.data.params["trainer.max_steps"] == "3"
     (other,) = wandb.runs.values()
     assert wandb.runs.keys() == {"abc"}
     assert [line["global_step"] for line in other.history] == [1, 2, 3, 4, 5]
@@ -73,7 +71,7 @@ def test_arguments_of_a_tracker_reach_its_run(tiny: Path, tmp_path: Path, server
     (run,) = server.runs.values()
     assert server.experiments == {"e": "1"}
     assert server.uris == {"http://127.0.0.1:1"}
-    assert (run.name, run.tags["team"], run.metrics, run.status) == ("r", "a", [("p-loss", 2.0, 7)], "FAILED")
+    assert (run.name, run.tags["team"], run.metrics, run.info.status) == ("r", "a", [("p-loss", 2.0, 7)], "FAILED")
     own = wandb.runs["own"]
     begun = own.begins[0]
     assert (begun["project"], begun["name"], begun["group"], begun["tags"], begun["dir"]) == (
@@ -134,73 +132,76 @@ def test_an_image_without_the_library_is_refused(tiny: Path, tmp_path: Path, mon
     assert "extra `trackers`" in found[0].remedy
 
 
-class Story:
-    """A tracker that does what a test says; it must never be called by two threads."""
-
-    name = "Story"
-
-    def __init__(self, send: Callable[[Point], None] = lambda point: None) -> None:
-        self.sent: list[int] = []
-        self.closed: list[bool] = []
-        self.opened = 0
-        self._send, self._threads = send, set[int]()
-
-    def open(self) -> None:
-        self._threads.add(threading.get_ident())
-        self.opened += 1
-
-    def send(self, point: Point) -> None:
-        self._send(point)
-        self.sent.append(point.step)
-
-    def close(self, *, succeeded: bool) -> None:
-        self._threads.add(threading.get_ident())
-        assert len(self._threads) == 1
-        self.closed.append(succeeded)
+def impatient(values: dict[str, Any]) -> TrackerLogger:
+    """MLflow, which tries again at once."""
+    run = MlflowRun(typed(values), "abc")
+    return TrackerLogger(run, BackgroundTracker(run, retry_seconds=0.01))
 
 
-def test_a_tracker_that_is_down_gets_everything_when_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    is_down, failures = threading.Event(), threading.Semaphore(0)
-    is_down.set()
-
-    def send(point: Point) -> None:
-        if is_down.is_set():
-            failures.release()
-            raise ConnectionError("refused\nby the server")
-
-    run = Story(send)
-    tracker = BackgroundTracker(run, retry_seconds=0.01)
-    for step in range(1, 6):
-        tracker.hand_over(step, {"loss": 1.0})
-    for _ in range(3):
-        assert failures.acquire(timeout=BOUND)
-    is_down.clear()
-    tracker.close(succeeded=True)
-    assert (run.sent, run.closed, tracker.lost) == ([1, 2, 3, 4, 5], [True], 0)
-    warning = "Story cannot be reached, training goes on without it: ConnectionError: refused by the server"
-    assert [record.message for record in caplog.records] == [warning, "Story can be reached again"]
+def log_a_step(values: dict[str, Any]) -> None:
+    logger = impatient(values)
+    logger.log_metrics({"loss": 2.0}, step=1)
+    logger.finalize("success")
 
 
-def test_a_tracker_that_hangs_never_holds_up_training(caplog: pytest.LogCaptureFixture) -> None:
-    is_released, begun = threading.Event(), threading.Event()
+@pytest.fixture
+def tracked(tiny: Path, tmp_path: Path) -> dict[str, Any]:
+    return alone(tiny, tmp_path, **{key: value for key, value in BOTH.items() if "mlflow" in key})
 
-    def send(point: Point) -> None:
-        begun.set()
-        is_released.wait(BOUND)
 
-    tracker = BackgroundTracker(Story(send), max_waiting=10, close_seconds=0.05)
-    tracker.hand_over(0, {})
-    assert begun.wait(BOUND)
-    before = time.process_time()
-    for step in range(1, 1001):
-        tracker.hand_over(step, {"loss": 1.0})
-    assert time.process_time() - before < 0.5, "a thousand steps"
-    assert tracker.lost == 990
-    tracker.close(succeeded=True)
-    assert tracker.lost == 1000
-    assert caplog.records[-1].message == "Story did not take 1000 logged steps; they are in metrics.jsonl"
-    is_released.set()
+def test_parameters_that_a_lost_connection_swallowed_are_sent_by_the_next_attempt(
+    tracked: dict[str, Any], server: FakeServer
+) -> None:
+    """The run was there by then, and one that is there was believed to have them."""
+    server.answers = [ConnectionError("reset")]
+    log_a_step(tracked)
+    (run,) = server.runs.values()
+    assert run.data.params == parameters(typed(tracked))
+    assert (run.metrics, run.info.status) == ([("loss", 2.0, 1)], "FINISHED")
+
+
+def test_a_later_start_sends_the_parameters_that_the_run_lacks(tracked: dict[str, Any], server: FakeServer) -> None:
+    log_a_step(tracked)
+    (run,) = server.runs.values()
+    del run.data.params["seed"]
+    run.data.params["trainer.max_steps"] = "as it was"
+    log_a_step(tracked)
+    assert (run.data.params["seed"], run.data.params["trainer.max_steps"]) == ("7", "as it was")
+
+
+def test_parameters_that_are_refused_are_one_warning_and_the_steps_are_sent(
+    tracked: dict[str, Any], server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answers = [MlflowException("too long", "INVALID_PARAMETER_VALUE")]
+    log_a_step(tracked)
+    (run,) = server.runs.values()
+    assert (run.metrics, run.info.status) == ([("loss", 2.0, 1)], "FINISHED")
+    assert [record.message for record in caplog.records if "MLflow" in record.message] == [
+        "MLflow refuses the configuration as parameters of its run: too long"
+    ]
+
+
+def test_a_name_that_mlflow_refuses_costs_its_own_step_alone(
+    tracked: dict[str, Any], server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = impatient(tracked)
+    logger.log_metrics({"loss": 2.0}, step=1)
+    logger.log_metrics({"a:b": 2.0}, step=2)
+    logger.log_metrics({"loss": 1.0}, step=3)
+    logger.finalize("success")
+    (run,) = server.runs.values()
+    assert (run.metrics, logger.untracked) == ([("loss", 2.0, 1), ("loss", 1.0, 3)], 1)
+    assert "MLflow refuses step 2: Invalid metric name: 'a:b'" in caplog.text
+
+
+def test_many_steps_go_in_few_requests(tracked: dict[str, Any], server: FakeServer) -> None:
+    server.is_down = True
+    logger = impatient(tracked)
+    for step in range(2500):
+        logger.log_metrics({"loss": 2.0, "lr": 1.0}, step=step)
+    server.is_down = False
+    logger.finalize("success")
+    assert server.batches == [1000] * 5
 
 
 def test_a_server_that_is_down_from_the_first_step_to_the_last_does_not_stop_a_run(
@@ -210,7 +211,10 @@ def test_a_server_that_is_down_from_the_first_step_to_the_last_does_not_stop_a_r
     monkeypatch.setenv(contract.ENV_TRACKER_WAIT, "0.1")
     server.is_down = True
     changes = {key: value for key, value in BOTH.items() if "mlflow" in key}
-    folder = train(alone(tiny, tmp_path, trainer__max_steps=3, **changes))
+    handoff = WorkerChannel(tmp_path)
+    folder = train(alone(tiny, tmp_path, trainer__max_steps=3, **changes), handoff=handoff)
+    report = handoff.read_progress()
+    assert report is not None and report.untracked == 3, "what is left at the end is counted, too"
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
     assert server.calls > 0
     warnings = [record.message for record in caplog.records if record.name.endswith("background")]

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from neuron_api import contract
+from neuron_api.loading.loader import Loaded
 from neuron_trainer import run_config
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
@@ -148,12 +150,16 @@ def test_the_position_is_kept_in_epochs_of_limited_length(tiny: Path, tmp_path: 
 def test_fast_dev_run_does_a_few_steps_of_everything_and_leaves_nothing(
     value: int, steps: int, tiny: Path, tmp_path: Path
 ) -> None:
-    values = alone(tiny, tmp_path, trainer__fast_dev_run=value, data__val_dir=str(tiny / "data"), **VALIDATED)
+    loggers = {f"exp_manager__{key}": True for key in run_config.LOGGERS}
+    values = alone(
+        tiny, tmp_path, trainer__fast_dev_run=value, data__val_dir=str(tiny / "data"), **loggers, **VALIDATED
+    )
     config = run_config.with_fast_dev_run(typed(values))
     assert run_config.with_fast_dev_run(config) == config, "launcher and processes may both apply it"
     assert (config.trainer.max_steps, config.trainer.limit_val_batches) == (steps, steps)
     assert not config.exp_manager.create_checkpoint_callback
     assert not config.exp_manager.resume_if_exists
+    assert not any(getattr(config.exp_manager, key) for key in run_config.LOGGERS), "it is no run of any tracker"
     assert run_config.with_fast_dev_run(typed(alone(tiny, tmp_path))) == typed(alone(tiny, tmp_path))
 
 
@@ -214,6 +220,26 @@ def test_files_are_copied_and_those_that_are_absent_are_named(tmp_path: Path) ->
     assert (log / "conf" / "a.yaml").exists()
     (found,) = recorded_files.check_files([str(tmp_path / "recipe.sh"), str(tmp_path / "none")])
     assert "none does not exist" in found.message
+
+
+def test_what_a_start_leaves_has_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "https://me:hidden@mlflow.example/api"
+    arguments = [
+        "--file",
+        "a.yaml",
+        f"exp_manager.mlflow_logger_kwargs.tracking_uri={address}",
+        "data.hub_token=hidden",
+    ]
+    monkeypatch.setattr("sys.argv", ["neuron-train", *arguments])
+    values = {"name": "a", "data": {"hub_token": "hidden"}, "exp_manager": {"mlflow_logger_kwargs": {"uri": address}}}
+    recorded_files.write_start(tmp_path, Loaded(None, values, "", ()), ())
+    assert yaml.safe_load((tmp_path / log_dir.RESOLVED_CONFIG).read_text()) == {
+        "name": "a", "data": {"hub_token": "***"},
+        "exp_manager": {"mlflow_logger_kwargs": {"uri": "https://mlflow.example/api"}},
+    }  # fmt: skip
+    line = (tmp_path / recorded_files.COMMAND_LINES).read_text()
+    assert "hidden" not in line
+    assert "exp_manager.mlflow_logger_kwargs.tracking_uri=https://mlflow.example/api" in line
 
 
 def test_arguments_of_the_summary_writer_reach_it(tiny: Path, tmp_path: Path) -> None:

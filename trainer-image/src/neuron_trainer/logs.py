@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from neuron_api import redaction
 from neuron_api.config import ExpManagerConfig
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,14 @@ _QUIET: Final = (
 _SILENT: Final = ("torch.distributed.elastic", "torch.multiprocessing")
 """What they say of a failed process the launcher says in one line; and torch's formatter imports torch._dynamo for its
 first line, which took 12 s of a recovery on two busy cores."""
+
+
+class _Formatter(logging.Formatter):
+    """Whatever a library says of an address, its user and password are in no line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, and the stack below it."""
+        return redaction.addresses(super().format(record))
 
 
 class _Stderr(logging.StreamHandler[Any]):
@@ -65,7 +74,7 @@ def stack(problem: BaseException) -> None:
 def console(who: str = "", level: int = logging.INFO) -> None:
     """One handler on stderr; called again, it replaces itself."""
     handler = _Stderr()
-    handler.setFormatter(logging.Formatter(_FORMAT.format(who=who), datefmt="%H:%M:%S"))
+    handler.setFormatter(_Formatter(_FORMAT.format(who=who), datefmt="%H:%M:%S"))
     handler.setLevel(level)
     root = logging.getLogger()
     root.handlers = [handler]
@@ -82,7 +91,7 @@ def configure(manager: ExpManagerConfig, folder: Path, rank: int, local_rank: in
     if (local_rank and manager.log_local_rank_0_only) or (rank and manager.log_global_rank_0_only):
         return
     file = _File(folder / f"nemo_log_globalrank-{rank}_localrank-{local_rank}.txt")
-    file.setFormatter(logging.Formatter(_FORMAT.format(who="")))
+    file.setFormatter(_Formatter(_FORMAT.format(who="")))
     logging.getLogger().addHandler(file)
     begin = f"rank {rank}, local rank {local_rank}: process {os.getpid()} on {socket.gethostname()}"
     file.handle(logging.LogRecord(__name__, logging.INFO, __file__, 0, begin, None, None))

@@ -11,6 +11,8 @@ from neuron_api.findings.finding import Finding, error
 
 RESULTS_FILE: Final = "tests.jsonl"
 """In the log directory: one line for each `neuron-train test`."""
+LOGGERS: Final = ("create_tensorboard_logger", "create_mlflow_logger", "create_wandb_logger")
+"""Keys of `exp_manager` that send numbers elsewhere: what is no training of its own must not write into its run."""
 
 
 def for_training(config: TrainingConfig) -> TrainingConfig:
@@ -34,7 +36,7 @@ def with_fast_dev_run(config: TrainingConfig) -> TrainingConfig:
         "check_val_every_n_epoch": 1,
         "fast_dev_run": False,
     }
-    manager = {"create_tensorboard_logger": False, "create_checkpoint_callback": False, "resume_if_exists": False}
+    manager = {"create_checkpoint_callback": False, "resume_if_exists": False, **dict.fromkeys(LOGGERS, False)}
     return _updated(config, trainer, manager)
 
 
@@ -61,7 +63,7 @@ def for_test(config: TrainingConfig) -> TrainingConfig:
         "resume_if_exists": not config.exp_manager.resume_from_checkpoint,
         "resume_ignore_no_checkpoint": True,
         "create_checkpoint_callback": False,
-        "create_tensorboard_logger": False,
+        **dict.fromkeys(LOGGERS, False),
         "create_early_stopping_callback": False,
     }
     return _updated(config, {"limit_val_batches": 0, "num_sanity_val_steps": 0}, manager)

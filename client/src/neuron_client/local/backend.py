@@ -20,7 +20,7 @@ from neuron_api.findings.suggestions import nearest
 from neuron_api.loading import interpolation
 from neuron_api.loading import overrides as override_texts
 from neuron_api.resource import job_name
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 from neuron_api.resource.status import Phase
 from neuron_client.backend import Event, JobRequest
 from neuron_client.config_input import ConfigInput

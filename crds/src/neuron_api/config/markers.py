@@ -7,7 +7,7 @@ markers; tests/unit/api/test_effects.py finds, for every supported key, the code
 from dataclasses import dataclass
 from typing import Final
 
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 
 
 @dataclass(frozen=True, slots=True)

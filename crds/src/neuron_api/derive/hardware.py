@@ -16,7 +16,7 @@ from neuron_api.platform.instances import (
     generation_of,
     instance_of,
 )
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 
 AUTO_COMPILE: Final = "auto"
 NO_COMPILE: Final = "eager"

@@ -13,7 +13,7 @@ from neuron_api.findings.registry import make_finding
 from neuron_api.platform import environment
 from neuron_api.platform.devices import NO_DEVICES, Devices, devices
 from neuron_api.platform.topology import Topology
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 
 from . import alignment, parameters, sharding
 from .architecture import Architecture

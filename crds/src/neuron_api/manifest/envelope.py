@@ -10,8 +10,9 @@ from neuron_api import cel, contract
 from neuron_api.findings.finding import Finding, error
 from neuron_api.findings.suggestions import nearest
 from neuron_api.resource import job_name
+from neuron_api.resource.accelerator import Accelerator
 from neuron_api.resource.scheduling import CONFIG_MAP_KEY, LABEL_KEY, OBJECT_NAME
-from neuron_api.resource.spec import Accelerator, JobSpec
+from neuron_api.resource.spec import JobSpec
 
 from .documents import RENAMED
 from .openapi import Dialect, Schema, object_schema

@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import Final
 
 from neuron_api.findings.finding import Finding, warning
-from neuron_api.resource.spec import Accelerator, Platform
+from neuron_api.resource.accelerator import Accelerator
+from neuron_api.resource.spec import Platform
 
 _GIB: Final = 2**30
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.registry import ENTRIES
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 from neuron_api.schema import effects, key_docs, support
 from neuron_api.schema.aliases import CANONICAL
 from neuron_api.schema.key_docs import KeyDoc

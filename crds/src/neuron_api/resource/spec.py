@@ -5,45 +5,17 @@ reads, never written to the object: with `default:` in the schema `kubectl diff`
 after each release that adds a field. Values of enumerations are written as Kubernetes writes them (`PerNode`).
 """
 
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
 
 from pydantic import Field
 
-from neuron_api.findings.suggestions import misspelled
-
+from .accelerator import Accelerator
 from .scheduling import CONFIG_MAP_KEY, OBJECT_NAME, Scheduling
 from .wire_values import ApiObject
 
 MAX_DEVICES: Final = 256
 """Devices of one kind in a node: more than any instance type has."""
-
-
-class Accelerator(StrEnum):
-    """What the processes compute on."""
-
-    NEURON = "Neuron"
-    CPU = "CPU"
-    CUDA = "CUDA"
-
-    @property
-    def device(self) -> str:
-        """Return PyTorch's name of the device: `neuron`, `cpu` or `cuda`."""
-        return self.lower()
-
-    @classmethod
-    def meant_by(cls, word: str) -> "Accelerator | None":
-        """Return the accelerator that a word is probably for: a common word for it, or a misspelled name."""
-        near = _COMMON_WORDS.get(word.lower()) or misspelled(word, cls)
-        return cls(near) if near else None
-
-
-_COMMON_WORDS: Final[Mapping[str, Accelerator]] = {
-    **dict.fromkeys(("gpu", "gpus", "nvidia"), Accelerator.CUDA),
-    **dict.fromkeys(("trainium", "trn", "xla", "aws-neuron", "neuroncore"), Accelerator.NEURON),
-}
-"""Names that other software has for them."""
 
 
 class DeviceCountScope(StrEnum):

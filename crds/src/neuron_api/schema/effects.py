@@ -11,7 +11,7 @@ from neuron_api.config.markers import NoEffect
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 from neuron_api.platform.environment import VARIABLES
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 
 from . import support
 from .aliases import CANONICAL

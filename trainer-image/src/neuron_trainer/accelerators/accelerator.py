@@ -25,6 +25,8 @@ class Accelerator:
     """What its collectives say, as a plain RuntimeError, when another process is gone."""
     aborts_without_peers: bool = False
     """Whether its runtime aborts a process (SIGABRT) whose peers do not come to a collective."""
+    adds_in_order: bool = False
+    """Whether it adds to a tensor in place only where that lies in memory in the order of its dimensions."""
     busy: tuple[str, ...] = ()
     """What its runtime says when another process, perhaps one that is ending, still has this process's device."""
     nan_note: str = ""

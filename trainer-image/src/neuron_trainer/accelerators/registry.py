@@ -35,6 +35,7 @@ _ALL: Final = {
         package="torch_neuronx",
         peer_loss=(*_GLOO, *_NRT),
         aborts_without_peers=True,
+        adds_in_order=True,
         busy=_STALE,
         nan_note=_NEURON_NAN,
         nan_tokens=4096,

@@ -84,7 +84,7 @@ def move_aside(folder: Path, broken: Iterable[BrokenCheckpoint]) -> None:
     """
     movable = [item for item in broken if not item.is_newer]
     own = [item for item in movable if places.is_remote(item.path) or not item.path.is_symlink()]
-    cut_off = sorted((item.path for item in own if not item.was_complete), key=lambda path: path.stat().st_mtime)
+    cut_off = sorted((item.path for item in own if not item.was_complete), key=_modified)
     for path in cut_off[:-1]:
         _attempt(_delete, path)
     for path in cut_off[-1:]:
@@ -108,6 +108,13 @@ def moved_aside(folder: Path) -> list[Path]:
     suffixes = tuple(contract.CHECKPOINT_SUFFIX + suffix for suffix in (CUT_OFF, DAMAGED))
     paths = [path for suffix in suffixes for path in folder.glob(f"*{suffix}*")]
     return sorted({path for path in paths if path.is_dir() and not path.is_symlink()})
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # somebody else has deleted it
+        return 0.0
 
 
 def _is_link(path: Path) -> bool:

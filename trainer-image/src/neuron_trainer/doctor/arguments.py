@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from neuron_api import contract
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 
 NAMES: Final = tuple(accelerator.device for accelerator in Accelerator)
 

@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from neuron_api import contract
+from neuron_api import contract, redaction
 
 PROGRAM_SECONDS: Final = 20.0
 PACKAGES: Final = ("torch", "torch-neuronx", "neuronx-cc", "nki", "neuron-training-operator")
@@ -54,8 +54,6 @@ VARIABLES: Final = (
     "TORCH_NEURONX_NEFF_LOCAL_CACHE_DIR",
 )
 """The variables that are read and reported, and no others: an environment may hold secrets."""
-_SECRETS: Final = re.compile(r"(?<=://)[^/@\s]*@|[?#]\S*")
-"""What an address may hide: a user with a password, and signatures behind `?`."""
 _SHM: Final = Path("/dev/shm")
 _DEVICE_FILES: Final = {"neuron": "neuron[0-9]*", "cuda": "nvidia[0-9]*"}
 _MEMORY_ONLY: Final = frozenset({"tmpfs", "ramfs"})
@@ -168,7 +166,7 @@ def read(accelerator: str, cache: Path) -> Machine:
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of the list that are set, without users, passwords and signatures in addresses."""
-    return {name: _SECRETS.sub("", environ[name]) for name in VARIABLES if name in environ}
+    return {name: redaction.text(environ[name]) for name in VARIABLES if name in environ}
 
 
 def ask(command: Sequence[str], seconds: float = PROGRAM_SECONDS) -> Answer:

@@ -14,6 +14,7 @@ from neuron_api.loading.loader import Loaded, line_of, load_bytes, load_object, 
 from neuron_api.manifest import documents
 from neuron_trainer.data.paths import is_directory
 from neuron_trainer.errors import InputError
+from neuron_trainer.run_config import LOGGERS
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ _TRAIN_ITERS: Final = "TRAIN_ITERS"
 """Variables that NxDT's own scripts read."""
 _COMPILE_OVERRIDES: Final = (
     "trainer.max_steps=10",
-    "exp_manager.create_tensorboard_logger=False",
+    *(f"exp_manager.{key}=False" for key in LOGGERS),
     "exp_manager.create_checkpoint_callback=False",
 )
 

@@ -9,7 +9,8 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import error
 from neuron_api.loading import device_count
-from neuron_api.resource.spec import Accelerator, FromScratch
+from neuron_api.resource.accelerator import Accelerator
+from neuron_api.resource.spec import FromScratch
 from neuron_trainer.errors import InputError
 from neuron_trainer.run_directory.resume import EarlierRuns
 

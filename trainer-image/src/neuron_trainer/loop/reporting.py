@@ -169,6 +169,12 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         """Called once, with what became of the records of each part; empty for other data."""
         self._hand_over(records=records)
 
+    def trackers_closed(self, trainer: pl.Trainer) -> None:
+        """Called after training, also after one that has failed: what trackers did not take in the end is counted."""
+        self._untracked = trackers.lost(trainer.loggers)
+        if self._untracked:
+            self._hand_over(untracked=self._untracked)
+
     def nothing_to_do(self, step: int) -> None:
         """Called in place of training where the last step was done before this start."""
         log.info("nothing to do: the last step is done already, step %d", step)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as replace_field
 from pathlib import Path
@@ -111,11 +112,17 @@ class Run:
         watching = fallbacks.callbacks(self.module.backend.device.type)
         callbacks: list[pl.Callback] = [*watching, reporting, saving, *early_stopping(config.exp_manager), stopping]
         trainer = build_trainer(config, strategy, log_dir, callbacks, start.run_id)
-        trainer.fit(self.module, ckpt_path=resumed)
+        try:
+            trainer.fit(self.module, ckpt_path=resumed)
+        except BaseException:
+            with suppress(OSError):  # the failure is what counts
+                reporting.trackers_closed(trainer)
+            raise
+        reporting.trackers_closed(trainer)
         if reporting.is_idle:
             reporting.nothing_to_do(trainer.global_step)
         if log_mirror is not None:
-            log_mirror.sync()
+            log_mirror.sync(is_last=True)
         return stopping.stop
 
     def _restore(

@@ -8,6 +8,8 @@ copied to the address whenever a checkpoint is complete and at the end. Checkpoi
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +25,8 @@ REFERENCE_FOLDER: Final = "reference_log_probs"
 COMPILE_CACHE: Final = "compile_cache"
 """What was compiled for the run; not copied to the address: there may be thousands of files."""
 _LEFT_OUT: Final = frozenset((contract.CHECKPOINTS_DIR, COMPILE_CACHE))
+_AT_THE_END: Final = frozenset(("wandb", ".wandb"))
+"""Of Weights & Biases, which writes there all the time: copied once, when it is closed."""
 
 
 def local(address: str) -> Path:
@@ -50,21 +54,32 @@ class Mirror:
             for remote in (place / folder if folder else place).glob("*.*"):
                 local = self.folder / folder / remote.name
                 if remote.is_file() and not local.exists():
-                    local.write_bytes(remote.read_bytes())
+                    with suppress(FileNotFoundError):
+                        local.write_bytes(remote.read_bytes())
 
-    def sync(self) -> None:
-        """Copy to the address what has changed since the last call."""
+    def sync(self, *, is_last: bool = False) -> None:
+        """Copy to the address what has changed since the last call; `is_last`: also what is copied once.
+
+        The directory is in use: a file that has vanished meanwhile is passed over.
+        """
         place = places.place(self.address)
-        for local in self._files():
-            stat = local.stat()
-            state = stat.st_size, stat.st_mtime_ns
-            if self._copied.get(local) != state:
-                (place / local.relative_to(self.folder).as_posix()).write_bytes(local.read_bytes())
-                self._copied[local] = state
+        for local in self._files(_LEFT_OUT if is_last else _LEFT_OUT | _AT_THE_END):
+            try:
+                stat = local.stat()
+                state = stat.st_size, stat.st_mtime_ns
+                if self._copied.get(local) == state:
+                    continue
+                content = local.read_bytes()
+            except FileNotFoundError:
+                continue
+            (place / local.relative_to(self.folder).as_posix()).write_bytes(content)
+            self._copied[local] = state
 
-    def _files(self) -> list[Path]:
-        paths = [path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-        return [path for path in paths if _LEFT_OUT.isdisjoint(path.relative_to(self.folder).parts)]
+    def _files(self, left_out: frozenset[str]) -> Iterator[Path]:
+        for folder, folders, names in os.walk(self.folder):  # it passes over a directory that vanishes
+            folders[:] = [name for name in folders if name not in left_out]
+            paths = (Path(folder, name) for name in names if not name.startswith("."))
+            yield from (path for path in paths if path.is_file())
 
 
 RESOLVED_CONFIG: Final = "config.resolved.yaml"

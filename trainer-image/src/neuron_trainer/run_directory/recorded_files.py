@@ -1,5 +1,5 @@
-"""What a start leaves in the log directory before it trains: the configuration, the command line, and the files that
-`exp_manager.files_to_copy` names."""
+"""What a start leaves in the log directory before it trains: the configuration and the command line, both without
+secrets, and the files that `exp_manager.files_to_copy` names."""
 
 import os
 import shlex
@@ -12,6 +12,7 @@ from typing import Final
 
 import yaml
 
+from neuron_api import redaction
 from neuron_api.findings.finding import Finding, error
 from neuron_api.loading.loader import Loaded
 from neuron_trainer.data.paths import exists, is_directory
@@ -27,9 +28,9 @@ def write_start(folder: Path, loaded: Loaded, files_to_copy: Iterable[str]) -> N
 
     The configuration and the files replace those of earlier starts; the command line is appended.
     """
-    replace(folder / RESOLVED_CONFIG, yaml.safe_dump(loaded.resolved, sort_keys=False))
+    replace(folder / RESOLVED_CONFIG, yaml.safe_dump(redaction.values(loaded.resolved), sort_keys=False))
     with naming(folder / COMMAND_LINES), (folder / COMMAND_LINES).open("a") as file:
-        file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC {shlex.join(sys.argv)}\n")
+        file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC {shlex.join(map(redaction.argument, sys.argv))}\n")
     copy_files(files_to_copy, folder)
 
 

@@ -1,14 +1,17 @@
 """A run of Weights & Biases, by its own library."""
 
 import os
+import sys
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from neuron_api import contract
+from neuron_api import contract, redaction
 from neuron_api.config import TrainingConfig
 
-from .background import Point, parameters
+from .background import Point
+from .parameters import parameters
 
 _STEP: Final = "global_step"
 """The axis. W&B's own step may not go back, as it does where steps are done again."""
@@ -23,6 +26,11 @@ class WandbRun:
         """See `TrackerRun`."""
         return "Weights & Biases"
 
+    @property
+    def max_values(self) -> int:
+        """Return 1, so a step at a time: the library gathers by itself, and cannot take back what it has."""
+        return 1
+
     def __init__(self, config: TrainingConfig, folder: Path, run_id: str) -> None:
         """`folder`: the log directory; `run_id`: of its run."""
         arguments = config.exp_manager.wandb_logger_kwargs or {}
@@ -35,6 +43,7 @@ class WandbRun:
         """See `TrackerRun`."""
         import wandb
 
+        sys.argv[1:] = map(redaction.argument, sys.argv[1:])  # W&B sends the command line of the process along
         arguments = self._arguments
         passed = {key: arguments[key] for key in ("entity", "group", "job_type", "tags", "notes") if key in arguments}
         self._run = wandb.init(
@@ -51,9 +60,11 @@ class WandbRun:
         self._run.define_metric(_STEP)
         self._run.define_metric("*", step_metric=_STEP)
 
-    def send(self, point: Point) -> None:
+    def send(self, points: Sequence[Point]) -> None:
         """See `TrackerRun`."""
-        self._run.log({**{f"{self._prefix}{name}": value for name, value in point.values.items()}, _STEP: point.step})
+        for point in points:
+            values = {f"{self._prefix}{name}": value for name, value in point.values.items()}
+            self._run.log({**values, _STEP: point.step})
 
     def close(self, *, succeeded: bool) -> None:
         """See `TrackerRun`."""

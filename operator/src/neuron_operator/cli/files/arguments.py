@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from neuron_api.resource.spec import MAX_DEVICES, Accelerator
+from neuron_api.resource.accelerator import Accelerator
+from neuron_api.resource.spec import MAX_DEVICES
 from neuron_operator.cli import output
 
 NO_FILE: Final = "-f FILE is required"

@@ -14,7 +14,7 @@ from neuron_api.loading import overrides, yaml_text
 from neuron_api.manifest import envelope
 from neuron_api.platform import inputs
 from neuron_api.resource import job_name
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 from neuron_api.schema.aliases import CANONICAL
 from neuron_api.schema.key_path import field_of
 from neuron_operator.cli import output

@@ -5,7 +5,8 @@ from neuron_api.findings.registry import ENTRIES
 from neuron_api.findings.suggestions import nearest
 from neuron_api.manifest.documents import new_name
 from neuron_api.manifest.openapi import Dialect, object_schema
-from neuron_api.resource.spec import Accelerator, JobSpec
+from neuron_api.resource.accelerator import Accelerator
+from neuron_api.resource.spec import JobSpec
 from neuron_api.schema import effects, key_docs
 from neuron_api.schema.key_path import all_paths
 from neuron_operator.kube.errors import UserInputError

@@ -10,7 +10,8 @@ from neuron_api.findings.finding import Finding, error, errors_of
 from neuron_api.findings.registry import make_finding
 from neuron_api.manifest import envelope
 from neuron_api.platform import instances
-from neuron_api.resource.spec import Accelerator, JobSpec
+from neuron_api.resource.accelerator import Accelerator
+from neuron_api.resource.spec import JobSpec
 from neuron_api.schema import support
 
 from .documents import Source

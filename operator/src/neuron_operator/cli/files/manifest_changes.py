@@ -10,7 +10,7 @@ from typing import Any, Final
 from neuron_api.findings.finding import Finding
 from neuron_api.loading import overrides
 from neuron_api.platform.instances import generation_of
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 from neuron_operator.kube.errors import UserInputError
 
 from .convert import MOUNT_PATH

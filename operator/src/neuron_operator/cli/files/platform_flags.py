@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuron_api.platform.instances import NodeDevices
-from neuron_api.resource.spec import Accelerator
+from neuron_api.resource.accelerator import Accelerator
 
 from .documents import Source
 

@@ -11,8 +11,8 @@ from neuron_api import contract
 from neuron_api.derive import precision
 from neuron_api.platform import instances as platform_nodes
 from neuron_api.platform.devices import EFA_RESOURCE, GPU_RESOURCE, NEURON_RESOURCE
+from neuron_api.resource.accelerator import Accelerator
 from neuron_api.resource.job import NeuronTrainingJob
-from neuron_api.resource.spec import Accelerator
 from neuron_operator.planning.observation import nodes
 from neuron_operator.planning.validation.validation import Accepted
 

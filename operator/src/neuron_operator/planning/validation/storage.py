@@ -9,7 +9,8 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding, error, warning
 from neuron_api.findings.registry import make_finding
 from neuron_api.platform import inputs
-from neuron_api.resource.spec import Accelerator, JobSpec
+from neuron_api.resource.accelerator import Accelerator
+from neuron_api.resource.spec import JobSpec
 
 _DEFAULT_EXP_DIR: Final = "nemo_experiments"
 _PASSING: Final = ("emptyDir", "configMap", "secret", "downwardAPI", "projected", "image", "ephemeral")

@@ -19,9 +19,10 @@ from neuron_api.platform.devices import NO_DEVICES, Devices, devices
 from neuron_api.platform.instances import Stack, generation_of
 from neuron_api.platform.topology import Topology
 from neuron_api.resource import job_name
+from neuron_api.resource.accelerator import Accelerator
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import Reason
-from neuron_api.resource.spec import Accelerator, JobSpec, Platform
+from neuron_api.resource.spec import JobSpec, Platform
 from neuron_api.schema import support
 from neuron_operator.planning.observation.observation import ConfigText
 from neuron_operator.planning.options import Options

@@ -85,17 +85,19 @@ class CoreAttention(nn.Module):
         self.dropout = Dropout(dropout)
         self.kernel: Kernel | None = None
         """What a parallel backend computes it with in place of PyTorch's attention (ring attention)."""
+        self.orders_gradients = False
+        """Set by a parallel backend on a device that needs it (see `_ContiguousGradient`); elsewhere a wasted copy."""
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """[B, heads, S, head_dim] and [B, kv heads, S, head_dim] twice, to [B, heads, S, head_dim].
 
         `mask`: what `AttentionMaskBuilder` gives, in place of the causal one.
         """
-        if not query.is_cpu:
+        copies, length = query.shape[1] // key.shape[1], query.shape[2]
+        if self.orders_gradients and copies == 1:
             query, key, value = (_ContiguousGradient.apply(states) for states in (query, key, value))
         if self.kernel is not None:
             return self.kernel(query, key, value, mask)
-        copies, length = query.shape[1] // key.shape[1], query.shape[2]
         if copies > 1:
             key, value = key.repeat_interleave(copies, dim=1), value.repeat_interleave(copies, dim=1)
         window = min(self.window or length, length)

@@ -21,6 +21,7 @@ from neuron_api.derive import hardware, precision, sharding
 from neuron_api.platform.topology import Topology
 from neuron_trainer import accelerators
 from neuron_trainer.models import lora
+from neuron_trainer.models.blocks.attention import CoreAttention
 from neuron_trainer.models.family import Family
 from neuron_trainer.models.spec import Part, Prediction
 
@@ -126,6 +127,7 @@ class BlockBuilder:
             stages.prune_to_stage(module, self._config, self._family.layers, number)
         modules = dict(module.named_modules())
         layers = [name for name in self._family.layers if name in modules]
+        self._order_gradients(module)
         self._place_experts(module)
         if self._meshes.tensor is not None:
             roles = {name: role for name, role in self._family.roles.items() if self._holds(modules, name)}
@@ -169,6 +171,12 @@ class BlockBuilder:
         if self._meshes.stages is not None:
             module.register_forward_hook(_plain)
         return module
+
+    def _order_gradients(self, module: nn.Module) -> None:
+        if accelerators.get(self._device.type).adds_in_order:
+            for child in module.modules():
+                if isinstance(child, CoreAttention):
+                    child.orders_gradients = True
 
     def _place_experts(self, module: nn.Module) -> None:
         if not accelerators.get(self._device.type).is_host:
