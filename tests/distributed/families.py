@@ -22,6 +22,8 @@ from .variants import SPLITS_OF_VARIANTS, VARIANTS
 STEPS = 5
 EVALUATIONS = 2
 """Batches that the trained model is evaluated on."""
+_CONTENT = ("steps", "evaluated", "weights", "graphs")
+"""Of the result of a run."""
 AT_ONCE = 24
 """Runs of one process group: what a failure can take along, and what a new start costs."""
 HF: dict[str, dict[str, Any]] = {
@@ -176,8 +178,9 @@ def assert_same(found: Any, wanted: Any) -> None:
 
 
 def is_there(folder: Path, family: str, split: str) -> bool:
-    """Whether a run has a result."""
-    return _path(folder, family, split).exists()
+    """Whether a run has a whole result: one of an earlier commit may lack what is compared now. It is trained again."""
+    path = _path(folder, family, split)
+    return path.exists() and set(_CONTENT) <= result(folder, family, split).keys()
 
 
 def _path(folder: Path, family: str, split: str) -> Path:

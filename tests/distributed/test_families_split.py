@@ -6,6 +6,7 @@ Here a part of it (`splits.PART`); `make test-numerics` has all.
 from pathlib import Path
 
 import pytest
+import torch
 
 from . import families
 from .splits import PART, SPLITS
@@ -34,3 +35,10 @@ def test_every_family_and_every_split_of_up_to_4_processes_is_trained() -> None:
     assert {family for family, _ in CASES} == set(families.FAMILIES)
     assert set(PART) >= {name for name, split in SPLITS.items() if split.world <= 4}
     assert set(CASES) <= set(families.every())
+
+
+def test_a_result_of_an_earlier_commit_that_lacks_something_is_trained_again(tmp_path: Path) -> None:
+    for content, is_whole in ((("steps", "weights", "graphs"), False), (families._CONTENT, True)):
+        torch.save(dict.fromkeys(content, 0), families._path(tmp_path, "llama", "data 2"))
+        assert families.is_there(tmp_path, "llama", "data 2") is is_whole
+    assert not families.is_there(tmp_path, "llama", "tensor 2")
