@@ -19,6 +19,15 @@ from sorted_experts import sorted_experts
 from static_shapes import assert_static
 
 HIDDEN, INNER = 6, 10  # no multiple of 16 bytes
+
+
+@pytest.fixture
+def aligned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows begin at multiples of 16 bytes, as in any model of a useful size: PyTorch has a kernel for them."""
+    monkeypatch.setitem(globals(), "HIDDEN", 16)
+    monkeypatch.setitem(globals(), "INNER", 32)
+
+
 PRODUCTS: Final[dict[str, Product]] = {"hosts": grouped, "devices": blocked}
 
 
@@ -121,10 +130,17 @@ def test_so_they_are_for_any_routing(
         assert_sorted(product, routing, torch.float32)
 
 
-def test_with_two_experts_a_token_hosts_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where rows begin at multiples of 16 bytes, as in any model of a useful size: the same sums in the same order."""
-    monkeypatch.setitem(globals(), "HIDDEN", 16)
-    monkeypatch.setitem(globals(), "INNER", 32)
+@pytest.mark.usefixtures("aligned")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("routing", ROUTINGS)
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_so_they_are_where_pytorch_has_a_kernel(product: str, routing: str, dtype: torch.dtype) -> None:
+    assert_sorted(PRODUCTS[product], ROUTINGS[routing], dtype)
+
+
+@pytest.mark.usefixtures("aligned")
+def test_with_two_experts_a_token_hosts_give_the_same_bits() -> None:
+    """The same sums in the same order."""
     routing, experts = ROUTINGS["even"], built(4)
     wanted = gradients(lambda s, a: sorted_experts(experts, s, a, routing.chosen), experts, routing, torch.float32)
     found = gradients(lambda s, a: experts(s, a, routing.chosen), experts, routing, torch.float32)
@@ -181,8 +197,11 @@ def test_blocks_have_at_most_twice_the_rows(experts: int, top_k: int) -> None:
     assert len(arranged.slots.row) <= 2 * 512 * top_k
 
 
-def test_what_empty_slots_hold_reaches_nothing() -> None:
+@pytest.mark.parametrize("width", [6, 16])
+def test_what_empty_slots_hold_reaches_nothing(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even where it is infinite: the first token's row is in all of them."""
+    monkeypatch.setitem(globals(), "HIDDEN", width)
+    monkeypatch.setitem(globals(), "INNER", 2 * width)
     for product in PRODUCTS.values():
         experts = built(4)
         experts.product = product

@@ -68,7 +68,7 @@ class Experts(nn.Module):
         rows = Rows(chosen.flatten(), self._experts, limit, is_exact=capacity is None)
         computed = self._compute(tokens, rows) if self.exchange is None else self.exchange(tokens, rows, self._compute)
         weighted = computed.view(*chosen.shape, -1) * affinities.unsqueeze(-1)
-        result = weighted.sum(dim=2).to(states.dtype)
+        result = (weighted.sum(dim=2) if chosen.shape[2] > 1 else weighted.squeeze(2)).to(states.dtype)
         return result if mixed is None else mixed.back(result)
 
     def _compute(self, tokens: Tensor, rows: Rows) -> Tensor:

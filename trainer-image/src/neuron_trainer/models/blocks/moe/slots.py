@@ -33,10 +33,11 @@ class Slots:
         return cls(slot * is_placed, is_placed, _inverse(slot, size + 1)[:size], is_filled)
 
     @classmethod
-    def dense(cls, slot: Tensor, size: int) -> "Slots":
-        """Without masks: who computes gives 0 in empty slots and asks nothing of them, and rows without one have one
-        that is empty."""
-        return cls(slot, None, _inverse(slot, size), None)
+    def sorted(cls, order: Tensor, size: int) -> "Slots":
+        """The first `size` rows of an order, int64 [R]. Without masks: who computes gives 0 in empty slots and asks
+        nothing of them, and rows without one are last and have one that is empty."""
+        slot = _inverse(order, len(order))
+        return cls(slot if size == len(order) else slot.clamp(max=size - 1), None, order[:size], None)
 
     def spread(self, tokens: Tensor) -> Tensor:
         """Tokens [T, H] to their rows in the slots [S, H]; any token's in an empty one."""
@@ -94,8 +95,8 @@ def number(groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
     Rows whose group is `count` are in none, and have no place: -1.
     """
     is_member = groups == torch.arange(count, device=groups.device).unsqueeze(1)
-    running = is_member.cumsum(dim=1)
-    return (running * is_member).sum(dim=0) - 1, running[:, -1]
+    running = is_member.cumsum(dim=1, dtype=torch.int32)
+    return (running * is_member).sum(dim=0) - 1, running[:, -1].long()
 
 
 def slots_from(starts: Tensor, groups: Tensor, places: Tensor, nowhere: int) -> Tensor:
