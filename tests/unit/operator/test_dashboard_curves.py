@@ -96,6 +96,7 @@ def test_without_either_the_reason_is_named() -> None:
 
 
 def test_the_plan_of_a_job_on_the_cluster_is_rows() -> None:
-    facts = {fact.label: fact.value for fact in plan.job_facts(recorded("running")[0].job)}
+    job = recorded("running")[0].job
+    facts = dict(plan.job_rows(job.metadata.name, job.spec))
     assert facts["processes"].startswith("4 = ")
     assert len(facts["config hash"]) == 64

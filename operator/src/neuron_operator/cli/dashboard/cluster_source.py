@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
-from neuron_api.resource.overview import Curves, JobDetail, JobSummary
+from neuron_api.resource.overview import Curves, Fact, JobDetail, JobSummary
 from neuron_dashboard.source import Snapshot, SourceError
 from neuron_operator.cli.files import plan
 from neuron_operator.cli.jobs import overview
@@ -84,7 +84,9 @@ class ClusterSource:
         with self._connected(key) as connection:
             snapshot = look(connection, _name(key))
             detail = overview.detail(snapshot, datetime.now(UTC))
-            return detail.model_copy(update={"facts": plan.job_facts(snapshot.job)})
+            rows = plan.job_rows(snapshot.job.metadata.name, snapshot.job.spec)
+            facts = tuple(Fact(label=label, value=value) for label, value in rows)
+            return detail.model_copy(update={"facts": facts})
 
     def curves(self, key: str) -> Curves:
         """See `Source`."""

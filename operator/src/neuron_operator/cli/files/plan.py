@@ -1,6 +1,6 @@
 """`kubectl neuron plan`: every configuration of a file, loaded, checked and worked out.
 
-`job_facts` is that of a job on the cluster, as rows.
+`job_rows` is that of a job on the cluster.
 """
 
 import json
@@ -23,9 +23,7 @@ from neuron_api.findings.registry import make_finding
 from neuron_api.loading import device_count, yaml_text
 from neuron_api.loading.loader import Loaded
 from neuron_api.platform.instances import INSTANCE_TYPES
-from neuron_api.resource.job import NeuronTrainingJob
-from neuron_api.resource.overview import Fact
-from neuron_api.resource.spec import DeviceCountScope
+from neuron_api.resource.spec import DeviceCountScope, JobSpec
 from neuron_api.schema import effects
 
 from . import documents, job_checks, model_files, report, table
@@ -133,11 +131,11 @@ def _assumed(source: Source, config: TrainingConfig, machines: hardware.Hardware
     )
 
 
-def job_facts(job: NeuronTrainingJob) -> tuple[Fact, ...]:
-    """Return the rows of `plan`; none where the configuration is in another object, or cannot be read."""
-    if job.spec.config is None:
-        return ()
-    spec = job.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
-    source = Source(job.metadata.name, spec, config_object=job.spec.config)
-    planned = plan_source(source, (), PlatformFlags(), None)
-    return tuple(Fact(label=label, value=value) for label, value in table.rows(planned))
+def job_rows(name: str, own: JobSpec) -> list[tuple[str, str]]:
+    """Return labels and values of the plan of a job; none where the configuration is in another object, or cannot be
+    read."""
+    if own.config is None:
+        return []
+    spec = own.model_dump(mode="json", by_alias=True, exclude_none=True)
+    planned = plan_source(Source(name, spec, config_object=own.config), (), PlatformFlags(), None)
+    return list(table.rows(planned))
