@@ -26,6 +26,7 @@ check: venv ## format, lint, types, import rules, generated files are current
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	hack/generate --check
+	$(PYTHON) hack/release workflows
 
 .PHONY: test
 test: venv ## every test but the long ones: unit, distributed (gloo), integration (real API server)
@@ -177,6 +178,40 @@ SITE ?= build
 .PHONY: docs
 docs: ## the documentation site in build/site, strict (SITE=serve shows it and follows changes)
 	hack/docs $(PYTHON) $(UV_VERSION) $(SITE)
+
+TAG ?=
+.PHONY: release
+release: ## the files of a release in dist/VERSION; REGISTRY, RELEASE_URL, RELEASE_KEY (docs/contributing/release.md; minutes)
+	$(PYTHON) hack/release build
+
+.PHONY: release-images
+release-images: ## the same with both images as OCI archives (docker or buildah)
+	$(PYTHON) hack/release build --images
+
+.PHONY: release-machine
+release-machine: ## plugin and images for this machine's architecture alone
+	$(PYTHON) hack/release plugin
+	$(PYTHON) hack/release images
+
+.PHONY: release-plugin
+release-plugin: ## the plugin for this machine's system alone
+	$(PYTHON) hack/release plugin
+
+.PHONY: release-finish
+release-finish: ## krew's manifest, notes, checksums, signature over the files that are gathered in dist/VERSION
+	$(PYTHON) hack/release finish
+
+.PHONY: release-push
+release-push: ## images and chart from dist/VERSION to REGISTRY
+	$(PYTHON) hack/release push
+
+.PHONY: release-version
+release-version: ## print the version; TAG=v1.2.3 fails where that is another one
+	@$(PYTHON) hack/release version --tag "$(TAG)"
+
+.PHONY: test-release
+test-release: venv ## build a release, push it to a real registry, install it from there by Helm (minutes; with an image where buildah is)
+	NTO_TEST_RELEASE=1 $(BIN)/python -m pytest tests/release
 
 .PHONY: format
 format: venv ## format the sources

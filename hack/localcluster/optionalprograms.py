@@ -3,6 +3,7 @@
     hack/tools/queues/coscheduling   kube-scheduler with the plugin of scheduler-plugins, on the pins of hack/tools
     hack/tools/queues/kueue          Kueue's manager
     hack/tools/promtool              Prometheus' promtool
+    hack/tools/release               crane, which pushes images; actionlint; distribution's registry, for tests
 
 They are not part of `hack/tools/go.mod`: they need newer libraries than the cluster has.
 """
@@ -22,11 +23,17 @@ MODULES = {
     "coscheduling": HACK / "tools" / "queues" / "coscheduling",
     "kueue": HACK / "tools" / "queues" / "kueue",
     "promtool": HACK / "tools" / "promtool",
+    "crane": HACK / "tools" / "release",
+    "actionlint": HACK / "tools" / "release",
+    "registry": HACK / "tools" / "release",
 }
 PACKAGES = {
     "coscheduling": ".",
     "kueue": "sigs.k8s.io/kueue/cmd/kueue",
     "promtool": "github.com/prometheus/prometheus/cmd/promtool",
+    "crane": "github.com/google/go-containerregistry/cmd/crane",
+    "actionlint": "github.com/rhysd/actionlint/cmd/actionlint",
+    "registry": "github.com/distribution/distribution/v3/cmd/registry",
 }
 TAGS = {"promtool": "remove_all_sd"}
 """Without the service discovery of every cloud promtool is half as large."""

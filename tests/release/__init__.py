@@ -1,0 +1,1 @@
+"""A release, built and installed: `make test-release`."""

@@ -1,0 +1,154 @@
+"""From an empty folder to an operator that Helm has installed from a registry, as a user does it."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bounds import BOUND
+from localcluster import optionalprograms, toolchain
+from localcluster.controlplane import ControlPlane
+from releasebuild import project
+
+from .conftest import ROOT, Release
+
+
+def run(*command: Path | str, folder: Path = ROOT, **variables: str) -> str:
+    done = subprocess.run(
+        [str(part) for part in command], cwd=folder, env=os.environ | variables, capture_output=True, text=True,
+        check=False, timeout=10 * BOUND,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def names(release: Release) -> set[str]:
+    return {path.name for path in release.folder.iterdir()}
+
+
+def test_the_folder_has_what_a_release_is_made_of(release: Release) -> None:
+    version = release.version
+    system = "-".join(project.system())
+    assert names(release) == {
+        f"neuron_training_operator-{version}-py3-none-any.whl",
+        f"neuron_training_operator-{version}.tar.gz",
+        f"neuron-training-operator-{version}.tgz",
+        f"neuron-operator_{version}_{system}.oci.tar",
+        f"kubectl-neuron_{version}_{system}.tar.gz",
+        *(f"{name}_{version}.cdx.json" for name in ("neuron-operator", "neuron-trainer", "kubectl-neuron")),
+        "neurontrainingjobs.neurontraining.dev.yaml",
+        "neuron.yaml",
+        f"release-notes-{version}.md",
+        "SHA256SUMS",
+        "SHA256SUMS.sig",
+        "release.pub",
+    }
+
+
+def test_sums_and_signature_are_verified_with_others_programs(release: Release, tmp_path: Path) -> None:
+    assert "FAILED" not in run("sha256sum", "--check", "--strict", "SHA256SUMS", folder=release.folder)
+    (tmp_path / "raw").write_bytes(base64.b64decode((release.folder / "SHA256SUMS.sig").read_text()))
+    verify = ("openssl", "dgst", "-sha256", "-verify", "release.pub", "-signature", tmp_path / "raw", "SHA256SUMS")
+    assert run(*verify, folder=release.folder) == "Verified OK\n"
+    sums = (release.folder / "SHA256SUMS").read_text()
+    assert {line.split("  ")[1] for line in sums.splitlines()} == names(release) - {
+        "SHA256SUMS", "SHA256SUMS.sig", "release.pub",
+    }  # fmt: skip
+
+
+def test_the_plugin_runs_without_python(release: Release, tmp_path: Path) -> None:
+    with tarfile.open(next(release.folder.glob("kubectl-neuron_*.tar.gz"))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    bare = {"PATH": "/nowhere", "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "none")}
+
+    def call(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        link = tmp_path / "bin" / name  # krew links programs into one folder
+        if not link.is_symlink():
+            link.symlink_to(tmp_path / "kubectl-neuron" / name)
+        command = [str(link), *arguments]
+        return subprocess.run(command, cwd=ROOT, env=bare, capture_output=True, text=True, check=False, timeout=BOUND)
+
+    assert release.version in call("kubectl-neuron", "version").stdout
+    planned = call("kubectl-neuron", "plan", "-f", "examples/quickstart.yaml", "-o", "json")
+    assert planned.returncode == 0, planned.stderr
+    assert json.loads(planned.stdout)
+    away = call("kubectl-neuron", "list")
+    assert (away.returncode, away.stderr.count("\n")) == (1, 1), away.stderr
+    assert away.stderr.startswith("kubectl neuron: no cluster: ")
+    assert "--help" in call("kubectl-neuron", "dashboard", "--help").stdout
+    assert "--nodes" in call("kubectl_complete-neuron", "submit", "--no").stdout
+
+
+def test_krews_manifest_names_the_archive_with_its_sum(release: Release) -> None:
+    body = yaml.safe_load((release.folder / "neuron.yaml").read_text())
+    (platform,) = body["spec"]["platforms"]
+    name = platform["uri"].rpartition("/")[2]
+    assert f"{platform['sha256']}  {name}\n" in (release.folder / "SHA256SUMS").read_text()
+    with tarfile.open(release.folder / name) as archive:
+        assert archive.getmember(platform["bin"]).mode & 0o111
+
+
+def test_the_wheel_and_the_source_distribution_are_the_same_package(release: Release, tmp_path: Path) -> None:
+    """Built again from the source distribution, with nothing of the repository beside it."""
+    with tarfile.open(next(release.folder.glob("neuron_training_operator-*.tar.gz"))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    run(ROOT / "build" / "release-venv" / "bin" / "hatchling", "build", "-t", "wheel", "-d", tmp_path, folder=source)
+    first = next(release.folder.glob("*.whl"))
+    second = next(tmp_path.glob("*.whl"))
+    assert contents(first) == contents(second)
+
+
+def contents(wheel: Path) -> dict[str, int]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {info.filename: info.CRC for info in archive.infolist() if not info.filename.endswith("RECORD")}
+
+
+def test_a_bill_has_the_packages_of_its_lock(release: Release) -> None:
+    bill = json.loads((release.folder / f"neuron-operator_{release.version}.cdx.json").read_text())
+    assert bill["bomFormat"] == "CycloneDX"
+    assert bill["metadata"]["component"]["name"] == "neuron-training-operator"
+    listed = {(component["name"], component.get("version")) for component in bill["components"]}
+    lock = (ROOT / "requirements" / "operator.lock").read_text()
+    pinned = set(re.findall(r"^([A-Za-z0-9._-]+)==([^ ]+)", lock, re.MULTILINE))
+    assert {(name, version) for name, version in listed if name not in ("htm", "preact", "uplot")} == pinned
+
+
+def test_helm_installs_from_the_registry_without_a_flag_for_images(
+    release: Release, pushed: list[str], plane: ControlPlane, tmp_path: Path
+) -> None:
+    chart = f"oci://{release.registry}/charts/neuron-training-operator"
+    assert f"{chart}:{release.version}" in pushed
+    helm = toolchain.programs("helm")["helm"]
+    where = ("--namespace", "neuron-training-system")
+    variables = {"KUBECONFIG": str(plane.kubeconfig), "HELM_CACHE_HOME": str(tmp_path)}
+    arguments = ("install", "neuron-training-operator", chart, "--version", release.version, "--plain-http")
+    run(helm, *arguments, "--create-namespace", *where, **variables)
+    plane.kubectl("get", "neurontrainingjobs", "--all-namespaces")
+    body = json.loads(plane.kubectl("get", "deployments", *where, "-o", "json"))["items"][0]
+    container = body["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == f"{release.registry}/neuron-operator:{release.version}"
+    assert container["image"] in pushed
+    assert f"{release.registry}/neuron-trainer:{release.version}-cpu" in json.dumps(container)
+    shown = yaml.safe_load(run(helm, "show", "chart", chart, "--version", release.version, "--plain-http", **variables))
+    images = yaml.safe_load(shown["annotations"]["artifacthub.io/images"])
+    assert container["image"] in {image["image"] for image in images}
+
+
+def test_the_image_in_the_registry_is_whole_and_runs_the_operator(release: Release, pushed: list[str]) -> None:
+    name = f"{release.registry}/neuron-operator:{release.version}"
+    crane = optionalprograms.program("crane")
+    assert "PASS" in run(crane, "validate", "--remote", name, "--insecure")
+    index = json.loads(run(crane, "manifest", name, "--insecure"))
+    assert [entry["platform"]["os"] for entry in index["manifests"]] == ["linux"]
+    configuration: dict[str, Any] = json.loads(run(crane, "config", name, "--insecure"))
+    assert configuration["config"]["Entrypoint"] == ["neuron-operator"]
+    assert configuration["config"]["User"] == "65532:65532"
