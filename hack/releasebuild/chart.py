@@ -35,11 +35,13 @@ def build(folder: Path, version: str, registry: str) -> Path:
 
 def defaults(version: str, registry: str) -> dict[str, str]:
     """Return the values that name the images, by their path."""
+    host, _, path = registry.partition("/")
+    prefix = f"{path}/" if path else ""
     return {
-        "image.registry": registry,
-        "image.repository": "neuron-operator",
-        "trainerImages.cpu.registry": registry,
-        "trainerImages.cpu.repository": "neuron-trainer",
+        "image.registry": host,
+        "image.repository": f"{prefix}neuron-operator",
+        "trainerImages.cpu.registry": host,
+        "trainerImages.cpu.repository": f"{prefix}neuron-trainer",
         "trainerImages.cpu.tag": version + REPOSITORIES["neuron-trainer"],
     }
 

@@ -168,7 +168,8 @@ def test_the_charts_defaults_are_the_images_of_the_release() -> None:
     text = (project.CHART / "values.yaml").read_text()
     changed = chart.with_defaults(text, chart.defaults("1.2.3", "registry.example/team"))
     before, after = yaml.safe_load(text), yaml.safe_load(changed)
-    assert (after["image"]["registry"], after["image"]["repository"]) == ("registry.example/team", "neuron-operator")
+    assert (after["image"]["registry"], after["image"]["repository"]) == ("registry.example", "team/neuron-operator")
+    assert chart.defaults("1.2.3", "registry.example:5000")["image.repository"] == "neuron-operator"
     assert after["trainerImages"]["cpu"]["tag"] == "1.2.3-cpu"
     for values in (before, after):
         del values["image"], values["trainerImages"]["cpu"]
