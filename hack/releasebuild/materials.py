@@ -19,17 +19,21 @@ _PAGE = REPOSITORY / "dashboard" / "package-lock.json"
 
 def build(folder: Path, version: str) -> list[Path]:
     """Write one bill for each image, and one for the plugin."""
-    programs = environment.ensure()
+    bills = {lock: _bill(lock) for lock in dict.fromkeys(LOCKS.values())}
     paths = []
     for name, lock in LOCKS.items():
         path = folder / f"{name}_{version}.cdx.json"
-        command = ["requirements", lock, "--pyproject", REPOSITORY / "pyproject.toml", "--output-reproducible"]
-        environment.run(programs / "cyclonedx-py", *command, "--output-format", "JSON", "--output-file", path)
-        bill = json.loads(path.read_text())
-        bill["components"] += page_components()
-        path.write_text(json.dumps(bill, indent=2) + "\n")
+        path.write_text(json.dumps(bills[lock], indent=2) + "\n")
         paths.append(path)
     return paths
+
+
+def _bill(lock: Path) -> dict[str, Any]:
+    command = ["requirements", lock, "--pyproject", REPOSITORY / "pyproject.toml", "--output-reproducible"]
+    text = environment.run(environment.ensure() / "cyclonedx-py", *command, "--output-format", "JSON")
+    bill: dict[str, Any] = json.loads(text)
+    bill["components"] += page_components()
+    return bill
 
 
 def page_components() -> list[dict[str, Any]]:

@@ -7,14 +7,17 @@ import re
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from bounds import BOUND
-from localcluster import optionalprograms, toolchain
+from localcluster import optionalprograms, requirements, toolchain
 from localcluster.controlplane import ControlPlane
+from localcluster.shell import wait_until
 from releasebuild import project
 
 from .conftest import ROOT, Release
@@ -66,6 +69,7 @@ def test_sums_and_signature_are_verified_with_others_programs(release: Release, 
 def test_the_plugin_runs_without_python(release: Release, tmp_path: Path) -> None:
     with tarfile.open(next(release.folder.glob("kubectl-neuron_*.tar.gz"))) as archive:
         archive.extractall(tmp_path, filter="data")
+        assert {name.rpartition("/")[2] for name in archive.getnames()} >= {"job.js", "failure-table.yaml"}
     bare = {"PATH": "/nowhere", "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "none")}
 
     def call(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -152,3 +156,40 @@ def test_the_image_in_the_registry_is_whole_and_runs_the_operator(release: Relea
     configuration: dict[str, Any] = json.loads(run(crane, "config", name, "--insecure"))
     assert configuration["config"]["Entrypoint"] == ["neuron-operator"]
     assert configuration["config"]["User"] == "65532:65532"
+
+
+@pytest.fixture
+def containerd(tmp_path: Path) -> Iterator[list[str]]:
+    """`ctr` of a containerd of its own: the program that pulls images on nodes. Needs root."""
+    requirements.install({"containerd": "containerd"})
+    program, client = requirements.program("containerd"), requirements.program("ctr")
+    assert program is not None
+    assert client is not None
+    socket = tmp_path / "containerd.sock"
+    configuration = tmp_path / "config.toml"
+    configuration.write_text(
+        f'version = 2\nroot = "{tmp_path / "root"}"\nstate = "{tmp_path / "state"}"\n'
+        f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{socket}"\n'
+    )
+    ctr = [str(client), "--address", str(socket)]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen([str(program), "--config", configuration], stdout=log, stderr=log)
+        try:
+            wait_until("containerd's start", lambda: answers(ctr), seconds=BOUND)
+            yield ctr
+        finally:
+            server.terminate()
+            server.wait(BOUND)
+
+
+def answers(ctr: list[str]) -> bool:
+    return subprocess.run([*ctr, "version"], capture_output=True, check=False, timeout=BOUND).returncode == 0
+
+
+def test_containerd_pulls_the_image_from_the_registry(
+    release: Release, pushed: list[str], containerd: list[str]
+) -> None:
+    name = f"{release.registry}/neuron-operator:{release.version}"
+    assert name in pushed
+    run(*containerd, "images", "pull", "--plain-http", "--snapshotter", "native", name)
+    assert f"{name} " in run(*containerd, "images", "check", "--snapshotter", "native")
