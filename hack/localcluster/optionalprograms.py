@@ -4,6 +4,7 @@
     hack/tools/queues/kueue          Kueue's manager
     hack/tools/promtool              Prometheus' promtool
     hack/tools/release               crane, which pushes images; actionlint; distribution's registry, for tests
+    hack/tools/krew                  krew, for tests
 
 They are not part of `hack/tools/go.mod`: they need newer libraries than the cluster has.
 """
@@ -26,6 +27,7 @@ MODULES = {
     "crane": HACK / "tools" / "release",
     "actionlint": HACK / "tools" / "release",
     "registry": HACK / "tools" / "release",
+    "krew": HACK / "tools" / "krew",
 }
 PACKAGES = {
     "coscheduling": ".",
@@ -34,6 +36,7 @@ PACKAGES = {
     "crane": "github.com/google/go-containerregistry/cmd/crane",
     "actionlint": "github.com/rhysd/actionlint/cmd/actionlint",
     "registry": "github.com/distribution/distribution/v3/cmd/registry",
+    "krew": "sigs.k8s.io/krew/cmd/krew",
 }
 TAGS = {"promtool": "remove_all_sd"}
 """Without the service discovery of every cloud promtool is half as large."""

@@ -19,15 +19,19 @@ from releasebuild import environment
 from releasebuild.project import NAME, commit_time, system
 
 PROGRAM, COMPLETION = "kubectl-neuron", "kubectl_complete-neuron"
+_COMPLETE = "__complete"
 _ENTRY = f"""\
 import sys
-from pathlib import Path
 
 from neuron_operator.cli import __main__, completion
 
-is_completion = Path(sys.argv[0]).name.startswith("{COMPLETION}")
-sys.exit(completion.main() if is_completion else __main__.main())
+sys.exit(completion.main(sys.argv[2:]) if sys.argv[1:2] == ["{_COMPLETE}"] else __main__.main())
 """
+_SCRIPT = f"""\
+#!/bin/sh
+exec "$(dirname "$(readlink -f "$0")")/{PROGRAM}" {_COMPLETE} "$@"
+"""
+"""What kubectl calls for completion. No link: krew unpacks none."""
 _PACKAGES = ("neuron_api", "neuron_operator", "neuron_dashboard")
 _ARCHIVE = re.compile(rf"{PROGRAM}_(?P<version>.+)_(?P<os>[a-z]+)-(?P<arch>[a-z0-9]+)\.tar\.gz")
 _HOMEPAGE = "https://neurontraining.dev"
@@ -47,7 +51,8 @@ def build(folder: Path, wheel: Path, version: str) -> Path:
         programs = environment.ensure()
         environment.run(programs / "pyinstaller", *command, place / "entry.py", PYTHONHASHSEED="1")
         program = place / "distpath" / PROGRAM
-        (program / COMPLETION).symlink_to(PROGRAM)
+        (program / COMPLETION).write_text(_SCRIPT)
+        (program / COMPLETION).chmod(0o755)
         (program / "LICENSE").write_bytes((REPOSITORY / "LICENSE").read_bytes())
         _pack(program, path)
     return path
@@ -64,7 +69,7 @@ def _pack(program: Path, path: Path) -> None:
     with (
         path.open("wb") as raw,
         gzip.GzipFile(fileobj=raw, mode="wb", mtime=moment, filename="") as packed,
-        tarfile.open(fileobj=packed, mode="w") as archive,
+        tarfile.open(fileobj=packed, mode="w", dereference=True) as archive,
     ):
         for member in [program, *sorted(program.rglob("*"))]:
             archive.add(member, member.relative_to(program.parent), recursive=False, filter=plain)

@@ -70,15 +70,17 @@ def test_the_plugin_runs_without_python(release: Release, tmp_path: Path) -> Non
     with tarfile.open(next(release.folder.glob("kubectl-neuron_*.tar.gz"))) as archive:
         archive.extractall(tmp_path, filter="data")
         assert {name.rpartition("/")[2] for name in archive.getnames()} >= {"job.js", "failure-table.yaml"}
-    bare = {"PATH": "/nowhere", "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "none")}
+    bare = {"HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "none")}
 
-    def call(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def call(name: str, *arguments: str, path: str = "/nowhere") -> subprocess.CompletedProcess[str]:
         (tmp_path / "bin").mkdir(exist_ok=True)
         link = tmp_path / "bin" / name  # krew links programs into one folder
         if not link.is_symlink():
             link.symlink_to(tmp_path / "kubectl-neuron" / name)
         command = [str(link), *arguments]
-        return subprocess.run(command, cwd=ROOT, env=bare, capture_output=True, text=True, check=False, timeout=BOUND)
+        return subprocess.run(
+            command, cwd=ROOT, env=bare | {"PATH": path}, capture_output=True, text=True, check=False, timeout=BOUND
+        )
 
     assert release.version in call("kubectl-neuron", "version").stdout
     planned = call("kubectl-neuron", "plan", "-f", "examples/quickstart.yaml", "-o", "json")
@@ -88,7 +90,15 @@ def test_the_plugin_runs_without_python(release: Release, tmp_path: Path) -> Non
     assert (away.returncode, away.stderr.count("\n")) == (1, 1), away.stderr
     assert away.stderr.startswith("kubectl neuron: no cluster: ")
     assert "--help" in call("kubectl-neuron", "dashboard", "--help").stdout
-    assert "--nodes" in call("kubectl_complete-neuron", "submit", "--no").stdout
+    assert "--nodes" in call("kubectl_complete-neuron", "submit", "--no", path="/usr/bin:/bin").stdout
+
+
+def test_krew_installs_the_plugin_and_kubectl_calls_it(release: Release, tmp_path: Path) -> None:
+    archive = next(release.folder.glob("kubectl-neuron_*.tar.gz"))
+    flags = (f"--manifest={release.folder / 'neuron.yaml'}", f"--archive={archive}")
+    run(optionalprograms.program("krew"), "install", *flags, KREW_ROOT=str(tmp_path))
+    kubectl = toolchain.programs("kubectl")["kubectl"]
+    assert release.version in run(kubectl, "neuron", "version", PATH=f"{tmp_path / 'bin'}:/usr/bin:/bin")
 
 
 def test_krews_manifest_names_the_archive_with_its_sum(release: Release) -> None:

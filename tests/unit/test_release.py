@@ -146,18 +146,20 @@ def test_the_manifest_names_every_archive_of_this_version(tmp_path: Path) -> Non
         plugin.manifest(tmp_path, "2.0.0", "https://example.com")
 
 
-def test_archives_of_the_same_files_are_the_same(tmp_path: Path) -> None:
+def test_archives_of_the_same_files_are_the_same_and_have_no_links(tmp_path: Path) -> None:
     sums = set()
     for name in ("first", "second"):
         folder = tmp_path / name / "kubectl-neuron"
         folder.mkdir(parents=True)
         (folder / "b").write_text("b")
         (folder / "a").write_text("a")
+        (folder / "c").symlink_to("a")
         path = tmp_path / f"{name}.tar.gz"
         plugin._pack(folder, path)
         sums.add(path.read_bytes())
         with tarfile.open(path) as archive:
-            assert archive.getnames() == ["kubectl-neuron", "kubectl-neuron/a", "kubectl-neuron/b"]
+            assert archive.getnames() == ["kubectl-neuron", *(f"kubectl-neuron/{name}" for name in "abc")]
+            assert all(member.isreg() or member.isdir() for member in archive), "krew unpacks nothing else"
     assert len(sums) == 1
 
 
