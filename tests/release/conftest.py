@@ -17,12 +17,14 @@ import pytest
 from bounds import BOUND
 from localcluster import optionalprograms
 from localcluster.controlplane import ControlPlane
+from localcluster.shell import wait_until
 from releasebuild import project
 
 collect_ignore_glob = [] if os.environ.get("NTO_TEST_RELEASE") else ["test_*.py"]
 
 ROOT = Path(__file__).parents[2]
 LOOPBACK = "127.0.0.1"
+_LISTENS = re.compile(rf"listening on ({LOOPBACK}:\d+)")
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,18 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         f"version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {folder / 'data'}}}}}\n"
         f"http: {{addr: '{LOOPBACK}:0'}}\n"
     )
+    log = folder / "log"
     command = [optionalprograms.program("registry"), "serve", configuration]
-    variables = os.environ | {"OTEL_TRACES_EXPORTER": "none"}
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen(command, stderr=subprocess.PIPE, stdout=log, env=variables, text=True) as server,
-    ):
-        assert server.stderr is not None
-        address = next(filter(None, (re.search(rf"listening on ({LOOPBACK}:\d+)", line) for line in server.stderr)))
-        yield address[1]
-        server.terminate()
-        server.stderr.read()
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            command, stdout=output, stderr=output, env=os.environ | {"OTEL_TRACES_EXPORTER": "none"}
+        )
+        try:
+            wait_until("the registry's port", lambda: bool(_LISTENS.search(log.read_text())), seconds=BOUND)
+            yield _LISTENS.findall(log.read_text())[0]
+        finally:
+            server.terminate()
+            server.wait(BOUND)
 
 
 @pytest.fixture(scope="session")
