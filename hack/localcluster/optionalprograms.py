@@ -12,11 +12,11 @@ They are not part of `hack/tools/go.mod`: they need newer libraries than the clu
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
 
+from localcluster import toolchain
 from localcluster.errors import CommandFailed, MissingRequirement
 from localcluster.locations import HACK, cache_directory, fingerprint
 
@@ -65,9 +65,11 @@ def source(name: str, module: str) -> Path:
 
 
 def _go(name: str, *arguments: str) -> str:
-    go = shutil.which("go")
+    go = toolchain.go_program()
     if go is None:
-        raise MissingRequirement(f"Go is not installed, and {name} must be built. Install Go 1.25 or newer.")
+        raise MissingRequirement(
+            f"Go is not installed, and {name} must be built. Install Go 1.25 or newer (PATH or /usr/local/go)."
+        )
     environment = os.environ | {"CGO_ENABLED": "0", "GOWORK": "off"}
     done = subprocess.run(
         [go, *arguments], cwd=MODULES[name], env=environment, capture_output=True, text=True, check=False

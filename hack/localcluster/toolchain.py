@@ -67,7 +67,7 @@ def find(name: str) -> Path | None:
         candidate = Path(assets) / name
         if os.access(candidate, os.X_OK):
             return candidate
-    if _go() is not None:
+    if go_program() is not None:
         candidate = binaries() / name
         if candidate.exists():
             return candidate
@@ -126,7 +126,7 @@ def _build_one(go: str, name: str, target: Path) -> None:
 
 def binaries() -> Path:
     """Our cache directory for the present pins and Go version."""
-    go = _go()
+    go = go_program()
     version = _go_version(go) if go else "none"
     sources = [(MODULE / part).read_bytes() for part in ("go.mod", "go.sum", "coredns/main.go", "pause/main.go")]
     return cache_directory() / "tools" / fingerprint(*sources, version) / "bin"
@@ -151,7 +151,7 @@ def _minor_of_kubectl(program: str) -> int:
 
 
 @cache
-def _go() -> str | None:
+def go_program() -> str | None:
     """Go from PATH, or where its own installer puts it (which is often not on a service's PATH)."""
     usual = Path("/usr/local/go/bin/go")
     return shutil.which("go") or (str(usual) if usual.exists() else None)
@@ -169,7 +169,7 @@ def _require_go(names: list[str]) -> str:
         f"Install Go {wanted} or newer (on the PATH or in /usr/local/go), or set KUBEBUILDER_ASSETS to a "
         f"directory that holds {', '.join(names)}."
     )
-    go = _go()
+    go = go_program()
     if go is None:
         raise MissingRequirement(f"Go is not installed, and {', '.join(names)} must be built. {remedy}")
     version = re.match(r"go(\d+)\.(\d+)", _go_version(go))

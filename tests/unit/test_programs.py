@@ -28,7 +28,7 @@ def test_a_machine_that_cannot_build_says_so_before_the_first_test(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
-    monkeypatch.setattr(toolchain, "_go", lambda: None)
+    monkeypatch.setattr(toolchain, "go_program", lambda: None)
     monkeypatch.setattr(toolchain, "find", lambda name: None)
     assert main(["--for", "tests", "--check"]) == 1
     assert "Go is not installed, and etcd, kube-apiserver" in capsys.readouterr().err
