@@ -55,6 +55,10 @@ test-dashboard: venv ## the dashboard in the Chromium that is installed, against
 test-trackers: venv ## runs against a real MLflow server (SQLite) and W&B offline (their packages into build/: minutes)
 	hack/test-trackers $(BIN)/python
 
+.PHONY: test-xla
+test-xla: venv ## lazy XLA on the CPU: PyTorch 2.9 with torch-xla (2.6 GB into build/ the first time; minutes)
+	hack/test-xla $(BIN)/python
+
 .PHONY: test-upgrade
 test-upgrade: venv ## helm upgrade and rollback between today and an earlier commit with 50 live jobs (real API server, minutes)
 	NTO_TEST_UPGRADE=1 $(BIN)/python -m pytest tests/upgrade

@@ -4,7 +4,7 @@
 Without options this is `uv pip install --require-hashes -r LOCK`: the package index's PyTorch, with its
 CUDA libraries. `--torch-index-url` takes the same version from another index (PyTorch's own CPU wheels:
 a tenth of the size); `--torch-cuda-stubs` takes the package index's and leaves the CUDA libraries out,
-with stand-ins (torch_cuda_stubs.py, which must lie beside this file).
+with stand-ins (torch_cuda_stubs.py, beside this file as in an image's build, or in the folder above).
 
 Everything else of the lock is installed with its hash. A PyTorch from another index is another file than
 the locked one, so it is checked by version alone.
@@ -50,7 +50,12 @@ def main() -> None:
         _run([*install, "--no-deps", "--index-url", options.torch_index_url, version])
     _run([*install, "--no-deps", "--require-hashes", "--requirements", "-"], stdin="".join(wanted.values()))
     if options.torch_cuda_stubs:
-        _run([options.python, str(Path(__file__).with_name("torch_cuda_stubs.py"))])
+        _run([options.python, str(_stubs())])
+
+
+def _stubs() -> Path:
+    beside = Path(__file__).with_name("torch_cuda_stubs.py")
+    return beside if beside.exists() else beside.parents[1] / beside.name
 
 
 def _run(command: list[str], stdin: str | None = None) -> None:

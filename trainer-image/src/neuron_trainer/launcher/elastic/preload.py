@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError
 from typing import Any, Final
 
@@ -78,7 +78,9 @@ import neuron_trainer.worker  # noqa: E402, F401
 from neuron_trainer import parallel  # noqa: E402
 
 for _name in parallel.backends():
-    parallel.provider(_name).preload()
+    # A backend that the image's PyTorch is too old for; a run that is its own fails when its worker imports it.
+    with suppress(ImportError):
+        parallel.provider(_name).preload()
 
 # tqdm's own lock is a semaphore of the system, which a killed worker would leave behind.
 tqdm.tqdm.set_lock(threading.RLock())
