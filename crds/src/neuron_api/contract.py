@@ -58,6 +58,9 @@ ENV_PROCESSES_PER_NODE: Final = "NTJ_PROCESSES_PER_NODE"
 ENV_RENDEZVOUS_ENDPOINT: Final = "NTJ_RENDEZVOUS_ENDPOINT"
 """`host:port` of the c10d store on pod 0."""
 
+ENV_COMPILE_MODE: Final = "NTJ_COMPILE_MODE"
+"""`spec.compilePolicy.mode`."""
+
 ENV_MAX_PROCESS_RESTARTS: Final = "NTJ_MAX_PROCESS_RESTARTS"
 ENV_REJOIN_TIMEOUT: Final = "NTJ_REJOIN_TIMEOUT_SECONDS"
 """How long a pod waits in rendezvous for a lost peer to come back before it gives up with exit code 1."""
@@ -126,6 +129,8 @@ class ExitCode(IntEnum):
     """The configuration or its inputs are wrong: starting again cannot help, the operator does not retry."""
     NO_CHECKPOINT = 3
     """Steps were finished and no complete checkpoint is found: the job does not start again at step 0."""
+    COMPILATION = 4
+    """The compiler refused a part of the model: starting again cannot help, the operator does not retry."""
     PREEMPTED = 143
     """SIGTERM: the step was finished and saved; never counted against a budget."""
 

@@ -209,6 +209,11 @@ def _all_up() -> JobStatus:
     return after(*PODS)
 
 
+@reaches(Reason.COMPILING)
+def _compiling() -> JobStatus:
+    return passed(observed(known(JOB, *PODS), PODS, [make_report(PODS[0].build(), JOB).compiling(3, 10).build()]))
+
+
 @reaches(Reason.STEPS_ADVANCING)
 def _training() -> JobStatus:
     return passed(observed(known(JOB, *PODS), PODS, [training(3)]))

@@ -6,7 +6,7 @@ from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import CountedFailure, JobStatus, Restart, RestartScope
 from neuron_operator.planning.observation.observation import Node, NodeCondition, Taint
 
-from .passes import JOB, PODS, TWO, known, one_pass
+from .passes import JOB, PODS, TWO, known, one_pass, reparsed
 from .reason_cases import CREATED, after, of, passed, reaches, training
 
 # ---- causes of restarts ------------------------------------------------------------------------------------------
@@ -88,6 +88,18 @@ def _used_up() -> JobStatus:
 @reaches(Reason.TRAINER_REFUSED_CONFIG)
 def _exit_code_2() -> JobStatus:
     return after(PODS[0], PODS[1].failed(ExitCode.CONFIG, "data.train_dir: /data is empty."))
+
+
+@reaches(Reason.COMPILATION_FAILED)
+def _exit_code_4() -> JobStatus:
+    return after(PODS[0], PODS[1].failed(ExitCode.COMPILATION, "a part of the model could not be compiled."))
+
+
+@reaches(Reason.COMPILE_DEADLINE_EXCEEDED)
+def _compiles_for_long() -> JobStatus:
+    job = TWO.spec(compilePolicy={"timeoutSeconds": 60})
+    report = make_report(PODS[0].build(), JOB).compiling(3, 10).build()
+    return one_pass(observed(reparsed(job, known(JOB, *PODS).status), PODS, [report]), 61)[1]
 
 
 @reaches(Reason.DEADLINE_EXCEEDED)

@@ -1,5 +1,5 @@
-"""The command line: `neuron-train run CONFIG [key=value …]`, `test CONFIG …`, `data prepare …`, `checkpoint list …`,
-`generate RUN …`, `plot RUN …`, `dashboard RUN …`, `doctor`."""
+"""The command line: `neuron-train run CONFIG [key=value …]`, `test CONFIG …`, `compile CONFIG …`, `data prepare …`,
+`checkpoint list …`, `generate RUN …`, `plot RUN …`, `dashboard RUN …`, `doctor`."""
 
 import argparse
 import sys
@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_run(commands: Any) -> None:
     described = {
         "run": "train; with no Kubernetes on this machine, in a pod as its part of the job",
+        "compile": "compile what a run needs into compiler_cache_url, without data and without training",
         "test": "the loss of exp_manager.resume_from_checkpoint, or of the run's newest checkpoint, on the test set: "
         "trainer.limit_test_batches of data.test_dir, or of the test part of data.data_prefix",
     }
@@ -229,7 +230,7 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> int:
     """Entry point of the `neuron-train` script; returns an exit code of `neuron_api.contract.ExitCode`."""
     chosen = _parse(words)
-    if chosen.command in ("run", "test"):
+    if chosen.command in ("run", "test", "compile"):
         from .launcher import job_file, start
 
         own = [job_file.data_module_override(chosen.data_module)] if chosen.data_module else []
@@ -237,6 +238,7 @@ def main(words: Sequence[str] | None = None) -> int:
             chosen.config,
             [*own, *chosen.overrides],
             is_test=chosen.command == "test",
+            is_compile=chosen.command == "compile",
             job=chosen.job,
             accelerator=chosen.accelerator,
         )

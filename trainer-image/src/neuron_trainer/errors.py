@@ -2,6 +2,7 @@
 
     TrainerError
     ├── InputError          the configuration or what it points at is wrong: exit code 2, starting again cannot help
+    ├── CompilationError    the compiler refused a part of the model: exit code 4, starting again cannot help
     ├── TokenError          the data has a token that the model does not
     ├── DivergenceError     the loss or the gradients are not finite: starting again from the checkpoint may help
     ├── CheckpointError     a checkpoint cannot be read: the reader falls back to the one before
@@ -42,6 +43,10 @@ class InputError(TrainerError):
     def __reduce__(self) -> tuple[type["InputError"], tuple[tuple[Finding, ...]]]:
         """Pickle by the findings: the error crosses processes."""
         return InputError, (self.findings,)
+
+
+class CompilationError(TrainerError):
+    """The compiler refused a part of the model; the text has its own words."""
 
 
 class TokenError(TrainerError):
@@ -124,9 +129,26 @@ _REMEDIES: Final[Mapping[int, str]] = {
 }
 
 
-_COMPILER: Final = "torch._dynamo"
-"""The package whose errors are those of a compilation; importing it takes 2 s."""
-_EAGER: Final = "Set model.compile: eager to train without compiling, and report the stack above."
+_COMPILERS: Final = ("torch._dynamo", "torch._inductor")
+"""Packages whose errors are those of a compilation; importing them takes 2 s."""
+_NEURON_COMPILER: Final = ("RunNeuronCCImpl", "Failed compilation with")
+"""In an error of PyTorch/XLA whose compiler failed (from reports: docs/reference/upstream-facts.md)."""
+_NO_FAULT_OF_THE_MODEL: Final = ("No space left on device", "Cannot allocate memory", "Disk quota exceeded")
+"""What a compiler says of the machine: another start may help."""
+_EAGER: Final = "Set model.compile: eager to train without compiling, and report the stack in the log."
+_MAX_WORDS: Final = 1500
+"""Characters of the compiler's own words; its command line alone may have ten thousand."""
+
+
+def compiler_refusal(problem: BaseException) -> str | None:
+    """Return what a compiler says of a part of the model that it refuses, with a remedy; None for other errors."""
+    text = str(problem).strip()
+    is_compiler = type(problem).__module__.startswith(_COMPILERS) or any(sign in text for sign in _NEURON_COMPILER)
+    if not is_compiler or any(sign in text for sign in _NO_FAULT_OF_THE_MODEL):
+        return None
+    words = text if len(text) <= _MAX_WORDS else f"{text[: _MAX_WORDS // 3]}\n[…]\n{text[-_MAX_WORDS * 2 // 3 :]}"
+    first = f"a part of the model could not be compiled: {_reason(problem)}. {_EAGER}"
+    return first if len(words.splitlines()) < 2 else f"{first}\nThe compiler says:\n{words}"
 
 
 def failure_sentence(problem: Exception, *, is_own_module: bool) -> str | None:
@@ -137,8 +159,6 @@ def failure_sentence(problem: Exception, *, is_own_module: bool) -> str | None:
     """
     if isinstance(problem, PeerLostError):
         return None
-    if type(problem).__module__.startswith(_COMPILER):
-        return f"a part of the model could not be compiled: {_reason(problem)}. {_EAGER}"
     is_system = isinstance(problem, OSError) and problem.errno is not None and not is_own_module
     if not (isinstance(problem, TrainerError) or is_system):
         return None
@@ -147,7 +167,7 @@ def failure_sentence(problem: Exception, *, is_own_module: bool) -> str | None:
     return f"{text.rstrip('.')}. {remedy}" if remedy else text
 
 
-def _reason(problem: Exception) -> str:
+def _reason(problem: BaseException) -> str:
     """Return the first line of a message, with the next one where it only introduces it."""
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()] or [type(problem).__name__]
     return " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(".")

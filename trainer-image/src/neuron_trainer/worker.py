@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 import torch.distributed as dist
@@ -20,16 +20,26 @@ from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-d
 
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
+from neuron_api.derive import hardware
 from neuron_api.platform.topology import Topology
+from neuron_api.resource.spec import CompileMode
 
 from . import accelerators, generators, logs, parallel, run_config
-from .errors import InputError, PeerLostError, ReportedError, failure_sentence
+from .data import tokenizer
+from .errors import InputError, PeerLostError, ReportedError, compiler_refusal, failure_sentence
 from .ipc import process_group
 from .ipc.phases import Phases
 from .ipc.worker_channel import Start, WorkerChannel
 from .metrics.history import MetricsFile
+from .models.family import Family
 from .parallel import hosts
-from .run_directory.log_dir import checkpoints
+from .run_directory import compile_record
+from .run_directory.compile_record import CompileStore
+from .run_directory.log_dir import checkpoints, compile_cache
+from .storage import lease
+
+if TYPE_CHECKING:
+    from .loop.compiling import CompilePhase
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +61,8 @@ class WorkerOutcome(StrEnum):
     """Another node was asked to stop; the step is saved, wait for its replacement."""
     OUT_OF_TIME = "out of time"
     """`trainer.max_time` is over; the step is saved, and another start goes on from it."""
+    COMPILED = "compiled"
+    """The compile phase has ended; training is for new processes."""
     STOPPED_EARLY = "stopped early"
     """Early stopping ended the training."""
 
@@ -67,6 +79,9 @@ class Job:
     accelerator: str
     is_test: bool = False
     """`neuron-train test`: a checkpoint is evaluated, nothing is trained."""
+    compile_mode: CompileMode = CompileMode.NEVER
+    compiles_only: bool = False
+    """`neuron-train compile`: the job ends with its compile phase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +122,10 @@ def main(job: Job) -> str:
         channel.report_refusal(problem)
         raise
     except Exception as problem:
+        if (refusal := compiler_refusal(problem)) is not None:
+            logs.stack(problem)
+            channel.report_compiler(refusal)
+            raise ReportedError(refusal) from None
         if not process_group.is_peer_loss(problem, job.accelerator):
             if (sentence := failure_sentence(problem, is_own_module=bool(config.data.data_module))) is None:
                 raise
@@ -150,15 +169,23 @@ def _train(
     from .loop.stopping import Stop
 
     start = _agree(own)
-    run = Run.build(
-        config=config,
-        topology=Topology.from_config(config, job.processes_per_node),
-        config_hash=job.config_hash,
-        device=device,
-        wants_stop=lambda: channel.is_stopping,
-        phases=phases,
-        is_fresh=Run.draws_weights(start.checkpoint),
-    )
+
+    def build(*, is_fresh: bool) -> Run:
+        return Run.build(
+            config=config,
+            topology=Topology.from_config(config, job.processes_per_node),
+            config_hash=job.config_hash,
+            device=device,
+            wants_stop=lambda: channel.is_stopping,
+            phases=phases,
+            is_fresh=is_fresh,
+        )
+
+    if _has_compile_phase(job, config, start):
+        phase = _compile_phase(job, config, ranks, channel, start)
+        if phase.run(lambda: build(is_fresh=True).module) or job.compiles_only:
+            return _leave(channel, ranks, WorkerOutcome.COMPILED)
+    run = build(is_fresh=Run.draws_weights(start.checkpoint))
     if job.is_test:
         testing.test(run, start, Path(job.log_dir), ranks.rank)
         return _leave(channel, ranks, WorkerOutcome.FINISHED)
@@ -173,6 +200,36 @@ def _train(
     )
     outcomes = {Stop.TIME: WorkerOutcome.OUT_OF_TIME, Stop.EARLY: WorkerOutcome.STOPPED_EARLY}
     return _leave(channel, ranks, None if stop is Stop.REQUEST else outcomes.get(stop, WorkerOutcome.FINISHED))
+
+
+def _has_compile_phase(job: Job, config: TrainingConfig, start: Start) -> bool:
+    if job.is_test or start.is_compiled:
+        return False
+    if job.compile_mode is CompileMode.AUTO:
+        return hardware.keeps_graphs(config, job.accelerator)
+    return job.compile_mode is CompileMode.ALWAYS
+
+
+def _compile_phase(
+    job: Job, config: TrainingConfig, ranks: Ranks, channel: WorkerChannel, start: Start
+) -> "CompilePhase":
+    from .loop.compiling import CompilePhase
+
+    store = _compile_store(job, config) if ranks.rank == 0 else None
+    holder = lease.myself(os.environ.get(contract.ENV_JOB_UID, ""), os.environ.get(contract.ENV_JOB_NAME, ""))
+    handoff = channel if ranks.local_rank == 0 else None
+    return CompilePhase(store, holder, handoff, start, is_forced=job.compile_mode is CompileMode.ALWAYS)
+
+
+def _compile_store(job: Job, config: TrainingConfig) -> CompileStore | None:
+    """Return where it is recorded what was compiled; None where that cannot be written: each start compiles then."""
+    family = Family.from_config(config, tokenizer.vocabulary(config))
+    cache = compile_cache(config, Path(job.log_dir))
+    try:
+        return CompileStore.create(cache, compile_record.facts(config, family, job.accelerator))
+    except OSError as problem:
+        log.warning("no compile phase: %s cannot be written: %s", cache, problem.strerror or problem)
+        return None
 
 
 def _leave(channel: WorkerChannel, ranks: Ranks, outcome: WorkerOutcome | None) -> WorkerOutcome:

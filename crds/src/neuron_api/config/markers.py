@@ -57,5 +57,8 @@ class NoEffect:
 WITHOUT_NEURON: Final = (Accelerator.CPU, Accelerator.CUDA)
 """The devices that are not Neuron's."""
 
+NO_COMPILER: Final = NoEffect("nothing is compiled there by default", (Accelerator.CPU,), unless="model.compile")
+"""For keys of compilers."""
+
 NEURON_ONLY: Final = NoEffect("only Neuron's compiler and runtime read it", WITHOUT_NEURON)
 """For keys that are passed on as an environment variable and do not affect PyTorch."""

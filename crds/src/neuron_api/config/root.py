@@ -7,7 +7,7 @@ from pydantic import Field
 from .alignment import AlignmentConfig
 from .data import DataConfig
 from .exp_manager import ExpManagerConfig
-from .markers import NEURON_ONLY
+from .markers import NEURON_ONLY, NO_COMPILER
 from .model import ModelConfig
 from .moe import FusionsConfig
 from .section import Count, Flag, Section
@@ -54,9 +54,10 @@ class TrainingConfig(Section):
     compiler_flags: Annotated[str, NEURON_ONLY] = ""
     """Appended to NEURON_CC_FLAGS, before the flags that the precision type adds. Default: none."""
 
-    compiler_cache_url: Annotated[str | None, NEURON_ONLY] = None
-    """NEURON_COMPILE_CACHE_URL: where compiled graphs are kept between runs; a path (on a mounted volume: a warning
-    tells where it is lost with the pod) or s3://bucket/prefix. Default null: the compiler's own."""
+    compiler_cache_url: Annotated[str | None, NO_COMPILER] = None
+    """Where compiled graphs are kept, for restarts and for other runs that need the same (spec.compilePolicy); also
+    NEURON_COMPILE_CACHE_URL. A path (on a mounted volume: a warning tells where it is lost with the pod) or, for
+    neuronx-cc alone, s3://bucket/prefix. Default null: a folder of the log directory."""
 
     aync_exec_max_inflight_requests: Count | None = Field(default=None, ge=0)
     """Depth of the Neuron runtime's execution queue (NEURON_RT_ASYNC_EXEC_MAX_INFLIGHT_REQUESTS), and steps whose loss

@@ -25,6 +25,17 @@ COMPILER_OF_DEVICE: Final[Mapping[str, str]] = {"neuron": "neuron", "cuda": "ind
 """Backends of `torch.compile` by the device that has one; on another device nothing is compiled by default."""
 
 
+XLA_DEVICE: Final = "xla"
+"""PyTorch/XLA's device, where whole steps are compiled, whatever `model.compile` says."""
+_KEEPS_GRAPHS: Final = ("inductor", "neuron")
+"""Backends of `torch.compile` that keep their graphs in files; what the others make ends with the process."""
+
+
+def keeps_graphs(config: TrainingConfig, device: str) -> bool:
+    """Return whether what is compiled on a device is found by the next start."""
+    return device == XLA_DEVICE or compiler_of(config, device) in _KEEPS_GRAPHS
+
+
 def compiler_of(config: TrainingConfig, device: str) -> str | None:
     """Return the backend of `torch.compile` on a device of PyTorch's name; None: nothing is compiled."""
     chosen = config.model.compile

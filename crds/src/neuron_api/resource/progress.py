@@ -101,6 +101,28 @@ class PassReport(Wire):
     """When the last of them were."""
 
 
+class CompileReport(Wire):
+    """The compile phase before the first step."""
+
+    part: Name = ""
+    """What is being compiled: `training step`, `validation`, `reference`; empty before, and while another run compiles
+    the same."""
+    done: Count = 0
+    """Graphs that are there, compiled or taken from the cache."""
+    known: Count = 0
+    """Graphs that are known to be needed: those that were begun, or that an earlier compile phase had."""
+    compiled: Count = 0
+    """Those of `done` that were compiled now."""
+    since: Moment
+    """When the phase began."""
+    time: Moment
+    """When the newest graph was there."""
+    complete: bool = False
+    """Whether the phase is over."""
+    holder: Message = ""
+    """Who compiles the same, and is waited for; empty while nobody is."""
+
+
 class Progress(Wire):
     """The progress report of one pod."""
 
@@ -124,10 +146,12 @@ class Progress(Wire):
     data that are no records. Reported by pod 0."""
     reference: PassReport | None = None
     """The phase meanwhile is Loading, which every reader knows; each report of it is news."""
+    compilation: CompileReport | None = None
+    """The phase meanwhile is Loading, which every reader knows; each graph is news."""
     last_step_time: Moment | None = None
     idle_seconds: Seconds | None = None
-    """Seconds since the last news (phase, round, step, checkpoint, reference), by the launcher's monotonic clock;
-    absent from trainers that do not measure it."""
+    """Seconds since the last news (phase, round, step, checkpoint, reference, compilation), by the launcher's
+    monotonic clock; absent from trainers that do not measure it."""
     start_time: Moment | None = None
     log_dir: PathText = ""
     config_hash: Name = ""

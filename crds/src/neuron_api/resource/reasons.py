@@ -110,6 +110,9 @@ class Reason(StrEnum):
     # -- progress
     WAITING_FOR_FIRST_STEP = "WaitingForFirstStep"
     """Pods are up; the processes are loading or compiling. Wait."""
+    COMPILING = "Compiling"
+    """Pods are up; their processes compile what the run needs, or wait for another run that compiles the same. Wait:
+    later starts take it from the cache. spec.compilePolicy bounds it."""
     STEPS_ADVANCING = "StepsAdvancing"
     """Optimizer steps are being finished. Nothing to do."""
     COMPLETED = "Completed"
@@ -183,6 +186,13 @@ class Reason(StrEnum):
     TRAINER_REFUSED_CONFIG = "TrainerRefusedConfig"
     """The trainer ended with exit code 2: the data, the model or a checkpoint is not as configured. Fix what the
     message names."""
+    COMPILATION_FAILED = "CompilationFailed"
+    """The compiler refused a part of the model (exit code 4), and would again: nothing is retried. The message has its
+    own words. Change what it names, set model.compile to eager, or use an image of another SDK release; in a new
+    job."""
+    COMPILE_DEADLINE_EXCEEDED = "CompileDeadlineExceeded"
+    """The compile phase took longer than compilePolicy.timeoutSeconds. What was compiled is in the cache: a new job
+    with the same configuration continues from there. Raise the bound, or leave it out."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     """spec.activeDeadlineSeconds is over; the pods save and end. Start a new job with more time that resumes from the
     last checkpoint (exp_manager.resume_from_checkpoint)."""
@@ -271,6 +281,7 @@ RESPONSES: Final[Mapping[Reason, Response]] = {
     Reason.NODE_NOT_READY: Response(_PLATFORM, (Alert.JOB_PENDING, Alert.JOB_STALLED, Alert.NO_STEP)),
     Reason.ALL_PODS_READY: Response(_NOBODY),
     Reason.WAITING_FOR_FIRST_STEP: Response(_USER, (Alert.JOB_PENDING,)),
+    Reason.COMPILING: Response(_NOBODY),
     Reason.STEPS_ADVANCING: Response(_NOBODY),
     Reason.COMPLETED: Response(_NOBODY),
     Reason.NOT_STARTED: Response(_PLATFORM, (Alert.JOB_PENDING,)),
@@ -296,6 +307,8 @@ RESPONSES: Final[Mapping[Reason, Response]] = {
     Reason.BUDGET_EXHAUSTED: Response(_USER, (Alert.JOB_FAILED,)),
     Reason.SAME_STEP_CRASH: Response(_USER, (Alert.JOB_FAILED,)),
     Reason.TRAINER_REFUSED_CONFIG: Response(_USER, (Alert.JOB_FAILED,)),
+    Reason.COMPILATION_FAILED: Response(_USER, (Alert.JOB_FAILED,)),
+    Reason.COMPILE_DEADLINE_EXCEEDED: Response(_USER, (Alert.JOB_FAILED,)),
     Reason.DEADLINE_EXCEEDED: Response(_USER, (Alert.JOB_FAILED,)),
     Reason.SCHEDULING_DEADLINE_EXCEEDED: Response(_PLATFORM, (Alert.JOB_FAILED,)),
     Reason.IMAGE_DEADLINE_EXCEEDED: Response(_PLATFORM, (Alert.JOB_FAILED,)),

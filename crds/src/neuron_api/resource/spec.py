@@ -241,6 +241,31 @@ class StartupPolicy(ApiObject):
     no bound."""
 
 
+class CompileMode(StrEnum):
+    """When a compile phase comes before training."""
+
+    AUTO = "Auto"
+    """Where the device's compiler keeps its graphs and no run with the same fingerprint has compiled them yet."""
+    ALWAYS = "Always"
+    """At every start of a pod: for a cache from which files may be missing."""
+    NEVER = "Never"
+    """The first steps compile what they need."""
+
+
+class CompilePolicy(ApiObject):
+    """The compile phase: before training the processes compile what the run needs (steps, validation, DPO's reference)
+    into config.compiler_cache_url, without data. Other runs, restarts and pods with the same fingerprint (model, split,
+    shapes, precision, flags, versions) take it from there; of two at once one compiles and the other waits."""
+
+    mode: CompileMode = CompileMode.AUTO
+    """Auto: once for each fingerprint, where the compiler keeps its graphs. Always: at every start of a pod. Never: the
+    first steps compile what they need. Default Auto."""
+
+    timeout_seconds: int | None = Field(default=None, ge=60, le=31536000)
+    """Seconds that the phase may take in each start, waiting for another run included; then the job has failed.
+    Default: no bound but hangPolicy.firstStepSeconds for each graph."""
+
+
 class JobSpec(ApiObject):
     """What is to be trained, on what, with which storage."""
 
@@ -292,10 +317,14 @@ class JobSpec(ApiObject):
 
     active_deadline_seconds: int | None = Field(default=None, ge=1, le=31536000)
     """Seconds from the start after which the job is ended: its pods save, and it has failed. Time in which it was
-    suspended does not count. May be changed while the job runs. Default: no deadline."""
+    suspended, or in its compile phase (status.compilation), does not count. May be changed while the job runs.
+    Default: no deadline."""
 
     startup_policy: StartupPolicy = StartupPolicy()
     """How long the pods may take to come up."""
+
+    compile_policy: CompilePolicy = CompilePolicy()
+    """Whether what the run needs is compiled before training."""
 
     ttl_seconds_after_finished: int | None = Field(default=None, ge=0, le=31536000)
     """Seconds after the end of the job until its pods, with their logs, its Service and its ConfigMap are deleted. May

@@ -23,6 +23,8 @@ class Phase(StrEnum):
     """Accepted, or waiting for something that the conditions name."""
     STARTING = "Starting"
     """Pods exist; no step has been finished in this attempt."""
+    COMPILING = "Compiling"
+    """Processes compile what the run needs, before its first step (status.compilation)."""
     RUNNING = "Running"
     RESTARTING = "Restarting"
     """A failure or a lost pod is being recovered from."""
@@ -252,6 +254,36 @@ class ProgressStatus(StatusObject):
     """Rendezvous round that the processes are in; failures of earlier rounds are in the ledger."""
 
 
+class CompilationStatus(StatusObject):
+    """The compile phase, as pod 0 reports it."""
+
+    part: str = Field(default="", max_length=253)
+    """What is being compiled: training step, validation, reference."""
+    done: int = 0
+    """Graphs that are there, compiled or taken from the cache; of the first process."""
+    known: int = 0
+    """Graphs that are known to be needed so far."""
+    compiled: int = 0
+    """Those of done that were compiled in this phase."""
+    holder: str = Field(default="", max_length=1024)
+    """The run that compiles the same and is waited for; empty while none is."""
+    start_time: AwareDatetime
+    """When the phase began."""
+    time: AwareDatetime
+    """When the newest graph was there."""
+    complete: bool = False
+    """Whether the phase is over, and training follows."""
+    earlier_seconds: Decimal = 0.0
+    """Seconds of phases before it, of pods that were lost or replaced."""
+    pod_uid: str = Field(default="", alias="podUID", max_length=253)
+    """UID of the pod that reported it."""
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds from the start to the newest graph."""
+        return max(0.0, (self.time - self.start_time).total_seconds())
+
+
 class CheckpointStatus(StatusObject):
     """The newest complete checkpoint."""
 
@@ -302,7 +334,7 @@ class JobStatus(StatusObject):
     observed_generation: int = 0
     """Generation of the spec that this status describes."""
     phase: OpenPhase = Phase.PENDING
-    """Pending, Starting, Running, Restarting, Suspending, Suspended, Succeeded or Failed."""
+    """Pending, Starting, Compiling, Running, Restarting, Suspending, Suspended, Succeeded or Failed."""
     conditions: tuple[Condition, ...] = Field(default=(), max_length=32)
     """Ready, Reconciling, Stalled (kstatus) and ConfigValid, Admitted, PodsReady, Progressing, Restarting, Suspended,
     Succeeded, Failed."""
@@ -320,6 +352,8 @@ class JobStatus(StatusObject):
     """The pods of the current attempt by index."""
     progress: ProgressStatus | None = None
     """Where the training is."""
+    compilation: CompilationStatus | None = None
+    """The newest compile phase; absent where there was none."""
     checkpoint: CheckpointStatus | None = None
     """The newest complete checkpoint."""
     resume: tuple[Annotated[str, Field(max_length=1024)], ...] = Field(default=(), max_length=128)

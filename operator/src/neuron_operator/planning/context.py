@@ -5,7 +5,7 @@ from datetime import datetime
 
 from neuron_api.config import TrainingConfig
 from neuron_api.resource.job import NeuronTrainingJob
-from neuron_api.resource.status import JobStatus, TopologyStatus
+from neuron_api.resource.status import CompilationStatus, JobStatus, TopologyStatus
 
 from .failures import gang as gangs
 from .failures.gang import Gang
@@ -13,7 +13,7 @@ from .observation.observation import Observed, Pod
 from .options import Options
 from .scheduling import admission
 from .scheduling.adapter import Admission
-from .status import progress
+from .status import compilation, progress
 from .validation.validation import Accepted, Refused
 
 
@@ -59,6 +59,11 @@ class PlanContext:
     def is_stepping(self) -> bool:
         """Return whether the pods that exist now have finished a step."""
         return bool(self.gang.pods) and progress.is_stepping(self.status, self.gang.pod_zero_uid)
+
+    @property
+    def compilation(self) -> CompilationStatus | None:
+        """The compile phase that the pods are in; None: they are in none."""
+        return compilation.running(self.status, self.gang.pod_zero_uid) if self.gang.pods else None
 
     def with_status(self, status: JobStatus) -> "PlanContext":
         """Return the context with another status."""

@@ -3,6 +3,7 @@
     start.json       launcher → workers   which checkpoint to resume from, round number (written before every start)
     stop             launcher → workers   SIGTERM arrived: save at the end of this step and leave
     refusal.json     worker → launcher    the input is wrong: exit code 2, no restart
+    compiler         worker → launcher    the compiler refused a part of the model: exit code 4, no restart
     progress.json    local rank 0 → launcher
     lease.json       launcher → workers   until when the directory is surely the run's own, or that it is lost
     lost.<rank>      worker → launcher    a collective failed because a peer is gone; the worker waits to be stopped
@@ -25,7 +26,7 @@ from pydantic import ValidationError
 from neuron_api.findings.finding import error
 from neuron_api.resource import progress
 from neuron_api.resource.progress import Progress
-from neuron_trainer.errors import DirectoryLostError, InputError
+from neuron_trainer.errors import CompilationError, DirectoryLostError, InputError
 from neuron_trainer.storage.files import json_dumps, replace
 from neuron_trainer.storage.lease import boot_time
 
@@ -52,6 +53,8 @@ class Start:
     """How the checkpoint's configuration differs from the file's, a line for each difference."""
     run_id: str = ""
     """The run of the log directory, for the manifests of its checkpoints."""
+    is_compiled: bool = False
+    """Whether a compile phase has run since this launcher started."""
 
 
 class WorkerChannel:
@@ -140,6 +143,17 @@ class WorkerChannel:
         """Return what a worker of this node has found wrong with its input."""
         try:
             return InputError([error(*texts) for texts in loads((self.folder / "refusal.json").read_text())])
+        except FileNotFoundError:
+            return None
+
+    def report_compiler(self, text: str) -> None:
+        """Report what the compiler said of a part of the model that it refuses."""
+        replace(self.folder / "compiler", text)
+
+    def compiler_refusal(self) -> CompilationError | None:
+        """Return what a compiler has said to a worker of this node."""
+        try:
+            return CompilationError((self.folder / "compiler").read_text())
         except FileNotFoundError:
             return None
 

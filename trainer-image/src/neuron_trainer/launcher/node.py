@@ -10,7 +10,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import error
 from neuron_api.loading import device_count
 from neuron_api.resource.accelerator import Accelerator
-from neuron_api.resource.spec import FromScratch
+from neuron_api.resource.spec import CompileMode, FromScratch
 from neuron_trainer.errors import InputError
 from neuron_trainer.run_directory.resume import EarlierRuns
 
@@ -47,6 +47,7 @@ class NodeIdentity:
     accelerator: str
     job_uid: str
     attempt: int
+    compile_mode: CompileMode = CompileMode.AUTO
     earlier: EarlierRuns = _NO_EARLIER_RUNS
     """What the operator has observed of earlier runs; nothing without one."""
 
@@ -95,6 +96,7 @@ class NodeIdentity:
             accelerator=_accelerator(environ.get(contract.ENV_ACCELERATOR, "cpu"), _accelerator_key(in_pod)),
             job_uid=environ.get(contract.ENV_JOB_UID, ""),
             attempt=int(environ.get(contract.ENV_ATTEMPT, "0")),
+            compile_mode=CompileMode(environ.get(contract.ENV_COMPILE_MODE, CompileMode.AUTO)),
             earlier=_earlier_runs(environ),
         )
 

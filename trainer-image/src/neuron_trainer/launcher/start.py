@@ -1,4 +1,4 @@
-"""`neuron-train run` and `test`: from the text of a configuration to an exit code."""
+"""`neuron-train run`, `test` and `compile`: from the text of a configuration to an exit code."""
 
 import logging
 import os
@@ -18,6 +18,7 @@ from neuron_api.resource.progress import TrainerPhase, final_report
 from neuron_api.schema import effects, support
 from neuron_trainer import config_file, logs, run_config
 from neuron_trainer.errors import (
+    CompilationError,
     DirectoryLostError,
     InputError,
     NotBegunError,
@@ -47,6 +48,7 @@ def main(
     overrides: Sequence[str],
     *,
     is_test: bool = False,
+    is_compile: bool = False,
     job: str | None = None,
     accelerator: str | None = None,
 ) -> int:
@@ -61,9 +63,11 @@ def main(
     phases.mark("process_start")
     logs.console()
     try:
-        outcome = _run(Path(path), overrides, phases, is_test=is_test, job=job)
+        outcome = _run(Path(path), overrides, phases, is_test=is_test, is_compile=is_compile, job=job)
     except InputError as problem:
         outcome = LauncherOutcome(ExitCode.CONFIG, str(problem))
+    except CompilationError as problem:
+        outcome = LauncherOutcome(ExitCode.COMPILATION, str(problem))
     except ProgressLostError as problem:
         outcome = LauncherOutcome(ExitCode.NO_CHECKPOINT, str(problem))
     except (NotBegunError, KeyboardInterrupt):
@@ -79,14 +83,16 @@ def main(
     return int(outcome.code)
 
 
-def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool, job: str | None) -> LauncherOutcome:
+def _run(
+    path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool, is_compile: bool, job: str | None
+) -> LauncherOutcome:
     variables = job_file.environment_overrides(os.environ)
     loaded = _load(path, (*variables, *overrides, *devices_override(os.environ)), job)
     assert loaded.config is not None
     config = run_config.for_training(loaded.config)
     used = run_config.for_test(config) if is_test else config
     node = NodeIdentity.from_environment(config)
-    early.check(used, node.processes, node.earlier, is_test=is_test)
+    early.check(used, node.processes, node.earlier, is_test=is_test, reads_data=not is_compile)
     _advise(config, node, loaded)
     folder = log_dir(used)
     compile_folder = CompileFolder(compile_cache(config, folder))
@@ -97,7 +103,7 @@ def _run(path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool,
     try:
         forkserver.start(node.processes)
         phases.mark("configuration")
-        return _serve_and_train(loaded, used, is_test, node, folder, channel, stop, phases)
+        return _serve_and_train(loaded, used, is_test, is_compile, node, folder, channel, stop, phases)
     except InputError:
         forkserver.kill()
         compile_folder.remove_empty()
@@ -144,6 +150,7 @@ def _serve_and_train(
     loaded: Loaded,
     config: TrainingConfig,
     is_test: bool,
+    is_compile: bool,
     node: NodeIdentity,
     folder: Path,
     channel: WorkerChannel,
@@ -159,7 +166,7 @@ def _serve_and_train(
     try:
         from . import training  # torch and datasets: 6 s of imports that run beside those of the forkserver
 
-        launch = training.Launch(loaded, config, is_test, node, folder, channel, status, stop, phases)
+        launch = training.Launch(loaded, config, is_test, is_compile, node, folder, channel, status, stop, phases)
         outcome = training.train(launch)
         if outcome.code is ExitCode.SUCCESS:
             return replace(outcome, final_report=final_report(status.report()))

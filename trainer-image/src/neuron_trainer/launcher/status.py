@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any, Final
 
-from neuron_api.resource.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
+from neuron_api.resource.progress import (
+    CheckpointReport,
+    CompileReport,
+    ProcessFailure,
+    Progress,
+    Recovery,
+    TrainerPhase,
+)
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 
 from .node import NodeIdentity
@@ -26,6 +33,7 @@ class Status:
         self._channel, self._lock = channel, Lock()
         self._recoveries: dict[int, Recovery] = {}
         self._checkpoint: CheckpointReport | None = None
+        self._compilation: CompileReport | None = None
         self._newest: tuple[object, ...] = ()
         self._newest_time = time.monotonic()
         self._own = Progress(
@@ -73,7 +81,7 @@ class Status:
 
     def _with_idle(self, report: Progress) -> Progress:
         """Add the time without news. News is noticed when a report is read: up to one interval late, never early."""
-        news = report.phase, report.round, report.step, report.checkpoint, report.reference
+        news = report.phase, report.round, report.step, report.checkpoint, report.reference, report.compilation
         if news != self._newest:
             self._newest, self._newest_time = news, time.monotonic()
         return report.model_copy(update={"idle_seconds": round(time.monotonic() - self._newest_time, 3)})
@@ -83,6 +91,7 @@ class Status:
             return self._own
         self._recoveries |= {recovery.round: recovery for recovery in worker.recoveries}
         self._checkpoint = worker.checkpoint or self._checkpoint
+        self._compilation = worker.compilation or self._compilation
         phase = self._own.phase
         if phase in _WORKER_PHASES and worker.round == self._own.round:
             phase = worker.phase
@@ -98,6 +107,7 @@ class Status:
                 "metrics": worker.metrics,
                 "records": worker.records,
                 "reference": worker.reference,
+                "compilation": self._compilation,
                 "last_step_time": worker.last_step_time,
                 "checkpoint": self._checkpoint,
                 "resume": worker.resume,

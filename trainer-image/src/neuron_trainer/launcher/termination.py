@@ -17,7 +17,7 @@ from typing import Final
 
 from neuron_api import contract
 from neuron_api.contract import ExitCode
-from neuron_api.resource.progress import Progress
+from neuron_api.resource.progress import CompileReport, Progress
 from neuron_trainer.errors import NotBegunError, PreemptedError
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 
@@ -112,6 +112,13 @@ def nothing_to_do(checkpoint: Path, step: int, max_steps: int) -> str:
     if step > max_steps:
         return f"nothing to do: {checkpoint} is at step {step}, {step - max_steps} past max_steps {max_steps}"
     return f"nothing to do: {checkpoint} is at the last step already"
+
+
+def compiled(report: CompileReport | None, cache: Path) -> str:
+    """Return how a compile phase that was all there was to do has ended."""
+    if report is None:
+        return f"nothing was compiled: {cache} cannot be written"
+    return f"{report.done} graphs of the first process are in {cache}; {report.compiled} of them were compiled now"
 
 
 def last_sentence(outcomes: set[str], report: Progress, folder: Path) -> str:

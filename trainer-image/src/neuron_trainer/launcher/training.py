@@ -3,6 +3,7 @@
 import logging
 import multiprocessing.resource_tracker
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +13,11 @@ from torch.distributed.elastic.agent.server.api import RunResult
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
+from neuron_api.derive import hardware
 from neuron_api.findings.finding import error
 from neuron_api.loading.loader import Loaded
 from neuron_api.resource.progress import CheckpointReport, TrainerPhase
-from neuron_api.resource.spec import FromScratch
+from neuron_api.resource.spec import CompileMode, FromScratch
 from neuron_trainer.checkpoint import complete
 from neuron_trainer.data import source
 from neuron_trainer.errors import CheckpointError, InputError
@@ -24,8 +26,8 @@ from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.preflight import preflight
 from neuron_trainer.run_config import RESULTS_FILE
 from neuron_trainer.run_directory import recorded_files, run_identity
-from neuron_trainer.run_directory.log_dir import Mirror, checkpoints, mirror
-from neuron_trainer.run_directory.resume import EarlierRuns
+from neuron_trainer.run_directory.log_dir import Mirror, checkpoints, compile_cache, mirror
+from neuron_trainer.run_directory.resume import EarlierRuns, ResumeChoice
 from neuron_trainer.storage import lease
 from neuron_trainer.worker import Job
 
@@ -50,6 +52,8 @@ class Launch:
     config: TrainingConfig
     """The configuration as this run uses it (`run_config`)."""
     is_test: bool
+    is_compile: bool
+    """`neuron-train compile`: only the compile phase, without data."""
     node: NodeIdentity
     folder: Path
     """The log directory."""
@@ -72,8 +76,10 @@ def train(launch: Launch) -> LauncherOutcome:
         fetch(log_mirror)
     launch.stop.check()
     device = preflight.DeviceChoice(node.accelerator, node.accelerator_key)
-    preflight.check(config, node.processes, folder, device, is_test=is_test)
+    preflight.check(config, node.processes, folder, device, is_test=is_test, reads_data=not launch.is_compile)
     launch.end_phase("preflight")
+    if launch.is_compile:
+        return _compile(launch)
     selector = CheckpointSelector(
         config, folder, node.job_uid, lambda: _earlier_runs(node, launch.status), is_test=is_test
     )
@@ -87,11 +93,26 @@ def train(launch: Launch) -> LauncherOutcome:
     if is_test and not selector.decide().candidates:
         message = f"there is no complete checkpoint of this run in {folder}: nothing to test."
         raise InputError([error("exp_manager.resume_from_checkpoint", message, "Give one.")])
-    return _run_rounds(launch, selector)
+    return _run_rounds(launch, selector.choose, selector)
 
 
-def _run_rounds(launch: Launch, selector: CheckpointSelector) -> LauncherOutcome:
-    """Start the processes until they have ended for good."""
+def _compile(launch: Launch) -> LauncherOutcome:
+    """Run the compile phase alone: the log directory is not this command's, so nothing is written there but graphs."""
+    shown, node = launch.node.accelerator, replace(launch.node, compile_mode=CompileMode.ALWAYS)
+    if not hardware.keeps_graphs(launch.config, node.accelerator):
+        message = f"nothing that is compiled on {shown} would be found by a later start."
+        remedy = "Use inductor, or an accelerator with a compiler of its own."
+        raise InputError([error("model.compile", message, remedy)])
+    cache = compile_cache(launch.config, launch.folder)
+    if not launch.config.compiler_cache_url:
+        log.warning("compiler_cache_url is not set: graphs go to %s, where runs of other directories miss them", cache)
+    return _run_rounds(replace(launch, node=node), ResumeChoice)
+
+
+def _run_rounds(
+    launch: Launch, choose: Callable[[], ResumeChoice], selector: CheckpointSelector | None = None
+) -> LauncherOutcome:
+    """Start the processes until they have ended for good; `selector`: of a run that writes."""
     node, config, folder, is_test, status = launch.node, launch.config, launch.folder, launch.is_test, launch.status
     can_resume = config.exp_manager.resume_if_exists or node.earlier.from_scratch is FromScratch.ALWAYS
     budget = RestartBudget(node.max_process_restarts if can_resume and not is_test else 0)
@@ -103,20 +124,25 @@ def _run_rounds(launch: Launch, selector: CheckpointSelector) -> LauncherOutcome
         channel_folder=str(launch.channel.folder),
         accelerator=node.accelerator,
         is_test=is_test,
+        compile_mode=node.compile_mode,
+        compiles_only=launch.is_compile,
     )
     with ExitStack() as stack, Stderr(launch.channel, node.processes) as stderr:
         shared = SharedState(launch.channel, status, launch.stop, budget, _own_children(), stderr, phases=launch.phases)
-        if node.rank == 0 and not is_test:
+        if selector is not None and node.rank == 0 and not is_test:
             shared.check_lease = stack.enter_context(_directory_owner(launch)).check
             selector.run_id = _begin_run(launch)
         launch.stop.check()
-        result: RunResult = supervisor.run(node, job, shared, selector.choose)
+        result: RunResult = supervisor.run(node, job, shared, choose)
     if result.is_failed():
         status.set(phase=TrainerPhase.FAILED)
         return LauncherOutcome(ExitCode.ERROR, shared.last_failure or "the processes failed")
     status.set(phase=TrainerPhase.SUCCEEDED)
     if is_test:
         return LauncherOutcome(ExitCode.SUCCESS, f"tested; the loss is in {folder / RESULTS_FILE}")
+    if launch.is_compile:
+        report, cache = status.report().compilation, compile_cache(config, folder)
+        return LauncherOutcome(ExitCode.SUCCESS, termination.compiled(report, cache))
     outcomes = set(result.return_values.values())
     return LauncherOutcome(ExitCode.SUCCESS, termination.last_sentence(outcomes, status.report(), folder))
 

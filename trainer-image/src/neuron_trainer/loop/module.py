@@ -130,6 +130,11 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         """Of the batches of a validation or a test."""
         self._samples: dict[Part, Samples] = {}
 
+    @property
+    def vocabulary(self) -> int:
+        """Return how many tokens the model knows."""
+        return self._sizes.vocab_size
+
     def configure_optimizers(self) -> Any:
         """One optimizer, one schedule; Lightning saves the latter."""
         trainer, sched = self.config.trainer, self.config.model.optim.sched

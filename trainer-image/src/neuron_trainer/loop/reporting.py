@@ -13,6 +13,7 @@ from neuron_api.resource.progress import CheckpointReport, PassReport, Progress,
 from neuron_trainer import trackers
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import WorkerChannel
+from neuron_trainer.metrics import graphs
 from neuron_trainer.metrics.history import MetricsFile, StartRecord, StepMetrics, ValidationMetrics
 from neuron_trainer.metrics.step_results import StepResult
 from neuron_trainer.metrics.terminal import PassDisplay, StepDisplay, validation_text
@@ -237,6 +238,8 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._phases.mark("first_step")
         if self._metrics is not None:
             log.info("first step done: %s; most of it: %s", self._phases, self._phases.longest)
+            if (made := graphs.count()).done:
+                log.info("graphs until the first step: %d compiled, %d from the cache", made.compiled, made.reused)
         if self._times is not None:
             replace(self._times, files.json_dumps(self._phases.seconds))
         if self._recovery is not None:

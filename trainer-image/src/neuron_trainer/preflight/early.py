@@ -68,15 +68,20 @@ _RESUME: Final = (
 )
 
 
-def check(config: TrainingConfig, processes: int, earlier: EarlierRuns, *, is_test: bool) -> None:
-    """Raise `InputError` with every finding; reads directories and a config.json, no data."""
+def check(
+    config: TrainingConfig, processes: int, earlier: EarlierRuns, *, is_test: bool, reads_data: bool = True
+) -> None:
+    """Raise `InputError` with every finding; reads directories and a config.json, no data.
+
+    `reads_data`: whether there have to be any, and a checkpoint to resume from.
+    """
     results = [
         *findings(config, processes, is_test=is_test),
         *_model(config),
         *_log_dir(config),
-        *_data(config, is_test=is_test),
+        *(_data(config, is_test=is_test) if reads_data else ()),
         *_tokenizer(config),
-        *(() if is_test else _resume(config, earlier)),
+        *(_resume(config, earlier) if reads_data and not is_test else ()),
     ]
     if errors := [finding for finding in results if finding.severity == "error"]:
         raise InputError(errors)

@@ -83,9 +83,15 @@ _CPU: Final = DeviceChoice()
 
 
 def check(
-    config: TrainingConfig, processes: int, folder: Path, device: DeviceChoice = _CPU, *, is_test: bool = False
+    config: TrainingConfig,
+    processes: int,
+    folder: Path,
+    device: DeviceChoice = _CPU,
+    *,
+    is_test: bool = False,
+    reads_data: bool = True,
 ) -> None:
-    """Raise `InputError` with every finding; a test checks the test set alone."""
+    """Raise `InputError` with every finding; a test checks the test set alone, a compile phase no data."""
     accelerator = device.accelerator
     findings = [
         *_device(device, processes),
@@ -101,7 +107,7 @@ def check(
     findings += parallel.select(config, accelerator).check(config)
     findings += _lengths(config, model)
     findings += _recompute(config, model)
-    findings += _data(config, model.config.vocab_size, parts := _parts(config, is_test=is_test))
+    findings += _data(config, model.config.vocab_size, parts := _parts(config, is_test=is_test) if reads_data else [])
     findings += epoch.check(config, parts) if not errors_of(findings) else []
     needed = _checkpoint_bytes(config, model)
     place, problems = _checkpoints(config, folder, needed)

@@ -112,7 +112,10 @@ def _facts(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
     shape = status.topology
     each = f", {shape.processes_per_node} processes in each" if shape else ""
     yield f"nodes        {_nodes(snapshot) or 'none needed yet'}{each}"
-    newest = status.checkpoint
+    newest, compiled = status.checkpoint, status.compilation
+    if compiled is not None and compiled.complete:
+        duration = format_duration(compiled.seconds)
+        yield f"compiled     {compiled.done} graphs in {duration}, {compiled.compiled} of them anew"
     if status.goodput is not None:
         yield f"goodput      {status.goodput:.0%} of the time went into steps that were kept"
     saved = f"step {newest.step}, {format_age(newest.time, now)} old, {newest.path}" if newest else "none"

@@ -104,6 +104,8 @@ def classify_exit(pod: Pod, *, node_lost: bool = False) -> PodFailure | None:
         return None
     if pod.failed and pod.exit_code == ExitCode.CONFIG:
         return _loss(pod, Verdict.STOP, Reason.TRAINER_REFUSED_CONFIG, counted=False)
+    if pod.failed and pod.exit_code == ExitCode.COMPILATION:
+        return _loss(pod, Verdict.STOP, Reason.COMPILATION_FAILED, counted=False)
     if pod.failed and pod.exit_code == ExitCode.NO_CHECKPOINT:
         return _loss(pod, Verdict.HOLD, Reason.NO_CHECKPOINT_FOUND, counted=False)
     if disruption := _disruption(pod, node_lost=node_lost):

@@ -41,6 +41,8 @@ def detect_hang(report: Progress | None, progress: ProgressStatus | None, policy
 
 def _bound(report: Progress, progress: ProgressStatus | None, policy: HangPolicy) -> Bound | None:
     match report.phase:
+        case TrainerPhase.LOADING if report.compilation is not None and not report.compilation.complete:
+            return Bound("compiling", policy.first_step_seconds, "firstStepSeconds")
         case TrainerPhase.LOADING:
             return Bound("loading", policy.load_seconds, "loadSeconds")
         case TrainerPhase.SAVING:

@@ -193,6 +193,7 @@ def _environment(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index
         "MASTER_ADDR": host,
         "MASTER_PORT": contract.RENDEZVOUS_PORT,
         contract.ENV_MAX_PROCESS_RESTARTS: restarts,
+        contract.ENV_COMPILE_MODE: job.spec.compile_policy.mode.value,
         contract.ENV_REJOIN_TIMEOUT: policy.rejoin_timeout_seconds,
         contract.ENV_FROM_SCRATCH: policy.from_scratch.value,
         contract.ENV_SEEN_STEP: checkpoint_gate.seen_step(job.status),

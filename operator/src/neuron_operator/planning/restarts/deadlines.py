@@ -15,10 +15,11 @@ from datetime import datetime, timedelta
 
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.spec import JobSpec
-from neuron_api.resource.status import JobStatus
+from neuron_api.resource.status import CompilationStatus, JobStatus
 from neuron_operator.planning.failures.gang import Gang
 from neuron_operator.planning.observation.observation import Pod
 from neuron_operator.planning.scheduling.adapter import Admission
+from neuron_operator.planning.status import compilation
 from neuron_operator.planning.status.conditions import End
 
 
@@ -44,11 +45,19 @@ def seconds_until_next(deadlines: tuple[Deadline, ...], now: datetime) -> float 
 
 
 def active_deadlines(
-    spec: JobSpec, status: JobStatus, gang: Gang, admission: Admission | None = None, *, stepping: bool
+    spec: JobSpec,
+    status: JobStatus,
+    gang: Gang,
+    admission: Admission | None = None,
+    *,
+    stepping: bool,
+    phase: CompilationStatus | None = None,
 ) -> tuple[Deadline, ...]:
-    """All that run now. None runs for a job that was told to stop."""
+    """All that run now. None runs for a job that was told to stop; in a compile phase, the one of that `phase`."""
     if status.suspension is not None and status.suspension.stop_time is not None:
         return ()
+    if phase is not None:
+        return tuple(_compiling(spec, phase))
     living = [pod for pod in gang.pods.values() if not pod.over and not pod.terminating]
     first_step = () if stepping else _first_step(spec, status, gang, living)
     queued = _queued(spec, living, admission) if admission and not admission.admitted else ()
@@ -64,7 +73,18 @@ def _whole(spec: JobSpec, status: JobStatus) -> Iterator[Deadline]:
             f"spec.activeDeadlineSeconds ({seconds}) is over. The pods are asked to save; a new job can continue from "
             "the last checkpoint (exp_manager.resume_from_checkpoint)."
         )
-        yield _deadline(status.start_time, seconds + status.suspended_seconds, Reason.DEADLINE_EXCEEDED, message)
+        uncounted = status.suspended_seconds + compilation.total_seconds(status)
+        yield _deadline(status.start_time, seconds + uncounted, Reason.DEADLINE_EXCEEDED, message)
+
+
+def _compiling(spec: JobSpec, phase: CompilationStatus) -> Iterator[Deadline]:
+    seconds = spec.compile_policy.timeout_seconds
+    if seconds is not None:
+        message = (
+            f"The compile phase has taken longer than compilePolicy.timeoutSeconds ({seconds}): "
+            f"{compilation.sentence(phase)} What was compiled is in the cache; a new job continues from there."
+        )
+        yield _deadline(phase.start_time, seconds, Reason.COMPILE_DEADLINE_EXCEEDED, message)
 
 
 def _queued(spec: JobSpec, living: list[Pod], admission: Admission) -> Iterator[Deadline]:
@@ -102,8 +122,8 @@ def _stages(spec: JobSpec, living: list[Pod], admitted: datetime | None, *, plac
 
 
 def _first_step(spec: JobSpec, status: JobStatus, gang: Gang, living: list[Pod]) -> Iterator[Deadline]:
-    """Count from the start of the last container, from the last failure or from the end of a pass of reference
-    log-probabilities, whichever is last."""
+    """Count from the start of the last container, from the last failure, from the end of the compile phase or of a pass
+    of reference log-probabilities, whichever is last."""
     seconds, started = spec.startup_policy.first_step_seconds, [pod.started_at for pod in living if pod.started_at]
     if seconds is not None and started and len(started) == gang.size:
         message = (
@@ -111,7 +131,9 @@ def _first_step(spec: JobSpec, status: JobStatus, gang: Gang, living: list[Pod])
             "The pods' logs say what they were doing; raise the bound in a new job if that was loading or compiling."
         )
         reference = status.progress.reference_time if status.progress else None
-        since = max((*started, *(entry.time for entry in status.restarts[-1:]), *([reference] if reference else [])))
+        compiled = status.compilation.time if status.compilation else None
+        passes = [moment for moment in (reference, compiled) if moment]
+        since = max((*started, *(entry.time for entry in status.restarts[-1:]), *passes))
         yield _deadline(since, seconds, Reason.FIRST_STEP_DEADLINE_EXCEEDED, message)
 
 

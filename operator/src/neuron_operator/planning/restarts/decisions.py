@@ -12,7 +12,7 @@ from neuron_operator.planning.context import PlanContext
 from neuron_operator.planning.failures import hang
 from neuron_operator.planning.observation.waiting import Wait
 from neuron_operator.planning.scheduling import registry
-from neuron_operator.planning.status import progress
+from neuron_operator.planning.status import compilation, progress
 from neuron_operator.planning.status.conditions import End, Facts
 
 from . import budget, checkpoint_gate, deadlines, diagnosis, exclusion, ladder, ledger, suspension
@@ -169,6 +169,7 @@ def facts(
         ready=gang.ready if is_same_attempt else 0,
         wait=wait,
         stepping=context.is_stepping,
+        compiling=compilation.sentence(phase) if (phase := context.compilation) else "",
         restart=ledger.last_open(status),
         end=end,
         gate=checkpoint_gate.wait(status),
@@ -183,4 +184,6 @@ def _suspension_facts(context: PlanContext) -> SuspensionFacts:
 
 def _deadlines(context: PlanContext) -> tuple[deadlines.Deadline, ...]:
     spec, status, gang = context.job.spec, context.status, context.gang
-    return deadlines.active_deadlines(spec, status, gang, context.admission, stepping=context.is_stepping)
+    return deadlines.active_deadlines(
+        spec, status, gang, context.admission, stepping=context.is_stepping, phase=context.compilation
+    )

@@ -111,8 +111,8 @@ def _refused(gang: Gang) -> End | None:
     if stop.signal is not None:
         table = f"Entry {stop.signal.rule} of the failure table says that another start cannot help."
         return End(stop.cause, f"{_describe(stop)} {table}")
-    text = stop.message or "the launcher gave no message (exit code 2)."
-    return End(Reason.TRAINER_REFUSED_CONFIG, f"Pod {stop.pod}: {text}")
+    text = stop.message or f"the launcher gave no message (exit code {stop.exit_code})."
+    return End(stop.cause, f"Pod {stop.pod}: {text}")
 
 
 def _explained(blamed: PodFailure, gang: Gang, status: JobStatus) -> tuple[PodFailure, Reason | str, bool]:

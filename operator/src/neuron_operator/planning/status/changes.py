@@ -31,6 +31,7 @@ _NUMBERS = (
     "estimated_completion_time",
     "time_remaining",
 )
+_BEFORE_STEPS = (Phase.STARTING, Phase.COMPILING)
 _OF_A_START = (
     ConditionType.READY,
     ConditionType.RECONCILING,
@@ -47,10 +48,13 @@ def is_progress_only_change(before: JobStatus, after: JobStatus) -> bool:
 
 def _without(status: JobStatus) -> dict[str, Any]:
     values = status.model_dump(exclude={"ready_nodes", "goodput"})
-    if status.phase is Phase.STARTING:
+    if status.phase in _BEFORE_STEPS:
         values["conditions"] = [condition for condition in values["conditions"] if condition["type"] not in _OF_A_START]
     values["pods"] = [record for record in values["pods"] if record["lost"] or record["succeeded"]]
-    if status.phase is Phase.STARTING and _is_before_the_first_step(status.progress):
+    if values["compilation"] is not None:
+        kept = ("complete", "holder", "pod_uid")
+        values["compilation"] = {key: values["compilation"][key] for key in kept}
+    if status.phase in _BEFORE_STEPS and _is_before_the_first_step(status.progress):
         values["progress"] = None
     elif values["progress"] is not None:
         values["progress"] = {key: value for key, value in values["progress"].items() if key not in _NUMBERS}
@@ -167,7 +171,9 @@ def _phase(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
     ready = _condition(after, ConditionType.READY)
     message = ready.message if ready else ""
     match after.phase:
-        case Phase.STARTING:
+        case Phase.COMPILING:
+            yield Announcement("Normal", Reason.COMPILING, "Compile", message)
+        case Phase.STARTING if before.phase is not Phase.COMPILING:
             topology = after.topology
             shape = f": {topology.nodes} pods x {topology.processes_per_node} processes" if topology else ""
             yield Announcement("Normal", Reason.PODS_CREATED, "Create", f"Pods are created{shape}.")

@@ -62,6 +62,8 @@ class Facts:
     """The word of the queue or the gang scheduler; None: what was told before stands."""
     stepping: bool = False
     """A step has been finished since the pods came up last."""
+    compiling: str = ""
+    """How far the compile phase is; empty where there is none."""
     restart: Restart | None = None
     """The failure that is being recovered from."""
     end: End | None = None
@@ -99,7 +101,9 @@ def phase(facts: Facts) -> Phase:
         return Phase.RESTARTING
     if facts.gate or facts.wait or not facts.existing:
         return Phase.PENDING
-    return Phase.RUNNING if facts.stepping else Phase.STARTING
+    if facts.stepping:
+        return Phase.RUNNING
+    return Phase.COMPILING if facts.compiling else Phase.STARTING
 
 
 def conditions(facts: Facts, before: Iterable[Condition], now: datetime) -> tuple[Condition, ...]:
@@ -139,6 +143,8 @@ def headline(facts: Facts) -> tuple[ConditionType, Reason | str, str]:
         return reconciling, Reason.NOT_STARTED, "No pods have been created yet."
     if facts.stepping:
         return ready, Reason.STEPS_ADVANCING, "Optimizer steps are being finished."
+    if facts.compiling:
+        return reconciling, Reason.COMPILING, facts.compiling
     if facts.ready == facts.nodes:
         message = "All pods are up; the processes are loading or compiling."
         return reconciling, Reason.WAITING_FOR_FIRST_STEP, message
@@ -244,6 +250,8 @@ def _progressing(facts: Facts) -> _ConditionDraft:
         return _ConditionDraft(False, Reason.NOT_STARTED, "There are no pods.")
     if facts.stepping:
         return _ConditionDraft(True, Reason.STEPS_ADVANCING, "Optimizer steps are being finished.")
+    if facts.compiling:
+        return _ConditionDraft(False, Reason.COMPILING, facts.compiling)
     return _ConditionDraft(False, Reason.WAITING_FOR_FIRST_STEP, "No step has been finished yet.")
 
 

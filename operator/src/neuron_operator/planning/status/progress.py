@@ -18,7 +18,7 @@ from neuron_api.resumption import LINE_LENGTH, MAX_LINES
 from neuron_operator.planning.failures.gang import Gang
 from neuron_operator.planning.observation.observation import Observed
 
-from . import pace
+from . import compilation, pace
 
 
 def step_totals(before: ProgressStatus, report: Progress, pod_uid: str) -> tuple[float, int]:
@@ -104,6 +104,7 @@ def update(status: JobStatus, report: Progress | None, pod_uid: str, max_steps: 
     checkpoint = CheckpointStatus(**reported.model_dump()) if reported else status.checkpoint
     resume = tuple(line[:LINE_LENGTH] for line in report.resume[: MAX_LINES + 2]) or status.resume
     updated = status.model_copy(update={"progress": progress, "checkpoint": checkpoint, "resume": resume})
+    updated = compilation.update(updated, report, pod_uid)
     return updated.model_copy(update={"goodput": goodput_until_last_step(updated)})
 
 

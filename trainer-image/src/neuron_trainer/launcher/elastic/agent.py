@@ -59,7 +59,7 @@ class Agent(LocalElasticAgent):
         )
         logs = DefaultLogsSpecs(log_dir=str(Path(job.channel_folder) / "torchelastic"))
         super().__init__(spec, logs, start_method="forkserver", exit_barrier_timeout=_EXIT_BARRIER)
-        self._shared, self._choose = shared, choose
+        self._job, self._shared, self._choose = job, shared, choose
         self._accelerator = accelerators.get(job.accelerator)
         self._lost_since: float | None = None
         self._first_step_of_round = 0
@@ -93,6 +93,7 @@ class Agent(LocalElasticAgent):
                 skipped=choice.skipped,
                 text=list(choice.text),
                 run_id=choice.run_id,
+                is_compiled=shared.is_compiled,
             )
         )
         shared.status.set(phase=TrainerPhase.LOADING, round=shared.budget.rounds)
@@ -132,13 +133,19 @@ class Agent(LocalElasticAgent):
         outcomes = set(result.return_values.values())
         if WorkerOutcome.PREEMPTED in outcomes:
             raise PreemptedError(f"saved at step {self._shared.status.step}")
+        if WorkerOutcome.COMPILED in outcomes and not self._job.compiles_only:
+            log.info("compiled; training begins in new processes")
+            self._shared.is_compiled = True
+            self._shared.budget.rounds -= 1  # training's first round is the one that it would have been
+            return self._again(worker_group)
         if WorkerOutcome.REJOIN in outcomes:
             log.info("another node leaves; step %d is saved; waiting for its replacement", self._shared.status.step)
             return self._again(worker_group)
         return result
 
     def _failed(self, worker_group: WorkerGroup, result: RunResult) -> RunResult:
-        if (refusal := self._shared.channel.refusal()) is not None:
+        channel = self._shared.channel
+        if (refusal := channel.refusal() or channel.compiler_refusal()) is not None:
             raise refusal  # in one message; the stack of the process that found it says nothing more
         rank, failure = self._first_fall(worker_group, result)
         match self._judge(failure):

@@ -72,6 +72,8 @@ class SharedState:
     """Raises `DirectoryLostError` once another run has the directory."""
     phases: Phases = field(default_factory=Phases)
     """The phases of the round that is being started."""
+    is_compiled: bool = False
+    """Whether a compile phase has run since this launcher started."""
     last_failure: str = ""
     """The headline and traceback of the newest failure, for the termination message."""
 

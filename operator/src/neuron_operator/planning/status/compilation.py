@@ -1,0 +1,51 @@
+"""The compile phase in the status: taken over from pod 0's report, and what follows from it for phase and deadlines."""
+
+from neuron_api.resource.progress import Progress
+from neuron_api.resource.status import CompilationStatus, JobStatus
+from neuron_operator.planning.status.pace import format_duration
+
+
+def update(status: JobStatus, report: Progress, pod_uid: str) -> JobStatus:
+    """Take over the phase of a report; the seconds of one before it are kept."""
+    reported, before = report.compilation, status.compilation
+    if reported is None:
+        return status
+    earlier = before.earlier_seconds if before else 0.0
+    if before is not None and before.start_time != reported.since:
+        earlier += before.seconds
+    compilation = CompilationStatus(
+        part=reported.part,
+        done=reported.done,
+        known=reported.known,
+        compiled=reported.compiled,
+        holder=reported.holder,
+        start_time=reported.since,
+        time=reported.time,
+        complete=reported.complete,
+        earlier_seconds=round(earlier, 3),
+        pod_uid=pod_uid,
+    )
+    return status.model_copy(update={"compilation": compilation})
+
+
+def running(status: JobStatus, pod_zero_uid: str) -> CompilationStatus | None:
+    """Return the phase that the pods of this moment are in; None: they are in none."""
+    compilation = status.compilation
+    is_running = compilation is not None and not compilation.complete and compilation.pod_uid == pod_zero_uid
+    return compilation if is_running else None
+
+
+def total_seconds(status: JobStatus) -> float:
+    """Return the seconds of all phases that are over."""
+    compilation = status.compilation
+    return compilation.earlier_seconds + compilation.seconds if compilation else 0.0
+
+
+def sentence(compilation: CompilationStatus) -> str:
+    """Say how far the phase is."""
+    if compilation.holder:
+        return f"The same graphs are being compiled by {compilation.holder}; the job waits for them."
+    part = f" ({compilation.part})" if compilation.part else ""
+    known = f" of {compilation.known} known" if compilation.known else ""
+    seconds = format_duration(compilation.seconds)
+    return f"Before training{part}: {compilation.done}{known} graphs after {seconds}, {compilation.compiled} compiled."

@@ -1,0 +1,92 @@
+"""What the graphs of a run depend on, and the record of what was compiled for it."""
+
+from pathlib import Path
+
+import pytest
+
+from neuron_api.derive import graphs, hardware
+from neuron_trainer.models.family import Family
+from neuron_trainer.run_directory import compile_record
+from neuron_trainer.run_directory.compile_record import CompileStore
+
+from .conftest import alone, typed
+
+
+def inputs(tiny: Path, **changes: object) -> dict[str, object]:
+    return graphs.inputs(typed(alone(tiny, tiny, **changes)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model__optim__lr": 1e-5},
+        {"trainer__max_steps": 7},
+        {"exp_manager__explicit_log_dir": "/elsewhere"},
+        {"data__train_dir": "/other"},
+        {"model__optim__sched": {"warmup_steps": 1, "max_steps": 9}},
+        {"trainer__limit_val_batches": 0},
+    ],
+)
+def test_what_changes_no_graph_changes_no_fingerprint(tiny: Path, changes: dict[str, object]) -> None:
+    assert graphs.changes(inputs(tiny, trainer__limit_val_batches=0), inputs(tiny, **changes)) == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data.micro_batch_size", 1),
+        ("distributed_strategy.zero1", False),
+        ("model.encoder_seq_length", 16),
+        ("model.activations_checkpoint_granularity", "full"),
+        ("precision.type", "mixed_precision"),
+        ("model.optim.name", "sgd"),
+    ],
+)
+def test_what_changes_a_graph_is_named(tiny: Path, key: str, value: object) -> None:
+    before, after = inputs(tiny), inputs(tiny, **{key.replace(".", "__"): value})
+    found = {change.key: change for change in graphs.changes(before, after)}
+    assert key in found and str(found[key]).startswith(f"{key}: ")
+    assert graphs.fingerprint(before) != graphs.fingerprint(after)
+
+
+def test_whether_there_is_a_validation_counts_and_not_how_long_it_is(tiny: Path) -> None:
+    none, one, two = (inputs(tiny, trainer__limit_val_batches=count) for count in (0, 1, 2))
+    assert one == two
+    assert [change.key for change in graphs.changes(none, one)] == ["trainer.limit_val_batches"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "device", "keeps"),
+    [
+        ("auto", "cpu", False), ("eager", "neuron", False), ("aot_eager", "cpu", False), ("inductor", "cpu", True),
+        ("auto", "neuron", True), ("auto", "cuda", True), ("auto", "xla", True), ("eager", "xla", True),
+    ],
+)  # fmt: skip
+def test_graphs_are_kept_by_compilers_that_write_files(chosen: str, device: str, keeps: bool, tiny: Path) -> None:
+    assert hardware.keeps_graphs(typed(alone(tiny, tiny, model__compile=chosen)), device) is keeps
+
+
+def test_a_record_belongs_to_what_it_was_compiled_from(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = typed(alone(tiny, tiny, model__compile="inductor"))
+    family = Family.from_config(config, 96)
+    store = CompileStore.create(tmp_path, compile_record.facts(config, family, "cpu"))
+    assert store.read() is None and not store.is_complete
+    store.write(graphs=3, compiled=3, seconds=1.25, complete=False)
+    assert not store.is_complete
+    store.write(graphs=4, compiled=1, seconds=1.25, complete=True)
+    again = CompileStore.create(tmp_path, compile_record.facts(config, family, "cpu"))
+    assert again.is_complete
+    record = again.read()
+    assert record is not None and record.facts["versions"]["torch"]
+    monkeypatch.setenv("NEURON_CC_FLAGS", "-O3")
+    assert not CompileStore.create(tmp_path, compile_record.facts(config, family, "cpu")).is_complete
+    assert not CompileStore.create(tmp_path, compile_record.facts(config, family, "neuron")).is_complete
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"facts": 3}', "\x00"])
+def test_a_record_that_cannot_be_read_is_none(content: str, tmp_path: Path) -> None:
+    store = CompileStore.create(tmp_path, {"a": 1})
+    (store.folder / compile_record.RECORD).write_text(content)
+    assert store.read() is None and not store.is_complete

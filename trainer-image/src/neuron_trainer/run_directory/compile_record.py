@@ -1,0 +1,107 @@
+"""What was compiled for a fingerprint: a record in the compile cache, beside the compilers' own files.
+
+`<cache>/fingerprints/<fingerprint>/record.json`, and the lock under which it is written. The graphs themselves lie
+where the compilers keep them, by their content: fingerprints share what is the same in both. Whoever removes graphs by
+hand removes `fingerprints` with them.
+"""
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from neuron_api.config import TrainingConfig
+from neuron_api.derive import graphs
+from neuron_trainer.models.family import Family
+from neuron_trainer.storage import files
+
+FOLDER: Final = "fingerprints"
+RECORD: Final = "record.json"
+_PACKAGES: Final = ("torch", "torch-xla", "torch-neuronx", "neuronx-cc", "neuronx-distributed", "nki", "triton")
+"""Whose version changes what is compiled."""
+_VARIABLES: Final = ("NEURON_CC_FLAGS", "NEURON_LOGICAL_NC_CONFIG", "NEURON_PLATFORM_TARGET_OVERRIDE", "XLA_FLAGS")
+
+
+class CompileRecord(BaseModel):
+    """What a compile phase has left behind."""
+
+    model_config = ConfigDict(frozen=True)
+
+    facts: dict[str, Any]
+    """What the fingerprint is of."""
+    graphs: int
+    """Of rank 0: compiled, and taken from the cache."""
+    compiled: int
+    """Of all processes, in the phase that wrote this."""
+    seconds: float
+    time: datetime
+    complete: bool
+    """False: the phase has not ended, or was interrupted."""
+
+
+def facts(config: TrainingConfig, family: Family, accelerator: str) -> dict[str, Any]:
+    """Return what the graphs of a run depend on, as JSON values."""
+    found = {
+        **graphs.inputs(config),
+        "the model": asdict(family.config),
+        "the accelerator": accelerator,
+        "versions": dict(_versions()),
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+    }
+    if accelerator == "cpu":
+        found["the processor"] = [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
+    return found
+
+
+def _versions() -> Mapping[str, str]:
+    return {name: text for name in _PACKAGES if (text := _version(name)) is not None}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@dataclass(frozen=True)
+class CompileStore:
+    """The record of one fingerprint."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def create(cls, cache: Path, facts: Mapping[str, Any]) -> "CompileStore":
+        """Return the store of these facts in a cache; makes its folder, raises `OSError` where it cannot be made."""
+        folder = cache / FOLDER / graphs.fingerprint(facts)
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder, facts)
+
+    def read(self) -> CompileRecord | None:
+        """Return the record; None where there is none that can be read."""
+        try:
+            return CompileRecord.model_validate_json((self.folder / RECORD).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether everything is compiled."""
+        record = self.read()
+        return record is not None and record.complete
+
+    def write(self, *, graphs: int, compiled: int, seconds: float, complete: bool) -> None:
+        """Write the record; the holder of the lock does."""
+        record = CompileRecord(
+            facts=dict(self.facts), graphs=graphs, compiled=compiled, seconds=round(seconds, 1),
+            time=datetime.now(UTC).replace(microsecond=0), complete=complete,
+        )  # fmt: skip
+        files.replace(self.folder / RECORD, files.json_dumps(record.model_dump(mode="json"), indent=1))
