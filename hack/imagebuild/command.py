@@ -24,6 +24,7 @@ installed where it is missing and apt-get is there), and load them into the loca
   hack/images build              operator and trainer; seconds when only code changed, nothing when nothing did
   hack/images build operator
   hack/images build torchneuron --neuron-base-image NAME --neuron-index-url URL
+  hack/images build nxd --neuron-base-image NAME --neuron-index-url URL
   hack/images names              NAME IMAGE lines: tags are content ids, so a changed image rolls a Deployment
 
 The base image: with docker the Dockerfile's default is pulled; with buildah one is made from this
@@ -36,6 +37,10 @@ the smallest image; --torch-full installs it whole.
 CLUSTER=kind: built with docker and loaded into the kind cluster (KIND_CLUSTER, default kind).
 CLUSTER=current: nothing is loaded; the images to push, and where to name them, are printed.
 """
+
+
+_ON_NEURON = ("torchneuron", "nxd")
+"""Images on a base with the Neuron runtime."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -104,8 +109,9 @@ def _base(options: argparse.Namespace, builder: Builder) -> str:
 
 def _arguments(name: str, base: str, options: argparse.Namespace) -> dict[str, str]:
     arguments = {"BASE_IMAGE": base} if base else {}
-    if name == "torchneuron":
-        arguments |= {"TORCHNEURON_BASE_IMAGE": _neuron_base(options), "NEURON_INDEX_URL": options.neuron_index_url}
+    if name in _ON_NEURON:
+        base_image = f"{name.upper()}_BASE_IMAGE"
+        arguments |= {base_image: _neuron_base(options), "NEURON_INDEX_URL": options.neuron_index_url}
     if name == "operator":
         return arguments
     if options.torch_index_url:
@@ -138,10 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--base-image", default=os.environ.get("BASE_IMAGE"), metavar="debian|registry|NAME")
     build.add_argument("--torch-index-url", default=os.environ.get("TORCH_INDEX_URL", ""), metavar="URL")
     build.add_argument("--neuron-base-image", default=os.environ.get("TORCHNEURON_BASE_IMAGE", ""), metavar="NAME",
-                       help="torchneuron: image with the Neuron runtime and Python 3.12 to 3.14; debian:trixie: one "
-                       "without the runtime, for tests of the build")  # fmt: skip
+                       help="image with the Neuron runtime and Python 3.12 to 3.14 (nxd: 3.11 or 3.12); debian:trixie, "
+                       "debian:bookworm: one without the runtime, for tests of the build")  # fmt: skip
     build.add_argument("--neuron-index-url", default=os.environ.get("NEURON_INDEX_URL", ""), metavar="URL",
-                       help="torchneuron: the Neuron package index")  # fmt: skip
+                       help="torchneuron, nxd: the Neuron package index")  # fmt: skip
     build.add_argument("--torch-full", action="store_true", help="PyTorch with its CUDA libraries, 3 GB more")
     build.add_argument(
         "--cluster", choices=["local", "kind", "current", "none"], default=os.environ.get("CLUSTER") or "local"

@@ -69,6 +69,18 @@ IMAGES = {
             "hack/torch_cuda_stubs.py",
         ),
     ),
+    "nxd": Image(
+        "trainer-nxd",
+        "trainer-image/Dockerfile",
+        "nxd",
+        (
+            *_SHARED,
+            "trainer-image/src",
+            "trainer-image/requirements/nxd.lock",
+            "hack/imagebuild/locked_install.py",
+            "hack/torch_cuda_stubs.py",
+        ),
+    ),
 }
 LOCAL = ("operator", "trainer")
 """Those of the local cluster, which are built when none is named."""

@@ -12,14 +12,7 @@ from typing import Any, Self
 
 from neuron_api import contract
 from neuron_api.resource.job import NeuronTrainingJob, parse
-from neuron_api.resource.progress import (
-    CheckpointReport,
-    CompileReport,
-    ProcessFailure,
-    Progress,
-    Recovery,
-    TrainerPhase,
-)
+from neuron_api.resource.progress import CheckpointReport, ProcessFailure, Progress, Recovery, TrainerPhase
 from neuron_api.resource.status import JobStatus
 from neuron_operator import failure_rules
 from neuron_operator.planning.objects import desired, naming
@@ -328,11 +321,6 @@ class ReportBuilder:
     def step(self, step: int, when: datetime = NOW, **numbers: object) -> Self:
         """It trains, and has finished a step."""
         return self._with(phase=TrainerPhase.TRAINING, step=step, last_step_time=when, **numbers)
-
-    def compiling(self, done: int, known: int, when: datetime = NOW, **fields: object) -> Self:
-        """It is in its compile phase, which began at NOW."""
-        values = {"part": "training step", "compiled": done, "since": NOW, "time": when, **fields}
-        return self._with(phase=TrainerPhase.LOADING, compilation=CompileReport(done=done, known=known, **values))
 
     def started(self, when: datetime) -> Self:
         return self._with(start_time=when)

@@ -12,7 +12,7 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 FILES: Final = {
     "operator": (ROOT / "Dockerfile", ("",)),
-    "trainer": (ROOT / "trainer-image" / "Dockerfile", ("neuron", "torchneuron", "cpu")),
+    "trainer": (ROOT / "trainer-image" / "Dockerfile", ("torchneuron", "nxd", "cpu")),
 }
 """And the names of the stages that are images; the last stage of the operator has none."""
 SETUID: Final = "find / -xdev -type f -perm /6000 -exec chmod a-s {} +"
@@ -96,13 +96,21 @@ def test_no_cache_of_a_package_manager_stays(file: str) -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_nothing_is_fetched_that_is_not_locked(file: str) -> None:
     """What only the Neuron index has is the exception: it has no hashes to lock (trainer-image/README.md)."""
-    for stage, found in stages(FILES[file][0]).items():
+    for found in stages(FILES[file][0]).values():
         for name, rest in found:
             assert name != "ADD", "COPY takes nothing from a network"
             assert not re.search(r"\b(curl|wget|git clone)\b", rest)
-            if name == "RUN" and "install" in rest and stage != "neuron":
+            if name == "RUN" and "install" in rest:
                 locked = ("--require-hashes", "--offline", "locked_install.py")
                 assert any(word in rest for word in locked), rest
+
+
+def test_the_image_of_an_sdk_whose_support_has_ended_says_when() -> None:
+    (label,) = (rest for name, rest in stages(FILES["trainer"][0])["nxd"] if name == "LABEL")
+    date = re.search(r'end-of-support="(\d{4}-\d\d-\d\d)"', label)
+    assert date is not None
+    assert date[1] in (ROOT / "docs" / "tasks" / "run-on-trn1.md").read_text()
+    assert date[1] in (ROOT / "docs" / "reference" / "upstream-facts.md").read_text()
 
 
 def test_the_context_leaves_out_what_no_image_needs() -> None:

@@ -8,7 +8,12 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 _TRAINER: Final = ROOT / "trainer-image" / "requirements"
-IMAGES: Final = (ROOT / "requirements" / "operator.lock", _TRAINER / "cpu.lock", _TRAINER / "torchneuron.lock")
+IMAGES: Final = (
+    ROOT / "requirements" / "operator.lock",
+    _TRAINER / "cpu.lock",
+    _TRAINER / "torchneuron.lock",
+    _TRAINER / "nxd.lock",
+)
 LOCKS: Final = (*IMAGES, *((ROOT / "requirements").glob("[!o]*.lock")), ROOT / "hack" / "imagebuild" / "build.lock")
 LICENCES: Final = ROOT / "docs" / "design" / "licences.md"
 PIN: Final = re.compile(r"[A-Za-z0-9._-]+(\[[a-z0-9,-]+\])?==[A-Za-z0-9.+!]+( ; .+)?( --hash=sha256:[0-9a-f]{64})+")

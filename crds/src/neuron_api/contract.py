@@ -76,7 +76,7 @@ ENV_FROM_SCRATCH: Final = "NTJ_FROM_SCRATCH"
 
 ENV_PROGRESS_PORT: Final = "NTJ_PROGRESS_PORT"
 ENV_ACCELERATOR: Final = "NTJ_ACCELERATOR"
-"""`neuron`, `cpu` or `cuda`."""
+"""PyTorch's name of the device: `neuron`, `xla`, `cpu` or `cuda`."""
 
 ENV_PEAK_FLOPS: Final = "NTJ_PEAK_FLOPS"
 """Dense FLOP/s of one process's device at the run's precision, for `mfu`; absent where it is not known (cpu)."""

@@ -226,7 +226,7 @@ def test_the_flags_are_those_of_the_program() -> None:
 @needs_helm
 def test_every_value_reaches_its_flag() -> None:
     given = flags(
-        trainerImages={"neuron": {"repository": "registry.example/neuron-trainer", "tag": "2"}},
+        trainerImages={"nxd": {"repository": "registry.example/neuron-trainer", "tag": "2"}},
         watchNamespaces=["team-a", "team-b"],
         pollSeconds=2,
         statusSeconds=20,
@@ -235,7 +235,7 @@ def test_every_value_reaches_its_flag() -> None:
         logLevel="debug",
         logFormat="text",
     )
-    assert given["image-neuron"] == "registry.example/neuron-trainer:2"
+    assert given["image-nxd"] == "registry.example/neuron-trainer:2"
     assert given["namespaces"] == "team-a,team-b"
     assert [given[f"{name}-seconds"] for name in ("poll", "status", "resync")] == ["2", "20", "86400"]
     assert (given["workers"], given["log-level"], given["log-format"]) == ("16", "debug", "text")

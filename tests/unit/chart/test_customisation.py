@@ -97,8 +97,8 @@ def test_common_labels_are_on_every_object_and_on_pods_but_never_in_a_selector()
 )
 def test_an_image_is_put_together_of_its_parts(image: Json, name: str) -> None:
     assert container(image=image)["image"] == name
-    both = flags(image=image, trainerImages={"cpu": image, "neuron": image})
-    assert (both["image-cpu"], both["image-neuron"]) == (name, name)
+    both = flags(image=image, trainerImages={"cpu": image, "nxd": image})
+    assert (both["image-cpu"], both["image-nxd"]) == (name, name)
 
 
 @needs_helm

@@ -1,5 +1,8 @@
 """A job of two pods, and a pass over it as the controller does it."""
 
+from datetime import datetime
+from typing import Any
+
 from builders import (
     NOW,
     OPTIONS,
@@ -7,11 +10,13 @@ from builders import (
     PodBuilder,
     at,
     make_job,
+    make_report,
     observed,
     running_gang,
     with_status,
 )
 from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.progress import CompileReport, Progress, TrainerPhase
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import ConditionStatus, JobStatus
 from neuron_operator.planning.observation.observation import Observed
@@ -54,3 +59,10 @@ def true(status: JobStatus) -> dict[ConditionType, Reason]:
 
 def names(planned: Plan) -> list[str]:
     return [delete.name for delete in planned.deletes]
+
+
+def compiling(done: int, expected: int, when: datetime = NOW, pod: PodBuilder = PODS[0], **fields: Any) -> Progress:
+    """What a pod reports in its compile phase, which began at NOW."""
+    values = {"part": "training step", "compiled": done, "since": NOW, "time": when, **fields}
+    report = CompileReport(done=done, expected=expected, **values)
+    return make_report(pod.build(), JOB).phase(TrainerPhase.LOADING).build().model_copy(update={"compilation": report})

@@ -16,7 +16,7 @@ from neuron_operator.planning.plan import PlanOutcome
 from neuron_operator.planning.planner import plan
 from neuron_operator.planning.status import refusal
 
-from .passes import JOB, PODS, TWO, known, one_pass, reparsed, started
+from .passes import JOB, PODS, TWO, compiling, known, one_pass, reparsed, started
 
 Case = Callable[[], JobStatus]
 
@@ -211,7 +211,7 @@ def _all_up() -> JobStatus:
 
 @reaches(Reason.COMPILING)
 def _compiling() -> JobStatus:
-    return passed(observed(known(JOB, *PODS), PODS, [make_report(PODS[0].build(), JOB).compiling(3, 10).build()]))
+    return passed(observed(known(JOB, *PODS), PODS, [compiling(3, 10)]))
 
 
 @reaches(Reason.STEPS_ADVANCING)

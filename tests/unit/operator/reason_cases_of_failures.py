@@ -6,7 +6,7 @@ from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import CountedFailure, JobStatus, Restart, RestartScope
 from neuron_operator.planning.observation.observation import Node, NodeCondition, Taint
 
-from .passes import JOB, PODS, TWO, known, one_pass, reparsed
+from .passes import JOB, PODS, TWO, compiling, known, one_pass, reparsed
 from .reason_cases import CREATED, after, of, passed, reaches, training
 
 # ---- causes of restarts ------------------------------------------------------------------------------------------
@@ -98,8 +98,7 @@ def _exit_code_4() -> JobStatus:
 @reaches(Reason.COMPILE_DEADLINE_EXCEEDED)
 def _compiles_for_long() -> JobStatus:
     job = TWO.spec(compilePolicy={"timeoutSeconds": 60})
-    report = make_report(PODS[0].build(), JOB).compiling(3, 10).build()
-    return one_pass(observed(reparsed(job, known(JOB, *PODS).status), PODS, [report]), 61)[1]
+    return one_pass(observed(reparsed(job, known(JOB, *PODS).status), PODS, [compiling(3, 10)]), 61)[1]
 
 
 @reaches(Reason.DEADLINE_EXCEEDED)

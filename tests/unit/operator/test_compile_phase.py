@@ -1,6 +1,8 @@
 """The compile phase as the operator sees it: a phase of its own, and no time of the job's other deadlines."""
 
-from builders import NOW, PodBuilder, at, make_report, observed
+from typing import Any
+
+from builders import NOW, PodBuilder, at, observed
 from neuron_api import contract
 from neuron_api.contract import ExitCode
 from neuron_api.resource.progress import Progress
@@ -9,14 +11,14 @@ from neuron_api.resource.status import JobStatus, Phase
 from neuron_operator.planning.failures.hang import detect_hang
 from neuron_operator.planning.status.changes import is_progress_only_change
 
-from .passes import JOB, PODS, TWO, known, one_pass, reparsed, started, true
+from .passes import JOB, PODS, TWO, compiling, known, one_pass, reparsed, started, true
 
 LIMITED = TWO.spec(activeDeadlineSeconds=3600)
 EARLY = TWO.spec(startupPolicy={"firstStepSeconds": 900})
 
 
-def report(done: int, known_graphs: int, seconds: float = 0.0, pod: PodBuilder = PODS[0], **fields: object) -> Progress:
-    return make_report(pod.build(), JOB).compiling(done, known_graphs, at(seconds), **fields).build()
+def report(done: int, expected: int, seconds: float = 0.0, pod: PodBuilder = PODS[0], **fields: Any) -> Progress:
+    return compiling(done, expected, at(seconds), pod, **fields)
 
 
 def after(*reports: Progress, job: object = TWO, status: JobStatus | None = None, seconds: float = 1.0) -> JobStatus:
@@ -29,7 +31,7 @@ def test_a_phase_is_a_word_of_its_own_with_its_numbers() -> None:
     assert status.phase is Phase.COMPILING
     (ready,) = (one for one in status.conditions if one.type is ConditionType.RECONCILING)
     assert ready.reason is Reason.COMPILING
-    assert "training step" in ready.message and "3 of 10 known graphs after 5m" in ready.message
+    assert "training step" in ready.message and "3 of 10 graphs after 5m" in ready.message
     assert true(status)[ConditionType.RECONCILING] is Reason.COMPILING
 
 
@@ -53,7 +55,7 @@ def test_what_a_lost_pod_reported_is_no_phase_of_its_successor() -> None:
 
 def test_seconds_of_a_phase_before_it_are_kept() -> None:
     first = after(report(3, 10, 100), seconds=101)
-    second = make_report(PODS[0].build(), JOB).compiling(3, 10, at(300), since=at(200)).build()
+    second = report(3, 10, 300, since=at(200))
     compilation = after(second, status=first, seconds=301).compilation
     assert compilation is not None and (compilation.earlier_seconds, compilation.seconds) == (100, 100)
 

@@ -40,8 +40,8 @@ def test_a_good_job_is_accepted_with_its_shape() -> None:
     ("job", "image"),
     [
         (JOB, "trainer:cpu"),
-        (JOB.trainium("trn1.32xlarge"), "trainer:neuron"),
-        (JOB.trainium("ml.trn1.32xlarge"), "trainer:neuron"),
+        (JOB.trainium("trn1.32xlarge"), "trainer:nxd"),
+        (JOB.trainium("ml.trn1.32xlarge"), "trainer:nxd"),
         (JOB.trainium("trn2.48xlarge"), "trainer:torchneuron"),
         (JOB.trainium("trn3.48xlarge", neuronDevices=16, efaInterfaces=16), "trainer:torchneuron"),
         (JOB.spec(platform={"accelerator": "CUDA"}), "trainer:cuda"),

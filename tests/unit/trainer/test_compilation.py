@@ -115,7 +115,26 @@ def test_what_cannot_be_compiled_is_a_sentence_with_the_way_out() -> None:
 
     with pytest.raises(Exception, match="no such instruction") as caught:
         torch.compile(lambda value: value + 1, backend=fail)(torch.zeros(1))
-    sentence = errors.failure_sentence(caught.value, is_own_module=False)
-    assert sentence is not None and "\n" not in sentence
-    assert "no such instruction" in sentence and sentence.endswith("report the stack above.")
+    text = errors.compiler_refusal(caught.value)
+    assert text is not None
+    sentence = text.splitlines()[0]
+    assert "no such instruction" in sentence and sentence.endswith("report the stack in the log.")
     assert "Set model.compile: eager" in sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "is_refusal"),
+    [
+        ("Bad StatusOr access: INTERNAL: RunNeuronCCImpl: error condition error != 0", True),
+        ("RunNeuronCCImpl: [Errno 28] No space left on device", False),
+        ("Connection closed by peer", False),
+    ],
+)
+def test_what_a_compiler_says_of_the_machine_is_no_refusal_of_the_model(text: str, is_refusal: bool) -> None:
+    assert (errors.compiler_refusal(RuntimeError(text)) is not None) is is_refusal
+
+
+def test_a_long_command_line_leaves_the_beginning_and_the_end_of_a_compilers_words() -> None:
+    text = errors.compiler_refusal(RuntimeError("RunNeuronCCImpl failed\n" + "x" * 99_999 + "\nthe cause"))
+    assert text is not None and len(text) < 2500
+    assert "RunNeuronCCImpl failed" in text and text.endswith("the cause")

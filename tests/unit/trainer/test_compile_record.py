@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from neuron_api.derive import graphs, hardware
+from neuron_api.derive import hardware
+from neuron_api.schema import graphs
+from neuron_trainer.compile_phase import record as compile_record
+from neuron_trainer.compile_phase.record import CompileStore
 from neuron_trainer.models.family import Family
-from neuron_trainer.run_directory import compile_record
-from neuron_trainer.run_directory.compile_record import CompileStore
 
 from .conftest import alone, typed
 

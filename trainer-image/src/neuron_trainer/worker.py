@@ -25,6 +25,8 @@ from neuron_api.platform.topology import Topology
 from neuron_api.resource.spec import CompileMode
 
 from . import accelerators, generators, logs, parallel, run_config
+from .compile_phase import record
+from .compile_phase.record import CompileStore
 from .data import tokenizer
 from .errors import InputError, PeerLostError, ReportedError, compiler_refusal, failure_sentence
 from .ipc import process_group
@@ -33,13 +35,11 @@ from .ipc.worker_channel import Start, WorkerChannel
 from .metrics.history import MetricsFile
 from .models.family import Family
 from .parallel import hosts
-from .run_directory import compile_record
-from .run_directory.compile_record import CompileStore
 from .run_directory.log_dir import checkpoints, compile_cache
 from .storage import lease
 
 if TYPE_CHECKING:
-    from .loop.compiling import CompilePhase
+    from .compile_phase.phase import CompilePhase
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ def _has_compile_phase(job: Job, config: TrainingConfig, start: Start) -> bool:
 def _compile_phase(
     job: Job, config: TrainingConfig, ranks: Ranks, channel: WorkerChannel, start: Start
 ) -> "CompilePhase":
-    from .loop.compiling import CompilePhase
+    from .compile_phase.phase import CompilePhase
 
     store = _compile_store(job, config) if ranks.rank == 0 else None
     holder = lease.myself(os.environ.get(contract.ENV_JOB_UID, ""), os.environ.get(contract.ENV_JOB_NAME, ""))
@@ -226,7 +226,7 @@ def _compile_store(job: Job, config: TrainingConfig) -> CompileStore | None:
     family = Family.from_config(config, tokenizer.vocabulary(config))
     cache = compile_cache(config, Path(job.log_dir))
     try:
-        return CompileStore.create(cache, compile_record.facts(config, family, job.accelerator))
+        return CompileStore.create(cache, record.facts(config, family, job.accelerator))
     except OSError as problem:
         log.warning("no compile phase: %s cannot be written: %s", cache, problem.strerror or problem)
         return None

@@ -26,8 +26,14 @@ class Stack(StrEnum):
 
     TORCHNEURON = "torchneuron"
     """PyTorch's device `neuron`, from SDK 2.33 on: Trn2 and Trn3 (upstream-facts.md#torchneuron-packages)."""
-    XLA = "neuron"
-    """PyTorch/XLA with neuronx-distributed, up to SDK 2.31: the only one for Trn1."""
+    XLA = "nxd"
+    """PyTorch/XLA 2.9 with neuronx-distributed, of SDK 2.28 and 2.29: the only one for Trn1
+    (upstream-facts.md#pytorch-xla)."""
+
+    @property
+    def device(self) -> str:
+        """Return PyTorch's name of the device."""
+        return "xla" if self is Stack.XLA else "neuron"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +172,12 @@ def instance_of(name: str | None, stated: NodeDevices = AS_PUBLISHED) -> Instanc
 _ONLY_NEURON: Final = {"neuron_devices": "neuronDevices", "efa_interfaces": "efaInterfaces"}
 _NOT_CPU: Final = {**_ONLY_NEURON, "instance_type": "instanceType"}
 """Fields of `spec.platform`, and how they are written."""
+
+
+def device_of(platform: Platform) -> str:
+    """Return PyTorch's name of the device that a job's processes compute on."""
+    generation = generation_of(platform.instance_type) if platform.accelerator is Accelerator.NEURON else None
+    return generation.stack.device if generation else platform.accelerator.device
 
 
 def stated_devices(platform: Platform) -> NodeDevices:

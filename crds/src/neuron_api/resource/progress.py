@@ -109,8 +109,8 @@ class CompileReport(Wire):
     the same."""
     done: Count = 0
     """Graphs that are there, compiled or taken from the cache."""
-    known: Count = 0
-    """Graphs that are known to be needed: those that were begun, or that an earlier compile phase had."""
+    expected: Count = 0
+    """Graphs that are expected so far: those that were begun, or that an earlier compile phase had."""
     compiled: Count = 0
     """Those of `done` that were compiled now."""
     since: Moment

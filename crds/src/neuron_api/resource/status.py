@@ -261,8 +261,8 @@ class CompilationStatus(StatusObject):
     """What is being compiled: training step, validation, reference."""
     done: int = 0
     """Graphs that are there, compiled or taken from the cache; of the first process."""
-    known: int = 0
-    """Graphs that are known to be needed so far."""
+    expected: int = 0
+    """Graphs that are expected so far; more may turn out to be needed."""
     compiled: int = 0
     """Those of done that were compiled in this phase."""
     holder: str = Field(default="", max_length=1024)

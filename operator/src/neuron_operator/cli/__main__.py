@@ -106,7 +106,7 @@ def _plan(arguments: Sequence[str]) -> int:
     from .files import plan
 
     text, has_errors = plan.run(
-        options.files, options.overrides, _platform(options), options.model_config, options.output
+        options.files, options.overrides, _platform(options), options.model_config, options.output, options.previous
     )
     _write(text)
     return _CONFIG_ERRORS if has_errors else 0

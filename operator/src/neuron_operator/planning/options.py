@@ -13,7 +13,7 @@ IMAGE_KINDS: Final = {
     "cpu": "accelerator CPU",
     "cuda": "accelerator CUDA",
     "torchneuron": "Trn2 and Trn3",
-    "neuron": "Trn1",
+    "nxd": "Trn1",
 }
 """The kinds of trainer images, and what jobs each is for; Helm values trainerImages."""
 

@@ -23,6 +23,11 @@ def plan_parser() -> argparse.ArgumentParser:
         "meta-llama/Llama-3.1-8B",
     )
     parser.add_argument(
+        "--previous",
+        metavar="FILE",
+        help="the file before a change, or record.json of a compile cache: what compiles anew, and why",
+    )
+    parser.add_argument(
         "--explain",
         metavar="KEY",
         help="what a key means, its type and default, or what a code (NTJ-2302) means; needs no file",

@@ -6,7 +6,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -26,9 +26,10 @@ from neuron_api.platform.instances import INSTANCE_TYPES
 from neuron_api.resource.spec import DeviceCountScope, JobSpec
 from neuron_api.schema import effects
 
-from . import documents, job_checks, model_files, report, table
+from . import documents, job_checks, model_files, recompilation, report, table
 from .documents import Source
 from .platform_flags import PlatformFlags
+from .recompilation import Recompilation
 
 _LINES: Final = (".jsonl", ".ndjson", ".jsonlines", ".ldjson")
 """Formats with a record on each line; the others would have to be parsed."""
@@ -57,13 +58,24 @@ class Planned:
     findings: tuple[Finding, ...]
     reference_samples: int | None = None
     """Samples of the pass that computes DPO's reference, if the file of records is on this machine."""
+    config: TrainingConfig | None = None
+    recompilation: Recompilation | None = None
+    """None without an earlier file."""
 
 
 def run(
-    files: Sequence[str], overrides: Sequence[str], platform: PlatformFlags, model_config: str | None, output: str
+    files: Sequence[str],
+    overrides: Sequence[str],
+    platform: PlatformFlags,
+    model_config: str | None,
+    output: str,
+    previous: str | None = None,
 ) -> tuple[str, bool]:
-    """The text to print, and whether there are errors."""
+    """The text to print, and whether there are errors; `previous`: the file to compare graphs with."""
     plans = [plan_source(source, overrides, platform, model_config) for source in documents.from_files(files)]
+    if previous is not None:
+        before = recompilation.previous_inputs(previous)
+        plans = [_compared(planned, previous, before) for planned in plans]
     has_errors = any(errors_of(planned.findings) for planned in plans)
     if output == "table":
         return "\n".join(table.render(planned, _columns()) for planned in plans), has_errors
@@ -72,6 +84,12 @@ def run(
     if output == "json":
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n", has_errors
     return yaml_text.dump(values), has_errors
+
+
+def _compared(planned: Planned, path: str, before: Mapping[str, Any]) -> Planned:
+    if planned.config is None:
+        return planned
+    return replace(planned, recompilation=recompilation.compare(path, before, planned.config))
 
 
 def _columns() -> int | None:
@@ -101,7 +119,8 @@ def plan_source(source: Source, overrides: Sequence[str], platform: PlatformFlag
         *_assumed(source, loaded.config, machines),
     )
     samples = count_records(loaded.config) if plan.reference is Reference.PRECOMPUTED else None
-    return Planned(source.label, plan, loaded.hash, (*loaded.findings, *source.located(findings)), samples)
+    every = (*loaded.findings, *source.located(findings))
+    return Planned(source.label, plan, loaded.hash, every, samples, loaded.config)
 
 
 def _with_devices_per_node(

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from neuron_api import contract
+from neuron_api.platform import instances
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.spec import FromScratch
 from neuron_operator.planning.restarts import checkpoint_gate
@@ -199,7 +200,7 @@ def _environment(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index
         contract.ENV_SEEN_STEP: checkpoint_gate.seen_step(job.status),
         **({contract.ENV_SEEN_CHECKPOINT: saved.step} if saved else {}),
         contract.ENV_PROGRESS_PORT: contract.PROGRESS_PORT,
-        contract.ENV_ACCELERATOR: job.spec.platform.accelerator.device,
+        contract.ENV_ACCELERATOR: instances.device_of(job.spec.platform),
         contract.ENV_EXPERIMENT_VERSION: _experiment_version(job),
         **placement.environment(job, accepted),
     }

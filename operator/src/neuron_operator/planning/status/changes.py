@@ -52,8 +52,7 @@ def _without(status: JobStatus) -> dict[str, Any]:
         values["conditions"] = [condition for condition in values["conditions"] if condition["type"] not in _OF_A_START]
     values["pods"] = [record for record in values["pods"] if record["lost"] or record["succeeded"]]
     if values["compilation"] is not None:
-        kept = ("complete", "holder", "pod_uid")
-        values["compilation"] = {key: values["compilation"][key] for key in kept}
+        values["compilation"] = {key: values["compilation"][key] for key in ("complete", "holder", "pod_uid")}
     if status.phase in _BEFORE_STEPS and _is_before_the_first_step(status.progress):
         values["progress"] = None
     elif values["progress"] is not None:

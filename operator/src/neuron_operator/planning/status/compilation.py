@@ -16,7 +16,7 @@ def update(status: JobStatus, report: Progress, pod_uid: str) -> JobStatus:
     compilation = CompilationStatus(
         part=reported.part,
         done=reported.done,
-        known=reported.known,
+        expected=reported.expected,
         compiled=reported.compiled,
         holder=reported.holder,
         start_time=reported.since,
@@ -46,6 +46,8 @@ def sentence(compilation: CompilationStatus) -> str:
     if compilation.holder:
         return f"The same graphs are being compiled by {compilation.holder}; the job waits for them."
     part = f" ({compilation.part})" if compilation.part else ""
-    known = f" of {compilation.known} known" if compilation.known else ""
+    expected = f" of {compilation.expected}" if compilation.expected else ""
     seconds = format_duration(compilation.seconds)
-    return f"Before training{part}: {compilation.done}{known} graphs after {seconds}, {compilation.compiled} compiled."
+    return (
+        f"Before training{part}: {compilation.done}{expected} graphs after {seconds}, {compilation.compiled} compiled."
+    )

@@ -18,7 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import graphs
+from neuron_api.schema import graphs
 from neuron_trainer.models.family import Family
 from neuron_trainer.storage import files
 
@@ -48,7 +48,7 @@ class CompileRecord(BaseModel):
 
 def facts(config: TrainingConfig, family: Family, accelerator: str) -> dict[str, Any]:
     """Return what the graphs of a run depend on, as JSON values."""
-    found = {
+    values = {
         **graphs.inputs(config),
         "the model": asdict(family.config),
         "the accelerator": accelerator,
@@ -56,8 +56,8 @@ def facts(config: TrainingConfig, family: Family, accelerator: str) -> dict[str,
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
     if accelerator == "cpu":
-        found["the processor"] = [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
-    return found
+        values["the processor"] = [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
+    return values
 
 
 def _versions() -> Mapping[str, str]:
@@ -101,7 +101,11 @@ class CompileStore:
     def write(self, *, graphs: int, compiled: int, seconds: float, complete: bool) -> None:
         """Write the record; the holder of the lock does."""
         record = CompileRecord(
-            facts=dict(self.facts), graphs=graphs, compiled=compiled, seconds=round(seconds, 1),
-            time=datetime.now(UTC).replace(microsecond=0), complete=complete,
-        )  # fmt: skip
+            facts=dict(self.facts),
+            graphs=graphs,
+            compiled=compiled,
+            seconds=round(seconds, 1),
+            time=datetime.now(UTC).replace(microsecond=0),
+            complete=complete,
+        )
         files.replace(self.folder / RECORD, files.json_dumps(record.model_dump(mode="json"), indent=1))
