@@ -27,7 +27,7 @@ REASONS: Final = {
     "AWS": r"\b(?:aws|eksctl|eks)\b|\$(?:AWS_REGION|CLUSTER|REGISTRY|NEURON_CHART)\b",
     "an operator that runs": r"\blogs -l .* \| grep\b|\bget lease\b",
     "files of a release": r"\bSHA256SUMS\b|\bkrew install\b",
-    "files of your own": r"--input [a-z]\.txt\b",
+    "files of your own": r"--input [a-z]\.txt\b|\bcheckpoint convert /fsx/",
     "hours of tests": r"^make test\b",
     "pods that train": r"\b(?:logs|exec|wait)\b|--watch\b",
     "root and the local cluster": r"^make (?:demo|cluster-down)\b",
