@@ -11,11 +11,13 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grouped_mm
+from torch.nn import functional
 
 from .products import Rows
 from .slots import Slots
 
+_HAS_GROUPS: Final = hasattr(functional, "grouped_mm")
+"""PyTorch 2.9, which the image for Trn1 has, has it under no public name."""
 _ALIGNMENT: Final = 16
 _DTYPES: Final = (torch.float32, torch.bfloat16)
 """Bytes of a row, and dtypes, that `grouped_mm` takes."""
@@ -52,7 +54,7 @@ def _linear(values: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
     """x W^T of each group: [S, in], [E, out, in] and int32 [E] to [S, out]; 0 behind the last group."""
     is_whole = weights.is_contiguous() or weights.transpose(1, 2).is_contiguous()
     if is_whole and _takes(values, *weights.shape[1:]):
-        result = grouped_mm(values, weights.transpose(1, 2), offs=ends)
+        result = functional.grouped_mm(values, weights.transpose(1, 2), offs=ends)
     else:
         result = values.new_empty(len(values), weights.shape[1])
         sizes = _sizes(ends)
@@ -66,7 +68,7 @@ def _linear(values: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
 def _outer(first: Tensor, second: Tensor, ends: Tensor) -> Tensor:
     """a^T b of each group: [S, out], [S, in] and int32 [E] to [E, out, in]; 0 for an empty group."""
     if second.is_contiguous() and _takes(first, first.shape[1], second.shape[1]):
-        return grouped_mm(first.T, second, offs=ends)
+        return functional.grouped_mm(first.T, second, offs=ends)
     result = first.new_empty(len(ends), first.shape[1], second.shape[1])
     sizes = _sizes(ends)
     parts = torch.split(first[: sum(sizes)], sizes), torch.split(second[: sum(sizes)], sizes)
@@ -78,7 +80,7 @@ def _outer(first: Tensor, second: Tensor, ends: Tensor) -> Tensor:
 def _takes(rows: Tensor, *widths: int) -> bool:
     """Return whether `grouped_mm` takes rows, and matrices of these widths."""
     is_aligned = not any(width * rows.element_size() % _ALIGNMENT for width in widths)
-    return is_aligned and rows.is_contiguous() and rows.dtype in _DTYPES
+    return _HAS_GROUPS and is_aligned and rows.is_contiguous() and rows.dtype in _DTYPES
 
 
 def _sizes(ends: Tensor) -> list[int]:
