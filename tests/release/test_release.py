@@ -144,7 +144,17 @@ def test_helm_installs_from_the_registry_without_a_flag_for_images(
     helm = toolchain.programs("helm")["helm"]
     where = ("--namespace", "neuron-training-system")
     variables = {"KUBECONFIG": str(plane.kubeconfig), "HELM_CACHE_HOME": str(tmp_path)}
-    arguments = ("install", "neuron-training-operator", chart, "--version", release.version, "--plain-http")
+    definition = release.folder / "neurontrainingjobs.neurontraining.dev.yaml"
+    plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", definition)
+    arguments = (
+        "install",
+        "neuron-training-operator",
+        chart,
+        "--version",
+        release.version,
+        "--skip-crds",
+        "--plain-http",
+    )
     run(helm, *arguments, "--create-namespace", *where, **variables)
     plane.kubectl("get", "neurontrainingjobs", "--all-namespaces")
     body = json.loads(plane.kubectl("get", "deployments", *where, "-o", "json"))["items"][0]
