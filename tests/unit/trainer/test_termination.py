@@ -43,6 +43,14 @@ def test_the_file_that_the_kubelet_made_is_written_in_place(tmp_path: Path) -> N
     assert path.stat().st_ino == inode
 
 
+def test_what_the_kubelet_keeps_has_no_secret_of_an_address(tmp_path: Path) -> None:
+    """It gets into the pod's status, and into the job's."""
+    path = tmp_path / "termination-log"
+    path.touch()
+    termination.write("FileNotFoundError: https://me:hidden@store.example/rows?sig=hidden", str(path))
+    assert path.read_text() == "FileNotFoundError: https://store.example/rows"
+
+
 @pytest.mark.parametrize("text", ["", "\n", "é" * 5000, "x" * 5000 + "\ny", "\udcff" * 5000])
 def test_odd_messages_fit_too(text: str) -> None:
     assert len(termination.shorten(text)) <= TERMINATION_MESSAGE_LIMIT

@@ -128,6 +128,13 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     return Node(agent, channel, stop, failures, rounds)
 
 
+def test_what_a_process_said_gets_into_the_status_without_secrets_of_addresses(node: Node) -> None:
+    node.fail(1, "OSError: https://me:hidden@store.example/rows?sig=hidden is gone")
+    (failure,) = node.failures
+    assert "hidden" not in str(failure)
+    assert "https://store.example/rows is gone" in str(failure)
+
+
 def test_a_fall_after_the_work_is_a_success(node: Node) -> None:
     node.channel.report_left(1, WorkerOutcome.STOPPED_EARLY)
     result = node.fail(-signal.SIGSEGV)

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from neuron_api import contract
+from neuron_api import contract, redaction
 from neuron_api.contract import ExitCode
 from neuron_api.resource.progress import CompileReport, Progress
 from neuron_trainer.errors import NotBegunError, PreemptedError
@@ -90,10 +90,10 @@ class LauncherOutcome:
 
 
 def write(text: str, path: str = contract.TERMINATION_LOG) -> None:
-    """Write the message; outside of a pod there is no such file, and nothing happens."""
+    """Write the message, without secrets of addresses; outside of a pod there is no such file, and nothing happens."""
     if os.access(path, os.W_OK):
         with open(path, "wb") as file:  # noqa: PTH123  a device-like file: never replaced, never created
-            file.write(shorten(text))
+            file.write(shorten(redaction.addresses(text)))
 
 
 def shorten(text: str, limit: int = contract.TERMINATION_MESSAGE_LIMIT) -> bytes:

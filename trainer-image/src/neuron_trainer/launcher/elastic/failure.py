@@ -14,6 +14,7 @@ from typing import Any
 
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
+from neuron_api import redaction
 from neuron_trainer.accelerators import Accelerator
 from neuron_trainer.errors import ReportedError
 
@@ -54,8 +55,14 @@ def judge(accelerator: Accelerator, exit_code: int, text: str, local_rank: int, 
 
 
 def describe(failure: ProcessFailure, tail: Callable[[], str]) -> tuple[str, str]:
-    """Return one line about a failure, and all that the process said of it; `tail`: the last lines of its standard
-    error, which is asked for where it left nothing else."""
+    """Return one line about a failure, and all that the process said of it, both without secrets of addresses, since
+    they get into the job's status; `tail`: the last lines of its standard error, which is asked for where it left
+    nothing else."""
+    headline, text = _described(failure, tail)
+    return redaction.addresses(headline), redaction.addresses(text)
+
+
+def _described(failure: ProcessFailure, tail: Callable[[], str]) -> tuple[str, str]:
     if sentence := _sentence(failure):
         return sentence, ""
     if text := _traceback(failure):
