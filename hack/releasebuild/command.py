@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ The files of a release, in dist/VERSION; VERSION is the one of pyproject.toml.
 --address URL (or $RELEASE_URL): where the files will be downloaded from, for krew's manifest.
 --key FILE (or $RELEASE_KEY): private key in PEM form that signs SHA256SUMS; without one nothing is signed.
 """
+_REGISTRY = re.compile(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*")
 Result = TypeVar("Result")
 _ADDRESS = "https://neurontraining.dev/releases"
 
@@ -47,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _build(options: argparse.Namespace) -> None:
     folder, version = project.output(options.output), project.version()
+    project.clear(folder)
     wheel = _timed("wheel and sdist", lambda: packages.build(folder))
     _timed("definition", lambda: packages.definition(folder))
     _timed("chart", lambda: chart.build(folder, version, options.registry))
@@ -115,6 +118,14 @@ def _timed(what: str, work: Callable[[], Result]) -> Result:
     return result
 
 
+def _registry(text: str) -> str:
+    if text and not _REGISTRY.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no registry: give HOST[:PORT][/PATH] in small letters, without https:// and without a tag"
+        )
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hack/release", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -122,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--output", type=Path, metavar="FOLDER", help="default: dist/VERSION")
-    common.add_argument("--registry", default=os.environ.get("REGISTRY", ""), metavar="HOST/PATH")
+    common.add_argument("--registry", type=_registry, default=os.environ.get("REGISTRY", ""), metavar="HOST/PATH")
     common.add_argument("--address", default=os.environ.get("RELEASE_URL", ""), metavar="URL")
     common.add_argument("--key", type=Path, default=os.environ.get("RELEASE_KEY") or None, metavar="FILE")
     build = commands.add_parser("build", parents=[common], help="build all files")

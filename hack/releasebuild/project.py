@@ -27,6 +27,15 @@ def output(folder: Path | None = None) -> Path:
     return place.absolute()
 
 
+_PARTS = ("*.whl", "*.tar.gz", "*.tgz", "*.oci.tar", "*.cdx.json", "SHA256SUMS*", "release[.-]*", "neuron*.yaml")
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier build of a release has put there: files of two commits are no release."""
+    for path in {path for pattern in _PARTS for path in folder.glob(pattern)}:
+        path.unlink()
+
+
 def system() -> tuple[str, str]:
     """Return operating system and architecture of this machine, by Go's names: linux, amd64."""
     machine = platform.machine().lower()

@@ -64,6 +64,36 @@ def test_a_tag_of_another_version_is_refused(capsys: pytest.CaptureFixture[str])
     assert "The tag is v9.9.9 and pyproject.toml has version" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("registry", ["https://registry.example", "registry.example/", "Registry/x", "a/b:1"])
+def test_a_registry_that_is_none_is_named(registry: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["push", "--registry", registry])
+    assert "is no registry: give HOST[:PORT][/PATH]" in capsys.readouterr().err
+
+
+def test_a_push_needs_a_registry_and_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["push", "--output", str(tmp_path), "--registry", ""]) == 1
+    assert "Give the registry: --registry HOST/PATH or $REGISTRY." in capsys.readouterr().err
+    assert main(["push", "--output", str(tmp_path), "--registry", "127.0.0.1:5000/team"]) == 1
+    assert "does not exist: build the release first (make release)" in capsys.readouterr().err
+
+
+def test_files_of_an_earlier_build_do_not_stay(tmp_path: Path) -> None:
+    parts = (
+        "a.whl",
+        "b.tgz",
+        "neuron.yaml",
+        "SHA256SUMS.sig",
+        "release.pub",
+        "kubectl-neuron_1.2.3_linux-amd64.tar.gz",
+        "c.oci.tar",
+    )
+    for name in (*parts, "notes of mine"):
+        (tmp_path / name).touch()
+    project.clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes of mine"]
+
+
 # ---- notes -------------------------------------------------------------------------------------------------------
 
 
