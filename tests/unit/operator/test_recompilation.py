@@ -1,4 +1,4 @@
-"""`kubectl neuron plan --previous`: what a change of the file compiles anew, and why."""
+"""`kubectl neuron plan --previous`: what a change of the file recompiles, and why."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def planned(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_without_an_earlier_file_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "compiles anew" not in planned(capsys)
+    assert "recompiles" not in planned(capsys)
 
 
 def test_keys_that_graphs_depend_on_are_named_and_others_are_not(
@@ -28,10 +28,10 @@ def test_keys_that_graphs_depend_on_are_named_and_others_are_not(
     before = tmp_path / "before.yaml"
     before.write_text(LAPTOP.read_text())
     said = planned(capsys, "--previous", str(before), "-o", "json", "data.micro_batch_size=4", "model.optim.lr=0.5")
-    assert json.loads(said)["compiles_anew"] == ["data.micro_batch_size: 8 -> 4"]
+    assert json.loads(said)["recompiles"] == ["data.micro_batch_size: 8 -> 4"]
     content = LAPTOP.read_text()
     before.write_text(content.replace("max_steps: 100", "max_steps: 7"))
-    assert f"compiles anew no: nothing that graphs depend on differs from {before}" in planned(
+    assert f"recompiles no: nothing that graphs depend on differs from {before}" in planned(
         capsys, "--previous", str(before)
     )
 
@@ -43,7 +43,7 @@ def test_the_record_of_a_cache_is_an_earlier_file(capsys: pytest.CaptureFixture[
     record = tmp_path / "record.json"
     record.write_text(json.dumps({"facts": facts, "graphs": 3}))
     said = planned(capsys, "--previous", str(record))
-    assert f"compiles anew yes, against {record}: data.micro_batch_size: 77 -> {config.data.micro_batch_size}" in said
+    assert f"recompiles yes, against {record}: data.micro_batch_size: 77 -> {config.data.micro_batch_size}" in said
 
 
 @pytest.mark.parametrize("content", ["", "kind: Pod\napiVersion: v1\n"])

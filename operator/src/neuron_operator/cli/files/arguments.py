@@ -25,7 +25,7 @@ def plan_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--previous",
         metavar="FILE",
-        help="the file before a change, or record.json of a compile cache: what compiles anew, and why",
+        help="the file before a change, or record.json of a compile cache: what is recompiled, and why",
     )
     parser.add_argument(
         "--explain",

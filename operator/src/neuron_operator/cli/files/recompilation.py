@@ -1,4 +1,4 @@
-"""What a change of the file compiles anew: its graphs against those of an earlier file, or of what was compiled."""
+"""What a change of the file recompiles: its graphs against those of an earlier file, or of what was compiled."""
 
 import json
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ def previous_inputs(path: str) -> Mapping[str, Any]:
 
 
 def compare(path: str, previous: Mapping[str, Any], config: TrainingConfig) -> Recompilation:
-    """Return what compiles anew, and why."""
+    """Return what is recompiled, and why."""
     return Recompilation(path, tuple(map(str, graphs.changes(previous, graphs.inputs(config)))))
 
 

@@ -22,7 +22,7 @@ def to_dict(planned: "Planned") -> dict[str, Any]:
         "trained_parameters": plan.trained_parameters if plan else None,
         "reference": _reference(planned),
         "compiler": plan.compiler if plan else None,
-        "compiles_anew": list(planned.recompilation.changes) if planned.recompilation else None,
+        "recompiles": list(planned.recompilation.changes) if planned.recompilation else None,
         "memory": _memory(plan),
         "checkpoint_bytes": plan.checkpoint_bytes if plan else None,
         "config_hash": planned.hash or None,

@@ -32,8 +32,8 @@ def rows(planned: "Planned") -> list[tuple[str, str]]:
     """Return label and value of each row; none of a configuration that cannot be read."""
     if planned.plan is None:
         return []
-    anew = [("compiles anew", str(planned.recompilation))] if planned.recompilation else []
-    return [*_rows(planned.plan, planned.reference_samples), *anew, ("config hash", planned.hash)]
+    again = [("recompiles", str(planned.recompilation))] if planned.recompilation else []
+    return [*_rows(planned.plan, planned.reference_samples), *again, ("config hash", planned.hash)]
 
 
 def _row(label: str, value: str, width: int | None) -> list[str]:

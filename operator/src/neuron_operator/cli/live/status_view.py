@@ -115,7 +115,7 @@ def _facts(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
     newest, compiled = status.checkpoint, status.compilation
     if compiled is not None and compiled.complete:
         duration = format_duration(compiled.seconds)
-        yield f"compiled     {compiled.done} graphs in {duration}, {compiled.compiled} of them anew"
+        yield f"compiled     {compiled.done} graphs in {duration}, {compiled.compiled} of them compiled now"
     if status.goodput is not None:
         yield f"goodput      {status.goodput:.0%} of the time went into steps that were kept"
     saved = f"step {newest.step}, {format_age(newest.time, now)} old, {newest.path}" if newest else "none"
