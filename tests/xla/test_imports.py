@@ -10,6 +10,8 @@ import torch_xla
 from torch_xla.debug import metrics
 
 import neuron_trainer
+from neuron_trainer.metrics import graphs
+from neuron_trainer.metrics.graphs import GraphCounts
 
 PACKAGE = Path(neuron_trainer.__file__).parent
 NOT_HERE = ("parallel.native", "launcher.elastic.preload")
@@ -52,7 +54,7 @@ print("torch_xla" in sys.modules, threading.active_count(), "neuron_trainer.loop
 
 def test_graphs_are_compiled_and_counted() -> None:
     """The counts that tests of compilations rely on are real here."""
-    device = torch_xla.device()
+    device, before = torch_xla.device(), graphs.count()
     metrics.clear_all()
     values = torch.ones(3, device=device)
     for _ in range(3):
@@ -62,3 +64,4 @@ def test_graphs_are_compiled_and_counted() -> None:
     compiled, _, _ = metrics.metric_data("CompileTime")
     executed, _, _ = metrics.metric_data("ExecuteTime")
     assert torch.__version__.startswith("2.9.1") and 0 < compiled < executed
+    assert before.done == 0 and graphs.count() == GraphCounts(compiled=compiled)

@@ -12,7 +12,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bounds import BOUND
 from neuron_api.resource import progress
-from neuron_api.resource.progress import CheckpointReport, PassReport, ProcessFailure, Progress, Recovery, TrainerPhase
+from neuron_api.resource.progress import (
+    CheckpointReport,
+    CompileReport,
+    PassReport,
+    ProcessFailure,
+    Progress,
+    Recovery,
+    TrainerPhase,
+)
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.launcher.node import NodeIdentity
 from neuron_trainer.launcher.server import Server
@@ -183,3 +191,28 @@ def test_the_last_line_says_whether_there_is_more_to_do(
     handoff.write_progress(Progress(step=11, max_steps=155))
     text = last_sentence({outcome.value}, status.report(), Path("/log"))
     assert all(word in text for word in words)
+
+
+def test_the_compile_phase_is_reported_beside_what_training_says(status: Status, handoff: WorkerChannel) -> None:
+    """Training replaces the workers' report, and the phase may be over before anybody has asked."""
+    status.set(phase=TrainerPhase.LOADING, round=0)
+    assert status.report().compilation is None
+    phase = CompileReport(part="training step", done=3, expected=4, compiled=3, since=NOW, time=NOW)
+    handoff.write_compilation(phase)
+    assert (status.report().phase, status.report().compilation) == (TrainerPhase.LOADING, phase)
+    handoff.write_compilation(phase.model_copy(update={"complete": True}))
+    handoff.write_progress(worker(round=0))
+    report = status.report()
+    assert report.phase is TrainerPhase.TRAINING and report.compilation is not None and report.compilation.complete
+
+
+def test_each_graph_is_news(status: Status, handoff: WorkerChannel, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("neuron_trainer.launcher.status.time.monotonic", lambda: clock[0])
+    phase = CompileReport(done=3, since=NOW, time=NOW)
+    handoff.write_compilation(phase)
+    status.report()
+    clock[0] = 50.0
+    assert status.report().idle_seconds == 50.0
+    handoff.write_compilation(phase.model_copy(update={"done": 4}))
+    assert status.report().idle_seconds == 0.0

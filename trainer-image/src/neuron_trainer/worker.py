@@ -182,7 +182,7 @@ def _train(
         )
 
     if _has_compile_phase(job, config, start):
-        phase = _compile_phase(job, config, ranks, channel, start)
+        phase = _compile_phase(job, config, ranks, channel)
         if phase.run(lambda: build(is_fresh=True).module) or job.compiles_only:
             return _leave(channel, ranks, WorkerOutcome.COMPILED)
     run = build(is_fresh=Run.draws_weights(start.checkpoint))
@@ -210,15 +210,13 @@ def _has_compile_phase(job: Job, config: TrainingConfig, start: Start) -> bool:
     return job.compile_mode is CompileMode.ALWAYS
 
 
-def _compile_phase(
-    job: Job, config: TrainingConfig, ranks: Ranks, channel: WorkerChannel, start: Start
-) -> "CompilePhase":
+def _compile_phase(job: Job, config: TrainingConfig, ranks: Ranks, channel: WorkerChannel) -> "CompilePhase":
     from .compile_phase.phase import CompilePhase
 
     store = _compile_store(job, config) if ranks.rank == 0 else None
     holder = lease.myself(os.environ.get(contract.ENV_JOB_UID, ""), os.environ.get(contract.ENV_JOB_NAME, ""))
     handoff = channel if ranks.local_rank == 0 else None
-    return CompilePhase(store, holder, handoff, start, is_forced=job.compile_mode is CompileMode.ALWAYS)
+    return CompilePhase(store, holder, handoff, is_forced=job.compile_mode is CompileMode.ALWAYS)
 
 
 def _compile_store(job: Job, config: TrainingConfig) -> CompileStore | None:

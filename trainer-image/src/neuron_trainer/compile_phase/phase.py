@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 import torch.distributed as dist
 
-from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
+from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.loop.module import TrainingModule
 from neuron_trainer.metrics import graphs
 from neuron_trainer.parallel import hosts
@@ -39,7 +39,6 @@ class CompilePhase:
     """This run as a holder of the lock, on rank 0."""
     handoff: WorkerChannel | None
     """On local rank 0 of each node."""
-    start: Start
     is_forced: bool
     """Whether a complete record does not count."""
 
@@ -47,7 +46,7 @@ class CompilePhase:
         """Compile what is missing; return False where nothing is, or where there is no place to keep it."""
         if self._is_needless():
             return False
-        with CompileReporter(self.handoff, self.start, self.store) as reporter, self._lock(reporter):
+        with CompileReporter(self.handoff, self.store) as reporter, self._lock(reporter):
             if self._is_needless():
                 return False
             begun = time.monotonic()

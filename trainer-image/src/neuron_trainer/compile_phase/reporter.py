@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final
 
-from neuron_api.resource.progress import CompileReport, Progress, TrainerPhase
-from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
+from neuron_api.resource.progress import CompileReport
+from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.metrics import graphs
 from neuron_trainer.metrics.graphs import GraphCounts
 from neuron_trainer.storage.lease import Holder
@@ -23,8 +23,8 @@ _POLL: Final = 0.5
 class CompileReporter:
     """Reports the phase of this node, as its local rank 0 sees it."""
 
-    def __init__(self, handoff: WorkerChannel | None, start: Start, store: CompileStore | None) -> None:
-        self._handoff, self._start, self._store = handoff, start, store
+    def __init__(self, handoff: WorkerChannel | None, store: CompileStore | None) -> None:
+        self._handoff, self._store = handoff, store
         self._since = self._time = datetime.now(UTC)
         self._first = graphs.count()
         record = store.read() if store is not None else None
@@ -92,5 +92,4 @@ class CompileReporter:
             complete=complete,
             holder=self._holder,
         )
-        step, number = self._start.last_step, self._start.round
-        self._handoff.write_progress(Progress(phase=TrainerPhase.LOADING, round=number, step=step, compilation=report))
+        self._handoff.write_compilation(report)

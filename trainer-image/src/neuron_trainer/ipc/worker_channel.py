@@ -5,6 +5,7 @@
     refusal.json     worker → launcher    the input is wrong: exit code 2, no restart
     compiler         worker → launcher    the compiler refused a part of the model: exit code 4, no restart
     progress.json    local rank 0 → launcher
+    compilation.json local rank 0 → launcher: of the newest compile phase; training does not replace it
     lease.json       launcher → workers   until when the directory is surely the run's own, or that it is lost
     lost.<rank>      worker → launcher    a collective failed because a peer is gone; the worker waits to be stopped
     left.<rank>      worker → launcher    all processes of the run have done their work; what follows is taking down
@@ -25,7 +26,7 @@ from pydantic import ValidationError
 
 from neuron_api.findings.finding import error
 from neuron_api.resource import progress
-from neuron_api.resource.progress import Progress
+from neuron_api.resource.progress import CompileReport, Progress
 from neuron_trainer.errors import CompilationError, DirectoryLostError, InputError
 from neuron_trainer.storage.files import json_dumps, replace
 from neuron_trainer.storage.lease import boot_time
@@ -115,6 +116,17 @@ class WorkerChannel:
         """Return the newest progress; None before the first."""
         try:
             return progress.from_json((self.folder / "progress.json").read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def write_compilation(self, report: CompileReport) -> None:
+        """Publish how far the compile phase is; by local rank 0."""
+        replace(self.folder / "compilation.json", report.model_dump_json(by_alias=True))
+
+    def read_compilation(self) -> CompileReport | None:
+        """Return how far the newest compile phase is; None where there was none."""
+        try:
+            return CompileReport.model_validate_json((self.folder / "compilation.json").read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
 

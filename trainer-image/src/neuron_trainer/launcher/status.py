@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from neuron_api.resource.progress import (
     CheckpointReport,
-    CompileReport,
     ProcessFailure,
     Progress,
     Recovery,
@@ -33,7 +32,6 @@ class Status:
         self._channel, self._lock = channel, Lock()
         self._recoveries: dict[int, Recovery] = {}
         self._checkpoint: CheckpointReport | None = None
-        self._compilation: CompileReport | None = None
         self._newest: tuple[object, ...] = ()
         self._newest_time = time.monotonic()
         self._own = Progress(
@@ -75,9 +73,9 @@ class Status:
 
     def report(self) -> Progress:
         """Return the document of this moment."""
-        worker = self._channel.read_progress()
+        worker, compilation = self._channel.read_progress(), self._channel.read_compilation()
         with self._lock:
-            return self._with_idle(self._merged(worker))
+            return self._with_idle(self._merged(worker).model_copy(update={"compilation": compilation}))
 
     def _with_idle(self, report: Progress) -> Progress:
         """Add the time without news. News is noticed when a report is read: up to one interval late, never early."""
@@ -91,7 +89,6 @@ class Status:
             return self._own
         self._recoveries |= {recovery.round: recovery for recovery in worker.recoveries}
         self._checkpoint = worker.checkpoint or self._checkpoint
-        self._compilation = worker.compilation or self._compilation
         phase = self._own.phase
         if phase in _WORKER_PHASES and worker.round == self._own.round:
             phase = worker.phase
@@ -107,7 +104,6 @@ class Status:
                 "metrics": worker.metrics,
                 "records": worker.records,
                 "reference": worker.reference,
-                "compilation": self._compilation,
                 "last_step_time": worker.last_step_time,
                 "checkpoint": self._checkpoint,
                 "resume": worker.resume,
