@@ -8,6 +8,8 @@ fast; counts are the same.
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +68,8 @@ class Story:
     trained: list[tuple[int, int]]
     replaced: tuple[int, int]
     replaced_log: str
+    command: subprocess.CompletedProcess[str]
+    """`neuron-train compile`, without data."""
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +111,14 @@ def carry_out(tiny: Path, folder: Path) -> Story:
             [graphs(launcher) for launcher in pair],
             graphs(replacement),
             replacement.log.read_text(),
+            compile_alone(job(tiny, folder / "three", cache, data__train_dir=str(folder / "no-data"))),
         )
+
+
+def compile_alone(path: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "neuron_trainer", "compile", str(path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # as `Launcher`: the number of threads is in the graphs
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=BOUND, check=False)
 
 
 def test_what_a_killed_phase_compiled_is_used_and_its_lock_is_free(story: Story) -> None:
@@ -133,6 +144,13 @@ def test_a_replaced_pod_compiles_nothing_and_has_no_phase(story: Story) -> None:
     compiled, reused = story.replaced
     assert compiled == 0 and reused > 5
     assert "compile phase: " not in story.replaced_log and "training resumes at step" in story.replaced_log
+
+
+def test_the_command_does_the_phase_alone_and_needs_no_data(story: Story) -> None:
+    assert story.command.returncode == 0, story.command.stderr
+    said = story.command.stdout + story.command.stderr
+    assert "10 graphs of the first process are in " in said and "0 of them were compiled now" in said
+    assert "training begins" not in said
 
 
 def test_a_part_that_cannot_be_compiled_ends_the_run_at_once(tiny: Path, tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ import torch
 
 from neuron_api.derive import hardware as derived
 from neuron_trainer import errors
+from neuron_trainer.errors import InputError
 from neuron_trainer.models.blocks import dropout
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.seeds import SeedQueue, halves
 from neuron_trainer.parallel.native.data import data_parallel
 from neuron_trainer.parallel.native.expert import token_shuffle
-from neuron_trainer.preflight import preflight
+from neuron_trainer.preflight import early, preflight
 
 from .conftest import alone, typed
 
@@ -138,3 +139,12 @@ def test_a_long_command_line_leaves_the_beginning_and_the_end_of_a_compilers_wor
     text = errors.compiler_refusal(RuntimeError("RunNeuronCCImpl failed\n" + "x" * 99_999 + "\nthe cause"))
     assert text is not None and len(text) < 2500
     assert "RunNeuronCCImpl failed" in text and text.endswith("the cause")
+
+
+@pytest.mark.parametrize("chosen", ["auto", "eager", "aot_eager"])
+def test_a_compile_phase_that_leaves_nothing_is_refused(chosen: str, tiny: Path) -> None:
+    with pytest.raises(InputError, match="nothing that is compiled on cpu") as caught:
+        early.check_compiler(typed(alone(tiny, tiny, model__compile=chosen)), "cpu")
+    assert caught.value.findings[0].key == "model.compile"
+    early.check_compiler(typed(alone(tiny, tiny, model__compile="auto")), "neuron")
+    early.check_compiler(typed(alone(tiny, tiny, model__compile="inductor")), "cpu")

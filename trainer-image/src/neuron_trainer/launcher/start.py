@@ -93,6 +93,8 @@ def _run(
     used = run_config.for_test(config) if is_test else config
     node = NodeIdentity.from_environment(config)
     early.check(used, node.processes, node.earlier, is_test=is_test, reads_data=not is_compile)
+    if is_compile:
+        early.check_compiler(config, node.accelerator)
     _advise(config, node, loaded)
     folder = log_dir(used)
     compile_folder = CompileFolder(compile_cache(config, folder))

@@ -13,7 +13,6 @@ from torch.distributed.elastic.agent.server.api import RunResult
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
-from neuron_api.derive import hardware
 from neuron_api.findings.finding import error
 from neuron_api.loading.loader import Loaded
 from neuron_api.resource.progress import CheckpointReport, TrainerPhase
@@ -97,12 +96,8 @@ def train(launch: Launch) -> LauncherOutcome:
 
 
 def _compile(launch: Launch) -> LauncherOutcome:
-    """Run the compile phase alone: the log directory is not this command's, so nothing is written there but graphs."""
-    shown, node = launch.node.accelerator, replace(launch.node, compile_mode=CompileMode.ALWAYS)
-    if not hardware.keeps_graphs(launch.config, node.accelerator):
-        message = f"nothing that is compiled on {shown} would be found by a later start."
-        remedy = "Use inductor, or an accelerator with a compiler of its own."
-        raise InputError([error("model.compile", message, remedy)])
+    """Run the compile phase alone; the run of the log directory is not touched."""
+    node = replace(launch.node, compile_mode=CompileMode.ALWAYS)
     cache = compile_cache(launch.config, launch.folder)
     if not launch.config.compiler_cache_url:
         log.warning("compiler_cache_url is not set: graphs go to %s, where runs of other directories miss them", cache)

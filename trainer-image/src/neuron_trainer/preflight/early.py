@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import alignment, precision
+from neuron_api.derive import alignment, hardware, precision
 from neuron_api.findings.finding import Finding, error
 from neuron_api.platform.topology import Topology
 from neuron_api.platform.topology import check as check_topology
@@ -85,6 +85,14 @@ def check(
     ]
     if errors := [finding for finding in results if finding.severity == "error"]:
         raise InputError(errors)
+
+
+def check_compiler(config: TrainingConfig, accelerator: str) -> None:
+    """Raise `InputError` where a compile phase has nothing to leave behind."""
+    if not hardware.keeps_graphs(config, accelerator):
+        message = f"nothing that is compiled on {accelerator} would be found by a later start."
+        remedy = "Set it to inductor, or choose an accelerator with a compiler of its own (--accelerator)."
+        raise InputError([error("model.compile", message, remedy)])
 
 
 def findings(config: TrainingConfig, processes: int, *, is_test: bool) -> list[Finding]:
