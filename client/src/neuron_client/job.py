@@ -19,7 +19,7 @@ class Job:
 
     name: str
     phase: str
-    """Pending, Starting, Running, Restarting, Suspending, Suspended, Succeeded or Failed."""
+    """Pending, Starting, Compiling, Running, Restarting, Suspending, Suspended, Succeeded or Failed."""
     message: str = ""
     """Why it is in this phase, and what to do, in a sentence."""
     namespace: str = ""
