@@ -102,6 +102,10 @@ test-compile: venv ## every family, split and precision compiled against eager e
 	$(BIN)/python hack/numerics --compile aot_eager --folder build/compiled
 	$(BIN)/python hack/numerics --compile inductor --part --processes 2 --folder build/compiled
 
+.PHONY: test-backends
+test-backends: venv ## what every backend must fulfil, for each of them (make test: for native, and a part for xla; half an hour)
+	NTO_TEST_BACKENDS=1 $(BIN)/python -m pytest -q --durations=15 tests/distributed -k "xla or native"
+
 .PHONY: test-mutations
 test-mutations: venv ## one mistake at a time at every key of every real file (make test: every third key; 4 minutes)
 	MUTATIONS_STRIDE=1 $(BIN)/python -m pytest -q tests/unit/api/test_mutations.py

@@ -49,7 +49,7 @@ class Seen:
     losses: list[float] = field(default_factory=list)
     weights_after: dict[str, Any] = field(default_factory=dict)
     computed_with: dict[str, Any] = field(default_factory=dict)
-    """The linears' whole weights in the last step's forward pass."""
+    """The linears' weights in the last step's forward pass, whole; NaN where another process has them."""
     updated: dict[str, Any] = field(default_factory=dict)
     """The whole weights before that step as the optimizer has them."""
 
@@ -106,7 +106,8 @@ def train(folder: Path, world: int, method: dict[str, Any] | None = None, **chan
         wanted = aligned(wanted, **method)
     backend = parallel.create(wanted, Topology.from_config(wanted, world), torch.device("cpu"))
     module = backend.build(Family.from_json(MODEL, wanted))
-    _watch(module, seen)
+    parameters = {one.name: one for one in (*backend.parameters(), *backend.frozen_parameters())}
+    _watch(module, parameters, seen)
     optimizer = optim.for_run(wanted, backend.parameters())
     gradients = Gradients(backend, 0.5)
     for step in range(STEPS):
@@ -127,12 +128,31 @@ def train(folder: Path, world: int, method: dict[str, Any] | None = None, **chan
     return seen
 
 
-def _full(whole: Any) -> Any:
-    whole = whole.detach()
-    return (whole.full_tensor() if hasattr(whole, "full_tensor") else whole).clone()
+def assert_equal_parts(found: Any, wanted: Any, name: str) -> None:
+    """What this process has of a weight is a part of the wanted whole, to the bit."""
+    import torch
+
+    is_here = ~found.isnan()
+    assert is_here.any(), name
+    assert torch.equal(found[is_here], wanted.to(found.dtype)[is_here]), name
 
 
-def _watch(module: Any, seen: Seen) -> None:
+def _full(weight: Any, parameter: Any) -> Any:
+    import torch
+
+    weight = weight.detach()
+    if hasattr(weight, "full_tensor"):
+        return weight.full_tensor().clone()
+    whole = torch.full(parameter.shape, torch.nan, dtype=weight.dtype)
+    # Linears have the rows of other data-parallel processes as well, so a part is one over tensor parallelism.
+    begin = [
+        start if own < size else 0 for start, own, size in zip(parameter.offset, weight.shape, whole.shape, strict=True)
+    ]
+    whole[tuple(slice(start, start + own) for start, own in zip(begin, weight.shape, strict=True))] = weight
+    return whole
+
+
+def _watch(module: Any, parameters: dict[str, Any], seen: Seen) -> None:
     """Look at the weights as they are in a forward pass, and at their gradients."""
     from torch import nn
     from torch.utils._python_dispatch import _disable_current_modes
@@ -141,7 +161,7 @@ def _watch(module: Any, seen: Seen) -> None:
         weight = linear.weight
         seen.weights.add(str(weight.dtype))
         with _disable_current_modes():  # what the test gathers itself is not recorded
-            seen.computed_with[name] = _full(weight)
+            seen.computed_with[name] = _full(weight, parameters[f"{name}.weight"])
 
     for name, child in module.named_modules():
         if isinstance(child, nn.Linear):

@@ -63,7 +63,13 @@ def _enter(backend: str | None, target: Callable[..., None], *arguments: Any) ->
 
         for name in set(registry.PACKAGES) - {backend}:
             del registry.PACKAGES[name]
+        registry.provider(backend).accepts = _accept_all  # type: ignore[method-assign]
     target(*arguments)
+
+
+def _accept_all(*_: Any) -> bool:
+    """Every backend computes on hosts, whatever device it is for."""
+    return True
 
 
 @contextmanager
@@ -114,9 +120,7 @@ def _forget_meshes(device: Any) -> None:
 
 def full(parameter: Any) -> Any:
     """The whole of a parameter, on every process; a collective."""
-    placed = parameter.for_checkpoint(parameter.leaf.detach())
-    whole = placed.full_tensor() if hasattr(placed, "full_tensor") else placed
-    return whole.clone()  # what every process has is no copy, and the next step changes it
+    return parameter.gathered().clone()  # what every process has is no copy, and the next step changes it
 
 
 def join(ranks: Sequence[Any], idle: float = IDLE) -> list[int | None]:

@@ -137,8 +137,9 @@ def test_masters_are_rounded_at_random_as_a_whole_whatever_the_split(
             master = one.updated[f"{weight}.weight"]
             whole = Place(tuple(master.shape), (0,) * master.ndim)
             key = rounding.key(7, precision.STEPS - 1, f"{weight}.weight")
-            assert torch.equal(computed, rounding.stochastic(master, whole, key)), weight
-            differ = (computed != master.to(torch.bfloat16)).float().mean().item()
+            precision.assert_equal_parts(computed, rounding.stochastic(master, whole, key), weight)
+            is_here = ~computed.isnan()
+            differ = (computed != master.to(torch.bfloat16))[is_here].float().mean().item()
             assert 0.1 < differ < 0.4, "a quarter of the values goes to the neighbour that is further"
 
 
@@ -147,7 +148,7 @@ def test_masters_are_rounded_at_random_as_a_whole_whatever_the_split(
 def test_other_weights_are_the_nearest(name: str, split: str, seen: dict[str, list[Seen]]) -> None:
     for one in seen[f"{name}/{split}"]:
         for weight, computed in one.computed_with.items():
-            assert torch.equal(computed, one.updated[f"{weight}.weight"].to(computed.dtype)), weight
+            precision.assert_equal_parts(computed, one.updated[f"{weight}.weight"], weight)
 
 
 @pytest.mark.parametrize("split", SPLITS)

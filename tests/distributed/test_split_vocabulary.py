@@ -86,7 +86,7 @@ def _split_loss(mesh: object, logits: object, labels: object, reduction: str) ->
     import torch
     from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-    from neuron_trainer.parallel.native.tensor.loss import cross_entropy
+    from neuron_trainer.parallel.loss.next_token import cross_entropy
 
     split = distribute_tensor(logits, mesh, [Shard(2)]).requires_grad_()
     found = cross_entropy(split, labels, reduction)
@@ -116,7 +116,7 @@ def _static(mesh: object) -> None:
     from torch.distributed.tensor import DTensor, Replicate, Shard
     from torch.distributed.tensor.parallel import parallelize_module
 
-    from neuron_trainer.parallel.native.tensor.loss import cross_entropy
+    from neuron_trainer.parallel.loss.next_token import cross_entropy
     from neuron_trainer.parallel.native.tensor.tensor_parallel import SplitEmbedding
     from static_shapes import assert_static
 

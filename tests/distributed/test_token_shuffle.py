@@ -20,12 +20,13 @@ def _rank(rank: int, size: int, store: str) -> None:
     import torch
     import torch.distributed as dist
 
-    from neuron_trainer.parallel.native.expert.token_shuffle import Shuffle
+    from neuron_trainer.parallel.axis import GroupAxis
+    from neuron_trainer.parallel.expert.token_shuffle import Shuffle
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=size, timeout=GLOO_TIMEOUT)
     assert dist.group.WORLD is not None
-    shuffle = Shuffle(dist.group.WORLD)
+    shuffle = Shuffle(GroupAxis(dist.group.WORLD))
     batch, length = 2, 16
     # Token t of process r is the number r * T + t.
     names = (torch.arange(batch * length).view(batch, length, 1) + rank * batch * length).float()

@@ -30,7 +30,7 @@ def test_no_more_of_a_node_work_at_once_than_asked(world: int, per_node: int, at
 def _rank(rank: int, world: int, folder: Path, per_node: int, at_once: int) -> None:
     import torch.distributed as dist
 
-    from neuron_trainer.parallel.native.blocks import staggered
+    from neuron_trainer.parallel.turns import staggered
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world, timeout=GLOO_TIMEOUT)

@@ -290,7 +290,7 @@ def test_a_parallel_backend(copy: Copy) -> None:
     toy = (ROOT / "tests" / "support" / "toy_backend.py").read_text()
     copy.add("trainer", "parallel/toy/__init__.py", toy)
     line = '    "toy": "neuron_trainer.parallel.toy",\n'
-    copy.insert("trainer", "parallel/registry.py", line, before=r'^    "native": ')
+    copy.insert("trainer", "parallel/registry.py", line, before=r'^    "xla": ')
     output = copy.run(f"""
         from pathlib import Path
         from neuron_api.loading.loader import load_text
@@ -301,7 +301,7 @@ def test_a_parallel_backend(copy: Copy) -> None:
         print([finding.message for finding in parallel.select(chosen[0], "cpu").check(chosen[0])])
     """)
     assert output.splitlines() == [
-        "('toy', 'native') ['neuron_trainer.parallel.toy', 'neuron_trainer.parallel.native']",
+        "('toy', 'xla', 'native') ['neuron_trainer.parallel.toy', 'neuron_trainer.parallel.native']",
         "['it has one process.']",
     ]
     assert [path for path in copy.touched if not path.startswith("parallel/toy/")] == ["parallel/registry.py"]

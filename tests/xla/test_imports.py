@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch_xla
-from torch_xla.debug import metrics
 
 import neuron_trainer
 from neuron_trainer.metrics import graphs
 from neuron_trainer.metrics.graphs import GraphCounts
+
+from . import lazy
 
 PACKAGE = Path(neuron_trainer.__file__).parent
 NOT_HERE = ("parallel.native", "launcher.elastic.preload")
@@ -54,8 +54,13 @@ print("torch_xla" in sys.modules, threading.active_count(), "neuron_trainer.loop
 
 def test_graphs_are_compiled_and_counted() -> None:
     """The counts that tests of compilations rely on are real here."""
-    device, before = torch_xla.device(), graphs.count()
+    lazy.load()
+    import torch_xla
+    from torch_xla.debug import metrics
+
+    device = torch_xla.device()
     metrics.clear_all()
+    before = graphs.count()
     values = torch.ones(3, device=device)
     for _ in range(3):
         values = values * 2

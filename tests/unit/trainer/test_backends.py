@@ -46,7 +46,7 @@ def test_every_backend_has_what_is_asked_of_it(name: str) -> None:
 
 
 def test_a_toy_backend_is_chosen_by_what_it_accepts(toy: str, tiny: Path, tmp_path: Path) -> None:
-    assert parallel.backends() == (toy, "native")
+    assert parallel.backends() == (toy, "xla", "native")
     assert parallel.select(typed(alone(tiny, tmp_path, name=toy_backend.NAME)), "cpu") is parallel.provider(toy)
     assert parallel.select(typed(alone(tiny, tmp_path)), "cpu") is parallel.provider("native")
 

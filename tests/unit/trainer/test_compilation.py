@@ -11,8 +11,8 @@ from neuron_trainer.errors import InputError
 from neuron_trainer.models.blocks import dropout
 from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.seeds import SeedQueue, halves
+from neuron_trainer.parallel.expert import token_shuffle
 from neuron_trainer.parallel.native.data import data_parallel
-from neuron_trainer.parallel.native.expert import token_shuffle
 from neuron_trainer.preflight import early, preflight
 
 from .conftest import alone, typed

@@ -17,7 +17,7 @@ from neuron_trainer.models.llama import LlamaForCausalLM
 from neuron_trainer.models.megatron import MegatronForCausalLM
 from neuron_trainer.models.mixtral import MixtralForCausalLM
 from neuron_trainer.models.spec import Prediction
-from neuron_trainer.parallel.native.blocks import recompute_modules
+from neuron_trainer.parallel.recompute import recompute_modules
 
 from .megatron import GPT, MOE, SHAPES, SIZES, section
 

@@ -18,8 +18,8 @@ from neuron_trainer import optim, parallel
 from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.loop.step import Gradients
 from neuron_trainer.models.family import Family
-from neuron_trainer.parallel import LocalParameter, ParallelBackend
-from neuron_trainer.parallel.native.precision import dtypes
+from neuron_trainer.parallel import LocalParameter, ParallelBackend, dtypes
+from neuron_trainer.parallel.native.data import data_parallel
 
 from .conftest import alone, train, typed
 
@@ -110,7 +110,7 @@ def test_losses_and_gradients_are_those_of_fsdp_to_the_bit(
     policy, family = precision.policy(wanted), Family.from_config(wanted)
     theirs = family.on_meta().to_empty(device="cpu").to(dtypes.TORCH[policy.stored])
     theirs.load_state_dict({name: family.init_parameter(name, p.shape) for name, p in theirs.named_parameters()})
-    fully_shard(theirs, mesh=init_device_mesh("cpu", (1,)), mp_policy=dtypes.mixed_precision(policy))
+    fully_shard(theirs, mesh=init_device_mesh("cpu", (1,)), mp_policy=data_parallel.mixed_precision(policy))
     ids = rows(micro_batches, micro_batches)
     found = built.accumulate({"input_ids": ids, "labels": ids}).loss
     built.finish_gradients()

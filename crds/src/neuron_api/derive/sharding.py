@@ -102,3 +102,9 @@ def _cut(layers: int, blocks: int, cuts: Sequence[str]) -> tuple[int, ...] | Non
     ends = [-1, *(int(number) for number in numbers), layers - 1]
     sizes = tuple(end - start for start, end in pairwise(ends))
     return sizes if min(sizes) > 0 else None
+
+
+def heads_of(rank: int, size: int, heads: int, copies: int) -> list[int]:
+    """The heads that process `rank` of `size` reads, in the order of its queries: neighbours share a head."""
+    each = heads * copies // size
+    return [copy // copies for copy in range(rank * each, (rank + 1) * each)]

@@ -365,9 +365,9 @@ TABLE: Final = (
     ("3018", _E, "trainer.num_nodes", "An instance type whose EFA interfaces are not published",
      "Several nodes need EFA, and how many interfaces a node has is not known for this instance type.",
      "Set spec.platform.efaInterfaces to what the node's status.allocatable has."),
-    ("3019", _W, "trainer.devices", "An instance type that this release cannot train on",
-     "Trn1 needs PyTorch/XLA, and this release has no backend for it: processes end before the first step.",
-     "Use Trn2 or Trn3, or an image that brings a backend."),
+    ("3019", _W, "trainer.devices", "An instance type whose backend has run on no device",
+     "Trn1 needs PyTorch/XLA. What a device adds to that backend's tests is not known yet.",
+     "Try one node first, as docs/hardware-checklist.md says, or use Trn2 or Trn3."),
     # ---- 40xx this release -------------------------------------------------------------------------------------------
     ("4001", _E, "", "A value that this release does not support",
      "It is understood, and rejected rather than ignored.",

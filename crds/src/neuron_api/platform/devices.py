@@ -170,7 +170,10 @@ def _ring(config: TrainingConfig, instance: InstanceType) -> Iterator[Finding]:
 
 
 def _backend(instance: InstanceType) -> Iterator[Finding]:
-    """Yield the finding about an instance type that no backend of this release trains on."""
+    """Yield the finding about an instance type whose backend no device has run."""
     if instance.generation.stack is Stack.XLA:
-        message = f"this release has no backend for PyTorch/XLA, and {instance.name} runs nothing else."
+        message = (
+            f"{instance.name} runs PyTorch/XLA alone. Its backend is tested on hosts and on lazy XLA, has run on no "
+            "device, and has no pipelines there."
+        )
         yield make_finding(3019, "spec.platform.instanceType", message)

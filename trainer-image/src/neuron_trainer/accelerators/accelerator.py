@@ -19,6 +19,10 @@ class Accelerator:
     compile_seconds: int = 0
     """How much longer than the others a process may take for a step, since it compiles: collectives wait so long. That
     a peer is gone shows at once by its connections, and that all wait by the operator's hangPolicy."""
+    module: str = ""
+    """What `torch.get_device_module` shall give for the device; empty: PyTorch, or the package, has such a module."""
+    has_capturable: bool = True
+    """Whether PyTorch's optimizers have their form for it that reads nothing (`capturable`)."""
     package: str = ""
     """The vendor's package that brings the device to PyTorch, imported in workers only; empty: PyTorch has it."""
     peer_loss: tuple[str, ...] = ()

@@ -115,6 +115,10 @@ def load(accelerator: Accelerator, local_rank: int) -> None:
     if accelerator.package:
         choose_cores(os.environ, local_rank)
         take_folders(os.environ, local_rank)
+        if accelerator.module:
+            module = import_module(accelerator.module)
+            module.prepare(os.environ)
+            torch._register_device_module(accelerator.name, module)
         _load(accelerator.package)
     else:
         _device_module(accelerator).set_device(local_rank)  # its collectives take the current device

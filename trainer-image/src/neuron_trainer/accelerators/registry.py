@@ -40,6 +40,18 @@ _ALL: Final = {
         nan_note=_NEURON_NAN,
         nan_tokens=4096,
     ),
+    "xla": Accelerator(
+        name="xla",
+        collectives="cpu:gloo,xla:xla",
+        widest=torch.float32,
+        compile_seconds=3600,
+        module="neuron_trainer.accelerators.lazy",
+        has_capturable=False,
+        package="torch_xla",
+        peer_loss=(*_GLOO, *_NRT),
+        aborts_without_peers=True,
+        busy=_STALE,
+    ),
     "cuda": Accelerator(
         name="cuda",
         collectives="nccl",

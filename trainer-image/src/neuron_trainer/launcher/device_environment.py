@@ -24,11 +24,13 @@ CONSTANT: Final[Mapping[str, Mapping[str, str]]] = {
         "TORCH_NEURONX_DISABLE_FALLBACK_EXECUTION": "1",
     },
     "cuda": {},
+    "xla": {},
 }
 """By accelerator."""
 
 SHARED_CACHES: Final[Mapping[str, Mapping[str, str]]] = {
-    "neuron": {"TORCH_NEURONX_NEFF_CACHE_DIR": "neff", "TORCH_NEURONX_HLO_CACHE_DIR": "hlo"}
+    "neuron": {"TORCH_NEURONX_NEFF_CACHE_DIR": "neff", "TORCH_NEURONX_HLO_CACHE_DIR": "hlo"},
+    "xla": {"NEURON_COMPILE_CACHE_URL": "neff"},
 }
 """By accelerator, variables and folders of compiled graphs that all nodes of a run share."""
 

@@ -34,6 +34,10 @@ class Part:
         """Every token."""
         return cls(0, length, length)
 
+    def cut(self, rows: Tensor) -> Tensor:
+        """[B, total, ...] to [B, length, ...]."""
+        return rows if self.length == self.total else rows[:, self.start : self.start + self.length]
+
 
 class Prediction(NamedTuple):
     """Of one micro-batch."""

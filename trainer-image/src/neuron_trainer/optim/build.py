@@ -65,6 +65,11 @@ def is_decayed(parameter: LocalParameter, model: ModelConfig) -> bool:
     return model.do_layer_norm_weight_decay or len(parameter.shape) > 1
 
 
+def _has_capturable(device: torch.device) -> bool:
+    accelerator = accelerators.get(device.type)
+    return accelerator.has_capturable and not accelerator.is_host
+
+
 def _arguments(optim: OptimConfig, parameters: Sequence[LocalParameter]) -> dict[str, Any]:
     """Return what is configured; foreach wherever there is one; null leaves the default of the optimizer.
 
@@ -85,7 +90,7 @@ def _arguments(optim: OptimConfig, parameters: Sequence[LocalParameter]) -> dict
     device = parameters[0].leaf.device
     ours = {
         "foreach": True,
-        "capturable": (optim.capturable or optim.name == "rprop") and not accelerators.get(device.type).is_host,
+        "capturable": (optim.capturable or optim.name == "rprop") and _has_capturable(device),
         "layouts": ShardLayouts(parameters),
     }
     accepted = inspect.signature(implementation(optim.name)).parameters

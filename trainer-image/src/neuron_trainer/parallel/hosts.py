@@ -4,9 +4,11 @@ On the CPU it is the default group. Beside a device it is a gloo group of its ow
 written in Python replaces PyTorch's composite one, and takes no host tensors (`_new_process_group_helper`, torch 2.14).
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
+import torch
 import torch.distributed as dist
 from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
@@ -44,3 +46,17 @@ def mesh(of_devices: DeviceMesh) -> DeviceMesh:
 def group() -> ProcessGroup | None:
     """Return the group; None is PyTorch's default one."""
     return _GROUPS.get("hosts")
+
+
+def begin_vote(*wishes: bool) -> Callable[[], tuple[bool, ...]]:
+    """See `ParallelBackend.begin_vote`: one asynchronous all-reduce of as many numbers through gloo."""
+    if dist.get_world_size() == 1:
+        return lambda: wishes
+    votes = torch.tensor([int(wish) for wish in wishes])
+    work = dist.all_reduce(votes, group=group(), async_op=True)
+
+    def answer() -> tuple[bool, ...]:
+        work.wait()
+        return tuple(vote > 0 for vote in votes.tolist())
+
+    return answer

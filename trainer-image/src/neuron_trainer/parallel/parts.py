@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import ProcessGroup
+
+from .axis import Axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Cut:
 
     dim: int
     """The dimension that is cut, counted from the first."""
-    group: ProcessGroup
+    axis: Axis
     """The processes that hold the parts along it."""
 
 
@@ -26,15 +26,14 @@ Statistic = tuple[Tensor, Sequence[Cut]]
 def sum_over_parts(statistics: Sequence[Statistic]) -> list[Tensor]:
     """The sums over all parts, in the same shapes (a tensor without cuts as it is); the same bits on every process.
 
-    Dtype: one for all statistics. Collectives: one all-reduce for each process group that occurs, however many
-    statistics there are; none without cuts. Every process of a group gives the same statistics in the same order.
+    Dtype: one for all statistics. Collectives: one all-reduce for each axis that occurs, however many
+    statistics there are; none without cuts. Every process of an axis gives the same statistics in the same order.
     """
     sums = [share for share, _ in statistics]
-    groups = dict.fromkeys(cut.group for _, cuts in statistics for cut in cuts)
-    for group in groups:
-        members = [n for n, (_, cuts) in enumerate(statistics) if any(cut.group == group for cut in cuts)]
-        flat = torch.cat([sums[n].reshape(-1) for n in members])
-        dist.all_reduce(flat, group=group)
+    axes = dict.fromkeys(cut.axis for _, cuts in statistics for cut in cuts)
+    for axis in axes:
+        members = [n for n, (_, cuts) in enumerate(statistics) if any(cut.axis == axis for cut in cuts)]
+        flat = axis.sum(torch.cat([sums[n].reshape(-1) for n in members]))
         for n, part in zip(members, torch.split(flat, [sums[n].numel() for n in members]), strict=True):
             sums[n] = part.view(sums[n].shape)
     return sums

@@ -11,6 +11,7 @@ from neuron_api.platform.topology import Topology
 from .backend import BackendProvider, ParallelBackend
 
 PACKAGES: Final[dict[str, str]] = {
+    "xla": "neuron_trainer.parallel.xla",
     "native": "neuron_trainer.parallel.native",
 }
 """Names and packages. The first that accepts a run takes it, so the most special one stands first."""

@@ -98,15 +98,19 @@ class CoreAttention(nn.Module):
             query, key, value = (_ContiguousGradient.apply(states) for states in (query, key, value))
         if self.kernel is not None:
             return self.kernel(query, key, value, mask)
+        window = min(self.window or length, length)
+        if mask is None and (window < length or self.dropout.is_active):
+            mask = window_mask(length, window, query.device)
+        return self.attend(query, key, value, mask)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention to the keys that a mask shows, bool [..., queries, keys]; None: to those up to a query's own."""
+        copies = query.shape[1] // key.shape[1]
         if copies > 1:
             key, value = key.repeat_interleave(copies, dim=1), value.repeat_interleave(copies, dim=1)
-        window = min(self.window or length, length)
-        has_dropout = self.training and self.dropout.probability > 0
-        if mask is None and (window < length or has_dropout):
-            mask = window_mask(length, window, query.device)
         if mask is None:
             return F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        if has_dropout:
+        if self.dropout.is_active:
             return self._with_dropout(query, key, value, mask)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 

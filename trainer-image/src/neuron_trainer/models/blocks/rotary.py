@@ -87,7 +87,7 @@ class Rotary:
         cos, sin = self._tables[key]
         if positions is not None:
             return cos[positions].unsqueeze(1), sin[positions].unsqueeze(1)
-        return cos[part.start : part.start + part.length], sin[part.start : part.start + part.length]
+        return part.cut(cos[None])[0], part.cut(sin[None])[0]
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -12,13 +12,10 @@ import torch.distributed as dist
 
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding
-from neuron_api.findings.registry import make_finding
 from neuron_api.platform.topology import Topology
 from neuron_trainer import accelerators
-from neuron_trainer.parallel import hosts
+from neuron_trainer.parallel import expert, hosts
 from neuron_trainer.parallel.backend import ParallelBackend
-
-_SHUFFLE = "distributed_strategy.token_shuffle_group_size"
 
 
 def accepts(_: TrainingConfig, __: str) -> bool:
@@ -27,13 +24,8 @@ def accepts(_: TrainingConfig, __: str) -> bool:
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """Yield what this backend cannot split: a token shuffle needs groups of equally many tokens."""
-    strategy = config.distributed_strategy
-    group = strategy.token_shuffle_group_size
-    tokens = config.data.micro_batch_size * config.model.encoder_seq_length // strategy.context_parallel_size
-    if tokens % group:
-        message = f"{group} is no divisor of the {tokens} tokens of a micro-batch on a process."
-        yield make_finding(4001, _SHUFFLE, message, "Use one that is.")
+    """Yield what this backend cannot split."""
+    yield from expert.check(config)
 
 
 def preload() -> None:

@@ -1,10 +1,8 @@
 """`ParallelBackend` over what PyTorch has."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import repeat
-from typing import Final
 
 import torch
 import torch.distributed as dist
@@ -15,20 +13,23 @@ from neuron_api.derive import alignment, hardware, precision
 from neuron_api.platform.topology import Topology
 from neuron_trainer import accelerators, objectives
 from neuron_trainer.models.family import Family
-from neuron_trainer.parallel import hosts
+from neuron_trainer.parallel import dtypes, hosts, stages
+from neuron_trainer.parallel.axis import GroupAxis
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Share
+from neuron_trainer.parallel.batches import micro_batches, pair_columns, pair_rows, part
+from neuron_trainer.parallel.loss.next_token import AveragedLoss, CrossEntropy
+from neuron_trainer.parallel.loss.preference import PreferenceLoss, RowLogProbs
+from neuron_trainer.parallel.schedule import MicroBatch, MicroBatchSchedule
+from neuron_trainer.parallel.turns import staggered
 
 from . import mesh, parameters
-from .blocks import BlockBuilder, staggered
+from .blocks import BlockBuilder
 from .compilation import CompiledLoss
-from .context import context_parallel
 from .data import data_parallel
-from .pipeline import stages
-from .precision import dtypes, weights
+from .pipeline import copies
+from .precision import weights
 from .precision.weights import RoundedWeights, StartBiases, WorkingWeights
-from .schedule import GradientAccumulation, MicroBatch, MicroBatchSchedule, Pipelined, Targets
-from .tensor.loss import AveragedLoss, CrossEntropy
-from .tensor.preference_loss import PreferenceLoss, RowLogProbs, pair_columns, pair_rows
+from .schedule import GradientAccumulation, Pipelined
 
 
 class NativeBackend:
@@ -46,12 +47,12 @@ class NativeBackend:
             zero1=config.distributed_strategy.zero1,
         )
         self.share = Share(self._meshes.data_rank, self._meshes.data_size)
-        self._part = context_parallel.part(
-            config.model.encoder_seq_length, self._meshes.context_rank, topology.context_parallel
-        )
+        self._part = part(config.model.encoder_seq_length, self._meshes.context_rank, topology.context_parallel)
         context = self._meshes.context
         self._wide = accelerators.get(device.type).widest
-        self._rows = RowLogProbs(self._part, context.get_group() if context is not None else None, self._wide)
+        self._rows = RowLogProbs(
+            self._part, GroupAxis(context.get_group()) if context is not None else None, self._wide
+        )
         self._objective = objectives.for_run(config)
         self._loss: AveragedLoss = CrossEntropy(self._part)
         if self._objective is not None:
@@ -201,26 +202,7 @@ class NativeBackend:
             self._compute_weights.gather(self._updates)
 
     def _micro_batches(self, batch: Batch) -> list[MicroBatch]:
-        size = rows = self._config.data.micro_batch_size
-        targets: Iterable[Targets]
-        if batch["labels"].dim() == 3:
-            rows, references = 2 * size, batch.get("reference_log_probs")
-            batch = {name: pair_rows(batch[name], size) for name in _OF_ROWS if name in batch}
-            targets = map(
-                Targets, _split(batch["labels"], rows), repeat(None) if references is None else _split(references, size)
-            )
-        else:
-            targets = map(Targets, _split(batch["labels"], rows))
-        further = {}
-        if "position_ids" in batch:
-            further["positions"] = _split(context_parallel.cut(batch["position_ids"], self._part), rows)
-        if "document_ids" in batch:
-            further["documents"] = _split(batch["document_ids"], rows)
-        ids = _split(context_parallel.cut(batch["input_ids"], self._part), rows)
-        return [
-            MicroBatch(own, target, {name: values[index] for name, values in further.items()})
-            for index, (own, target) in enumerate(zip(ids, targets, strict=True))
-        ]
+        return micro_batches(batch, self._config.data.micro_batch_size, self._part)
 
     def _set_divisor(self, batch: Batch) -> None:
         """Over how much of a batch the loss is a mean."""
@@ -243,7 +225,7 @@ class NativeBackend:
         for parameter in self._parameters:
             parameters.move_gradient(parameter)
         if self._meshes.links is not None:
-            stages.add_gradients(self._copied, self._meshes.links)
+            copies.add_gradients(self._copied, self._meshes.links)
 
     def end_step(self, updates: int) -> None:
         """See `ParallelBackend`; weights are rounded when they are gathered."""
@@ -253,29 +235,11 @@ class NativeBackend:
             parameter.leaf.grad = None
 
     def begin_vote(self, *wishes: bool) -> Callable[[], tuple[bool, ...]]:
-        """See `ParallelBackend`: one asynchronous all-reduce of as many numbers through gloo."""
-        if dist.get_world_size() == 1:
-            return lambda: wishes
-        votes = torch.tensor([int(wish) for wish in wishes])
-        work = dist.all_reduce(votes, group=hosts.group(), async_op=True)
-
-        def answer() -> tuple[bool, ...]:
-            work.wait()
-            return tuple(vote > 0 for vote in votes.tolist())
-
-        return answer
+        """See `ParallelBackend`."""
+        return hosts.begin_vote(*wishes)
 
     def sum_over_processes(self, values: Tensor) -> Tensor:
         """See `ParallelBackend`."""
         if dist.get_world_size() > 1:
             dist.all_reduce(values, group=hosts.group() if values.is_cpu else None)
         return values
-
-
-_OF_ROWS: Final = ("input_ids", "labels", "position_ids", "document_ids")
-"""What a batch has for each token."""
-
-
-def _split(values: Tensor, size: int) -> Sequence[Tensor]:
-    """Return the parts of so many rows; all of them as they are where that is one part, which costs nothing."""
-    return (values,) if len(values) == size else torch.split(values, size)

@@ -1,22 +1,13 @@
-"""The modules of one block of the model, as this process holds them: every split applied in its order.
+"""The modules of one block of the model, as this process holds them: every split applied in its order."""
 
-`recompute_modules` (B-6) lets chosen modules run their forward pass again in the backward pass; numbers unchanged.
-`staggered`: only so many processes of a node make their weights at once: each needs a whole tensor for a while (B-17).
-"""
-
-from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
-from types import MethodType
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
-from torch.utils.checkpoint import checkpoint
 
-from neuron_api.config import ModelConfig, TrainingConfig
+from neuron_api.config import TrainingConfig
 from neuron_api.derive import hardware, precision, sharding
 from neuron_api.platform.topology import Topology
 from neuron_trainer import accelerators
@@ -24,68 +15,17 @@ from neuron_trainer.models import lora
 from neuron_trainer.models.blocks.attention import CoreAttention
 from neuron_trainer.models.family import Family
 from neuron_trainer.models.spec import Part, Prediction
+from neuron_trainer.parallel import dtypes, stages
+from neuron_trainer.parallel.axis import GroupAxis
+from neuron_trainer.parallel.expert import token_shuffle
+from neuron_trainer.parallel.recompute import recompute_modules
 
 from . import compilation
 from .context import context_parallel
 from .data import data_parallel
-from .expert import expert_parallel, token_shuffle
 from .mesh import Meshes
-from .pipeline import stages
-from .precision import dtypes
-from .tensor import adapters, tensor_parallel
-
-T = TypeVar("T")
-
-_BOUND: Final = timedelta(hours=1)
-"""For all turns before one's own; a process that ends is noticed at once."""
-
-
-def staggered(work: Callable[[], T], processes_per_node: int, at_once: int) -> T:
-    """`work()`, when it is this process's turn on its node; a collective of all processes if there are several turns.
-
-    `at_once`: `sequential_move_factor`. Local ranks 0 to at_once-1 are first, on every node.
-    """
-    turns = -(-processes_per_node // at_once)
-    if turns == 1:
-        return work()
-    own = dist.get_rank() % processes_per_node // at_once
-    group = dist.new_group(backend="gloo", timeout=_BOUND)
-    assert isinstance(group, dist.ProcessGroup), "of all processes"
-    results = []
-    for turn in range(turns):
-        if turn == own:
-            results.append(work())
-        dist.barrier(group)
-    dist.destroy_process_group(group)
-    [result] = results
-    return result
-
-
-def recompute_modules(module: nn.Module, config: ModelConfig, layers: list[str]) -> None:
-    """Wrap the `forward` of the configured modules; names of parameters stay as they are."""
-    match config.activations_checkpoint_granularity:
-        case "full":
-            for name in layers:
-                _recompute(module.get_submodule(name))
-        case "selective":
-            chosen = config.activations_checkpoint_recompute or ("CoreAttention",)
-            for child in list(module.modules()):
-                if type(child).__name__ in chosen:
-                    _recompute(child)
-        case None:
-            pass
-
-
-def _recompute(module: nn.Module) -> None:
-    """A method is the same code for every layer, which a compiler asks; what is replaced already is called as it is."""
-    if "forward" in vars(module):
-        module.forward = partial(checkpoint, module.forward, use_reentrant=False)
-    else:
-        module.forward = MethodType(_recomputed, module)
-
-
-def _recomputed(module: nn.Module, *args: Any, **named: Any) -> Any:
-    return checkpoint(type(module).forward, module, *args, use_reentrant=False, **named)
+from .tensor import adapters, experts, tensor_parallel
+from .tensor.reduction import Reduction
 
 
 class BlockBuilder:
@@ -139,7 +79,7 @@ class BlockBuilder:
                 roles,
                 sequence_parallel=sequence_parallel,
                 copies=copies,
-                reduction=dtypes.reduction(self._policy),
+                reduction=Reduction(dtypes.layer_sums(self._policy)),
             )
             self._tie(module)
         if is_frozen:
@@ -148,7 +88,7 @@ class BlockBuilder:
             self._adapt(module)
         self._materialise(module)
         if self._meshes.shuffle is not None:
-            token_shuffle.apply(module, self._meshes.shuffle)
+            token_shuffle.apply(module, GroupAxis(self._meshes.shuffle))
         if self._meshes.context is not None:
             context_parallel.apply(module, self._meshes.context, self._part, is_compiled=self._compiler is not None)
         if self._compiler is not None:
@@ -159,7 +99,7 @@ class BlockBuilder:
                 module,
                 self._meshes.data,
                 layers,
-                dtypes.mixed_precision(self._policy),
+                data_parallel.mixed_precision(self._policy),
                 experts=self._meshes.experts_data,
                 bucket=self._config.bucket_size_collectives,
                 is_compiled=self._compiler is not None,
@@ -180,9 +120,9 @@ class BlockBuilder:
 
     def _place_experts(self, module: nn.Module) -> None:
         if not accelerators.get(self._device.type).is_host:
-            expert_parallel.compute_in_blocks(module)
+            experts.compute_in_blocks(module)
         if self._meshes.experts is not None:
-            expert_parallel.apply(module, self._meshes.experts)
+            experts.spread(module, self._meshes.experts)
 
     def _adapt(self, module: nn.Module) -> None:
         """Add the adapters of LoRA, split as their linears are."""

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from neuron_trainer import accelerators
 from neuron_trainer.models.blocks.seeds import Seeded, SeedQueue
-
-from .schedule import LossValue, Targets
-from .tensor.loss import AveragedLoss
+from neuron_trainer.parallel.loss.next_token import AveragedLoss
+from neuron_trainer.parallel.schedule import LossValue, Targets
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 from torch.distributed.tensor.placement_types import Placement
 
 from neuron_trainer.parallel import hosts
+from neuron_trainer.parallel.axis import GroupAxis
 from neuron_trainer.parallel.backend import LocalParameter
 from neuron_trainer.parallel.parts import Cut
 
@@ -108,7 +109,7 @@ def _cuts(parameter: Tensor) -> tuple[Cut, ...]:
         return ()
     mesh = parameter.device_mesh
     return tuple(
-        Cut(_dim(placement), mesh.get_group(number))
+        Cut(_dim(placement), GroupAxis(mesh.get_group(number)))
         for number, placement in enumerate(parameter.placements)
         if not placement.is_replicate() and mesh.size(number) > 1
     )

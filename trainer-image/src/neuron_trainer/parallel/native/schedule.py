@@ -1,75 +1,24 @@
 """Forward and backward of a step's micro-batches: one after the other, or through the stages of a pipeline."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.distributed.pipelining import Schedule1F1B, ScheduleInterleaved1F1B
 
+from neuron_trainer.parallel.schedule import (
+    Loss,
+    LossValue,
+    Measure,
+    MicroBatch,
+    mean_of_metrics,
+    sum_of_losses,
+)
+
 from .data import data_parallel
 from .pipeline.stage import HostedStage
-
-NO_METRICS: Final[Mapping[str, Tensor]] = {}
-
-
-class Targets(NamedTuple):
-    """What a micro-batch's output is compared with."""
-
-    labels: Tensor
-    """int64 [b, S], the target of the output at t in place t."""
-    reference: Tensor | None = None
-    """[b / 2, 2] for rows of pairs: see `Pairs`."""
-
-
-class LossValue(NamedTuple):
-    """Of one micro-batch, or the mean over several."""
-
-    loss: Tensor
-    """fp32 scalar."""
-    metrics: Mapping[str, Tensor] = NO_METRICS
-    """fp32 scalars, without gradients."""
-
-
-class Loss(Protocol):
-    """From a model's output for a micro-batch to its loss."""
-
-    metrics: tuple[str, ...]
-    """Names of the metrics that it gives."""
-
-    def __call__(self, output: Any, targets: Targets) -> LossValue: ...
-
-
-Measure = Callable[[Any, Targets], Tensor]
-"""From a model's output for a micro-batch to a tensor."""
-
-
-class MicroBatch(NamedTuple):
-    """What goes through the model at once."""
-
-    ids: Tensor
-    """Token ids of this process's part."""
-    targets: Targets
-    further: Mapping[str, Tensor]
-    """Arguments of the model by name, which every stage is given."""
-
-
-class MicroBatchSchedule(Protocol):
-    """Returns the mean over micro-batches."""
-
-    def train(self, batches: Sequence[MicroBatch]) -> LossValue:
-        """Train with the gradients of the mean, reduced over data-parallel processes in the last backward pass only."""
-        ...
-
-    def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
-        """Without."""
-        ...
-
-    def measure(self, batches: Sequence[MicroBatch], measure: Measure) -> list[Tensor]:
-        """Return what a measure gives for each micro-batch, without gradients; empty where the last stage of the
-        pipeline is elsewhere."""
-        ...
 
 
 class GradientAccumulation:
@@ -89,13 +38,13 @@ class GradientAccumulation:
             values.append(LossValue(loss.detach(), metrics))
         if len(values) == 1:
             return values[0]
-        return LossValue(_sum([value.loss for value in values]), _mean_metrics(values))
+        return LossValue(sum_of_losses([value.loss for value in values]), mean_of_metrics(values))
 
     def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
         """See `MicroBatchSchedule`."""
         with torch.no_grad():
             values = [self._value(batch) for batch in batches]
-        return LossValue(torch.stack([value.loss for value in values]).mean(), _mean_metrics(values))
+        return LossValue(torch.stack([value.loss for value in values]).mean(), mean_of_metrics(values))
 
     def measure(self, batches: Sequence[MicroBatch], measure: Measure) -> list[Tensor]:
         """See `MicroBatchSchedule`."""
@@ -104,19 +53,6 @@ class GradientAccumulation:
 
     def _value(self, batch: MicroBatch) -> LossValue:
         return self._loss(self._module(batch.ids, **batch.further), batch.targets)
-
-
-def _sum(losses: Sequence[Tensor]) -> Tensor:
-    """Return the sum of losses, added in their order."""
-    total = torch.zeros_like(losses[0])
-    for loss in losses:
-        total += loss
-    return total
-
-
-def _mean_metrics(values: Sequence[LossValue]) -> Mapping[str, Tensor]:
-    names = values[0].metrics
-    return {name: torch.stack([value.metrics[name] for value in values]).mean() for name in names}
 
 
 class Pipelined:
@@ -191,4 +127,4 @@ class Pipelined:
             return LossValue(zero := torch.zeros((), device=device), dict.fromkeys(self._loss.metrics, zero))
         values = [LossValue(loss.detach(), self._metrics[number]) for number, loss in enumerate(losses)]
         mean = torch.stack([value.loss for value in values]).mean() * self._size
-        return LossValue(mean, {name: value * self._size for name, value in _mean_metrics(values).items()})
+        return LossValue(mean, {name: value * self._size for name, value in mean_of_metrics(values).items()})

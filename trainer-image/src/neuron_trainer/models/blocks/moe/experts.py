@@ -4,7 +4,7 @@ No shape depends on the routing, whatever computes: see `products`.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,11 @@ from neuron_trainer.models.blocks.mlp import FUNCTIONS
 
 from .grouped import grouped
 from .products import Product, Rows
+
+WIDTH: Final = {"gate_proj": 1, "up_proj": 1, "down_proj": 2}
+"""Dimension of the stacked weights [E, out, in] that is the width of the experts."""
+HIDDEN: Final = {name: 3 - dim for name, dim in WIDTH.items()}
+"""The other one, of the model's width."""
 
 Compute = Callable[[Tensor, Rows], Tensor]
 """Tokens [T, H] and their R rows to what the experts give for each row, [R, H]; 0 where a row goes to none."""

@@ -54,15 +54,4 @@ class WholeSamples:
 
     def own(self, of_whole: Tensor) -> Tensor:
         """The rest's gradients come from the other processes."""
-        return cut(of_whole, self.part)
-
-
-def part(total: int, rank: int, size: int) -> Part:
-    """Process `rank`'s part of a sample of `total` tokens, a multiple of `size`."""
-    length = total // size
-    return Part(rank * length, length, total)
-
-
-def cut(rows: Tensor, own: Part) -> Tensor:
-    """[B, S, ...] to [B, own.length, ...]."""
-    return rows if own.length == own.total else rows[:, own.start : own.start + own.length]
+        return self.part.cut(of_whole)

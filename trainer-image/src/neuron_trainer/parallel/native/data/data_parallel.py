@@ -17,11 +17,19 @@ from torch.distributed.fsdp._fully_shard._fsdp_common import FSDPMeshInfo, HSDPM
 from torch.distributed.tensor import DTensor, Shard
 from torch.nn.parallel import DistributedDataParallel
 
-from neuron_trainer.models.blocks.moe.experts import Experts
-from neuron_trainer.parallel.native.pipeline.stages import LocalLayers
-from neuron_trainer.parallel.native.tensor.experts import HIDDEN
+from neuron_api.derive.precision import PrecisionPolicy
+from neuron_trainer.models.blocks.moe.experts import HIDDEN, Experts
+from neuron_trainer.parallel import dtypes
+from neuron_trainer.parallel.stages import LocalLayers
 
 MEBI: Final = 2**20
+
+
+def mixed_precision(policy: PrecisionPolicy) -> MixedPrecisionPolicy:
+    """FSDP gathers weights in the dtype of computing; it sums gradients over micro-batches in the one it reduces in."""
+    gathered = dtypes.TORCH[policy.compute] if policy.has_masters else None
+    reduced = dtypes.TORCH[policy.accumulation] if policy.accumulation != policy.compute else None
+    return MixedPrecisionPolicy(param_dtype=gathered, reduce_dtype=reduced, cast_forward_inputs=False)
 
 
 def units(

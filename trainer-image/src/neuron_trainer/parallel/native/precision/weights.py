@@ -24,10 +24,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from neuron_api.derive.precision import PrecisionPolicy
 from neuron_trainer import rounding
 from neuron_trainer.models.lora import names
+from neuron_trainer.parallel import dtypes
 from neuron_trainer.parallel.native.data import data_parallel
 from neuron_trainer.parallel.native.parameters import NativeParameter
-
-from . import dtypes
 
 
 class StartBiases:

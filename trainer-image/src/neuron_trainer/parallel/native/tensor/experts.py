@@ -4,7 +4,7 @@ Outputs of the experts are parts of a sum, and so are the gradients of what goes
 router works on whole states, its own gradients are whole already.
 """
 
-from typing import Any, Final
+from typing import Any
 
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -12,14 +12,12 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distrib
 from torch.distributed.tensor.parallel import ParallelStyle
 from torch.distributed.tensor.placement_types import Placement
 
-from neuron_trainer.models.blocks.moe.experts import Experts
+from neuron_trainer.models.blocks.moe.blocked import blocked
+from neuron_trainer.models.blocks.moe.experts import WIDTH, Experts
+from neuron_trainer.parallel.axis import GroupAxis
+from neuron_trainer.parallel.expert.exchange import Exchange
 
 from .reduction import Reduction, with_partial_gradient
-
-WIDTH: Final = {"gate_proj": 1, "up_proj": 1, "down_proj": 2}
-"""Dimension of the stacked weights [E, out, in] that tensor parallelism splits."""
-HIDDEN: Final = {name: 3 - dim for name, dim in WIDTH.items()}
-"""The other one, of the model's width."""
 
 
 def split(module: Experts, mesh: DeviceMesh) -> None:
@@ -31,6 +29,21 @@ def split(module: Experts, mesh: DeviceMesh) -> None:
         module.register_parameter(
             name, nn.Parameter(distribute_tensor(parameter, mesh, placements, src_data_rank=None))
         )
+
+
+def spread(module: nn.Module, mesh: DeviceMesh) -> None:
+    """Split the experts of every layer over the first dimension of `mesh`, and each over the second (works on meta)."""
+    for child in module.modules():
+        if isinstance(child, Experts):
+            split(child, mesh)
+            child.exchange = Exchange(GroupAxis(mesh.get_group("expert")))
+
+
+def compute_in_blocks(module: nn.Module) -> None:
+    """Compute experts as a device can whose host does not know how many rows each has."""
+    for child in module.modules():
+        if isinstance(child, Experts):
+            child.product = blocked
 
 
 class SplitExperts(ParallelStyle):

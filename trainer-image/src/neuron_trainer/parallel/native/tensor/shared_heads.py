@@ -16,6 +16,8 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, distribute_module
 from torch.distributed.tensor.parallel import ParallelStyle
 
+from neuron_api.derive import sharding
+
 from .reduction import with_partial_gradient
 
 
@@ -28,7 +30,7 @@ class SharedHeads(ParallelStyle):
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
         assert isinstance(module, nn.Linear)
         distribute_module(module, device_mesh)
-        own = heads_of(device_mesh.get_local_rank(), device_mesh.size(), self._heads, self._copies)
+        own = sharding.heads_of(device_mesh.get_local_rank(), device_mesh.size(), self._heads, self._copies)
         holder: nn.Module = module
         holder.own_heads = OwnHeads(device_mesh, self._heads, tuple(own))  # type: ignore[assignment]  # not a module
         holder.forward = MethodType(_forward, module)
@@ -66,9 +68,3 @@ class OwnHeads:
         by_head = whole.view(self.heads, -1, *whole.shape[1:])
         # Slices, and no list as an index: of that a tensor is made on the host, and copied to the device, in each call.
         return torch.cat([by_head[head : head + 1] for head in self.own]).flatten(0, 1)
-
-
-def heads_of(rank: int, size: int, heads: int, copies: int) -> list[int]:
-    """The heads that process `rank` of `size` reads, in the order of its queries: neighbours share a head."""
-    each = heads * copies // size
-    return [copy // copies for copy in range(rank * each, (rank + 1) * each)]

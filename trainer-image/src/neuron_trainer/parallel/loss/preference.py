@@ -8,40 +8,28 @@ sees the difference of four of them, which would depend on how a row is split.
 """
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import ProcessGroup
 
 from neuron_trainer.models.spec import Part
 from neuron_trainer.objectives import Objective, Pairs
-from neuron_trainer.parallel.native.context import context_parallel
-from neuron_trainer.parallel.native.schedule import LossValue, Targets
+from neuron_trainer.parallel.axis import Axis
+from neuron_trainer.parallel.schedule import LossValue, Targets
 
-from .loss import IGNORED_LABEL, Output, cross_entropy
-
-
-def pair_rows(values: Tensor, pairs: int) -> Tensor:
-    """[n, 2, S] to [2n, S], in micro-batches of so many pairs, and so of twice as many rows."""
-    return values.view(-1, pairs, 2, *values.shape[2:]).transpose(1, 2).flatten(0, 2)
-
-
-def pair_columns(values: Tensor, pairs: int) -> Tensor:
-    """[2n], in the order of `pair_rows`, to [n, 2]."""
-    return values.view(-1, 2, pairs).transpose(1, 2).reshape(-1, 2)
+from .next_token import IGNORED_LABEL, Output, cross_entropy
 
 
 class RowLogProbs:
     """Log-probability of the labels of each row that count, [b] in `dtype`."""
 
-    def __init__(self, own: Part, context: ProcessGroup | None, dtype: torch.dtype) -> None:
-        """`context`: the processes that have the other parts of the rows."""
-        self._own, self._context, self._dtype = own, context, dtype
+    def __init__(self, own: Part, context: Axis | None, dtype: torch.dtype, vocabulary: Axis | None = None) -> None:
+        """`context`: the processes that have the other parts of the rows; `vocabulary`: see `cross_entropy`."""
+        self._own, self._context, self._dtype, self._vocabulary = own, context, dtype, vocabulary
 
     def __call__(self, output: Output, targets: Targets) -> Tensor:
         """See `Loss`; a row without labels has 0."""
         logits = output[0] if isinstance(output, tuple) else output
-        labels = context_parallel.cut(targets.labels, self._own)
-        sums = -cross_entropy(logits, labels, "none").view(labels.shape).sum(dim=1, dtype=self._dtype)
+        labels = self._own.cut(targets.labels)
+        sums = -cross_entropy(logits, labels, "none", self._vocabulary).view(labels.shape).sum(dim=1, dtype=self._dtype)
         return sums if self._context is None else _summed(sums, self._context)
 
 
@@ -82,9 +70,7 @@ def _counts(tokens: Tensor) -> Tensor:
     return (tokens > 0).any(dim=1)
 
 
-def _summed(parts: Tensor, group: ProcessGroup) -> Tensor:
-    """Return the sum over the processes of a group, the same on all. Its gradient is the group's size times that of
+def _summed(parts: Tensor, axis: Axis) -> Tensor:
+    """Return the sum over the processes of an axis, the same on all. Its gradient is the axis's size times that of
     a part: gradients are averaged over these processes, and the gradient of the loss is the sum of the parts'."""
-    total = parts.detach().clone()
-    dist.all_reduce(total, group=group)
-    return total + group.size() * (parts - parts.detach())
+    return axis.sum(parts.detach()) + axis.size * (parts - parts.detach())

@@ -6,45 +6,47 @@ token goes to, and what is beyond their capacity, is each process's own affair a
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.distributed import ProcessGroup
-from torch.distributed.device_mesh import DeviceMesh
+from torch import Tensor
 
-from neuron_trainer.models.blocks.moe.blocked import blocked
-from neuron_trainer.models.blocks.moe.experts import Compute, Experts
+from neuron_trainer.models.blocks.moe.experts import Compute
 from neuron_trainer.models.blocks.moe.products import Rows
 from neuron_trainer.models.blocks.moe.slots import equal_parts
-from neuron_trainer.parallel.native.tensor import experts
-
-from .swap import swap
+from neuron_trainer.parallel.axis import Axis
 
 
-def apply(module: nn.Module, mesh: DeviceMesh) -> None:
-    """Split the experts of every layer over the first dimension of `mesh`, and each over the second (works on meta)."""
-    for child in module.modules():
-        if isinstance(child, Experts):
-            experts.split(child, mesh)
-            child.exchange = Exchange(mesh.get_group("expert"))
+def swap(rows: Tensor, axis: Axis) -> Tensor:
+    """Part p of [rows, ...] to process p, whose part for this one takes its place; gradients take the same way.
+
+    Rows: a multiple of the axis's size. A collective, and its own inverse.
+    """
+    result: Tensor = _Swap.apply(rows, axis)
+    return result
 
 
-def compute_in_blocks(module: nn.Module) -> None:
-    """Compute experts as a device can whose host does not know how many rows each has."""
-    for child in module.modules():
-        if isinstance(child, Experts):
-            child.product = blocked
+class _Swap(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, axis: Axis) -> Tensor:
+        ctx.axis = axis
+        return axis.swap(rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        swapped: Tensor = ctx.axis.swap(gradient)
+        return swapped, None
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Rows for the experts of all processes of the group, computed where they are. A collective."""
+    """Rows for the experts of all processes of the axis, computed where they are. A collective."""
 
-    group: ProcessGroup
+    axis: Axis
 
     def __call__(self, tokens: Tensor, rows: Rows, compute: Compute) -> Tensor:
         """See `Exchange` of the experts."""
-        size = self.group.size()
+        size = self.axis.size
         own = rows.count // size
         top_k = len(rows.experts) // len(tokens)
         # A token goes to an expert once, and no expert has more than `limit`.
@@ -52,7 +54,7 @@ class Exchange:
         slots = equal_parts(rows.experts.div(own, rounding_mode="floor"), size, room)
         assert slots.is_filled is not None
         numbers = torch.where(slots.is_filled, rows.experts.index_select(0, slots.row) % own, own)
-        arrived = swap(slots.spread(tokens), self.group)
-        experts_of_arrived = swap(numbers.to(torch.int32), self.group).long()
+        arrived = swap(slots.spread(tokens), self.axis)
+        experts_of_arrived = swap(numbers.to(torch.int32), self.axis).long()
         computed = compute(arrived, Rows(experts_of_arrived, own, size * rows.limit, is_exact=False))
-        return slots.collect(swap(computed, self.group))
+        return slots.collect(swap(computed, self.axis))

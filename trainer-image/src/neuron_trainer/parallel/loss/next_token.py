@@ -10,28 +10,32 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from torch.distributed import ProcessGroup
-from torch.distributed import _functional_collectives as functional
 from torch.distributed.tensor import DTensor, Shard
 
 from neuron_trainer.models.spec import Part, Prediction
-from neuron_trainer.parallel.native.context import context_parallel
-from neuron_trainer.parallel.native.schedule import Loss, LossValue, Targets
+from neuron_trainer.parallel.axis import Axis, GroupAxis
+from neuron_trainer.parallel.schedule import Loss, LossValue, Targets
 
 IGNORED_LABEL: Final = -100
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, reduction: Literal["none", "sum"]) -> Tensor:
+def cross_entropy(
+    logits: Tensor, labels: Tensor, reduction: Literal["none", "sum"], vocabulary: Axis | None = None
+) -> Tensor:
     """Logits [b, S, V] and labels int64 [b, S] to fp32: [b * S], 0 where a label is ignored, or their sum.
 
-    Computed in fp32. With split logits a collective, whose result is the same on every process.
+    Computed in fp32. With split logits, which `vocabulary` or a DTensor says, a collective, whose result is the same on
+    every process.
     """
-    if not isinstance(logits, DTensor):
+    if isinstance(logits, DTensor):
+        assert logits.placements == (Shard(logits.ndim - 1),)
+        vocabulary = GroupAxis(logits.device_mesh.get_group())
+        logits = logits.to_local()
+    if vocabulary is None:
         wide = logits.float().flatten(0, 1)
         return F.cross_entropy(wide, labels.flatten(), ignore_index=IGNORED_LABEL, reduction=reduction)
-    assert logits.placements == (Shard(logits.ndim - 1),)
-    local, mesh = logits.to_local().flatten(0, 1), logits.device_mesh
-    part = _Part(mesh.get_local_rank() * local.shape[1], mesh.get_group())
+    local = logits.flatten(0, 1)
+    part = _Part(vocabulary.first(local.shape[1], local.device), vocabulary)
     each: Tensor = _SplitCrossEntropy.apply(local, labels.flatten(), part)
     return each.sum() if reduction == "sum" else each
 
@@ -39,9 +43,9 @@ def cross_entropy(logits: Tensor, labels: Tensor, reduction: Literal["none", "su
 class _Part(NamedTuple):
     """Of the vocabulary."""
 
-    first: int
+    first: int | Tensor
     """Entry."""
-    group: ProcessGroup
+    axis: Axis
     """The processes that have the others."""
 
 
@@ -52,7 +56,7 @@ class _SplitCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, labels: Tensor, part: _Part) -> Tensor:
         """[T, V / TP] and [T] to fp32 [T]. All-reduces: the maxima, and both sums together."""
         wide = logits.float()
-        largest = _over_processes(wide.amax(dim=1), "max", part.group)
+        largest = part.axis.max(wide.amax(dim=1))
         shifted = wide - largest.unsqueeze(1)
         places = labels - part.first
         is_own = (places >= 0) & (places < shifted.shape[1])
@@ -60,7 +64,7 @@ class _SplitCrossEntropy(torch.autograd.Function):
         chosen = torch.where(is_own, shifted.gather(1, places).squeeze(1), 0.0)
         exponentials = shifted.exp_()
         sums = torch.stack((exponentials.sum(dim=1), chosen))
-        total, chosen = _over_processes(sums, "sum", part.group).unbind()
+        total, chosen = part.axis.sum(sums).unbind()
         counts = labels != IGNORED_LABEL
         ctx.save_for_backward(exponentials.div_(total.unsqueeze(1)), places, is_own, counts)
         ctx.dtype = logits.dtype
@@ -74,12 +78,6 @@ class _SplitCrossEntropy(torch.autograd.Function):
         of_logits = probabilities * gradient.unsqueeze(1)
         of_logits.scatter_add_(1, places, -(gradient * is_own).unsqueeze(1))
         return of_logits.to(ctx.dtype), None, None
-
-
-def _over_processes(values: Tensor, kind: str, group: ProcessGroup) -> Tensor:
-    """Return the sums or maxima over a group; functional, so that a graph may have it."""
-    result: Tensor = functional.wait_tensor(functional.all_reduce(values, kind, group))  # type: ignore[no-untyped-call]
-    return result
 
 
 Output = Tensor | Prediction | tuple[Tensor, Tensor]
@@ -102,8 +100,8 @@ class CrossEntropy:
 
     metrics: tuple[str, ...] = ()
 
-    def __init__(self, own: Part) -> None:
-        self._own = own
+    def __init__(self, own: Part, vocabulary: Axis | None = None) -> None:
+        self._own, self._vocabulary = own, vocabulary
         self.divisor: Tensor | None = None
 
     def count(self, labels: Tensor) -> Tensor:
@@ -115,7 +113,7 @@ class CrossEntropy:
         logits, auxiliary = output if isinstance(output, tuple) else (output, None)
         labels = targets.labels
         divisor = self.count(labels).clamp(min=1) if self.divisor is None else self.divisor
-        total = cross_entropy(logits, context_parallel.cut(labels, self._own), "sum")
+        total = cross_entropy(logits, self._own.cut(labels), "sum", self._vocabulary)
         processes = self._own.total // self._own.length
         mean = total * processes / divisor if processes > 1 else total / divisor
         return LossValue(mean if auxiliary is None else mean + auxiliary)

@@ -11,13 +11,13 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import ProcessGroup
 from torch.distributed.tensor import DTensor, Replicate
 
 from neuron_trainer.models.blocks.moe.layer import MoE
 from neuron_trainer.models.blocks.seeds import Seeded, hashed
+from neuron_trainer.parallel.axis import Axis
 
-from .swap import swap
+from .exchange import swap
 
 _EVALUATION: Final = 0
 """The seed where nothing is drawn, so that evaluation does not change training."""
@@ -26,19 +26,19 @@ _BITS: Final = 2**24 - 1
 """Of a hash that are added: the sum with a number of tokens is an int32."""
 
 
-def apply(module: nn.Module, group: ProcessGroup) -> None:
-    """Mix the tokens of `group` before every layer of experts."""
+def apply(module: nn.Module, axis: Axis) -> None:
+    """Mix the tokens of an axis before every layer of experts."""
     for child in module.modules():
         if isinstance(child, MoE):
-            child.shuffle = Shuffle(group)
+            child.shuffle = Shuffle(axis)
 
 
 class Shuffle(Seeded, nn.Module):
-    """See `Mixer` of the layer. Tokens of a micro-batch on a process: a multiple of the group's size."""
+    """See `Mixer` of the layer. Tokens of a micro-batch on a process: a multiple of the axis's size."""
 
-    def __init__(self, group: ProcessGroup) -> None:
+    def __init__(self, axis: Axis) -> None:
         super().__init__()
-        self._group = group
+        self._axis = axis
 
     @property
     def is_active(self) -> bool:
@@ -46,12 +46,12 @@ class Shuffle(Seeded, nn.Module):
         return self.training
 
     def mix(self, states: Tensor) -> tuple[Tensor, "Order"]:
-        """[B, S, H] of this process to as many tokens of the whole group, and the way back."""
+        """[B, S, H] of this process to as many tokens of the whole axis, and the way back."""
         if isinstance(states, DTensor):  # gathered from a part of the sequence
             states = states.to_local(grad_placements=[Replicate()])
         tokens = states.shape[0] * states.shape[1]
         seed = self.next_seed() if self.is_active else _EVALUATION
-        order = Order(_permutations(tokens, seed, states.device), self._group)
+        order = Order(_permutations(tokens, seed, states.device), self._axis)
         return order.mix(states), order
 
 
@@ -105,19 +105,19 @@ class Order:
 
     permutations: Tensor
     """Before and after the exchange, int64 [2, tokens]."""
-    group: ProcessGroup
+    axis: Axis
 
     def mix(self, states: Tensor) -> Tensor:
         """Mixed."""
         before, after = self.permutations.unbind()
         sent = states.flatten(0, 1).index_select(0, before)
-        return swap(sent, self.group).index_select(0, after).view(states.shape)
+        return swap(sent, self.axis).index_select(0, after).view(states.shape)
 
     def back(self, states: Tensor) -> Tensor:
         """The inverse of `mix`."""
         before, after = self.permutations.unbind()
         sent = _put(states.flatten(0, 1), after)
-        return _put(swap(sent, self.group), before).view(states.shape)
+        return _put(swap(sent, self.axis), before).view(states.shape)
 
 
 def _put(rows: Tensor, places: Tensor) -> Tensor:

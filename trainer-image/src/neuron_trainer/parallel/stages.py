@@ -5,17 +5,17 @@ weights are drawn by name, and stay so bit for bit: both stages add the same two
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
-import torch.distributed as dist
-from torch import Tensor, nn
-from torch.distributed import P2POp, ProcessGroup
+from torch import nn
 
 from neuron_api.config import TrainingConfig
 from neuron_api.derive.sharding import block_sizes
 from neuron_trainer.models.blocks.moe import LoadBalancing
-from neuron_trainer.parallel.native.parameters import NativeParameter
+
+from .backend import LocalParameter
+
+P = TypeVar("P", bound=LocalParameter)
 
 
 def shared(module: nn.Module) -> dict[str, str]:
@@ -25,34 +25,13 @@ def shared(module: nn.Module) -> dict[str, str]:
     return {name: first[parameter] for name, parameter in every if first[parameter] != name}
 
 
-def mark(own: list[NativeParameter], aliases: Mapping[str, str]) -> list[NativeParameter]:
+def mark(own: Iterable[P], aliases: Mapping[str, str]) -> list[P]:
     """Give copies the first name, which checkpoints know them by; returns all parameters with a copy elsewhere."""
     copied = [parameter for parameter in own if parameter.name in aliases or parameter.name in aliases.values()]
     for parameter in copied:
         parameter.name = aliases.get(parameter.name, parameter.name)
         parameter.replicas *= 2
     return copied
-
-
-def add_gradients(copied: list[NativeParameter], stages: ProcessGroup) -> None:
-    """Sum the gradients of the copies in the first and the last stage; a send and a receive for each.
-
-    `stages`: tensors can be sent in it.
-    """
-    peer = stages.size() - 1 - stages.rank()
-    for parameter in copied:
-        gradient = parameter.leaf.grad
-        assert gradient is not None
-        parameter.leaf.grad = gradient + _swapped(gradient, peer, stages)
-
-
-def _swapped(own: Tensor, peer: int, group: ProcessGroup) -> Tensor:
-    other = torch.empty_like(own)
-    send = P2POp(dist.isend, own.contiguous(), group=group, group_peer=peer)
-    receive = P2POp(dist.irecv, other, group=group, group_peer=peer)
-    for request in dist.batch_isend_irecv([send, receive]):
-        request.wait()
-    return other
 
 
 class PassThrough(nn.Module):

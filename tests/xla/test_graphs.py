@@ -1,0 +1,42 @@
+"""One process on lazy XLA: what compiles, what falls back to the host, and that losses are those of hosts."""
+
+import pytest
+import torch
+
+from . import lazy
+
+CASES = [
+    ("llama", "one process"),
+    ("llama", "recompute full"),
+    ("llama, documents", "one process"),
+    ("llama, dpo", "one process"),
+    ("llama, orpo", "one process"),
+    ("llama, lora", "one process"),
+    ("mistral", "one process"),
+    ("mixtral", "one process"),
+    ("mixtral, sinkhorn", "one process"),
+    ("mixtral, capacity", "one process"),
+    ("mixtral", "recompute selective"),
+    ("megatron gpt", "one process"),
+    ("megatron gpt, experts", "one process"),
+    ("megatron mistral", "one process"),
+    ("megatron mixtral", "one process"),
+]
+
+
+@pytest.fixture(scope="module")
+def device() -> "torch.device":
+    with lazy.alone() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(("family", "split"), CASES)
+def test_nothing_compiles_after_the_second_step_and_losses_are_those_of_hosts(
+    family: str, split: str, device: torch.device
+) -> None:
+    found = lazy.run(family, split, device)
+    assert found.compilations[1 : lazy.STEPS] == [found.compilations[1]] * (lazy.STEPS - 1)
+    evaluated = found.compilations[lazy.STEPS :]
+    assert evaluated == [evaluated[0]] * lazy.EVALUATIONS
+    assert found.fallbacks == {"aten::_local_scalar_dense": lazy.STEPS + lazy.EVALUATIONS}, "only losses are read"
+    assert found.losses == pytest.approx(lazy.run(family, split, torch.device("cpu")).losses, rel=1e-5)

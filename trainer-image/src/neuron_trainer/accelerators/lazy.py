@@ -1,0 +1,53 @@
+"""PyTorch/XLA's devices: the module that `torch.get_device_module` gives of them, which torch_xla does not bring.
+
+torch_xla claims a core when it is imported, so it is imported where a function needs it, in workers alone.
+"""
+
+import os
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+_RUNTIME: Final = "PJRT_DEVICE"
+"""NEURON, or CPU for tests. Without the vendor's plugin the runtime takes the CPU and only warns."""
+
+
+def prepare(environ: MutableMapping[str, str]) -> None:
+    """Say which process of how many this is, before the runtime is there (upstream-facts.md#xla-processes)."""
+    environ.setdefault(_RUNTIME, "NEURON")
+    world = int(environ.get("WORLD_SIZE", "1"))
+    environ["NEURON_PJRT_PROCESS_INDEX"] = environ.get("RANK", "0")
+    environ["NEURON_PJRT_WORLD_SIZE"] = str(world)
+    environ["NEURON_PJRT_PROCESSES_NUM_DEVICES"] = ",".join(["1"] * world)
+
+
+def is_available() -> bool:
+    """Return whether the runtime has the kind of device that it was told to take."""
+    import torch_xla.runtime
+
+    return str(torch_xla.runtime.device_type()) == os.environ[_RUNTIME]
+
+
+def synchronize() -> None:
+    """Wait until the device has done everything that it was given."""
+    import torch_xla
+
+    torch_xla.sync(wait=True)
+
+
+def get_rng_state() -> Tensor:
+    """Return the state of the device's generator, int64 [1]."""
+    return torch.tensor([_model().get_rng_state()], dtype=torch.int64)
+
+
+def set_rng_state(state: Tensor) -> None:
+    """Continue where a state was taken."""
+    _model().set_rng_state(int(state))
+
+
+def _model() -> Any:
+    import torch_xla.core.xla_model
+
+    return torch_xla.core.xla_model

@@ -1,1 +1,0 @@
-"""Expert parallelism (B-12)."""

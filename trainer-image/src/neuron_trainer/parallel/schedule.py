@@ -1,0 +1,80 @@
+"""What a schedule of micro-batches is, and what goes through it: batches, targets and values of a loss."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+NO_METRICS: Final[Mapping[str, Tensor]] = {}
+
+
+class Targets(NamedTuple):
+    """What a micro-batch's output is compared with."""
+
+    labels: Tensor
+    """int64 [b, S], the target of the output at t in place t."""
+    reference: Tensor | None = None
+    """[b / 2, 2] for rows of pairs: see `Pairs`."""
+
+
+class LossValue(NamedTuple):
+    """Of one micro-batch, or the mean over several."""
+
+    loss: Tensor
+    """fp32 scalar."""
+    metrics: Mapping[str, Tensor] = NO_METRICS
+    """fp32 scalars, without gradients."""
+
+
+class Loss(Protocol):
+    """From a model's output for a micro-batch to its loss."""
+
+    metrics: tuple[str, ...]
+    """Names of the metrics that it gives."""
+
+    def __call__(self, output: Any, targets: Targets) -> LossValue: ...
+
+
+Measure = Callable[[Any, Targets], Tensor]
+"""From a model's output for a micro-batch to a tensor."""
+
+
+class MicroBatch(NamedTuple):
+    """What goes through the model at once."""
+
+    ids: Tensor
+    """Token ids of this process's part."""
+    targets: Targets
+    further: Mapping[str, Tensor]
+    """Arguments of the model by name, which every stage is given."""
+
+
+class MicroBatchSchedule(Protocol):
+    """Returns the mean over micro-batches."""
+
+    def train(self, batches: Sequence[MicroBatch]) -> LossValue:
+        """Train with the gradients of the mean, reduced over data-parallel processes in the last backward pass only."""
+        ...
+
+    def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
+        """Without."""
+        ...
+
+    def measure(self, batches: Sequence[MicroBatch], measure: Measure) -> list[Tensor]:
+        """Return what a measure gives for each micro-batch, without gradients; empty where the last stage of the
+        pipeline is elsewhere."""
+        ...
+
+
+def sum_of_losses(losses: Sequence[Tensor]) -> Tensor:
+    """Return the sum of losses, added in their order."""
+    total = torch.zeros_like(losses[0])
+    for loss in losses:
+        total += loss
+    return total
+
+
+def mean_of_metrics(values: Sequence[LossValue]) -> Mapping[str, Tensor]:
+    names = values[0].metrics
+    return {name: torch.stack([value.metrics[name] for value in values]).mean() for name in names}

@@ -1,0 +1,87 @@
+"""The processes as axes: `rank = tp + TP * (cp + CP * (dp + DP * pp))` (B-6), and dp = ep + EP * rest.
+
+Which ranks are together follows from this order alone. On hosts an axis is a process group, on a lazy device its
+replica groups.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from neuron_api.platform.topology import Topology
+from neuron_trainer.parallel.axis import Axis, GroupAxis
+
+from .replicas import ReplicaAxis
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """By use; None where the dimension has one process."""
+
+    tensor: Axis | None
+    context: Axis | None
+    data: Axis | None
+    """Data- and context-parallel processes together: what gradients are averaged over."""
+    experts: Axis | None
+    """Data-parallel neighbours that hold different experts."""
+    experts_data: Axis | None
+    """`data` for the weights of experts: processes that hold the same ones."""
+    shuffle: Axis | None
+    """Data-parallel neighbours that mix their tokens."""
+    stages: ProcessGroup | None
+    """Of a pipeline, in the order of its stages."""
+    stage: int
+    data_rank: int
+    """Of the data-parallel processes alone."""
+    data_size: int
+    world: Axis | None
+    """All processes."""
+
+
+def build(topology: Topology, device: torch.device, *, experts: int, shuffle: int) -> Axes:
+    """Make the process groups; `experts` and `shuffle` are sizes of groups of data-parallel processes. A collective."""
+    tensor, context, data = topology.tensor_parallel, topology.context_parallel, topology.data_parallel
+    ranks = torch.arange(topology.world_size).view(topology.pipeline_parallel, data, context, tensor)
+    by_expert = ranks.view(-1, data // experts, experts, context, tensor)
+    own = (ranks == dist.get_rank()).nonzero()[0].tolist()
+    axis = partial(_axis_of, is_lazy=device.type == "xla")
+    stages = _group(ranks.permute(1, 2, 3, 0))
+    return Axes(
+        tensor=axis(ranks),
+        context=axis(ranks.transpose(2, 3)),
+        data=axis(ranks.permute(0, 3, 1, 2).flatten(2)),
+        experts=axis(by_expert.transpose(2, 4)),
+        experts_data=axis(by_expert.permute(0, 2, 4, 1, 3).flatten(3)) if experts > 1 else None,
+        shuffle=axis(ranks.view(-1, data // shuffle, shuffle, context, tensor).transpose(2, 4)),
+        stages=stages,
+        stage=own[0],
+        data_rank=own[1],
+        data_size=data,
+        world=axis(ranks.flatten()[None]),
+    )
+
+
+def _axis_of(ranks: Tensor, *, is_lazy: bool) -> Axis | None:
+    if ranks.shape[-1] == 1:
+        return None
+    if is_lazy:
+        groups = tuple(map(tuple, ranks.flatten(0, -2).tolist()))
+        own = next(group for group in groups if dist.get_rank() in group)
+        return ReplicaAxis(groups, own, own.index(dist.get_rank()))
+    group = _group(ranks)
+    return None if group is None else GroupAxis(group)
+
+
+def _group(ranks: Tensor) -> ProcessGroup | None:
+    """Return the group of the processes along the last dimension; all processes make all groups, in one order."""
+    if ranks.shape[-1] == 1:
+        return None
+    own: ProcessGroup | None = None
+    for members in ranks.flatten(0, -2).tolist():
+        group = dist.new_group(members)
+        own = group if isinstance(group, ProcessGroup) else own
+    return own

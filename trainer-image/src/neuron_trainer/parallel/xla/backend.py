@@ -1,0 +1,241 @@
+"""`ParallelBackend` over collectives of our own: on devices of PyTorch/XLA, and on hosts."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from neuron_api.config import TrainingConfig
+from neuron_api.derive import alignment, precision
+from neuron_api.platform.topology import Topology
+from neuron_trainer import accelerators, objectives
+from neuron_trainer.models.family import Family
+from neuron_trainer.parallel import hosts, stages
+from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Share
+from neuron_trainer.parallel.batches import micro_batches, pair_columns, pair_rows
+from neuron_trainer.parallel.loss.next_token import AveragedLoss, CrossEntropy
+from neuron_trainer.parallel.loss.preference import PreferenceLoss, RowLogProbs
+from neuron_trainer.parallel.schedule import Loss, MicroBatch, MicroBatchSchedule
+from neuron_trainer.parallel.turns import staggered
+
+from . import axes
+from .blocks import BlockBuilder
+from .context import part_of
+from .gradients import ComputeWeights, Gradients
+from .parameters import XlaParameter
+from .reference import StartBiases, copy_frozen
+from .replicas import end_graph
+from .schedule import Accumulation, Links, Pipeline
+
+
+class XlaBackend:
+    """Needs an initialised process group; every process makes the same calls in the same order."""
+
+    def __init__(self, config: TrainingConfig, topology: Topology, device: torch.device) -> None:
+        self.device = device
+        self._config, self._topology = config, topology
+        self._policy = precision.policy(config)
+        self._axes = axes.build(
+            topology,
+            device,
+            experts=config.distributed_strategy.expert_model_parallel_size,
+            shuffle=config.distributed_strategy.token_shuffle_group_size,
+        )
+        self.share = Share(self._axes.data_rank, self._axes.data_size)
+        self._wide = accelerators.get(device.type).widest
+        context = self._axes.context
+        self._part = part_of(config.model.encoder_seq_length, context)
+        self._rows = RowLogProbs(self._part, context, self._wide, self._axes.tensor)
+        self._objective = objectives.for_run(config)
+        self._loss: AveragedLoss = CrossEntropy(self._part, self._axes.tensor)
+        if self._objective is not None:
+            self._loss = PreferenceLoss(self._objective, self._rows)
+        self._links = Links(self._axes.stages, device) if self._axes.stages is not None else None
+        self._parameters: list[XlaParameter] = []
+        self._frozen: list[XlaParameter] = []
+        self._blocks: list[nn.Module] = []
+        self._reference: MicroBatchSchedule | None = None
+        """Of the frozen model, where there is one."""
+        self._start_biases: StartBiases | None = None
+        """Of a run with adapters whose start model is the reference."""
+        self._copied: list[XlaParameter] = []
+        """Those that another stage has, too."""
+        self._updates = 0
+
+    def build(self, family: Family) -> nn.Module:
+        """See `ParallelBackend`; with several blocks on this stage, all of them."""
+        numbers = stages.own_blocks(self._config, self._axes.stage)
+        self._family, self._builder = family, self._block_builder(family)
+        built = staggered(
+            lambda: {number: self._builder.build(number) for number in numbers},
+            self._topology.processes_per_node,
+            self._config.trainer.sequential_move_factor,
+        )
+        every = [parameter for _, parameters in built.values() for parameter in parameters]
+        self._parameters = [parameter for parameter in every if parameter.used.requires_grad]
+        self._frozen = [parameter for parameter in every if not parameter.used.requires_grad]
+        stages.mark(self._frozen, self._builder.aliases)
+        self._copied = stages.mark(self._parameters, self._builder.aliases)
+        self._gradients = Gradients(
+            self._parameters, self._policy, self._axes.tensor, self._config.bucket_size_collectives
+        )
+        self._weights = ComputeWeights(self._parameters, self._policy, self._config.seed)
+        blocks = {number: module for number, (module, _) in built.items()}
+        self._blocks, self._schedule = list(blocks.values()), self._scheduled(blocks)
+        return nn.ModuleList(self._blocks) if len(blocks) > 1 else blocks[numbers[0]]
+
+    def _block_builder(self, family: Family) -> BlockBuilder:
+        return BlockBuilder(self._config, self._topology, self._axes, self._part, family, self.device)
+
+    def _scheduled(self, blocks: dict[int, nn.Module]) -> MicroBatchSchedule:
+        loss: Loss = self._loss
+        if self._links is None:
+            return Accumulation(blocks[0], loss, self._take_gradients)
+        return Pipeline(blocks, self._links, loss, self._take_gradients)
+
+    def _take_gradients(self) -> None:
+        """Add the gradients of a micro-batch, whose graph is the same for all of a step."""
+        self._gradients.add()
+        end_graph(self.device)
+
+    def parameters(self) -> Sequence[LocalParameter]:
+        """See `ParallelBackend`."""
+        return self._parameters
+
+    def frozen_parameters(self) -> Sequence[LocalParameter]:
+        """See `ParallelBackend`."""
+        return self._frozen
+
+    @contextmanager
+    def without_adapters(self) -> Iterator[None]:
+        """See `ParallelBackend`."""
+        for adapter in self._builder.adapters:
+            adapter.is_on = False
+        try:
+            yield
+        finally:
+            for adapter in self._builder.adapters:
+                adapter.is_on = True
+
+    def weights_loaded(self, updates: int) -> None:
+        """See `ParallelBackend`."""
+        self._updates = updates
+        self._weights.expire()
+
+    def accumulate(self, batch: Batch) -> Outcome:
+        """See `ParallelBackend`."""
+        return Outcome(*self._schedule.train(self._begin(batch)))
+
+    def evaluate(self, batch: Batch) -> Outcome:
+        """See `ParallelBackend`."""
+        outcome = Outcome(*self._schedule.evaluate(self._begin(batch)))
+        end_graph(self.device)
+        return outcome
+
+    def _begin(self, batch: Batch) -> list[MicroBatch]:
+        self._write_weights()
+        batch = self._with_reference(batch)
+        is_weighted = self._objective is not None or alignment.weighs_tokens(self._config)
+        self._loss.divisor = self._count_per_micro_batch(batch) if is_weighted else None
+        return self._micro_batches(batch)
+
+    def _write_weights(self) -> None:
+        """A graph of its own: a step begins with it, and an evaluation may."""
+        if self._weights.write(self._updates):
+            end_graph(self.device)
+
+    def log_probs(self, batch: Batch) -> Tensor:
+        """See `ParallelBackend`; the last stage of a pipeline sends them to the others."""
+        self._write_weights()
+        return self._log_probs(self._schedule, batch)
+
+    def keep_reference(self) -> None:
+        """See `ParallelBackend`: a second model, split as the first and kept in the dtype that is computed with; with
+        LoRA the model is there, and the biases alone are kept."""
+        if self._builder.adapters:
+            self._start_biases = StartBiases(self._parameters, self._weights)
+            return
+        builder = self._block_builder(replace(self._family, initialize=False))
+        numbers = stages.own_blocks(self._config, self._axes.stage)
+        built = {number: builder.build(number, is_frozen=True) for number in numbers}
+        target = [parameter for _, parameters in built.values() for parameter in parameters]
+        copy_frozen(self._parameters, target, self._policy, seed=self._config.seed, updates=self._updates)
+        self._reference = self._scheduled({number: module.eval() for number, (module, _) in built.items()})
+
+    def _with_reference(self, batch: Batch) -> Batch:
+        if "reference_log_probs" in batch or (self._reference is None and self._start_biases is None):
+            return batch
+        values = self._base_log_probs(batch) if self._reference is None else self._log_probs(self._reference, batch)
+        return {**batch, "reference_log_probs": values}
+
+    def _base_log_probs(self, batch: Batch) -> Tensor:
+        """Those of the model that adapters began with, without dropout."""
+        assert self._start_biases is not None
+        is_training = self._blocks[0].training
+        for module in self._blocks:
+            module.eval()
+        with self.without_adapters(), self._start_biases.restored():
+            self._write_weights()
+            values = self._log_probs(self._schedule, batch)
+        for module in self._blocks:
+            module.train(is_training)
+        self._write_weights()
+        return values
+
+    def _log_probs(self, schedule: MicroBatchSchedule, batch: Batch) -> Tensor:
+        values = schedule.measure(self._micro_batches(batch), self._rows)
+        shape = batch["labels"].shape[:2]
+        if not values:
+            result = torch.zeros(shape, dtype=self._wide, device=self.device)
+        else:
+            result = pair_columns(torch.cat(values), self._config.data.micro_batch_size)
+        if self._axes.stages is not None:
+            dist.all_reduce(result, group=self._axes.stages)
+        return result
+
+    def _micro_batches(self, batch: Batch) -> list[MicroBatch]:
+        return micro_batches(batch, self._config.data.micro_batch_size, self._part)
+
+    def _count_per_micro_batch(self, batch: Batch) -> Tensor:
+        """Return the labels, or pairs, that count in an average micro-batch of the global batch, at least one in all of
+        it: the mean over micro-batches and data-parallel processes is then that over them. A collective."""
+        labels = batch["labels"]
+        count = self._loss.count(labels if labels.dim() == 2 else pair_rows(labels, len(labels)))
+        total = self.sum_over_processes(count.to(self._wide).reshape(1))[0]
+        # The processes of a replica count the same samples, so the sum has each one as often as a replica processes.
+        copies = dist.get_world_size() / self.share.size
+        return (total.clamp(min=copies) / (dist.get_world_size() * self._topology.micro_batches)).float()
+
+    def finish_gradients(self) -> None:
+        """See `ParallelBackend`."""
+        self._gradients.reduce()
+        if self._links is not None:
+            peer = self._links.stages - 1 - self._links.stage
+            for parameter in self._copied:
+                gradient = parameter.leaf.grad
+                assert gradient is not None
+                parameter.leaf.grad = gradient + self._links.swap(gradient, peer)
+
+    def end_step(self, updates: int) -> None:
+        """See `ParallelBackend`."""
+        self._updates = updates
+        self._weights.expire()
+        for parameter in self._parameters:
+            parameter.leaf.grad = None
+        end_graph(self.device)
+
+    def begin_vote(self, *wishes: bool) -> Callable[[], tuple[bool, ...]]:
+        """See `ParallelBackend`."""
+        return hosts.begin_vote(*wishes)
+
+    def sum_over_processes(self, values: Tensor) -> Tensor:
+        """See `ParallelBackend`."""
+        if self._axes.world is None:
+            return values
+        if values.is_cpu:
+            dist.all_reduce(values, group=hosts.group())
+            return values
+        return self._axes.world.sum(values)

@@ -1,0 +1,176 @@
+"""Gradients: summed over micro-batches on each process, then once a step over processes; and weights on their way back.
+
+Without zero1 each process has the mean of all gradients; with it that of its own rows, and the weights are gathered
+after the update. Collectives are of buckets, filled in the model's order. What this stack is known to compute wrongly
+is a bucket of more than 130 MB (upstream-facts.md#xla-buckets).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from neuron_api.derive.precision import PrecisionPolicy
+from neuron_trainer import rounding
+from neuron_trainer.parallel.axis import Axis
+from neuron_trainer.parallel.dtypes import TORCH
+
+from .parameters import XlaParameter, padded
+
+MAX_BUCKET: Final = 130
+"""Megabytes."""
+_MEGA: Final = 10**6
+
+
+class Gradients:
+    """Of the parameters that are updated."""
+
+    def __init__(
+        self, parameters: Sequence[XlaParameter], policy: PrecisionPolicy, tensor: Axis | None, bucket: int | None
+    ) -> None:
+        """`bucket`: megabytes (`bucket_size_collectives`)."""
+        self._parameters, self._tensor = parameters, tensor
+        self._dtype = TORCH[policy.accumulation]
+        self._limit = min(bucket or MAX_BUCKET, MAX_BUCKET) * _MEGA
+
+    @torch.no_grad()
+    def add(self) -> None:
+        """Take the gradients of a micro-batch from autograd."""
+        for parameter in self._parameters:
+            gradient = parameter.used.grad
+            if gradient is not None:
+                own = gradient.to(self._dtype)
+                parameter.total = own if parameter.total is None else parameter.total + own
+                parameter.used.grad = None
+
+    @torch.no_grad()
+    def reduce(self) -> None:
+        """Give each leaf the mean over data-parallel processes, in its dtype."""
+        for axis, bucket in _buckets(self._parameters, _whole_over, self._limit):
+            self._sum(axis, bucket)
+        for axis, bucket in _buckets(self._parameters, _shards_over, self._limit):
+            self._scatter(axis, bucket)
+        for parameter in self._parameters:
+            if parameter.total is not None and parameter.samples > 1:
+                parameter.total = parameter.total / parameter.samples
+        if self._tensor is not None:
+            partial = [parameter for parameter in self._parameters if parameter.layout.is_partial]
+            for _, bucket in _buckets(partial, lambda _: self._tensor, self._limit):
+                self._sum(self._tensor, bucket)
+        for parameter in self._parameters:
+            if parameter.total is not None:
+                parameter.leaf.grad = parameter.total.to(parameter.leaf.dtype)
+                parameter.total = None
+
+    def _total(self, parameter: XlaParameter) -> Tensor:
+        """Return the sum so far; 0 where no micro-batch has used the parameter, since others' may have."""
+        if parameter.total is None:
+            parameter.total = torch.zeros_like(parameter.used, dtype=self._dtype)
+        return parameter.total
+
+    def _sum(self, axis: Axis, bucket: Sequence[XlaParameter]) -> None:
+        totals = [self._total(parameter) for parameter in bucket]
+        summed = axis.sum(torch.cat([total.reshape(-1) for total in totals]))
+        parts = torch.split(summed, [total.numel() for total in totals])
+        for parameter, total, part in zip(bucket, totals, parts, strict=True):
+            parameter.total = part.view(total.shape)
+
+    def _scatter(self, axis: Axis, bucket: Sequence[XlaParameter]) -> None:
+        rows = [_rows(self._total(parameter), parameter) for parameter in bucket]
+        own = axis.scatter(torch.cat([each.view(axis.size, -1) for each in rows], dim=1), 0)[0]
+        parts = torch.split(own, [each.numel() // axis.size for each in rows])
+        for parameter, each, part in zip(bucket, rows, parts, strict=True):
+            parameter.total = _as_leaf(part.view(-1, *each.shape[1:]), parameter)
+
+
+class ComputeWeights:
+    """What modules compute with, made from the leaves where those are something else: masters, or parts."""
+
+    def __init__(self, parameters: Sequence[XlaParameter], policy: PrecisionPolicy, seed: int) -> None:
+        self._parameters = [p for p in parameters if p.leaf.data_ptr() != p.used.data_ptr() or p.sharded is not None]
+        self._policy, self._seed = policy, seed
+        self._is_current = False
+
+    def expire(self) -> None:
+        """Forget what was written: the leaves have changed."""
+        self._is_current = False
+
+    @torch.no_grad()
+    def write(self, updates: int) -> bool:
+        """Write the weights as after so many updates; return False where that has been done. A collective."""
+        if self._is_current:
+            return False
+        self._is_current = True
+        for parameter in self._parameters:
+            if parameter.sharded is None:
+                parameter.used.copy_(self._rounded(parameter, updates))
+        for axis, bucket in _buckets(self._parameters, _shards_over, MAX_BUCKET * _MEGA):
+            self._gather(axis, bucket, updates)
+        return bool(self._parameters)
+
+    def _rounded(self, parameter: XlaParameter, updates: int) -> Tensor:
+        leaf = parameter.leaf.detach()
+        if self._policy.has_masters and self._policy.is_stochastic:
+            key = rounding.key(self._seed, updates, parameter.name)
+            return rounding.stochastic(leaf, parameter.place, key)
+        return leaf.to(parameter.used.dtype)
+
+    def _gather(self, axis: Axis, bucket: Sequence[XlaParameter], updates: int) -> None:
+        parts = []
+        for parameter in bucket:
+            assert parameter.sharded is not None
+            dim = parameter.sharded.dim
+            rows = -(-parameter.used.shape[dim] // axis.size)
+            parts.append(padded(self._rounded(parameter, updates), dim, rows).movedim(dim, 0))
+        every = axis.gather(torch.cat([part.reshape(-1) for part in parts])[None], 0)
+        for parameter, part, own in zip(
+            bucket, parts, torch.split(every, [part.numel() for part in parts], dim=1), strict=True
+        ):
+            assert parameter.sharded is not None
+            dim = parameter.sharded.dim
+            whole = own.reshape(-1, *part.shape[1:])[: parameter.used.shape[dim]]
+            parameter.used.copy_(whole.movedim(0, dim))
+
+
+def _whole_over(parameter: XlaParameter) -> Axis | None:
+    return parameter.data if parameter.sharded is None else None
+
+
+def _shards_over(parameter: XlaParameter) -> Axis | None:
+    return None if parameter.sharded is None else parameter.sharded.axis
+
+
+def _buckets(
+    parameters: Iterable[XlaParameter], axis_of: Callable[[XlaParameter], Axis | None], limit: int
+) -> Iterator[tuple[Axis, list[XlaParameter]]]:
+    """Yield parameters that share an axis, of so many bytes together, in the model's order."""
+    members: dict[Axis, list[XlaParameter]] = {}
+    for parameter in parameters:
+        if (axis := axis_of(parameter)) is not None:
+            members.setdefault(axis, []).append(parameter)
+    for axis, every in members.items():
+        bucket: list[XlaParameter] = []
+        filled = 0
+        for parameter in every:
+            if bucket and filled + parameter.used.nbytes > limit:
+                yield axis, bucket
+                bucket, filled = [], 0
+            bucket.append(parameter)
+            filled += parameter.used.nbytes
+        yield axis, bucket
+
+
+def _rows(total: Tensor, parameter: XlaParameter) -> Tensor:
+    """The dimension that is cut first, in as many rows as processes can share evenly."""
+    assert parameter.sharded is not None
+    dim, size = parameter.sharded.dim, parameter.sharded.axis.size
+    length = total.shape[dim]
+    return padded(total, dim, -(-length // size) * size).movedim(dim, 0).contiguous()
+
+
+def _as_leaf(rows: Tensor, parameter: XlaParameter) -> Tensor:
+    """This process's rows, without those that fill up."""
+    assert parameter.sharded is not None
+    dim = parameter.sharded.dim
+    return rows[: parameter.leaf.shape[dim]].movedim(0, dim)

@@ -1,0 +1,132 @@
+"""Parameters as plain tensors that know their place: cut over tensor and expert parallelism, then over data.
+
+A part over data parallelism is one of equal numbers of rows along one dimension, the last ones shorter or empty, as
+`torch.chunk` cuts.
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.distributed.tensor.placement_types import Placement
+
+from neuron_trainer.parallel.axis import Axis
+from neuron_trainer.parallel.backend import LocalParameter
+from neuron_trainer.parallel.parts import Cut
+
+from .tensor_parallel import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Divided:
+    """A division of one parameter."""
+
+    dim: int
+    axis: Axis
+
+
+@dataclass(slots=True)
+class XlaParameter(LocalParameter):
+    """See `LocalParameter`; `leaf` is this process's part of `used`, or shares its storage."""
+
+    used: nn.Parameter = field(kw_only=True)
+    """What modules compute with and autograd gives gradients to: cut over tensor and expert parallelism."""
+    layout: Layout = field(kw_only=True)
+    divisions: tuple[Divided, ...] = field(kw_only=True)
+    """In the order in which they were cut; that over data parallelism, where there is one, is the last."""
+    mesh: DeviceMesh | None = field(kw_only=True)
+    """Of the hosts, a dimension for each division; without process groups."""
+    data: Axis | None = field(kw_only=True)
+    """The processes over which gradients are averaged."""
+    samples: int = field(kw_only=True)
+    """Over how many processes a gradient is a mean: of an expert's, more than hold it, whose tokens it has seen."""
+    sharded: Divided | None = field(kw_only=True)
+    """The last division, where it is over data parallelism (zero1)."""
+    total: Tensor | None = None
+    """The gradient of the micro-batches so far, in the dtype of accumulation."""
+
+    def gathered(self) -> Tensor:
+        """See `LocalParameter`."""
+        whole = self.leaf.detach()
+        for place, division in reversed(list(enumerate(self.divisions))):
+            length = self._length(place, division)
+            rows = -(-length // division.axis.size)
+            whole = division.axis.gather(padded(whole, division.dim, rows), division.dim)
+            whole = whole.narrow(division.dim, 0, length)
+        return whole
+
+    def _length(self, place: int, division: Divided) -> int:
+        """Return the length of what a division has cut."""
+        earlier = (other.axis.size for other in self.divisions[:place] if other.dim == division.dim)
+        length = self.shape[division.dim]
+        for size in earlier:
+            length //= size
+        return length
+
+    def for_checkpoint(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
+        """See `LocalParameter`."""
+        if self.mesh is None or dims == ():
+            return local
+        dims = tuple(range(len(self.shape))) if dims is None else dims
+        layout = torch.empty([self.shape[dim] for dim in dims], device="meta")
+        placements: list[Placement] = [
+            Shard(dims.index(division.dim)) if division.dim in dims else Replicate() for division in self.divisions
+        ]
+        return DTensor.from_local(
+            local, self.mesh, placements, run_check=False, shape=layout.shape, stride=layout.stride()
+        )
+
+
+def host_mesh(divisions: tuple[Divided, ...]) -> DeviceMesh | None:
+    """Return the processes that share a parameter, in host memory; None where each has all of it."""
+    return _mesh(tuple(division.axis.ranks for division in divisions)) if divisions else None
+
+
+@lru_cache(maxsize=16)
+def _mesh(axes: tuple[tuple[int, ...], ...]) -> DeviceMesh:
+    """A rank is a sum over the axes, so those of all combinations follow from the lines through this process."""
+    ranks = torch.full((1,) * len(axes), own := dist.get_rank())
+    for dim, line in enumerate(axes):
+        shape = [1] * len(axes)
+        shape[dim] = len(line)
+        ranks = ranks + (torch.tensor(line) - own).view(shape)
+    names = tuple(f"cut-{dim}" for dim in range(len(axes)))
+    return DeviceMesh("cpu", ranks, mesh_dim_names=names, _init_backend=False)
+
+
+def padded(part: Tensor, dim: int, rows: int) -> Tensor:
+    """Return a part with so many rows, the last ones 0."""
+    missing = rows - part.shape[dim]
+    if not missing:
+        return part
+    shape = list(part.shape)
+    shape[dim] = missing
+    return torch.cat([part, part.new_zeros(shape)], dim=dim)
+
+
+def part_of(whole: Tensor, division: Divided) -> Tensor:
+    """Return this process's rows, as `torch.chunk` cuts; a view."""
+    length = whole.shape[division.dim]
+    rows = -(-length // division.axis.size)
+    start = min(rows * division.axis.rank, length)
+    return whole.narrow(division.dim, start, min(rows, length - start))
+
+
+def offset_of(shape: torch.Size, divisions: tuple[Divided, ...]) -> tuple[int, ...]:
+    """Return where this process's part begins in the whole."""
+    begin, lengths = [0] * len(shape), list(shape)
+    for division in divisions:
+        rows = -(-lengths[division.dim] // division.axis.size)
+        start = min(rows * division.axis.rank, lengths[division.dim])
+        begin[division.dim] += start
+        lengths[division.dim] = min(rows, lengths[division.dim] - start)
+    return tuple(begin)
+
+
+def cuts_of(divisions: tuple[Divided, ...]) -> tuple[Cut, ...]:
+    """Return the divisions as optimizers see them."""
+    return tuple(Cut(division.dim, division.axis) for division in divisions)
