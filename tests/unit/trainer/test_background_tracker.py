@@ -171,8 +171,10 @@ def test_a_tracker_that_has_all_but_never_ends_is_named_so(
         def close(self, *, succeeded: bool) -> None:
             gate.wait(BOUND)
 
-    tracker = BackgroundTracker(Endless(), close_seconds=0.5)
+    is_sent = threading.Event()
+    tracker = BackgroundTracker(Endless(lambda point: is_sent.set()), close_seconds=0.2)
     tracker.hand_over(1, {})
+    assert is_sent.wait(BOUND)
     tracker.close(succeeded=True)
     assert [record.message for record in caplog.records] == [
         "Story has every logged step, but has not confirmed the end of the run"
@@ -209,13 +211,16 @@ def test_no_secret_of_an_address_or_of_the_environment_is_in_the_log(
     words: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "hidden-key-of-wandb")
+    attempts = threading.Semaphore(0)
 
     def send(point: Point) -> None:
+        attempts.release()
         raise ConnectionError(words)
 
-    tracker = BackgroundTracker(Story(send), close_seconds=0.5)
+    tracker = BackgroundTracker(Story(send), retry_seconds=0.01)
     tracker.hand_over(1, {})
-    tracker.close(succeeded=True)
+    assert all(attempts.acquire(timeout=BOUND) for _ in range(2)), "by the second attempt the first is in the log"
+    tracker.close(succeeded=False)
     warning = caplog.records[0].message
     assert warning.startswith("Story cannot be reached, training goes on without it: ConnectionError: ")
     assert "hidden" not in warning and words.split(maxsplit=1)[0] in warning
