@@ -25,7 +25,7 @@ from neuron_trainer.parallel.recompute import recompute_modules
 from . import adapters, context
 from .axes import Axes
 from .boundaries import Boundaries
-from .parameters import Divided, XlaParameter, cuts_of, host_mesh, offset_of, part_of
+from .parameters import Divided, XlaParameter, cuts_of, evenly, host_mesh, offset_of, part_of
 from .replicas import run_again
 from .tensor_parallel import Layout, Layouts, TensorParallel
 
@@ -133,7 +133,7 @@ class BlockBuilder:
         return parameters
 
     def _parameter(self, name: str, meta: nn.Parameter, layout: Layout, dim: int) -> XlaParameter:
-        """`dim`: what is cut over data parallelism, if its size is a multiple; else the first."""
+        """`dim`: what is cut over data parallelism, if it divides evenly."""
         whole = self._family.init_parameter(self.aliases.get(name, name), meta.shape)
         divisions = self._divisions(layout)
         for division in divisions:
@@ -141,7 +141,7 @@ class BlockBuilder:
         axis = self._axes.experts_data if layout.is_expert else self._axes.data
         sharded = None
         if self._config.distributed_strategy.zero1 and axis is not None and meta.requires_grad:
-            sharded = Divided(dim if whole.shape[dim] % axis.size == 0 else 0, axis)
+            sharded = evenly(whole.shape, dim, axis)
         # What is never updated needs no master: it is kept in the dtype that is computed with.
         stored = dtypes.TORCH[self._policy.stored if meta.requires_grad else self._policy.compute]
         compute = dtypes.TORCH[self._policy.compute]

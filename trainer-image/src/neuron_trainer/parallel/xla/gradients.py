@@ -16,7 +16,7 @@ from neuron_trainer import rounding
 from neuron_trainer.parallel.axis import Axis
 from neuron_trainer.parallel.dtypes import TORCH
 
-from .parameters import XlaParameter, padded
+from .parameters import XlaParameter
 
 MAX_BUCKET: Final = 130
 """Megabytes."""
@@ -77,11 +77,12 @@ class Gradients:
             parameter.total = part.view(total.shape)
 
     def _scatter(self, axis: Axis, bucket: Sequence[XlaParameter]) -> None:
-        rows = [_rows(self._total(parameter), parameter) for parameter in bucket]
-        own = axis.scatter(torch.cat([each.view(axis.size, -1) for each in rows], dim=1), 0)[0]
+        dims = [parameter.sharded.dim for parameter in bucket if parameter.sharded is not None]
+        rows = [self._total(parameter).movedim(dim, 0) for parameter, dim in zip(bucket, dims, strict=True)]
+        own = axis.scatter(torch.cat([each.reshape(axis.size, -1) for each in rows], dim=1), 0)[0]
         parts = torch.split(own, [each.numel() // axis.size for each in rows])
-        for parameter, each, part in zip(bucket, rows, parts, strict=True):
-            parameter.total = _as_leaf(part.view(-1, *each.shape[1:]), parameter)
+        for parameter, each, part, dim in zip(bucket, rows, parts, dims, strict=True):
+            parameter.total = part.view(-1, *each.shape[1:]).movedim(0, dim)
 
 
 class ComputeWeights:
@@ -121,16 +122,14 @@ class ComputeWeights:
         for parameter in bucket:
             assert parameter.sharded is not None
             dim = parameter.sharded.dim
-            rows = -(-parameter.used.shape[dim] // axis.size)
-            parts.append(padded(self._rounded(parameter, updates), dim, rows).movedim(dim, 0))
+            parts.append(self._rounded(parameter, updates).movedim(dim, 0))
         every = axis.gather(torch.cat([part.reshape(-1) for part in parts])[None], 0)
         for parameter, part, own in zip(
             bucket, parts, torch.split(every, [part.numel() for part in parts], dim=1), strict=True
         ):
             assert parameter.sharded is not None
             dim = parameter.sharded.dim
-            whole = own.reshape(-1, *part.shape[1:])[: parameter.used.shape[dim]]
-            parameter.used.copy_(whole.movedim(0, dim))
+            parameter.used.copy_(own.reshape(-1, *part.shape[1:]).movedim(0, dim))
 
 
 def _whole_over(parameter: XlaParameter) -> Axis | None:
@@ -159,18 +158,3 @@ def _buckets(
             bucket.append(parameter)
             filled += parameter.used.nbytes
         yield axis, bucket
-
-
-def _rows(total: Tensor, parameter: XlaParameter) -> Tensor:
-    """The dimension that is cut first, in as many rows as processes can share evenly."""
-    assert parameter.sharded is not None
-    dim, size = parameter.sharded.dim, parameter.sharded.axis.size
-    length = total.shape[dim]
-    return padded(total, dim, -(-length // size) * size).movedim(dim, 0).contiguous()
-
-
-def _as_leaf(rows: Tensor, parameter: XlaParameter) -> Tensor:
-    """This process's rows, without those that fill up."""
-    assert parameter.sharded is not None
-    dim = parameter.sharded.dim
-    return rows[: parameter.leaf.shape[dim]].movedim(0, dim)

@@ -1,7 +1,7 @@
 """Parameters as plain tensors that know their place: cut over tensor and expert parallelism, then over data.
 
-A part over data parallelism is one of equal numbers of rows along one dimension, the last ones shorter or empty, as
-`torch.chunk` cuts.
+Parts are equal: a dimension is cut that divides evenly, and a parameter without one is whole on each process. Unequal
+parts have unequal graphs (upstream-facts.md#xla-graphs), and a device takes no empty ones.
 """
 
 from dataclasses import dataclass, field
@@ -52,20 +52,9 @@ class XlaParameter(LocalParameter):
     def gathered(self) -> Tensor:
         """See `LocalParameter`."""
         whole = self.leaf.detach()
-        for place, division in reversed(list(enumerate(self.divisions))):
-            length = self._length(place, division)
-            rows = -(-length // division.axis.size)
-            whole = division.axis.gather(padded(whole, division.dim, rows), division.dim)
-            whole = whole.narrow(division.dim, 0, length)
+        for division in reversed(self.divisions):
+            whole = division.axis.gather(whole, division.dim)
         return whole
-
-    def _length(self, place: int, division: Divided) -> int:
-        """Return the length of what a division has cut."""
-        earlier = (other.axis.size for other in self.divisions[:place] if other.dim == division.dim)
-        length = self.shape[division.dim]
-        for size in earlier:
-            length //= size
-        return length
 
     def for_checkpoint(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
         """See `LocalParameter`."""
@@ -98,33 +87,25 @@ def _mesh(axes: tuple[tuple[int, ...], ...]) -> DeviceMesh:
     return DeviceMesh("cpu", ranks, mesh_dim_names=names, _init_backend=False)
 
 
-def padded(part: Tensor, dim: int, rows: int) -> Tensor:
-    """Return a part with so many rows, the last ones 0."""
-    missing = rows - part.shape[dim]
-    if not missing:
-        return part
-    shape = list(part.shape)
-    shape[dim] = missing
-    return torch.cat([part, part.new_zeros(shape)], dim=dim)
+def evenly(shape: torch.Size, preferred: int, axis: Axis) -> Divided | None:
+    """Return a dimension that divides evenly, if there is one: the preferred, else the first."""
+    dims = [dim for dim in (preferred, *range(len(shape))) if shape[dim] % axis.size == 0]
+    return Divided(dims[0], axis) if dims else None
 
 
 def part_of(whole: Tensor, division: Divided) -> Tensor:
-    """Return this process's rows, as `torch.chunk` cuts; a view."""
-    length = whole.shape[division.dim]
-    rows = -(-length // division.axis.size)
-    start = min(rows * division.axis.rank, length)
-    return whole.narrow(division.dim, start, min(rows, length - start))
+    """Return this process's part; a view."""
+    length = whole.shape[division.dim] // division.axis.size
+    return whole.narrow(division.dim, length * division.axis.rank, length)
 
 
 def offset_of(shape: torch.Size, divisions: tuple[Divided, ...]) -> tuple[int, ...]:
     """Return where this process's part begins in the whole."""
-    begin, lengths = [0] * len(shape), list(shape)
+    begins, lengths = [0] * len(shape), list(shape)
     for division in divisions:
-        rows = -(-lengths[division.dim] // division.axis.size)
-        start = min(rows * division.axis.rank, lengths[division.dim])
-        begin[division.dim] += start
-        lengths[division.dim] = min(rows, lengths[division.dim] - start)
-    return tuple(begin)
+        lengths[division.dim] //= division.axis.size
+        begins[division.dim] += lengths[division.dim] * division.axis.rank
+    return tuple(begins)
 
 
 def cuts_of(divisions: tuple[Divided, ...]) -> tuple[Cut, ...]:
