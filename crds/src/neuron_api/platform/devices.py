@@ -173,7 +173,7 @@ def _backend(instance: InstanceType) -> Iterator[Finding]:
     """Yield the finding about an instance type whose backend no device has run."""
     if instance.generation.stack is Stack.XLA:
         message = (
-            f"{instance.name} runs PyTorch/XLA alone. Its backend is tested on hosts and on lazy XLA, has run on no "
-            "device, and has no pipelines there."
+            f"{instance.name} runs PyTorch/XLA alone. Its backend is tested on hosts and on lazy XLA, and has run "
+            "on no device."
         )
         yield make_finding(3019, "spec.platform.instanceType", message)

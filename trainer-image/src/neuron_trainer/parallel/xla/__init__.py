@@ -5,20 +5,16 @@ A `BackendProvider`. It runs on hosts, too, where its numbers are tested (docs/d
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Final
 
 import torch
 import torch.distributed as dist
 
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding
-from neuron_api.findings.registry import make_finding
 from neuron_api.platform.topology import Topology
 from neuron_trainer import accelerators
 from neuron_trainer.parallel import expert, hosts
 from neuron_trainer.parallel.backend import ParallelBackend
-
-_PIPELINE: Final = "distributed_strategy.pipeline_model_parallel_size"
 
 
 def accepts(_: TrainingConfig, accelerator: str) -> bool:
@@ -27,12 +23,8 @@ def accepts(_: TrainingConfig, accelerator: str) -> bool:
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
-    """Yield what this backend cannot split on a lazy device."""
+    """Yield what this backend cannot split."""
     yield from expert.check(config)
-    stages = config.distributed_strategy.pipeline_model_parallel_size
-    if stages > 1:
-        message = f"{stages} stages: on PyTorch/XLA this release has no pipelines."
-        yield make_finding(4001, _PIPELINE, message, "Use tensor_model_parallel_size, or an instance type of Trn2.")
 
 
 def preload() -> None:

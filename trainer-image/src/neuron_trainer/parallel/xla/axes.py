@@ -4,6 +4,7 @@ Which ranks are together follows from this order alone. On hosts an axis is a pr
 replica groups.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,7 +34,10 @@ class Axes:
     shuffle: Axis | None
     """Data-parallel neighbours that mix their tokens."""
     stages: ProcessGroup | None
-    """Of a pipeline, in the order of its stages."""
+    """Of a pipeline, in the order of its stages; of the hosts."""
+    pairs: Mapping[int, Axis]
+    """This process and the one at another stage of its pipeline, by that stage: those after and before it. On a lazy
+    device alone, which has no messages."""
     stage: int
     data_rank: int
     """Of the data-parallel processes alone."""
@@ -49,7 +53,8 @@ def build(topology: Topology, device: torch.device, *, experts: int, shuffle: in
     by_expert = ranks.view(-1, data // experts, experts, context, tensor)
     own = (ranks == dist.get_rank()).nonzero()[0].tolist()
     axis = partial(_axis_of, is_lazy=device.type == "xla")
-    stages = _group(ranks.permute(1, 2, 3, 0))
+    pipelines = ranks.permute(1, 2, 3, 0)
+    stages = _group(pipelines, backend="gloo")
     return Axes(
         tensor=axis(ranks),
         context=axis(ranks.transpose(2, 3)),
@@ -58,6 +63,7 @@ def build(topology: Topology, device: torch.device, *, experts: int, shuffle: in
         experts_data=axis(by_expert.permute(0, 2, 4, 1, 3).flatten(3)) if experts > 1 else None,
         shuffle=axis(ranks.view(-1, data // shuffle, shuffle, context, tensor).transpose(2, 4)),
         stages=stages,
+        pairs=_pairs(pipelines, own[0]) if device.type == "xla" else {},
         stage=own[0],
         data_rank=own[1],
         data_size=data,
@@ -76,12 +82,29 @@ def _axis_of(ranks: Tensor, *, is_lazy: bool) -> Axis | None:
     return None if group is None else GroupAxis(group)
 
 
-def _group(ranks: Tensor) -> ProcessGroup | None:
+def _pairs(pipelines: Tensor, stage: int) -> dict[int, Axis]:
+    """Return the axes of this stage with the one after it and the one before it; the first comes after the last.
+
+    A program names all processes, so other stages are in pairs, too; who is left over is a group of its own.
+    """
+    count = pipelines.shape[-1]
+    lines = pipelines.flatten(0, -2).tolist()
+    result: dict[int, Axis] = {}
+    for first, other in ((stage, (stage + 1) % count), ((stage - 1) % count, (stage - 1) % count)):
+        around = [(first + place) % count for place in range(count)]
+        places = [around[place : place + 2] for place in range(0, count, 2)]
+        groups = sorted(tuple(sorted(line[place] for place in pair)) for line in lines for pair in places)
+        own = next(group for group in groups if dist.get_rank() in group)
+        result[other] = ReplicaAxis(tuple(groups), own, own.index(dist.get_rank()))
+    return result
+
+
+def _group(ranks: Tensor, backend: str | None = None) -> ProcessGroup | None:
     """Return the group of the processes along the last dimension; all processes make all groups, in one order."""
     if ranks.shape[-1] == 1:
         return None
     own: ProcessGroup | None = None
     for members in ranks.flatten(0, -2).tolist():
-        group = dist.new_group(members)
+        group = dist.new_group(members, backend=backend)
         own = group if isinstance(group, ProcessGroup) else own
     return own

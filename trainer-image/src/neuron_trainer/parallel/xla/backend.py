@@ -28,7 +28,7 @@ from .gradients import ComputeWeights, Gradients
 from .parameters import XlaParameter
 from .reference import StartBiases, copy_frozen
 from .replicas import end_graph
-from .schedule import Accumulation, Links, Pipeline
+from .schedule import Accumulation, Link, Messages, PairSums, Pipeline
 
 
 class XlaBackend:
@@ -53,7 +53,7 @@ class XlaBackend:
         self._loss: AveragedLoss = CrossEntropy(self._part, self._axes.tensor)
         if self._objective is not None:
             self._loss = PreferenceLoss(self._objective, self._rows)
-        self._links = Links(self._axes.stages, device) if self._axes.stages is not None else None
+        self._link = self._link_of(self._axes)
         self._parameters: list[XlaParameter] = []
         self._frozen: list[XlaParameter] = []
         self._blocks: list[nn.Module] = []
@@ -64,6 +64,11 @@ class XlaBackend:
         self._copied: list[XlaParameter] = []
         """Those that another stage has, too."""
         self._updates = 0
+
+    def _link_of(self, own: axes.Axes) -> Link | None:
+        if own.stages is None:
+            return None
+        return PairSums(own.pairs, self.device) if own.pairs else Messages(own.stages)
 
     def build(self, family: Family) -> nn.Module:
         """See `ParallelBackend`; with several blocks on this stage, all of them."""
@@ -92,9 +97,10 @@ class XlaBackend:
 
     def _scheduled(self, blocks: dict[int, nn.Module]) -> MicroBatchSchedule:
         loss: Loss = self._loss
-        if self._links is None:
+        if self._axes.stages is None:
             return Accumulation(blocks[0], loss, self._take_gradients)
-        return Pipeline(blocks, self._links, loss, self._take_gradients)
+        assert self._link is not None
+        return Pipeline(blocks, self._axes.stages, self._link, loss, self._take_gradients)
 
     def _take_gradients(self) -> None:
         """Add the gradients of a micro-batch, whose graph is the same for all of a step."""
@@ -192,9 +198,15 @@ class XlaBackend:
             result = torch.zeros(shape, dtype=self._wide, device=self.device)
         else:
             result = pair_columns(torch.cat(values), self._config.data.micro_batch_size)
-        if self._axes.stages is not None:
-            dist.all_reduce(result, group=self._axes.stages)
-        return result
+        return result if self._axes.stages is None else self._from_last_stage(result)
+
+    def _from_last_stage(self, values: Tensor) -> Tensor:
+        """Those of other stages are 0; through the hosts, since they are few and the next thing is to read them."""
+        assert self._axes.stages is not None
+        end_graph(self.device)
+        total = values.cpu()
+        dist.all_reduce(total, group=self._axes.stages)
+        return total.to(values.device)
 
     def _micro_batches(self, batch: Batch) -> list[MicroBatch]:
         return micro_batches(batch, self._config.data.micro_batch_size, self._part)
@@ -212,12 +224,12 @@ class XlaBackend:
     def finish_gradients(self) -> None:
         """See `ParallelBackend`."""
         self._gradients.reduce()
-        if self._links is not None:
-            peer = self._links.stages - 1 - self._links.stage
+        if self._link is not None:
+            peer = self._topology.pipeline_parallel - 1 - self._axes.stage
             for parameter in self._copied:
                 gradient = parameter.leaf.grad
                 assert gradient is not None
-                parameter.leaf.grad = gradient + self._links.swap(gradient, peer)
+                parameter.leaf.grad = self._link.sum(gradient, peer)
 
     def end_step(self, updates: int) -> None:
         """See `ParallelBackend`."""

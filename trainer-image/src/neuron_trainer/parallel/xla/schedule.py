@@ -1,19 +1,20 @@
-"""Micro-batches: one after the other, or through the stages of a pipeline by 1F1B, interleaved with several blocks on
-each (B-7; arXiv:2104.04473, 2.2).
+"""Micro-batches: one after the other, or through the stages of a pipeline in the order of `parallel/passes.py`.
 
-A stage works off a list of passes that follows from its place alone. Each transfer has a number of its own, so it finds
-its partner in whatever order the passes of two stages are; a sender never waits.
+A transfer is between two stages that are both at it. On hosts it is a message; on a lazy device, which has none, the
+sum over the two of what one has and of zeros (`Axis`), in a program of its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed import ProcessGroup, Work
+from torch.distributed import ProcessGroup
 
 from neuron_trainer.parallel import hosts
+from neuron_trainer.parallel.axis import Axis
+from neuron_trainer.parallel.passes import RECEIVE, SEND, Event, Pass, events
 from neuron_trainer.parallel.schedule import (
     Loss,
     LossValue,
@@ -24,124 +25,7 @@ from neuron_trainer.parallel.schedule import (
     sum_of_losses,
 )
 
-
-class Pass(NamedTuple):
-    """One block's work on one micro-batch."""
-
-    is_backward: bool
-    block: int
-    batch: int
-
-
-def passes(stage: int, stages: int, chunks: int, batches: int) -> list[Pass]:
-    """Return what a stage does in a step, in order; `chunks`: blocks on each stage, of which c is block c x PP + p.
-
-    With several blocks micro-batches go through in groups of as many as there are stages.
-    """
-    forwards = [_nth(n, stage, stages, chunks, batches) for n in range(chunks * batches)]
-    backwards = [
-        Pass(is_backward=True, block=_mirrored(own.block, stage, stages, chunks), batch=own.batch) for own in forwards
-    ]
-    early = stages - stage - 1 if chunks == 1 else 2 * (stages - stage - 1) + (chunks - 1) * stages
-    early = min(early, len(forwards))
-    steady = [own for pair in zip(forwards[early:], backwards, strict=False) for own in pair]
-    return [*forwards[:early], *steady, *backwards[len(forwards) - early :]]
-
-
-def _nth(number: int, stage: int, stages: int, chunks: int, batches: int) -> Pass:
-    """The forward pass with a number; the last group has what is left over."""
-    group, place = divmod(number, stages * chunks)
-    first = group * stages
-    size = min(stages, batches - first)
-    chunk, batch = divmod(place, size)
-    return Pass(is_backward=False, block=chunk * stages + stage, batch=first + batch)
-
-
-def _mirrored(block: int, stage: int, stages: int, chunks: int) -> int:
-    """Backward passes go through the blocks of a stage from the last one."""
-    return (chunks - 1 - block // stages) * stages + stage
-
-
-class Links:
-    """Transfers between the stages of one pipeline; shapes are told through the hosts, once for each block."""
-
-    def __init__(self, group: ProcessGroup, device: torch.device) -> None:
-        self._group, self._device = group, device
-        self._metas: dict[tuple[bool, int], list[tuple[torch.Size, torch.dtype]]] = {}
-        self._pending: list[tuple[Work, Tensor]] = []
-
-    @property
-    def stages(self) -> int:
-        """Return how many there are."""
-        return self._group.size()
-
-    @property
-    def stage(self) -> int:
-        """Return this process's."""
-        return self._group.rank()
-
-    def send(self, tensors: Sequence[Tensor], own: Pass, blocks: int) -> None:
-        """Send what a pass has made to the block after it, or before it."""
-        target = own.block - 1 if own.is_backward else own.block + 1
-        stage = target % self.stages
-        if not own.is_backward and (own.is_backward, target) not in self._metas:
-            metas = [(tensor.shape, tensor.dtype) for tensor in tensors]
-            self._metas[own.is_backward, target] = metas
-            rank = dist.get_global_rank(self._group, stage)
-            dist.send_object_list([metas], dst=rank, group=hosts.group(), device=torch.device("cpu"))
-        for number, tensor in enumerate(tensors):
-            value = tensor.detach().contiguous()
-            tag = _tag(own, target, blocks, number)
-            work = dist.isend(value, group=self._group, group_dst=stage, tag=tag)
-            assert work is not None
-            self._pending.append((work, value))
-
-    def receive(self, own: Pass, blocks: int, like: Sequence[Tensor] = ()) -> list[Tensor]:
-        """Return what a pass begins with; `like`: in a backward pass, its outputs."""
-        source = own.block + 1 if own.is_backward else own.block - 1
-        stage = source % self.stages
-        metas = [(tensor.shape, tensor.dtype) for tensor in like] if own.is_backward else self._meta(own.block, stage)
-        tensors = [torch.empty(shape, dtype=dtype, device=self._device) for shape, dtype in metas]
-        for number, tensor in enumerate(tensors):
-            tag = _tag(own, own.block, blocks, number)
-            work = dist.irecv(tensor, group=self._group, group_src=stage, tag=tag)
-            assert work is not None
-            work.wait()
-        return tensors
-
-    def _meta(self, block: int, stage: int) -> list[tuple[torch.Size, torch.dtype]]:
-        if (False, block) not in self._metas:
-            metas: list[Any] = [None]
-            rank = dist.get_global_rank(self._group, stage)
-            dist.recv_object_list(metas, src=rank, group=hosts.group(), device=torch.device("cpu"))
-            self._metas[False, block] = metas[0]
-        return self._metas[False, block]
-
-    def finish(self) -> None:
-        """Wait until everything that was sent has arrived."""
-        for work, _ in self._pending:
-            work.wait()
-        self._pending.clear()
-
-    def swap(self, own: Tensor, stage: int) -> Tensor:
-        """Return the tensor that another stage gives for this one."""
-        other = torch.empty_like(own)
-        sent = dist.isend(own.contiguous(), group=self._group, group_dst=stage)
-        came = dist.irecv(other, group=self._group, group_src=stage)
-        for work in (sent, came):
-            assert work is not None
-            work.wait()
-        return other
-
-
-def _tag(own: Pass, target: int, blocks: int, number: int) -> int:
-    """Return the number of a tensor: the pass that takes it, and its place among those that come together."""
-    kind = ((own.batch * 2 + own.is_backward) * blocks + target) * _TENSORS
-    return kind + number
-
-
-_TENSORS: Final = 2
-"""At most, from one block to the next: states, and what the load-balancing loss needs of earlier layers."""
+from .replicas import end_graph
 
 
 class Accumulation:
@@ -178,91 +62,209 @@ class Accumulation:
         return self._loss(self._module(batch.ids, **batch.further), batch.targets)
 
 
+class Link(Protocol):
+    """How tensors go from one stage of a pipeline to another; both call it."""
+
+    def send(self, tensor: Tensor, stage: int) -> None:
+        """Give a tensor to a stage."""
+        ...
+
+    def receive(self, shape: torch.Size, dtype: torch.dtype, stage: int) -> Tensor:
+        """Return the tensor of a stage."""
+        ...
+
+    def sum(self, tensor: Tensor, stage: int) -> Tensor:
+        """Return the sum of this stage's and another's, the same bits on both."""
+        ...
+
+
+class Messages:
+    """See `Link`: on hosts."""
+
+    def __init__(self, group: ProcessGroup) -> None:
+        self._group = group
+
+    def send(self, tensor: Tensor, stage: int) -> None:
+        """See `Link`."""
+        dist.send(tensor, group=self._group, group_dst=stage)
+
+    def receive(self, shape: torch.Size, dtype: torch.dtype, stage: int) -> Tensor:
+        """See `Link`."""
+        tensor = torch.empty(shape, dtype=dtype)
+        dist.recv(tensor, group=self._group, group_src=stage)
+        return tensor
+
+    def sum(self, tensor: Tensor, stage: int) -> Tensor:
+        """See `Link`; the earlier stage sends first."""
+        if self._group.rank() < stage:
+            self.send(tensor.contiguous(), stage)
+            return tensor + self.receive(tensor.shape, tensor.dtype, stage)
+        other = self.receive(tensor.shape, tensor.dtype, stage)
+        self.send(tensor.contiguous(), stage)
+        return other + tensor
+
+
+class PairSums:
+    """See `Link`: on a lazy device; each transfer is a program of its own, and they run in the order of their calls."""
+
+    def __init__(self, pairs: Mapping[int, Axis], device: torch.device) -> None:
+        """`pairs`: this process and the one at another stage, by that stage."""
+        self._pairs, self._device = pairs, device
+
+    def send(self, tensor: Tensor, stage: int) -> None:
+        """See `Link`."""
+        self.sum(tensor, stage)
+
+    def receive(self, shape: torch.Size, dtype: torch.dtype, stage: int) -> Tensor:
+        """See `Link`."""
+        return self.sum(torch.zeros(shape, dtype=dtype, device=self._device), stage)
+
+    def sum(self, tensor: Tensor, stage: int) -> Tensor:
+        """See `Link`."""
+        end_graph(self._device)
+        total = self._pairs[stage].sum(tensor)
+        end_graph(self._device)
+        return total
+
+
 class Pipeline:
     """See `MicroBatchSchedule`. The last block's process has the loss; it is given times the number of stages, and the
     others give 0, so that its mean over processes is the loss."""
 
     def __init__(
-        self, blocks: Mapping[int, nn.Module], links: Links, loss: Loss, take_gradients: Callable[[], None]
+        self,
+        blocks: Mapping[int, nn.Module],
+        stages: ProcessGroup,
+        link: Link,
+        loss: Loss,
+        take_gradients: Callable[[], None],
     ) -> None:
-        self._blocks, self._links = blocks, links
+        """`stages`: of the hosts; shapes are told through it, once for each block."""
+        self._blocks, self._stages, self._link = blocks, stages, link
         self._loss, self._take = loss, take_gradients
-        self._count = links.stages * len(blocks)
-
-    @property
-    def _is_last(self) -> bool:
-        return self._count - 1 in self._blocks
+        self._count = stages.size() * len(blocks)
+        self._shapes: dict[int, list[tuple[torch.Size, torch.dtype]]] = {}
+        """Of what a block is given, or gives to a block on another stage."""
 
     def train(self, batches: Sequence[MicroBatch]) -> LossValue:
         """See `MicroBatchSchedule`."""
-        open_passes: dict[tuple[int, int], tuple[list[Tensor], list[Tensor]]] = {}
-        values: dict[int, LossValue] = {}
-        for own in passes(self._links.stage, self._links.stages, len(self._blocks), len(batches)):
-            if own.is_backward:
-                self._backward(own, *open_passes.pop((own.block, own.batch)))
-                continue
-            inputs, outputs = self._forward(own, batches[own.batch], is_training=True)
-            if self._is_end(own):
-                value = self._loss(_output(outputs), batches[own.batch].targets)
-                values[own.batch] = LossValue(value.loss.detach(), value.metrics)
-                outputs = [value.loss / len(batches)]
-            open_passes[own.block, own.batch] = inputs, outputs
-        self._links.finish()
-        return self._mean([values[number] for number in sorted(values)], batches)
+        step = _Step(self, batches, is_training=True)
+        return self._mean(step.run(self._loss), batches)
 
     def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
         """See `MicroBatchSchedule`."""
-        return self._mean(self._measured(batches, self._loss), batches)
-
-    def measure(self, batches: Sequence[MicroBatch], measure: Measure) -> list[Tensor]:
-        """See `MicroBatchSchedule`."""
-        return self._measured(batches, measure)
+        return self._mean(self.measure(batches, self._loss), batches)
 
     @torch.no_grad()
-    def _measured(self, batches: Sequence[MicroBatch], function: Callable[[Any, Targets], Any]) -> list[Any]:
-        """Return the value of each micro-batch; none where the last stage is elsewhere."""
-        values = {}
-        for own in passes(self._links.stage, self._links.stages, len(self._blocks), len(batches)):
-            if not own.is_backward:
-                _, outputs = self._forward(own, batches[own.batch], is_training=False)
-                if self._is_end(own):
-                    values[own.batch] = function(_output(outputs), batches[own.batch].targets)
-        self._links.finish()
-        return [values[number] for number in sorted(values)]
+    def measure(self, batches: Sequence[MicroBatch], measure: Callable[[Any, Targets], Any]) -> list[Any]:
+        """See `MicroBatchSchedule`."""
+        return _Step(self, batches, is_training=False).run(measure)
 
-    def _is_end(self, own: Pass) -> bool:
-        return own.block == self._count - 1
+    def is_last(self, block: int) -> bool:
+        """Return whether a block has the loss."""
+        return block == self._count - 1
 
-    def _forward(self, own: Pass, batch: MicroBatch, *, is_training: bool) -> tuple[list[Tensor], list[Tensor]]:
-        inputs = [batch.ids] if own.block == 0 else self._links.receive(own, self._count)
-        if own.block > 0 and is_training:
-            inputs = [tensor.requires_grad_() for tensor in inputs]
+    def forward(self, own: Pass, inputs: Sequence[Tensor], batch: MicroBatch) -> list[Tensor]:
+        """Return what a block makes of its inputs."""
         output = self._blocks[own.block](*inputs, **batch.further)
-        outputs = list(output) if isinstance(output, tuple) else [output]
-        if not self._is_end(own):
-            self._links.send(outputs, own, self._count)
-        return ([] if own.block == 0 else inputs), outputs
+        return list(output) if isinstance(output, tuple) else [output]
 
-    def _backward(self, own: Pass, inputs: list[Tensor], outputs: list[Tensor]) -> None:
-        gradients: list[Tensor] = []
-        if not self._is_end(own):
-            gradients = self._links.receive(own, self._count, like=outputs)
+    def backward(self, outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        """Compute the gradients of what a pass began with, and of the parameters."""
+        if gradients:
             pairs = [pair for pair in zip(outputs, gradients, strict=True) if pair[0].requires_grad]
             outputs, gradients = [output for output, _ in pairs], [gradient for _, gradient in pairs]
-        torch.autograd.backward(outputs, gradients or None)
+        torch.autograd.backward(list(outputs), list(gradients) or None)
         self._take()
-        if inputs:
-            zeros = [torch.zeros_like(states) if states.grad is None else states.grad for states in inputs]
-            self._links.send(zeros, own, self._count)
+
+    def plan(self, batches: int, *, is_training: bool) -> Sequence[Event]:
+        """Return the events of a step."""
+        return events(self._stages.rank(), self._stages.size(), len(self._blocks), batches, is_training=is_training)
+
+    def send(self, tensors: Sequence[Tensor], own: Pass) -> None:
+        """Send what a pass has made."""
+        block = own.block - 1 if own.is_backward else own.block + 1
+        if not own.is_backward and block not in self._shapes:
+            self._shapes[block] = [(tensor.shape, tensor.dtype) for tensor in tensors]
+            to = dist.get_global_rank(self._stages, block % self._stages.size())
+            dist.send_object_list([self._shapes[block]], dst=to, group=hosts.group(), device=_HOST)
+        for tensor in tensors:
+            self._link.send(tensor.detach().contiguous(), block % self._stages.size())
+
+    def receive(self, own: Pass, like: Sequence[Tensor]) -> list[Tensor]:
+        """Return what a pass begins with; `like`: in a backward pass the outputs, whose gradients they are."""
+        stage = (own.block + 1 if own.is_backward else own.block - 1) % self._stages.size()
+        shapes = [(tensor.shape, tensor.dtype) for tensor in like]
+        if not own.is_backward:
+            shapes = self._shapes_of(own.block, stage)
+        return [self._link.receive(shape, dtype, stage) for shape, dtype in shapes]
+
+    def _shapes_of(self, block: int, stage: int) -> list[tuple[torch.Size, torch.dtype]]:
+        if block not in self._shapes:
+            shapes: list[Any] = [None]
+            source = dist.get_global_rank(self._stages, stage)
+            dist.recv_object_list(shapes, src=source, group=hosts.group(), device=_HOST)
+            self._shapes[block] = shapes[0]
+        return self._shapes[block]
 
     def _mean(self, values: Sequence[LossValue], batches: Sequence[MicroBatch]) -> LossValue:
-        if not self._is_last:
+        if not values:
             zero = torch.zeros((), device=batches[0].ids.device)
             return LossValue(zero, dict.fromkeys(self._loss.metrics, zero))
-        loss = torch.stack([value.loss for value in values]).mean() * self._links.stages
-        metrics = mean_of_metrics(values)
-        return LossValue(loss, {name: value * self._links.stages for name, value in metrics.items()})
+        size = self._stages.size()
+        loss = torch.stack([value.loss for value in values]).mean() * size
+        return LossValue(loss, {name: value * size for name, value in mean_of_metrics(values).items()})
 
 
-def _output(outputs: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-    return outputs[0] if len(outputs) == 1 else tuple(outputs)
+_HOST: Final = torch.device("cpu")
+
+
+class _Step:
+    """The events of one step, and what is between them."""
+
+    def __init__(self, pipeline: Pipeline, batches: Sequence[MicroBatch], *, is_training: bool) -> None:
+        self._pipeline, self._batches, self._is_training = pipeline, batches, is_training
+        self._arrived: dict[Pass, list[Tensor]] = {}
+        """What has come for passes that have not begun."""
+        self._made: dict[Pass, list[Tensor]] = {}
+        """What has not been sent."""
+        self._open: dict[Pass, tuple[list[Tensor], list[Tensor]]] = {}
+        """Inputs and outputs of forward passes whose backward pass has not been."""
+        self._values: dict[int, Any] = {}
+
+    def run(self, measure: Callable[[Any, Targets], Any]) -> list[Any]:
+        """Return what the measure gives for each micro-batch; none where the last block is elsewhere."""
+        for kind, own in self._pipeline.plan(len(self._batches), is_training=self._is_training):
+            if kind == SEND:
+                self._pipeline.send(self._made.pop(own), own)
+            elif kind == RECEIVE:
+                like = self._open[own._replace(is_backward=False)][1] if own.is_backward else ()
+                self._arrived[own] = self._pipeline.receive(own, like)
+            elif own.is_backward:
+                self._backward(own)
+            else:
+                self._forward(own, measure)
+        return [self._values[number] for number in sorted(self._values)]
+
+    def _forward(self, own: Pass, measure: Callable[[Any, Targets], Any]) -> None:
+        batch = self._batches[own.batch]
+        inputs = [batch.ids] if own.block == 0 else self._arrived.pop(own)
+        if own.block > 0 and self._is_training:
+            inputs = [tensor.requires_grad_() for tensor in inputs]
+        outputs = self._pipeline.forward(own, inputs, batch)
+        if self._pipeline.is_last(own.block):
+            value = measure(outputs[0] if len(outputs) == 1 else tuple(outputs), batch.targets)
+            self._values[own.batch] = value
+            if self._is_training:
+                self._values[own.batch] = LossValue(value.loss.detach(), value.metrics)
+                outputs = [value.loss / len(self._batches)]
+        else:
+            self._made[own] = outputs
+        if self._is_training:
+            self._open[own] = ([] if own.block == 0 else inputs), outputs
+
+    def _backward(self, own: Pass) -> None:
+        inputs, outputs = self._open.pop(own._replace(is_backward=False))
+        self._pipeline.backward(outputs, self._arrived.pop(own, ()))
+        if inputs:
+            self._made[own] = [torch.zeros_like(states) if states.grad is None else states.grad for states in inputs]
