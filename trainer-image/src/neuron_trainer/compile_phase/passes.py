@@ -1,18 +1,23 @@
 """What a run does with its model, on random tokens in the shape of its data, so that all it needs is compiled."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import alignment
-from neuron_trainer import accelerators
+from neuron_trainer import accelerators, optim
 from neuron_trainer.loop import reference
 from neuron_trainer.loop.module import TrainingModule
-from neuron_trainer.loop.step import Gradients
+from neuron_trainer.loop.step import parameter_norm
+from neuron_trainer.metrics.step_results import Pending
 from neuron_trainer.parallel import Share
+
+_STEPS: Final = 1000
+"""Of the schedule, which only gives rates here."""
 
 
 def passes(module: TrainingModule) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -25,20 +30,30 @@ def passes(module: TrainingModule) -> Iterator[tuple[str, Callable[[], Any]]]:
             dtype = accelerators.get(backend.device.type).widest
             shape = batch["input_ids"].shape[:2]
             batch = {**batch, "reference_log_probs": torch.zeros(shape, dtype=dtype, device=backend.device)}
-    gradients = Gradients(backend, config.trainer.gradient_clip_val)
+    scheduler = optim.schedule(config.model.optim, module.optimizer, optim.Extent(_STEPS, lambda: _STEPS, 1))
     updates = 0
 
     def step() -> None:
+        """As `TrainingModule.training_step`: where a device is lazy, what is read of a step is a part of its graph."""
         nonlocal updates
-        gradients.compute(batch)
+        sums = module.gradients.compute(batch)
         module.optimizer.step()
         updates += 1
         backend.end_step(updates)
+        scheduler.step()  # a rate of 0, as in the first step of a warm-up, is a graph of its own
+        norm = parameter_norm(backend) if config.exp_manager.log_parameter_norm else None
+        module.results.add(Pending(updates, sums, 0.0, 0, 0.0, time.time(), norm))
+        module.results.read_all()
 
     yield "training step", step
     if config.trainer.limit_val_batches:
         module.model.eval()
-        yield "validation", lambda: backend.evaluate(batch)
+        yield "validation", lambda: _validation(module, batch)
+
+
+def _validation(module: TrainingModule, batch: dict[str, Tensor]) -> None:
+    module.validation_step(batch, 0)
+    module.means()
 
 
 def _reference(module: TrainingModule, batch: Mapping[str, Tensor]) -> None:
@@ -48,7 +63,7 @@ def _reference(module: TrainingModule, batch: Mapping[str, Tensor]) -> None:
         return
     module.model.eval()
     with module.backend.without_adapters():
-        module.backend.log_probs(batch)
+        module.backend.log_probs(batch).cpu()
     module.model.train()
 
 

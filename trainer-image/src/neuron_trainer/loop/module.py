@@ -120,7 +120,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         """Step that the loss is of."""
         self._sizes, self._wants_stop = sizes, wants_stop
         self.time_limit = TimeLimit(config.trainer.max_time)
-        self._gradients = Gradients(backend, config.trainer.gradient_clip_val)
+        self.gradients = Gradients(backend, config.trainer.gradient_clip_val)
         self.optimizer: Optimizer = optim.for_run(config, backend.parameters())
         self.test_loss: float | None = None
         self.test_batches = 0
@@ -165,7 +165,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         """One optimizer step: gradients, update, schedule, counters."""
         begun = time.monotonic()
         vote = self.backend.begin_vote(self._wants_stop(), self.time_limit.is_over)
-        sums = self._gradients.compute(batch)
+        sums = self.gradients.compute(batch)
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
         used_lr = float(self.optimizer.param_groups[0]["lr"])
@@ -195,7 +195,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
 
     def on_validation_epoch_end(self) -> None:
         """`val_loss`, and the metrics: means over batches and processes."""
-        if (means := self._means()) is not None:
+        if (means := self.means()) is not None:
             self.val_loss, self.val_metrics = means
             self.val_step = self.trainer.global_step
             if self.config.exp_manager.create_early_stopping_callback:
@@ -208,9 +208,9 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
     def on_test_epoch_end(self) -> None:
         """`test_loss`: mean over batches and processes."""
         self.test_batches = len(self._outcomes)
-        self.test_loss = means[0] if (means := self._means()) is not None else None
+        self.test_loss = means[0] if (means := self.means()) is not None else None
 
-    def _means(self) -> tuple[float, dict[str, float]] | None:
+    def means(self) -> tuple[float, dict[str, float]] | None:
         """Return loss and metrics; None without batches."""
         outcomes, self._outcomes = self._outcomes, []
         if not outcomes:
