@@ -17,6 +17,8 @@ PAGES: Final = ("CONTRIBUTING.md", "operator/README.md", "trainer-image/README.m
 
 FILE: Final = re.compile(r"(?<![\w./<$-])((?:[\w-]+/)*[\w-]+\.(?:py|yaml|tsv))(?![\w/])")
 FOLDER: Final = re.compile(r"(?<![\w./<$~{-])((?:[\w-]+/)+)(?![\w{*<])")
+MODULE: Final = re.compile(r"`((?:\w+/)+\w+)`")
+"""A module without its ending, or a folder without its stroke."""
 STEP: Final = re.compile(r"^\| `([\w/]+\.py)` \| `(\w+)` \|", re.MULTILINE)
 
 NOT_HERE: Final = {"job.yaml", "config.yaml", "utils.py", "checkpoints/", "planning/scheduling/toy.py"}
@@ -46,18 +48,26 @@ def test_files_and_folders_of_a_page_exist(page: str) -> None:
     assert sorted(path for path in named if not exists(page, path)) == []
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_modules_that_a_page_names_without_ending_exist(page: str) -> None:
+    named = set(MODULE.findall((ROOT / page).read_text()))
+    assert sorted(path for path in named if not (exists(page, f"{path}.py") or exists(page, path))) == []
+
+
 def steps() -> list[tuple[str, str]]:
     return STEP.findall((ROOT / "CONTRIBUTING.md").read_text())
 
 
-def test_there_are_four_paths() -> None:
-    assert len(steps()) > 40
+def test_there_are_five_paths() -> None:
+    assert len(steps()) > 50
 
 
 @pytest.mark.parametrize(("path", "name"), steps())
 def test_a_step_of_a_path_is_in_its_file(path: str, name: str) -> None:
-    files = [package / path for package in PACKAGES.values() if (package / path).is_file()]
-    assert len(files) == 1, "a path begins at the folder of one package"
+    files = [
+        place / path for package in PACKAGES.values() for place in (package, package.parent) if (place / path).is_file()
+    ]
+    assert len(files) == 1, "a path begins at the folder of one package, or with its name"
     assert re.search(rf"^\s*(?:(?:async )?def |class ){name}\b|^\s*{name}\s*[:=]", files[0].read_text(), re.MULTILINE)
 
 

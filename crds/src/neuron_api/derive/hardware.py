@@ -67,7 +67,7 @@ class Hardware:
 
     @property
     def is_native(self) -> bool:
-        """Return whether PyTorch's own parallelism trains there, and not neuronx-distributed's."""
+        """Return whether the backend `native` trains there, and not `xla`."""
         generation = generation_of(self.instance_type)
         return generation is None or generation.stack is Stack.TORCHNEURON
 

@@ -151,7 +151,7 @@ def _activations(
 
 
 def sharding_of(config: TrainingConfig, topology: Topology, model: Architecture, *, is_native: bool) -> Sharding:
-    """Return the parallel sizes, for PyTorch's own parallelism (`is_native`) or neuronx-distributed's."""
+    """Return the parallel sizes, for the backend `native` (`is_native`) or `xla`."""
     strategy = config.distributed_strategy
     return Sharding(
         tensor=topology.tensor_parallel,

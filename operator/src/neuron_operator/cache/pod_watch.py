@@ -66,7 +66,7 @@ PRIORITY_SECONDS: Final = 60.0
 """Bad news goes before what has waited for a worker for less: 500 jobs that have just
 started held a lost pod up for 2 s. What has waited for longer goes first: a storm of failures starves nobody."""
 MAX_IMMEDIATE: Final = 4
-"""Passes without a pause for one job: told, deleted, created, and one to spare."""
+"""Passes without a pause for one job: recorded, deleted, created, and one to spare."""
 
 
 class EventCoalescer:

@@ -64,7 +64,7 @@ class Plan:
     facts: Facts
     """What phase and conditions are made from."""
     is_final: bool = False
-    """The draft is the status, as it is: nothing is to be told about this job any more."""
+    """The draft is the status, as it is: nothing about this job is to be recorded any more."""
     deletes: tuple[Delete, ...] = ()
     releases: tuple[Release, ...] = ()
     applies: tuple[Mapping[str, Any], ...] = ()

@@ -1,4 +1,4 @@
-"""What ran on the CPU in place of the device is told, once after the first step and at the end, or ends the run."""
+"""What ran on the CPU in place of the device is reported, once after the first step and at the end, or ends the run."""
 
 import logging
 import os

@@ -1,7 +1,7 @@
 """One dimension of the mesh of processes, and the collectives over it.
 
 What is computed with an axis is the same text whatever executes it: `GroupAxis` is PyTorch's process groups,
-`xla/axes.py` has the one for lazy devices. No operation writes what it is given.
+`ReplicaAxis` in `xla/replicas.py` is that of lazy devices. No operation writes what it is given.
 """
 
 from dataclasses import dataclass

@@ -73,7 +73,7 @@ class _Entry(_Part):
     name: Name
     """Stands in the ledger as `rule`."""
     cause: Cause
-    """Reason that the failure is told with."""
+    """Reason that the failure is recorded with."""
     counted: StrictBool
     """Whether it uses up a part of a budget of restartPolicy."""
     restart_scope: MinimumScope

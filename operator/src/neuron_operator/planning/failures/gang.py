@@ -1,7 +1,7 @@
 """The pods of the current attempt by index, beside what the status remembers of them.
 
-The memory is what tells a lost pod after an operator restart: a record without its pod is a loss, unless it is marked
-as told.
+The status is what shows a lost pod after an operator restart: a record without its pod is a loss, unless it is marked
+as lost already.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Gang:
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """Places to be filled: no pod there, and none that was lost untold."""
+        """Places to be filled: they have no pod, and no loss that the ledger does not have yet."""
         unrecorded = {loss.index for loss in self.losses}
         return tuple(
             index

@@ -1,4 +1,4 @@
-"""The ledger of restarts in the job's status: what happened, what it cost. Each failure is told once.
+"""The ledger of restarts in the job's status: what happened, what it cost. Each failure is recorded once.
 
 A line is open until the first step after its failure. Rounds are the elastic agent's, counted on pod 0: a failure in
 round n is over when a round after n, or a later pod 0, has finished a step.

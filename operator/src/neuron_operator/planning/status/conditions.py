@@ -53,13 +53,13 @@ class Facts:
 
     generation: int
     config: Accepted | Refused | None
-    """None: told before, not looked at again (the job is over)."""
+    """None: recorded before, not looked at again (the job is over)."""
     nodes: int = 0
     existing: int = 0
     ready: int = 0
     wait: Wait | None = None
     admission: Admission | None = None
-    """The word of the queue or the gang scheduler; None: what was told before stands."""
+    """The word of the queue or the gang scheduler; None: what was recorded before stands."""
     stepping: bool = False
     """A step has been finished since the pods came up last."""
     compiling: str = ""
