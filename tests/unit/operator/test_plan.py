@@ -377,6 +377,15 @@ def test_yaml_says_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert yaml.safe_load(capsys.readouterr().out) == found
 
 
+@pytest.mark.parametrize(("instance", "compiler"), [("trn2.48xlarge", "neuron"), ("trn1.32xlarge", None)])
+def test_a_lazy_device_has_no_compiler_of_torch(
+    instance: str, compiler: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = arguments_of("hf_llama3_8B_config")
+    main(["plan", "-o", "json", *arguments, "--instance-type", instance, "model.compile=auto"])
+    assert json.loads(capsys.readouterr().out)["compiler"] == compiler
+
+
 @pytest.mark.slow
 def test_nothing_slow_is_imported() -> None:
     """Start-up time is measured by `make bench-plan`; this is what would cost it most."""

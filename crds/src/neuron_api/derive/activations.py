@@ -184,7 +184,7 @@ def head_bytes(
     has_adapter = peft is not None and has_head(model, peft)
     inputs = tokens * model.hidden * _FP32 // split.sequence
     inputs += states // split.sequence if peft is None else 0
-    inputs += states // _inputs(split) if peft is None or has_adapter else 0
+    inputs += states if peft is None or has_adapter else 0
     gradients = logits + (logits if split.tensor == 1 else width * features)
     return ActivationBytes(inputs + logits, max(gradients, 4 * width * features - logits if has_adapter else 0))
 
@@ -195,7 +195,7 @@ def pipeline_bytes(
     """Return the bytes that PyTorch's pipelines add, if they are used: buffers for states and gradients of every
     micro-batch, gradients that are sent back, outputs of the micro-batches in flight, and logits in the last stage.
     """
-    if split.pipeline == 1 or not split.keeps_gathered:
+    if split.pipeline == 1 or not split.buffers_transfers:
         return 0
     stream = width * tokens * model.hidden // split.sequence
     is_last = stage == split.pipeline - 1
@@ -217,8 +217,8 @@ def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dic
     """Return the bytes of saved tensors by origin (H hidden, q heads x head size, F MLP width, SP sequence shards).
 
     norms:  statistics in fp32 and the normed states in the compute type, for both norms: 2 (4 + w) T H / SP
-    inputs: of q, k, v and of gate, up; the whole sequence also with sequence parallelism where it is kept gathered:
-            2 w T H (/ SP)
+    inputs: of q, k, v and of gate, up; with sequence parallelism, too, of the whole sequence, which is gathered once
+            for a block: 2 w T H
     core:   q, k, v (the latter two repeated to all query heads) and a log-sum per head: 3 w T q / TP + 4 T h / TP
     mixed:  attention's output: w T q / TP
     mlp:    gate, up, activation(gate): 3 w T F / TP; without gate one of them
@@ -228,18 +228,13 @@ def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dic
     wide = width * tokens
     return {
         "norms": 2 * (_FP32 + width) * tokens * model.hidden // split.sequence,
-        "inputs": 2 * wide * model.hidden // _inputs(split),
+        "inputs": 2 * wide * model.hidden,
         "core": (3 * wide * model.query_width + _FP32 * tokens * model.heads) // split.tensor,
         "mixed": wide * model.query_width // split.tensor,
         "mlp": (3 if model.is_gated else 1) * wide * _mlp_width(model, split),
         "product": wide * _mlp_width(model, split),
         "routed": int(wide * model.hidden * (_rows_of_token(model, split) + 2 * _experts_of_token(model))),
     }
-
-
-def _inputs(split: Sharding) -> int:
-    """Return the number of processes that share the saved input of a column-parallel linear."""
-    return 1 if split.keeps_gathered else split.sequence
 
 
 def _mlp_width(model: Architecture, split: Sharding) -> int:

@@ -12,6 +12,7 @@ from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 from neuron_api.platform import environment
 from neuron_api.platform.devices import NO_DEVICES, Devices, devices
+from neuron_api.platform.instances import generation_of
 from neuron_api.platform.topology import Topology
 from neuron_api.resource.accelerator import Accelerator
 
@@ -89,7 +90,10 @@ def derive(config: TrainingConfig, hardware: Hardware, model: Architecture | Non
 
 def _device(hardware: Hardware) -> str:
     """Return PyTorch's name of the device."""
-    return hardware.name if hardware.instance_type is None else Accelerator.NEURON.device
+    if hardware.instance_type is None:
+        return hardware.name
+    generation = generation_of(hardware.instance_type)
+    return generation.stack.device if generation else Accelerator.NEURON.device
 
 
 def _requested(config: TrainingConfig, hardware: Hardware) -> tuple[Devices | None, tuple[Finding, ...]]:

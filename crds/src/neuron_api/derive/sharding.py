@@ -23,9 +23,8 @@ class Sharding:
     expert: int = 1
     data: int = 1
     is_zero1: bool = False
-    keeps_gathered: bool = True
-    """With sequence parallelism a linear saves its gathered input (native backend: DTensor gathers once per block). If
-    False it saves its shard and gathers again in the backward pass (nxd: LinearWithAsyncCommunication)."""
+    buffers_transfers: bool = True
+    """Whether a pipeline has buffers for every micro-batch, as PyTorch's: the backend `native`."""
     kv_copies: int = 1
     """Copies of each key/value head."""
 
