@@ -60,8 +60,9 @@ def test_every_column_is_that_of_the_oracle(
     assert found["efa_per_node"] == {"trn1": 8, "trn2": 16}[row["hardware"]]
 
 
-LARGER_THAN_TRN2: Final = "hf_llama3_70B_trn2_config"
-"""Its split is neuronx-distributed's; PyTorch's own keeps the gathered inputs of all micro-batches in a pipeline."""
+LARGER: Final = ("hf_llama3_70B_trn2_config", "hf_llama3_70B_config", "hf_llama3.1_70B_config")
+"""Their split is neuronx-distributed's, whose linears gather their inputs again in the backward pass; both backends
+keep them for all micro-batches in a pipeline."""
 
 
 @pytest.mark.slow
@@ -74,7 +75,7 @@ def test_the_memory_of_a_real_configuration_fits_its_hardware_or_a_finding_says_
     memory = found["memory"]
     assert memory["available"] == {"trn1": 16, "trn2": 24}[row["hardware"]] * 2**30
     is_larger = memory["total"] > memory["available"]
-    assert is_larger is (row["config"] == LARGER_THAN_TRN2)
+    assert is_larger is (row["config"] in LARGER)
     assert is_larger is ("NTJ-3007" in [one["code"] for one in found["findings"]])
     assert memory["total"] > memory["weights"] + memory["masters"] + memory["optimizer_state"]
     assert found["checkpoint_bytes"] > 1e9
