@@ -4,10 +4,11 @@ A part of what `make test-backends` and `hack/numerics --backend xla` run, chose
 method and each kind of experts is there. What is proved of lazy devices: tests/xla.
 """
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -94,3 +95,35 @@ def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(tiny: Path, tmp_path: Pat
         ranks.train(4, [split.values(tiny, tmp_path / "resumed", is_async=True)], [checkpoint])
     wanted, found = numbers(tmp_path / "unbroken"), numbers(tmp_path / "resumed")
     assert found == {step: wanted[step] for step in range(SAVED + 1, STEPS + 1)}
+
+
+def test_with_sequence_parallelism_a_block_keeps_its_part_of_the_sequence(tmp_path: Path) -> None:
+    """The states that its linears are given are gone after the forward pass, and there again in the backward pass."""
+    with _backend("xla"):
+        ranks.run(_gone_after_forward, 2, str(tmp_path / "store"))
+
+
+def _gone_after_forward(rank: int, world: int, store: str) -> None:
+    import torch
+    import torch.distributed as dist
+    from torch import nn
+
+    from neuron_api.platform.topology import Topology
+    from neuron_trainer import parallel
+
+    dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=world)
+    split = SPLITS["tensor 2, sequence"]
+    typed = families._config("llama", split, Path(store).parent)
+    backend = parallel.create(typed, Topology.from_config(typed, world), torch.device("cpu"))
+    model = backend.build(families._family("llama", typed))
+    given: list[weakref.ref[Any]] = []
+    for name, child in model.named_modules():
+        if isinstance(child, nn.Linear) and name.endswith(("q_proj", "k_proj", "gate_proj")):
+            child.register_forward_pre_hook(lambda _, inputs: given.append(weakref.ref(inputs[0])))
+    ids = families.batch("llama", 0, backend.share)["input_ids"][:2]
+    loss = model(ids).float().square().mean()
+    assert len(given) == 3 * split.layers
+    assert [states() for states in given] == [None] * len(given)
+    loss.backward()
+    assert all(parameter.used.grad is not None for parameter in backend.parameters())
+    dist.destroy_process_group()

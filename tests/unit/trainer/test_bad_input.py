@@ -225,7 +225,7 @@ def test_an_accelerator_that_does_not_exist_is_told_with_those_that_do(
     code, lines = run(alone(tiny, tmp_path / "run"))
     assert code == ExitCode.CONFIG
     assert len(lines) == 1
-    assert lines[0].endswith(" --accelerator: there is no accelerator 'tpu'. Use one of cpu, neuron, cuda.")
+    assert lines[0].endswith(" --accelerator: there is no accelerator 'tpu'. Use one of cpu, neuron, cuda, xla.")
     monkeypatch.setenv("NTJ_ACCELERATOR", "gpu")
     assert "there is no accelerator 'gpu'. Did you mean cuda?" in run(alone(tiny, tmp_path / "run"))[1][0]
     monkeypatch.setenv("NTJ_JOB_NAME", "one")

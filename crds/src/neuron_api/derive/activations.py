@@ -38,18 +38,20 @@ the term."""
 
 
 def frozen_terms(
-    full: Mapping[str, int], model: Architecture, peft: PeftConfig, tokens: int, width: int
+    full: Mapping[str, int], model: Architecture, split: Sharding, peft: PeftConfig, tokens: int, width: int
 ) -> dict[str, int]:
     """Return the bytes of saved tensors by origin, of those of a trained layer (`activations`).
 
     norms:  statistics alone: 4 T H for each
     inputs: of q, k, v and of gate, up where one of them has an adapter; twice with dropout (its mask, its result)
     product: where down has an adapter, with dropout twice
+    routed: without the inputs of the rows, which only the gradients of experts need
     adapters: the output of each A, w T r; with dropout on o also twice its input
     """
     chosen = _paths(model, peft)
     copies = 2 if peft.lora_dropout else 1
     inner = width * tokens * peft.lora_rank
+    rows = int(width * tokens * model.hidden * _rows_of_token(model, split))
     blocks = sum(any(path in group for path in chosen) for group in (_ORDER[0], _ORDER[2]))
     mixed = full["mixed"] * copies if peft.lora_dropout and "self_attn.o_proj" in chosen else 0
     return {
@@ -57,6 +59,7 @@ def frozen_terms(
         "norms": full["norms"] * _FP32 // (_FP32 + width),
         "inputs": full["inputs"] // 2 * copies * blocks,
         "product": full["product"] * copies if "mlp.down_proj" in chosen else 0,
+        "routed": full["routed"] - rows,
         "attention adapters": mixed + inner * sum(path.startswith("self_attn.") for path in chosen),
         "mlp adapters": inner * sum(path.startswith("mlp.") for path in chosen),
     }
@@ -149,7 +152,7 @@ def layer_bytes(
     LoRA of a frozen one."""
     terms = _terms(model, split, tokens, width)
     if peft is not None:
-        terms = frozen_terms(terms, model, peft, tokens, width)
+        terms = frozen_terms(terms, model, split, peft, tokens, width)
     everything = sum(terms.values())
     stream = width * tokens * model.hidden // split.sequence
     gradients = width * tokens * (2 * _mlp_width(model, split) + model.hidden)
@@ -184,7 +187,7 @@ def head_bytes(
     has_adapter = peft is not None and has_head(model, peft)
     inputs = tokens * model.hidden * _FP32 // split.sequence
     inputs += states // split.sequence if peft is None else 0
-    inputs += states if peft is None or has_adapter else 0
+    inputs += states // _inputs(split) if peft is None or has_adapter else 0
     gradients = logits + (logits if split.tensor == 1 else width * features)
     return ActivationBytes(inputs + logits, max(gradients, 4 * width * features - logits if has_adapter else 0))
 
@@ -195,7 +198,7 @@ def pipeline_bytes(
     """Return the bytes that PyTorch's pipelines add, if they are used: buffers for states and gradients of every
     micro-batch, gradients that are sent back, outputs of the micro-batches in flight, and logits in the last stage.
     """
-    if split.pipeline == 1 or not split.buffers_transfers:
+    if split.pipeline == 1 or not split.keeps_gathered:
         return 0
     stream = width * tokens * model.hidden // split.sequence
     is_last = stage == split.pipeline - 1
@@ -217,8 +220,8 @@ def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dic
     """Return the bytes of saved tensors by origin (H hidden, q heads x head size, F MLP width, SP sequence shards).
 
     norms:  statistics in fp32 and the normed states in the compute type, for both norms: 2 (4 + w) T H / SP
-    inputs: of q, k, v and of gate, up; with sequence parallelism, too, of the whole sequence, which is gathered once
-            for a block: 2 w T H
+    inputs: of q, k, v and of gate, up; the whole sequence also with sequence parallelism where it is kept gathered:
+            2 w T H (/ SP)
     core:   q, k, v (the latter two repeated to all query heads) and a log-sum per head: 3 w T q / TP + 4 T h / TP
     mixed:  attention's output: w T q / TP
     mlp:    gate, up, activation(gate): 3 w T F / TP; without gate one of them
@@ -228,13 +231,18 @@ def _terms(model: Architecture, split: Sharding, tokens: int, width: int) -> dic
     wide = width * tokens
     return {
         "norms": 2 * (_FP32 + width) * tokens * model.hidden // split.sequence,
-        "inputs": 2 * wide * model.hidden,
+        "inputs": 2 * wide * model.hidden // _inputs(split),
         "core": (3 * wide * model.query_width + _FP32 * tokens * model.heads) // split.tensor,
         "mixed": wide * model.query_width // split.tensor,
         "mlp": (3 if model.is_gated else 1) * wide * _mlp_width(model, split),
         "product": wide * _mlp_width(model, split),
         "routed": int(wide * model.hidden * (_rows_of_token(model, split) + 2 * _experts_of_token(model))),
     }
+
+
+def _inputs(split: Sharding) -> int:
+    """Return the number of processes that share the saved input of a column-parallel linear."""
+    return 1 if split.keeps_gathered else split.sequence
 
 
 def _mlp_width(model: Architecture, split: Sharding) -> int:

@@ -162,7 +162,7 @@ def sharding_of(config: TrainingConfig, topology: Topology, model: Architecture,
         expert=strategy.expert_model_parallel_size,
         data=topology.data_parallel,
         is_zero1=strategy.zero1,
-        buffers_transfers=is_native,
+        keeps_gathered=is_native,
         kv_copies=replication(model.kv_heads, topology.tensor_parallel, requested_replication(config)) or 1,
     )
 

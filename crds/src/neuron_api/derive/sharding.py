@@ -23,8 +23,9 @@ class Sharding:
     expert: int = 1
     data: int = 1
     is_zero1: bool = False
-    buffers_transfers: bool = True
-    """Whether a pipeline has buffers for every micro-batch, as PyTorch's: the backend `native`."""
+    keeps_gathered: bool = True
+    """With sequence parallelism a linear saves its gathered input (backend `native`: DTensor gathers once per block).
+    If False it saves its part and gathers again in the backward pass (backend `xla`, as neuronx-distributed)."""
     kv_copies: int = 1
     """Copies of each key/value head."""
 

@@ -34,7 +34,7 @@ def passes(module: TrainingModule) -> Iterator[tuple[str, Callable[[], Any]]]:
     updates = 0
 
     def step() -> None:
-        """As `TrainingModule.training_step`: where a device is lazy, what is read of a step is a part of its graph."""
+        """Do as `TrainingModule.training_step`: on a lazy device, what is read of a step is a part of its graph."""
         nonlocal updates
         sums = module.gradients.compute(batch)
         module.optimizer.step()

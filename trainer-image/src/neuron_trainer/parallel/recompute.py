@@ -31,6 +31,13 @@ def recompute_modules(module: nn.Module, config: ModelConfig, layers: list[str],
             pass
 
 
+def is_recomputed(config: ModelConfig, module: nn.Module) -> bool:
+    """Return whether a block, or the layer of which it is a part, is run again in the backward pass."""
+    if config.activations_checkpoint_granularity == "selective":
+        return type(module).__name__ in (config.activations_checkpoint_recompute or ())
+    return config.activations_checkpoint_granularity == "full"
+
+
 def _recompute(module: nn.Module, run: Run | None) -> None:
     """A method is the same code for every layer, which a compiler asks; what is replaced already is called as it is."""
     if run is not None:

@@ -20,7 +20,7 @@ from neuron_trainer.models.spec import Part
 from neuron_trainer.parallel import dtypes, stages
 from neuron_trainer.parallel.expert import token_shuffle
 from neuron_trainer.parallel.expert.exchange import Exchange
-from neuron_trainer.parallel.recompute import recompute_modules
+from neuron_trainer.parallel.recompute import is_recomputed, recompute_modules
 
 from . import adapters, context
 from .axes import Axes
@@ -95,7 +95,12 @@ class BlockBuilder:
             self._config.distributed_strategy.sequence_parallel,
             dtypes.layer_sums(self._policy),
         )
-        tensor = TensorParallel(boundaries, sharding.requested_replication(self._config), layouts)
+        tensor = TensorParallel(
+            boundaries,
+            sharding.requested_replication(self._config),
+            layouts,
+            partial(is_recomputed, self._config.model),
+        )
         tensor.apply(module, self._held_roles(module))
         return tensor
 

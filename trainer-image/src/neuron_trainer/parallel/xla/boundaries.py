@@ -4,6 +4,7 @@ Sums of the forward pass are in the dtype of `parallel_layers_reduce_dtype` (B-3
 same places; the result has the dtype that came.
 """
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -57,6 +58,18 @@ class Boundaries:
             return _cross(states, self._gather, self._scatter)
         return _cross(states, _same, self._sum)
 
+    def around(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the `forward` of a block whose first argument is states between blocks: it is given whole ones, which
+        are not kept for the backward pass."""
+
+        def with_gathered(states: Tensor, *args: Any) -> Any:
+            whole = self.enter(states)
+            own = RegatheredInput(self.axis, states, whole)
+            with torch.autograd.graph.saved_tensors_hooks(own.save, own.restore):
+                return forward(whole, *args)
+
+        return with_gathered
+
     def enter_alike(self, states: Tensor) -> Tensor:
         """The same where each process computes the whole gradient."""
         if self.is_sequence:
@@ -88,6 +101,34 @@ class Boundaries:
 
     def _scatter(self, parts: Tensor) -> Tensor:
         return self.axis.scatter(parts.to(self.dtype or parts.dtype), SEQUENCE).to(parts.dtype)
+
+
+class RegatheredInput:
+    """Keeps, of states that were gathered for a block, this process's part: whoever saves the whole for the backward
+    pass is given it there by another all-gather (arXiv:2205.05198, 4.2.2), all of a block by one."""
+
+    def __init__(self, axis: Axis, part: Tensor, whole: Tensor) -> None:
+        self._axis, self._part = axis, part.detach()
+        self._whole: Tensor | None = None
+        self._key = weakref.ref(whole)
+        self._savers = 0
+
+    def save(self, tensor: Tensor) -> Tensor | torch.Size:
+        """Return what is kept of a tensor: of the whole states, in whatever shape, that shape alone."""
+        whole = self._key()
+        if whole is None or not (tensor is whole or tensor._base is whole) or tensor.numel() != whole.numel():
+            return tensor
+        self._savers += 1
+        return tensor.shape
+
+    def restore(self, saved: Tensor | torch.Size) -> Tensor:
+        """Return the tensor; the states that were gathered again live until the last one has asked."""
+        if isinstance(saved, Tensor):
+            return saved
+        whole = self._axis.gather(self._part, SEQUENCE) if self._whole is None else self._whole
+        self._savers -= 1
+        self._whole = whole if self._savers > 0 else None
+        return whole.reshape(saved)
 
 
 def gather_sequence(parts: Tensor, axis: Axis) -> Tensor:

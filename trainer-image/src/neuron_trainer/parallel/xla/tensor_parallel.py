@@ -43,10 +43,13 @@ Layouts = dict[nn.Parameter, Layout]
 class TensorParallel:
     """Hooks for the modules of one block; works on meta."""
 
-    def __init__(self, boundaries: Boundaries, copies: int | None, layouts: Layouts) -> None:
-        """`copies` of each key/value head (`kv_replicator`); None: as many as needed. `layouts` are filled in."""
+    def __init__(
+        self, boundaries: Boundaries, copies: int | None, layouts: Layouts, is_recomputed: Callable[[nn.Module], bool]
+    ) -> None:
+        """`copies` of each key/value head (`kv_replicator`); None: as many as needed. `layouts` are filled in.
+        `is_recomputed`: whether nothing of a module is kept for the backward pass anyway."""
         self.boundaries, self.layouts = boundaries, layouts
-        self._copies = copies
+        self._copies, self._is_recomputed = copies, is_recomputed
 
     def apply(self, module: nn.Module, roles: Mapping[str, Role]) -> None:
         """Give each module that has a role its part and its hooks."""
@@ -75,7 +78,11 @@ class TensorParallel:
                 self.separate(module)
             case Role.DROPOUT if self.boundaries.is_sequence:
                 self.separate(module)
-        if (door := self._door(module, role)) is not None:
+        door = self._door(module, role)
+        is_block = role is Role.BLOCK and door == self._enter
+        if is_block and self.boundaries.is_sequence and not self._is_recomputed(module):
+            module.forward = self.boundaries.around(module.forward)
+        elif door is not None:
             module.register_forward_pre_hook(door, prepend=True)
 
     def _door(self, module: nn.Module, role: Role) -> Callable[[nn.Module, tuple[Any, ...]], Any] | None:
