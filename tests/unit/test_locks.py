@@ -43,6 +43,13 @@ def test_a_lock_names_no_index_and_no_file(lock: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("source", sorted((ROOT / "requirements").glob("*.in")), ids=lambda source: source.name)
+def test_make_lock_writes_the_lock_of_every_source(source: Path) -> None:
+    """One that is left out keeps its versions when all others are upgraded."""
+    command = rf"^(?:compile|lock 3\.11) .*requirements/{source.stem}\.(?:in|lock)\b.* \"\$@\"$"
+    assert re.search(command, (ROOT / "hack" / "lock").read_text(), re.MULTILINE)
+
+
 def test_every_package_of_an_image_has_its_licence_in_the_table() -> None:
     table = re.findall(
         r"^\| ([a-z0-9._-]+) \| [a-z ]+ \| (.+) \|$", LICENCES.read_text().partition("|---|")[2], re.MULTILINE
