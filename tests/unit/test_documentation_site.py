@@ -44,6 +44,14 @@ def test_every_page_has_one_place_in_the_navigation() -> None:
     assert sorted(places(SITE["nav"])) == sorted(written | outside)
 
 
+def test_the_readme_is_read_in_three_minutes() -> None:
+    """At 200 words a minute, commands and YAML included; targets of links are not read."""
+    text = re.sub(r"<!--.*?-->", "", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    words = re.sub(r"\]\([^)\s]+\)", "]", text).split()
+    assert len(words) / 200 < 3
+    assert len(text.splitlines()) <= 100
+
+
 def test_pages_outside_docs_exist() -> None:
     assert [name for name in SITE["extra"]["pages"] if not (ROOT / name).is_file()] == []
 
