@@ -4,6 +4,7 @@
     live/    status, why, logs, checkpoints, suspend, resume: a job of a cluster, through `live.connection`
     jobs/    list, top, describe, -o json: jobs as data and as tables
     submission/ submit: a job from a file;  dashboard/ the page in the browser;  completion: for kubectl's own
+    completion_scripts: the same for shells that have no kubectl
 
 Each command imports what it needs when it runs. What a live command says is worked out from a `live.job_snapshot` by
 pure functions.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _FILES: Final = {
     "plan": "what a NeuronTrainingJob or an NxDT configuration will be: processes, devices, memory, checkpoints",
     "convert": "an NxDT configuration as a NeuronTrainingJob",
+    "completion": "a script for bash, zsh or fish that completes kubectl-neuron, where kubectl does not do it",
 }
 _START: Final = {
     "submit": "create a job from an NxDT file: convert, check, create, follow (--dry-run, --no-follow)",
@@ -59,7 +60,8 @@ _INTERRUPTED: Final = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point: 0, 1 when the cluster does not do it, 2 when the configuration or the command line is wrong."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    commands: dict[str, Command] = {"plan": _plan, "convert": _convert, "submit": _submit, "dashboard": _dashboard}
+    commands: dict[str, Command] = {"plan": _plan, "convert": _convert, "completion": _completion}
+    commands |= {"submit": _submit, "dashboard": _dashboard}
     commands |= {name: partial(live.run, name, write=_write) for name in (*live.COMMANDS, *live.ALIASES)}
     if not words or words[0] not in commands:
         return _without_command(words[0] if words else "", commands)
@@ -137,6 +139,12 @@ def _dashboard(arguments: Sequence[str]) -> int:
     from .dashboard import command
 
     return command.run(arguments, _write)
+
+
+def _completion(arguments: Sequence[str]) -> int:
+    from . import completion_scripts
+
+    return completion_scripts.run(arguments, _write)
 
 
 def _submit(arguments: Sequence[str]) -> int:

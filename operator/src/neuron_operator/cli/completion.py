@@ -14,6 +14,7 @@ from neuron_api.platform.instances import INSTANCE_TYPES
 from neuron_api.published_models import catalog
 from neuron_operator.kube.errors import UserInputError
 
+from . import completion_scripts as scripts
 from .dashboard import command as dashboard
 from .files import arguments
 from .live import commands
@@ -23,6 +24,7 @@ _NO_FILES: Final = 4
 _FILES: Final = 0
 """ShellCompDirectiveDefault: files, where there is no completion."""
 _DASHBOARD: Final = "dashboard"
+_COMPLETION: Final = "completion"
 _TIMEOUT: Final = 3.0
 """Seconds for which a person waits at a tab."""
 _FROM_FILE: Final[Mapping[str, Callable[[], argparse.ArgumentParser]]] = {
@@ -45,7 +47,7 @@ def complete(words: Sequence[str], jobs: Callable[[argparse.Namespace], Iterable
     """Return completions of the last word, and the directive; `jobs` lists the names of a cluster."""
     *before, current = words or [""]
     if not before:
-        names = (*_FROM_FILE, *commands.COMMANDS, _DASHBOARD, "version", "help")
+        names = (*_FROM_FILE, *commands.COMMANDS, _DASHBOARD, _COMPLETION, "version", "help")
         return _starting(names, current), _NO_FILES
     parser = _parser(before[0])
     if parser is None:
@@ -63,6 +65,8 @@ def complete(words: Sequence[str], jobs: Callable[[argparse.Namespace], Iterable
         return [], _FILES
     if before[0] == _DASHBOARD:
         return [], _NO_FILES
+    if before[0] == _COMPLETION:
+        return _starting(scripts.SCRIPTS, current), _NO_FILES
     return _starting(jobs(_cluster_flags(before[1:])), current), _NO_FILES
 
 
@@ -90,6 +94,8 @@ def _parser(command: str) -> argparse.ArgumentParser | None:
     command = commands.ALIASES.get(command, command)
     if command == _DASHBOARD:
         return dashboard.parser()
+    if command == _COMPLETION:
+        return scripts.parser()
     if command in _FROM_FILE:
         return _FROM_FILE[command]()
     return commands.parser(command) if command in commands.COMMANDS else None
