@@ -381,10 +381,8 @@ def test_yaml_says_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_lazy_device_has_no_compiler_of_torch(
     instance: str, compiler: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(
-        ["plan", "-o", "json", *arguments_of("hf_llama3_8B_config"), "--instance-type", instance, "model.compile=auto"]
-    )
-    assert json.loads(capsys.readouterr().out)["compiler"] == compiler
+    of_instance = ["--instance-type", instance, "model.compile=auto"]
+    assert plan(capsys, *arguments_of("hf_llama3_8B_config"), *of_instance)[1]["compiler"] == compiler
 
 
 @pytest.mark.slow
