@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from builders import NOW, PodBuilder, at, observed
 from neuron_api import contract
 from neuron_api.contract import ExitCode
-from neuron_api.resource.progress import Progress
+from neuron_api.resource.progress import Progress, TrainerPhase
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import JobStatus, Phase
 from neuron_operator.planning.failures.hang import detect_hang
@@ -44,6 +46,13 @@ def test_the_phase_ends_with_the_report_that_says_so() -> None:
     done = after(report(10, 10, 600, complete=True), seconds=601)
     assert done.phase is Phase.STARTING
     assert done.compilation is not None and done.compilation.seconds == 600
+
+
+@pytest.mark.parametrize("phase", [TrainerPhase.STARTING, TrainerPhase.TRAINING])
+def test_a_phase_whose_process_was_killed_is_over_when_the_pod_does_something_else(phase: TrainerPhase) -> None:
+    left = report(3, 10, 340).model_copy(update={"phase": phase})
+    compilation = after(left, status=after(report(3, 10, 340), seconds=341), seconds=400).compilation
+    assert compilation is not None and compilation.complete
 
 
 def test_what_a_lost_pod_reported_is_no_phase_of_its_successor() -> None:

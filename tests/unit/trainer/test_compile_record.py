@@ -1,13 +1,21 @@
 """What the graphs of a run depend on, and the record of what was compiled for it."""
 
+import errno
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from neuron_api import contract
 from neuron_api.derive import hardware
+from neuron_api.resource.progress import CompileReport
+from neuron_api.resource.spec import CompileMode
 from neuron_api.schema import graphs
 from neuron_trainer.compile_phase import record as compile_record
 from neuron_trainer.compile_phase.record import CompileStore
+from neuron_trainer.errors import InputError, compiler_refusal
+from neuron_trainer.ipc.worker_channel import WorkerChannel
+from neuron_trainer.launcher.node import NodeIdentity
 from neuron_trainer.models.family import Family
 
 from .conftest import alone, typed
@@ -91,3 +99,45 @@ def test_a_record_that_cannot_be_read_is_none(content: str, tmp_path: Path) -> N
     store = CompileStore.create(tmp_path, {"a": 1})
     (store.folder / compile_record.RECORD).write_text(content)
     assert store.read() is None and not store.is_complete
+
+
+def test_a_folder_that_takes_nothing_is_no_store_and_a_disk_that_is_full_later_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = CompileStore.create(tmp_path, {"a": 1})
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(compile_record.files, "replace", full)
+    store.write(graphs=1, compiled=1, seconds=1.0, complete=True)
+    assert "No space left on device" in caplog.text
+    monkeypatch.setattr(compile_record.tempfile, "TemporaryFile", full)
+    with pytest.raises(OSError, match="No space left"):
+        CompileStore.create(tmp_path, {"a": 1})
+
+
+def test_a_phase_that_was_killed_is_over_where_none_begins(tmp_path: Path) -> None:
+    channel, now = WorkerChannel(tmp_path), datetime.now(UTC)
+    channel.end_compilation()
+    assert channel.read_compilation() is None
+    channel.write_compilation(CompileReport(done=1, expected=4, compiled=1, since=now, time=now, holder="another"))
+    channel.end_compilation()
+    report = channel.read_compilation()
+    assert report is not None and report.complete and not report.holder
+
+
+@pytest.mark.parametrize("words", ["[F137] neuronx-cc was forcibly killed", "c++: fatal error: Killed signal", "EIO"])
+def test_a_compiler_that_the_machine_has_ended_refuses_nothing(words: str) -> None:
+    problem = RuntimeError(f"RunNeuronCCImpl: {words}")
+    assert (compiler_refusal(problem) is None) is (words != "EIO")
+
+
+def test_an_operator_that_knows_no_phase_gets_none(tiny: Path) -> None:
+    config = typed(alone(tiny, tiny))
+    pod = {contract.ENV_JOB_NAME: "job"}
+    assert NodeIdentity.from_environment(config, {}).compile_mode is CompileMode.AUTO
+    assert NodeIdentity.from_environment(config, pod).compile_mode is CompileMode.NEVER
+    assert NodeIdentity.from_environment(config, {**pod, contract.ENV_COMPILE_MODE: "Always"}).compile_mode == "Always"
+    with pytest.raises(InputError, match="no mode"):
+        NodeIdentity.from_environment(config, {contract.ENV_COMPILE_MODE: "Sometimes"})

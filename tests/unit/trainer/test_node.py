@@ -7,7 +7,7 @@ import pytest
 from neuron_api import contract
 from neuron_api.loading import yaml_text
 from neuron_api.loading.loader import load_text
-from neuron_api.resource.spec import FromScratch
+from neuron_api.resource.spec import CompileMode, FromScratch
 from neuron_trainer.errors import InputError
 from neuron_trainer.launcher.node import NodeIdentity, devices_override
 from neuron_trainer.run_directory.resume import EarlierRuns
@@ -36,7 +36,7 @@ def test_a_pod_knows_its_place(tiny: Path, tmp_path: Path) -> None:
     assert node == NodeIdentity(
         rank=3, num_nodes=4, processes=32, host="job-0000.job.ns.svc", port=41000, is_in_pod=True,
         progress_port=contract.PROGRESS_PORT, max_process_restarts=5, rejoin_timeout=60, accelerator="neuron",
-        job_uid="uid-1", attempt=2, earlier=EarlierRuns(41, True, FromScratch.NEVER),
+        job_uid="uid-1", attempt=2, earlier=EarlierRuns(41, True, FromScratch.NEVER), compile_mode=CompileMode.NEVER,
     )  # fmt: skip
     assert not node.is_host
     assert node.address is None

@@ -133,7 +133,18 @@ _COMPILERS: Final = ("torch._dynamo", "torch._inductor")
 """Packages whose errors are those of a compilation; importing them takes 2 s."""
 _NEURON_COMPILER: Final = ("RunNeuronCCImpl", "Failed compilation with")
 """In an error of PyTorch/XLA whose compiler failed (from reports: docs/reference/upstream-facts.md)."""
-_NO_FAULT_OF_THE_MODEL: Final = ("No space left on device", "Cannot allocate memory", "Disk quota exceeded")
+_NO_FAULT_OF_THE_MODEL: Final = (
+    "No space left on device",
+    "Cannot allocate memory",
+    "Disk quota exceeded",
+    "Input/output error",
+    "Stale file handle",
+    "Read-only file system",
+    "Permission denied",
+    "forcibly killed",
+    "Killed signal",
+    "signal 9",
+)
 """What a compiler says of the machine: another start may help."""
 _EAGER: Final = "Set model.compile: eager to train without compiling, and report the stack in the log."
 _MAX_WORDS: Final = 1500

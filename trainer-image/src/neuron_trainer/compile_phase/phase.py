@@ -45,6 +45,8 @@ class CompilePhase:
     def run(self, build: Callable[[], TrainingModule]) -> bool:
         """Compile what is missing; return False where nothing is, or where there is no place to keep it."""
         if self._is_needless():
+            if self.handoff is not None:
+                self.handoff.end_compilation()
             return False
         with CompileReporter(self.handoff, self.store) as reporter, self._lock(reporter):
             if self._is_needless():

@@ -5,8 +5,10 @@ where the compilers keep them, by their content: fingerprints share what is the 
 hand removes `fingerprints` with them.
 """
 
+import logging
 import os
 import platform
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,9 +24,20 @@ from neuron_api.schema import graphs
 from neuron_trainer.models.family import Family
 from neuron_trainer.storage import files
 
+log = logging.getLogger(__name__)
+
 FOLDER: Final = "fingerprints"
 RECORD: Final = "record.json"
-_PACKAGES: Final = ("torch", "torch-xla", "torch-neuronx", "neuronx-cc", "neuronx-distributed", "nki", "triton")
+_PACKAGES: Final = (
+    "neuron-training-operator",
+    "torch",
+    "torch-xla",
+    "torch-neuronx",
+    "neuronx-cc",
+    "neuronx-distributed",
+    "nki",
+    "triton",
+)
 """Whose version changes what is compiled."""
 _VARIABLES: Final = ("NEURON_CC_FLAGS", "NEURON_LOGICAL_NC_CONFIG", "NEURON_PLATFORM_TARGET_OVERRIDE", "XLA_FLAGS")
 
@@ -80,9 +93,11 @@ class CompileStore:
 
     @classmethod
     def create(cls, cache: Path, facts: Mapping[str, Any]) -> "CompileStore":
-        """Return the store of these facts in a cache; makes its folder, raises `OSError` where it cannot be made."""
+        """Return the store of these facts in a cache; makes its folder, raises `OSError` where it takes no file."""
         folder = cache / FOLDER / graphs.fingerprint(facts)
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:  # a folder of somebody else's is there and takes nothing
+            probe.write(b"0")
         return cls(folder, facts)
 
     def read(self) -> CompileRecord | None:
@@ -99,7 +114,8 @@ class CompileStore:
         return record is not None and record.complete
 
     def write(self, *, graphs: int, compiled: int, seconds: float, complete: bool) -> None:
-        """Write the record; the holder of the lock does."""
+        """Write the record; the holder of the lock does. What is compiled serves without it, so a disk that is full by
+        now is a warning."""
         record = CompileRecord(
             facts=dict(self.facts),
             graphs=graphs,
@@ -108,4 +124,7 @@ class CompileStore:
             time=datetime.now(UTC).replace(microsecond=0),
             complete=complete,
         )
-        files.replace(self.folder / RECORD, files.json_dumps(record.model_dump(mode="json"), indent=1))
+        try:
+            files.replace(self.folder / RECORD, files.json_dumps(record.model_dump(mode="json"), indent=1))
+        except OSError as problem:
+            log.warning("%s: what is compiled is not recorded: %s", self.folder, problem.strerror or problem)

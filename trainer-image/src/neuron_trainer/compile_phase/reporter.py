@@ -29,7 +29,7 @@ class CompileReporter:
         self._first = graphs.count()
         record = store.read() if store is not None else None
         self._expected = record.graphs if record is not None else 0
-        self._holder = ""
+        self._holder, self._of_holder = "", 0
         self.part = ""
         """What is being compiled."""
         self.counts = GraphCounts()
@@ -71,8 +71,10 @@ class CompileReporter:
         expected = max(self._expected, record.graphs if record is not None else 0)
         if text and text != self._holder:
             log.info("the same graphs are being compiled by %s; waiting for them", text)
-        if (text, expected) != (self._holder, self._expected):
-            self._holder, self._expected, self._time = text, expected, datetime.now(UTC)
+        news = text, expected, record.compiled if record is not None else 0
+        if news != (self._holder, self._expected, self._of_holder):
+            self._holder, self._expected, self._of_holder = news
+            self._time = datetime.now(UTC)
             self._write()
 
     def _run(self) -> None:

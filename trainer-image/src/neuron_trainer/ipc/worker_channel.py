@@ -123,6 +123,12 @@ class WorkerChannel:
         """Publish how far the compile phase is; by local rank 0."""
         replace(self.folder / "compilation.json", report.model_dump_json(by_alias=True))
 
+    def end_compilation(self) -> None:
+        """Say that an unfinished phase is over: a process that was killed in it could not, and none begins now."""
+        report = self.read_compilation()
+        if report is not None and not report.complete:
+            self.write_compilation(report.model_copy(update={"complete": True, "holder": ""}))
+
     def read_compilation(self) -> CompileReport | None:
         """Return how far the newest compile phase is; None where there was none."""
         try:

@@ -96,9 +96,19 @@ class NodeIdentity:
             accelerator=_accelerator(environ.get(contract.ENV_ACCELERATOR, "cpu"), _accelerator_key(in_pod)),
             job_uid=environ.get(contract.ENV_JOB_UID, ""),
             attempt=int(environ.get(contract.ENV_ATTEMPT, "0")),
-            compile_mode=CompileMode(environ.get(contract.ENV_COMPILE_MODE, CompileMode.AUTO)),
+            compile_mode=_compile_mode(environ, in_pod=in_pod),
             earlier=_earlier_runs(environ),
         )
+
+
+def _compile_mode(environ: Mapping[str, str], *, in_pod: bool) -> CompileMode:
+    """Return whether graphs are compiled before training; an operator that says nothing does not know the phase, and
+    would take it for a load that hangs."""
+    name = environ.get(contract.ENV_COMPILE_MODE, CompileMode.NEVER if in_pod else CompileMode.AUTO)
+    if name not in list(CompileMode):
+        remedy = f"Use one of {', '.join(CompileMode)}."
+        raise InputError([error("spec.compilePolicy.mode", f"there is no mode {name!r}.", remedy)])
+    return CompileMode(name)
 
 
 def _accelerator_key(in_pod: bool) -> str:

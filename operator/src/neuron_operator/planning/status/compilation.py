@@ -1,6 +1,6 @@
 """The compile phase in the status: taken over from pod 0's report, and what follows from it for phase and deadlines."""
 
-from neuron_api.resource.progress import Progress
+from neuron_api.resource.progress import Progress, TrainerPhase
 from neuron_api.resource.status import CompilationStatus, JobStatus
 from neuron_operator.planning.status.pace import format_duration
 
@@ -21,7 +21,8 @@ def update(status: JobStatus, report: Progress, pod_uid: str) -> JobStatus:
         holder=reported.holder,
         start_time=reported.since,
         time=reported.time,
-        complete=reported.complete,
+        # A process that was killed in it could not say that it is over.
+        complete=reported.complete or report.phase is not TrainerPhase.LOADING,
         earlier_seconds=round(earlier, 3),
         pod_uid=pod_uid,
     )
