@@ -76,5 +76,5 @@ def _mix(position: Tensor, key: int) -> Tensor:
 
 
 def _shifted(state: Tensor, by: int) -> Tensor:
-    """Shift to the right, with zeros from the left."""
-    return (state >> by).bitwise_and_((1 << (64 - by)) - 1)
+    """Shift to the right, with zeros from the left; low bits go first, since PyTorch/XLA divides and truncates."""
+    return ((state & -(1 << by)) >> by).bitwise_and_((1 << (64 - by)) - 1)

@@ -156,6 +156,7 @@ class Reference:
         try:
             if self.state.adapters is not None and entry is not None:
                 self.state.adapters.load_start(places.place(str(self.start.checkpoint)), entry)
+                self.module.backend.weights_loaded(0)
             elif explicit:
                 self.state.load_weights(places.place(explicit))
         except (CheckpointError, OSError) as problem:

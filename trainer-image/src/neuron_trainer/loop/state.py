@@ -87,6 +87,7 @@ class RunState:
         """`weight_init_only`, or a model of `transformers`: nothing but the model's tensors."""
         if self.adapters is not None:
             self.adapters.begin(folder)
+            self.module.backend.weights_loaded(0)
             return
         parameters = self.module.backend.parameters()
         files = HFReader(folder, self.family.hf_tensors) if hf_checkpoint.is_hf_checkpoint(folder) else None

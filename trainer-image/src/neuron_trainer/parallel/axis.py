@@ -102,7 +102,8 @@ class GroupAxis:
         own = parts.movedim(dim, 0).contiguous()
         every = own.new_empty(self.size * len(own), *own.shape[1:])
         _all_gather(every, own, group=self.group)
-        return every.movedim(0, dim)
+        # Memory of its own: whoever saves it can be recognised (xla/boundaries.py).
+        return every.movedim(0, dim).clone(memory_format=torch.contiguous_format) if dim else every
 
     def scatter(self, values: Tensor, dim: int) -> Tensor:
         """See `Axis`."""

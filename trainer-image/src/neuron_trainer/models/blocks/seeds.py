@@ -90,5 +90,5 @@ def _mix(bits: Tensor) -> Tensor:
 
 
 def _shifted(bits: Tensor, by: int) -> Tensor:
-    """int32 shifted to the right, with zeros from the left."""
-    return (bits >> by) & ((1 << (32 - by)) - 1)
+    """int32 shifted to the right, with zeros from the left; low bits go first, as in `neuron_trainer.rounding`."""
+    return ((bits & -(1 << by)) >> by) & ((1 << (32 - by)) - 1)

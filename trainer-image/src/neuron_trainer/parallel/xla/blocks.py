@@ -152,7 +152,8 @@ class BlockBuilder:
         compute = dtypes.TORCH[self._policy.compute]
         own = whole.to(stored)
         used = nn.Parameter(own.to(self._device, compute), requires_grad=meta.requires_grad)
-        if sharded is None and stored == compute:
+        is_own_storage = sharded is None and stored == compute
+        if is_own_storage:
             leaf = nn.Parameter(used.detach())
         else:
             rows = own if sharded is None else part_of(own, sharded)
@@ -169,6 +170,7 @@ class BlockBuilder:
             cuts_of(every),
             offset_of(meta.shape, every),
             used=used,
+            is_own_storage=is_own_storage,
             layout=layout,
             divisions=every,
             mesh=host_mesh(every),

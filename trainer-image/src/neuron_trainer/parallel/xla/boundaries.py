@@ -116,7 +116,8 @@ class RegatheredInput:
     def save(self, tensor: Tensor) -> Tensor | torch.Size:
         """Return what is kept of a tensor: of the whole states, in whatever shape, that shape alone."""
         whole = self._key()
-        if whole is None or not (tensor is whole or tensor._base is whole) or tensor.numel() != whole.numel():
+        is_whole = whole is not None and (tensor is whole or tensor._base is whole)
+        if whole is None or not is_whole or tensor.numel() != whole.numel() or not tensor.is_contiguous():
             return tensor
         self._savers += 1
         return tensor.shape

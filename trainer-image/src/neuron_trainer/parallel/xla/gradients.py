@@ -21,6 +21,7 @@ from .parameters import XlaParameter
 MAX_BUCKET: Final = 130
 """Megabytes."""
 _MEGA: Final = 10**6
+_LIMIT: Final = MAX_BUCKET * _MEGA
 
 
 class Gradients:
@@ -47,16 +48,16 @@ class Gradients:
     @torch.no_grad()
     def reduce(self) -> None:
         """Give each leaf the mean over data-parallel processes, in its dtype."""
-        for axis, bucket in _buckets(self._parameters, _whole_over, self._limit):
+        for axis, bucket in _buckets(self._parameters, _whole_over, self._limit, self._dtype):
             self._sum(axis, bucket)
-        for axis, bucket in _buckets(self._parameters, _shards_over, self._limit):
+        for axis, bucket in _buckets(self._parameters, _shards_over, self._limit, self._dtype):
             self._scatter(axis, bucket)
         for parameter in self._parameters:
             if parameter.total is not None and parameter.samples > 1:
                 parameter.total = parameter.total / parameter.samples
         if self._tensor is not None:
             partial = [parameter for parameter in self._parameters if parameter.layout.is_partial]
-            for _, bucket in _buckets(partial, lambda _: self._tensor, self._limit):
+            for _, bucket in _buckets(partial, lambda _: self._tensor, self._limit, self._dtype):
                 self._sum(self._tensor, bucket)
         for parameter in self._parameters:
             if parameter.total is not None:
@@ -79,7 +80,8 @@ class Gradients:
     def _scatter(self, axis: Axis, bucket: Sequence[XlaParameter]) -> None:
         dims = [parameter.sharded.dim for parameter in bucket if parameter.sharded is not None]
         rows = [self._total(parameter).movedim(dim, 0) for parameter, dim in zip(bucket, dims, strict=True)]
-        own = axis.scatter(torch.cat([each.reshape(axis.size, -1) for each in rows], dim=1), 0)[0]
+        columns = torch.cat([each.reshape(axis.size, -1) for each in rows], dim=1)
+        own = torch.cat([axis.scatter(piece, 0)[0] for piece in _pieces(columns, axis, self._limit)])
         parts = torch.split(own, [each.numel() // axis.size for each in rows])
         for parameter, each, part, dim in zip(bucket, rows, parts, dims, strict=True):
             parameter.total = part.view(-1, *each.shape[1:]).movedim(0, dim)
@@ -89,7 +91,7 @@ class ComputeWeights:
     """What modules compute with, made from the leaves where those are something else: masters, or parts."""
 
     def __init__(self, parameters: Sequence[XlaParameter], policy: PrecisionPolicy, seed: int) -> None:
-        self._parameters = [p for p in parameters if p.leaf.data_ptr() != p.used.data_ptr() or p.sharded is not None]
+        self._parameters = [parameter for parameter in parameters if not parameter.is_own_storage]
         self._policy, self._seed = policy, seed
         self._is_current = False
 
@@ -106,7 +108,7 @@ class ComputeWeights:
         for parameter in self._parameters:
             if parameter.sharded is None:
                 parameter.used.copy_(self._rounded(parameter, updates))
-        for axis, bucket in _buckets(self._parameters, _shards_over, MAX_BUCKET * _MEGA):
+        for axis, bucket in _buckets(self._parameters, _shards_over, _LIMIT):
             self._gather(axis, bucket, updates)
         return bool(self._parameters)
 
@@ -123,7 +125,8 @@ class ComputeWeights:
             assert parameter.sharded is not None
             dim = parameter.sharded.dim
             parts.append(self._rounded(parameter, updates).movedim(dim, 0))
-        every = axis.gather(torch.cat([part.reshape(-1) for part in parts])[None], 0)
+        row = torch.cat([part.reshape(-1) for part in parts])[None]
+        every = torch.cat([axis.gather(piece, 0) for piece in _pieces(row, axis, _LIMIT)], dim=1)
         for parameter, part, own in zip(
             bucket, parts, torch.split(every, [part.numel() for part in parts], dim=1), strict=True
         ):
@@ -141,9 +144,13 @@ def _shards_over(parameter: XlaParameter) -> Axis | None:
 
 
 def _buckets(
-    parameters: Iterable[XlaParameter], axis_of: Callable[[XlaParameter], Axis | None], limit: int
+    parameters: Iterable[XlaParameter],
+    axis_of: Callable[[XlaParameter], Axis | None],
+    limit: int,
+    dtype: torch.dtype | None = None,
 ) -> Iterator[tuple[Axis, list[XlaParameter]]]:
-    """Yield parameters that share an axis, of so many bytes together, in the model's order."""
+    """Yield parameters that share an axis, of so many bytes together, in the model's order; `dtype`: in which they are
+    sent, by default that of computing."""
     members: dict[Axis, list[XlaParameter]] = {}
     for parameter in parameters:
         if (axis := axis_of(parameter)) is not None:
@@ -152,9 +159,16 @@ def _buckets(
         bucket: list[XlaParameter] = []
         filled = 0
         for parameter in every:
-            if bucket and filled + parameter.used.nbytes > limit:
+            size = parameter.used.numel() * (dtype or parameter.used.dtype).itemsize
+            if bucket and filled + size > limit:
                 yield axis, bucket
                 bucket, filled = [], 0
             bucket.append(parameter)
-            filled += parameter.used.nbytes
+            filled += size
         yield axis, bucket
+
+
+def _pieces(columns: Tensor, axis: Axis, limit: int) -> Sequence[Tensor]:
+    """Columns of so many bytes over all processes: of a parameter that is larger than a bucket, several."""
+    width = max(1, limit // (axis.size * columns.element_size()))
+    return torch.split(columns, width, dim=1)

@@ -35,6 +35,8 @@ class XlaParameter(LocalParameter):
 
     used: nn.Parameter = field(kw_only=True)
     """What modules compute with and autograd gives gradients to: cut over tensor and expert parallelism."""
+    is_own_storage: bool = field(kw_only=True)
+    """Whether `leaf` and `used` are one tensor in memory: what is updated is what is computed with."""
     layout: Layout = field(kw_only=True)
     divisions: tuple[Divided, ...] = field(kw_only=True)
     """In the order in which they were cut; that over data parallelism, where there is one, is the last."""

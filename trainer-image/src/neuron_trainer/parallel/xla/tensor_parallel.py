@@ -50,11 +50,14 @@ class TensorParallel:
         `is_recomputed`: whether nothing of a module is kept for the backward pass anyway."""
         self.boundaries, self.layouts = boundaries, layouts
         self._copies, self._is_recomputed = copies, is_recomputed
+        self._keeps_nothing = False
 
     def apply(self, module: nn.Module, roles: Mapping[str, Role]) -> None:
         """Give each module that has a role its part and its hooks."""
+        recomputed = [name for name, child in module.named_modules() if self._is_recomputed(child)]
         for name, role in roles.items():
             child = module.get_submodule(name)
+            self._keeps_nothing = any(f"{name}.".startswith(f"{outer}.") for outer in recomputed)
             if role is Role.KEY_VALUE:
                 self._key_value(child, module.get_submodule(name.rpartition(".")[0]))
             else:
@@ -80,7 +83,7 @@ class TensorParallel:
                 self.separate(module)
         door = self._door(module, role)
         is_block = role is Role.BLOCK and door == self._enter
-        if is_block and self.boundaries.is_sequence and not self._is_recomputed(module):
+        if is_block and self.boundaries.is_sequence and not self._keeps_nothing:
             module.forward = self.boundaries.around(module.forward)
         elif door is not None:
             module.register_forward_pre_hook(door, prepend=True)
