@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 NO_METRICS: Final[Mapping[str, Tensor]] = {}
 
@@ -78,3 +78,47 @@ def sum_of_losses(losses: Sequence[Tensor]) -> Tensor:
 def mean_of_metrics(values: Sequence[LossValue]) -> Mapping[str, Tensor]:
     names = values[0].metrics
     return {name: torch.stack([value.metrics[name] for value in values]).mean() for name in names}
+
+
+class GradientAccumulation:
+    """See `MicroBatchSchedule`: one after the other, where the whole model is here."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loss: Loss,
+        *,
+        begin: Callable[[bool], None] = lambda _: None,
+        finish: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`begin` is called before each micro-batch of training, with whether it is the last; `finish` after each."""
+        self._module, self._loss = module, loss
+        self._begin, self._finish = begin, finish
+
+    def train(self, batches: Sequence[MicroBatch]) -> LossValue:
+        """See `MicroBatchSchedule`."""
+        values = []
+        for index, batch in enumerate(batches):
+            self._begin(index == len(batches) - 1)
+            loss, metrics = self._value(batch)
+            loss = loss / len(batches) if len(batches) > 1 else loss
+            loss.backward()  # type: ignore[no-untyped-call]
+            values.append(LossValue(loss.detach(), metrics))
+            self._finish()
+        if len(values) == 1:
+            return values[0]
+        return LossValue(sum_of_losses([value.loss for value in values]), mean_of_metrics(values))
+
+    def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
+        """See `MicroBatchSchedule`."""
+        with torch.no_grad():
+            values = [self._value(batch) for batch in batches]
+        return LossValue(torch.stack([value.loss for value in values]).mean(), mean_of_metrics(values))
+
+    def measure(self, batches: Sequence[MicroBatch], measure: Measure) -> list[Tensor]:
+        """See `MicroBatchSchedule`."""
+        with torch.no_grad():
+            return [measure(self._module(batch.ids, **batch.further), batch.targets) for batch in batches]
+
+    def _value(self, batch: MicroBatch) -> LossValue:
+        return self._loss(self._module(batch.ids, **batch.further), batch.targets)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -19,7 +20,7 @@ from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Shar
 from neuron_trainer.parallel.batches import micro_batches, pair_columns, pair_rows, part
 from neuron_trainer.parallel.loss.next_token import AveragedLoss, CrossEntropy
 from neuron_trainer.parallel.loss.preference import PreferenceLoss, RowLogProbs
-from neuron_trainer.parallel.schedule import MicroBatch, MicroBatchSchedule
+from neuron_trainer.parallel.schedule import GradientAccumulation, MicroBatch, MicroBatchSchedule
 from neuron_trainer.parallel.turns import staggered
 
 from . import mesh, parameters
@@ -29,7 +30,7 @@ from .data import data_parallel
 from .pipeline import copies
 from .precision import weights
 from .precision.weights import RoundedWeights, StartBiases, WorkingWeights
-from .schedule import GradientAccumulation, Pipelined
+from .schedule import Pipelined
 
 
 class NativeBackend:
@@ -96,7 +97,7 @@ class NativeBackend:
             self._compute_weights = RoundedWeights(list(blocks.values()), self._parameters, self._config.seed)
         if self._meshes.data is not None and self._builder.is_replicated:
             module = data_parallel.replicated(blocks[0], self._meshes.data)
-            self._schedule: MicroBatchSchedule = GradientAccumulation(module, self._loss)
+            self._schedule: MicroBatchSchedule = self._accumulation(module)
         else:
             self._schedule = self._scheduled(blocks)
         self._family, self._blocks = family, list(blocks.values())
@@ -107,8 +108,11 @@ class NativeBackend:
 
     def _scheduled(self, blocks: dict[int, nn.Module]) -> MicroBatchSchedule:
         if self._meshes.links is None:
-            return GradientAccumulation(blocks[0], self._loss)
+            return self._accumulation(blocks[0])
         return Pipelined(blocks, self._meshes.links, self._topology.micro_batches, self._loss)
+
+    def _accumulation(self, module: nn.Module) -> MicroBatchSchedule:
+        return GradientAccumulation(module, self._loss, begin=partial(data_parallel.start_micro_batch, module))
 
     def parameters(self) -> Sequence[LocalParameter]:
         """See `ParallelBackend`."""

@@ -14,45 +14,9 @@ from neuron_trainer.parallel.schedule import (
     Measure,
     MicroBatch,
     mean_of_metrics,
-    sum_of_losses,
 )
 
-from .data import data_parallel
 from .pipeline.stage import HostedStage
-
-
-class GradientAccumulation:
-    """The whole model is here."""
-
-    def __init__(self, module: nn.Module, loss: Loss) -> None:
-        self._module, self._loss = module, loss
-
-    def train(self, batches: Sequence[MicroBatch]) -> LossValue:
-        """See `MicroBatchSchedule`."""
-        values = []
-        for index, batch in enumerate(batches):
-            data_parallel.start_micro_batch(self._module, is_last=index == len(batches) - 1)
-            loss, metrics = self._value(batch)
-            loss = loss / len(batches) if len(batches) > 1 else loss
-            loss.backward()  # type: ignore[no-untyped-call]
-            values.append(LossValue(loss.detach(), metrics))
-        if len(values) == 1:
-            return values[0]
-        return LossValue(sum_of_losses([value.loss for value in values]), mean_of_metrics(values))
-
-    def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
-        """See `MicroBatchSchedule`."""
-        with torch.no_grad():
-            values = [self._value(batch) for batch in batches]
-        return LossValue(torch.stack([value.loss for value in values]).mean(), mean_of_metrics(values))
-
-    def measure(self, batches: Sequence[MicroBatch], measure: Measure) -> list[Tensor]:
-        """See `MicroBatchSchedule`."""
-        with torch.no_grad():
-            return [measure(self._module(batch.ids, **batch.further), batch.targets) for batch in batches]
-
-    def _value(self, batch: MicroBatch) -> LossValue:
-        return self._loss(self._module(batch.ids, **batch.further), batch.targets)
 
 
 class Pipelined:

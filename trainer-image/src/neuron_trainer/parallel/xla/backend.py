@@ -18,7 +18,7 @@ from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Shar
 from neuron_trainer.parallel.batches import micro_batches, pair_columns, pair_rows
 from neuron_trainer.parallel.loss.next_token import AveragedLoss, CrossEntropy
 from neuron_trainer.parallel.loss.preference import PreferenceLoss, RowLogProbs
-from neuron_trainer.parallel.schedule import Loss, MicroBatch, MicroBatchSchedule
+from neuron_trainer.parallel.schedule import GradientAccumulation, Loss, MicroBatch, MicroBatchSchedule
 from neuron_trainer.parallel.turns import staggered
 
 from . import axes
@@ -28,7 +28,7 @@ from .gradients import ComputeWeights, Gradients
 from .parameters import XlaParameter
 from .reference import StartBiases, copy_frozen
 from .replicas import end_graph
-from .schedule import Accumulation, Link, Messages, PairSums, Pipeline
+from .schedule import Link, Messages, PairSums, Pipeline
 
 
 class XlaBackend:
@@ -98,7 +98,7 @@ class XlaBackend:
     def _scheduled(self, blocks: dict[int, nn.Module]) -> MicroBatchSchedule:
         loss: Loss = self._loss
         if self._axes.stages is None:
-            return Accumulation(blocks[0], loss, self._take_gradients)
+            return GradientAccumulation(blocks[0], loss, finish=self._take_gradients)
         assert self._link is not None
         return Pipeline(blocks, self._axes.stages, self._link, loss, self._take_gradients)
 

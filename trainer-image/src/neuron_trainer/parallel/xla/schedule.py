@@ -1,4 +1,4 @@
-"""Micro-batches: one after the other, or through the stages of a pipeline in the order of `parallel/passes.py`.
+"""Micro-batches through the stages of a pipeline, in the order of `parallel/passes.py`.
 
 A transfer is between two stages that are both at it. On hosts it is a message; on a lazy device, which has none, the
 sum over the two of what one has and of zeros (`Axis`), in a program of its own.
@@ -18,48 +18,12 @@ from neuron_trainer.parallel.passes import RECEIVE, SEND, Event, Pass, events
 from neuron_trainer.parallel.schedule import (
     Loss,
     LossValue,
-    Measure,
     MicroBatch,
     Targets,
     mean_of_metrics,
-    sum_of_losses,
 )
 
 from .replicas import end_graph
-
-
-class Accumulation:
-    """See `MicroBatchSchedule`; gradients are taken after each micro-batch, which a lazy device is given as a graph."""
-
-    def __init__(self, module: nn.Module, loss: Loss, take_gradients: Callable[[], None]) -> None:
-        self._module, self._loss, self._take = module, loss, take_gradients
-
-    def train(self, batches: Sequence[MicroBatch]) -> LossValue:
-        """See `MicroBatchSchedule`."""
-        values = []
-        for batch in batches:
-            loss, metrics = self._value(batch)
-            loss = loss / len(batches) if len(batches) > 1 else loss
-            loss.backward()  # type: ignore[no-untyped-call]
-            values.append(LossValue(loss.detach(), metrics))
-            self._take()
-        if len(values) == 1:
-            return values[0]
-        return LossValue(sum_of_losses([value.loss for value in values]), mean_of_metrics(values))
-
-    def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
-        """See `MicroBatchSchedule`."""
-        with torch.no_grad():
-            values = [self._value(batch) for batch in batches]
-        return LossValue(torch.stack([value.loss for value in values]).mean(), mean_of_metrics(values))
-
-    def measure(self, batches: Sequence[MicroBatch], measure: Measure) -> list[Tensor]:
-        """See `MicroBatchSchedule`."""
-        with torch.no_grad():
-            return [measure(self._module(batch.ids, **batch.further), batch.targets) for batch in batches]
-
-    def _value(self, batch: MicroBatch) -> LossValue:
-        return self._loss(self._module(batch.ids, **batch.further), batch.targets)
 
 
 class Link(Protocol):
