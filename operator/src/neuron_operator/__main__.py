@@ -5,8 +5,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, cast
 
 import kopf
@@ -81,10 +81,7 @@ async def _run(settings: Settings, rules: FailureRules) -> None:
         reader = await stack.enter_async_context(progress_reader.over_http())
         lease = Lease(cluster, settings.lease_namespace, settings.lease_name, settings.identity, clock, time.monotonic)
         vitals = HealthState(time.monotonic, queue.oldest_wait)
-        # With no port given, IPv4 and IPv6 would each get another one.
-        host = None if settings.http_port else "127.0.0.1"
-        port = await stack.enter_async_context(health.serve(vitals, metrics.registry, host, settings.http_port))
-        log.info("listening on port %d; namespaces: %s", port, ", ".join(settings.namespaces) or "all")
+        await stack.enter_async_context(_listen(settings, vitals, metrics))
         idle_tracker = IdleTracker(reader, settings.options.poll_seconds, time.monotonic)
 
         def wake(key: JobKey, after: float) -> None:
@@ -110,12 +107,19 @@ async def _run(settings: Settings, rules: FailureRules) -> None:
             rules,
         )
         beats = [asyncio.create_task(vitals.heartbeat()), asyncio.create_task(rules.watch())]
-        try:
-            if await _unless(stop, _prepare(cluster, settings, vitals, lease)):
-                await _lead(settings, queue, controller, lease, freshness, pods, wake)
-        finally:
-            for beat in beats:
-                beat.cancel()
+        stack.callback(lambda: [beat.cancel() for beat in beats])
+        if await _unless(stop, _prepare(cluster, settings, vitals, lease)):
+            await _lead(settings, queue, controller, lease, freshness, pods, wake)
+
+
+@asynccontextmanager
+async def _listen(settings: Settings, vitals: HealthState, metrics: Metrics) -> AsyncIterator[None]:
+    """Serve health and metrics, and say where."""
+    # With no port given, IPv4 and IPv6 would each get another one.
+    host = None if settings.http_port else "127.0.0.1"
+    async with health.serve(vitals, metrics.registry, host, settings.http_port) as port:
+        log.info("listening on port %d; namespaces: %s", port, ", ".join(settings.namespaces) or "all")
+        yield
 
 
 async def _prepare(cluster: Cluster, settings: Settings, vitals: HealthState, lease: Lease) -> None:

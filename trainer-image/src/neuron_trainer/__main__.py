@@ -3,7 +3,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -227,50 +227,56 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     return chosen
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Entry point of the `neuron-train` script; returns an exit code of `neuron_api.contract.ExitCode`."""
-    chosen = _parse(words)
-    if chosen.command in ("run", "test", "compile"):
-        from .launcher import job_file, start
+def _train(chosen: Any) -> int:
+    from .launcher import job_file, start
 
-        own = [job_file.data_module_override(chosen.data_module)] if chosen.data_module else []
-        return start.main(
-            chosen.config,
-            [*own, *chosen.overrides],
-            is_test=chosen.command == "test",
-            is_compile=chosen.command == "compile",
-            job=chosen.job,
-            accelerator=chosen.accelerator,
-        )
-    if chosen.command == "checkpoint" and chosen.checkpoint_command == "convert":
+    own = [job_file.data_module_override(chosen.data_module)] if chosen.data_module else []
+    return start.main(
+        chosen.config,
+        [*own, *chosen.overrides],
+        is_test=chosen.command == "test",
+        is_compile=chosen.command == "compile",
+        job=chosen.job,
+        accelerator=chosen.accelerator,
+    )
+
+
+def _checkpoint(chosen: Any) -> int:
+    if chosen.checkpoint_command == "convert":
         return _convert(chosen)
-    if chosen.command == "checkpoint":
-        from .cli import checkpoint
+    from .cli import checkpoint
 
-        return checkpoint.run(chosen.checkpoint_command, chosen.paths, chosen.output)
-    if chosen.command == "doctor":
-        from .cli import doctor
+    return checkpoint.run(chosen.checkpoint_command, chosen.paths, chosen.output)
 
-        return doctor.run(
-            doctor.DoctorRequest(
-                accelerator=chosen.accelerator,
-                processes=chosen.processes,
-                seconds=chosen.timeout,
-                has_trials=not chosen.no_trials,
-                cache=chosen.cache,
-                report=chosen.report,
-            )
+
+def _doctor(chosen: Any) -> int:
+    from .cli import doctor
+
+    return doctor.run(
+        doctor.DoctorRequest(
+            accelerator=chosen.accelerator,
+            processes=chosen.processes,
+            seconds=chosen.timeout,
+            has_trials=not chosen.no_trials,
+            cache=chosen.cache,
+            report=chosen.report,
         )
-    if chosen.command == "generate":
-        return _generate(chosen)
-    if chosen.command == "plot":
-        from .cli import plot  # matplotlib: 0.4 s
+    )
 
-        return plot.run(chosen.runs, chosen.output)
-    if chosen.command == "dashboard":
-        from .cli import dashboard
 
-        return dashboard.run(chosen.runs, port=chosen.port, browser=chosen.browser)
+def _plot(chosen: Any) -> int:
+    from .cli import plot  # matplotlib: 0.4 s
+
+    return plot.run(chosen.runs, chosen.output)
+
+
+def _dashboard(chosen: Any) -> int:
+    from .cli import dashboard
+
+    return dashboard.run(chosen.runs, port=chosen.port, browser=chosen.browser)
+
+
+def _prepare(chosen: Any) -> int:
     from .data import prepare
 
     return prepare.main(
@@ -289,6 +295,26 @@ def main(words: Sequence[str] | None = None) -> int:
             encoding_errors=chosen.encoding_errors,
         )
     )
+
+
+# Each imports what it needs and no more: `neuron-train --help` must not wait for torch.
+_COMMANDS: Final[dict[str, Callable[[Any], int]]] = {
+    "run": _train,
+    "test": _train,
+    "compile": _train,
+    "data": _prepare,
+    "checkpoint": _checkpoint,
+    "generate": _generate,
+    "plot": _plot,
+    "dashboard": _dashboard,
+    "doctor": _doctor,
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Entry point of the `neuron-train` script; returns an exit code of `neuron_api.contract.ExitCode`."""
+    chosen = _parse(words)
+    return _COMMANDS[chosen.command](chosen)
 
 
 if __name__ == "__main__":

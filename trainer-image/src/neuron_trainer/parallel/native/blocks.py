@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from neuron_api.config import TrainingConfig
@@ -70,18 +71,7 @@ class BlockBuilder:
         self._order_gradients(module)
         self._place_experts(module)
         if self._meshes.tensor is not None:
-            roles = {name: role for name, role in self._family.roles.items() if self._holds(modules, name)}
-            sequence_parallel = self._config.distributed_strategy.sequence_parallel
-            copies = sharding.requested_replication(self._config)
-            tensor_parallel.apply(
-                module,
-                self._meshes.tensor,
-                roles,
-                sequence_parallel=sequence_parallel,
-                copies=copies,
-                reduction=Reduction(dtypes.layer_sums(self._policy)),
-            )
-            self._tie(module)
+            self._split_layers(module, modules, self._meshes.tensor)
         if is_frozen:
             module.requires_grad_(False)
         else:
@@ -111,6 +101,18 @@ class BlockBuilder:
         if self._meshes.stages is not None:
             module.register_forward_hook(_plain)
         return module
+
+    def _split_layers(self, module: nn.Module, modules: dict[str, nn.Module], tensor: DeviceMesh) -> None:
+        """Tensor parallelism, for the layers of the family that this block has; shared weights stay shared."""
+        tensor_parallel.apply(
+            module,
+            tensor,
+            {name: role for name, role in self._family.roles.items() if self._holds(modules, name)},
+            sequence_parallel=self._config.distributed_strategy.sequence_parallel,
+            copies=sharding.requested_replication(self._config),
+            reduction=Reduction(dtypes.layer_sums(self._policy)),
+        )
+        self._tie(module)
 
     def _order_gradients(self, module: nn.Module) -> None:
         if accelerators.get(self._device.type).adds_in_order:
