@@ -35,8 +35,8 @@ from servers import Servers, kwok, serving
 from subjects import running
 from work import Field
 
-from localcluster.shell import tail
-from localcluster.toolchain import KUBERNETES
+from controlplane.shell import tail
+from controlplane.toolchain import KUBERNETES
 
 ALL = ("created", "running", "writes", "failures", "restart", "idle", "curves")
 PEERS = ("tuned", "shipped")

@@ -12,7 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from localcluster.locations import cache_directory, fingerprint
+from controlplane.locations import cache_directory, fingerprint
 
 PEERS = Path(__file__).parent / "peers"
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import aiohttp
 
-from localcluster.controlplane import ControlPlane
-from localcluster.locations import REPOSITORY
+from controlplane.controlplane import ControlPlane
+from controlplane.locations import REPOSITORY
 
 HERE = Path(__file__).parent
 NODE = "fake-0"

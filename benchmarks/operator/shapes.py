@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from servers import NODE
 
-from localcluster.locations import REPOSITORY
+from controlplane.locations import REPOSITORY
 from neuron_api import contract
 
 Json = dict[str, Any]

@@ -21,8 +21,8 @@ import shapes
 import yaml
 from servers import Servers, until
 
-from localcluster.freeport import free_ports
-from localcluster.shell import tail
+from controlplane.freeport import free_ports
+from controlplane.shell import tail
 
 _MOUNTED = Path("/tmp/k8s-webhook-server/serving-certs")
 TICK = os.sysconf("SC_CLK_TCK")

@@ -8,7 +8,7 @@ import time
 
 from rich.console import Console
 
-from localcluster.errors import LocalClusterError
+from controlplane.errors import ClusterError
 
 from . import setting, story
 from .kubectl import DemoError
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         where = SETTINGS[chosen.cluster](console)
         story.tell(where)
-    except (DemoError, LocalClusterError) as problem:
+    except (DemoError, ClusterError) as problem:
         console.print(f"[bold red]demo:[/bold red] {problem}", markup=True)
         return 1
     except subprocess.TimeoutExpired as problem:

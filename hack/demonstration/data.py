@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from localcluster.locations import REPOSITORY
+from controlplane.locations import REPOSITORY
 
 from .kubectl import Kubectl, wait_for
 

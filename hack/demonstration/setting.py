@@ -12,10 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from controlplane import toolchain
+from controlplane.locations import HACK, default_state_directory
 from kindcluster.cluster import KindCluster
-from localcluster import toolchain
-from localcluster.cluster import Cluster
-from localcluster.locations import HACK, default_state_directory
+from offline.cluster import Cluster
 
 from .kubectl import DemoError, Kubectl
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from localcluster.locations import REPOSITORY
+from controlplane.locations import REPOSITORY
 
 from . import data, faults, report
 from .kubectl import DemoError, Kubectl, wait_for

@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from controlplane import requirements
+from controlplane.errors import MissingRequirement
+from controlplane.locations import fingerprint
+from controlplane.shell import run
 from imagebuild.builder import Builder
-from localcluster import requirements
-from localcluster.errors import MissingRequirement
-from localcluster.locations import fingerprint
-from localcluster.shell import run
 
 _PACKAGES = ("python3", "python3-venv", "ca-certificates", "libstdc++6", "libgomp1", "procps", "tzdata")
 """Beside `essential`: what the wheels link, and procps for `kubectl exec … kill` and `ps`."""

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcluster import requirements
-from localcluster.errors import CommandFailed
-from localcluster.shell import run
+from controlplane import requirements
+from controlplane.errors import CommandFailed
+from controlplane.shell import run
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from controlplane.errors import ClusterError
+from controlplane.locations import REPOSITORY, default_state_directory
 from imagebuild import baseimage, indexaccess, loading
 from imagebuild.builder import Builder
 from imagebuild.images import IMAGES, LOCAL, Built, Image
 from kindcluster.cluster import KindCluster
-from localcluster.cluster import Cluster
-from localcluster.errors import LocalClusterError
-from localcluster.locations import REPOSITORY, default_state_directory
+from offline.cluster import Cluster
 
 _DESCRIPTION = """\
 Build the project's images from their Dockerfiles with docker or buildah, whichever works here (buildah is
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.action(options) or 0)
-    except LocalClusterError as error:
+    except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -58,7 +58,7 @@ def _build(options: argparse.Namespace) -> None:
     kind = KindCluster.find() if options.cluster == "kind" else None
     builder = Builder.find()
     if kind and builder.kind != "docker":
-        raise LocalClusterError("CLUSTER=kind needs Docker's engine, which does not answer: docker info says why.")
+        raise ClusterError("CLUSTER=kind needs Docker's engine, which does not answer: docker info says why.")
     cluster = Cluster(default_state_directory())
     base = _base(options, builder)
     for name in options.image or LOCAL:

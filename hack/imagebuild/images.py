@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from localcluster.locations import REPOSITORY, cache_directory, fingerprint
+from controlplane.locations import REPOSITORY, cache_directory, fingerprint
 
 
 @dataclass(frozen=True)

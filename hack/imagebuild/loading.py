@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from imagebuild.builder import Builder
-from localcluster import imageload
-from localcluster.cluster import Cluster
+from offline import imageload
+from offline.cluster import Cluster
 
 
 def load(cluster: Cluster, builder: Builder, image: str) -> bool:

@@ -11,9 +11,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcluster.errors import LocalClusterError, MissingRequirement
-from localcluster.locations import cache_directory
-from localcluster.shell import run
+from controlplane.errors import ClusterError, MissingRequirement
+from controlplane.locations import cache_directory
+from controlplane.shell import run
 
 CLAIM = Path(__file__).resolve().parent / "claim.yaml"
 DIRECTORY = "/var/lib/training"
@@ -38,13 +38,13 @@ class KindCluster:
             )
         name = os.environ.get("KIND_CLUSTER") or "kind"
         if name not in run("kind", "get", "clusters").split():
-            raise LocalClusterError(
+            raise ClusterError(
                 f"There is no kind cluster {name}. Create it: kind create cluster --name {name}, or name another one "
                 "with KIND_CLUSTER."
             )
         cluster = cls(name)
         if len(nodes := cluster.nodes()) != 1:
-            raise LocalClusterError(
+            raise ClusterError(
                 f"kind cluster {name} has {len(nodes)} nodes; the claim of the examples is a directory of a node, "
                 "which they do not share. Create one with a single node: kind create cluster --name training, and set "
                 "KIND_CLUSTER=training."

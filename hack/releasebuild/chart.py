@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from localcluster import toolchain
-from localcluster.errors import LocalClusterError
+from controlplane import toolchain
+from controlplane.errors import ClusterError
 from releasebuild import environment
 from releasebuild.project import CHART
 
@@ -70,5 +70,5 @@ def with_defaults(text: str, changes: Mapping[str, str]) -> str:
         value = missing.pop(".".join(key for _, key in place), None)
         lines.append(line if value is None else f'{match["indent"]}{match["key"]}: "{value}"\n')
     if missing:
-        raise LocalClusterError(f"values.yaml has no {', '.join(missing)}: the chart's values have changed.")
+        raise ClusterError(f"values.yaml has no {', '.join(missing)}: the chart's values have changed.")
     return "".join(lines)

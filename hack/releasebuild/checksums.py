@@ -10,7 +10,7 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-from localcluster.errors import CommandFailed
+from controlplane.errors import CommandFailed
 
 SUMS, SIGNATURE, KEY = "SHA256SUMS", "SHA256SUMS.sig", "release.pub"
 

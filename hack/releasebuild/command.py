@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from localcluster import optionalprograms
-from localcluster.errors import LocalClusterError
+from controlplane import optionalprograms
+from controlplane.errors import ClusterError
 from releasebuild import chart, checksums, environment, images, materials, notes, packages, plugin, project, registry
 
 _DESCRIPTION = """\
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.action(options) or 0)
-    except LocalClusterError as error:
+    except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -91,7 +91,7 @@ def _finish(options: argparse.Namespace) -> None:
 
 def _push(options: argparse.Namespace) -> None:
     if not options.registry:
-        raise LocalClusterError("Give the registry: --registry HOST/PATH or $REGISTRY.")
+        raise ClusterError("Give the registry: --registry HOST/PATH or $REGISTRY.")
     folder, version = project.output(options.output), project.version()
     for name in registry.push(folder, version, options.registry, plain_http=options.plain_http):
         print("pushed", name, flush=True)
@@ -100,7 +100,7 @@ def _push(options: argparse.Namespace) -> None:
 def _version(options: argparse.Namespace) -> None:
     version = project.version()
     if options.tag and options.tag.removeprefix("v") != version:
-        raise LocalClusterError(f"The tag is {options.tag} and pyproject.toml has version {version}: change either.")
+        raise ClusterError(f"The tag is {options.tag} and pyproject.toml has version {version}: change either.")
     print(version)
 
 

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from localcluster.errors import CommandFailed
-from localcluster.locations import REPOSITORY, fingerprint
+from controlplane.errors import CommandFailed
+from controlplane.locations import REPOSITORY, fingerprint
 
 PLACE = REPOSITORY / "build" / "release-venv"
 LOCKS = (

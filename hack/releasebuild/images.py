@@ -6,10 +6,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from controlplane.errors import ClusterError
+from controlplane.locations import HACK
 from imagebuild.builder import Builder
 from imagebuild.images import IMAGES, Built
-from localcluster.errors import LocalClusterError
-from localcluster.locations import HACK
 from releasebuild import environment
 from releasebuild.chart import REPOSITORIES
 from releasebuild.project import system
@@ -28,7 +28,7 @@ def build(folder: Path, version: str, names: list[str]) -> list[Path]:
 def _export(builder: Builder, folder: Path, version: str, name: str) -> Path:
     built = Built.load(IMAGES[name])
     if built is None:
-        raise LocalClusterError(f"hack/images has no record of the image {name}.")
+        raise ClusterError(f"hack/images has no record of the image {name}.")
     repository = NAMES[name]
     tag = version + REPOSITORIES[repository]
     path = folder / f"{repository}_{tag}_{'-'.join(system())}.oci.tar"

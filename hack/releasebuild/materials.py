@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from localcluster.locations import REPOSITORY
+from controlplane.locations import REPOSITORY
 from releasebuild import environment
 
 LOCKS = {

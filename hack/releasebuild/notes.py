@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from localcluster.errors import LocalClusterError
-from localcluster.locations import REPOSITORY
+from controlplane.errors import ClusterError
+from controlplane.locations import REPOSITORY
 
 _SECTION = re.compile(r"^## \[(?P<name>[^\]]+)\].*$", re.MULTILINE)
 _UNRELEASED = "Unreleased"
@@ -24,7 +24,7 @@ def section(changelog: str, version: str) -> str:
     begin, end = bounds.get(version) or bounds.get(_UNRELEASED) or (0, 0)
     text = changelog[begin:end].strip()
     if not text:
-        raise LocalClusterError(f"CHANGELOG.md has no section [{version}] and nothing under [{_UNRELEASED}].")
+        raise ClusterError(f"CHANGELOG.md has no section [{version}] and nothing under [{_UNRELEASED}].")
     return text
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from localcluster.errors import LocalClusterError
-from localcluster.locations import REPOSITORY
+from controlplane.errors import ClusterError
+from controlplane.locations import REPOSITORY
 from releasebuild import environment
 from releasebuild.project import commit_time
 
@@ -19,7 +19,7 @@ def build(folder: Path) -> Path:
     environment.run(environment.ensure() / "hatchling", "build", "-d", folder, SOURCE_DATE_EPOCH=epoch)
     wheels = sorted(folder.glob("*.whl"))
     if len(wheels) != 1:
-        raise LocalClusterError(f"{folder} has {len(wheels)} wheels: remove those of other versions, then build again.")
+        raise ClusterError(f"{folder} has {len(wheels)} wheels: remove those of other versions, then build again.")
     return wheels[0]
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from localcluster.errors import LocalClusterError
-from localcluster.locations import REPOSITORY
+from controlplane.errors import ClusterError
+from controlplane.locations import REPOSITORY
 from releasebuild import environment
 from releasebuild.project import NAME, commit_time, system
 
@@ -79,7 +79,7 @@ def manifest(folder: Path, version: str, address: str) -> Path:
     """Write krew's manifest of all archives of this version in the folder; `address` is where they will lie."""
     archives = sorted(path for path in folder.iterdir() if _is_of(path, version))
     if not archives:
-        raise LocalClusterError(f"{folder} has no {PROGRAM}_{version}_*.tar.gz: build the plugin first.")
+        raise ClusterError(f"{folder} has no {PROGRAM}_{version}_*.tar.gz: build the plugin first.")
     body = {
         "apiVersion": "krew.googlecontainertools.github.com/v1alpha2",
         "kind": "Plugin",

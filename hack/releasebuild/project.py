@@ -8,7 +8,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-from localcluster.locations import REPOSITORY
+from controlplane.locations import REPOSITORY
 
 NAME = "neuron-training-operator"
 CHART = REPOSITORY / "helm" / NAME

@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from localcluster import optionalprograms, toolchain
-from localcluster.errors import LocalClusterError
+from controlplane import optionalprograms, toolchain
+from controlplane.errors import ClusterError
 from releasebuild import environment
 from releasebuild.project import CHART
 
@@ -21,7 +21,7 @@ def push(folder: Path, version: str, registry: str, *, plain_http: bool) -> Iter
     """Push what the folder has; yield the name of each thing that can be pulled then."""
     chart = folder / f"{CHART.name}-{version}.tgz"
     if not chart.exists():
-        raise LocalClusterError(f"{chart} does not exist: build the release first (make release).")
+        raise ClusterError(f"{chart} does not exist: build the release first (make release).")
     images: dict[str, list[tuple[str, Path]]] = {}
     for path in sorted(folder.glob("*.oci.tar")):
         if match := _ARCHIVE.fullmatch(path.name):

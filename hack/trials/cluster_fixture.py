@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from controlplane.apiclient import ApiClient
+from controlplane.locations import default_state_directory
 from demonstration import setting, story
 from demonstration.kubectl import DemoError, Kubectl, wait_for
-from localcluster import imageload, nodeprograms, volumes
-from localcluster.apiclient import ApiClient
-from localcluster.cluster import Cluster
-from localcluster.identity import ProcessIdentity
-from localcluster.locations import default_state_directory
+from offline import imageload, nodeprograms, volumes
+from offline.cluster import Cluster
+from offline.identity import ProcessIdentity
 
 CLAIM = "trials"
 SEQUENCE = 32

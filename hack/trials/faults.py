@@ -9,8 +9,8 @@ from pathlib import Path
 
 from demonstration.kubectl import DemoError
 from demonstration.story import NAMESPACE as OPERATOR_NAMESPACE
-from localcluster import nodeprograms
 from neuron_api import contract
+from offline import nodeprograms
 
 from . import processes
 from .cluster_fixture import Ground

@@ -17,13 +17,13 @@ from typing import Final
 
 from rich.console import Console
 
+from controlplane.locations import REPOSITORY, fingerprint
 from demonstration.kubectl import DemoError, Kubectl, wait_for
 from demonstration.report import compare, parse_metrics
 from demonstration.setting import chapter
 from imagebuild import loading
 from imagebuild.builder import Builder
-from localcluster.cluster import Cluster
-from localcluster.locations import REPOSITORY, fingerprint
+from offline.cluster import Cluster
 
 from . import faults
 from .cluster_fixture import Ground, prepare

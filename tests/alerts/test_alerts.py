@@ -15,7 +15,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
-from localcluster import optionalprograms
+from controlplane import optionalprograms
 from unit.chart import exported
 from unit.chart.test_alerts import rules
 

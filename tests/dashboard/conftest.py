@@ -19,8 +19,8 @@ import pytest
 
 from api_server import ROOT, administrator, control_plane_with_jobs
 from bounds import BOUND
+from controlplane.controlplane import ControlPlane
 from integration.world import World
-from localcluster.controlplane import ControlPlane
 from neuron_api.resource.progress import Progress
 from neuron_dashboard import server
 from neuron_operator.cli.dashboard.cluster_source import ClusterSource

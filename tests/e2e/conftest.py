@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from localcluster.locations import fingerprint
+from controlplane.locations import fingerprint
 from trials.cluster_fixture import Ground, prepare
 from trials.job import TrialJob
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from fault_table import Row, Trial
-from localcluster import nodeprograms
+from offline import nodeprograms
 from trials import faults
 from trials.cluster_fixture import Ground, spare_node
 from trials.job import TrialJob

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api_server import administrator, control_plane_with_jobs
-from localcluster.controlplane import ControlPlane
+from controlplane.controlplane import ControlPlane
 from neuron_operator.kube.gateway import Cluster
 
 from .faultproxy import FaultProxy

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from localcluster.errors import CommandFailed
-from localcluster.shell import wait_until
+from controlplane.errors import CommandFailed
+from controlplane.shell import wait_until
 
 from .world import JOB, ROOT, World
 

@@ -22,7 +22,7 @@ import aiohttp
 import yaml
 from aiohttp import web
 
-from localcluster.controlplane import ControlPlane
+from controlplane.controlplane import ControlPlane
 
 _HOP_BY_HOP: Final = {"host", "connection", "content-length", "transfer-encoding"}
 _REASONS: Final = {409: "Conflict", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}

@@ -13,7 +13,7 @@ from threading import Condition, Thread
 from urllib.parse import parse_qs, urlparse
 
 from bounds import BOUND
-from localcluster.certificates import Authority
+from controlplane.certificates import Authority
 
 
 class PodLogs:

@@ -7,7 +7,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from bounds import BOUND
-from localcluster.controlplane import ControlPlane
+from controlplane.controlplane import ControlPlane
 
 Json = dict[str, Any]
 

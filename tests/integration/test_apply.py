@@ -15,8 +15,8 @@ from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
 
 from bounds import BOUND
-from localcluster import toolchain
-from localcluster.controlplane import ControlPlane
+from controlplane import toolchain
+from controlplane.controlplane import ControlPlane
 from neuron_api import cel
 from neuron_api.cel import Rule, values
 from neuron_api.manifest.openapi import config_schema

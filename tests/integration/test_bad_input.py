@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from localcluster.errors import CommandFailed
+from controlplane.errors import CommandFailed
 
 from .world import JOB, World, manifest
 

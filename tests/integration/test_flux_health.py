@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from bounds import BOUND
-from localcluster.controlplane import ControlPlane
-from localcluster.errors import CommandFailed
-from localcluster.shell import wait_until
+from controlplane.controlplane import ControlPlane
+from controlplane.errors import CommandFailed
+from controlplane.shell import wait_until
 
 Json = dict[str, Any]
 

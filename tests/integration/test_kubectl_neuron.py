@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from localcluster.errors import CommandFailed
+from controlplane.errors import CommandFailed
 from neuron_api import contract
 from neuron_api.resource.progress import ProcessFailure, Recovery, TrainerPhase
 from neuron_operator.cli.__main__ import main

@@ -2,7 +2,7 @@
 
 import pytest
 
-from localcluster.errors import CommandFailed
+from controlplane.errors import CommandFailed
 from neuron_api import contract
 from neuron_api.resource.progress import TrainerPhase
 from neuron_api.resource.status import Phase

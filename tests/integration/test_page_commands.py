@@ -15,8 +15,8 @@ from typing import Any, Final
 import pytest
 
 from bounds import BOUND
-from localcluster import toolchain
-from localcluster.controlplane import ControlPlane
+from controlplane import toolchain
+from controlplane.controlplane import ControlPlane
 from page_blocks import ROOT, Block, all_blocks
 
 from .world import manifest

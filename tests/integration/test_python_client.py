@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from localcluster.controlplane import ControlPlane
+from controlplane.controlplane import ControlPlane
 from neuron_api import contract
 from neuron_api.resource.progress import TrainerPhase
 from neuron_client import (

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from localcluster.errors import CommandFailed
+from controlplane.errors import CommandFailed
 from neuron_api.resource.job import parse
 from neuron_api.resource.scheduling import GangScheduler
 from neuron_api.resource.status import Phase

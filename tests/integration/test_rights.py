@@ -22,8 +22,8 @@ import pytest
 import yaml
 
 from bounds import BOUND
-from localcluster import toolchain
-from localcluster.controlplane import ControlPlane
+from controlplane import toolchain
+from controlplane.controlplane import ControlPlane
 
 from .requests import Requests
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from localcluster.errors import CommandFailed
-from localcluster.shell import wait_until
+from controlplane.errors import CommandFailed
+from controlplane.shell import wait_until
 from neuron_operator.kube import gateway as api
 from neuron_operator.kube.errors import RefusedError
 from neuron_operator.status_writer import RETRY_SECONDS

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 from bounds import BOUND
-from localcluster.controlplane import ControlPlane
+from controlplane.controlplane import ControlPlane
 from neuron_api import contract
 from neuron_api.resource.job import NeuronTrainingJob, parse
 from neuron_api.resource.progress import CheckpointReport, Progress, TrainerPhase

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from api_server import administrator, control_plane_with_jobs
+from controlplane.controlplane import ControlPlane
 from integration.world import World, until
-from localcluster.controlplane import ControlPlane
 from neuron_operator.kube import gateway as api
 from neuron_operator.kube.gateway import Cluster
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import yaml
 
-from localcluster import optionalprograms
-from localcluster.controlplane import ControlPlane
-from localcluster.errors import CommandFailed
-from localcluster.freeport import free_ports
-from localcluster.shell import wait_until
+from controlplane import optionalprograms
+from controlplane.controlplane import ControlPlane
+from controlplane.errors import CommandFailed
+from controlplane.freeport import free_ports
+from controlplane.shell import wait_until
 
 from .running import running, wait_for_line
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from controlplane.shell import tail, wait_until
 from integration.world import Json, World, manifest
-from localcluster.shell import tail, wait_until
 from neuron_operator.kube import gateway as api
 
 

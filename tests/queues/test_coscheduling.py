@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from controlplane import optionalprograms
+from controlplane.controlplane import ControlPlane
 from integration.world import JOB, World, until
-from localcluster import optionalprograms
-from localcluster.controlplane import ControlPlane
 from neuron_api.resource.scheduling import GangScheduler
 from neuron_api.resource.status import Phase
 from neuron_operator.kube import gateway as api

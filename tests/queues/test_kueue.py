@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from controlplane.controlplane import ControlPlane
 from integration.world import JOB, Json, World, until
-from localcluster.controlplane import ControlPlane
 from neuron_api.resource.scheduling import GangScheduler
 from neuron_api.resource.status import Phase
 from neuron_operator.kube import gateway as api

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from bounds import BOUND
-from localcluster import optionalprograms
-from localcluster.controlplane import ControlPlane
-from localcluster.shell import wait_until
+from controlplane import optionalprograms
+from controlplane.controlplane import ControlPlane
+from controlplane.shell import wait_until
 from releasebuild import project
 
 collect_ignore_glob = [] if os.environ.get("NTO_TEST_RELEASE") else ["test_*.py"]

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from bounds import BOUND
-from localcluster import optionalprograms, requirements, toolchain
-from localcluster.controlplane import ControlPlane
-from localcluster.shell import wait_until
+from controlplane import optionalprograms, requirements, toolchain
+from controlplane.controlplane import ControlPlane
+from controlplane.shell import wait_until
 from releasebuild import project
 
 from .conftest import ROOT, Release

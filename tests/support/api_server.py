@@ -11,9 +11,9 @@ from typing import Final
 import pytest
 
 from bounds import BOUND
-from localcluster.controlplane import ControlPlane
-from localcluster.errors import CommandFailed
-from localcluster.shell import wait_until
+from controlplane.controlplane import ControlPlane
+from controlplane.errors import CommandFailed
+from controlplane.shell import wait_until
 from neuron_operator.kube import gateway
 from neuron_operator.kube.gateway import Cluster
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from localcluster import toolchain
-from localcluster.errors import LocalClusterError
+from controlplane import toolchain
+from controlplane.errors import ClusterError
 
 
 @pytest.hookimpl(trylast=True)
@@ -40,5 +40,5 @@ def _wait(config: pytest.Config) -> None:
         print()  # noqa: T201
         try:
             toolchain.programs(*toolchain.FOR_TESTS)
-        except LocalClusterError as error:
+        except ClusterError as error:
             pytest.exit(f"the integration tests cannot run: {error}", returncode=1)

@@ -13,10 +13,10 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from controlplane.errors import ClusterError, CommandFailed, MissingRequirement
 from demonstration.command import main as demo
 from imagebuild import command as images
 from kindcluster.cluster import CLAIM, DIRECTORY, KindCluster
-from localcluster.errors import CommandFailed, LocalClusterError, MissingRequirement
 
 STAND_IN: Final = '''#!{python}
 """A stand-in: appends its command line to calls.jsonl, and answers for the clusters and images of state.json."""
@@ -82,10 +82,10 @@ def test_an_image_that_docker_has_not_is_an_error_in_its_words(machine: Path) ->
 
 def test_the_cluster_must_exist_and_have_one_node(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KIND_CLUSTER", "other")
-    with pytest.raises(LocalClusterError, match=r"no kind cluster other.*kind create cluster --name other"):
+    with pytest.raises(ClusterError, match=r"no kind cluster other.*kind create cluster --name other"):
         KindCluster.find()
     monkeypatch.setenv("KIND_CLUSTER", "wide")
-    with pytest.raises(LocalClusterError, match="has 2 nodes"):
+    with pytest.raises(ClusterError, match="has 2 nodes"):
         KindCluster.find()
 
 

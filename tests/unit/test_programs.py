@@ -10,8 +10,8 @@ import pytest
 
 import programs
 from bounds import BOUND
-from localcluster import toolchain
-from localcluster.toolcommand import main
+from controlplane import toolchain
+from controlplane.toolcommand import main
 
 
 def _item(name: str, *markers: str) -> Any:

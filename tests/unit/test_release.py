@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from localcluster.errors import LocalClusterError
+from controlplane.errors import ClusterError
 from releasebuild import chart, checksums, materials, notes, plugin, project
 from releasebuild.command import main
 
@@ -101,7 +101,7 @@ def test_notes_are_the_section_of_the_version_or_what_is_unreleased() -> None:
     assert notes.section(CHANGELOG, "0.2.0") == "### Fixed\n- Everything."
     assert notes.section(CHANGELOG, "0.3.0").startswith("### Added\n- A page")
     assert (notes.is_dated(CHANGELOG, "0.2.0"), notes.is_dated(CHANGELOG, "0.3.0")) == (True, False)
-    with pytest.raises(LocalClusterError, match=r"no section \[1\.0\.0\]"):
+    with pytest.raises(ClusterError, match=r"no section \[1\.0\.0\]"):
         notes.section("# Changelog\n\n## [Unreleased]\n", "1.0.0")
 
 
@@ -154,7 +154,7 @@ def test_a_signature_is_verified_by_openssl_and_fails_for_other_sums(
 
 def test_a_key_that_is_none_is_a_sentence(files: Path, tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text("no key")
-    with pytest.raises(LocalClusterError, match=r"openssl pkey failed: .* in PEM form without a passphrase"):
+    with pytest.raises(ClusterError, match=r"openssl pkey failed: .* in PEM form without a passphrase"):
         checksums.sign(files, tmp_path / "key.pem")
 
 
@@ -172,7 +172,7 @@ def test_the_manifest_names_every_archive_of_this_version(tmp_path: Path) -> Non
     assert {entry["uri"] for entry in platforms.values()} == {f"https://example.com/v1.2.3/{name}" for name in names}
     assert platforms["linux"]["bin"] == "kubectl-neuron/kubectl-neuron"
     assert re.fullmatch("[0-9a-f]{64}", platforms["linux"]["sha256"])
-    with pytest.raises(LocalClusterError, match="build the plugin first"):
+    with pytest.raises(ClusterError, match="build the plugin first"):
         plugin.manifest(tmp_path, "2.0.0", "https://example.com")
 
 
@@ -207,7 +207,7 @@ def test_the_charts_defaults_are_the_images_of_the_release() -> None:
         del values["image"], values["trainerImages"]["cpu"]
     assert before == after
     assert len(text.splitlines()) == len(changed.splitlines()), "comments stay"
-    with pytest.raises(LocalClusterError, match=r"values\.yaml has no image\.nothing"):
+    with pytest.raises(ClusterError, match=r"values\.yaml has no image\.nothing"):
         chart.with_defaults(text, {"image.nothing": "x"})
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.controlplane import ControlPlane
 from integration.earlier_release import BEFORE_THE_RENAMES, Release, checkout
 from integration.world import World
-from localcluster.controlplane import ControlPlane
 from neuron_operator.kube import gateway as api
 
 from .deployed_operator import NAMESPACE, DeployedOperator

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from bounds import BOUND
+from controlplane import toolchain
+from controlplane.controlplane import ControlPlane
 from integration.earlier_release import Release
 from integration.world import until
-from localcluster import toolchain
-from localcluster.controlplane import ControlPlane
 
 RELEASE, NAMESPACE = "neuron-training-operator", "neuron-training-system"
 

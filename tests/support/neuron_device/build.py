@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from localcluster.locations import cache_directory, fingerprint
+from controlplane.locations import cache_directory, fingerprint
 
 _HERE: Final = Path(__file__).parent
 _FLAGS: Final = ("-O1", "-shared", "-fPIC", "-std=c++20", "-fvisibility=hidden", "-DTORCH_EXTENSION_NAME=_C")

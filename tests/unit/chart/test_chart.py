@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bounds import BOUND
-from localcluster import toolchain
+from controlplane import toolchain
 from neuron_api import contract
 from neuron_operator import settings
 

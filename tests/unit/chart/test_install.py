@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from bounds import BOUND
-from localcluster import toolchain
-from localcluster.controlplane import ControlPlane
-from localcluster.errors import CommandFailed
-from localcluster.freeport import free_ports
-from localcluster.shell import wait_until
+from controlplane import toolchain
+from controlplane.controlplane import ControlPlane
+from controlplane.errors import CommandFailed
+from controlplane.freeport import free_ports
+from controlplane.shell import wait_until
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "helm" / "neuron-training-operator"

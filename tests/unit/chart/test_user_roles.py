@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from localcluster.controlplane import ControlPlane
-from localcluster.errors import CommandFailed
-from localcluster.shell import wait_until
+from controlplane.controlplane import ControlPlane
+from controlplane.errors import CommandFailed
+from controlplane.shell import wait_until
 
 from .test_install import CHART, IMAGE, NAMESPACE, RELEASE, ROOT, helm, quickstart
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from builders import accepted, make_job
-from localcluster import toolchain
+from controlplane import toolchain
 from neuron_operator.planning.objects import desired
 from neuron_operator.planning.strategic_merge import merge
 

@@ -4,7 +4,7 @@ import socket
 import threading
 
 from bounds import BOUND
-from localcluster.freeport import free_ports
+from controlplane.freeport import free_ports
 from neuron_trainer.ipc import process_group
 
 

@@ -12,7 +12,7 @@ import pytest
 from torch.distributed.elastic.rendezvous import utils
 
 from bounds import BOUND
-from localcluster.freeport import free_ports
+from controlplane.freeport import free_ports
 from neuron_trainer.launcher.elastic import rendezvous
 from neuron_trainer.launcher.node import NodeIdentity
 

@@ -6,8 +6,8 @@ import argparse
 import signal
 import sys
 
-from localcluster import toolchain
-from localcluster.errors import LocalClusterError
+from controlplane import toolchain
+from controlplane.errors import ClusterError
 
 _DESCRIPTION = """\
 Find or build the pinned programs (etcd, the Kubernetes programs, CoreDNS, Helm) and print NAME PATH lines.
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.prune:
             for removed in toolchain.remove_others():
                 print("removed", removed)
-    except LocalClusterError as error:
+    except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

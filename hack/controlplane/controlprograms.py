@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcluster import kubeconfig
-from localcluster.certificates import Authority
-from localcluster.component import Component
+from controlplane import kubeconfig
+from controlplane.certificates import Authority
+from controlplane.component import Component
 
 SERVICE_RANGE = "10.96.0.0/16"
 API_SERVICE_ADDRESS = "10.96.0.1"

@@ -13,14 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from localcluster import cgroups, component, imageload, namespaces, nodeprograms, requirements, toolchain, volumes
-from localcluster.apiclient import ApiClient
-from localcluster.certificates import Authority
-from localcluster.controlprograms import ControlPrograms, Ports
-from localcluster.errors import LocalClusterError, StartFailed
-from localcluster.identity import ProcessIdentity
-from localcluster.locations import HACK
-from localcluster.shell import run, tail, wait_until
+from controlplane import component, requirements, toolchain
+from controlplane.apiclient import ApiClient
+from controlplane.certificates import Authority
+from controlplane.controlprograms import ControlPrograms, Ports
+from controlplane.errors import ClusterError, StartFailed
+from controlplane.locations import HACK
+from controlplane.shell import run, tail, wait_until
+from offline import cgroups, imageload, namespaces, nodeprograms, volumes
+from offline.identity import ProcessIdentity
 
 _CONTROL = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
 _NODES = "/api/v1/nodes/"
@@ -90,7 +91,7 @@ class Cluster:
     def _launch(self, descriptor: int, port: int) -> None:
         """Start the supervisor as process 1 of new namespaces."""
         command = [
-            *namespaces.ENTER, sys.executable, "-m", "localcluster.namespaces", self.state,
+            *namespaces.ENTER, sys.executable, "-m", "offline.namespaces", self.state,
             self.state / "components.json", self.state / "logs", "--socket", self.state / "control.sock",
             "--relay-descriptor", str(descriptor), "--relay-port", str(port),
         ]  # fmt: skip
@@ -132,15 +133,13 @@ class Cluster:
     def command(self, line: str) -> dict[str, Any]:
         """Send a line to the supervisor (`status`, `stop NAME`, `start NAME`, …)."""
         if not self.is_running():
-            raise LocalClusterError(
-                f"No cluster is running with its state in {self.state}: `hack/cluster up` starts one."
-            )
+            raise ClusterError(f"No cluster is running with its state in {self.state}: `hack/cluster up` starts one.")
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self.state / "control.sock"))
             connection.sendall(line.encode() + b"\n")
             answer: dict[str, Any] = json.loads(connection.makefile().readline())
         if "error" in answer:
-            raise LocalClusterError(answer["error"])
+            raise ClusterError(answer["error"])
         return answer
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None) -> str:

@@ -22,8 +22,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from localcluster import component, relay
-from localcluster.component import Component
+from controlplane import component, relay
+from controlplane.component import Component
 
 _RESTART_DELAY_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
@@ -170,7 +170,7 @@ async def _main(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Entry point of `python -m localcluster.supervisor`."""
+    """Entry point of `python -m controlplane.supervisor`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("components", type=Path, help="JSON file written by component.save")
     parser.add_argument("logs", type=Path, help="directory of the log files")

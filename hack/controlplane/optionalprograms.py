@@ -16,9 +16,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from localcluster import toolchain
-from localcluster.errors import CommandFailed, MissingRequirement
-from localcluster.locations import HACK, cache_directory, fingerprint
+from controlplane import toolchain
+from controlplane.errors import CommandFailed, MissingRequirement
+from controlplane.locations import HACK, cache_directory, fingerprint
 
 MODULES = {
     "coscheduling": HACK / "tools" / "queues" / "coscheduling",

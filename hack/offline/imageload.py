@@ -8,11 +8,11 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from localcluster import archive
-from localcluster.errors import CommandFailed, MissingRequirement
-from localcluster.nodeprograms import DNS_IMAGE, MAIN, PAUSE_IMAGE, Place, snapshotter
-from localcluster.requirements import program
-from localcluster.shell import run
+from controlplane.errors import CommandFailed, MissingRequirement
+from controlplane.requirements import program
+from controlplane.shell import run
+from offline import archive
+from offline.nodeprograms import DNS_IMAGE, MAIN, PAUSE_IMAGE, Place, snapshotter
 
 _IMPORT_SECONDS = 600.0
 

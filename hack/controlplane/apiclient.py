@@ -8,7 +8,7 @@ import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
-from localcluster.certificates import Authority, KeyPair
+from controlplane.certificates import Authority, KeyPair
 
 
 class ApiClient:

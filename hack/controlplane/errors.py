@@ -1,6 +1,6 @@
 """What can go wrong, as a person reads it.
 
-LocalClusterError          the message says what, and what to do; commands print it and exit 1
+ClusterError          the message says what, and what to do; commands print it and exit 1
 ├── MissingRequirement     the machine lacks something (root, Linux, Go, a package)
 ├── StartFailed            a program did not become ready in time, or ended; names its log
 └── CommandFailed          a program that we ran to its end exited with an error
@@ -9,17 +9,17 @@ LocalClusterError          the message says what, and what to do; commands print
 from __future__ import annotations
 
 
-class LocalClusterError(Exception):
+class ClusterError(Exception):
     """Base of everything this package raises on purpose."""
 
 
-class MissingRequirement(LocalClusterError):
+class MissingRequirement(ClusterError):
     """The machine lacks something; the message says what works without it."""
 
 
-class StartFailed(LocalClusterError):
+class StartFailed(ClusterError):
     """A program of the cluster did not become ready."""
 
 
-class CommandFailed(LocalClusterError):
+class CommandFailed(ClusterError):
     """A helper program (openssl, ip, kubectl, ctr, …) exited with an error."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcluster.shell import run
+from controlplane.shell import run
 
 _DAYS = "365"
 

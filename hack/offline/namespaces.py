@@ -14,11 +14,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from localcluster import supervisor
-from localcluster.controlprograms import SERVICE_RANGE
-from localcluster.errors import MissingRequirement
-from localcluster.nodeprograms import MAIN, PLACES
-from localcluster.shell import run
+from controlplane import supervisor
+from controlplane.controlprograms import SERVICE_RANGE
+from controlplane.errors import MissingRequirement
+from controlplane.shell import run
+from offline.nodeprograms import MAIN, PLACES
 
 _HIDDEN = ("/run", "/var/lib", "/var/log")
 """Replaced inside by directories of the cluster's own, because programs have paths below them built in."""
@@ -82,7 +82,7 @@ def _show_tunables(directory: Path) -> None:
 
 
 def main() -> None:
-    """Entry point of `python -m localcluster.namespaces STATE SUPERVISOR-ARGUMENTS…`."""
+    """Entry point of `python -m offline.namespaces STATE SUPERVISOR-ARGUMENTS…`."""
     prepare(Path(sys.argv[1]))
     sys.argv = [sys.argv[0], *sys.argv[2:]]
     supervisor.main()

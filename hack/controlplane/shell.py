@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from localcluster.errors import CommandFailed, StartFailed
+from controlplane.errors import CommandFailed, StartFailed
 
 POLL_SECONDS = 0.1
 

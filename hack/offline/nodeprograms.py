@@ -19,10 +19,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcluster.cgroups import cgroup_name
-from localcluster.component import Component
-from localcluster.controlprograms import ControlPrograms
-from localcluster.errors import MissingRequirement
+from controlplane.component import Component
+from controlplane.controlprograms import ControlPrograms
+from controlplane.errors import MissingRequirement
+from offline.cgroups import cgroup_name
 
 POD_RANGE = "10.244.0.0/16"
 DNS_ADDRESS = "10.96.0.10"

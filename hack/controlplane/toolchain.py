@@ -20,8 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import TextIO
 
-from localcluster.errors import CommandFailed, MissingRequirement
-from localcluster.locations import HACK, cache_directory, fingerprint
+from controlplane.errors import CommandFailed, MissingRequirement
+from controlplane.locations import HACK, cache_directory, fingerprint
 
 KUBERNETES = "v1.34.4"
 MODULE = HACK / "tools"

@@ -21,13 +21,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from localcluster import component, toolchain
-from localcluster.apiclient import ApiClient
-from localcluster.controlprograms import ControlPrograms, Ports
-from localcluster.errors import LocalClusterError, StartFailed
-from localcluster.freeport import free_ports
-from localcluster.locations import HACK
-from localcluster.shell import run, tail, wait_until
+from controlplane import component, toolchain
+from controlplane.apiclient import ApiClient
+from controlplane.controlprograms import ControlPrograms, Ports
+from controlplane.errors import ClusterError, StartFailed
+from controlplane.freeport import free_ports
+from controlplane.locations import HACK
+from controlplane.shell import run, tail, wait_until
 
 _READY_SECONDS = 90.0
 _PORT_TRIES = 3
@@ -53,7 +53,7 @@ class ControlPlane:
         logs.mkdir(exist_ok=True)
         component.save(directory / "components.json", control.components(names))
         self._supervisor = subprocess.Popen(
-            [sys.executable, "-m", "localcluster.supervisor", directory / "components.json", logs],
+            [sys.executable, "-m", "controlplane.supervisor", directory / "components.json", logs],
             env=os.environ | {"PYTHONPATH": str(HACK)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -68,7 +68,7 @@ class ControlPlane:
         """Start and wait until the API answers. Builds the programs first where they are missing (minutes)."""
         names = set(components)
         if unknown := names - {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}:
-            raise LocalClusterError(f"no such control plane component: {', '.join(sorted(unknown))}")
+            raise ClusterError(f"no such control plane component: {', '.join(sorted(unknown))}")
         for attempt in range(_PORT_TRIES):
             directory = state / f"control-plane-{os.getpid()}-{attempt}"
             directory.mkdir(parents=True)
@@ -136,7 +136,7 @@ class ControlPlane:
         self._supervisor.stdin.flush()
         answer: dict[str, Any] = json.loads(self._supervisor.stdout.readline())
         if "error" in answer:
-            raise LocalClusterError(answer["error"])
+            raise ClusterError(answer["error"])
         return answer
 
     def stop(self, *, keep_files: bool = False) -> None:

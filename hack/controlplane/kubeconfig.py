@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from localcluster.certificates import KeyPair
+from controlplane.certificates import KeyPair
 
 _TEMPLATE = """\
 apiVersion: v1

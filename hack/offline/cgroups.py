@@ -11,8 +11,8 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from localcluster.locations import fingerprint
-from localcluster.shell import wait_until
+from controlplane.locations import fingerprint
+from controlplane.shell import wait_until
 
 
 def cgroup_name(state: Path) -> str:

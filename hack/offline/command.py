@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from localcluster import imageload, toolchain
-from localcluster.cluster import Cluster
-from localcluster.errors import LocalClusterError
-from localcluster.locations import default_state_directory
+from controlplane import toolchain
+from controlplane.errors import ClusterError
+from controlplane.locations import default_state_directory
+from offline import imageload
+from offline.cluster import Cluster
 
 _DESCRIPTION = """\
 A Kubernetes cluster of real parts on this machine (root on Linux): etcd, API server, controller manager,
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `hack/cluster status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except LocalClusterError as error:
+    except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -96,7 +97,7 @@ def _run(cluster: Cluster, options: argparse.Namespace) -> int:
     try:
         os.execvp(words[0], words)
     except (OSError, IndexError) as error:
-        raise LocalClusterError(f"cannot run {words}: {error}") from error
+        raise ClusterError(f"cannot run {words}: {error}") from error
 
 
 def _parser() -> argparse.ArgumentParser:

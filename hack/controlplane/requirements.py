@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from localcluster.errors import CommandFailed, MissingRequirement
+from controlplane.errors import CommandFailed, MissingRequirement
 
 FOR_CLUSTER = {
     "containerd": "containerd",
