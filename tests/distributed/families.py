@@ -1,11 +1,11 @@
 """Every model family, tiny, trained for some steps on ranks that share a process group, without loop or data set."""
 
+import tempfile
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-from uuid import NAMESPACE_OID, uuid5
 
 import yaml
 
@@ -132,7 +132,8 @@ def train_all(folder: Path, runs: Collection[Run], compiler: str = NO_COMPILE, d
     for world, chosen in sorted(by_world.items()):
         for start in range(0, len(chosen), AT_ONCE):
             some = chosen[start : start + AT_ONCE]
-            ranks.run(_rank, world, device, folder, some, compiler)
+            with tempfile.TemporaryDirectory() as meeting:  # a store of ranks that were killed names dead addresses
+                ranks.run(_rank, world, device, f"{meeting}/store", folder, some, compiler)
 
 
 def order(runs: Collection[Run]) -> list[Run]:
@@ -187,10 +188,9 @@ def _path(folder: Path, family: str, split: str) -> Path:
     return folder / f"{family} - {split}.pt"
 
 
-def _rank(rank: int, world: int, device: Device, folder: Path, runs: Sequence[Run], compiler: str) -> None:
+def _rank(rank: int, world: int, device: Device, store: str, folder: Path, runs: Sequence[Run], compiler: str) -> None:
     import torch
 
-    store = f"{folder}/{uuid5(NAMESPACE_OID, str(runs))}"
     with device.group(rank, world, store) as place:
         for family, split in runs:
             try:
