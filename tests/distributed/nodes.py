@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,6 +58,7 @@ class Launcher:
             contract.ENV_PROGRESS_PORT: str(self.progress_port),
             contract.ENV_REJOIN_TIMEOUT: f"{BOUND:.0f}",
             "OMP_NUM_THREADS": "1",
+            **gang.variables,
         }
         with self.log.open("w") as file:
             self.process = subprocess.Popen(
@@ -100,8 +101,10 @@ class Launcher:
 class Gang:
     """All launchers of a job; use as a context manager: nothing survives it."""
 
-    def __init__(self, folder: Path, config: Path, num_nodes: int) -> None:
+    def __init__(self, folder: Path, config: Path, num_nodes: int, variables: Mapping[str, str] | None = None) -> None:
+        """`variables`: further ones of each launcher."""
         self.folder, self.config, self.num_nodes, self.port = folder, config, num_nodes, free_port()
+        self.variables = variables or {}
         self.started: list[Launcher] = []
 
     def start(self, rank: int) -> Launcher:

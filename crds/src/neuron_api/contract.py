@@ -61,6 +61,12 @@ ENV_RENDEZVOUS_ENDPOINT: Final = "NTJ_RENDEZVOUS_ENDPOINT"
 ENV_COMPILE_MODE: Final = "NTJ_COMPILE_MODE"
 """`spec.compilePolicy.mode`."""
 
+ENV_MEMORY_EVERY_STEPS: Final = "NTJ_MEMORY_EVERY_STEPS"
+"""`spec.memoryCheckpoints.everySteps`; absent where no copies are made."""
+
+ENV_MEMORY_REPLICAS: Final = "NTJ_MEMORY_REPLICAS"
+"""`spec.memoryCheckpoints.replicas`."""
+
 ENV_MAX_PROCESS_RESTARTS: Final = "NTJ_MAX_PROCESS_RESTARTS"
 ENV_REJOIN_TIMEOUT: Final = "NTJ_REJOIN_TIMEOUT_SECONDS"
 """How long a pod waits in rendezvous for a lost peer to come back before it gives up with exit code 1."""

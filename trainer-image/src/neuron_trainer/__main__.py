@@ -60,6 +60,8 @@ def _add_run(commands: Any) -> None:
             "overrides", nargs="*", default=[], metavar="key=value", help="e.g. trainer.devices=1 trainer.max_steps=20"
         )
         run.add_argument("--job", metavar="NAME", help="which NeuronTrainingJob of a file with several")
+        if name == "run":
+            _add_memory(run)
         devices = "cpu, neuron, or cuda for tests and small GPUs; default: what the operator says, else cpu"
         run.add_argument("--accelerator", metavar="NAME", help=devices)
         run.add_argument(
@@ -68,6 +70,15 @@ def _add_run(commands: Any) -> None:
             help="the same as data.data_module=…: samples come from this class; default: the environment "
             "variable NEURON_TRAIN_DATA_MODULE, or what the file says",
         )
+
+
+def _add_memory(run: argparse.ArgumentParser) -> None:
+    run.add_argument(
+        "--memory-every-steps",
+        metavar="N",
+        help="copy the state of each process to shared memory after every N steps, for a restart on this machine; "
+        "default: what the operator says, else never",
+    )
 
 
 def _prepare_arguments(prepare: argparse.ArgumentParser) -> None:
@@ -238,6 +249,7 @@ def _train(chosen: Any) -> int:
         is_compile=chosen.command == "compile",
         job=chosen.job,
         accelerator=chosen.accelerator,
+        memory_every_steps=getattr(chosen, "memory_every_steps", None),
     )
 
 

@@ -18,17 +18,20 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 
-from neuron_api import contract
+from neuron_api import contract, version
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import hardware
 from neuron_api.platform.topology import Topology
 from neuron_api.resource.spec import CompileMode
 
 from . import accelerators, generators, logs, parallel, run_config
+from .checkpoint.manifest import read
+from .checkpoint.memory.agreement import MemoryTier
+from .checkpoint.memory.slot import CopyIdentity
 from .compile_phase import record
 from .compile_phase.record import CompileStore
 from .data import tokenizer
-from .errors import InputError, PeerLostError, ReportedError, compiler_refusal, failure_sentence
+from .errors import InputError, PeerLostError, ProgressLostError, ReportedError, compiler_refusal, failure_sentence
 from .ipc import process_group
 from .ipc.phases import Phases
 from .ipc.worker_channel import Start, WorkerChannel
@@ -36,7 +39,7 @@ from .metrics.history import MetricsFile
 from .models.family import Family
 from .parallel import hosts
 from .run_directory.log_dir import checkpoints, compile_cache
-from .storage import lease
+from .storage import lease, places
 
 if TYPE_CHECKING:
     from .compile_phase.phase import CompilePhase
@@ -82,6 +85,9 @@ class Job:
     compile_mode: CompileMode = CompileMode.NEVER
     compiles_only: bool = False
     """`neuron-train compile`: the job ends with its compile phase."""
+    memory_folder: str = ""
+    """The launcher's folder in shared memory; empty where no copies are made (`spec.memoryCheckpoints`)."""
+    memory_every_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,9 @@ def main(job: Job) -> str:
         return _train(job, config, ranks, device, channel, start, phases).value
     except InputError as problem:
         channel.report_refusal(problem)
+        raise
+    except ProgressLostError as problem:
+        channel.report_progress_loss(str(problem))
         raise
     except Exception as problem:
         if (refusal := compiler_refusal(problem)) is not None:
@@ -185,7 +194,9 @@ def _train(
         phase = _compile_phase(job, config, ranks, channel)
         if phase.run(lambda: build(is_fresh=True).module) or job.compiles_only:
             return _leave(channel, ranks, WorkerOutcome.COMPILED)
-    run = build(is_fresh=Run.draws_weights(start.checkpoint))
+    memory = _memory(job, ranks, start.run_id)
+    start = _with_memory(start, memory)
+    run = build(is_fresh=not start.memory_step and Run.draws_weights(start.checkpoint))
     if job.is_test:
         testing.test(run, start, Path(job.log_dir), ranks.rank)
         return _leave(channel, ranks, WorkerOutcome.FINISHED)
@@ -197,6 +208,7 @@ def _train(
         handoff=channel if ranks.local_rank == 0 else None,
         metrics=metrics,
         rank=ranks.rank,
+        memory=memory,
     )
     outcomes = {Stop.TIME: WorkerOutcome.OUT_OF_TIME, Stop.EARLY: WorkerOutcome.STOPPED_EARLY}
     return _leave(channel, ranks, None if stop is Stop.REQUEST else outcomes.get(stop, WorkerOutcome.FINISHED))
@@ -241,6 +253,36 @@ def _leave(channel: WorkerChannel, ranks: Ranks, outcome: WorkerOutcome | None) 
     channel.report_left(ranks.local_rank, outcome)
     dist.destroy_process_group()
     return outcome
+
+
+def _memory(job: Job, ranks: Ranks, run_id: str) -> MemoryTier | None:
+    """Return this process's copies in shared memory; None where none are made."""
+    if not job.memory_folder or job.is_test:
+        return None
+    identity = CopyIdentity(
+        run_id=run_id,
+        config_hash=job.config_hash,
+        release=version(),
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        processes_per_node=job.processes_per_node,
+        accelerator=job.accelerator,
+    )
+    return MemoryTier(Path(job.memory_folder), identity, job.memory_every_steps)
+
+
+def _with_memory(start: Start, memory: MemoryTier | None) -> Start:
+    """Take the newest step that all processes have in memory, where storage has none newer; a collective.
+
+    Raises `ProgressLostError` where finished steps are in neither.
+    """
+    if memory is None:
+        return start
+    stored = read(places.place(start.checkpoint)).step if start.checkpoint and not start.weights_only else 0
+    step = memory.newest_step(stored)
+    if not step and start.loss:
+        raise ProgressLostError(f"{start.loss} Shared memory does not have them all either.")
+    return replace(start, memory_step=step)
 
 
 def _agree(own: Start) -> Start:

@@ -75,6 +75,19 @@ class ProcessFailure(Wire):
     """Last lines before that, oldest first (`last_lines`); without a traceback those of its standard error."""
 
 
+class ResumeSource(StrEnum):
+    """Where a start has taken the state from."""
+
+    NONE = ""
+    """No step was resumed, or an older trainer does not say."""
+    STORAGE = "Storage"
+    """A checkpoint."""
+    MEMORY = "Memory"
+    """The copies in the shared memory of the nodes."""
+    PEER = "Peer"
+    """The same, of which another node had some."""
+
+
 class Recovery(Wire):
     """The cost of a start that resumed an earlier run."""
 
@@ -84,6 +97,8 @@ class Recovery(Wire):
     """Finished steps that had to be repeated."""
     first_step_time: Moment | None = None
     """When the first step after the resume was finished; absent until then."""
+    source: Name = ""
+    """A `ResumeSource`; a later trainer may know more of them."""
     passed_over: Message = ""
     """Why newer checkpoints than the one resumed from were skipped; empty if it was the newest."""
     phases: dict[Name, Seconds] = Field(default_factory=dict, max_length=64)

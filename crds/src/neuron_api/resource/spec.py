@@ -266,6 +266,19 @@ class CompilePolicy(ApiObject):
     Default: no bound but hangPolicy.firstStepSeconds for each graph."""
 
 
+class MemoryCheckpoints(ApiObject):
+    """Copies of the processes' state in the shared memory of their nodes, made beside training: after a failure the
+    newest step that all processes have is taken, from memory or from storage. They need exp_manager.resume_if_exists,
+    and do not replace checkpoints: a copy goes with its node."""
+
+    every_steps: int = Field(default=1, ge=1, le=1000000)
+    """After how many steps a copy is made: a failure costs so many steps at most. Default 1."""
+
+    replicas: int = Field(default=0, ge=0, le=1)
+    """On how many other nodes each copy is held, too. 0: a failed process costs everySteps at most, a lost pod all
+    steps since the last checkpoint. 1: a lost pod costs everySteps, too. Default 0."""
+
+
 class JobSpec(ApiObject):
     """What is to be trained, on what, with which storage."""
 
@@ -325,6 +338,9 @@ class JobSpec(ApiObject):
 
     compile_policy: CompilePolicy = CompilePolicy()
     """Whether what the run needs is compiled before training."""
+
+    memory_checkpoints: MemoryCheckpoints | None = None
+    """Copies of the state in shared memory. Default: none; a failure costs all steps since the last checkpoint."""
 
     ttl_seconds_after_finished: int | None = Field(default=None, ge=0, le=31536000)
     """Seconds after the end of the job until its pods, with their logs, its Service and its ConfigMap are deleted. May

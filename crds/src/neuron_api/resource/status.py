@@ -138,6 +138,9 @@ class Restart(StatusObject):
     """Last finished step when it happened."""
     resumed_from_step: int | None = None
     """Step of the checkpoint that training went on from."""
+    resume_source: str = Field(default="", max_length=63)
+    """Where that step was: Storage (a checkpoint), Memory (the nodes' shared memory), Peer (shared memory, of which
+    another node had a part). Empty if no step was resumed, and from older trainers."""
     steps_lost: int | None = None
     """Finished steps that had to be done again."""
     skipped_checkpoints: str = Field(

@@ -3,6 +3,7 @@
     start.json       launcher → workers   which checkpoint to resume from, round number (written before every start)
     stop             launcher → workers   SIGTERM arrived: save at the end of this step and leave
     refusal.json     worker → launcher    the input is wrong: exit code 2, no restart
+    loss             worker → launcher    steps were finished, and neither storage nor memory has them: exit code 3
     compiler         worker → launcher    the compiler refused a part of the model: exit code 4, no restart
     progress.json    local rank 0 → launcher
     compilation.json local rank 0 → launcher: of the newest compile phase; training does not replace it
@@ -27,7 +28,7 @@ from pydantic import ValidationError
 from neuron_api.findings.finding import error
 from neuron_api.resource import progress
 from neuron_api.resource.progress import CompileReport, Progress
-from neuron_trainer.errors import CompilationError, DirectoryLostError, InputError
+from neuron_trainer.errors import CompilationError, DirectoryLostError, InputError, ProgressLostError
 from neuron_trainer.storage.files import json_dumps, replace
 from neuron_trainer.storage.lease import boot_time
 
@@ -56,6 +57,15 @@ class Start:
     """The run of the log directory, for the manifests of its checkpoints."""
     is_compiled: bool = False
     """Whether a compile phase has run since this launcher started."""
+    loss: str = ""
+    """Why the launcher would not begin again at step 0, where memory may have the steps that storage lacks."""
+    memory_step: int = 0
+    """The step that all processes take from shared memory, and not `checkpoint`; they find it together."""
+
+    @property
+    def resumes(self) -> bool:
+        """Return whether this start goes on from a step of the run."""
+        return self.memory_step > 0 or (self.checkpoint is not None and not self.weights_only)
 
 
 class WorkerChannel:
@@ -172,6 +182,17 @@ class WorkerChannel:
         """Return what a compiler has said to a worker of this node."""
         try:
             return CompilationError((self.folder / "compiler").read_text())
+        except FileNotFoundError:
+            return None
+
+    def report_progress_loss(self, text: str) -> None:
+        """Report that finished steps are neither in storage nor in memory."""
+        replace(self.folder / "loss", text)
+
+    def progress_loss(self) -> ProgressLostError | None:
+        """Return what a worker of this node has found lost."""
+        try:
+            return ProgressLostError((self.folder / "loss").read_text())
         except FileNotFoundError:
             return None
 

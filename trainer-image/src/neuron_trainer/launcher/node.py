@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from neuron_api import contract
+from neuron_api import contract, memory_copies
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import error
 from neuron_api.loading import device_count
 from neuron_api.resource.accelerator import Accelerator
-from neuron_api.resource.spec import CompileMode, FromScratch
+from neuron_api.resource.spec import CompileMode, FromScratch, MemoryCheckpoints
 from neuron_trainer.errors import InputError
 from neuron_trainer.run_directory.resume import EarlierRuns
 
@@ -48,6 +48,8 @@ class NodeIdentity:
     job_uid: str
     attempt: int
     compile_mode: CompileMode = CompileMode.AUTO
+    memory: MemoryCheckpoints | None = None
+    """Copies of the state in shared memory; None: none are made."""
     earlier: EarlierRuns = _NO_EARLIER_RUNS
     """What the operator has observed of earlier runs; nothing without one."""
 
@@ -97,6 +99,7 @@ class NodeIdentity:
             job_uid=environ.get(contract.ENV_JOB_UID, ""),
             attempt=int(environ.get(contract.ENV_ATTEMPT, "0")),
             compile_mode=_compile_mode(environ, in_pod=in_pod),
+            memory=_memory(environ, config),
             earlier=_earlier_runs(environ),
         )
 
@@ -109,6 +112,20 @@ def _compile_mode(environ: Mapping[str, str], *, in_pod: bool) -> CompileMode:
         remedy = f"Use one of {', '.join(CompileMode)}."
         raise InputError([error("spec.compilePolicy.mode", f"there is no mode {name!r}.", remedy)])
     return CompileMode(name)
+
+
+def _memory(environ: Mapping[str, str], config: TrainingConfig) -> MemoryCheckpoints | None:
+    """Return which copies are made in shared memory; raises `InputError` for a run that cannot have them."""
+    if (every := environ.get(contract.ENV_MEMORY_EVERY_STEPS)) is None:
+        return None
+    try:
+        chosen = MemoryCheckpoints(every_steps=int(every), replicas=int(environ.get(contract.ENV_MEMORY_REPLICAS, "0")))
+    except ValueError:
+        message = f"everySteps is {every!r}, and replicas {environ.get(contract.ENV_MEMORY_REPLICAS, '0')!r}."
+        raise InputError([error(memory_copies.KEY, message, "Use a whole number from 1, and 0 or 1.")]) from None
+    if findings := memory_copies.check(chosen, config):
+        raise InputError(findings)
+    return chosen
 
 
 def _accelerator_key(in_pod: bool) -> str:

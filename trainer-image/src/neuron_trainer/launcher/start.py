@@ -51,12 +51,15 @@ def main(
     is_compile: bool = False,
     job: str | None = None,
     accelerator: str | None = None,
+    memory_every_steps: str | None = None,
 ) -> int:
     """Run the command; everything that a person or the kubelet sees ends here.
 
     `job`: the name of the NeuronTrainingJob in a file with several. `accelerator`: by default what the operator says,
-    else cpu.
+    else cpu. `memory_every_steps`: the same, else no copies in memory.
     """
+    if memory_every_steps is not None:
+        os.environ[contract.ENV_MEMORY_EVERY_STEPS] = memory_every_steps
     if accelerator is not None:
         os.environ[contract.ENV_ACCELERATOR] = accelerator
     phases = Phases(process_start())

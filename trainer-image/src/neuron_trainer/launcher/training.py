@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch.distributed.elastic.agent.server.api import RunResult
@@ -17,9 +18,9 @@ from neuron_api.findings.finding import error
 from neuron_api.loading.loader import Loaded
 from neuron_api.resource.progress import CheckpointReport, TrainerPhase
 from neuron_api.resource.spec import CompileMode, FromScratch
-from neuron_trainer.checkpoint import complete
+from neuron_trainer.checkpoint import Candidate, complete
 from neuron_trainer.data import source
-from neuron_trainer.errors import CheckpointError, InputError
+from neuron_trainer.errors import CheckpointError, InputError, ProgressLostError
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.preflight import preflight
@@ -36,6 +37,7 @@ from .directory_owner import DirectoryOwner
 from .elastic import forkserver, supervisor
 from .elastic.shared_state import RestartBudget, SharedState
 from .elastic.stderr import Stderr
+from .memory_folder import MemoryFolder
 from .node import NodeIdentity
 from .status import Status
 from .termination import LauncherOutcome, StopRequest
@@ -82,7 +84,7 @@ def train(launch: Launch) -> LauncherOutcome:
     selector = CheckpointSelector(
         config, folder, node.job_uid, lambda: _earlier_runs(node, launch.status), is_test=is_test
     )
-    last = selector.finished() if not is_test else None
+    last = _finished(selector, node) if not is_test else None
     launch.end_phase("checkpoint_find")
     if last is not None:
         report = CheckpointReport(step=last.step, path=str(last.path), time=last.manifest.time)
@@ -93,6 +95,24 @@ def train(launch: Launch) -> LauncherOutcome:
         message = f"there is no complete checkpoint of this run in {folder}: nothing to test."
         raise InputError([error("exp_manager.resume_from_checkpoint", message, "Give one.")])
     return _run_rounds(launch, selector.choose, selector)
+
+
+def _finished(selector: CheckpointSelector, node: NodeIdentity) -> Candidate | None:
+    """Return a checkpoint at the last step; where steps are lost in storage, memory may have them."""
+    try:
+        return selector.finished()
+    except ProgressLostError:
+        if node.memory is None:
+            raise
+        return None
+
+
+def _with_memory(choose: Callable[[], ResumeChoice], selector: CheckpointSelector) -> ResumeChoice:
+    """Return the choice; where storage does not allow a start, memory may, which the processes know together."""
+    try:
+        return choose()
+    except ProgressLostError as problem:
+        return ResumeChoice(run_id=selector.run_id, loss=str(problem))
 
 
 def _compile(launch: Launch) -> LauncherOutcome:
@@ -111,6 +131,8 @@ def _run_rounds(
     node, config, folder, is_test, status = launch.node, launch.config, launch.folder, launch.is_test, launch.status
     can_resume = config.exp_manager.resume_if_exists or node.earlier.from_scratch is FromScratch.ALWAYS
     budget = RestartBudget(node.max_process_restarts if can_resume and not is_test else 0)
+    memory = node.memory if selector is not None and not is_test else None
+    folder_in_memory = MemoryFolder(folder, node.job_uid, node.rank) if memory is not None else None
     job = Job(
         resolved=launch.loaded.resolved,
         config_hash=launch.loaded.hash,
@@ -121,12 +143,17 @@ def _run_rounds(
         is_test=is_test,
         compile_mode=node.compile_mode,
         compiles_only=launch.is_compile,
+        memory_folder=str(folder_in_memory.path) if folder_in_memory is not None else "",
+        memory_every_steps=memory.every_steps if memory is not None else 0,
     )
     with ExitStack() as stack, Stderr(launch.channel, node.processes) as stderr:
         shared = SharedState(launch.channel, status, launch.stop, budget, _own_children(), stderr, phases=launch.phases)
         if selector is not None and node.rank == 0 and not is_test:
             shared.check_lease = stack.enter_context(_directory_owner(launch)).check
             selector.run_id = _begin_run(launch)
+        if folder_in_memory is not None and selector is not None:
+            stack.enter_context(folder_in_memory)
+            choose = partial(_with_memory, choose, selector)
         launch.stop.check()
         result: RunResult = supervisor.run(node, job, shared, choose)
     if result.is_failed():

@@ -14,6 +14,7 @@ import torch
 from neuron_api.config import ExpManagerConfig
 from neuron_trainer import accelerators
 from neuron_trainer.checkpoint import layout, retention, writer
+from neuron_trainer.checkpoint.memory.copies import MemoryCopies
 from neuron_trainer.checkpoint.staging import Stage
 from neuron_trainer.checkpoint.writer import BackgroundWriter
 from neuron_trainer.errors import InputError
@@ -231,6 +232,37 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
             self._sync()
         except OSError as problem:
             log.error("checkpoints beside %s could not be put in order: %s", path, problem)
+
+
+class MemoryCheckpointing(pl.Callback):  # type: ignore[misc]
+    """Copies the run's state to shared memory after every n-th step; the last step's is in the final checkpoint."""
+
+    def __init__(self, state: RunState, copies: MemoryCopies, every_steps: int) -> None:
+        self._state, self._copies, self._every = state, copies, every_steps
+        self._is_waiting = False
+        """A copy is due, as soon as this step's validation is over."""
+
+    def on_train_start(self, _: pl.Trainer, pl_module: Any) -> None:
+        """Each update waits from now on for the copy of the step before it."""
+        pl_module.before_update = self._copies.end_copy
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        """Due by the number of the step."""
+        step = trainer.global_step
+        if step % self._every == 0 and step != pl_module.total_steps and not pl_module.is_stopping:
+            self._is_waiting = _is_validated(trainer)
+            if not self._is_waiting:
+                self._begin(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, _: Any) -> None:
+        """A resume has nothing of this step to validate again (B-4, 8)."""
+        if self._is_waiting:
+            self._is_waiting = False
+            self._begin(trainer)
+
+    def _begin(self, trainer: pl.Trainer) -> None:
+        state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        self._copies.begin(trainer.global_step, self._state.beside_tensors(state))
 
 
 def _is_validated(trainer: pl.Trainer) -> bool:

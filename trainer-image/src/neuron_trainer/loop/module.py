@@ -73,6 +73,14 @@ def _complete(count: int) -> dict[str, int]:
     return dict.fromkeys(("ready", "started", "processed", "completed"), count)
 
 
+def _nothing() -> None:
+    """Nobody waits for anything."""
+
+
+def _nothing_before() -> Callable[[], None]:
+    return _nothing
+
+
 class TimeLimit:
     """`trainer.max_time`: counted anew by each start, from the moment when training begins (B-15)."""
 
@@ -120,6 +128,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         """Step that the loss is of."""
         self._sizes, self._wants_stop = sizes, wants_stop
         self.time_limit = TimeLimit(config.trainer.max_time)
+        self.before_update: Callable[[], Callable[[], None]] = _nothing_before
+        """Called before each update; what it returns, before the step counts as finished (`checkpoint.memory`)."""
         self.gradients = Gradients(backend, config.trainer.gradient_clip_val)
         self.optimizer: Optimizer = optim.for_run(config, backend.parameters())
         self.test_loss: float | None = None
@@ -169,6 +179,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
         used_lr = float(self.optimizer.param_groups[0]["lr"])
+        confirm = self.before_update()
         self.optimizers().step()
         self.backend.end_step(step := self.trainer.global_step)
         scheduler.step()
@@ -176,6 +187,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         if any(wishes := vote()):  # assigning an attribute of a Module costs more than reading one
             self.is_stopping, self.is_over = wishes
         norm = parameter_norm(self.backend) if self._norm_is_due(step) else None
+        confirm()
         rate, seconds = self.throughput.step_done(), time.monotonic() - begun
         self.results.add(Pending(step, sums, used_lr, self.consumed_samples, rate, time.time(), norm, seconds))
         if self.config.exp_manager.create_early_stopping_callback and (newest := self.results.read_all()):

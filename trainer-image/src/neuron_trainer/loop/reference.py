@@ -94,7 +94,7 @@ class Reference:
 
     @property
     def _resumes(self) -> bool:
-        return self.start.checkpoint is not None and not self.start.weights_only
+        return self.start.resumes
 
     def _table(self, part: Part) -> ReferenceTable | None:
         """Return the table on rank 0, where the directory is."""

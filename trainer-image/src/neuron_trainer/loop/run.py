@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as replace_field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import torch.distributed as dist
 
 from neuron_api.config import TrainingConfig
 from neuron_api.platform.topology import Topology
-from neuron_api.resource.progress import Recovery
-from neuron_trainer import parallel
+from neuron_api.resource.progress import Recovery, ResumeSource
+from neuron_trainer import accelerators, parallel
 from neuron_trainer.checkpoint.lora.base import is_drawn
 from neuron_trainer.checkpoint.manifest import read as read_manifest
+from neuron_trainer.checkpoint.memory.agreement import MemoryTier
+from neuron_trainer.checkpoint.memory.copies import MemoryCopies
 from neuron_trainer.data import tokenizer
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
@@ -31,7 +34,7 @@ from neuron_trainer.storage import places
 
 from . import reference
 from .adapters import RunAdapters
-from .checkpointing import Checkpointing
+from .checkpointing import Checkpointing, MemoryCheckpointing
 from .module import TrainingModule
 from .reference import Reference
 from .reporting import Reporting
@@ -90,6 +93,7 @@ class Run:
         handoff: WorkerChannel | None,
         metrics: MetricsFile | None,
         rank: int,
+        memory: MemoryTier | None = None,
     ) -> Stop:
         """Train to the end, or to a stop. `handoff` on local rank 0, `metrics` on global rank 0 only."""
         config = self.module.config
@@ -108,9 +112,18 @@ class Run:
         resumed = self._restore(start, saving, reporting, metrics, recovery.steps_lost if recovery else 0)
         if reference.is_used(config):
             self._prepare_reference(Reference(state, start, log_dir, reporting, rank), log_mirror)
-        strategy = BackendStrategy(self.module.backend.device, rank, saving.saving.save, self._load)
+        copies = self._copies(memory, start)
+        load = (
+            self._load
+            if copies is None or not start.memory_step
+            else partial(self._load_memory, copies, start.memory_step)
+        )
+        strategy = BackendStrategy(self.module.backend.device, rank, saving.saving.save, load)
         watching = fallbacks.callbacks(self.module.backend.device.type)
-        callbacks: list[pl.Callback] = [*watching, reporting, saving, *early_stopping(config.exp_manager), stopping]
+        callbacks: list[pl.Callback] = [*watching, reporting, saving, *early_stopping(config.exp_manager)]
+        if memory is not None and copies is not None:  # behind early stopping, whose count is in the copy
+            callbacks.append(MemoryCheckpointing(state, copies, memory.every_steps))
+        callbacks.append(stopping)
         trainer = build_trainer(config, strategy, log_dir, callbacks, start.run_id)
         try:
             trainer.fit(self.module, ckpt_path=resumed)
@@ -129,22 +142,35 @@ class Run:
         self, start: Start, saving: Checkpointing, reporting: Reporting, metrics: MetricsFile | None, lost: int
     ) -> str | None:
         """Return the checkpoint that Lightning resumes from; bare weights are loaded here."""
-        step = 0
+        step = start.memory_step
         if start.checkpoint is not None and not start.weights_only:
             manifest = read_manifest(places.place(start.checkpoint))
-            step = saving.saved_step = manifest.step
-            reporting.checkpoint_restored(step, start.checkpoint, manifest.time, tuple(start.text))
-        elif start.checkpoint is not None:
+            saving.saved_step, step = manifest.step, step or manifest.step
+            reporting.checkpoint_restored(manifest.step, start.checkpoint, manifest.time, tuple(start.text))
+        elif start.checkpoint is not None and not step:
             self.state.load_weights(places.place(start.checkpoint))
             self.phases.mark("checkpoint_load")
         if metrics is not None:
             counts = self.module.record_counts()
             reporting.data_opened(counts or {})
-            reporting.start = StartRecord(step, lost, round(time.time(), 3), tuple(start.text) or None, counts)
+            text = tuple(start.text) or None if not start.memory_step else None
+            source = _source(start) if start.resumes else ""
+            reporting.start = StartRecord(step, lost, round(time.time(), 3), text, counts, source=source)
             summary = self.state.adapters.sentences() if self.state.adapters is not None else ()
-            for line in (*summary, _sentence(start, step, lost), *start.text):
+            for line in (*summary, _sentence(start, step, lost), *(text or ())):
                 log.info("%s", line)
+        if start.memory_step:
+            return "memory"
         return None if start.weights_only else start.checkpoint
+
+    def _copies(self, memory: MemoryTier | None, start: Start) -> MemoryCopies | None:
+        """Reserve this process's shared memory; of earlier copies only those of the start's step stay."""
+        if memory is None:
+            return None
+        is_host = accelerators.get(self.module.backend.device.type).is_host
+        copies = MemoryCopies(memory.folder, memory.identity, self.state.in_memory, is_async=is_host)
+        copies.keep_only(start.memory_step)
+        return copies
 
     def _prepare_reference(self, own: Reference, log_mirror: Mirror | None) -> None:
         """Prepare the reference before the checkpoint is loaded: the reference is the model that the run began with."""
@@ -159,25 +185,52 @@ class Run:
         self.phases.mark("checkpoint_load")
         return trainer_state
 
+    def _load_memory(self, copies: MemoryCopies, step: int, _: Path) -> dict[str, Any]:
+        self.phases.mark("data_seek")
+        trainer_state = self.state.load_memory(copies, step)
+        self.phases.mark("checkpoint_load")
+        return trainer_state
+
     def _recovery(self, start: Start, metrics: MetricsFile | None) -> Recovery | None:
         """Return what this start costs, on rank 0, where there was one before."""
         logged = metrics.last_step() if metrics is not None and self._continues(start) else 0
-        if metrics is None or (start.checkpoint is None and max(start.last_step, logged) == 0):
+        is_first = start.checkpoint is None and not start.memory_step
+        if metrics is None or (is_first and max(start.last_step, logged) == 0):
             return None
-        resumed = 0
-        if start.checkpoint is not None and not start.weights_only:
+        resumed = start.memory_step
+        if start.resumes and not resumed:
+            assert start.checkpoint is not None
             resumed = read_manifest(places.place(start.checkpoint)).step
         lost = max(0, max(start.last_step, logged) - resumed)
-        return Recovery(round=start.round, resumed_from_step=resumed, steps_lost=lost, passed_over=start.skipped)
+        return Recovery(
+            round=start.round,
+            resumed_from_step=resumed,
+            steps_lost=lost,
+            passed_over=start.skipped,
+            source=_source(start),
+        )
 
     def _continues(self, start: Start) -> bool:
         """Return whether the steps in the log directory are this run's, and not those of a run before it."""
-        return start.round > 0 or start.checkpoint is not None or self.module.config.exp_manager.resume_if_exists
+        return (
+            start.round > 0
+            or start.resumes
+            or start.checkpoint is not None
+            or self.module.config.exp_manager.resume_if_exists
+        )
+
+
+def _source(start: Start) -> ResumeSource:
+    if start.memory_step:
+        return ResumeSource.MEMORY
+    return ResumeSource.STORAGE if start.resumes else ResumeSource.NONE
 
 
 def _sentence(start: Start, step: int, lost: int) -> str:
     begin = f"training begins at step {step}"
-    if start.checkpoint is not None:
+    if start.memory_step:
+        begin = f"training resumes at step {step} from shared memory"
+    elif start.checkpoint is not None:
         origin = "with the weights of" if start.weights_only else "from"
         begin = f"training {'begins' if start.weights_only else 'resumes'} at step {step} {origin} {start.checkpoint}"
     again = f"; {lost} finished step{'s are' if lost > 1 else ' is'} done again" if lost else ""

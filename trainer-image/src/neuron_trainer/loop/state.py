@@ -18,6 +18,7 @@ from neuron_api.derive import checkpoint, precision
 from neuron_api.platform.topology import Topology
 from neuron_trainer.checkpoint import hf_checkpoint, reader, retention, tensors
 from neuron_trainer.checkpoint.manifest import Manifest, read
+from neuron_trainer.checkpoint.memory.copies import MemoryCopies
 from neuron_trainer.checkpoint.reader import HFReader
 from neuron_trainer.checkpoint.staging import CheckpointTensor, Stage, in_place
 from neuron_trainer.checkpoint.writer import Snapshot
@@ -81,6 +82,24 @@ class RunState:
             note = restore_generators(generators[dist.get_rank()], self.module.backend.device)
             if note and dist.get_rank() == 0:
                 log.info("%s", note)
+        return state
+
+    def in_memory(self) -> dict[str, CheckpointTensor]:
+        """Return the tensors of a copy in memory: those that the optimizer updates, and its state, as exact as they
+        are."""
+        return tensors.to_store(self.module.backend.parameters(), self.module.optimizer, None)
+
+    def beside_tensors(self, trainer_state: dict[str, Any]) -> dict[str, Any]:
+        """Return the trainer's state of a copy in memory, with the generators of this process."""
+        epoch = self.module.position(trainer_state["global_step"]).epoch
+        return {**trainer_state, "epoch": epoch, "rng": [generator_state(self.module.backend.device)]}
+
+    def load_memory(self, copies: MemoryCopies, step: int) -> dict[str, Any]:
+        """Restore everything from this process's copy of a step."""
+        state = copies.read(step)
+        tensors.set_step(self.module.backend.parameters(), self.module.optimizer, step)
+        self.module.backend.weights_loaded(step)
+        restore_generators(state["rng"][0], self.module.backend.device)
         return state
 
     def load_weights(self, folder: Path) -> None:

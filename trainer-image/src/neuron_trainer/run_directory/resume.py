@@ -66,6 +66,8 @@ class ResumeChoice:
     """How its configuration differs from the file's (`neuron_api.resumption`)."""
     run_id: str = ""
     """The run of the log directory."""
+    loss: str = ""
+    """Why storage does not allow this start, where memory may have the steps that it lacks."""
 
 
 def decide(

@@ -204,6 +204,9 @@ def _environment(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index
         contract.ENV_EXPERIMENT_VERSION: _experiment_version(job),
         **placement.environment(job, accepted),
     }
+    if (copies := job.spec.memory_checkpoints) is not None:
+        values[contract.ENV_MEMORY_EVERY_STEPS] = copies.every_steps
+        values[contract.ENV_MEMORY_REPLICAS] = copies.replicas
     yield from ({"name": name, "value": str(value)} for name, value in values.items())
 
 

@@ -185,6 +185,8 @@ class _Recovery:
     steps_lost: int
     skipped_checkpoints: str = ""
     """What was wrong with newer checkpoints."""
+    source: str = ""
+    """Where the step was taken from."""
 
 
 def close_recovered(status: JobStatus, report: Progress | None) -> JobStatus:
@@ -202,6 +204,7 @@ def close_recovered(status: JobStatus, report: Progress | None) -> JobStatus:
                 "resumed_from_step": recovery.resumed_from_step,
                 # Failures one after another without a step between them have lost the same steps.
                 "steps_lost": 0 if first_step in charged else recovery.steps_lost,
+                "resume_source": recovery.source,
                 "skipped_checkpoints": clip(recovery.skipped_checkpoints),
                 "recovered_time": first_step,
                 "recovery_seconds": round(_seconds(entry, first_step, status), 3),
@@ -227,7 +230,7 @@ def _recovery(entry: Restart, report: Progress, status: JobStatus) -> _Recovery 
         if recovery.first_step_time is not None:
             lost = max(other.steps_lost for other in later if other.round <= recovery.round)
             skipped = recovery.passed_over
-            return _Recovery(recovery.first_step_time, recovery.resumed_from_step, lost, skipped)
+            return _Recovery(recovery.first_step_time, recovery.resumed_from_step, lost, skipped, recovery.source[:63])
     went_on = any_round or report.round > (entry.round or 0)
     return _start_from_scratch(entry, report, status) if went_on and not later else None
 

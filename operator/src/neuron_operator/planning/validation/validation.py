@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
 
-from neuron_api import contract
+from neuron_api import contract, memory_copies
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding, Severity, error, errors_of, warning
 from neuron_api.loading import device_count, yaml_text
@@ -144,6 +144,7 @@ def _validate(key: _ValidationKey) -> Accepted | Refused:
         *template_findings,
         *template_conflicts.findings(spec.pod_template, spec.scheduling, node_devices, spec.platform),
         *storage.findings(spec, loaded.config),
+        *(memory_copies.check(spec.memory_checkpoints, loaded.config) if spec.memory_checkpoints else ()),
     )
     warnings = tuple(finding for finding in everything if finding.severity is Severity.WARNING)
     if errors := errors_of((*everything, *_config_changed(key, loaded))):

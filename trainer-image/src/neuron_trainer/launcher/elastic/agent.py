@@ -94,6 +94,7 @@ class Agent(LocalElasticAgent):
                 text=list(choice.text),
                 run_id=choice.run_id,
                 is_compiled=shared.is_compiled,
+                loss=choice.loss,
             )
         )
         shared.status.set(phase=TrainerPhase.LOADING, round=shared.budget.rounds)
@@ -145,7 +146,7 @@ class Agent(LocalElasticAgent):
 
     def _failed(self, worker_group: WorkerGroup, result: RunResult) -> RunResult:
         channel = self._shared.channel
-        if (refusal := channel.refusal() or channel.compiler_refusal()) is not None:
+        if (refusal := channel.refusal() or channel.compiler_refusal() or channel.progress_loss()) is not None:
             raise refusal  # in one message; the stack of the process that found it says nothing more
         rank, failure = self._first_fall(worker_group, result)
         match self._judge(failure):

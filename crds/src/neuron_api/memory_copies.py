@@ -1,0 +1,37 @@
+"""Copies of a run's state in memory (`spec.memoryCheckpoints`): which runs can have them, and what they take."""
+
+from typing import Final
+
+from neuron_api.config import TrainingConfig
+from neuron_api.derive import alignment
+from neuron_api.derive.memory import MemoryEstimate
+from neuron_api.findings.finding import Finding, error
+from neuron_api.platform.topology import Topology
+from neuron_api.resource.spec import MemoryCheckpoints
+
+KEY: Final = "spec.memoryCheckpoints"
+_FILES: Final = 2
+"""Of a process, written in turns."""
+_BESIDE: Final = 2 << 20
+"""Bytes of a file beside the tensors: header, Lightning's state, and what is left of pages."""
+
+
+def check(copies: MemoryCheckpoints, config: TrainingConfig) -> list[Finding]:
+    """Return why a run cannot have them."""
+    findings = []
+    if copies.replicas:
+        message = f"replicas is {copies.replicas}, and this release holds a copy on its own node alone."
+        findings.append(error(f"{KEY}.replicas", message, "Use 0."))
+    if not config.exp_manager.resume_if_exists:
+        message = "copies in memory are for a run that resumes, and exp_manager.resume_if_exists is False."
+        findings.append(error(KEY, message, "Set exp_manager.resume_if_exists to True, or remove the field."))
+    if alignment.adapters(config) is not None:
+        message = "copies in memory do not hold the base of adapters (model_alignment_strategy.peft)."
+        findings.append(error(KEY, message, "Remove the field, and save checkpoints more often: they are small."))
+    return findings
+
+
+def node_bytes(copies: MemoryCheckpoints, topology: Topology, memory: MemoryEstimate) -> int:
+    """Return the shared memory of a node: two files of each of its processes, and as many of each peer's."""
+    state = (memory.masters or memory.weights) + memory.optimizer_state
+    return topology.processes_per_node * (1 + copies.replicas) * _FILES * (state + _BESIDE)

@@ -1,0 +1,183 @@
+"""One copy of one process's state: a file in shared memory, complete or absent.
+
+The header is written last and has a checksum of itself and of what it describes, so a process that is killed in the
+middle of a copy leaves nothing that is taken. Pages are reserved when the file is made: a shared memory that is full is
+an error of the start, and not a SIGBUS in a later step.
+"""
+
+import json
+import mmap
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import xxhash
+from torch import Tensor
+
+from neuron_trainer.checkpoint.staging import CheckpointTensor
+from neuron_trainer.errors import CheckpointError
+
+_HEADER: Final = 4096
+"""Bytes at the beginning of a file."""
+_ALIGNMENT: Final = 4096
+"""Of each tensor: a page."""
+_PIECE: Final = 1 << 20
+"""Bytes that are copied and then hashed, while the processor's cache still has them."""
+_STATE_ROOM: Final = 1 << 20
+"""Bytes that are reserved for the trainer's state; it is some kilobytes, and what is larger takes more."""
+_POPULATE: Final = getattr(mmap, "MAP_POPULATE", 0)
+"""Maps all pages at once, where the system can: no page fault is left for a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyIdentity:
+    """Whose state a copy is; one with any other value is not taken."""
+
+    run_id: str
+    config_hash: str
+    release: str
+    """Of this project."""
+    rank: int
+    world_size: int
+    processes_per_node: int
+    accelerator: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyHeader:
+    """What the first page of a complete file says."""
+
+    identity: CopyIdentity
+    step: int
+    """Optimizer steps done."""
+    layout: str
+    """Fingerprint of names, shapes and dtypes."""
+    state_size: int
+    """Bytes of the trainer's state, behind the tensors."""
+    checksum: str
+    """XXH3 of tensors and state."""
+
+
+class TensorLayout:
+    """Where each tensor lies in a file; the same for all copies of a process."""
+
+    def __init__(self, tensors: Mapping[str, CheckpointTensor]) -> None:
+        self._spans: dict[str, tuple[int, int]] = {}
+        """By name, where it begins and how many bytes it has."""
+        offset = _HEADER
+        for name, item in tensors.items():
+            size = item.local.numel() * item.dtype.itemsize
+            self._spans[name] = (offset, size)
+            offset += -(-size // _ALIGNMENT) * _ALIGNMENT
+        self.end = offset
+        """Where the trainer's state begins."""
+        described = [(name, list(item.local.shape), str(item.dtype)) for name, item in tensors.items()]
+        self.fingerprint = xxhash.xxh3_64_hexdigest(json.dumps(described).encode())
+
+    def views(self, content: Tensor, tensors: Mapping[str, CheckpointTensor]) -> dict[str, Tensor]:
+        """Return the parts of a mapped file as tensors."""
+        return {
+            name: content[begin : begin + size].view(tensors[name].dtype).view(tensors[name].local.shape)
+            for name, (begin, size) in self._spans.items()
+        }
+
+
+class Slot:
+    """A file that a process writes its copies into, one after another."""
+
+    def __init__(self, path: Path, layout: TensorLayout) -> None:
+        """Reserve the memory; raises `OSError` where there is none."""
+        self.path, self._layout = path, layout
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if (header := header_of(path)) is None or header.layout != layout.fingerprint:
+            os.ftruncate(self._file, 0)  # of another model: what it has too much is free again
+        os.posix_fallocate(self._file, 0, layout.end + _STATE_ROOM)
+        self._mapped = mmap.mmap(self._file, layout.end, mmap.MAP_SHARED | _POPULATE)
+        self._content = torch.frombuffer(self._mapped, dtype=torch.uint8)
+
+    def clear(self) -> None:
+        """Take the header away: the file holds nothing from now on."""
+        os.pwrite(self._file, bytes(_HEADER), 0)
+
+    @torch.no_grad()
+    def write(self, identity: CopyIdentity, step: int, tensors: Mapping[str, CheckpointTensor], state: bytes) -> None:
+        """Copy tensors and state; the file is complete when this returns, and absent before."""
+        self.clear()
+        digest = xxhash.xxh3_128()
+        for name, view in self._layout.views(self._content, tensors).items():
+            _copy(view, tensors[name].local.detach(), digest)
+        os.pwrite(self._file, state, self._layout.end)
+        digest.update(state)
+        header = CopyHeader(identity, step, self._layout.fingerprint, len(state), digest.hexdigest())
+        os.pwrite(self._file, _packed(header), 0)
+
+    @torch.no_grad()
+    def read(self, tensors: Mapping[str, CheckpointTensor]) -> bytes:
+        """Fill tensors with the copy in the file and return the trainer's state; raises `CheckpointError`."""
+        header = header_of(self.path)
+        if header is None or header.layout != self._layout.fingerprint:
+            raise CheckpointError(f"{self.path} has no copy of these tensors")
+        state = os.pread(self._file, header.state_size, self._layout.end)
+        if self._checksum(tensors, state) != header.checksum:
+            raise CheckpointError(f"{self.path} is corrupt: its checksum is not the one that was written")
+        for name, view in self._layout.views(self._content, tensors).items():
+            tensors[name].local.copy_(view)
+        return state
+
+    def _checksum(self, tensors: Mapping[str, CheckpointTensor], state: bytes) -> str:
+        digest = xxhash.xxh3_128()
+        for view in self._layout.views(self._content, tensors).values():
+            digest.update(_bytes(view))
+        digest.update(state)
+        return digest.hexdigest()
+
+
+def header_of(path: Path) -> CopyHeader | None:
+    """Return what a file holds; None where it is not complete, or is no such file."""
+    try:
+        with path.open("rb") as file:
+            return _unpacked(file.read(_HEADER))
+    except OSError:
+        return None
+
+
+def _copy(target: Tensor, source: Tensor, digest: Any) -> None:
+    """Copy piece by piece, each hashed while it is in the cache; what is not in order in memory is copied at once."""
+    if not source.is_cpu or not source.is_contiguous():
+        target.copy_(source)
+        digest.update(_bytes(target))
+        return
+    for piece, original in zip(_pieces(target), _pieces(source), strict=True):
+        piece.copy_(original)
+        digest.update(_bytes(piece))
+
+
+def _pieces(tensor: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(tensor.view(-1), max(1, _PIECE // tensor.element_size())) if tensor.numel() else ()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
+
+
+def _packed(header: CopyHeader) -> bytes:
+    """Return the first page: a checksum, then the header as JSON."""
+    text = json.dumps(asdict(header)).encode()
+    page = xxhash.xxh3_64_digest(text) + text
+    if len(page) > _HEADER:
+        raise CheckpointError(f"the header of a copy has {len(page)} bytes, of at most {_HEADER}")
+    return page.ljust(_HEADER, b"\0")
+
+
+def _unpacked(page: bytes) -> CopyHeader | None:
+    checksum, text = page[:8], page[8:].rstrip(b"\0")
+    if not text or xxhash.xxh3_64_digest(text) != checksum:
+        return None
+    values = json.loads(text)
+    try:
+        return CopyHeader(**{**values, "identity": CopyIdentity(**values["identity"])})
+    except (TypeError, KeyError):
+        return None  # of another release

@@ -1,0 +1,101 @@
+"""The folder in shared memory that the copies of this node's processes lie in: made, taken over and removed here.
+
+It is the launcher's, so copies outlive the processes. A launcher that is killed leaves it: the next start of the same
+run takes it over (which of its copies count, the processes decide), and the start of any run removes it once it is old.
+A lock that the kernel gives up with its holder says whether a launcher lives.
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from neuron_api import memory_copies
+from neuron_api.findings.finding import error
+from neuron_trainer.errors import InputError
+
+log = logging.getLogger(__name__)
+
+SHARED_MEMORY: Final = Path("/dev/shm")
+_PREFIX: Final = "neuron-train-memory-"
+_LOCK: Final = "owner"
+_KEY: Final = memory_copies.KEY
+ORPHAN_SECONDS: Final = 600.0
+"""For so long after its last copy the folder of a dead launcher waits for another start of its run."""
+
+
+class MemoryFolder:
+    """Exists while it is entered, and no longer."""
+
+    def __init__(self, log_dir: Path, job_uid: str, node_rank: int, place: Path = SHARED_MEMORY) -> None:
+        digest = hashlib.sha256(f"{job_uid}\n{log_dir.absolute()}\n{node_rank}".encode()).hexdigest()[:16]
+        self._place, self.path = place, place / f"{_PREFIX}{digest}"
+        self._lock = -1
+
+    def __enter__(self) -> "MemoryFolder":
+        self._lock = _lock(self.path)
+        remove_orphans(self._place)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def remove_orphans(place: Path, seconds: float = ORPHAN_SECONDS) -> list[Path]:
+    """Remove what dead launchers of other runs have left, and return it."""
+    removed = []
+    for folder in sorted(place.glob(f"{_PREFIX}*")):
+        with suppress(OSError):  # it is another user's, or gone
+            if _age(folder) >= seconds and not _is_held(folder):
+                shutil.rmtree(folder)
+                removed.append(folder)
+    if removed:
+        log.info("removed what dead launchers have left in shared memory: %s", ", ".join(map(str, removed)))
+    return removed
+
+
+def _lock(folder: Path) -> int:
+    """Make the folder, or take it over; raises `InputError` where another launcher has it."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        message = f"{folder} cannot be made: {problem.strerror}."
+        raise InputError([error(_KEY, message, "Mount shared memory there, or remove the field.")]) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        message = f"{folder} is held by another launcher of this run on this machine."
+        raise InputError(
+            [error(_KEY, message, "Stop that one, or give this run a log directory of its own.")]
+        ) from None
+    if any(folder.glob("rank-*")):
+        log.info("%s is taken over from a launcher that is dead", folder)
+    return lock
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _age(folder: Path) -> float:
+    """Return the seconds since the last change of one of its files."""
+    return time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
