@@ -31,6 +31,12 @@ LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
 LABEL_NODE_RANK: Final = f"{GROUP}/node-rank"
 """Index of the pod in the gang, 0..num_nodes-1; pod 0 hosts the rendezvous and serves the progress."""
 
+LABEL_NODES: Final = f"{GROUP}/nodes"
+"""Number of pods of the attempt, on pods of a job with spec.elasticPolicy: its status may be lost."""
+
+LABEL_STANDBY: Final = f"{GROUP}/standby"
+"""On a pod that only holds a node for a growth of its job (spec.elasticPolicy)."""
+
 LABEL_EXPERIMENT: Final = "name"
 """The config's `name` on every pod."""
 

@@ -207,6 +207,7 @@ class Controller:
         await self._release(namespace, planned.releases)
         if refused := tuple(filter(None, await _all(self._apply(body) for body in planned.applies))):
             return PlanOutcome(rejections=refused)
+        await _all(self._create(job, standby) for standby in planned.standbys)
         results = await _all(self._create(job, create) for create in planned.creates)
         created = {index: uid for index, uid in results if isinstance(uid, str)}
         return PlanOutcome(created, tuple(answer for _, answer in results if isinstance(answer, Rejection)))
@@ -288,7 +289,7 @@ class Controller:
     def _note_idleness(self, key: JobKey, observation: Observation, planned: Plan) -> None:
         """A plan with looks so rare that only what is due by the clock is left of them."""
         if self.idle_tracker and not (
-            planned.deletes or planned.applies or planned.creates or observation.observed.lost_nodes
+            planned.deletes or planned.applies or planned.creates or planned.standbys or observation.observed.lost_nodes
         ):
             rare = replace(self.options, poll_seconds=IDLE_POLL_SECONDS, failures=self.failures())
             due = make_plan(observation.observed, rare, self.clock()).requeue_after

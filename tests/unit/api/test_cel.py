@@ -76,7 +76,9 @@ ENUMS = {str(one) for enum in (Accelerator, DeviceCountScope, GangScheduler) for
 
 
 @pytest.mark.parametrize(
-    "wire", [*cel.spec_rules(), *cel.spec_validations("spec.scheduling")], ids=lambda wire: wire["message"]
+    "wire",
+    [*cel.spec_rules(), *cel.spec_validations("spec.scheduling"), *cel.spec_validations("spec.elasticPolicy")],
+    ids=lambda wire: wire["message"],
 )
 def test_words_of_enumerations_are_written_as_the_api_has_them(wire: Json) -> None:
     """A value that no object can have makes a rule that never refuses, or always: of every rule of `spec`, whatever
@@ -90,6 +92,12 @@ LEGAL: dict[str, Json] = {
     "null": {"scheduling": {"gang": "Kueue", "queueName": "team", "scheduleTimeoutSeconds": None}},
     "a default queue": {"scheduling": {"gang": "Volcano"}, "startupPolicy": {"admissionSeconds": 9}},
     "both for another gang": {"scheduling": {"gang": "Volcano", "topology": {"required": "a", "preferred": "b"}}},
+    "an elastic job": {
+        "elasticPolicy": {"minNodes": 2, "maxNodes": 4, "nodes": 4, "shrinkAfterSeconds": 60},
+        "startupPolicy": {"schedulingSeconds": 61},
+        "scheduling": {"gang": "None"},
+    },
+    "a maximum below the default": {"elasticPolicy": {"maxNodes": 1}},
     "one node without storage": {"config": {"trainer": {"num_nodes": 1}}, "storage": None},
     "nodes that are interpolated": {"config": {"trainer": {"num_nodes": "${n}"}}, "storage": []},
 }
@@ -108,6 +116,15 @@ ILLEGAL: list[tuple[Json, str]] = [
     ({"config": {"trainer": {"num_nodes": 2}}}, "spec.storage"),
     ({"config": {"trainer": {"num_nodes": 2}}, "storage": [{"claimName": "a", "mountPath": "/a", "readOnly": True}]},
      "spec.storage"),
+    ({"elasticPolicy": {"minNodes": 4, "maxNodes": 2}}, "spec.elasticPolicy.minNodes"),
+    ({"elasticPolicy": {"minNodes": 4, "maxNodes": 2, "nodes": 3}}, "spec.elasticPolicy.minNodes"),
+    ({"elasticPolicy": {"minNodes": 2, "nodes": 1}}, "spec.elasticPolicy.nodes"),
+    ({"elasticPolicy": {"maxNodes": 4, "nodes": 5}}, "spec.elasticPolicy.nodes"),
+    ({"elasticPolicy": {}, "scheduling": {"gang": "Volcano"}}, "spec.elasticPolicy"),
+    ({"elasticPolicy": {}, "restartPolicy": {"rejoinTimeoutSeconds": 300}}, "spec.elasticPolicy.shrinkAfterSeconds"),
+    ({"elasticPolicy": {"shrinkAfterSeconds": 900}}, "spec.elasticPolicy.shrinkAfterSeconds"),
+    ({"elasticPolicy": {"shrinkAfterSeconds": 60}, "startupPolicy": {"schedulingSeconds": 60}},
+     "spec.elasticPolicy.shrinkAfterSeconds"),
     ({"config": None}, "spec.config"),
     ({"configFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}, "spec.config"),
 ]  # fmt: skip
@@ -122,7 +139,8 @@ def manifest(spec: Json) -> Json:
 
 @pytest.mark.parametrize(("spec", "key"), ILLEGAL)
 def test_a_manifest_is_refused_without_a_server_in_the_words_of_the_api_server(spec: Json, key: str) -> None:
-    wires = [*cel.spec_validations("spec"), *cel.spec_validations("spec.scheduling")]
+    parts = ("spec", "spec.scheduling", "spec.elasticPolicy")
+    wires = [wire for part in parts for wire in cel.spec_validations(part)]
     [finding] = errors_of(envelope.check(manifest(spec)))
     assert finding.key == key
     assert str(finding) in [wire["message"] for wire in wires]

@@ -174,12 +174,9 @@ def test_view_edit_and_admin_get_jobs_by_aggregation(namespaces: list[str]) -> N
                 for (_, resource), verbs in rights(role).items():
                     found.setdefault(name, {}).setdefault(resource, set()).update(verbs)
     read, write = {"get", "list", "watch"}, {"create", "update", "patch", "delete", "deletecollection"}
-    status = {"neurontrainingjobs/status": read}
-    assert found == {
-        "view": {"neurontrainingjobs": read, **status},
-        "edit": {"neurontrainingjobs": read | write, **status},
-        "admin": {"neurontrainingjobs": read | write, **status},
-    }
+    status, scale = {"neurontrainingjobs/status": read}, "neurontrainingjobs/scale"
+    edit = {"neurontrainingjobs": read | write, **status, scale: read | {"update", "patch"}}
+    assert found == {"view": {"neurontrainingjobs": read, **status, scale: read}, "edit": edit, "admin": edit}
 
 
 @needs_helm

@@ -57,6 +57,7 @@ def test_everybody_with_a_role_reads_jobs_and_nobody_writes_their_status(server:
 def test_editors_change_jobs_and_viewers_do_not(server: ControlPlane, user: str) -> None:
     verbs = ("create", "update", "patch", "delete", "deletecollection")
     assert {may(server, user, verb) for verb in verbs} == {user != "vera"}
+    assert {may(server, user, verb, "scale") for verb in ("update", "patch")} == {user != "vera"}
 
 
 def test_a_job_is_created_by_an_editor_and_refused_to_a_viewer(server: ControlPlane) -> None:

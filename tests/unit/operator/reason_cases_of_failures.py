@@ -199,3 +199,24 @@ def _silent_node_whose_pod_kubernetes_has_given_up() -> JobStatus:
     noticed = one_pass(observed(known(JOB, *PODS), (PODS[0], down), nodes={"node-1": node}))[1]
     job = with_status(JOB, **dict(noticed))
     return one_pass(observed(job, (PODS[0], down), nodes={"node-1": node}))[1]
+
+
+# ---- another number of nodes -------------------------------------------------------------------------------------
+
+
+def _with_nodes(own: int, wanted: int) -> JobStatus:
+    job = TWO.nodes(own).spec(elasticPolicy={"maxNodes": 2, "nodes": wanted})
+    status = known(job.build(), *PODS[:own], start_time=NOW).status
+    changed = TWO.nodes(own).spec(elasticPolicy={"minNodes": 3 - wanted, "maxNodes": 2, "nodes": 3 - wanted})
+    return of(changed, status, *PODS[:own])
+
+
+@reaches(Reason.SCALED_DOWN)
+def _fewer_nodes() -> JobStatus:
+    return _with_nodes(2, 2)
+
+
+@reaches(Reason.SCALED_UP)
+def _more_nodes_at_once() -> JobStatus:
+    """The spec no longer permits as few as there are."""
+    return _with_nodes(1, 1)

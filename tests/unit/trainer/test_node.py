@@ -9,7 +9,7 @@ from neuron_api.loading import yaml_text
 from neuron_api.loading.loader import load_text
 from neuron_api.resource.spec import CompileMode, FromScratch
 from neuron_trainer.errors import InputError
-from neuron_trainer.launcher.node import NodeIdentity, devices_override
+from neuron_trainer.launcher.node import NodeIdentity, size_overrides
 from neuron_trainer.run_directory.resume import EarlierRuns
 
 from .conftest import alone, typed
@@ -45,10 +45,10 @@ def test_a_pod_knows_its_place(tiny: Path, tmp_path: Path) -> None:
 def test_a_pod_reads_the_devices_as_the_operator_did(tiny: Path, tmp_path: Path) -> None:
     """A total in the file, divided by the operator: the hash of the operator's configuration is the pod's."""
     text = yaml_text.dump(alone(tiny, tmp_path, trainer__devices=4))
-    assert load_text(text, devices_override({contract.ENV_PROCESSES_PER_NODE: "2"})).hash == (
+    assert load_text(text, size_overrides({contract.ENV_PROCESSES_PER_NODE: "2"})).hash == (
         load_text(text.replace("devices: 4", "devices: 2")).hash
     )
-    assert devices_override({}) == ()
+    assert size_overrides({}) == ()
 
 
 def test_without_variables_a_launcher_is_alone(tiny: Path, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""Rules without a code, since they are not about a configuration: name, sources, immutable fields, storage, and
-`spec.scheduling`, where a field that the chosen scheduler would ignore is refused.
+"""Rules without a code, since they are not about a configuration: name, sources, immutable fields, storage,
+`spec.scheduling`, where a field that the chosen scheduler would ignore is refused, and bounds of `spec.elasticPolicy`.
 
 Each is a `SpecRule`: for the API server, and for a manifest without a server, with one message.
 """
@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from neuron_api.contract import MAX_NODES
 from neuron_api.findings.finding import Finding, error
 from neuron_api.resource import job_name
+from neuron_api.resource.elastic import SHRINK_AFTER_SECONDS
 from neuron_api.resource.scheduling import GangScheduler
+from neuron_api.resource.spec import RestartPolicy
 
 from .expressions import IN_SPEC, is_above
 from .rule import Validation
@@ -200,5 +203,69 @@ SCHEDULING_RULES: Final = (
     ),
 )
 
-RULES: Final = (*SOURCE_RULES, *SCHEDULING_RULES)
+_ELASTIC: Final = "spec.elasticPolicy"
+_REJOIN_SECONDS: Final = RestartPolicy().rejoin_timeout_seconds
+
+
+def _bounds(policy: Any) -> tuple[int, int]:
+    """Return minNodes and maxNodes, as far as the policy alone says them."""
+    return value(policy, "minNodes") or 1, value(policy, "maxNodes") or MAX_NODES
+
+
+def _is_outside(policy: Any, nodes: Any) -> bool:
+    low, high = _bounds(policy)
+    return isinstance(nodes, int) and not low <= nodes <= high
+
+
+def _shrinks_late(spec: Part) -> bool:
+    policy = value(spec, "elasticPolicy")
+    if not isinstance(policy, Mapping):
+        return False
+    bound = value(policy, "shrinkAfterSeconds") or SHRINK_AFTER_SECONDS
+    rejoin = value(spec, "restartPolicy.rejoinTimeoutSeconds") or _REJOIN_SECONDS
+    return bound >= min(rejoin, value(spec, "startupPolicy.schedulingSeconds") or bound + 1)
+
+
+_LOW: Final = "self.?minNodes.orValue(1)"
+_HIGH: Final = f"self.?maxNodes.orValue({MAX_NODES})"
+_BOUND: Final = f"self.elasticPolicy.?shrinkAfterSeconds.orValue({SHRINK_AFTER_SECONDS})"
+
+ELASTIC_RULES: Final = (
+    SpecRule(
+        _ELASTIC,
+        "minNodes",
+        "it is more than maxNodes.",
+        "Lower it, or raise maxNodes.",
+        f"{_LOW} > {_HIGH}",
+        lambda part: _bounds(part)[0] > _bounds(part)[1],
+    ),
+    SpecRule(
+        _ELASTIC,
+        "nodes",
+        "it is not between minNodes and maxNodes.",
+        "Change it, or the bound.",
+        f"has(self.nodes) && {_LOW} <= {_HIGH} && (self.nodes < {_LOW} || self.nodes > {_HIGH})",
+        lambda part: _bounds(part)[0] <= _bounds(part)[1] and _is_outside(part, part.get("nodes")),
+    ),
+    SpecRule(
+        "spec",
+        "elasticPolicy",
+        "the number of nodes cannot change in a gang: schedulers of gangs and queues hold a fixed number of pods.",
+        "Remove it, or spec.scheduling.gang.",
+        f"has(self.elasticPolicy) && {_GANG_IN_SPEC} != '{GangScheduler.NONE}'",
+        lambda spec: spec.get("elasticPolicy") is not None and _gang(spec.get("scheduling")) != GangScheduler.NONE,
+    ),
+    SpecRule(
+        "spec",
+        "elasticPolicy.shrinkAfterSeconds",
+        "it is not less than restartPolicy.rejoinTimeoutSeconds and startupPolicy.schedulingSeconds: the other pods "
+        "would give up, or the job would end, before it shrinks.",
+        "Lower it, or raise the others.",
+        f"has(self.elasticPolicy) && ({_BOUND} >= self.?restartPolicy.?rejoinTimeoutSeconds.orValue({_REJOIN_SECONDS})"
+        f" || {_BOUND} >= self.?startupPolicy.?schedulingSeconds.orValue({_BOUND} + 1))",
+        _shrinks_late,
+    ),
+)
+
+RULES: Final = (*SOURCE_RULES, *SCHEDULING_RULES, *ELASTIC_RULES)
 """All rules of `spec` outside its configuration."""

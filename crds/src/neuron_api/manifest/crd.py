@@ -62,7 +62,13 @@ def _version() -> dict[str, Any]:
         "name": contract.VERSION,
         "served": True,
         "storage": True,
-        "subresources": {"status": {}},
+        "subresources": {
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.elasticPolicy.nodes",
+                "statusReplicasPath": ".status.topology.nodes",
+            },
+        },
         "additionalPrinterColumns": [
             # The API server drops a priority of 0: written out it would be a difference at every `kubectl apply`.
             {"name": name, "type": kind, "jsonPath": path, "description": text}
@@ -78,7 +84,8 @@ def _schema() -> dict[str, Any]:
     spec = object_schema(JobSpec, Dialect.API, replace={"config": config})
     spec["description"] = "What is to be trained, on what, with which storage."
     spec["x-kubernetes-validations"] = cel.spec_rules()
-    spec["properties"]["scheduling"]["x-kubernetes-validations"] = cel.spec_validations("spec.scheduling")
+    for part in ("scheduling", "elasticPolicy"):
+        spec["properties"][part]["x-kubernetes-validations"] = cel.spec_validations(f"spec.{part}")
     status = object_schema(JobStatus, Dialect.API)
     status["description"] = "What has become of the job; written by the operator."
     status["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}

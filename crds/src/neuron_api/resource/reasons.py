@@ -132,6 +132,13 @@ class Reason(StrEnum):
     """spec.suspend is set and no pod runs; also the cause of the new attempt after it, which no budget counts. Set
     spec.suspend to false to resume."""
 
+    # -- changes of the number of nodes (spec.elasticPolicy), as causes of new attempts, which no budget counts
+    SCALED_DOWN = "ScaledDown"
+    """The job went on with fewer nodes: a pod had no node for elasticPolicy.shrinkAfterSeconds, or the spec asks for
+    fewer. Nothing to do; it grows when nodes are there, up to what the spec asks for."""
+    SCALED_UP = "ScaledUp"
+    """The job went on with more nodes, as the spec asks for. Nothing to do."""
+
     # -- nodes that new pods avoid (status.excludedNodes); HardwareFault, too
     REPEATED_FAILURES = "RepeatedFailures"
     """Failures were blamed on one node nodePolicy.repeatFailures times: new pods avoid it for a while. Check the node;
@@ -289,6 +296,8 @@ RESPONSES: Final[Mapping[Reason, Response]] = {
     Reason.WAITING_FOR_CHECKPOINT: Response(_NOBODY),
     Reason.SUSPENDING: Response(_NOBODY),
     Reason.SUSPENDED: Response(_USER, _RESTARTED),
+    Reason.SCALED_DOWN: Response(_PLATFORM, _RESTARTED),
+    Reason.SCALED_UP: Response(_NOBODY, _RESTARTED),
     Reason.REPEATED_FAILURES: Response(_PLATFORM, _RESTARTED),
     Reason.PROCESS_FAILED: Response(_USER, _RESTARTED),
     Reason.PROCESS_KILLED: Response(_USER, _COUNTED),

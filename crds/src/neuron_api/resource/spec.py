@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from .accelerator import Accelerator
+from .elastic import ElasticPolicy
 from .scheduling import CONFIG_MAP_KEY, OBJECT_NAME, Scheduling
 from .wire_values import ApiObject
 
@@ -320,6 +321,10 @@ class JobSpec(ApiObject):
 
     hang_policy: HangPolicy = HangPolicy()
     """When a job that makes no progress counts as hung."""
+
+    elastic_policy: ElasticPolicy | None = None
+    """How the number of nodes may change while the job lives; may be changed at any time. Default: it does not
+    change."""
 
     suspend: bool = False
     """True takes the pods away: they save and end, and their nodes are free; false goes on from there, as a new attempt

@@ -8,12 +8,13 @@ renamed is read by its former name, too, and written by its new one (docs/upgrad
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AliasChoices, AwareDatetime, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AliasChoices, AwareDatetime, BeforeValidator, Field, PlainSerializer
 
 from neuron_api.contract import MAX_NODES
 
+from .elastic import ElasticStatus
 from .reasons import ConditionType, Reason
-from .wire_values import ApiObject
+from .wire_values import StatusObject
 
 
 class Phase(StrEnum):
@@ -76,13 +77,6 @@ def _first_of_two(value: object) -> object:
     """Return the 1 of "1/2": ready nodes of all nodes, as releases before wrote them."""
     ready, slash, _ = value.partition("/") if isinstance(value, str) else ("", "", "")
     return int(ready) if slash and ready.isdecimal() else value
-
-
-class StatusObject(ApiObject):
-    """Fields of other releases are kept: a status is written as a whole, and what is missing in it is lost. So the CRD
-    keeps them as well (`x-kubernetes-preserve-unknown-fields`)."""
-
-    model_config = ConfigDict(extra="allow")
 
 
 class Condition(StatusObject):
@@ -347,6 +341,8 @@ class JobStatus(StatusObject):
     """SHA-256 of the effective configuration."""
     topology: TopologyStatus | None = None
     """The shape that the configuration asks for."""
+    elastic: ElasticStatus | None = None
+    """The number of nodes where it may change; absent without spec.elasticPolicy."""
     ready_nodes: Annotated[int | None, BeforeValidator(_first_of_two)] = Field(
         default=None, validation_alias=_renamed("readyNodes", "nodesReady")
     )

@@ -55,3 +55,10 @@ class ApiObject(BaseModel):
         frozen=True,
         use_attribute_docstrings=True,
     )
+
+
+class StatusObject(ApiObject):
+    """Fields of other releases are kept: a status is written as a whole, and what is missing in it is lost. So the CRD
+    keeps them as well (`x-kubernetes-preserve-unknown-fields`)."""
+
+    model_config = ConfigDict(extra="allow")

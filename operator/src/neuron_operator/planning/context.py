@@ -13,7 +13,7 @@ from .observation.observation import Observed, Pod
 from .options import Options
 from .scheduling import admission
 from .scheduling.adapter import Admission
-from .status import compilation, progress
+from .status import compilation, node_count, progress
 from .validation.validation import Accepted, Refused
 
 
@@ -77,8 +77,11 @@ def active_pods(observed: Observed) -> list[Pod]:
 
 def for_accepted(observed: Observed, options: Options, now: datetime, validation: Accepted) -> PlanContext:
     """Return the context of a job that may run: its hash, shape and attempt are in the status."""
-    status = _with_identity(observed, validation)
-    gang = gangs.assemble(observed, status, validation.topology.num_nodes)
+    attempt = max((observed.job.status.attempt, *(pod.attempt for pod in observed.pods)))
+    nodes = node_count.of_attempt(observed, validation, attempt)
+    validation = validation.with_nodes(nodes, observed.job.spec)
+    status = _with_identity(observed, validation, attempt)
+    gang = gangs.assemble(observed, status, nodes)
     return PlanContext(observed, options, now, validation, status, gang)
 
 
@@ -91,7 +94,7 @@ def for_refused(observed: Observed, options: Options, now: datetime, validation:
     return PlanContext(observed, options, now, validation, status, gang)
 
 
-def _with_identity(observed: Observed, accepted: Accepted) -> JobStatus:
+def _with_identity(observed: Observed, accepted: Accepted, attempt: int) -> JobStatus:
     """A status that was lost (restored from a backup) is found again by the attempts in the pods' labels."""
     before, shape, devices = observed.job.status, accepted.topology, accepted.devices
     topology = TopologyStatus(
@@ -104,8 +107,8 @@ def _with_identity(observed: Observed, accepted: Accepted) -> JobStatus:
         neuron_devices_per_node=devices.neuron,
         efa_per_node=devices.efa,
     )
-    attempt = max((before.attempt, *(pod.attempt for pod in observed.pods)))
-    update = {"config_hash": accepted.hash, "topology": topology, "attempt": attempt}
+    elastic = node_count.status(observed.job, accepted, shape.num_nodes)
+    update = {"config_hash": accepted.hash, "topology": topology, "elastic": elastic, "attempt": attempt}
     if attempt != before.attempt:
         update["pods"] = ()
     return before.model_copy(update=update)

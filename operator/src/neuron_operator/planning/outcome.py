@@ -55,7 +55,7 @@ def project(observed: Observed, plan: Plan, job: NeuronTrainingJob) -> Observed 
     A pod that is over goes with the request that deletes it. Where one has not, its name is still taken, and its
     successor has to wait for the next pass (`controller`).
     """
-    if plan.creates or plan.applies or plan.releases:
+    if plan.creates or plan.standbys or plan.applies or plan.releases:
         return None
     if diagnosis.suspects(job, observed.pods) - diagnosis.suspects(observed.job, observed.pods):
         return None  # the decision is about a node that nobody has looked at

@@ -70,6 +70,8 @@ class Plan:
     applies: tuple[Mapping[str, Any], ...] = ()
     """ConfigMap, Service and the gang's group, by server-side apply."""
     creates: tuple[Create, ...] = ()
+    standbys: tuple[Create, ...] = ()
+    """Pods that only hold nodes; the status has no record of them."""
     requeue_after: float | None = None
     """Seconds until the next look, if nothing happens before; None: events suffice."""
 

@@ -17,7 +17,7 @@ from datetime import datetime
 
 from . import context as contexts
 from .context import PlanContext
-from .objects import attempt, cleanup
+from .objects import attempt, cleanup, standby
 from .observation.observation import Observed
 from .observation.waiting import Wait
 from .options import Options
@@ -100,6 +100,7 @@ def _act(context: PlanContext) -> Plan:
         deletes=attempt.deletes(context),
         applies=attempt.applies(context) if context.gang.pods or creates else (),
         creates=creates,
+        standbys=standby.creates(context),
         requeue_after=_next_look(context, times, expects_change=bool(others or wait or creates)),
     )
 

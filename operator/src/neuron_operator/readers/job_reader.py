@@ -117,7 +117,7 @@ async def _config(cluster: Cluster, job: NeuronTrainingJob, own_copy: Json | Non
 async def _missing_claims(cluster: Cluster, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> tuple[str, ...]:
     """Looked for only while pods are to be created or do not run."""
     size = job.status.topology.nodes if job.status.topology else 1
-    if sum(pod.running for pod in own) >= size:
+    if sum(pod.running and not pod.is_standby for pod in own) >= size:
         return ()
     names = list(dict.fromkeys(mount.claim_name for mount in job.spec.storage))
     claims = await asyncio.gather(*(cluster.find(api.CLAIM, job.metadata.namespace, name) for name in names))
@@ -126,7 +126,7 @@ async def _missing_claims(cluster: Cluster, job: NeuronTrainingJob, own: tuple[P
 
 async def _reports(reader: ProgressReader, job: NeuronTrainingJob, own: tuple[Pod, ...]) -> Mapping[int, Progress]:
     """Read the report of pod 0; of all pods when there is a failure whose first process must be found."""
-    current = {pod.index: pod for pod in own if pod.attempt == job.status.attempt}
+    current = {pod.index: pod for pod in own if pod.attempt == job.status.attempt and not pod.is_standby}
     host = current.get(0)
     first = await _report(reader, host) if host else None
     if host is None or first is None:

@@ -9,6 +9,7 @@ from neuron_api import contract, memory_copies
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import error
 from neuron_api.loading import device_count
+from neuron_api.platform import node_counts
 from neuron_api.resource.accelerator import Accelerator
 from neuron_api.resource.spec import CompileMode, FromScratch, MemoryCheckpoints
 from neuron_trainer.errors import InputError
@@ -23,10 +24,14 @@ _LOOPBACK: Final = "127."
 _NO_EARLIER_RUNS: Final = EarlierRuns()
 
 
-def devices_override(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the override that a pod loads its configuration with: `trainer.devices` as the operator read it (A1)."""
-    count = environ.get(contract.ENV_PROCESSES_PER_NODE)
-    return (device_count.as_override(int(count)),) if count else ()
+def size_overrides(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the overrides that a pod loads its configuration with: `trainer.devices` as the operator read it (A1), and
+    the nodes of this attempt, which may be others than the file's (`spec.elasticPolicy`)."""
+    devices, nodes = environ.get(contract.ENV_PROCESSES_PER_NODE), environ.get(contract.ENV_NUM_NODES)
+    return (
+        *((device_count.as_override(int(devices)),) if devices else ()),
+        *((node_counts.as_override(int(nodes)),) if nodes else ()),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from neuron_trainer.run_directory.log_dir import COMPILE_CACHE, compile_cache, l
 from . import device_environment, job_file, termination
 from .device_environment import CompileFolder
 from .elastic import forkserver
-from .node import NodeIdentity, devices_override
+from .node import NodeIdentity, size_overrides
 from .server import Server
 from .status import Status
 from .termination import LauncherOutcome, StopRequest
@@ -90,7 +90,7 @@ def _run(
     path: Path, overrides: Sequence[str], phases: Phases, *, is_test: bool, is_compile: bool, job: str | None
 ) -> LauncherOutcome:
     variables = job_file.environment_overrides(os.environ)
-    loaded = _load(path, (*variables, *overrides, *devices_override(os.environ)), job)
+    loaded = _load(path, (*variables, *overrides, *size_overrides(os.environ)), job)
     assert loaded.config is not None
     config = run_config.for_training(loaded.config)
     used = run_config.for_test(config) if is_test else config

@@ -121,7 +121,7 @@ class Connection:
 
     def pods(self, job: str) -> list[Json]:
         """Every pod with the job's label."""
-        query = {"labelSelector": f"{contract.LABEL_JOB}={job}"}
+        query = {"labelSelector": f"{contract.LABEL_JOB}={job},!{contract.LABEL_STANDBY}"}
         return self._items(f"/api/v1/namespaces/{self.namespace}/pods", "pods", query)
 
     def events(self, uid: str) -> list[Json]:

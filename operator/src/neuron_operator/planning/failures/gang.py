@@ -66,7 +66,8 @@ class Gang:
 
 def assemble(observed: Observed, status: JobStatus, size: int) -> Gang:
     """The gang of the attempt that the status names."""
-    pods = {pod.index: pod for pod in observed.pods if pod.attempt == status.attempt and pod.index < size}
+    own = (pod for pod in observed.pods if pod.attempt == status.attempt and not pod.is_standby)
+    pods = {pod.index: pod for pod in own if pod.index < size}
     before = records_by_index(status)
     records: dict[int, PodStatus] = {}
     losses: list[PodFailure] = []

@@ -11,16 +11,16 @@ from neuron_operator.planning.plan import Create, Delete
 from neuron_operator.planning.restarts import exclusion
 from neuron_operator.planning.scheduling.admission import creation_blocker
 
-from . import children, desired
+from . import children, desired, standby
 
 HUNG_GRACE_SECONDS: Final = 10
 """For pods of a gang that hangs, in place of the grace to save: a process inside a collective never gets to its end."""
 
 
 def other_pods(context: PlanContext) -> list[Pod]:
-    """Return the pods of other attempts, and those beyond the gang's size."""
-    gang = context.gang
-    return [pod for pod in context.observed.pods if gang.pods.get(pod.index) is not pod]
+    """Return the pods of other attempts, those beyond the gang's size, and standby pods that are no longer needed."""
+    gang, holding = context.gang, standby.pods_to_keep(context)
+    return [pod for pod in context.observed.pods if gang.pods.get(pod.index) is not pod and pod.uid not in holding]
 
 
 def creation_wait(context: PlanContext) -> Wait | None:

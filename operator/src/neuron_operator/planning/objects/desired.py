@@ -70,6 +70,8 @@ def pod(job: NeuronTrainingJob, accepted: Accepted, attempt: int, index: int, av
         contract.LABEL_ATTEMPT: str(attempt),
         contract.LABEL_NODE_RANK: str(index),
     }
+    if job.status.elastic is not None or job.spec.elastic_policy is not None:
+        template["metadata"]["labels"][contract.LABEL_NODES] = str(count)
     annotations = {k: v for k, v in template["metadata"].pop("annotations", {}).items() if k != _EXCLUDED}
     if avoid:
         annotations[_EXCLUDED] = ",".join(avoid)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from neuron_api import contract
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.progress import Progress
 
@@ -71,6 +72,11 @@ class Pod:
     def over(self) -> bool:
         """Return whether it will never run again."""
         return self.failed or self.succeeded
+
+    @property
+    def is_standby(self) -> bool:
+        """Return whether it only holds a node for a growth of the job."""
+        return contract.LABEL_STANDBY in self.labels
 
 
 @dataclass(frozen=True, slots=True)

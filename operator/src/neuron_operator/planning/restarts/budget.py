@@ -13,7 +13,7 @@ from neuron_api.resource.spec import HangPolicy, RestartPolicy
 from neuron_api.resource.status import CountedFailure, JobStatus
 from neuron_operator.planning.failures.incident import incidents
 
-from .ledger import open_entries
+from .ledger import PLANNED, open_entries
 
 FREE_REPLACEMENTS: Final = 2
 """Replacements in a row, without a step between them, that are made at once."""
@@ -66,7 +66,7 @@ def backoff_seconds(status: JobStatus, now: datetime) -> float:
     Not at all the first times, longer while no step is finished in between: a pod that the kubelet turns away at once
     would otherwise be created a thousand times an hour.
     """
-    failures = (entry for entry in open_entries(status) if entry.cause is not Reason.SUSPENDED)
+    failures = (entry for entry in open_entries(status) if entry.cause not in PLANNED)
     moments = [group[0].time for group in incidents(sorted(failures, key=lambda entry: entry.time))]
     if len(moments) <= FREE_REPLACEMENTS:
         return 0.0

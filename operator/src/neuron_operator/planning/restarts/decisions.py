@@ -1,4 +1,5 @@
-"""Which decision is due: the end of the job, a restart, a suspension, other nodes. The first case that applies decides.
+"""Which decision is due: the end of the job, a restart, a suspension, another number of nodes, or other nodes. The
+first case that applies decides.
 
 A decision is only written into the status; the next plan acts on what was saved. The cases are in order: what the pods
 say comes before the clock, the clock before the spec, and a hang is only a hang where nothing else explains it.
@@ -15,7 +16,7 @@ from neuron_operator.planning.scheduling import registry
 from neuron_operator.planning.status import compilation, progress
 from neuron_operator.planning.status.conditions import End, Facts
 
-from . import budget, checkpoint_gate, deadlines, diagnosis, exclusion, ladder, ledger, suspension
+from . import budget, checkpoint_gate, deadlines, diagnosis, exclusion, ladder, ledger, resizing, suspension
 from .ladder import RestartDecision
 from .suspension import SuspensionFacts
 
@@ -53,7 +54,8 @@ def _with_exclusions(context: PlanContext, before: JobStatus, after: JobStatus) 
 
 def decide(context: PlanContext) -> RestartDecision | None:
     """Return the first decision that is due; None: the job goes on as it is."""
-    decision = _first(context, _by_pods, _by_deadline, _by_suspend, _by_hang, _by_exclusion, _by_attempt)
+    cases = (_by_pods, _by_deadline, _by_suspend, resizing.decide, _by_hang, _by_exclusion, _by_attempt)
+    decision = _first(context, *cases)
     if decision is None:
         return None
     return replace(decision, status=_with_exclusions(context, context.status, decision.status))
@@ -146,11 +148,13 @@ def seconds_until_deadline(context: PlanContext) -> float | None:
 
 
 def seconds_until_due(context: PlanContext) -> tuple[float | None, ...]:
-    """Return the seconds until each thing that the clock alone brings: a stop, a deadline, the end of an exclusion."""
+    """Return the seconds until each thing that the clock alone brings: a stop, a deadline, the end of an exclusion, a
+    change of the number of nodes."""
     return (
         suspension.seconds_until_stop(context.job.spec, context.status, context.now),
         seconds_until_deadline(context),
         exclusion.seconds_until_next(context.status, context.gang, context.now),
+        resizing.seconds_until_due(context),
     )
 
 

@@ -18,6 +18,10 @@ from neuron_operator.planning.failures.failure_table import FailureTable
 from neuron_operator.planning.observation.observation import Pod
 
 LIMIT: Final = 64
+SCALED: Final = (Reason.SCALED_DOWN, Reason.SCALED_UP)
+"""Causes of lines that tell of another number of nodes."""
+PLANNED: Final = (Reason.SUSPENDED, *SCALED)
+"""Causes of lines that tell of no failure."""
 _MESSAGE_LIMIT: Final = 1024
 _STEPPING: Final = (
     TrainerPhase.TRAINING,

@@ -6,7 +6,7 @@ while, and so can that pod 0 answers, as long as it has no step to tell of. That
 phase, and that it trains as well.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,6 +31,12 @@ _NUMBERS = (
     "estimated_completion_time",
     "time_remaining",
 )
+_SCALED = (Reason.SCALED_DOWN, Reason.SCALED_UP)
+_PLANNED: Mapping[str, str] = {
+    Reason.SUSPENDED: "the job was resumed",
+    **dict.fromkeys(_SCALED, "the number of nodes was changed"),
+}
+"""What recovered, where it was no failure."""
 _BEFORE_STEPS = (Phase.STARTING, Phase.COMPILING)
 _OF_A_START = (
     ConditionType.READY,
@@ -95,6 +101,8 @@ def _restarts(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
             continue
         if entry.cause is Reason.SUSPENDED:
             yield Announcement("Normal", "Resumed", "Resume", sentence(entry))
+        elif entry.cause in _SCALED:
+            yield Announcement("Normal", entry.cause, "Scale", sentence(entry))
         else:
             yield Announcement("Warning", entry.cause, "Restart", sentence(entry))
 
@@ -103,7 +111,7 @@ def _recoveries(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
     closed = {_identity(entry) for entry in before.restarts if entry.recovered_time}
     for entry in after.restarts:
         if entry.recovered_time and _identity(entry) not in closed:
-            what = "the job was resumed" if entry.cause is Reason.SUSPENDED else f"the failure ({entry.cause})"
+            what = _PLANNED.get(entry.cause, f"the failure ({entry.cause})")
             note = (
                 f"Training continued from step {entry.resumed_from_step}, {entry.steps_lost} steps were done again, "
                 f"{entry.recovery_seconds:.0f} s after {what}."

@@ -162,6 +162,9 @@ def sentence(restart: Restart) -> str:
     """A failure and what is done about it."""
     if restart.cause is Reason.SUSPENDED:
         return f"The job was {restart.message}; it continues with new pods."
+    if restart.cause in (Reason.SCALED_DOWN, Reason.SCALED_UP):
+        at = f" after step {restart.step}" if restart.step else ""
+        return f"{restart.cause}{at}: {restart.message}"
     if restart.cause is Reason.HANG:
         at = f" after step {restart.step}" if restart.step else ""
         return f"Hang: {restart.message}{at}. All pods are replaced."

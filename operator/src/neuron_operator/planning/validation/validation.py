@@ -4,7 +4,7 @@ A job that names no trainer image gets one by accelerator, and on Trainium by wh
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
@@ -14,7 +14,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding, Severity, error, errors_of, warning
 from neuron_api.loading import device_count, yaml_text
 from neuron_api.loading.loader import Loaded, load_object, load_text
-from neuron_api.platform import instances
+from neuron_api.platform import instances, node_counts
 from neuron_api.platform.devices import NO_DEVICES, Devices, devices
 from neuron_api.platform.instances import Stack, generation_of
 from neuron_api.platform.topology import Topology
@@ -27,7 +27,8 @@ from neuron_api.schema import support
 from neuron_operator.planning.observation.observation import ConfigText
 from neuron_operator.planning.options import Options
 
-from . import storage, template, template_conflicts
+from . import elastic, storage, template, template_conflicts
+from .elastic import NodePlan
 
 _KINDS: Final = {Accelerator.CPU: "cpu", Accelerator.CUDA: "cuda"}
 """Kinds of images of devices that have one each."""
@@ -76,6 +77,16 @@ class Accepted:
     devices: Devices
     image: str
     warnings: tuple[Finding, ...]
+    node_plan: NodePlan
+    """Which numbers of nodes are legal, and which one the spec asks for."""
+
+    def with_nodes(self, count: int, spec: JobSpec) -> "Accepted":
+        """Return the same with another number of nodes."""
+        if count == self.topology.num_nodes:
+            return self
+        config = node_counts.with_nodes(self.config, count)
+        _, node_devices = _platform(spec, config)
+        return replace(self, config=config, topology=Topology.from_config(config), devices=node_devices)
 
     @property
     def reason(self) -> Reason:
@@ -133,6 +144,7 @@ def _validate(key: _ValidationKey) -> Accepted | Refused:
     if loaded.config is None:
         return Refused(Reason.CONFIG_INVALID, _sentences((*loaded.errors, *template_findings)))
     platform_findings, node_devices = _platform(spec, loaded.config)
+    node_plan = _node_plan(key, loaded, loaded.config)
     everything = (
         *loaded.findings,
         *instances.contradictions(spec.platform),
@@ -145,13 +157,32 @@ def _validate(key: _ValidationKey) -> Accepted | Refused:
         *template_conflicts.findings(spec.pod_template, spec.scheduling, node_devices, spec.platform),
         *storage.findings(spec, loaded.config),
         *(memory_copies.check(spec.memory_checkpoints, loaded.config) if spec.memory_checkpoints else ()),
+        *node_plan.findings,
     )
     warnings = tuple(finding for finding in everything if finding.severity is Severity.WARNING)
     if errors := errors_of((*everything, *_config_changed(key, loaded))):
         only_storage = all(finding.key == storage.KEY for finding in errors)
         return Refused(Reason.STORAGE_MISSING if only_storage else Reason.CONFIG_INVALID, _sentences(errors))
     topology = Topology.from_config(loaded.config)
-    return Accepted(loaded.config, key.text, loaded.hash, topology, node_devices, key.image, warnings)
+    return Accepted(loaded.config, key.text, loaded.hash, topology, node_devices, key.image, warnings, node_plan)
+
+
+def _node_plan(key: _ValidationKey, base: Loaded, config: TrainingConfig) -> NodePlan:
+    spec, load, devices_override = (
+        key.spec,
+        _reader(key.spec, key.text),
+        device_count.as_override(config.trainer.devices),
+    )
+
+    def read(count: int) -> tuple[TrainingConfig | None, Iterable[Finding]]:
+        loaded, expected = (
+            load((devices_override, node_counts.as_override(count))),
+            node_counts.with_nodes(config, count),
+        )
+        return loaded.config, (*loaded.findings, *_platform(spec, expected)[0], *storage.findings(spec, expected))
+
+    policy = None if base.errors else spec.elastic_policy
+    return elastic.node_plan(policy, config, read, started=bool(key.started_with))
 
 
 _small_answer: Final = lru_cache(maxsize=512)(_validate)
@@ -175,7 +206,13 @@ _large_yaml: Final = lru_cache(maxsize=MANY_LARGE)(_yaml)
 
 
 def _load(spec: JobSpec, text: str) -> Loaded:
-    platform, config = spec.platform, spec.config
+    read, instance = _reader(spec, text), instances.instance(spec.platform)
+    return device_count.resolve_device_count(read(()), read, instance, spec.device_count_scope)
+
+
+def _reader(spec: JobSpec, text: str) -> Callable[[Sequence[str]], Loaded]:
+    """Return the function that loads the configuration with overrides."""
+    config = spec.config
     reference = spec.config_from.config_map_key_ref if spec.config_from else None
     source = f"ConfigMap {reference.name}, key {reference.key}" if reference else ""
     canonical = None if config is None else json.dumps(config)
@@ -183,7 +220,7 @@ def _load(spec: JobSpec, text: str) -> Loaded:
     def read(changes: Sequence[str]) -> Loaded:
         return _from_text(text, source, *changes) if canonical is None else _from_object(canonical, *changes)
 
-    return device_count.resolve_device_count(read(()), read, instances.instance(platform), spec.device_count_scope)
+    return read
 
 
 @lru_cache(maxsize=512)
