@@ -19,7 +19,7 @@ from controlplane.locations import fingerprint
 from controlplane.shell import run
 from imagebuild.builder import Builder
 
-_PACKAGES = ("python3", "python3-venv", "ca-certificates", "libstdc++6", "libgomp1", "procps", "tzdata")
+PACKAGES = ("python3", "python3-venv", "ca-certificates", "libstdc++6", "libgomp1", "procps", "tzdata")
 """Beside `essential`: what the wheels link, and procps for `kubectl exec … kill` and `ps`."""
 
 _LEFT_OUT = ("man", "doc", "info", "locale")
@@ -27,22 +27,23 @@ _SOURCES = ("debian.sources", "ubuntu.sources")
 _OLDEST_PYTHON = {"buster": "3.7", "bullseye": "3.9", "focal": "3.8", "jammy": "3.10"}
 
 
-def ensure(builder: Builder, suite: str = "") -> str:
+def ensure(builder: Builder, suite: str = "", packages: Sequence[str] = PACKAGES) -> str:
     """Name of the base image; makes it the first time. `suite`: another release of Debian than this machine's."""
     codename = suite or _codename()
-    image = f"localhost/neuron-base:{codename}-{fingerprint(*_PACKAGES, *_LEFT_OUT, platform.machine())}"
+    image = f"localhost/neuron-base:{codename}-{fingerprint(*packages, *_LEFT_OUT, platform.machine())}"
     if not builder.has(image):
         requirements.install({"mmdebstrap": "mmdebstrap"})
         with tempfile.TemporaryDirectory() as scratch:
             context = Path(scratch)
             context.chmod(0o755)
-            _make_root(codename, context / "root.tar", [_source(suite)] if suite else _apt_sources())
+            sources = [_source(suite)] if suite else _apt_sources()
+            _make_root(codename, context / "root.tar", packages, sources)
             builder.build(image, "FROM scratch\nADD root.tar /\nENV LANG=C.UTF-8\n", context)
     return image
 
 
-def _make_root(codename: str, archive: Path, sources: Sequence[str | Path]) -> None:
-    command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(_PACKAGES)}"]
+def _make_root(codename: str, archive: Path, packages: Sequence[str], sources: Sequence[str | Path]) -> None:
+    command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(packages)}"]
     command += [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in _LEFT_OUT]
     # Debian asks that copyright files stay with the programs.
     command += ["--dpkgopt=path-include=/usr/share/doc/*/copyright"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from controlplane.errors import ClusterError
 from controlplane.locations import REPOSITORY, default_state_directory
-from imagebuild import baseimage, indexaccess, loading
+from imagebuild import baseimage, indexaccess, loading, neuronbase
 from imagebuild.builder import Builder
 from imagebuild.images import IMAGES, LOCAL, Built, Image
 from kindcluster.cluster import KindCluster
@@ -25,6 +25,7 @@ installed where it is missing and apt-get is there), and load them into the loca
   hack/images build operator
   hack/images build torchneuron --neuron-base-image NAME --neuron-index-url URL
   hack/images build nxd --neuron-base-image NAME --neuron-index-url URL
+  hack/images build nxd --neuron-base-image debian:bookworm      stand-ins of both: nothing of AWS' is reached
   hack/images names              NAME IMAGE lines: tags are content ids, so a changed image rolls a Deployment
 
 The base image: with docker the Dockerfile's default is pulled; with buildah one is made from this
@@ -110,8 +111,8 @@ def _base(options: argparse.Namespace, builder: Builder) -> str:
 def _arguments(name: str, base: str, options: argparse.Namespace) -> dict[str, str]:
     arguments = {"BASE_IMAGE": base} if base else {}
     if name in _ON_NEURON:
-        base_image = f"{name.upper()}_BASE_IMAGE"
-        arguments |= {base_image: _neuron_base(options), "NEURON_INDEX_URL": options.neuron_index_url}
+        base_image, index = _neuron_base(options)
+        arguments |= {f"{name.upper()}_BASE_IMAGE": base_image, "NEURON_INDEX_URL": index}
     if name == "operator":
         return arguments
     if options.torch_index_url:
@@ -121,10 +122,13 @@ def _arguments(name: str, base: str, options: argparse.Namespace) -> dict[str, s
     return arguments
 
 
-def _neuron_base(options: argparse.Namespace) -> str:
-    """The image with the Neuron runtime; of `debian:SUITE` one without it, in which nothing trains."""
+def _neuron_base(options: argparse.Namespace) -> tuple[str, str]:
+    """The image with the Neuron runtime, and the index; of `debian:SUITE` stand-ins of both, in which nothing trains on
+    a device."""
     name, _, suite = str(options.neuron_base_image).partition(":")
-    return baseimage.ensure(Builder.find(), suite) if name == "debian" and suite else str(options.neuron_base_image)
+    if name != "debian" or not suite:
+        return str(options.neuron_base_image), str(options.neuron_index_url)
+    return neuronbase.ensure(Builder.find(), suite), options.neuron_index_url or neuronbase.INDEX_URL
 
 
 def _names(_options: argparse.Namespace) -> int:
@@ -145,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--torch-index-url", default=os.environ.get("TORCH_INDEX_URL", ""), metavar="URL")
     build.add_argument("--neuron-base-image", default=os.environ.get("TORCHNEURON_BASE_IMAGE", ""), metavar="NAME",
                        help="image with the Neuron runtime and Python 3.12 to 3.14 (nxd: 3.11 or 3.12); debian:trixie, "
-                       "debian:bookworm: one without the runtime, for tests of the build")  # fmt: skip
+                       "debian:bookworm: a stand-in without runtime, and empty wheels, for tests")  # fmt: skip
     build.add_argument("--neuron-index-url", default=os.environ.get("NEURON_INDEX_URL", ""), metavar="URL",
                        help="torchneuron, nxd: the Neuron package index")  # fmt: skip
     build.add_argument("--torch-full", action="store_true", help="PyTorch with its CUDA libraries, 3 GB more")

@@ -43,44 +43,29 @@ _SHARED = (
     "dashboard/src",
     "hack/imagebuild/build.lock",
 )
+
+
+def _trainer(name: str, target: str) -> Image:
+    return Image(
+        name,
+        "trainer-image/Dockerfile",
+        target,
+        (
+            *_SHARED,
+            "trainer-image/src",
+            f"trainer-image/requirements/{target}.lock",
+            "hack/imagebuild/locked_install.py",
+            "hack/imagebuild/neuron_locked_install.py",
+            "hack/torch_cuda_stubs.py",
+        ),
+    )
+
+
 IMAGES = {
     "operator": Image("operator", "Dockerfile", "", (*_SHARED, "operator/src", "requirements/operator.lock")),
-    "trainer": Image(
-        "trainer",
-        "trainer-image/Dockerfile",
-        "cpu",
-        (
-            *_SHARED,
-            "trainer-image/src",
-            "trainer-image/requirements/cpu.lock",
-            "hack/imagebuild/locked_install.py",
-            "hack/torch_cuda_stubs.py",
-        ),
-    ),
-    "torchneuron": Image(
-        "trainer-torchneuron",
-        "trainer-image/Dockerfile",
-        "torchneuron",
-        (
-            *_SHARED,
-            "trainer-image/src",
-            "trainer-image/requirements/torchneuron.lock",
-            "hack/imagebuild/locked_install.py",
-            "hack/torch_cuda_stubs.py",
-        ),
-    ),
-    "nxd": Image(
-        "trainer-nxd",
-        "trainer-image/Dockerfile",
-        "nxd",
-        (
-            *_SHARED,
-            "trainer-image/src",
-            "trainer-image/requirements/nxd.lock",
-            "hack/imagebuild/locked_install.py",
-            "hack/torch_cuda_stubs.py",
-        ),
-    ),
+    "trainer": _trainer("trainer", "cpu"),
+    "torchneuron": _trainer("trainer-torchneuron", "torchneuron"),
+    "nxd": _trainer("trainer-nxd", "nxd"),
 }
 LOCAL = ("operator", "trainer")
 """Those of the local cluster, which are built when none is named."""

@@ -10,40 +10,35 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
 from controlplane.locations import REPOSITORY, fingerprint
-from demonstration.kubectl import DemoError, Kubectl, wait_for
+from demonstration.kubectl import DemoError, Kubectl
 from demonstration.report import compare, parse_metrics
 from demonstration.setting import chapter
 from imagebuild import loading
 from imagebuild.builder import Builder
 from offline.cluster import Cluster
 
-from . import faults
+from . import faults, trainium_node
 from .cluster_fixture import Ground, prepare
-from .device_plugin import DevicePlugin
-from .job import TrialJob
+from .job import TrialJob, pod_template
+from .trainium_node import EFA, NEURON
 
 INSTANCE_TYPE: Final = "trn2.3xlarge"
 """One chip and one EFA interface a node: two pods of two processes take two nodes of it, which are one here."""
-NEURON, EFA = "aws.amazon.com/neuron", "vpc.amazonaws.com/efa"
 STEPS: Final = 40
 _STAND_IN: Final = "localhost/neuron-trainer-stand-in"
-_LABEL: Final = "node.kubernetes.io/instance-type"
-_PLUGINS: Final = Path("var/lib/kubelet/device-plugins")
 _PAGE: Final = REPOSITORY / "docs" / "install-eks.md"
 
 
 def main(console: Console) -> None:
     """Follow the page; raise `DemoError` where something is not as it says."""
     ground = prepare(console, lambda cluster, image: {"torchneuron": _image(console, cluster, image)})
-    with _node(console, ground):
+    with trainium_node.advertised(console, ground, INSTANCE_TYPE, (NEURON, EFA)):
         _page(console, ground.kubectl)
         with chapter(console, f"job on {INSTANCE_TYPE}, unbroken"):
             unbroken = _train(ground, "install-unbroken", [])
@@ -70,31 +65,6 @@ def _image(console: Console, cluster: Cluster, trainer: str) -> str:
     return name
 
 
-@contextmanager
-def _node(console: Console, ground: Ground) -> Iterator[None]:
-    """Make the node one of Trainium: label and taint, and devices by the kubelet's own API."""
-    kubectl, node = ground.kubectl, _name(ground.kubectl)
-    with ExitStack() as stack:
-        with chapter(console, f"node: label {INSTANCE_TYPE}, taint, device plugins"):
-            kubectl.run("label", "node", node, f"{_LABEL}={INSTANCE_TYPE}", "--overwrite")
-            stack.callback(kubectl.run, "label", "node", node, f"{_LABEL}-", check=False)
-            for resource in (NEURON, EFA):
-                stack.enter_context(DevicePlugin(ground.inside(Path("/") / _PLUGINS), resource, 2))
-            wait_for("the kubelet to advertise them", lambda: set(_allocatable(kubectl).values()) == {"2"}, seconds=60)
-            kubectl.run("taint", "node", node, f"{NEURON}=present:NoSchedule", "--overwrite")
-            stack.callback(kubectl.run, "taint", "node", node, f"{NEURON}-", check=False)
-        yield
-
-
-def _name(kubectl: Kubectl) -> str:
-    return kubectl.run("get", "nodes", "--output", "jsonpath={.items[0].metadata.name}").strip()
-
-
-def _allocatable(kubectl: Kubectl) -> dict[str, str]:
-    allocatable = kubectl.get("node", _name(kubectl))["status"]["allocatable"]
-    return {resource: str(allocatable.get(resource, "0")) for resource in (NEURON, EFA)}
-
-
 def _page(console: Console, kubectl: Kubectl) -> None:
     """The page's own look at the nodes, and its job of Trn2, which the API server must take."""
     text = _PAGE.read_text()
@@ -109,17 +79,7 @@ def _page(console: Console, kubectl: Kubectl) -> None:
 
 def _train(ground: Ground, name: str, harms: list[faults.Harm]) -> dict[int, dict[str, float]]:
     """Train to the end with what is done to it on the way; return the numbers of each step."""
-    environment = [{"name": "NEURON_STANDIN_NODE", "value": "/tmp/cores"}]
-    container = {
-        "name": "trainer", "env": environment, "resources": {"requests": {"cpu": "50m", "memory": "512Mi"}},
-        "volumeMounts": [{"name": "model", "mountPath": "/model", "readOnly": True}],
-    }  # fmt: skip
-    template = {
-        "spec": {
-            "containers": [container],
-            "volumes": [{"name": "model", "configMap": {"name": "trial-model"}}],
-        }
-    }
+    template = pod_template({"NEURON_STANDIN_NODE": "/tmp/cores"})
     platform = {"instanceType": INSTANCE_TYPE}
     with TrialJob(ground, name, steps=STEPS, platform=platform, podTemplate=template) as job:
         for number, harm in enumerate(harms, start=1):

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,8 +43,19 @@ class PodSeen:
 class TrialJob:
     """See the module. Use as a context manager: nothing of it is left."""
 
-    def __init__(self, ground: Ground, name: str, *, steps: int = STEPS, claim: str = CLAIM, **spec: Any) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        name: str,
+        *,
+        steps: int = STEPS,
+        claim: str = CLAIM,
+        config: Mapping[str, Any] | None = None,
+        **spec: Any,
+    ) -> None:
+        """`config`: keys of the configuration, and of its sections, that are others than below."""
         self.ground, self.name, self.steps, self.claim, self.spec = ground, name, steps, claim, spec
+        self._config_changes = config or {}
         self.log_dir = ground.storage / name
         """As this process sees it; another claim's is elsewhere."""
 
@@ -75,11 +86,17 @@ class TrialJob:
                 "storage": [{"claimName": self.claim, "mountPath": "/training"}],
                 "restartPolicy": {"maxProcessRestarts": 100, "rejoinTimeoutSeconds": 300},
                 "podTemplate": {"spec": _pod_spec(self.name)},
-                "config": self._config(),
+                "config": self._changed(self._config()),
                 **self.spec,
             },
         }
         return {"apiVersion": "v1", "kind": "List", "items": [model, job]}
+
+    def _changed(self, config: Json) -> Json:
+        changed = dict(config)
+        for name, value in self._config_changes.items():
+            changed[name] = {**config.get(name, {}), **value} if isinstance(value, dict) else value
+        return changed
 
     def _config(self) -> Json:
         return {
@@ -229,6 +246,23 @@ class TrialJob:
         return [*self.children(), *(f"process {one.name}" for one in processes.of_pods(uids))]
 
 
+def pod_template(environment: Mapping[str, str]) -> Json:
+    """A template without wishes for nodes, whose trainer has these variables and the model."""
+    container = {**_trainer(), "env": [{"name": name, "value": value} for name, value in environment.items()]}
+    return {"spec": {"containers": [container], "volumes": [_MODEL_VOLUME]}}
+
+
+_MODEL_VOLUME = {"name": "model", "configMap": {"name": "trial-model"}}
+
+
+def _trainer() -> Json:
+    return {
+        "name": "trainer",
+        "volumeMounts": [{"name": "model", "mountPath": "/model", "readOnly": True}],
+        "resources": {"requests": {"cpu": "50m", "memory": "512Mi"}},
+    }
+
+
 def _pod_spec(name: str) -> Json:
     apart = {
         "weight": 100,
@@ -244,14 +278,8 @@ def _pod_spec(name: str) -> Json:
     return {
         "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [apart]}},
         "tolerations": away,
-        "containers": [
-            {
-                "name": "trainer",
-                "volumeMounts": [{"name": "model", "mountPath": "/model", "readOnly": True}],
-                "resources": {"requests": {"cpu": "50m", "memory": "512Mi"}},
-            }
-        ],
-        "volumes": [{"name": "model", "configMap": {"name": "trial-model"}}],
+        "containers": [_trainer()],
+        "volumes": [_MODEL_VOLUME],
     }
 
 

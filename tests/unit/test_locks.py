@@ -43,10 +43,14 @@ def test_a_lock_names_no_index_and_no_file(lock: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("source", sorted((ROOT / "requirements").glob("*.in")), ids=lambda source: source.name)
+@pytest.mark.parametrize(
+    "source",
+    sorted(path.relative_to(ROOT) for path in (*ROOT.glob("requirements/*.in"), *ROOT.glob("hack/*/*.in"))),
+    ids=str,
+)
 def test_make_lock_writes_the_lock_of_every_source(source: Path) -> None:
     """One that is left out keeps its versions when all others are upgraded."""
-    command = rf"^(?:compile|lock 3\.11) .*requirements/{source.stem}\.(?:in|lock)\b.* \"\$@\"$"
+    command = rf"^(?:compile|lock 3\.11) .*{source.with_suffix('')}\.(?:in|lock)\b.* \"\$@\"$"
     assert re.search(command, (ROOT / "hack" / "lock").read_text(), re.MULTILINE)
 
 

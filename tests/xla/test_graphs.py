@@ -53,3 +53,16 @@ def test_random_bits_are_those_of_hosts(device: torch.device) -> None:
     assert torch.equal(hashed(numbers.to(device), 12345).cpu(), hashed(numbers, 12345))
     values, place = torch.linspace(-3, 3, 1000), Place((1000,), (0,))
     assert torch.equal(stochastic(values.to(device), place, -77).cpu(), stochastic(values, place, -77))
+
+
+def test_the_state_of_the_generator_comes_back_whatever_its_highest_bit_is(device: "torch.device") -> None:
+    module = torch.get_device_module(device)
+    before = module.get_rng_state()
+    drawn = []
+    for state in (5, -5, 2**63 - 1, -(2**63)):
+        module.set_rng_state(torch.tensor([state]))
+        assert module.get_rng_state().tolist() == [state]
+        drawn.append(torch.rand(4, device=device).cpu().tolist())
+        module.set_rng_state(torch.tensor([state]))
+        assert torch.rand(4, device=device).cpu().tolist() == drawn[-1]
+    module.set_rng_state(before)

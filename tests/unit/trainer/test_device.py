@@ -84,6 +84,22 @@ def test_two_runs_with_one_cache_share_no_folder_of_compilations() -> None:
     assert device_environment.SHARED_CACHES["neuron"].keys() <= shared
 
 
+def test_a_user_without_an_entry_in_the_password_file_has_a_name_for_the_compiler(monkeypatch: Any) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    environ: dict[str, str] = {}
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    device_environment.name_user(environ)
+    assert environ == {"LOGNAME": f"uid_{os.getuid()}"}
+    monkeypatch.setenv("LOGNAME", "somebody")
+    environ.clear()
+    device_environment.name_user(environ)
+    assert environ == {}
+
+
 # ---- loading and opening ---------------------------------------------------------------------------------------------
 
 

@@ -38,13 +38,14 @@ def synchronize() -> None:
 
 
 def get_rng_state() -> Tensor:
-    """Return the state of the device's generator, int64 [1]."""
-    return torch.tensor([_model().get_rng_state()], dtype=torch.int64)
+    """Return the state of the device's generator, 64 bits without a sign, as int64 [1]."""
+    state = int(_model().get_rng_state())
+    return torch.tensor([state - 2**64 if state >= 2**63 else state], dtype=torch.int64)
 
 
 def set_rng_state(state: Tensor) -> None:
     """Continue where a state was taken."""
-    _model().set_rng_state(int(state))
+    _model().set_rng_state(int(state) % 2**64)
 
 
 def _model() -> Any:

@@ -3,6 +3,7 @@
 What the runtimes need is from their public documentation and from reports (docs/reference/upstream-facts.md).
 """
 
+import getpass
 import os
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import suppress
@@ -62,6 +63,17 @@ def keep_runtimes_out(environ: MutableMapping[str, str]) -> None:
     A user's value does not count: a process that has initialised a runtime cannot fork workers.
     """
     environ[AUTOLOAD] = "0"
+
+
+def name_user(environ: MutableMapping[str, str]) -> None:
+    """Give a user without an entry in /etc/passwd a name, which PyTorch 2.9's compiler asks for when it is imported.
+
+    A container's user is a number that no image need know: 65532, or what a cluster chooses.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        environ["LOGNAME"] = f"uid_{os.getuid()}"
 
 
 def variables(accelerator: str, cache: Path, own: Path, node_rank: int) -> Iterator[tuple[str, str]]:

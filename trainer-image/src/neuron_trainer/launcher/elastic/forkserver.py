@@ -16,6 +16,7 @@ from neuron_trainer.launcher import device_environment
 def start(processes: int) -> None:
     """Begin to preload in the background; the environment of workers is that of this moment."""
     device_environment.keep_runtimes_out(os.environ)
+    device_environment.name_user(os.environ)
     # One thread per process as torchrun does: the result of a sum depends on the number of threads, and a run must not
     # change when it is resumed on a node with other cores. A user's own value wins.
     os.environ.setdefault("OMP_NUM_THREADS", "1" if processes > 1 else str(len(os.sched_getaffinity(0))))

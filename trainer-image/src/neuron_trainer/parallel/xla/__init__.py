@@ -18,8 +18,9 @@ from neuron_trainer.parallel.backend import ParallelBackend
 
 
 def accepts(_: TrainingConfig, accelerator: str) -> bool:
-    """Return whether the device is PyTorch/XLA's."""
-    return accelerator == "xla"
+    """Return whether the device is PyTorch/XLA's, or the host of an environment for it, whose PyTorch `native` is not
+    made for."""
+    return accelerator == "xla" or (accelerator == "cpu" and accelerators.is_present(accelerators.get("xla")))
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:

@@ -1,20 +1,24 @@
-#!/usr/bin/env python3
-"""A package index with wheels of nothing in place of what only AWS' index has: torch-neuronx, neuronx-cc and others (--help).
+"""A base image in place of one with the Neuron runtime, for tests of the targets torchneuron and nxd.
 
-For tests of the image targets torchneuron and nxd where that index is not reached, never for a training:
-`torch_neuronx` brings no device. Writes the wheels and the pages of an index below DIR, and serves them on 127.0.0.1 until it is ended:
-
-    hack/neuron-stub-index DIR PORT &
-    hack/images build torchneuron --neuron-index-url http://127.0.0.1:PORT/ --neuron-base-image NAME --cluster none
+A Debian root with Python's shared library and an index of empty wheels for what only AWS' index has. `torch_neuronx`
+brings no device there, so a job computes on PyTorch/XLA's CPU.
 """
 
-import argparse
+from __future__ import annotations
+
 import hashlib
+import tempfile
 import zipfile
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from imagebuild import baseimage
+from imagebuild.builder import Builder
+from localcluster.locations import fingerprint
+
+INDEX_URL = "file:///opt/neuron-index/"
+"""Of the empty wheels, in the image."""
+_PYTHON_LIBRARY = r"?name(^libpython3\.[0-9]+$)"
+"""`libpython3.11` of bookworm, by a pattern of apt: torch_xla links it, and `python3` is linked without it."""
 _VERSIONS = {
     "torch-neuronx": ("2.9.0.2.13.0", "2.14.3"),
     "neuronx-cc": ("2.28.0",),
@@ -24,7 +28,21 @@ _VERSIONS = {
 _MODULES = {"neuronx-cc": "neuronxcc"}
 """Names of modules that are not those of their packages."""
 _METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: Stand-in without content.\n"
-_WHEEL = "Wheel-Version: 1.0\nGenerator: neuron-stub-index\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+_WHEEL = "Wheel-Version: 1.0\nGenerator: neuronbase\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+
+
+def ensure(builder: Builder, suite: str) -> str:
+    """Name of the image on a release of Debian; makes it the first time."""
+    packages = (*baseimage.PACKAGES, _PYTHON_LIBRARY)
+    root = baseimage.ensure(builder, suite, packages)
+    image = f"localhost/neuron-stand-in-base:{suite}-{fingerprint(root, Path(__file__).read_text())}"
+    if not builder.has(image):
+        with tempfile.TemporaryDirectory() as scratch:
+            context = Path(scratch)
+            context.chmod(0o755)
+            write_index(context / "index")
+            builder.build(image, f"FROM {root}\nCOPY index {INDEX_URL.removeprefix('file://')}\n", context)
+    return image
 
 
 def write_index(folder: Path) -> None:
@@ -55,19 +73,3 @@ def _wheel(folder: Path, name: str, version: str) -> Path:
             archive.writestr(inside, text)
         archive.writestr(record, "".join(f"{inside},,\n" for inside in (*files, record)))
     return path
-
-
-def main() -> None:
-    """Write and serve."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where the index is written")
-    parser.add_argument("port", type=int, metavar="PORT", nargs="?", help="serve it there; without: write only")
-    options = parser.parse_args()
-    write_index(options.folder)
-    if options.port is not None:
-        handler = partial(SimpleHTTPRequestHandler, directory=str(options.folder))
-        ThreadingHTTPServer(("127.0.0.1", options.port), handler).serve_forever()
-
-
-if __name__ == "__main__":
-    main()
