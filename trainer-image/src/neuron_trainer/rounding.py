@@ -45,8 +45,8 @@ def stochastic(values: Tensor, place: Place, key: int) -> Tensor:
 
     A value between two neighbours in bf16 becomes the upper with probability (value - lower) / (upper - lower).
     """
-    bits = values.contiguous().view(torch.int32) + noise(tuple(values.shape), place, key, values.device)
-    rounded = (bits & -0x10000).view(torch.float32)
+    bits = _reinterpreted(values.contiguous(), torch.int32) + noise(tuple(values.shape), place, key, values.device)
+    rounded = _reinterpreted(bits & -0x10000, torch.float32)
     return torch.where(values.isfinite(), rounded, values).to(torch.bfloat16)
 
 
@@ -62,9 +62,26 @@ def noise(shape: tuple[int, ...], place: Place, key: int, device: torch.device) 
         own = torch.arange(begin, begin + length, dtype=torch.int64, device=device)
         row = row[..., None] * size + own
     word = row[..., None] * words + torch.arange(from_word, to_word, dtype=torch.int64, device=device)
-    drawn = _mix(word, key).view(torch.int16)
+    drawn = _parts(_mix(word, key))
     skipped = column - from_word * _EACH
     return (drawn[..., skipped : skipped + columns].to(torch.int32) & 0xFFFF).view(shape)
+
+
+def _reinterpreted(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same bits as another dtype of that size; a `view` of a lazy tensor is computed on the host."""
+    if values.device.type != "xla":
+        return values.view(dtype)
+    from neuron_trainer.accelerators import lazy
+
+    return lazy.reinterpreted(values, dtype)
+
+
+def _parts(words: Tensor) -> Tensor:
+    """int64 [..., n] to integers [..., 4 n] whose low 16 bits are those of each word, the lowest ones first."""
+    if words.device.type != "xla":
+        return words.view(torch.int16)
+    shifts = (words >> 16 * place for place in range(_EACH))
+    return torch.stack([(part & 0xFFFF).to(torch.int32) for part in shifts], dim=-1).flatten(-2)
 
 
 def _mix(position: Tensor, key: int) -> Tensor:

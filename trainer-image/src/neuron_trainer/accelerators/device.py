@@ -14,6 +14,7 @@ from collections.abc import MutableMapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, Final
 
 import torch
@@ -25,17 +26,24 @@ from .accelerator import Accelerator
 
 def clear_fallbacks(accelerator: Accelerator) -> None:
     """Begin to count, where the vendor's package counts."""
-    package = sys.modules.get(accelerator.package)
+    package = _counting_module(accelerator)
     if package is not None and hasattr(package, "clear_op_tracking"):
         package.clear_op_tracking()
 
 
 def fallback_ops(accelerator: Accelerator) -> Counter[str]:
     """Return the operators that ran on the CPU since `clear`, and how often; empty where nothing counts them."""
-    package = sys.modules.get(accelerator.package)
+    package = _counting_module(accelerator)
     if package is None or not hasattr(package, "get_fallback_ops"):
         return Counter()
     return Counter(map(str, package.get_fallback_ops()))
+
+
+def _counting_module(accelerator: Accelerator) -> ModuleType | None:
+    """Return the vendor's package, or our module in front of it, once the package is loaded."""
+    if accelerator.package not in sys.modules:
+        return None
+    return sys.modules.get(accelerator.module or accelerator.package)
 
 
 VISIBLE_CORES: Final = "NEURON_RT_VISIBLE_CORES"

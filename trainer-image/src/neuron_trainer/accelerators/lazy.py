@@ -4,7 +4,9 @@ torch_xla claims a core when it is imported, so it is imported where a function 
 """
 
 import os
+from collections import Counter
 from collections.abc import MutableMapping
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -37,6 +39,29 @@ def synchronize() -> None:
     torch_xla.sync(wait=True)
 
 
+def clear_op_tracking() -> None:
+    """Begin to count operators that run on the host; graphs are counted beside them, so nothing is set to 0."""
+    _earlier.clear()
+    _earlier.update(_host_operators())
+
+
+def get_fallback_ops() -> list[str]:
+    """Return each operator that ran on the host since then, as often as it did."""
+    return sorted((_host_operators() - _earlier).elements())
+
+
+_earlier: Final[Counter[str]] = Counter()
+_READ: Final = "aten::_local_scalar_dense"
+"""A number that is read, which is no operator of a step."""
+
+
+def _host_operators() -> Counter[str]:
+    import torch_xla.debug.metrics as counters
+
+    names = [name for name in counters.counter_names() if name.startswith("aten::") and name != _READ]
+    return Counter({name: int(counters.counter_value(name)) for name in names})
+
+
 def get_rng_state() -> Tensor:
     """Return the state of the device's generator, 64 bits without a sign, as int64 [1]."""
     state = int(_model().get_rng_state())
@@ -46,6 +71,25 @@ def get_rng_state() -> Tensor:
 def set_rng_state(state: Tensor) -> None:
     """Continue where a state was taken."""
     _model().set_rng_state(int(state) % 2**64)
+
+
+def reinterpreted(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the bits of lazy fp32 as int32, or the other way round, within the graph: XLA's own operator for it, which
+    no operator of PyTorch is lowered to (torch-xla 2.9)."""
+    result: Tensor = _reinterpretation()(values, dtype=_XLA_NAMES[dtype])
+    return result
+
+
+_XLA_NAMES: Final = {torch.int32: "s32", torch.float32: "f32"}
+
+
+@cache
+def _reinterpretation() -> Any:
+    import torch_xla.core.xla_builder
+    import torch_xla.core.xla_op_registry
+
+    names = {"s32": torch_xla.core.xla_builder.Type.S32, "f32": torch_xla.core.xla_builder.Type.F32}
+    return torch_xla.core.xla_op_registry.register("reinterpreted", lambda values, dtype: values.bitcast(names[dtype]))
 
 
 def _model() -> Any:

@@ -75,6 +75,7 @@ def _trials(request: DoctorRequest, here: Machine) -> Iterator[tuple[str, Trial]
     if not request.has_trials or (request.accelerator != "cpu" and not (here.device_files or request.processes)):
         return
     cache = _cache(request.cache)
+    device_environment.name_user(os.environ)
     variables = {
         device_environment.AUTOLOAD: "0",
         **{

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from neuron_api import contract
+from neuron_api.platform.instances import Stack
 from neuron_api.resource.accelerator import Accelerator
 
-NAMES: Final = tuple(accelerator.device for accelerator in Accelerator)
+NAMES: Final = tuple(
+    dict.fromkeys([*(accelerator.device for accelerator in Accelerator), *(stack.device for stack in Stack)])
+)
+"""Of devices: what the operator hands to a pod, `xla` on Trn1."""
 
 
 def add_doctor(commands: Any) -> None:
@@ -20,7 +24,7 @@ def add_doctor(commands: Any) -> None:
     # fmt: off
     add("--accelerator", choices=NAMES, metavar="NAME",
         default=os.environ.get(contract.ENV_ACCELERATOR, "cpu"),
-        help="cpu, neuron or cuda; default: what the operator says, else cpu")
+        help="cpu, neuron, cuda or, on Trn1, xla; default: what the operator says, else cpu")
     add("--processes", type=_positive, metavar="N",
         help="processes of the collective; default: the logical cores that neuron-ls lists, 2 without any; with it the "
         "devices are used even where none is seen")

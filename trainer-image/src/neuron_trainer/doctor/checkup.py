@@ -17,7 +17,7 @@ MAX_PROCESSES: Final = 64
 def examine(machine: Machine) -> Iterator[Result]:
     """Yield what is seen without touching a device."""
     yield from versions.results(machine)
-    if machine.accelerator == "neuron":
+    if machine.has_neuron:
         yield from devices.results(machine)
         yield from host.network(machine)
     elif machine.accelerator == "cuda":

@@ -22,7 +22,16 @@ from typing import Any, Final
 from neuron_api import contract, redaction
 
 PROGRAM_SECONDS: Final = 20.0
-PACKAGES: Final = ("torch", "torch-neuronx", "neuronx-cc", "nki", "neuron-training-operator")
+PACKAGES: Final = (
+    "torch",
+    "torch-neuronx",
+    "torch-xla",
+    "libneuronxla",
+    "neuronx-cc",
+    "neuronx-distributed",
+    "nki",
+    "neuron-training-operator",
+)
 """Distributions whose versions matter."""
 VARIABLES: Final = (
     "CCOM_SOCKET_IFNAME",
@@ -35,6 +44,9 @@ VARIABLES: Final = (
     "NEURON_CC_FLAGS",
     "NEURON_COMPILE_CACHE_URL",
     "NEURON_LOGICAL_NC_CONFIG",
+    "NEURON_PJRT_PROCESSES_NUM_DEVICES",
+    "NEURON_PJRT_PROCESS_INDEX",
+    "NEURON_PJRT_WORLD_SIZE",
     "NEURON_RT_ASYNC_EXEC_MAX_INFLIGHT_REQUESTS",
     "NEURON_RT_EXEC_TIMEOUT",
     "NEURON_RT_NUM_CORES",
@@ -43,6 +55,7 @@ VARIABLES: Final = (
     contract.ENV_ACCELERATOR,
     contract.ENV_NUM_NODES,
     contract.ENV_PROCESSES_PER_NODE,
+    "PJRT_DEVICE",
     "TMPDIR",
     "TORCHINDUCTOR_CACHE_DIR",
     "TORCH_DEVICE_BACKEND_AUTOLOAD",
@@ -55,7 +68,9 @@ VARIABLES: Final = (
 )
 """The variables that are read and reported, and no others: an environment may hold secrets."""
 _SHM: Final = Path("/dev/shm")
-_DEVICE_FILES: Final = {"neuron": "neuron[0-9]*", "cuda": "nvidia[0-9]*"}
+NEURON: Final = ("neuron", "xla")
+"""PyTorch's names of a NeuronCore: TorchNeuron's, and PyTorch/XLA's on Trn1."""
+_DEVICE_FILES: Final = {**dict.fromkeys(NEURON, "neuron[0-9]*"), "cuda": "nvidia[0-9]*"}
 _MEMORY_ONLY: Final = frozenset({"tmpfs", "ramfs"})
 
 
@@ -119,6 +134,11 @@ class Machine:
     """Limit of locked memory in bytes; None: unlimited."""
 
     @property
+    def has_neuron(self) -> bool:
+        """Return whether a run here computes on NeuronCores."""
+        return self.accelerator in NEURON
+
+    @property
     def nodes(self) -> int:
         """Return the nodes of the job; 1 where no operator says so."""
         text = self.variables.get(contract.ENV_NUM_NODES, "")
@@ -146,7 +166,7 @@ class Machine:
 
 def read(accelerator: str, cache: Path) -> Machine:
     """Return what this machine has; `cache`: where compiled graphs would be kept."""
-    is_neuron = accelerator == "neuron"
+    is_neuron = accelerator in NEURON
     return Machine(
         accelerator=accelerator,
         python=sys.version_info[:2],

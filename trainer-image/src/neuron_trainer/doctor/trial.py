@@ -17,6 +17,8 @@ from neuron_api.derive import hardware
 from neuron_trainer import accelerators
 from neuron_trainer.accelerators import Accelerator
 from neuron_trainer.accelerators.device import fallback_ops
+from neuron_trainer.parallel.axis import Axis, GroupAxis
+from neuron_trainer.parallel.xla.replicas import ReplicaAxis, end_graph
 
 _TIMEOUT: Final = timedelta(minutes=10)
 """Longer than any trial may take: the parent ends it."""
@@ -29,6 +31,8 @@ def main(name: str, accelerator: str) -> None:
     """Make the trial; what goes wrong is the traceback's last line and exit code 1."""
     device_kind = accelerators.get(accelerator)
     accelerators.load(device_kind, int(os.environ["LOCAL_RANK"]))
+    if accelerator == "xla":
+        import torch_xla.distributed.xla_backend  # noqa: F401  # its process group
     dist.init_process_group(device_kind.collectives, timeout=_TIMEOUT)
     device = accelerators.open_device(device_kind)
     values = _TRIALS[name](device_kind, device)
@@ -40,17 +44,24 @@ def _collective(accelerator: Accelerator, device: torch.device) -> dict[str, Any
     """A sum, a gathering and a reduce-scatter over all processes, with their values."""
     rank, world = dist.get_rank(), dist.get_world_size()
     own = torch.full((_SIZE,), float(rank + 1), device=device)
-    total, parts = own.clone(), own.new_empty(world * _SIZE)
-    dist.all_reduce(total)
-    dist.all_gather_into_tensor(parts, own)
-    share = own.new_empty(_SIZE)
-    dist.reduce_scatter_tensor(share, parts)
+    axis = _axis(device)
+    total, parts = axis.sum(own.clone()), axis.gather(own, 0)
+    share = axis.scatter(parts, 0)
     expected = world * (world + 1) / 2
     _same("all_reduce", total, torch.full((_SIZE,), expected))
     _same("all_gather", parts, torch.arange(1.0, world + 1).repeat_interleave(_SIZE))
     _same("reduce_scatter", share, torch.full((_SIZE,), world * float(rank + 1)))
     assert dist.group.WORLD is not None
-    return {"processes": world, "send": accelerator.has_send(dist.group.WORLD)}
+    return {"processes": world, "send": device.type != "xla" and accelerator.has_send(dist.group.WORLD)}
+
+
+def _axis(device: torch.device) -> Axis:
+    """Return what a run's collectives over all processes are made of."""
+    assert dist.group.WORLD is not None
+    if device.type != "xla":
+        return GroupAxis(dist.group.WORLD)
+    every = tuple(range(dist.get_world_size()))
+    return ReplicaAxis((every,), every, dist.get_rank())
 
 
 def _compile(accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
@@ -60,13 +71,17 @@ def _compile(accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
     on_device = _Block()
     on_device.load_state_dict(block.state_dict())
     on_device.to(device)
-    compiled = torch.compile(on_device, backend=hardware.COMPILER_OF_DEVICE[accelerator.name], dynamic=False)
+    compiled = on_device if device.type == "xla" else _compiled(on_device, accelerator)
     seconds = []
     for _ in range(2):
         started = time.monotonic()
         _same("the gradient of a compiled block", _gradient(compiled, rows.to(device)), expected)
         seconds.append(round(time.monotonic() - started, 2))
     return {"first_seconds": seconds[0], "second_seconds": seconds[1]}
+
+
+def _compiled(block: nn.Module, accelerator: Accelerator) -> Any:
+    return torch.compile(block, backend=hardware.COMPILER_OF_DEVICE[accelerator.name], dynamic=False)
 
 
 def _step(accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
@@ -82,6 +97,7 @@ def _step(accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
+        end_graph(device)
     read = [float(loss.cpu()) for loss in losses]
     if not read[-1] < read[0]:
         raise RuntimeError(f"the loss does not fall: {read}")

@@ -7,7 +7,7 @@ outlive the pod? Does the environment hold values against which a training hangs
 from collections.abc import Iterator
 from typing import Final
 
-from neuron_trainer.doctor.machine import Machine, Place
+from neuron_trainer.doctor.machine import NEURON, Machine, Place
 from neuron_trainer.doctor.result import Result, failed, ok, unknown
 from neuron_trainer.launcher import device_environment
 
@@ -32,7 +32,7 @@ def _changed(machine: Machine) -> Iterator[Result]:
 
 
 def _cores(machine: Machine) -> Iterator[Result]:
-    if machine.accelerator == "neuron" and all(name in machine.variables for name in _CONTRADICTION):
+    if machine.has_neuron and all(name in machine.variables for name in _CONTRADICTION):
         text = f"{' and '.join(_CONTRADICTION)} contradict each other"
         yield failed("variables", text, "Remove both: each process takes the core of its rank.")
 
@@ -47,7 +47,7 @@ MEMORY_BYTES: Final = _GIB
 
 def room(machine: Machine) -> Iterator[Result]:
     """Yield the lines about directories; without Neuron nothing is compiled for long, and little left behind."""
-    if machine.accelerator == "neuron":
+    if machine.has_neuron:
         yield _cache(machine.places["cache"])
         larger = "Mount a larger volume at /tmp, or set TMPDIR."
         yield _room("temporary", machine.places["temporary"], TEMPORARY_BYTES, larger)
@@ -112,8 +112,8 @@ def _provider(machine: Machine, text: str) -> Result:
     return ok("efa", f"{text}; libfabric has the provider efa")
 
 
-OPEN_FILES: Final = {"neuron": 65_536}
-"""By accelerator; that of Neuron is what AWS's troubleshooting of large trainings sets."""
+OPEN_FILES: Final = dict.fromkeys(NEURON, 65_536)
+"""By accelerator; that of a NeuronCore is what AWS's troubleshooting of large trainings sets."""
 _OPEN_FILES: Final = 1024
 _MIB: Final = 2**20
 
@@ -121,7 +121,7 @@ _MIB: Final = 2**20
 def limits(machine: Machine) -> Iterator[Result]:
     """Yield the lines about limits."""
     yield _open_files(machine)
-    if machine.accelerator == "neuron" and machine.efa_files:
+    if machine.has_neuron and machine.efa_files:
         yield _locked_memory(machine)
 
 

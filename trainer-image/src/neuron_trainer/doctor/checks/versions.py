@@ -1,10 +1,10 @@
-"""Do Python, PyTorch, TorchNeuron, the Neuron runtime and the driver belong together?
+"""Do Python, PyTorch, TorchNeuron or PyTorch/XLA, the Neuron runtime and the driver belong together?
 
-The tables are AWS's (upstream-facts.md#torchneuron-packages, upstream-facts.md#neuron-driver).
+The tables are AWS's (upstream-facts.md#torchneuron-packages, #pytorch-xla, #neuron-driver).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from neuron_trainer.doctor.machine import Machine
@@ -12,10 +12,14 @@ from neuron_trainer.doctor.result import Result, failed, ok, unknown
 
 Version = tuple[int, int]
 
-FAMILIES: Final[frozenset[Version]] = frozenset({(2, 13), (2, 14)})
-"""PyTorch's versions that TorchNeuron has a family for; its own version begins with the same numbers."""
-PYTHON: Final[tuple[Version, Version]] = ((3, 12), (3, 14))
-"""First and last Python that TorchNeuron has wheels for."""
+FAMILIES: Final[Mapping[str, frozenset[Version]]] = {
+    "neuron": frozenset({(2, 13), (2, 14)}),
+    "xla": frozenset({(2, 9)}),
+}
+"""By accelerator, PyTorch's versions that torch-neuronx has a family for; its own version begins with the same
+numbers. Up to 2.9 it is PyTorch/XLA, then TorchNeuron."""
+PYTHON: Final[Mapping[str, tuple[Version, Version]]] = {"neuron": ((3, 12), (3, 14)), "xla": ((3, 11), (3, 12))}
+"""First and last Python that it has wheels for."""
 TESTED_DRIVER: Final[dict[Version, Version]] = {
     (2, 35): (2, 31),
     (2, 34): (2, 30),
@@ -30,7 +34,12 @@ FIRST_RUNTIME_OF_DRIVER: Final[dict[Version, Version]] = {(2, 29): (2, 33)}
 FIRST_DRIVER_OF_RUNTIME: Final[dict[Version, Version]] = {(2, 32): (2, 27)}
 """From this runtime library on, the first driver that works."""
 
-_IMAGE: Final = "Use the image of target torchneuron (trainer-image/Dockerfile)."
+_NEEDED: Final = {"neuron": ("neuronx-cc", "nki"), "xla": ("neuronx-cc", "neuronx-distributed")}
+_OTHER: Final = {
+    "neuron": "an older one is PyTorch/XLA, which is for Trn1 (--accelerator xla)",
+    "xla": "a newer one is TorchNeuron, which does not run on Trn1",
+}
+_IMAGES: Final = {"neuron": "torchneuron", "xla": "nxd"}
 
 
 def results(machine: Machine) -> Iterator[Result]:
@@ -38,12 +47,14 @@ def results(machine: Machine) -> Iterator[Result]:
     torch = numbers(machine.packages.get("torch"))
     if torch is None:
         yield failed("pytorch", "it is not installed", "Use one of the trainer's images.")
-    elif machine.accelerator != "neuron":
+    elif not machine.has_neuron:
         yield ok("pytorch", f"{machine.packages['torch']}, Python {_dotted(machine.python)}")
     else:
         yield _family(machine, torch)
+        if machine.accelerator == "xla":
+            yield _xla(machine, torch)
         yield _python(machine)
-    if machine.accelerator == "neuron":
+    if machine.has_neuron:
         yield _compiler(machine)
         yield _driver(numbers(machine.driver), numbers(machine.runtime), machine)
 
@@ -58,29 +69,41 @@ def _family(machine: Machine, torch: Version) -> Result:
     written = machine.packages.get("torch-neuronx")
     neuron = numbers(written)
     if neuron is None:
-        return failed("torchneuron", "torch-neuronx is not installed", _IMAGE)
+        return failed("torchneuron", "torch-neuronx is not installed", _image(machine))
     both = f"PyTorch {machine.packages['torch']} and torch-neuronx {written}"
-    if neuron not in FAMILIES:
-        remedy = f"Install torch-neuronx {_listed()}: an older one is PyTorch/XLA, which this release cannot use."
-        return failed("torchneuron", both, remedy)
+    families = _listed(machine)
+    if neuron not in FAMILIES[machine.accelerator]:
+        return failed("torchneuron", both, f"Install torch-neuronx {families}: {_OTHER[machine.accelerator]}.")
     if neuron != torch:
-        return failed("torchneuron", f"{both} are of two families", f"Install both as {_listed()}. {_IMAGE}")
+        remedy = f"Install both as {families}. {_image(machine)}"
+        return failed("torchneuron", f"{both} are of two families", remedy)
     return ok("torchneuron", both)
 
 
+def _xla(machine: Machine, torch: Version) -> Result:
+    """PyTorch/XLA itself, and the plugin without which it takes the CPU and only warns."""
+    written, plugin = machine.packages.get("torch-xla"), machine.packages.get("libneuronxla")
+    if numbers(written) != torch:
+        what = f"torch-xla {written} is not for PyTorch {machine.packages['torch']}"
+        return failed("torch-xla", what if written else "it is not installed", _image(machine))
+    if plugin is None:
+        return failed("torch-xla", "libneuronxla is not installed, and without it the CPU computes", _image(machine))
+    return ok("torch-xla", f"{written}, libneuronxla {plugin}")
+
+
 def _python(machine: Machine) -> Result:
-    first, last = PYTHON
+    first, last = PYTHON[machine.accelerator]
     if not first <= machine.python <= last:
-        text = f"{_dotted(machine.python)}; TorchNeuron has wheels for {_dotted(first)} to {_dotted(last)}"
-        return failed("python", text, _IMAGE)
+        text = f"{_dotted(machine.python)}; torch-neuronx has wheels for {_dotted(first)} to {_dotted(last)}"
+        return failed("python", text, _image(machine))
     return ok("python", _dotted(machine.python))
 
 
 def _compiler(machine: Machine) -> Result:
-    versions = {name: machine.packages.get(name) for name in ("neuronx-cc", "nki")}
+    versions = {name: machine.packages.get(name) for name in _NEEDED[machine.accelerator]}
     missing = [name for name, version in versions.items() if version is None]
     if missing:
-        return failed("compiler", f"{' and '.join(missing)} not installed", _IMAGE)
+        return failed("compiler", f"{' and '.join(missing)} not installed", _image(machine))
     return ok("compiler", ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
@@ -108,8 +131,12 @@ def _driver(driver: Version | None, runtime: Version | None, machine: Machine) -
     return ok("driver", both)
 
 
-def _listed() -> str:
-    return " or ".join(f"{_dotted(family)}.*" for family in sorted(FAMILIES))
+def _image(machine: Machine) -> str:
+    return f"Use the image of target {_IMAGES[machine.accelerator]} (trainer-image/Dockerfile)."
+
+
+def _listed(machine: Machine) -> str:
+    return " or ".join(f"{_dotted(family)}.*" for family in sorted(FAMILIES[machine.accelerator]))
 
 
 def _dotted(version: Version) -> str:
