@@ -17,8 +17,6 @@ from neuron_api.derive import hardware
 from neuron_trainer import accelerators
 from neuron_trainer.accelerators import Accelerator
 from neuron_trainer.accelerators.device import fallback_ops
-from neuron_trainer.parallel.axis import Axis, GroupAxis
-from neuron_trainer.parallel.xla.replicas import ReplicaAxis, end_graph
 
 _TIMEOUT: Final = timedelta(minutes=10)
 """Longer than any trial may take: the parent ends it."""
@@ -44,24 +42,18 @@ def _collective(accelerator: Accelerator, device: torch.device) -> dict[str, Any
     """A sum, a gathering and a reduce-scatter over all processes, with their values."""
     rank, world = dist.get_rank(), dist.get_world_size()
     own = torch.full((_SIZE,), float(rank + 1), device=device)
-    axis = _axis(device)
-    total, parts = axis.sum(own.clone()), axis.gather(own, 0)
-    share = axis.scatter(parts, 0)
+    total, parts = own.clone(), own.new_empty(world * _SIZE)
+    dist.all_reduce(total)
+    dist.all_gather_into_tensor(parts, own)
+    share = own.new_empty(_SIZE)
+    dist.reduce_scatter_tensor(share, parts)
     expected = world * (world + 1) / 2
     _same("all_reduce", total, torch.full((_SIZE,), expected))
     _same("all_gather", parts, torch.arange(1.0, world + 1).repeat_interleave(_SIZE))
     _same("reduce_scatter", share, torch.full((_SIZE,), world * float(rank + 1)))
     assert dist.group.WORLD is not None
-    return {"processes": world, "send": device.type != "xla" and accelerator.has_send(dist.group.WORLD)}
-
-
-def _axis(device: torch.device) -> Axis:
-    """Return what a run's collectives over all processes are made of."""
     assert dist.group.WORLD is not None
-    if device.type != "xla":
-        return GroupAxis(dist.group.WORLD)
-    every = tuple(range(dist.get_world_size()))
-    return ReplicaAxis((every,), every, dist.get_rank())
+    return {"processes": world, "send": device.type != "xla" and accelerator.has_send(dist.group.WORLD)}
 
 
 def _compile(accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
@@ -97,7 +89,7 @@ def _step(accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
-        end_graph(device)
+        accelerators.synchronize(device)  # a graph of each step
     read = [float(loss.cpu()) for loss in losses]
     if not read[-1] < read[0]:
         raise RuntimeError(f"the loss does not fall: {read}")

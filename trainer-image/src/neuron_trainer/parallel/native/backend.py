@@ -1,7 +1,7 @@
 """`ParallelBackend` over what PyTorch has."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 
@@ -10,17 +10,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import alignment, hardware, precision
+from neuron_api.derive import hardware, precision
 from neuron_api.platform.topology import Topology
-from neuron_trainer import accelerators, objectives
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel import dtypes, hosts, stages
 from neuron_trainer.parallel.axis import GroupAxis
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Share
-from neuron_trainer.parallel.batches import micro_batches, pair_columns, pair_rows, part
-from neuron_trainer.parallel.loss.next_token import AveragedLoss, CrossEntropy
-from neuron_trainer.parallel.loss.preference import PreferenceLoss, RowLogProbs
-from neuron_trainer.parallel.schedule import GradientAccumulation, MicroBatch, MicroBatchSchedule
+from neuron_trainer.parallel.batches import part
+from neuron_trainer.parallel.loss.samples import Samples, StartBiases, StartModel, adapters_off, computed_weights
+from neuron_trainer.parallel.schedule import GradientAccumulation, MicroBatchSchedule
 from neuron_trainer.parallel.turns import staggered
 
 from . import mesh, parameters
@@ -29,7 +27,7 @@ from .compilation import CompiledLoss
 from .data import data_parallel
 from .pipeline import copies
 from .precision import weights
-from .precision.weights import RoundedWeights, StartBiases, WorkingWeights
+from .precision.weights import RoundedWeights, WorkingWeights
 from .schedule import Pipelined
 
 
@@ -50,23 +48,16 @@ class NativeBackend:
         self.share = Share(self._meshes.data_rank, self._meshes.data_size)
         self._part = part(config.model.encoder_seq_length, self._meshes.context_rank, topology.context_parallel)
         context = self._meshes.context
-        self._wide = accelerators.get(device.type).widest
-        self._rows = RowLogProbs(
-            self._part, GroupAxis(context.get_group()) if context is not None else None, self._wide
+        self._samples = Samples(
+            config, topology, self, self._part, context=GroupAxis(context.get_group()) if context is not None else None
         )
-        self._objective = objectives.for_run(config)
-        self._loss: AveragedLoss = CrossEntropy(self._part)
-        if self._objective is not None:
-            self._loss = PreferenceLoss(self._objective, self._rows)
+        if self._meshes.stages is not None:
+            self._samples.from_last_stage = self._from_last_stage
         if (backend := hardware.compiler_of(config, device.type)) is not None:
-            self._loss = CompiledLoss(self._loss, backend)
+            self._samples.loss = CompiledLoss(self._samples.loss, backend)
         self._parameters: list[parameters.NativeParameter] = []
         self._frozen: list[parameters.NativeParameter] = []
         self._blocks: list[nn.Module] = []
-        self._reference: MicroBatchSchedule | None = None
-        """Of the frozen model, where there is one."""
-        self._start_biases: StartBiases | None = None
-        """Of a run with adapters whose start model is the reference."""
         self._copied: list[parameters.NativeParameter] = []
         """Those that another stage has, too."""
         self._updates = 0
@@ -109,10 +100,10 @@ class NativeBackend:
     def _scheduled(self, blocks: dict[int, nn.Module]) -> MicroBatchSchedule:
         if self._meshes.links is None:
             return self._accumulation(blocks[0])
-        return Pipelined(blocks, self._meshes.links, self._topology.micro_batches, self._loss)
+        return Pipelined(blocks, self._meshes.links, self._topology.micro_batches, self._samples.loss)
 
     def _accumulation(self, module: nn.Module) -> MicroBatchSchedule:
-        return GradientAccumulation(module, self._loss, begin=partial(data_parallel.start_micro_batch, module))
+        return GradientAccumulation(module, self._samples.loss, begin=partial(data_parallel.start_micro_batch, module))
 
     def parameters(self) -> Sequence[LocalParameter]:
         """See `ParallelBackend`."""
@@ -122,16 +113,9 @@ class NativeBackend:
         """See `ParallelBackend`."""
         return self._frozen
 
-    @contextmanager
-    def without_adapters(self) -> Iterator[None]:
+    def without_adapters(self) -> AbstractContextManager[None]:
         """See `ParallelBackend`."""
-        for adapter in self._builder.adapters:
-            adapter.is_on = False
-        try:
-            yield
-        finally:
-            for adapter in self._builder.adapters:
-                adapter.is_on = True
+        return adapters_off(self._builder.adapters)
 
     def weights_loaded(self, updates: int) -> None:
         """See `ParallelBackend`; what a pass over the data has gathered is of other weights."""
@@ -141,88 +125,44 @@ class NativeBackend:
     def accumulate(self, batch: Batch) -> Outcome:
         """See `ParallelBackend`."""
         self._gather()
-        batch = self._with_reference(batch)
-        self._set_divisor(batch)
-        return Outcome(*self._schedule.train(self._micro_batches(batch)))
+        return Outcome(*self._schedule.train(self._samples.prepare(batch)))
 
     def evaluate(self, batch: Batch) -> Outcome:
         """See `ParallelBackend`."""
         self._gather()
-        batch = self._with_reference(batch)
-        self._set_divisor(batch)
-        return Outcome(*self._schedule.evaluate(self._micro_batches(batch)))
+        return Outcome(*self._schedule.evaluate(self._samples.prepare(batch)))
 
     def log_probs(self, batch: Batch) -> Tensor:
         """See `ParallelBackend`; the last stage of a pipeline sends them to the others."""
         self._gather()
-        return self._log_probs(self._schedule, batch)
+        return self._samples.log_probs(self._schedule, batch)
 
     def keep_reference(self) -> None:
         """See `ParallelBackend`: a second model, split as the first and kept in the dtype that is computed with; with
         LoRA the model is there, and the biases alone are kept."""
         if self._builder.adapters:
-            self._start_biases = StartBiases(self._parameters)
+            biases = StartBiases(self._parameters, partial(data_parallel.reshard, self._blocks))
+            measure = partial(self._samples.log_probs, self._schedule)
+            start = StartModel(self._blocks, self._builder.adapters, biases, self._gather, measure)
+            self._samples.reference = start.log_probs
             return
         builder = self._block_builder(replace(self._family, initialize=False))
         numbers = stages.own_blocks(self._config, self._meshes.stage)
         blocks = {number: builder.build(number, is_frozen=True).eval() for number in numbers}
-        target = [parameter for module in blocks.values() for parameter in module.parameters()]
-        weights.frozen_copy(self._parameters, target, self._policy, seed=self._config.seed, updates=self._updates)
-        self._reference = self._scheduled(blocks)
+        with torch.no_grad():
+            target = (parameter for module in blocks.values() for parameter in module.parameters())
+            wholes = computed_weights(self._parameters, self._policy, seed=self._config.seed, updates=self._updates)
+            for frozen, whole in zip(target, wholes, strict=True):
+                frozen.copy_(weights.cut_as(frozen, whole))
+        self._samples.reference = partial(self._samples.log_probs, self._scheduled(blocks))
 
-    def _with_reference(self, batch: Batch) -> Batch:
-        if "reference_log_probs" in batch or (self._reference is None and self._start_biases is None):
-            return batch
-        values = self._base_log_probs(batch) if self._reference is None else self._log_probs(self._reference, batch)
-        return {**batch, "reference_log_probs": values}
-
-    def _base_log_probs(self, batch: Batch) -> Tensor:
-        """Those of the model that adapters began with, without dropout."""
-        assert self._start_biases is not None
-        is_training = self._blocks[0].training
-        for module in self._blocks:
-            module.eval()
-        with self.without_adapters(), self._start_biases.restored(self._blocks):
-            self._gather()
-            values = self._log_probs(self._schedule, batch)
-        for module in self._blocks:
-            module.train(is_training)
-        self._gather()
+    def _from_last_stage(self, values: Tensor) -> Tensor:
+        dist.all_reduce(values, group=self._meshes.stages)
         return values
-
-    def _log_probs(self, schedule: MicroBatchSchedule, batch: Batch) -> Tensor:
-        values = schedule.measure(self._micro_batches(batch), self._rows)
-        shape = batch["labels"].shape[:2]
-        if not values:
-            result = torch.zeros(shape, dtype=self._wide, device=self.device)
-        else:
-            result = pair_columns(torch.cat(values), self._config.data.micro_batch_size)
-        if self._meshes.stages is not None:
-            dist.all_reduce(result, group=self._meshes.stages)
-        return result
 
     def _gather(self) -> None:
         if self._compute_weights is not None:
             self._compute_weights.gather(self._updates)
-
-    def _micro_batches(self, batch: Batch) -> list[MicroBatch]:
-        return micro_batches(batch, self._config.data.micro_batch_size, self._part)
-
-    def _set_divisor(self, batch: Batch) -> None:
-        """Over how much of a batch the loss is a mean."""
-        is_weighted = self._objective is not None or alignment.weighs_tokens(self._config)
-        self._loss.divisor = self._count_per_micro_batch(batch) if is_weighted else None
-
-    def _count_per_micro_batch(self, batch: Batch) -> Tensor:
-        """Return the labels, or pairs, that count in an average micro-batch of the global batch, at least one in all of
-        it: the mean over micro-batches and data-parallel processes is then that over them. A collective."""
-        count = self.sum_over_processes(self._count(batch["labels"]).to(self._wide).reshape(1))[0]
-        # The processes of a replica count the same samples, so the sum has each one as often as a replica processes.
-        copies = dist.get_world_size() / self.share.size
-        return (count.clamp(min=copies) / (dist.get_world_size() * self._topology.micro_batches)).float()
-
-    def _count(self, labels: Tensor) -> Tensor:
-        return self._loss.count(labels if labels.dim() == 2 else pair_rows(labels, len(labels)))
 
     def finish_gradients(self) -> None:
         """See `ParallelBackend`; FSDP has averaged over data-parallel ranks during the last backward pass."""

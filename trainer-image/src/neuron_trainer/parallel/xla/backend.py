@@ -1,23 +1,21 @@
 """`ParallelBackend` over collectives of our own: on devices of PyTorch/XLA, and on hosts."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from neuron_api.config import TrainingConfig
-from neuron_api.derive import alignment, precision
+from neuron_api.derive import precision
 from neuron_api.platform.topology import Topology
-from neuron_trainer import accelerators, objectives
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel import hosts, stages
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Share
-from neuron_trainer.parallel.batches import micro_batches, pair_columns, pair_rows
-from neuron_trainer.parallel.loss.next_token import AveragedLoss, CrossEntropy
-from neuron_trainer.parallel.loss.preference import PreferenceLoss, RowLogProbs
+from neuron_trainer.parallel.loss.samples import Samples, StartBiases, StartModel, adapters_off, computed_weights
 from neuron_trainer.parallel.schedule import GradientAccumulation, Loss, MicroBatch, MicroBatchSchedule
 from neuron_trainer.parallel.turns import staggered
 
@@ -26,7 +24,6 @@ from .blocks import BlockBuilder
 from .context import part_of
 from .gradients import ComputeWeights, Gradients
 from .parameters import XlaParameter
-from .reference import StartBiases, copy_frozen
 from .replicas import end_graph
 from .schedule import Link, Messages, PairSums, Pipeline
 
@@ -45,22 +42,15 @@ class XlaBackend:
             shuffle=config.distributed_strategy.token_shuffle_group_size,
         )
         self.share = Share(self._axes.data_rank, self._axes.data_size)
-        self._wide = accelerators.get(device.type).widest
         context = self._axes.context
         self._part = part_of(config.model.encoder_seq_length, context)
-        self._rows = RowLogProbs(self._part, context, self._wide, self._axes.tensor)
-        self._objective = objectives.for_run(config)
-        self._loss: AveragedLoss = CrossEntropy(self._part, self._axes.tensor)
-        if self._objective is not None:
-            self._loss = PreferenceLoss(self._objective, self._rows)
+        self._samples = Samples(config, topology, self, self._part, context=context, vocabulary=self._axes.tensor)
+        if self._axes.stages is not None:
+            self._samples.from_last_stage = self._from_last_stage
         self._link = self._link_of(self._axes)
         self._parameters: list[XlaParameter] = []
         self._frozen: list[XlaParameter] = []
         self._blocks: list[nn.Module] = []
-        self._reference: MicroBatchSchedule | None = None
-        """Of the frozen model, where there is one."""
-        self._start_biases: StartBiases | None = None
-        """Of a run with adapters whose start model is the reference."""
         self._copied: list[XlaParameter] = []
         """Those that another stage has, too."""
         self._updates = 0
@@ -96,7 +86,7 @@ class XlaBackend:
         return BlockBuilder(self._config, self._topology, self._axes, self._part, family, self.device)
 
     def _scheduled(self, blocks: dict[int, nn.Module]) -> MicroBatchSchedule:
-        loss: Loss = self._loss
+        loss: Loss = self._samples.loss
         if self._axes.stages is None:
             return GradientAccumulation(blocks[0], loss, finish=self._take_gradients)
         assert self._link is not None
@@ -115,16 +105,9 @@ class XlaBackend:
         """See `ParallelBackend`."""
         return self._frozen
 
-    @contextmanager
-    def without_adapters(self) -> Iterator[None]:
+    def without_adapters(self) -> AbstractContextManager[None]:
         """See `ParallelBackend`."""
-        for adapter in self._builder.adapters:
-            adapter.is_on = False
-        try:
-            yield
-        finally:
-            for adapter in self._builder.adapters:
-                adapter.is_on = True
+        return adapters_off(self._builder.adapters)
 
     def weights_loaded(self, updates: int) -> None:
         """See `ParallelBackend`."""
@@ -143,10 +126,7 @@ class XlaBackend:
 
     def _begin(self, batch: Batch) -> list[MicroBatch]:
         self._write_weights()
-        batch = self._with_reference(batch)
-        is_weighted = self._objective is not None or alignment.weighs_tokens(self._config)
-        self._loss.divisor = self._count_per_micro_batch(batch) if is_weighted else None
-        return self._micro_batches(batch)
+        return self._samples.prepare(batch)
 
     def _write_weights(self) -> None:
         """A graph of its own: a step begins with it, and an evaluation may."""
@@ -156,49 +136,27 @@ class XlaBackend:
     def log_probs(self, batch: Batch) -> Tensor:
         """See `ParallelBackend`; the last stage of a pipeline sends them to the others."""
         self._write_weights()
-        return self._log_probs(self._schedule, batch)
+        return self._samples.log_probs(self._schedule, batch)
 
     def keep_reference(self) -> None:
         """See `ParallelBackend`: a second model, split as the first and kept in the dtype that is computed with; with
         LoRA the model is there, and the biases alone are kept."""
         if self._builder.adapters:
-            self._start_biases = StartBiases(self._parameters, self._weights)
+            biases = StartBiases(self._parameters, self._weights.expire)
+            measure = partial(self._samples.log_probs, self._schedule)
+            start = StartModel(self._blocks, self._builder.adapters, biases, self._write_weights, measure)
+            self._samples.reference = start.log_probs
             return
         builder = self._block_builder(replace(self._family, initialize=False))
         numbers = stages.own_blocks(self._config, self._axes.stage)
         built = {number: builder.build(number, is_frozen=True) for number in numbers}
-        target = [parameter for _, parameters in built.values() for parameter in parameters]
-        copy_frozen(self._parameters, target, self._policy, seed=self._config.seed, updates=self._updates)
-        self._reference = self._scheduled({number: module.eval() for number, (module, _) in built.items()})
-
-    def _with_reference(self, batch: Batch) -> Batch:
-        if "reference_log_probs" in batch or (self._reference is None and self._start_biases is None):
-            return batch
-        values = self._base_log_probs(batch) if self._reference is None else self._log_probs(self._reference, batch)
-        return {**batch, "reference_log_probs": values}
-
-    def _base_log_probs(self, batch: Batch) -> Tensor:
-        """Those of the model that adapters began with, without dropout."""
-        assert self._start_biases is not None
-        is_training = self._blocks[0].training
-        for module in self._blocks:
-            module.eval()
-        with self.without_adapters(), self._start_biases.restored():
-            self._write_weights()
-            values = self._log_probs(self._schedule, batch)
-        for module in self._blocks:
-            module.train(is_training)
-        self._write_weights()
-        return values
-
-    def _log_probs(self, schedule: MicroBatchSchedule, batch: Batch) -> Tensor:
-        values = schedule.measure(self._micro_batches(batch), self._rows)
-        shape = batch["labels"].shape[:2]
-        if not values:
-            result = torch.zeros(shape, dtype=self._wide, device=self.device)
-        else:
-            result = pair_columns(torch.cat(values), self._config.data.micro_batch_size)
-        return result if self._axes.stages is None else self._from_last_stage(result)
+        with torch.no_grad():
+            target = (parameter for _, parameters in built.values() for parameter in parameters)
+            wholes = computed_weights(self._parameters, self._policy, seed=self._config.seed, updates=self._updates)
+            for frozen, whole in zip(target, wholes, strict=True):
+                frozen.used.copy_(frozen.used_part(whole))
+        reference = self._scheduled({number: module.eval() for number, (module, _) in built.items()})
+        self._samples.reference = partial(self._samples.log_probs, reference)
 
     def _from_last_stage(self, values: Tensor) -> Tensor:
         """Those of other stages are 0; through the hosts, since they are few and the next thing is to read them."""
@@ -207,19 +165,6 @@ class XlaBackend:
         total = values.cpu()
         dist.all_reduce(total, group=self._axes.stages)
         return total.to(values.device)
-
-    def _micro_batches(self, batch: Batch) -> list[MicroBatch]:
-        return micro_batches(batch, self._config.data.micro_batch_size, self._part)
-
-    def _count_per_micro_batch(self, batch: Batch) -> Tensor:
-        """Return the labels, or pairs, that count in an average micro-batch of the global batch, at least one in all of
-        it: the mean over micro-batches and data-parallel processes is then that over them. A collective."""
-        labels = batch["labels"]
-        count = self._loss.count(labels if labels.dim() == 2 else pair_rows(labels, len(labels)))
-        total = self.sum_over_processes(count.to(self._wide).reshape(1))[0]
-        # The processes of a replica count the same samples, so the sum has each one as often as a replica processes.
-        copies = dist.get_world_size() / self.share.size
-        return (total.clamp(min=copies) / (dist.get_world_size() * self._topology.micro_batches)).float()
 
     def finish_gradients(self) -> None:
         """See `ParallelBackend`."""

@@ -58,6 +58,12 @@ class XlaParameter(LocalParameter):
             whole = division.axis.gather(whole, division.dim)
         return whole
 
+    def used_part(self, whole: Tensor) -> Tensor:
+        """Return what this process computes with of a whole tensor; a view. `used` of a frozen model is cut as this."""
+        for division in self.divisions:
+            whole = part_of(whole, division)
+        return whole
+
     def for_checkpoint(self, local: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
         """See `LocalParameter`."""
         if self.mesh is None or dims == ():

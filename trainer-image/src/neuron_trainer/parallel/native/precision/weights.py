@@ -4,17 +4,12 @@
 computing and reduces gradients in that of accumulation. For one process it packs, copies and reduces all the same,
 which costs 6 % of a step; the numbers are equal to the bit (docs/design/014-precision-and-late-metrics.md).
 
-`frozen_copy`: the weights of a model that no longer changes: what a first model computes with at one moment.
-
 `RoundedWeights`: stochastically rounded copies of fp32 masters (`mixed_precisionSR`). FSDP rounds to the nearest when
 it gathers. So while a unit is gathered its masters are replaced by values of bf16, rounded at random, and put back: no
 second copy is kept, and what is gathered depends on masters, seed and step only.
-
-`StartBiases`: those that a run with adapters began with: without adapters and with these the model is its start model.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,36 +18,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from neuron_api.derive.precision import PrecisionPolicy
 from neuron_trainer import rounding
-from neuron_trainer.models.lora import names
 from neuron_trainer.parallel import dtypes
-from neuron_trainer.parallel.native.data import data_parallel
 from neuron_trainer.parallel.native.parameters import NativeParameter
-
-
-class StartBiases:
-    """Copies of the biases that are trained (`lora_bias`), of this process's parts; none where none is."""
-
-    def __init__(self, parameters: Sequence[NativeParameter]) -> None:
-        biases = [parameter.leaf for parameter in parameters if not names.is_adapter(parameter.name)]
-        self._pairs = [(leaf.detach(), leaf.detach().clone()) for leaf in biases]
-
-    @contextmanager
-    def restored(self, modules: list[nn.Module]) -> Iterator[None]:
-        """Put them in the places of the trained ones, and these back; what is gathered is freed before and after."""
-        self._swap(modules)
-        try:
-            yield
-        finally:
-            self._swap(modules)
-
-    @torch.no_grad()
-    def _swap(self, modules: list[nn.Module]) -> None:
-        for own, other in self._pairs:
-            before = own.clone()
-            own.copy_(other)
-            other.copy_(before)
-        if self._pairs:
-            data_parallel.reshard(modules)
 
 
 class RoundedWeights:
@@ -89,27 +56,12 @@ def _own(unit: FSDPModule) -> list[nn.Parameter]:
     return [parameter for parameter in unit.parameters() if id(parameter) not in inner]
 
 
-@torch.no_grad()
-def frozen_copy(
-    source: Sequence[NativeParameter], target: Sequence[Tensor], policy: PrecisionPolicy, *, seed: int, updates: int
-) -> None:
-    """Give the parameters of a model those of another as after so many updates, one whole tensor at a time.
-
-    Both have the same parameters in the same order; the second is not cut by data parallelism. A collective.
-    """
-    for own, frozen in zip(source, target, strict=True):
-        whole = _computed(own.gathered(), policy, rounding.key(seed, updates, own.name))
-        if isinstance(frozen, DTensor):
-            # src_data_rank None: every process has the same whole tensor and cuts its own part, no broadcast.
-            whole = distribute_tensor(whole, frozen.device_mesh, frozen.placements, src_data_rank=None)
-        frozen.copy_(whole)
-
-
-def _computed(master: Tensor, policy: PrecisionPolicy, key: int) -> Tensor:
-    """Return a whole master as it is computed with."""
-    if policy.has_masters and policy.is_stochastic:
-        return rounding.stochastic(master, rounding.Place(tuple(master.shape), (0,) * master.dim()), key)
-    return master.to(dtypes.TORCH[policy.compute])
+def cut_as(parameter: Tensor, whole: Tensor) -> Tensor:
+    """Return a whole tensor as a parameter of the same name is cut, which every process does for itself."""
+    if not isinstance(parameter, DTensor):
+        return whole
+    # src_data_rank None: every process has the same whole tensor and cuts its own part, no broadcast.
+    return distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
 class WorkingWeights:
