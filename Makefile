@@ -79,9 +79,9 @@ test-faults: venv ## every fault on the real local cluster and API server, as a 
 test-install: venv ## docs/install-eks.md on the local cluster, with advertised devices and a stand-in for Trainium (ten minutes, root)
 	$(BIN)/python hack/test-install
 
-.PHONY: test-trn1
-test-trn1: venv ## jobs in the image for Trn1 on the local cluster, which loses a rank and a pod, on PyTorch/XLA's CPU (ten minutes, root)
-	$(BIN)/python hack/test-trn1
+.PHONY: test-nxd
+test-nxd: venv ## jobs in the image for Trn1 on the local cluster, which loses a rank and a pod, on PyTorch/XLA's CPU (ten minutes, root)
+	$(BIN)/python hack/test-nxd
 
 .PHONY: soak
 soak: venv ## faults at random on the local cluster for SOAK_HOURS (8); stops by itself

@@ -11,9 +11,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from controlplane.locations import fingerprint
 from imagebuild import baseimage
 from imagebuild.builder import Builder
-from localcluster.locations import fingerprint
 
 INDEX_URL = "file:///opt/neuron-index/"
 """Of the empty wheels, in the image."""

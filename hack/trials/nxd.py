@@ -1,4 +1,4 @@
-"""`make test-trn1`: jobs in the trainer's image for Trn1 on the local cluster, computed by PyTorch/XLA's CPU.
+"""`make test-nxd`: jobs in the trainer's image for Trn1 on the local cluster, computed by PyTorch/XLA's CPU.
 
 Two trainings, each broken and unbroken. The first is what runs on Trn1: image and device follow from the instance type,
 the process is on a lazy device, and a compile phase comes before its first step; PyTorch/XLA's CPU has no collectives
@@ -17,7 +17,7 @@ from demonstration.setting import chapter
 from imagebuild import command, loading
 from imagebuild.builder import Builder
 from imagebuild.images import IMAGES, Built
-from localcluster.cluster import Cluster
+from offline.cluster import Cluster
 
 from . import faults, trainium_node
 from .cluster_fixture import Ground, prepare

@@ -11,7 +11,8 @@ twister, would have to draw the whole tensor on each process.
 
 import hashlib
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -68,12 +69,22 @@ def noise(shape: tuple[int, ...], place: Place, key: int, device: torch.device) 
 
 
 def _reinterpreted(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """The same bits as another dtype of that size; a `view` of a lazy tensor is computed on the host."""
+    """The same bits as another dtype of that size. The host computes a `view` of a lazy tensor, since torch-xla 2.9
+    lowers none of PyTorch's operators to XLA's own for it."""
     if values.device.type != "xla":
         return values.view(dtype)
-    from neuron_trainer.accelerators import lazy
+    result: Tensor = _bitcast(dtype)(values)
+    return result
 
-    return lazy.reinterpreted(values, dtype)
+
+@cache
+def _bitcast(dtype: torch.dtype) -> Any:
+    import torch_xla.core.xla_builder
+    import torch_xla.core.xla_op_registry
+
+    types = torch_xla.core.xla_builder.Type
+    target = {torch.int32: types.S32, torch.float32: types.F32}[dtype]
+    return torch_xla.core.xla_op_registry.register(f"bits_{target}", lambda values: values.bitcast(target))
 
 
 def _parts(words: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ torch_xla claims a core when it is imported, so it is imported where a function 
 import os
 from collections import Counter
 from collections.abc import MutableMapping
-from functools import cache
 from typing import Any, Final
 
 import torch
@@ -71,25 +70,6 @@ def get_rng_state() -> Tensor:
 def set_rng_state(state: Tensor) -> None:
     """Continue where a state was taken."""
     _model().set_rng_state(int(state) % 2**64)
-
-
-def reinterpreted(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the bits of lazy fp32 as int32, or the other way round, within the graph: XLA's own operator for it, which
-    no operator of PyTorch is lowered to (torch-xla 2.9)."""
-    result: Tensor = _reinterpretation()(values, dtype=_XLA_NAMES[dtype])
-    return result
-
-
-_XLA_NAMES: Final = {torch.int32: "s32", torch.float32: "f32"}
-
-
-@cache
-def _reinterpretation() -> Any:
-    import torch_xla.core.xla_builder
-    import torch_xla.core.xla_op_registry
-
-    names = {"s32": torch_xla.core.xla_builder.Type.S32, "f32": torch_xla.core.xla_builder.Type.F32}
-    return torch_xla.core.xla_op_registry.register("reinterpreted", lambda values, dtype: values.bitcast(names[dtype]))
 
 
 def _model() -> Any:

@@ -52,7 +52,6 @@ def _collective(accelerator: Accelerator, device: torch.device) -> dict[str, Any
     _same("all_gather", parts, torch.arange(1.0, world + 1).repeat_interleave(_SIZE))
     _same("reduce_scatter", share, torch.full((_SIZE,), world * float(rank + 1)))
     assert dist.group.WORLD is not None
-    assert dist.group.WORLD is not None
     return {"processes": world, "send": device.type != "xla" and accelerator.has_send(dist.group.WORLD)}
 
 
