@@ -78,7 +78,7 @@ LORA: dict[str, dict[str, Any]] = {
     "llama, lora of single linears": {"target_modules": ["k_proj", "v_proj", "up_proj"], "lora_bias": "lora_only"},
     LORA_DROPOUT: {"target_modules": ["qkv_proj", "gate_up_proj", "lm_head"], "lora_dropout": 0.3},
     "mixtral, lora": {"target_modules": _ATTENTION},
-    "megatron gpt, lora": {"target_modules": ["q_proj", "v_proj", "up_proj", "down_proj"]},
+    "megatron gpt, lora": {"target_modules": ["q_proj", "v_proj", "up_proj", "down_proj", "embed_positions"]},
     "megatron mixtral, lora": {"target_modules": [*_ATTENTION, "embed_tokens"], "lora_bias": "all"},
 }
 """The section `peft`, of the model that the name begins with."""

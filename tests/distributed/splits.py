@@ -155,7 +155,7 @@ _ADAPTERS: Final = {
     "data 2": ["megatron gpt, lora"],
     "data 2, zero1": ["llama, lora"],
     "tensor 2": [LORA_DROPOUT, "megatron gpt, lora"],
-    "tensor 2, sequence": ["llama, lora"],
+    "tensor 2, sequence": ["llama, lora", "megatron gpt, lora"],
     "context 2": ["llama, lora"],
     "pipeline 2": ["llama, lora", "megatron gpt, lora"],
     "expert 2": ["mixtral, lora"],

@@ -26,7 +26,7 @@ from neuron_api.schema.support import SupportLevel
 ROOT: Final = Path(__file__).parents[3]
 CONFIGS: Final = ROOT / "tests" / "data" / "configs"
 LLAMA: Final = (CONFIGS / "hf_llama3_8B_config.yaml").read_text()
-DEVICES: Final = {one.device: one for one in Accelerator}
+DEVICES: Final = (*(one.device for one in Accelerator), "xla")
 TRAINER: Final = ROOT / "trainer-image" / "src" / "neuron_trainer"
 API: Final = ROOT / "crds" / "src" / "neuron_api"
 LEAVES: Final = [path for path, info in all_paths() if section_of(info) is None and path not in CANONICAL]
@@ -87,6 +87,27 @@ def test_a_key_without_effect_anywhere_is_read_by_nothing_that_trains(path: str)
 def test_a_key_of_neuron_alone_is_a_variable_and_nothing_that_trains_reads_it(path: str) -> None:
     assert environment.VARIABLES[path]
     assert not readers(path) & TRAINS or path in KEEPS
+
+
+BACKENDS: Final = {name: TRAINER / "parallel" / name for name in ("native", "xla")}
+
+
+def read_by(backend: str) -> set[str]:
+    """Keys that the code of a backend alone reads."""
+    files = set(BACKENDS[backend].rglob("*.py"))
+    return {path for path in LEAVES if readers(path) & files}
+
+
+def test_what_one_backend_reads_the_other_reads_too_or_says_that_it_changes_nothing() -> None:
+    """`native` asks `derive.hardware` what compiles; on PyTorch/XLA's device nobody does."""
+    device = {"native": "neuron", "xla": "xla"}
+    for backend, other in (("native", "xla"), ("xla", "native")):
+        idle = {path for path in LEAVES if effects.no_effect_on(path, device[other])}
+        assert read_by(backend) - read_by(other) <= idle
+    assert read_by("xla") >= {"bucket_size_collectives", "distributed_strategy.sequence_parallel"}, "it finds some"
+    (fact,) = {effects.no_effect_on("model.compile", "xla")}
+    assert fact is not None and "whole steps" in fact.why
+    assert not any("compiler_of" in file.read_text() for file in BACKENDS["xla"].rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", [path for path in LEAVES if support.level_of(path) is SupportLevel.IGNORED])
@@ -183,8 +204,8 @@ def test_what_another_finding_is_about_is_not_listed_again() -> None:
     assert "create_preemption" not in effects.check(loaded.config, "cpu", loaded.findings)[0].message
 
 
-@pytest.mark.parametrize("device", list(Accelerator))
-def test_there_are_words_for_every_key(device: Accelerator) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_there_are_words_for_every_key(device: str) -> None:
     for path, info in all_paths():
         if section_of(info) is None:
             assert effects.describe(path, device).startswith(("yes", "no: ", "only "))
@@ -196,6 +217,9 @@ def test_there_are_words_for_every_key(device: Accelerator) -> None:
         ("trainer.devices", "cpu", "yes"),
         ("model.fusions.softmax", "cpu", "no: only Neuron's compiler and runtime read it"),
         ("model.fusions.softmax", "neuron", "yes, sets NEURON_FUSE_SOFTMAX"),
+        ("model.fusions.softmax", "xla", "yes, sets NEURON_FUSE_SOFTMAX"),
+        ("model.compile", "neuron", "yes"),
+        ("model.compile", "xla", "no: PyTorch/XLA compiles whole steps"),
         ("fusions.softmax", "neuron", "yes, sets NEURON_FUSE_SOFTMAX"),
         ("model.fusions.flash_attention", "neuron", "no: PyTorch chooses the attention kernel"),
         ("model.fusions.ring_attention", "cpu", "only beside distributed_strategy.context_parallel_size"),
@@ -206,4 +230,4 @@ def test_there_are_words_for_every_key(device: Accelerator) -> None:
     ],
 )
 def test_the_words_say_what_a_key_does_where(path: str, device: str, words: str) -> None:
-    assert effects.describe(path, DEVICES[device]) == words
+    assert effects.describe(path, device) == words

@@ -43,6 +43,10 @@ class MegatronOnly:
 SupportMarker = Ignored | NotSupported | OnlyValues | MegatronOnly
 
 
+BACKENDS: Final = ("native", "xla")
+"""What trains on devices: `xla` on Trn1, and `native` everywhere else."""
+
+
 @dataclass(frozen=True, slots=True)
 class NoEffect:
     """No value of this key changes a training run on these devices."""
@@ -52,6 +56,8 @@ class NoEffect:
     devices: tuple[Accelerator, ...] = tuple(Accelerator)
     unless: str = ""
     """Path of another key; if that has a value other than its default, this key takes effect."""
+    backends: tuple[str, ...] = BACKENDS
+    """Of the trainer, with which no value changes anything."""
 
 
 WITHOUT_NEURON: Final = (Accelerator.CPU, Accelerator.CUDA)

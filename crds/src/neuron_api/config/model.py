@@ -7,11 +7,14 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
+from neuron_api.resource.accelerator import Accelerator
+
 from .markers import Ignored, MegatronOnly, NoEffect, NotSupported
 from .moe import FusionsConfig, MoeConfig
 from .optim import OptimConfig
 from .section import AnyValue, Count, Flag, Number, OpenSection, Share
 
+_WHOLE_STEPS: Final = NoEffect("PyTorch/XLA compiles whole steps", (Accelerator.NEURON,), backends=("xla",))
 _QKV: Final = NoEffect(
     "queries, keys and values are computed the same either way; `checkpoint convert` reads it",
     unless="distributed_strategy.kv_replicator",
@@ -68,7 +71,7 @@ class ModelConfig(OpenSection):
     micro_batch_size and the number of processes are. Default False: micro-batches weigh equally, as upstream, and so a
     label of a short answer weighs more than one of a long answer."""
 
-    compile: Literal["auto", "eager", "inductor", "aot_eager", "neuron"] = "auto"
+    compile: Annotated[Literal["auto", "eager", "inductor", "aot_eager", "neuron"], _WHOLE_STEPS] = "auto"
     """Compile each layer, embedding, head and loss as a graph of its own: `auto` with the device's compiler (none on
     cpu, inductor on cuda, neuron on neuron), `eager` not at all, another word with that backend of torch.compile.
     Numbers change by rounding at most. A key of ours. Default auto."""

@@ -5,7 +5,6 @@ from typing import Final
 
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.registry import ENTRIES
-from neuron_api.resource.accelerator import Accelerator
 from neuron_api.schema import effects, key_docs, support
 from neuron_api.schema.aliases import CANONICAL
 from neuron_api.schema.key_docs import KeyDoc
@@ -33,9 +32,10 @@ are read:
 * `${a.b}` takes the value of another key, `${.b}` of one beside it; there are `multiply`, `add`, `divide`, `oc.decode`,
   `oc.select`, and in the pod `oc.env`.
 
-The tables say what a key does on each device with the parallel backend `native`, the only one of this release:
+The tables say what a key does on each device: on CPUs, GPUs, Trn2 and Trn3 with the parallel backend `native`, on Trn1
+with the backend `xla`:
 
-* `yes`: its value takes effect. On Neuron the variables that it sets are named; nothing has been run on Trainium yet.
+* `yes`: its value takes effect. On Trainium the variables that it sets are named; nothing has been run there yet.
 * `no`: the value changes nothing there. A start, and `kubectl neuron plan`, list the keys of this kind that are set
   to something else than their default ([NTJ-4004](findings.md#ntj-4004)).
 * `only beside KEY`: it takes effect where that key is set, too.
@@ -57,7 +57,7 @@ _CODES: Final = {
     SupportLevel.MEGATRON_ONLY: "NTJ-4001",
 }
 _TOP: Final = "top-level"
-_DEVICES: Final = {Accelerator.CPU: "CPU, CUDA", Accelerator.NEURON: "Neuron"}
+_DEVICES: Final = {"cpu": "CPU, CUDA", "neuron": "Trn2, Trn3", "xla": "Trn1"}
 _COLUMNS: Final = "|".join(f" on {name} " for name in _DEVICES.values())
 
 
@@ -104,7 +104,7 @@ def _effects(prefix: str, names: tuple[str, ...]) -> str:
     return f"| key |{_COLUMNS}|\n|---|{'---|' * len(_DEVICES)}\n" + "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
-def _effect(path: str, device: Accelerator) -> str:
+def _effect(path: str, device: str) -> str:
     key_doc = key_docs.lookup(path)
     return "" if key_doc and key_doc.below else effects.describe(path, device)
 

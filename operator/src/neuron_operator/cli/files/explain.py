@@ -1,6 +1,7 @@
 """`--explain KEY`: what a key means, what it may be, what it is when it is absent; of a code, cause and remedy."""
 
 from neuron_api.contract import SHORT_NAME
+from neuron_api.derive.hardware import XLA_DEVICE
 from neuron_api.findings.registry import ENTRIES
 from neuron_api.findings.suggestions import nearest
 from neuron_api.manifest.documents import new_name
@@ -12,6 +13,7 @@ from neuron_api.schema.key_path import all_paths
 from neuron_operator.kube.errors import UserInputError
 
 _PARTS = ("apiVersion", "kind", "metadata", "spec", "status")
+_DEVICES = (*(accelerator.device for accelerator in Accelerator), XLA_DEVICE)
 _MAX_PLACES = 5
 """Keys that a hint names."""
 
@@ -28,7 +30,7 @@ def text(query: str) -> str:
     if key.codes:
         lines.append(f"  checks   {', '.join(key.codes)}")
     if not key.below:
-        lines += [f"  on {device.device:<8}{effects.describe(path, device)}" for device in Accelerator]
+        lines += [f"  on {device:<8}{effects.describe(path, device)}" for device in _DEVICES]
     lines += ["", f"  {key.meaning}"]
     if key.below:
         lines += ["", "  keys", *(f"    {name}" for name in key.below)]

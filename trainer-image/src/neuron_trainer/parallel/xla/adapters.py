@@ -21,10 +21,11 @@ def split(roles: Mapping[str, Role], tensor: TensorParallel) -> SplitAdapter:
 
     def place(name: str, module: nn.Module) -> AdapterLayout:
         layouts = tensor.layouts
-        if roles.get(name) is Role.VOCABULARY_IN:
+        if roles.get(name) in (Role.VOCABULARY_IN, Role.POSITIONS):
             shared = Layout(is_partial=tensor.boundaries.is_sequence)
             layouts[module.get_parameter(names.EMBEDDING_A)] = layouts[module.get_parameter(names.EMBEDDING_B)] = shared
-            return OfEmbedding(tensor.boundaries)
+            # Positions are the own part already when the embedding is called.
+            return OfEmbedding(tensor.boundaries) if roles[name] is Role.VOCABULARY_IN else AdapterLayout()
         a, b = (module.get_parameter(f"{part}.weight") for part in (names.A, names.B))
         if roles.get(name) is Role.ROW:
             layouts[a], layouts[b] = Layout(dim=1), Layout(is_partial=True)

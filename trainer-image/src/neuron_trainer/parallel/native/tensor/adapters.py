@@ -27,10 +27,10 @@ def split(roles: Mapping[str, Role], mesh: DeviceMesh, *, sequence_parallel: boo
 
     def place(name: str, module: nn.Module) -> AdapterLayout:
         match roles.get(name):
-            case Role.VOCABULARY_IN:
+            case Role.VOCABULARY_IN | Role.POSITIONS:
                 _distribute(module, names.EMBEDDING_A, mesh, Replicate())
                 _distribute(module, names.EMBEDDING_B, mesh, Replicate())
-                return OfEmbedding(mesh, is_split=sequence_parallel)
+                return OfEmbedding(mesh, is_split=sequence_parallel, is_cut=roles[name] is Role.POSITIONS)
             case Role.ROW:
                 _distribute(module.get_submodule(names.A), "weight", mesh, Shard(1))
                 _distribute(module.get_submodule(names.B), "weight", mesh, Replicate())
@@ -123,15 +123,20 @@ class OfRow(AdapterLayout):
 
 @dataclass(frozen=True, slots=True)
 class OfEmbedding(AdapterLayout):
-    """Whole, beside an embedding that is split over the vocabulary; `is_split`: processes have parts of the tokens."""
+    """Whole, beside an embedding of tokens or of positions."""
 
     mesh: DeviceMesh
     is_split: bool
+    """Whether processes have parts of the tokens."""
+    is_cut: bool
+    """Whether the embedding is given the own part alone, as that of positions is."""
 
     def states(self, states: Tensor) -> Tensor:
         """Return the token ids of the own part."""
         whole = states.to_local() if isinstance(states, DTensor) else states
-        return whole.chunk(self.mesh.size(), dim=1)[self.mesh.get_local_rank()] if self.is_split else whole
+        if not self.is_split or self.is_cut:
+            return whole
+        return whole.chunk(self.mesh.size(), dim=1)[self.mesh.get_local_rank()]
 
     def weight_a(self, weight: Tensor) -> Tensor:
         """Return the whole; processes with other tokens have parts of its gradient."""
