@@ -5,17 +5,17 @@ import copy
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from localcluster.errors import CommandFailed
 
+from controlplane.errors import CommandFailed
 from neuron_api import contract
 from neuron_api.resource.progress import CheckpointReport, Recovery
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import Phase
-from neuron_operator.kube import gateway as api
 
+from .crash_points import WRITES, Death, Killed, MortalCluster
 from .world import JOB, World, manifest, utc
 
 SHRINK, GROW = 60, 120
@@ -175,40 +175,22 @@ async def bind_all(world: World) -> None:
             await place(world, pod["metadata"]["name"])
 
 
-async def test_an_operator_that_is_killed_before_its_status_is_saved_changes_the_nodes_once(world: World) -> None:
+@pytest.mark.parametrize("after", [False, True], ids=["before-the-write", "after-the-write"])
+async def test_an_operator_killed_at_any_write_of_a_change_changes_the_nodes_once(world: World, after: bool) -> None:
     await start(world)
     ask_for(world, 2)
-
-    class Killed(Exception):
-        """The process ends here."""
-
-    class Dying:
-        """The gateway of an operator that is killed in place of its n-th write."""
-
-        def __init__(self, writes: int) -> None:
-            self.writes = writes
-
-        def __getattr__(self, verb: str) -> Any:
-            call = getattr(world.cluster, verb)
-            if verb not in ("create", "delete", "replace", "patch", "apply"):
-                return call
-
-            async def counted(*arguments: Any, **more: Any) -> Any:
-                self.writes -= 1
-                if self.writes < 0:
-                    raise Killed
-                return await call(*arguments, **more)
-
-            return counted
-
-    for writes in range(8):
+    writes = kills = 0
+    while True:
+        writes += 1
         try:
-            await world.reconcile(world.controller(cast("api.Cluster", Dying(writes))))
+            death = Death(writes, after=after)
+            await world.reconcile(world.controller(MortalCluster(world.cluster, death, WRITES)))  # type: ignore[arg-type]
+            break
         except Killed:
-            continue
-        finally:
-            await vanish(world, 0)
+            kills += 1
+    await vanish(world, 0)
     await world.reconcile()
+    assert kills >= 1
     assert await sizes(world) == (2, 2, 1)
     assert await own_pods(world) == [f"{JOB}-1-0", f"{JOB}-1-1"]
     assert [entry.cause for entry in (await world.job()).status.restarts] == [Reason.SCALED_DOWN]

@@ -29,6 +29,8 @@ class ElasticCluster:
 
     job: JobBuilder
     capacity: int
+    neighbours: list["ElasticCluster"] = field(default_factory=list)
+    """Jobs on the same nodes, this one among them; none: it has them alone."""
     status: JobStatus = field(default_factory=JobStatus)
     bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
     now: datetime = NOW
@@ -58,7 +60,7 @@ class ElasticCluster:
         created: dict[int, str] = {}
         for write in writes[:kill_after]:
             created |= write()
-        placed = self.schedule()
+        placed = not self.neighbours and self.schedule()
         if kill_after is not None and kill_after <= len(writes):
             return True
         status = finalize_status(planned, PlanOutcome(created), self.now)
@@ -100,9 +102,11 @@ class ElasticCluster:
     # ---- the scheduler and the kubelets ------------------------------------------------------------------------------
 
     def schedule(self) -> bool:
-        """Place pods on free nodes, oldest first; return whether any was."""
-        waiting = [body for body in self.bodies.values() if "nodeName" not in body["spec"]]
-        taken = {body["spec"]["nodeName"] for body in self.bodies.values() if "nodeName" in body["spec"]}
+        """Place pods on free nodes, oldest first, those of several jobs in turns; return whether any was."""
+        jobs = self.neighbours or [self]
+        every = [body for job in jobs for body in job.bodies.values()]
+        waiting = sorted((body for body in every if "nodeName" not in body["spec"]), key=_queue_order)
+        taken = {body["spec"]["nodeName"] for body in every if "nodeName" in body["spec"]}
         free = [name for number in range(self.capacity) if (name := f"node-{number}") not in taken]
         for body, node in zip(waiting, free, strict=False):
             body["spec"] = {**body["spec"], "nodeName": node}
@@ -144,16 +148,19 @@ class ElasticCluster:
     def standbys(self) -> list[str]:
         return [name for name in self.bodies if name not in self.gang()]
 
+    def tick(self, stride: int) -> None:
+        """Time passes: a gang that is complete makes a step each second and saves every ten."""
+        self.now += timedelta(seconds=stride)
+        if self.trains():
+            self.resume()
+            before, self.step, self.step_time = self.step, self.step + stride, self.now
+            if self.step // SAVE_EVERY > before // SAVE_EVERY:
+                self.saved, self.saved_time = self.step, self.now
+
     def advance(self, seconds: int, stride: int = 1) -> None:
-        """Time passes: a gang that is complete makes a step each second and saves every ten; the operator looks after
-        each stride."""
+        """The operator looks after each stride of time."""
         for _ in range(0, seconds, stride):
-            self.now += timedelta(seconds=stride)
-            if self.trains():
-                self.resume()
-                before, self.step, self.step_time = self.step, self.step + stride, self.now
-                if self.step // SAVE_EVERY > before // SAVE_EVERY:
-                    self.saved, self.saved_time = self.step, self.now
+            self.tick(stride)
             self.settle()
 
     def resume(self) -> None:
@@ -190,3 +197,20 @@ class ElasticCluster:
         """Nodes of the current attempt."""
         assert self.status.elastic is not None
         return self.status.elastic.nodes
+
+
+def _queue_order(body: Mapping[str, Any]) -> tuple[str, int, str]:
+    metadata = body["metadata"]
+    return metadata["creationTimestamp"], int(metadata["labels"][contract.LABEL_NODE_RANK]), metadata["name"]
+
+
+def advance_together(jobs: list[ElasticCluster], seconds: int, stride: int = 5) -> None:
+    """Time passes for jobs on the same nodes; the scheduler places pods when every job has been looked at."""
+    for _ in range(0, seconds, stride):
+        for job in jobs:
+            job.tick(stride)
+        for _ in range(2 * MAX_PASSES):
+            if not any([*map(ElasticCluster.reconcile, jobs), jobs[0].schedule()]):
+                break
+        else:
+            raise AssertionError("the operator and the scheduler go on for ever")

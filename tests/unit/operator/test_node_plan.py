@@ -1,8 +1,13 @@
 """spec.elasticPolicy: which numbers of nodes are legal, and which policies are refused."""
 
+import json
+from pathlib import Path
+
 import pytest
+import yaml
 
 from builders import OPTIONS, JobBuilder, make_job
+from neuron_operator.cli.__main__ import main
 from neuron_operator.planning.observation.observation import ConfigText
 from neuron_operator.planning.validation import validation
 from neuron_operator.planning.validation.validation import Accepted, Refused
@@ -92,3 +97,35 @@ def test_a_policy_that_could_do_nothing_is_refused_in_one_sentence(job: JobBuild
     message = refusal(job)
     assert all(word in message for word in words), message
     assert message.count("spec.elasticPolicy") == 1
+
+
+# ---- kubectl neuron plan ---------------------------------------------------------------------------------------------
+
+
+def planned(tmp_path: Path, capsys: pytest.CaptureFixture[str], job: JobBuilder, *flags: str) -> tuple[int, str]:
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(job.body))
+    code = main(["plan", "-f", str(file), *flags])
+    return code, capsys.readouterr().out
+
+
+def test_plan_lists_the_legal_numbers_with_their_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = planned(tmp_path, capsys, elastic())
+    assert code == 0
+    (line,) = [line for line in text.splitlines() if line.startswith("  legal nodes")]
+    assert line.split(maxsplit=2)[2] == "2 (data 2 x 12); 3 (data 3 x 8); 4 (data 4 x 6)"
+
+
+def test_plan_as_data_has_them_too_and_says_what_the_operator_would_refuse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = planned(tmp_path, capsys, elastic(maxNodes=8, nodes=5), "-o", "json")
+    found = json.loads(text)
+    assert (code, found["legal_nodes"]) == (2, [2, 3, 4, 6, 8])
+    (fault,) = [one for one in found["findings"] if one["severity"] == "error"]
+    assert (fault["key"], fault["message"]) == ("spec.elasticPolicy.nodes", "5 is not legal.")
+
+
+def test_plan_of_a_job_that_keeps_its_nodes_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, text = planned(tmp_path, capsys, make_job().nodes(4))
+    assert "legal nodes" not in text

@@ -142,6 +142,16 @@ def test_the_next_look_is_when_the_bound_is_reached() -> None:
     assert plan(cluster.observe(), OPTIONS, cluster.now).requeue_after == 2.0
 
 
+def test_a_job_that_waits_for_a_node_says_until_when() -> None:
+    cluster = training()
+    cluster.lose_node()
+    cluster.settle()
+    cluster.advance(2)
+    (pending,) = [one for one in cluster.status.conditions if one.type == "Reconciling"]
+    assert pending.reason is Reason.PODS_PENDING
+    assert pending.message.endswith("From 12:00:55 UTC on the job goes on with 3 nodes (spec.elasticPolicy).")
+
+
 def test_two_lost_nodes_cost_one_change() -> None:
     cluster = training()
     cluster.lose_node(2)
@@ -202,7 +212,7 @@ def test_nodes_that_are_not_enough_are_let_go_for_a_while() -> None:
     assert cluster.status.elastic is not None
     assert cluster.status.elastic.next_growth_time is not None
     cluster.capacity = 4
-    cluster.advance(GROW + 15)
+    cluster.advance(2 * GROW + 15, stride=5)
     assert cluster.nodes == 4
 
 

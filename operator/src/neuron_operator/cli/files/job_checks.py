@@ -1,20 +1,24 @@
 """What the operator would say about a job that loads: the release's limits, storage, pod template."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding, error, errors_of
 from neuron_api.findings.registry import make_finding
+from neuron_api.loading import device_count
 from neuron_api.manifest import envelope
-from neuron_api.platform import instances
+from neuron_api.platform import instances, node_counts
 from neuron_api.resource.accelerator import Accelerator
 from neuron_api.resource.spec import JobSpec
 from neuron_api.schema import support
 
 from .documents import Source
+
+if TYPE_CHECKING:
+    from neuron_operator.planning.validation.elastic import NodePlan
 
 
 def findings(source: Source, config: TrainingConfig, reported: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -47,6 +51,33 @@ def spec_findings(
         () if any(finding.key == storage.KEY for finding in errors_of(reported)) else storage.findings(parsed, config)
     )
     return (*platform, *instances.contradictions(parsed.platform), *template.findings(parsed.pod_template), *lacking)
+
+
+def node_plan(
+    source: Source,
+    overrides: Sequence[str],
+    config: TrainingConfig,
+    check: Callable[[TrainingConfig], Iterable[Finding]],
+) -> "NodePlan | None":
+    """Return the legal numbers of nodes; None for a job without spec.elasticPolicy, or one that cannot be read.
+
+    `check` returns what the platform and the model say of a configuration.
+    """
+    from neuron_operator.planning.validation import elastic
+
+    if not isinstance((source.spec or {}).get("elasticPolicy"), Mapping) or errors_of(source.findings):
+        return None
+    try:
+        spec = JobSpec.model_validate(source.spec)
+    except ValidationError:
+        return None
+
+    def read(count: int) -> tuple[TrainingConfig | None, Iterable[Finding]]:
+        more = (device_count.as_override(config.trainer.devices), node_counts.as_override(count))
+        loaded, resized = source.load((*overrides, *more)), node_counts.with_nodes(config, count)
+        return loaded.config, (*loaded.findings, *check(resized))
+
+    return elastic.node_plan(spec.elastic_policy, config, read, started=False)
 
 
 _NO_TYPE = make_finding(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from neuron_api import checks
 from neuron_api.config import TrainingConfig
@@ -30,6 +30,9 @@ from . import documents, job_checks, model_files, recompilation, report, table
 from .documents import Source
 from .platform_flags import PlatformFlags
 from .recompilation import Recompilation
+
+if TYPE_CHECKING:
+    from neuron_operator.planning.validation.elastic import NodePlan
 
 _LINES: Final = (".jsonl", ".ndjson", ".jsonlines", ".ldjson")
 """Formats with a record on each line; the others would have to be parsed."""
@@ -61,6 +64,8 @@ class Planned:
     config: TrainingConfig | None = None
     recompilation: Recompilation | None = None
     """None without an earlier file."""
+    node_plan: "NodePlan | None" = None
+    """Legal numbers of nodes; None without spec.elasticPolicy."""
 
 
 def run(
@@ -110,17 +115,21 @@ def plan_source(source: Source, overrides: Sequence[str], platform: PlatformFlag
     assert loaded.config is not None
     model, unread = model_files.find(loaded.config, source, model_config)
     plan = derivation.derive(loaded.config, machines, model)
+    node_plan = job_checks.node_plan(
+        source, overrides, loaded.config, lambda resized: derivation.derive(resized, machines, model).findings
+    )
     findings = (
         *job_checks.findings(source, loaded.config, loaded.findings),
         *unread,
         *(checks.check_model(loaded.config, model) if model else ()),
         *plan.findings,
+        *(node_plan.findings if node_plan else ()),
         *effects.check(loaded.config, accelerator.device, loaded.findings),
         *_assumed(source, loaded.config, machines),
     )
     samples = count_records(loaded.config) if plan.reference is Reference.PRECOMPUTED else None
     every = (*loaded.findings, *source.located(findings))
-    return Planned(source.label, plan, loaded.hash, every, samples, loaded.config)
+    return Planned(source.label, plan, loaded.hash, every, samples, loaded.config, node_plan=node_plan)
 
 
 def _with_devices_per_node(

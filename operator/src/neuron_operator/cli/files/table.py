@@ -8,6 +8,8 @@ from neuron_api.derive.alignment import Reference
 from neuron_api.derive.memory import MemoryEstimate
 from neuron_api.derive.plan import TrainingPlan
 from neuron_api.findings.finding import Finding, Severity
+from neuron_api.platform import node_counts
+from neuron_api.platform.topology import Topology
 
 if TYPE_CHECKING:
     from .plan import Planned
@@ -32,8 +34,17 @@ def rows(planned: "Planned") -> list[tuple[str, str]]:
     """Return label and value of each row; none of a configuration that cannot be read."""
     if planned.plan is None:
         return []
+    sizes = [("legal nodes", _sizes(planned))] if planned.node_plan else []
     again = [("recompiles", str(planned.recompilation))] if planned.recompilation else []
-    return [*_rows(planned.plan, planned.reference_samples), *again, ("config hash", planned.hash)]
+    return [*_rows(planned.plan, planned.reference_samples), *sizes, *again, ("config hash", planned.hash)]
+
+
+def _sizes(planned: "Planned") -> str:
+    """Return the legal numbers of nodes, each with its data-parallel size and its micro-batches."""
+    assert planned.config is not None
+    assert planned.node_plan is not None
+    shapes = [Topology.from_config(node_counts.with_nodes(planned.config, count)) for count in planned.node_plan.legal]
+    return "; ".join(f"{shape.num_nodes} (data {shape.data_parallel} x {shape.micro_batches})" for shape in shapes)
 
 
 def _row(label: str, value: str, width: int | None) -> list[str]:

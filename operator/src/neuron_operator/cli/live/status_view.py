@@ -112,6 +112,9 @@ def _facts(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
     shape = status.topology
     each = f", {shape.processes_per_node} processes in each" if shape else ""
     yield f"nodes        {_nodes(snapshot) or 'none needed yet'}{each}"
+    if (elastic := status.elastic) is not None:
+        legal = ", ".join(map(str, elastic.legal_nodes))
+        yield f"elastic      {elastic.nodes} of {elastic.desired_nodes} nodes; legal: {legal}"
     newest, compiled = status.checkpoint, status.compilation
     if compiled is not None and compiled.complete:
         duration = format_duration(compiled.seconds)

@@ -1,5 +1,6 @@
 """What a plan does to the objects of an attempt: pods that are created and deleted, and what keeps it from that."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from neuron_api.resource.reasons import Reason
@@ -8,7 +9,7 @@ from neuron_operator.planning.observation import waiting
 from neuron_operator.planning.observation.observation import Pod
 from neuron_operator.planning.observation.waiting import Wait
 from neuron_operator.planning.plan import Create, Delete
-from neuron_operator.planning.restarts import exclusion
+from neuron_operator.planning.restarts import exclusion, resizing
 from neuron_operator.planning.scheduling.admission import creation_blocker
 
 from . import children, desired, standby
@@ -44,8 +45,15 @@ def start_wait(context: PlanContext) -> Wait | None:
     return (
         waiting.for_nodes(pods, context.observed.nodes)
         or (admission.wait if admission else None)
-        or waiting.for_pods(context.job, pods)
+        or _with_outlook(waiting.for_pods(context.job, pods), context)
     )
+
+
+def _with_outlook(wait: Wait | None, context: PlanContext) -> Wait | None:
+    """Return the wait for nodes with what an elastic job does about it."""
+    if wait is None or wait.reason is not Reason.PODS_PENDING:
+        return wait
+    return replace(wait, message=f"{wait.message}{resizing.shrink_outlook(context)}")
 
 
 def creates(context: PlanContext) -> tuple[Create, ...]:

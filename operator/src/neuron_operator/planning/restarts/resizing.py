@@ -6,7 +6,7 @@
 
 Whether there is room only the scheduler knows. So the job asks it with standby pods (`objects.standby`), which have the
 requests of the pods to come and hold their nodes until the change. Where they hold nodes that are not enough for a
-legal number, or fail, they are given up for growAfterSeconds: two jobs must not hold what both need.
+legal number, or fail, they are given up for growAfterSeconds or longer: two jobs must not hold what both need.
 
 As everywhere in the planner, a decision is only written down here: a new attempt with another number of nodes, which no
 budget counts.
@@ -14,6 +14,7 @@ budget counts.
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from zlib import crc32
 
 from neuron_api.resource.elastic import ElasticPolicy, ElasticStatus, GrowthPoint
 from neuron_api.resource.reasons import Reason
@@ -85,16 +86,31 @@ def _shrink(context: PlanContext, elastic: ElasticStatus, policy: ElasticPolicy)
     """Decide by the pods without a node: to the largest legal number that has nodes already, else to the next smaller
     one."""
     due = [pod for pod in _unplaced(context) if _shrink_time(pod, policy) <= context.now]
-    smaller = context.accepted.node_plan.below(elastic.nodes)
-    if not due or not smaller:
+    target = _smaller(context, elastic)
+    if not due or target is None:
         return None
-    placed = sum(_is_placed(pod) for pod in context.gang.pods.values())
-    target = max((count for count in smaller if count <= placed), default=smaller[-1])
     cause = (
         f"pod {due[0].name} has had no node for {policy.shrink_after_seconds} s (elasticPolicy.shrinkAfterSeconds): "
         f"{due[0].unschedulable.rstrip('.')}"
     )
     return _change(context, elastic, target, cause)
+
+
+def _smaller(context: PlanContext, elastic: ElasticStatus) -> int | None:
+    """Return the number of nodes that a shrink leads to; None: there are as few as may be."""
+    smaller = context.accepted.node_plan.below(elastic.nodes)
+    placed = sum(_is_placed(pod) for pod in context.gang.pods.values())
+    return max((count for count in smaller if count <= placed), default=smaller[-1] if smaller else None)
+
+
+def shrink_outlook(context: PlanContext) -> str:
+    """Return the sentence about pods without a node that says when the job goes on without them; else nothing."""
+    elastic, policy = context.status.elastic, context.job.spec.elastic_policy
+    moments = [_shrink_time(pod, policy) for pod in _unplaced(context)] if policy else []
+    target = _smaller(context, elastic) if elastic else None
+    if not moments or target is None:
+        return ""
+    return f" From {min(moments):%H:%M:%S} UTC on the job goes on with {target} nodes (spec.elasticPolicy)."
 
 
 def _unplaced(context: PlanContext) -> list[Pod]:
@@ -126,13 +142,15 @@ def _grow(context: PlanContext, elastic: ElasticStatus, policy: ElasticPolicy) -
 
 
 def _give_up(context: PlanContext, elastic: ElasticStatus, policy: ElasticPolicy) -> RestartDecision | None:
-    """Let go of nodes that are not enough, and of standby pods that fail, for a while."""
+    """Let go of nodes that are not enough, and of standby pods that fail, for a while: of two jobs that hold what both
+    need, one longer than the other."""
     standbys = _placed_standbys(context)
     is_short = _reachable(context, elastic, standbys) <= elastic.nodes
     held_long = is_short and any(_surrender_time(pod, policy) <= context.now for pod in standbys)
     if not held_long and not any(pod.over for pod in _standbys(context)):
         return None
-    later = context.now + timedelta(seconds=policy.grow_after_seconds)
+    share = crc32(context.job.metadata.uid.encode()) / 2**32
+    later = context.now + timedelta(seconds=round(policy.grow_after_seconds * (1 + share)))
     waiting = elastic.model_copy(update={"next_growth_time": later})
     return RestartDecision(context.status.model_copy(update={"elastic": waiting}))
 
