@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from neuron_api import contract
+from neuron_api import contract, timeline
 from neuron_api.contract import ExitCode
 from neuron_api.resource.progress import Progress, TrainerPhase
+from neuron_trainer.metrics.timeline import timeline_file
 
 from .nodes import Gang, Launcher, is_alive, kill_worker, last_step, metrics, numbers, until, workers
 from .tiny import config, write_config
@@ -88,9 +89,20 @@ def _back(
     return report
 
 
+def _all_seconds_have_a_name(log_dir: Path, wall: float) -> None:
+    """The timeline has no gap, and says what was done again; `wall`: the seconds that the launchers may have taken."""
+    line = timeline_file.read_run(log_dir)
+    seconds = timeline.total(line)
+    assert sum(seconds.values()) == pytest.approx(line[-1].end - line[0].begin, abs=1e-3)
+    assert 0.9 * wall <= sum(seconds.values()) <= wall
+    assert {"start", "rendezvous", "load", "step", "save", "rework"} <= seconds.keys()
+    assert line[-1].step == STEPS
+
+
 def test_a_killed_rank_restarts_inside_its_pod(
     tiny: Path, tmp_path: Path, unbroken: Numbers, record_testsuite_property: Record
 ) -> None:
+    began = time.time()
     with _training(tiny, tmp_path) as (gang, (zero, one)):
         before = {launcher.rank: workers(launcher) for launcher in (zero, one)}
         killed, pid = time.time(), kill_worker(one)
@@ -105,6 +117,7 @@ def test_a_killed_rank_restarts_inside_its_pod(
         failure = until("the failure in the report of its node", lambda: (one.report() or Progress()).failures)[0]
         assert (failure.exit_code, failure.rank, failure.local_rank) == (-signal.SIGKILL, 3, 1)
         _finished(gang, [zero, one], tmp_path / "log", unbroken)
+        _all_seconds_have_a_name(tmp_path / "log", time.time() - began)
         first, second = [line for line in zero.log.read_text().splitlines() if "first step done" in line]
         assert all(phase in first for phase in ("process_start", "imports", "preflight", "rendezvous", "first_batch"))
         assert "(shutdown" in second, "a restart in place begins where the loss is noticed"

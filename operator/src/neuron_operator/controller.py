@@ -37,6 +37,7 @@ from .planning.outcome import finalize_status
 from .planning.plan import Create, Plan, PlanOutcome, Release
 from .planning.planner import plan as make_plan
 from .planning.scheduling.registry import may_hold_pods
+from .planning.status import time_spent
 from .planning.status.changes import Announcement, announcements, is_progress_only_change
 from .queue.workqueue import JobKey, Result
 from .readers import job_reader
@@ -180,6 +181,7 @@ class Controller:
         the events to post."""
         job = observation.observed.job
         status = finalize_status(planned, await self._carry_out(job, planned), self.clock())
+        status = time_spent.update(observation.observed, status, self.clock())
         self.observer.job_changed(job, status)
         result, written = await self._save(key, observation, planned, status)
         if written is not None and written is not observation.body:

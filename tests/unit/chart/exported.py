@@ -24,6 +24,7 @@ from neuron_api.resource.status import (
     RestartScope,
     TopologyStatus,
 )
+from neuron_api.resource.time_spent import TimeSpent
 from neuron_operator.failure_rules import FailureRules
 from neuron_operator.monitoring.metrics import Metrics, TableMetrics
 from neuron_trainer.launcher.server import ReportCollector
@@ -57,6 +58,7 @@ def operator() -> CollectorRegistry:
             estimated_completion_time=NOW,
         ),
         goodput=0.5,
+        time_spent=TimeSpent(start_time=NOW, end_time=at(1), seconds={"step": 1.0}),
         checkpoint=CheckpointStatus(step=1, path="/c", time=NOW),
         restarts=(closed,),
         restart_count=1,

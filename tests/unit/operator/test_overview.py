@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from builders import NOW, make_job, with_status
+from builders import NOW, at, make_job, with_status
 from neuron_api.resource.overview import JobDetail, JobSummary
 from neuron_api.resource.status import Phase, ProgressStatus, Restart, RestartScope
+from neuron_api.resource.time_spent import TimeSpent
 from neuron_operator.cli import output, watching
 from neuron_operator.cli.jobs import describe, overview, tables
 from neuron_operator.cli.live import screen
@@ -67,7 +68,15 @@ def test_rates_are_those_of_a_job_that_trains() -> None:
     assert overview.summary(over.job).tokens_per_second is None
 
 
-def test_the_seconds_of_a_job_add_up_to_its_time() -> None:
+def test_the_seconds_of_a_job_are_those_of_its_account() -> None:
+    seconds = {"step": 300.0, "placement": 40.0, "load": 60.0}
+    spent = TimeSpent(start_time=at(-420), end_time=at(-20), seconds=seconds, activity="step")
+    job = with_status(make_job().build(), start_time=at(-410), time_spent=spent)
+    shares = [(share.label, share.seconds) for share in overview.time_shares(job, NOW)]
+    assert shares == [("step", 320.0), ("load", 60.0), ("placement", 40.0)]
+
+
+def test_the_seconds_of_a_job_without_an_account_add_up_to_its_time() -> None:
     progress = ProgressStatus(
         step=100, seconds_per_step=2.0, total_step_seconds=180.0, total_measured_steps=90, last_step_time=NOW
     )

@@ -12,8 +12,10 @@ from torch.distributed.elastic.agent.server.api import WorkerGroup
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 
 from neuron_trainer.ipc.phases import Phases, process_start
+from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.launcher.elastic.agent import Agent
 from neuron_trainer.launcher.elastic.shared_state import SharedState
+from neuron_trainer.metrics.timeline.time_record import TimeRecord
 
 
 @pytest.fixture
@@ -72,7 +74,8 @@ def test_a_restart_that_torch_decides_on_begins_anew_as_well(
     """Another node waits to meet again, and the agent learns it from torch: its laps were added to the last start's."""
     monkeypatch.setattr(LocalElasticAgent, "_restart_workers", lambda *_: None)
     agent, phases = Agent.__new__(Agent), Phases()
-    agent._shared = cast(SharedState, SimpleNamespace(phases=phases))
+    record = TimeRecord(WorkerChannel(tmp_path), clock=lambda: clock[0])
+    agent._shared = cast(SharedState, SimpleNamespace(phases=phases, status=SimpleNamespace(time=record)))
     clock[0] += 1
     phases.mark("rendezvous")
     agent._restart_workers(cast("WorkerGroup", None))

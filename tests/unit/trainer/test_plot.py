@@ -1,5 +1,6 @@
 """`neuron-train plot`: what the log directory tells of a run, drawn; restarts and validations too."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import pytest
 
 from neuron_api import contract
 from neuron_trainer.__main__ import main
-from neuron_trainer.cli import plot
+from neuron_trainer.cli import plot, timeline_picture
 from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.metrics import history as metrics_file
 from neuron_trainer.metrics.history import MetricsFile, StartRecord, StepMetrics, ValidationMetrics, folders_by_name
+from neuron_trainer.metrics.timeline import timeline_file
 
 from .conftest import alone, train
 from .test_loop import checkpoint_at
@@ -175,3 +177,26 @@ def test_each_metric_of_pairs_has_a_panel_with_its_validations() -> None:
     assert [axes.get_ylabel() for axes in figure.axes[4:]] == ["margin", "accuracy", "nll"]
     accuracy = figure.axes[5]
     assert [list(line.get_ydata()) for line in accuracy.lines] == [[0.5, 0.5], [0.75]]
+
+
+def test_the_timeline_is_drawn_and_its_seconds_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (
+        {"begin": 0, "end": 10, "seconds": {"start": 10}},
+        {"begin": 10, "end": 60, "seconds": {"step": 45, "data": 5}, "step": 9},
+        {"begin": 70, "end": 80, "seconds": {"start": 10}},
+        {"begin": 80, "end": 90, "seconds": {"rework": 10}, "step": 9},
+    )
+    (tmp_path / "timeline.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["plot", str(tmp_path), "--timeline", "-o", str(tmp_path / "time.png")]) == 0
+    assert (tmp_path / "time.png").read_bytes().startswith(PNG)
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0].endswith(": 90.0 s")
+    assert [row.split() for row in rows[1:3]] == [["step", "45.0", "s", "50.0%"], ["start", "20.0", "s", "22.2%"]]
+    figure = timeline_picture.draw({"run": timeline_file.read(tmp_path)})
+    assert [line.get_xdata()[0] for line in figure.axes[0].lines] == [70.0], "one restart"
+    assert sum(bar.get_width() * bar.get_height() for bar in figure.axes[0].patches) == pytest.approx(90)
+
+
+def test_a_run_without_a_timeline_is_refused(restarted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot", str(restarted), "--timeline"]) == 2
+    assert "timeline.jsonl" in capsys.readouterr().err

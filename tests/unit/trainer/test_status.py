@@ -142,7 +142,8 @@ def test_progress_is_served_as_the_contract_says(url: str, handoff: WorkerChanne
     assert kind == "application/json"
     assert json.loads(body)["nodeRank"] == 3
     now = status.report()
-    assert progress.from_json(body).model_copy(update={"idle_seconds": now.idle_seconds}) == now
+    moments = {"idle_seconds": now.idle_seconds, "time_spent": now.time_spent}
+    assert progress.from_json(body).model_copy(update=moments) == now
 
 
 def test_metrics_are_prometheus_text_of_the_same_numbers(url: str, handoff: WorkerChannel, status: Status) -> None:

@@ -36,6 +36,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="picture; .png, .svg or .pdf; default plot.png",
     )
+    plot.add_argument(
+        "--timeline",
+        action="store_true",
+        help="draw where the time went in place of the curves: starts, steps, saves, restarts; and print the seconds",
+    )
     board = commands.add_parser("dashboard", help="a page in the browser with the curves of runs of this machine, live")
     board.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="log directory of a run")
     board.add_argument("--port", type=int, default=0, help="on 127.0.0.1; default: a free one")
@@ -279,7 +284,7 @@ def _doctor(chosen: Any) -> int:
 def _plot(chosen: Any) -> int:
     from .cli import plot  # matplotlib: 0.4 s
 
-    return plot.run(chosen.runs, chosen.output)
+    return plot.run(chosen.runs, chosen.output, is_timeline=chosen.timeline)
 
 
 def _dashboard(chosen: Any) -> int:

@@ -194,6 +194,7 @@ def _train(
         phase = _compile_phase(job, config, ranks, channel)
         if phase.run(lambda: build(is_fresh=True).module) or job.compiles_only:
             return _leave(channel, ranks, WorkerOutcome.COMPILED)
+        phases.mark("compile")
     memory = _memory(job, ranks, start.run_id)
     start = _with_memory(start, memory)
     run = build(is_fresh=not start.memory_step and Run.draws_weights(start.checkpoint))

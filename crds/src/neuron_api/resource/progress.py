@@ -138,6 +138,19 @@ class CompileReport(Wire):
     """Who compiles the same, and is waited for; empty while nobody is."""
 
 
+class TimeReport(Wire):
+    """Where the time of a launcher went (`neuron_api.timeline`), as far as that is certain."""
+
+    since: Moment
+    """When the launcher was started."""
+    until: Moment
+    """The moment up to which the seconds are counted."""
+    seconds: dict[Name, Seconds] = Field(default_factory=dict, max_length=32)
+    """By activity; they add up to the time from `since` to `until`."""
+    activity: Name = ""
+    """What has been done since then."""
+
+
 class Progress(Wire):
     """The progress report of one pod."""
 
@@ -177,6 +190,8 @@ class Progress(Wire):
     """Newest last; only this pod's own processes."""
     recoveries: tuple[Recovery, ...] = Field(default=(), max_length=32)
     """Newest last; reported by pod 0."""
+    time_spent: TimeReport | None = None
+    """Absent from trainers that do not measure it."""
     untracked: Count | None = None
     """Logged steps that a tracker (MLflow, Weights & Biases) did not take; absent without one."""
 

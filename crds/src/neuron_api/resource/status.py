@@ -8,13 +8,14 @@ renamed is read by its former name, too, and written by its new one (docs/upgrad
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AliasChoices, AwareDatetime, BeforeValidator, Field, PlainSerializer
+from pydantic import AliasChoices, AwareDatetime, BeforeValidator, Field
 
 from neuron_api.contract import MAX_NODES
 
 from .elastic import ElasticStatus
 from .reasons import ConditionType, Reason
-from .wire_values import StatusObject
+from .time_spent import TimeSpent
+from .wire_values import Decimal, StatusObject
 
 
 class Phase(StrEnum):
@@ -61,11 +62,6 @@ OpenConditionType = Annotated[ConditionType | str, Field(union_mode="left_to_rig
 OpenPhase = Annotated[Phase | str, Field(union_mode="left_to_right")]
 OpenScope = Annotated[RestartScope | str, Field(union_mode="left_to_right")]
 """Each is a member of its enumeration, or a word of another release."""
-
-
-Decimal = Annotated[float, PlainSerializer(repr, return_type=str), "decimal"]
-"""A number that is no integer, on the wire a decimal string: floating-point numbers do not survive every client of the
-API. The API conventions advise against them; JobSet and Kubeflow's TrainJob have none either."""
 
 
 def _renamed(name: str, former: str) -> AliasChoices:
@@ -374,6 +370,8 @@ class JobStatus(StatusObject):
     """Share of the time since startTime, without suspensions, spent on steps that were kept; a decimal number from 0 to
     1. It is step x average seconds of a step / seconds from startTime to the last step (at the end: to completionTime).
     The rest went into waiting for nodes, start, compilation, recoveries, and repeated steps."""
+    time_spent: TimeSpent | None = None
+    """Where the time of the job went, second by second; absent until an operator of this release has looked at it."""
     start_time: AwareDatetime | None = None
     """When the job was started: its pods are created from then on, and its configuration is fixed."""
     checkpoint_gate: CheckpointGateStatus | None = Field(

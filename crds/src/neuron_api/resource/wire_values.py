@@ -9,7 +9,7 @@ import math
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 from neuron_api.findings.finding import clip
@@ -55,6 +55,11 @@ class ApiObject(BaseModel):
         frozen=True,
         use_attribute_docstrings=True,
     )
+
+
+Decimal = Annotated[float, PlainSerializer(repr, return_type=str), "decimal"]
+"""A number that is no integer, on the wire a decimal string: floating-point numbers do not survive every client of the
+API. The API conventions advise against them; JobSet and Kubeflow's TrainJob have none either."""
 
 
 class StatusObject(ApiObject):

@@ -128,6 +128,7 @@ class JobMetrics(Collector):
         yield from self._budgets()
         yield from self._families(GAUGES, GaugeMetricFamily)
         yield from self._families(COUNTERS, CounterMetricFamily)
+        yield self._time()
 
     def _families(
         self, table: Table, family_of: type[GaugeMetricFamily] | type[CounterMetricFamily]
@@ -151,6 +152,18 @@ class JobMetrics(Collector):
             condition = (headline.type, headline.reason) if headline else ("", "")
             state.add_metric((*key, status.phase, *condition), 1)
         return state
+
+    def _time(self) -> Metric:
+        """Return the seconds by activity as far as they are certain; so no series ever falls."""
+        time = CounterMetricFamily(
+            "neuron_training_time_seconds",
+            "Seconds since the job was created, by what it did; they add up to its age.",
+            labels=(*LABELS, "activity"),
+        )
+        for key, (status, _) in self._jobs.items():
+            for activity, seconds in (status.time_spent.seconds if status.time_spent else {}).items():
+                time.add_metric((*key, activity), seconds)
+        return time
 
     def _budgets(self) -> Iterator[Metric]:
         used = GaugeMetricFamily(

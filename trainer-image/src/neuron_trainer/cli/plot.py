@@ -1,5 +1,5 @@
 """`neuron-train plot RUN …`: loss, learning rate, gradient norm, throughput, and the metrics of pairs where a run has
-them, over the steps, as a picture."""
+them, over the steps, as a picture; or with `--timeline` where the time went."""
 
 import math
 import sys
@@ -17,6 +17,9 @@ from neuron_api.metrics import PREFERENCE_METRICS, PreferenceMetric
 from neuron_trainer.data.paths import exists
 from neuron_trainer.metrics import history as metrics_file
 from neuron_trainer.metrics.history import History, StepMetrics, ValidationMetrics, folders_by_name
+from neuron_trainer.metrics.timeline import timeline_file
+
+from . import timeline_picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,14 @@ _LONG: Final = 50
 """Characters from which labels stand one below the other."""
 
 
-def run(folders: Sequence[Path], output: Path) -> int:
-    """Log directories (or their metrics.jsonl) to one picture; its suffix says which kind. An exit code."""
+def run(folders: Sequence[Path], output: Path, *, is_timeline: bool = False) -> int:
+    """Log directories (or their metrics.jsonl) to one picture; its suffix says which kind. An exit code.
+
+    `is_timeline`: of where the time went, in place of the curves.
+    """
     named = folders_by_name(folders)
+    if is_timeline:
+        return _run_timeline(named, output)
     runs = {name: metrics_file.open_history(folder).history() for name, folder in named.items()}
     for name, history in runs.items():
         if not exists(named[name]):
@@ -56,8 +64,24 @@ def run(folders: Sequence[Path], output: Path) -> int:
             )
         if not history.steps:
             return _refuse(f"{named[name] / contract.METRICS_FILE}: it has no logged step")
+    return _save(draw(runs), output)
+
+
+def _run_timeline(named: dict[str, Path], output: Path) -> int:
+    lines = {name: timeline_file.read_run(folder) for name, folder in named.items()}
+    for name, line in lines.items():
+        if not line:
+            return _refuse(
+                f"there is no {named[name] / timeline_file.TIMELINE_FILE}. Give the log directory of a run of this "
+                "release, or draw its curves without --timeline."
+            )
+    print(timeline_picture.table(lines), end="")  # noqa: T201
+    return _save(timeline_picture.draw(lines), output)
+
+
+def _save(figure: Figure, output: Path) -> int:
     try:
-        draw(runs).savefig(output)
+        figure.savefig(output)
     except FileNotFoundError:
         return _refuse(f"there is no directory {output.absolute().parent}. Create it, or write elsewhere with -o.")
     except OSError as problem:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from neuron_api import contract
+from neuron_api import contract, timeline
 from neuron_api.resource.overview import (
     CheckpointView,
     Curves,
@@ -26,6 +26,7 @@ from neuron_trainer.checkpoint import catalog
 from neuron_trainer.metrics.curves import CurveReader
 from neuron_trainer.metrics.history import StepMetrics
 from neuron_trainer.metrics.run_reader import RunLines, RunReader
+from neuron_trainer.metrics.timeline import timeline_file
 from neuron_trainer.run_directory.log_dir import RESOLVED_CONFIG
 
 RUNNING, STOPPED, SUCCEEDED, PENDING = "Running", "Stopped", "Succeeded", "Pending"
@@ -89,7 +90,7 @@ class RunSource:
                 ledger=tuple(_ledger(run)),
                 checkpoints=tuple(_checkpoints(folder)),
                 resume=next((start.resume for start in reversed(run.starts) if start.resume), ()),
-                time_shares=tuple(_shares(run, summary)),
+                time_shares=tuple(_shares(folder, run, summary)),
                 facts=tuple(_facts(config)),
             )
 
@@ -215,8 +216,20 @@ def _checkpoints(folder: Path) -> Iterator[CheckpointView]:
         yield CheckpointView(step=candidate.step, path=str(candidate.path), time=_time(saved))
 
 
-def _shares(run: RunLines, job: JobSummary) -> Iterator[TimeShare]:
-    """Yield the time from the first start to the last step: steps at their pace, steps done again, and the rest."""
+def _shares(folder: Path, run: RunLines, job: JobSummary) -> Iterator[TimeShare]:
+    """Yield what the time from the first start on went into, largest first."""
+    line = timeline_file.read(folder, [step.time for step in run.steps])
+    if not line:
+        yield from _estimated_shares(run, job)
+        return
+    seconds = timeline.total(line)
+    for activity in sorted(seconds, key=lambda name: -seconds[name]):
+        yield TimeShare(label=activity, seconds=seconds[activity])
+
+
+def _estimated_shares(run: RunLines, job: JobSummary) -> Iterator[TimeShare]:
+    """Yield the same of a run that an earlier release did, which recorded no timeline: steps at their pace, and the
+    rest."""
     if job.start_time is None or job.last_step_time is None:
         return
     total = remaining = max(0.0, (job.last_step_time - job.start_time).total_seconds())

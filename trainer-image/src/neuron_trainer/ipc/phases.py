@@ -7,6 +7,7 @@
     rendezvous       waiting for the other nodes, and the process group
     checkpoint_find  choosing what to resume from, and its checksums
     worker_start     from the decision to the worker's first instruction, a fork
+    compile          the compile phase, or the wait for another run's
     groups           process groups of the splits
     model_build      the initial weights, and the optimizer's state
     reference        the log-probabilities of DPO's reference, where they are not there
@@ -23,6 +24,23 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
+
+from neuron_api import timeline
+from neuron_api.timeline import Activity
+
+ACTIVITIES: Final[Mapping[str, Activity]] = {
+    "rendezvous": Activity.RENDEZVOUS,
+    "groups": Activity.RENDEZVOUS,
+    "compile": Activity.COMPILE,
+    "model_build": Activity.LOAD,
+    "reference": Activity.LOAD,
+    "checkpoint_load": Activity.LOAD,
+    "data_seek": Activity.LOAD,
+    "first_batch": Activity.DATA,
+    "first_step": Activity.STEP,
+}
+"""What a phase is in the account of the job's time; the others are its start."""
 
 
 class Phases:
@@ -31,7 +49,10 @@ class Phases:
     def __init__(self, since: float | None = None, seconds: Mapping[str, float] | None = None) -> None:
         self.last = time.monotonic() if since is None else since
         """When the current lap began."""
+        self.begun = self.last
+        """When the first one did."""
         self.seconds: dict[str, float] = dict(seconds or {})
+        self._inherited = dict(self.seconds)
 
     def mark(self, name: str) -> None:
         """End a lap; laps of the same name are added up."""
@@ -42,6 +63,11 @@ class Phases:
     def begin_again(self) -> None:
         """Drop all laps: a restart begins now."""
         self.last, self.seconds = time.monotonic(), {}
+
+    def activities(self) -> dict[str, float]:
+        """Return the seconds by activity of the laps that this process has ended itself."""
+        own = timeline.difference(self.seconds, self._inherited)
+        return timeline.add(*({str(ACTIVITIES.get(name, Activity.START)): value} for name, value in own.items()))
 
     @property
     def total(self) -> float:

@@ -164,7 +164,9 @@ def _serve_and_train(
 ) -> LauncherOutcome:
     """Train while the server answers; `config`: as this run uses it, `folder`: its log directory."""
     max_steps = config.trainer.max_steps
-    status = Status(node, channel, max_steps=max_steps, log_dir=str(folder), config_hash=loaded.hash)
+    status = Status(
+        node, channel, max_steps=max_steps, log_dir=str(folder), config_hash=loaded.hash, since=phases.begun
+    )
     server = Server(status.report, "" if node.is_in_pod else "127.0.0.1", node.progress_port, folder)
     server.start()
     log.info("progress at http://127.0.0.1:%d%s, log directory %s", server.port, contract.PROGRESS_PATH, folder)

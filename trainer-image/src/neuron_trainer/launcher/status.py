@@ -14,6 +14,7 @@ from neuron_api.resource.progress import (
     TrainerPhase,
 )
 from neuron_trainer.ipc.worker_channel import WorkerChannel
+from neuron_trainer.metrics.timeline.time_record import TimeRecord
 
 from .node import NodeIdentity
 
@@ -27,8 +28,18 @@ class Status:
     """The progress of this node; it survives worker restarts and is read by the HTTP server's threads."""
 
     def __init__(
-        self, node: NodeIdentity, channel: WorkerChannel, *, max_steps: int, log_dir: str, config_hash: str
+        self,
+        node: NodeIdentity,
+        channel: WorkerChannel,
+        *,
+        max_steps: int,
+        log_dir: str,
+        config_hash: str,
+        since: float | None = None,
     ) -> None:
+        """`since`: when the launcher was started, on the monotonic clock."""
+        self.time = TimeRecord(channel, since)
+        """Where this launcher's time goes."""
         self._channel, self._lock = channel, Lock()
         self._recoveries: dict[int, Recovery] = {}
         self._checkpoint: CheckpointReport | None = None
@@ -74,8 +85,9 @@ class Status:
     def report(self) -> Progress:
         """Return the document of this moment."""
         worker, compilation = self._channel.read_progress(), self._channel.read_compilation()
+        update = {"compilation": compilation, "time_spent": self.time.report()}
         with self._lock:
-            return self._with_idle(self._merged(worker).model_copy(update={"compilation": compilation}))
+            return self._with_idle(self._merged(worker).model_copy(update=update))
 
     def _with_idle(self, report: Progress) -> Progress:
         """Add the time without news. News is noticed when a report is read: up to one interval late, never early."""

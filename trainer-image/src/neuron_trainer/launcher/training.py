@@ -151,6 +151,7 @@ def _run_rounds(
         if selector is not None and node.rank == 0 and not is_test:
             shared.check_lease = stack.enter_context(_directory_owner(launch)).check
             selector.run_id = _begin_run(launch)
+            stack.enter_context(status.time.recording(folder, lambda: status.step, shared.check_lease))
         if folder_in_memory is not None and selector is not None:
             stack.enter_context(folder_in_memory)
             choose = partial(_with_memory, choose, selector)

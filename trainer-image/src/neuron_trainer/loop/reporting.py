@@ -10,14 +10,17 @@ from typing import Any, Final
 import lightning.pytorch as pl
 
 from neuron_api.resource.progress import CheckpointReport, PassReport, Progress, Recovery, TrainerPhase
+from neuron_api.timeline import Activity
 from neuron_trainer import trackers
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.metrics import graphs
+from neuron_trainer.metrics.graphs import GraphCounts
 from neuron_trainer.metrics.history import MetricsFile, StartRecord, StepMetrics, ValidationMetrics
 from neuron_trainer.metrics.step_results import StepResult
 from neuron_trainer.metrics.terminal import PassDisplay, StepDisplay, validation_text
 from neuron_trainer.metrics.throughput import Stopwatch, Utilization
+from neuron_trainer.metrics.timeline.activity_clock import ActivityClock, step_activity
 from neuron_trainer.storage import files
 from neuron_trainer.storage.files import replace
 
@@ -41,8 +44,13 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         round: int,
         times: Path | None = None,
         utilization: Utilization | None = None,
+        furthest_step: int = 0,
     ) -> None:
-        """`times`: where the seconds of this start are written to, as soon as they are known."""
+        """`times`: where the seconds of this start are written to, as soon as they are known. `furthest_step`: what
+        earlier starts have finished; steps up to there are done again."""
+        self._furthest_step, self._graphs = furthest_step, GraphCounts()
+        self._clock: ActivityClock | None = None
+        """From the moment when training begins."""
         self._times, self._utilization = times, utilization
         self._handoff, self._metrics, self._phases = handoff, metrics, phases
         self._recovery = recovery
@@ -62,24 +70,32 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._report = Progress(phase=TrainerPhase.LOADING, round=round)
         self._before = TrainerPhase.LOADING
         """Phase that a validation or a save is a break in."""
+        self._activity: str = Activity.DATA
+        """What a save is a break in."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """The model is loaded and the position is known."""
         self._phases.mark("data_seek")
+        self._clock = ActivityClock(Activity.DATA, self._phases.activities(), self._phases.last)
         self._trainer, self._module = trainer, pl_module
         pl_module.results.on_read = self._read
         if self._metrics is not None:
             self._display = StepDisplay(trainer.global_step, pl_module.total_steps or -1)
         self._hand_over(phase=TrainerPhase.TRAINING, step=trainer.global_step, max_steps=pl_module.total_steps)
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """The batch is there."""
+        self._graphs = graphs.count()
+        self._enter(step_activity(trainer.global_step + 1, self._furthest_step))
         if "first_batch" not in self._phases.seconds:
             self._phases.mark("first_batch")
             self._record_start()
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Mark the first step after the optimizer's; its numbers come when they have been read."""
+        if self._clock is not None and graphs.count().since(self._graphs).compiled:
+            self._clock.correct(Activity.COMPILE)
+        self._enter(Activity.DATA)
         if "first_step" not in self._phases.seconds:
             self._first_step()
 
@@ -97,6 +113,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._read_all()
         self._validation = Stopwatch()
         self._before = self._report.phase
+        self._enter(Activity.VALIDATION)
         self._hand_over(phase=self._before if trainer.sanity_checking else TrainerPhase.VALIDATING)
 
     def on_validation_batch_start(self, *_: Any) -> None:
@@ -109,6 +126,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """`val_loss` to the log and to TensorBoard."""
+        self._enter(Activity.DATA)
         self._hand_over(phase=self._before)
         if self._metrics is not None and pl_module.val_loss is not None and not trainer.sanity_checking:
             metrics = {f"val_{name}": value for name, value in pl_module.val_metrics.items()}
@@ -127,6 +145,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._read_all()
         if self._display is not None:
             self._display.close()
+        self._enter(Activity.SAVE)
         self._hand_over(phase=TrainerPhase.SAVING)
 
     def reference_progress(self, part: str, done: int, total: int) -> None:
@@ -149,10 +168,12 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         """Called before each checkpoint is written."""
         self._read_all()
         self._before = self._report.phase
+        self._activity = self._enter(Activity.SAVE)
         self._hand_over(phase=TrainerPhase.SAVING)
 
     def checkpoint_staged(self) -> None:
         """Called when training goes on, whether the checkpoint is complete or being written."""
+        self._enter(self._activity)
         self._hand_over(phase=self._before)
 
     def checkpoint_written(self, step: int, path: str) -> None:
@@ -247,6 +268,10 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             self._recovery = self._recovery.model_copy(update=update)
         self._hand_over()
 
+    def _enter(self, activity: str) -> str:
+        """Account the time from now on to the activity; return the one before."""
+        return self._clock.enter(activity) if self._clock is not None else activity
+
     def _mfu(self, tokens_per_second: float) -> float | None:
         return self._utilization.at(tokens_per_second) if self._utilization is not None else None
 
@@ -268,5 +293,6 @@ class Reporting(pl.Callback):  # type: ignore[misc]
                 **changes,
             }
         recoveries = (self._recovery,) if self._recovery is not None else ()
-        self._report = self._report.model_copy(update={**changes, "recoveries": recoveries})
+        spent = self._clock.report() if self._clock is not None else None
+        self._report = self._report.model_copy(update={**changes, "recoveries": recoveries, "time_spent": spent})
         self._handoff.write_progress(self._report)

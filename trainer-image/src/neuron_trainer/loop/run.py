@@ -28,6 +28,7 @@ from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.metrics import fallbacks
 from neuron_trainer.metrics.history import MetricsFile, StartRecord
 from neuron_trainer.metrics.throughput import Utilization
+from neuron_trainer.metrics.timeline import timeline_file
 from neuron_trainer.models.family import Family
 from neuron_trainer.run_directory.log_dir import RECOVERY_FILE, Mirror, mirror
 from neuron_trainer.storage import places
@@ -103,7 +104,8 @@ class Run:
         recovery = self._recovery(start, metrics)
         timed = metrics is not None and config.exp_manager.enable_recovery_time_instrumentation
         times = log_dir / RECOVERY_FILE if timed else None
-        reporting = Reporting(handoff, metrics, self.phases, recovery, start.round, times, self.utilization)
+        furthest = self._furthest_step(start, metrics, log_dir)
+        reporting = Reporting(handoff, metrics, self.phases, recovery, start.round, times, self.utilization, furthest)
         log_mirror = mirror(config, log_dir) if metrics is not None else None
         saving = Checkpointing(
             config.exp_manager, state, checkpoints, reporting, rank, log_mirror.sync if log_mirror else lambda: None
@@ -209,6 +211,12 @@ class Run:
             passed_over=start.skipped,
             source=_source(start),
         )
+
+    def _furthest_step(self, start: Start, metrics: MetricsFile | None, log_dir: Path) -> int:
+        """Return the step up to which an earlier start has finished steps; known on rank 0."""
+        if metrics is None or not self._continues(start):
+            return start.last_step
+        return max(start.last_step, metrics.last_step(), timeline_file.furthest_step(log_dir))
 
     def _continues(self, start: Start) -> bool:
         """Return whether the steps in the log directory are this run's, and not those of a run before it."""

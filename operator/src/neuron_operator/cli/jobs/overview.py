@@ -19,6 +19,7 @@ from neuron_api.resource.status import Condition, Phase, Restart
 from neuron_operator.cli.live import checkpoints, status_view, why
 from neuron_operator.cli.live.job_snapshot import HEADLINE, JobSnapshot, is_true
 from neuron_operator.planning.observation.observation import Pod
+from neuron_operator.planning.status.account import seconds_spent
 from neuron_operator.planning.status.conditions import sentence
 
 _TRAINS: Final = (Phase.RUNNING, Phase.SUSPENDING)
@@ -99,7 +100,16 @@ def detail(snapshot: JobSnapshot, now: datetime) -> JobDetail:
 
 
 def time_shares(job: NeuronTrainingJob, now: datetime) -> Iterator[TimeShare]:
-    """Yield where the seconds since the start went; they add up to that time. Nothing before the start.
+    """Yield where the seconds since the job's creation went, largest first; they add up to that time."""
+    seconds = seconds_spent(job, now)
+    if not seconds:
+        yield from _estimated_shares(job, now)
+    for activity in sorted(seconds, key=lambda name: -seconds[name]):
+        yield TimeShare(label=activity, seconds=seconds[activity])
+
+
+def _estimated_shares(job: NeuronTrainingJob, now: datetime) -> Iterator[TimeShare]:
+    """Yield the same since the start of a job whose operator keeps no account (an earlier release).
 
     Steps that were kept are goodput's; what no other part explains is waiting, start and compilation.
     """

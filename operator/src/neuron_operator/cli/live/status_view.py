@@ -11,6 +11,7 @@ from neuron_api.loading.loader import load_object
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Restart
+from neuron_operator.planning.status.account import account_line
 from neuron_operator.planning.status.conditions import sentence
 from neuron_operator.planning.status.pace import format_age, format_duration
 
@@ -121,6 +122,8 @@ def _facts(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
         yield f"compiled     {compiled.done} graphs in {duration}, {compiled.compiled} of them compiled now"
     if status.goodput is not None:
         yield f"goodput      {status.goodput:.0%} of the time went into steps that were kept"
+    if (account := account_line(snapshot.job, now)) is not None:
+        yield f"time         {account}"
     saved = f"step {newest.step}, {format_age(newest.time, now)} old, {newest.path}" if newest else "none"
     yield f"checkpoint   {saved}"
     if snapshot.headline is None:

@@ -53,7 +53,7 @@ def is_progress_only_change(before: JobStatus, after: JobStatus) -> bool:
 
 
 def _without(status: JobStatus) -> dict[str, Any]:
-    values = status.model_dump(exclude={"ready_nodes", "goodput"})
+    values = status.model_dump(exclude={"ready_nodes", "goodput", "time_spent"})
     if status.phase in _BEFORE_STEPS:
         values["conditions"] = [condition for condition in values["conditions"] if condition["type"] not in _OF_A_START]
     values["pods"] = [record for record in values["pods"] if record["lost"] or record["succeeded"]]

@@ -18,6 +18,7 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure as T
 from torch.distributed.elastic.rendezvous import RendezvousHandler
 
 from neuron_api.resource.progress import TrainerPhase
+from neuron_api.timeline import Activity
 from neuron_trainer import accelerators
 from neuron_trainer.errors import PreemptedError
 from neuron_trainer.ipc.worker_channel import Start
@@ -69,6 +70,7 @@ class Agent(LocalElasticAgent):
     def _rendezvous(self, worker_group: WorkerGroup) -> None:
         shared = self._shared
         shared.status.set(phase=TrainerPhase.RENDEZVOUS)
+        shared.status.time.enter(Activity.RENDEZVOUS)
         shared.stop.is_waiting, shared.stop.has_steps = True, False
         if shared.stop.is_requested:
             raise PreemptedError(f"{shared.stop.signal.name} before the processes were started")
@@ -79,6 +81,7 @@ class Agent(LocalElasticAgent):
         shared = self._shared
         self._lost_since, self._first_step_of_round = None, shared.status.step
         shared.phases.mark("rendezvous")
+        shared.status.time.enter(Activity.START, at=shared.phases.last)
         shared.check_lease()
         choice = self._choose() if worker_group.group_rank == 0 else ResumeChoice()
         shared.phases.mark("checkpoint_find")
@@ -98,6 +101,7 @@ class Agent(LocalElasticAgent):
             )
         )
         shared.status.set(phase=TrainerPhase.LOADING, round=shared.budget.rounds)
+        shared.status.time.begin_round(shared.budget.rounds, at=shared.phases.last)
         shared.budget.rounds += 1
         shared.stderr.begin_again()
         shared.stop.check()
@@ -108,6 +112,7 @@ class Agent(LocalElasticAgent):
     def _restart_workers(self, worker_group: WorkerGroup) -> None:
         """Restart; torch calls it, too, when another node waits for a new round before this one has missed it."""
         self._shared.phases.begin_again()
+        self._shared.status.time.enter(Activity.START, at=self._shared.phases.last)
         super()._restart_workers(worker_group)
 
     def _stop_workers(self, _: WorkerGroup) -> None:

@@ -10,6 +10,7 @@ from torch.distributed.elastic.agent.server.api import RunResult
 from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousHandler
 
 from neuron_api.resource.progress import TrainerPhase
+from neuron_api.timeline import Activity
 from neuron_trainer.errors import PeerLostError
 from neuron_trainer.launcher.node import NodeIdentity
 from neuron_trainer.run_directory.resume import ResumeChoice
@@ -36,6 +37,7 @@ def run(node: NodeIdentity, job: Job, shared: SharedState, choose: Callable[[], 
         rounds = shared.budget.rounds
         try:
             shared.status.set(phase=TrainerPhase.RENDEZVOUS)
+            shared.status.time.enter(Activity.RENDEZVOUS)
             shared.stop.is_waiting = True
             rendezvous.wait_for_store(node, deadline)
             return _serve(Agent(handler := rendezvous.handler(node), job, shared, choose), handler)

@@ -1,0 +1,1 @@
+"""Where the time of a run goes: measured by a worker, put together by its launcher, kept in the log directory."""
