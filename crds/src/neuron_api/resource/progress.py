@@ -192,6 +192,8 @@ class Progress(Wire):
     """Newest last; reported by pod 0."""
     time_spent: TimeReport | None = None
     """Absent from trainers that do not measure it."""
+    spikes: dict[Name, Count] = Field(default_factory=dict, max_length=8)
+    """Unusual steps of this start, by what was far above the usual (`loss`, `gradient norm`); reported by pod 0."""
     untracked: Count | None = None
     """Logged steps that a tracker (MLflow, Weights & Biases) did not take; absent without one."""
 

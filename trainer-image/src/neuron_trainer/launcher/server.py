@@ -62,6 +62,13 @@ class ReportCollector(Collector):
                 yield GaugeMetricFamily(f"neuron_trainer_{name}", text, value)
         if report.records:
             yield self._records(report)
+        spikes = GaugeMetricFamily(
+            "neuron_trainer_spikes", "Steps of this start with an unusual value.", labels=("quantity",)
+        )
+        for quantity, count in report.spikes.items():
+            spikes.add_metric((quantity,), count)
+        if report.spikes:
+            yield spikes
         lost = sum(recovery.steps_lost for recovery in report.recoveries)
         counts = (
             ("process_failures", "Processes of this pod that failed.", len(report.failures)),

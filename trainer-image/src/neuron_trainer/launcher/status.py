@@ -115,6 +115,7 @@ class Status:
                 "mfu": worker.mfu,
                 "metrics": worker.metrics,
                 "records": worker.records,
+                "spikes": worker.spikes,
                 "reference": worker.reference,
                 "last_step_time": worker.last_step_time,
                 "checkpoint": self._checkpoint,

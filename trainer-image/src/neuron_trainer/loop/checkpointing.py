@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -237,14 +238,25 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
 class MemoryCheckpointing(pl.Callback):  # type: ignore[misc]
     """Copies the run's state to shared memory after every n-th step; the last step's is in the final checkpoint."""
 
-    def __init__(self, state: RunState, copies: MemoryCopies, every_steps: int) -> None:
-        self._state, self._copies, self._every = state, copies, every_steps
+    def __init__(
+        self,
+        state: RunState,
+        copies: MemoryCopies,
+        every_steps: int,
+        pause: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`pause`: what training is in while it waits for a copy."""
+        self._state, self._copies, self._every, self._pause = state, copies, every_steps, pause
         self._is_waiting = False
         """A copy is due, as soon as this step's validation is over."""
 
     def on_train_start(self, _: pl.Trainer, pl_module: Any) -> None:
         """Each update waits from now on for the copy of the step before it."""
-        pl_module.before_update = self._copies.end_copy
+        pl_module.before_update = self._end_copy
+
+    def _end_copy(self) -> Callable[[], None]:
+        with self._pause():
+            return self._copies.end_copy()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Due by the number of the step."""
@@ -261,8 +273,9 @@ class MemoryCheckpointing(pl.Callback):  # type: ignore[misc]
             self._begin(trainer)
 
     def _begin(self, trainer: pl.Trainer) -> None:
-        state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-        self._copies.begin(trainer.global_step, self._state.beside_tensors(state))
+        with self._pause():
+            state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+            self._copies.begin(trainer.global_step, self._state.beside_tensors(state))
 
 
 def _is_validated(trainer: pl.Trainer) -> bool:

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.metrics import graphs
 from neuron_trainer.metrics.graphs import GraphCounts
 from neuron_trainer.metrics.history import MetricsFile, StartRecord, StepMetrics, ValidationMetrics
+from neuron_trainer.metrics.spikes import StepSpikes
 from neuron_trainer.metrics.step_results import StepResult
 from neuron_trainer.metrics.terminal import PassDisplay, StepDisplay, validation_text
 from neuron_trainer.metrics.throughput import Stopwatch, Utilization
@@ -64,6 +66,8 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         """When the newest step was handed over, on the monotonic clock."""
         self._newest: StepResult | None = None
         self._validation = Stopwatch()
+        self._spikes: StepSpikes | None = None
+        """On global rank 0, from the moment when training begins."""
         self._untracked: int | None = None
         self._fastest = 0.0
         """Highest throughput of this start, sequences per second."""
@@ -80,6 +84,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._trainer, self._module = trainer, pl_module
         pl_module.results.on_read = self._read
         if self._metrics is not None:
+            self._spikes = StepSpikes(pl_module.config.data.global_batch_size)
             self._display = StepDisplay(trainer.global_step, pl_module.total_steps or -1)
         self._hand_over(phase=TrainerPhase.TRAINING, step=trainer.global_step, max_steps=pl_module.total_steps)
 
@@ -103,6 +108,11 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         """The numbers of a step are there: after the optimizer step, before validation and checkpoint (B-4)."""
         assert self._module is not None
         self._newest = result
+        if self._spikes is not None:
+            for sentence in self._spikes.sentences(
+                result.step, result.consumed_samples, result.loss, result.gradient_norm
+            ):
+                log.warning("%s", sentence)
         if time.monotonic() - self._handed_over >= _PAUSE:
             self._hand_over()
         if result.step % self._module.config.trainer.log_every_n_steps == 0 and self._metrics is not None:
@@ -175,6 +185,15 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         """Called when training goes on, whether the checkpoint is complete or being written."""
         self._enter(self._activity)
         self._hand_over(phase=self._before)
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Account for the time in the context as that of a save."""
+        before = self._enter(Activity.SAVE)
+        try:
+            yield
+        finally:
+            self._enter(before)
 
     def checkpoint_written(self, step: int, path: str) -> None:
         """Called after each complete checkpoint."""
@@ -289,6 +308,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
                 "mfu": self._mfu(newest.tokens_per_second),
                 "metrics": dict(newest.metrics),
                 "untracked": self._untracked,
+                "spikes": dict(self._spikes.counts) if self._spikes is not None else {},
                 "last_step_time": datetime.fromtimestamp(newest.time, UTC),
                 **changes,
             }

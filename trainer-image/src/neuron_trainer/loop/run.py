@@ -124,7 +124,7 @@ class Run:
         watching = fallbacks.callbacks(self.module.backend.device.type)
         callbacks: list[pl.Callback] = [*watching, reporting, saving, *early_stopping(config.exp_manager)]
         if memory is not None and copies is not None:  # behind early stopping, whose count is in the copy
-            callbacks.append(MemoryCheckpointing(state, copies, memory.every_steps))
+            callbacks.append(MemoryCheckpointing(state, copies, memory.every_steps, reporting.saving))
         callbacks.append(stopping)
         trainer = build_trainer(config, strategy, log_dir, callbacks, start.run_id)
         try:
