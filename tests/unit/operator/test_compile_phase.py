@@ -9,8 +9,10 @@ from neuron_api import contract
 from neuron_api.contract import ExitCode
 from neuron_api.resource.progress import Progress, TrainerPhase
 from neuron_api.resource.reasons import ConditionType, Reason
-from neuron_api.resource.status import JobStatus, Phase
+from neuron_api.resource.status import JobStatus, Phase, Restart, RestartScope
 from neuron_operator.planning.failures.hang import detect_hang
+from neuron_operator.planning.restarts import ledger
+from neuron_operator.planning.status import compilation
 from neuron_operator.planning.status.changes import is_progress_only_change
 
 from .passes import JOB, PODS, TWO, compiling, known, one_pass, reparsed, started, true
@@ -67,6 +69,23 @@ def test_seconds_of_a_phase_before_it_are_kept() -> None:
     second = report(3, 10, 300, since=at(200))
     compilation = after(second, status=first, seconds=301).compilation
     assert compilation is not None and (compilation.earlier_seconds, compilation.seconds) == (100, 100)
+
+
+def test_a_pod_that_is_lost_in_a_long_graph_is_not_charged_for_it() -> None:
+    """Its newest graph was there after 100 seconds; the next one had been compiled for an hour when the node went."""
+    left = after(report(3, 10, 100), seconds=101)
+    lost = ledger.append(left, Restart(time=at(3700), cause="NodeLost", restart_scope=RestartScope.POD, attempt=0))
+    assert compilation.total_seconds(lost) == 3700
+    again = after(report(3, 10, 3750, since=at(3720)), status=lost, seconds=3751).compilation
+    assert again is not None and (again.earlier_seconds, again.complete) == (3700, False)
+    late = after(report(3, 10, 100), status=lost, seconds=3705).compilation
+    assert late is not None and late.complete and late.seconds == 3700, "the pod's last report says nothing new"
+
+
+def test_a_failure_after_the_phase_is_no_time_of_it() -> None:
+    done = after(report(10, 10, 600, complete=True), seconds=601)
+    lost = ledger.append(done, Restart(time=at(9000), cause="NodeLost", restart_scope=RestartScope.POD, attempt=0))
+    assert compilation.total_seconds(lost) == 600
 
 
 def test_the_deadline_of_the_job_does_not_count_it() -> None:

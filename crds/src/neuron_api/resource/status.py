@@ -263,9 +263,9 @@ class CompilationStatus(StatusObject):
     start_time: AwareDatetime
     """When the phase began."""
     time: AwareDatetime
-    """When the newest graph was there."""
+    """When the newest graph was there, or a failure ended the phase."""
     complete: bool = False
-    """Whether the phase is over, and training follows."""
+    """Whether the phase is over: training follows, or after a failure another phase."""
     earlier_seconds: Decimal = 0.0
     """Seconds of phases before it, of pods that were lost or replaced."""
     pod_uid: str = Field(default="", alias="podUID", max_length=253)
@@ -273,7 +273,7 @@ class CompilationStatus(StatusObject):
 
     @property
     def seconds(self) -> float:
-        """Return the seconds from the start to the newest graph."""
+        """Return the seconds from the start to the newest graph, or to the failure that ended the phase."""
         return max(0.0, (self.time - self.start_time).total_seconds())
 
 

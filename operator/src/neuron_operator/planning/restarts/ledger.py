@@ -16,6 +16,7 @@ from neuron_operator.planning.failures import blame, signals
 from neuron_operator.planning.failures.blame import Blame
 from neuron_operator.planning.failures.failure_table import FailureTable
 from neuron_operator.planning.observation.observation import Pod
+from neuron_operator.planning.status import compilation
 
 LIMIT: Final = 64
 SCALED: Final = (Reason.SCALED_DOWN, Reason.SCALED_UP)
@@ -32,7 +33,9 @@ _STEPPING: Final = (
 
 
 def append(status: JobStatus, *entries: Restart) -> JobStatus:
-    """Add lines; the oldest fall off."""
+    """Add lines; the oldest fall off. A compile phase ends with the first of them."""
+    for entry in entries:
+        status = compilation.interrupt(status, entry.time)
     return status.model_copy(
         update={
             "restarts": (*status.restarts, *entries)[-LIMIT:],

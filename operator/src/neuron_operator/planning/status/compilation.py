@@ -1,5 +1,7 @@
 """The compile phase in the status: taken over from pod 0's report, and what follows from it for phase and deadlines."""
 
+from datetime import datetime
+
 from neuron_api.resource.progress import Progress, TrainerPhase
 from neuron_api.resource.status import CompilationStatus, JobStatus
 from neuron_operator.planning.status.pace import format_duration
@@ -11,8 +13,11 @@ def update(status: JobStatus, report: Progress, pod_uid: str) -> JobStatus:
     if reported is None:
         return status
     earlier = before.earlier_seconds if before else 0.0
+    is_interrupted, time = False, reported.time
     if before is not None and before.start_time != reported.since:
         earlier += before.seconds
+    elif before is not None:
+        is_interrupted, time = before.complete, max(before.time, reported.time)
     compilation = CompilationStatus(
         part=reported.part,
         done=reported.done,
@@ -20,13 +25,22 @@ def update(status: JobStatus, report: Progress, pod_uid: str) -> JobStatus:
         compiled=reported.compiled,
         holder=reported.holder,
         start_time=reported.since,
-        time=reported.time,
+        time=time,
         # A process that was killed in it could not say that it is over.
-        complete=reported.complete or report.phase is not TrainerPhase.LOADING,
+        complete=is_interrupted or reported.complete or report.phase is not TrainerPhase.LOADING,
         earlier_seconds=round(earlier, 3),
         pod_uid=pod_uid,
     )
     return status.model_copy(update={"compilation": compilation})
+
+
+def interrupt(status: JobStatus, moment: datetime) -> JobStatus:
+    """End the phase with a failure: the time since its newest graph was compilation, too, perhaps an hour of it."""
+    compilation = status.compilation
+    if compilation is None or compilation.complete or moment <= compilation.time:
+        return status
+    over = compilation.model_copy(update={"time": moment, "complete": True})
+    return status.model_copy(update={"compilation": over})
 
 
 def running(status: JobStatus, pod_zero_uid: str) -> CompilationStatus | None:
