@@ -181,6 +181,10 @@ bench-operator-quick: venv ## the same without the peers, small, in under 3 minu
 bench-checkpoint: venv ## stall and durability of a checkpoint, memory, and the start to first step of a resume
 	$(BIN)/python benchmarks/checkpoint.py --plot docs/images/checkpoint.png
 
+.PHONY: bench-memory
+bench-memory: venv ## what a copy of the state in memory after every step costs, in turns with steps without (2 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.memory_copies
+
 CASES ?= throughput tax memory pair
 .PHONY: bench-trainer
 bench-trainer: venv ## the training loop against bare PyTorch, Lightning and Hugging Face's (CASES=growth draws pictures)

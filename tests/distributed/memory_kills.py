@@ -4,6 +4,7 @@ A run writes no checkpoint before its last step: whatever it goes on from was in
 """
 
 import random
+import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -55,18 +56,31 @@ class Outcome:
 
 def values(tiny: Path, folder: Path, steps: int, **changes: Any) -> Path:
     """Write the configuration of one node with two ranks."""
-    return write_config(
-        folder / "config.yaml",
-        config(
-            tiny, folder / "log", trainer__num_nodes=1, trainer__devices=2, trainer__max_steps=steps,
-            exp_manager__checkpoint_callback_params__every_n_train_steps=10_000, **changes,
-        ),
-    )  # fmt: skip
+    changes = {
+        "trainer__num_nodes": 1,
+        "trainer__devices": 2,
+        "trainer__max_steps": steps,
+        "exp_manager__checkpoint_callback_params__every_n_train_steps": 10_000,
+        **changes,
+    }
+    return write_config(folder / "config.yaml", config(tiny, folder / "log", **changes))
 
 
-def variables(every: int) -> dict[str, str]:
+def variables(every: int, replicas: int = 0) -> dict[str, str]:
     """Return what the operator sets for such a job."""
-    return {contract.ENV_MEMORY_EVERY_STEPS: str(every), contract.ENV_MAX_PROCESS_RESTARTS: "1000"}
+    return {
+        contract.ENV_MEMORY_EVERY_STEPS: str(every),
+        contract.ENV_MEMORY_REPLICAS: str(replicas),
+        contract.ENV_MAX_PROCESS_RESTARTS: "1000",
+    }
+
+
+def lose(launcher: Launcher, log: Path) -> None:
+    """Kill a node: the launcher, its ranks, and what was in its memory."""
+    ranks = workers(launcher)
+    launcher.kill()
+    until("the ranks to die with their launcher", lambda: not any(map(is_alive, ranks)))
+    shutil.rmtree(MemoryFolder(log, "uid-1", launcher.rank).path)
 
 
 def draw(count: int, seed: int) -> list[Kill]:
@@ -91,7 +105,7 @@ def run(tiny: Path, folder: Path, every: int, steps: int, kills: Sequence[Kill])
     return Outcome(
         kills=len(kills),
         lost=[start.steps_lost for start in starts],
-        sources=[start.source for start in starts],
+        sources=[start.source or "" for start in starts],
         numbers=numbers(log),
         leftover=MemoryFolder(log, "uid-1", 0).path.exists(),
     )

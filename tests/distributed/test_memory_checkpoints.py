@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from neuron_trainer.launcher.memory_folder import MemoryFolder
+from neuron_trainer.metrics.history import open_history
+
 from . import memory_kills
 from .memory_kills import Numbers
-from .nodes import Gang, numbers
+from .nodes import Gang, last_step, numbers, until
 
 pytestmark = pytest.mark.distributed
 
@@ -32,3 +35,21 @@ def test_kills_cost_no_more_steps_than_there_are_between_copies(
     assert "Memory" in outcome.sources
     assert "Storage" not in outcome.sources, "there was no checkpoint before the end"
     assert not outcome.leftover
+
+
+def test_a_lost_node_resumes_from_the_copies_of_another(tiny: Path, tmp_path: Path, unbroken: Numbers) -> None:
+    """Each node has one of the two ranks; first one goes with its memory, then the one with the rendezvous."""
+    log = tmp_path / "log"
+    config = memory_kills.values(tiny, tmp_path, STEPS, trainer__num_nodes=2, trainer__devices=1)
+    with Gang(tmp_path, config, 2, memory_kills.variables(1, replicas=1)) as gang:
+        nodes = gang.start_all()
+        for step, lost in ((5, 1), (15, 0)):
+            until("a step", lambda step=step: last_step(log) >= step, gang=gang)  # type: ignore[misc]
+            memory_kills.lose(nodes[lost], log)
+            nodes[lost] = gang.start(lost)
+        assert [node.wait() for node in nodes] == [0, 0], gang.logs()
+    starts = open_history(log).history().starts
+    assert [start.source for start in starts] == [None, "Peer", "Peer"]
+    assert max(start.steps_lost for start in starts) <= 1
+    assert numbers(log) == unbroken
+    assert not any(MemoryFolder(log, "uid-1", rank).path.exists() for rank in range(2))

@@ -106,6 +106,10 @@ and no key: it is about the image and the device, and changes nothing of a confi
 ENV_TRACKER_WAIT: Final = "NEURON_TRAIN_TRACKER_WAIT"
 """Seconds for which the end of a run waits for a tracker that takes nothing; default 20."""
 
+ENV_MEMORY_BANDWIDTH: Final = "NEURON_TRAIN_MEMORY_BANDWIDTH"
+"""Megabytes a second of copies that a process sends to another node at most (`spec.memoryCheckpoints.replicas`);
+default 1000."""
+
 MAX_NODES: Final = 4096
 """Pods of a job: its status holds a record of each, about 100 bytes of the 1.5 MB that etcd takes."""
 

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +14,13 @@ import torch
 
 from bounds import BOUND
 from neuron_trainer.checkpoint.memory import slot as slots
-from neuron_trainer.checkpoint.memory.agreement import choose
+from neuron_trainer.checkpoint.memory.agreement import MemoryChoice, choose
 from neuron_trainer.checkpoint.memory.copies import MemoryCopies, slot_path, steps_of
 from neuron_trainer.checkpoint.memory.slot import CopyIdentity, Slot, TensorLayout, header_of
 from neuron_trainer.checkpoint.staging import CheckpointTensor
 from neuron_trainer.errors import CheckpointError, InputError, ProgressLostError
 from neuron_trainer.ipc.worker_channel import WorkerChannel
-from neuron_trainer.launcher.memory_folder import MemoryFolder, remove_orphans
+from neuron_trainer.launcher.memory_folder import MemoryFolder, check, remove_orphans
 
 IDENTITY = CopyIdentity("run", "hash", "1.0", 0, 1, 1, "cpu")
 Tensors = Mapping[str, CheckpointTensor]
@@ -122,25 +123,28 @@ def test_memory_that_is_not_there_is_an_error_of_the_start(tmp_path: Path, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(InputError, match=r"two copies .* need 5\.6 MB, and .*No space left on device.*shared memory"):
+    with pytest.raises(InputError, match=r"the copies .* need 5\.6 MB, and .*No space left on device.*shared memory"):
         MemoryCopies(tmp_path, IDENTITY, _tensors, is_async=False)
 
 
 @pytest.mark.parametrize(
-    ("steps", "stored", "chosen"),
+    ("own", "held", "stored", "chosen"),
     [
-        ([[4, 5], [4, 5]], 0, 5),
-        ([[4, 5], [3, 4]], 0, 4),
-        ([[4, 5], []], 2, 0),
-        ([[4, 5], [4, 5]], 5, 5),
-        ([[4, 5], [4, 5]], 6, 0),
-        ([[5], [4]], 0, 0),
+        ([[4, 5], [4, 5]], [{}, {}], 0, MemoryChoice(5)),
+        ([[4, 5], [3, 4]], [{}, {}], 0, MemoryChoice(4)),
+        ([[4, 5], []], [{}, {}], 2, MemoryChoice()),
+        ([[4, 5], [4, 5]], [{}, {}], 5, MemoryChoice(5)),
+        ([[4, 5], [4, 5]], [{}, {}], 6, MemoryChoice()),
+        ([[5], [4]], [{}, {}], 0, MemoryChoice()),
+        ([[4, 5], []], [{1: [4, 5]}, {}], 2, MemoryChoice(5, (1,))),
+        ([[], [4, 5]], [{}, {0: [3, 4]}], 2, MemoryChoice(4, (0,))),
+        ([[], []], [{1: [4]}, {0: [4]}], 0, MemoryChoice(4, (0, 1))),
     ],
 )
 def test_the_newest_step_that_all_have_is_taken_unless_storage_is_newer(
-    steps: list[list[int]], stored: int, chosen: int
+    own: list[list[int]], held: list[dict[int, list[int]]], stored: int, chosen: MemoryChoice
 ) -> None:
-    assert choose(steps, stored) == chosen
+    assert choose(own, held, stored) == chosen
 
 
 def test_the_folder_is_there_as_long_as_its_launcher(tmp_path: Path) -> None:
@@ -177,3 +181,21 @@ def test_steps_that_neither_storage_nor_memory_has_reach_the_launcher(tmp_path: 
     assert channel.progress_loss() is None
     channel.report_progress_loss("12 steps were finished")
     assert isinstance(channel.progress_loss(), ProgressLostError)
+
+
+@pytest.mark.parametrize(
+    ("needed", "limit", "message"),
+    [
+        (10**17, "max", r"need 100000\.0 TB of shared memory, and .* has"),
+        (5 * 10**6, "6000000", r"need 5\.0 MB, and the container may take 4\.0 MB more. Raise"),
+        (4 * 10**6, "6000000", ""),
+        (5 * 10**6, "max", ""),
+    ],
+)
+def test_a_pod_that_would_be_killed_for_memory_is_refused(
+    tmp_path: Path, needed: int, limit: str, message: str
+) -> None:
+    for name, content in {"max": limit, "current": "3000000", "stat": "anon 5\ninactive_file 1000000\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(f"{content}\n")
+    with pytest.raises(InputError, match=message) if message else nullcontext():
+        check(needed, tmp_path / "folder", tmp_path)

@@ -88,6 +88,7 @@ class Job:
     memory_folder: str = ""
     """The launcher's folder in shared memory; empty where no copies are made (`spec.memoryCheckpoints`)."""
     memory_every_steps: int = 0
+    memory_replicas: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +270,7 @@ def _memory(job: Job, ranks: Ranks, run_id: str) -> MemoryTier | None:
         processes_per_node=job.processes_per_node,
         accelerator=job.accelerator,
     )
-    return MemoryTier(Path(job.memory_folder), identity, job.memory_every_steps)
+    return MemoryTier(Path(job.memory_folder), identity, job.memory_every_steps, job.memory_replicas)
 
 
 def _with_memory(start: Start, memory: MemoryTier | None) -> Start:
@@ -280,10 +281,10 @@ def _with_memory(start: Start, memory: MemoryTier | None) -> Start:
     if memory is None:
         return start
     stored = read(places.place(start.checkpoint)).step if start.checkpoint and not start.weights_only else 0
-    step = memory.newest_step(stored)
-    if not step and start.loss:
+    choice = memory.choose(stored)
+    if not choice.step and start.loss:
         raise ProgressLostError(f"{start.loss} Shared memory does not have them all either.")
-    return replace(start, memory_step=step)
+    return replace(start, memory_step=choice.step, memory_missing=list(choice.missing))
 
 
 def _agree(own: Start) -> Start:

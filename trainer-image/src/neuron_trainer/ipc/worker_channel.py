@@ -61,6 +61,8 @@ class Start:
     """Why the launcher would not begin again at step 0, where memory may have the steps that storage lacks."""
     memory_step: int = 0
     """The step that all processes take from shared memory, and not `checkpoint`; they find it together."""
+    memory_missing: list[int] = field(default_factory=list)
+    """Ranks that get their copy of it from another node."""
 
     @property
     def resumes(self) -> bool:

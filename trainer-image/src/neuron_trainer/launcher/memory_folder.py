@@ -19,6 +19,7 @@ from typing import Final
 from neuron_api import memory_copies
 from neuron_api.findings.finding import error
 from neuron_trainer.errors import InputError
+from neuron_trainer.storage.files import decimal_size
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ SHARED_MEMORY: Final = Path("/dev/shm")
 _PREFIX: Final = "neuron-train-memory-"
 _LOCK: Final = "owner"
 _KEY: Final = memory_copies.KEY
+_CGROUP: Final = Path("/sys/fs/cgroup")
+"""Of a container, where it sees nothing but its own control group."""
 ORPHAN_SECONDS: Final = 600.0
 """For so long after its last copy the folder of a dead launcher waits for another start of its run."""
 
@@ -99,3 +102,32 @@ def _is_held(folder: Path) -> bool:
 def _age(folder: Path) -> float:
     """Return the seconds since the last change of one of its files."""
     return time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+
+
+def check(needed: int, folder: Path, cgroup: Path = _CGROUP) -> None:
+    """Raise `InputError` where the copies of this node do not fit into shared memory, or into the container's limit.
+
+    `needed`: bytes of all copies; the processes' own reservations follow, which are exact.
+    """
+    own = sum(path.stat().st_blocks * 512 for path in folder.glob("*-*")) if folder.exists() else 0
+    free = shutil.disk_usage(folder.parent).free + own
+    if free < needed:
+        message = (
+            f"the copies need {decimal_size(needed)} of shared memory, and {folder.parent} has {decimal_size(free)}."
+        )
+        raise InputError([error(_KEY, message, "Give it more (with Docker --shm-size), or remove the field.")])
+    left = _left_of_limit(cgroup)
+    if left is not None and left + own < needed:
+        message = f"the copies need {decimal_size(needed)}, and the container may take {decimal_size(left + own)} more."
+        raise InputError([error(_KEY, message, "Raise the container's memory limit, or remove the field.")])
+
+
+def _left_of_limit(cgroup: Path) -> int | None:
+    """Return the bytes below the memory limit of this process's control group (version 2); None without a limit."""
+    try:
+        limit, used = ((cgroup / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        lines = (line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        cached = next((int(value) for name, value in lines if name == "inactive_file"), 0)
+        return max(0, int(limit) - int(used) + cached) if limit != "max" else None
+    except (OSError, ValueError):
+        return None

@@ -11,18 +11,20 @@ from pathlib import Path
 
 from torch.distributed.elastic.agent.server.api import RunResult
 
-from neuron_api import contract
+from neuron_api import contract, memory_copies
 from neuron_api.config import TrainingConfig
 from neuron_api.contract import ExitCode
+from neuron_api.derive import architecture
 from neuron_api.findings.finding import error
 from neuron_api.loading.loader import Loaded
 from neuron_api.resource.progress import CheckpointReport, TrainerPhase
-from neuron_api.resource.spec import CompileMode, FromScratch
+from neuron_api.resource.spec import CompileMode, FromScratch, MemoryCheckpoints
 from neuron_trainer.checkpoint import Candidate, complete
 from neuron_trainer.data import source
 from neuron_trainer.errors import CheckpointError, InputError, ProgressLostError
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import WorkerChannel
+from neuron_trainer.models import config_json
 from neuron_trainer.preflight import preflight
 from neuron_trainer.run_config import RESULTS_FILE
 from neuron_trainer.run_directory import recorded_files, run_identity
@@ -31,7 +33,7 @@ from neuron_trainer.run_directory.resume import EarlierRuns, ResumeChoice
 from neuron_trainer.storage import lease
 from neuron_trainer.worker import Job
 
-from . import directory_owner, termination
+from . import directory_owner, memory_folder, termination
 from .checkpoint_selector import CheckpointSelector
 from .directory_owner import DirectoryOwner
 from .elastic import forkserver, supervisor
@@ -81,6 +83,8 @@ def train(launch: Launch) -> LauncherOutcome:
     launch.end_phase("preflight")
     if launch.is_compile:
         return _compile(launch)
+    if node.memory is not None and not is_test:
+        _check_memory(node.memory, config, MemoryFolder(folder, node.job_uid, node.rank).path, node.accelerator)
     selector = CheckpointSelector(
         config, folder, node.job_uid, lambda: _earlier_runs(node, launch.status), is_test=is_test
     )
@@ -95,6 +99,16 @@ def train(launch: Launch) -> LauncherOutcome:
         message = f"there is no complete checkpoint of this run in {folder}: nothing to test."
         raise InputError([error("exp_manager.resume_from_checkpoint", message, "Give one.")])
     return _run_rounds(launch, selector.choose, selector)
+
+
+def _check_memory(copies: MemoryCheckpoints, config: TrainingConfig, folder: Path, accelerator: str) -> None:
+    """Raise `InputError` where the copies of this node cannot fit; that depends on the model's sizes."""
+    sizes = None
+    if config.model_source == "hf":
+        sizes, _ = architecture.from_json(config_json.read(config.model), config.model)
+    needed = memory_copies.of_config(copies, config, is_native=accelerator != "xla", model=sizes)
+    if needed is not None:
+        memory_folder.check(needed, folder)
 
 
 def _finished(selector: CheckpointSelector, node: NodeIdentity) -> Candidate | None:
@@ -145,6 +159,7 @@ def _run_rounds(
         compiles_only=launch.is_compile,
         memory_folder=str(folder_in_memory.path) if folder_in_memory is not None else "",
         memory_every_steps=memory.every_steps if memory is not None else 0,
+        memory_replicas=memory.replicas if memory is not None else 0,
     )
     with ExitStack() as stack, Stderr(launch.channel, node.processes) as stderr:
         shared = SharedState(launch.channel, status, launch.stop, budget, _own_children(), stderr, phases=launch.phases)

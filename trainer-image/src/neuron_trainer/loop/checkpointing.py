@@ -261,7 +261,11 @@ class MemoryCheckpointing(pl.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Due by the number of the step."""
         step = trainer.global_step
-        if step % self._every == 0 and step != pl_module.total_steps and not pl_module.is_stopping:
+        if (
+            step % self._every == 0
+            and step != pl_module.total_steps
+            and not (pl_module.is_stopping or pl_module.is_over)
+        ):
             self._is_waiting = _is_validated(trainer)
             if not self._is_waiting:
                 self._begin(trainer)
@@ -273,6 +277,8 @@ class MemoryCheckpointing(pl.Callback):  # type: ignore[misc]
             self._begin(trainer)
 
     def _begin(self, trainer: pl.Trainer) -> None:
+        if trainer.should_stop:
+            return  # the final checkpoint follows
         with self._pause():
             state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
             self._copies.begin(trainer.global_step, self._state.beside_tensors(state))

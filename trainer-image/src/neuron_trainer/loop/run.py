@@ -156,7 +156,7 @@ class Run:
             counts = self.module.record_counts()
             reporting.data_opened(counts or {})
             text = tuple(start.text) or None if not start.memory_step else None
-            source = _source(start) if start.resumes else ""
+            source = _source(start).value if start.resumes else None
             reporting.start = StartRecord(step, lost, round(time.time(), 3), text, counts, source=source)
             summary = self.state.adapters.sentences() if self.state.adapters is not None else ()
             for line in (*summary, _sentence(start, step, lost), *(text or ())):
@@ -170,8 +170,11 @@ class Run:
         if memory is None:
             return None
         is_host = accelerators.get(self.module.backend.device.type).is_host
-        copies = MemoryCopies(memory.folder, memory.identity, self.state.in_memory, is_async=is_host)
+        copies = MemoryCopies(
+            memory.folder, memory.identity, self.state.in_memory, is_async=is_host, has_peer=memory.replicas > 0
+        )
         copies.keep_only(start.memory_step)
+        copies.fetch(start.memory_missing, start.memory_step)
         return copies
 
     def _prepare_reference(self, own: Reference, log_mirror: Mirror | None) -> None:
@@ -230,7 +233,7 @@ class Run:
 
 def _source(start: Start) -> ResumeSource:
     if start.memory_step:
-        return ResumeSource.MEMORY
+        return ResumeSource.PEER if start.memory_missing else ResumeSource.MEMORY
     return ResumeSource.STORAGE if start.resumes else ResumeSource.NONE
 
 
@@ -238,6 +241,8 @@ def _sentence(start: Start, step: int, lost: int) -> str:
     begin = f"training begins at step {step}"
     if start.memory_step:
         begin = f"training resumes at step {step} from shared memory"
+        if start.memory_missing:
+            begin += f", with another node's copies of rank {', '.join(map(str, start.memory_missing))}"
     elif start.checkpoint is not None:
         origin = "with the weights of" if start.weights_only else "from"
         begin = f"training {'begins' if start.weights_only else 'resumes'} at step {step} {origin} {start.checkpoint}"

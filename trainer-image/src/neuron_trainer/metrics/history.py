@@ -93,8 +93,8 @@ class StartRecord:
     """By part of the data, how many records there are, were truncated or dropped; None for other data."""
     start: int = 0
     """Its number, from 2; the first has none."""
-    source: str = ""
-    """Where the step came from (`ResumeSource`); empty where none was resumed, and in files of older releases."""
+    source: str | None = None
+    """Where the step came from (`ResumeSource`); None where none was resumed, and in files of older releases."""
 
 
 _METRICS: Final = frozenset(f"{prefix}{name}" for prefix in ("", "val_") for name in metrics.NAMES)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from neuron_api import memory_copies
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding, error, errors_of
 from neuron_api.findings.registry import make_finding
@@ -34,7 +35,7 @@ def spec_findings(
     spec: Mapping[str, Any], config: TrainingConfig, reported: Iterable[Finding] = ()
 ) -> tuple[Finding, ...]:
     """Platform, pod template and storage of a job's spec; nothing where `reported` has errors of its fields already."""
-    from neuron_operator.planning.validation import storage, template
+    from neuron_operator.planning.validation import pod_memory, storage, template
 
     try:
         parsed = JobSpec.model_validate(spec)
@@ -50,7 +51,15 @@ def spec_findings(
     lacking = (
         () if any(finding.key == storage.KEY for finding in errors_of(reported)) else storage.findings(parsed, config)
     )
-    return (*platform, *instances.contradictions(parsed.platform), *template.findings(parsed.pod_template), *lacking)
+    copies = parsed.memory_checkpoints
+    return (
+        *platform,
+        *instances.contradictions(parsed.platform),
+        *template.findings(parsed.pod_template),
+        *lacking,
+        *(memory_copies.check(copies, config) if copies is not None else ()),
+        *pod_memory.findings(parsed.pod_template, pod_memory.copies(parsed, config)),
+    )
 
 
 def node_plan(

@@ -12,7 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from neuron_api import checks
+from pydantic import ValidationError
+
+from neuron_api import checks, memory_copies
 from neuron_api.config import TrainingConfig
 from neuron_api.derive import hardware
 from neuron_api.derive import plan as derivation
@@ -23,7 +25,7 @@ from neuron_api.findings.registry import make_finding
 from neuron_api.loading import device_count, yaml_text
 from neuron_api.loading.loader import Loaded
 from neuron_api.platform.instances import INSTANCE_TYPES
-from neuron_api.resource.spec import DeviceCountScope, JobSpec
+from neuron_api.resource.spec import DeviceCountScope, JobSpec, MemoryCheckpoints
 from neuron_api.schema import effects
 
 from . import documents, job_checks, model_files, recompilation, report, table
@@ -66,6 +68,10 @@ class Planned:
     """None without an earlier file."""
     node_plan: "NodePlan | None" = None
     """Legal numbers of nodes; None without spec.elasticPolicy."""
+    has_copies: bool = False
+    """Whether the job has copies in memory (`spec.memoryCheckpoints`)."""
+    copies: int | None = None
+    """Bytes of a pod's; None where the model's sizes are not known."""
 
 
 def run(
@@ -129,7 +135,29 @@ def plan_source(source: Source, overrides: Sequence[str], platform: PlatformFlag
     )
     samples = count_records(loaded.config) if plan.reference is Reference.PRECOMPUTED else None
     every = (*loaded.findings, *source.located(findings))
-    return Planned(source.label, plan, loaded.hash, every, samples, loaded.config, node_plan=node_plan)
+    settings, copies = _copies(source), None
+    if settings is not None:
+        copies = memory_copies.of_config(settings, loaded.config, is_native=machines.is_native, model=model)
+    return Planned(
+        source.label,
+        plan,
+        loaded.hash,
+        every,
+        samples,
+        loaded.config,
+        node_plan=node_plan,
+        has_copies=settings is not None,
+        copies=copies,
+    )
+
+
+def _copies(source: Source) -> MemoryCheckpoints | None:
+    """Return `spec.memoryCheckpoints` of a job; None also where it is not valid, which a finding says."""
+    value = (source.spec or {}).get("memoryCheckpoints")
+    try:
+        return MemoryCheckpoints.model_validate(value) if isinstance(value, Mapping) else None
+    except ValidationError:
+        return None
 
 
 def _with_devices_per_node(

@@ -26,6 +26,7 @@ def to_dict(planned: "Planned") -> dict[str, Any]:
         "memory": _memory(plan),
         "checkpoint_bytes": plan.checkpoint_bytes if plan else None,
         "legal_nodes": list(planned.node_plan.legal) if planned.node_plan else None,
+        "memory_copies_bytes": planned.copies,
         "config_hash": planned.hash or None,
         "findings": [_finding(finding) for finding in planned.findings],
     }

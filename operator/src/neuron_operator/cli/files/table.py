@@ -36,7 +36,8 @@ def rows(planned: "Planned") -> list[tuple[str, str]]:
         return []
     sizes = [("legal nodes", _sizes(planned))] if planned.node_plan else []
     again = [("recompiles", str(planned.recompilation))] if planned.recompilation else []
-    return [*_rows(planned.plan, planned.reference_samples), *sizes, *again, ("config hash", planned.hash)]
+    copies = [("copies in memory", _copies(planned))] if planned.has_copies else []
+    return [*_rows(planned.plan, planned.reference_samples), *sizes, *copies, *again, ("config hash", planned.hash)]
 
 
 def _sizes(planned: "Planned") -> str:
@@ -45,6 +46,12 @@ def _sizes(planned: "Planned") -> str:
     assert planned.node_plan is not None
     shapes = [Topology.from_config(node_counts.with_nodes(planned.config, count)) for count in planned.node_plan.legal]
     return "; ".join(f"{shape.num_nodes} (data {shape.data_parallel} x {shape.micro_batches})" for shape in shapes)
+
+
+def _copies(planned: "Planned") -> str:
+    if planned.copies is None:
+        return _UNKNOWN
+    return f"{planned.copies / 2**30:.1f} GiB of shared memory on each node"
 
 
 def _row(label: str, value: str, width: int | None) -> list[str]:

@@ -157,7 +157,7 @@ def _restarts(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
 def _restart_line(entry: Restart) -> str:
     if entry.recovered_time is None:
         return f"{sentence(entry)} No step since."
-    cost = f"from step {entry.resumed_from_step}, {entry.steps_lost} steps again, {entry.recovery_seconds:.0f} s"
+    cost = f"from {entry.resumed_from}, {entry.steps_lost} steps again, {entry.recovery_seconds:.0f} s"
     return f"{sentence(entry)} Recovered: {cost}."
 
 

@@ -14,6 +14,7 @@ from neuron_api.platform.devices import EFA_RESOURCE, GPU_RESOURCE, NEURON_RESOU
 from neuron_api.resource.accelerator import Accelerator
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_operator.planning.observation import nodes
+from neuron_operator.planning.validation import pod_memory
 from neuron_operator.planning.validation.validation import Accepted
 
 INSTANCE_TYPE_LABEL: Final = "node.kubernetes.io/instance-type"
@@ -42,7 +43,8 @@ def resources(job: NeuronTrainingJob, accepted: Accepted) -> dict[str, Any]:
         counts |= {NEURON_RESOURCE: devices.neuron, EFA_RESOURCE: devices.efa}
     extended = {name: str(count) for name, count in counts.items() if count}
     # Request and limit are the same by Kubernetes' rule.
-    both = {"requests": extended, "limits": dict(extended)} if extended else {}
+    requests = {**extended, **pod_memory.request(accepted.copies)}
+    both = {part: values for part, values in (("requests", requests), ("limits", extended)) if values}
     return {**both, **({"claims": claims} if claims else {})}
 
 

@@ -113,7 +113,7 @@ def _recoveries(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
         if entry.recovered_time and _identity(entry) not in closed:
             what = _PLANNED.get(entry.cause, f"the failure ({entry.cause})")
             note = (
-                f"Training continued from step {entry.resumed_from_step}, {entry.steps_lost} steps were done again, "
+                f"Training continued from {entry.resumed_from}, {entry.steps_lost} steps were done again, "
                 f"{entry.recovery_seconds:.0f} s after {what}."
             )
             yield Announcement("Normal", "Recovered", "Restart", note)

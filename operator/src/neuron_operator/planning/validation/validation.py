@@ -27,7 +27,7 @@ from neuron_api.schema import support
 from neuron_operator.planning.observation.observation import ConfigText
 from neuron_operator.planning.options import Options
 
-from . import elastic, storage, template, template_conflicts
+from . import elastic, pod_memory, storage, template, template_conflicts
 from .elastic import NodePlan
 
 _KINDS: Final = {Accelerator.CPU: "cpu", Accelerator.CUDA: "cuda"}
@@ -79,6 +79,8 @@ class Accepted:
     warnings: tuple[Finding, ...]
     node_plan: NodePlan
     """Which numbers of nodes are legal, and which one the spec asks for."""
+    copies: int | None = None
+    """Bytes of a pod's copies in memory; None where it has none, or they are not known."""
 
     def with_nodes(self, count: int, spec: JobSpec) -> "Accepted":
         """Return the same with another number of nodes."""
@@ -86,7 +88,13 @@ class Accepted:
             return self
         config = node_counts.with_nodes(self.config, count)
         _, node_devices = _platform(spec, config)
-        return replace(self, config=config, topology=Topology.from_config(config), devices=node_devices)
+        return replace(
+            self,
+            config=config,
+            topology=Topology.from_config(config),
+            devices=node_devices,
+            copies=pod_memory.copies(spec, config),
+        )
 
     @property
     def reason(self) -> Reason:
@@ -158,13 +166,16 @@ def _validate(key: _ValidationKey) -> Accepted | Refused:
         *storage.findings(spec, loaded.config),
         *(memory_copies.check(spec.memory_checkpoints, loaded.config) if spec.memory_checkpoints else ()),
         *node_plan.findings,
+        *pod_memory.findings(spec.pod_template, copies := pod_memory.copies(spec, loaded.config)),
     )
     warnings = tuple(finding for finding in everything if finding.severity is Severity.WARNING)
     if errors := errors_of((*everything, *_config_changed(key, loaded))):
         only_storage = all(finding.key == storage.KEY for finding in errors)
         return Refused(Reason.STORAGE_MISSING if only_storage else Reason.CONFIG_INVALID, _sentences(errors))
     topology = Topology.from_config(loaded.config)
-    return Accepted(loaded.config, key.text, loaded.hash, topology, node_devices, key.image, warnings, node_plan)
+    return Accepted(
+        loaded.config, key.text, loaded.hash, topology, node_devices, key.image, warnings, node_plan, copies
+    )
 
 
 def _node_plan(key: _ValidationKey, base: Loaded, config: TrainingConfig) -> NodePlan:

@@ -8,8 +8,9 @@ have their copies (`confirm`), and so none overwrites the copy before it.
 import io
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from neuron_trainer.errors import InputError
 from neuron_trainer.parallel import hosts
 from neuron_trainer.storage.files import decimal_size
 
+from .exchange import PeerExchange
 from .slot import CopyIdentity, Slot, TensorLayout, header_of
 
 log = logging.getLogger(__name__)
@@ -39,37 +41,47 @@ class MemoryCopies:
         tensors: Callable[[], Mapping[str, CheckpointTensor]],
         *,
         is_async: bool,
+        has_peer: bool = False,
     ) -> None:
         """`tensors`: returns those of this moment. `is_async`: copies are made by a thread; not where only the thread
-        that computes may read a device.
+        that computes may read a device. `has_peer`: each copy is also sent to another node; then this is a collective.
 
         Raises `InputError` where the memory cannot be reserved.
         """
         self._identity, self._tensors = identity, tensors
         layout = TensorLayout(tensors())
-        self._slots = _reserve([slot_path(folder, identity.rank, number) for number in _SLOTS], layout)
-        self._thread = ThreadPoolExecutor(1, "memory-copy") if is_async else None
+        with _naming(folder, (2 if has_peer else 1) * len(_SLOTS) * layout.end):
+            self._slots = [Slot(slot_path(folder, identity.rank, number), layout) for number in _SLOTS]
+            self._peer = PeerExchange(folder, identity, layout.end) if has_peer else None
+        self._thread = ThreadPoolExecutor(1, "memory-copy")
+        self._is_async = is_async
         self._pending: Future[None] | None = None
+        self._sending: Future[None] | None = None
         self._is_unconfirmed = False
         self._next = 0
 
     def keep_only(self, step: int) -> None:
         """Take away all copies but those of a step: what training does from here on may differ from them."""
         for number, slot in enumerate(self._slots):
-            header = header_of(slot.path)
+            header = slot.header
             if header is not None and header.identity == self._identity and header.step == step > 0:
                 self._next = 1 - number
             else:
                 slot.clear()
+        if self._peer is not None:
+            self._peer.keep_only(step)
+
+    def fetch(self, ranks: Sequence[int], step: int) -> None:
+        """Give processes that have lost their copies of a step those that others hold; a collective."""
+        if self._peer is not None and ranks:
+            self._peer.fetch(ranks, step, self._identity, self._slots[1 - self._next])
 
     def read(self, step: int) -> dict[str, Any]:
         """Fill the tensors with the copy of a step and return the trainer's state; raises `CheckpointError`.
 
         A copy that cannot be read is taken away, so that the next start does without it.
         """
-        slot = next(
-            slot for slot in self._slots if (header := header_of(slot.path)) is not None and header.step == step
-        )
+        slot = next(slot for slot in self._slots if (header := slot.header) is not None and header.step == step)
         try:
             state: dict[str, Any] = torch.load(io.BytesIO(slot.read(self._tensors())), weights_only=True)
         except Exception:
@@ -84,10 +96,12 @@ class MemoryCopies:
         slot, self._next = self._slots[self._next], 1 - self._next
         self._is_unconfirmed = True
         arguments = (self._identity, step, self._tensors(), content.getvalue())
-        if self._thread is None:
-            slot.write(*arguments)
-        else:
+        if self._is_async:
             self._pending = self._thread.submit(slot.write, *arguments)
+        else:
+            slot.write(*arguments)
+        if self._peer is not None:
+            self._sending = self._thread.submit(self._peer.exchange, slot)
 
     def end_copy(self) -> Callable[[], None]:
         """Wait for the copy in flight; return what waits until all processes have theirs (a collective)."""
@@ -97,10 +111,13 @@ class MemoryCopies:
         if not self._is_unconfirmed:
             return _nothing
         self._is_unconfirmed = False
-        confirmed = hosts.begin_vote(True)
+        sending, self._sending = self._sending, None
+        confirmed = hosts.begin_vote(True) if sending is None else None
 
         def confirm() -> None:
-            confirmed()
+            if sending is not None:
+                sending.result()
+            (confirmed or hosts.begin_vote(True))()
 
         return confirm
 
@@ -116,13 +133,14 @@ def steps_of(folder: Path, identity: CopyIdentity) -> list[int]:
     return sorted(header.step for header in headers if header is not None and header.identity == identity)
 
 
-def _reserve(paths: list[Path], layout: TensorLayout) -> list[Slot]:
+@contextmanager
+def _naming(folder: Path, needed: int) -> Iterator[None]:
+    """Say what is needed where memory cannot be reserved; raises `InputError`."""
     try:
-        return [Slot(path, layout) for path in paths]
+        yield
     except OSError as problem:
-        folder, needed = paths[0].parent, len(paths) * layout.end
         message = (
-            f"two copies of this process's state need {decimal_size(needed)}, and {folder} cannot hold them: "
+            f"the copies of this process need {decimal_size(needed)}, and {folder} cannot hold them: "
             f"{os.strerror(problem.errno or 0)}."
         )
         raise InputError(

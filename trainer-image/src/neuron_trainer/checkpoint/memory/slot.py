@@ -20,8 +20,8 @@ from torch import Tensor
 from neuron_trainer.checkpoint.staging import CheckpointTensor
 from neuron_trainer.errors import CheckpointError
 
-_HEADER: Final = 4096
-"""Bytes at the beginning of a file."""
+PAGE: Final = 4096
+"""Bytes at the beginning of a file: its header."""
 _ALIGNMENT: Final = 4096
 """Of each tensor: a page."""
 _PIECE: Final = 1 << 20
@@ -65,81 +65,111 @@ class TensorLayout:
     """Where each tensor lies in a file; the same for all copies of a process."""
 
     def __init__(self, tensors: Mapping[str, CheckpointTensor]) -> None:
-        self._spans: dict[str, tuple[int, int]] = {}
+        self.spans: dict[str, tuple[int, int]] = {}
         """By name, where it begins and how many bytes it has."""
-        offset = _HEADER
+        offset = PAGE
         for name, item in tensors.items():
             size = item.local.numel() * item.dtype.itemsize
-            self._spans[name] = (offset, size)
+            self.spans[name] = (offset, size)
             offset += -(-size // _ALIGNMENT) * _ALIGNMENT
         self.end = offset
         """Where the trainer's state begins."""
         described = [(name, list(item.local.shape), str(item.dtype)) for name, item in tensors.items()]
         self.fingerprint = xxhash.xxh3_64_hexdigest(json.dumps(described).encode())
 
-    def views(self, content: Tensor, tensors: Mapping[str, CheckpointTensor]) -> dict[str, Tensor]:
-        """Return the parts of a mapped file as tensors."""
-        return {
-            name: content[begin : begin + size].view(tensors[name].dtype).view(tensors[name].local.shape)
-            for name, (begin, size) in self._spans.items()
-        }
+    def view(self, content: Tensor, name: str, item: CheckpointTensor) -> Tensor:
+        """Return the part of a mapped file that is a tensor's, as one."""
+        begin, size = self.spans[name]
+        return content[begin : begin + size].view(item.dtype).view(item.local.shape)
 
 
-class Slot:
+class CopyFile:
+    """A file for one copy; it is the launcher's folder's, and outlives the process."""
+
+    def __init__(self, path: Path, end: int, *, keeps: bool) -> None:
+        """Reserve the memory; raises `OSError` where there is none. `keeps`: what is in the file may be of use."""
+        self.path, self._end = path, end
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not keeps:
+            os.ftruncate(self._file, 0)  # of another model: what it has too much is free again
+        os.posix_fallocate(self._file, 0, end + _STATE_ROOM)
+        self._mapped = mmap.mmap(self._file, end, mmap.MAP_SHARED | _POPULATE)
+        self._content = torch.frombuffer(self._mapped, dtype=torch.uint8)
+
+    @property
+    def header(self) -> CopyHeader | None:
+        """Return what the file holds; None where it is not complete."""
+        return unpacked(self.page)
+
+    @property
+    def page(self) -> bytes:
+        """Return the first page."""
+        return os.pread(self._file, PAGE, 0)
+
+    @property
+    def tensors(self) -> Tensor:
+        """Return the bytes of all tensors, with what lies between them."""
+        return self._content[PAGE:]
+
+    def state(self, size: int) -> bytes:
+        """Return the trainer's state."""
+        return os.pread(self._file, size, self._end)
+
+    def clear(self) -> None:
+        """Take the header away: the file holds nothing from now on."""
+        os.pwrite(self._file, bytes(PAGE), 0)
+
+    def complete(self, page: bytes, state: bytes) -> None:
+        """Write the state, then the header: the file is complete when this returns."""
+        os.pwrite(self._file, state, self._end)
+        os.pwrite(self._file, page, 0)
+
+
+class Slot(CopyFile):
     """A file that a process writes its copies into, one after another."""
 
     def __init__(self, path: Path, layout: TensorLayout) -> None:
         """Reserve the memory; raises `OSError` where there is none."""
-        self.path, self._layout = path, layout
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if (header := header_of(path)) is None or header.layout != layout.fingerprint:
-            os.ftruncate(self._file, 0)  # of another model: what it has too much is free again
-        os.posix_fallocate(self._file, 0, layout.end + _STATE_ROOM)
-        self._mapped = mmap.mmap(self._file, layout.end, mmap.MAP_SHARED | _POPULATE)
-        self._content = torch.frombuffer(self._mapped, dtype=torch.uint8)
-
-    def clear(self) -> None:
-        """Take the header away: the file holds nothing from now on."""
-        os.pwrite(self._file, bytes(_HEADER), 0)
+        header = header_of(path)
+        super().__init__(path, layout.end, keeps=header is not None and header.layout == layout.fingerprint)
+        self._layout = layout
 
     @torch.no_grad()
     def write(self, identity: CopyIdentity, step: int, tensors: Mapping[str, CheckpointTensor], state: bytes) -> None:
         """Copy tensors and state; the file is complete when this returns, and absent before."""
         self.clear()
-        digest = xxhash.xxh3_128()
-        for name, view in self._layout.views(self._content, tensors).items():
+        digest, place = xxhash.xxh3_128(), PAGE
+        for name, (begin, size) in self._layout.spans.items():
+            digest.update(self._content[place:begin].numpy().data)
+            view = self._layout.view(self._content, name, tensors[name])
             _copy(view, tensors[name].local.detach(), digest)
-        os.pwrite(self._file, state, self._layout.end)
+            place = begin + size
+        digest.update(self._content[place:].numpy().data)
         digest.update(state)
         header = CopyHeader(identity, step, self._layout.fingerprint, len(state), digest.hexdigest())
-        os.pwrite(self._file, _packed(header), 0)
+        self.complete(packed(header), state)
 
     @torch.no_grad()
     def read(self, tensors: Mapping[str, CheckpointTensor]) -> bytes:
         """Fill tensors with the copy in the file and return the trainer's state; raises `CheckpointError`."""
-        header = header_of(self.path)
+        header = self.header
         if header is None or header.layout != self._layout.fingerprint:
             raise CheckpointError(f"{self.path} has no copy of these tensors")
-        state = os.pread(self._file, header.state_size, self._layout.end)
-        if self._checksum(tensors, state) != header.checksum:
-            raise CheckpointError(f"{self.path} is corrupt: its checksum is not the one that was written")
-        for name, view in self._layout.views(self._content, tensors).items():
-            tensors[name].local.copy_(view)
-        return state
-
-    def _checksum(self, tensors: Mapping[str, CheckpointTensor], state: bytes) -> str:
-        digest = xxhash.xxh3_128()
-        for view in self._layout.views(self._content, tensors).values():
-            digest.update(_bytes(view))
+        state, digest = self.state(header.state_size), xxhash.xxh3_128()
+        digest.update(self.tensors.numpy().data)
         digest.update(state)
-        return digest.hexdigest()
+        if digest.hexdigest() != header.checksum:
+            raise CheckpointError(f"{self.path} is corrupt: its checksum is not the one that was written")
+        for name, item in tensors.items():
+            item.local.copy_(self._layout.view(self._content, name, item))
+        return state
 
 
 def header_of(path: Path) -> CopyHeader | None:
     """Return what a file holds; None where it is not complete, or is no such file."""
     try:
         with path.open("rb") as file:
-            return _unpacked(file.read(_HEADER))
+            return unpacked(file.read(PAGE))
     except OSError:
         return None
 
@@ -163,16 +193,17 @@ def _bytes(tensor: Tensor) -> memoryview:
     return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
-def _packed(header: CopyHeader) -> bytes:
+def packed(header: CopyHeader) -> bytes:
     """Return the first page: a checksum, then the header as JSON."""
     text = json.dumps(asdict(header)).encode()
     page = xxhash.xxh3_64_digest(text) + text
-    if len(page) > _HEADER:
-        raise CheckpointError(f"the header of a copy has {len(page)} bytes, of at most {_HEADER}")
-    return page.ljust(_HEADER, b"\0")
+    if len(page) > PAGE:
+        raise CheckpointError(f"the header of a copy has {len(page)} bytes, of at most {PAGE}")
+    return page.ljust(PAGE, b"\0")
 
 
-def _unpacked(page: bytes) -> CopyHeader | None:
+def unpacked(page: bytes) -> CopyHeader | None:
+    """Return the header; None where there is none, or one of another release."""
     checksum, text = page[:8], page[8:].rstrip(b"\0")
     if not text or xxhash.xxh3_64_digest(text) != checksum:
         return None
@@ -180,4 +211,4 @@ def _unpacked(page: bytes) -> CopyHeader | None:
     try:
         return CopyHeader(**{**values, "identity": CopyIdentity(**values["identity"])})
     except (TypeError, KeyError):
-        return None  # of another release
+        return None
