@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
-from builders import OPTIONS, JobBuilder, accepted, make_job
+from builders import NOW, OPTIONS, JobBuilder, accepted, make_job
 from neuron_api import contract
+from neuron_api.resource.reasons import Reason
+from neuron_api.resource.status import Restart, RestartScope
 from neuron_operator.cli.__main__ import main
 from neuron_operator.planning.objects import desired
 from neuron_operator.planning.observation.observation import ConfigText
+from neuron_operator.planning.status.conditions import resumed_from
 from neuron_operator.planning.validation import pod_memory, validation
 from neuron_operator.planning.validation.validation import Refused
 
@@ -89,3 +92,18 @@ def test_plan_counts_the_copies(tmp_path: Path, capsys: pytest.CaptureFixture[st
 )
 def test_quantities(text: object, size: int | None) -> None:
     assert pod_memory.parse(text) == size
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("Memory", "step 7 in memory"),
+        ("Peer", "step 7 in another node's memory"),
+        ("Storage", "step 7"),
+        ("", "step 7"),
+    ],
+)
+def test_people_read_where_the_step_was(source: str, words: str) -> None:
+    scope, cause = RestartScope.PROCESS, Reason.PROCESS_KILLED
+    entry = Restart(restart_scope=scope, cause=cause, time=NOW, resumed_from_step=7, resume_source=source)
+    assert resumed_from(entry) == words

@@ -16,6 +16,7 @@ from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_api.loading.loader import load_text
 from neuron_trainer import run_config
+from neuron_trainer.checkpoint.memory.agreement import MemoryTier
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.run_directory import log_dir
@@ -71,6 +72,7 @@ def train(
     start: Start | None = None,
     handoff: WorkerChannel | None = None,
     wants_stop: Callable[[], Any] = lambda: False,
+    memory: MemoryTier | None = None,
 ) -> Path:
     """A start of a run in this process (fixture `one_process`); returns its log directory."""
     from neuron_api.platform.topology import Topology
@@ -93,7 +95,8 @@ def train(
         is_fresh=is_fresh,
     )
     metrics = MetricsFile(folder / contract.METRICS_FILE)
-    run.fit(start or Start(0), folder, log_dir.checkpoints(typed_config, folder), handoff, metrics, rank=0)
+    places = log_dir.checkpoints(typed_config, folder)
+    run.fit(start or Start(0), folder, places, handoff, metrics, rank=0, memory=memory)
     return folder
 
 

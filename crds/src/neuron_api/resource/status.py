@@ -147,12 +147,6 @@ class Restart(StatusObject):
     suspended_seconds: Decimal | None = None
     """Seconds for which the job had been suspended, if this entry resumes it."""
 
-    @property
-    def resumed_from(self) -> str:
-        """Return the step that training went on from, and where it was if not in storage."""
-        places = {"Memory": " in memory", "Peer": " in another node's memory"}
-        return f"step {self.resumed_from_step}{places.get(self.resume_source, '')}"
-
 
 class PodStatus(StatusObject):
     """One pod of the gang as last seen."""

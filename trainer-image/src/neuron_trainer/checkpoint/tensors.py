@@ -4,11 +4,12 @@ Keys: `model.<parameter>`, `optim.<parameter>.<state>`, and `optim.<parameter>.m
 stored in fewer bits than the optimizer updates. Values share storage with the run: loading fills it in place.
 """
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from neuron_trainer.optim import state
@@ -40,6 +41,17 @@ def to_store(
         if optimizer is not None and (beside or not stored.needs_no_cast):
             tensors[f"optim.{p.name}.{MASTER}"] = CheckpointTensor(leaf, leaf.dtype, p.for_checkpoint)
     return tensors if optimizer is None else {**tensors, **dict(_optimizer_state(parameters, optimizer))}
+
+
+def of_exact(stored: Mapping[str, CheckpointTensor], exact: Mapping[str, Tensor]) -> dict[str, CheckpointTensor]:
+    """Return what a checkpoint holds with the values of a copy of the run: weights that the optimizer updates under
+    their names in the model, and its state."""
+
+    def source(name: str) -> Tensor:
+        parameter = name.removeprefix("optim.").removesuffix(f".{MASTER}")
+        return exact[name if name in exact else f"model.{parameter}"]
+
+    return {name: CheckpointTensor(source(name), item.dtype, item.placed) for name, item in stored.items()}
 
 
 def weights(parameters: Sequence[LocalParameter], names: Container[str]) -> dict[str, CheckpointTensor]:

@@ -116,9 +116,11 @@ def check(needed: int, folder: Path, cgroup: Path = _CGROUP) -> None:
             f"the copies need {decimal_size(needed)} of shared memory, and {folder.parent} has {decimal_size(free)}."
         )
         raise InputError([error(_KEY, message, "Give it more (with Docker --shm-size), or remove the field.")])
-    left = _left_of_limit(cgroup)
-    if left is not None and left + own < needed:
-        message = f"the copies need {decimal_size(needed)}, and the container may take {decimal_size(left + own)} more."
+    available = _left_of_limit(cgroup)
+    if available is not None and available + own < needed:
+        message = (
+            f"the copies need {decimal_size(needed)}, and the container may take {decimal_size(available + own)} more."
+        )
         raise InputError([error(_KEY, message, "Raise the container's memory limit, or remove the field.")])
 
 

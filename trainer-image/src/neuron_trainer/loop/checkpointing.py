@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,18 @@ from typing import Any, Final, Protocol
 
 import lightning.pytorch as pl
 import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed import ProcessGroup
 
+from neuron_api import contract
 from neuron_api.config import ExpManagerConfig
 from neuron_trainer import accelerators
 from neuron_trainer.checkpoint import layout, retention, writer
 from neuron_trainer.checkpoint.memory.copies import MemoryCopies
+from neuron_trainer.checkpoint.memory.rescue import Rescue
 from neuron_trainer.checkpoint.staging import Stage
-from neuron_trainer.checkpoint.writer import BackgroundWriter
+from neuron_trainer.checkpoint.writer import BackgroundWriter, Snapshot
 from neuron_trainer.errors import InputError
 
 from . import ranking
@@ -27,6 +32,8 @@ from .state import RunState
 log = logging.getLogger(__name__)
 
 
+_RESCUED: Final = "-memory"
+"""In the name of a checkpoint that was a copy in memory: a save of the step that goes on has none like it."""
 _PATIENCE: Final = 60.0
 """Seconds that a process which has failed gives a checkpoint in flight."""
 
@@ -116,6 +123,25 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
         self._is_waiting = False
         """A checkpoint is due, as soon as this step's validation is over."""
 
+    @property
+    def can_resume(self) -> bool:
+        """Return whether checkpoints are written, with all that a resume needs."""
+        return self._is_on and not self._params.save_weights_only
+
+    def of_copy(
+        self,
+        exact: Mapping[str, Tensor],
+        state: dict[str, Any],
+        generators: list[Any] | None,
+        group: ProcessGroup | None,
+    ) -> Snapshot:
+        """Return the checkpoint of a copy in memory; a collective of `group`, and of no thread that trains."""
+        values, naming = state["metrics"], layout.CheckpointNaming.from_params(self._params)
+        version: list[Any] = [self._free_version(naming, values, _RESCUED) if self._is_first else None]
+        dist.broadcast_object_list(version, src=0, group=group)
+        folder = self._named(naming.name(values, version[0]), _RESCUED)
+        return self._state.from_copy(folder, exact, state, generators)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """`train_time_interval` counts from here. Raises `InputError`: see `ranking`."""
         self._last_time = time.monotonic()
@@ -203,13 +229,17 @@ class Checkpointing(pl.Callback):  # type: ignore[misc]
     def _path(self, step: int) -> Path:
         """A name that no complete checkpoint has: the run's own goes when this one is complete, another run's stays."""
         naming, values = layout.CheckpointNaming.from_params(self._params), self._state.metrics(step)
-        version = 0
-        while self._is_first and layout.is_complete(self._named(naming.name(values, version))):
-            version += 1
+        version = self._free_version(naming, values) if self._is_first else 0
         return self._named(naming.name(values, self._from_rank_0(version)))
 
-    def _named(self, name: str) -> Path:
-        path = self._folder / name
+    def _free_version(self, naming: layout.CheckpointNaming, values: dict[str, float], suffix: str = "") -> int:
+        version = 0
+        while layout.is_complete(self._named(naming.name(values, version), suffix)):
+            version += 1
+        return version
+
+    def _named(self, name: str, suffix: str = "") -> Path:
+        path = self._folder / (name.removesuffix(contract.CHECKPOINT_SUFFIX) + suffix + contract.CHECKPOINT_SUFFIX)
         return path if self._params.save_top_k else layout.last_of(path)
 
     def _report(self, written: Any) -> None:
@@ -243,16 +273,29 @@ class MemoryCheckpointing(pl.Callback):  # type: ignore[misc]
         state: RunState,
         copies: MemoryCopies,
         every_steps: int,
+        saving: Checkpointing,
+        wants_stop: Callable[[], bool],
         pause: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """`pause`: what training is in while it waits for a copy."""
+        """`wants_stop`: whether this node is asked to stop; the newest copy then goes where `saving` writes. `pause`:
+        what training is in while it waits for a copy."""
         self._state, self._copies, self._every, self._pause = state, copies, every_steps, pause
+        self._rescue = (
+            Rescue(copies, wants_stop, lambda: saving.saved_step, saving.of_copy) if saving.can_resume else None
+        )
         self._is_waiting = False
         """A copy is due, as soon as this step's validation is over."""
 
     def on_train_start(self, _: pl.Trainer, pl_module: Any) -> None:
         """Each update waits from now on for the copy of the step before it."""
         pl_module.before_update = self._end_copy
+        if self._rescue is not None:
+            self._rescue.start()
+
+    def on_train_end(self, *_: Any) -> None:
+        """Wait for what is being written: the process group is taken down next."""
+        if self._rescue is not None:
+            self._rescue.end()
 
     def _end_copy(self) -> Callable[[], None]:
         with self._pause():

@@ -126,7 +126,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self.val_loss: float | None = None
         self.val_step = 0
         """Step that the loss is of."""
-        self._sizes, self._wants_stop = sizes, wants_stop
+        self._sizes, self.wants_stop = sizes, wants_stop
         self.time_limit = TimeLimit(config.trainer.max_time)
         self.before_update: Callable[[], Callable[[], None]] = _nothing_before
         """Called before each update; what it returns, before the step counts as finished (`checkpoint.memory`)."""
@@ -174,7 +174,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         """One optimizer step: gradients, update, schedule, counters."""
         begun = time.monotonic()
-        vote = self.backend.begin_vote(self._wants_stop(), self.time_limit.is_over)
+        vote = self.backend.begin_vote(self.wants_stop(), self.time_limit.is_over)
         sums = self.gradients.compute(batch)
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)

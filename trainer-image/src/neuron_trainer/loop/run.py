@@ -124,7 +124,10 @@ class Run:
         watching = fallbacks.callbacks(self.module.backend.device.type)
         callbacks: list[pl.Callback] = [*watching, reporting, saving, *early_stopping(config.exp_manager)]
         if memory is not None and copies is not None:  # behind early stopping, whose count is in the copy
-            callbacks.append(MemoryCheckpointing(state, copies, memory.every_steps, reporting.saving))
+            wants_stop = self.module.wants_stop
+            callbacks.append(
+                MemoryCheckpointing(state, copies, memory.every_steps, saving, wants_stop, reporting.saving)
+            )
         callbacks.append(stopping)
         trainer = build_trainer(config, strategy, log_dir, callbacks, start.run_id)
         try:

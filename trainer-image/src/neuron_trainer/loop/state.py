@@ -4,14 +4,15 @@ import io
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from neuron_api import contract, resumption
 from neuron_api.derive import checkpoint, precision
@@ -31,6 +32,9 @@ from .adapters import RunAdapters
 from .module import TrainingModule
 
 log = logging.getLogger(__name__)
+
+_METRICS: Final = "metrics"
+"""Key of a copy's values for file names and ranks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,28 @@ class RunState:
 
     def beside_tensors(self, trainer_state: dict[str, Any]) -> dict[str, Any]:
         """Return the trainer's state of a copy in memory, with the generators of this process."""
-        epoch = self.module.position(trainer_state["global_step"]).epoch
-        return {**trainer_state, "epoch": epoch, "rng": [generator_state(self.module.backend.device)]}
+        step = trainer_state["global_step"]
+        generators = [generator_state(self.module.backend.device)]
+        return {
+            **trainer_state,
+            "epoch": self.module.position(step).epoch,
+            "rng": generators,
+            _METRICS: self.metrics(step),
+        }
+
+    def from_copy(
+        self, folder: Path, exact: Mapping[str, Tensor], trainer_state: dict[str, Any], generators: list[Any] | None
+    ) -> Snapshot:
+        """Return the checkpoint of a copy in memory, whose tensors are written from there; `generators`: on rank 0."""
+        manifest = self._manifest(trainer_state, trainer_state.pop(_METRICS), trainer_state["consumed_samples"])
+        return Snapshot(
+            folder,
+            in_place(tensors.of_exact(self._stored(), exact)),
+            _content({**trainer_state, "rng": generators}) if generators is not None else b"",
+            manifest,
+            one_file_per_tensor=manifest.by_tensor,
+            guard=self.guard,
+        )
 
     def load_memory(self, copies: MemoryCopies, step: int) -> dict[str, Any]:
         """Restore everything from this process's copy of a step."""
@@ -100,6 +124,7 @@ class RunState:
         tensors.set_step(self.module.backend.parameters(), self.module.optimizer, step)
         self.module.backend.weights_loaded(step)
         restore_generators(state["rng"][0], self.module.backend.device)
+        del state[_METRICS]
         return state
 
     def load_weights(self, folder: Path) -> None:
@@ -148,16 +173,18 @@ class RunState:
         dist.gather_object(generator_state(self.module.backend.device), generators, group=hosts.group())
         if generators is None:
             return b""
-        content = io.BytesIO()
-        torch.save({**trainer_state, "rng": generators}, content)
-        return content.getvalue()
+        return _content({**trainer_state, "rng": generators})
 
-    def _manifest(self, trainer_state: dict[str, Any]) -> Manifest:
+    def _manifest(
+        self, trainer_state: dict[str, Any], metrics: dict[str, float] | None = None, samples: int | None = None
+    ) -> Manifest:
+        """`metrics`, `samples`: by default those of this moment."""
         config, step = self.module.config, trainer_state["global_step"]
+        metrics = self.metrics(step) if metrics is None else metrics
         return Manifest(
             step=step,
             epoch=trainer_state["epoch"],
-            consumed_samples=self.module.consumed_samples,
+            consumed_samples=self.module.consumed_samples if samples is None else samples,
             global_batch_size=config.data.global_batch_size,
             job_uid=os.environ.get(contract.ENV_JOB_UID, ""),
             config_hash=self.config_hash,
@@ -171,8 +198,14 @@ class RunState:
             if self._dtype()
             else {"bf16": "bfloat16", "fp32": "float32"}[precision.policy(config).stored],
             time=datetime.now(UTC),
-            metrics={name: value for name, value in self.metrics(step).items() if math.isfinite(value)},
+            metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
             adapters=self.adapters.entry if self.adapters is not None else None,
             by_tensor=config.exp_manager.save_xser,
             weights_only=config.exp_manager.checkpoint_callback_params.save_weights_only,
         )
+
+
+def _content(state: dict[str, Any]) -> bytes:
+    content = io.BytesIO()
+    torch.save(state, content)
+    return content.getvalue()

@@ -12,7 +12,7 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Restart
 from neuron_operator.planning.status.account import account_line
-from neuron_operator.planning.status.conditions import sentence
+from neuron_operator.planning.status.conditions import resumed_from, sentence
 from neuron_operator.planning.status.pace import format_age, format_duration
 
 from .job_snapshot import HEADLINE, JobSnapshot, is_true, reason_and_message
@@ -157,7 +157,7 @@ def _restarts(snapshot: JobSnapshot, now: datetime) -> Iterator[str]:
 def _restart_line(entry: Restart) -> str:
     if entry.recovered_time is None:
         return f"{sentence(entry)} No step since."
-    cost = f"from {entry.resumed_from}, {entry.steps_lost} steps again, {entry.recovery_seconds:.0f} s"
+    cost = f"from {resumed_from(entry)}, {entry.steps_lost} steps again, {entry.recovery_seconds:.0f} s"
     return f"{sentence(entry)} Recovered: {cost}."
 
 

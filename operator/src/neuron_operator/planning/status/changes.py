@@ -13,7 +13,7 @@ from typing import Any, Literal
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Condition, ConditionStatus, JobStatus, Phase, ProgressStatus, Restart
 
-from .conditions import sentence
+from .conditions import resumed_from, sentence
 
 _NUMBERS = (
     "step",
@@ -113,7 +113,7 @@ def _recoveries(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
         if entry.recovered_time and _identity(entry) not in closed:
             what = _PLANNED.get(entry.cause, f"the failure ({entry.cause})")
             note = (
-                f"Training continued from {entry.resumed_from}, {entry.steps_lost} steps were done again, "
+                f"Training continued from {resumed_from(entry)}, {entry.steps_lost} steps were done again, "
                 f"{entry.recovery_seconds:.0f} s after {what}."
             )
             yield Announcement("Normal", "Recovered", "Restart", note)

@@ -158,6 +158,12 @@ _REMEDIES: Final[Mapping[str, str]] = {
 }
 
 
+def resumed_from(restart: Restart) -> str:
+    """Return the step that training went on from, and where it was if not in storage."""
+    places = {"Memory": " in memory", "Peer": " in another node's memory"}
+    return f"step {restart.resumed_from_step}{places.get(restart.resume_source, '')}"
+
+
 def sentence(restart: Restart) -> str:
     """A failure and what is done about it."""
     if restart.cause is Reason.SUSPENDED:

@@ -42,7 +42,7 @@ def findings(template: Mapping[str, Any] | None, needed: int | None) -> Iterator
             continue
         for part in ("limits", "requests"):
             value = _mapping(_mapping(_mapping(container).get("resources")).get(part)).get("memory")
-            if (given := parse(value)) is not None and needed is not None and given <= needed:
+            if (size := parse(value)) is not None and needed is not None and size <= needed:
                 key = f"spec.podTemplate.spec.containers[{contract.CONTAINER}].resources.{part}.memory"
                 message = (
                     f"{value} is not more than the copies in memory need alone "

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import torch
+from torch import Tensor
 
 from neuron_api import memory_copies
 from neuron_api.findings.finding import error
@@ -59,6 +61,11 @@ class MemoryCopies:
         self._sending: Future[None] | None = None
         self._is_unconfirmed = False
         self._next = 0
+        self._lock = Lock()
+        self._pinned: int | None = None
+        """Number of the file that is not written any more."""
+        self._written: int | None = None
+        """Number of the file that `_pending` writes."""
 
     def keep_only(self, step: int) -> None:
         """Take away all copies but those of a step: what training does from here on may differ from them."""
@@ -83,31 +90,60 @@ class MemoryCopies:
         """
         slot = next(slot for slot in self._slots if (header := slot.header) is not None and header.step == step)
         try:
-            state: dict[str, Any] = torch.load(io.BytesIO(slot.read(self._tensors())), weights_only=True)
+            state = _state(slot.read(self._tensors()))
         except Exception:
             slot.clear()
             raise
         return state
 
+    @property
+    def steps(self) -> list[int]:
+        """Return the steps of the complete copies of this process."""
+        headers = [slot.header for slot in self._slots]
+        return sorted(header.step for header in headers if header is not None)
+
+    def pin(self, step: int) -> bool:
+        """Keep the copy of a step where it is; return False where it is gone. Later ones share the other file."""
+        with self._lock:
+            is_writing = self._pending is not None and not self._pending.done()
+            for number, slot in enumerate(self._slots):
+                if is_writing and number == self._written:
+                    continue
+                if (header := slot.header) is not None and header.step == step:
+                    self._pinned = number
+                    return True
+        return False
+
+    def pinned(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the tensors of the copy that is pinned, in its memory, and the trainer's state."""
+        assert self._pinned is not None
+        slot = self._slots[self._pinned]
+        header = slot.header
+        assert header is not None and header.step == step
+        return slot.views(self._tensors()), _state(slot.state(header.state_size))
+
     def begin(self, step: int, trainer_state: Mapping[str, Any]) -> None:
         """Begin the copy of a finished step; nothing may change the tensors before `end_copy`."""
         content = io.BytesIO()
         torch.save(dict(trainer_state), content)
-        slot, self._next = self._slots[self._next], 1 - self._next
         self._is_unconfirmed = True
-        arguments = (self._identity, step, self._tensors(), content.getvalue())
-        if self._is_async:
-            self._pending = self._thread.submit(slot.write, *arguments)
-        else:
-            slot.write(*arguments)
+        with self._lock:
+            number = self._next if self._pinned is None else 1 - self._pinned
+            slot, self._next = self._slots[number], 1 - number
+            arguments = (self._identity, step, self._tensors(), content.getvalue())
+            if self._is_async:
+                self._pending = self._thread.submit(slot.write, *arguments)
+                self._written = number
+            else:
+                slot.write(*arguments)
         if self._peer is not None:
             self._sending = self._thread.submit(self._peer.exchange, slot)
 
     def end_copy(self) -> Callable[[], None]:
         """Wait for the copy in flight; return what waits until all processes have theirs (a collective)."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
         if not self._is_unconfirmed:
             return _nothing
         self._is_unconfirmed = False
@@ -131,6 +167,11 @@ def steps_of(folder: Path, identity: CopyIdentity) -> list[int]:
     """Return the steps whose complete copies of this process are in the folder."""
     headers = [header_of(slot_path(folder, identity.rank, number)) for number in _SLOTS]
     return sorted(header.step for header in headers if header is not None and header.identity == identity)
+
+
+def _state(content: bytes) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
+    return state
 
 
 @contextmanager

@@ -149,6 +149,10 @@ class Slot(CopyFile):
         header = CopyHeader(identity, step, self._layout.fingerprint, len(state), digest.hexdigest())
         self.complete(packed(header), state)
 
+    def views(self, tensors: Mapping[str, CheckpointTensor]) -> dict[str, Tensor]:
+        """Return the copy itself, as tensors."""
+        return {name: self._layout.view(self._content, name, item) for name, item in tensors.items()}
+
     @torch.no_grad()
     def read(self, tensors: Mapping[str, CheckpointTensor]) -> bytes:
         """Fill tensors with the copy in the file and return the trainer's state; raises `CheckpointError`."""
