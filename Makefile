@@ -118,6 +118,10 @@ test-mutations: venv ## one mistake at a time at every key of every real file (m
 test-kills: venv ## 200 runs that are killed or whose storage fails, each resumed bit for bit, as a table (10 minutes)
 	KILLS=200 $(BIN)/python -m pytest -q --durations=0 tests/distributed/test_kills.py
 
+.PHONY: test-memory-kills
+test-memory-kills: venv ## 200 kills of runs with copies in memory: inside copies, their way, resumes; lost nodes; as a table
+	MEMORY_KILLS=200 $(BIN)/python -m pytest -q --durations=0 tests/distributed/test_memory_checkpoints.py -k anywhere
+
 INPUTS ?= 500
 SEED ?= 1
 .PHONY: test-inputs

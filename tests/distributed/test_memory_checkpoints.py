@@ -1,13 +1,17 @@
 """Copies in shared memory: a killed process or launcher costs no more steps than `everySteps`, and nothing is left."""
 
+import os
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from neuron_trainer.launcher.memory_folder import MemoryFolder
+from neuron_trainer.launcher.memory_folder import SHARED_MEMORY, MemoryFolder
 from neuron_trainer.metrics.history import open_history
 
 from . import memory_kills
+from .memory_campaign import Campaign, draw, table
 from .memory_kills import Numbers
 from .nodes import Gang, last_step, numbers, until
 
@@ -25,16 +29,32 @@ def unbroken(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Numbers:
     return numbers(folder / "log")
 
 
-@pytest.mark.parametrize("every", [1, 3])
-def test_kills_cost_no_more_steps_than_there_are_between_copies(
-    tiny: Path, tmp_path: Path, unbroken: Numbers, every: int
-) -> None:
-    outcome = memory_kills.run(tiny, tmp_path, every, STEPS, memory_kills.draw(3, seed=every))
+COUNT = int(os.environ.get("MEMORY_KILLS", "8"))
+
+
+def test_kills_cost_no_more_steps_than_there_are_between_copies(tiny: Path, tmp_path: Path, unbroken: Numbers) -> None:
+    every = 2
+    outcome = memory_kills.run(tiny, tmp_path, every, STEPS, memory_kills.draw(3, seed=1))
     assert outcome.numbers == unbroken
     assert max(outcome.lost) <= every
     assert "Memory" in outcome.sources
     assert "Storage" not in outcome.sources, "there was no checkpoint before the end"
     assert not outcome.leftover
+
+
+@pytest.mark.timeout(600 * COUNT)
+def test_kills_anywhere_cost_no_more_steps(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`make test-memory-kills` does it 200 times."""
+    with TemporaryDirectory(prefix="memory-kills-", dir=SHARED_MEMORY) as memory:
+        campaign = Campaign(tiny, tmp_path, Path(memory))
+        lives = [
+            campaign.live(kills, 1 + number // 2 % 2 * 2, number % 2) for number, kills in enumerate(draw(COUNT, 1))
+        ]
+        with capsys.disabled():
+            sys.stdout.write(f"\n{table(lives)}\n")
+    assert not [life for life in lives if life.fault]
+    assert any(hit for life in lives for hit in life.hits)
+    assert "Memory" in [source for life in lives for source in life.sources]
 
 
 def test_a_lost_node_resumes_from_the_copies_of_another(tiny: Path, tmp_path: Path, unbroken: Numbers) -> None:
