@@ -3,12 +3,13 @@ operator, bounds by an injected clock."""
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from bounds import BOUND
 from controlplane.errors import CommandFailed
 from neuron_api import contract
 from neuron_api.resource.progress import CheckpointReport, Recovery
@@ -16,7 +17,8 @@ from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import Phase
 
 from .crash_points import WRITES, Death, Killed, MortalCluster
-from .world import JOB, World, manifest, utc
+from .operators import pods_are
+from .world import JOB, World, manifest, until, utc
 
 SHRINK, GROW = 60, 120
 
@@ -68,15 +70,26 @@ async def vanish(world: World, attempt: int) -> None:
     for pod in await world.pods():
         if "deletionTimestamp" in pod["metadata"]:
             assert pod["metadata"]["labels"][contract.LABEL_ATTEMPT] == str(attempt)
-            world.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+            world.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--ignore-not-found")
 
 
 async def place(world: World, name: str) -> None:
-    """The scheduler binds a pod."""
+    """The scheduler binds a pod to a node of its own; one that does not exist would be a lost one."""
+    node = f"{world.namespace}-{name}"
+    world.kubectl("create", "-f", "-", stdin={"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}})
     binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name, "namespace": world.namespace}}
-    binding["target"] = {"apiVersion": "v1", "kind": "Node", "name": f"node-of-{name}"}
+    binding["target"] = {"apiVersion": "v1", "kind": "Node", "name": node}
     path = f"/api/v1/namespaces/{world.namespace}/pods/{name}/binding"
     world.plane.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
+
+
+@pytest.fixture(autouse=True)
+def no_node_is_left(world: World) -> Iterator[None]:
+    """Nodes belong to no namespace."""
+    yield
+    names = world.kubectl("get", "nodes", "-o", "name").split()
+    if own := [name for name in names if name.startswith(f"node/{world.namespace}-")]:
+        world.kubectl("delete", *own, "--wait=false")
 
 
 async def no_node(world: World, name: str) -> None:
@@ -194,6 +207,36 @@ async def test_an_operator_killed_at_any_write_of_a_change_changes_the_nodes_onc
     assert await sizes(world) == (2, 2, 1)
     assert await own_pods(world) == [f"{JOB}-1-0", f"{JOB}-1-1"]
     assert [entry.cause for entry in (await world.job()).status.restarts] == [Reason.SCALED_DOWN]
+
+
+async def test_an_operator_process_shrinks_after_the_bound_and_so_does_its_successor(
+    world: World, operators: Any, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """By events and due times of its own, without a test that looks for it."""
+    world.apply(elastic(shrinkAfterSeconds=3))
+    killed = operators("one")
+    await pods_are(world, *(f"{JOB}-0-{index}" for index in range(4)))
+    for index in range(3):
+        await place(world, f"{JOB}-0-{index}")
+    await no_node(world, f"{JOB}-0-3")
+    killed.process.kill()
+    await killed.ended(BOUND)
+    operators("one")
+
+    async def has_shrunk() -> bool:
+        job = await world.job()
+        if job.status.attempt == 1:
+            await vanish(world, 0)
+        return await own_pods(world) == [f"{JOB}-1-{index}" for index in range(3)]
+
+    created = next(pod for pod in await world.pods() if pod["metadata"]["name"] == f"{JOB}-0-3")["metadata"]
+    await until("three pods of the next attempt", has_shrunk)
+    (entry,) = (await world.job()).status.restarts
+    seconds = (entry.time - datetime.fromisoformat(created["creationTimestamp"])).total_seconds()
+    record_testsuite_property("seconds until the shrink", seconds)
+    assert entry.cause is Reason.SCALED_DOWN
+    assert seconds >= 3
+    world.kubectl("delete", "ntj", JOB, "--wait=false")
 
 
 @pytest.mark.parametrize(
