@@ -33,7 +33,14 @@ async def test_a_suspended_job_gives_its_nodes_back_and_goes_on_as_a_new_attempt
     await world.run_all()
     await world.report(21)
     await world.reconcile()
-    assert (await world.job()).status.phase is Phase.RUNNING
+    job = await world.job()
+    assert job.status.phase is Phase.RUNNING
+    spent, created = job.status.time_spent, job.metadata.creation_timestamp
+    assert spent is not None
+    assert spent.start_time == created
+    assert spent.total == pytest.approx((spent.end_time - spent.start_time).total_seconds(), abs=1e-6)
+    assert spent.seconds["suspended"] > 0
+    assert job.unread == (), "the API server has stored it as it was written"
 
 
 async def test_a_job_that_is_created_suspended_makes_nothing_until_it_may(world: World) -> None:

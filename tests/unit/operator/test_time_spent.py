@@ -23,6 +23,7 @@ from neuron_api.resource.status import (
     SuspensionStatus,
 )
 from neuron_api.resource.time_spent import DAY, MAX_MARKS, TimeSpent
+from neuron_api.timeline import Activity
 from neuron_operator.monitoring.job_metrics import JobMetrics
 from neuron_operator.planning.observation.observation import Pod
 from neuron_operator.planning.status import account, time_spent
@@ -184,6 +185,15 @@ def test_a_job_that_an_earlier_release_ran_is_counted_from_now_on() -> None:
     ledger = Account(JOB.model_copy(update={"status": JobStatus(start_time=NOW)}))
     ledger.look(1000, [])
     assert ledger.spent.start_time == at(1000)
+
+
+def test_names_that_a_pod_makes_up_do_not_make_the_status_grow() -> None:
+    ledger = Account()
+    for turn in range(1, 50):
+        report = says(0, 100 * turn, activity=f"new {turn}", **{f"odd {turn}": 60.0 * turn, "step": 40.0 * turn})
+        ledger.look(100 * turn, [pod(**UP), pod(1, **UP)], report)
+    assert set(ledger.spent.seconds) <= set(Activity)
+    assert ledger.spent.activity in set(Activity)
 
 
 def test_a_job_that_is_over_has_its_last_second() -> None:

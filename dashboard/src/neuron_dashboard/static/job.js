@@ -134,13 +134,16 @@ function Suspend({ job }) {
   </div>`;
 }
 
+// An activity has the same colour everywhere (style.css); a part of an earlier release one by its place.
+const partClass = (part, i) => `part${i % 5} part-${part.label.replaceAll(" ", "-")}`;
+
 function Time({ job }) {
   const shares = job.timeShares ?? [];
   const total = shares.reduce((sum, part) => sum + part.seconds, 0);
   if (!total) return null;
   return html`<section class="card" aria-labelledby="time"><h2 id="time">Where the time went</h2>
-    <div class="stack" aria-hidden="true">${shares.map((part, i) => html`<span key=${part.label} class=${`part${i}`} style=${{ flexGrow: part.seconds / total }}></span>`)}</div>
-    <ul class="legend">${shares.map((part, i) => html`<li key=${part.label}><i class=${`part${i}`}></i>${part.label}
+    <div class="stack" aria-hidden="true">${shares.map((part, i) => html`<span key=${part.label} class=${partClass(part, i)} style=${{ flexGrow: part.seconds / total }}></span>`)}</div>
+    <ul class="legend">${shares.map((part, i) => html`<li key=${part.label}><i class=${partClass(part, i)}></i>${part.label}
       <strong>${duration(part.seconds)}</strong><span class="quiet">${percent(part.seconds / total)}</span></li>`)}</ul>
   </section>`;
 }

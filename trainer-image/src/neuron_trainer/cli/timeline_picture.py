@@ -27,6 +27,7 @@ COLOURS: Final[Mapping[str, str]] = {
     Activity.IDLE: "#ffbb78",
     Activity.SUSPENDED: "#eeeeee",
 }
+_TRAINING: Final = {Activity.STEP, Activity.REWORK}
 _OTHER: Final = "#000000"
 """Of an activity of another release."""
 _COLUMNS: Final = 400
@@ -78,13 +79,15 @@ def _panel(axes: Any, name: str, line: Sequence[Stretch]) -> None:
 
 
 def restarts(line: Sequence[Stretch]) -> list[float]:
-    """Return when training was begun again: a start that comes after steps."""
-    moments, has_trained = list[float](), False
+    """Return when training was begun again: a start after steps, which steps follow."""
+    moments, begun, has_trained = list[float](), 0.0, False
     for stretch in line:
-        if has_trained and Activity.START in stretch.seconds and Activity.SAVE not in stretch.seconds:
-            moments.append(stretch.begin)
-            has_trained = False
-        has_trained = has_trained or (Activity.STEP in stretch.seconds and Activity.START not in stretch.seconds)
+        is_start = Activity.START in stretch.seconds
+        if has_trained and is_start and Activity.SAVE not in stretch.seconds:
+            begun, has_trained = stretch.begin, False
+        if not is_start and _TRAINING & stretch.seconds.keys():
+            moments += [begun] if begun else []
+            begun, has_trained = 0.0, True
     return moments
 
 

@@ -1,4 +1,4 @@
-"""Values of a step that lie far above the usual: told once each, with the step and the samples that it read.
+"""Values of a step that lie far above the usual: reported once each, with the step and the samples that it read.
 
 The usual is the median of the newest steps, and how far it is from there is counted in median deviations, so that
 neither a spike nor a trend moves what it is compared with.
@@ -14,6 +14,8 @@ WINDOW: Final = 64
 """Steps that say what is usual."""
 MIN_STEPS: Final = 20
 """Steps after which something can be unusual."""
+_INTERVAL: Final = 4
+"""Steps after which the usual is looked at again."""
 _DEVIATIONS: Final = 15.0
 _OF_NORMAL: Final = 1.4826
 """Standard deviations in a median deviation, of normally distributed values."""
@@ -29,30 +31,34 @@ class Spike:
 
 
 class SpikeDetector:
-    """Watches one quantity; `least_rise` is the rise over the usual, as a part of it, below which nothing is told."""
+    """Watches one quantity. `least_rise`: the rise over the usual, as a part of it, that is worth a report."""
 
     def __init__(self, least_rise: float) -> None:
         self._least_rise = least_rise
         self._newest: deque[float] = deque(maxlen=WINDOW)
-        self._is_told = False
+        self._count = 0
+        self._usual = self._limit = math.inf
+        """Median of the newest values, and what is a spike; known after the first steps."""
+        self._is_reported = False
 
     def add(self, value: float) -> Spike | None:
         """Take the value of a step; return it as a spike where it is one, and the first of its kind in a row."""
         if not math.isfinite(value):
-            return None  # That is told elsewhere, and is no number to compare with.
-        spike = self._spike(value)
+            return None  # That is reported elsewhere, and is no number to compare with.
+        is_spike = value > self._limit
+        is_new, self._is_reported = is_spike and not self._is_reported, is_spike
+        spike = Spike(value, self._usual) if is_new else None
         self._newest.append(value)
-        is_new = spike is not None and not self._is_told
-        self._is_told = spike is not None
-        return spike if is_new else None
+        self._count += 1
+        if self._count >= MIN_STEPS and self._count % _INTERVAL == 0:
+            self._learn()
+        return spike
 
-    def _spike(self, value: float) -> Spike | None:
-        if len(self._newest) < MIN_STEPS:
-            return None
-        usual = median(self._newest)
-        deviation = median(abs(other - usual) for other in self._newest)
-        least = max(_DEVIATIONS * _OF_NORMAL * deviation, self._least_rise * abs(usual))
-        return Spike(value, usual) if value - usual > least else None
+    def _learn(self) -> None:
+        self._usual = median(self._newest)
+        deviation = median(abs(other - self._usual) for other in self._newest)
+        rise = max(_DEVIATIONS * _OF_NORMAL * deviation, self._least_rise * abs(self._usual))
+        self._limit = self._usual + rise
 
 
 class StepSpikes:

@@ -11,7 +11,7 @@ from .pace import format_duration
 
 _SHOWN: Final = 0.02
 """Least share of the time that is worth a word."""
-_TOLD: Final = 0.05
+_ADVISED: Final = 0.05
 """Least share that is worth advice."""
 _YOUNG: Final = 60.0
 """Seconds: of a younger job nearly all is its start."""
@@ -43,7 +43,7 @@ def largest_loss(job: NeuronTrainingJob, now: datetime) -> tuple[str, ...]:
         return ()
     seconds, is_part = spent.of_last_day(seconds, now)
     whole, activity = sum(seconds.values()), timeline.largest_loss(seconds)
-    if activity is None or whole < _YOUNG or seconds[activity] / whole < _TOLD:
+    if activity is None or whole < _YOUNG or seconds[activity] / whole < _ADVISED:
         return ()
     when = "the last day" if is_part else f"its {format_duration(whole)}"
     remedy = f" {REMEDIES[activity]}" if activity in REMEDIES else ""

@@ -21,6 +21,7 @@ from neuron_api.resource.time_spent import TimeSpent
 from neuron_api.timeline import Activity, Change
 from neuron_operator.planning.observation.observation import Observed, Pod
 
+_ACTIVITIES: Final = frozenset(Activity)
 _TRAINING: Final = (Activity.STEP, Activity.REWORK, Activity.DATA)
 
 
@@ -97,7 +98,7 @@ def _advance(view: _View, spent: TimeSpent, now: datetime) -> TimeSpent:
 
 def _with_report(view: _View, spent: TimeSpent, report: TimeReport, uid: str, now: datetime) -> TimeSpent:
     """Add what the launcher has reported since the last look; before its begin pods and ledger say what was done."""
-    end = _whole(min(report.until, now))
+    end, reported, activity = _whole(min(report.until, now)), _by_activity(report.seconds), _activity(report.activity)
     if spent.pod_uid != uid:
         spent = _without_launcher(view, spent, min(report.since, end)).model_copy(
             update={"pod_uid": uid, "reported": {}}
@@ -105,16 +106,25 @@ def _with_report(view: _View, spent: TimeSpent, report: TimeReport, uid: str, no
     length = (end - spent.end_time).total_seconds()
     if length <= 0:
         return spent
-    added = timeline.difference(report.seconds, spent.reported)
-    parts = timeline.apportion(_with_waits(view, spent, added, end), length, report.activity or Activity.IDLE)
+    added = timeline.difference(reported, spent.reported)
+    parts = timeline.apportion(_with_waits(view, spent, added, end), length, activity)
     return spent.model_copy(
         update={
             "end_time": end,
             "seconds": timeline.add(spent.seconds, parts),
-            "reported": dict(report.seconds),
-            "activity": report.activity or Activity.IDLE,
+            "reported": reported,
+            "activity": activity,
         }
     )
+
+
+def _by_activity(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Return the seconds by the activities that there are: a pod may report any name, and the status must not grow."""
+    return timeline.add(*({_activity(name): value} for name, value in seconds.items()))
+
+
+def _activity(name: str) -> str:
+    return str(name) if name in _ACTIVITIES else Activity.IDLE
 
 
 def _with_waits(view: _View, spent: TimeSpent, added: Mapping[str, float], end: datetime) -> dict[str, float]:

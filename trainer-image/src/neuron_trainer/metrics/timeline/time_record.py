@@ -43,8 +43,8 @@ class TimeRecord:
     ) -> None:
         """`since`: when the launcher was started, on the monotonic clock."""
         self._channel, self._clock, self._lock = channel, clock, Lock()
-        now = clock()
-        self._begin = self._changed = now if since is None else since
+        now = self._now()
+        self._begin = self._changed = now if since is None else timeline.rounded(since)
         self._offset = wall_clock() - now
         self._activity: str = Activity.START
         self._seconds: dict[str, float] = {}
@@ -57,18 +57,22 @@ class TimeRecord:
         self._newest: tuple[float, int] = (0.0, 0)
         """Seconds and number of the steps in the newest report."""
 
+    def _now(self) -> float:
+        """Return the moment in whole milliseconds, as seconds are: what is rounded does not add up."""
+        return timeline.rounded(self._clock())
+
     # ---- what is being done -----------------------------------------------------------------------------------------
 
     def enter(self, activity: str, at: float | None = None) -> None:
         """The launcher itself does something else from now on, or since `at`."""
         with self._lock:
-            self._close(self._clock() if at is None else max(at, self._changed))
+            self._close(self._now() if at is None else max(timeline.rounded(at), self._changed))
             self._activity, self._round = activity, None
 
     def begin_round(self, number: int, at: float) -> None:
         """Workers are started: what they report counts from `at` on."""
         with self._lock:
-            self._close(max(at, self._changed))
+            self._close(max(timeline.rounded(at), self._changed))
             self._activity, self._round = Activity.LOAD, number
 
     def _close(self, now: float) -> None:
@@ -128,7 +132,7 @@ class TimeRecord:
     def _state(self) -> tuple[dict[str, float], float, str]:
         """Return the certain seconds, the moment until which they are, and what has been done since."""
         certain, activity = self._certain()
-        now = self._clock()
+        now = self._now()
         until = min(now, self._changed + sum(certain.values()))
         if self._round is None:
             certain, until = {activity: now - self._changed}, now
@@ -140,13 +144,15 @@ class TimeRecord:
     @contextmanager
     def recording(self, folder: Path, step: Callable[[], int], guard: Callable[[], None]) -> Iterator[None]:
         """Write to the log directory meanwhile, and what was before that. `step`: the newest finished one."""
-        file, ended = TimelineFile(folder, guard), Event()
+        file, ended, problems = TimelineFile(folder, guard), Event(), set[str]()
 
         def write() -> None:
             try:
                 self.write(file, step())
             except (OSError, DirectoryLostError) as problem:
-                log.warning("where the time goes is not recorded: %s", problem)
+                if str(problem) not in problems:
+                    log.warning("where the time goes is not recorded: %s", problem)
+                problems.add(str(problem))
 
         def run() -> None:
             while not ended.wait(self._interval()):
@@ -159,7 +165,7 @@ class TimeRecord:
         finally:
             ended.set()
             thread.join()
-            self.enter(Activity.START)
+            self.enter(Activity.IDLE)
             write()
 
     def _interval(self) -> float:
@@ -172,7 +178,7 @@ class TimeRecord:
             added = timeline.difference(seconds, self._written)
             begin, self._written, written_until = self._wall(self._written_until), seconds, until
             self._written_until = written_until
-            now = self._wall(self._clock())
+            now = self._wall(self._now())
         end = self._wall(until)
         certain = Stretch(begin, end, timeline.apportion(added, end - begin, activity), step)
         file.append([certain, Stretch(end, now, timeline.apportion({activity: 1.0}, now - end), step)])
