@@ -8,6 +8,9 @@ import pytest
 import torch
 
 import neuron_trainer
+from distributed import families
+from distributed.splits import REFERENCES
+from neuron_trainer import parallel
 from neuron_trainer.metrics import graphs
 from neuron_trainer.metrics.graphs import GraphCounts
 
@@ -50,6 +53,12 @@ import neuron_trainer.launcher.elastic.preload
 print("torch_xla" in sys.modules, threading.active_count(), "neuron_trainer.loop.run" in sys.modules)
 """
     assert python(code) == "False 1 True\n"
+
+
+def test_a_run_on_hosts_takes_the_backend_that_this_pytorch_has(tmp_path: Path) -> None:
+    typed = families._config("llama", REFERENCES["one process"], tmp_path)
+    assert parallel.select(typed, "cpu") is parallel.provider("xla")
+    assert parallel.select(typed, "xla") is parallel.provider("xla")
 
 
 def test_graphs_are_compiled_and_counted() -> None:

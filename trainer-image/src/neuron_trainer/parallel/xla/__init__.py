@@ -20,7 +20,9 @@ from neuron_trainer.parallel.backend import ParallelBackend
 def accepts(_: TrainingConfig, accelerator: str) -> bool:
     """Return whether the device is PyTorch/XLA's, or the host of an environment for it, whose PyTorch `native` is not
     made for."""
-    return accelerator == "xla" or (accelerator == "cpu" and accelerators.is_present(accelerators.get("xla")))
+    lazy = accelerators.get("xla")
+    is_for_it = accelerators.is_present(lazy) and not accelerators.misfit(lazy)
+    return accelerator == "xla" or (accelerator == "cpu" and is_for_it)
 
 
 def check(config: TrainingConfig) -> Iterator[Finding]:
