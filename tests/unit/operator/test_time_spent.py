@@ -1,5 +1,6 @@
 """The account of a job's time in its status: it adds up to the job's age, whoever speaks of which part and when."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from builders import NOW, at, make_job, make_pod, make_report, observed
-from neuron_api import timeline
+from neuron_api import contract, timeline
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.progress import Progress, TimeReport
 from neuron_api.resource.reasons import ConditionType, Reason
@@ -159,6 +160,15 @@ def test_the_wait_for_another_pod_is_no_rendezvous() -> None:
         "step": 13.0,
         "idle": 7.0,
     }
+
+
+def test_nobody_waits_for_a_pod_that_stands_by() -> None:
+    ledger = Account()
+    trained(ledger)
+    standby = replace(pod(2, created_at=40), labels={contract.LABEL_STANDBY: "true"})
+    before = dict(ledger.spent.seconds)
+    ledger.look(110, [pod(**UP), pod(1, **UP), standby], says(32, 110, load=8.0, step=65.0, rendezvous=5.0))
+    assert timeline.difference(ledger.spent.seconds, before) == {"rendezvous": 5.0, "step": 15.0}
 
 
 def test_a_new_launcher_begins_where_the_old_one_was_lost() -> None:

@@ -57,13 +57,13 @@ class _View:
 
     @property
     def pods(self) -> list[Pod]:
-        """Return the pods of the attempt."""
-        return [pod for pod in self.observed.pods if pod.attempt == self.after.attempt]
+        """Return the pods of the attempt; nobody waits for those that stand by for a growth."""
+        return [pod for pod in self.observed.pods if pod.attempt == self.after.attempt and not pod.is_standby]
 
     @property
     def host(self) -> Pod | None:
         """Return pod 0; one of an earlier attempt while it is still there."""
-        hosts = [pod for pod in self.observed.pods if pod.index == 0]
+        hosts = [pod for pod in self.observed.pods if pod.index == 0 and not pod.is_standby]
         return max(hosts, key=lambda pod: pod.attempt, default=None)
 
     @property
