@@ -79,6 +79,16 @@ def test_fewer_nodes_are_taken_away_at_once_and_nothing_is_done_twice() -> None:
     assert (cluster.status.gang_failures, cluster.status.counted_failures) == (0, ())
 
 
+def test_a_job_that_has_ended_in_one_pod_is_not_begun_again_for_an_edit() -> None:
+    cluster = training()
+    ended = {"name": contract.CONTAINER, "image": "i", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+    for name in ("tiny-0-0", "tiny-0-1"):
+        cluster.bodies[name]["status"] |= {"phase": "Succeeded", "containerStatuses": [ended]}
+        with_nodes(cluster, 2)
+        cluster.settle()
+        assert (cluster.nodes, cluster.status.attempt, causes(cluster)) == (4, 0, [])
+
+
 def test_more_nodes_come_after_a_checkpoint_once_standby_pods_have_them() -> None:
     cluster = training(capacity=2, nodes=2)
     with_nodes(cluster, 4)

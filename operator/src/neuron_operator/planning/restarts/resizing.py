@@ -31,6 +31,8 @@ def decide(context: PlanContext) -> RestartDecision | None:
     elastic, status = context.status.elastic, context.status
     if elastic is None or status.start_time is None or status.suspension or status.checkpoint_gate:
         return None
+    if any(record.succeeded for record in context.gang.records.values()):
+        return None  # training has ended, and the other pods follow
     if is_asked_to_change(context, elastic):
         cause = f"the spec asks for {elastic.desired_nodes}"
         return _change(context, elastic, elastic.desired_nodes, cause)
