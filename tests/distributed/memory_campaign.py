@@ -40,6 +40,7 @@ class Place(StrEnum):
     SENDING = "inside its way to another node"
     RESUME = "inside a resume"
     NODE = "a moment, and its memory is gone"
+    FIRST_STEP = "the first step of a start, and its memory is gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Campaign:
         log, hits = self._folder / f"life-{next(self._numbers)}", list[bool]()
         for kill in kills:
             hits.append(self._run(log, kill, every, replicas) != [0, 0])
-            if kill.place is Place.NODE:
+            if kill.place in (Place.NODE, Place.FIRST_STEP):
                 shutil.rmtree(self._place(log, 1), ignore_errors=True)
         assert self._run(log, None, every, replicas) == [0, 0]
         starts = open_history(log).history().starts
@@ -155,12 +156,15 @@ def _arm(kill: Kill) -> None:
     """Let the process die in the n-th piece that it copies, sends, or puts back."""
     from neuron_trainer.checkpoint.memory import slot
     from neuron_trainer.checkpoint.memory.exchange import PeerExchange
+    from neuron_trainer.loop.step import Gradients
 
     match kill.place:
         case Place.COPY:
             slot._copy = _dying(slot._copy, int(kill.chance * 400))
         case Place.SENDING:
             PeerExchange._swap = _dying(PeerExchange._swap, int(kill.chance * 2 * STEPS))  # type: ignore[method-assign]
+        case Place.FIRST_STEP:
+            Gradients.compute = _dying(Gradients.compute, 0)  # type: ignore[method-assign]
         case Place.RESUME:
             slot.TensorLayout.view = _dying_in_read(int(kill.chance * 60))  # type: ignore[method-assign]
 

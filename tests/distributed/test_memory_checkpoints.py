@@ -11,7 +11,7 @@ from neuron_trainer.launcher.memory_folder import SHARED_MEMORY, MemoryFolder
 from neuron_trainer.metrics.history import open_history
 
 from . import memory_kills
-from .memory_campaign import Campaign, draw, table
+from .memory_campaign import Campaign, Kill, Place, draw, table
 from .memory_kills import Numbers
 from .nodes import Gang, last_step, numbers, until
 
@@ -73,3 +73,13 @@ def test_a_lost_node_resumes_from_the_copies_of_another(tiny: Path, tmp_path: Pa
     assert max(start.steps_lost for start in starts) <= 1
     assert numbers(log) == unbroken
     assert not any(MemoryFolder(log, "uid-1", rank).path.exists() for rank in range(2))
+
+
+def test_a_copy_has_two_places_again_before_a_start_trains(tiny: Path, tmp_path: Path) -> None:
+    """A rank is killed while it sends its copy, and its node is lost with all memory before the next step."""
+    with TemporaryDirectory(prefix="memory-kills-", dir=SHARED_MEMORY) as memory:
+        campaign = Campaign(tiny, tmp_path, Path(memory))
+        life = campaign.live([Kill(Place.SENDING, 0.5), Kill(Place.FIRST_STEP, 0.0)], every=1, replicas=1)
+    assert list(life.hits) == [True, True]
+    assert not life.fault
+    assert life.sources[-1] == "Peer"

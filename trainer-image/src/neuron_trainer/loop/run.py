@@ -176,8 +176,7 @@ class Run:
         copies = MemoryCopies(
             memory.folder, memory.identity, self.state.in_memory, is_async=is_host, has_peer=memory.replicas > 0
         )
-        copies.keep_only(start.memory_step)
-        copies.fetch(start.memory_missing, start.memory_step)
+        copies.prepare(start.memory_step, start.memory_missing)
         return copies
 
     def _prepare_reference(self, own: Reference, log_mirror: Mirror | None) -> None:

@@ -78,17 +78,32 @@ class MemoryCopies:
         if self._peer is not None:
             self._peer.keep_only(step)
 
-    def fetch(self, ranks: Sequence[int], step: int) -> None:
-        """Give processes that have lost their copies of a step those that others hold; a collective."""
-        if self._peer is not None and ranks:
-            self._peer.fetch(ranks, step, self._identity, self._slots[1 - self._next])
+    def prepare(self, step: int, missing: Sequence[int]) -> None:
+        """Make a start of a step ready, 0 without one: `missing` ranks get their copy of it, each copy is on another
+        node again, and only then all others go; a collective."""
+        if self._peer is not None and step:
+            own = self._of_step(step) or min(
+                self._slots, key=lambda slot: header.step if (header := slot.header) else 0
+            )
+            self._peer.fetch(missing, step, self._identity, own)
+            self._peer.replicate(own, step)
+        self.keep_only(step)
+
+    def _of_step(self, step: int) -> Slot | None:
+        """Return the file with this run's copy of a step."""
+        for slot in self._slots:
+            header = slot.header
+            if header is not None and header.identity == self._identity and header.step == step:
+                return slot
+        return None
 
     def read(self, step: int) -> dict[str, Any]:
         """Fill the tensors with the copy of a step and return the trainer's state; raises `CheckpointError`.
 
         A copy that cannot be read is taken away, so that the next start does without it.
         """
-        slot = next(slot for slot in self._slots if (header := slot.header) is not None and header.step == step)
+        slot = self._of_step(step)
+        assert slot is not None, "all processes have it: they have agreed on the step"
         try:
             state = _state(slot.read(self._tensors()))
         except Exception:

@@ -69,13 +69,26 @@ class PeerExchange:
         target, self._next = self._files[self._next], 1 - self._next
         self._transfer(own, self._target, target, self._source)
 
+    def replicate(self, own: CopyFile, step: int) -> None:
+        """Exchange the copies of a step that training goes on from: after the loss of a node, or a kill on the way of
+        a copy, they have one place only. A copy that is there stays until the new one is complete."""
+        self._next = min((0, 1), key=lambda number: self._value_of(self._files[number], step))
+        self.exchange(own)
+
+    def _value_of(self, file: CopyFile, step: int) -> int:
+        """Return how much a file is worth: its step, none that is not this run's, most where it is the one."""
+        header = file.header
+        if header is None or header.identity != self._held:
+            return -1
+        return header.step if header.step != step else 1 << 62
+
     def fetch(self, ranks: Sequence[int], step: int, identity: CopyIdentity, own: CopyFile) -> None:
         """Give `ranks`, which have lost theirs, the copies of a step that others hold; a collective."""
         for rank in ranks:
             if rank == self._rank:
                 self._transfer(None, -1, own, target_of(rank, identity))
             elif rank == self._source:
-                held = next(file for file in self._files if (header := file.header) and header.step == step)
+                held = max(self._files, key=lambda file: self._value_of(file, step))
                 self._transfer(held, rank, None, -1)
 
     def _transfer(self, outgoing: CopyFile | None, to: int, incoming: CopyFile | None, source: int) -> None:
