@@ -105,6 +105,17 @@ def test_more_nodes_come_after_a_checkpoint_once_standby_pods_have_them() -> Non
     assert (entry.cause, entry.steps_lost) == (Reason.SCALED_UP, 0)
 
 
+def test_a_checkpoint_of_the_second_in_which_standby_pods_were_placed_was_there_before_them() -> None:
+    cluster = training(capacity=4, nodes=2, seconds=20)
+    cluster.saved_time = cluster.now + timedelta(milliseconds=100)
+    with_nodes(cluster, 4)
+    cluster.settle()
+    assert (cluster.nodes, len(cluster.standbys())) == (2, 2)
+    cluster.saved_time = cluster.now + timedelta(seconds=1)
+    cluster.settle()
+    assert cluster.nodes == 4
+
+
 def test_a_growth_at_a_step_waits_for_no_checkpoint() -> None:
     cluster = training(capacity=4, nodes=2, growAt="Step", seconds=22)
     with_nodes(cluster, 4)

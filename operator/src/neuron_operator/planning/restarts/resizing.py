@@ -163,8 +163,9 @@ def _reachable(context: PlanContext, elastic: ElasticStatus, standbys: list[Pod]
 
 
 def _is_saved_since(context: PlanContext, standbys: list[Pod]) -> bool:
-    saved = context.status.checkpoint
-    return saved is not None and all(pod.scheduled_at and saved.time >= pod.scheduled_at for pod in standbys)
+    """The API server's times are whole seconds: what was saved within the second of a placement was saved before it."""
+    saved, second = context.status.checkpoint, timedelta(seconds=1)
+    return saved is not None and all(pod.scheduled_at and saved.time >= pod.scheduled_at + second for pod in standbys)
 
 
 def _standbys(context: PlanContext) -> list[Pod]:
