@@ -7,6 +7,7 @@ scheduler-plugins themselves.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import yaml
 
 from controlplane.errors import CommandFailed
 from neuron_api.resource.job import parse
+from neuron_api.resource.progress import CheckpointReport
 from neuron_api.resource.scheduling import GangScheduler
 from neuron_api.resource.status import Phase
 from neuron_operator.kube import gateway as api
@@ -23,7 +25,7 @@ from neuron_operator.kube.gateway import Kind
 from neuron_operator.planning.scheduling.adapter import GangRequest
 from neuron_operator.planning.scheduling.registry import ADAPTERS
 
-from .world import JOB, Json, World, manifest, now_text, until
+from .world import JOB, Json, World, manifest, now_text, until, utc
 
 SHAPES = Path(__file__).parents[1] / "data" / "schedulers"
 WORKLOADS = Kind("kueue.x-k8s.io/v1beta2", "workloads")
@@ -225,6 +227,34 @@ async def test_a_job_waits_for_kueue_for_its_queue_for_quota_and_for_replacement
         (failed,) = [pod for pod in await world.pods() if pod["status"]["phase"] == "Failed"]
         assert failed["metadata"]["annotations"]["kueue.x-k8s.io/retriable-in-group"] == "false"
         assert FINALIZER not in failed["metadata"].get("finalizers", [])
+
+
+async def test_kueue_learns_what_a_preemption_would_cost(world: World) -> None:
+    world.options = replace(world.options, gang_schedulers=frozenset({GangScheduler.KUEUE}))
+    kueue = Kueue(world)
+    async with installed(world, "Kueue", WORKLOADS):
+        queue = {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "LocalQueue", "metadata": {"name": "team"},
+                 "spec": {"clusterQueue": "all"}}  # fmt: skip
+        world.kubectl("apply", "-f", "-", stdin=queue)
+        world.apply(queued("Kueue", queueName="team", maxPriorityBoost=1))
+        await world.reconcile()
+        await world.reconcile()
+        await kueue.marks()
+        await kueue.admits(f"{JOB}-0")
+        await world.run_all()
+        await world.report(20)
+        await world.reconcile()
+        assert await boost(world) is None, "it has just saved"
+        old = CheckpointReport(step=20, path="/training/20.ckpt", time=utc() - timedelta(hours=1))
+        await world.report(21, checkpoint=old)
+        await world.reconcile()
+        assert await boost(world) == "1"
+
+
+async def boost(world: World) -> str | None:
+    body = await world.cluster.get(WORKLOADS, world.namespace, f"{JOB}-0")
+    annotations: dict[str, str] = body["metadata"].get("annotations", {})
+    return annotations.get("kueue.x-k8s.io/priority-boost")
 
 
 async def test_pods_that_kueue_holds_vanish_with_their_job(world: World) -> None:

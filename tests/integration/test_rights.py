@@ -78,7 +78,7 @@ JOBS: Final = {
 }
 """In namespaces of jobs, in every mode."""
 GANGS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "Kueue": {"workloads.kueue.x-k8s.io": ("get",), "localqueues.kueue.x-k8s.io": ("get",), "pods": ("patch",)},
+    "Kueue": {"workloads.kueue.x-k8s.io": ("get", "patch"), "localqueues.kueue.x-k8s.io": ("get",), "pods": ("patch",)},
     "Volcano": {"podgroups.scheduling.volcano.sh": ("list", "create", "patch", "delete")},
     "Coscheduling": {"podgroups.scheduling.x-k8s.io": ("list", "create", "patch", "delete")},
     "Workload": {"podgroups.scheduling.k8s.io": ("list", "create", "patch", "delete")},

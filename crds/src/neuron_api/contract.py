@@ -40,6 +40,8 @@ LABEL_STANDBY: Final = f"{GROUP}/standby"
 LABEL_EXPERIMENT: Final = "name"
 """The config's `name` on every pod."""
 
+ANNOTATION_BOOST_TIME: Final = f"{GROUP}/priority-boost-time"
+"""On the object of a gang: when the operator last changed its priority boost."""
 ANNOTATION_EXCLUDED: Final = f"{GROUP}/excluded-nodes"
 """Host names of the nodes that a pod was created to avoid, with commas between them."""
 

@@ -90,6 +90,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [kueue.x-k8s.io]
   resources: [workloads, localqueues]
   verbs: [get]
+# spec.scheduling.maxPriorityBoost: an annotation of the Workload.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [patch]
 # Kueue keeps ended pods by a finalizer, which the operator takes from its own.
 - apiGroups: [""]
   resources: [pods]

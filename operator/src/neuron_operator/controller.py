@@ -209,6 +209,7 @@ class Controller:
         await self._release(namespace, planned.releases)
         if refused := tuple(filter(None, await _all(self._apply(body) for body in planned.applies))):
             return PlanOutcome(rejections=refused)
+        await _all(self._annotate(body) for body in planned.annotations)
         await _all(self._create(job, standby) for standby in planned.standbys)
         results = await _all(self._create(job, create) for create in planned.creates)
         created = {index: uid for index, uid in results if isinstance(uid, str)}
@@ -221,6 +222,13 @@ class Controller:
         except RefusedError as problem:
             return Rejection(f"{body['kind']} {body['metadata']['name']}", problem.message)
         return None
+
+    async def _annotate(self, body: Mapping[str, Any]) -> None:
+        """A mark for another controller: without it the job trains as well, so a refusal is only logged."""
+        try:
+            await self.cluster.patch(api.kind_of(body["kind"], body["apiVersion"]), body)
+        except RefusedError as problem:
+            log.warning("%s %s cannot be annotated: %s", body["kind"], body["metadata"]["name"], problem.message)
 
     async def _let_go(self, key: JobKey) -> None:
         """Release pods of a job that is gone, where a scheduler may hold them (`objects.cleanup`)."""
@@ -291,7 +299,12 @@ class Controller:
     def _note_idleness(self, key: JobKey, observation: Observation, planned: Plan) -> None:
         """A plan with looks so rare that only what is due by the clock is left of them."""
         if self.idle_tracker and not (
-            planned.deletes or planned.applies or planned.creates or planned.standbys or observation.observed.lost_nodes
+            planned.deletes
+            or planned.applies
+            or planned.annotations
+            or planned.creates
+            or planned.standbys
+            or observation.observed.lost_nodes
         ):
             rare = replace(self.options, poll_seconds=IDLE_POLL_SECONDS, failures=self.failures())
             due = make_plan(observation.observed, rare, self.clock()).requeue_after

@@ -108,6 +108,7 @@ ILLEGAL: list[tuple[Json, str]] = [
     ({"scheduling": {"gang": "None", "queueName": "team"}}, "spec.scheduling.queueName"),
     ({"scheduling": {"gang": "Workload", "queueName": "team"}}, "spec.scheduling.queueName"),
     ({"scheduling": {"gang": "Volcano", "scheduleTimeoutSeconds": 9}}, "spec.scheduling.scheduleTimeoutSeconds"),
+    ({"scheduling": {"gang": "Volcano", "maxPriorityBoost": 9}}, "spec.scheduling.maxPriorityBoost"),
     ({"scheduling": {"gang": "Kueue", "queueName": "a", "topology": {"required": "a", "preferred": "b"}}},
      "spec.scheduling.topology"),
     ({"startupPolicy": {"admissionSeconds": 9}}, "spec.startupPolicy.admissionSeconds"),

@@ -24,7 +24,7 @@ from .test_chart import (
 PODGROUPS = {"list", "create", "patch", "delete"}
 GANG_RIGHTS: dict[str, Rights] = {
     "Kueue": {
-        ("kueue.x-k8s.io", "workloads"): {"get"},
+        ("kueue.x-k8s.io", "workloads"): {"get", "patch"},
         ("kueue.x-k8s.io", "localqueues"): {"get"},
         ("", "pods"): JOB_RIGHTS["", "pods"] | {"patch"},
     },

@@ -185,6 +185,14 @@ SCHEDULING_RULES: Final = (
     ),
     SpecRule(
         _PART,
+        "maxPriorityBoost",
+        "it is for the gang Kueue only; no other has a boost of priority.",
+        "Remove it.",
+        f"{_GANG} != '{GangScheduler.KUEUE}' && {_has('maxPriorityBoost')}",
+        lambda part: _gang(part) != GangScheduler.KUEUE and _sets(part, "maxPriorityBoost"),
+    ),
+    SpecRule(
+        _PART,
         "topology",
         "Kueue takes one of required and preferred, not both.",
         "Remove one of them.",

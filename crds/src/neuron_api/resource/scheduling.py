@@ -67,3 +67,8 @@ class Scheduling(ApiObject):
     schedule_timeout_seconds: int | None = Field(default=None, ge=1, le=86400)
     """With Coscheduling only: seconds that a placed pod keeps its place while the others of the gang have none.
     Default: the scheduler's."""
+
+    max_priority_boost: int | None = Field(default=None, ge=1, le=20)
+    """With Kueue only, whose feature gate PriorityBoost must be on: what the operator may add to the priority of the
+    job's Workload while a preemption would lose much. 0 directly after a checkpoint; 1 from ten node-minutes without
+    one on, and one more each time that doubles. Default: nothing is added."""

@@ -69,6 +69,8 @@ class Plan:
     releases: tuple[Release, ...] = ()
     applies: tuple[Mapping[str, Any], ...] = ()
     """ConfigMap, Service and the gang's group, by server-side apply."""
+    annotations: tuple[Mapping[str, Any], ...] = ()
+    """Merged into objects of others, if they still are those that were seen."""
     creates: tuple[Create, ...] = ()
     standbys: tuple[Create, ...] = ()
     """Pods that only hold nodes; the status has no record of them."""

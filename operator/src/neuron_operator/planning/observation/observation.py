@@ -163,6 +163,8 @@ class GroupKind:
     kind: str
     own: bool = True
     """The operator makes and deletes it; otherwise the scheduler does."""
+    boost_annotation: str = ""
+    """Its annotation that the scheduler adds to the priority; empty: it has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,9 @@ _PODS: Final = PodConventions(
     reserved_keys=("kueue.x-k8s.io/",),
 )
 _VERSIONS: Final = ("kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1")
-_KIND: Final = GroupKind(_VERSIONS, "workloads", "Workload", own=False)
+_KIND: Final = GroupKind(
+    _VERSIONS, "workloads", "Workload", own=False, boost_annotation="kueue.x-k8s.io/priority-boost"
+)
 _QUEUE: Final = QueueKind(_VERSIONS, "localqueues", "LocalQueue")
 
 
