@@ -229,9 +229,11 @@ PEOPLE: Final = {
     "view": {
         "neurontrainingjobs.neurontraining.dev": ("get", "list", "watch"),
         "neurontrainingjobs/status.neurontraining.dev": ("get", "list", "watch"),
+        "neurontrainingjobs/scale.neurontraining.dev": ("get", "list", "watch"),
     },
     "edit": {
         "neurontrainingjobs.neurontraining.dev": ("create", "update", "patch", "delete", "deletecollection"),
+        "neurontrainingjobs/scale.neurontraining.dev": ("update", "patch"),
     },
 }
 """What the chart adds to Kubernetes' own roles, by what it is added to."""
