@@ -1,5 +1,6 @@
 """An interrupted run equals the unbroken one bit for bit, whoever dies; and says afterwards what it cost."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -157,7 +158,7 @@ def test_a_node_that_is_asked_to_go_saves_first_also_after_a_restart(
         kill_worker(zero)
         _back(gang, zero, "the kill of rank 1", time.time(), record_testsuite_property)
         asked = time.time()
-        one.process.send_signal(signal.SIGTERM)
+        os.killpg(one.process.pid, signal.SIGTERM)  # as timeout(1), systemd and Slurm do: all its processes get it
         assert one.wait() == ExitCode.PREEMPTED, gang.logs()
         saved = last_step(tmp_path / "log")
         replacement = gang.start(1)

@@ -13,6 +13,7 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure as T
 from neuron_api.findings.finding import error
 from neuron_trainer import accelerators
 from neuron_trainer.errors import InputError, PreemptedError
+from neuron_trainer.ipc import signals
 from neuron_trainer.ipc.process_group import is_peer_loss
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.launcher.elastic import agent as agent_module
@@ -78,9 +79,9 @@ def test_a_device_that_is_not_free_is_waited_for_and_then_counts() -> None:
     [
         (0, {0: -signal.SIGABRT, 1: -signal.SIGKILL}, 1),
         (0, {0: -signal.SIGABRT, 1: 1, 2: -signal.SIGABRT}, 1),
-        (0, {0: -signal.SIGABRT, 1: -signal.SIGTERM, 2: None, 3: 0}, 0),
+        (0, {0: -signal.SIGABRT, 1: -signals.END, 2: None, 3: 0}, 0),
         (0, {0: 1, 1: -signal.SIGKILL}, 0),
-        (2, {0: -signal.SIGTERM, 1: -signal.SIGTERM, 2: -signal.SIGKILL}, 2),
+        (2, {0: -signals.END, 1: -signals.END, 2: -signal.SIGKILL}, 2),
         (0, {}, 0),
     ],
 )

@@ -1,7 +1,6 @@
 """One rank, from its first instruction to its outcome: the entry function that the elastic agent starts.
 
-Signals: SIGTERM ends a worker at once (the launcher sends it only when nothing is to be saved), SIGINT is the
-launcher's, and a worker dies with the process that started it.
+Signals: SIGTERM and SIGINT are the launcher's (`ipc.signals`), and a worker dies with the process that started it.
 """
 
 import logging
@@ -32,7 +31,7 @@ from .compile_phase import record
 from .compile_phase.record import CompileStore
 from .data import tokenizer
 from .errors import InputError, PeerLostError, ProgressLostError, ReportedError, compiler_refusal, failure_sentence
-from .ipc import process_group
+from .ipc import process_group, signals
 from .ipc.phases import Phases
 from .ipc.worker_channel import Start, WorkerChannel
 from .metrics.history import MetricsFile
@@ -109,7 +108,7 @@ def main(job: Job) -> str:
     """Run one rank; returns a `WorkerOutcome`, or raises."""
     started = time.monotonic()
     _prctl_pr_set_pdeathsig(signal.SIGKILL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signals.outlive_termination()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ranks, channel = Ranks.from_environment(), WorkerChannel(Path(job.channel_folder))
     channel.redirect_stderr(ranks.local_rank)

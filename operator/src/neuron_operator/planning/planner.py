@@ -17,7 +17,7 @@ from datetime import datetime
 
 from . import context as contexts
 from .context import PlanContext
-from .objects import attempt, cleanup, priority_boost, standby
+from .objects import attempt, cleanup, standby
 from .observation.observation import Observed
 from .observation.waiting import Wait
 from .options import Options
@@ -94,17 +94,12 @@ def _act(context: PlanContext) -> Plan:
         return _start(context)
     creates = attempt.creates(context) if may_create else ()
     wait = wait or attempt.start_wait(context)
-    boost = priority_boost.annotate(context)
-    times = (
-        backoff if missing else None,
-        priority_boost.seconds_until_due(context),
-        *decisions.seconds_until_due(context),
-    )
+    times = (backoff if missing else None, attempt.seconds_until_due(context), *decisions.seconds_until_due(context))
     return replace(
         _draft(context, wait=wait, asks_scheduler=True),
         deletes=attempt.deletes(context),
         applies=attempt.applies(context) if context.gang.pods or creates else (),
-        annotations=(boost,) if boost else (),
+        annotations=attempt.annotations(context),
         creates=creates,
         standbys=standby.creates(context),
         requeue_after=_next_look(context, times, expects_change=bool(others or wait or creates)),

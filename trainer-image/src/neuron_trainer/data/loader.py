@@ -161,9 +161,11 @@ class StepLoader(DataLoader[dict[str, Tensor]]):
         *,
         whole: bool = False,
         device: torch.device | None = None,
+        begin_reader: Callable[[int], None] | None = None,
     ) -> None:
         """`whole`: as many steps as an epoch has, wherever it begins; for validation. `device`: where batches are
-        copied to; by default they stay on the host."""
+        copied to; by default they stay on the host. `begin_reader` is called in each process that reads, with its
+        number."""
         self._device = None if device is None or accelerators.get(device.type).is_host else device
         # A generator of its own: the default one would be advanced at every start, and an interrupted run would no
         # longer draw the random numbers of an unbroken one.
@@ -172,6 +174,7 @@ class StepLoader(DataLoader[dict[str, Tensor]]):
             sampler=_StepSampler(len(steps), lambda: consumed() // global_batch, whole=whole),
             batch_size=None,
             num_workers=workers,
+            worker_init_fn=begin_reader,
             generator=torch.Generator().manual_seed(0),
         )
 

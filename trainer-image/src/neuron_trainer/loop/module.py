@@ -25,6 +25,7 @@ from neuron_trainer.data import source
 from neuron_trainer.data.loader import StepLoader, Steps
 from neuron_trainer.data.reference import ReferencedSamples
 from neuron_trainer.data.samples import Part, Samples
+from neuron_trainer.ipc import signals
 from neuron_trainer.metrics.step_results import Pending, Results, depth
 from neuron_trainer.metrics.throughput import Throughput
 from neuron_trainer.models.spec import Sizes
@@ -292,4 +293,12 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         data = self.config.data
         steps = source.steps(self.config, part, self.samples(part), self.backend.share, self._sizes.vocab_size)
         device, is_whole = self.backend.device, part != "train"
-        return StepLoader(steps, data.global_batch_size, consumed, data.num_workers, whole=is_whole, device=device)
+        return StepLoader(
+            steps,
+            data.global_batch_size,
+            consumed,
+            data.num_workers,
+            whole=is_whole,
+            device=device,
+            begin_reader=signals.outlive_termination,
+        )

@@ -1,6 +1,5 @@
 """Ends that come before the last step: a node must go, the time is over, or a metric no longer improves."""
 
-import signal
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
@@ -9,6 +8,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EarlyStopping
 
 from neuron_api.config import ExpManagerConfig
+from neuron_trainer.ipc import signals
 
 from .module import TrainingModule
 
@@ -42,8 +42,8 @@ class Stopping(pl.Callback):  # type: ignore[misc]
     """Why training ended."""
 
     def on_train_start(self, *_: Any) -> None:
-        """Lightning has just installed a handler that swallows SIGTERM; a worker must end on it at once."""
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        """Lightning has just installed a handler of its own."""
+        signals.outlive_termination()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """All ranks have the same answer, so all leave together."""

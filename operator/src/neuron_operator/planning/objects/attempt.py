@@ -12,7 +12,7 @@ from neuron_operator.planning.plan import Create, Delete
 from neuron_operator.planning.restarts import exclusion, resizing
 from neuron_operator.planning.scheduling.admission import creation_blocker
 
-from . import children, desired, standby
+from . import children, desired, priority_boost, standby
 
 HUNG_GRACE_SECONDS: Final = 10
 """For pods of a gang that hangs, in place of the grace to save: a process inside a collective never gets to its end."""
@@ -67,6 +67,17 @@ def creates(context: PlanContext) -> tuple[Create, ...]:
 def applies(context: PlanContext) -> tuple[dict[str, Any], ...]:
     """Return Service, ConfigMap and the gang's group, where they are not as they should be."""
     return children.applies(context.observed, context.accepted, context.gang.attempt)
+
+
+def annotations(context: PlanContext) -> tuple[dict[str, Any], ...]:
+    """Return what is merged into the objects of others: the boost of the gang's priority."""
+    boost = priority_boost.annotate(context)
+    return (boost,) if boost else ()
+
+
+def seconds_until_due(context: PlanContext) -> float | None:
+    """Return the seconds until the clock alone changes what this attempt needs; None: it does not."""
+    return priority_boost.seconds_until_due(context)
 
 
 def deletes(context: PlanContext) -> tuple[Delete, ...]:

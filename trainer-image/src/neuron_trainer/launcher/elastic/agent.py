@@ -21,6 +21,7 @@ from neuron_api.resource.progress import TrainerPhase
 from neuron_api.timeline import Activity
 from neuron_trainer import accelerators
 from neuron_trainer.errors import PreemptedError
+from neuron_trainer.ipc import signals
 from neuron_trainer.ipc.worker_channel import Start
 from neuron_trainer.launcher.termination import reap
 from neuron_trainer.run_directory.resume import ResumeChoice
@@ -107,6 +108,7 @@ class Agent(LocalElasticAgent):
         shared.stop.check()
         with forkserver.forking():
             started: dict[int, Any] = super()._start_workers(worker_group)
+        signals.end_with_own_signal(vars(self._pcontext)["_pc"].processes)
         return started
 
     def _restart_workers(self, worker_group: WorkerGroup) -> None:

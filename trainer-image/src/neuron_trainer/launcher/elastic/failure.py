@@ -17,6 +17,7 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from neuron_api import redaction
 from neuron_trainer.accelerators import Accelerator
 from neuron_trainer.errors import ReportedError
+from neuron_trainer.ipc import signals
 
 
 class Verdict(StrEnum):
@@ -35,11 +36,11 @@ class Verdict(StrEnum):
 def first_fall(local_rank: int, exit_codes: Mapping[int, int | None]) -> int:
     """Return the local rank that fell first, where `local_rank` is one that fell; None: it lived, and was ended then.
 
-    A process that was aborted may only have missed another one; those that lived are ended by SIGTERM.
+    A process that was aborted may only have missed another one; those that lived are ended by signals.END.
     """
     if exit_codes.get(local_rank) != -signal.SIGABRT:
         return local_rank
-    answers = (None, 0, -signal.SIGTERM, -signal.SIGABRT)
+    answers = (None, 0, -signals.END, -signal.SIGABRT)
     return next((other for other, code in exit_codes.items() if code not in answers), local_rank)
 
 
