@@ -24,13 +24,23 @@ def write(folder: Path) -> Path:
     return path
 
 
+def check_key(key: Path) -> None:
+    """Refuse a key that cannot sign: before the minutes that a build takes. Raises `CommandFailed`."""
+    _public_half(key)
+
+
 def sign(folder: Path, key: Path) -> Path:
     """Sign the sums with a private key in PEM form, and write its public half beside them."""
-    (folder / KEY).write_bytes(_openssl("pkey", "-in", str(key), "-pubout"))
+    (folder / KEY).write_bytes(_public_half(key))
     signature = _openssl("dgst", "-sha256", "-sign", str(key), str(folder / SUMS))
     path = folder / SIGNATURE
     path.write_bytes(base64.b64encode(signature) + b"\n")
     return path
+
+
+def _public_half(key: Path) -> bytes:
+    """Of a key without a passphrase; openssl would ask for one."""
+    return _openssl("pkey", "-in", str(key), "-pubout", "-passin", "pass:")
 
 
 def _digest(file: Path) -> str:

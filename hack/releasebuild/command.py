@@ -48,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _build(options: argparse.Namespace) -> None:
+    if options.key:
+        checksums.check_key(options.key)
     folder, version = project.output(options.output), project.version()
     project.clear(folder)
     wheel = _timed("wheel and sdist", lambda: packages.build(folder))
@@ -74,6 +76,8 @@ def _images(options: argparse.Namespace) -> None:
 
 
 def _finish(options: argparse.Namespace) -> None:
+    if options.key:
+        checksums.check_key(options.key)
     folder, version = project.output(options.output), project.version()
     plugin.manifest(folder, version, options.address or f"{_ADDRESS}/v{version}")
     unlisted = (checksums.SUMS, checksums.SIGNATURE, checksums.KEY, notes.file_name(version))

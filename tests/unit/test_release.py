@@ -152,6 +152,17 @@ def test_a_signature_is_verified_by_openssl_and_fails_for_other_sums(
     assert not path.exists(), "a signature of other sums does not stay"
 
 
+@pytest.mark.parametrize("command", ["build", "finish"])
+def test_a_key_that_cannot_sign_is_refused_before_anything_is_built_or_deleted(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = tmp_path / checksums.SIGNATURE
+    old.write_text("of the release before")
+    assert main([command, "--output", str(tmp_path), "--key", str(tmp_path / "none.pem")]) == 1
+    assert "The key must be an EC (P-256) or RSA key" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [old.name]
+
+
 def test_a_key_that_is_none_is_a_sentence(files: Path, tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text("no key")
     with pytest.raises(ClusterError, match=r"openssl pkey failed: .* in PEM form without a passphrase"):

@@ -1,5 +1,6 @@
 """`neuron-train dashboard RUN…`: the page of `neuron_dashboard` for runs of this machine, without Kubernetes."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,9 @@ def run(folders: Sequence[Path], *, port: int, browser: bool | None) -> int:
     try:
         server.run(RunSource(named), port=port, opens_browser=opens, say=_say)
     except (OSError, OverflowError) as problem:
-        return _refuse(f"--port {port}: {getattr(problem, 'strerror', None) or problem}. Give another one, or none.")
+        # asyncio's own text has the address as a Python tuple.
+        number = getattr(problem, "errno", None)
+        return _refuse(f"--port {port}: {os.strerror(number) if number else problem}. Give another one, or none.")
     return int(ExitCode.SUCCESS)
 
 

@@ -1,6 +1,7 @@
 """`kubectl neuron dashboard`: its flags, and the server."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -48,7 +49,9 @@ def run(arguments: Sequence[str], write: Callable[[str], object]) -> int:
     try:
         server.run(source, port=options.port, opens_browser=opens, say=write)
     except OSError as problem:
-        raise UserInputError(f"--port {options.port}: {problem.strerror}") from None
+        raise UserInputError(
+            f"--port {options.port}: {os.strerror(problem.errno) if problem.errno else problem}"
+        ) from None
     return 0
 
 

@@ -342,7 +342,8 @@ def connect(access: Access, timeout: float = TIMEOUT) -> Iterator[Connection]:
         namespace = access.namespace or str(context.get("namespace") or "default")
     except kubeconfig.faults() as problem:
         reason = " ".join(str(problem).split()).rstrip(".")
-        raise ClusterError(f"no cluster: {reason}. Give --kubeconfig, --context or $KUBECONFIG.") from None
+        source = f" ({file})" if file and file not in reason else ""
+        raise ClusterError(f"no cluster: {reason}{source}. Give --kubeconfig, --context or $KUBECONFIG.") from None
     with client.ApiClient(settings) as api:
         yield Connection(api, namespace, impersonated, timeout)
 
