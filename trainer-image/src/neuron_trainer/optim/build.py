@@ -19,6 +19,7 @@ from .adafactor import Adafactor
 from .adamw_fp32 import AdamWFP32OptState
 from .novograd import NovoGrad
 from .rounded import Rounded
+from .rprop import MasklessRprop
 from .sgd import SGD
 from .shard_layouts import ShardLayouts
 
@@ -50,7 +51,8 @@ def build(model: ModelConfig, parameters: Sequence[LocalParameter]) -> Optimizer
         for leaves, decay in ((decayed, optim.weight_decay), (exempt, 0.0))
         if leaves
     ]
-    optimizer: Optimizer = implementation(optim.name)(groups, lr=optim.lr, **_arguments(optim, parameters))
+    kind = kind_of(optim.name, parameters[0].leaf.device)
+    optimizer: Optimizer = kind(groups, lr=optim.lr, **_arguments(optim, parameters))
     state.prepare(optimizer, optim.states)
     return optimizer
 
@@ -58,6 +60,13 @@ def build(model: ModelConfig, parameters: Sequence[LocalParameter]) -> Optimizer
 def implementation(name: str) -> Any:
     """Return the class of an optimizer: ours, or torch.optim's of the same name."""
     return _OWN.get(name) or _OF_TORCH[name]
+
+
+def kind_of(name: str, device: torch.device) -> Any:
+    """Return the class of an optimizer on a device."""
+    accelerator = accelerators.get(device.type)
+    has_masks = name == "rprop" and not (accelerator.is_host or accelerator.has_capturable)
+    return MasklessRprop if has_masks else implementation(name)
 
 
 def is_decayed(parameter: LocalParameter, model: ModelConfig) -> bool:
