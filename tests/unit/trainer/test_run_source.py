@@ -1,6 +1,7 @@
 """Curves of a run, and a run as the dashboard shows it, from the files of its log directory."""
 
 import math
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from neuron_trainer.cli.run_source import RunSource
 from neuron_trainer.metrics.curves import CurveReader, curves
 from neuron_trainer.metrics.history import StartRecord, StepMetrics, ValidationMetrics, open_history
 from neuron_trainer.metrics.run_reader import RunReader
+from neuron_trainer.storage import lease
 
 BEGIN = 1_790_000_000.0
 
@@ -77,6 +79,7 @@ def test_a_run_has_phase_pace_and_time_left(run: Path) -> None:
     assert (later.phase, later.tokens_per_second, later.is_finished) == ("Stopped", None, False)
     over = source(write(run, 20)).job("tiny")
     assert (over.phase, over.is_finished) == ("Succeeded", True)
+    (run / "empty").mkdir()
     assert source(run / "empty").job("tiny").phase == "Pending"
 
 
@@ -157,6 +160,49 @@ def test_a_file_that_cannot_be_read_is_a_sentence_and_the_other_runs_are_shown(r
     both.watch(show, stopped)
     assert [(job.name, job.phase) for job in shown] == [("tiny", "Running"), ("other", "Unreadable")]
     assert "cannot be read: Is a directory" in shown[1].message
+
+
+def test_a_run_that_says_that_it_is_over_has_stopped_at_once(run: Path) -> None:
+    held = lease.DirectoryLease(run, lease.myself())
+    held.acquire()
+    assert source(run).job("tiny").phase == "Running"
+    held.release()
+    assert source(run).job("tiny").phase == "Stopped"
+
+
+def test_a_directory_that_goes_away_is_said(run: Path) -> None:
+    looked = source(run)
+    assert looked.job("tiny").phase == "Running"
+    shutil.rmtree(run)
+    assert looked._summary_or_problem("tiny").phase == "Unreadable"
+    with pytest.raises(SourceError, match="tiny cannot be read: it is no longer there"):
+        looked.job("tiny")
+
+
+def test_lines_that_say_nothing_and_a_loss_that_is_no_number_are_said(run: Path) -> None:
+    with (run / contract.METRICS_FILE).open("ab") as file:
+        file.write(b"\x00\x01\n\xff\n")
+    open_history(run).append(step(11, math.nan))
+    job = source(run).job("tiny")
+    assert job.message == "2 lines of metrics.jsonl cannot be read. The loss of step 11 is not a number."
+    assert job.explanation.endswith(job.message)
+
+
+def test_other_runs_are_shown_before_a_long_one_is_read(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neuron_trainer.cli.run_source._LARGE", 2000)
+    long = write(tmp_path / "long", 100)
+    both = RunSource({"long": long, "tiny": run}, now=lambda: BEGIN + 30)
+    stopped, shown = threading.Event(), list[list[tuple[str, int]]]()
+
+    def show(jobs: Any) -> None:
+        shown.append([(job.name, job.step) for job in jobs])
+        if len(shown) == 2:
+            stopped.set()
+
+    both.watch(show, stopped)
+    assert shown == [[("long", 0), ("tiny", 10)], [("long", 100), ("tiny", 10)]]
 
 
 def test_a_look_at_a_run_that_stands_still_reads_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

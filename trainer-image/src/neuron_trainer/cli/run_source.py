@@ -4,8 +4,9 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from errno import ENOENT
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from neuron_trainer.metrics.history import StepMetrics
 from neuron_trainer.metrics.run_reader import RunLines, RunReader
 from neuron_trainer.metrics.timeline import timeline_file
 from neuron_trainer.run_directory.log_dir import RESOLVED_CONFIG
+from neuron_trainer.storage import lease
 
 RUNNING, STOPPED, SUCCEEDED, PENDING = "Running", "Stopped", "Succeeded", "Pending"
 UNREADABLE: Final = "Unreadable"
@@ -35,6 +37,9 @@ _INTERVAL: Final = 1.0
 """Seconds between two looks at the files' sizes."""
 _SILENCE: Final = 120.0
 """Seconds without a logged step after which a run counts as stopped, or ten times its pace if that is more."""
+_LARGE: Final = 5_000_000
+"""Bytes of metrics that take half a second or more the first time: 300,000 steps (54 MB) took 5 s."""
+_BEING_READ: Final = "Its files are being read."
 _SHOWN: Final = (
     "name",
     "model_source",
@@ -68,13 +73,23 @@ class RunSource:
 
     def watch(self, show: Snapshot, stopped: threading.Event) -> None:
         """See `Source`."""
-        shown: list[JobSummary] | None = None
+        shown: list[JobSummary] = []
         while not stopped.is_set():
-            jobs = [self._summary_or_problem(name) for name in self._folders]
+            jobs = self._summaries(show if not shown else None)
             if jobs != shown:
                 show(jobs)
                 shown = jobs
             stopped.wait(_INTERVAL)
+
+    def _summaries(self, show: Snapshot | None) -> list[JobSummary]:
+        """Return where the runs are; `show` gets those that are known before a file that takes seconds."""
+        known = {name: JobSummary(name=name, phase=PENDING, message=_BEING_READ) for name in self._folders}
+        sizes = {name: _size(folder) for name, folder in self._folders.items()}
+        for name in sorted(self._folders, key=lambda name: sizes[name]):
+            if show is not None and sizes[name] > _LARGE:
+                show(list(known.values()))
+            known[name] = self._summary_or_problem(name)
+        return list(known.values())
 
     def interrupt(self) -> None:
         """See `Source`; the wait of `watch` ends by itself."""
@@ -118,6 +133,7 @@ class RunSource:
         """Yield the folder of a run; files that cannot be read become a `SourceError`."""
         folder = self._folder(key)
         try:
+            _check_there(folder)
             yield folder
         except (OSError, ValueError) as problem:
             raise SourceError(_unreadable(folder, problem)) from None
@@ -125,6 +141,7 @@ class RunSource:
     def _summary_or_problem(self, name: str) -> JobSummary:
         """Return where a run is. One that cannot be read stays in the list, and says why: the others are shown."""
         try:
+            _check_there(self._folders[name])
             return self._summary(name, self._readers[name].read(), self._configs[name].read())
         except (OSError, ValueError) as problem:
             return JobSummary(name=name, phase=UNREADABLE, message=_unreadable(self._folders[name], problem))
@@ -134,13 +151,14 @@ class RunSource:
         pace = _pace(run.recent)
         max_steps = _value(config, "trainer.max_steps")
         maximum = max_steps if isinstance(max_steps, int) and max_steps > 0 else None
-        phase = self._phase(last, pace, maximum)
+        phase = self._phase(name, last, pace, maximum)
         is_running = phase == RUNNING and last is not None
         seconds_left = (maximum - last.step) * pace if is_running and last and maximum and pace else None
         again = run.starts[1:]
         return JobSummary(
             name=name,
             phase=phase,
+            message=_trouble(run, last),
             step=last.step if last else 0,
             max_steps=maximum,
             loss=last.loss if last and math.isfinite(last.loss) else None,
@@ -156,11 +174,13 @@ class RunSource:
             is_finished=phase == SUCCEEDED,
         )
 
-    def _phase(self, last: StepMetrics | None, pace: float | None, max_steps: int | None) -> str:
+    def _phase(self, name: str, last: StepMetrics | None, pace: float | None, max_steps: int | None) -> str:
         if last is None:
             return PENDING
         if max_steps is not None and last.step >= max_steps:
             return SUCCEEDED
+        if _is_released(self._folders[name]):
+            return STOPPED
         return RUNNING if self._now() - last.time < max(_SILENCE, 10 * (pace or 0.0)) else STOPPED
 
 
@@ -170,12 +190,46 @@ def _shown(folder: Path) -> str:
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
+def _check_there(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(ENOENT, "it is no longer there", str(folder))
+
+
+def _size(folder: Path) -> int:
+    with suppress(OSError):
+        return (folder / contract.METRICS_FILE).stat().st_size
+    return 0
+
+
+def _is_released(folder: Path) -> bool:
+    """Return whether the newest start has said that it is over; a run that was killed says nothing."""
+    with suppress(OSError):
+        generation = lease.newest(folder)
+        holder = generation.holder if generation else None
+        return holder is not None and holder.state is lease.HolderState.RELEASED
+    return False
+
+
+def _trouble(run: RunLines, last: StepMetrics | None) -> str:
+    """Return what a person should know of the files, as sentences; empty where nothing is wrong."""
+    sentences = []
+    if run.unreadable:
+        sentences.append(f"{run.unreadable} lines of {contract.METRICS_FILE} cannot be read.")
+    if last is not None and not math.isfinite(last.loss):
+        sentences.append(f"The loss of step {last.step} is not a number.")
+    return " ".join(sentences)
+
+
 def _unreadable(folder: Path, problem: Exception) -> str:
     reason = getattr(problem, "strerror", None) or problem
     return f"{getattr(problem, 'filename', None) or folder} cannot be read: {reason}"
 
 
 def _explanation(job: JobSummary) -> str:
+    return " ".join(filter(None, (_situation(job), job.message)))
+
+
+def _situation(job: JobSummary) -> str:
     match job.phase:
         case "Pending":
             return f"{job.name} has logged no step yet."

@@ -38,6 +38,8 @@ class RunLines:
     validations: tuple[ValidationMetrics, ...] = ()
     """Thinned out as steps are."""
     starts: tuple[StartRecord, ...] = ()
+    unreadable: int = 0
+    """Lines of the metrics that say nothing."""
 
 
 class RunReader:
@@ -73,6 +75,7 @@ class _State:
         self._starts: list[StartRecord] = []
         self._limits: dict[int, float] = {}
         """By the number of a start: the step to which its lines count."""
+        self._unreadable = 0
         self.has_news = True
 
     def advance(self) -> bool:
@@ -84,16 +87,16 @@ class _State:
         steps, validations, starts = self._files
         if not (steps.look() and validations.look() and starts.look()):
             return False
-        for start in _records(StartRecord, starts):
+        for start in filter(None, _records(StartRecord, starts)):
             if any(line is not None and line.step > start.step for line in (self._steps.last, self._validations.last)):
                 return False
             self._starts.append(start)
             self._limits.clear()
             self.has_news = True
-        for step in self._current(_records(StepMetrics, steps)):
+        for step in self._current(self._counted(_records(StepMetrics, steps))):
             self._steps.add(step)
             self._recent.append(step)
-        for validation in self._current(_records(ValidationMetrics, validations)):
+        for validation in self._current(filter(None, _records(ValidationMetrics, validations))):
             self._validations.add(validation)
         return True
 
@@ -105,7 +108,15 @@ class _State:
             recent=tuple(self._recent),
             validations=tuple(self._validations.lines()),
             starts=tuple(self._starts),
+            unreadable=self._unreadable,
         )
+
+    def _counted(self, lines: Iterator[Line | None]) -> Iterator[Line]:
+        for line in lines:
+            if line is not None:
+                yield line
+            else:
+                self._unreadable, self.has_news = self._unreadable + 1, True
 
     def _current(self, lines: Iterator[Line]) -> Iterator[Line]:
         """Yield the lines that no later start went back behind (`history.current` says why)."""
@@ -162,5 +173,6 @@ class Tail:
             return file.read(len(self._newest)) == self._newest
 
 
-def _records(kind: type[Record], tail: Tail) -> Iterator[Record]:
-    return (record for text in tail.new_lines() if (record := parse(kind, text)) is not None)
+def _records(kind: type[Record], tail: Tail) -> Iterator[Record | None]:
+    """Yield a record for each line; None for one that is none."""
+    return (parse(kind, text) for text in tail.new_lines())
