@@ -28,7 +28,7 @@ from .nodes import numbers
 from .ranks import GLOO_TIMEOUT, join
 from .tiny import config
 
-STEPS: Final = 12
+STEPS: Final = 40
 KILLS_OF_A_RUN: Final = 4
 
 
@@ -131,7 +131,7 @@ class Campaign:
             ranks.append(self._context.Process(target=_rank, args=arguments))
             ranks[-1].start()
         if kill is not None and kill.place in (Place.MOMENT, Place.NODE):
-            ranks[1].join(kill.chance * self._seconds)
+            ranks[1].join(kill.chance * 0.6 * self._seconds)
             ranks[1].kill()
         return join(ranks)
 
@@ -162,11 +162,11 @@ def _arm(kill: Kill) -> None:
         case Place.COPY:
             slot._copy = _dying(slot._copy, int(kill.chance * 400))
         case Place.SENDING:
-            PeerExchange._swap = _dying(PeerExchange._swap, int(kill.chance * 2 * STEPS))  # type: ignore[method-assign]
+            PeerExchange._swap = _dying(PeerExchange._swap, int(kill.chance * 20))  # type: ignore[method-assign]
         case Place.FIRST_STEP:
             Gradients.compute = _dying(Gradients.compute, 0)  # type: ignore[method-assign]
         case Place.RESUME:
-            slot.TensorLayout.view = _dying_in_read(int(kill.chance * 60))  # type: ignore[method-assign]
+            slot.TensorLayout.view = _dying_in_read(int(kill.chance * 30))  # type: ignore[method-assign]
 
 
 def _dying(plain: Callable[..., Any], number: int) -> Callable[..., Any]:
@@ -228,12 +228,12 @@ def _train(rank: int, values: dict[str, Any], memory: Path, every: int, replicas
 
 def table(lives: Sequence[Life]) -> str:
     """What happened, by place."""
-    lines = [f"{'killed at':34}{'kills':>7}{'hit':>6}{'faults of their runs':>22}"]
+    lines = [f"{'killed at':50}{'kills':>7}{'hit':>6}{'faults of their runs':>22}"]
     for place in Place:
         those = [(life, hit) for life in lives for kill, hit in zip(life.kills, life.hits, strict=True)
                  if kill.place is place]  # fmt: skip
         hit, faults = sum(hit for _, hit in those), sum(bool(life.fault) for life, _ in those)
-        lines.append(f"{place.value:34}{len(those):>7}{hit:>6}{faults:>22}")
+        lines.append(f"{place.value:50}{len(those):>7}{hit:>6}{faults:>22}")
     for every in sorted({life.every for life in lives}):
         lost = [steps for life in lives if life.every == every for steps in life.lost]
         lines.append(f"a copy every {every} steps: {len(lost)} starts, {sum(lost)} steps lost, {max(lost)} at most")
