@@ -12,11 +12,10 @@ from neuron_api.platform.instances import (
     INSTANCE_TYPES,
     InstanceType,
     NodeDevices,
-    Stack,
     generation_of,
     instance_of,
 )
-from neuron_api.resource.accelerator import Accelerator
+from neuron_api.resource.accelerator import Accelerator, Stack
 
 AUTO_COMPILE: Final = "auto"
 NO_COMPILE: Final = "eager"

@@ -9,6 +9,7 @@ from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding, errors_of
 from neuron_api.findings.registry import make_finding
 from neuron_api.findings.suggestions import nearest
+from neuron_api.resource.accelerator import Stack
 
 from .instances import (
     AS_PUBLISHED,
@@ -18,7 +19,6 @@ from .instances import (
     TRAINIUM_1,
     InstanceType,
     NodeDevices,
-    Stack,
     generation_of,
     instance_of,
 )

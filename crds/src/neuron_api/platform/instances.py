@@ -10,30 +10,14 @@ types that are newer than this release, `spec.platform` says it.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 from neuron_api.findings.finding import Finding, warning
-from neuron_api.resource.accelerator import Accelerator
+from neuron_api.resource.accelerator import Accelerator, Stack
 from neuron_api.resource.spec import Platform
 
 _GIB: Final = 2**30
-
-
-class Stack(StrEnum):
-    """A way in which PyTorch runs on Trainium; each has a trainer image of its own."""
-
-    TORCHNEURON = "torchneuron"
-    """PyTorch's device `neuron`, from SDK 2.33 on: Trn2 and Trn3 (upstream-facts.md#torchneuron-packages)."""
-    XLA = "nxd"
-    """PyTorch/XLA 2.9 with neuronx-distributed, of SDK 2.28 and 2.29: the only one for Trn1
-    (upstream-facts.md#pytorch-xla)."""
-
-    @property
-    def device(self) -> str:
-        """Return PyTorch's name of the device."""
-        return "xla" if self is Stack.XLA else "neuron"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,3 +32,18 @@ _COMMON_WORDS: Final[Mapping[str, Accelerator]] = {
     **dict.fromkeys(("trainium", "trn", "xla", "aws-neuron", "neuroncore"), Accelerator.NEURON),
 }
 """Names that other software has for them."""
+
+
+class Stack(StrEnum):
+    """A way in which PyTorch runs on Trainium; each has a trainer image of its own."""
+
+    TORCHNEURON = "torchneuron"
+    """PyTorch's device `neuron`, from SDK 2.33 on: Trn2 and Trn3 (upstream-facts.md#torchneuron-packages)."""
+    XLA = "nxd"
+    """PyTorch/XLA 2.9 with neuronx-distributed, of SDK 2.28 and 2.29: the only one for Trn1
+    (upstream-facts.md#pytorch-xla)."""
+
+    @property
+    def device(self) -> str:
+        """Return PyTorch's name of the device."""
+        return "xla" if self is Stack.XLA else "neuron"

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from neuron_api import contract
-from neuron_api.platform.instances import Stack
-from neuron_api.resource.accelerator import Accelerator
+from neuron_api.resource.accelerator import Accelerator, Stack
 
 NAMES: Final = tuple(
     dict.fromkeys([*(accelerator.device for accelerator in Accelerator), *(stack.device for stack in Stack)])

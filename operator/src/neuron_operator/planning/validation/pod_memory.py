@@ -8,7 +8,8 @@ from typing import Any, Final
 from neuron_api import contract, memory_copies
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding, error
-from neuron_api.platform.instances import Stack, generation_of
+from neuron_api.platform.instances import generation_of
+from neuron_api.resource.accelerator import Stack
 from neuron_api.resource.spec import JobSpec
 
 _MEBIBYTE: Final = 2**20

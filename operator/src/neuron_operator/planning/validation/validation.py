@@ -16,10 +16,10 @@ from neuron_api.loading import device_count, yaml_text
 from neuron_api.loading.loader import Loaded, load_object, load_text
 from neuron_api.platform import instances, node_counts
 from neuron_api.platform.devices import NO_DEVICES, Devices, devices
-from neuron_api.platform.instances import Stack, generation_of
+from neuron_api.platform.instances import generation_of
 from neuron_api.platform.topology import Topology
 from neuron_api.resource import job_name
-from neuron_api.resource.accelerator import Accelerator
+from neuron_api.resource.accelerator import Accelerator, Stack
 from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.spec import JobSpec, Platform
