@@ -18,7 +18,7 @@ from neuron_api.resource.status import Phase
 
 from .crash_points import WRITES, Death, Killed, MortalCluster
 from .operators import pods_are
-from .world import JOB, World, manifest, until, utc
+from .world import JOB, World, container, manifest, now_text, until, utc
 
 SHRINK, GROW = 60, 120
 
@@ -170,6 +170,8 @@ async def test_a_pod_without_a_node_shrinks_the_job_and_a_standby_pod_grows_it_b
     await world.reconcile(world.controller(clock=soon))
     assert await sizes(world) == (3, 4, 1)
     await place(world, standby)
+    state = {"running": {"startedAt": now_text()}}
+    await world.kubelet(standby, phase="Running", containerStatuses=[container(state, ready=True)])
     await world.reconcile(world.controller(clock=soon))
     assert await sizes(world) == (3, 4, 1), "the next checkpoint is awaited"
     saved = CheckpointReport(step=30, path="/training/30.ckpt", time=utc() + timedelta(seconds=5))

@@ -73,7 +73,11 @@ def _refused(context: PlanContext) -> Plan:
         return _stopped(context)
     source_may_come = isinstance(context.validation, Refused) and context.validation.may_resolve
     times = (context.options.wait_seconds if source_may_come else None, decisions.seconds_until_deadline(context))
-    return _draft(context, end=decision.end if decision else None, requeue_after=_earliest(times))
+    return replace(
+        _draft(context, end=decision.end if decision else None, requeue_after=_earliest(times)),
+        deletes=attempt.standby_deletes(context),
+        annotations=attempt.annotations(context),
+    )
 
 
 def _stopped(context: PlanContext) -> Plan:
@@ -82,14 +86,19 @@ def _stopped(context: PlanContext) -> Plan:
     if not active:
         context = context.with_status(context.status.model_copy(update={"pods": ()}))
     times = (context.options.wait_seconds if active else None, decisions.seconds_until_deadline(context))
-    return replace(_draft(context, requeue_after=_earliest(times)), deletes=attempt.stop_deletes(context))
+    return replace(
+        _draft(context, requeue_after=_earliest(times)),
+        deletes=attempt.stop_deletes(context),
+        annotations=attempt.annotations(context),
+    )
 
 
 def _act(context: PlanContext) -> Plan:
     """Create the pods that are missing, delete those that are lost or of another attempt; or say what is waited for."""
     missing, others = context.gang.missing, attempt.other_pods(context)
     wait, backoff = attempt.creation_wait(context), decisions.backoff_seconds(context)
-    may_create = not (others or wait or backoff)
+    # A standby pod only sleeps: nothing waits for one on a node that no longer answers.
+    may_create = not (any(not pod.is_standby for pod in others) or wait or backoff)
     if may_create and missing and context.status.start_time is None:
         return _start(context)
     creates = attempt.creates(context) if may_create else ()

@@ -94,6 +94,12 @@ def deletes(context: PlanContext) -> tuple[Delete, ...]:
     return (*filter(None, going), *children.group_deletes(observed, keep=gang.attempt))
 
 
+def standby_deletes(context: PlanContext) -> tuple[Delete, ...]:
+    """Return the standby pods: those of a job whose configuration is refused hold nodes for nothing."""
+    standbys = [pod for pod in context.observed.pods if pod.is_standby]
+    return tuple(filter(None, (_delete(pod, context.observed.lost_nodes) for pod in standbys)))
+
+
 def stop_deletes(context: PlanContext) -> tuple[Delete, ...]:
     """Return what goes of a job that is suspended or held: its running pods first, then its groups."""
     if not context.active_pods:

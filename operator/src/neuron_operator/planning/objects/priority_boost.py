@@ -6,7 +6,8 @@ lowest sum first (KEP-7990, feature gate PriorityBoost). The operator is the ann
 * 0 directly after a checkpoint; level n once a preemption would lose UNIT x (2^n - 1) node-seconds of training.
 * Never below 0, and only while the gang trains: a job that waits with a boost would preempt its equals, one that trains
   with a negative one would be preempted by them, and both would go on for ever.
-* At most one write in INTERVAL_SECONDS. A level falls only when less than RELEASE of what it needs is at stake.
+* At most one write in INTERVAL_SECONDS, but it goes at once with the training. A level falls only when less than
+  RELEASE of what it needs is at stake.
 """
 
 import math
@@ -67,7 +68,10 @@ def annotate(context: PlanContext) -> dict[str, Any] | None:
     if (workload := _workload(context)) is None:
         return None
     boost = read(workload.body)
-    level = next_level(boost, _stake(context), context.job.spec.scheduling.max_priority_boost or 0, context.now)
+    level = 0
+    if began := _unsaved_since(context):
+        stake = context.gang.size * (context.now - began).total_seconds()
+        level = next_level(boost, stake, context.job.spec.scheduling.max_priority_boost or 0, context.now)
     if level == boost.level:
         return None
     metadata = workload.body["metadata"]
@@ -116,11 +120,6 @@ def _workload(context: PlanContext) -> Child | None:
         return None
     name = group_name(context.job, context.gang.attempt)
     return next((group for group in context.observed.scheduler.groups if group.name == name), None)
-
-
-def _stake(context: PlanContext) -> float:
-    began = _unsaved_since(context)
-    return context.gang.size * (context.now - began).total_seconds() if began else 0.0
 
 
 def _unsaved_since(context: PlanContext) -> datetime | None:

@@ -22,7 +22,7 @@ from neuron_api.resource.status import Restart, RestartScope
 from neuron_operator.planning.context import PlanContext
 from neuron_operator.planning.observation.observation import Pod
 
-from . import ledger
+from . import checkpoint_gate, ledger
 from .ladder import RestartDecision
 
 
@@ -33,6 +33,8 @@ def decide(context: PlanContext) -> RestartDecision | None:
         return None
     if any(record.succeeded for record in context.gang.records.values()):
         return None  # training has ended, and the other pods follow
+    if not _can_resume(context):
+        return None  # each change would begin again at step 0
     if is_asked_to_change(context, elastic):
         cause = f"the spec asks for {elastic.desired_nodes}"
         return _change(context, elastic, elastic.desired_nodes, cause)
@@ -44,10 +46,16 @@ def decide(context: PlanContext) -> RestartDecision | None:
 
 
 def is_asked_to_change(context: PlanContext, elastic: ElasticStatus) -> bool:
-    """Return whether the spec asks for fewer nodes, or no longer permits as many as there are."""
-    return elastic.desired_nodes < elastic.nodes or (
-        elastic.desired_nodes != elastic.nodes and elastic.nodes not in context.accepted.node_plan.legal
-    )
+    """Return whether the spec asks for fewer nodes, or without a policy for others than there are.
+
+    More nodes are only taken when there is room for them, also where a new bound no longer permits those there are.
+    """
+    has_policy = context.job.spec.elastic_policy is not None
+    return elastic.desired_nodes < elastic.nodes or (not has_policy and elastic.desired_nodes != elastic.nodes)
+
+
+def _can_resume(context: PlanContext) -> bool:
+    return checkpoint_gate.can_resume(context.status, context.accepted.config, context.job.spec.restart_policy)
 
 
 def standby_count(context: PlanContext) -> int:
@@ -55,7 +63,7 @@ def standby_count(context: PlanContext) -> int:
     elastic, status, gang = context.status.elastic, context.status, context.gang
     if elastic is None or context.job.spec.elastic_policy is None or not context.is_stepping:
         return 0
-    if status.suspension or status.checkpoint_gate or is_asked_to_change(context, elastic):
+    if status.suspension or status.checkpoint_gate or is_asked_to_change(context, elastic) or not _can_resume(context):
         return 0
     is_complete = len(gang.pods) == gang.size and all(_is_placed(pod) for pod in gang.pods.values())
     return elastic.desired_nodes - elastic.nodes if is_complete and _may_grow(context, elastic) else 0
@@ -110,7 +118,7 @@ def shrink_outlook(context: PlanContext) -> str:
     elastic, policy = context.status.elastic, context.job.spec.elastic_policy
     moments = [_shrink_time(pod, policy) for pod in _unplaced(context)] if policy else []
     target = _smaller(context, elastic) if elastic else None
-    if not moments or target is None:
+    if not moments or target is None or not _can_resume(context):
         return ""
     return f" From {min(moments):%H:%M:%S} UTC on the job goes on with {target} nodes (spec.elasticPolicy)."
 
@@ -134,7 +142,7 @@ def _shrink_time(pod: Pod, policy: ElasticPolicy) -> datetime:
 
 def _grow(context: PlanContext, elastic: ElasticStatus, policy: ElasticPolicy) -> RestartDecision | None:
     """Decide by the standby pods, while the job trains: a growth must not be mixed with a recovery."""
-    standbys = _placed_standbys(context)
+    standbys = _running_standbys(context)
     target = _reachable(context, elastic, standbys)
     if target <= elastic.nodes or ledger.last_open(context.status) or context.gang.ready < context.gang.size:
         return None
@@ -146,9 +154,8 @@ def _grow(context: PlanContext, elastic: ElasticStatus, policy: ElasticPolicy) -
 def _give_up(context: PlanContext, elastic: ElasticStatus, policy: ElasticPolicy) -> RestartDecision | None:
     """Let go of nodes that are not enough, and of standby pods that fail, for a while: of two jobs that hold what both
     need, one longer than the other."""
-    standbys = _placed_standbys(context)
-    is_short = _reachable(context, elastic, standbys) <= elastic.nodes
-    held_long = is_short and any(_surrender_time(pod, policy) <= context.now for pod in standbys)
+    is_short = _reachable(context, elastic, _running_standbys(context)) <= elastic.nodes
+    held_long = is_short and any(_surrender_time(pod, policy) <= context.now for pod in _placed_standbys(context))
     if not held_long and not any(pod.over for pod in _standbys(context)):
         return None
     share = crc32(context.job.metadata.uid.encode()) / 2**32
@@ -175,6 +182,11 @@ def _standbys(context: PlanContext) -> list[Pod]:
 
 def _placed_standbys(context: PlanContext) -> list[Pod]:
     return [pod for pod in _standbys(context) if _is_placed(pod)]
+
+
+def _running_standbys(context: PlanContext) -> list[Pod]:
+    """Return those whose node answers, and starts the trainer's image: only these are room."""
+    return [pod for pod in _placed_standbys(context) if pod.running]
 
 
 def _surrender_time(pod: Pod, policy: ElasticPolicy) -> datetime:
