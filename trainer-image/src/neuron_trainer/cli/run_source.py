@@ -82,14 +82,14 @@ class RunSource:
             stopped.wait(_INTERVAL)
 
     def _summaries(self, show: Snapshot | None) -> list[JobSummary]:
-        """Return where the runs are; `show` gets those that are known before a file that takes seconds."""
-        known = {name: JobSummary(name=name, phase=PENDING, message=_BEING_READ) for name in self._folders}
+        """Return where the runs are; `show` gets those that are summaries before a file that takes seconds."""
+        summaries = {name: JobSummary(name=name, phase=PENDING, message=_BEING_READ) for name in self._folders}
         sizes = {name: _size(folder) for name, folder in self._folders.items()}
         for name in sorted(self._folders, key=lambda name: sizes[name]):
             if show is not None and sizes[name] > _LARGE:
-                show(list(known.values()))
-            known[name] = self._summary_or_problem(name)
-        return list(known.values())
+                show(list(summaries.values()))
+            summaries[name] = self._summary_or_problem(name)
+        return list(summaries.values())
 
     def interrupt(self) -> None:
         """See `Source`; the wait of `watch` ends by itself."""
