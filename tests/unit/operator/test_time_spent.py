@@ -128,6 +128,17 @@ def test_a_lost_launcher_has_cut_off_one_step_and_the_rest_is_idle() -> None:
     assert timeline.difference(ledger.spent.seconds, before) == {"step": 7.0, "rework": 3.0, "idle": 7.0}
 
 
+def test_an_operator_that_was_away_takes_the_pods_word_for_its_end() -> None:
+    ledger = Account()
+    trained(ledger)
+    failure = Restart(restart_scope=RestartScope.GANG, cause=Reason.POD_FAILED, time=at(10_800))
+    host = make_pod(JOB, 0, 0).failed(1, at=at(110)).build()
+    ended = replace(host, created_at=at(1), scheduled_at=at(11), finished_at=at(110))
+    before = dict(ledger.spent.seconds)
+    ledger.look(10_801, [ended], restarts=(failure,), progress=ProgressStatus(step=9, seconds_per_step=3.0))
+    assert timeline.difference(ledger.spent.seconds, before) == {"step": 17.0, "rework": 3.0, "idle": 10_691.0}
+
+
 def test_a_hang_lasts_from_the_newest_step_until_it_was_noticed() -> None:
     ledger = Account()
     trained(ledger)
@@ -239,6 +250,7 @@ def test_metrics_have_each_activity() -> None:
     text = generate_latest(registry).decode()
     labels = 'activity="image",training_job="tiny",training_namespace="team"'
     assert f"neuron_training_time_seconds_total{{{labels}}} 20.0" in text
+    assert text.count("neuron_training_time_seconds_total{") == len(Activity), "also those that have not been yet"
 
 
 MOMENT = st.floats(0, 500)
@@ -294,6 +306,13 @@ def test_status_and_why_say_where_the_time_went_and_how_it_can_be_had_back() -> 
         "31% of its 16m40s went into rework, most of what was lost. Save more often (every_n_train_steps): a failure "
         "then repeats fewer steps."
     )
+
+
+def test_a_suspension_neither_is_a_loss_nor_hides_one() -> None:
+    seconds = {"step": 600.0, "save": 400.0, "suspended": 90_000.0}
+    spent = TimeSpent(start_time=at(-91_000), end_time=NOW, seconds=seconds)
+    (line,) = account.largest_loss(JOB.model_copy(update={"status": JobStatus(time_spent=spent)}), NOW)
+    assert line.startswith("40% of its 16m40s went into save")
 
 
 def test_little_loss_a_young_job_and_none_of_an_account_need_no_advice() -> None:

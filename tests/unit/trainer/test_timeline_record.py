@@ -76,9 +76,23 @@ def test_processes_that_stood_still_are_a_hang(life: Life, silence: float, activ
     life.now += 10
     life.report(10, "step", step=10.0)
     assert life.seconds["step"] == 10.0
+    life.now += 10
+    life.report(20, "step", step=20.0)
+    assert life.seconds["step"] == 20.0
     life.now += silence
     life.record.enter("start")
     assert life.seconds[activity] == silence
+
+
+def test_the_first_step_of_a_start_that_resumes_is_no_hang_however_long_it_takes(life: Life) -> None:
+    """Kind: it compiles for minutes, and then a peer fails."""
+    life.record.begin_round(0, at=life.now)
+    life.now += 30
+    life.report(1000, "step", load=30.0)
+    assert life.seconds["load"] == 30.0
+    life.now += 300
+    life.record.enter("start")
+    assert life.seconds["rework"] == 300.0
 
 
 def test_a_slow_step_is_no_hang(life: Life) -> None:

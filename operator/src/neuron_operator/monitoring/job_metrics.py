@@ -17,6 +17,7 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import ConditionType
 from neuron_api.resource.spec import RestartPolicy
 from neuron_api.resource.status import Condition, ConditionStatus, JobStatus
+from neuron_api.timeline import Activity
 from neuron_operator.planning.restarts import budget
 
 Value = Callable[[JobStatus], float | None]
@@ -161,8 +162,10 @@ class JobMetrics(Collector):
             labels=(*LABELS, "activity"),
         )
         for key, (status, _) in self._jobs.items():
-            for activity, seconds in (status.time_spent.seconds if status.time_spent else {}).items():
-                time.add_metric((*key, activity), seconds)
+            # All from the first look on: rate() does not see the first value of a series.
+            spent = status.time_spent.seconds if status.time_spent else {}
+            for activity in Activity:
+                time.add_metric((*key, activity), spent.get(activity, 0.0))
         return time
 
     def _budgets(self) -> Iterator[Metric]:

@@ -79,6 +79,7 @@ class StepSpikes:
         first, last = consumed_samples - self._global_batch, consumed_samples - 1
         return [
             f"step {step}: the {name} is {spike.value:.4g}, and {spike.usual:.4g} was usual in the steps before. Look "
-            f"at samples {first} to {last} of the data, or lower model.optim.lr."
+            f"at samples {first} to {last} in the order of training (that of shuffled data is another), or lower "
+            "model.optim.lr."
             for name, spike in spikes.items()
         ]

@@ -5,7 +5,7 @@ from typing import Final
 
 from neuron_api import timeline
 from neuron_api.resource.job import NeuronTrainingJob
-from neuron_api.timeline import REMEDIES
+from neuron_api.timeline import REMEDIES, Activity
 
 from .pace import format_duration
 
@@ -42,6 +42,7 @@ def largest_loss(job: NeuronTrainingJob, now: datetime) -> tuple[str, ...]:
     if spent is None:
         return ()
     seconds, is_part = spent.of_last_day(seconds, now)
+    seconds = {name: value for name, value in seconds.items() if name != Activity.SUSPENDED}  # somebody wanted that
     whole, activity = sum(seconds.values()), timeline.largest_loss(seconds)
     if activity is None or whole < _YOUNG or seconds[activity] / whole < _ADVISED:
         return ()

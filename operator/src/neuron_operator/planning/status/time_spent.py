@@ -168,17 +168,28 @@ def _failure_changes(view: _View, spent: TimeSpent) -> Iterator[Change]:
     """Yield what became of a launcher that did not report its end: the step that was cut off, or a hang; after that
     nothing is done until somebody acts."""
     failure, begin = view.failure, spent.end_time.timestamp()
+    ended = _end_of_host(view, begin)
     if failure is None or failure.time < spent.end_time:
-        if spent.activity in _TRAINING and view.host is None and view.after.suspension is None:
-            yield Change(begin, Activity.IDLE)
+        if spent.activity in _TRAINING and view.after.suspension is None and (view.host is None or ended is not None):
+            yield Change(begin if ended is None else ended, Activity.IDLE)
         return
-    time = failure.time.timestamp()
+    # The line says when the operator saw the failure, and it may have been away for hours.
+    time = min(failure.time.timestamp(), failure.time.timestamp() if ended is None else ended)
     if failure.cause is Reason.HANG:
         yield Change(begin, Activity.HANG)
     elif spent.activity in _TRAINING:
         pace = view.after.progress.seconds_per_step if view.after.progress else None
         yield Change(max(begin, time - (pace or 0.0)), Activity.REWORK)
     yield Change(time, Activity.IDLE)
+
+
+def _end_of_host(view: _View, begin: float) -> float | None:
+    """Return when pod 0 ended, not before `begin`, since the kubelet's times are whole seconds; None: it has not, or
+    nobody knows."""
+    host = view.host
+    if host is None or not host.over or host.finished_at is None:
+        return None
+    return max(begin, host.finished_at.timestamp())
 
 
 def _decision_changes(view: _View) -> Iterator[Change]:

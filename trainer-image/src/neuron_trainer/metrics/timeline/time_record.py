@@ -52,10 +52,10 @@ class TimeRecord:
         self._round: int | None = None
         """The round that workers are in; None: the launcher is at work itself."""
         self._written, self._written_until = dict[str, float](), self._begin
-        self._pace = 0.0
-        """Seconds of a step, by the newest two reports."""
-        self._newest: tuple[float, int] = (0.0, 0)
-        """Seconds and number of the steps in the newest report."""
+        self._pace: float | None = None
+        """Seconds of a step, by two reports of a round; None: there were none."""
+        self._newest: tuple[float, int] | None = None
+        """Seconds and number of the steps in the newest report of the round."""
 
     def _now(self) -> float:
         """Return the moment in whole milliseconds, as seconds are: what is rounded does not add up."""
@@ -73,7 +73,7 @@ class TimeRecord:
         """Workers are started: what they report counts from `at` on."""
         with self._lock:
             self._close(max(timeline.rounded(at), self._changed))
-            self._activity, self._round = Activity.LOAD, number
+            self._activity, self._round, self._newest = Activity.LOAD, number, None
 
     def _close(self, now: float) -> None:
         """Settle the time from the newest change to now."""
@@ -88,7 +88,9 @@ class TimeRecord:
 
     def _cut_off(self, seconds: float) -> str:
         """Return what the time after the last report of a round was that is over: a step that did not come to its end,
-        or processes that stood still."""
+        or processes that stood still. How long the first step may take nobody knows: it may compile."""
+        if self._pace is None:
+            return Activity.REWORK
         return Activity.HANG if seconds > max(HANG_SECONDS, HANG_FACTOR * self._pace) else Activity.REWORK
 
     def _certain(self) -> tuple[dict[str, float], str]:
@@ -105,9 +107,11 @@ class TimeRecord:
         if report is None or report.round != self._round or report.time_spent is None:
             return None
         seconds = sum(report.time_spent.seconds.get(name, 0.0) for name in _TRAINING)
-        before, steps = self._newest
-        if report.step != steps:
-            self._pace, self._newest = max(0.0, seconds - before) / max(1, report.step - steps), (seconds, report.step)
+        before, steps = self._newest or (seconds, report.step)
+        if report.step > steps:
+            self._pace = max(0.0, seconds - before) / (report.step - steps)
+        if self._newest is None or report.step != steps:
+            self._newest = seconds, report.step
         return report.time_spent
 
     def _compiling(self) -> tuple[dict[str, float], str]:
