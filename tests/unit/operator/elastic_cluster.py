@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from builders import NOW, OPTIONS, JobBuilder, children, observed, rfc3339
+from builders import NOW, OPTIONS, JobBuilder, children, make_job, observed, rfc3339
 from neuron_api import contract
 from neuron_api.resource.progress import CheckpointReport, Progress, Recovery, TrainerPhase
 from neuron_api.resource.status import JobStatus
@@ -21,6 +21,7 @@ from neuron_operator.planning.planner import plan
 
 MAX_PASSES = 12
 SAVE_EVERY = 10
+SHRINK, GROW = 30, 60
 
 
 @dataclass
@@ -214,3 +215,26 @@ def advance_together(jobs: list[ElasticCluster], seconds: int, stride: int = 5) 
                 break
         else:
             raise AssertionError("the operator and the scheduler go on for ever")
+
+
+def elastic(own: int = 4, **policy: object) -> JobBuilder:
+    """Of 4 nodes with 2 processes each, tensor parallel 2, global batch 24: data parallel is the number of nodes."""
+    bounds = {"minNodes": 2, "shrinkAfterSeconds": SHRINK, "growAfterSeconds": GROW}
+    return make_job().nodes(own).spec(elasticPolicy=bounds | policy)
+
+
+def training(capacity: int = 4, seconds: int = 25, **policy: object) -> ElasticCluster:
+    cluster = ElasticCluster(elastic(**policy), capacity)
+    cluster.settle()
+    cluster.advance(seconds)
+    return cluster
+
+
+def with_nodes(cluster: ElasticCluster, nodes: int) -> None:
+    """The user changes spec.elasticPolicy.nodes."""
+    policy = {**cluster.job.body["spec"]["elasticPolicy"], "nodes": nodes}
+    cluster.job = cluster.job.spec(elasticPolicy=policy)
+
+
+def causes(cluster: ElasticCluster) -> list[object]:
+    return [entry.cause for entry in cluster.status.restarts]

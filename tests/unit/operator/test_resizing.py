@@ -8,37 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builders import OPTIONS, JobBuilder, make_job, rfc3339
+from builders import OPTIONS
 from neuron_api import contract
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import Phase, RestartScope
 from neuron_operator.planning.status.changes import announcements
-from unit.operator.elastic_cluster import SAVE_EVERY, ElasticCluster
-
-SHRINK, GROW = 30, 60
-
-
-def elastic(own: int = 4, **policy: object) -> JobBuilder:
-    """Of 4 nodes with 2 processes each, tensor parallel 2, global batch 24: data parallel is the number of nodes."""
-    bounds = {"minNodes": 2, "shrinkAfterSeconds": SHRINK, "growAfterSeconds": GROW}
-    return make_job().nodes(own).spec(elasticPolicy=bounds | policy)
-
-
-def training(capacity: int = 4, seconds: int = 25, **policy: object) -> ElasticCluster:
-    cluster = ElasticCluster(elastic(**policy), capacity)
-    cluster.settle()
-    cluster.advance(seconds)
-    return cluster
-
-
-def with_nodes(cluster: ElasticCluster, nodes: int) -> None:
-    """The user changes spec.elasticPolicy.nodes."""
-    policy = {**cluster.job.body["spec"]["elasticPolicy"], "nodes": nodes}
-    cluster.job = cluster.job.spec(elasticPolicy=policy)
-
-
-def causes(cluster: ElasticCluster) -> list[object]:
-    return [entry.cause for entry in cluster.status.restarts]
+from unit.operator.elastic_cluster import GROW, SHRINK, ElasticCluster, causes, elastic, training, with_nodes
 
 
 def test_a_live_job_keeps_its_nodes_where_the_spec_asks_for_what_is_not_legal() -> None:
@@ -121,70 +96,6 @@ def test_a_growth_at_a_step_waits_for_no_checkpoint() -> None:
     with_nodes(cluster, 4)
     cluster.settle()
     assert (cluster.nodes, cluster.step) == (4, 22)
-
-
-def test_a_job_that_could_not_resume_keeps_its_nodes() -> None:
-    cluster = ElasticCluster(make_job().nodes(4).cannot_resume(), 4)
-    cluster.settle()
-    cluster.advance(25)
-    cluster.job = cluster.job.spec(elasticPolicy={"minNodes": 2, "nodes": 2, "shrinkAfterSeconds": SHRINK})
-    cluster.advance(5)
-    assert (cluster.status.attempt, cluster.status.phase) == (0, Phase.RUNNING)
-    with_nodes(cluster, 4)
-    cluster.lose_node()
-    cluster.advance(2 * SHRINK)
-    assert (cluster.nodes, causes(cluster).count(Reason.SCALED_DOWN)) == (4, 0)
-
-
-def test_a_bound_that_no_longer_permits_the_present_number_waits_for_room() -> None:
-    cluster = training()
-    cluster.lose_node(2)
-    cluster.advance(SHRINK + 5)
-    assert cluster.nodes == 2
-    cluster.job = elastic(minNodes=3)
-    cluster.advance(2 * GROW)
-    assert (cluster.nodes, cluster.status.phase) == (2, Phase.RUNNING)
-    cluster.capacity = 4
-    cluster.advance(2 * GROW)
-    assert cluster.nodes == 4
-
-
-def test_a_standby_pod_that_does_not_start_is_no_room() -> None:
-    cluster = training(capacity=4, nodes=3)
-    with_nodes(cluster, 4)
-    cluster.settle()
-    (name,) = cluster.standbys()
-    cluster.bodies[name]["status"]["containerStatuses"][0]["state"] = {"waiting": {"reason": "ImagePullBackOff"}}
-    cluster.bodies[name]["status"]["phase"] = "Pending"
-    cluster.advance(2 * SAVE_EVERY)
-    assert (cluster.nodes, cluster.standbys()) == (3, [name])
-    cluster.advance(GROW)
-    assert (cluster.nodes, cluster.standbys()) == (3, []), "it is given up for a while"
-
-
-def test_a_lost_pod_is_made_again_beside_a_standby_pod_that_does_not_go() -> None:
-    """Kind: the node of a standby pod no longer answers, so its deletion takes for ever."""
-    cluster = training(capacity=4, nodes=3)
-    with_nodes(cluster, 4)
-    cluster.settle()
-    (name,) = cluster.standbys()
-    stuck = cluster.bodies[name]
-    cluster.bodies = {key: body for key, body in cluster.bodies.items() if key != "tiny-0-2"}
-    for _ in range(3):
-        cluster.reconcile()
-        stuck["metadata"]["deletionTimestamp"] = rfc3339(cluster.now)
-        cluster.bodies[name] = stuck
-    assert "tiny-0-2" in cluster.bodies
-
-
-def test_a_job_whose_configuration_is_refused_holds_no_nodes() -> None:
-    cluster = training(capacity=4, nodes=3)
-    with_nodes(cluster, 4)
-    cluster.settle()
-    assert len(cluster.standbys()) == 1
-    cluster.job = cluster.job.config("data.micro_batch_size", "many")
-    cluster.settle()
-    assert (cluster.standbys(), len(cluster.gang())) == ([], 3)
 
 
 def test_a_policy_that_is_taken_away_gives_the_configurations_own_number_back() -> None:
