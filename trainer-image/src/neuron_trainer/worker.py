@@ -3,6 +3,7 @@
 Signals: SIGTERM and SIGINT are the launcher's (`ipc.signals`), and a worker dies with the process that started it.
 """
 
+import hashlib
 import logging
 import os
 import signal
@@ -35,6 +36,7 @@ from .ipc import process_group, signals
 from .ipc.phases import Phases
 from .ipc.worker_channel import Start, WorkerChannel
 from .metrics.history import MetricsFile
+from .models import config_json
 from .models.family import Family
 from .parallel import hosts
 from .run_directory.log_dir import checkpoints, compile_cache
@@ -195,7 +197,7 @@ def _train(
         if phase.run(lambda: build(is_fresh=True).module) or job.compiles_only:
             return _leave(channel, ranks, WorkerOutcome.COMPILED)
         phases.mark("compile")
-    memory = _memory(job, ranks, start.run_id)
+    memory = _memory(job, config, ranks, start.run_id)
     start = _with_memory(start, memory)
     run = build(is_fresh=not start.memory_step and Run.draws_weights(start.checkpoint))
     if job.is_test:
@@ -256,13 +258,13 @@ def _leave(channel: WorkerChannel, ranks: Ranks, outcome: WorkerOutcome | None) 
     return outcome
 
 
-def _memory(job: Job, ranks: Ranks, run_id: str) -> MemoryTier | None:
+def _memory(job: Job, config: TrainingConfig, ranks: Ranks, run_id: str) -> MemoryTier | None:
     """Return this process's copies in shared memory; None where none are made."""
     if not job.memory_folder or job.is_test:
         return None
     identity = CopyIdentity(
         run_id=run_id,
-        config_hash=job.config_hash,
+        config_hash=f"{job.config_hash}:{_model_digest(config)}",
         release=version(),
         rank=ranks.rank,
         world_size=ranks.world_size,
@@ -270,6 +272,13 @@ def _memory(job: Job, ranks: Ranks, run_id: str) -> MemoryTier | None:
         accelerator=job.accelerator,
     )
     return MemoryTier(Path(job.memory_folder), identity, job.memory_every_steps, job.memory_replicas)
+
+
+def _model_digest(config: TrainingConfig) -> str:
+    """Return a digest of the model's own file, which the configuration only names: it may be edited between starts."""
+    if config.model.model_config_path is None:
+        return ""
+    return hashlib.sha256(repr(sorted(config_json.read(config.model).items())).encode()).hexdigest()[:16]
 
 
 def _with_memory(start: Start, memory: MemoryTier | None) -> Start:

@@ -69,7 +69,7 @@ def _part(spec: Part, path: str) -> Part | None:
 
 
 _FIXED = ("config", "configFrom", "deviceCountScope")
-_PODS = ("platform", "image", "storage", "podTemplate", "scheduling")
+_PODS = ("platform", "image", "storage", "podTemplate", "scheduling", "memoryCheckpoints")
 """Fields that pods are made from, besides the configuration."""
 _IS_OF_STATUS = "(has(self.status) && self.status != oldSelf.status)"
 """Whether the request writes the status. The API server keeps the spec then (and the status in all other requests), so
@@ -96,9 +96,9 @@ def root_rules() -> list[Validation]:
         },
         {
             "rule": f"!({has_pods}) || {_IS_OF_STATUS} || ({_same(_PODS)})",
-            "message": "spec.platform, spec.image, spec.storage, spec.podTemplate and spec.scheduling cannot be "
-            "changed while the job has pods, since a pod that is replaced would differ from the others: set "
-            "spec.suspend to true first, and to false afterwards.",
+            "message": "spec.platform, spec.image, spec.storage, spec.podTemplate, spec.memoryCheckpoints and "
+            "spec.scheduling cannot be changed while the job has pods, since a pod that is replaced would differ from "
+            "the others: set spec.suspend to true first, and to false afterwards.",
         },
         {
             # The API server itself asks for a DNS-1123 name. A job that has a status was created by an older rule.
