@@ -156,6 +156,26 @@ def test_the_folder_is_there_as_long_as_its_launcher(tmp_path: Path) -> None:
     assert not folder.path.exists()
 
 
+@pytest.mark.parametrize(
+    ("stored", "is_over", "stays"),
+    [(4, False, True), (5, False, False), (6, False, False), (4, True, False), (None, False, True)],
+)
+def test_a_launcher_that_ends_early_leaves_the_steps_that_only_memory_has(
+    tmp_path: Path, stored: int | None, is_over: bool, stays: bool
+) -> None:
+    """Kind: a stop while processes load, a budget that is used up, storage that does not answer (None)."""
+
+    def newest() -> int:
+        if stored is None:
+            raise OSError("no answer")
+        return stored
+
+    with MemoryFolder(tmp_path / "log", "uid", 0, tmp_path, newest) as folder:
+        (folder.path / "rank-0.0").write_bytes(slots.packed(slots.CopyHeader(IDENTITY, 5, "l", 0, "c")))
+        folder.is_over = is_over
+    assert folder.path.exists() is stays
+
+
 def test_a_dead_launchers_folder_waits_for_its_run_and_is_removed_by_others(tmp_path: Path) -> None:
     dead = tmp_path / MemoryFolder(tmp_path / "log", "uid", 0, tmp_path).path.name
     dead.mkdir()

@@ -1,7 +1,8 @@
 """The folder in shared memory that the copies of this node's processes lie in: made, taken over and removed here.
 
-It is the launcher's, so copies outlive the processes. A launcher that is killed leaves it: the next start of the same
-run takes it over (which of its copies count, the processes decide), and the start of any run removes it once it is old.
+It is the launcher's, so copies outlive the processes. A launcher that is killed leaves it, and one that ends early with
+steps that no checkpoint has. The next start of the same run takes it over (which of its copies count, the processes
+decide), and the start of any run removes it once it is old.
 A lock that the kernel gives up with its holder says whether a launcher lives.
 """
 
@@ -10,7 +11,9 @@ import hashlib
 import logging
 import os
 import shutil
+import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +21,7 @@ from typing import Final
 
 from neuron_api import memory_copies
 from neuron_api.findings.finding import error
+from neuron_trainer.checkpoint.memory.slot import header_of
 from neuron_trainer.errors import InputError
 from neuron_trainer.storage.files import decimal_size
 
@@ -34,12 +38,22 @@ ORPHAN_SECONDS: Final = 600.0
 
 
 class MemoryFolder:
-    """Exists while it is entered, and no longer."""
+    """Exists while it is entered, and after that only where it has a step that storage lacks."""
 
-    def __init__(self, log_dir: Path, job_uid: str, node_rank: int, place: Path = SHARED_MEMORY) -> None:
+    def __init__(
+        self,
+        log_dir: Path,
+        job_uid: str,
+        node_rank: int,
+        place: Path = SHARED_MEMORY,
+        stored: Callable[[], int] = lambda: sys.maxsize,
+    ) -> None:
+        """`stored` returns the step of the newest checkpoint."""
         digest = hashlib.sha256(f"{job_uid}\n{log_dir.absolute()}\n{node_rank}".encode()).hexdigest()[:16]
         self._place, self.path = place, place / f"{_PREFIX}{digest}"
-        self._lock = -1
+        self._lock, self._stored = -1, stored
+        self.is_over = False
+        """Whether the run has ended, so that nothing will go on from here."""
 
     def __enter__(self) -> "MemoryFolder":
         self._lock = _lock(self.path)
@@ -47,8 +61,24 @@ class MemoryFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        if step := self._step_to_keep():
+            log.warning("%s keeps step %d, which no checkpoint has: start the run again here to go on", self.path, step)
+        else:
+            shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
+
+    def _step_to_keep(self) -> int:
+        """Return the newest step that only memory has; 0: there is none."""
+        if self.is_over:
+            return 0
+        headers = (header_of(path) for path in self.path.glob("rank-*"))
+        newest = max((header.step for header in headers if header is not None), default=0)
+        if not newest:
+            return 0
+        try:
+            return newest if newest > self._stored() else 0
+        except OSError:  # Storage does not answer: what is in doubt stays.
+            return newest
 
 
 def remove_orphans(place: Path, seconds: float = ORPHAN_SECONDS) -> list[Path]:

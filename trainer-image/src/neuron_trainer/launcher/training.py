@@ -146,7 +146,7 @@ def _run_rounds(
     can_resume = config.exp_manager.resume_if_exists or node.earlier.from_scratch is FromScratch.ALWAYS
     budget = RestartBudget(node.max_process_restarts if can_resume and not is_test else 0)
     memory = node.memory if selector is not None and not is_test else None
-    folder_in_memory = MemoryFolder(folder, node.job_uid, node.rank) if memory is not None else None
+    folder_in_memory = _memory_folder(launch) if memory is not None else None
     job = Job(
         resolved=launch.loaded.resolved,
         config_hash=launch.loaded.hash,
@@ -172,6 +172,8 @@ def _run_rounds(
             choose = partial(_with_memory, choose, selector)
         launch.stop.check()
         result: RunResult = supervisor.run(node, job, shared, choose)
+        if folder_in_memory is not None:
+            folder_in_memory.is_over = not result.is_failed() and not launch.stop.is_requested
     if result.is_failed():
         status.set(phase=TrainerPhase.FAILED)
         return LauncherOutcome(ExitCode.ERROR, shared.last_failure or "the processes failed")
@@ -183,6 +185,15 @@ def _run_rounds(
         return LauncherOutcome(ExitCode.SUCCESS, termination.compiled(report, cache))
     outcomes = set(result.return_values.values())
     return LauncherOutcome(ExitCode.SUCCESS, termination.last_sentence(outcomes, status.report(), folder))
+
+
+def _memory_folder(launch: Launch) -> MemoryFolder:
+    """Return the folder of this node's copies in memory."""
+
+    def stored() -> int:
+        return max((saved.step for saved in complete(checkpoints(launch.config, launch.folder))), default=0)
+
+    return MemoryFolder(launch.folder, launch.node.job_uid, launch.node.rank, stored=stored)
 
 
 def _directory_owner(launch: Launch) -> DirectoryOwner:
