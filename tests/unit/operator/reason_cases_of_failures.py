@@ -204,19 +204,14 @@ def _silent_node_whose_pod_kubernetes_has_given_up() -> JobStatus:
 # ---- another number of nodes -------------------------------------------------------------------------------------
 
 
-def _with_nodes(own: int, wanted: int) -> JobStatus:
-    job = TWO.nodes(own).spec(elasticPolicy={"maxNodes": 2, "nodes": wanted})
-    status = known(job.build(), *PODS[:own], start_time=NOW).status
-    changed = TWO.nodes(own).spec(elasticPolicy={"minNodes": 3 - wanted, "maxNodes": 2, "nodes": 3 - wanted})
-    return of(changed, status, *PODS[:own])
-
-
 @reaches(Reason.SCALED_DOWN)
 def _fewer_nodes() -> JobStatus:
-    return _with_nodes(2, 2)
+    both, fewer = (TWO.nodes(2).spec(elasticPolicy={"nodes": nodes}) for nodes in (2, 1))
+    return of(fewer, known(both.build(), *PODS, start_time=NOW).status, *PODS)
 
 
 @reaches(Reason.SCALED_UP)
 def _more_nodes_at_once() -> JobStatus:
-    """The spec no longer permits as few as there are."""
-    return _with_nodes(1, 1)
+    """There is no policy any more, so the configuration's number holds."""
+    fewer = TWO.nodes(2).spec(elasticPolicy={"nodes": 1})
+    return of(TWO.nodes(2), known(fewer.build(), PODS[0], start_time=NOW).status, PODS[0])
