@@ -53,6 +53,14 @@ def test_no_path_of_a_machine() -> None:
     assert found == []
 
 
+def test_no_link_leads_out_of_the_repository() -> None:
+    """Kind: a link to a folder of one machine, which `.gitignore` takes for a file."""
+    listed = subprocess.run(["git", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    links = [ROOT / line.split("\t")[1] for line in listed.splitlines() if line.startswith("120000")]
+    assert [link for link in links if not (link.parent / link.readlink()).resolve().is_relative_to(ROOT)] == []
+    assert [link for link in links if not link.exists()] == []
+
+
 ADDRESS = re.compile(r"(?<![\w.-])(\d{1,3}(?:\.\d{1,3}){3})(?![\w.-])")
 PRIVATE_ALLOWED_IN = ("hack/", "tests/")
 """The local cluster has a network of its own."""
