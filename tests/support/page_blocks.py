@@ -22,7 +22,7 @@ REASONS: Final = {
     "a package index": r"\bpip\b",
     "a registry": r"\boci://|\bmake release-push\b",
     "a release of your own": r"\bhelm (?:install|upgrade|uninstall)\b",
-    "a Trainium device": r"--accelerator neuron\b",
+    "a Trainium device": r"--accelerator (neuron|xla)\b",
     "Argo CD": r"\bargocd\b",
     "AWS": r"\b(?:aws|eksctl|eks)\b|\$(?:AWS_REGION|CLUSTER|REGISTRY|NEURON_CHART)\b",
     "an operator that runs": r"\blogs -l .* \| grep\b|\bget lease\b",

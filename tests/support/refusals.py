@@ -237,6 +237,9 @@ CASES = (
     Case(3014, "model.encoder_seq_length",
          {"spec.platform": {"instanceType": "trn1.32xlarge"}, _CP: 2, _TP: 8, "model.encoder_seq_length": 65536,
           "model.max_position_embeddings": 65536, "model.fusions": {"ring_attention": True}}),
+    Case(3020, "model.encoder_seq_length", {"spec.platform": {"instanceType": "trn1.32xlarge"},
+                                            "model.encoder_seq_length": 3072,
+                                            "model.fusions": {"flash_attention": True}}),
 )  # fmt: skip
 
 

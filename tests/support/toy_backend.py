@@ -27,7 +27,7 @@ def accepts(config: TrainingConfig, _: str) -> bool:
     return config.name == NAME
 
 
-def check(config: TrainingConfig) -> Iterator[Finding]:
+def check(config: TrainingConfig, _: str) -> Iterator[Finding]:
     if config.distributed_strategy.tensor_model_parallel_size > 1:
         yield error("distributed_strategy.tensor_model_parallel_size", REFUSED)
 

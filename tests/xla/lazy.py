@@ -3,7 +3,7 @@
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,6 +19,8 @@ from distributed.splits import REFERENCES, SPLITS
 from neuron_api.platform.topology import Topology
 from neuron_trainer import accelerators, generators, optim, parallel
 from neuron_trainer.loop.step import Gradients
+from neuron_trainer.models.family import Family
+from neuron_trainer.parallel.backend import Share
 from neuron_trainer.parallel.xla import backend as xla
 
 STEPS: Final = 5
@@ -38,13 +40,21 @@ class Steps:
 
 def run(family: str, split: str, device: torch.device) -> Steps:
     """A few steps, then evaluations."""
+    typed, model = _configured(family, split)
+    return steps(typed, model, lambda step, share: families.batch(family, step, share), device)
+
+
+def steps(
+    typed: Any, family: Family, batches: Callable[[int, Share], dict[str, torch.Tensor]], device: torch.device
+) -> Steps:
+    """The same of a model and batches of one's own."""
     import torch_xla.debug.metrics as counters
 
     counters.clear_all()
-    backend, gradients, optimizer, model = _build(family, split, device)
+    backend, gradients, optimizer, model = _build(typed, family, device)
     result = Steps()
     for step in range(STEPS + EVALUATIONS):
-        batch = {name: part.to(device) for name, part in families.batch(family, step, backend.share).items()}
+        batch = {name: part.to(device) for name, part in batches(step, backend.share).items()}
         if step < STEPS:
             for group in optimizer.param_groups:
                 group["lr"] = 1e-3 * (step + 1)
@@ -66,7 +76,7 @@ def program(family: str, split: str) -> str:
     import torch_xla
 
     device = torch.device("xla")
-    backend, gradients, optimizer, _ = _build(family, split, device)
+    backend, gradients, optimizer, _ = _build(*_configured(family, split), device)
     torch_xla.sync()
     batch = {name: part.to(device) for name, part in families.batch(family, 0, backend.share).items()}
     sums = gradients.compute(batch)
@@ -76,12 +86,15 @@ def program(family: str, split: str) -> str:
     return text
 
 
-def _build(family: str, split: str, device: torch.device) -> tuple[xla.XlaBackend, Gradients, Any, Any]:
-    division = (REFERENCES | SPLITS)[split]
-    typed = families._config(family, division, Path(tempfile.mkdtemp()))
+def _configured(family: str, split: str) -> tuple[Any, Family]:
+    typed = families._config(family, (REFERENCES | SPLITS)[split], Path(tempfile.mkdtemp()))
+    return typed, families._family(family, typed)
+
+
+def _build(typed: Any, family: Family, device: torch.device) -> tuple[xla.XlaBackend, Gradients, Any, Any]:
     generators.seed_generators(typed.seed)
-    backend = xla.XlaBackend(typed, Topology.from_config(typed, division.world), device)
-    model = backend.build(families._family(family, typed))
+    backend = xla.XlaBackend(typed, Topology.from_config(typed), device)
+    model = backend.build(family)
     return backend, Gradients(backend, 0.5), optim.for_run(typed, backend.parameters()), model
 
 

@@ -81,24 +81,24 @@ def test_a_record_belongs_to_what_it_was_compiled_from(
     config = typed(alone(tiny, tiny, model__compile="inductor"))
     family = Family.from_config(config, 96)
     store = CompileStore.create(tmp_path, compile_record.facts(config, family, "cpu"))
-    assert store.read() is None and not store.is_complete
+    assert store.read() is None and "has no record of the fingerprint" in store.gap()
     store.write(graphs=3, compiled=3, seconds=1.25, complete=False)
-    assert not store.is_complete
+    assert "did not end" in store.gap()
     store.write(graphs=4, compiled=1, seconds=1.25, complete=True)
     again = CompileStore.create(tmp_path, compile_record.facts(config, family, "cpu"))
-    assert again.is_complete
+    assert not again.gap()
     record = again.read()
     assert record is not None and record.facts["versions"]["torch"]
     monkeypatch.setenv("NEURON_CC_FLAGS", "-O3")
-    assert not CompileStore.create(tmp_path, compile_record.facts(config, family, "cpu")).is_complete
-    assert not CompileStore.create(tmp_path, compile_record.facts(config, family, "neuron")).is_complete
+    assert CompileStore.create(tmp_path, compile_record.facts(config, family, "cpu")).gap()
+    assert CompileStore.create(tmp_path, compile_record.facts(config, family, "neuron")).gap()
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"facts": 3}', "\x00"])
 def test_a_record_that_cannot_be_read_is_none(content: str, tmp_path: Path) -> None:
     store = CompileStore.create(tmp_path, {"a": 1})
     (store.folder / compile_record.RECORD).write_text(content)
-    assert store.read() is None and not store.is_complete
+    assert store.read() is None and "has no record of the fingerprint" in store.gap()
 
 
 def test_a_folder_that_takes_nothing_is_no_store_and_a_disk_that_is_full_later_a_warning(

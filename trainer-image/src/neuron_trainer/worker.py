@@ -193,7 +193,7 @@ def _train(
         )
 
     if _has_compile_phase(job, config, start):
-        phase = _compile_phase(job, config, ranks, channel)
+        phase = _compile_phase(job, config, ranks, channel, own)
         if phase.run(lambda: build(is_fresh=True).module) or job.compiles_only:
             return _leave(channel, ranks, WorkerOutcome.COMPILED)
         phases.mark("compile")
@@ -218,20 +218,24 @@ def _train(
 
 
 def _has_compile_phase(job: Job, config: TrainingConfig, start: Start) -> bool:
-    if job.is_test or start.is_compiled:
+    if job.is_test:
         return False
     if job.compile_mode is CompileMode.AUTO:
-        return hardware.keeps_graphs(config, job.accelerator)
+        return not start.is_compiled and hardware.keeps_graphs(config, job.accelerator)
     return job.compile_mode is CompileMode.ALWAYS
 
 
-def _compile_phase(job: Job, config: TrainingConfig, ranks: Ranks, channel: WorkerChannel) -> "CompilePhase":
+def _compile_phase(
+    job: Job, config: TrainingConfig, ranks: Ranks, channel: WorkerChannel, own: Start
+) -> "CompilePhase":
+    """Return the phase of this start; `own`: what this node's launcher has decided."""
     from .compile_phase.phase import CompilePhase
 
     store = _compile_store(job, config) if ranks.rank == 0 else None
     holder = lease.myself(os.environ.get(contract.ENV_JOB_UID, ""), os.environ.get(contract.ENV_JOB_NAME, ""))
     handoff = channel if ranks.local_rank == 0 else None
-    return CompilePhase(store, holder, handoff, is_forced=job.compile_mode is CompileMode.ALWAYS)
+    launch = own.launch if job.compile_mode is CompileMode.ALWAYS else ""
+    return CompilePhase(store, holder, handoff, launch, own.is_compiled)
 
 
 def _compile_store(job: Job, config: TrainingConfig) -> CompileStore | None:

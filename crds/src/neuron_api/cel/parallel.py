@@ -19,9 +19,9 @@ _HEADS, _KV_HEADS, _LAYERS = "model.num_attention_heads", "model.num_kv_heads", 
 _CUTS: Final = "self.model.?pipeline_cuts.orValue([])"
 
 
-def fusion(name: str) -> str:
+def fusion(name: str, config: str = "self") -> str:
     """Return the expression of a switch of `model.fusions`, which may also stand at the top level (A18)."""
-    return f"self.model.?fusions.?{name}.or(self.?fusions.?{name}).orValue(false)"
+    return f"{config}.model.?fusions.?{name}.or({config}.?fusions.?{name}).orValue(false)"
 
 
 def rules() -> Iterator[Rule]:

@@ -14,7 +14,7 @@ from neuron_api.platform.devices import WITHOUT_TRAINIUM
 from neuron_api.platform.instances import FORM, HYPERPOD, INSTANCE_TYPES, NAMES, TRAINIUM_1, TRAINIUM_2, TRAINIUM_3
 
 from .expressions import IN_SPEC, BoundSection, in_section, is_above, numbers, numbers_of, raw
-from .parallel import CP, EP, PP, SHUFFLE, TP, VPP
+from .parallel import CP, EP, PP, SHUFFLE, TP, VPP, fusion
 from .rule import Rule, RuleReason
 
 _TYPE: Final = "self.?platform.?instanceType.orValue('')"
@@ -117,6 +117,7 @@ def _capacity() -> Iterator[Rule]:
     yield from _processes()
     yield from _network()
     yield from _ring()
+    yield from _flash()
 
 
 def _network() -> Iterator[Rule]:
@@ -155,6 +156,14 @@ def _ring() -> Iterator[Rule]:
     odd = splits(lambda parts, tokens: f"{tokens} % ({parts} * 1024) != 0")
     yield Rule(3013, CP, f"{_NODE} != '' && {odd}")
     yield Rule(3014, length, f"{_IS_TRN1} && {splits(lambda _, tokens: f'{tokens} > 32768')}")
+
+
+def _flash() -> Iterator[Rule]:
+    """Yield the limit of the flash kernel, which is called on Trn1 (`platform.kernels`)."""
+    length = "model.encoder_seq_length"
+    flash = fusion("flash_attention", IN_SPEC)
+    odd = numbers(length, condition=lambda tokens: f"{tokens} % 2048 != 0", root=IN_SPEC)
+    yield Rule(3020, length, f"{_IS_TRN1} && {_HAS_CONFIG} && {flash} && {odd}")
 
 
 _BATCH, _MICRO = "data.global_batch_size", "data.micro_batch_size"

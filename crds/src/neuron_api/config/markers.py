@@ -68,3 +68,6 @@ NO_COMPILER: Final = NoEffect("nothing is compiled there by default", (Accelerat
 
 NEURON_ONLY: Final = NoEffect("only Neuron's compiler and runtime read it", WITHOUT_NEURON)
 """For keys that are passed on as an environment variable and do not affect PyTorch."""
+
+NO_KERNEL: Final = NoEffect("PyTorch chooses the attention kernel", backends=("native",))
+"""For keys of the SDK's attention kernels, which only the backend `xla` calls."""

@@ -9,12 +9,15 @@ from pydantic import Field, model_validator
 
 from neuron_api.resource.accelerator import Accelerator
 
-from .markers import Ignored, MegatronOnly, NoEffect, NotSupported
+from .markers import NO_KERNEL, Ignored, MegatronOnly, NoEffect, NotSupported
 from .moe import FusionsConfig, MoeConfig
 from .optim import OptimConfig
 from .section import AnyValue, Count, Flag, Number, OpenSection, Share
 
 _WHOLE_STEPS: Final = NoEffect("PyTorch/XLA compiles whole steps", (Accelerator.NEURON,), backends=("xla",))
+_BESIDE_FLASH: Final = NoEffect(
+    "no kernel is called", (Accelerator.NEURON,), unless="model.fusions.flash_attention", backends=("xla",)
+)
 _QKV: Final = NoEffect(
     "queries, keys and values are computed the same either way; `checkpoint convert` reads it",
     unless="distributed_strategy.kv_replicator",
@@ -52,8 +55,9 @@ class ModelConfig(OpenSection):
     fuse_qkv: Annotated[Flag, NoEffect("only `checkpoint convert` reads it")] = True
     """Query, key and value weights in one tensor; only with qkv_linear. Default True."""
 
-    transpose_nki_inputs: Annotated[Flag, Ignored()] = True
-    """Layout that the flash kernel is given on Neuron; numbers do not change. Default True."""
+    transpose_nki_inputs: Annotated[Flag, NO_KERNEL, _BESIDE_FLASH] = True
+    """Layout that the flash kernel is given: [batch, heads, head size, tokens] or, with False, [batch, heads, tokens,
+    head size]; numbers do not change. Default True."""
 
     pipeline_cuts: tuple[str, ...] | None = None
     """Layers that end a pipeline stage, as model.layers.K; one less than there are chunks. Default null: an even

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from .markers import NEURON_ONLY, NoEffect
+from .markers import NEURON_ONLY, NO_KERNEL, NoEffect
 from .section import Count, Flag, Number, Section, Share
 
 _SINKHORN: Final = NoEffect("tokens are routed by top_k", unless="model.moe.routing_algorithm")
@@ -60,7 +60,6 @@ class MoeConfig(Section):
     """Dropout inside the experts. Default 0."""
 
 
-_KERNEL: Final = NoEffect("PyTorch chooses the attention kernel")
 _RING: Final = NoEffect("the sequence is not split", unless="distributed_strategy.context_parallel_size")
 
 
@@ -70,8 +69,9 @@ class FusionsConfig(Section):
     softmax: Annotated[Flag, NEURON_ONLY] = False
     """Use the fused softmax (NEURON_FUSE_SOFTMAX). Default False, as where the key is absent upstream."""
 
-    flash_attention: Annotated[Flag, _KERNEL] = False
-    """Attention without the score matrix in memory; not together with ring_attention. Default False."""
+    flash_attention: Annotated[Flag, NO_KERNEL] = False
+    """Attention without the score matrix in memory; not together with ring_attention. On Trn1 it is the kernel of
+    neuronx-distributed, for samples of a multiple of 2048 tokens. Default False."""
 
     ring_attention: Annotated[Flag, _RING] = False
     """Attention over a split sequence by passing keys and values around; needed when context_parallel_size is more

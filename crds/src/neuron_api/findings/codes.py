@@ -368,6 +368,9 @@ TABLE: Final = (
     ("3019", _W, "trainer.devices", "An instance type whose backend has run on no device",
      "Trn1 needs PyTorch/XLA. What a device adds to that backend's tests is not known yet.",
      "Try one node first, as docs/hardware-checklist.md says, or use Trn2 or Trn3."),
+    ("3020", _E, "model.encoder_seq_length model.fusions.flash_attention", "Samples that the flash kernel cannot take",
+     "On Trn1 flash_attention is a kernel of neuronx-distributed, for multiples of 2048 tokens.",
+     "Use such a length, or set model.fusions.flash_attention to False."),
     # ---- 40xx this release -------------------------------------------------------------------------------------------
     ("4001", _E, "", "A value that this release does not support",
      "It is understood, and rejected rather than ignored.",

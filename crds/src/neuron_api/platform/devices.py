@@ -11,6 +11,7 @@ from neuron_api.findings.registry import make_finding
 from neuron_api.findings.suggestions import nearest
 from neuron_api.resource.accelerator import Stack
 
+from . import kernels
 from .instances import (
     AS_PUBLISHED,
     HYPERPOD,
@@ -28,12 +29,8 @@ EFA_RESOURCE: Final = "vpc.amazonaws.com/efa"
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 WITHOUT_TRAINIUM: Final = "Without Trainium set spec.platform.accelerator to CPU or CUDA."
 _ALLOCATABLE: Final = "`kubectl get node NAME -o jsonpath={.status.allocatable}` has it"
-_RING_BLOCK: Final = 1024
-"""Tokens that a context-parallel part must be a multiple of on Neuron."""
 _PARTS_OF_TRN1: Final = (1, 4, 8)
 """Chips of a node that can be allocated together, besides all 16 (Neuron SDK, deploy/infrastructure/scheduler.rst)."""
-_MAX_RING_TOKENS_TRN1: Final = 32_768
-"""Maximum tokens of a sample with context parallelism on Trn1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +68,7 @@ def devices(
         *_fits(config, instance, lnc),
         *_network(config, instance, chips),
         *parts,
-        *_ring(config, instance),
+        *kernels.check(config, instance),
         *_backend(instance),
     )
     if errors_of(findings):
@@ -148,25 +145,6 @@ def _parts(instance: InstanceType, chips: int) -> Iterator[Finding]:
         sizes = ", ".join(map(str, _PARTS_OF_TRN1))
         message = f"{chips} of {instance.chips} chips: Neuron's scheduler gives {sizes} or {instance.chips} of a node."
         yield make_finding(3015, "trainer.devices", message)
-
-
-def _ring(config: TrainingConfig, instance: InstanceType) -> Iterator[Finding]:
-    """Yield the findings about limits of the ring attention kernel."""
-    parts, tokens = config.distributed_strategy.context_parallel_size, config.model.encoder_seq_length
-    if parts > 1 and tokens % (parts * _RING_BLOCK):
-        yield make_finding(
-            3013,
-            "distributed_strategy.context_parallel_size",
-            f"on Neuron each of {parts} parts of a sample must be a multiple of {_RING_BLOCK} tokens; {tokens} tokens "
-            "give none.",
-            f"Use an encoder_seq_length that is a multiple of {parts * _RING_BLOCK}, or fewer parts.",
-        )
-    if parts > 1 and instance.generation is TRAINIUM_1 and tokens > _MAX_RING_TOKENS_TRN1:
-        yield make_finding(
-            3014,
-            "model.encoder_seq_length",
-            f"{tokens} tokens are more than the {_MAX_RING_TOKENS_TRN1} that ring attention takes on Trn1.",
-        )
 
 
 def _backend(instance: InstanceType) -> Iterator[Finding]:

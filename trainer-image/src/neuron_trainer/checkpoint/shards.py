@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
+import torch
 import xxhash
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import (
@@ -28,6 +30,9 @@ from neuron_trainer.storage.files import naming
 from . import layout, tensor_index
 from .manifest import FileEntry
 from .staging import available_threads
+
+if torch.__version__.startswith("2.9."):  # its own writer calls what it warns of (2.14's does not)
+    warnings.filterwarnings("ignore", message="TypedStorage is deprecated", category=UserWarning)
 
 _LARGE: Final = 1 << 20
 """Bytes; to hand over less takes longer than to hash it."""

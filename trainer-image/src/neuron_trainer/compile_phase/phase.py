@@ -39,28 +39,44 @@ class CompilePhase:
     """This run as a holder of the lock, on rank 0."""
     handoff: WorkerChannel | None
     """On local rank 0 of each node."""
-    is_forced: bool
-    """Whether a complete record does not count."""
+    launch: str = ""
+    """This node's launcher, where a complete record counts only if all launchers took part in its phase; else empty."""
+    has_run: bool = False
+    """Whether this launcher's processes have been through a phase."""
 
     def run(self, build: Callable[[], TrainingModule]) -> bool:
         """Compile what is missing; return False where nothing is, or where there is no place to keep it."""
-        if self._is_needless():
+        launches = self._launches()
+        if not self._gap(launches):
             if self.handoff is not None:
                 self.handoff.end_compilation()
             return False
         with CompileReporter(self.handoff, self.store) as reporter, self._lock(reporter):
-            if self._is_needless():
+            if not (gap := self._gap(launches)):
                 return False
+            if self.store is not None:
+                log.info("compile phase: %s", gap)
             begun = time.monotonic()
             total = self._compile(build(), reporter)
             if self.store is not None:
                 seconds, done = time.monotonic() - begun, reporter.counts.done
-                self.store.write(graphs=done, compiled=total, seconds=seconds, complete=True)
+                self.store.write(graphs=done, compiled=total, seconds=seconds, complete=True, launches=launches or ())
                 log.info("compile phase: %d graphs, %d compiled by all processes, %.1f s", done, total, seconds)
         return True
 
-    def _is_needless(self) -> bool:
-        return bool(_broadcast(self.store is None or (not self.is_forced and self.store.is_complete)))
+    def _launches(self) -> frozenset[str] | None:
+        """Return the launchers of this round; None where all of them have been through a phase, as after one whose
+        record could not be written."""
+        if not self.launch:
+            return frozenset()
+        every: list[Any] = [None] * dist.get_world_size(hosts.group())
+        dist.all_gather_object(every, (self.launch, self.has_run), group=hosts.group())
+        return None if all(has_run for _, has_run in every) else frozenset(launch for launch, _ in every)
+
+    def _gap(self, launches: frozenset[str] | None) -> str:
+        """Return why a phase is needed, the same on all ranks."""
+        gap = "" if self.store is None or launches is None else self.store.gap(launches)
+        return str(_broadcast(gap))
 
     @contextmanager
     def _lock(self, reporter: "CompileReporter") -> Iterator[None]:

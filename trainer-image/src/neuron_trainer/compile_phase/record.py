@@ -1,15 +1,15 @@
 """What was compiled for a fingerprint: a record in the compile cache, beside the compilers' own files.
 
 `<cache>/fingerprints/<fingerprint>/record.json`, and the lock under which it is written. The graphs themselves lie
-where the compilers keep them, by their content: fingerprints share what is the same in both. Whoever removes graphs by
-hand removes `fingerprints` with them.
+where the compilers keep them, by their content: fingerprints share what is the same in both. A record says how many
+files they had, so that graphs which were removed, or not copied with the rest, are compiled anew.
 """
 
 import logging
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -39,6 +39,10 @@ _PACKAGES: Final = (
     "triton",
 )
 """Whose version changes what is compiled."""
+_DEPTH: Final = 3
+"""Levels of folders in which a compiler's files are counted: each graph has one of its own there."""
+_PASSING: Final = (".lock", ".tmp")
+"""Ends of the names of files that are not meant to stay."""
 _VARIABLES: Final = ("NEURON_CC_FLAGS", "NEURON_LOGICAL_NC_CONFIG", "NEURON_PLATFORM_TARGET_OVERRIDE", "XLA_FLAGS")
 
 
@@ -57,6 +61,10 @@ class CompileRecord(BaseModel):
     time: datetime
     complete: bool
     """False: the phase has not ended, or was interrupted."""
+    files: int = 0
+    """Of the compilers, in the cache when the phase ended."""
+    launches: tuple[str, ...] = ()
+    """The launchers whose processes took part."""
 
 
 def facts(config: TrainingConfig, family: Family, accelerator: str) -> dict[str, Any]:
@@ -108,14 +116,28 @@ class CompileStore:
             return None
 
     @property
-    def is_complete(self) -> bool:
-        """Return whether everything is compiled."""
-        record = self.read()
-        return record is not None and record.complete
+    def cache(self) -> Path:
+        """Return the folder that the compilers keep their graphs in."""
+        return self.folder.parent.parent
 
-    def write(self, *, graphs: int, compiled: int, seconds: float, complete: bool) -> None:
+    def gap(self, launches: Iterable[str] = ()) -> str:
+        """Return why something may be missing; empty where everything is compiled, and these launchers have seen it."""
+        record = self.read()
+        if record is None:
+            return f"{self.cache} has no record of the fingerprint {self.folder.name}"
+        if not record.complete:
+            return f"the phase that {self.cache} has a record of, of {record.time:%Y-%m-%d %H:%M:%S} UTC, did not end"
+        if (lost := record.files - _count(self.cache)) > 0:
+            return f"{lost} of the {record.files} files that the compilers had in {self.cache} are gone"
+        if set(launches) - set(record.launches):
+            return "spec.compilePolicy.mode is Always, and a pod has started since the last phase"
+        return ""
+
+    def write(
+        self, *, graphs: int, compiled: int, seconds: float, complete: bool, launches: Iterable[str] = ()
+    ) -> None:
         """Write the record; the holder of the lock does. What is compiled serves without it, so a disk that is full by
-        now is a warning."""
+        now, or a folder that somebody has removed, is a warning."""
         record = CompileRecord(
             facts=dict(self.facts),
             graphs=graphs,
@@ -123,8 +145,30 @@ class CompileStore:
             seconds=round(seconds, 1),
             time=datetime.now(UTC).replace(microsecond=0),
             complete=complete,
+            files=_count(self.cache) if complete else 0,
+            launches=tuple(sorted(launches)),
         )
         try:
             files.replace(self.folder / RECORD, files.json_dumps(record.model_dump(mode="json"), indent=1))
         except OSError as problem:
             log.warning("%s: what is compiled is not recorded: %s", self.folder, problem.strerror or problem)
+
+
+def _count(folder: Path, depth: int = _DEPTH) -> int:
+    """Return how many files and folders there are, without the records."""
+    total = 0
+    for entry in _entries(folder):
+        if entry.name == FOLDER or entry.name.startswith(".") or entry.name.endswith(_PASSING):
+            continue
+        total += 1
+        if depth > 1 and entry.is_dir(follow_symlinks=False):
+            total += _count(Path(entry.path), depth - 1)
+    return total
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []

@@ -57,6 +57,8 @@ class Start:
     """The run of the log directory, for the manifests of its checkpoints."""
     is_compiled: bool = False
     """Whether a compile phase has run since this launcher started."""
+    launch: str = ""
+    """This launcher among those of the run, drawn when it started."""
     loss: str = ""
     """Why the launcher would not begin again at step 0, where memory may have the steps that storage lacks."""
     memory_step: int = 0

@@ -99,7 +99,7 @@ class BackendProvider(Protocol):
         """Return whether runs of this configuration on this kind of device are this backend's."""
         ...
 
-    def check(self, config: TrainingConfig) -> Iterable[Finding]:
+    def check(self, config: TrainingConfig, accelerator: str) -> Iterable[Finding]:
         """Return what this backend refuses, before any process starts. Imports nothing that takes long."""
         ...
 

@@ -104,7 +104,7 @@ def check(
         raise InputError([*problem.findings, *_log_dir(folder, 0)]) from None
     _compare_name(config, model)
     findings += _divisions(config)
-    findings += parallel.select(config, accelerator).check(config)
+    findings += parallel.select(config, accelerator).check(config, accelerator)
     findings += _lengths(config, model)
     findings += _recompute(config, model)
     findings += _data(config, model.config.vocab_size, parts := _parts(config, is_test=is_test) if reads_data else [])

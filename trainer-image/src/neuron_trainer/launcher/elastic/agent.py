@@ -98,6 +98,7 @@ class Agent(LocalElasticAgent):
                 text=list(choice.text),
                 run_id=choice.run_id,
                 is_compiled=shared.is_compiled,
+                launch=shared.launch,
                 loss=choice.loss,
             )
         )

@@ -4,6 +4,7 @@
 """
 
 import logging
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -74,6 +75,8 @@ class SharedState:
     """The phases of the round that is being started."""
     is_compiled: bool = False
     """Whether a compile phase has run since this launcher started."""
+    launch: str = field(default_factory=lambda: secrets.token_hex(8))
+    """This launcher among those of the run."""
     last_failure: str = ""
     """The headline and traceback of the newest failure, for the termination message."""
 

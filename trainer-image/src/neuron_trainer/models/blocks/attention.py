@@ -84,7 +84,9 @@ class CoreAttention(nn.Module):
         self.window = window
         self.dropout = Dropout(dropout)
         self.kernel: Kernel | None = None
-        """What a parallel backend computes it with in place of PyTorch's attention (ring attention)."""
+        """What a parallel backend computes it with in place of PyTorch's attention: a ring, or a device's kernel."""
+        self.is_written_out = False
+        """Set by a parallel backend whose compiler fuses a softmax that it finds among the operators of a graph."""
         self.orders_gradients = False
         """Set by a parallel backend on a device that needs it (see `_ContiguousGradient`); elsewhere a wasted copy."""
 
@@ -93,13 +95,16 @@ class CoreAttention(nn.Module):
 
         `mask`: what `AttentionMaskBuilder` gives, in place of the causal one.
         """
-        copies, length = query.shape[1] // key.shape[1], query.shape[2]
+        copies = query.shape[1] // key.shape[1]
         if self.orders_gradients and copies == 1:
             query, key, value = (_ContiguousGradient.apply(states) for states in (query, key, value))
-        if self.kernel is not None:
-            return self.kernel(query, key, value, mask)
+        return (self.kernel or self.without_kernel)(query, key, value, mask)
+
+    def without_kernel(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention by PyTorch's operators, with a window and dropout where there are some."""
+        length = query.shape[2]
         window = min(self.window or length, length)
-        if mask is None and (window < length or self.dropout.is_active):
+        if mask is None and (window < length or self.dropout.is_active or self.is_written_out):
             mask = window_mask(length, window, query.device)
         return self.attend(query, key, value, mask)
 
@@ -110,14 +115,14 @@ class CoreAttention(nn.Module):
             key, value = key.repeat_interleave(copies, dim=1), value.repeat_interleave(copies, dim=1)
         if mask is None:
             return F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        if self.dropout.is_active:
-            return self._with_dropout(query, key, value, mask)
+        if self.dropout.is_active or self.is_written_out:
+            return self._written_out(query, key, value, mask)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
-    def _with_dropout(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        """Compute with the probabilities in memory: PyTorch's kernels would draw the same mask on every process."""
+    def _written_out(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """Compute with the probabilities in memory: PyTorch's kernels would drop the same ones on every process."""
         scores = (query @ key.transpose(-2, -1)).float() / math.sqrt(query.shape[-1])
-        probabilities = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1).to(value.dtype)
+        probabilities = F.softmax(scores.masked_fill(~mask, -torch.inf), dim=-1).to(value.dtype)
         return self.dropout(probabilities) @ value  # type: ignore[no-any-return]
 
 

@@ -23,7 +23,7 @@ def accepts(_: TrainingConfig, __: str) -> bool:
     return True
 
 
-def check(config: TrainingConfig) -> Iterator[Finding]:
+def check(config: TrainingConfig, _: str) -> Iterator[Finding]:
     """Yield what this backend cannot split."""
     yield from expert.check(config)
 

@@ -10,11 +10,14 @@ import torch
 import torch.distributed as dist
 
 from neuron_api.config import TrainingConfig
-from neuron_api.findings.finding import Finding
+from neuron_api.findings.finding import Finding, error
+from neuron_api.platform import kernels
 from neuron_api.platform.topology import Topology
 from neuron_trainer import accelerators
 from neuron_trainer.parallel import expert, hosts
 from neuron_trainer.parallel.backend import ParallelBackend
+
+from . import sdk
 
 
 def accepts(_: TrainingConfig, accelerator: str) -> bool:
@@ -25,9 +28,15 @@ def accepts(_: TrainingConfig, accelerator: str) -> bool:
     return accelerator == "xla" or (accelerator == "cpu" and is_for_it)
 
 
-def check(config: TrainingConfig) -> Iterator[Finding]:
-    """Yield what this backend cannot split."""
+def check(config: TrainingConfig, accelerator: str) -> Iterator[Finding]:
+    """Yield what this backend cannot split, and a kernel that the file asks for and Neuron's runtime would not have."""
     yield from expert.check(config)
+    if accelerator != "xla" or not sdk.is_expected():
+        return
+    yield from kernels.flash(config)
+    if config.model.fusions.flash_attention and not sdk.is_present():
+        message = f"it needs {sdk.PACKAGE}, which this image has not."
+        yield error("model.fusions.flash_attention", message, "Use an image with the Neuron SDK's packages, or False.")
 
 
 def preload() -> None:

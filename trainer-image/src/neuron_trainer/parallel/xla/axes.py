@@ -1,7 +1,8 @@
 """The processes as axes: `rank = tp + TP * (cp + CP * (dp + DP * pp))` (B-6), and dp = ep + EP * rest.
 
-Which ranks are together follows from this order alone. On hosts an axis is a process group, on a lazy device its
-replica groups.
+Which ranks are together follows from this order alone, and on Neuron's runtime from that of neuronx-distributed, which
+has another one where neighbouring cores have no short way to each other. On hosts an axis is a process group, on a lazy
+device its replica groups.
 """
 
 from collections.abc import Mapping
@@ -13,9 +14,11 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from neuron_api.config import TrainingConfig
 from neuron_api.platform.topology import Topology
 from neuron_trainer.parallel.axis import Axis, GroupAxis
 
+from . import sdk
 from .replicas import ReplicaAxis
 
 
@@ -46,17 +49,19 @@ class Axes:
     """All processes."""
 
 
-def build(topology: Topology, device: torch.device, *, experts: int, shuffle: int) -> Axes:
-    """Make the process groups; `experts` and `shuffle` are sizes of groups of data-parallel processes. A collective."""
+def build(topology: Topology, device: torch.device, config: TrainingConfig) -> Axes:
+    """Make the process groups. A collective."""
+    strategy = config.distributed_strategy
+    experts, shuffle = strategy.expert_model_parallel_size, strategy.token_shuffle_group_size
     tensor, context, data = topology.tensor_parallel, topology.context_parallel, topology.data_parallel
-    ranks = torch.arange(topology.world_size).view(topology.pipeline_parallel, data, context, tensor)
+    ranks = _order(topology, device, config.trainer.lnc)
     by_expert = ranks.view(-1, data // experts, experts, context, tensor)
     own = (ranks == dist.get_rank()).nonzero()[0].tolist()
     axis = partial(_axis_of, is_lazy=device.type == "xla")
     pipelines = ranks.permute(1, 2, 3, 0)
     stages = _group(pipelines, backend="gloo")
     return Axes(
-        tensor=axis(ranks),
+        tensor=axis(ranks, is_compressed=bool(config.neuron_experimental_compress_rg)),
         context=axis(ranks.transpose(2, 3)),
         data=axis(ranks.permute(0, 3, 1, 2).flatten(2)),
         experts=axis(by_expert.transpose(2, 4)),
@@ -71,13 +76,27 @@ def build(topology: Topology, device: torch.device, *, experts: int, shuffle: in
     )
 
 
-def _axis_of(ranks: Tensor, *, is_lazy: bool) -> Axis | None:
+def _order(topology: Topology, device: torch.device, lnc: int | None) -> Tensor:
+    """Return the ranks by stage, data-, context- and tensor-parallel place."""
+    shape = (
+        topology.pipeline_parallel,
+        topology.data_parallel,
+        topology.context_parallel,
+        topology.tensor_parallel,
+    )
+    if device.type == "xla" and sdk.is_expected() and sdk.is_present():
+        return torch.tensor(sdk.tensor_groups(topology, sdk.logical_cores(lnc))).view(shape)
+    return torch.arange(topology.world_size).view(shape)
+
+
+def _axis_of(ranks: Tensor, *, is_lazy: bool, is_compressed: bool = False) -> Axis | None:
     if ranks.shape[-1] == 1:
         return None
     if is_lazy:
         groups = tuple(map(tuple, ranks.flatten(0, -2).tolist()))
         own = next(group for group in groups if dist.get_rank() in group)
-        return ReplicaAxis(groups, own, own.index(dist.get_rank()))
+        named = groups[:1] if is_compressed else groups
+        return ReplicaAxis(named, own, own.index(dist.get_rank()))
     group = _group(ranks)
     return None if group is None else GroupAxis(group)
 

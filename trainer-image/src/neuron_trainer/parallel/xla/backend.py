@@ -20,8 +20,8 @@ from neuron_trainer.parallel.schedule import GradientAccumulation, Loss, MicroBa
 from neuron_trainer.parallel.turns import staggered
 
 from . import axes
+from .attention.context import part_of
 from .blocks import BlockBuilder
-from .context import part_of
 from .gradients import ComputeWeights, Gradients
 from .parameters import XlaParameter
 from .replicas import end_graph
@@ -35,12 +35,7 @@ class XlaBackend:
         self.device = device
         self._config, self._topology = config, topology
         self._policy = precision.policy(config)
-        self._axes = axes.build(
-            topology,
-            device,
-            experts=config.distributed_strategy.expert_model_parallel_size,
-            shuffle=config.distributed_strategy.token_shuffle_group_size,
-        )
+        self._axes = axes.build(topology, device, config)
         self.share = Share(self._axes.data_rank, self._axes.data_size)
         context = self._axes.context
         self._part = part_of(config.model.encoder_seq_length, context)

@@ -22,7 +22,8 @@ from neuron_trainer.parallel.expert import token_shuffle
 from neuron_trainer.parallel.expert.exchange import Exchange
 from neuron_trainer.parallel.recompute import is_recomputed, recompute_modules
 
-from . import adapters, context
+from . import adapters
+from .attention import context, kernels
 from .axes import Axes
 from .boundaries import Boundaries
 from .parameters import Divided, XlaParameter, cuts_of, evenly, host_mesh, offset_of, part_of
@@ -68,6 +69,8 @@ class BlockBuilder:
             token_shuffle.apply(module, self._axes.shuffle)
         if self._axes.context is not None:
             context.apply(module, self._axes.context)
+        if self._device.type == "xla":
+            kernels.apply(module, self._config, self._axes.context)
         held = dict(module.named_modules())
         layers = [name for name in self._family.layers if name in held]
         recompute_modules(module, self._config.model, layers, run_again if self._device.type == "xla" else None)

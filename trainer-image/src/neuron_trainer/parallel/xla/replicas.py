@@ -36,7 +36,8 @@ class ReplicaAxis:
     """See `Axis`."""
 
     groups: tuple[tuple[int, ...], ...]
-    """Ranks of all groups, this process's among them."""
+    """Ranks of all groups, this process's among them; of the first alone where the runtime knows the others by it
+    (`neuron_experimental_compress_rg`)."""
     own: tuple[int, ...]
     """The one of this process."""
     rank: int

@@ -16,8 +16,7 @@ from neuron_trainer.models.blocks.dropout import Dropout
 from neuron_trainer.models.blocks.moe.router import Router
 from neuron_trainer.models.spec import Part
 from neuron_trainer.parallel.axis import Axis
-
-from .boundaries import SEQUENCE, gather_sequence
+from neuron_trainer.parallel.xla.boundaries import SEQUENCE, gather_sequence
 
 _STREAM: Final = 1_000_003
 """Between the random streams of processes: far from those of tensor parallelism, to which it is added."""
