@@ -1,55 +1,42 @@
-"""Many kills of runs with copies in memory, at drawn places: a moment, inside a copy, inside its way to another node,
-inside a resume; and nodes that go with their memory.
+"""Many kills of runs with copies in memory, at drawn places: ranks, launchers and nodes with their memory, at a moment,
+inside a copy, a checkpoint, a copy's way to another node, and a resume.
 
-One start is a fork of a process that has everything imported, as in `kills`; the launcher's part, folders that outlive
-the processes, is played here. No checkpoint is written before the last step.
+Runs write a checkpoint every few steps, so memory and storage are newer in turns. A kill counts when the process that
+dies has noted it; all that are drawn must.
 """
 
+import json
 import multiprocessing
-import os
 import random
 import shutil
-import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from itertools import count
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
-from neuron_api.loading.loader import load_text
+from bounds import IDLE
 from neuron_trainer.launcher.elastic import forkserver
+from neuron_trainer.launcher.memory_folder import MemoryFolder
 from neuron_trainer.metrics.history import open_history
 
+from . import memory_node
+from .memory_node import HITS, UID, Kill, Place, Rhythm
 from .nodes import numbers
-from .ranks import GLOO_TIMEOUT, join
 from .tiny import config
 
 STEPS: Final = 40
-KILLS_OF_A_RUN: Final = 4
-
-
-class Place(StrEnum):
-    """Where a process is killed."""
-
-    MOMENT = "a moment"
-    COPY = "inside a copy"
-    SENDING = "inside its way to another node"
-    RESUME = "inside a resume"
-    NODE = "a moment, and its memory is gone"
-    FIRST_STEP = "the first step of a start, and its memory is gone"
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """One, drawn from the seed."""
-
-    place: Place
-    chance: float
-    """0..1: of the time of a start, or of the pieces until then."""
+KILLS_OF_A_LIFE: Final = 4
+STORED: Final = 7
+"""Steps between two checkpoints."""
+_WITHOUT_MEMORY: Final = (Place.NODE, Place.FIRST_STEP)
+_NEW_LAUNCHERS: Final = {Place.AGENT, Place.AGENTS, *_WITHOUT_MEMORY}
+_ALONE: Final = (Place.RANK, Place.AGENT, Place.AGENTS, Place.COPY, Place.COPY, Place.SAVE)
+"""Places of a life without replicas, and of one with them."""
+_WITH_PEERS: Final = (Place.RANK, Place.AGENT, Place.AGENTS, Place.COPY, Place.SENDING, Place.SENDING, Place.NODE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,186 +44,181 @@ class Life:
     """A run through its kills, to the end."""
 
     kills: Sequence[Kill]
-    every: int
-    replicas: int
+    rhythm: Rhythm
     hits: Sequence[bool]
-    """Of each kill whether a process was hit before the run had ended."""
+    """Of each kill whether it happened, and where it was to."""
     lost: Sequence[int]
     sources: Sequence[str]
     is_equal: bool
     """All its numbers are those of the unbroken run."""
+    leftover: Sequence[str]
+    """Files that are left in shared memory."""
+    seconds: float
 
     @property
     def fault(self) -> str:
         """What is wrong with it; empty when nothing is."""
         wrong = [] if self.is_equal else ["numbers differ from the unbroken run"]
-        if (most := max(self.lost, default=0)) > self.every:
-            wrong.append(f"{most} steps lost, of {self.every} at most")
+        if (most := max(self.lost, default=0)) > self.rhythm.every:
+            wrong.append(f"{most} steps lost, of {self.rhythm.every} at most")
+        if self.leftover:
+            wrong.append(f"{len(self.leftover)} files are left in shared memory")
+        if missed := [kill.place.name for kill, hit in zip(self.kills, self.hits, strict=True) if not hit]:
+            wrong.append(f"no process was killed in {', '.join(missed)}")
         return "; ".join(wrong)
 
 
-def draw(kills: int, seed: int) -> list[list[Kill]]:
-    """Return the kills of as many lives as it takes; nodes and sending only in lives with replicas, the odd ones."""
-    chance, lives = random.Random(seed), list[list[Kill]]()
-    for number in range(-(-kills // KILLS_OF_A_RUN)):
-        places = list(Place) if number % 2 else [Place.MOMENT, Place.COPY, Place.COPY, Place.RESUME]
-        chosen = chance.sample(places, KILLS_OF_A_RUN)
-        lives.append([Kill(place, chance.random()) for place in chosen])
+def draw(kills: int, seed: int) -> list[tuple[list[Kill], Rhythm]]:
+    """Return lives with as many kills: of four, the last two are one of a start that resumes, and any."""
+    chance, lives = random.Random(seed), list[tuple[list[Kill], Rhythm]]()
+    for number in range(-(-kills // KILLS_OF_A_LIFE)):
+        rhythm = Rhythm(every=1 + number // 2 % 2 * 2, replicas=number % 2)
+        places = list(_WITH_PEERS if rhythm.replicas else _ALONE)
+        chance.shuffle(places)
+        if rhythm.replicas:  # a lost node, then a kill while it gets its copy back, or in the first step after it
+            again = chance.choice([Place.FETCH, Place.FIRST_STEP])
+            places = [*[place for place in places if place is not Place.NODE][:1], Place.NODE, again, Place.RESUME]
+        else:
+            places = [*places[:2], Place.RESUME, places[2]]
+        lives.append(([_kill(place, rhythm, chance) for place in places], rhythm))
     return lives
+
+
+def _kill(place: Place, rhythm: Rhythm, chance: random.Random) -> Kill:
+    """All come before the 40th step: no start is longer than 8 steps, or than the copies of as many."""
+    after = chance.randrange(1, 7) if place not in (Place.COPY, Place.SENDING) else chance.randrange(8 // rhythm.every)
+    victim = chance.randrange(2) if place is not Place.SAVE else 0  # who writes the last of a checkpoint
+    return Kill(place, victim, after, chance.random())
 
 
 class Campaign:
     """Lives in one directory, against an unbroken run that it makes first."""
 
-    def __init__(self, tiny: Path, folder: Path, shared_memory: Path) -> None:
-        self._tiny, self._folder, self._memory = tiny, folder, shared_memory
+    def __init__(self, tiny: Path, folder: Path, memory: Path) -> None:
+        self._tiny, self._folder, self._memory = tiny, folder, memory
         forkserver.start(4)
         self._context = multiprocessing.get_context("forkserver")
-        self._numbers, self._stores = count(), count()
-        self._run(folder / "first", None, 1, 0)
-        begun = time.monotonic()
-        assert self._run(folder / "unbroken", None, 1, 0) == [0, 0]
-        self._seconds, self._unbroken = time.monotonic() - begun, numbers(folder / "unbroken")
+        self._numbers, self._rounds = count(), count()
+        rhythm = Rhythm(1000, 0)
+        log = folder / "unbroken"
+        with _Nodes(self, log, rhythm) as nodes:
+            assert nodes.round(None) == [0, 0]
+        self._unbroken = numbers(log)
+        assert len(self._unbroken) == STEPS
 
-    def live(self, kills: Sequence[Kill], every: int, replicas: int) -> Life:
+    def live(self, kills: Sequence[Kill], rhythm: Rhythm) -> Life:
         """Run until the end, through all kills."""
-        log, hits = self._folder / f"life-{next(self._numbers)}", list[bool]()
-        for kill in kills:
-            hits.append(self._run(log, kill, every, replicas) != [0, 0])
-            if kill.place in (Place.NODE, Place.FIRST_STEP):
-                shutil.rmtree(self._place(log, 1), ignore_errors=True)
-        assert self._run(log, None, every, replicas) == [0, 0]
+        log, begun, codes = self._folder / f"life-{next(self._numbers)}", time.monotonic(), [list[int | None]()]
+        with _Nodes(self, log, rhythm) as nodes:
+            codes = [nodes.round(kill) for kill in (*kills, None)]
+        leftover = [str(path) for path in self._memory.rglob("*")]
+        happened = (log / HITS).read_text().split() if (log / HITS).exists() else []
+        hits = [kill.place.name in happened and code != [0, 0] for kill, code in zip(kills, codes, strict=False)]
+        if codes[-1] != [0, 0]:
+            raise AssertionError(f"the last start of {log} ended with {codes[-1]}: {kills}")
         starts = open_history(log).history().starts
         lost, sources = [start.steps_lost for start in starts], [start.source or "" for start in starts]
-        return Life(kills, every, replicas, hits, lost, sources, numbers(log) == self._unbroken)
+        is_equal, seconds = numbers(log) == self._unbroken, round(time.monotonic() - begun, 1)
+        return Life(kills, rhythm, hits, lost, sources, is_equal, leftover, seconds)
 
-    def _place(self, log: Path, rank: int) -> Path:
-        return self._memory / f"{log.name}-{rank}"
 
-    def _run(self, log: Path, kill: Kill | None, every: int, replicas: int) -> list[int | None]:
-        """One start on two nodes with a rank each; their exit codes. One that has done its last step ends well."""
-        log.mkdir(parents=True, exist_ok=True)
-        if len(numbers(log)) == STEPS and (log / "checkpoints").exists():
-            return [0, 0]
-        values = config(
-            self._tiny, log, trainer__devices=1, trainer__num_nodes=2, trainer__max_steps=STEPS,
+class _Nodes:
+    """The two launchers of a life."""
+
+    def __init__(self, campaign: Campaign, log: Path, rhythm: Rhythm) -> None:
+        self._campaign, self._log, self._rhythm = campaign, log, rhythm
+        log.mkdir(parents=True)
+        self._values = config(
+            campaign._tiny, log, trainer__devices=1, trainer__num_nodes=2, trainer__max_steps=STEPS,
             distributed_strategy__tensor_model_parallel_size=1, distributed_strategy__sequence_parallel=False,
-            exp_manager__checkpoint_callback_params__every_n_train_steps=1000,
+            exp_manager__checkpoint_callback_params__every_n_train_steps=STORED,
         )  # fmt: skip
-        store, ranks = str(log / f"store-{next(self._stores)}"), []
-        for rank in range(2):
-            place = self._place(log, rank)
-            place.mkdir(exist_ok=True)
-            arguments = (rank, store, values, str(place), kill if rank == 1 else None, every, replicas)
-            ranks.append(self._context.Process(target=_rank, args=arguments))
-            ranks[-1].start()
-        if kill is not None and kill.place in (Place.MOMENT, Place.NODE):
-            ranks[1].join(kill.chance * 0.6 * self._seconds)
-            ranks[1].kill()
-        return join(ranks)
 
+    def __enter__(self) -> "_Nodes":
+        self._launchers = [self._start(0), self._start(1)]
+        return self
 
-def _rank(
-    rank: int, store: str, values: dict[str, Any], memory: str, kill: Kill | None, every: int, replicas: int
-) -> None:
-    import torch.distributed as dist
+    def __exit__(self, *_: object) -> None:
+        for _, orders in self._launchers:
+            with suppress(OSError):
+                orders.send(None)
+        for process, _ in self._launchers:
+            process.join(IDLE)
+            process.kill()
+            process.join()
 
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2, timeout=GLOO_TIMEOUT)
-    if kill is not None:
-        _arm(kill)
-    try:
-        _train(rank, values, Path(memory), every, replicas)
-    except Exception:
-        os._exit(1)  # its peer is gone
-    dist.destroy_process_group()
+    def round(self, kill: Kill | None) -> list[int | None]:
+        """One start of all ranks, until one has ended badly or all have well; their exit codes, None of a launcher."""
+        number = next(self._campaign._rounds)
+        for node, (_, orders) in enumerate(self._launchers):
+            mine = kill if kill is not None and kill.victim == node else None
+            orders.send((number, str(self._log / f"store-{number}"), mine))
+        codes = self._codes()
+        if kill is not None and kill.place in _NEW_LAUNCHERS:
+            self._replace(kill)
+        return codes
 
+    def _codes(self) -> list[int | None]:
+        codes: dict[int, int | None] = {}
+        is_over = False
+        while len(codes) < len(self._launchers):
+            open_ = {orders: node for node, (_, orders) in enumerate(self._launchers) if node not in codes}
+            ready = wait(list(open_), IDLE)
+            assert ready or not is_over, f"a launcher of {self._log} hangs"
+            for orders in ready:
+                assert isinstance(orders, Connection)
+                try:
+                    codes[open_[orders]] = orders.recv()
+                except EOFError:
+                    codes[open_[orders]] = None
+            if not is_over and (not ready or any(codes.values()) or None in codes.values()):
+                is_over = True
+                self._tell_all()
+        if not is_over:
+            self._tell_all()
+        return [codes[0], codes[1]]
 
-def _arm(kill: Kill) -> None:
-    """Let the process die in the n-th piece that it copies, sends, or puts back."""
-    from neuron_trainer.checkpoint.memory import slot
-    from neuron_trainer.checkpoint.memory.exchange import PeerExchange
-    from neuron_trainer.loop.step import Gradients
+    def _tell_all(self) -> None:
+        for _, orders in self._launchers:
+            with suppress(OSError):
+                orders.send("over")
 
-    match kill.place:
-        case Place.COPY:
-            slot._copy = _dying(slot._copy, int(kill.chance * 400))
-        case Place.SENDING:
-            PeerExchange._swap = _dying(PeerExchange._swap, int(kill.chance * 20))  # type: ignore[method-assign]
-        case Place.FIRST_STEP:
-            Gradients.compute = _dying(Gradients.compute, 0)  # type: ignore[method-assign]
-        case Place.RESUME:
-            slot.TensorLayout.view = _dying_in_read(int(kill.chance * 30))  # type: ignore[method-assign]
+    def _replace(self, kill: Kill) -> None:
+        """Start the launchers that are gone, on the same node or on a new one."""
+        for node in range(2) if kill.place is Place.AGENTS else (kill.victim,):
+            process, _ = self._launchers[node]
+            process.kill()
+            process.join()
+            if kill.place in _WITHOUT_MEMORY:
+                shutil.rmtree(MemoryFolder(self._log, UID, node, self._campaign._memory).path)
+            self._launchers[node] = self._start(node)
 
-
-def _dying(plain: Callable[..., Any], number: int) -> Callable[..., Any]:
-    calls = count()
-
-    def call(*arguments: Any) -> Any:
-        if next(calls) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return plain(*arguments)
-
-    return call
-
-
-def _dying_in_read(number: int) -> Callable[..., Any]:
-    from neuron_trainer.checkpoint.memory.slot import Slot, TensorLayout
-
-    plain, read, is_reading = TensorLayout.view, Slot.read, [False]
-    calls = count()
-
-    def mark(*arguments: Any) -> bytes:
-        is_reading[0] = True
-        return read(*arguments)
-
-    def view(*arguments: Any) -> Any:
-        if is_reading[0] and next(calls) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return plain(*arguments)
-
-    Slot.read = mark  # type: ignore[method-assign]
-    return view
-
-
-def _train(rank: int, values: dict[str, Any], memory: Path, every: int, replicas: int) -> None:
-    import torch
-
-    from neuron_api import contract
-    from neuron_api.platform.topology import Topology
-    from neuron_trainer import generators
-    from neuron_trainer.checkpoint.memory.agreement import MemoryTier
-    from neuron_trainer.checkpoint.memory.slot import CopyIdentity
-    from neuron_trainer.ipc.phases import Phases
-    from neuron_trainer.ipc.worker_channel import Start
-    from neuron_trainer.loop.run import Run
-    from neuron_trainer.metrics.history import MetricsFile
-    from neuron_trainer.run_directory.log_dir import checkpoints, log_dir
-
-    loaded = load_text(yaml.safe_dump(values), [])
-    assert loaded.config is not None, loaded.findings
-    cfg, folder = loaded.config, log_dir(loaded.config)
-    tier = MemoryTier(memory, CopyIdentity("", loaded.hash, "", rank, 2, 1, "cpu"), every, replicas)
-    choice = tier.choose(0)
-    generators.seed_generators(cfg.seed)
-    run = Run.build(cfg, Topology.from_config(cfg), loaded.hash, torch.device("cpu"), lambda: False, Phases(),
-                    is_fresh=not choice.step)  # fmt: skip
-    metrics = MetricsFile(folder / contract.METRICS_FILE) if rank == 0 else None
-    start = Start(1, memory_step=choice.step, memory_missing=list(choice.missing))
-    run.fit(start, folder, checkpoints(cfg, folder), None, metrics, rank, memory=tier)
+    def _start(self, node: int) -> tuple[Any, Connection]:
+        ours, theirs = self._campaign._context.Pipe()
+        arguments = (node, theirs, self._log, self._campaign._memory, self._values, self._rhythm)
+        process = self._campaign._context.Process(target=memory_node.launch, args=arguments)
+        process.start()
+        theirs.close()
+        return process, ours
 
 
 def table(lives: Sequence[Life]) -> str:
     """What happened, by place."""
-    lines = [f"{'killed at':50}{'kills':>7}{'hit':>6}{'faults of their runs':>22}"]
+    lines = [f"{'killed':58}{'kills':>7}{'happened':>10}{'faults of their runs':>22}"]
     for place in Place:
         those = [(life, hit) for life in lives for kill, hit in zip(life.kills, life.hits, strict=True)
                  if kill.place is place]  # fmt: skip
         hit, faults = sum(hit for _, hit in those), sum(bool(life.fault) for life, _ in those)
-        lines.append(f"{place.value:50}{len(those):>7}{hit:>6}{faults:>22}")
-    for every in sorted({life.every for life in lives}):
-        lost = [steps for life in lives if life.every == every for steps in life.lost]
+        lines.append(f"{place.value:58}{len(those):>7}{hit:>10}{faults:>22}")
+    for every in sorted({life.rhythm.every for life in lives}):
+        lost = [steps for life in lives if life.rhythm.every == every for steps in life.lost]
         lines.append(f"a copy every {every} steps: {len(lost)} starts, {sum(lost)} steps lost, {max(lost)} at most")
     sources = [source for life in lives for source in life.sources]
     lines.append(", ".join(f"{sources.count(name)} from {name}" for name in sorted(set(sources) - {""})))
     return "\n".join(lines)
+
+
+def record(lives: Sequence[Life], path: Path) -> None:
+    """Keep the results as JSON, a line for each life."""
+    lines = [json.dumps({**asdict(life), "fault": life.fault}) for life in lives]
+    path.write_text("\n".join(lines) + "\n")

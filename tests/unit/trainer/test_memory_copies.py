@@ -171,7 +171,7 @@ def test_a_launcher_that_ends_early_leaves_the_steps_that_only_memory_has(
         return stored
 
     with MemoryFolder(tmp_path / "log", "uid", 0, tmp_path, newest) as folder:
-        (folder.path / "rank-0.0").write_bytes(slots.packed(slots.CopyHeader(IDENTITY, 5, "l", 0, "c")))
+        (folder.path / "rank-0.0").write_bytes(slots.packed(slots.CopyHeader(IDENTITY, 5, "l", 4096, 0, "c")))
         folder.is_over = is_over
     assert folder.path.exists() is stays
 

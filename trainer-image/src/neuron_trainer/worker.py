@@ -295,8 +295,10 @@ def _with_memory(start: Start, memory: MemoryTier | None) -> Start:
     stored = read(places.place(start.checkpoint)).step if start.checkpoint and not start.weights_only else 0
     choice = memory.choose(stored)
     if not choice.step and start.loss:
-        raise ProgressLostError(f"{start.loss} Shared memory does not have them all either.")
-    return replace(start, memory_step=choice.step, memory_missing=list(choice.missing))
+        reasons = f": {'; '.join(choice.passed_over)}" if choice.passed_over else ""
+        raise ProgressLostError(f"{start.loss} Shared memory does not have them all either{reasons}.")
+    skipped = "; ".join((*([start.skipped] if start.skipped else []), *choice.passed_over))
+    return replace(start, memory_step=choice.step, memory_missing=list(choice.missing), skipped=skipped)
 
 
 def _agree(own: Start) -> Start:

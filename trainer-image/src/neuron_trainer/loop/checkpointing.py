@@ -287,7 +287,8 @@ class MemoryCheckpointing(pl.Callback):  # type: ignore[misc]
         """A copy is due, as soon as this step's validation is over."""
 
     def on_train_start(self, _: pl.Trainer, pl_module: Any) -> None:
-        """Each update waits from now on for the copy of the step before it."""
+        """All have loaded: other copies go, and each update waits from now on for the copy of the step before it."""
+        self._copies.begin_training()
         pl_module.before_update = self._end_copy
         if self._rescue is not None:
             self._rescue.start()
@@ -303,6 +304,7 @@ class MemoryCheckpointing(pl.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Due by the number of the step."""
+        self._copies.touch()
         step = trainer.global_step
         if (
             step % self._every == 0

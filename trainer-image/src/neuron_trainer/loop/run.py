@@ -169,7 +169,7 @@ class Run:
         return None if start.weights_only else start.checkpoint
 
     def _copies(self, memory: MemoryTier | None, start: Start) -> MemoryCopies | None:
-        """Reserve this process's shared memory; of earlier copies only those of the start's step stay."""
+        """Reserve this process's shared memory; the copies of the start's step are where they belong after it."""
         if memory is None:
             return None
         is_host = accelerators.get(self.module.backend.device.type).is_host

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -31,6 +31,7 @@ from .slot import CopyIdentity, Slot, TensorLayout, header_of
 log = logging.getLogger(__name__)
 
 _SLOTS: Final = (0, 1)
+"""Numbers of the files of a process."""
 
 
 class MemoryCopies:
@@ -52,7 +53,8 @@ class MemoryCopies:
         """
         self._identity, self._tensors = identity, tensors
         layout = TensorLayout(tensors())
-        with _naming(folder, (2 if has_peer else 1) * len(_SLOTS) * layout.end):
+        self._needed = (2 if has_peer else 1) * len(_SLOTS) * layout.end
+        with _naming(folder, self._needed):
             self._slots = [Slot(slot_path(folder, identity.rank, number), layout) for number in _SLOTS]
             self._peer = PeerExchange(folder, identity, layout.end) if has_peer else None
         self._thread = ThreadPoolExecutor(1, "memory-copy")
@@ -61,7 +63,8 @@ class MemoryCopies:
         self._sending: Future[None] | None = None
         self._is_unconfirmed = False
         self._next = 0
-        self._lock = Lock()
+        self._start = 0
+        self._folder, self._lock = folder, Lock()
         self._pinned: int | None = None
         """Number of the file that is not written any more."""
         self._written: int | None = None
@@ -79,15 +82,24 @@ class MemoryCopies:
             self._peer.keep_only(step)
 
     def prepare(self, step: int, missing: Sequence[int]) -> None:
-        """Make a start of a step ready, 0 without one: `missing` ranks get their copy of it, each copy is on another
-        node again, and only then all others go; a collective."""
+        """Make a start of a step ready, 0 without one: `missing` ranks get their copy of it, and each copy is on
+        another node again; a collective. All others stay until `begin_training`."""
+        self._start = step
         if self._peer is not None and step:
             own = self._of_step(step) or min(
                 self._slots, key=lambda slot: header.step if (header := slot.header) else 0
             )
             self._peer.fetch(missing, step, self._identity, own)
             self._peer.replicate(own, step)
-        self.keep_only(step)
+
+    def begin_training(self) -> None:
+        """Take away all copies but the start's, once all processes have loaded what they start from; a collective."""
+        hosts.begin_vote(True)()
+        self.keep_only(self._start)
+
+    def touch(self) -> None:
+        """Let the files say that the run lives: copies may be rarer than the sweep of dead launchers' folders."""
+        self._slots[0].touch()
 
     def _of_step(self, step: int) -> Slot | None:
         """Return the file with this run's copy of a step."""
@@ -150,14 +162,20 @@ class MemoryCopies:
                 self._pending = self._thread.submit(slot.write, *arguments)
                 self._written = number
             else:
-                slot.write(*arguments)
+                with self._full():
+                    slot.write(*arguments)
         if self._peer is not None:
             self._sending = self._thread.submit(self._peer.exchange, slot)
+
+    def _full(self) -> AbstractContextManager[None]:
+        """Say what is needed where the trainer's state takes more memory than there is."""
+        return _naming(self._folder, self._needed)
 
     def end_copy(self) -> Callable[[], None]:
         """Wait for the copy in flight; return what waits until all processes have theirs (a collective)."""
         if self._pending is not None:
-            self._pending.result()
+            with self._full():
+                self._pending.result()
             self._pending = None
         if not self._is_unconfirmed:
             return _nothing
@@ -167,10 +185,16 @@ class MemoryCopies:
 
         def confirm() -> None:
             if sending is not None:
-                sending.result()
+                with self._full():
+                    sending.result()
             (confirmed or hosts.begin_vote(True))()
 
         return confirm
+
+
+def slot_paths(folder: Path, rank: int) -> list[Path]:
+    """Return the files of a rank's copies."""
+    return [slot_path(folder, rank, number) for number in _SLOTS]
 
 
 def slot_path(folder: Path, rank: int, number: int) -> Path:
@@ -180,7 +204,7 @@ def slot_path(folder: Path, rank: int, number: int) -> Path:
 
 def steps_of(folder: Path, identity: CopyIdentity) -> list[int]:
     """Return the steps whose complete copies of this process are in the folder."""
-    headers = [header_of(slot_path(folder, identity.rank, number)) for number in _SLOTS]
+    headers = [header_of(path) for path in slot_paths(folder, identity.rank)]
     return sorted(header.step for header in headers if header is not None and header.identity == identity)
 
 

@@ -44,14 +44,14 @@ class PeerExchange:
         """Reserve the memory; raises `OSError`. `end`: the bytes of a copy of this process without the state."""
         self._rank, world = identity.rank, identity.world_size
         self._target = target_of(identity.rank, identity)
-        self._source = (identity.rank - identity.processes_per_node) % world
+        self._source = source_of(identity)
         self._held = replace(identity, rank=self._source)
         everywhere: list[Any] = [None] * world
         dist.all_gather_object(everywhere, (end, secrets.token_bytes(_TOKEN)), group=hosts.group())
         self._token: bytes = everywhere[0][1]
         self._group = cast(ProcessGroup, dist.new_group(backend="gloo", timeout=_TIMEOUT))
-        paths, size = [peer_path(folder, self._source, number) for number in _FILES], everywhere[self._source][0]
-        self._files = [CopyFile(path, size, keeps=path.exists() and _fits(path, size)) for path in paths]
+        size = everywhere[self._source][0]
+        self._files = [CopyFile(path, size, keeps=_fits(path, size)) for path in held_paths(folder, self._source)]
         self._next = 0
         self._pace = _Pace(float(os.environ.get(contract.ENV_MEMORY_BANDWIDTH, _MEGABYTES_PER_SECOND)) * 1e6)
 
@@ -146,6 +146,16 @@ def target_of(rank: int, identity: CopyIdentity) -> int:
     return (rank + identity.processes_per_node) % identity.world_size
 
 
+def source_of(identity: CopyIdentity) -> int:
+    """Return the rank whose copies this one holds."""
+    return (identity.rank - identity.processes_per_node) % identity.world_size
+
+
+def held_paths(folder: Path, rank: int) -> list[Path]:
+    """Return the files of the copies of another node's rank."""
+    return [peer_path(folder, rank, number) for number in _FILES]
+
+
 def peer_path(folder: Path, rank: int, number: int) -> Path:
     """Return the file of a copy of another node's rank."""
     return folder / f"peer-{rank}.{number}"
@@ -153,12 +163,13 @@ def peer_path(folder: Path, rank: int, number: int) -> Path:
 
 def held_steps(folder: Path, identity: CopyIdentity) -> list[int]:
     """Return the steps of complete copies that are held of a process, whose identity this is."""
-    headers = [header_of(peer_path(folder, identity.rank, number)) for number in _FILES]
+    headers = [header_of(path) for path in held_paths(folder, identity.rank)]
     return sorted(header.step for header in headers if header is not None and header.identity == identity)
 
 
 def _fits(path: Path, end: int) -> bool:
-    return path.stat().st_size >= end
+    header = header_of(path)
+    return header is not None and header.end == end
 
 
 def _pieces(content: Tensor) -> tuple[Tensor, ...]:

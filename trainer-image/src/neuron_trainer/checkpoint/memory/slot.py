@@ -5,6 +5,7 @@ middle of a copy leaves nothing that is taken. Pages are reserved when the file 
 an error of the start, and not a SIGBUS in a later step.
 """
 
+import errno
 import json
 import mmap
 import os
@@ -27,7 +28,8 @@ _ALIGNMENT: Final = 4096
 _PIECE: Final = 1 << 20
 """Bytes that are copied and then hashed, while the processor's cache still has them."""
 _STATE_ROOM: Final = 1 << 20
-"""Bytes that are reserved for the trainer's state; it is some kilobytes, and what is larger takes more."""
+"""Bytes that are reserved for the trainer's state; it is some kilobytes, and the first copy that is larger reserves
+more."""
 _POPULATE: Final = getattr(mmap, "MAP_POPULATE", 0)
 """Maps all pages at once, where the system can: no page fault is left for a step."""
 
@@ -55,6 +57,8 @@ class CopyHeader:
     """Optimizer steps done."""
     layout: str
     """Fingerprint of names, shapes and dtypes."""
+    end: int
+    """Where the tensors end, and the trainer's state begins."""
     state_size: int
     """Bytes of the trainer's state, behind the tensors."""
     checksum: str
@@ -93,8 +97,14 @@ class CopyFile:
         if not keeps:
             os.ftruncate(self._file, 0)  # of another model: what it has too much is free again
         os.posix_fallocate(self._file, 0, end + _STATE_ROOM)
+        os.ftruncate(self._file, self._reserved(keeps=keeps))
         self._mapped = mmap.mmap(self._file, end, mmap.MAP_SHARED | _POPULATE)
         self._content = torch.frombuffer(self._mapped, dtype=torch.uint8)
+
+    def _reserved(self, *, keeps: bool) -> int:
+        """Return the bytes that the file keeps: those of a larger copy before it only while that one is of use."""
+        header = self.header if keeps else None
+        return self._end + max(_STATE_ROOM, header.state_size if header is not None else 0)
 
     @property
     def header(self) -> CopyHeader | None:
@@ -120,9 +130,17 @@ class CopyFile:
         os.pwrite(self._file, bytes(PAGE), 0)
 
     def complete(self, page: bytes, state: bytes) -> None:
-        """Write the state, then the header: the file is complete when this returns."""
-        os.pwrite(self._file, state, self._end)
+        """Write the state, then the header: the file is complete when this returns; raises `OSError` where memory for
+        the state cannot be reserved."""
+        if len(state) > _STATE_ROOM:
+            os.posix_fallocate(self._file, self._end, len(state))
+        if (written := os.pwrite(self._file, state, self._end)) != len(state):
+            raise OSError(errno.ENOSPC, f"{written} of {len(state)} bytes of the state were written", str(self.path))
         os.pwrite(self._file, page, 0)
+
+    def touch(self) -> None:
+        """Let the file say that its run lives."""
+        os.utime(self._file)
 
 
 class Slot(CopyFile):
@@ -146,7 +164,7 @@ class Slot(CopyFile):
             place = begin + size
         digest.update(self._content[place:].numpy().data)
         digest.update(state)
-        header = CopyHeader(identity, step, self._layout.fingerprint, len(state), digest.hexdigest())
+        header = CopyHeader(identity, step, self._layout.fingerprint, self._layout.end, len(state), digest.hexdigest())
         self.complete(packed(header), state)
 
     def views(self, tensors: Mapping[str, CheckpointTensor]) -> dict[str, Tensor]:
@@ -176,6 +194,26 @@ def header_of(path: Path) -> CopyHeader | None:
             return unpacked(file.read(PAGE))
     except OSError:
         return None
+
+
+def is_intact(path: Path) -> bool:
+    """Return whether a complete file has the bytes that its header was written for."""
+    header, digest, buffer = header_of(path), xxhash.xxh3_128(), memoryview(bytearray(_PIECE))
+    if header is None:
+        return False
+    left = header.end + header.state_size - PAGE
+    with path.open("rb", buffering=0) as file:
+        file.seek(PAGE)
+        while left > 0 and (size := file.readinto(buffer[: min(left, _PIECE)])):
+            digest.update(buffer[:size])
+            left -= size
+    return left == 0 and digest.hexdigest() == header.checksum
+
+
+def clear(path: Path) -> None:
+    """Take the header of a file away: it holds nothing from now on."""
+    with path.open("r+b", buffering=0) as file:
+        file.write(bytes(PAGE))
 
 
 def _copy(target: Tensor, source: Tensor, digest: Any) -> None:
