@@ -52,6 +52,15 @@ def of_config(
     return node_bytes(copies, topology, memory) if memory is not None else None
 
 
+def of_processes(config: TrainingConfig, model: Architecture | None = None) -> int | None:
+    """Return the bytes that the processes of a node need at least in host memory where they compute there; None where
+    the sizes of the model are not known."""
+    model = model or _architecture(config)
+    topology = Topology.from_config(config)
+    memory = process_memory(config, topology, model, is_native=True) if model is not None else None
+    return topology.processes_per_node * memory.total if memory is not None else None
+
+
 def _architecture(config: TrainingConfig) -> Architecture | None:
     if config.model_source == "megatron":
         return architecture.from_megatron(config)

@@ -66,6 +66,23 @@ def test_a_limit_that_the_copies_alone_exceed_is_refused() -> None:
     assert "requests.memory" not in message
 
 
+@pytest.mark.parametrize(("platform", "is_refused"), [({"accelerator": "CPU"}, True), ({"accelerator": "CUDA"}, False)])
+def test_a_limit_that_the_copies_exceed_with_processes_in_host_memory_is_refused(
+    platform: dict[str, str], is_refused: bool
+) -> None:
+    """Weights, gradients and optimizer of a CPU are in the same memory; on a device the host needs little."""
+    needed = pod_memory.copies((built := _with().build()).spec, accepted(built).config)
+    assert needed is not None
+    resources = {"limits": {"memory": f"{needed // 2**20 + 1024}Mi"}}
+    template = {"spec": {"containers": [{"name": contract.CONTAINER, "resources": resources}]}}
+    job = _with().spec(podTemplate=template, platform=platform)
+    if is_refused:
+        assert "is not more than the copies in memory need with the processes" in _refusal(job)
+    else:
+        spec, config = job.build().spec, accepted(built).config
+        assert not list(pod_memory.findings(template, needed, pod_memory.processes(spec, config)))
+
+
 @pytest.mark.parametrize(
     ("job", "message"),
     [

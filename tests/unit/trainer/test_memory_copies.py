@@ -3,9 +3,7 @@
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +18,6 @@ from neuron_trainer.checkpoint.memory.slot import CopyIdentity, Slot, TensorLayo
 from neuron_trainer.checkpoint.staging import CheckpointTensor
 from neuron_trainer.errors import CheckpointError, InputError, ProgressLostError
 from neuron_trainer.ipc.worker_channel import WorkerChannel
-from neuron_trainer.launcher.memory_folder import MemoryFolder, check, remove_orphans
 
 IDENTITY = CopyIdentity("run", "hash", "1.0", 0, 1, 1, "cpu")
 Tensors = Mapping[str, CheckpointTensor]
@@ -147,75 +144,8 @@ def test_the_newest_step_that_all_have_is_taken_unless_storage_is_newer(
     assert choose(own, held, stored) == chosen
 
 
-def test_the_folder_is_there_as_long_as_its_launcher(tmp_path: Path) -> None:
-    folder = MemoryFolder(tmp_path / "log", "uid", 0, tmp_path)
-    with folder:
-        assert folder.path.stat().st_mode & 0o777 == 0o700
-        with pytest.raises(InputError, match="held by another launcher"):
-            MemoryFolder(tmp_path / "log", "uid", 0, tmp_path).__enter__()
-    assert not folder.path.exists()
-
-
-@pytest.mark.parametrize(
-    ("stored", "is_over", "stays"),
-    [(4, False, True), (5, False, False), (6, False, False), (4, True, False), (None, False, True)],
-)
-def test_a_launcher_that_ends_early_leaves_the_steps_that_only_memory_has(
-    tmp_path: Path, stored: int | None, is_over: bool, stays: bool
-) -> None:
-    """Kind: a stop while processes load, a budget that is used up, storage that does not answer (None)."""
-
-    def newest() -> int:
-        if stored is None:
-            raise OSError("no answer")
-        return stored
-
-    with MemoryFolder(tmp_path / "log", "uid", 0, tmp_path, newest) as folder:
-        (folder.path / "rank-0.0").write_bytes(slots.packed(slots.CopyHeader(IDENTITY, 5, "l", 4096, 0, "c")))
-        folder.is_over = is_over
-    assert folder.path.exists() is stays
-
-
-def test_a_dead_launchers_folder_waits_for_its_run_and_is_removed_by_others(tmp_path: Path) -> None:
-    dead = tmp_path / MemoryFolder(tmp_path / "log", "uid", 0, tmp_path).path.name
-    dead.mkdir()
-    (dead / "owner").touch()
-    (dead / "rank-0.0").touch()
-    assert remove_orphans(tmp_path) == [], "its run may start again"
-    long_ago = time.time() - 601
-    for path in (dead / "owner", dead / "rank-0.0", dead):
-        os.utime(path, (long_ago, long_ago))
-    with MemoryFolder(tmp_path / "log", "uid", 0, tmp_path) as same:
-        assert (same.path / "rank-0.0").exists(), "the same run takes it over, however old it is"
-        for path in (dead / "owner", dead / "rank-0.0", dead):
-            os.utime(path, (long_ago, long_ago))
-        assert remove_orphans(tmp_path) == [], "its launcher lives"
-    dead.mkdir()
-    os.utime(dead, (long_ago, long_ago))
-    with MemoryFolder(tmp_path / "other", "uid", 0, tmp_path):
-        assert not dead.exists()
-
-
 def test_steps_that_neither_storage_nor_memory_has_reach_the_launcher(tmp_path: Path) -> None:
     channel = WorkerChannel(tmp_path)
     assert channel.progress_loss() is None
     channel.report_progress_loss("12 steps were finished")
     assert isinstance(channel.progress_loss(), ProgressLostError)
-
-
-@pytest.mark.parametrize(
-    ("needed", "limit", "message"),
-    [
-        (10**17, "max", r"need 100000\.0 TB of shared memory, and .* has"),
-        (5 * 10**6, "6000000", r"need 5\.0 MB, and the container may take 4\.0 MB more. Raise"),
-        (4 * 10**6, "6000000", ""),
-        (5 * 10**6, "max", ""),
-    ],
-)
-def test_a_pod_that_would_be_killed_for_memory_is_refused(
-    tmp_path: Path, needed: int, limit: str, message: str
-) -> None:
-    for name, content in {"max": limit, "current": "3000000", "stat": "anon 5\ninactive_file 1000000\n"}.items():
-        (tmp_path / f"memory.{name}").write_text(f"{content}\n")
-    with pytest.raises(InputError, match=message) if message else nullcontext():
-        check(needed, tmp_path / "folder", tmp_path)

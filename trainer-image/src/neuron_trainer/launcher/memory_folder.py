@@ -2,7 +2,7 @@
 
 It is the launcher's, so copies outlive the processes. A launcher that is killed leaves it, and one that ends early with
 steps that no checkpoint has. The next start of the same run takes it over (which of its copies count, the processes
-decide), and the start of any run removes it once it is old.
+decide), and the start of another run removes it once it is old. Its name says the run and the node.
 A lock that the kernel gives up with its holder says whether a launcher lives.
 """
 
@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +24,6 @@ from neuron_api import memory_copies
 from neuron_api.findings.finding import error
 from neuron_trainer.checkpoint.memory.slot import header_of
 from neuron_trainer.errors import InputError
-from neuron_trainer.storage.files import decimal_size
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,11 @@ SHARED_MEMORY: Final = Path("/dev/shm")
 _PREFIX: Final = "neuron-train-memory-"
 _LOCK: Final = "owner"
 _KEY: Final = memory_copies.KEY
-_CGROUP: Final = Path("/sys/fs/cgroup")
-"""Of a container, where it sees nothing but its own control group."""
 ORPHAN_SECONDS: Final = 600.0
-"""For so long after its last copy the folder of a dead launcher waits for another start of its run."""
+"""For so long after its last step the folder of a dead launcher waits for another start of its run."""
+_PATIENCE: Final = 2.0
+"""Seconds for a lock that a sweep holds while it looks."""
+_PAUSE: Final = 0.02
 
 
 class MemoryFolder:
@@ -49,16 +50,29 @@ class MemoryFolder:
         stored: Callable[[], int] = lambda: sys.maxsize,
     ) -> None:
         """`stored` returns the step of the newest checkpoint."""
-        digest = hashlib.sha256(f"{job_uid}\n{log_dir.absolute()}\n{node_rank}".encode()).hexdigest()[:16]
-        self._place, self.path = place, place / f"{_PREFIX}{digest}"
+        digest = hashlib.sha256(f"{job_uid}\n{log_dir.absolute()}".encode()).hexdigest()[:16]
+        self._place, self._run = place, f"{_PREFIX}{digest}-"
+        self.path = place / f"{self._run}{node_rank}"
         self._lock, self._stored = -1, stored
         self.is_over = False
         """Whether the run has ended, so that nothing will go on from here."""
 
     def __enter__(self) -> "MemoryFolder":
+        self.sweep()
         self._lock = _lock(self.path)
-        remove_orphans(self._place)
         return self
+
+    def sweep(self, *, has_copies: bool = True) -> None:
+        """Remove what dead launchers have left: of other runs, and of this one where it makes no copies any more.
+
+        Those of this run belong to nodes that share the machine.
+        """
+        remove_orphans(self._place, of_run=self._run if has_copies else "")
+
+    def remove(self) -> None:
+        """Remove what a dead launcher of this run has left on this node: the run has ended."""
+        with suppress(OSError):
+            _remove_dead(self.path)
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         if step := self._step_to_keep():
@@ -81,13 +95,12 @@ class MemoryFolder:
             return newest
 
 
-def remove_orphans(place: Path, seconds: float = ORPHAN_SECONDS) -> list[Path]:
+def remove_orphans(place: Path, seconds: float = ORPHAN_SECONDS, *, of_run: str = "") -> list[Path]:
     """Remove what dead launchers of other runs have left, and return it."""
     removed = []
     for folder in sorted(place.glob(f"{_PREFIX}*")):
         with suppress(OSError):  # it is another user's, or gone
-            if _age(folder) >= seconds and not _is_held(folder):
-                shutil.rmtree(folder)
+            if not (of_run and folder.name.startswith(of_run)) and _age(folder) >= seconds and _remove_dead(folder):
                 removed.append(folder)
     if removed:
         log.info("removed what dead launchers have left in shared memory: %s", ", ".join(map(str, removed)))
@@ -96,70 +109,64 @@ def remove_orphans(place: Path, seconds: float = ORPHAN_SECONDS) -> list[Path]:
 
 def _lock(folder: Path) -> int:
     """Make the folder, or take it over; raises `InputError` where another launcher has it."""
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as problem:
-        message = f"{folder} cannot be made: {problem.strerror}."
-        raise InputError([error(_KEY, message, "Mount shared memory there, or remove the field.")]) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        message = f"{folder} is held by another launcher of this run on this machine."
-        raise InputError(
-            [error(_KEY, message, "Stop that one, or give this run a log directory of its own.")]
-        ) from None
+    deadline = time.monotonic() + _PATIENCE
+    while (lock := _try_lock(folder)) is None:  # a sweep looks, or has just removed it
+        if time.monotonic() > deadline:
+            message = f"{folder} is held by another launcher of this run on this machine."
+            raise InputError([error(_KEY, message, "Stop that one, or give this run a log directory of its own.")])
+        time.sleep(_PAUSE)
     if any(folder.glob("rank-*")):
         log.info("%s is taken over from a launcher that is dead", folder)
     return lock
 
 
-def _is_held(folder: Path) -> bool:
+def _try_lock(folder: Path) -> int | None:
     try:
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            message = f"{folder} is not a directory of this user (user id {os.geteuid()})."
+            raise InputError([error(_KEY, message, "Remove it, or remove the field.")])
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
-        return False
+        if not folder.parent.exists():
+            raise _not_made(folder, "No such file or directory") from None
+        return None
+    except OSError as problem:
+        raise _not_made(folder, problem.strerror) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        os.close(lock)
+        return None
+    if not os.fstat(lock).st_nlink:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _not_made(folder: Path, reason: str | None) -> InputError:
+    message = f"{folder} cannot be made: {reason}."
+    return InputError([error(_KEY, message, "Mount shared memory there, or remove the field.")])
+
+
+def _remove_dead(folder: Path) -> bool:
+    """Remove a folder, with its lock in hand; return False where a launcher has it."""
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        shutil.rmtree(folder)
         return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder)
+    except BlockingIOError:
+        return False
     finally:
         os.close(lock)
-    return False
+    return True
 
 
 def _age(folder: Path) -> float:
     """Return the seconds since the last change of one of its files."""
     return time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-
-
-def check(needed: int, folder: Path, cgroup: Path = _CGROUP) -> None:
-    """Raise `InputError` where the copies of this node do not fit into shared memory, or into the container's limit.
-
-    `needed`: bytes of all copies; the processes' own reservations follow, which are exact.
-    """
-    own = sum(path.stat().st_blocks * 512 for path in folder.glob("*-*")) if folder.exists() else 0
-    free = shutil.disk_usage(folder.parent).free + own
-    if free < needed:
-        message = (
-            f"the copies need {decimal_size(needed)} of shared memory, and {folder.parent} has {decimal_size(free)}."
-        )
-        raise InputError([error(_KEY, message, "Give it more (with Docker --shm-size), or remove the field.")])
-    available = _left_of_limit(cgroup)
-    if available is not None and available + own < needed:
-        message = (
-            f"the copies need {decimal_size(needed)}, and the container may take {decimal_size(available + own)} more."
-        )
-        raise InputError([error(_KEY, message, "Raise the container's memory limit, or remove the field.")])
-
-
-def _left_of_limit(cgroup: Path) -> int | None:
-    """Return the bytes below the memory limit of this process's control group (version 2); None without a limit."""
-    try:
-        limit, used = ((cgroup / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-        lines = (line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
-        cached = next((int(value) for name, value in lines if name == "inactive_file"), 0)
-        return max(0, int(limit) - int(used) + cached) if limit != "max" else None
-    except (OSError, ValueError):
-        return None

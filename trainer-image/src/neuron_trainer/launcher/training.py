@@ -19,13 +19,14 @@ from neuron_api.findings.finding import error
 from neuron_api.loading.loader import Loaded
 from neuron_api.resource.progress import CheckpointReport, TrainerPhase
 from neuron_api.resource.spec import CompileMode, FromScratch, MemoryCheckpoints
+from neuron_trainer import accelerators
 from neuron_trainer.checkpoint import Candidate, complete
 from neuron_trainer.data import source
 from neuron_trainer.errors import CheckpointError, InputError, ProgressLostError
 from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.models import config_json
-from neuron_trainer.preflight import preflight
+from neuron_trainer.preflight import preflight, shared_memory
 from neuron_trainer.run_config import RESULTS_FILE
 from neuron_trainer.run_directory import recorded_files, run_identity
 from neuron_trainer.run_directory.log_dir import Mirror, checkpoints, compile_cache, mirror
@@ -33,7 +34,7 @@ from neuron_trainer.run_directory.resume import EarlierRuns, ResumeChoice
 from neuron_trainer.storage import lease
 from neuron_trainer.worker import Job
 
-from . import directory_owner, memory_folder, termination
+from . import directory_owner, termination
 from .checkpoint_selector import CheckpointSelector
 from .directory_owner import DirectoryOwner
 from .elastic import forkserver, supervisor
@@ -83,14 +84,17 @@ def train(launch: Launch) -> LauncherOutcome:
     launch.end_phase("preflight")
     if launch.is_compile:
         return _compile(launch)
+    copies = MemoryFolder(folder, node.job_uid, node.rank)
+    copies.sweep(has_copies=node.memory is not None or is_test)
     if node.memory is not None and not is_test:
-        _check_memory(node.memory, config, MemoryFolder(folder, node.job_uid, node.rank).path, node.accelerator)
+        _check_memory(node.memory, config, copies.path, node.accelerator)
     selector = CheckpointSelector(
         config, folder, node.job_uid, lambda: _earlier_runs(node, launch.status), is_test=is_test
     )
     last = _finished(selector, node) if not is_test else None
     launch.end_phase("checkpoint_find")
     if last is not None:
+        copies.remove()
         report = CheckpointReport(step=last.step, path=str(last.path), time=last.manifest.time)
         launch.status.set(phase=TrainerPhase.SUCCEEDED, step=last.step, checkpoint=report)
         message = termination.nothing_to_do(last.path, last.step, config.trainer.max_steps)
@@ -106,9 +110,11 @@ def _check_memory(copies: MemoryCheckpoints, config: TrainingConfig, folder: Pat
     sizes = None
     if config.model_source == "hf":
         sizes, _ = architecture.from_json(config_json.read(config.model), config.model)
-    needed = memory_copies.of_config(copies, config, is_native=accelerator != "xla", model=sizes)
+    is_native = accelerator != "xla"
+    needed = memory_copies.of_config(copies, config, is_native=is_native, model=sizes)
     if needed is not None:
-        memory_folder.check(needed, folder)
+        processes = memory_copies.of_processes(config, model=sizes) if accelerators.get(accelerator).is_host else 0
+        shared_memory.check(needed, processes or 0, folder)
 
 
 def _finished(selector: CheckpointSelector, node: NodeIdentity) -> Candidate | None:

@@ -58,7 +58,9 @@ def spec_findings(
         *template.findings(parsed.pod_template),
         *lacking,
         *(memory_copies.check(copies, config) if copies is not None else ()),
-        *pod_memory.findings(parsed.pod_template, pod_memory.copies(parsed, config)),
+        *pod_memory.findings(
+            parsed.pod_template, pod_memory.copies(parsed, config), pod_memory.processes(parsed, config)
+        ),
     )
 
 

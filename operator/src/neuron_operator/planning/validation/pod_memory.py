@@ -9,7 +9,7 @@ from neuron_api import contract, memory_copies
 from neuron_api.config import TrainingConfig
 from neuron_api.findings.finding import Finding, error
 from neuron_api.platform.instances import generation_of
-from neuron_api.resource.accelerator import Stack
+from neuron_api.resource.accelerator import Accelerator, Stack
 from neuron_api.resource.spec import JobSpec
 
 _MEBIBYTE: Final = 2**20
@@ -30,24 +30,35 @@ def copies(spec: JobSpec, config: TrainingConfig) -> int | None:
     return memory_copies.of_config(spec.memory_checkpoints, config, is_native=is_native)
 
 
+def processes(spec: JobSpec, config: TrainingConfig) -> int:
+    """Return the bytes that a pod's processes need at least beside their copies; those of devices are not known."""
+    if spec.memory_checkpoints is None or spec.platform.accelerator is not Accelerator.CPU:
+        return 0
+    return memory_copies.of_processes(config) or 0
+
+
 def request(needed: int | None) -> dict[str, str]:
     """Return what the container requests for the copies; what its processes need besides is the user's to say."""
     return {"memory": f"{-(-needed // _MEBIBYTE)}Mi"} if needed else {}
 
 
-def findings(template: Mapping[str, Any] | None, needed: int | None) -> Iterator[Finding]:
-    """Yield a finding for a limit that the copies alone exceed: the pod would be killed for memory."""
+def findings(template: Mapping[str, Any] | None, needed: int | None, beside: int) -> Iterator[Finding]:
+    """Yield a finding for a limit that copies and processes (`beside`) exceed: the pod would be killed for memory."""
     containers = _mapping(_mapping(template).get("spec")).get("containers")
     for container in containers if isinstance(containers, list) and needed else ():
         if _mapping(container).get("name") != contract.CONTAINER:
             continue
         for part in ("limits", "requests"):
             value = _mapping(_mapping(_mapping(container).get("resources")).get(part)).get("memory")
-            if (size := parse(value)) is not None and needed is not None and size <= needed:
+            size, least = parse(value), needed or 0
+            words = "alone"
+            if part == "limits" and size is not None and size > least:
+                least, words = least + beside, "with the processes"
+            if size is not None and size <= least:
                 key = f"spec.podTemplate.spec.containers[{contract.CONTAINER}].resources.{part}.memory"
                 message = (
-                    f"{value} is not more than the copies in memory need alone "
-                    f"({memory_copies.KEY}: {request(needed)['memory']})."
+                    f"{value} is not more than the copies in memory need {words} "
+                    f"({memory_copies.KEY}: {request(least)['memory']})."
                 )
                 yield error(key, message, "Raise it by what the processes need besides, or remove it.")
 

@@ -166,7 +166,11 @@ def _validate(key: _ValidationKey) -> Accepted | Refused:
         *storage.findings(spec, loaded.config),
         *(memory_copies.check(spec.memory_checkpoints, loaded.config) if spec.memory_checkpoints else ()),
         *node_plan.findings,
-        *pod_memory.findings(spec.pod_template, copies := pod_memory.copies(spec, loaded.config)),
+        *pod_memory.findings(
+            spec.pod_template,
+            copies := pod_memory.copies(spec, loaded.config),
+            pod_memory.processes(spec, loaded.config),
+        ),
     )
     warnings = tuple(finding for finding in everything if finding.severity is Severity.WARNING)
     if errors := errors_of((*everything, *_config_changed(key, loaded))):

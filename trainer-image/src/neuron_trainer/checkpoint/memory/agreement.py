@@ -95,13 +95,13 @@ class MemoryTier:
         first, count = self.identity.rank, self.identity.processes_per_node
         if first % count:
             return
-        kept = set[Path]()
+        current = set[Path]()
         for rank in range(first, first + count):
             identity = replace(self.identity, rank=rank)
-            kept.update(slot_paths(self.folder, rank))
-            kept.update(held_paths(self.folder, source_of(identity)) if self.replicas else ())
+            current.update(slot_paths(self.folder, rank))
+            current.update(held_paths(self.folder, source_of(identity)) if self.replicas else ())
         for path in (*self.folder.glob("rank-*"), *self.folder.glob("peer-*")):
-            if path not in kept:
+            if path not in current:
                 path.unlink(missing_ok=True)
 
 

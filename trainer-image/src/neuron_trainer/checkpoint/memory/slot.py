@@ -201,13 +201,13 @@ def is_intact(path: Path) -> bool:
     header, digest, buffer = header_of(path), xxhash.xxh3_128(), memoryview(bytearray(_PIECE))
     if header is None:
         return False
-    left = header.end + header.state_size - PAGE
+    remaining = header.end + header.state_size - PAGE
     with path.open("rb", buffering=0) as file:
         file.seek(PAGE)
-        while left > 0 and (size := file.readinto(buffer[: min(left, _PIECE)])):
+        while remaining > 0 and (size := file.readinto(buffer[: min(remaining, _PIECE)])):
             digest.update(buffer[:size])
-            left -= size
-    return left == 0 and digest.hexdigest() == header.checksum
+            remaining -= size
+    return remaining == 0 and digest.hexdigest() == header.checksum
 
 
 def clear(path: Path) -> None:
