@@ -186,8 +186,9 @@ bench-checkpoint: venv ## stall and durability of a checkpoint, memory, and the 
 	$(BIN)/python benchmarks/checkpoint.py --plot docs/images/checkpoint.png
 
 .PHONY: bench-memory
-bench-memory: venv ## what a copy of the state in memory after every step costs, in turns with steps without (2 minutes)
+bench-memory: venv ## what a copy of the state in memory after every step costs, in turns with steps without; also with a peer
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.memory_copies
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.memory_copies --nodes 2
 
 CASES ?= throughput tax memory pair
 .PHONY: bench-trainer

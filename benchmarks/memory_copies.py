@@ -1,12 +1,14 @@
 """What a copy of the state in memory after every step costs. `make bench-memory`.
 
-One run of the trainer, one process: blocks of steps with and without copies in turns. Beside them one plain copy of the
-same tensors into a buffer that is reused, by one thread. The stall is what the computing thread spends on a copy: the
-trainer's state, and waiting for the copy before the update. One JSON line.
+One run of the trainer, one process or two: blocks of steps with and without copies in turns. Beside them a plain copy
+of the same tensors into a buffer that is reused, by one thread. The stall is what the computing thread spends: on the
+trainer's state, waiting for the copy before the update, and after it until all processes have theirs and, with two,
+each other's. One JSON line.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -69,7 +71,13 @@ class InTurns(MemoryCheckpointing):
             begun = time.perf_counter()
             confirm = wait()
             self._stall += time.perf_counter() - begun
-            return confirm
+
+            def confirmed() -> None:
+                begun = time.perf_counter()
+                confirm()
+                self._stall += time.perf_counter() - begun
+
+            return confirmed
 
         pl_module.before_update = waited
 
@@ -104,23 +112,47 @@ def main() -> int:
     parser.add_argument("--blocks", type=int, default=12, help="with copies, and as many without; default 12")
     parser.add_argument("--samples", type=int, default=32, help="of 128 tokens in a step; default 32")
     parser.add_argument("--threads", type=int, default=1, help="that compute; default 1")
+    parser.add_argument("--nodes", type=int, default=1, choices=(1, 2), help="2: each holds the other's copies, too")
     chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     memory = Path(tempfile.mkdtemp(prefix="bench-memory-", dir=SHARED_MEMORY))
-    loop.MemoryCheckpointing = InTurns  # type: ignore[attr-defined]
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            _train(Path(folder), memory, (2 * chosen.blocks + 1) * BLOCK + 1, chosen.samples)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            job = _job(folder, (2 * chosen.blocks + 1) * BLOCK + 1, chosen)
+            ranks = multiprocessing.get_context("spawn")
+            others = [ranks.Process(target=_rank, args=(rank, job, memory, chosen)) for rank in range(1, chosen.nodes)]
+            for other in others:
+                other.start()
+            _rank(0, job, memory, chosen)
+            for other in others:
+                other.join()
     finally:
         shutil.rmtree(memory)
+    return _report(chosen)
+
+
+def _rank(rank: int, job: Path, memory: Path, chosen: argparse.Namespace) -> None:
+    """Train; with two nodes each process is one, and has a folder of its own."""
+    torch.set_num_threads(chosen.threads)
+    store = dist.FileStore(str(job.parent / "store"), chosen.nodes)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=chosen.nodes)
+    loop.MemoryCheckpointing = InTurns  # type: ignore[attr-defined]
+    folder = memory / str(rank)
+    folder.mkdir()
+    try:
+        _train(rank, job, folder, chosen.nodes)
+    finally:
         dist.destroy_process_group()
+
+
+def _report(chosen: argparse.Namespace) -> int:
     on, off = (statistics.median(InTurns.steps[is_on]) for is_on in (True, False))
     used_on, used_off = (statistics.median(InTurns.processor[is_on]) for is_on in (True, False))
     stall, plain = statistics.median(InTurns.stalls), statistics.median(InTurns.plain)
     result = {
         "case": "a copy in memory after every step",
+        "replicas": chosen.nodes - 1,
         "megabytes": round(InTurns.size / 1e6, 1),
         "step_ms": round(off * 1e3, 1),
         "step_with_copies_ms": round(on * 1e3, 1),
@@ -140,22 +172,28 @@ def main() -> int:
     return 0 if off / on >= SPEED and stall / plain <= STALL else 1
 
 
-def _train(folder: Path, memory: Path, steps: int, samples: int) -> None:
-    values = yaml.safe_load(checkpoint._job(folder).read_text())
-    values["trainer"] |= {"max_steps": steps, "log_every_n_steps": 1000}
-    values["data"]["global_batch_size"] = samples
-    loaded = load_text(yaml.safe_dump(values), [])
+def _job(folder: Path, steps: int, chosen: argparse.Namespace) -> Path:
+    job = checkpoint._job(folder)
+    values = yaml.safe_load(job.read_text())
+    values["trainer"] |= {"max_steps": steps, "log_every_n_steps": 1000, "num_nodes": chosen.nodes}
+    values["data"]["global_batch_size"] = chosen.samples
+    job.write_text(yaml.safe_dump(values))
+    return job
+
+
+def _train(rank: int, job: Path, memory: Path, nodes: int) -> None:
+    loaded = load_text(job.read_text(), [])
     assert loaded.config is not None, loaded.findings
     config = run_config.for_training(loaded.config)
     log = log_dir.log_dir(config)
-    log.mkdir(parents=True)
+    log.mkdir(parents=True, exist_ok=True)
     generators.seed_generators(config.seed)
     run = loop.Run.build(
         config, Topology.from_config(config), loaded.hash, torch.device("cpu"), lambda: False, Phases()
     )
-    tier = MemoryTier(memory, CopyIdentity("bench", loaded.hash, "", 0, 1, 1, "cpu"), 1)
-    metrics = MetricsFile(log / contract.METRICS_FILE)
-    run.fit(Start(0), log, log_dir.checkpoints(config, log), None, metrics, rank=0, memory=tier)
+    tier = MemoryTier(memory, CopyIdentity("bench", loaded.hash, "", rank, nodes, 1, "cpu"), 1, nodes - 1)
+    metrics = MetricsFile(log / contract.METRICS_FILE) if rank == 0 else None
+    run.fit(Start(0), log, log_dir.checkpoints(config, log), None, metrics, rank, memory=tier)
 
 
 if __name__ == "__main__":
