@@ -28,6 +28,8 @@ class Fault:
     most_lost: int = EVERY + 1
     blamed: bool = True
     spec: dict[str, Any] | None = None
+    source: str = ""
+    """Where the ledger says that the step was; by default anywhere."""
 
 
 FAULTS = [
@@ -39,6 +41,10 @@ FAULTS = [
           spec={"hangPolicy": {"minStepSeconds": 10, "saveSeconds": 60}}),
     Fault("pod 0 deleted", partial(faults.delete_pod, index=0), 2, "Pod", ("PodDeleted",), most_lost=0),
     Fault("pod 1 deleted", faults.delete_pod, 2, "Pod", ("PodDeleted",), most_lost=0),
+    Fault("kill -9 of a rank, copies in memory", faults.kill_rank, 2, "Process", ("ProcessKilled",), most_lost=1,
+          spec={"memoryCheckpoints": {"everySteps": 1}}, source="Memory"),
+    Fault("kill -9 of the agent of pod 1, copies in memory on both nodes", faults.kill_launcher, 1, "Pod",
+          ("ProcessKilled",), most_lost=1, spec={"memoryCheckpoints": {"everySteps": 1, "replicas": 1}}, source="Peer"),
 ]  # fmt: skip
 
 
@@ -58,6 +64,7 @@ def test_a_training_that_loses_a_part_goes_on_as_if_nothing_had_been(
             assert line["cause"] in fault.causes, job.why()
             assert line["stepsLost"] <= fault.most_lost, job.why()
             assert fault.blamed or not line.get("pod"), job.why()
+            assert not fault.source or line["resumeSource"] == fault.source, job.why()
         lost = finished(job, unbroken, restarts=fault.tries)
         orphans = job.remove()
     assert orphans == []
