@@ -23,6 +23,8 @@ from controlplane.shell import run, tail, wait_until
 from offline import cgroups, imageload, namespaces, nodeprograms, volumes
 from offline.identity import ProcessIdentity
 
+MANIFESTS = Path(__file__).parent / "manifests"
+"""Objects that every cluster has."""
 _CONTROL = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
 _NODES = "/api/v1/nodes/"
 _DNS_PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns"
@@ -85,7 +87,7 @@ class Cluster:
             imageload.load_own(self.state, programs)
         with _step("API server"):
             wait_until("readiness of the API server", self._api_ready, seconds=90, hint=self._why)
-        self.kubectl("apply", "--server-side", "-f", Path(__file__).parent / "manifests")
+        self.kubectl("apply", "--server-side", "-f", MANIFESTS)
         self._offer_volumes()
 
     def _launch(self, descriptor: int, port: int) -> None:

@@ -7,11 +7,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import yaml
 
 import programs
 from bounds import BOUND
 from controlplane import toolchain
 from controlplane.toolcommand import main
+from offline import cluster
 
 
 def _item(name: str, *markers: str) -> Any:
@@ -22,6 +24,14 @@ def test_tests_that_need_programs_come_last_and_the_rest_stays_in_order() -> Non
     items = [_item("b", "integration"), _item("z"), _item("a", "distributed"), _item("c", "integration")]
     programs.pytest_collection_modifyitems(cast("list[pytest.Item]", items))
     assert [item.name for item in items] == ["z", "a", "b", "c"]
+
+
+def test_the_local_cluster_has_the_objects_that_it_applies() -> None:
+    """They stayed behind when the package moved: `hack/cluster up` ended with a path that did not exist."""
+    kinds = {
+        entry["kind"] for path in cluster.MANIFESTS.glob("*.yaml") for entry in yaml.safe_load_all(path.read_text())
+    }
+    assert {"Deployment", "Service"} <= kinds
 
 
 def test_a_machine_that_cannot_build_says_so_before_the_first_test(
