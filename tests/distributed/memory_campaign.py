@@ -80,13 +80,17 @@ def draw(kills: int, seed: int) -> list[tuple[list[Kill], Rhythm]]:
             places = [*[place for place in places if place is not Place.NODE][:1], Place.NODE, again, Place.RESUME]
         else:
             places = [*places[:2], Place.RESUME, places[2]]
-        lives.append(([_kill(place, rhythm, chance) for place in places], rhythm))
+        lives.append(([_kill(place, index, rhythm, chance) for index, place in enumerate(places)], rhythm))
     return lives
 
 
-def _kill(place: Place, rhythm: Rhythm, chance: random.Random) -> Kill:
-    """All come before the 40th step: no start is longer than 8 steps, or than the copies of as many."""
-    after = chance.randrange(1, 7) if place not in (Place.COPY, Place.SENDING) else chance.randrange(8 // rhythm.every)
+def _kill(place: Place, index: int, rhythm: Rhythm, chance: random.Random) -> Kill:
+    """All come before the 40th step: no start is longer than 8 steps, or than the copies of as many. The first may come
+    before any copy; the second leaves one, for the resume that the third is in."""
+    if place in (Place.COPY, Place.SENDING):
+        after = chance.randrange(min(index, 1), 8 // rhythm.every)
+    else:
+        after = chance.randrange(1, 7) if index != 1 else rhythm.every + chance.randrange(1, 4)
     victim = chance.randrange(2) if place is not Place.SAVE else 0  # who writes the last of a checkpoint
     return Kill(place, victim, after, chance.random())
 
