@@ -94,7 +94,7 @@ class Saving:
 
 
 class Checkpointing(pl.Callback):  # type: ignore[misc]
-    """Runs after reporting and before stopping, so that a stop is always covered by a complete checkpoint.
+    """Runs after reporting and early stopping, whose count it saves, and before `Stopping`: a stop has its checkpoint.
 
     `sync` copies the log directory to its mirror, when a checkpoint is complete.
     """

@@ -122,8 +122,9 @@ class Run:
         )
         strategy = BackendStrategy(self.module.backend.device, rank, saving.saving.save, load)
         watching = fallbacks.callbacks(self.module.backend.device.type)
-        callbacks: list[pl.Callback] = [*watching, reporting, saving, *early_stopping(config.exp_manager)]
-        if memory is not None and copies is not None:  # behind early stopping, whose count is in the copy
+        # What is saved has early stopping's count of this very validation: the one comes before the other.
+        callbacks: list[pl.Callback] = [*watching, reporting, *early_stopping(config.exp_manager), saving]
+        if memory is not None and copies is not None:
             wants_stop = self.module.wants_stop
             callbacks.append(
                 MemoryCheckpointing(state, copies, memory.every_steps, saving, wants_stop, reporting.saving)
