@@ -166,6 +166,17 @@ def _read(is_early: bool) -> None:
         raise RuntimeError(f"no result: {early.tolist()}")
 
 
+def _fail(is_waited_for: bool) -> None:
+    """Let work fail, and wait for the device, or for an event after it, which says nothing."""
+    module = torch.get_device_module("neuron")
+    module.fail("NRT Execution error occurred on Neuron for operation=add: NRT EXECUTION FAILED: Hardware failure")
+    event = module.Event()
+    event.record()
+    event.synchronize()
+    if is_waited_for:
+        module.synchronize()
+
+
 def _pinned() -> None:
     torch.empty(2, pin_memory=True)
 
@@ -230,6 +241,7 @@ CASES: Final = {
         is_grouped=False,
         variables={"NEURON_STANDIN_STALE": "/"},
     ),
+    "work that failed": Case("NRT EXECUTION FAILED", lambda: _fail(True), lambda: _fail(False)),
     "dynamic shapes": Case("static-shapes", lambda: _compile(dynamic=True), lambda: _compile(dynamic=False)),
     "a tensor of the host": Case(
         "device-tensors", lambda: dist.all_reduce(torch.ones(2)), lambda: dist.all_reduce(ones(2)), world=2

@@ -128,6 +128,14 @@ def test_what_cannot_be_compiled_is_a_sentence_with_the_way_out() -> None:
     [
         ("Bad StatusOr access: INTERNAL: RunNeuronCCImpl: error condition error != 0", True),
         ("RunNeuronCCImpl: [Errno 28] No space left on device", False),
+        ("RunNeuronCCImpl: <class 'subprocess.CalledProcessError'>: returned non-zero exit status 70", True),
+        ("RunNeuronCCImpl: <class 'OSError'>: [Errno 61] No data available: '/fsx/neuron_cache/x'", False),
+        ("RunNeuronCCImpl: <class 'FileNotFoundError'>: [Errno 2]: 'neuronx-cc'", False),
+        ("RunNeuronCCImpl: <class 'botocore.exceptions.EndpointConnectionError'>: could not connect", False),
+        ("RunNeuronCCImpl: <class 'subprocess.CalledProcessError'>: died with <Signals.SIGHUP: 1>", False),
+        ("RunNeuronCCImpl: <class 'RuntimeError'>: Got a cached failed neff at MODULE_1. Will skip", False),
+        ('Compilation error occurred on Neuron for operation=torch_compile; error message="COMPILATION FAILED"', True),
+        ('NRT Execution error occurred on Neuron for operation=add error message="NRT EXECUTION FAILED"', False),
         ("Connection closed by peer", False),
     ],
 )

@@ -1,10 +1,12 @@
 """How a process gets its device, and what is said of one that it does not get: everything that needs no device."""
 
+import errno
 import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from tempfile import gettempdir
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -82,6 +84,28 @@ def test_two_runs_with_one_cache_share_no_folder_of_compilations() -> None:
     shared = {name for name in first if first[name] == second[name]}
     assert not shared & device_environment.RUN_FOLDERS["neuron"].keys()
     assert device_environment.SHARED_CACHES["neuron"].keys() <= shared
+
+
+def test_files_of_compilations_lie_where_they_can_be_locked(monkeypatch: Any, tmp_path: Path) -> None:
+    """TorchNeuron takes any answer but "held" for a compilation that failed."""
+    assert device_environment.with_locks(tmp_path / "run") == tmp_path / "run"
+    assert not list((tmp_path / "run").iterdir())
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(device_environment.fcntl, "flock", refuse)
+    first, second = (device_environment.with_locks(tmp_path / name) for name in ("run", "other"))
+    assert first != second and {first.parent, second.parent} == {Path(gettempdir())}
+
+
+def test_a_compilation_that_was_interrupted_is_tried_again() -> None:
+    environ = {"NEURON_CC_FLAGS": "--model-type transformer"}
+    for _ in range(2):
+        device_environment.append_flags("xla", environ)
+    assert environ == {"NEURON_CC_FLAGS": "--model-type transformer --retry_failed_compilation"}
+    device_environment.append_flags("neuron", environ := {})
+    assert environ == {}
 
 
 def test_a_user_without_an_entry_in_the_password_file_has_a_name_for_the_compiler(monkeypatch: Any) -> None:

@@ -46,6 +46,29 @@ def test_so_many_steps_are_unread_and_no_more(depth: int) -> None:
     assert newest == StepResult(7, 1.0, 2.0, 0.1, 56, 5.0, 6.0, None)
 
 
+def test_no_step_counts_that_the_device_has_failed_in() -> None:
+    """TorchNeuron reaches the event of a step that failed, and its numbers are whatever was there."""
+    failed: list[int] = []
+
+    def check() -> None:
+        if failed:
+            raise RuntimeError("NRT Execution error occurred on Neuron")
+
+    queue = Results(1, 8, check=check)
+    read = Read(queue)
+    for step in range(1, 5):
+        queue.add(pending(step))
+    failed.append(5)
+    for step in range(5, 11):
+        queue.add(pending(step))
+    with pytest.raises(RuntimeError, match="NRT Execution error"):
+        queue.add(pending(11))
+    assert read == list(range(1, 10))
+    first = Results(0, 8, check=check)
+    with pytest.raises(RuntimeError, match="NRT Execution error"):
+        first.add(pending(12))
+
+
 @pytest.mark.parametrize("key", ["aync_exec_max_inflight_requests", "async_exec_max_inflight_requests"])
 @pytest.mark.parametrize("device", [CPU, DEVICE])
 def test_the_depth_is_the_configured_one_in_both_spellings(

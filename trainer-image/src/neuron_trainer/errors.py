@@ -22,6 +22,7 @@ Anything else that is raised is a bug of ours or of the user's module and is sho
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -131,8 +132,16 @@ _REMEDIES: Final[Mapping[int, str]] = {
 
 _COMPILERS: Final = ("torch._dynamo", "torch._inductor")
 """Packages whose errors are those of a compilation; importing them takes 2 s."""
-_NEURON_COMPILER: Final = ("RunNeuronCCImpl", "Failed compilation with")
-"""In an error of PyTorch/XLA whose compiler failed (from reports: docs/reference/upstream-facts.md)."""
+_NEURON_COMPILER: Final = (
+    "RunNeuronCCImpl",
+    "Failed compilation with",
+    "Compilation error occurred on Neuron",
+    "COMPILATION FAILED",
+)
+"""In an error of PyTorch/XLA or TorchNeuron whose compiler failed (docs/reference/upstream-facts.md#compiler-words)."""
+_PYTHON_ERROR: Final = re.compile(r"<class '(?:[\w.]+\.)?(\w+)'>")
+"""In an error of PyTorch/XLA: the class of what was raised: by the command of the compiler, or beside it"""
+_COMMAND_ERRORS: Final = frozenset({"CalledProcessError", "RuntimeError"})
 _NO_FAULT_OF_THE_MODEL: Final = (
     "No space left on device",
     "Cannot allocate memory",
@@ -144,6 +153,11 @@ _NO_FAULT_OF_THE_MODEL: Final = (
     "forcibly killed",
     "Killed signal",
     "signal 9",
+    "signal 15",
+    "died with <Signals",
+    "No data available",
+    "cached failed neff",
+    "Timed out waiting for lock",
 )
 """What a compiler says of the machine: another start may help."""
 _EAGER: Final = "Set model.compile: eager to train without compiling, and report the stack in the log."
@@ -155,7 +169,8 @@ def compiler_refusal(problem: BaseException) -> str | None:
     """Return what a compiler says of a part of the model that it refuses, with a remedy; None for other errors."""
     text = str(problem).strip()
     is_compiler = type(problem).__module__.startswith(_COMPILERS) or any(sign in text for sign in _NEURON_COMPILER)
-    if not is_compiler or any(sign in text for sign in _NO_FAULT_OF_THE_MODEL):
+    raised = set(_PYTHON_ERROR.findall(text))
+    if not is_compiler or not raised <= _COMMAND_ERRORS or any(sign in text for sign in _NO_FAULT_OF_THE_MODEL):
         return None
     words = text if len(text) <= _MAX_WORDS else f"{text[: _MAX_WORDS // 3]}\n[…]\n{text[-_MAX_WORDS * 2 // 3 :]}"
     first = f"a part of the model could not be compiled: {_reason(problem)}. {_EAGER}"

@@ -32,7 +32,7 @@ from .compile_phase import record
 from .compile_phase.record import CompileStore
 from .data import tokenizer
 from .errors import InputError, PeerLostError, ProgressLostError, ReportedError, compiler_refusal, failure_sentence
-from .ipc import process_group, signals
+from .ipc import cpu_affinity, process_group, signals
 from .ipc.phases import Phases
 from .ipc.worker_channel import Start, WorkerChannel
 from .metrics.history import MetricsFile
@@ -157,6 +157,9 @@ def _show_rank(rank: int) -> None:
 def _initialise(config: TrainingConfig, name: str, local_rank: int) -> torch.device:
     """Join the process group, then take the device; the device's generator is seeded with the others."""
     accelerator = accelerators.get(name)
+    if accelerator.package:
+        cores = accelerators.visible_cores(os.environ.get(accelerators.VISIBLE_CORES, ""))
+        cpu_affinity.bind(os.environ, cores, local_rank)
     accelerators.load(accelerator, local_rank)
     backend = parallel.select(config, name)
     timeout = config.neuron_rt_exec_timeout or _DEFAULT_TIMEOUT

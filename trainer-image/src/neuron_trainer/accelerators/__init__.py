@@ -4,11 +4,22 @@ Design: docs/design/022-devices.md.
 """
 
 from .accelerator import Accelerator
-from .device import count, is_present, load, misfit, open_device, synchronize
+from .device import (
+    VISIBLE_CORES,
+    count,
+    is_present,
+    load,
+    misfit,
+    open_device,
+    raise_deferred,
+    synchronize,
+    visible_cores,
+)
 from .memory import can_pin, host_buffer, pinned
 from .registry import get, names
 
 __all__ = [
+    "VISIBLE_CORES",
     "Accelerator",
     "can_pin",
     "count",
@@ -20,5 +31,7 @@ __all__ = [
     "names",
     "open_device",
     "pinned",
+    "raise_deferred",
     "synchronize",
+    "visible_cores",
 ]

@@ -31,6 +31,9 @@ class Accelerator:
     """Whether its runtime aborts a process (SIGABRT) whose peers do not come to a collective."""
     adds_in_order: bool = False
     """Whether it adds to a tensor in place only where that lies in memory in the order of its dimensions."""
+    defers_errors: bool = False
+    """Whether work that failed is raised only where the device is waited for: an event after it is reached, and numbers
+    are read that nothing has written."""
     busy: tuple[str, ...] = ()
     """What its runtime says when another process, perhaps one that is ending, still has this process's device."""
     nan_note: str = ""

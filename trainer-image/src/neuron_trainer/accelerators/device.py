@@ -22,6 +22,7 @@ import torch
 from neuron_trainer.errors import DeviceError
 
 from .accelerator import Accelerator
+from .registry import get
 
 
 def clear_fallbacks(accelerator: Accelerator) -> None:
@@ -152,6 +153,12 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has done everything that it was given; nothing to wait for on the CPU."""
     if device.type != "cpu":
         torch.get_device_module(device).synchronize()
+
+
+def raise_deferred(device: torch.device) -> None:
+    """Raise what failed on the device since the last time, where it keeps that back; waits for the device there."""
+    if get(device.type).defers_errors:
+        synchronize(device)
 
 
 def take_folders(environ: MutableMapping[str, str], local_rank: int) -> None:

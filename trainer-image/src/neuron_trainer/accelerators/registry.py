@@ -15,8 +15,20 @@ _GLOO: Final = (
     "sendBytes",
 )
 """Every run has a gloo group: the one of its hosts."""
-_NRT: Final = ("barrier proxy task", "Work timed out")
-"""Of the Neuron runtime and of TorchNeuron's watchdog (docs/reference/upstream-facts.md)."""
+_NRT: Final = (
+    "barrier proxy task",
+    "Work timed out",
+    "Watchdog caught collective operation timeout",
+    "Operation aborted due to timeout",
+    "Stuck in collectives op",
+    "EFA network proxy failure",
+    "Timeout waiting for RX",
+    "connection closed by remote peer",
+)
+"""Of the Neuron runtime and of TorchNeuron's watchdog (docs/reference/upstream-facts.md#torchneuron-words)."""
+_COMPILE_SECONDS: Final = 6 * 3600
+"""A process whose graphs others have compiled waits in a collective for as long; TorchNeuron's watchdog completes one
+that is late, and training would go on with what has not arrived."""
 _STALE: Final = ("Logical Neuron Core(s) not available", "Failed to execute the device barrier")
 """Of the Neuron runtime, in the start of a process, while one before it is not quite gone."""
 _NCCL: Final = ("ncclRemoteError", "remote process exited", "NCCL communicator was aborted")
@@ -31,11 +43,12 @@ _ALL: Final = {
         name="neuron",
         collectives="neuron",
         widest=torch.float32,
-        compile_seconds=3600,
+        compile_seconds=_COMPILE_SECONDS,
         package="torch_neuronx",
         peer_loss=(*_GLOO, *_NRT),
         aborts_without_peers=True,
         adds_in_order=True,
+        defers_errors=True,
         busy=_STALE,
         nan_note=_NEURON_NAN,
         nan_tokens=4096,
@@ -44,7 +57,7 @@ _ALL: Final = {
         name="xla",
         collectives="cpu:gloo,xla:xla",
         widest=torch.float32,
-        compile_seconds=3600,
+        compile_seconds=_COMPILE_SECONDS,
         module="neuron_trainer.accelerators.lazy",
         has_capturable=False,
         package="torch_xla",

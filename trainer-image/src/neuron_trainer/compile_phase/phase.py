@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 import torch.distributed as dist
 
+from neuron_trainer import accelerators
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.loop.module import TrainingModule
 from neuron_trainer.metrics import graphs
@@ -95,6 +96,7 @@ class CompilePhase:
             for _ in range(_MAX_TIMES):
                 before = graphs.count().done
                 execute()
+                accelerators.raise_deferred(module.backend.device)
                 if not module.backend.begin_vote(graphs.count().done > before)()[0]:
                     break
         counts = torch.tensor([float(reporter.update().compiled)])

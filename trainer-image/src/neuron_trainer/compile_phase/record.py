@@ -74,11 +74,16 @@ def facts(config: TrainingConfig, family: Family, accelerator: str) -> dict[str,
         "the model": asdict(family.config),
         "the accelerator": accelerator,
         "versions": dict(_versions()),
-        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "environment": {name: _flags(os.environ[name]) for name in _VARIABLES if name in os.environ},
     }
     if accelerator == "cpu":
         values["the processor"] = [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
     return values
+
+
+def _flags(text: str) -> str:
+    """Return a variable's value without what says how often something is compiled, and not to what."""
+    return " ".join(word for word in text.split() if word != "--retry_failed_compilation")
 
 
 def _versions() -> Mapping[str, str]:

@@ -3,12 +3,18 @@
 What the runtimes need is from their public documentation and from reports (docs/reference/upstream-facts.md).
 """
 
+import fcntl
 import getpass
+import hashlib
+import logging
 import os
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
 from typing import Final
+
+log = logging.getLogger(__name__)
 
 AUTOLOAD: Final = "TORCH_DEVICE_BACKEND_AUTOLOAD"
 """Unless it is 0, importing PyTorch imports every package that brings a device."""
@@ -23,11 +29,20 @@ CONSTANT: Final[Mapping[str, Mapping[str, str]]] = {
         "TORCH_NEURONX_FALLBACK_ONLY_FOR_UNIMPLEMENTED_OPS": "1",
         # The same for a graph that cannot be compiled.
         "TORCH_NEURONX_DISABLE_FALLBACK_EXECUTION": "1",
+        # Seconds that a process waits for another one's compilation of the same graph; after the default of 20 minutes
+        # it compiles it, too, and so does every other one.
+        "TORCH_NEURONX_NEFF_CACHE_LOCK_TIMEOUT": "21600",
     },
     "cuda": {},
     "xla": {},
 }
 """By accelerator."""
+
+APPENDED: Final[Mapping[str, Mapping[str, str]]] = {
+    # Otherwise the cache answers for ever that a compilation failed which was only interrupted.
+    "xla": {"NEURON_CC_FLAGS": "--retry_failed_compilation"},
+}
+"""By accelerator, what is added to a user's own value."""
 
 SHARED_CACHES: Final[Mapping[str, Mapping[str, str]]] = {
     "neuron": {"TORCH_NEURONX_NEFF_CACHE_DIR": "neff", "TORCH_NEURONX_HLO_CACHE_DIR": "hlo"},
@@ -54,7 +69,7 @@ RUN_FOLDERS: Final[Mapping[str, Mapping[str, str]]] = {
         "TORCH_NEURONX_DEBUG_DIR": "debug/{local_rank}",
     }
 }
-"""Those of each node of one run, in its own log directory."""
+"""Those of each node of one run, in its own log directory if that can be locked (`with_locks`)."""
 
 
 def keep_runtimes_out(environ: MutableMapping[str, str]) -> None:
@@ -74,6 +89,31 @@ def name_user(environ: MutableMapping[str, str]) -> None:
         getpass.getuser()
     except (KeyError, OSError):
         environ["LOGNAME"] = f"uid_{os.getuid()}"
+
+
+def with_locks(folder: Path) -> Path:
+    """Return the folder, or one of this node in its place where the folder's file system has no `flock`.
+
+    TorchNeuron locks what it compiles in it, and takes any other answer than "held" for a failed compilation: Lustre
+    that is mounted without `flock`, or an object store's mount.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as problem:
+        name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+        log.info("%s cannot be locked (%s): files of compilations go to this node's %s", folder, problem, gettempdir())
+        return Path(gettempdir()) / f"neuron-train-compile-{name}"
+    return folder
+
+
+def append_flags(accelerator: str, environ: MutableMapping[str, str]) -> None:
+    """Add `APPENDED` where it is missing."""
+    for name, flag in APPENDED.get(accelerator, {}).items():
+        flags = environ.get(name, "").split()
+        if flag not in flags:
+            environ[name] = " ".join([*flags, flag])
 
 
 def variables(accelerator: str, cache: Path, own: Path, node_rank: int) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """`neuron-train run`, `test` and `compile`: from the text of a configuration to an exit code."""
 
+import json
 import logging
 import os
 import shutil
@@ -27,6 +28,7 @@ from neuron_trainer.errors import (
     ProgressLostError,
     StartError,
 )
+from neuron_trainer.ipc import cpu_affinity
 from neuron_trainer.ipc.phases import Phases, process_start
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.preflight import early
@@ -140,6 +142,7 @@ def _advise(config: TrainingConfig, node: NodeIdentity, loaded: Loaded) -> None:
 def _set_environment(config: TrainingConfig, node: NodeIdentity, folder: Path) -> None:
     """Set the variables that must be set before torch is imported; a user's own values stay."""
     os.environ.update(environment.apply(environment.derive(config), os.environ))
+    device_environment.append_flags(node.accelerator, os.environ)
     # A store of its own for every round: with the agents' shared one the halves look for each other under different
     # keys after a restart and never meet.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
@@ -147,6 +150,10 @@ def _set_environment(config: TrainingConfig, node: NodeIdentity, folder: Path) -
     if node.host.startswith("127."):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     own = folder / COMPILE_CACHE
+    if node.accelerator in device_environment.RUN_FOLDERS:
+        own = device_environment.with_locks(own)
+    if node.accelerator in cpu_affinity.ACCELERATORS and cpu_affinity.VARIABLE not in os.environ:
+        os.environ[cpu_affinity.VARIABLE] = json.dumps(cpu_affinity.near_cores())
     for name, value in device_environment.variables(node.accelerator, compile_cache(config, folder), own, node.rank):
         os.environ.setdefault(name, value)
 

@@ -8,7 +8,7 @@ writes at the end of a start is the state after a whole epoch, also where the st
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -116,7 +116,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self.config, self.backend, self.model = config, backend, model
         self.consumed_samples = 0
         cause = accelerators.get(backend.device.type).nan_cause(config.model.encoder_seq_length)
-        self.results = Results(depth(config, backend.device), config.data.global_batch_size, cause)
+        failures = partial(accelerators.raise_deferred, backend.device)
+        self.results = Results(depth(config, backend.device), config.data.global_batch_size, cause, check=failures)
         self.is_stopping = False
         """Some process was asked to stop: all save at the end of this step."""
         self.is_over = False

@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 import torch.distributed as dist
@@ -21,6 +22,9 @@ from neuron_api.config import TrainingConfig
 from neuron_trainer import accelerators
 from neuron_trainer.errors import DivergenceError
 from neuron_trainer.parallel import hosts
+
+_CHECKED_EVERY: Final = 10
+"""Steps: to ask a device for its failures is to wait until it has nothing to do."""
 
 
 class LateRead:
@@ -112,9 +116,20 @@ def depth(config: TrainingConfig, device: torch.device) -> int:
 class Results:
     """A queue of at most `depth` unread steps."""
 
-    def __init__(self, depth: int, global_batch: int, nan_cause: str = "") -> None:
-        """`nan_cause`: what else the message of a loss that is not finite says (`Accelerator.nan_cause`)."""
-        self._depth, self._global_batch, self._nan_cause = depth, global_batch, nan_cause
+    def __init__(
+        self,
+        depth: int,
+        global_batch: int,
+        nan_cause: str = "",
+        *,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`nan_cause`: what else the message of a loss that is not finite says (`Accelerator.nan_cause`).
+
+        `check` raises what a device has kept back of its failures (`accelerators.raise_deferred`): it is called before
+        the first step of this start counts as done, and before every tenth.
+        """
+        self._depth, self._global_batch, self._nan_cause, self._check = depth, global_batch, nan_cause, check
         self._pending: deque[tuple[Pending, LateRead]] = deque()
         self._newest: StepResult | None = None
         self.nonfinite_norms = 0
@@ -150,6 +165,8 @@ class Results:
 
     def _read(self) -> None:
         pending, values = self._pending.popleft()
+        if self._newest is None or pending.step % _CHECKED_EVERY == 0:
+            self._check()
         loss, gradient_norm, *further = values.numbers()
         metrics = dict(zip(pending.sums.metrics, further, strict=False))
         if not math.isfinite(loss):

@@ -93,9 +93,21 @@ def get_amp_supported_dtype() -> list[torch.dtype]:
 
 
 def synchronize(device: Any = None) -> None:
-    """Wait until the device has done everything."""
+    """Wait until the device has done everything; raises the first failure since the last time."""
     _index(device)
     _C.wait()
+    if _failures:
+        message = _failures[0]
+        _failures.clear()
+        raise RuntimeError(message)
+
+
+_failures: list[str] = []
+
+
+def fail(message: str) -> None:
+    """Let work that is given to the device fail, as a test asks for: events are reached, and numbers can be read."""
+    _failures.append(message)
 
 
 class Stream(torch.Stream):
