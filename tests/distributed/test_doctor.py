@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from neuron_trainer.doctor.operators import OPERATORS
+
 
 def doctor(variables: Mapping[str, str], folder: Path, *arguments: str) -> dict[str, Any]:
     report = folder / "report.json"
@@ -22,7 +24,9 @@ def doctor(variables: Mapping[str, str], folder: Path, *arguments: str) -> dict[
 
 def test_every_trial_succeeds_on_the_stand_in(neuron_device: dict[str, str], tmp_path: Path) -> None:
     found = doctor({**neuron_device, "NEURON_STANDIN_SEND": "0"}, tmp_path)
-    trials = {name: found[name]["outcome"] for name in ("collective", "compile", "step", "fallback")}
+    trials = {
+        name: found[name]["outcome"] for name in ("collective", "compile", "step", "fallback", "operators", *OPERATORS)
+    }
     assert trials == dict.fromkeys(trials, "ok"), found
     assert "no send and receive" in found["collective"]["text"]
     assert found["torchneuron"]["outcome"] == "ok"

@@ -23,6 +23,10 @@ class Accelerator:
     """What `torch.get_device_module` shall give for the device; empty: PyTorch, or the package, has such a module."""
     has_capturable: bool = True
     """Whether PyTorch's optimizers have their form for it that reads nothing (`capturable`)."""
+    has_gather: bool = True
+    """Whether it may pick from a long dimension by an index, and add into one."""
+    is_lazy: bool = False
+    """Whether operators are recorded, and run when a program of them is given to the device."""
     package: str = ""
     """The vendor's package that brings the device to PyTorch, imported in workers only; empty: PyTorch has it."""
     peer_loss: tuple[str, ...] = ()

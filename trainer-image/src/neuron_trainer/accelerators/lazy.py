@@ -31,6 +31,13 @@ def is_available() -> bool:
     return str(torch_xla.runtime.device_type()) == os.environ[_RUNTIME]
 
 
+def dispatch() -> None:
+    """Give the device what has been recorded so far as one program, and do not wait for it."""
+    import torch_xla
+
+    torch_xla.sync()
+
+
 def synchronize() -> None:
     """Wait until the device has done everything that it was given."""
     import torch_xla

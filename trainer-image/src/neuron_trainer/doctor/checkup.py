@@ -10,6 +10,7 @@ from .machine import Machine
 from .result import Result
 from .trials import Trial
 
+_OF_DEVICES: Final = ("compile", "operators")
 MAX_PROCESSES: Final = 64
 """Of the collective: all cores of a node with lnc 2."""
 
@@ -28,8 +29,8 @@ def examine(machine: Machine) -> Iterator[Result]:
 
 
 def trial_names(accelerator: str) -> tuple[str, ...]:
-    """Return the trials of a device; on the CPU nothing is compiled."""
-    return tuple(name for name in trials.NAMES if name != "compile" or accelerator != "cpu")
+    """Return the trials of a device; on the CPU nothing is compiled, and there is nothing to compare with it."""
+    return tuple(name for name in trials.NAMES if name not in _OF_DEVICES or accelerator != "cpu")
 
 
 def judge(made: Mapping[str, Trial]) -> Iterator[Result]:

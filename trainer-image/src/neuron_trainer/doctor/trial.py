@@ -17,6 +17,7 @@ from neuron_api.derive import hardware
 from neuron_trainer import accelerators
 from neuron_trainer.accelerators import Accelerator
 from neuron_trainer.accelerators.device import fallback_ops
+from neuron_trainer.doctor import operators
 
 _TIMEOUT: Final = timedelta(minutes=10)
 """Longer than any trial may take: the parent ends it."""
@@ -95,6 +96,11 @@ def _step(accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
     return {"losses": read, "fallbacks": sorted(fallback_ops(accelerator))}
 
 
+def _operators(_: Accelerator, device: torch.device) -> dict[str, Any]:
+    """Operators whose numbers are known to be wrong in silence, against the host."""
+    return {"operators": operators.compare(device)}
+
+
 class _Block(nn.Module):
     """A norm and a gated linear layer."""
 
@@ -143,6 +149,7 @@ _TRIALS: Final[dict[str, Callable[[Accelerator, torch.device], dict[str, Any]]]]
     "collective": _collective,
     "compile": _compile,
     "step": _step,
+    "operators": _operators,
 }
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 
 from .machine import end_session
 
-NAMES: Final = ("collective", "compile", "step")
+NAMES: Final = ("collective", "compile", "step", "operators")
 """In the order in which they are made: each uses what the ones before it have shown."""
 _PAUSE: Final = 0.05
 _LINES: Final = 5

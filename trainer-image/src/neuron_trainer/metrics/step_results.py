@@ -5,7 +5,8 @@ finite is therefore found at most `depth` steps later, and never after a checkpo
 
 A `LateRead` does not wait for what was given to the device since the numbers were made. A blocking read waits for
 everything in the device's queue. So the copy to host memory is put into the queue right after what makes the numbers,
-and an event after the copy is all that is waited for.
+and an event after the copy is all that is waited for. On a lazy device the numbers are made one tensor in a program of
+their own: what is made when they are read would come after the steps that were given since.
 """
 
 import math
@@ -32,24 +33,29 @@ class LateRead:
 
     def __init__(self, values: Sequence[Tensor]) -> None:
         self._values = values
-        self._host: Tensor | None = None
+        self._numbers: Tensor | None = None
+        """All of them, on the host or in a program of their own."""
+        self._copied: torch.Event | None = None
         device = values[0].device
-        if device.type != "cpu" and accelerators.can_pin(device):
+        if accelerators.get(device.type).is_lazy:
+            self._numbers = torch.stack(list(values))
+            torch.get_device_module(device).dispatch()
+        elif device.type != "cpu" and accelerators.can_pin(device):
             stacked = torch.stack(list(values))
-            self._host = accelerators.host_buffer(stacked.shape, stacked.dtype, device)
-            self._host.copy_(stacked, non_blocking=True)
+            self._numbers = accelerators.host_buffer(stacked.shape, stacked.dtype, device)
+            self._numbers.copy_(stacked, non_blocking=True)
             self._copied = torch.get_device_module(device).Event()
             self._copied.record()
 
     def numbers(self) -> list[float]:
         """Return the numbers; waits until they are there."""
-        host = self._host
-        if host is None:  # on the CPU, or a device without pinned memory, where each copy waits
-            host = torch.stack(list(self._values))
-        else:
+        if self._copied is not None:
             self._copied.synchronize()
-        numbers: list[float] = host.tolist()
-        return numbers
+        numbers = self._numbers
+        if numbers is None:  # on the CPU, or a device without pinned memory, where each copy waits
+            numbers = torch.stack(list(self._values))
+        read: list[float] = numbers.tolist()
+        return read
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ class Pairs(NamedTuple):
     log_probs: Tensor
     """[n, 2]: log-probability of each answer, the sum over its tokens."""
     tokens: Tensor
-    """int64 [n, 2]: tokens of each answer."""
+    """fp32 [n, 2]: tokens of each answer."""
     reference: Tensor | None = None
     """[n, 2]: `log_probs` of the reference model; None where the objective has none."""
 

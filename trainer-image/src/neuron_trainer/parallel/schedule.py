@@ -1,11 +1,12 @@
 """What a schedule of micro-batches is, and what goes through it: batches, targets and values of a loss."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+T = TypeVar("T")
 NO_METRICS: Final[Mapping[str, Tensor]] = {}
 
 
@@ -90,10 +91,12 @@ class GradientAccumulation:
         *,
         begin: Callable[[bool], None] = lambda _: None,
         finish: Callable[[], None] = lambda: None,
+        after_forward: Callable[[], None] = lambda: None,
     ) -> None:
-        """`begin` is called before each micro-batch of training, with whether it is the last; `finish` after each."""
+        """`begin` is called before each micro-batch of training, with whether it is the last; `finish` after each;
+        `after_forward` after each one without gradients."""
         self._module, self._loss = module, loss
-        self._begin, self._finish = begin, finish
+        self._begin, self._finish, self._after_forward = begin, finish, after_forward
 
     def train(self, batches: Sequence[MicroBatch]) -> LossValue:
         """See `MicroBatchSchedule`."""
@@ -111,14 +114,20 @@ class GradientAccumulation:
 
     def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
         """See `MicroBatchSchedule`."""
-        with torch.no_grad():
-            values = [self._value(batch) for batch in batches]
+        values = self._without_gradients(batches, self._loss)
         return LossValue(torch.stack([value.loss for value in values]).mean(), mean_of_metrics(values))
 
     def measure(self, batches: Sequence[MicroBatch], measure: Measure) -> list[Tensor]:
         """See `MicroBatchSchedule`."""
-        with torch.no_grad():
-            return [measure(self._module(batch.ids, **batch.further), batch.targets) for batch in batches]
+        return self._without_gradients(batches, measure)
+
+    @torch.no_grad()
+    def _without_gradients(self, batches: Sequence[MicroBatch], measure: Callable[[Any, Targets], T]) -> list[T]:
+        values = []
+        for batch in batches:
+            values.append(measure(self._module(batch.ids, **batch.further), batch.targets))
+            self._after_forward()
+        return values
 
     def _value(self, batch: MicroBatch) -> LossValue:
         return self._loss(self._module(batch.ids, **batch.further), batch.targets)

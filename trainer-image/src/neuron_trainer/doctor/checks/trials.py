@@ -10,12 +10,23 @@ _LATE: Final = {
     "collective": "Check TORCH_NEURONX_ENABLE_HOST_CC, and that no other process has the cores (the lines above).",
     "compile": "Give it more time (--timeout): the first compilation fills the cache, and the second is quick.",
     "step": "Give it more time (--timeout), or look at what the runtime logs with NEURON_RT_LOG_LEVEL=INFO.",
+    "operators": "Give it more time (--timeout): each of them is compiled.",
 }
 _REMEDY: Final = {
     "collective": "Repair what the lines above name; then read the runtime's own messages (NEURON_RT_LOG_LEVEL=INFO).",
     "compile": "Compare neuronx-cc and torch-neuronx with the release notes of one SDK.",
     "step": "Repair what the lines above name; then send the report.",
+    "operators": "Repair what the lines above name; then send the report.",
 }
+_USE: Final = {
+    "bool sum": "Counts of labels do not use it here; a model of your own should sum `mask.float()`.",
+    "gather": "Losses and routers do not use it on Trn1; on others use tensor parallel 1, and send the report.",
+    "scatter_add": "Losses do not use it on Trn1; experts and embeddings do: compare their first losses with a CPU's.",
+    "int32 cumsum": "Do not train experts with a capacity_factor here, and send the report.",
+    "int32 product": "Do not use stochastic rounding or dropout here: their random bits would not be random.",
+    "topk": "Do not train experts here: tokens would go to others than the best ones.",
+}
+"""What a wrong operator does to a training, and what to do."""
 _SHOWN: Final = 300
 
 
@@ -23,6 +34,8 @@ def results(trials: Mapping[str, Trial]) -> Iterator[Result]:
     """Yield a line for each trial, and one about operators that ran on the CPU."""
     for name, trial in trials.items():
         yield _result(name, trial)
+        for operator, difference in trial.values.get("operators", {}).items():
+            yield _operator(str(operator), str(difference))
     step = trials.get("step")
     if step and "fallbacks" in step.values:
         yield _fallbacks([str(operator) for operator in step.values["fallbacks"]])
@@ -44,7 +57,15 @@ def _words(name: str, trial: Trial) -> str:
         return f"right over {values.get('processes')} processes{send}"
     if name == "compile":
         return f"a block in {values.get('first_seconds')} s, again in {values.get('second_seconds')} s"
+    if name == "operators":
+        return f"{len(values.get('operators', {}))} compared with the host"
     return "three steps, the loss falls"
+
+
+def _operator(name: str, difference: str) -> Result:
+    if difference:
+        return failed(name, difference[:_SHOWN].rstrip("."), _USE[name])
+    return ok(name, "the host's numbers")
 
 
 def _fallbacks(operators: list[str]) -> Result:

@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Shard
 
+from neuron_trainer import accelerators
 from neuron_trainer.models.spec import Part, Prediction
 from neuron_trainer.parallel.axis import Axis, GroupAxis
 from neuron_trainer.parallel.schedule import Loss, LossValue, Targets
@@ -35,7 +36,8 @@ def cross_entropy(
         wide = logits.float().flatten(0, 1)
         return F.cross_entropy(wide, labels.flatten(), ignore_index=IGNORED_LABEL, reduction=reduction)
     local = logits.flatten(0, 1)
-    part = _Part(vocabulary.first(local.shape[1], local.device), vocabulary)
+    has_gather = accelerators.get(local.device.type).has_gather
+    part = _Part(vocabulary.first(local.shape[1], local.device), vocabulary, has_gather)
     each: Tensor = _SplitCrossEntropy.apply(local, labels.flatten(), part)
     return each.sum() if reduction == "sum" else each
 
@@ -47,6 +49,8 @@ class _Part(NamedTuple):
     """Entry."""
     axis: Axis
     """The processes that have the others."""
+    has_gather: bool = True
+    """See `Accelerator`; without, the label's entry is the one that compares equal."""
 
 
 class _SplitCrossEntropy(torch.autograd.Function):
@@ -60,14 +64,17 @@ class _SplitCrossEntropy(torch.autograd.Function):
         shifted = wide - largest.unsqueeze(1)
         places = labels - part.first
         is_own = (places >= 0) & (places < shifted.shape[1])
-        places = (places * is_own).unsqueeze(1)
-        chosen = torch.where(is_own, shifted.gather(1, places).squeeze(1), 0.0)
+        if part.has_gather:
+            places = (places * is_own).unsqueeze(1)
+            chosen = torch.where(is_own, shifted.gather(1, places).squeeze(1), 0.0)
+        else:
+            chosen = torch.where(_is_label(shifted, places), shifted, 0.0).sum(dim=1)
         exponentials = shifted.exp_()
         sums = torch.stack((exponentials.sum(dim=1), chosen))
         total, chosen = part.axis.sum(sums).unbind()
         counts = labels != IGNORED_LABEL
         ctx.save_for_backward(exponentials.div_(total.unsqueeze(1)), places, is_own, counts)
-        ctx.dtype = logits.dtype
+        ctx.dtype, ctx.has_gather = logits.dtype, part.has_gather
         return torch.where(counts, total.log() - chosen, 0.0)
 
     @staticmethod
@@ -76,8 +83,22 @@ class _SplitCrossEntropy(torch.autograd.Function):
         probabilities, places, is_own, counts = ctx.saved_tensors
         gradient = torch.where(counts, gradient, 0.0)
         of_logits = probabilities * gradient.unsqueeze(1)
-        of_logits.scatter_add_(1, places, -(gradient * is_own).unsqueeze(1))
+        if ctx.has_gather:
+            of_logits.scatter_add_(1, places, -(gradient * is_own).unsqueeze(1))
+        else:
+            of_logits = of_logits - torch.where(_is_label(of_logits, places), gradient.unsqueeze(1), 0.0)
         return of_logits.to(ctx.dtype), None, None
+
+
+def _is_label(logits: Tensor, places: Tensor) -> Tensor:
+    """Return whether an entry is the label's, bool [T, V / TP], from its place [T] in this part; none is if outside."""
+    return torch.arange(logits.shape[1], device=logits.device) == places.unsqueeze(1)
+
+
+def count_labels(labels: Tensor, dim: int) -> Tensor:
+    """Return how many labels count, in fp32, which is exact below 2^24: sums of bool are known to be wrong on a
+    NeuronCore."""
+    return (labels != IGNORED_LABEL).float().sum(dim=dim)
 
 
 Output = Tensor | Prediction | tuple[Tensor, Tensor]
@@ -91,7 +112,7 @@ class AveragedLoss(Loss, Protocol):
     """fp32 scalar: what a micro-batch's sum is divided by, in place of its own count."""
 
     def count(self, labels: Tensor) -> Tensor:
-        """Return what the mean is taken over, int64 scalar; `labels` int64 [b, S] of whole samples."""
+        """Return what the mean is taken over, fp32 scalar; `labels` int64 [b, S] of whole samples."""
         ...
 
 
@@ -106,7 +127,7 @@ class CrossEntropy:
 
     def count(self, labels: Tensor) -> Tensor:
         """Labels that count."""
-        return (labels != IGNORED_LABEL).sum()
+        return count_labels(labels.flatten(), 0)
 
     def __call__(self, output: Output, targets: Targets) -> LossValue:
         """`labels` are cut here, so that the count is that of the whole samples."""

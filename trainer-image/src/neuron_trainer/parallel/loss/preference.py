@@ -15,7 +15,7 @@ from neuron_trainer.objectives import Objective, Pairs
 from neuron_trainer.parallel.axis import Axis
 from neuron_trainer.parallel.schedule import LossValue, Targets
 
-from .next_token import IGNORED_LABEL, Output, cross_entropy
+from .next_token import Output, count_labels, cross_entropy
 
 
 class RowLogProbs:
@@ -43,7 +43,7 @@ class PreferenceLoss:
 
     def count(self, labels: Tensor) -> Tensor:
         """Pairs that count."""
-        return _counts(_tokens(labels)).sum()
+        return _counts(_tokens(labels)).float().sum()
 
     def __call__(self, output: Output, targets: Targets) -> LossValue:
         """`targets` have the reference where the objective needs it."""
@@ -51,7 +51,7 @@ class PreferenceLoss:
         log_probs = self._rows(output, targets).view(2, -1).T
         losses, metrics = self._objective(Pairs(log_probs, tokens, targets.reference))
         counts = _counts(tokens)
-        divisor = counts.sum().clamp(min=1) if self.divisor is None else self.divisor
+        divisor = counts.float().sum().clamp(min=1) if self.divisor is None else self.divisor
         loss = (losses.where(counts, 0).sum() / divisor).float()
         if isinstance(output, tuple):
             loss = loss + output[1]
@@ -61,13 +61,13 @@ class PreferenceLoss:
 
 
 def _tokens(labels: Tensor) -> Tensor:
-    """Rows of labels int64 [2n, S] to the tokens of answers, int64 [n, 2]."""
-    return (labels != IGNORED_LABEL).sum(dim=1).view(2, -1).T
+    """Rows of labels int64 [2n, S] to the tokens of answers, fp32 [n, 2]."""
+    return count_labels(labels, 1).view(2, -1).T
 
 
 def _counts(tokens: Tensor) -> Tensor:
     """Return whether a pair counts, bool [n]: those that fill a batch have no label."""
-    return (tokens > 0).any(dim=1)
+    return tokens.amax(dim=1) > 0
 
 
 def _summed(parts: Tensor, axis: Axis) -> Tensor:

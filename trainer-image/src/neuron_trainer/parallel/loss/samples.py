@@ -56,6 +56,8 @@ class Samples:
         """What pairs are compared with where no data have it."""
         self.from_last_stage: Callable[[Tensor], Tensor] | None = None
         """Of a pipeline: what the last stage has, on all; the others give zeros."""
+        self.after_cut: Callable[[], None] = lambda: None
+        """Called when a batch has been cut into micro-batches, which are data of all that follows."""
 
     def prepare(self, batch: Batch) -> list[MicroBatch]:
         """Return the micro-batches of a step, or of an evaluation. A collective."""
@@ -75,7 +77,9 @@ class Samples:
         return result if self.from_last_stage is None else self.from_last_stage(result)
 
     def _micro_batches(self, batch: Batch) -> list[MicroBatch]:
-        return micro_batches(batch, self._config.data.micro_batch_size, self._part)
+        cut = micro_batches(batch, self._config.data.micro_batch_size, self._part)
+        self.after_cut()
+        return cut
 
     def _count_per_micro_batch(self, batch: Batch) -> Tensor:
         """Return the labels, or pairs, that count in an average micro-batch of the global batch, at least one in all of

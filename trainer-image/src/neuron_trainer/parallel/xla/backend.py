@@ -16,7 +16,7 @@ from neuron_trainer.models.family import Family
 from neuron_trainer.parallel import hosts, stages
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Share
 from neuron_trainer.parallel.loss.samples import Samples, StartBiases, StartModel, adapters_off, computed_weights
-from neuron_trainer.parallel.schedule import GradientAccumulation, Loss, MicroBatch, MicroBatchSchedule
+from neuron_trainer.parallel.schedule import GradientAccumulation, Loss, MicroBatchSchedule
 from neuron_trainer.parallel.turns import staggered
 
 from . import axes
@@ -42,6 +42,7 @@ class XlaBackend:
         self._samples = Samples(config, topology, self, self._part, context=context, vocabulary=self._axes.tensor)
         if self._axes.stages is not None:
             self._samples.from_last_stage = self._from_last_stage
+        self._samples.after_cut = self._end_graph
         self._link = self._link_of(self._axes)
         self._parameters: list[XlaParameter] = []
         self._frozen: list[XlaParameter] = []
@@ -83,13 +84,16 @@ class XlaBackend:
     def _scheduled(self, blocks: dict[int, nn.Module]) -> MicroBatchSchedule:
         loss: Loss = self._samples.loss
         if self._axes.stages is None:
-            return GradientAccumulation(blocks[0], loss, finish=self._take_gradients)
+            return GradientAccumulation(blocks[0], loss, finish=self._take_gradients, after_forward=self._end_graph)
         assert self._link is not None
-        return Pipeline(blocks, self._axes.stages, self._link, loss, self._take_gradients)
+        return Pipeline(blocks, self._axes.stages, self._link, loss, self._take_gradients, self._end_graph)
 
     def _take_gradients(self) -> None:
         """Add the gradients of a micro-batch, whose graph is the same for all of a step."""
         self._gradients.add()
+        self._end_graph()
+
+    def _end_graph(self) -> None:
         end_graph(self.device)
 
     def parameters(self) -> Sequence[LocalParameter]:
@@ -111,17 +115,16 @@ class XlaBackend:
 
     def accumulate(self, batch: Batch) -> Outcome:
         """See `ParallelBackend`."""
-        return Outcome(*self._schedule.train(self._begin(batch)))
+        self._write_weights()
+        self._gradients.begin(self._topology.micro_batches)
+        return Outcome(*self._schedule.train(self._samples.prepare(batch)))
 
     def evaluate(self, batch: Batch) -> Outcome:
         """See `ParallelBackend`."""
-        outcome = Outcome(*self._schedule.evaluate(self._begin(batch)))
+        self._write_weights()
+        outcome = Outcome(*self._schedule.evaluate(self._samples.prepare(batch)))
         end_graph(self.device)
         return outcome
-
-    def _begin(self, batch: Batch) -> list[MicroBatch]:
-        self._write_weights()
-        return self._samples.prepare(batch)
 
     def _write_weights(self) -> None:
         """A graph of its own: a step begins with it, and an evaluation may."""

@@ -34,6 +34,16 @@ class Gradients:
         self._parameters, self._tensor = parameters, tensor
         self._dtype = TORCH[policy.accumulation]
         self._limit = min(bucket or MAX_BUCKET, MAX_BUCKET) * _MEGA
+        self._used: set[str] = set()
+        """Names of the parameters that a micro-batch of this step has given a gradient."""
+
+    def begin(self, micro_batches: int) -> None:
+        """Begin a step. Sums of several begin with zeros, so that the first micro-batch is the same program as all
+        others: 0 + g is g."""
+        self._used.clear()
+        if micro_batches > 1:
+            for parameter in self._parameters:
+                parameter.total = self._zeros(parameter)
 
     @torch.no_grad()
     def add(self) -> None:
@@ -42,12 +52,16 @@ class Gradients:
             gradient = parameter.used.grad
             if gradient is not None:
                 own = gradient.to(self._dtype)
-                parameter.total = own if parameter.total is None else parameter.total + own
+                parameter.total = own if parameter.total is None else parameter.total.add_(own)
                 parameter.used.grad = None
+                self._used.add(parameter.name)
 
     @torch.no_grad()
     def reduce(self) -> None:
         """Give each leaf the mean over data-parallel processes, in its dtype."""
+        for parameter in self._parameters:
+            if parameter.name not in self._used:  # by no micro-batch: no gradient is another thing than one of 0
+                parameter.total = None
         for axis, bucket in _buckets(self._parameters, _whole_over, self._limit, self._dtype):
             self._sum(axis, bucket)
         for axis, bucket in _buckets(self._parameters, _shards_over, self._limit, self._dtype):
@@ -67,8 +81,11 @@ class Gradients:
     def _total(self, parameter: XlaParameter) -> Tensor:
         """Return the sum so far; 0 where no micro-batch has used the parameter, since others' may have."""
         if parameter.total is None:
-            parameter.total = torch.zeros_like(parameter.used, dtype=self._dtype)
+            parameter.total = self._zeros(parameter)
         return parameter.total
+
+    def _zeros(self, parameter: XlaParameter) -> Tensor:
+        return torch.zeros_like(parameter.used, dtype=self._dtype)
 
     def _sum(self, axis: Axis, bucket: Sequence[XlaParameter]) -> None:
         totals = [self._total(parameter) for parameter in bucket]

@@ -102,10 +102,12 @@ class Pipeline:
         link: Link,
         loss: Loss,
         take_gradients: Callable[[], None],
+        after_forward: Callable[[], None] = lambda: None,
     ) -> None:
-        """`stages`: of the hosts; shapes are told through it, once for each block."""
+        """`stages`: of the hosts; shapes are told through it, once for each block. `after_forward` is called after each
+        pass without gradients."""
         self._blocks, self._stages, self._link = blocks, stages, link
-        self._loss, self._take = loss, take_gradients
+        self._loss, self._take, self.after_forward = loss, take_gradients, after_forward
         self._count = stages.size() * len(blocks)
         self._shapes: dict[int, list[tuple[torch.Size, torch.dtype]]] = {}
         """Of what a block is given, or gives to a block on another stage."""
@@ -226,6 +228,8 @@ class _Step:
             self._made[own] = outputs
         if self._is_training:
             self._open[own] = ([] if own.block == 0 else inputs), outputs
+        else:
+            self._pipeline.after_forward()
 
     def _backward(self, own: Pass) -> None:
         inputs, outputs = self._open.pop(own._replace(is_backward=False))

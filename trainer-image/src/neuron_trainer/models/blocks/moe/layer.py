@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from neuron_trainer.models.blocks.dropout import Dropout
 
 from .experts import Experts, Mixed
-from .router import Router, assigned
+from .router import Router, assigned, of_experts
 from .settings import MoeSettings
 
 
@@ -71,7 +71,7 @@ def within_capacity(chosen: Tensor, experts: int, capacity: int) -> Tensor:
     """
     batch, length, top_k = chosen.shape
     ordered = chosen.transpose(0, 1).reshape(-1, top_k)
-    taken = assigned(ordered, experts).sum(dim=1)
+    taken = assigned(ordered, experts).float().sum(dim=1)  # whole numbers below 2^24
     before = taken.cumsum(dim=0) - taken
-    within = before.gather(1, ordered) < capacity
+    within = of_experts(before, ordered) < capacity
     return within.view(length, batch, top_k).transpose(0, 1)

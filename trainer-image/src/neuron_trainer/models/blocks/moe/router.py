@@ -23,12 +23,19 @@ def assigned(chosen: Tensor, experts: int) -> Tensor:
     return chosen.unsqueeze(-1) == torch.arange(experts, device=chosen.device)
 
 
+def of_experts(values: Tensor, chosen: Tensor) -> Tensor:
+    """Return the values of the experts chosen [..., top_k], of those of all [..., E]: as `gather` does, by comparison,
+    since a NeuronCore is known to gather zeros. A sum of one number and zeros is that number."""
+    is_chosen = assigned(chosen, values.shape[-1])
+    return torch.where(is_chosen, values.unsqueeze(-2), 0.0).sum(dim=-1)
+
+
 def shares(logits: Tensor, chosen: Tensor) -> Tensor:
     """f and P of one layer, fp32 [2, E], from router logits [..., E] and the experts chosen [..., top_k]."""
     probabilities = logits.softmax(dim=-1).flatten(0, -2)
     tokens, experts = probabilities.shape
-    load = assigned(chosen.flatten(), experts).sum(dim=0) / tokens
-    return torch.stack((load.float(), probabilities.mean(dim=0)))
+    load = assigned(chosen.flatten(), experts).float().sum(dim=0) / tokens
+    return torch.stack((load, probabilities.mean(dim=0)))
 
 
 def load_balancing_loss(of_layers: Sequence[Tensor], top_k: int) -> Tensor:
@@ -96,7 +103,7 @@ class Router(nn.Module):
             logits = self.samples.gather(logits)
         scores = logits.sigmoid() if settings.router_activation == "sigmoid" else logits.softmax(dim=-1)
         chosen = self._choose(logits.detach(), scores.detach())
-        affinities = scores.gather(-1, chosen)
+        affinities = of_experts(scores, chosen)
         if settings.normalize_top_k_affinities:
             affinities = affinities / affinities.sum(dim=-1, keepdim=True)
         return Routing(affinities, chosen, shares(logits, chosen))
