@@ -152,6 +152,11 @@ crds: venv ## generate the CRD, its copy in the chart and the reference pages
 golden: venv ## write the golden tables of `kubectl neuron plan` again (check the diff)
 	hack/golden
 
+.PHONY: bench-mttr
+bench-mttr: venv ## faults to the next new step under ours, torchrun, NVRx and DLRover in turns; 64 to 1,024 launchers (2 hours)
+	$(BIN)/python -m benchmarks.mttr --json benchmarks/mttr/trials.json --picture docs/images/mttr.svg
+	$(BIN)/python -m benchmarks.mttr.scale --json benchmarks/mttr/scale.json
+
 .PHONY: bench-plan
 bench-plan: venv ## how long `kubectl neuron plan` takes to start
 	$(BIN)/python benchmarks/plan.py

@@ -64,7 +64,7 @@ ENV_PROCESSES_PER_NODE: Final = "NTJ_PROCESSES_PER_NODE"
 """Processes per pod as the operator derived them (A1: `trainer.devices` may be meant as a total)."""
 
 ENV_RENDEZVOUS_ENDPOINT: Final = "NTJ_RENDEZVOUS_ENDPOINT"
-"""`host:port` of the c10d store on pod 0."""
+"""`host:port` of the rendezvous store on pod 0."""
 
 ENV_COMPILE_MODE: Final = "NTJ_COMPILE_MODE"
 """`spec.compilePolicy.mode`."""

@@ -70,11 +70,8 @@ class NodeIdentity:
 
     @property
     def address(self) -> str | None:
-        """Return how other nodes reach this one; None: its own fully qualified name.
-
-        The agent orders nodes by this text, so it must sort as the node ranks do: zero-padded pod names do, and on
-        loopback each node takes an address of its own (all of 127.0.0.0/8 is local).
-        """
+        """Return how other nodes reach this one; None: its own fully qualified name. On loopback each node takes an
+        address of its own (all of 127.0.0.0/8 is local)."""
         return f"{_LOOPBACK}0.{self.rank >> 8}.{self.rank % 256 + 1}" if self.host.startswith(_LOOPBACK) else None
 
     @classmethod

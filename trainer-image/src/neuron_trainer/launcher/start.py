@@ -143,9 +143,7 @@ def _set_environment(config: TrainingConfig, node: NodeIdentity, folder: Path) -
     """Set the variables that must be set before torch is imported; a user's own values stay."""
     os.environ.update(environment.apply(environment.derive(config), os.environ))
     device_environment.append_flags(node.accelerator, os.environ)
-    # A store of its own for every round: with the agents' shared one the halves look for each other under different
-    # keys after a restart and never meet.
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    os.environ["TORCH_ELASTIC_WORKER_IDENTICAL"] = "1"  # as many processes on each node: nobody has to tell the others
     os.environ.setdefault("LOGLEVEL", "CRITICAL")  # torch's agent logs every failure again, with its own stack
     if node.host.startswith("127."):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")

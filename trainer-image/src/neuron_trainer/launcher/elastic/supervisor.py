@@ -7,7 +7,7 @@ from typing import Final
 
 import torch.distributed as dist
 from torch.distributed.elastic.agent.server.api import RunResult
-from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousHandler
+from torch.distributed.elastic.rendezvous import RendezvousError
 
 from neuron_api.resource.progress import TrainerPhase
 from neuron_api.timeline import Activity
@@ -40,7 +40,8 @@ def run(node: NodeIdentity, job: Job, shared: SharedState, choose: Callable[[], 
             shared.status.time.enter(Activity.RENDEZVOUS)
             shared.stop.is_waiting = True
             rendezvous.wait_for_store(node, deadline)
-            return _serve(Agent(handler := rendezvous.handler(node), job, shared, choose), handler)
+            result: RunResult = Agent(rendezvous.handler(node), job, shared, choose).run()
+            return result
         except (RendezvousError, dist.DistError) as problem:
             # Nothing else shows that the store is gone: its clients get a connection error in whatever they do next.
             now, was_up = time.monotonic(), shared.budget.rounds > rounds
@@ -51,11 +52,3 @@ def run(node: NodeIdentity, job: Job, shared: SharedState, choose: Callable[[], 
             log.info("the rendezvous was lost (%s); joining it again", type(problem).__name__)
             shared.phases.begin_again()
         time.sleep(_STALE_DNS_SECONDS if was_up and not node.is_host else _PAUSE)
-
-
-def _serve(agent: Agent, handler: RendezvousHandler) -> RunResult:
-    try:
-        result: RunResult = agent.run()
-        return result
-    finally:
-        rendezvous.leave(handler)
