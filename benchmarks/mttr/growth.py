@@ -24,7 +24,7 @@ def table(results: Mapping[str, Mapping[int, Mapping[str, float]]]) -> list[str]
     lines = ["| | " + " | ".join(f"{size}" for size in sizes) + " | slope |", "|---|" + "---|" * (len(sizes) + 1)]
     for kind, measured in results.items():
         for name in next(iter(measured.values()), {}):
-            values = {size: numbers[name] for size, numbers in measured.items()}
+            values = {size: numbers[name] for size, numbers in measured.items() if name in numbers}
             cells = [f"{values[size]:.3g}" if size in values else "" for size in sizes]
             steep = slope(values)
             lines.append(f"| {kind}, {name} | " + " | ".join(cells) + f" | {'' if steep is None else f'{steep:.2f}'} |")

@@ -223,9 +223,8 @@ class Gang:
             self.kill(rank)
 
 
-def measure(kind: str, size: int) -> dict[str, float]:
+def measure(kind: str, size: int, numbers: dict[str, float]) -> None:
     """One life: a start, a while of nothing, a failed process, a lost node."""
-    numbers = dict[str, float]()
     with Gang(kind, size) as gang:
         begun = time.monotonic()
         gang.start()
@@ -233,10 +232,9 @@ def measure(kind: str, size: int) -> dict[str, float]:
         numbers["forks"] = forked - begun
         numbers["first rendezvous"] = gang.until_next([0] * size)[1] - forked
         gang.settle()
-        numbers |= _idle(gang)
-        numbers |= _restart(gang, "process", lambda: gang.board.put(gang.victim, "fails", 1))
-        numbers |= _restart(gang, "node", lambda: _lose(gang))
-    return numbers
+        numbers.update(_idle(gang))
+        numbers.update(_restart(gang, "process", lambda: gang.board.put(gang.victim, "fails", 1)))
+        numbers.update(_restart(gang, "node", lambda: _lose(gang)))
 
 
 def _lose(gang: Gang) -> None:
@@ -291,10 +289,10 @@ def main() -> int:
     results = dict[str, dict[int, dict[str, float]]]()
     for size in chosen.sizes:
         for kind in chosen.kinds:
+            numbers = results.setdefault(kind, {}).setdefault(size, {})
             try:
-                results.setdefault(kind, {})[size] = numbers = measure(kind, size)
+                measure(kind, size, numbers)
             except TimeoutError as problem:
-                numbers = {}
                 print(f"{kind} at {size}: {problem}", flush=True)
             print(json.dumps({"kind": kind, "size": size, "load": os.getloadavg()[0]} | numbers), flush=True)
     print("\n".join(growth.table(results)))
