@@ -56,11 +56,6 @@ def live(system: System, faults: list[Fault], logs: Path) -> list[Trial]:
     return trials
 
 
-def read(path: Path) -> list[Trial]:
-    """Return the trials that were kept."""
-    return [Trial(**trial) for trial in json.loads(path.read_text())]
-
-
 def main() -> int:
     """0: it measures, and has no bar."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -69,7 +64,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", type=Path, default=PEERS, help="folder of the environments of NVRx and DLRover")
     parser.add_argument("--logs", type=Path, help="keep logs here")
-    parser.add_argument("--json", type=Path, help="add the trials to this file")
+    parser.add_argument("--json", type=Path, help="write all trials here")
     parser.add_argument("--picture", type=Path)
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # no agent outlives it

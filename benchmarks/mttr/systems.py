@@ -3,7 +3,7 @@
 torchrun: https://docs.pytorch.org/docs/stable/elastic/run.html (monitor interval, `--rdzv-conf`), the c10d keys in the
 docstring of `torch.distributed.elastic.rendezvous.dynamic_rendezvous.create_handler`. NVRx 0.7:
 https://nvidia.github.io/nvidia-resiliency-ext/fault_tolerance/usage_guide.html. DLRover 0.6:
-https://github.com/intelligent-machine-learning/dlrover/blob/master/docs/blogs/flash_checkpoint.md.
+the page on Flash Checkpoint in its repository (intelligent-machine-learning/dlrover).
 """
 
 import json
