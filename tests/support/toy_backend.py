@@ -17,6 +17,7 @@ from neuron_api.findings.finding import Finding, error
 from neuron_api.platform.topology import Topology
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, ParallelBackend, Share
+from neuron_trainer.parallel.hosts import Ballot
 
 NAME = "a toy"
 """Runs of this name are the toy's."""
@@ -108,8 +109,8 @@ class ToyBackend:
         self.steps_ended = updates
         self._module.zero_grad(set_to_none=True)
 
-    def begin_vote(self, *wishes: bool) -> Callable[[], tuple[bool, ...]]:
-        return lambda: wishes
+    def begin_vote(self, *wishes: bool, measured: Sequence[int] = ()) -> Callable[[], Ballot]:
+        return lambda: Ballot(wishes, torch.tensor([measured], dtype=torch.int64))
 
     def sum_over_processes(self, values: Tensor) -> Tensor:
         return values

@@ -78,7 +78,7 @@ def trainer() -> CollectorRegistry:
         step=1, max_steps=2, loss=1.0, learning_rate=0.1, tokens_per_second=1.0, mfu=0.4,
         checkpoint=CheckpointReport(step=1, path="/c", time=NOW), metrics=dict.fromkeys(NAMES, 0.5),
         records={"train": {"records": 1}},
-        untracked=1, spikes={"loss": 1},
+        untracked=1, spikes={"loss": 1}, stragglers=(),
     )  # fmt: skip
     registry = CollectorRegistry()
     registry.register(ReportCollector(lambda: report))

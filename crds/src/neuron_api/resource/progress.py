@@ -18,6 +18,8 @@ from .wire_values import MAX_LINE, Count, ExitCode, Line, Measured, Message, Mom
 
 MAX_LOG_LINES: Final = 8
 """Lines of a failure that are reported before its message."""
+MAX_STRAGGLERS: Final = 32
+"""Slow processes in a report; where there are more, the first ones."""
 MAX_RESUME_LINES: Final = 64
 """Lines about a resume; a real one has about ten."""
 
@@ -138,6 +140,27 @@ class CompileReport(Wire):
     """Who compiles the same, and is waited for; empty while nobody is."""
 
 
+class StragglerReport(Wire):
+    """A process that is slower than those with the same work; the others wait for it in each step."""
+
+    rank: Count
+    node_rank: Count
+    part: Name = ""
+    """What takes longer: `work`, or `data`, the wait for the batch."""
+    seconds: Seconds
+    """Its own time of a step, without its waits for others; median."""
+    usual_seconds: Seconds
+    """That of the others."""
+    ratio: Seconds
+    """Its time over the others', median over steps."""
+    steps: Count
+    """That the evidence is from."""
+    step: Count
+    """The newest of them."""
+    time: Moment
+    """When it was found."""
+
+
 class TimeReport(Wire):
     """Where the time of a launcher went (`neuron_api.timeline`), as far as that is certain."""
 
@@ -194,6 +217,8 @@ class Progress(Wire):
     """Absent from trainers that do not measure it."""
     spikes: dict[Name, Count] = Field(default_factory=dict, max_length=8)
     """Unusual steps of this start, by what was far above the usual (`loss`, `gradient norm`); reported by pod 0."""
+    stragglers: tuple[StragglerReport, ...] | None = Field(default=None, max_length=MAX_STRAGGLERS)
+    """Processes that are slow now; reported by pod 0, absent where no two processes have the same work."""
     untracked: Count | None = None
     """Logged steps that a tracker (MLflow, Weights & Biases) did not take; absent without one."""
 

@@ -97,7 +97,7 @@ class CompilePhase:
                 before = graphs.count().done
                 execute()
                 accelerators.raise_deferred(module.backend.device)
-                if not module.backend.begin_vote(graphs.count().done > before)()[0]:
+                if not module.backend.begin_vote(graphs.count().done > before)().wishes[0]:
                     break
         counts = torch.tensor([float(reporter.update().compiled)])
         dist.all_reduce(counts, group=hosts.group())

@@ -162,10 +162,12 @@ class StepLoader(DataLoader[dict[str, Tensor]]):
         whole: bool = False,
         device: torch.device | None = None,
         begin_reader: Callable[[int], None] | None = None,
+        on_wait: Callable[[float], None] | None = None,
     ) -> None:
         """`whole`: as many steps as an epoch has, wherever it begins; for validation. `device`: where batches are
         copied to; by default they stay on the host. `begin_reader` is called in each process that reads, with its
-        number."""
+        number, `on_wait` with the seconds that each batch was waited for."""
+        self._on_wait = on_wait
         self._device = None if device is None or accelerators.get(device.type).is_host else device
         # A generator of its own: the default one would be advanced at every start, and an interrupted run would no
         # longer draw the random numbers of an unbroken one.
@@ -182,7 +184,8 @@ class StepLoader(DataLoader[dict[str, Tensor]]):
         """Read the next batch while a step computes: by the workers, or without any by a thread if it takes long."""
         batches: Iterator[dict[str, Tensor]] = super().__iter__()
         batches = batches if self.num_workers else _ahead(batches)
-        return batches if self._device is None else ahead(batches, self._device)
+        batches = batches if self._device is None else ahead(batches, self._device)
+        return batches if self._on_wait is None else _timed(batches, self._on_wait)
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: the position is `consumed_samples`, which the checkpoint has anyway."""
@@ -190,6 +193,16 @@ class StepLoader(DataLoader[dict[str, Tensor]]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Do nothing; that it exists tells Lightning that resuming inside an epoch is exact."""
+
+
+def _timed(batches: Iterator[dict[str, Tensor]], on_wait: Callable[[float], None]) -> Iterator[dict[str, Tensor]]:
+    while True:
+        begun = time.monotonic()
+        batch = next(batches, None)
+        if batch is None:
+            return
+        on_wait(time.monotonic() - begun)
+        yield batch
 
 
 def _ahead(batches: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:

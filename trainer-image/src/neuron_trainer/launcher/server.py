@@ -69,6 +69,9 @@ class ReportCollector(Collector):
             spikes.add_metric((quantity,), count)
         if report.spikes:
             yield spikes
+        if report.stragglers is not None:
+            text = "Processes that are slower than those with the same work, now."
+            yield GaugeMetricFamily("neuron_trainer_stragglers", text, len(report.stragglers))
         lost = sum(recovery.steps_lost for recovery in report.recoveries)
         counts = (
             ("process_failures", "Processes of this pod that failed.", len(report.failures)),

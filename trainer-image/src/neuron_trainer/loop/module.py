@@ -26,10 +26,11 @@ from neuron_trainer.data.loader import StepLoader, Steps
 from neuron_trainer.data.reference import ReferencedSamples
 from neuron_trainer.data.samples import Part, Samples
 from neuron_trainer.ipc import signals
+from neuron_trainer.metrics.step_meter import StepMeter
 from neuron_trainer.metrics.step_results import Pending, Results, depth
 from neuron_trainer.metrics.throughput import Throughput
 from neuron_trainer.models.spec import Sizes
-from neuron_trainer.parallel import Outcome, ParallelBackend
+from neuron_trainer.parallel import Outcome, ParallelBackend, hosts
 
 from .step import Gradients, parameter_norm
 
@@ -78,6 +79,10 @@ def _nothing() -> None:
     """Nobody waits for anything."""
 
 
+def _ignore(step: int, measured: Tensor) -> None:
+    """Nobody compares processes."""
+
+
 def _nothing_before() -> Callable[[], None]:
     return _nothing
 
@@ -124,6 +129,9 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         """The time of some process is over: training ends with this step."""
         self.cpu_fallbacks: int | None = None
         """Operators that run on the CPU in place of the device; None where that is not known, as in the first step."""
+        self.meter = StepMeter(lambda: hosts.waited.seconds)
+        self.on_measured: Callable[[int, Tensor], None] = _ignore
+        """Called with the number of each step but the last, and what it took each process (`StepMeter.measured`)."""
         self.throughput = Throughput(config.data.global_batch_size * config.model.encoder_seq_length)
         self.val_loss: float | None = None
         self.val_step = 0
@@ -176,7 +184,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         """One optimizer step: gradients, update, schedule, counters."""
         begun = time.monotonic()
-        vote = self.backend.begin_vote(self.wants_stop(), self.time_limit.is_over)
+        vote = self.backend.begin_vote(self.wants_stop(), self.time_limit.is_over, measured=self.meter.measured)
+        self.meter.begin()
         sums = self.gradients.compute(batch)
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
@@ -186,10 +195,13 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self.backend.end_step(step := self.trainer.global_step)
         scheduler.step()
         self.consumed_samples += self.config.data.global_batch_size
-        if any(wishes := vote()):  # assigning an attribute of a Module costs more than reading one
-            self.is_stopping, self.is_over = wishes
+        ballot = vote()
+        if any(ballot.wishes):  # assigning an attribute of a Module costs more than reading one
+            self.is_stopping, self.is_over = ballot.wishes
         norm = parameter_norm(self.backend) if self._norm_is_due(step) else None
         confirm()
+        self.meter.end()
+        self.on_measured(step - 1, ballot.measured)
         rate, seconds = self.throughput.step_done(), time.monotonic() - begun
         self.results.add(Pending(step, sums, used_lr, self.consumed_samples, rate, time.time(), norm, seconds))
         if self.config.exp_manager.create_early_stopping_callback and (newest := self.results.read_all()):
@@ -302,4 +314,5 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
             whole=is_whole,
             device=device,
             begin_reader=signals.outlive_termination,
+            on_wait=self.meter.add_data if part == "train" else None,
         )

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import lightning.pytorch as pl
+from torch import Tensor
 
-from neuron_api.resource.progress import CheckpointReport, PassReport, Progress, Recovery, TrainerPhase
+from neuron_api.resource.progress import CheckpointReport, PassReport, Progress, Recovery, StragglerReport, TrainerPhase
 from neuron_api.timeline import Activity
 from neuron_trainer import trackers
 from neuron_trainer.ipc.phases import Phases
@@ -20,6 +21,7 @@ from neuron_trainer.metrics.graphs import GraphCounts
 from neuron_trainer.metrics.history import MetricsFile, StartRecord, StepMetrics, ValidationMetrics
 from neuron_trainer.metrics.spikes import StepSpikes
 from neuron_trainer.metrics.step_results import StepResult
+from neuron_trainer.metrics.stragglers import RankComparison
 from neuron_trainer.metrics.terminal import PassDisplay, StepDisplay, validation_text
 from neuron_trainer.metrics.throughput import Stopwatch, Utilization
 from neuron_trainer.metrics.timeline.activity_clock import ActivityClock, step_activity
@@ -47,9 +49,12 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         times: Path | None = None,
         utilization: Utilization | None = None,
         furthest_step: int = 0,
+        ranks: RankComparison | None = None,
     ) -> None:
         """`times`: where the seconds of this start are written to, as soon as they are known. `furthest_step`: what
-        earlier starts have finished; steps up to there are done again."""
+        earlier starts have finished; steps up to there are done again. `ranks`: who is slower than others is found
+        there, on global rank 0."""
+        self._ranks = ranks
         self._furthest_step, self._graphs = furthest_step, GraphCounts()
         self._clock: ActivityClock | None = None
         """From the moment when training begins."""
@@ -83,6 +88,8 @@ class Reporting(pl.Callback):  # type: ignore[misc]
         self._clock = ActivityClock(Activity.DATA, self._phases.activities(), self._phases.last)
         self._trainer, self._module = trainer, pl_module
         pl_module.results.on_read = self._read
+        if self._ranks is not None and self._ranks.compares:
+            pl_module.on_measured = self._compare
         if self._metrics is not None:
             self._spikes = StepSpikes(pl_module.config.data.global_batch_size)
             self._display = StepDisplay(trainer.global_step, pl_module.total_steps or -1)
@@ -117,6 +124,13 @@ class Reporting(pl.Callback):  # type: ignore[misc]
             self._hand_over()
         if result.step % self._module.config.trainer.log_every_n_steps == 0 and self._metrics is not None:
             self._write(result)
+
+    def _compare(self, step: int, measured: Tensor) -> None:
+        """Report who is slower than others; called once it is known what a step took each process."""
+        assert self._ranks is not None
+        for sentence in self._ranks.add(step, measured.numpy()):
+            log.warning("%s", sentence)
+            self._handed_over = 0.0  # with the numbers of this step
 
     def on_validation_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """No optimizer step is finished meanwhile, and none is missed. Lightning's check at the start is loading."""
@@ -294,6 +308,10 @@ class Reporting(pl.Callback):  # type: ignore[misc]
     def _mfu(self, tokens_per_second: float) -> float | None:
         return self._utilization.at(tokens_per_second) if self._utilization is not None else None
 
+    @property
+    def _stragglers(self) -> tuple[StragglerReport, ...] | None:
+        return self._ranks.reports if self._ranks is not None and self._ranks.compares else None
+
     def _hand_over(self, **changes: Any) -> None:
         """Write the report with these changes, and with the newest step."""
         self._handed_over = time.monotonic()
@@ -308,6 +326,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
                 "mfu": self._mfu(newest.tokens_per_second),
                 "metrics": dict(newest.metrics),
                 "untracked": self._untracked,
+                "stragglers": self._stragglers,
                 "spikes": dict(self._spikes.counts) if self._spikes is not None else {},
                 "last_step_time": datetime.fromtimestamp(newest.time, UTC),
                 **changes,

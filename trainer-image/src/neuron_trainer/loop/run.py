@@ -27,6 +27,7 @@ from neuron_trainer.ipc.phases import Phases
 from neuron_trainer.ipc.worker_channel import Start, WorkerChannel
 from neuron_trainer.metrics import fallbacks
 from neuron_trainer.metrics.history import MetricsFile, StartRecord
+from neuron_trainer.metrics.stragglers import RankComparison
 from neuron_trainer.metrics.throughput import Utilization
 from neuron_trainer.metrics.timeline import timeline_file
 from neuron_trainer.models.family import Family
@@ -105,7 +106,11 @@ class Run:
         timed = metrics is not None and config.exp_manager.enable_recovery_time_instrumentation
         times = log_dir / RECOVERY_FILE if timed else None
         furthest = self._furthest_step(start, metrics, log_dir)
-        reporting = Reporting(handoff, metrics, self.phases, recovery, start.round, times, self.utilization, furthest)
+        experts = config.distributed_strategy.expert_model_parallel_size
+        ranks = RankComparison(state.topology, experts) if metrics is not None else None
+        reporting = Reporting(
+            handoff, metrics, self.phases, recovery, start.round, times, self.utilization, furthest, ranks
+        )
         log_mirror = mirror(config, log_dir) if metrics is not None else None
         saving = Checkpointing(
             config.exp_manager, state, checkpoints, reporting, rank, log_mirror.sync if log_mirror else lambda: None

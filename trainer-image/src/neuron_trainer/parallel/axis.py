@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.distributed import _functional_collectives as functional
 
+from . import hosts
+
 _all_gather: Final = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _reduce_scatter: Final = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 """Torch 2.14 has other names, and warns of those that torch 2.9 has."""
@@ -95,7 +97,7 @@ class GroupAxis:
         return self._reduced(values, "max")
 
     def _reduced(self, values: Tensor, kind: Literal["sum", "max"]) -> Tensor:
-        return _finished(functional.all_reduce(values.contiguous(), kind, self.group))
+        return hosts.wait_for(functional.all_reduce(values.contiguous(), kind, self.group))
 
     def gather(self, parts: Tensor, dim: int) -> Tensor:
         """See `Axis`."""
@@ -114,7 +116,7 @@ class GroupAxis:
 
     def swap(self, rows: Tensor) -> Tensor:
         """See `Axis`."""
-        return _finished(functional.all_to_all_single(rows.contiguous(), None, None, self.group))
+        return hosts.wait_for(functional.all_to_all_single(rows.contiguous(), None, None, self.group))
 
     def part(self, values: Tensor, dim: int) -> Tensor:
         """See `Axis`."""
@@ -125,8 +127,3 @@ class GroupAxis:
         """See `Axis`."""
         del device
         return self.rank * length
-
-
-def _finished(pending: Tensor) -> Tensor:
-    result: Tensor = functional.wait_tensor(pending)  # type: ignore[no-untyped-call]
-    return result

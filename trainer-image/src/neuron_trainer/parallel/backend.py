@@ -19,6 +19,7 @@ from neuron_api.platform.topology import Topology
 from neuron_trainer.models.family import Family
 from neuron_trainer.rounding import Place
 
+from .hosts import Ballot
 from .parts import Cut
 
 
@@ -179,9 +180,10 @@ class ParallelBackend(Protocol):
         many times. A device that executes lazily is given the step here."""
         ...
 
-    def begin_vote(self, *wishes: bool) -> Callable[[], tuple[bool, ...]]:
+    def begin_vote(self, *wishes: bool, measured: Sequence[int] = ()) -> Callable[[], Ballot]:
         """Begin to ask, on the hosts, which of these wishes some process has; the answer, the same everywhere, is
-        awaited when it is called for. The device is not asked, so nothing waits for it."""
+        awaited when it is called for. The device is not asked, so nothing waits for it. What each process has
+        `measured`, as many numbers from each, goes the same way to all."""
         ...
 
     def sum_over_processes(self, values: Tensor) -> Tensor:

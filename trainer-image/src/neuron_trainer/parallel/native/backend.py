@@ -17,6 +17,7 @@ from neuron_trainer.parallel import dtypes, hosts, stages
 from neuron_trainer.parallel.axis import GroupAxis
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Share
 from neuron_trainer.parallel.batches import part
+from neuron_trainer.parallel.hosts import Ballot
 from neuron_trainer.parallel.loss.samples import Samples, StartBiases, StartModel, adapters_off, computed_weights
 from neuron_trainer.parallel.schedule import GradientAccumulation, MicroBatchSchedule
 from neuron_trainer.parallel.turns import staggered
@@ -178,9 +179,9 @@ class NativeBackend:
             parameter.used.grad = None
             parameter.leaf.grad = None
 
-    def begin_vote(self, *wishes: bool) -> Callable[[], tuple[bool, ...]]:
+    def begin_vote(self, *wishes: bool, measured: Sequence[int] = ()) -> Callable[[], Ballot]:
         """See `ParallelBackend`."""
-        return hosts.begin_vote(*wishes)
+        return hosts.begin_vote(*wishes, measured=measured)
 
     def sum_over_processes(self, values: Tensor) -> Tensor:
         """See `ParallelBackend`."""

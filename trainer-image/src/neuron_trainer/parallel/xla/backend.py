@@ -15,6 +15,7 @@ from neuron_api.platform.topology import Topology
 from neuron_trainer.models.family import Family
 from neuron_trainer.parallel import hosts, stages
 from neuron_trainer.parallel.backend import Batch, LocalParameter, Outcome, Share
+from neuron_trainer.parallel.hosts import Ballot
 from neuron_trainer.parallel.loss.samples import Samples, StartBiases, StartModel, adapters_off, computed_weights
 from neuron_trainer.parallel.schedule import GradientAccumulation, Loss, MicroBatchSchedule
 from neuron_trainer.parallel.turns import staggered
@@ -182,9 +183,9 @@ class XlaBackend:
             parameter.leaf.grad = None
         end_graph(self.device)
 
-    def begin_vote(self, *wishes: bool) -> Callable[[], tuple[bool, ...]]:
+    def begin_vote(self, *wishes: bool, measured: Sequence[int] = ()) -> Callable[[], Ballot]:
         """See `ParallelBackend`."""
-        return hosts.begin_vote(*wishes)
+        return hosts.begin_vote(*wishes, measured=measured)
 
     def sum_over_processes(self, values: Tensor) -> Tensor:
         """See `ParallelBackend`."""

@@ -15,6 +15,7 @@ from torch.distributed import P2POp, ProcessGroup
 from torch.distributed import _functional_collectives as functional
 
 from neuron_trainer.accelerators import Accelerator
+from neuron_trainer.parallel import hosts
 
 GradientsOfPart = Callable[[int, Sequence[Tensor]], Sequence[Tensor] | None]
 """From a distance and the tensors of a part to their gradients, fp32; None: there are none."""
@@ -94,7 +95,7 @@ class GatheredExchange:
         size, rank = self.group.size(), self.group.rank()
         stacked = torch.stack(tuple(own))
         gathered = functional.all_gather_single(stacked, gather_dim=0, group=self.group)
-        gathered = _finished(gathered).view(size, *stacked.shape)
+        gathered = hosts.wait_for(gathered).view(size, *stacked.shape)
         for step in range(count):
             source = (rank - step) % size
             yield rank - source, gathered[source].unbind()
@@ -108,13 +109,8 @@ class GatheredExchange:
             if (gradients := of_part(distance, tensors)) is not None:
                 by_owner[(rank - distance) % size] = torch.stack(tuple(gradients))
         home = functional.all_to_all_single(torch.cat(by_owner), None, None, self.group)
-        home = _finished(home).view(size, *nothing.shape)
+        home = hosts.wait_for(home).view(size, *nothing.shape)
         total = nothing
         for step in range(count):
             total = total + home[(rank + step) % size]
         return total.unbind()
-
-
-def _finished(pending: Tensor) -> Tensor:
-    result: Tensor = functional.wait_tensor(pending)  # type: ignore[no-untyped-call]
-    return result
