@@ -9,7 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from neuron_trainer import accelerators
 from neuron_trainer.models.blocks.moe import router
+from neuron_trainer.models.blocks.moe.blocked import blocked
 from neuron_trainer.models.blocks.moe.layer import within_capacity
+from neuron_trainer.models.blocks.moe.products import Rows
 from neuron_trainer.parallel.loss import next_token
 from neuron_trainer.parallel.loss.preference import _counts, _tokens
 
@@ -111,3 +113,11 @@ def test_a_routing_gathers_nothing_and_sums_no_bool() -> None:
         router.shares(logits, chosen)
         within_capacity(chosen, 4, 3)
     assert (called.indexed, called.bool_sums) == (set(), 0)
+
+
+def test_blocks_of_experts_are_counted_without_a_sum_of_bool() -> None:
+    experts = torch.tensor([0, 0, 0, 0, 0, 2, 1, 3])
+    with Operators() as called:
+        made = blocked(Rows(experts, 4, 8, is_exact=True))
+    assert called.bool_sums == 0
+    assert made.owner is not None and made.owner.tolist() == [0, 0, 0, 1, 2, 3]

@@ -47,7 +47,7 @@ def blocked(rows: Rows) -> Blocked:
     ends = blocks.cumsum(dim=0)
     slot = slots_from((ends - blocks) * even, rows.experts, places, size)
     is_before = ends <= torch.arange(size // even, device=ends.device).unsqueeze(1)
-    owner = is_before.sum(dim=1).clamp(max=rows.count - 1)
+    owner = is_before.int().sum(dim=1).clamp(max=rows.count - 1)
     return Blocked(Slots.sparse(slot, size), even, owner)
 
 
