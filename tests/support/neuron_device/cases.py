@@ -48,6 +48,10 @@ def _fill(tensor: Tensor) -> Tensor:
     return tensor.zero_()
 
 
+def _place() -> Tensor:
+    return torch.ones(1, dtype=torch.int32, device="neuron")
+
+
 def _moved(dtype: torch.dtype) -> Tensor:
     return torch.ones(2, dtype=dtype).to("neuron")
 
@@ -196,6 +200,21 @@ CASES: Final = {
     ),
     "complex": Case("no-complex", lambda: torch.zeros(2, dtype=torch.complex64, device="neuron"), lambda: ones(2)),
     "complex as a result": Case("no-complex", lambda: torch.polar(ones(2), ones(2)), lambda: ones(2).cos()),
+    "an int64 that needs its upper half": Case(
+        "int32-range",
+        lambda: torch.arange(4, device="neuron").mul_(0x9E3779B97F4A7C15 - 2**64),
+        lambda: torch.arange(4, device="neuron", dtype=torch.int32).mul_(0x846CA68B - 2**32),
+    ),
+    "an int64 of the host that does not fit": Case(
+        "int32-range",
+        lambda: torch.tensor([2**31]).to("neuron").bitwise_right_shift(31),
+        lambda: torch.tensor([2**31 - 1]).to("neuron").bitwise_right_shift(31),
+    ),
+    "integers that are added up in places": Case(
+        "integer-sums",
+        lambda: torch.zeros(2, dtype=torch.int32, device="neuron").index_add(0, _place(), _place()),
+        lambda: ones(2).index_add(0, _place(), ones(1)),
+    ),
     "another index": Case(
         "own-device",
         lambda: torch.empty(2, device="neuron:0"),
@@ -254,6 +273,12 @@ CASES: Final = {
         "one-dtype",
         lambda: _reduce_several(ones(2), ones(2, dtype=torch.bfloat16)),
         lambda: _reduce_several(ones(2), ones(3)),
+        world=2,
+    ),
+    "a sum of integers": Case(
+        "integer-sums",
+        lambda: dist.all_reduce(ones(2, dtype=torch.int32)),
+        lambda: dist.broadcast(ones(2, dtype=torch.int32), 0),
         world=2,
     ),
     "a strided collective": Case(

@@ -144,6 +144,11 @@ event.record(); tensor.exp(); event.synchronize()
 total.cpu()
 tensor[:2].copy_(torch.ones(2).pin_memory(), non_blocking=True)
 tensor[::2].copy_(torch.ones(2, device="neuron"))
+observer.begin("step 3")
+wide = torch.arange(4).to("neuron")
+narrow = wide.int()
+(wide + 1, narrow + 1, wide.view(2, 2))
+torch.compile(lambda ids: ids + 1, backend="neuron", dynamic=False)(wide)
 """
 
 
@@ -155,7 +160,8 @@ def test_what_the_host_waits_for_and_copies_is_counted_by_phase(neuron_device: d
     expected = {"wait": 4, "late_wait": 1, "to_host": 1, "to_device": 1, "dynamic": 2, "strided_copy": 1}
     assert dict(seen.counts("step 2")) == expected, report.table([seen], "step 2", *expected)
     assert seen.operators["step 1"]["aten::sum"] == 2
-    assert seen.steps == [1, 2]
+    assert dict(seen.counts("step 3")) == {"to_device": 1, "int64": 2}, report.table([seen], "step 3", "int64")
+    assert seen.steps == [1, 2, 3]
 
 
 TEARDOWN = "import torch; torch.ones(1, device='neuron'); print('done')"

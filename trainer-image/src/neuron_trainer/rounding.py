@@ -4,9 +4,9 @@ The random bits of an element follow from (seed, step, tensor) and the element's
 from nothing else: every process that holds the element rounds it alike, whatever the split, and a resumed run rounds as
 the unbroken one would have. The state of this generator is therefore the number of the step, which a checkpoint has.
 
-Bits are SplitMix64's (Steele, Lea and Flood, OOPSLA 2014): output n of the generator with seed `key` is a hash of
-`key + n * _GOLDEN`, so that any part of the sequence can be computed alone. torch's generator on the CPU, a Mersenne
-twister, would have to draw the whole tensor on each process.
+Bits are a hash in int32 (`models.blocks.seeds`) of the element's row and column, so that any part can be computed alone:
+devices compute int64 in 32 bits. torch's generator on the CPU, a Mersenne twister, would have to draw the whole tensor
+on each process.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-_GOLDEN: Final = 0x9E3779B97F4A7C15 - 2**64
-_MIXERS: Final = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64))
-"""Shift and factor of the two rounds; int64 arithmetic wraps as the paper's uint64 does."""
-_LAST_SHIFT: Final = 31
-_EACH: Final = 4
+from neuron_trainer.models.blocks.seeds import hashed, shifted
+
+_EACH: Final = 2
 """Elements that take 16 bits of one output."""
+_BITS: Final = 16
+_LOW: Final = 2**_BITS - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +52,26 @@ def stochastic(values: Tensor, place: Place, key: int) -> Tensor:
 
 
 def noise(shape: tuple[int, ...], place: Place, key: int, device: torch.device) -> Tensor:
-    """Uniform integers 0..65535, int32, for the shard of `shape` at `place`."""
-    *leading, width = place.shape or (1,)
+    """Uniform integers 0..65535, int32, for the shard of `shape` at `place`.
+
+    A row's seed is its hash, with the row itself: where hashes are near to each other, sequences are not.
+    """
+    *leading, _ = place.shape or (1,)
     *first, column = place.offset or (0,)
     *lengths, columns = shape or (1,)
-    words = -(-width // _EACH)
-    from_word, to_word = column // _EACH, -(-(column + columns) // _EACH)
-    row = torch.zeros((), dtype=torch.int64, device=device)
+    row = torch.zeros((), dtype=torch.int32, device=device)
     for size, begin, length in zip(leading, first, lengths, strict=True):
-        own = torch.arange(begin, begin + length, dtype=torch.int64, device=device)
-        row = row[..., None] * size + own
-    word = row[..., None] * words + torch.arange(from_word, to_word, dtype=torch.int64, device=device)
-    drawn = _parts(_mix(word, key))
+        row = row[..., None] * size + _numbers(begin, begin + length, device)
+    words = torch.stack([hashed(row, key), row])[..., None]
+    from_word, to_word = column // _EACH, -(-(column + columns) // _EACH)
+    bits = hashed(_numbers(from_word, to_word, device), words)
+    drawn = torch.stack([bits & _LOW, shifted(bits, _BITS)], dim=-1).flatten(-2)
     skipped = column - from_word * _EACH
-    return (drawn[..., skipped : skipped + columns].to(torch.int32) & 0xFFFF).view(shape)
+    return drawn[..., skipped : skipped + columns].reshape(shape)
+
+
+def _numbers(begin: int, end: int, device: torch.device) -> Tensor:
+    return torch.arange(begin, end, dtype=torch.int32, device=device)
 
 
 def _reinterpreted(values: Tensor, dtype: torch.dtype) -> Tensor:
@@ -85,24 +91,3 @@ def _bitcast(dtype: torch.dtype) -> Any:
     types = torch_xla.core.xla_builder.Type
     target = {torch.int32: types.S32, torch.float32: types.F32}[dtype]
     return torch_xla.core.xla_op_registry.register(f"bits_{target}", lambda values: values.bitcast(target))
-
-
-def _parts(words: Tensor) -> Tensor:
-    """int64 [..., n] to integers [..., 4 n] whose low 16 bits are those of each word, the lowest ones first."""
-    if words.device.type != "xla":
-        return words.view(torch.int16)
-    shifts = (words >> 16 * place for place in range(_EACH))
-    return torch.stack([(part & 0xFFFF).to(torch.int32) for part in shifts], dim=-1).flatten(-2)
-
-
-def _mix(position: Tensor, key: int) -> Tensor:
-    """Outputs of SplitMix64 at these positions; the tensor is overwritten."""
-    state = position.mul_(_GOLDEN).add_(key)
-    for shift, factor in _MIXERS:
-        state = state.bitwise_xor_(_shifted(state, shift)).mul_(factor)
-    return state.bitwise_xor_(_shifted(state, _LAST_SHIFT))
-
-
-def _shifted(state: Tensor, by: int) -> Tensor:
-    """Shift to the right, with zeros from the left; low bits go first, since PyTorch/XLA divides and truncates."""
-    return ((state & -(1 << by)) >> by).bitwise_and_((1 << (64 - by)) - 1)

@@ -16,6 +16,24 @@ inline const std::set<std::string> kDynamic = {
     "aten::nonzero", "aten::masked_select", "aten::_unique", "aten::_unique2", "aten::unique_dim",
     "aten::unique_consecutive", "aten::bincount", "aten::argwhere", "aten::histc", "aten::unique_dim_consecutive"};
 
+// Ops that add, or multiply, where several may write into one place.
+inline const std::set<std::string> kIntegerSums = {
+    "aten::index_add", "aten::index_add_", "aten::scatter_add", "aten::scatter_add_", "aten::scatter_reduce",
+    "aten::scatter_reduce_", "aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm"};
+
+inline bool is_integer(const at::Tensor& tensor) {
+  return tensor.scalar_type() == at::kInt || tensor.scalar_type() == at::kLong;
+}
+
+// The device computes int64 in int32: what does not fit would lose its upper half without a word.
+inline void refuse_wide(const std::string& name, const char* what, const at::Tensor& host) {
+  if (host.scalar_type() != at::kLong || host.numel() == 0) return;
+  auto [low, high] = at::aminmax(host);
+  check(
+      low.item<int64_t>() >= INT32_MIN && high.item<int64_t>() <= INT32_MAX, "int32-range", name, what,
+      " an int64 beyond the range of int32, in which the device computes; use int32, and two words for more bits");
+}
+
 // Ops that the environment says to compute on the CPU, and those that had to be.
 inline std::mutex fallbacks_lock;
 inline std::set<std::string> chosen_fallbacks;
@@ -34,6 +52,9 @@ inline void fall_back(const std::string& name) {
   tell("fallback", name);
 }
 
+// Within a graph int64 is int32 to the compiler; an eager operator takes it through the host, and waits.
+inline thread_local int graphs = 0;
+
 // One call of an operator: what its arguments are on the device, and what the CPU's kernel is given for them.
 struct Call {
   const c10::FunctionSchema& schema;
@@ -44,6 +65,7 @@ struct Call {
   bool has_host_tensor = false;
   bool is_dynamic = false;
   bool is_for_device = false;
+  bool has_wide_integer = false;
   std::string shapes;
   std::vector<std::pair<at::Tensor, at::Tensor>> resized;
   std::vector<std::pair<at::Tensor, at::Tensor>> views;
@@ -90,7 +112,7 @@ struct Call {
     }
   }
 
-  at::Tensor on_host(const at::Tensor& tensor, bool may_grow) {
+  at::Tensor on_host(const at::Tensor& tensor, bool may_grow, bool is_written) {
     if (!tensor.defined()) return tensor;
     if (!is_on_device(tensor)) {
       has_host_tensor |= tensor.dim() > 0;
@@ -100,6 +122,12 @@ struct Call {
       return tensor;
     }
     has_device_tensor = true;
+    has_wide_integer |= tensor.scalar_type() == at::kLong;
+    if (is_integer(tensor)) {
+      check(
+          kIntegerSums.count(name) == 0, "integer-sums", name, " of ", shape(tensor),
+          " is computed in fp32, exact up to 2^24 (NCC_EVRF060, NCC_EVRF035); convert it, or count by comparisons");
+    }
     if (observer.load() != nullptr) shapes += " " + shape(tensor);
     if (may_grow && tensor.numel() == 0) {
       auto fresh = at::empty(tensor.sizes(), at::TensorOptions().dtype(tensor.dtype()).device(at::kCPU));
@@ -108,24 +136,26 @@ struct Call {
     }
     auto view = host_view(tensor);
     views.emplace_back(tensor, view);
+    if (!is_written) refuse_wide(name, " takes", view);
     return view;
   }
 
   void take_argument(size_t number) {
     auto& value = (*stack)[first + number];
     const bool may_grow = schema.arguments()[number].is_out();
+    const bool has_result = is_written(number);
     if (value.isTensor()) {
-      value = on_host(value.toTensor(), may_grow);
+      value = on_host(value.toTensor(), may_grow, has_result);
     } else if (value.isTensorList()) {
       auto list = value.toTensorVector();
-      for (auto& one : list) one = on_host(one, may_grow);
+      for (auto& one : list) one = on_host(one, may_grow, has_result);
       value = c10::IValue(list);
     } else if (value.isOptionalTensorList()) {
       c10::List<std::optional<at::Tensor>> list;
       for (const std::optional<at::Tensor>& one : value.toOptionalTensorVector()) {
         is_dynamic |= one.has_value() && one->defined() && at::isIntegralType(one->scalar_type(), true) &&
             (one->scalar_type() == at::kBool || one->scalar_type() == at::kByte);
-        list.push_back(one.has_value() ? std::optional<at::Tensor>(on_host(*one, may_grow)) : std::nullopt);
+        list.push_back(one.has_value() ? std::optional<at::Tensor>(on_host(*one, may_grow, has_result)) : std::nullopt);
       }
       value = c10::IValue(list);
     } else if (value.isDevice()) {
@@ -148,6 +178,10 @@ struct Call {
 
   at::Tensor on_device(const at::Tensor& result) {
     if (!result.defined() || is_on_device(result)) return result;
+    if (has_device_tensor || is_for_device) {
+      refuse_wide(name, " gives", result);
+      has_wide_integer |= result.scalar_type() == at::kLong;
+    }
     for (auto& [tensor, host] : resized) {
       if (!host.is_same(result)) continue;
       if (tensor.sizes() != result.sizes()) tensor.resize_(result.sizes());
@@ -210,6 +244,7 @@ inline void compute(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack);
   }
   call.give_results();
+  if (call.has_wide_integer && graphs == 0) tell("int64", call.name + call.shapes);
 }
 
 inline at::Tensor empty(
@@ -243,6 +278,10 @@ inline void transfer(const at::Tensor& from, const at::Tensor& to, bool is_async
     tell("to_device", shape(from) + (is_free ? "" : " unpinned"));
   } else if (!to.is_contiguous()) {
     tell("strided_copy", shape(to));
+  }
+  const bool is_cast = from.scalar_type() != to.scalar_type() && is_on_device(from) && is_on_device(to);
+  if (is_cast && graphs == 0 && (from.scalar_type() == at::kLong || to.scalar_type() == at::kLong)) {
+    tell("int64", "copy of " + shape(from) + " to " + shape(to));
   }
   host_view(to).copy_(host_view(from));
 }

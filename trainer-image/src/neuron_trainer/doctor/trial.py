@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from neuron_api.derive import hardware
-from neuron_trainer import accelerators
+from neuron_trainer import accelerators, rounding
 from neuron_trainer.accelerators import Accelerator
 from neuron_trainer.accelerators.device import fallback_ops
 from neuron_trainer.doctor import operators
@@ -77,7 +77,7 @@ def _compiled(block: nn.Module, accelerator: Accelerator) -> Any:
 
 
 def _step(accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
-    """Three optimizer steps of a small language model, and which operators ran on the CPU instead."""
+    """Three optimizer steps of a small language model, random bits, and which operators ran on the CPU instead."""
     torch.manual_seed(1)
     model = _Tiny().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
@@ -93,6 +93,7 @@ def _step(accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
     read = [float(loss.cpu()) for loss in losses]
     if not read[-1] < read[0]:
         raise RuntimeError(f"the loss does not fall: {read}")
+    _same_bits(device)
     return {"losses": read, "fallbacks": sorted(fallback_ops(accelerator))}
 
 
@@ -143,6 +144,15 @@ def _same(what: str, actual: Tensor, expected: Tensor) -> None:
     host = actual.detach().cpu()
     if not torch.allclose(host, expected, rtol=_TOLERANCE, atol=_TOLERANCE):
         raise RuntimeError(f"{what} gives {host.flatten()[:4].tolist()}, not {expected.flatten()[:4].tolist()}")
+
+
+def _same_bits(device: torch.device) -> None:
+    """Random bits need integers of 32 bits that wrap: stochastic rounding and dropout on a device are made of them."""
+    place = rounding.Place((_SIZE, _SIZE), (0, 0))
+    own, expected = (rounding.noise(place.shape, place, 1, on) for on in (device, torch.device("cpu")))
+    if not torch.equal(own.cpu(), expected):
+        first = own.cpu().flatten()[:4].tolist()
+        raise RuntimeError(f"random bits are {first}, not {expected.flatten()[:4].tolist()}: int32 does not wrap")
 
 
 _TRIALS: Final[dict[str, Callable[[Accelerator, torch.device], dict[str, Any]]]] = {

@@ -6,6 +6,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from . import _C
+
 _GRAPHS: Final[list[dict[str, Any]]] = []
 
 
@@ -21,7 +23,8 @@ def reset_dynamo_metrics() -> None:
 
 def compile_graph(graph: torch.fx.GraphModule, inputs: list[Any], **_: Any) -> Callable[..., Any]:
     """Compile a graph, as the entry point group `torch_dynamo_backends` has it."""
-    from torch._dynamo.backends.debugging import aot_eager
+    from functorch.compile import min_cut_rematerialization_partition
+    from torch._dynamo.backends.common import aot_autograd
 
     for one in inputs:
         sizes = one.shape if isinstance(one, Tensor) else (one,)
@@ -32,4 +35,23 @@ def compile_graph(graph: torch.fx.GraphModule, inputs: list[Any], **_: Any) -> C
             )
     shapes = [tuple(one.shape) for one in inputs if isinstance(one, Tensor)]
     _GRAPHS.append({"nodes": len(graph.graph.nodes), "inputs": shapes})
-    return aot_eager(graph, inputs)  # type: ignore[no-any-return]
+    backend = aot_autograd(
+        fw_compiler=_program,
+        partition_fn=min_cut_rematerialization_partition,
+        keep_inference_input_mutations=True,
+    )
+    return backend(graph, inputs)  # type: ignore[no-any-return]
+
+
+def _program(graph: torch.fx.GraphModule, _: list[Any]) -> Callable[..., Any]:
+    """Return what runs a graph of a forward or backward pass: operator by operator, each of which knows that."""
+    from functorch.compile import make_boxed_func
+
+    def run(*arguments: Any) -> Any:
+        _C.enter_graph()
+        try:
+            return graph(*arguments)
+        finally:
+            _C.leave_graph()
+
+    return make_boxed_func(run)  # type: ignore[no-any-return]

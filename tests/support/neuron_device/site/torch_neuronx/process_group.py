@@ -104,6 +104,7 @@ class ProcessGroupNeuron(dist.ProcessGroup):
     def _reduce_all(self, call: str, tensors: Any, opts: Any) -> works.NeuronWork:
         tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)
         reduction, is_mean = self._reduction(call, opts)
+        rules.check_sums(call, tensors)
 
         def run(_: list[Tensor], outputs: list[Tensor]) -> None:
             for one in outputs:
@@ -118,6 +119,7 @@ class ProcessGroupNeuron(dist.ProcessGroup):
         opts = opts or dist.ReduceOptions()
         reduction, is_mean = self._reduction("reduce", opts)
         tensors = list(tensors)
+        rules.check_sums("reduce", tensors)
 
         def run(inputs: list[Tensor], outputs: list[Tensor]) -> None:
             total = inputs[0] if outputs else inputs[0].clone()
@@ -200,6 +202,7 @@ class ProcessGroupNeuron(dist.ProcessGroup):
 
     def _scatter_sums(self, call: str, outputs: Any, inputs: Any, opts: Any) -> works.NeuronWork:
         rules.check_divides(call, self.size(), inputs)
+        rules.check_sums(call, inputs)
         reduction, is_mean = self._reduction(call, opts or dist.ReduceScatterOptions())
 
         def run(inputs: list[Tensor], outputs: list[Tensor]) -> None:
@@ -217,6 +220,7 @@ class ProcessGroupNeuron(dist.ProcessGroup):
         (parts,) = inputs
         if len({one.shape for one in parts}) > 1:
             rules.refuse("even-parts", "reduce_scatter of tensors with different shapes")
+        rules.check_sums("reduce_scatter", parts)
         reduction, is_mean = self._reduction("reduce_scatter", opts or dist.ReduceScatterOptions())
 
         def run(inputs: list[Tensor], outputs: list[Tensor]) -> None:

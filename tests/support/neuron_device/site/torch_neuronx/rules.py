@@ -76,6 +76,13 @@ def check_divides(call: str, size: int, tensors: Sequence[Tensor]) -> None:
         refuse("even-parts", f"{call} of shape {tuple(uneven[0].shape)} does not divide among {size} processes")
 
 
+def check_sums(call: str, tensors: Sequence[Tensor]) -> None:
+    """Refuse sums of integers, which are computed in fp32."""
+    integers = [one.dtype for one in tensors if one.dtype in (torch.int32, torch.int64)]
+    if integers:
+        refuse("integer-sums", f"{call} of {integers[0]} is exact up to 2^24 (NCC_EVRF061, NCC_EVRF063); convert it")
+
+
 def poison(tensor: Tensor) -> None:
     """Fill a host's tensor with what no result is: a NaN, or the lowest number."""
     if tensor.dtype.is_floating_point:

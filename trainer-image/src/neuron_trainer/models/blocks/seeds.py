@@ -85,10 +85,11 @@ def hashed(numbers: Tensor, seed: int | Tensor, key: int = 0) -> Tensor:
 
 def _mix(bits: Tensor) -> Tensor:
     for shift, factor in _MIXERS:
-        bits = (bits ^ _shifted(bits, shift)) * factor
-    return bits ^ _shifted(bits, _LAST_SHIFT)
+        bits = shifted(bits, shift).bitwise_xor_(bits).mul_(factor)
+    return shifted(bits, _LAST_SHIFT).bitwise_xor_(bits)
 
 
-def _shifted(bits: Tensor, by: int) -> Tensor:
-    """int32 shifted to the right, with zeros from the left; low bits go first, as in `neuron_trainer.rounding`."""
-    return ((bits & -(1 << by)) >> by) & ((1 << (32 - by)) - 1)
+def shifted(bits: Tensor, by: int) -> Tensor:
+    """Return int32 shifted to the right, with zeros from the left; low bits go first, since PyTorch/XLA divides and
+    truncates."""
+    return (bits & -(1 << by)).bitwise_right_shift_(by).bitwise_and_((1 << (32 - by)) - 1)
