@@ -26,7 +26,7 @@ RUNS: Final = [arguments for arguments in TRAINER if arguments[0] == "run"]
 
 def test_the_page_has_commands_of_both_programs_alone() -> None:
     assert [line for line in COMMANDS if not line.startswith(("neuron-train ", "kubectl "))] == []
-    assert len(RUNS) == 13
+    assert len(RUNS) == 15
 
 
 @pytest.mark.parametrize("arguments", TRAINER, ids=" ".join)
@@ -62,7 +62,7 @@ def test_the_job_of_two_nodes_is_accepted_with_its_changes(
 
 def test_each_item_says_what_must_be_seen_and_what_it_proves() -> None:
     items = re.findall(r"^(\d+)\. \*\*(.*?)(?=^\d+\. \*\*|^```|^## )", PAGE, re.MULTILINE | re.DOTALL)
-    assert [int(number) for number, _ in items] == list(range(1, 16))
+    assert [int(number) for number, _ in items] == list(range(1, 17))
     for number, text in items:
         assert "Must be seen:" in text, number
         assert re.search(r"\(\d+ minutes\)", text), number

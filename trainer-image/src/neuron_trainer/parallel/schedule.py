@@ -55,7 +55,11 @@ class MicroBatchSchedule(Protocol):
     """Returns the mean over micro-batches."""
 
     def train(self, batches: Sequence[MicroBatch]) -> LossValue:
-        """Train with the gradients of the mean, reduced over data-parallel processes in the last backward pass only."""
+        """Train with the gradients of the sum, reduced over data-parallel processes in the last backward pass only.
+
+        A backend divides them by the number of micro-batches: no backward pass begins with anything but 1, since
+        compiled ones on TorchNeuron are reported to be wrong otherwise (docs/design/022-devices.md).
+        """
         ...
 
     def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
@@ -104,13 +108,13 @@ class GradientAccumulation:
         for index, batch in enumerate(batches):
             self._begin(index == len(batches) - 1)
             loss, metrics = self._value(batch)
-            loss = loss / len(batches) if len(batches) > 1 else loss
             loss.backward()  # type: ignore[no-untyped-call]
             values.append(LossValue(loss.detach(), metrics))
             self._finish()
         if len(values) == 1:
             return values[0]
-        return LossValue(sum_of_losses([value.loss for value in values]), mean_of_metrics(values))
+        shares = [value.loss / len(values) for value in values]
+        return LossValue(sum_of_losses(shares), mean_of_metrics(values))
 
     def evaluate(self, batches: Sequence[MicroBatch]) -> LossValue:
         """See `MicroBatchSchedule`."""

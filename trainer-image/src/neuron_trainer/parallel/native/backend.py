@@ -62,6 +62,8 @@ class NativeBackend:
         self._copied: list[parameters.NativeParameter] = []
         """Those that another stage has, too."""
         self._updates = 0
+        self._micro_batches = 1
+        """Over which gradients are sums."""
         self._compute_weights: RoundedWeights | WorkingWeights | None = None
         """What is computed with where it has to be made from the masters; FSDP alone does so by itself."""
 
@@ -126,7 +128,9 @@ class NativeBackend:
     def accumulate(self, batch: Batch) -> Outcome:
         """See `ParallelBackend`."""
         self._gather()
-        return Outcome(*self._schedule.train(self._samples.prepare(batch)))
+        batches = self._samples.prepare(batch)
+        self._micro_batches = len(batches)
+        return Outcome(*self._schedule.train(batches))
 
     def evaluate(self, batch: Batch) -> Outcome:
         """See `ParallelBackend`."""
@@ -167,8 +171,7 @@ class NativeBackend:
 
     def finish_gradients(self) -> None:
         """See `ParallelBackend`; FSDP has averaged over data-parallel ranks during the last backward pass."""
-        for parameter in self._parameters:
-            parameters.move_gradient(parameter)
+        parameters.move_gradients(self._parameters, self._micro_batches)
         if self._meshes.links is not None:
             copies.add_gradients(self._copied, self._meshes.links)
 

@@ -1,5 +1,6 @@
 """Local shards of parameters as plain leaf tensors, and back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -66,8 +67,17 @@ def collect(module: nn.Module, world_size: int, *, is_frozen: bool = False) -> l
     ]
 
 
-def move_gradient(parameter: NativeParameter) -> None:
-    """Give the leaf its shard of the gradient in its dtype; a partial sum (sequence parallel norms) is reduced."""
+def move_gradients(parameters: Sequence[NativeParameter], micro_batches: int) -> None:
+    """Give each leaf its shard of the mean gradient in its dtype; what comes is the sum over micro-batches."""
+    for parameter in parameters:
+        _move_gradient(parameter)
+    gradients = [parameter.leaf.grad for parameter in parameters if parameter.leaf.grad is not None]
+    if gradients and micro_batches > 1:
+        torch._foreach_div_(gradients, micro_batches)
+
+
+def _move_gradient(parameter: NativeParameter) -> None:
+    """A partial sum (sequence parallel norms) is reduced."""
     gradient, whole, leaf = parameter.used.grad, parameter.whole, parameter.leaf
     if isinstance(gradient, DTensor):
         assert isinstance(whole, DTensor)

@@ -39,9 +39,11 @@ class Pipelined:
         self._is_first, self._is_last = stages[0].is_first, stages[-1].is_last
         self._schedule: Schedule1F1B | ScheduleInterleaved1F1B
         if len(stages) == 1:
-            self._schedule = Schedule1F1B(stages[0], micro_batches, loss_fn=self._value)
+            self._schedule = Schedule1F1B(stages[0], micro_batches, loss_fn=self._value, scale_grads=False)
         else:
-            self._schedule = ScheduleInterleaved1F1B(list(stages), micro_batches, loss_fn=self._value)
+            self._schedule = ScheduleInterleaved1F1B(
+                list(stages), micro_batches, loss_fn=self._value, scale_grads=False
+            )
 
     def train(self, batches: Sequence[MicroBatch]) -> LossValue:
         """See `MicroBatchSchedule`."""

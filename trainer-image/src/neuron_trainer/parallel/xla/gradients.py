@@ -57,8 +57,8 @@ class Gradients:
                 self._used.add(parameter.name)
 
     @torch.no_grad()
-    def reduce(self) -> None:
-        """Give each leaf the mean over data-parallel processes, in its dtype."""
+    def reduce(self, micro_batches: int) -> None:
+        """Give each leaf the mean over micro-batches and data-parallel processes, in its dtype."""
         for parameter in self._parameters:
             if parameter.name not in self._used:  # by no micro-batch: no gradient is another thing than one of 0
                 parameter.total = None
@@ -67,8 +67,8 @@ class Gradients:
         for axis, bucket in _buckets(self._parameters, _shards_over, self._limit, self._dtype):
             self._scatter(axis, bucket)
         for parameter in self._parameters:
-            if parameter.total is not None and parameter.samples > 1:
-                parameter.total = parameter.total / parameter.samples
+            if parameter.total is not None and parameter.samples * micro_batches > 1:
+                parameter.total = parameter.total / (parameter.samples * micro_batches)
         if self._tensor is not None:
             partial = [parameter for parameter in self._parameters if parameter.layout.is_partial]
             for _, bucket in _buckets(partial, lambda _: self._tensor, self._limit, self._dtype):

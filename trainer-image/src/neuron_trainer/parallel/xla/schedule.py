@@ -223,7 +223,7 @@ class _Step:
             self._values[own.batch] = value
             if self._is_training:
                 self._values[own.batch] = LossValue(value.loss.detach(), value.metrics)
-                outputs = [value.loss / len(self._batches)]
+                outputs = [value.loss]
         else:
             self._made[own] = outputs
         if self._is_training:

@@ -3,7 +3,7 @@
 Of a column A is whole and B split by rows, as the weight is; of a row A is split by columns and B whole: its output is
 a part of a sum, which is reduced with the linear's own. Adapters compute with local tensors, so there is no collective
 but those that the linears have; gradients of what all processes hold are parts of a sum, which is taken once a step
-(`parameters.move_gradient`, or FSDP).
+(`parameters.move_gradients`, or FSDP).
 """
 
 from collections.abc import Mapping
