@@ -223,6 +223,7 @@ def _train(
     from graphs import SETTLED, Graphs
     from neuron_api.platform.topology import Topology
     from neuron_trainer import generators, optim, parallel
+    from neuron_trainer.data.loader import to_device
     from neuron_trainer.loop.step import Gradients
     from neuron_trainer.parallel import hosts
 
@@ -237,7 +238,7 @@ def _train(
         graphs.begin_step(step)
         own = batch(family, step, backend.share)
         begin(f"step {step + 1}")
-        done = gradients.compute({name: part.to(device) for name, part in own.items()})
+        done = gradients.compute(to_device(own, device))
         optimizer.step()
         backend.end_step(step + 1)
         begin("read")
@@ -249,7 +250,7 @@ def _train(
     for turn in range(EVALUATIONS):
         graphs.begin_step(SETTLED * turn)  # evaluation has graphs of its own, which the first turn makes
         own = batch(family, STEPS + turn, backend.share)
-        outcome = backend.evaluate({name: part.to(device) for name, part in own.items()})
+        outcome = backend.evaluate(to_device(own, device))
         evaluated.append(backend.sum_over_processes(outcome.loss.reshape(1)).item() / split.world)
     local = {parameter.name: ranks.full(parameter).cpu() for parameter in backend.parameters()}
     stages: list[Any] = [None] * split.world

@@ -41,7 +41,7 @@ SILENT: list[Run] = [
 COMPILED: list[Run] = [("mixtral", "expert 2, zero1"), (ROOMY, "shuffle 2"), ("llama, lora", "tensor 2, sequence")]
 """By the device's compiler, without send and recv as well."""
 CASES = [*SENDING, *SILENT]
-FORBIDDEN = ("wait", "to_host", "dynamic", "view_write", "fallback", "rule")
+FORBIDDEN = ("wait", "int64", "to_host", "dynamic", "view_write", "fallback", "rule")
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,10 @@ def test_losses_norms_and_weights_are_those_of_the_cpu(run: Run, folders: dict[s
 def test_a_step_waits_for_nothing_and_keeps_its_shapes(run: Run, folders: dict[str, Path]) -> None:
     reports = report.read(families.report_file(of_device(folders, run), *run, 0).parent)
     assert reports and all(one.steps == [1, 2, 3, 4, 5] for one in reports)
+    # Experts choose by indices, which PyTorch gives in int64: in graphs, which these runs are not.
+    allowed = ("int64",) if "mixtral" in run[0] else ()
     for step in (3, 4, 5):
-        assert not report.table(reports, f"step {step}", *FORBIDDEN)
+        assert not report.table(reports, f"step {step}", *(kind for kind in FORBIDDEN if kind not in allowed))
     assert not report.table(reports, "evaluate", "dynamic", "view_write", "fallback", "rule")
     parts = 2 + ("dpo" in run[0]) + 2 * ("documents" in run[0])
     copies = {one.counts(f"step {step}")["to_device"] for one in reports for step in (3, 4, 5)}
@@ -135,7 +137,7 @@ def loop(tiny: Path, neuron_device: dict[str, str], tmp_path_factory: pytest.Tem
 def test_a_step_of_the_loop_waits_for_nothing_and_reads_one_thing(loop: list[Report]) -> None:
     for step in ORDINARY:
         phase = f"step {step}"
-        assert not report.table(loop, phase, "wait", "dynamic", "view_write", "fallback", "rule")
+        assert not report.table(loop, phase, "wait", "int64", "dynamic", "view_write", "fallback", "rule")
         assert all(one.counts(phase)["to_host"] == 1 for one in loop), report.table(loop, phase, "to_host")
         assert all(one.counts(phase)["to_device"] == 2 for one in loop), report.table(loop, phase, "to_device")
 

@@ -15,7 +15,8 @@ class Event:
     phase: str
     """build, load, step n, save or evaluate."""
     kind: str
-    """wait, late_wait, int64 (an eager operator that takes it through the host), to_host, to_device, dynamic, view_write, strided_copy, fallback, rule or collective."""
+    """wait, late_wait, int64 (an eager operator that takes it through the host), to_host, to_device,
+    dynamic, view_write, strided_copy, fallback, rule or collective."""
     detail: str
     line: str
     count: int

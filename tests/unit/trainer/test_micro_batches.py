@@ -1,6 +1,6 @@
 """A step's micro-batches one after the other: where backward passes begin, and what their sum becomes."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from neuron_trainer.parallel.schedule import GradientAccumulation, LossValue, Mi
 class _Recorded(torch.autograd.Function):
     """Keeps what a backward pass begins with."""
 
-    seen: list[float] = []
+    seen: ClassVar[list[float]] = []
 
     @staticmethod
     def forward(_: Any, loss: Tensor) -> Tensor:

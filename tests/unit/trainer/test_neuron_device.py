@@ -157,7 +157,7 @@ def test_what_the_host_waits_for_and_copies_is_counted_by_phase(neuron_device: d
     assert done.returncode == 0, done.stderr
     (seen,) = report.read(tmp_path)
     assert dict(seen.counts("step 1")) == {"to_device": 1}
-    expected = {"wait": 4, "late_wait": 1, "to_host": 1, "to_device": 1, "dynamic": 2, "strided_copy": 1}
+    expected = {"wait": 4, "late_wait": 1, "to_host": 1, "to_device": 1, "dynamic": 2, "strided_copy": 1, "int64": 1}
     assert dict(seen.counts("step 2")) == expected, report.table([seen], "step 2", *expected)
     assert seen.operators["step 1"]["aten::sum"] == 2
     assert dict(seen.counts("step 3")) == {"to_device": 1, "int64": 2}, report.table([seen], "step 3", "int64")

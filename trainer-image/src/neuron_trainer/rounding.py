@@ -4,9 +4,9 @@ The random bits of an element follow from (seed, step, tensor) and the element's
 from nothing else: every process that holds the element rounds it alike, whatever the split, and a resumed run rounds as
 the unbroken one would have. The state of this generator is therefore the number of the step, which a checkpoint has.
 
-Bits are a hash in int32 (`models.blocks.seeds`) of the element's row and column, so that any part can be computed alone:
-devices compute int64 in 32 bits. torch's generator on the CPU, a Mersenne twister, would have to draw the whole tensor
-on each process.
+Bits are a hash (`models.blocks.seeds`) of the element's row and column, so that any part can be computed alone; in
+int32, since devices compute int64 in 32 bits. torch's generator on the CPU, a Mersenne twister, would have to draw the
+whole tensor on each process.
 """
 
 import hashlib

@@ -123,11 +123,6 @@ struct Call {
     }
     has_device_tensor = true;
     has_wide_integer |= tensor.scalar_type() == at::kLong;
-    if (is_integer(tensor)) {
-      check(
-          kIntegerSums.count(name) == 0, "integer-sums", name, " of ", shape(tensor),
-          " is computed in fp32, exact up to 2^24 (NCC_EVRF060, NCC_EVRF035); convert it, or count by comparisons");
-    }
     if (observer.load() != nullptr) shapes += " " + shape(tensor);
     if (may_grow && tensor.numel() == 0) {
       auto fresh = at::empty(tensor.sizes(), at::TensorOptions().dtype(tensor.dtype()).device(at::kCPU));
@@ -168,8 +163,17 @@ struct Call {
     }
   }
 
+  void refuse_integer_sums() {
+    if (kIntegerSums.count(name) == 0) return;
+    const auto& own = (*stack)[first].toTensor();
+    check(
+        !is_on_device(own) || !is_integer(own), "integer-sums", name, " of ", shape(own),
+        " is computed in fp32, exact up to 2^24 (NCC_EVRF060, NCC_EVRF035); convert it, or count by comparisons");
+  }
+
   void take_arguments() {
     refuse_writes();
+    refuse_integer_sums();
     for (size_t number = 0; number < schema.arguments().size(); ++number) take_argument(number);
     check(
         !(has_device_tensor && has_host_tensor), "one-device", name,

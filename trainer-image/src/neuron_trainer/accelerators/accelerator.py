@@ -16,6 +16,8 @@ class Accelerator:
     """The c10d backend of its tensors."""
     widest: torch.dtype
     """The widest floating-point type that it computes with."""
+    integers: torch.dtype = torch.int64
+    """In which it is given token ids, labels, positions and documents."""
     compile_seconds: int = 0
     """How much longer than the others a process may take for a step, since it compiles: collectives wait so long. That
     a peer is gone shows at once by its connections, and that all wait by the operator's hangPolicy."""

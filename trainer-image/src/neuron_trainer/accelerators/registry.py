@@ -43,6 +43,7 @@ _ALL: Final = {
         name="neuron",
         collectives="neuron",
         widest=torch.float32,
+        integers=torch.int32,
         compile_seconds=_COMPILE_SECONDS,
         package="torch_neuronx",
         peer_loss=(*_GLOO, *_NRT),

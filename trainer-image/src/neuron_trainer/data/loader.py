@@ -60,7 +60,9 @@ def ahead(batches: Iterator[dict[str, Tensor]], device: torch.device) -> Iterato
 
 
 def _pinned(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {name: accelerators.pinned(values, device) for name, values in batch.items()}
+    integers = accelerators.get(device.type).integers
+    narrow = {name: values.to(integers) if values.dtype == torch.int64 else values for name, values in batch.items()}
+    return {name: accelerators.pinned(values, device) for name, values in narrow.items()}
 
 
 def _copied(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

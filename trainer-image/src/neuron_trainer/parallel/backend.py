@@ -74,8 +74,9 @@ class LocalParameter:
 
 
 Batch = Mapping[str, Tensor]
-"""`input_ids` and `labels` (the target of the output at t in place t), int64 [GBS/DP, S]: whole rows, the same on all
-processes of a replica. With `position_ids` and `document_ids` where the data has them (see `Samples`).
+"""`input_ids` and `labels` (the target of the output at t in place t), int64, on some devices int32, [GBS/DP, S]: whole
+rows, the same on all processes of a replica. With `position_ids` and `document_ids` where the data has them (see
+`Samples`).
 
 Pairs are [GBS/DP, 2, S], the chosen answer first; with `reference_log_probs`, [GBS/DP, 2] as `log_probs` gives them,
 where they are known.

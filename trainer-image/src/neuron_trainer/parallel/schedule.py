@@ -14,7 +14,7 @@ class Targets(NamedTuple):
     """What a micro-batch's output is compared with."""
 
     labels: Tensor
-    """int64 [b, S], the target of the output at t in place t."""
+    """[b, S], the target of the output at t in place t."""
     reference: Tensor | None = None
     """[b / 2, 2] for rows of pairs: see `Pairs`."""
 

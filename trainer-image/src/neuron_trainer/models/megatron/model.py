@@ -130,7 +130,7 @@ class MegatronModel(nn.Module):
         states: Tensor = self.embed_tokens(input_ids)
         if self.embed_positions is not None:
             if positions is None:
-                positions = part.cut(torch.arange(part.total, device=input_ids.device)[None])
+                positions = part.cut(torch.arange(part.total, dtype=input_ids.dtype, device=input_ids.device)[None])
             states = states + self.embed_positions(positions)
         states = self.embedding_dropout(states)
         return states.float() if self._keeps_fp32 else states

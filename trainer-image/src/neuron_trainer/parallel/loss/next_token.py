@@ -23,21 +23,22 @@ IGNORED_LABEL: Final = -100
 def cross_entropy(
     logits: Tensor, labels: Tensor, reduction: Literal["none", "sum"], vocabulary: Axis | None = None
 ) -> Tensor:
-    """Logits [b, S, V] and labels int64 [b, S] to fp32: [b * S], 0 where a label is ignored, or their sum.
+    """Logits [b, S, V] and labels [b, S] to fp32: [b * S], 0 where a label is ignored, or their sum.
 
-    Computed in fp32. With split logits, which `vocabulary` or a DTensor says, a collective, whose result is the same on
-    every process.
+    Computed in fp32; PyTorch's own takes labels of int64 alone, which not all devices have. With split logits, which
+    `vocabulary` or a DTensor says, a collective, whose result is the same on every process.
     """
     if isinstance(logits, DTensor):
         assert logits.placements == (Shard(logits.ndim - 1),)
         vocabulary = GroupAxis(logits.device_mesh.get_group())
         logits = logits.to_local()
-    if vocabulary is None:
+    if vocabulary is None and labels.dtype == torch.int64:
         wide = logits.float().flatten(0, 1)
         return F.cross_entropy(wide, labels.flatten(), ignore_index=IGNORED_LABEL, reduction=reduction)
     local = logits.flatten(0, 1)
     has_gather = accelerators.get(local.device.type).has_gather
-    part = _Part(vocabulary.first(local.shape[1], local.device), vocabulary, has_gather)
+    first = 0 if vocabulary is None else vocabulary.first(local.shape[1], local.device)
+    part = _Part(first, vocabulary, has_gather)
     each: Tensor = _SplitCrossEntropy.apply(local, labels.flatten(), part)
     return each.sum() if reduction == "sum" else each
 
@@ -47,8 +48,8 @@ class _Part(NamedTuple):
 
     first: int | Tensor
     """Entry."""
-    axis: Axis
-    """The processes that have the others."""
+    axis: Axis | None
+    """The processes that have the others; None: it is whole."""
     has_gather: bool = True
     """See `Accelerator`; without, the label's entry is the one that compares equal."""
 
@@ -60,7 +61,7 @@ class _SplitCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, labels: Tensor, part: _Part) -> Tensor:
         """[T, V / TP] and [T] to fp32 [T]. All-reduces: the maxima, and both sums together."""
         wide = logits.float()
-        largest = part.axis.max(wide.amax(dim=1))
+        largest = wide.amax(dim=1) if part.axis is None else part.axis.max(wide.amax(dim=1))
         shifted = wide - largest.unsqueeze(1)
         places = labels - part.first
         is_own = (places >= 0) & (places < shifted.shape[1])
@@ -71,7 +72,7 @@ class _SplitCrossEntropy(torch.autograd.Function):
             chosen = torch.where(_is_label(shifted, places), shifted, 0.0).sum(dim=1)
         exponentials = shifted.exp_()
         sums = torch.stack((exponentials.sum(dim=1), chosen))
-        total, chosen = part.axis.sum(sums).unbind()
+        total, chosen = (sums if part.axis is None else part.axis.sum(sums)).unbind()
         counts = labels != IGNORED_LABEL
         ctx.save_for_backward(exponentials.div_(total.unsqueeze(1)), places, is_own, counts)
         ctx.dtype, ctx.has_gather = logits.dtype, part.has_gather
@@ -112,7 +113,7 @@ class AveragedLoss(Loss, Protocol):
     """fp32 scalar: what a micro-batch's sum is divided by, in place of its own count."""
 
     def count(self, labels: Tensor) -> Tensor:
-        """Return what the mean is taken over, fp32 scalar; `labels` int64 [b, S] of whole samples."""
+        """Return what the mean is taken over, fp32 scalar; `labels` [b, S] of whole samples."""
         ...
 
 

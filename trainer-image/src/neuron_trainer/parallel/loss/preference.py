@@ -61,7 +61,7 @@ class PreferenceLoss:
 
 
 def _tokens(labels: Tensor) -> Tensor:
-    """Rows of labels int64 [2n, S] to the tokens of answers, fp32 [n, 2]."""
+    """Rows of labels [2n, S] to the tokens of answers, fp32 [n, 2]."""
     return count_labels(labels, 1).view(2, -1).T
 
 

@@ -105,7 +105,7 @@ def _mask(distance: int, query: Tensor, documents: Tensor | None, setting: _Sett
         return None
     if documents is None and (window is None or (distance + 1) * length <= window):
         return AttentionMask(is_causal=distance == 0, mask=None)
-    places = torch.arange(length, device=query.device)
+    places = torch.arange(length, dtype=torch.int32, device=query.device)
     ages = distance * length + places[:, None] - places
     hidden = ages < 0 if window is None else (ages < 0) | (ages >= window)
     if documents is not None:
