@@ -233,9 +233,9 @@ def node() -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def axes_of(*sizes: int, compressed: bool = False) -> axes.Axes:
+def axes_of(*sizes: int, compressed: bool = False, changes: tuple[str, ...] = ()) -> axes.Axes:
     """Those of a node of 32 processes; `sizes` of tensor and pipeline parallelism."""
-    typed = config(f"+neuron_experimental_compress_rg={compressed}", sizes=(32, 1, *sizes))  # type: ignore[arg-type]
+    typed = config(f"+neuron_experimental_compress_rg={compressed}", *changes, sizes=(32, 1, *sizes))  # type: ignore[arg-type]
     return axes.build(Topology.from_config(typed), torch.device("xla"), typed)
 
 
@@ -266,6 +266,9 @@ def test_other_groups_are_neighbours(target: str, monkeypatch: pytest.MonkeyPatc
 def test_sizes_that_neuronx_distributed_has_no_order_for_are_refused() -> None:
     with nxd_double.installed(), pytest.raises(DeviceError, match="no order of 32 processes for tensor 4 x pipeline 8"):
         axes_of(4, 8)
+    experts = ("+model.moe.num_experts=2", "+distributed_strategy.expert_model_parallel_size=2")
+    with nxd_double.installed(), pytest.raises(DeviceError, match="expert 2, 32 a node: TP=4"):
+        axes_of(4, 1, changes=experts)
 
 
 @pytest.mark.usefixtures("node")

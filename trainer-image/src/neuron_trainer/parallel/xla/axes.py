@@ -54,7 +54,7 @@ def build(topology: Topology, device: torch.device, config: TrainingConfig) -> A
     strategy = config.distributed_strategy
     experts, shuffle = strategy.expert_model_parallel_size, strategy.token_shuffle_group_size
     tensor, context, data = topology.tensor_parallel, topology.context_parallel, topology.data_parallel
-    ranks = _order(topology, device, config.trainer.lnc)
+    ranks = _order(topology, device, experts, config.trainer.lnc)
     by_expert = ranks.view(-1, data // experts, experts, context, tensor)
     own = (ranks == dist.get_rank()).nonzero()[0].tolist()
     axis = partial(_axis_of, is_lazy=device.type == "xla")
@@ -76,7 +76,7 @@ def build(topology: Topology, device: torch.device, config: TrainingConfig) -> A
     )
 
 
-def _order(topology: Topology, device: torch.device, lnc: int | None) -> Tensor:
+def _order(topology: Topology, device: torch.device, experts: int, lnc: int | None) -> Tensor:
     """Return the ranks by stage, data-, context- and tensor-parallel place."""
     shape = (
         topology.pipeline_parallel,
@@ -85,7 +85,7 @@ def _order(topology: Topology, device: torch.device, lnc: int | None) -> Tensor:
         topology.tensor_parallel,
     )
     if device.type == "xla" and sdk.is_expected() and sdk.is_present():
-        return torch.tensor(sdk.tensor_groups(topology, sdk.logical_cores(lnc))).view(shape)
+        return torch.tensor(sdk.tensor_groups(topology, experts, sdk.logical_cores(lnc))).view(shape)
     return torch.arange(topology.world_size).view(shape)
 
 

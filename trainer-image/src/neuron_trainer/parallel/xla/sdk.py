@@ -43,15 +43,15 @@ def ring_attention() -> Attention:
     return cast(Attention, _load("kernels.ring_attention_kernel", "nki_ring_attn_func"))
 
 
-def tensor_groups(topology: Topology, lnc: int) -> list[list[int]]:
+def tensor_groups(topology: Topology, experts: int, lnc: int) -> list[list[int]]:
     """Return the tensor-parallel groups, by stage, data-parallel and context-parallel place: which cores have a short
     way to each other is NxD's knowledge (Trn1 with 4, Trn2 with half a node). Raises `DeviceError`."""
     initialize = _load("parallel_layers.parallel_state", "initialize_model_parallel")
-    sizes = topology.tensor_parallel, topology.pipeline_parallel, topology.context_parallel
+    sizes = topology.tensor_parallel, topology.pipeline_parallel, topology.context_parallel, experts
     try:
         groups = initialize(*sizes, lnc_size=lnc, mesh_only=True).tp_groups
     except (RuntimeError, AssertionError) as problem:
-        names = "tensor {} x pipeline {} x context {}".format(*sizes)
+        names = "tensor {} x pipeline {} x context {}, expert {}".format(*sizes)
         raise DeviceError(
             f"{PACKAGE} has no order of {topology.world_size} processes for {names}, {topology.processes_per_node} a "
             f"node: {problem}. Change distributed_strategy.tensor_model_parallel_size."
