@@ -53,7 +53,7 @@ class System:
 
     def agent(self, folder: Path, node: int, port: int) -> Command:
         """Return the command of a node's agent; `port`: free, of the whole gang."""
-        match self.name.split()[0]:
+        match self.name.replace(",", "").split()[0]:
             case "ours":
                 return self._ours(folder, node, port)
             case "torchrun":

@@ -101,9 +101,9 @@ class GangRendezvous(RendezvousHandler):
     def _wait(self, keys: list[str], deadline: float) -> None:
         """Wait for keys; in slices, since a signal is handled between two of them."""
         while True:
-            left = deadline - time.monotonic()
+            remaining = deadline - time.monotonic()
             try:
-                return self._store.wait(keys, timedelta(seconds=max(0.001, min(left, max(_POLL, self._interval)))))
+                return self._store.wait(keys, timedelta(seconds=max(0.001, min(remaining, max(_POLL, self._interval)))))
             except dist.DistStoreError:
                 if time.monotonic() > deadline:
                     message = f"the {self._node.num_nodes} nodes did not meet within {self._node.rejoin_timeout} s"
