@@ -65,14 +65,15 @@ def standin(*, sends: bool = True, report: Path | None = None) -> Device:
 
 @contextmanager
 def rounded_alike() -> Iterator[None]:
-    """Compute on the CPU with the kernels and the widest type of a device: in bf16 a bit more or less grows."""
+    """Compute on the CPU with the kernels and the types of a device: in bf16 a bit more or less grows, and labels in
+    int32 take a loss of our own."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     from neuron_trainer.accelerators import registry
 
     cpu = registry.get("cpu")
-    registry._ALL["cpu"] = replace(cpu, widest=torch.float32)
+    registry._ALL["cpu"] = replace(cpu, widest=torch.float32, integers=torch.int32)
     try:
         with sdpa_kernel(SDPBackend.MATH):
             yield
