@@ -132,8 +132,8 @@ def test_the_reader_of_attributes_finds_no_access_where_there_is_none(tmp_path: 
 VALUES: Final[dict[str, tuple[Any, ...]]] = {
     "model.fusions.softmax": (True,), "neuron_experimental_compress_rg": (True,),
     "aync_exec_max_inflight_requests": (7,), "bucket_size_collectives": (9,), "compiler_cache_url": ("/cache",),
-    "neuron_rt_exec_timeout": (77,), "precision.type": ("bf16SR", "mixed_precision"), "precision.xla_use_bf16": (True,),
-    "precision.xla_downcast_bf16": (True,), "precision.neuron_rt_stochastic_rounding_en": (True,), "trainer.lnc": (1,),
+    "neuron_rt_exec_timeout": (77,), "precision.type": ("bf16SR", "mixed_precision"),
+    "precision.neuron_rt_stochastic_rounding_en": (True,), "trainer.lnc": (1,),
     "compiler_flags": ("-O1",),
 }  # fmt: skip
 BARE: Final = tuple(f"~{path}" for path in VALUES if "." not in path and f"\n{path}:" in f"\n{LLAMA}")

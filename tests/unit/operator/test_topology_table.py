@@ -238,7 +238,7 @@ VARIABLES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("NEURON_RT_VIRTUAL_CORE_SIZE", "2", POD, "SDK:libraries/nxd-inference/tutorials/trn2-llama3.1-405b-…:118"),
     (
         "NEURON_CC_FLAGS",
-        "--model-type transformer --enable-mixed-precision-accumulation",
+        "--model-type transformer --enable-mixed-precision-accumulation --auto-cast none",
         TRAINER,
         "NxDT:examples/training_orchestrator.py:34-48",
     ),

@@ -16,8 +16,8 @@ import torch
 from neuron_api import contract
 from neuron_api.config import TrainingConfig
 from neuron_trainer import accelerators
+from neuron_trainer.accelerators import cores as cores_of_a_process
 from neuron_trainer.accelerators import device
-from neuron_trainer.accelerators import device as cores_of_a_process
 from neuron_trainer.data import loader
 from neuron_trainer.errors import DeviceError, InputError
 from neuron_trainer.generators import generator_state, restore_generators
@@ -121,6 +121,32 @@ def test_a_user_without_an_entry_in_the_password_file_has_a_name_for_the_compile
     monkeypatch.setenv("LOGNAME", "somebody")
     environ.clear()
     device_environment.name_user(environ)
+    assert environ == {}
+
+
+@pytest.mark.parametrize("name", ["xla", "neuron"])
+@pytest.mark.parametrize("given", [{}, {"NEURON_RT_EXEC_TIMEOUT": "100"}, {"NEURON_RT_EXEC_TIMEOUT": "1000000"}])
+def test_who_waits_for_a_compiling_peer_waits_as_long_as_a_graph_may_take(given: dict[str, str], name: str) -> None:
+    environ, own = dict(given), accelerators.get(name)
+    device.wait_for_compilers(environ, own)
+    assert own.compile_seconds >= 3600
+    assert int(environ["NEURON_RT_EXEC_TIMEOUT"]) == max(own.compile_seconds, *map(int, given.values()), 0)
+
+
+def test_only_processes_that_may_compile_wait_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEURON_RT_EXEC_TIMEOUT", "100")
+    monkeypatch.setitem(sys.modules, "torch_neuronx", None)  # type: ignore[arg-type]  # an import of it fails
+    seen = []
+    for may_compile in (False, True):
+        with pytest.raises(DeviceError):
+            accelerators.load(NEURON, 0, may_compile=may_compile)
+        seen.append(os.environ["NEURON_RT_EXEC_TIMEOUT"])
+    assert seen == ["100", str(NEURON.compile_seconds)]
+
+
+def test_a_host_has_no_such_time() -> None:
+    environ: dict[str, str] = {}
+    device.wait_for_compilers(environ, accelerators.get("cpu"))
     assert environ == {}
 
 

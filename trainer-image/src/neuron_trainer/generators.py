@@ -12,11 +12,14 @@ _DEVICE: Final = "device"
 """Key of the device's kind and state; checkpoints of runs on CPUs, and of older releases, have none."""
 
 
-def seed_generators(value: int) -> None:
-    """B-19: the same on every rank; data-parallel replicas start equal. PyTorch seeds the device's generator, too."""
+def seed_generators(value: int, device: torch.device | None = None) -> None:
+    """B-19: the same on every rank; data-parallel replicas start equal. PyTorch seeds the generators of devices that it
+    knows, too; those of others' modules are seeded here."""
     random.seed(value)
     np.random.seed(value % 2**32)
     torch.manual_seed(value)
+    if device is not None and accelerators.get(device.type).module:
+        torch.get_device_module(device).manual_seed(value)
 
 
 def generator_state(device: torch.device) -> dict[str, Any]:

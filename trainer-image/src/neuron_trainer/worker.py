@@ -123,7 +123,8 @@ def main(job: Job) -> str:
         config = run_config.for_test(config)
     logs.configure(config.exp_manager, Path(job.log_dir), ranks.rank, ranks.local_rank)
     try:
-        device = _initialise(config, job.accelerator, ranks.local_rank)
+        compiles = _has_compile_phase(job, config, start)
+        device = _initialise(config, job.accelerator, ranks.local_rank, may_compile=compiles)
         phases.mark("rendezvous")
         return _train(job, config, ranks, device, channel, start, phases).value
     except InputError as problem:
@@ -154,18 +155,18 @@ def _show_rank(rank: int) -> None:
         Path("/proc/self/comm").write_text(f"rank-{rank}")
 
 
-def _initialise(config: TrainingConfig, name: str, local_rank: int) -> torch.device:
+def _initialise(config: TrainingConfig, name: str, local_rank: int, *, may_compile: bool = False) -> torch.device:
     """Join the process group, then take the device; the device's generator is seeded with the others."""
     accelerator = accelerators.get(name)
     if accelerator.package:
         cores = accelerators.visible_cores(os.environ.get(accelerators.VISIBLE_CORES, ""))
         cpu_affinity.bind(os.environ, cores, local_rank)
-    accelerators.load(accelerator, local_rank)
+    accelerators.load(accelerator, local_rank, may_compile=may_compile)
     backend = parallel.select(config, name)
     timeout = config.neuron_rt_exec_timeout or _DEFAULT_TIMEOUT
     process_group.join(backend, name, max(_MIN_TIMEOUT, accelerator.compile_seconds, timeout))
     device = accelerators.open_device(accelerator)
-    generators.seed_generators(config.seed)
+    generators.seed_generators(config.seed, device)
     return device
 
 

@@ -69,10 +69,10 @@ class PrecisionConfig(Section):
     types always do."""
 
     xla_use_bf16: UntypedFlag = False
-    """Only with manual: fp32 tensors are bf16 on the device (XLA_USE_BF16). Default 0."""
+    """Only with manual: compute in bf16, as with NxDT's variable XLA_USE_BF16, which is not set. Default 0."""
 
     xla_downcast_bf16: UntypedFlag = False
-    """Only with manual: fp32 becomes bf16 and fp64 becomes fp32 on the device (XLA_DOWNCAST_BF16). Default 0."""
+    """Only with manual: compute in bf16, as with NxDT's variable XLA_DOWNCAST_BF16, which is not set. Default 0."""
 
     neuron_rt_stochastic_rounding_en: UntypedFlag = False
     """Only with manual: round fp32 to bf16 up or down at random, in proportion (NEURON_RT_STOCHASTIC_ROUNDING_EN).

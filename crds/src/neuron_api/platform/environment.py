@@ -1,6 +1,6 @@
 """Environment variables that follow from the configuration; the launcher applies them before torch is imported."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,9 @@ _MIXED = ("mixed_precision", "mixed_precisionSR", "mixed_precision_SR", "bf16SR"
 REDUCE_SCATTER_CAP_MB = 130
 """Above 140 MB the reduce-scatter buckets give NaN on the device."""
 _BUCKETS = "BUCKET_CAP_MB ALLREDUCE_BUCKET_CAP_MB ALL_GATHER_REDUCE_SCATTER_BUCKET_CAP_MB"
-_TYPES = "XLA_USE_BF16 XLA_DOWNCAST_BF16 NEURON_RT_STOCHASTIC_ROUNDING_EN NEURON_CC_FLAGS"
+DOWNCASTS: Final = ("XLA_USE_BF16", "XLA_DOWNCAST_BF16")
+"""With one of them PyTorch/XLA makes bf16 of every fp32 tensor, masters and sums of gradients included, and `dtype`
+still says fp32. NxDT keeps its masters in fp64 then. Here dtypes are what they are called, so both are 0."""
 VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
     key: tuple(names.split())
     for key, names in {
@@ -20,9 +22,7 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
         "bucket_size_collectives": _BUCKETS,
         "compiler_cache_url": "NEURON_COMPILE_CACHE_URL",
         "neuron_rt_exec_timeout": "NEURON_RT_EXEC_TIMEOUT",
-        "precision.type": _TYPES,
-        "precision.xla_use_bf16": "XLA_USE_BF16",
-        "precision.xla_downcast_bf16": "XLA_DOWNCAST_BF16",
+        "precision.type": "NEURON_RT_STOCHASTIC_ROUNDING_EN NEURON_CC_FLAGS",
         "precision.neuron_rt_stochastic_rounding_en": "NEURON_RT_STOCHASTIC_ROUNDING_EN",
         "trainer.lnc": "NEURON_LOGICAL_NC_CONFIG",
         "compiler_flags": "NEURON_CC_FLAGS",
@@ -33,11 +33,12 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One variable; with `append` it is added to an existing value, otherwise an existing value wins (R7)."""
+    """One variable; an existing value wins (R7), unless this one is appended to it or is the only one possible."""
 
     name: str
     value: str
     append: bool = False
+    is_fixed: bool = False
 
 
 def derive(config: TrainingConfig) -> tuple[Variable, ...]:
@@ -75,30 +76,40 @@ def apply(variables: tuple[Variable, ...], environ: Mapping[str, str]) -> dict[s
         present = environ.get(variable.name)
         if variable.append and present:
             result[variable.name] = f"{present} {variable.value}"
-        elif present is None:
+        elif present is None or variable.is_fixed:
             result[variable.name] = variable.value
     return result
 
 
+def overruled(variables: tuple[Variable, ...], environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence for each value of the user's that `apply` does not leave."""
+    for variable in variables:
+        present = environ.get(variable.name, variable.value)
+        if variable.is_fixed and present != variable.value:
+            yield (
+                f"{variable.name}={present} is not taken, it is {variable.value} here: it would make bf16 of all fp32 "
+                "tensors, masters too. precision.type says which are bf16. Take the variable out of the pod or image."
+            )
+
+
 def _precision(config: TrainingConfig) -> list[Variable]:
-    precision_type, keys = config.precision.type, config.precision
-    use_bf16, downcast, rounding = {
-        "mixed_precision": (0, 1, 0),
-        "mixed_precisionSR": (0, 1, 1),
-        "mixed_precision_SR": (0, 1, 1),
-        "bf16SR": (1, 0, 1),
-        "fp32": (0, 0, None),
-        "autocast": (0, 0, 0),
-        "manual": (int(keys.xla_use_bf16), int(keys.xla_downcast_bf16), int(keys.neuron_rt_stochastic_rounding_en)),
-    }[precision_type]
-    variables = [Variable("XLA_USE_BF16", str(use_bf16)), Variable("XLA_DOWNCAST_BF16", str(downcast))]
+    variables = [Variable(name, "0", is_fixed=True) for name in DOWNCASTS]
+    rounding = {
+        "mixed_precision": 0,
+        "mixed_precisionSR": 1,
+        "mixed_precision_SR": 1,
+        "bf16SR": 1,
+        "fp32": None,
+        "autocast": 0,
+        "manual": int(config.precision.neuron_rt_stochastic_rounding_en),
+    }[config.precision.type]
     if rounding is not None:
         variables.append(Variable("NEURON_RT_STOCHASTIC_ROUNDING_EN", str(rounding)))
     return variables
 
 
 def _precision_flags(config: TrainingConfig) -> str:
-    precision_type = config.precision.type
-    accumulate = "--enable-mixed-precision-accumulation" if precision_type in _MIXED else ""
-    cast = "--auto-cast none" if precision_type in ("fp32", "autocast") else ""
-    return " ".join(part for part in (accumulate, cast) if part)
+    """Return the compiler's flags of a type; fp32 in a graph is meant, unless the user's flags say otherwise."""
+    accumulate = "--enable-mixed-precision-accumulation" if config.precision.type in _MIXED else ""
+    is_left = config.precision.type == "manual" or "--auto-cast" in config.compiler_flags
+    return " ".join(part for part in (accumulate, "" if is_left else "--auto-cast none") if part)

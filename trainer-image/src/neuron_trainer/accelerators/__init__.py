@@ -4,8 +4,8 @@ Design: docs/design/022-devices.md.
 """
 
 from .accelerator import Accelerator
+from .cores import VISIBLE_CORES, visible_cores
 from .device import (
-    VISIBLE_CORES,
     count,
     is_present,
     load,
@@ -13,7 +13,6 @@ from .device import (
     open_device,
     raise_deferred,
     synchronize,
-    visible_cores,
 )
 from .memory import can_pin, host_buffer, pinned
 from .registry import get, names

@@ -23,6 +23,10 @@ class Accelerator:
     a peer is gone shows at once by its connections, and that all wait by the operator's hangPolicy."""
     module: str = ""
     """What `torch.get_device_module` shall give for the device; empty: PyTorch, or the package, has such a module."""
+    timeout_variable: str = ""
+    """That of the seconds after which its runtime takes an execution for one that hangs; empty: it has none."""
+    joins: bool = False
+    """Whether its module makes one device of all processes, once it is open (`lazy.join`)."""
     has_capturable: bool = True
     """Whether PyTorch's optimizers have their form for it that reads nothing (`capturable`)."""
     has_gather: bool = True

@@ -3,8 +3,8 @@
 That order is the Neuron runtime's: the process group chooses the core and initialises the runtime, so the first touch
 comes after it. The launcher and the forkserver do none of this; they run with `TORCH_DEVICE_BACKEND_AUTOLOAD=0`.
 
-`choose_cores` says which NeuronCore a process takes, of those that its container has; `fallback_ops` which operators
-ran on the CPU because the device does not have them: slow, and silent unless asked for.
+`fallback_ops` says which operators ran on the CPU because the device does not have them: slow, and silent unless asked
+for.
 """
 
 import os
@@ -18,10 +18,12 @@ from types import ModuleType
 from typing import Any, Final
 
 import torch
+import torch.distributed as dist
 
 from neuron_trainer.errors import DeviceError
 
 from .accelerator import Accelerator
+from .cores import choose_cores
 from .registry import get
 
 
@@ -45,38 +47,6 @@ def _counting_module(accelerator: Accelerator) -> ModuleType | None:
     if accelerator.package not in sys.modules:
         return None
     return sys.modules.get(accelerator.module or accelerator.package)
-
-
-VISIBLE_CORES: Final = "NEURON_RT_VISIBLE_CORES"
-"""Which NeuronCores a process takes: `5`, or those of a whole container: `0-3,8`."""
-
-
-def choose_cores(environ: MutableMapping[str, str], local_rank: int) -> None:
-    """Reduce the cores that a container has to the one of this process.
-
-    TorchNeuron takes the core of LOCAL_RANK where nothing is set, and refuses a process with several.
-    """
-    cores = visible_cores(environ.get(VISIBLE_CORES, ""))
-    if len(cores) > 1:
-        if local_rank >= len(cores):
-            raise DeviceError(
-                f"{VISIBLE_CORES}={environ[VISIBLE_CORES]} has {len(cores)} cores, and local rank {local_rank} needs "
-                "one of its own. Set trainer.devices to the number of cores, or leave the variable out."
-            )
-        environ[VISIBLE_CORES] = str(cores[local_rank])
-    environ.pop("NEURON_RT_NUM_CORES", None)  # a count and a list contradict each other
-
-
-def visible_cores(text: str) -> list[int]:
-    """Return the cores of a list with ranges, as `0-3,8`; empty where none is given. Raises `DeviceError`."""
-    cores: list[int] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        first, dash, last = part.partition("-")
-        try:
-            cores += range(int(first), int(last if dash else first) + 1)
-        except ValueError:
-            raise DeviceError(f"{VISIBLE_CORES}={text} is no list of cores. Write it as 0-3 or 0,1,8.") from None
-    return cores
 
 
 _ENTRY_POINTS: Final = "torch.backends"
@@ -109,10 +79,11 @@ def count(accelerator: Accelerator) -> int | None:
     return None if accelerator.package or accelerator.is_host else torch.cuda.device_count()
 
 
-def load(accelerator: Accelerator, local_rank: int) -> None:
+def load(accelerator: Accelerator, local_rank: int, *, may_compile: bool = False) -> None:
     """Bring the device to PyTorch, in a worker and before its process group; nothing is touched.
 
-    Raises `DeviceError` where the package is missing or does not load.
+    `may_compile`: whether this process may belong to a compile phase, where peers compile while it waits in a
+    collective. Raises `DeviceError` where the package is missing or does not load.
     """
     if accelerator.is_host:
         return
@@ -122,12 +93,15 @@ def load(accelerator: Accelerator, local_rank: int) -> None:
             "that. Import it nowhere but in workers: not by sitecustomize, and not in what the launcher imports."
         )
     if accelerator.package:
-        choose_cores(os.environ, local_rank)
         take_folders(os.environ, local_rank)
+        if may_compile:
+            wait_for_compilers(os.environ, accelerator)
         if accelerator.module:
             module = import_module(accelerator.module)
             module.prepare(os.environ)
             torch._register_device_module(accelerator.name, module)
+        else:
+            choose_cores(os.environ, local_rank)
         _load(accelerator.package)
     else:
         _device_module(accelerator).set_device(local_rank)  # its collectives take the current device
@@ -140,13 +114,30 @@ def open_device(accelerator: Accelerator) -> torch.device:
     """
     if accelerator.is_host:
         return torch.device(accelerator.name)
-    if not _device_module(accelerator).is_available():
+    module = _device_module(accelerator)
+    if not module.is_available():
         raise DeviceError(f"{accelerator.name}: there is no device. Run where this process has one, or on a CPU.")
     device = torch.device(accelerator.name)
     tensor = torch.ones((), device=device)
     if tensor.device.type != accelerator.name:  # a runtime that falls back to the CPU is silent about it
         raise DeviceError(f"{accelerator.name}: tensors are made on {tensor.device}. Check the device's runtime.")
+    if accelerator.joins:
+        _join(accelerator, module, device)
     return device
+
+
+def _join(accelerator: Accelerator, module: Any, device: torch.device) -> None:
+    """A collective, the first of all, whose result is known: raises `DeviceError` where it is another."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    try:
+        problem = module.join(device, rank, world)
+    except RuntimeError as error:
+        problem = f"the first sum over all processes failed: {error}"
+    if problem:
+        raise DeviceError(
+            f"{accelerator.name}: rank {rank} of {world}: {problem}. Check that each process has a core of its own "
+            "(NEURON_RT_VISIBLE_CORES), that all nodes run one image, and that NEURON_RT_ROOT_COMM_ID and EFA reach."
+        )
 
 
 def synchronize(device: torch.device) -> None:
@@ -166,6 +157,13 @@ def take_folders(environ: MutableMapping[str, str], local_rank: int) -> None:
     for name, value in environ.items():
         if value.endswith(_OWN_FOLDER):
             environ[name] = f"{value.removesuffix(_OWN_FOLDER)}/{local_rank}"
+
+
+def wait_for_compilers(environ: MutableMapping[str, str], accelerator: Accelerator) -> None:
+    """Let an execution take as long as a graph of a peer may; a longer time of the user's stays."""
+    if name := accelerator.timeout_variable:
+        own = environ.get(name, "")
+        environ[name] = str(max(int(own) if own.isdecimal() else 0, accelerator.compile_seconds))
 
 
 def _load(package: str) -> None:

@@ -4,6 +4,7 @@ torch_xla claims a core when it is imported, so it is imported where a function 
 """
 
 import os
+import socket
 from collections import Counter
 from collections.abc import MutableMapping
 from typing import Any, Final
@@ -11,24 +12,87 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from neuron_api.platform.environment import DOWNCASTS
+from neuron_trainer.errors import DeviceError
+
+from .cores import VISIBLE_CORES, visible_cores
+
 _RUNTIME: Final = "PJRT_DEVICE"
 """NEURON, or CPU for tests. Without the vendor's plugin the runtime takes the CPU and only warns."""
+_ROOT: Final = "NEURON_RT_ROOT_COMM_ID"
+_ROOT_PORT: Final = 62182
+"""The one that torch_xla takes by default, in the pod of rank 0."""
 
 
 def prepare(environ: MutableMapping[str, str]) -> None:
-    """Say which process of how many this is, before the runtime is there (upstream-facts.md#xla-processes)."""
+    """Say which process of how many this is, before the runtime is there (upstream-facts.md#xla-processes); and that
+    dtypes are what they are called, to those that no launcher started (`doctor`). Raises `DeviceError`."""
     environ.setdefault(_RUNTIME, "NEURON")
-    world = int(environ.get("WORLD_SIZE", "1"))
+    environ.update(dict.fromkeys(DOWNCASTS, "0"))
+    check_cores(environ)
     environ["NEURON_PJRT_PROCESS_INDEX"] = environ.get("RANK", "0")
-    environ["NEURON_PJRT_WORLD_SIZE"] = str(world)
-    environ["NEURON_PJRT_PROCESSES_NUM_DEVICES"] = ",".join(["1"] * world)
+    environ["NEURON_PJRT_WORLD_SIZE"] = environ.get("WORLD_SIZE", "1")
+    environ["PJRT_LOCAL_PROCESS_RANK"] = environ.get("LOCAL_RANK", "0")
+    environ["PJRT_LOCAL_PROCESS_COUNT"] = environ.get("LOCAL_WORLD_SIZE", "1")
+    environ.pop("NEURON_PJRT_PROCESSES_NUM_DEVICES", None)  # a list of all processes, for which the world size stands
+    environ.setdefault("TORCHELASTIC_RUN_ID", "neuron-train")  # or torch_xla chooses no core for this process
+    if environ[_RUNTIME] == "NEURON" and _ROOT not in environ:
+        environ[_ROOT] = root(environ.get("MASTER_ADDR", "127.0.0.1"))
+
+
+def check_cores(environ: MutableMapping[str, str]) -> None:
+    """Refuse a list of cores that is not one for each process of this node; torch_xla takes this process's from it."""
+    text, processes = environ.get(VISIBLE_CORES, ""), int(environ.get("LOCAL_WORLD_SIZE", "1"))
+    if (cores := visible_cores(text)) and len(cores) != processes:
+        raise DeviceError(
+            f"{VISIBLE_CORES}={text} has {len(cores)} cores, and this node has {processes} processes, each of which "
+            "needs one. Set trainer.devices to the number of cores, or leave the variable out."
+        )
+    environ.pop("NEURON_RT_NUM_CORES", None)  # a count and a list contradict each other
+
+
+def root(host: str) -> str:
+    """Return where the Neuron runtimes of a run meet, as address and port; names of more than 63 characters, which a
+    pod may have, are not resolved by the runtime. Raises `DeviceError`."""
+    try:
+        every = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as problem:
+        raise DeviceError(
+            f"the name of the first node, {host}, is not resolved: {problem}. Check that the job's Service is there, "
+            "and the cluster's DNS."
+        ) from problem
+    family, *_, (address, *_) = min(every, key=lambda entry: entry[0] != socket.AF_INET)
+    return f"{address}:{_ROOT_PORT}" if family == socket.AF_INET else f"[{address}]:{_ROOT_PORT}"
 
 
 def is_available() -> bool:
-    """Return whether the runtime has the kind of device that it was told to take."""
+    """Return whether the runtime has a device for this process; which one it is, `join` asks."""
     import torch_xla.runtime
 
-    return str(torch_xla.runtime.device_type()) == os.environ[_RUNTIME]
+    return int(torch_xla.runtime.addressable_device_count()) > 0
+
+
+def join(device: torch.device, rank: int, world: int) -> str:
+    """Bring this process's device to those of all others; return what is wrong then, empty: nothing.
+
+    Without a replication set torch_xla's all-reduce is a copy, and it asks how many processes there are once
+    (upstream-facts.md#xla-processes). The Neuron runtime's first collective has to be one of all processes.
+    """
+    import torch_xla
+    from torch_xla import runtime
+
+    model = _model()
+    own = torch_xla.device()
+    model.set_replication(own, [own])
+    if (kind := str(model.xla_device_hw(own))) != os.environ[_RUNTIME]:
+        return f"the device is a {kind}, and {_RUNTIME} says {os.environ[_RUNTIME]}"
+    if (count := int(runtime.world_size())) != world:
+        return f"the runtime has {count} processes, and the job {world}"
+    if (ordinal := int(runtime.global_ordinal())) != rank:
+        return f"the runtime takes this process for number {ordinal}, and the job for rank {rank}"
+    ones = torch.ones((), device=device)
+    total = model.all_reduce("sum", ones, groups=[list(range(world))], pin_layout=False).item()
+    return "" if total == world else f"a sum of 1 over {world} processes is {total:g}"
 
 
 def dispatch() -> None:
@@ -66,6 +130,11 @@ def _host_operators() -> Counter[str]:
 
     names = [name for name in counters.counter_names() if name.startswith("aten::") and name != _READ]
     return Counter({name: int(counters.counter_value(name)) for name in names})
+
+
+def manual_seed(seed: int) -> None:
+    """Seed the device's generator, which PyTorch's `manual_seed` does not know."""
+    _model().set_rng_state(seed % 2**64)
 
 
 def get_rng_state() -> Tensor:

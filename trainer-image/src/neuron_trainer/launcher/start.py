@@ -140,8 +140,11 @@ def _advise(config: TrainingConfig, node: NodeIdentity, loaded: Loaded) -> None:
 
 
 def _set_environment(config: TrainingConfig, node: NodeIdentity, folder: Path) -> None:
-    """Set the variables that must be set before torch is imported; a user's own values stay."""
-    os.environ.update(environment.apply(environment.derive(config), os.environ))
+    """Set the variables that must be set before torch is imported; a user's own values stay where they can."""
+    derived = environment.derive(config)
+    for sentence in environment.overruled(derived, os.environ):
+        log.warning("%s", sentence)
+    os.environ.update(environment.apply(derived, os.environ))
     device_environment.append_flags(node.accelerator, os.environ)
     os.environ["TORCH_ELASTIC_WORKER_IDENTICAL"] = "1"  # as many processes on each node: nobody has to tell the others
     os.environ.setdefault("LOGLEVEL", "CRITICAL")  # torch's agent logs every failure again, with its own stack

@@ -2,7 +2,7 @@
 
 Without zero1 each process has the mean of all gradients; with it that of its own rows, and the weights are gathered
 after the update. Collectives are of buckets, filled in the model's order. What this stack is known to compute wrongly
-is a bucket of more than 130 MB (upstream-facts.md#xla-buckets).
+is a bucket that is too large (upstream-facts.md#xla-buckets).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,8 +18,8 @@ from neuron_trainer.parallel.dtypes import TORCH
 
 from .parameters import XlaParameter
 
-MAX_BUCKET: Final = 130
-"""Megabytes."""
+MAX_BUCKET: Final = 65
+"""Megabytes on the device: NxD's 130 are counted in fp32 of tensors that are bf16 there."""
 _MEGA: Final = 10**6
 _LIMIT: Final = MAX_BUCKET * _MEGA
 
@@ -89,7 +89,8 @@ class Gradients:
 
     def _sum(self, axis: Axis, bucket: Sequence[XlaParameter]) -> None:
         totals = [self._total(parameter) for parameter in bucket]
-        summed = axis.sum(torch.cat([total.reshape(-1) for total in totals]))
+        row = torch.cat([total.reshape(-1) for total in totals])
+        summed = torch.cat([axis.sum(piece) for piece in torch.split(row, max(1, self._limit // row.element_size()))])
         parts = torch.split(summed, [total.numel() for total in totals])
         for parameter, total, part in zip(bucket, totals, parts, strict=True):
             parameter.total = part.view(total.shape)
