@@ -298,7 +298,7 @@ def test_a_parallel_backend(copy: Copy) -> None:
         text = Path({str(LLAMA)!r}).read_text()
         chosen = [load_text(text, [f"name='{{name}}'"]).config for name in ("a toy", "another")]
         print(parallel.backends(), [parallel.select(config, "cpu").__name__ for config in chosen])
-        print([finding.message for finding in parallel.select(chosen[0], "cpu").check(chosen[0])])
+        print([finding.message for finding in parallel.select(chosen[0], "cpu").check(chosen[0], "cpu")])
     """)
     assert output.splitlines() == [
         "('toy', 'xla', 'native') ['neuron_trainer.parallel.toy', 'neuron_trainer.parallel.native']",

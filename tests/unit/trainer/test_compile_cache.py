@@ -6,7 +6,6 @@ tests/distributed/test_compile_phase.py.
 
 import logging
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -24,13 +23,9 @@ FACTS = {"model.num_layers": 2}
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def alone(one_process: None) -> None:
     """A process group of this process."""
-    store = dist.FileStore(str(tmp_path_factory.mktemp("group") / "store"), 1)
-    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
     hosts.init("cpu", timedelta(seconds=30))
-    yield
-    dist.destroy_process_group()
 
 
 @dataclass

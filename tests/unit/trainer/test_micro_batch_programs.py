@@ -83,12 +83,12 @@ def test_sums_that_begin_with_zeros_have_the_same_bits(micro_batches: int) -> No
         parameters[0].used.grad = each[number, 0].clone()
         parameters[1].used.grad = each[number, 1].clone() if number == micro_batches - 1 else None
         gradients.add()
-    gradients.reduce()
+    gradients.reduce(micro_batches)
     total = each[0, 0]
     for number in range(1, micro_batches):
         total = total + each[number, 0]
-    assert parameters[0].leaf.grad is not None and torch.equal(parameters[0].leaf.grad, total)
-    assert parameters[1].leaf.grad is not None and torch.equal(parameters[1].leaf.grad, each[-1, 1])
+    assert parameters[0].leaf.grad is not None and torch.equal(parameters[0].leaf.grad, total / micro_batches)
+    assert parameters[1].leaf.grad is not None and torch.equal(parameters[1].leaf.grad, each[-1, 1] / micro_batches)
     assert parameters[2].leaf.grad is None, "no gradient is another thing than one of zeros"
 
 

@@ -8,18 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import nxd_double
 from neuron_api.config import TrainingConfig
 from neuron_api.loading.loader import load_text
-from neuron_api.platform.topology import Topology
 from neuron_trainer import parallel
 from neuron_trainer.errors import DeviceError
 from neuron_trainer.models.blocks.attention import CoreAttention
-from neuron_trainer.parallel.xla import axes, sdk
+from neuron_trainer.parallel.xla import sdk
 from neuron_trainer.parallel.xla.attention import kernels
 from neuron_trainer.parallel.xla.replicas import ReplicaAxis
 
@@ -223,59 +220,3 @@ def test_samples_that_the_kernel_refuses_are_refused_before_a_process_starts(
     findings = list(parallel.provider("xla").check(short, "xla"))
     assert [finding.code for finding in findings] == codes
     assert all(re.search("Use 2048, or set", str(finding)) for finding in findings)
-
-
-@pytest.fixture
-def node() -> Iterator[None]:
-    """Rank 9 of 32."""
-    dist.init_process_group("fake", store=FakeStore(), rank=9, world_size=32)
-    yield
-    dist.destroy_process_group()
-
-
-def axes_of(*sizes: int, compressed: bool = False, changes: tuple[str, ...] = ()) -> axes.Axes:
-    """Those of a node of 32 processes; `sizes` of tensor and pipeline parallelism."""
-    typed = config(f"+neuron_experimental_compress_rg={compressed}", *changes, sizes=(32, 1, *sizes))  # type: ignore[arg-type]
-    return axes.build(Topology.from_config(typed), torch.device("xla"), typed)
-
-
-@pytest.mark.usefixtures("node")
-def test_on_trn1_groups_of_4_have_a_quarter_of_a_node_between_their_ranks() -> None:
-    with nxd_double.installed():
-        built = axes_of(4, 1)
-    assert built.tensor is not None
-    assert built.data is not None
-    assert (built.tensor.ranks, built.tensor.rank) == ((1, 9, 17, 25), 1)
-    assert (built.data.ranks, built.data_rank) == (tuple(range(8, 16)), 1)
-
-
-@pytest.mark.usefixtures("node")
-@pytest.mark.parametrize("target", ["trn1", ""])
-def test_other_groups_are_neighbours(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So are all where there is no Neuron runtime, whose order nobody knows."""
-    if not target:
-        monkeypatch.setenv("PJRT_DEVICE", "CPU")
-    with nxd_double.installed(target):
-        built = axes_of(8 if target else 4, 1)
-    assert built.tensor is not None
-    assert built.tensor.ranks == (tuple(range(8, 16)) if target else (8, 9, 10, 11))
-    assert built.data_rank == (1 if target else 2)
-
-
-@pytest.mark.usefixtures("node")
-def test_sizes_that_neuronx_distributed_has_no_order_for_are_refused() -> None:
-    with nxd_double.installed(), pytest.raises(DeviceError, match="no order of 32 processes for tensor 4 x pipeline 8"):
-        axes_of(4, 8)
-    experts = ("+model.moe.num_experts=2", "+distributed_strategy.expert_model_parallel_size=2")
-    with nxd_double.installed(), pytest.raises(DeviceError, match="expert 2, 32 a node: TP=4"):
-        axes_of(4, 1, changes=experts)
-
-
-@pytest.mark.usefixtures("node")
-def test_compressed_groups_of_tensor_parallelism_are_named_by_the_first() -> None:
-    with nxd_double.installed():
-        built = axes_of(8, 1, compressed=True)
-    assert isinstance(built.tensor, ReplicaAxis)
-    assert isinstance(built.data, ReplicaAxis)
-    assert built.tensor.groups == (tuple(range(8)),)
-    assert len(built.data.groups) == 8
