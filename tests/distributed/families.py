@@ -22,7 +22,7 @@ from .variants import SPLITS_OF_VARIANTS, VARIANTS
 STEPS = 5
 EVALUATIONS = 2
 """Batches that the trained model is evaluated on."""
-_CONTENT = ("steps", "evaluated", "weights", "graphs")
+_CONTENT = ("steps", "evaluated", "weights", "graphs", "definition")
 """Of the result of a run."""
 AT_ONCE = 24
 """Runs of one process group: what a failure can take along, and what a new start costs."""
@@ -179,9 +179,13 @@ def assert_same(found: Any, wanted: Any) -> None:
 
 
 def is_there(folder: Path, family: str, split: str) -> bool:
-    """Whether a run has a whole result: one of an earlier commit may lack what is compared now. It is trained again."""
+    """Whether a run has a whole result of what it is today; one of an earlier commit may lack something, or be of
+    another configuration. It is trained again."""
     path = _path(folder, family, split)
-    return path.exists() and set(_CONTENT) <= result(folder, family, split).keys()
+    if not path.exists():
+        return False
+    found = result(folder, family, split)
+    return set(_CONTENT) <= found.keys() and found["definition"] == _definition(family, (REFERENCES | SPLITS)[split])
 
 
 def _path(folder: Path, family: str, split: str) -> Path:
@@ -258,10 +262,23 @@ def _train(
     counts: list[Any] = [None] * split.world
     dist.all_gather_object(counts, trained, group=hosts.group())
     weights = {name: weight for stage in stages for name, weight in stage.items()}
-    return {"steps": steps, "evaluated": evaluated, "weights": weights, "graphs": counts}
+    definition = _definition(family, split)
+    return {"steps": steps, "evaluated": evaluated, "weights": weights, "graphs": counts, "definition": definition}
+
+
+def _definition(family: str, split: Split) -> str:
+    """All that a run is of, but the code."""
+    model = {**MODEL, **HF.get(family.partition(",")[0], {})}
+    return repr((_values(family, split, Path(), NO_COMPILE), ALIGNED.get(family), model, STEPS, EVALUATIONS))
 
 
 def _config(family: str, split: Split, folder: Path, compiler: str = NO_COMPILE) -> Any:
+    loaded = load_text(yaml.safe_dump(_values(family, split, folder, compiler)))
+    assert loaded.config is not None, loaded.findings
+    return aligned(loaded.config, **ALIGNED[family]) if family in ALIGNED else loaded.config
+
+
+def _values(family: str, split: Split, folder: Path, compiler: str) -> dict[str, Any]:
     values = config(
         folder,
         folder,
@@ -304,9 +321,7 @@ def _config(family: str, split: Split, folder: Path, compiler: str = NO_COMPILE)
         if family not in LORA:
             values["data"]["data_prefix"] = ["unused"]
             del values["data"]["train_dir"]
-    loaded = load_text(yaml.safe_dump(values))
-    assert loaded.config is not None, loaded.findings
-    return aligned(loaded.config, **ALIGNED[family]) if family in ALIGNED else loaded.config
+    return values
 
 
 def _recomputed(family: str) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from allocations import Allocations
 from distributed.tiny import MODEL
 from neuron_api import contract
-from neuron_trainer.models.blocks.attention import CoreAttention
+from neuron_trainer.models.blocks.attention import Attention, CoreAttention
 from neuron_trainer.models.family import Family
 from neuron_trainer.models.spec import Prediction
 from neuron_trainer.parallel.native import blocks
@@ -113,8 +113,21 @@ def test_gradients_are_put_in_order_only_on_a_device_that_asks_and_where_they_ar
     """It was done on every device but the CPU: three copies in each layer for nothing."""
     states = [torch.randn(2, heads, 9, 8, requires_grad=True) for heads in (4, key_heads, key_heads)]
     attention = CoreAttention()
-    attention.orders_gradients = is_asked
+    attention.wants_contiguous = is_asked
     assert sum("ContiguousGradient" in name for name in graph_of(attention(*states))) == copies
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_heads_lie_in_order_only_on_a_device_that_asks(is_asked: bool) -> None:
+    """A user of torch-neuronx 2.12 reports that a block with views of heads is not compiled otherwise."""
+    attention = Attention(32, 4, 2, 8)
+    attention.core_attention.wants_contiguous = is_asked
+    found: list[bool] = []
+    attention.core_attention.kernel = lambda *states: (
+        found.extend(each.is_contiguous() for each in states[:3]) or torch.zeros(2, 4, 9, 8)
+    )
+    attention(torch.randn(2, 9, 32), None, None)
+    assert found == [is_asked] * 3
 
 
 # ---- recompute -----------------------------------------------------------------------------------------------------

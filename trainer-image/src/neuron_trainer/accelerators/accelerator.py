@@ -39,8 +39,9 @@ class Accelerator:
     """What its collectives say, as a plain RuntimeError, when another process is gone."""
     aborts_without_peers: bool = False
     """Whether its runtime aborts a process (SIGABRT) whose peers do not come to a collective."""
-    adds_in_order: bool = False
-    """Whether it adds to a tensor in place only where that lies in memory in the order of its dimensions."""
+    wants_contiguous: bool = False
+    """Whether it adds to a tensor in place only where that lies in memory in the order of its dimensions; and, by one
+    user's report, compiles views of heads only so (docs/reference/upstream-facts.md#torchneuron-words)."""
     defers_errors: bool = False
     """Whether work that failed is raised only where the device is waited for: an event after it is reached, and numbers
     are read that nothing has written."""

@@ -87,8 +87,8 @@ class CoreAttention(nn.Module):
         """What a parallel backend computes it with in place of PyTorch's attention: a ring, or a device's kernel."""
         self.is_written_out = False
         """Set by a parallel backend whose compiler fuses a softmax that it finds among the operators of a graph."""
-        self.orders_gradients = False
-        """Set by a parallel backend on a device that needs it (see `_ContiguousGradient`); elsewhere a wasted copy."""
+        self.wants_contiguous = False
+        """Set by a parallel backend on a device that needs it (see `_ContiguousGradient`); elsewhere wasted copies."""
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """[B, heads, S, head_dim] and [B, kv heads, S, head_dim] twice, to [B, heads, S, head_dim].
@@ -96,7 +96,7 @@ class CoreAttention(nn.Module):
         `mask`: what `AttentionMaskBuilder` gives, in place of the causal one.
         """
         copies = query.shape[1] // key.shape[1]
-        if self.orders_gradients and copies == 1:
+        if self.wants_contiguous and copies == 1:
             query, key, value = (_ContiguousGradient.apply(states) for states in (query, key, value))
         return (self.kernel or self.without_kernel)(query, key, value, mask)
 
@@ -154,7 +154,8 @@ class Attention(nn.Module):
         if cos is not None and sin is not None:
             query, key = rotate(query, cos, sin), rotate(key, cos, sin)
         mixed = self.core_attention(query, key, value, mask)
-        return self.o_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.o_proj(mixed.transpose(1, 2).contiguous().flatten(2))  # type: ignore[no-any-return]
 
     def _heads(self, states: Tensor) -> Tensor:
-        return states.view(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)
+        heads = states.view(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)
+        return heads.contiguous() if self.core_attention.wants_contiguous else heads

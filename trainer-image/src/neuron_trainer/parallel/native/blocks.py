@@ -68,7 +68,7 @@ class BlockBuilder:
             stages.prune_to_stage(module, self._config, self._family.layers, number)
         modules = dict(module.named_modules())
         layers = [name for name in self._family.layers if name in modules]
-        self._order_gradients(module)
+        self._order_heads(module)
         self._place_experts(module)
         if self._meshes.tensor is not None:
             self._split_layers(module, modules, self._meshes.tensor)
@@ -114,11 +114,11 @@ class BlockBuilder:
         )
         self._tie(module)
 
-    def _order_gradients(self, module: nn.Module) -> None:
-        if accelerators.get(self._device.type).adds_in_order:
+    def _order_heads(self, module: nn.Module) -> None:
+        if accelerators.get(self._device.type).wants_contiguous:
             for child in module.modules():
                 if isinstance(child, CoreAttention):
-                    child.orders_gradients = True
+                    child.wants_contiguous = True
 
     def _place_experts(self, module: nn.Module) -> None:
         if not accelerators.get(self._device.type).is_host:
