@@ -82,6 +82,14 @@ def test_a_lost_cache_is_compiled_anew_and_said(run: Run) -> None:
     assert len(run.compiled) == 6
 
 
+def test_locks_that_a_killed_compiler_has_left_do_not_stop_the_next_phase(run: Run) -> None:
+    lock = run.cache / "neuronxcc" / "MODULE_a" / "model.hlo_module.pb.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    assert run.start()
+    assert not lock.exists()
+
+
 def test_graphs_that_are_gone_while_their_record_is_there_are_compiled_before_training(run: Run) -> None:
     run.start()
     shutil.rmtree(run.cache / "neff" / "MODULE_b")

@@ -18,6 +18,7 @@ from neuron_trainer.parallel import hosts
 from neuron_trainer.storage.background_lease import BackgroundLease
 from neuron_trainer.storage.lease import DirectoryLease, Holder
 
+from . import compiler_locks
 from .passes import passes
 from .record import CompileStore
 from .reporter import CompileReporter
@@ -57,6 +58,8 @@ class CompilePhase:
                 return False
             if self.store is not None:
                 log.info("compile phase: %s", gap)
+                compiler_locks.remove(self.store.cache, self.store.folder)
+            _broadcast(None)  # nobody compiles before
             begun = time.monotonic()
             total = self._compile(build(), reporter)
             if self.store is not None:
