@@ -7,7 +7,7 @@ from neuron_api.config import PrecisionConfig, TrainingConfig
 from neuron_api.findings.finding import Finding
 from neuron_api.findings.registry import make_finding
 from neuron_api.platform import directories
-from neuron_api.platform.environment import REDUCE_SCATTER_CAP_MB
+from neuron_api.platform.environment import REDUCE_SCATTER_CAP_MB, XLA_CAP_MB
 from neuron_api.schema.key_path import fields
 
 _DEEP_QUEUE: Final = 3
@@ -47,7 +47,7 @@ def _runtime(config: TrainingConfig) -> Iterator[Finding]:
             2003,
             "bucket_size_collectives",
             f"{bucket} MB is used for all-reduce; reduce-scatter and all-gather take {REDUCE_SCATTER_CAP_MB} MB on "
-            "Neuron.",
+            f"Neuron, and on Trn1 all three {XLA_CAP_MB} MB.",
         )
 
 

@@ -69,7 +69,7 @@ class TrainingConfig(Section):
 
     bucket_size_collectives: Count | None = Field(default=None, ge=1)
     """Megabytes that gradient collectives are batched into; reduce-scatter and all-gather buckets are capped at 130
-    on Neuron (above 140 they give NaN). Default null: the framework's sizes."""
+    on Neuron (above 140 they give NaN), all of them at 65 on Trn1. Default null: the framework's sizes."""
 
     neuron_rt_exec_timeout: Count | None = Field(default=None, ge=1)
     """Seconds after which an execution or a collective that does not end is fatal (NEURON_RT_EXEC_TIMEOUT). Default

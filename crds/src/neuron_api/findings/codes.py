@@ -28,7 +28,8 @@ TABLE: Final = (
      "Upstream's documentation says that more than 3 requests in flight may run out of device memory.",
      "Lower it when the device memory is exhausted."),
     ("2003", _N, "bucket_size_collectives", "Bucket size capped for two collectives",
-     "Reduce-scatter and all-gather buckets above 140 MB give NaN on the device; they are capped at 130.",
+     "Reduce-scatter and all-gather buckets above 140 MB give NaN on the device; they are capped at 130, and at "
+     "65 on Trn1, where megabytes are the device's own.",
      "No action needed."),
     ("2004", _W, "compiler_cache_url", "A compile cache that is neither a path nor s3",
      "The compiler knows paths and s3:// addresses only.", "Use one of the two."),

@@ -9,6 +9,8 @@ from neuron_api.config import TrainingConfig
 _MIXED = ("mixed_precision", "mixed_precisionSR", "mixed_precision_SR", "bf16SR", "autocast")
 REDUCE_SCATTER_CAP_MB = 130
 """Above 140 MB the reduce-scatter buckets give NaN on the device."""
+XLA_CAP_MB = 65
+"""Of the backend for PyTorch/XLA, in the device's bytes: NxD counts the 130 in fp32 of tensors that are bf16 there."""
 _BUCKETS = "BUCKET_CAP_MB ALLREDUCE_BUCKET_CAP_MB ALL_GATHER_REDUCE_SCATTER_BUCKET_CAP_MB"
 DOWNCASTS: Final = ("XLA_USE_BF16", "XLA_DOWNCAST_BF16")
 """With one of them PyTorch/XLA makes bf16 of every fp32 tensor, masters and sums of gradients included, and `dtype`

@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 
 from neuron_api.derive.precision import PrecisionPolicy
+from neuron_api.platform.environment import XLA_CAP_MB
 from neuron_trainer import rounding
 from neuron_trainer.parallel.axis import Axis
 from neuron_trainer.parallel.dtypes import TORCH
 
 from .parameters import XlaParameter
 
-MAX_BUCKET: Final = 65
-"""Megabytes on the device: NxD's 130 are counted in fp32 of tensors that are bf16 there."""
 _MEGA: Final = 10**6
-_LIMIT: Final = MAX_BUCKET * _MEGA
+_LIMIT: Final = XLA_CAP_MB * _MEGA
 
 
 class Gradients:
@@ -33,7 +32,7 @@ class Gradients:
         """`bucket`: megabytes (`bucket_size_collectives`)."""
         self._parameters, self._tensor = parameters, tensor
         self._dtype = TORCH[policy.accumulation]
-        self._limit = min(bucket or MAX_BUCKET, MAX_BUCKET) * _MEGA
+        self._limit = min(bucket or XLA_CAP_MB, XLA_CAP_MB) * _MEGA
         self._used: set[str] = set()
         """Names of the parameters that a micro-batch of this step has given a gradient."""
 
