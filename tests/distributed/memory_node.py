@@ -44,7 +44,7 @@ class Place(StrEnum):
     RESUME = "a rank, inside a resume"
     NODE = "a node with its memory, at a moment"
     FIRST_STEP = "a node with its memory, in the first step of a start"
-    FETCH = "a rank, while a lost node gets its copy back"
+    FETCH = "a rank, while a lost node gets its state back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +201,7 @@ def _arm(kill: Kill, log: Path) -> None:
             PeerExchange.exchange = _in_transfer(PeerExchange.exchange, kill, die)  # type: ignore[method-assign]
         case Place.FETCH:
             PeerExchange.fetch = _in_transfer(PeerExchange.fetch, replace(kill, after=0), die)  # type: ignore[method-assign]
+            RunState.load = _before(RunState.load, 0, die)  # type: ignore[method-assign]  # storage may be newer
 
 
 _LAUNCHERS: Final = (Place.AGENT, Place.AGENTS, Place.NODE, Place.FIRST_STEP)
