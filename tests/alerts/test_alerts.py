@@ -148,6 +148,18 @@ STORIES = [
         {23: [], 31: [about("NeuronTrainingRestartsOften", pod="")], 120: []},
     ),
     Story(
+        "a slow process that stays slow, one that is fast again, and one of a job that is suspended",
+        {
+            RUNNING: "1x90",
+            job("stragglers"): "0x5 1x40 0x50",
+            state("Running", "StepsAdvancing", "Ready", name="brief"): "1x90",
+            job("stragglers", name="brief"): "0x5 1x10 0x80",
+            state("Suspended", "Suspended", "Ready", name="idle"): "1x90",
+            job("stragglers", name="idle"): "1x90",
+        },
+        {20: [], 22: [about("NeuronTrainingStraggler")], 48: []},
+    ),
+    Story(
         "a release without a leader beside one that has one",
         {operator("is_leader", lease_namespace="other", lease="theirs"): "0x50"},
         {1: [], 3: [{"alertname": "NeuronOperatorNotLeading", "lease": "theirs"}]},

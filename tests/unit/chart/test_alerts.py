@@ -42,7 +42,7 @@ def test_every_alert_asks_for_what_is_exported_with_labels_that_it_has() -> None
 @needs_helm
 def test_an_alert_is_named_once_and_waits_unless_it_is_an_event() -> None:
     names = [one["alert"] for one in rules()]
-    assert len(names) == len(set(names)) == 15
+    assert len(names) == len(set(names)) == 16
     assert {one["alert"] for one in rules() if "for" not in one} == AT_ONCE
     for one in rules():
         assert set(one) <= {"alert", "expr", "for", "labels", "annotations"}

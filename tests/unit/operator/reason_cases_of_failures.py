@@ -2,7 +2,9 @@
 
 from builders import NOW, PodBuilder, at, make_pod, make_report, observed, with_status
 from neuron_api.contract import ExitCode
+from neuron_api.resource.progress import StragglerReport
 from neuron_api.resource.reasons import Reason
+from neuron_api.resource.spec import NodePolicy
 from neuron_api.resource.status import CountedFailure, JobStatus, Restart, RestartScope
 from neuron_operator.planning.observation.observation import Node, NodeCondition, Taint
 
@@ -178,6 +180,19 @@ def _spot_node_goes() -> JobStatus:
 @reaches(Reason.REPEATED_FAILURES)
 def _one_node_again_and_again() -> JobStatus:
     return _failed("ValueError: x", restarts=(_line("ValueError: x", 10), _line("ValueError: x", 20)))
+
+
+@reaches(Reason.STRAGGLER)
+def _one_process_is_slow() -> JobStatus:
+    job = known(JOB, *PODS)
+    asked = job.model_copy(
+        update={"spec": job.spec.model_copy(update={"node_policy": NodePolicy(avoid_stragglers=True)})}
+    )
+    slow = StragglerReport(
+        rank=3, node_rank=1, part="work", seconds=0.12, usual_seconds=0.1, ratio=1.2, steps=40, step=300, time=NOW
+    )
+    report = make_report(PODS[0].build(), JOB).build().model_copy(update={"stragglers": (slow,)})
+    return passed(observed(asked, PODS, [report]))
 
 
 @reaches(Reason.SAME_STEP_CRASH)

@@ -29,7 +29,9 @@ def alerts(status: JobStatus, reason: Reason) -> Iterator[Alert]:
         elif status.phase in (Phase.PENDING, Phase.STARTING):
             yield Alert.JOB_QUEUED if reason in QUEUES else Alert.JOB_PENDING
     causes = [entry.cause for entry in status.restarts] + [one.reason for one in status.excluded_nodes]
-    if reason in causes:
+    if reason is Reason.STRAGGLER and status.stragglers:
+        yield Alert.STRAGGLER
+    elif reason in causes:
         yield Alert.RESTARTS_OFTEN
     if any(one.cause is reason for one in status.counted_failures):
         yield Alert.RESTART_BUDGET_LOW

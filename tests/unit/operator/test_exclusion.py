@@ -144,6 +144,24 @@ def test_a_fault_of_the_hardware_takes_the_place_of_mere_repetition_and_not_the_
     assert excluded(follow(status, *(line("node-1", n) for n in (12, 13, 14)))) == [("node-1", Reason.HARDWARE_FAULT)]
 
 
+@pytest.mark.parametrize(
+    ("reason", "gives_way_to"),
+    [
+        (Reason.STRAGGLER, [Reason.REPEATED_FAILURES, Reason.HARDWARE_FAULT]),
+        (Reason.REPEATED_FAILURES, [Reason.HARDWARE_FAULT]),
+        (Reason.HARDWARE_FAULT, []),
+    ],
+)
+def test_where_there_is_room_for_one_node_the_better_proof_has_it(reason: Reason, gives_way_to: list[Reason]) -> None:
+    before = JobStatus(excluded_nodes=(one(reason),))
+    for proof, lines in (
+        (Reason.REPEATED_FAILURES, [line("node-0", number) for number in range(3)]),
+        (Reason.HARDWARE_FAULT, [broken("node-0", 9)]),
+    ):
+        expected = ("node-0", proof) if proof in gives_way_to else ("node-1", reason)
+        assert excluded(follow(before, *lines)) == [expected]
+
+
 def test_who_wants_no_exclusion_has_none_and_loses_those_that_are_there() -> None:
     status = follow(JobStatus(), broken("node-1"))
     off = NodePolicy(exclude_faulty_nodes=False)
@@ -194,6 +212,7 @@ def test_pods_that_avoid_what_they_should_or_have_a_node_are_left_alone() -> Non
     ("reason", "said", "seconds", "ends"),
     [
         (Reason.REPEATED_FAILURES, AFFINITY, 61, True),
+        (Reason.STRAGGLER, AFFINITY, 61, True),
         (Reason.REPEATED_FAILURES, AFFINITY, 59, False),
         (Reason.REPEATED_FAILURES, "0/2 nodes are available: 2 Insufficient aws.amazon.com/neuron.", 61, False),
         (Reason.HARDWARE_FAULT, AFFINITY, 61, False),

@@ -9,16 +9,28 @@ import re
 from enum import StrEnum
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from neuron_api.contract import TERMINATION_MESSAGE_LIMIT
+from neuron_api.contract import MAX_STRAGGLERS, TERMINATION_MESSAGE_LIMIT
 
-from .wire_values import MAX_LINE, Count, ExitCode, Line, Measured, Message, Moment, Name, PathText, Seconds
+from .wire_values import (
+    MAX_LINE,
+    Count,
+    Decimal,
+    ExitCode,
+    Line,
+    Measured,
+    Message,
+    Moment,
+    Name,
+    PathText,
+    Seconds,
+    StatusObject,
+)
 
 MAX_LOG_LINES: Final = 8
 """Lines of a failure that are reported before its message."""
-MAX_STRAGGLERS: Final = 32
 """Slow processes in a report; where there are more, the first ones."""
 MAX_RESUME_LINES: Final = 64
 """Lines about a resume; a real one has about ten."""
@@ -158,6 +170,31 @@ class StragglerReport(Wire):
     step: Count
     """The newest of them."""
     time: Moment
+    """When it was found."""
+
+
+class StragglerStatus(StatusObject):
+    """A process that is slower than those with the same work; the others wait for it in each step."""
+
+    rank: int
+    """Its global rank."""
+    pod: str = ""
+    """Pod that it runs in."""
+    node: str = ""
+    """Node that the pod is on."""
+    part: str = Field(default="", max_length=63)
+    """What takes longer: work, or data (its waits for a batch)."""
+    ratio: Decimal
+    """Its time over the others', a decimal number; median over steps."""
+    seconds: Decimal
+    """Its own seconds of a step, without its waits for others; median."""
+    usual_seconds: Decimal
+    """Those of the others."""
+    steps: int
+    """Steps that the evidence is from."""
+    step: int
+    """The newest of them."""
+    time: AwareDatetime
     """When it was found."""
 
 

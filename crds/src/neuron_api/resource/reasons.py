@@ -144,6 +144,10 @@ class Reason(StrEnum):
     """Failures were blamed on one node nodePolicy.repeatFailures times: new pods avoid it for a while. Check the node;
     if it is healthy, set nodePolicy.repeatFailures to 0."""
 
+    STRAGGLER = "Straggler"
+    """A process is slower than those with the same work, and all others wait for it in each step (status.stragglers).
+    Look at its node: clocks, temperature, other programs, storage; nodePolicy.avoidStragglers keeps new pods off it."""
+
     # -- causes of restarts, and of the end
     PROCESS_FAILED = "ProcessFailed"
     """A process ended with an error; all processes were restarted in their pods. See the ledger's message."""
@@ -246,6 +250,7 @@ class Alert(StrEnum):
     CHECKPOINT_OLD = "NeuronTrainingCheckpointOld"
     RESTART_BUDGET_LOW = "NeuronTrainingRestartBudgetLow"
     RESTARTS_OFTEN = "NeuronTrainingRestartsOften"
+    STRAGGLER = "NeuronTrainingStraggler"
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +304,7 @@ RESPONSES: Final[Mapping[Reason, Response]] = {
     Reason.SCALED_DOWN: Response(_PLATFORM, _RESTARTED),
     Reason.SCALED_UP: Response(_NOBODY, _RESTARTED),
     Reason.REPEATED_FAILURES: Response(_PLATFORM, _RESTARTED),
+    Reason.STRAGGLER: Response(_PLATFORM, (Alert.STRAGGLER,)),
     Reason.PROCESS_FAILED: Response(_USER, _RESTARTED),
     Reason.PROCESS_KILLED: Response(_USER, _COUNTED),
     Reason.POD_DELETED: Response(_NOBODY, _RESTARTED),

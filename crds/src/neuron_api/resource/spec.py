@@ -172,6 +172,12 @@ class NodePolicy(ApiObject):
     repeat_window_seconds: int = Field(default=86400, ge=60, le=31536000)
     """Seconds within which they count. Default 86400."""
 
+    avoid_stragglers: bool = False
+    """Whether new pods also avoid a node when a process on it is found to be slower than those with the same work
+    (status.stragglers). Running pods stay: the next placement avoids it, for exclusionSeconds. It gives way to faulty
+    nodes where there is no room for both, and where pods find no other place. Needs excludeFaultyNodes. Default
+    false."""
+
     max_excluded_percent: int = Field(default=10, ge=0, le=100)
     """Maximum percentage of the job's nodes that are excluded at once; at least one is always allowed. Default 10."""
 

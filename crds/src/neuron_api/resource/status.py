@@ -10,9 +10,10 @@ from typing import Annotated
 
 from pydantic import AliasChoices, AwareDatetime, BeforeValidator, Field
 
-from neuron_api.contract import MAX_NODES
+from neuron_api.contract import MAX_NODES, MAX_STRAGGLERS
 
 from .elastic import ElasticStatus
+from .progress import StragglerStatus
 from .reasons import ConditionType, Reason
 from .time_spent import TimeSpent
 from .wire_values import Decimal, StatusObject
@@ -173,7 +174,7 @@ class ExcludedNode(StatusObject):
     hostname: str
     """Its label kubernetes.io/hostname, by which pods avoid it."""
     reason: OpenReason
-    """HardwareFault or RepeatedFailures."""
+    """HardwareFault, RepeatedFailures or Straggler."""
     message: str = Field(default="", max_length=1024)
     """What it was excluded for."""
     exclusion_time: Annotated[AwareDatetime, "conditional"] = Field(validation_alias=_renamed("exclusionTime", "since"))
@@ -364,6 +365,9 @@ class JobStatus(StatusObject):
     """Those that count against the budgets of restartPolicy now, oldest first."""
     excluded_nodes: tuple[ExcludedNode, ...] = Field(default=(), max_length=512)
     """Nodes that new pods avoid, each for a time (nodePolicy)."""
+    stragglers: tuple[StragglerStatus, ...] = Field(default=(), max_length=MAX_STRAGGLERS)
+    """Processes that are slow now, each with its node and the evidence; empty again when they are as fast as the
+    others."""
     steps_lost: int = 0
     """Sum of the steps that had to be done again."""
     goodput: Decimal | None = None

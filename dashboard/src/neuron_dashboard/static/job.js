@@ -180,12 +180,13 @@ function Conditions({ job }) {
 }
 
 function Pods({ job }) {
-  if (!job.pods?.length && !job.excludedNodes?.length) return null;
+  if (!job.pods?.length && !job.excludedNodes?.length && !job.stragglers?.length) return null;
   return html`<section class="card" aria-labelledby="pods"><h2 id="pods">Pods and nodes</h2>
     <div class="scroll short" tabindex="0" role="region" aria-label="Table of pods"><table>
       <thead><tr><th scope="col">Pod</th><th scope="col">Node</th><th scope="col">State</th></tr></thead>
       <tbody>${(job.pods ?? []).map((pod) => html`<tr key=${pod.name}><th scope="row">${pod.name}</th><td>${pod.node || "–"}</td>
         <td><span class=${`dot ${pod.isReady ? "good" : "idle"}`}></span>${pod.state}</td></tr>`)}</tbody></table></div>
+    ${(job.stragglers ?? []).map((slow) => html`<p class="small">${slow}</p>`)}
     ${job.excludedNodes?.length > 0 && html`<p class="small">Avoided: ${job.excludedNodes.join("; ")}</p>`}</section>`;
 }
 

@@ -87,6 +87,10 @@ GAUGES: Final[Table] = {
         "Pods that are ready.",
         lambda status: sum(pod.ready for pod in status.pods) if status.topology else None,
     ),
+    "neuron_training_stragglers": (
+        "Processes that are slower than those with the same work now; the others wait for them in each step.",
+        lambda status: len(status.stragglers) if status.topology else None,
+    ),
 }
 """Name, help, and value; None: the job has none."""
 

@@ -45,6 +45,7 @@ def finalize_status(plan: Plan, outcome: PlanOutcome, now: datetime) -> JobStatu
             "start_time": start,
             "completion_time": end,
             "ready_nodes": None if end else plan.draft.ready_nodes,
+            "stragglers": () if end else plan.draft.stragglers,
         }
     )
 

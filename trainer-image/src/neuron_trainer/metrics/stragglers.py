@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuron_api.contract import MAX_STRAGGLERS
 from neuron_api.platform.topology import Topology
-from neuron_api.resource.progress import MAX_STRAGGLERS, StragglerReport
+from neuron_api.resource.progress import StragglerReport
 
 WINDOWS: Final = (20, 40, 80, 160)
 """Steps that are looked at together. A process that is slow enough for the first is named within 30 steps."""

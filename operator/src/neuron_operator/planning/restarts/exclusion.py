@@ -2,7 +2,8 @@
 
 Learned from new lines of the ledger, saved in the same write: a failure excludes once. Two grounds: the failure table
 says that the hardware is at fault; or failures are blamed on a node again and again. Whoever only lost its connection,
-or waits in a collective, is never blamed.
+or waits in a collective, is never blamed. A third, where `nodePolicy.avoidStragglers` asks for it: a process on the
+node is found to be slow. Only the first is proof; the others give way where pods find no place.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,16 +12,19 @@ from typing import Final
 
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.spec import NodePolicy
-from neuron_api.resource.status import ExcludedNode, JobStatus, Restart, RestartScope
+from neuron_api.resource.status import ExcludedNode, JobStatus, OpenReason, Restart, RestartScope
 from neuron_operator.planning.failures.blame import lost_connection
 from neuron_operator.planning.failures.failure_table import FailureTable
 from neuron_operator.planning.failures.gang import Gang
 from neuron_operator.planning.failures.incident import incidents
 from neuron_operator.planning.observation.observation import Node, Pod
+from neuron_operator.planning.status import stragglers
 
 UNPLACED_SECONDS: Final = 60.0
-"""Pods without a node for so long, because of node affinity, end exclusions that nothing but repetition is behind."""
+"""Pods without a node for so long, because of node affinity, end exclusions that no proof of a fault is behind."""
 _LIMIT: Final = 512
+_WEAK: Final = (Reason.STRAGGLER, Reason.REPEATED_FAILURES)
+"""Reasons that prove no fault, the weakest first."""
 _BLAMED: Final = (Reason.PROCESS_FAILED, Reason.PROCESS_KILLED, Reason.POD_FAILED)
 """Not what is out of memory: that is the container's limit. Not a hang: nobody is blamed."""
 
@@ -34,7 +38,7 @@ def update(
     size: int,
     now: datetime,
 ) -> JobStatus:
-    """`after`, without exclusions that are over and with those that its new lines call for."""
+    """`after`, without exclusions that are over and with those that its new lines and stragglers call for."""
     old_lines = {_identity(entry) for entry in before.restarts}
     status = after.model_copy(update={"excluded_nodes": _unexpired(after, nodes, policy, now)})
     if not policy.exclude_faulty_nodes:
@@ -42,6 +46,10 @@ def update(
     for entry in after.restarts:
         if _identity(entry) not in old_lines and entry.node and (ground := _ground(entry, status, table, policy, now)):
             status = _with_exclusion(status, entry.node, *ground, nodes, policy, size, now)
+    for straggler in stragglers.new(before, after) if policy.avoid_stragglers else ():
+        if straggler.node:
+            ground = Reason.STRAGGLER, stragglers.sentence(straggler)
+            status = _with_exclusion(status, straggler.node, *ground, nodes, policy, size, now)
     return status
 
 
@@ -64,7 +72,7 @@ def seconds_until_next(status: JobStatus, gang: Gang, now: datetime) -> float | 
     waits = [
         UNPLACED_SECONDS - (now - pod.created_at).total_seconds()
         for pod in _unplaced(gang)
-        if pod.created_at and any(exclusion.reason is Reason.REPEATED_FAILURES for exclusion in status.excluded_nodes)
+        if pod.created_at and any(exclusion.reason in _WEAK for exclusion in status.excluded_nodes)
     ]
     return min((seconds for seconds in (*ends, *waits) if seconds > 0), default=None)
 
@@ -72,14 +80,12 @@ def seconds_until_next(status: JobStatus, gang: Gang, now: datetime) -> float | 
 def mark_stale_pods(status: JobStatus, gang: Gang, now: datetime) -> JobStatus | None:
     """Pods that wait for a node and avoid others than they should must be recreated; None: there are none.
 
-    An affinity cannot be changed in a pod. Where nothing but repeated failures keeps pods from their place, they come
+    An affinity cannot be changed in a pod. Where an exclusion without proof keeps pods from their place, they come
     first: those exclusions end.
     """
     waiting = _unplaced(gang)
     if any(_is_hindered(pod, now) for pod in waiting):
-        remaining = tuple(
-            exclusion for exclusion in status.excluded_nodes if exclusion.reason is not Reason.REPEATED_FAILURES
-        )
+        remaining = tuple(exclusion for exclusion in status.excluded_nodes if exclusion.reason not in _WEAK)
         status = status.model_copy(update={"excluded_nodes": remaining})
     hosts = frozenset(hostnames(status))
     stale = {pod.index for pod in waiting if pod.avoids != hosts}
@@ -162,12 +168,12 @@ def _with_exclusion(
 ) -> JobStatus:
     others = [exclusion for exclusion in status.excluded_nodes if exclusion.node != node]
     if len(others) >= _max_excluded(policy, size):
-        weaker = next((exclusion for exclusion in others if exclusion.reason is Reason.REPEATED_FAILURES), None)
-        if weaker is None or reason is not Reason.HARDWARE_FAULT:
+        weaker = next((other for weak in _WEAK for other in others if other.reason is weak), None)
+        if weaker is None or _strength(reason) <= _strength(weaker.reason):
             return status
         others.remove(weaker)
     current = next((exclusion for exclusion in status.excluded_nodes if exclusion.node == node), None)
-    if current is not None and current.reason is Reason.HARDWARE_FAULT and reason is not Reason.HARDWARE_FAULT:
+    if current is not None and _strength(current.reason) > _strength(reason):
         return status
     body = nodes.get(node)
     exclusion = ExcludedNode(
@@ -179,6 +185,10 @@ def _with_exclusion(
         expiration_time=now + timedelta(seconds=policy.exclusion_seconds),
     )
     return status.model_copy(update={"excluded_nodes": (*others, exclusion)})
+
+
+def _strength(reason: OpenReason) -> int:
+    return _WEAK.index(reason) if reason in _WEAK else len(_WEAK)
 
 
 def _max_excluded(policy: NodePolicy, size: int) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Condition, ConditionStatus, JobStatus, Phase, ProgressStatus, Restart
 
+from . import stragglers
 from .conditions import resumed_from, sentence
 
 _NUMBERS = (
@@ -87,6 +88,7 @@ def announcements(before: JobStatus, after: JobStatus) -> tuple[Announcement, ..
         *_recoveries(before, after),
         *_resumes(before, after),
         *_admission(before, after),
+        *_stragglers(before, after),
         *_exclusions(before, after),
         *_not_suspended(before, after),
         *_stalled(before, after),
@@ -138,6 +140,12 @@ def _admission(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
         yield Announcement("Normal", new.reason, "Queue", new.message)
     elif new.reason is Reason.ADMITTED:
         yield Announcement("Normal", new.reason, "Admit", new.message)
+
+
+def _stragglers(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
+    """Once for each node; again only after its processes were as fast as the others, or another one is slow."""
+    for straggler in stragglers.new(before, after):
+        yield Announcement("Warning", Reason.STRAGGLER, "Train", stragglers.sentence(straggler))
 
 
 def _exclusions(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
