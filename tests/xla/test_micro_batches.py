@@ -81,7 +81,7 @@ def test_no_program_has_the_products_of_several_micro_batches(
     family: str, work: Work, passes: int, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = Programs()
-    backend, _, _, _ = lazy._build(family, "one process", device)
+    backend, _, _, _ = lazy._build(*lazy._configured(family, "one process"), device)
     batch = {name: part.to(device) for name, part in families.batch(family, 0, backend.share).items()}
     monkeypatch.setattr(xla, "end_graph", programs.end)
     result = work(backend, batch)
@@ -95,7 +95,7 @@ def test_no_program_has_the_products_of_several_micro_batches(
 
 
 def test_all_micro_batches_of_a_step_are_one_program(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend, _, _, _ = lazy._build("llama", "one process", device)
+    backend, _, _, _ = lazy._build(*lazy._configured("llama", "one process"), device)
     batch = {name: part.to(device) for name, part in families.batch("llama", 0, backend.share).items()}
     counts: list[int] = []
 

@@ -51,7 +51,6 @@ class XlaBackend:
         self._copied: list[XlaParameter] = []
         """Those that another stage has, too."""
         self._updates = 0
-        self._micro_batches = 1
         """Over which gradients are sums."""
 
     def _link_of(self, own: axes.Axes) -> Link | None:
@@ -119,10 +118,8 @@ class XlaBackend:
     def accumulate(self, batch: Batch) -> Outcome:
         """See `ParallelBackend`."""
         self._write_weights()
-        batches = self._samples.prepare(batch)
-        self._micro_batches = len(batches)
-        self._gradients.begin(len(batches))
-        return Outcome(*self._schedule.train(batches))
+        self._gradients.begin(self._topology.micro_batches)  # before the graph that the cut ends
+        return Outcome(*self._schedule.train(self._samples.prepare(batch)))
 
     def evaluate(self, batch: Batch) -> Outcome:
         """See `ParallelBackend`."""
@@ -171,7 +168,7 @@ class XlaBackend:
 
     def finish_gradients(self) -> None:
         """See `ParallelBackend`."""
-        self._gradients.reduce(self._micro_batches)
+        self._gradients.reduce(self._topology.micro_batches)
         if self._link is not None:
             peer = self._topology.pipeline_parallel - 1 - self._axes.stage
             for parameter in self._copied:
