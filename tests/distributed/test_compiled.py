@@ -1,6 +1,6 @@
 """`model.compile`: steps and weights are those of eager execution, with one graph for all layers of a kind.
 
-aot_eager carries graphs out as PyTorch would.
+aot_eager carries graphs out as PyTorch would. The key is the backend `native`'s: PyTorch/XLA compiles whole steps.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from . import families
 from .splits import LORA_DROPOUT, MASKED, ONE, ROOMY
 
-pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("backend")]
+pytestmark = pytest.mark.distributed
 
 COMPILER = "aot_eager"
 ENDS = 4
@@ -36,7 +36,7 @@ CASES: dict[families.Run, list[int]] = {
 
 
 @pytest.fixture(scope="module")
-def folder(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What came out of every run, and of what it is compared with."""
     base = tmp_path_factory.mktemp("compiled")
     families.train_all(base / "eager", {families.reference(*run) for run in CASES})

@@ -51,7 +51,6 @@ class XlaBackend:
         self._copied: list[XlaParameter] = []
         """Those that another stage has, too."""
         self._updates = 0
-        """Over which gradients are sums."""
 
     def _link_of(self, own: axes.Axes) -> Link | None:
         if own.stages is None:
