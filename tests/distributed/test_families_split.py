@@ -37,8 +37,12 @@ def test_every_family_and_every_split_of_up_to_4_processes_is_trained() -> None:
     assert set(CASES) <= set(families.every())
 
 
-def test_a_result_of_an_earlier_commit_that_lacks_something_is_trained_again(tmp_path: Path) -> None:
-    for content, is_whole in ((("steps", "weights", "graphs"), False), (families._CONTENT, True)):
-        torch.save(dict.fromkeys(content, 0), families._path(tmp_path, "llama", "data 2"))
+def test_a_result_of_an_earlier_commit_that_lacks_something_or_is_of_another_model_is_trained_again(
+    tmp_path: Path,
+) -> None:
+    whole = {**dict.fromkeys(families._CONTENT, 0), "definition": families._definition("llama", SPLITS["data 2"])}
+    less = {name: value for name, value in whole.items() if name != "evaluated"}
+    for content, is_whole in ((less, False), ({**whole, "definition": "of another"}, False), (whole, True)):
+        torch.save(content, families._path(tmp_path, "llama", "data 2"))
         assert families.is_there(tmp_path, "llama", "data 2") is is_whole
     assert not families.is_there(tmp_path, "llama", "tensor 2")
