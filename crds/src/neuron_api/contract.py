@@ -115,6 +115,9 @@ default 1000."""
 MAX_NODES: Final = 4096
 """Pods of a job: its status holds a record of each, about 100 bytes of the 1.5 MB that etcd takes."""
 
+MAX_SPIKES: Final = 8
+"""Unusual steps that are remembered."""
+
 MAX_STRAGGLERS: Final = 32
 """Slow processes that are named at once."""
 

@@ -18,6 +18,8 @@ def test_a_spike_is_told_once_with_step_and_samples() -> None:
     assert told[0].startswith("step 60: the loss is ")
     assert "samples 472 to 479" in told[0]
     assert watch.counts == {"loss": 1}
+    (report,) = watch.newest
+    assert (report.step, report.quantity, report.first_sample, report.last_sample) == (60, "loss", 472, 479)
 
 
 def test_a_spike_after_the_first_is_another() -> None:

@@ -135,6 +135,8 @@ class JobDetail(JobSummary):
     pods: tuple[PodView, ...] = ()
     excluded_nodes: tuple[str, ...] = ()
     """Nodes that new pods avoid, each with the reason."""
+    unusual_steps: tuple[str, ...] = ()
+    """Loss or gradient norm far above the usual; newest last."""
     stragglers: tuple[str, ...] = ()
     """Processes that are slow, each with its node and the evidence."""
     events: tuple[EventView, ...] = ()

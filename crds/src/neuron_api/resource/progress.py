@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from neuron_api.contract import MAX_STRAGGLERS, TERMINATION_MESSAGE_LIMIT
+from neuron_api.contract import MAX_SPIKES, MAX_STRAGGLERS, TERMINATION_MESSAGE_LIMIT
 
 from .wire_values import (
     MAX_LINE,
@@ -152,6 +152,20 @@ class CompileReport(Wire):
     """Who compiles the same, and is waited for; empty while nobody is."""
 
 
+class SpikeReport(Wire):
+    """A step whose loss or gradient norm is far above the usual."""
+
+    step: Count
+    quantity: Name
+    """`loss` or `gradient norm`."""
+    value: float = Field(allow_inf_nan=False)
+    usual: float = Field(allow_inf_nan=False)
+    """Median of the steps before."""
+    first_sample: Count
+    """Of those that the step has read, in the order of training."""
+    last_sample: Count
+
+
 class StragglerReport(Wire):
     """A process that is slower than those with the same work; the others wait for it in each step."""
 
@@ -196,6 +210,23 @@ class StragglerStatus(StatusObject):
     """The newest of them."""
     time: AwareDatetime
     """When it was found."""
+
+
+class SpikeStatus(StatusObject):
+    """A step whose loss or gradient norm was far above the usual."""
+
+    step: int
+    """The step."""
+    quantity: str = Field(max_length=253)
+    """What was unusual: loss, or gradient norm."""
+    value: Decimal
+    """What it was, a decimal number."""
+    usual: Decimal
+    """Median of the steps before."""
+    first_sample: int
+    """The first of the samples that the step had read, in the order of training; that of shuffled data is another."""
+    last_sample: int
+    """The last of them."""
 
 
 class TimeReport(Wire):
@@ -254,6 +285,8 @@ class Progress(Wire):
     """Absent from trainers that do not measure it."""
     spikes: dict[Name, Count] = Field(default_factory=dict, max_length=8)
     """Unusual steps of this start, by what was far above the usual (`loss`, `gradient norm`); reported by pod 0."""
+    newest_spikes: tuple[SpikeReport, ...] = Field(default=(), max_length=MAX_SPIKES)
+    """Newest last; reported by pod 0."""
     stragglers: tuple[StragglerReport, ...] | None = Field(default=None, max_length=MAX_STRAGGLERS)
     """Processes that are slow now; reported by pod 0, absent where no two processes have the same work."""
     untracked: Count | None = None

@@ -10,10 +10,10 @@ from typing import Annotated
 
 from pydantic import AliasChoices, AwareDatetime, BeforeValidator, Field
 
-from neuron_api.contract import MAX_NODES, MAX_STRAGGLERS
+from neuron_api.contract import MAX_NODES, MAX_SPIKES, MAX_STRAGGLERS
 
 from .elastic import ElasticStatus
-from .progress import StragglerStatus
+from .progress import SpikeStatus, StragglerStatus
 from .reasons import ConditionType, Reason
 from .time_spent import TimeSpent
 from .wire_values import Decimal, StatusObject
@@ -365,6 +365,8 @@ class JobStatus(StatusObject):
     """Those that count against the budgets of restartPolicy now, oldest first."""
     excluded_nodes: tuple[ExcludedNode, ...] = Field(default=(), max_length=512)
     """Nodes that new pods avoid, each for a time (nodePolicy)."""
+    spikes: tuple[SpikeStatus, ...] = Field(default=(), max_length=MAX_SPIKES)
+    """The newest steps whose loss or gradient norm was far above the usual, the newest last."""
     stragglers: tuple[StragglerStatus, ...] = Field(default=(), max_length=MAX_STRAGGLERS)
     """Processes that are slow now, each with its node and the evidence; empty again when they are as fast as the
     others."""

@@ -116,6 +116,7 @@ class Status:
                 "metrics": worker.metrics,
                 "records": worker.records,
                 "spikes": worker.spikes,
+                "newest_spikes": worker.newest_spikes,
                 "stragglers": worker.stragglers if worker.round == self._own.round else None,
                 "reference": worker.reference,
                 "last_step_time": worker.last_step_time,

@@ -328,6 +328,7 @@ class Reporting(pl.Callback):  # type: ignore[misc]
                 "untracked": self._untracked,
                 "stragglers": self._stragglers,
                 "spikes": dict(self._spikes.counts) if self._spikes is not None else {},
+                "newest_spikes": self._spikes.newest if self._spikes is not None else (),
                 "last_step_time": datetime.fromtimestamp(newest.time, UTC),
                 **changes,
             }

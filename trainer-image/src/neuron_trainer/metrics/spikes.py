@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from neuron_api.contract import MAX_SPIKES
+from neuron_api.resource.progress import SpikeReport
+
 WINDOW: Final = 64
 """Steps that say what is usual."""
 MIN_STEPS: Final = 20
@@ -69,14 +72,19 @@ class StepSpikes:
         self._detectors = {"loss": SpikeDetector(0.25), "gradient norm": SpikeDetector(2.0)}
         self.counts: dict[str, int] = {}
         """How many there were, by quantity; empty before the first."""
+        self.newest: tuple[SpikeReport, ...] = ()
 
     def sentences(self, step: int, consumed_samples: int, loss: float, gradient_norm: float) -> list[str]:
         """Return what is unusual about a step."""
         values = {"loss": loss, "gradient norm": gradient_norm}
         spikes = {name: spike for name, value in values.items() if (spike := self._detectors[name].add(value))}
-        for name in spikes:
-            self.counts[name] = self.counts.get(name, 0) + 1
         first, last = consumed_samples - self._global_batch, consumed_samples - 1
+        for name, spike in spikes.items():
+            self.counts[name] = self.counts.get(name, 0) + 1
+            report = SpikeReport(
+                step=step, quantity=name, value=spike.value, usual=spike.usual, first_sample=first, last_sample=last
+            )
+            self.newest = (*self.newest, report)[-MAX_SPIKES:]
         return [
             f"step {step}: the {name} is {spike.value:.4g}, and {spike.usual:.4g} was usual in the steps before. Look "
             f"at samples {first} to {last} in the order of training (that of shuffled data is another), or lower "

@@ -16,6 +16,7 @@ def text(job: JobDetail, now: datetime) -> str:
         "Time": _shares(job),
         "Conditions": _conditions(job, now),
         "Pods": (f"{pod.name}  {pod.node or '-'}  {pod.state}" for pod in job.pods),
+        "Unusual steps": iter(job.unusual_steps),
         "Slow": iter(job.stragglers),
         "Excluded nodes": iter(job.excluded_nodes),
         "Checkpoints": _checkpoints(job, now),

@@ -19,7 +19,7 @@ from neuron_api.resource.status import Condition, Phase, Restart
 from neuron_operator.cli.live import checkpoints, status_view, why
 from neuron_operator.cli.live.job_snapshot import HEADLINE, JobSnapshot, is_true
 from neuron_operator.planning.observation.observation import Pod
-from neuron_operator.planning.status import stragglers
+from neuron_operator.planning.status import spikes, stragglers
 from neuron_operator.planning.status.account import seconds_spent
 from neuron_operator.planning.status.conditions import sentence
 
@@ -81,6 +81,7 @@ def detail(snapshot: JobSnapshot, now: datetime) -> JobDetail:
         ledger=tuple(_restart(number, entry) for number, entry in enumerate(status.restarts, 1)),
         pods=tuple(map(_pod, snapshot.pods)),
         excluded_nodes=tuple(f"{entry.node}: {entry.reason}. {entry.message}" for entry in status.excluded_nodes),
+        unusual_steps=tuple(map(spikes.sentence, status.spikes)),
         stragglers=tuple(map(stragglers.sentence, status.stragglers)),
         events=tuple(
             EventView(

@@ -10,7 +10,7 @@ from neuron_api.resource.job import NeuronTrainingJob
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Condition, Phase
 from neuron_operator.planning.observation import waiting
-from neuron_operator.planning.status import account, stragglers
+from neuron_operator.planning.status import account, spikes, stragglers
 from neuron_operator.planning.status.conditions import sentence
 from neuron_operator.planning.status.pace import format_age, format_duration
 
@@ -68,12 +68,13 @@ def look_and_answer(connection: Connection, name: str) -> tuple[Answer, NeuronTr
 
 
 def with_resume(base: Answer, snapshot: JobSnapshot) -> Answer:
-    """And who is slow; what the newest start took from its checkpoint, which explains a loss or a rate that nobody
-    expects; and what most of the lost time went into."""
+    """And who is slow, and the last unusual step; what the newest start took from its checkpoint, which explains a loss
+    or a rate that nobody expects; and what most of the lost time went into."""
     status = snapshot.job.status
     lost = account.largest_loss(snapshot.job, datetime.now(UTC))
     slow = map(stragglers.sentence, status.stragglers)
-    return replace(base, evidence=(*base.evidence, *slow, *status.resume, *lost))
+    unusual = map(spikes.sentence, status.spikes[-1:])
+    return replace(base, evidence=(*base.evidence, *slow, *unusual, *status.resume, *lost))
 
 
 def answer(snapshot: JobSnapshot, now: datetime) -> Answer:

@@ -13,7 +13,7 @@ from neuron_operator.planning.context import PlanContext
 from neuron_operator.planning.failures import hang
 from neuron_operator.planning.observation.waiting import Wait
 from neuron_operator.planning.scheduling import registry
-from neuron_operator.planning.status import compilation, progress, stragglers
+from neuron_operator.planning.status import compilation, progress, spikes, stragglers
 from neuron_operator.planning.status.conditions import End, Facts
 
 from . import budget, checkpoint_gate, deadlines, diagnosis, exclusion, ladder, ledger, resizing, suspension
@@ -39,7 +39,7 @@ def _with_progress(context: PlanContext) -> JobStatus:
     status = ledger.record_process_failures(status, reports, gang.pods, context.options.failures, context.now)
     max_steps = context.accepted.config.trainer.max_steps
     status = progress.update(status, report, gang.pods[0].uid if report else "", max_steps if max_steps > 0 else None)
-    status = stragglers.update(status, report, gang.records)
+    status = spikes.update(stragglers.update(status, report, gang.records), report)
     return ledger.close_recovered(status, report)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from neuron_api.resource.reasons import ConditionType, Reason
 from neuron_api.resource.status import Condition, ConditionStatus, JobStatus, Phase, ProgressStatus, Restart
 
-from . import stragglers
+from . import spikes, stragglers
 from .conditions import resumed_from, sentence
 
 _NUMBERS = (
@@ -88,6 +88,7 @@ def announcements(before: JobStatus, after: JobStatus) -> tuple[Announcement, ..
         *_recoveries(before, after),
         *_resumes(before, after),
         *_admission(before, after),
+        *_spikes(before, after),
         *_stragglers(before, after),
         *_exclusions(before, after),
         *_not_suspended(before, after),
@@ -140,6 +141,11 @@ def _admission(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
         yield Announcement("Normal", new.reason, "Queue", new.message)
     elif new.reason is Reason.ADMITTED:
         yield Announcement("Normal", new.reason, "Admit", new.message)
+
+
+def _spikes(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
+    for spike in spikes.new(before, after):
+        yield Announcement("Warning", "UnusualStep", "Train", spikes.sentence(spike))
 
 
 def _stragglers(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
