@@ -1,7 +1,7 @@
 """Faults of hardware and program, on a real API server: what is said of them, where new pods go, when the job ends."""
 
 from neuron_api import contract
-from neuron_api.resource.progress import ProcessFailure
+from neuron_api.resource.progress import ProcessFailure, SpikeReport, StragglerReport
 from neuron_api.resource.reasons import Reason
 from neuron_api.resource.status import Phase, RestartScope
 from neuron_operator.kube import gateway as api
@@ -36,9 +36,10 @@ async def on_nodes(world: World, *names: str) -> None:
             await world.cluster._call("POST", api.POD, path, None, body)
 
 
-async def start(world: World) -> None:
+async def start(world: World, **node_policy: object) -> None:
     """A gang on the nodes a and b, at step 20."""
     job = manifest()
+    job["spec"]["nodePolicy"] = node_policy
     affinity = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [ZONE]}]}}}
     job["spec"]["podTemplate"] = {"spec": {"affinity": affinity}}
     world.apply(job)
@@ -78,6 +79,32 @@ async def test_a_fault_of_the_hardware_moves_the_pod_to_another_node_and_the_use
     assert status.gang_failures == 0
     events = world.kubectl("get", "events", "--field-selector=reason=NodeExcluded", "--output=name").split()
     assert len(events) == 1
+
+
+async def test_a_slow_process_and_an_unusual_step_are_in_the_status_and_the_next_pod_avoids_the_node(
+    world: World,
+) -> None:
+    await start(world, avoidStragglers=True)
+    slow = StragglerReport(
+        rank=1, node_rank=0, part="work", seconds=0.12, usual_seconds=0.1, ratio=1.2, steps=40, step=19, time=utc()
+    )
+    spike = SpikeReport(step=18, quantity="loss", value=9.5, usual=2.25, first_sample=136, last_sample=143)
+    for _ in range(2):
+        await world.report(20, stragglers=(slow,), newest_spikes=(spike,))
+        await world.reconcile()
+    status = (await world.job()).status
+    assert [(entry.rank, entry.pod, entry.node) for entry in status.stragglers] == [
+        (1, f"{JOB}-0-0", f"{world.namespace}-a")
+    ]
+    assert [(entry.step, entry.first_sample) for entry in status.spikes] == [(18, 136)]
+    assert [(entry.hostname, entry.reason) for entry in status.excluded_nodes] == [("host-a", Reason.STRAGGLER)]
+    for reason in (Reason.STRAGGLER, "UnusualStep", "NodeExcluded"):
+        events = world.kubectl("get", "events", f"--field-selector=reason={reason}", "--output=name").split()
+        assert len(events) == 1, reason
+    world.reports.by_index.clear()
+    world.kubectl("delete", "pod", f"{JOB}-0-0", "--grace-period=0", "--force")
+    await world.reconcile()
+    assert (await world.pods())[0]["metadata"]["annotations"] == {contract.ANNOTATION_EXCLUDED: "host-a"}
 
 
 async def test_three_failures_at_one_step_end_the_job_though_every_restart_in_place_went_well(world: World) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from neuron_api.resource.job import NeuronTrainingJob
+from neuron_api.resource.reasons import Reason
 from neuron_api.resource.spec import NodePolicy
 from neuron_api.resource.status import JobStatus, Restart, RestartScope
 from neuron_operator.planning.failures import failure_table, signals
@@ -113,9 +114,11 @@ def _node_signal(entry: Restart, node: str, observed: Observed, table: FailureTa
 
 
 def suspects(job: NeuronTrainingJob, own: Collection[Pod]) -> set[str]:
-    """Nodes of pods that are not well, or are gone, or in which a process has failed since the last step."""
+    """Nodes of pods that are not well, or are gone, or in which a process has failed since the last step; and slow
+    ones that new pods avoid, whose host name is not known otherwise."""
     well = {pod.name for pod in own if pod.ready and not pod.terminating}
     names = {pod.node for pod in own if pod.name not in well}
     names |= {record.node for record in job.status.pods if record.name not in well}
     names |= {entry.node for entry in ledger.open_entries(job.status) if entry.attempt == job.status.attempt}
+    names |= {entry.node for entry in job.status.excluded_nodes if entry.reason is Reason.STRAGGLER}
     return names - {""}
