@@ -41,6 +41,12 @@ class Life:
     changes: tuple[tuple[str, Any], ...] = ()
 
 
+_VALIDATION: Final = (("trainer__val_check_interval", 4), ("trainer__limit_val_batches", 2))
+_PIPELINE: Final = (
+    ("distributed_strategy__tensor_model_parallel_size", 1),
+    ("distributed_strategy__sequence_parallel", False),
+    ("distributed_strategy__pipeline_model_parallel_size", 2),
+)
 LIVES: Final = (
     Life("undisturbed"),
     Life("killed-rank", ((8, "rank"),)),
@@ -51,8 +57,17 @@ LIVES: Final = (
     Life("frozen", ((11, "freeze"),)),
     Life("two-nodes", ((8, "rank"),), nodes=2),
     Life("often-saved", changes=(("exp_manager__checkpoint_callback_params__every_n_train_steps", 1),)),
-    Life("validated", changes=(("trainer__val_check_interval", 4), ("trainer__limit_val_batches", 2))),
+    Life("validated", changes=_VALIDATION),
     Life("in-background", ((9, "launcher"),), changes=(("exp_manager__async_checkpointing", True),)),
+    Life("killed-early", ((1, "rank"),)),
+    Life("killed-late", ((19, "rank"),)),
+    Life("killed-twice-in-a-row", ((8, "rank"), (9, "rank"))),
+    Life("stopped-early", ((1, "stop"),)),
+    Life("frozen-then-stopped", ((7, "freeze"), (14, "stop"))),
+    Life("two-nodes-stopped", ((9, "stop"),), nodes=2),
+    Life("two-nodes-frozen", ((9, "freeze"),), nodes=2),
+    Life("validated-and-killed", ((9, "rank"),), changes=_VALIDATION),
+    Life("pipeline", ((4, "rank"),), changes=_PIPELINE),
 )
 
 

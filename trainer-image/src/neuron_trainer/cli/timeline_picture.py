@@ -82,12 +82,14 @@ def restarts(line: Sequence[Stretch]) -> list[float]:
     """Return when training was begun again: a start after steps, which steps follow."""
     moments, begun, has_trained = list[float](), 0.0, False
     for stretch in line:
-        is_start = Activity.START in stretch.seconds
+        is_start, trains = Activity.START in stretch.seconds, bool(_TRAINING & stretch.seconds.keys())
         if has_trained and is_start and Activity.SAVE not in stretch.seconds:
             begun, has_trained = stretch.begin, False
-        if not is_start and _TRAINING & stretch.seconds.keys():
+        if trains and not is_start:
             moments += [begun] if begun else []
-            begun, has_trained = 0.0, True
+            begun = 0.0
+        if trains and not begun:  # the first start of a short run is one stretch with its steps
+            has_trained = True
     return moments
 
 
