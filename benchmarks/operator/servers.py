@@ -51,7 +51,7 @@ class Servers:
         ) as answer:
             text = await answer.text()
             if answer.status >= 400:
-                raise RuntimeError(f"{verb} {path}: {answer.status} {text[:500]}")
+                raise RuntimeError(f"{verb} {path}: {answer.status} {text[:5000]}")
             return dict(json.loads(text))
 
     async def count(self, path: str) -> int:
