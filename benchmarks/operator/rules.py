@@ -55,10 +55,10 @@ def main() -> int:
 async def _run(variants: list[str], rounds: int, jobs: int) -> None:
     figures: dict[str, dict[str, list[float]]] = {variant: {} for variant in variants}
     async with serving() as servers:
-        told = {}
+        reported = {}
         for variant in variants:
             await _install(servers, variant)
-            told[variant] = await _told(servers, variant)
+            reported[variant] = await _reported(servers, variant)
         for _ in range(rounds + 1):
             for variant in variants:
                 for case, milliseconds in (await _round(servers, variant, jobs)).items():
@@ -66,7 +66,7 @@ async def _run(variants: list[str], rounds: int, jobs: int) -> None:
     for variant, cases in figures.items():
         medians = {case: round(statistics.median(values[1:]), 2) for case, values in cases.items()}
         bands = {case: [round(min(values[1:]), 2), round(max(values[1:]), 2)] for case, values in cases.items()}
-        line = {"variant": variant, "ms of CPU": medians, "band": bands, "findings told": told[variant]}
+        line = {"variant": variant, "ms of CPU": medians, "band": bands, "findings reported": reported[variant]}
         print(json.dumps(line), flush=True)
 
 
@@ -97,7 +97,7 @@ def _job(variant: str, name: str) -> Json:
     return shapes.job(name, 8) | {"apiVersion": f"{_group(variant)}/{contract.VERSION}"}
 
 
-async def _told(servers: Servers, variant: str) -> dict[str, list[str]]:
+async def _reported(servers: Servers, variant: str) -> dict[str, list[str]]:
     """Which mistakes a refusal names: of all three, and of the two between sections alone."""
     await asyncio.sleep(POLICY_SECONDS if VARIANTS[variant] in (_policy, _joined) else 0)
     return {
