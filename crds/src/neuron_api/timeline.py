@@ -45,6 +45,7 @@ class Activity(StrEnum):
     SUSPENDED = "suspended"
 
 
+_ORDER: Final = {activity.value: place for place, activity in enumerate(Activity)}
 USEFUL: Final = (Activity.STEP,)
 """What the job is there for."""
 
@@ -129,8 +130,7 @@ def add(*parts: Seconds) -> dict[str, float]:
     for part in parts:
         for name, value in part.items():
             sums[name] = sums.get(name, 0) + round(value * 1000)
-    order = [activity.value for activity in Activity]
-    ordered = sorted(sums, key=lambda name: (order.index(name) if name in order else len(order), name))
+    ordered = sorted(sums, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
     return {name: sums[name] / 1000 for name in ordered if sums[name]}
 
 
