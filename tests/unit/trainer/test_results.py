@@ -34,6 +34,21 @@ class Read(list[int]):
         queue.on_read = lambda result: self.append(result.step)
 
 
+def test_a_failure_that_the_device_has_kept_back_is_no_divergence() -> None:
+    """What nothing has written may read as a loss that is not finite, and the remedy of that would mislead."""
+    failed: list[str] = []
+
+    def check() -> None:
+        if failed:
+            raise RuntimeError(failed[0])
+
+    results = Results(0, 8, check=check)
+    results.add(pending(1))
+    failed.append("NRT EXECUTION FAILED")
+    with pytest.raises(RuntimeError, match="NRT EXECUTION FAILED"):
+        results.add(pending(2, loss=math.nan))
+
+
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_so_many_steps_are_unread_and_no_more(depth: int) -> None:
     queue = Results(depth, 8)

@@ -12,16 +12,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+import torch.distributed as dist
 
 from bounds import BOUND
 from neuron_api.contract import ExitCode
-from neuron_trainer.errors import NotBegunError, StartError
+from neuron_trainer.errors import NotBegunError, PreemptedError, StartError
 from neuron_trainer.ipc.worker_channel import WorkerChannel
 from neuron_trainer.launcher import checkpoint_selector, start, termination
-from neuron_trainer.launcher.elastic import forkserver, supervisor
+from neuron_trainer.launcher.elastic import forkserver, rendezvous, supervisor
 from neuron_trainer.launcher.termination import StopRequest
 from neuron_trainer.preflight import preflight
 
@@ -183,3 +186,19 @@ def test_a_stop_is_looked_at_after_each_phase(
 )  # fmt: skip
 def test_a_checkpoint_at_or_past_the_end_is_told_with_its_step(step: int, says: str) -> None:
     assert termination.nothing_to_do(Path("/c"), step, 8) == says
+
+
+def test_a_stop_while_the_store_is_lost_ends_the_wait_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asked again, and the launcher waited for node 0 until it was killed."""
+    stop = SimpleNamespace(is_requested=False, is_waiting=False, signal=signal.SIGTERM)
+    shared: Any = MagicMock(stop=stop, budget=SimpleNamespace(rounds=0))
+
+    def lose(*_: object) -> None:
+        assert not stop.is_requested, "it waits again"
+        stop.is_requested = True
+        raise dist.DistNetworkError("node 0 has ended")
+
+    monkeypatch.setattr(rendezvous, "wait_for_store", lose)
+    monkeypatch.setattr(supervisor, "_PAUSE", 0.0)
+    with pytest.raises(PreemptedError, match="SIGTERM"):
+        supervisor.run(MagicMock(rejoin_timeout=600.0), MagicMock(), shared, MagicMock())

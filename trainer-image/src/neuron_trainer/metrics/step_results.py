@@ -176,6 +176,7 @@ class Results:
         loss, gradient_norm, *further = values.numbers()
         metrics = dict(zip(pending.sums.metrics, further, strict=False))
         if not math.isfinite(loss):
+            self._check()  # numbers that nothing has written are no divergence
             raise DivergenceError(self._sentence(pending, loss))
         if not math.isfinite(gradient_norm):
             self.nonfinite_norms += 1

@@ -11,7 +11,7 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 
 from neuron_api.resource.progress import TrainerPhase
 from neuron_api.timeline import Activity
-from neuron_trainer.errors import PeerLostError
+from neuron_trainer.errors import PeerLostError, PreemptedError
 from neuron_trainer.launcher.node import NodeIdentity
 from neuron_trainer.run_directory.resume import ResumeChoice
 from neuron_trainer.worker import Job
@@ -34,6 +34,8 @@ def run(node: NodeIdentity, job: Job, shared: SharedState, choose: Callable[[], 
     """Run rounds until the workers have ended for good; raises `PeerLostError` when a peer does not come in time."""
     deadline = time.monotonic() + max(_START_TIMEOUT, node.rejoin_timeout)
     while True:
+        if shared.stop.is_requested:  # while the store was lost, or in the pause: nobody else asks
+            raise PreemptedError(f"{shared.stop.signal.name} before the processes were started")
         rounds = shared.budget.rounds
         try:
             shared.status.set(phase=TrainerPhase.RENDEZVOUS)
