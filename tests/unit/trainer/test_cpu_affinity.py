@@ -82,3 +82,14 @@ def test_a_process_is_bound_indeed() -> None:
         assert os.sched_getaffinity(0) == {OWN[0]}
     finally:
         os.sched_setaffinity(0, OWN)
+
+
+def test_a_process_is_not_crowded_onto_a_few_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container with 2 of the CPUs near its cores and 46 others would have bound all of its processes to those 2."""
+    bound: list[set[int]] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(48)))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cpus: bound.append(cpus))
+    cpu_affinity.bind(environment({0: "46-95"}), [0], 0)
+    assert bound == []
+    cpu_affinity.bind(environment({0: "24-95"}), [0], 0)
+    assert bound == [set(range(24, 48))]

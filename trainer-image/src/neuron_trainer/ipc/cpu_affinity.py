@@ -18,6 +18,8 @@ VARIABLE: Final = "NTJ_CPU_AFFINITY"
 ACCELERATORS: Final = ("neuron", "xla")
 """PyTorch's names of a NeuronCore."""
 _TOOL: Final = ("neuron-ls", "--json-output")
+_LEAST_SHARE: Final = 0.25
+"""Of a process's CPUs that must be near its core: all processes of a node on a few CPUs are slower than on far ones."""
 _PATIENCE: Final = 10.0
 """Seconds for the tool, which asks a driver."""
 
@@ -56,10 +58,14 @@ def bind(environ: Mapping[str, str], cores: Sequence[int], local_rank: int) -> N
     if core is None or core not in near:
         return
     allowed = os.sched_getaffinity(0)
-    if chosen := allowed & _numbers(near[core]):
+    chosen = allowed & _numbers(near[core])
+    if len(chosen) >= len(allowed) * _LEAST_SHARE:
         os.sched_setaffinity(0, chosen)
     else:
-        log.info("none of the CPUs near core %d (%s) is this container's: the process is not bound", core, near[core])
+        count = len(chosen) or "none"
+        log.info(
+            "%s of the CPUs near core %d (%s) is this container's: the process is not bound", count, core, near[core]
+        )
 
 
 def _numbers(cpus: str) -> set[int]:

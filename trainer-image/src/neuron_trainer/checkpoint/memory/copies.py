@@ -185,7 +185,7 @@ class MemoryCopies:
 
         def confirm() -> None:
             if sending is not None:
-                with self._full():
+                with self._full(), hosts.waited.waiting():
                     sending.result()
             (confirmed or hosts.begin_vote(True))()
 

@@ -38,7 +38,8 @@ class GangRendezvous(RendezvousHandler):
 
     def __init__(self, store: dist.Store, node: NodeIdentity) -> None:  # type: ignore[name-defined]
         self._run_id = node.job_uid or "local"
-        self._store, self._node = dist.PrefixStore(f"rendezvous/{self._run_id}", store), node  # type: ignore[attr-defined]
+        # Launchers of another attempt, whose gang may have another size, are not this one's.
+        self._store, self._node = dist.PrefixStore(f"rendezvous/{self._run_id}/{node.attempt}", store), node  # type: ignore[attr-defined]
         self._interval = poll_interval(node.num_nodes)
         self._launch = self._store.add(self._launches, 1)
         self._round, self._waiting, self._polled = -1, 0, 0.0
