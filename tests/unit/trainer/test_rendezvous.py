@@ -94,7 +94,7 @@ def test_who_overwrites_a_seat_that_was_counted_goes_on_to_the_next_round(gang: 
     """Between its look for the open round and its seat the round was closed with its predecessor."""
     first, _, third = (gang.launcher(rank) for rank in range(3))
     successor = gang.launcher(1)
-    prefix = dist.PrefixStore("rendezvous/u", gang.store)
+    prefix = dist.PrefixStore("rendezvous/u/0", gang.store)
     prefix.set("0/taken/1", "1")
     joined = gang.join(successor)
     while not prefix.check(["0/seat/1"]):
@@ -131,7 +131,7 @@ def test_a_store_that_cannot_be_opened_is_an_error_of_the_rendezvous() -> None:
 def test_what_a_node_asks_does_not_grow_with_the_others(nodes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     store, asked = dist.HashStore(), list[str]()
     last = GangRendezvous(store, replace(NODE, rank=nodes - 1, num_nodes=nodes))
-    prefix = dist.PrefixStore("rendezvous/u", store)
+    prefix = dist.PrefixStore("rendezvous/u/0", store)
     prefix.set(f"0/taken/{nodes - 1}", "1")
     prefix.set("0/agents/MASTER_ADDR", "host")
     prefix.set("0/agents/MASTER_PORT", "1")
